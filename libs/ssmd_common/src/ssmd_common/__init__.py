@@ -1,0 +1,1 @@
+"""What every ssmd service needs: models, rules, the change envelope, names, settings, runtime."""

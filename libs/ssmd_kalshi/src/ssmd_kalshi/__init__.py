@@ -1,0 +1,1 @@
+"""The Kalshi exchange: REST and WebSocket client, signing, read budget, wire format to models."""

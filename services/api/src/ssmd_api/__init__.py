@@ -1,0 +1,1 @@
+"""HTTP over Redis and PostgreSQL."""

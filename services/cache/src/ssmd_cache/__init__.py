@@ -1,0 +1,1 @@
+"""PostgreSQL snapshot and SECMASTER_CDC to Redis."""

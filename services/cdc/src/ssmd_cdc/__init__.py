@@ -1,0 +1,1 @@
+"""PostgreSQL WAL to the JetStream stream SECMASTER_CDC."""

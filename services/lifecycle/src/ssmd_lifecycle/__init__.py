@@ -1,0 +1,1 @@
+"""Kalshi WebSocket and the clock to PostgreSQL."""
