@@ -1,0 +1,32 @@
+"""When a key of the cache expires (docs/contracts.md § 3). Pure: `now` never enters here.
+
+A rule yields the instant at which a row's key ends, or None for a key without an end. A caller
+writes no key for an instant that has passed, and none for a row that is soft-deleted.
+"""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from ssmd_common.status import EventStatus, MarketStatus
+
+AFTER: Final = timedelta(days=1)
+
+
+def market_expires_at(
+    status: str, close_time: datetime | None, settled_time: datetime | None, updated_at: datetime
+) -> datetime | None:
+    """None until settled; then a day after the earlier of close and settlement."""
+    if status != MarketStatus.SETTLED:
+        return None
+    if close_time is None:
+        return updated_at + AFTER
+    return min(close_time, settled_time or close_time) + AFTER
+
+
+def event_expires_at(
+    status: str, strike_date: datetime | None, updated_at: datetime
+) -> datetime | None:
+    """None while open; then a day after its strike date."""
+    if status == EventStatus.OPEN:
+        return None
+    return (strike_date or updated_at) + AFTER
