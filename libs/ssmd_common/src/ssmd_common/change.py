@@ -57,9 +57,9 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `data` is the row after the change (null for delete and truncate), `changes` the columns of an
     update that differ, `before` the row that a delete removed. Integers are JSON integers, NUMERIC
-    strings, timestamps RFC 3339 UTC. `error` is set on a marker for a row that could not be carried:
-    its bytes are in SECMASTER_DLQ. On snapshot_end, `final` is true for the last table of an epoch's
-    re-announcement: readers then drop rows of older epochs.
+    strings, timestamps RFC 3339 UTC. `error` is set on a marker for a row that could not be
+    carried: its bytes are in SECMASTER_DLQ. On snapshot_end, `final` is true for the last table of
+    an epoch's re-announcement: readers then drop rows of older epochs.
     """
 
     v: int

@@ -5,7 +5,7 @@ A query begins with a line `-- name: what_it_is`; the comment lines below it des
 
 from collections.abc import Iterator
 from importlib.resources import files
-from typing import LiteralString, cast
+from typing import LiteralString
 
 
 class Queries:
@@ -16,8 +16,7 @@ class Queries:
 
     def __getattr__(self, name: str) -> LiteralString:
         try:
-            # The text is ours, shipped with the package: it is a literal in another file.
-            return cast(LiteralString, self._by_name[name])
+            return self._by_name[name]
         except KeyError:
             raise AttributeError(f"no query is named {name!r}") from None
 
@@ -25,9 +24,10 @@ class Queries:
         return iter(self._by_name)
 
 
-def parse(text: str) -> dict[str, str]:
+def parse(text: str) -> dict[str, LiteralString]:
     """Split a queries file into its statements; a name given twice is an error."""
-    queries: dict[str, str] = {}
+    # The text is ours, shipped with the package: a literal in another file.
+    queries: dict[str, LiteralString] = {}
     for part in text.split("-- name:")[1:]:
         name, _, body = part.partition("\n")
         name = name.strip()

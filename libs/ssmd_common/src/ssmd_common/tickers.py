@@ -21,7 +21,20 @@ MAX_LENGTH: Final = 128
 _FORM = re.compile(r"[A-Z0-9.]+(?:-[A-Z0-9.]+)*", re.ASCII)
 _DATE = re.compile(r"(\d{2})(JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC)(\d{2})(.*)")
 _STRIKE = re.compile(r"([TB])(-?\d+(?:\.\d+)?)")
-_MONTHS: Final = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_MONTHS: Final = [
+    "JAN",
+    "FEB",
+    "MAR",
+    "APR",
+    "MAY",
+    "JUN",
+    "JUL",
+    "AUG",
+    "SEP",
+    "OCT",
+    "NOV",
+    "DEC",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,111 @@
+"""Liveness, readiness and metrics over HTTP: /livez, /readyz, /metrics.
+
+Live means that the loop makes progress; ready means that dependencies and lag are fine, and says
+why when it is not.
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from ssmd_common.errors import ConfigurationError
+
+
+@dataclass(slots=True)
+class Health:
+    """What one service says of itself.
+
+    `conditions` maps a name ("postgres", "warm", "leader") to None when fine, else to the reason
+    why not, in words for an operator. A service is ready when it has set at least one and all are
+    None.
+    """
+
+    service: str
+    stalled_after_seconds: float = 60.0
+    state: str = "starting"
+    conditions: dict[str, str | None] = field(default_factory=dict)
+    last_error: str | None = None
+    last_error_at: datetime | None = None
+    _beat: float = field(default_factory=time.monotonic)
+
+    def set(self, name: str, reason: str | None) -> None:
+        """Record a condition: fine when `reason` is None."""
+        self.conditions[name] = reason
+
+    def progress(self) -> None:
+        """The main loop went round once more."""
+        self._beat = time.monotonic()
+
+    def failed(self, error: BaseException | str) -> None:
+        """Remember a survived error for the picture of what flows."""
+        self.last_error = str(error) or type(error).__name__
+        self.last_error_at = datetime.now(UTC)
+
+    @property
+    def ready(self) -> bool:
+        return bool(self.conditions) and not any(self.conditions.values())
+
+    @property
+    def stalled_seconds(self) -> float:
+        return time.monotonic() - self._beat
+
+    @property
+    def live(self) -> bool:
+        return self.stalled_seconds < self.stalled_after_seconds
+
+    def document(self) -> dict[str, object]:
+        """What /readyz answers."""
+        return {
+            "service": self.service,
+            "ready": self.ready,
+            "state": self.state,
+            "reasons": {name: why for name, why in self.conditions.items() if why},
+            "last_error": self.last_error,
+            "last_error_at": self.last_error_at and self.last_error_at.isoformat(),
+        }
+
+
+def add_routes(app: web.Application, health: Health) -> None:
+    """Serve /livez, /readyz and /metrics of `health` from `app`."""
+
+    async def livez(_: web.Request) -> web.Response:
+        body = {"live": health.live, "seconds_since_progress": round(health.stalled_seconds, 1)}
+        return web.json_response(body, status=200 if health.live else 503)
+
+    async def readyz(_: web.Request) -> web.Response:
+        return web.json_response(health.document(), status=200 if health.ready else 503)
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app.router.add_get("/livez", livez)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", metrics)
+
+
+@asynccontextmanager
+async def serve(
+    app: web.Application, host: str, port: int, variable: str
+) -> AsyncIterator[Callable[[], int]]:
+    """Serve `app` while inside; yields a function that tells the port (for port 0).
+
+    Raises:
+        ConfigurationError: the port is taken; `variable` is the setting to change.
+    """
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            raise ConfigurationError(
+                f"port {port} cannot be used ({error.strerror}): set {variable} to a free one"
+            ) from error
+        yield lambda: int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()

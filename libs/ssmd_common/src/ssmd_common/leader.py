@@ -1,0 +1,111 @@
+"""Leader election by a PostgreSQL advisory lock, with a fencing token for other stores.
+
+The lock lives as long as its connection. A process that dies frees it at once; a lost node within
+the connection's keepalive time (15 s). A leader whose connection is gone must end, since another
+may lead by then.
+"""
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+import structlog
+from pydantic import SecretStr
+
+from ssmd_common.connections import postgres
+from ssmd_common.errors import LeadershipLost
+from ssmd_common.metrics import LEADER
+from ssmd_common.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+_POLL_SECONDS: Final = 0.5
+_WATCH_SECONDS: Final = 2.0
+_SPACE: Final = 0x73736D64  # "ssmd": our own space of advisory locks
+
+
+@dataclass(frozen=True, slots=True)
+class Leadership:
+    """Held until its context ends; `token` is larger than any earlier leader's."""
+
+    name: str
+    token: int
+    connection: psycopg.AsyncConnection[Any]
+
+
+def lock_key(name: str) -> tuple[int, int]:
+    """The two int4 keys of the lock called `name`."""
+    number = zlib.crc32(name.encode())
+    return _SPACE, number - (1 << 32) if number >= 1 << 31 else number
+
+
+@asynccontextmanager
+async def lead(
+    runtime: Runtime, url: SecretStr, name: str, *, budget_seconds: float
+) -> AsyncIterator[Leadership | None]:
+    """Wait on standby until this replica leads; None when the service is stopped before that.
+
+    While leading, a side task watches the lock's connection and ends the service when it is lost.
+    """
+    connection = await postgres.connect(url, f"ssmd-{name}-leader", budget_seconds=budget_seconds)
+    async with connection:
+        token = await _acquire(runtime, connection, name)
+        if token is None:
+            yield None
+            return
+        runtime.health.state = "leading"
+        runtime.health.set("leader", None)
+        LEADER.set(1)
+        log.info("leading", lock=name, fencing_token=token)
+        watch = runtime.spawn(f"{name}-leader-watch", _watch(connection, name))
+        try:
+            yield Leadership(name, token, connection)
+        finally:
+            LEADER.set(0)
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+
+
+async def _acquire(
+    runtime: Runtime, connection: psycopg.AsyncConnection[Any], name: str
+) -> int | None:
+    # Polling, not waiting in pg_advisory_lock: a waiting statement would hold back vacuum for days.
+    while not runtime.stop.is_set():
+        try:
+            row = await (
+                await connection.execute("SELECT pg_try_advisory_lock(%s, %s)", lock_key(name))
+            ).fetchone()
+            if row and row[0]:
+                token = await (
+                    await connection.execute("SELECT nextval('fencing_tokens')")
+                ).fetchone()
+                assert token is not None
+                return int(token[0])
+        except psycopg.OperationalError as error:
+            raise LeadershipLost(
+                f"the connection that waits for the lock {name!r} is gone: restart the service"
+            ) from error
+        if runtime.health.state != "standby":
+            log.info("standing by, another replica leads", lock=name)
+        runtime.health.state = "standby"
+        runtime.health.set("leader", "another replica leads; this one stands by")
+        runtime.health.progress()
+        await runtime.stopped_within(_POLL_SECONDS)
+    return None
+
+
+async def _watch(connection: psycopg.AsyncConnection[Any], name: str) -> None:
+    while True:
+        await asyncio.sleep(_WATCH_SECONDS)
+        try:
+            async with asyncio.timeout(10):
+                await connection.execute("SELECT 1")
+        except (psycopg.Error, TimeoutError) as error:
+            raise LeadershipLost(
+                f"the connection that holds the lock {name!r} is gone, so another replica may "
+                "lead: this one ends and is to be restarted"
+            ) from error

@@ -1,0 +1,169 @@
+"""How every service runs: settings, logs, health, named tasks, a clean stop, an exit code.
+
+SIGTERM and SIGINT set one stop event; the service stops taking in, drains, and returns. A side task
+that dies stops the process: crash, don't limp.
+"""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import structlog
+from aiohttp import web
+
+from ssmd_common import health, logs
+from ssmd_common.errors import ConfigurationError, SsmdError
+from ssmd_common.exitcodes import ExitCode
+from ssmd_common.health import Health
+from ssmd_common.settings import Settings, load
+
+log = structlog.get_logger(__name__)
+
+S = TypeVar("S", bound=Settings)
+T = TypeVar("T")
+
+GRACE_SECONDS = 25.0
+"""Less than Kubernetes' 30 s, after which it kills."""
+
+
+@dataclass(slots=True)
+class Runtime:
+    """What a service is given: its stop event, its health, and a group for its side tasks."""
+
+    health: Health
+    tasks: asyncio.TaskGroup
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a side task; if it raises, the service ends."""
+        return self.tasks.create_task(work, name=name)
+
+    async def stopped_within(self, seconds: float) -> bool:
+        """Sleep; True at once when the service is asked to stop."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.stop.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def until_stop(self, work: Awaitable[T]) -> T | None:
+        """The result of `work`, or None when the stop comes first (`work` is then cancelled)."""
+        task = asyncio.ensure_future(work)
+        stop = asyncio.create_task(self.stop.wait())
+        try:
+            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            stop.cancel()
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+
+def run(
+    name: str,
+    settings_type: type[S],
+    serve: Callable[[Runtime, S], Awaitable[None]],
+) -> int:
+    """Run a service to its end and return the process's exit code.
+
+    `serve` returns when `runtime.stop` is set and all is drained; what it spawned and still runs
+    is then cancelled.
+    """
+    try:
+        settings = load(settings_type)
+    except ConfigurationError as error:
+        logs.configure(name)
+        log.critical("configuration refused", error=str(error))
+        return error.exit_code
+    logs.configure(name, settings.log_level, settings.log_format)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_supervise(name, settings, serve))
+
+
+async def _supervise(name: str, settings: S, serve: Callable[[Runtime, S], Awaitable[None]]) -> int:
+    log.info("service starting", ops_port=settings.ops_port)
+    app = web.Application()
+    status = Health(name)
+    health.add_routes(app, status)
+    try:
+        async with (
+            health.serve(app, settings.ops_host, settings.ops_port, "OPS_PORT"),
+            asyncio.TaskGroup() as tasks,
+        ):
+            runtime = Runtime(status, tasks)
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, _ask_to_stop, runtime, number)
+            await _serve(runtime, settings, serve)
+            for task in tuple(tasks._tasks):  # noqa: SLF001
+                task.cancel()
+    except BaseExceptionGroup as group:
+        return _report(_first(group))
+    except Exception as error:
+        return _report(error)
+    log.info("service stopped")
+    return ExitCode.OK
+
+
+async def _serve(
+    runtime: Runtime, settings: S, serve: Callable[[Runtime, S], Awaitable[None]]
+) -> None:
+    main = asyncio.ensure_future(serve(runtime, settings))
+    stop = asyncio.create_task(runtime.stop.wait())
+    try:
+        await asyncio.wait({main, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if not main.done():
+            await asyncio.wait({main}, timeout=GRACE_SECONDS)
+            if not main.done():
+                log.warning("grace period over, work is cut off", grace_seconds=GRACE_SECONDS)
+                return
+        main.result()
+        if not runtime.stop.is_set():
+            raise SsmdError("the service's main loop ended without being asked to stop")
+    finally:
+        stop.cancel()
+        if not main.done():
+            main.cancel()
+            await asyncio.gather(main, return_exceptions=True)
+
+
+def _ask_to_stop(runtime: Runtime, number: signal.Signals) -> None:
+    if not runtime.stop.is_set():
+        log.info("stop requested", signal=number.name)
+    runtime.health.state = "stopping"
+    runtime.health.set("running", "the service is stopping")
+    runtime.stop.set()
+
+
+def _report(error: BaseException) -> int:
+    if isinstance(error, SsmdError):
+        log.critical("service ended", error=str(error), kind=type(error).__name__)
+        return error.exit_code
+    log.critical("service crashed", error=repr(error), exc_info=error)
+    return ExitCode.FAILED
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error to report of several: one of ours if there is one."""
+    leaves: list[BaseException] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        error = pending.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            pending.extend(error.exceptions)
+        else:
+            leaves.append(error)
+    return next((error for error in leaves if isinstance(error, SsmdError)), leaves[0])
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
