@@ -1,1 +1,1 @@
-"""Real PostgreSQL, NATS and Valkey for development and tests: embedded, in containers, or external."""
+"""Real PostgreSQL, NATS and Valkey for development: embedded, in containers, or external."""

@@ -1,0 +1,117 @@
+"""A database of one's own, cloned from a migrated template and dropped afterwards."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+TEMPLATE = "ssmd_template"
+_DROP_SECONDS = 30.0
+
+
+class DatabaseServer(Protocol):
+    """Embedded, in a container, or external: a server that databases can be made on."""
+
+    @property
+    def admin_url(self) -> str:
+        """The maintenance database, as a role that may create databases."""
+        ...
+
+    def url_of(self, database: str) -> str:
+        """A database as its owner: LOGIN REPLICATION, no superuser."""
+        ...
+
+    def admin_url_of(self, database: str) -> str:
+        """A database as the role of `admin_url`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """`url` opens it as its owner, `admin_url` as a superuser (where the server has one for us)."""
+
+    name: str
+    url: str
+    admin_url: str
+
+    @contextlib.asynccontextmanager
+    async def connect(self, **options: Any) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        """An autocommit connection as the owner, closed at the end; options as psycopg's."""
+        connection = await psycopg.AsyncConnection.connect(
+            self.url, **{"autocommit": True, **options}
+        )
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+
+async def make_template(server: DatabaseServer, migrations: Sequence[Path]) -> None:
+    """Make the template that `new_database` clones."""
+    await _create(server, TEMPLATE, template="template1")
+    await migrate(server.url_of(TEMPLATE), migrations)
+
+
+async def migrate(url: str, migrations: Sequence[Path]) -> None:
+    """Apply the files to an empty database, each in a transaction like `psql -1 -f`."""
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        for migration in migrations:
+            # Several statements in one simple query are one transaction.
+            await connection.execute(migration.read_bytes())
+
+
+@contextlib.asynccontextmanager
+async def new_database(server: DatabaseServer, prefix: str = "testdb") -> AsyncIterator[Database]:
+    """A fresh clone of the template; slots that are left on it are dropped with it."""
+    name = f"{prefix}_{secrets.token_hex(4)}"
+    await _create(server, name, template=TEMPLATE)
+    try:
+        yield Database(name, server.url_of(name), server.admin_url_of(name))
+    finally:
+        await drop(server, name)
+
+
+async def _create(server: DatabaseServer, name: str, *, template: str) -> None:
+    owner = conninfo_to_dict(server.url_of(name))["user"]
+    async with await _maintenance(server) as connection:
+        await connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
+                sql.Identifier(name), sql.Identifier(template), sql.Identifier(str(owner))
+            )
+        )
+
+
+async def drop(server: DatabaseServer, name: str) -> None:
+    """Drop a database, ending its connections and dropping its replication slots."""
+    async with await _maintenance(server) as connection, asyncio.timeout(_DROP_SECONDS):
+        while True:
+            await connection.execute(
+                "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
+                " WHERE database = %s AND active_pid IS NOT NULL",
+                (name,),
+            )
+            try:
+                await connection.execute(
+                    "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+                    " WHERE database = %s",
+                    (name,),
+                )
+                await connection.execute(
+                    sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+                )
+            except (psycopg.errors.ObjectInUse, psycopg.errors.UndefinedObject):
+                # A walsender that ends, or that a test's task starts again, takes a moment.
+                await asyncio.sleep(0.02)
+            else:
+                return
+
+
+async def _maintenance(server: DatabaseServer) -> psycopg.AsyncConnection[Any]:
+    return await psycopg.AsyncConnection.connect(server.admin_url, autocommit=True)

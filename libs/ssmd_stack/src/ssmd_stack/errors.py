@@ -1,0 +1,23 @@
+"""What can go wrong with the development servers: one sentence each, and what to do."""
+
+from ssmd_common.errors import SsmdError
+
+
+class StackError(SsmdError):
+    """A development server or the system around it could not be started, reached or stopped."""
+
+
+class BinaryMissing(StackError):
+    """A server's binary is not installed on this machine."""
+
+
+class PortInUse(StackError):
+    """The port that was asked for belongs to another process."""
+
+
+class ServerFailed(StackError):
+    """A server ended, or did not become ready in time; the message quotes the end of its log."""
+
+
+class AccountUnusable(StackError):
+    """This account cannot run PostgreSQL, and no other account was found that can."""

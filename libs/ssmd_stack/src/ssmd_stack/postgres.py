@@ -1,0 +1,308 @@
+"""A real PostgreSQL server of our own, on the loopback interface only."""
+
+import asyncio
+import contextlib
+import secrets
+import signal
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from ssmd_stack import account, binaries
+from ssmd_stack.errors import PortInUse, ServerFailed
+from ssmd_stack.ports import free_port, is_taken
+from ssmd_stack.process import Account, Process, end_leftover, tail, wait_for_end
+
+_READY_SECONDS = 60.0
+_STOP_SECONDS = 15.0
+
+#: For every server: logical replication with room for all services and their tests.
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "wal_level": "logical",
+    "max_replication_slots": "60",
+    "max_wal_senders": "60",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "max_wal_size": "2GB",
+    "password_encryption": "scram-sha-256",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "lc_messages": "C",
+    "log_line_prefix": "%m [%p] %q%u@%d ",
+}
+#: For tests that do not lose the machine: nothing is forced to disk.
+_VOLATILE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "on"}
+
+
+class PostgresServer:
+    """A server with its data in `directory`, which as root becomes a link (see `account`).
+
+    `url` opens the database `database` as the role `role`: LOGIN REPLICATION, owner of the
+    database, no superuser. `durable` keeps fsync on. Not given a port, it takes a free one and
+    keeps it for its later starts.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        port: int | None = None,
+        durable: bool = True,
+        role: str = "ssmd",
+        database: str = "ssmd",
+        bin_dir: Path | None = None,
+        settings: dict[str, str] | None = None,
+    ) -> None:
+        self.directory = directory.absolute()
+        self.port = port or free_port()
+        self.durable = durable
+        self.role = role
+        self.database = database
+        self.settings = settings or {}
+        self._port_is_given = port is not None
+        self._wheel_bin_dir = bin_dir
+        self._process: Process | None = None
+        self._syncing: asyncio.Task[None] | None = None
+        self._home: Path | None = None
+        self._bin_dir: Path | None = None
+
+    @property
+    def home(self) -> Path:
+        """Where `directory` really is."""
+        if self._home is None:
+            raise ServerFailed("PostgreSQL was never started here: call start() first")
+        return self._home
+
+    @property
+    def data_dir(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def bin_dir(self) -> Path:
+        """The folder of the `psql`, `pg_dump` and `pg_recvlogical` that belong to this server."""
+        if self._bin_dir is None:
+            raise ServerFailed("PostgreSQL was never started here: call start() first")
+        return self._bin_dir
+
+    @property
+    def log(self) -> Path:
+        return self.home / "server.log"
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.exit_code is None
+
+    @property
+    def url(self) -> str:
+        return self.url_of(self.database)
+
+    @property
+    def admin_url(self) -> str:
+        """The maintenance database as the superuser: for tests and the stack itself."""
+        return self.admin_url_of("postgres")
+
+    def url_of(self, database: str) -> str:
+        return self._url(self.role, self._secret("role"), database)
+
+    def admin_url_of(self, database: str) -> str:
+        return self._url("postgres", self._secret("superuser"), database)
+
+    async def start(self) -> None:
+        """Start it, making the cluster first if there is none, and wait until it answers."""
+        if self.running:
+            return
+        user = await asyncio.to_thread(self._prepare)
+        fresh = not (self.home / "initialised").exists()
+        if fresh:
+            await self._initialise(user)
+        self._write_settings()
+        while True:
+            try:
+                await self._launch(user)
+                break
+            except PortInUse:
+                if self._port_is_given:
+                    raise
+                self.port = free_port()
+        await self._ensure_role_and_database()
+        if fresh and self.durable:
+            self._syncing = asyncio.create_task(self._sync_to_disk(user), name="initdb-sync")
+
+    async def stop(self) -> None:
+        """Stop it: connections are closed and everything is on disk."""
+        await self._finish_sync()
+        if self._process is None:
+            return
+        # A fast stop waits for walsenders whose reader does not confirm; then an immediate one.
+        await self._process.stop((signal.SIGINT, _STOP_SECONDS), (signal.SIGQUIT, _STOP_SECONDS))
+        self._process = None
+
+    async def kill(self) -> None:
+        """End every process of the server at once, as if the power had failed."""
+        if self._process is None:
+            return
+        family = self._process.descendants()
+        self._process.send(signal.SIGKILL)
+        for member in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        await self._process.wait()
+        await asyncio.to_thread(wait_for_end, family, 10.0)
+        self._process = None
+
+    def remove(self) -> None:
+        """Delete all its files. It must not be running."""
+        account.remove(self.directory)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    def _url(self, user: str, password: str, database: str) -> str:
+        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
+
+    def _secret(self, name: str) -> str:
+        return (self.home / f"{name}.password").read_text().strip()
+
+    def _prepare(self) -> Account | None:
+        user = account.postgres_account()
+        self._home = account.settle(self.directory, user)
+        source = self._wheel_bin_dir or binaries.postgres_bin_dir()
+        self._bin_dir = account.install(source, self._home, user)
+        end_leftover(self._home / "server.pid", first=signal.SIGQUIT)
+        # Its process is gone, but the file's pid may meanwhile be another program's.
+        (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
+        for name in ("superuser", "role"):
+            secret = self._home / f"{name}.password"
+            if not secret.exists():
+                secret.touch(mode=0o600)
+                secret.write_text(secrets.token_hex(16) + "\n")
+                account.hand_over(secret, user)
+        return user
+
+    async def _initialise(self, user: Account | None) -> None:
+        """Make the cluster. The mark comes last: a killed attempt is made again from the start."""
+        account.remove(self.data_dir)
+        locale = (
+            ["--locale-provider=builtin", "--locale=C.UTF-8"]
+            if binaries.postgres_major(self.bin_dir) >= 17
+            else ["--locale=C.UTF-8"]
+        )
+        log = self.home / "initdb.log"
+        initdb = Process(
+            [
+                self.bin_dir / "initdb", "--pgdata=data", "--username=postgres", "--encoding=UTF8",
+                "--auth=scram-sha-256", "--pwfile=superuser.password", "--no-sync",
+                "--no-instructions", *locale,
+            ],
+            log=log, cwd=self.home, account=user, env=_environment(),
+        )  # fmt: skip
+        if await initdb.wait() != 0:
+            raise ServerFailed(f"initdb failed in {self.home}:\n{tail(log)}")
+        with (self.data_dir / "postgresql.conf").open("a") as file:
+            file.write("\ninclude '../ssmd.conf'\n")
+        (self.home / "initialised").touch()
+
+    def _write_settings(self) -> None:
+        settings = _SETTINGS | ({} if self.durable else _VOLATILE) | self.settings
+        if not self.durable and binaries.postgres_major(self.bin_dir) >= 16:
+            settings["scram_iterations"] = "1"
+        lines = [f"{name} = '{value}'\n" for name, value in settings.items()]
+        (self.home / "ssmd.conf").write_text("".join(lines))
+
+    async def _launch(self, user: Account | None) -> None:
+        if is_taken(self.port):
+            raise PortInUse(
+                f"port {self.port} for PostgreSQL is taken by another process: give another one"
+            )
+        process = Process(
+            [self.bin_dir / "postgres", "-D", "data", "-p", str(self.port)],
+            log=self.log,
+            cwd=self.home,
+            account=user,
+            env=_environment(),
+            # An immediate stop: the next start recovers from the log, as after a power failure.
+            death_signal=signal.SIGQUIT,
+            pid_file=self.home / "server.pid",
+        )
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                while not self._is_ready():
+                    if process.exit_code is not None:
+                        raise ServerFailed(f"PostgreSQL did not start:\n{process.tail()}")
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            await process.stop((signal.SIGQUIT, 5))
+            raise ServerFailed(
+                f"PostgreSQL was not ready in {_READY_SECONDS:.0f} s:\n{process.tail()}"
+            ) from None
+        self._process = process
+
+    def _is_ready(self) -> bool:
+        """The server writes its state in the eighth line of its own pid file."""
+        try:
+            lines = (self.data_dir / "postmaster.pid").read_text().splitlines()
+        except OSError:
+            return False
+        return len(lines) >= 8 and lines[7].strip() == "ready"
+
+    async def _ensure_role_and_database(self) -> None:
+        name, database = sql.Identifier(self.role), sql.Identifier(self.database)
+        password = sql.Literal(self._secret("role"))
+        async with await psycopg.AsyncConnection.connect(
+            make_conninfo(self.admin_url), autocommit=True
+        ) as connection:
+            found = await connection.execute(
+                "SELECT exists(SELECT FROM pg_roles WHERE rolname = %s),"
+                " exists(SELECT FROM pg_database WHERE datname = %s)",
+                (self.role, self.database),
+            )
+            has_role, has_database = await found.fetchone() or (False, False)
+            if not has_role:
+                await connection.execute(
+                    sql.SQL("CREATE ROLE {} LOGIN REPLICATION PASSWORD {}").format(name, password)
+                )
+            if not has_database:
+                await connection.execute(
+                    sql.SQL("CREATE DATABASE {} OWNER {}").format(database, name)
+                )
+
+    async def _sync_to_disk(self, user: Account | None) -> None:
+        """What initdb left out for a quick start; the server may run meanwhile."""
+        sync = Process(
+            [self.bin_dir / "initdb", "--sync-only", "--pgdata=data"],
+            log=self.home / "initdb.log",
+            cwd=self.home,
+            account=user,
+            env=_environment(),
+        )
+        await sync.wait()
+
+    async def _finish_sync(self) -> None:
+        if self._syncing is not None:
+            await self._syncing
+            self._syncing = None
+
+
+def _environment() -> dict[str, str]:
+    """Nothing of the caller's: PGDATA, PGPORT or a locale would change what the server does."""
+    return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
