@@ -1,0 +1,188 @@
+"""The truth: every series, event and market that exists, and the orders in which pages list them."""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ssmd_simulator.chance import seed_of
+from ssmd_simulator.life import Timetable, status_at
+
+
+@dataclass(frozen=True, slots=True)
+class FeeChange:
+    """A scheduled change of a fee; both values None clear an event's override."""
+
+    id: str
+    fee_type: str | None
+    multiplier: float | None
+    scheduled: float
+
+
+@dataclass(slots=True, eq=False)
+class Series:
+    """A template for recurring events."""
+
+    ticker: str
+    title: str
+    category: str
+    tags: list[str] | None
+    frequency: str
+    fee_type: str = "quadratic"
+    fee_multiplier: float = 1
+    sources: list[dict[str, str]] | None = None
+    updated: float | None = None
+    volume: int = 0
+    more_categories: tuple[str, ...] = ()
+    fee_changes: list[FeeChange] = field(default_factory=list)
+    events: list["Event"] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Event:
+    """A real-world occurrence with one or more markets.
+
+    `question` holds one `{}` where a market's own answer goes. `page_key` orders pages (latest
+    first) and never changes, so that cursors stay valid.
+    """
+
+    ticker: str
+    series: Series
+    title: str
+    sub_title: str
+    question: str
+    category: str
+    template: str
+    page_key: float
+    mutually_exclusive: bool = False
+    collateral: str = ""
+    strike_at: float | None = None
+    strike_period: str | None = None
+    created: float = 0.0
+    updated: float | None = None
+    multivariate: bool = False
+    fee_override: tuple[str, float] | None = None
+    fee_changes: list[FeeChange] = field(default_factory=list)
+    markets: list["Market"] = field(default_factory=list)
+    shared: dict[int, tuple[Timetable, bytes]] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Market:
+    """One outcome to trade. `life` is shared by the markets of an event until one is edited."""
+
+    ticker: str
+    event: Event
+    label: str
+    life: Timetable
+    seed: int
+    structure: str = "linear_cent"
+    strike_type: str = ""
+    floor: float | None = None
+    cap: float | None = None
+    custom: dict[str, str] | None = None
+    result: str = ""
+    paused: bool = False
+    contested: str = ""
+    updated: float | None = None
+    lively: bool = False
+    provisional: bool = False
+    edits: dict[str, Any] | None = None
+    head: bytes | None = None
+    tail: bytes | None = None
+    tail_until: float = 0.0
+
+    def status(self, now: float) -> str:
+        """The exchange's word for the state at `now`."""
+        return status_at(self.life, now, paused=self.paused, contested=self.contested)
+
+    def forget(self) -> None:
+        """Drop what was encoded, after an edit."""
+        self.head = self.tail = None
+
+
+def market_key(market: Market) -> tuple[float, str]:
+    """Markets are listed newest first; this key ascends."""
+    return (market.life.created, market.ticker)
+
+
+def event_key(event: Event) -> tuple[float, str]:
+    """Events are listed latest close first; this key ascends."""
+    return (event.page_key, event.ticker)
+
+
+class Universe:
+    """Everything there is. Lists are ascending in their page keys; pages walk them backwards."""
+
+    def __init__(self, seed: int, anchor: float) -> None:
+        self.seed = seed
+        self.anchor = anchor
+        self.series: dict[str, Series] = {}
+        self.events: dict[str, Event] = {}
+        self.markets: dict[str, Market] = {}
+        self.event_order: list[Event] = []
+        self.unsettled: list[Market] = []
+        self.settled: list[Market] = []
+
+    def add_series(self, series: Series) -> Series:
+        """Make a series known."""
+        self.series[series.ticker] = series
+        return series
+
+    def add_event(self, event: Event) -> Event:
+        """Make an event known, in its series and its place in the pages."""
+        self.events[event.ticker] = event
+        event.series.events.append(event)
+        insort(self.event_order, event, key=event_key)
+        return event
+
+    def add_market(self, market: Market, now: float) -> Market:
+        """Make a market known, in its event and its place in the pages."""
+        self.markets[market.ticker] = market
+        market.event.markets.append(market)
+        where = self.settled if market.life.settled <= now else self.unsettled
+        insort(where, market, key=market_key)
+        return market
+
+    def load(self, events: Iterable[Event], markets: Iterable[Market], now: float) -> None:
+        """Take over many at once: the lists are sorted once instead of kept sorted."""
+        for event in events:
+            self.events[event.ticker] = event
+            event.series.events.append(event)
+        for market in markets:
+            self.markets[market.ticker] = market
+            market.event.markets.append(market)
+            (self.settled if market.life.settled <= now else self.unsettled).append(market)
+        self.event_order = sorted(self.events.values(), key=event_key)
+        self.unsettled.sort(key=market_key)
+        self.settled.sort(key=market_key)
+
+    def settle(self, market: Market) -> None:
+        """Move a market from the unsettled pages to the settled ones."""
+        if _discard(self.unsettled, market):
+            insort(self.settled, market, key=market_key)
+
+    def remove_market(self, market: Market) -> None:
+        """Make a market vanish, as provisional ones may."""
+        self.markets.pop(market.ticker, None)
+        market.event.markets.remove(market)
+        if not _discard(self.unsettled, market):
+            _discard(self.settled, market)
+
+    def seed_for(self, text: str) -> int:
+        """The seed of whatever `text` names."""
+        return seed_of(self.seed, text)
+
+    def with_status(self, words: frozenset[str], now: float) -> Iterator[Market]:
+        """The markets in one of the states, without multivariate ones, in no useful order."""
+        for market in self.markets.values():
+            if not market.event.multivariate and market.status(now) in words:
+                yield market
+
+
+def _discard(ordered: list[Market], market: Market) -> bool:
+    at = bisect_left(ordered, market_key(market), key=market_key)
+    if at < len(ordered) and ordered[at] is market:
+        del ordered[at]
+        return True
+    return False
