@@ -1,0 +1,132 @@
+"""What the exchange says that this version of the client does not know, counted.
+
+A new field or a new word of an enumeration is no fault: the row is kept with it. It is a reason to
+look, so it is counted in the metrics and, with one example each, for `ssmd exchange drift`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any
+
+from ssmd_kalshi import metrics
+from ssmd_kalshi.errors import excerpt
+
+MAX_DISTINCT = 200
+"""Distinct foreign names kept per process; the rest is counted as "(other)"."""
+
+OTHER = "(other)"
+
+FEE_TYPES = frozenset(
+    [
+        "quadratic",
+        "quadratic_with_maker_fees",
+        "quadratic_with_combo_maker_fees",
+        "flat",
+        "fee_free",
+    ]
+)
+
+KNOWN_WORDS: Mapping[str, Mapping[str, frozenset[str]]] = {
+    "market": {
+        "status": frozenset(
+            [
+                "initialized",
+                "inactive",
+                "active",
+                "closed",
+                "determined",
+                "disputed",
+                "amended",
+                "finalized",
+            ]
+        ),
+        "result": frozenset({"", "yes", "no", "scalar"}),
+        "market_type": frozenset({"binary", "scalar"}),
+        "strike_type": frozenset(
+            [
+                "greater",
+                "greater_or_equal",
+                "less",
+                "less_or_equal",
+                "between",
+                "functional",
+                "custom",
+                "structured",
+            ]
+        ),
+        "price_level_structure": frozenset(
+            [
+                "linear_cent",
+                "deci_cent",
+                "tapered_deci_cent",
+                "center_whole_edge_half_cent",
+                "center_whole_edge_quint_cent",
+                "center_half_edge_half_cent",
+                "center_half_edge_quint_cent",
+                "center_half_edge_deci_cent",
+                "center_quint_edge_quint_cent",
+                "center_quint_edge_deci_cent",
+                "center_centi_edge_centi_cent",
+                "center_deci_edge_centi_cent",
+            ]
+        ),
+        "settlement_bounds_type": frozenset({"default", "floor"}),
+    },
+    "series": {"fee_type": FEE_TYPES},
+    "event": {
+        "collateral_return_type": frozenset({"", "MECNET", "DIRECNET", "binary"}),
+        "fee_type_override": FEE_TYPES,
+    },
+    "series_fee_change": {"fee_type": FEE_TYPES},
+    "event_fee_change": {"fee_type_override": FEE_TYPES},
+}
+"""Words of specification 3.34, plus those seen in recordings."""
+
+
+@dataclass(slots=True)
+class Drift:
+    """Counts of one client; cheap enough to be always on."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    unknown_fields: Counter[tuple[str, str]] = field(default_factory=Counter)
+    unknown_words: Counter[tuple[str, str]] = field(default_factory=Counter)
+    set_aside: Counter[tuple[str, str]] = field(default_factory=Counter)
+    examples: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def count_rows(self, entity: str, count: int) -> None:
+        self.rows[entity] += count
+
+    def count_unknown_fields(self, entity: str, unknown: Mapping[str, Any]) -> None:
+        for name, value in unknown.items():
+            key = self._bounded(self.unknown_fields, (entity, excerpt(name, 64)))
+            self.unknown_fields[key] += 1
+            self.examples.setdefault(key, excerpt(repr(value), 80))
+            metrics.UNKNOWN_FIELDS.labels(*key).inc()
+
+    def check_words(self, entity: str, rows: Sequence[object]) -> None:
+        """Count the words of enumerations in these rows that are not known."""
+        for name, known in KNOWN_WORDS[entity].items():
+            words = list(map(attrgetter(name), rows))
+            for word in set(words) - known:
+                if word is None:
+                    continue
+                key = self._bounded(self.unknown_words, (f"{entity}.{name}", excerpt(word, 64)))
+                self.unknown_words[key] += words.count(word)
+                metrics.UNKNOWN_WORDS.labels(*key).inc(words.count(word))
+
+    def count_set_aside(self, entity: str, reason: str) -> None:
+        self.set_aside[(entity, reason)] += 1
+        metrics.SET_ASIDE.labels(entity, reason).inc()
+
+    @property
+    def found(self) -> bool:
+        """Whether anything at all was new or unreadable."""
+        return bool(self.unknown_fields or self.unknown_words or self.set_aside)
+
+    @staticmethod
+    def _bounded(counts: Counter[tuple[str, str]], key: tuple[str, str]) -> tuple[str, str]:
+        return key if key in counts or len(counts) < MAX_DISTINCT else (key[0], OTHER)
