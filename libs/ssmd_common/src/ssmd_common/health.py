@@ -14,6 +14,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from ssmd_common.errors import ConfigurationError
+from ssmd_common.metrics import ERRORS
 
 
 @dataclass(slots=True)
@@ -42,7 +43,8 @@ class Health:
         self._beat = time.monotonic()
 
     def failed(self, error: BaseException | str) -> None:
-        """Remember a survived error for the picture of what flows."""
+        """Count a survived error and remember it for the picture of what flows."""
+        ERRORS.labels(type(error).__name__ if isinstance(error, BaseException) else "other").inc()
         self.last_error = str(error) or type(error).__name__
         self.last_error_at = datetime.now(UTC)
 

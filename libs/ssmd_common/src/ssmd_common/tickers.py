@@ -43,9 +43,9 @@ class TickerText:
 
     prefix: str
     """The first segment: most often the series, not always."""
-    date: date | None = None
+    day: date | None = None
     """From a code such as 26FEB03."""
-    date_suffix: str = ""
+    day_suffix: str = ""
     """What follows the date in its segment: an hour (`17`), two teams (`HOUPIT`)."""
     strike_kind: str | None = None
     """T for a threshold, B for a band."""

@@ -1,17 +1,17 @@
 """NATS connections: named, reconnecting for ever, with errors that reach the log."""
 
-from typing import Any, Final
+import asyncio
+from typing import Any
 
 import nats.errors
 import structlog
 from nats.aio.client import Client
 from pydantic import SecretStr
 
-from ssmd_common.connections.retry import first_line, within_budget
+from ssmd_common.connections.retry import first_line
+from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
 
 log = structlog.get_logger(__name__)
-
-_MEND: Final = "check NATS_URL and that NATS runs with JetStream"
 
 
 async def connect(
@@ -21,44 +21,48 @@ async def connect(
 
     Raises:
         UpstreamUnavailable: no answer within the budget.
+        ConfigurationError: the server refuses the credentials.
     """
+    client = Client()
+    last_error: list[str] = ["no answer"]
 
     async def on_error(error: Exception) -> None:
-        log.warning("nats error", error=first_line(error))
+        # While it cannot connect, the client tries several times a second.
+        if first_line(error) != last_error[-1] or client.is_connected:
+            log.warning("nats error", error=first_line(error))
+        last_error[-1] = first_line(error)
 
     async def on_disconnect() -> None:
         log.warning("nats disconnected")
 
     async def on_reconnect() -> None:
+        last_error[-1] = ""
         log.info("nats reconnected")
 
-    async def attempt() -> Client:
-        client = Client()
-        await client.connect(
-            **{
-                "servers": url.get_secret_value(),
-                "name": application,
-                "connect_timeout": 3,
-                "allow_reconnect": False,
-                "max_reconnect_attempts": -1,
-                "reconnect_time_wait": 0.25,
-                "ping_interval": 5,
-                "max_outstanding_pings": 2,
-                "error_cb": on_error,
-                "disconnected_cb": on_disconnect,
-                "reconnected_cb": on_reconnect,
-                **more,
-            }
-        )
-        # Set before connecting, this would retry the first connection without end: the budget
-        # for that one is ours to keep.
-        client.options["allow_reconnect"] = True
-        return client
-
-    return await within_budget(
-        "NATS",
-        _MEND,
-        attempt,
-        budget_seconds=budget_seconds,
-        retry_on=(nats.errors.Error, OSError, TimeoutError),
-    )
+    options: dict[str, Any] = {
+        "servers": url.get_secret_value(),
+        "name": application,
+        "connect_timeout": 3,
+        "max_reconnect_attempts": -1,
+        "reconnect_time_wait": 0.25,
+        "ping_interval": 5,
+        "max_outstanding_pings": 2,
+        "error_cb": on_error,
+        "disconnected_cb": on_disconnect,
+        "reconnected_cb": on_reconnect,
+    }
+    try:
+        async with asyncio.timeout(budget_seconds):
+            # A server that is not there is tried again all the same; one that refuses us is not.
+            await client.connect(allow_reconnect=False, **{**options, **more})
+    except TimeoutError as error:
+        raise UpstreamUnavailable(
+            f"NATS did not answer within {budget_seconds:g} s ({last_error[-1]}): "
+            "check NATS_URL and that NATS runs with JetStream"
+        ) from error
+    except nats.errors.Error as error:
+        raise ConfigurationError(
+            f"NATS refuses the connection ({first_line(error)}): check the credentials in NATS_URL"
+        ) from error
+    client.options["allow_reconnect"] = True
+    return client
