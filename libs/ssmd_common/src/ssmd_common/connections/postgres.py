@@ -1,5 +1,6 @@
 """PostgreSQL connections that notice a dead peer, on both sides, within 15 seconds."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import psycopg
@@ -16,7 +17,9 @@ _MEND: Final = "check DATABASE_URL and that PostgreSQL runs"
 # hours.
 _SERVER_OPTIONS: Final = (
     "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=3 -c tcp_keepalives_count=3 "
-    "-c tcp_user_timeout=12000"
+    "-c tcp_user_timeout=12000 "
+    # Timestamps read as text are then RFC 3339 but for one space and the zone.
+    "-c TimeZone=UTC -c DateStyle=ISO"
 )
 
 FAULTS_OF_CONFIGURATION: Final = (
@@ -69,9 +72,18 @@ async def connect(
 
 
 async def open_pool(
-    url: SecretStr, application: str, *, budget_seconds: float, max_size: int
+    url: SecretStr,
+    application: str,
+    *,
+    budget_seconds: float,
+    max_size: int,
+    configure: Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]] | None = None,
+    **options: Any,
 ) -> AsyncConnectionPool[psycopg.AsyncConnection[Any]]:
-    """An open pool whose first connection has been made; the caller closes it."""
+    """An open pool whose first connection has been made; the caller closes it.
+
+    `configure` prepares each new connection; `options` are psycopg's, such as `autocommit`.
+    """
     first = await connect(url, application, budget_seconds=budget_seconds)
     await first.close()
     pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] = AsyncConnectionPool(
@@ -81,6 +93,8 @@ async def open_pool(
         timeout=10,
         open=False,
         name=application,
+        configure=configure,
+        kwargs=options,
         check=AsyncConnectionPool.check_connection,
     )
     await pool.open()
