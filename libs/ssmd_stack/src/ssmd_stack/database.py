@@ -68,10 +68,12 @@ async def migrate(url: str, migrations: Sequence[Path]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def new_database(server: DatabaseServer, prefix: str = "testdb") -> AsyncIterator[Database]:
+async def new_database(
+    server: DatabaseServer, *, template: str = TEMPLATE
+) -> AsyncIterator[Database]:
     """A fresh clone of the template; slots that are left on it are dropped with it."""
-    name = f"{prefix}_{secrets.token_hex(4)}"
-    await _create(server, name, template=TEMPLATE)
+    name = f"testdb_{secrets.token_hex(4)}"
+    await _create(server, name, template=template)
     try:
         yield Database(name, server.url_of(name), server.admin_url_of(name))
     finally:

@@ -4,6 +4,7 @@
   shared by all tests of the run, so not to be stopped.
 - `database` (test): a `Database` on it, cloned from a template with all of `migrations/`: `.url`,
   `.connect()`.
+- `empty_database` (test): the same before any migration.
 - `private_postgres` (test): a durable `PostgresServer` of the test's own, migrated, to stop, kill
   and start.
 - `nats_server` (test): a `NatsServer` with JetStream: `.url`, `.stop()`, `.kill()`, and `.start()`
@@ -48,6 +49,12 @@ async def postgres_server(scratch: Path) -> AsyncIterator[PostgresServer]:
 @pytest_asyncio.fixture
 async def database(postgres_server: PostgresServer) -> AsyncIterator[Database]:
     async with new_database(postgres_server) as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def empty_database(postgres_server: PostgresServer) -> AsyncIterator[Database]:
+    async with new_database(postgres_server, template="template1") as made:
         yield made
 
 
