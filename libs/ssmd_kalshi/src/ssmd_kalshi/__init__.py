@@ -32,8 +32,8 @@ REST (`rest`, `pages`, `wire`, `convert`)::
   page: `.rows`, `.set_aside`, `.orphans` (markets whose event is not in `series_of` yet).
 - An event's nested markets are `event.markets` (None when not asked for).
 
-Errors (`errors`): `TransientError` (exchange unreachable, 429, 5xx, foreign bodies; the retry policy
-is exhausted), `ReplyError` (`NotFoundError`, `BadRequestError`, `NotAuthorizedError`, …),
+Errors (`errors`): `TransientError` (unreachable, 429, 5xx, foreign bodies; the retry policy is
+exhausted), `ReplyError` (`NotFoundError`, `BadRequestError`, `NotAuthorizedError`, …),
 `ForbiddenFilterError`, `BadFieldError`, `ConfigurationError`, `InterruptedWaitError` (`stop` was
 set); all are `KalshiError`. Anything else that escapes is a bug.
 
@@ -43,21 +43,21 @@ halves on 429 and recovers. `RetryPolicy` is data.
 Keys (`signing`): `load_signer(key_id, path)` checks the file and returns a `Signer` for REST and
 WebSocket.
 
-WebSocket (`socket`)::
+WebSocket (`socket.KalshiSocket`; the events are in `feed`)::
 
     async with KalshiSocket(ws_url, signer=signer, channels=["market_lifecycle_v2"]) as socket:
         async for event in socket:
             match event:
                 case Connected(): ...
-                case Disconnected(at, reason): ...           # at once; reconnecting goes on by itself
-                case Subscribed(channel, sid, at): ...
-                case Gap(since, until, reason): ...          # reconcile over REST from `since`
-                case Message(type, sid, seq, sent_at, msg, raw, received_at): ...
+                case Disconnected(): ...   # at, reason; at once; reconnecting goes on by itself
+                case Subscribed(): ...     # channel, sid, at
+                case Gap(): ...            # channel, since, until, reason: reconcile over REST
+                case Message(): ...        # type, sid, seq, sent_at, msg, raw, received_at
 
-- Order: after every (re)connect `Connected`, `Subscribed` per channel, then one `Gap` (since None and
-  reason START at the first), then messages. Sequence gaps, unreadable frames and terminal
+- Order: after every (re)connect `Connected`, then per channel `Subscribed` and a `Gap` (since None
+  and reason START at the first), then its messages. Sequence gaps, unreadable frames and terminal
   subscription errors (10, 17, 25) also give a `Gap`. The interval of a gap is what may have been
-  missed; there is no replay.
+  missed; there is no replay. Waiting for the next event may be cancelled and repeated.
 - The consumer's pace is the socket's: frames wait in a bounded buffer, then in TCP.
 
 What the client did not know (`drift`): `rest.drift` counts unknown fields, unknown words and rows

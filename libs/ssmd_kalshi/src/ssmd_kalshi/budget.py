@@ -1,9 +1,9 @@
 """The read budget: a token bucket that all tasks of a process share, first come first served.
 
 The exchange gives each key (or address) a bucket: Basic 200 tokens a second, two seconds deep, most
-calls cost 10. Exceeding it is a 429 without a Retry-After. So the client keeps a bucket of its own, a
-little shallower, and adapts it: a 429 halves the rate (once per second, however many requests it hit),
-every second without one gives back a twentieth of the nominal rate.
+calls cost 10. Exceeding it is a 429 without a Retry-After. So the client keeps a bucket of its own,
+a little shallower, and adapts it: a 429 halves the rate (once per second, however many requests it
+hit), every second without one gives back a twentieth of the nominal rate.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Budget:
         }
 
     async def acquire(self, endpoint: Endpoint, stop: asyncio.Event | None = None) -> None:
-        """Return when the call may be made, in the order of asking. InterruptedWaitError on stop."""
+        """Return when it is this call's turn, in the order of asking; InterruptedWaitError on stop."""
         cost = self.cost(endpoint)
         began = self._clock()
         async with self._turn:

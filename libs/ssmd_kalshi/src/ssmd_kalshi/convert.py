@@ -5,8 +5,8 @@ and whole contracts of older replies; where both stand, dollars win. Empty text 
 which the exchange writes for "never", is None. `extra` of a market holds every field that has no
 column of its own, quotes that change with every trade left out.
 
-The exchange repeats values without end (`"0.0000"`, one close time for a whole event), so parsing is
-remembered by text; that, and not cleverness, is why a page converts in a few milliseconds.
+The exchange repeats values without end (`"0.0000"`, one close time for a whole event), so parsing
+is remembered by text; that, and not cleverness, is why a page converts in a few milliseconds.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _COUNT_LIMIT = Decimal(10) ** 18  # numeric(20,2), and whole contracts in a bigi
 _MAX_EXPONENT = 30
 
 
-# --- values -----------------------------------------------------------------------------------------
+# --- values -------------------------------------------------------------------------------------
 
 
 class _Memo(dict[Any, V], Generic[V]):
@@ -111,7 +111,7 @@ def _from_cents(cents: Number) -> str | None:
     return None if number is None else str(number.scaleb(-2))
 
 
-# --- markets ----------------------------------------------------------------------------------------
+# --- markets ------------------------------------------------------------------------------------
 
 _VOLATILE = frozenset(
     [
@@ -270,7 +270,7 @@ def _extra(wire: WireMarket) -> dict[str, Any] | None:
     return extra or None
 
 
-# --- events, series, fees -----------------------------------------------------------------------------
+# --- events, series, fees -----------------------------------------------------------------------
 
 
 def event(wire: WireEvent) -> models.Event:
@@ -363,7 +363,7 @@ def fee_schedule(changes: Iterable[WireSeriesFeeChange]) -> list[models.SeriesFe
     return rows
 
 
-# --- many at once -------------------------------------------------------------------------------------
+# --- many at once -------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -379,7 +379,7 @@ class MarketRows:
 def market_rows(
     markets: Iterable[WireMarket], series_of: Mapping[str, str], observed_at: datetime
 ) -> MarketRows:
-    """Convert a page; `series_of` maps event tickers to series tickers. One bad row spoils no other."""
+    """Convert a page; `series_of` maps event tickers to series tickers. A bad row spoils no other."""
     result = MarketRows()
     for wire in markets:
         series_ticker = series_of.get(wire.event_ticker or "")
@@ -393,7 +393,7 @@ def market_rows(
     return result
 
 
-# --- naming what is wrong -----------------------------------------------------------------------------
+# --- naming what is wrong -----------------------------------------------------------------------
 
 _Fields = Sequence[tuple[str, Callable[[Any], object]]]
 

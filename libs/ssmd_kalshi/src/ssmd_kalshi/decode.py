@@ -1,9 +1,10 @@
 """Reply bytes → wire rows. A whole page fast when all is well, row by row when something is new.
 
 The fast path decodes straight into structs that forbid unknown fields. A page that does not fit (an
-unknown field, a type that changed, text that is not valid Unicode) is decoded again without a schema
-and its rows are read one at a time: unknown fields are counted and kept, and a row that cannot be read
-is set aside with its reason while the others go on. Pure but for the counting (`drift`).
+unknown field, a type that changed, text that is not valid Unicode) is decoded again without a
+schema and its rows are read one at a time: unknown fields are counted and kept, and a row that
+cannot be read is set aside with its reason while the others go on. Pure but for the counting
+(`drift`).
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class PageReader(Generic[R]):
         self._known = names - {UNKNOWN_FIELD}
         reply = msgspec.defstruct(
             "Reply",
-            [("rows", list[row], msgspec.field(name=key)), ("cursor", str, "")],  # type: ignore[valid-type]
+            [("rows", list[row], msgspec.field(name=key)), ("cursor", str, "")],  # type:
+            ignore[valid - type],
         )
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(reply)
 

@@ -63,7 +63,7 @@ _PREFIX = re.compile(r"^/?trade-api/v\d+")
 
 
 def _shape(path: str) -> str:
-    """A path as the exchange may write it (prefix, `{x}` or `:x`), reduced to what is comparable."""
+    """A path as the exchange writes it (prefix, `{x}` or `:x`), reduced to what is comparable."""
     return _PARAMETER.sub("{}", _PREFIX.sub("", path.strip())).rstrip("/")
 
 

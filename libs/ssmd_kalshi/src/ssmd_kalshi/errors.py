@@ -1,8 +1,8 @@
 """Every way in which the exchange, or the way we ask it, can fail: one class, one sentence each.
 
-Two branches matter to a caller. A `TransientError` may be gone on another day (the client has already
-retried it within its policy); every other `KalshiError` stays until somebody changes something.
-No message ever contains a key, a signature or a whole reply.
+Two branches matter to a caller. A `TransientError` may be gone on another day (the client has
+already retried it within its policy); every other `KalshiError` stays until somebody changes
+something. No message ever contains a key, a signature or a whole reply.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class InterruptedWaitError(KalshiError):
 
 
 class ReplyError(KalshiError):
-    """The exchange answered with an error status; `status`, `endpoint` and its own words are kept."""
+    """An error status; `status`, `endpoint` and the exchange's own words are kept."""
 
     def __init__(self, endpoint: str, status: int, said: str, advice: str) -> None:
         self.endpoint = endpoint
@@ -78,7 +78,7 @@ class RefusedError(ReplyError):
     """Any other 3xx or 4xx status that the specification does not foresee."""
 
 
-# --- what may pass ----------------------------------------------------------------------------------
+# --- what may pass ------------------------------------------------------------------------------
 
 
 class TransientError(KalshiError):
@@ -138,18 +138,18 @@ class EmptyPageError(PageError):
     """A page without rows that nevertheless names a next page, twice in a row."""
 
 
-# --- values -------------------------------------------------------------------------------------------
+# --- values -------------------------------------------------------------------------------------
 
 
 class BadFieldError(KalshiError):
-    """One field of one row holds a value that has no meaning; the row is set aside, not the page."""
+    """A field of a row holds a value without meaning; the row is set aside, not the page."""
 
     def __init__(self, field: str, value: object, why: str) -> None:
         self.field = field
         super().__init__(f"{field} is {excerpt(repr(value), 80)}: {why}")
 
 
-# --- WebSocket ----------------------------------------------------------------------------------------
+# --- WebSocket ----------------------------------------------------------------------------------
 
 
 class SocketError(TransientError):

@@ -82,8 +82,8 @@ def _check_markets(params: Params) -> None:
     if status is not None and status not in MARKET_STATUSES:
         _refuse(
             MARKETS,
-            f"status is {status!r}; the exchange takes one of {_listed(MARKET_STATUSES)}, one per call "
-            "(these are not the words of the market's own status field)",
+            f"status is {status!r}; the exchange takes one of {_listed(MARKET_STATUSES)} "
+            "per call (not the words of the market's own status field)",
         )
     used = [family for family in TIME_FILTERS if any(name in params for name in family.names)]
     if len(used) > 1:

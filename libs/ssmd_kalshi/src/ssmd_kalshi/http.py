@@ -1,4 +1,4 @@
-"""One GET, made to succeed if it can: budget, deadline, signature, retries, and nothing left behind."""
+"""One GET that succeeds if it can: budget, deadline, signature, retries, nothing left behind."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class HttpClient:
     async def _exchange(
         self, endpoint: Endpoint, path: str, params: Mapping[str, str | int]
     ) -> tuple[int, bytes, float | None]:
-        """Send and read to the end; the connection goes back to the pool, or is closed on any failure."""
+        """Send and read to the end; on any failure the connection is closed."""
         assert self._session is not None, "the client is used outside its context"
         url = URL(f"{self._base}{path}", encoded=True).with_query(
             {k: str(v) for k, v in params.items()}
@@ -215,7 +215,7 @@ def reply_error(
 
 
 def error_text(body: bytes) -> str:
-    """The exchange's own words from any of its three shapes of error body, bounded; "" without any."""
+    """The exchange's own words from any of its three shapes of error body; "" without any."""
     try:
         reply = msgspec.json.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError):

@@ -1,8 +1,8 @@
 """One page of a listing, and the checks that a scan over pages makes.
 
 Pure: no request is made here. A listing is only as good as its completeness, because a row that a
-scan missed may be taken for deleted; so a scan that loops, repeats itself or shows empty pages in the
-middle ends in a `PageError`, and a page that is shorter than asked for says so (`short`).
+scan missed may be taken for deleted; so a scan that loops, repeats itself or shows empty pages in
+the middle ends in a `PageError`, and a page that is shorter than asked for says so (`short`).
 """
 
 from __future__ import annotations

@@ -52,8 +52,9 @@ class KalshiRest:
     """Use as `async with KalshiRest(base_url) as rest`. Safe for many tasks; they share the budget.
 
     Errors: `TransientError` when the exchange could not be read within the retry policy,
-    `ForbiddenFilterError` before a request, `NotFoundError` for an unknown ticker, other `ReplyError`
-    for other refusals. Times given to filters are seconds since 1970; lower bounds are exclusive.
+    `ForbiddenFilterError` before a request, `NotFoundError` for an unknown ticker, other
+    `ReplyError` for other refusals. Times given to filters are seconds since 1970; lower bounds are
+    exclusive.
     """
 
     def __init__(
@@ -156,7 +157,8 @@ class KalshiRest:
     ) -> AsyncIterator[Page[WireEvent]]:
         """Pages of events, without multivariate ones. `status` matches if any child market does.
 
-        Nested markets leave out those settled before the historical cutoff. `cursor` resumes a scan.
+        Nested markets leave out those settled before the historical cutoff. `cursor` resumes a
+        scan.
         """
         params = _params(
             status=status,
@@ -317,7 +319,7 @@ class KalshiRest:
         self.budget.learn(costs)
         return costs
 
-    # --- how ------------------------------------------------------------------------------------------
+    # --- how ------------------------------------------------------------------------------------
 
     async def _object(self, endpoint: Endpoint, into: type[T], key: str | None = None) -> T:
         return await self._http.get(endpoint, lambda body: decode_object(body, into, key))

@@ -1,4 +1,4 @@
-"""When to ask again: the policy is data, the classification pure, and sleeping happens here only."""
+"""When to ask again: the policy is data, the classification pure, and all sleeping is here."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Verdict(enum.Enum):
 
 
 def classify(error: KalshiError) -> Verdict:
-    """429 slows down; 5xx, timeouts, resets, truncated or foreign bodies retry; all else gives up."""
+    """429 slows down; 5xx, timeouts, resets, broken bodies retry; all else gives up."""
     if isinstance(error, RateLimitedError):
         return Verdict.SLOW_DOWN
     if isinstance(error, DeadlineError | PageError):

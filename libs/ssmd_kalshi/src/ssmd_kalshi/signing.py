@@ -1,7 +1,8 @@
 """Request signatures: RSA-PSS and Ed25519 keys, checked when they are loaded.
 
 The signature covers `timestamp_ms + METHOD + path`, the path from `/trade-api/…` without its query
-(RSA: PSS over SHA-256 with MGF1 and a salt of the digest's length; Ed25519: the text itself), base64.
+(RSA: PSS over SHA-256 with MGF1 and a salt of the digest's length; Ed25519: the text itself),
+base64.
 """
 
 from __future__ import annotations

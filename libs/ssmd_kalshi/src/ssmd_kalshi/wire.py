@@ -2,9 +2,9 @@
 
 Every field but the ticker is optional, because the exchange leaves optional fields out and adds and
 retires fields monthly. Numbers and prices stay in the text or number the exchange sent (`"0.5400"`,
-`"56.43"`, or the integer cents of older replies), times stay RFC 3339 text, words of enumerations stay
-text. `ssmd_kalshi.convert` gives them meaning. A field that is not declared here lands in `unknown`
-(see `ssmd_kalshi.decode`), so nothing that the exchange said is lost.
+`"56.43"`, or the integer cents of older replies), times stay RFC 3339 text, words of enumerations
+stay text. `ssmd_kalshi.convert` gives them meaning. A field that is not declared here lands in
+`unknown` (see `ssmd_kalshi.decode`), so nothing that the exchange said is lost.
 """
 
 from __future__ import annotations
