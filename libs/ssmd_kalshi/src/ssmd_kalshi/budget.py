@@ -122,7 +122,10 @@ class Budget:
         }
 
     async def acquire(self, endpoint: Endpoint, stop: asyncio.Event | None = None) -> None:
-        """Return when it is this call's turn, in the order of asking; InterruptedWaitError on stop."""
+        """Return when the call may be made, in the order of asking.
+
+        InterruptedWaitError when `stop` is set.
+        """
         cost = self.cost(endpoint)
         began = self._clock()
         async with self._turn:

@@ -379,7 +379,7 @@ class MarketRows:
 def market_rows(
     markets: Iterable[WireMarket], series_of: Mapping[str, str], observed_at: datetime
 ) -> MarketRows:
-    """Convert a page; `series_of` maps event tickers to series tickers. A bad row spoils no other."""
+    """Convert a page; `series_of` maps event tickers to series tickers."""
     result = MarketRows()
     for wire in markets:
         series_ticker = series_of.get(wire.event_ticker or "")

@@ -46,11 +46,8 @@ class PageReader(Generic[R]):
         self._ticker_field = ticker_field
         names = frozenset(field.encode_name for field in msgspec.structs.fields(row))
         self._known = names - {UNKNOWN_FIELD}
-        reply = msgspec.defstruct(
-            "Reply",
-            [("rows", list[row], msgspec.field(name=key)), ("cursor", str, "")],  # type:
-            ignore[valid - type],
-        )
+        rows = ("rows", list[row], msgspec.field(name=key))  # type: ignore[valid-type]
+        reply = msgspec.defstruct("Reply", [rows, ("cursor", str, "")])
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(reply)
 
     def page(self, body: bytes, drift: Drift) -> Page[R]:
