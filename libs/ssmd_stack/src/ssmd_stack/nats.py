@@ -32,21 +32,19 @@ class NatsServer:
         port: int | None = None,
         durable: bool = False,
         options: dict[str, Any] | None = None,
+        log: Path | None = None,
     ) -> None:
         self.directory = directory.absolute()
         self.port = port or free_port()
         self.durable = durable
         self.options = options or {}
         self._port_is_given = port is not None
+        self.log = log or self.directory / "server.log"
         self._process: Process | None = None
 
     @property
     def data_dir(self) -> Path:
         return self.directory / "store"
-
-    @property
-    def log(self) -> Path:
-        return self.directory / "server.log"
 
     @property
     def pid(self) -> int | None:
@@ -73,7 +71,7 @@ class NatsServer:
                 )
             self.port = free_port()
         self._write_configuration()
-        process = Process(
+        process = self._process = Process(
             [binaries.nats_server(), "-c", "nats.conf"],
             log=self.log,
             cwd=self.directory,
@@ -86,11 +84,14 @@ class NatsServer:
                         raise ServerFailed(f"NATS did not start:\n{process.tail()}")
                     await asyncio.sleep(0.01)
         except TimeoutError:
-            await process.stop()
+            await self.kill()
             raise ServerFailed(
                 f"NATS was not ready in {_READY_SECONDS:.0f} s:\n{process.tail()}"
             ) from None
-        self._process = process
+
+    async def wait(self) -> int:
+        """Wait until the server's process has ended, and return its exit code."""
+        return await self._process.wait() if self._process else 0
 
     async def stop(self) -> None:
         """Stop it in order."""

@@ -59,6 +59,7 @@ class PostgresServer:
         database: str = "ssmd",
         bin_dir: Path | None = None,
         settings: dict[str, str] | None = None,
+        log: Path | None = None,
     ) -> None:
         self.directory = directory.absolute()
         self.port = port or free_port()
@@ -66,6 +67,7 @@ class PostgresServer:
         self.role = role
         self.database = database
         self.settings = settings or {}
+        self._log = log
         self._port_is_given = port is not None
         self._wheel_bin_dir = bin_dir
         self._process: Process | None = None
@@ -93,7 +95,7 @@ class PostgresServer:
 
     @property
     def log(self) -> Path:
-        return self.home / "server.log"
+        return self._log or self.home / "server.log"
 
     @property
     def pid(self) -> int | None:
@@ -138,6 +140,10 @@ class PostgresServer:
         await self._ensure_role_and_database()
         if fresh and self.durable:
             self._syncing = asyncio.create_task(self._sync_to_disk(user), name="initdb-sync")
+
+    async def wait(self) -> int:
+        """Wait until the server's process has ended, and return its exit code."""
+        return await self._process.wait() if self._process else 0
 
     async def stop(self) -> None:
         """Stop it: connections are closed and everything is on disk."""
@@ -216,7 +222,11 @@ class PostgresServer:
             ],
             log=log, cwd=self.home, account=user, env=_environment(),
         )  # fmt: skip
-        if await initdb.wait() != 0:
+        try:
+            code = await initdb.wait()
+        finally:
+            await initdb.stop()
+        if code != 0:
             raise ServerFailed(f"initdb failed in {self.home}:\n{tail(log)}")
         with (self.data_dir / "postgresql.conf").open("a") as file:
             file.write("\ninclude '../ssmd.conf'\n")
@@ -234,7 +244,7 @@ class PostgresServer:
             raise PortInUse(
                 f"port {self.port} for PostgreSQL is taken by another process: give another one"
             )
-        process = Process(
+        process = self._process = Process(
             [self.bin_dir / "postgres", "-D", "data", "-p", str(self.port)],
             log=self.log,
             cwd=self.home,
@@ -251,11 +261,10 @@ class PostgresServer:
                         raise ServerFailed(f"PostgreSQL did not start:\n{process.tail()}")
                     await asyncio.sleep(0.01)
         except TimeoutError:
-            await process.stop((signal.SIGQUIT, 5))
+            await self.kill()
             raise ServerFailed(
                 f"PostgreSQL was not ready in {_READY_SECONDS:.0f} s:\n{process.tail()}"
             ) from None
-        self._process = process
 
     def _is_ready(self) -> bool:
         """The server writes its state in the eighth line of its own pid file."""

@@ -64,9 +64,10 @@ class Process:
 
     async def wait(self) -> int:
         """Wait until it ended and return its exit code."""
-        while (code := self._popen.poll()) is None:  # noqa: ASYNC110 - no event tells of it
-            await asyncio.sleep(_POLL_SECONDS)
-        self._forget()
+        while (code := self._popen.poll()) is None:
+            await self._until_it_may_have_ended()
+        if self.pid_file is not None:
+            self.pid_file.unlink(missing_ok=True)
         return code
 
     async def stop(self, *steps: tuple[signal.Signals, float]) -> int:
@@ -93,9 +94,22 @@ class Process:
         """The end of its log."""
         return tail(self.log, lines)
 
-    def _forget(self) -> None:
-        if self.pid_file is not None:
-            self.pid_file.unlink(missing_ok=True)
+    async def _until_it_may_have_ended(self) -> None:
+        if sys.platform != "linux":
+            await asyncio.sleep(0.05)
+            return
+        try:
+            handle = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        loop.add_reader(handle, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(handle)
+            os.close(handle)
 
 
 def tail(log: Path, lines: int = 12) -> str:

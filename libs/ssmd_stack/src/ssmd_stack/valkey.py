@@ -23,21 +23,23 @@ class ValkeyServer:
     """
 
     def __init__(
-        self, directory: Path, *, port: int | None = None, persistent: bool = False
+        self,
+        directory: Path,
+        *,
+        port: int | None = None,
+        persistent: bool = False,
+        log: Path | None = None,
     ) -> None:
         self.directory = directory.absolute()
         self.port = port or free_port()
         self.persistent = persistent
         self._port_is_given = port is not None
+        self.log = log or self.directory / "server.log"
         self._process: Process | None = None
 
     @property
     def data_dir(self) -> Path:
         return self.directory
-
-    @property
-    def log(self) -> Path:
-        return self.directory / "server.log"
 
     @property
     def pid(self) -> int | None:
@@ -63,7 +65,7 @@ class ValkeyServer:
                     f"port {self.port} for Valkey is taken by another process: give another one"
                 )
             self.port = free_port()
-        process = Process(
+        process = self._process = Process(
             [
                 binaries.valkey_server(),
                 "--port", str(self.port), "--bind", "127.0.0.1", "--dir", ".", "--save", "",
@@ -80,11 +82,14 @@ class ValkeyServer:
                         raise ServerFailed(f"Valkey did not start:\n{process.tail()}")
                     await asyncio.sleep(0.01)
         except TimeoutError:
-            await process.stop()
+            await self.kill()
             raise ServerFailed(
                 f"Valkey was not ready in {_READY_SECONDS:.0f} s:\n{process.tail()}"
             ) from None
-        self._process = process
+
+    async def wait(self) -> int:
+        """Wait until the server's process has ended, and return its exit code."""
+        return await self._process.wait() if self._process else 0
 
     async def stop(self) -> None:
         """Stop it in order."""
