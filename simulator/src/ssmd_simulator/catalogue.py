@@ -57,7 +57,7 @@ _SPORT_BETS = (
 
 
 def plans(category: str, rng: Random) -> Iterator[Plan]:
-    """First, shuffled, the series that give the category its character, then variations without end."""
+    """First, shuffled, what gives the category its character, then variations without end."""
     cores: dict[str, Callable[[], Iterator[Plan]]] = {
         "Sports": _sports,
         "Elections": _elections,

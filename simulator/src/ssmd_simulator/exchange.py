@@ -14,7 +14,7 @@ from typing import Any
 from ssmd_simulator import messages
 from ssmd_simulator.life import Timetable
 from ssmd_simulator.messages import Message
-from ssmd_simulator.universe import Event, FeeChange, Market, Universe
+from ssmd_simulator.universe import Event, FeeChange, Market, Series, Universe
 
 Listener = Callable[[Message], None]
 Deed = Callable[[float], None]
@@ -57,9 +57,10 @@ class Exchange:
     def watch(self, event: Event, now: float) -> None:
         """Put the determinations and settlements of an event's markets on the agenda."""
         for life in {id(m.life): m.life for m in event.markets}.values():
-            self._watch_life(event, life, now)
+            self.watch_life(event, life, now)
 
-    def _watch_life(self, event: Event, life: Timetable, now: float) -> None:
+    def watch_life(self, event: Event, life: Timetable, now: float) -> None:
+        """Put one timetable's determination and settlement on the agenda."""
         if life.determined > now:
             self.at(life.determined, lambda when: self._determine(event, life, when))
         if life.settled > now:
@@ -177,12 +178,38 @@ class Exchange:
         event.fee_changes.append(FeeChange(name, kind, multiplier, now))
         self._tell(messages.event_fee_update(event, now))
 
+    def edit_event(self, event: Event, changed: dict[str, Any], now: float) -> None:
+        """Change an event's title, subtitle or category; no message exists for it."""
+        for field, value in changed.items():
+            if field not in ("title", "sub_title", "category", "mutually_exclusive"):
+                raise ValueError(f"an event's {field} cannot be changed")
+            setattr(event, field, value)
+        event.updated = now
+
+    def put_series(self, ticker: str, changed: dict[str, Any], now: float) -> Series:
+        """Change a series, or make it known."""
+        series = self.universe.series.get(ticker)
+        if series is None:
+            series = self.universe.add_series(Series(ticker, ticker, "World", None, "custom"))
+        for field, value in changed.items():
+            if field not in ("title", "category", "tags", "frequency", "volume"):
+                if field not in ("fee_type", "fee_multiplier"):
+                    raise ValueError(f"a series' {field} cannot be changed")
+                name = f"{ticker}-{len(series.fee_changes) + 1}"
+                kind = changed.get("fee_type", series.fee_type)
+                multiplier = changed.get("fee_multiplier", series.fee_multiplier)
+                if not any(change.scheduled == now for change in series.fee_changes):
+                    series.fee_changes.append(FeeChange(name, kind, multiplier, now))
+            setattr(series, field, value)
+        series.updated = now
+        return series
+
     # --- inside -----------------------------------------------------------------------------
 
     def _relive(self, market: Market, now: float, **moments: float) -> None:
         market.life = replace(market.life, **moments)
         self._touch(market, now)
-        self._watch_life(market.event, market.life, now)
+        self.watch_life(market.event, market.life, now)
 
     def _touch(self, market: Market, now: float) -> None:
         market.updated = now

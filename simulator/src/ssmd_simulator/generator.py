@@ -4,7 +4,7 @@ The same seed, size and anchor give the same universe, byte for byte.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
 from math import inf
 from random import Random
@@ -347,10 +347,15 @@ def _vary(event: Event, rng: Random, anchor: float, *, settled: bool) -> None:
     for market in event.markets:
         if never_updated:
             market.updated = None
-    if settled:
-        return
     first = event.markets[0]
     life = first.life
+    if 0.930 < chance < 0.935:
+        # Old listings have no creation time.
+        ageless = replace(life, created=0.0)
+        for market in event.markets:
+            market.life = ageless
+    if settled:
+        return
     if chance > 0.995:
         later = float(int(anchor + 3600 + rng.randrange(86400)))
         opening = Timetable(

@@ -80,7 +80,10 @@ class Rolling:
         self._tempo = tempo
 
     def start(self, now: float, *, history: int = 3, roll: bool = True) -> None:
-        """Bring in what exists at `now` (with some settled events), and schedule the rest."""
+        """Bring in what exists at `now` (with some settled events), and schedule the rest.
+
+        What was brought in is not watched yet: the caller does that for the whole universe.
+        """
         for roller in self._rolling:
             number = int((now + roller.lead / self._tempo) // self._period(roller)) - history
             while self._created(roller, number) <= now:
@@ -89,8 +92,6 @@ class Rolling:
                 self._exchange.universe.add_event(event)
                 for market in drafts:
                     self._exchange.universe.add_market(market, now)
-                if roll:
-                    self._exchange.watch(event, now)
                 number += 1
             if roll:
                 self._schedule(roller, number)

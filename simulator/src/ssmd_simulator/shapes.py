@@ -69,14 +69,14 @@ def menu(labels: Sequence[str], *, strike_type: str, key: str = "Name") -> list[
 def props(labels: Sequence[str], teams: Sequence[str], lines: int) -> list[Draft]:
     """Player props: two more segments on the event's ticker (`…-TBJARANDA8-1`)."""
     taken: set[str] = set()
-    drafts = []
+    drafts: list[Draft] = []
     for number, label in enumerate(labels):
         team = teams[number % len(teams)]
         name = unique(team + abbreviation(label, 9), taken)
-        for line in range(1, lines + 1):
-            drafts.append(
-                Draft(f"{name}-{line}", f"{label}: {line}+", "structured", floor=float(line))
-            )
+        drafts.extend(
+            Draft(f"{name}-{line}", f"{label}: {line}+", "structured", floor=float(line))
+            for line in range(1, lines + 1)
+        )
     return drafts
 
 

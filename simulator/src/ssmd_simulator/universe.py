@@ -1,4 +1,4 @@
-"""The truth: every series, event and market that exists, and the orders in which pages list them."""
+"""The truth: every series, event and market that exists, and the orders that pages list them in."""
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
@@ -101,14 +101,14 @@ class Market:
         self.head = self.tail = None
 
 
-def market_key(market: Market) -> tuple[float, str]:
-    """Markets are listed newest first; this key ascends."""
-    return (market.life.created, market.ticker)
+def market_key(market: Market) -> tuple[int, str]:
+    """Markets are listed newest first; this key (microseconds, ticker) ascends."""
+    return (round(market.life.created * 1_000_000), market.ticker)
 
 
-def event_key(event: Event) -> tuple[float, str]:
-    """Events are listed latest close first; this key ascends."""
-    return (event.page_key, event.ticker)
+def event_key(event: Event) -> tuple[int, str]:
+    """Events are listed latest close first; this key (microseconds, ticker) ascends."""
+    return (round(event.page_key * 1_000_000), event.ticker)
 
 
 class Universe:

@@ -36,9 +36,8 @@ class BadCursor(ValueError):
     """The page cursor is not one that this exchange handed out."""
 
 
-def encode_cursor(at: float, ticker: str) -> str:
+def encode_cursor(micros: int, ticker: str) -> str:
     """An opaque keyset position, in the exchange's form: protobuf {1: {1: s, 2: ns}, 2: ticker}."""
-    micros = round(at * 1_000_000)
     whole, nanos = micros // 1_000_000, micros % 1_000_000 * 1000
     stamp = b"\x08" + _varint(whole) + (b"\x10" + _varint(nanos) if nanos else b"")
     name = ticker.encode()
@@ -46,8 +45,8 @@ def encode_cursor(at: float, ticker: str) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def decode_cursor(text: str) -> tuple[float, str]:
-    """The (time, ticker) inside a cursor; BadCursor if it is not one of ours."""
+def decode_cursor(text: str) -> tuple[int, str]:
+    """The (microseconds, ticker) inside a cursor; BadCursor if it is not one of ours."""
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         if raw[0] != 0x0A:
@@ -61,8 +60,8 @@ def decode_cursor(text: str) -> tuple[float, str]:
         size, at = _read_varint(raw, at + 1)
         if at + size != len(raw):
             raise BadCursor(text)
-        return whole + nanos / 1_000_000_000, raw[at:].decode()
-    except (IndexError, UnicodeDecodeError, binascii.Error) as error:
+        return whole * 1_000_000 + nanos // 1000, raw[at:].decode()
+    except (IndexError, ValueError, binascii.Error) as error:
         raise BadCursor(text) from error
 
 

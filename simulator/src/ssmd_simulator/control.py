@@ -1,0 +1,289 @@
+"""The control port's endpoints, /control/…: what a test may do to the exchange."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from ssmd_simulator.chance import mix
+from ssmd_simulator.exchange import Exchange
+from ssmd_simulator.life import Timetable
+from ssmd_simulator.rest import encoded
+from ssmd_simulator.tickers import day_code, eastern
+from ssmd_simulator.universe import Event, Market, Series
+from ssmd_simulator.websocket import Hub
+from ssmd_simulator.wire import rfc3339
+
+
+class Order(msgspec.Struct, forbid_unknown_fields=True):
+    """`POST /control/markets`: a market whose life is given in seconds from now.
+
+    `created` goes out at once; None leaves a moment to a later call. `count` markets share an
+    event; `event` puts them into an existing one.
+    """
+
+    series: str = "KXACCEPT"
+    event: str | None = None
+    ticker: str | None = None
+    title: str | None = None
+    category: str = "World"
+    count: int = 1
+    open_in: float = 0.0
+    close_in: float = 60.0
+    determine_in: float | None = None
+    settle_in: float | None = None
+    result: str = "yes"
+    provisional: bool = False
+    multivariate: bool = False
+    strike: float | None = None
+
+
+class Control:
+    """Creates markets with a chosen timetable, edits them, and breaks things."""
+
+    def __init__(self, exchange: Exchange, hub: Hub) -> None:
+        self._exchange = exchange
+        self._universe = exchange.universe
+        self._hub = hub
+        self._orders = 0
+
+    def routes(self) -> list[web.RouteDef]:
+        """Every endpoint."""
+        market = "/control/markets/{ticker}"
+        event = "/control/events/{ticker}"
+        return [
+            web.get("/control/state", self._answer(self._state)),
+            web.get(market, self._answer(self._describe)),
+            web.post("/control/markets", self._answer(self._create)),
+            web.patch(market, self._answer(self._edit)),
+            web.delete(market, self._answer(self._vanish)),
+            web.post(market + "/{deed}", self._answer(self._deed)),
+            web.patch(event, self._answer(self._edit_event)),
+            web.post(event + "/fee", self._answer(self._fee)),
+            web.put("/control/series/{ticker}", self._answer(self._put_series)),
+            web.post("/control/disconnect", self._answer(self._disconnect)),
+            web.post("/control/silence", self._answer(self._silence)),
+        ]
+
+    def _answer(
+        self, do: Callable[[web.Request, Any], Any]
+    ) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handle(request: web.Request) -> web.Response:
+            raw = await request.read()
+            self._exchange.advance(self._exchange.clock())
+            try:
+                return encoded(do(request, msgspec.json.decode(raw) if raw else {}))
+            except KeyError as error:
+                return encoded({"error": f"there is no {error.args[0]}"}, 404)
+            except (ValueError, TypeError) as error:
+                return encoded({"error": str(error)}, 400)
+
+        return handle
+
+    # --- markets ----------------------------------------------------------------------------
+
+    def order(self, order: Order) -> list[Market]:
+        """Create an event's worth of markets now, with their timetable."""
+        now = self._exchange.clock()
+        self._exchange.advance(now)
+        self._orders += 1
+        life = timetable(order, now)
+        event = self._universe.events.get(order.event or "")
+        fresh = event is None
+        if event is None:
+            event = self._new_event(order, life)
+        markets = []
+        for rank in range(order.count):
+            ticker = order.ticker or f"{event.ticker}-{len(event.markets) + rank + 1}"
+            if order.ticker and rank:
+                ticker = f"{order.ticker}{rank + 1}"
+            if ticker in self._universe.markets:
+                raise ValueError(f"market {ticker} exists already; choose another ticker")
+            strike = None if order.strike is None else order.strike + rank
+            markets.append(
+                Market(
+                    ticker=ticker,
+                    event=event,
+                    label=f"Answer {rank + 1}" if strike is None else f"Above {strike:g}",
+                    life=life,
+                    seed=mix(self._universe.seed_for(ticker)),
+                    structure="deci_cent",
+                    strike_type="" if strike is None else "greater",
+                    floor=strike,
+                    result=order.result,
+                    updated=life.created,
+                    provisional=order.provisional,
+                )
+            )
+        if fresh:
+            event.markets = list(markets)
+            self._exchange.create_event(event, now)
+        else:
+            for market in markets:
+                self._exchange.create_market(market, now)
+            self._exchange.watch_life(event, life, now)
+        return markets
+
+    def _new_event(self, order: Order, life: Timetable) -> Event:
+        series = self._universe.series.get(order.series)
+        if series is None:
+            series = self._universe.add_series(
+                Series(
+                    order.series, f"{order.series} on demand", order.category, None, "custom",
+                    updated=life.created,
+                )
+            )  # fmt: skip
+        when = eastern(life.created)
+        name = order.event or f"{series.ticker}-{day_code(life.created)}{when:%H%M%S}{self._orders}"
+        title = order.title or f"What will {series.ticker} say at {when:%H:%M:%S}?"
+        return Event(
+            ticker=name,
+            series=series,
+            title=title,
+            sub_title=f"{when:%b} {when.day}",
+            question=f"{title} {{}}",
+            category=series.category,
+            template="entity_menu",
+            page_key=life.close,
+            strike_at=life.close,
+            created=life.created,
+            updated=life.created,
+            multivariate=order.multivariate,
+        )
+
+    def _create(self, _: web.Request, body: Any) -> Any:
+        markets = self.order(msgspec.convert(body, Order))
+        now = self._exchange.clock()
+        described = [describe(market, now) for market in markets]
+        return {**described[0], "markets": described}
+
+    def _market(self, request: web.Request) -> Market:
+        ticker = request.match_info["ticker"]
+        if ticker not in self._universe.markets:
+            raise KeyError(f"market {ticker}")
+        return self._universe.markets[ticker]
+
+    def _describe(self, request: web.Request, _: Any) -> Any:
+        return describe(self._market(request), self._exchange.clock())
+
+    def _edit(self, request: web.Request, body: Any) -> Any:
+        market = self._market(request)
+        self._exchange.edit(market, dict(body), self._exchange.clock())
+        return describe(market, self._exchange.clock())
+
+    def _vanish(self, request: web.Request, _: Any) -> Any:
+        market = self._market(request)
+        self._exchange.vanish(market)
+        return {"gone": market.ticker}
+
+    def _deed(self, request: web.Request, body: Any) -> Any:
+        market, now = self._market(request), self._exchange.clock()
+        exchange = self._exchange
+        match request.match_info["deed"]:
+            case "pause":
+                exchange.pause(market, now)
+            case "unpause":
+                exchange.unpause(market, now)
+            case "close":
+                exchange.move_close(market, float(int(now + body.get("close_in", 0))), now)
+            case "determine":
+                result, settle_in = body.get("result", "yes"), body.get("settle_in")
+                wait = float("inf") if settle_in is None else float(settle_in)
+                exchange.determine(market, result, wait, now)
+            case "settle":
+                exchange.settle(market, now)
+            case "dispute":
+                exchange.contest(market, "disputed", now)
+            case "amend":
+                exchange.contest(market, "amended", now)
+            case "trade":
+                exchange.reprice(market, mix(market.seed, int(now * 1000)))
+            case other:
+                raise ValueError(f"cannot {other} a market; see the control API")
+        return describe(market, now)
+
+    # --- events, series, connections --------------------------------------------------------
+
+    def _known_event(self, request: web.Request) -> Event:
+        ticker = request.match_info["ticker"]
+        if ticker not in self._universe.events:
+            raise KeyError(f"event {ticker}")
+        return self._universe.events[ticker]
+
+    def _edit_event(self, request: web.Request, body: Any) -> Any:
+        event = self._known_event(request)
+        self._exchange.edit_event(event, dict(body), self._exchange.clock())
+        return {"event_ticker": event.ticker}
+
+    def _fee(self, request: web.Request, body: Any) -> Any:
+        event = self._known_event(request)
+        kind = body.get("fee_type")
+        fee = None if kind is None else (str(kind), float(body.get("fee_multiplier", 1)))
+        self._exchange.override_fee(event, fee, self._exchange.clock())
+        return {"event_ticker": event.ticker}
+
+    def _put_series(self, request: web.Request, body: Any) -> Any:
+        ticker = request.match_info["ticker"]
+        self._exchange.put_series(ticker, dict(body), self._exchange.clock())
+        return {"series_ticker": ticker}
+
+    def _disconnect(self, _: web.Request, body: Any) -> Any:
+        return {"connections": self._hub.disconnect(int(body.get("code", 1001)))}
+
+    def _silence(self, _: web.Request, body: Any) -> Any:
+        self._hub.silent = bool(body.get("on", True))
+        return {"silent": self._hub.silent}
+
+    def _state(self, _: web.Request, __: Any) -> Any:
+        now = self._exchange.clock()
+        counts: dict[str, int] = {}
+        for market in self._universe.markets.values():
+            status = market.status(now)
+            counts[status] = counts.get(status, 0) + 1
+        return {
+            "now": rfc3339(now),
+            "series": len(self._universe.series),
+            "events": len(self._universe.events),
+            "markets": counts,
+            "messages": self._exchange.sent,
+            "connections": len(self._hub.connections),
+        }
+
+
+def timetable(order: Order, now: float) -> Timetable:
+    """An order's life; opening and closing fall on whole seconds, as the exchange's do."""
+    opened = float(round(now + order.open_in))
+    close = max(opened, float(round(now + order.close_in)))
+    determined = float("inf") if order.determine_in is None else now + order.determine_in
+    settled = float("inf") if order.settle_in is None else now + order.settle_in
+    if settled < determined or determined < close:
+        raise ValueError("the order of a life is open_in, close_in, determine_in, settle_in")
+    return Timetable(
+        created=round(now, 6),
+        open=opened,
+        close=close,
+        determined=round(determined, 3),
+        settled=round(settled, 3),
+        expected_expiration=close + 1,
+        latest_expiration=close + 7 * 86400,
+    )
+
+
+def describe(market: Market, now: float) -> dict[str, Any]:
+    """The truth about a market, times in epoch seconds (null: not known yet)."""
+    moments = {
+        "created": market.life.created,
+        "open": market.life.open,
+        "close": market.life.close,
+        "determined": market.life.determined,
+        "settled": market.life.settled,
+    }
+    return {
+        "market_ticker": market.ticker,
+        "event_ticker": market.event.ticker,
+        "series_ticker": market.event.series.ticker,
+        "status": market.status(now),
+        "result": market.result,
+        "life": {name: None if at == float("inf") else at for name, at in moments.items()},
+    }

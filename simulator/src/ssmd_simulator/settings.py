@@ -1,0 +1,50 @@
+"""How a simulator is set up; the command line's options have the same names."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+QUICK = 40.0
+"""`--tempo quick`: a 15-minute market lives, from creation to settlement, about 40 seconds."""
+
+REAL_HISTORICAL_AFTER = 60 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`tempo` divides lifespans (1: real); None keeps the universe still but for control calls.
+
+    `budget` is tokens per second for each caller (0: unlimited). `anchor` is the day (epoch
+    seconds) that a generated universe is made for; None: today. `creation_lag` is for how many
+    seconds `GET /markets/{ticker}` does not know a new market yet. `historical_after` is how many
+    seconds after settlement a market leaves the live tier; None: 60 days divided by the tempo.
+    `incidents` is how often (seconds) something happens to some old market; None: every 3 s with a
+    tempo above 1, else never; 0: never.
+    """
+
+    size: str = "small"
+    seed: int = 7
+    tempo: float | None = None
+    anchor: float | None = None
+    budget: float = 200.0
+    costs: dict[str, float] = field(default_factory=dict)
+    creation_lag: float = 0.25
+    historical_after: float | None = None
+    incidents: float | None = None
+    ping_seconds: float = 10.0
+    ws_auth: bool = True
+    population: Path | None = None
+    replay: Path | None = None
+
+    @property
+    def retention(self) -> float:
+        """Seconds from settlement to the historical tier."""
+        if self.historical_after is not None:
+            return self.historical_after
+        return REAL_HISTORICAL_AFTER / max(1.0, self.tempo or 1.0)
+
+    @property
+    def incident_period(self) -> float:
+        """Seconds between incidents; 0: none."""
+        if self.incidents is not None:
+            return self.incidents
+        return 3.0 if self.tempo is not None and self.tempo > 1 else 0.0
