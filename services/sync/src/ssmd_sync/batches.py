@@ -1,0 +1,35 @@
+"""Rows on their way to the store: duplicates resolved, sizes bounded. Pure."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from ssmd_common.models import Row
+
+R = TypeVar("R", bound=Row)
+T = TypeVar("T")
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+def newest(rows: Iterable[R], key: str) -> list[R]:
+    """One row for each key, in key order: the one that the exchange changed last, then the one
+    that was observed last, then the one that comes last."""
+    kept: dict[str, R] = {}
+    for row in rows:
+        ticker = getattr(row, key)
+        other = kept.get(ticker)
+        if other is None or _age(row) >= _age(other):
+            kept[ticker] = row
+    return [kept[ticker] for ticker in sorted(kept)]
+
+
+def _age(row: Row) -> tuple[datetime, datetime]:
+    changed_at = getattr(row, "exchange_updated_at", None) or _NEVER
+    return changed_at, getattr(row, "observed_at", _NEVER)
+
+
+def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """The items in order, at most `size` at a time."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,33 @@
+"""What sync counts, beside the metrics that every service has. Labels are small closed sets."""
+
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import Counter, Gauge
+
+from ssmd_common.metrics import WORK
+
+if TYPE_CHECKING:
+    from ssmd_sync.store import Written
+
+ROWS: Final = Counter("ssmd_sync_rows", "Rows by what became of them", ["table", "outcome"])
+RUNS: Final = Counter("ssmd_sync_runs", "Runs by outcome", ["job", "outcome"])
+LAST_SUCCESS: Final = Gauge(
+    "ssmd_sync_last_success_timestamp_seconds", "When a job last succeeded", ["job"]
+)
+RUN_SECONDS: Final = Gauge("ssmd_sync_last_run_seconds", "How long a job's last run took", ["job"])
+DELETIONS_REFUSED: Final = Counter(
+    "ssmd_sync_deletions_refused", "Sweeps that found too much missing to believe it", ["table"]
+)
+
+
+def rows(table: str, written: "Written") -> None:
+    """Count a batch."""
+    for outcome, number in (
+        ("inserted", written.inserted),
+        ("updated", written.updated),
+        ("unchanged", written.unchanged),
+        ("deleted", written.deleted),
+        ("set_aside", len(written.set_aside)),
+    ):
+        ROWS.labels(table, outcome).inc(number)
+    WORK.inc(written.inserted + written.updated + written.deleted)
