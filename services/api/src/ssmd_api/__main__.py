@@ -1,0 +1,101 @@
+"""The API: answers about the security master over HTTP, from Redis and PostgreSQL."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+import psycopg
+import redis.asyncio as aioredis
+import structlog
+
+from ssmd_api import store as postgres_store
+from ssmd_api.app import make_app
+from ssmd_api.auth import Authenticator
+from ssmd_api.cached import Cached
+from ssmd_api.context import Context
+from ssmd_api.freshness import Freshness
+from ssmd_api.keystore import KeyStore
+from ssmd_api.ratelimit import RateLimiter
+from ssmd_api.settings import ApiSettings
+from ssmd_api.store import Store
+from ssmd_common import health, runtime
+from ssmd_common.connections import redis
+from ssmd_common.connections.retry import first_line
+from ssmd_common.keys import Keys
+from ssmd_common.metrics import ERRORS
+from ssmd_common.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+_CHECK_SECONDS: Final = 2.0
+_REDIS_TIMEOUT_SECONDS: Final = 0.5
+
+
+@asynccontextmanager
+async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
+    """Connect to PostgreSQL, and to Redis when it is there."""
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(postgres_store.open_pool(settings))
+        client: aioredis.Redis = redis.client(
+            settings.redis_url, "ssmd-api", timeout_seconds=_REDIS_TIMEOUT_SECONDS
+        )
+        stack.push_async_callback(client.aclose)
+        store, keys = Store(pool), KeyStore(pool)
+        yield Context(
+            settings=settings,
+            store=store,
+            cached=Cached(client, Keys(settings.redis_key_prefix)),
+            freshness=Freshness(store),
+            keys=keys,
+            authenticator=Authenticator(
+                keys, settings.api_key_memory_seconds, settings.api_failed_logins_per_minute
+            ),
+            limiter=RateLimiter(),
+        )
+
+
+async def serve(running: Runtime, settings: ApiSettings) -> None:
+    """Answer until asked to stop, then finish what is being answered."""
+    async with open_context(settings) as context:
+        app = make_app(context, running.health)
+        async with health.serve(app, settings.api_host, settings.api_port, "API_PORT") as port:
+            log.info("serving", port=port())
+            running.health.state = "serving"
+            await _check_until_stopped(running, context)
+    # The last uses of keys were written by the check that followed the stop.
+
+
+async def _check_until_stopped(running: Runtime, context: Context) -> None:
+    stopping = False
+    while not stopping:
+        stopping = await running.stopped_within(
+            0 if running.health.conditions == {} else _CHECK_SECONDS
+        )
+        await _check(running, context)
+
+
+async def _check(running: Runtime, context: Context) -> None:
+    """Readiness is PostgreSQL's alone: without Redis the API is slower and right."""
+    try:
+        async with asyncio.timeout(_CHECK_SECONDS):
+            await context.store.ping()
+            await context.authenticator.write_uses()
+        running.health.set("postgres", None)
+    except (psycopg.Error, TimeoutError) as error:
+        ERRORS.labels("postgres").inc()
+        running.health.failed(error)
+        running.health.set("postgres", f"PostgreSQL does not answer: {first_line(error)}")
+    await context.cached.ping()
+    if not running.stop.is_set():
+        running.health.state = "serving" if context.cached.up else "serving without redis"
+    running.health.progress()
+
+
+def main() -> None:
+    sys.exit(runtime.run("ssmd-api", ApiSettings, serve))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""The application: which path is answered by what, and who may ask."""
+
+from typing import Final
+
+from aiohttp import web
+
+from ssmd_api.context import CONTEXT, Context
+from ssmd_api.middleware import Handler, add_headers, guarded, observe
+from ssmd_api.routes import events, fees, keys, markets, series, stats
+from ssmd_common import health
+from ssmd_common.health import Health
+
+_MAX_BODY_BYTES: Final = 1 << 20
+
+# (method, path, scope, handler)
+ROUTES: Final[tuple[tuple[str, str, str, Handler], ...]] = (
+    ("GET", "/v1/series", "read", series.list_series),
+    ("GET", "/v1/series/{ticker}", "read", series.show_series),
+    ("GET", "/v1/events", "read", events.list_events),
+    ("GET", "/v1/events/{event_ticker}", "read", events.show_event),
+    ("GET", "/v1/markets", "read", markets.list_markets),
+    ("POST", "/v1/markets/lookup", "read", markets.look_up),
+    ("GET", "/v1/markets/{ticker}", "read", markets.show_market),
+    ("GET", "/v1/markets/{ticker}/lifecycle", "read", markets.list_lifecycle),
+    ("GET", "/v1/fees", "read", fees.list_tiers),
+    ("GET", "/v1/fees/{series}", "read", fees.show_series_fees),
+    ("GET", "/v1/stats/series", "read", stats.series),
+    ("GET", "/v1/stats/markets", "read", stats.markets),
+    ("GET", "/v1/stats/sync", "read", stats.sync),
+    ("POST", "/v1/keys", "admin", keys.create_key),
+    ("GET", "/v1/keys", "admin", keys.list_keys),
+    ("DELETE", "/v1/keys/{id}", "admin", keys.revoke_key),
+)
+
+
+def make_app(context: Context, status: Health) -> web.Application:
+    """Every route of the API; `status` answers the probes."""
+    app = web.Application(middlewares=[observe], client_max_size=_MAX_BODY_BYTES)
+    app[CONTEXT] = context
+    app.on_response_prepare.append(add_headers)
+    health.add_routes(app, status)
+    for method, path, scope, handler in ROUTES:
+        app.router.add_route(method, path, guarded(scope, handler))
+        if method == "GET":
+            app.router.add_route("HEAD", path, guarded(scope, handler))
+    return app

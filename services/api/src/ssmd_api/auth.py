@@ -1,0 +1,134 @@
+"""Who asks: API keys, their scopes, and a limit on wrong ones."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import psycopg
+import structlog
+
+from ssmd_api.keystore import KeyStore, StoredKey
+from ssmd_api.metrics import REFUSED
+from ssmd_api.problems import Problem, forbidden, too_many, unauthorized
+from ssmd_api.ratelimit import RateLimiter
+from ssmd_common import apikeys
+from ssmd_common.apikeys import ParsedKey
+
+log = structlog.get_logger(__name__)
+
+_REMEMBERED: Final = 10_000
+_OUTAGE_SECONDS: Final = 300.0
+"""How long keys found good before are trusted while PostgreSQL is away: reads from Redis go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    stored: StoredKey
+    checked_at: float
+
+
+class Authenticator:
+    """Finds the key of a request. A good key is remembered for a few seconds by its hash."""
+
+    def __init__(self, store: KeyStore, memory_seconds: float, failures_per_minute: int) -> None:
+        self._store = store
+        self._memory_seconds = memory_seconds
+        self._failures_per_minute = failures_per_minute
+        self._failures = RateLimiter()
+        self._good: OrderedDict[bytes, _Memory] = OrderedDict()
+        self._used: dict[int, datetime] = {}
+
+    async def authenticate(self, headers: Mapping[str, str], address: str, scope: str) -> StoredKey:
+        """The key that the request carries, good for `scope`.
+
+        Raises:
+            Problem: 401 without a good key, 403 without the scope, 429 after too many wrong keys
+                from one address.
+        """
+        text = presented(headers)
+        key = apikeys.parse(text) if text else None
+        stored = await self._good_key(key, address) if key else None
+        if stored is None:
+            raise self._refusal(text, address)
+        if scope not in stored.scopes:
+            REFUSED.labels("scope").inc()
+            raise forbidden(scope)
+        self._used[stored.id] = datetime.now(UTC)
+        return stored
+
+    def forget(self) -> None:
+        """Check every key again at its next use: one was revoked."""
+        self._good.clear()
+
+    async def write_uses(self) -> None:
+        """Store when keys were last used, since the last call."""
+        used, self._used = self._used, {}
+        try:
+            if used:
+                await self._store.note_use(used)
+        except BaseException:
+            self._used = used | self._used
+            raise
+
+    async def _good_key(self, key: ParsedKey, address: str) -> StoredKey | None:
+        now = time.monotonic()
+        memory = self._good.get(key.hash)
+        if memory is None or now - memory.checked_at > self._memory_seconds:
+            if memory is None and not self._may_try(address, now):
+                return None
+            try:
+                memory = await self._look_up(key, now)
+            except psycopg.OperationalError:
+                if memory is None or now - memory.checked_at > _OUTAGE_SECONDS:
+                    raise
+        if memory is None or not _in_force(memory.stored, datetime.now(UTC)):
+            self._good.pop(key.hash, None)
+            return None
+        return memory.stored
+
+    async def _look_up(self, key: ParsedKey, now: float) -> _Memory | None:
+        stored = await self._store.by_prefix(key.prefix)
+        # Compared even when there is no such prefix, so that both refusals take the same time.
+        expected = stored.hash if stored else bytes(len(key.hash))
+        if not apikeys.matches(key, expected) or stored is None:
+            return None
+        memory = _Memory(stored, now)
+        self._good[key.hash] = memory
+        self._good.move_to_end(key.hash)
+        while len(self._good) > _REMEMBERED:
+            self._good.popitem(last=False)
+        return memory
+
+    def _may_try(self, address: str, now: float) -> bool:
+        return self._failures.peek(address, self._failures_per_minute, now).allowed
+
+    def _refusal(self, text: str | None, address: str) -> Problem:
+        if text is None:
+            REFUSED.labels("no_key").inc()
+            return unauthorized("send the key as X-API-Key or as Authorization: Bearer")
+        verdict = self._failures.take(address, self._failures_per_minute, time.monotonic())
+        if not verdict.allowed:
+            REFUSED.labels("too_many_failures").inc()
+            return too_many(
+                "Too many wrong API keys",
+                "this address sent too many keys that are wrong, expired or revoked",
+                verdict.retry_after_seconds,
+            )
+        REFUSED.labels("wrong_key").inc()
+        log.info("api key refused", address=address)
+        return unauthorized("the key is wrong, expired or revoked")
+
+
+def presented(headers: Mapping[str, str]) -> str | None:
+    """The key's text as a request carries it, or None."""
+    if key := headers.get("X-API-Key", "").strip():
+        return key
+    scheme, _, value = headers.get("Authorization", "").partition(" ")
+    return value.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _in_force(key: StoredKey, now: datetime) -> bool:
+    return key.revoked_at is None and (key.expires_at is None or key.expires_at > now)

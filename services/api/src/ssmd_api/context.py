@@ -1,0 +1,32 @@
+"""What every handler works with."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from ssmd_api.auth import Authenticator
+from ssmd_api.cached import Cached
+from ssmd_api.freshness import Freshness
+from ssmd_api.keystore import KeyStore
+from ssmd_api.ratelimit import RateLimiter
+from ssmd_api.settings import ApiSettings
+from ssmd_api.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    settings: ApiSettings
+    store: Store
+    cached: Cached
+    freshness: Freshness
+    keys: KeyStore
+    authenticator: Authenticator
+    limiter: RateLimiter
+
+
+CONTEXT: Final = web.AppKey("context", Context)
+
+
+def of(request: web.Request) -> Context:
+    return request.app[CONTEXT]

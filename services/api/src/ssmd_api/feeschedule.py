@@ -1,0 +1,55 @@
+"""What a series' fee schedule says at an instant. Pure; rows are as in `rows.SERIES_FEES`."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+
+from ssmd_api.rows import Row
+from ssmd_common import fees
+
+
+def complete(schedule: Sequence[Row], series: Row) -> list[Row]:
+    """The schedule; where there is none, what the series itself says, without a beginning.
+
+    The exchange lists changes only: a series that never changed has its fee in the series alone.
+    """
+    if schedule or series["fee_type"] is None:
+        return list(schedule)
+    return [
+        {
+            "series_ticker": series["ticker"],
+            "fee_type": series["fee_type"],
+            "fee_multiplier": series["fee_multiplier"],
+            "effective_from": None,
+            "effective_to": None,
+            "source_id": None,
+        }
+    ]
+
+
+def in_force(schedule: Sequence[Row], at: datetime) -> Row | None:
+    """The step with effective_from ≤ at < effective_to; None where the schedule says nothing."""
+    for step in schedule:
+        begin, end = step["effective_from"], step["effective_to"]
+        if (begin is None or datetime.fromisoformat(begin) <= at) and (
+            end is None or at < datetime.fromisoformat(end)
+        ):
+            return step
+    return None
+
+
+def cost(step: Row | None, tier: Row, price: Decimal, count: Decimal) -> Row | None:
+    """What one fill of `count` contracts at `price` dollars costs; None for an unknown fee type."""
+    if step is None or step["fee_multiplier"] is None:
+        return None
+    fee = fees.fee(
+        step["fee_type"],
+        Decimal(step["fee_multiplier"]),
+        price,
+        count,
+        taker=Decimal(tier["taker_fee"]),
+        maker=Decimal(tier["maker_fee"]),
+    )
+    if fee is None:
+        return None
+    return {"taker_dollars": str(fee.taker_dollars), "maker_dollars": str(fee.maker_dollars)}

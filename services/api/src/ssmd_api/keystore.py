@@ -1,0 +1,91 @@
+"""API keys in PostgreSQL."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, LiteralString
+
+from psycopg.rows import dict_row
+
+from ssmd_api.rows import Row
+from ssmd_api.store import Pool, queries
+from ssmd_common.apikeys import NewKey
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """A key's row, as far as a request needs it."""
+
+    id: int
+    name: str
+    hash: bytes
+    scopes: frozenset[str]
+    rate_limit_per_minute: int
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class KeyStore:
+    """Reads and writes of `api_keys`; a key's text never comes here."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def by_prefix(self, prefix: str) -> StoredKey | None:
+        found = await self._all(queries.key_by_prefix, prefix=prefix)
+        if not found:
+            return None
+        row = found[0]
+        return StoredKey(
+            row["id"],
+            row["name"],
+            bytes(row["key_hash"]),
+            frozenset(row["scopes"]),
+            row["rate_limit_per_minute"],
+            _moment(row["expires_at"]),
+            _moment(row["revoked_at"]),
+        )
+
+    async def page(self, after: int, fetch: int) -> list[Row]:
+        return await self._all(queries.keys, after=after, fetch=fetch)
+
+    async def create(
+        self,
+        key: NewKey,
+        name: str,
+        scopes: Sequence[str],
+        rate_limit_per_minute: int,
+        expires_at: datetime | None,
+    ) -> Row:
+        created = await self._all(
+            queries.create_key,
+            name=name,
+            prefix=key.prefix,
+            hash=key.hash,
+            scopes=list(scopes),
+            rate_limit_per_minute=rate_limit_per_minute,
+            expires_at=expires_at,
+        )
+        return created[0]
+
+    async def revoke(self, key_id: int) -> str | None:
+        """Revoke a key; its prefix, or None if there is no such key."""
+        revoked = await self._all(queries.revoke_key, id=key_id)
+        return revoked[0]["key_prefix"] if revoked else None
+
+    async def note_use(self, used: Mapping[int, datetime]) -> None:
+        """Remember when keys were last used."""
+        async with self._pool.connection() as connection:
+            await connection.execute(
+                queries.keys_used, {"ids": list(used), "used_at": list(used.values())}
+            )
+
+    async def _all(self, query: LiteralString, **parameters: Any) -> list[Row]:
+        async with self._pool.connection() as connection:
+            cursor = connection.cursor(row_factory=dict_row)
+            await cursor.execute(query, parameters)
+            return await cursor.fetchall()
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text).astimezone(UTC)

@@ -1,0 +1,126 @@
+"""Around every request: its id, its key and limit, its metrics, and errors as problem documents."""
+
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import psycopg
+import structlog
+from aiohttp import web
+
+from ssmd_api import context, problems
+from ssmd_api.metrics import IN_PROGRESS, REFUSED, REQUESTS, SECONDS
+from ssmd_api.problems import Problem
+from ssmd_common.connections.retry import first_line
+from ssmd_common.metrics import ERRORS, WORK
+
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_REQUEST_ID: Final = web.RequestKey("request_id", str)
+_LIMITS: Final = web.RequestKey("limits", dict[str, str])
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_PROBES: Final = ("/livez", "/readyz", "/metrics")
+
+
+@web.middleware
+async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Count and time a request, and answer every error with a problem document."""
+    given = request.headers.get("X-Request-Id", "")
+    request[_REQUEST_ID] = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+    began = time.perf_counter()
+    status = 500
+    try:
+        with IN_PROGRESS.track_inprogress():
+            response = await _answered(request, handler)
+        status = response.status
+        return response
+    finally:
+        route = route_template(request)
+        REQUESTS.labels(route, request.method if route != "unmatched" else "any", status).inc()
+        SECONDS.labels(route).observe(time.perf_counter() - began)
+        if status < 500 and route not in _PROBES:
+            WORK.inc()
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Signal before a reply's headers are sent: its request id and what is left of the limit."""
+    response.headers["X-Request-Id"] = request.get(_REQUEST_ID, "")
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.update(request.get(_LIMITS, {}))
+
+
+def guarded(scope: str, handler: Handler) -> Handler:
+    """`handler` for those whose key has `scope` and requests left."""
+
+    async def guard(request: web.Request) -> web.StreamResponse:
+        service = context.of(request)
+        address = client_address(request, trust=service.settings.api_trust_forwarded_for)
+        key = await service.authenticator.authenticate(request.headers, address, scope)
+        limit = service.limiter.take(str(key.id), key.rate_limit_per_minute, time.monotonic())
+        request[_LIMITS] = limit.headers()
+        if not limit.allowed:
+            REFUSED.labels("rate_limit").inc()
+            raise problems.too_many(
+                "Too many requests",
+                f"this key may make {limit.limit} requests a minute",
+                limit.retry_after_seconds,
+            )
+        return await handler(request)
+
+    return guard
+
+
+def client_address(request: web.Request, *, trust: bool) -> str:
+    """Who asks; with `trust`, as the nearest proxy saw it."""
+    if trust:
+        forwarded = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+        if forwarded:
+            return forwarded[:64]
+    return request.remote or "unknown"
+
+
+def route_template(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else "unmatched"
+
+
+async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Problem as problem:
+        return _reply(request, problem)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        headers = {"Allow": allow} if (allow := error.headers.get("Allow")) else {}
+        detail = f"{request.method} {request.path}: {error.reason}"
+        return _reply(request, problems.from_status(error.status, detail, headers))
+    except psycopg.errors.QueryCanceled:
+        ERRORS.labels("statement_timeout").inc()
+        return _reply(request, problems.unavailable("the query took too long: narrow its filters"))
+    except psycopg.OperationalError as error:
+        ERRORS.labels("postgres").inc()
+        log.warning("postgresql does not answer", error=first_line(error))
+        return _reply(request, problems.unavailable("PostgreSQL cannot be reached: try again"))
+    except psycopg.DataError as error:
+        # What got past our own checks, such as a forged cursor.
+        log.info("value refused by postgresql", error=first_line(error))
+        return _reply(
+            request,
+            Problem(400, "bad-parameter", "A value is refused", "a value has the wrong form"),
+        )
+    except Exception as error:
+        ERRORS.labels("crash").inc()
+        log.exception("request failed", request_id=request[_REQUEST_ID], kind=type(error).__name__)
+        return _reply(
+            request,
+            Problem(500, "internal", "The API failed", "this is a fault of the API, and logged"),
+        )
+
+
+def _reply(request: web.Request, problem: Problem) -> web.Response:
+    return problems.response(problem, request[_REQUEST_ID], request.path)

@@ -1,0 +1,171 @@
+"""Reading query parameters: every unknown one and every bad value is found, then refused at once.
+
+A handler asks for each parameter that it knows and calls `done()` before it does anything else.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Final, TypeVar
+
+from multidict import MultiMapping
+
+from ssmd_api import cursors
+from ssmd_api.cursors import Cursor
+from ssmd_api.problems import Fault, bad_parameters
+
+MAX_LIMIT: Final = 1000
+DEFAULT_LIMIT: Final = 100
+MAX_TEXT: Final = 128
+_MAX_VALUES: Final = 50
+_LARGEST: Final = 2**63 - 1
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_DURATION = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
+# A `+` that was not percent-encoded arrives as a space.
+_LOST_PLUS = re.compile(r"(T.*) (\d\d:?\d\d)$")
+
+T = TypeVar("T")
+
+
+class Parameters:
+    """The parameters of one request."""
+
+    def __init__(self, query: MultiMapping[str], now: datetime) -> None:
+        self._query = query
+        self._now = now
+        self._known: set[str] = set()
+        self._faults: list[Fault] = []
+
+    def text(self, name: str) -> str | None:
+        return self._one(name, text)
+
+    def texts(self, name: str) -> list[str]:
+        """A parameter that may be given several times."""
+        return self._many(name, text)
+
+    def search(self, name: str) -> list[str]:
+        """The words of a search text, each to be found."""
+        return self._one(name, words) or []
+
+    def flag(self, name: str) -> bool | None:
+        return self._one(name, flag)
+
+    def is_game(self) -> bool | None:
+        """`is_game=true|false`, or `games_only=true`."""
+        is_game, games_only = self.flag("is_game"), self.games()
+        if games_only and is_game is False:
+            self.fault("is_game", "contradicts games_only")
+        return games_only or is_game
+
+    def games(self) -> bool | None:
+        """`games_only`: True, or None where games and others are asked for alike."""
+        return self.flag("games_only") or None
+
+    def choices(self, name: str, allowed: Sequence[str]) -> list[str]:
+        return self._many(name, lambda value: one_of(value, allowed))
+
+    def choice(self, name: str, allowed: Sequence[str], default: str) -> str:
+        return self._one(name, lambda value: one_of(value, allowed)) or default
+
+    def number(self, name: str, lowest: int, highest: int = _LARGEST) -> int | None:
+        return self._one(name, lambda value: whole_number(value, lowest, highest))
+
+    def decimal(self, name: str, lowest: Decimal, highest: Decimal) -> Decimal | None:
+        return self._one(name, lambda value: decimal(value, lowest, highest))
+
+    def moment(self, name: str) -> datetime | None:
+        return self._one(name, lambda value: moment(value, self._now))
+
+    def limit(self) -> int:
+        return self.number("limit", 1, MAX_LIMIT) or DEFAULT_LIMIT
+
+    def cursor(self, sort: str) -> Cursor | None:
+        return self._one("cursor", lambda value: cursors.decode(value, sort))
+
+    def fault(self, name: str, detail: str) -> None:
+        """Refuse a parameter for a reason that only the handler can see."""
+        self._faults.append(Fault(name, detail))
+
+    def done(self) -> None:
+        """Raise a 400 that names everything that is wrong."""
+        known = ", ".join(sorted(self._known)) or "none"
+        for name in dict.fromkeys(self._query):
+            if name not in self._known:
+                self.fault(name[:MAX_TEXT], f"is unknown here (known: {known})")
+        if self._faults:
+            raise bad_parameters(self._faults)
+
+    def _one(self, name: str, read: Callable[[str], T]) -> T | None:
+        values = self._many(name, read)
+        if len(values) > 1:
+            self.fault(name, "is given more than once")
+        return values[0] if values else None
+
+    def _many(self, name: str, read: Callable[[str], T]) -> list[T]:
+        self._known.add(name)
+        values = self._query.getall(name, [])
+        if len(values) > _MAX_VALUES:
+            self.fault(name, f"is given more than {_MAX_VALUES} times")
+            return []
+        found = []
+        for value in values:
+            try:
+                found.append(read(value))
+            except ValueError as error:
+                self.fault(name, str(error))
+        return found
+
+
+def text(value: str) -> str:
+    """A non-empty text that PostgreSQL can hold."""
+    if not value or len(value) > MAX_TEXT or not value.isprintable():
+        raise ValueError(f"must have 1 to {MAX_TEXT} printable characters")
+    return value
+
+
+def words(value: str) -> list[str]:
+    found = text(value).split()
+    if len("".join(found)) < 2:
+        raise ValueError("must have at least 2 characters")
+    return found
+
+
+def flag(value: str) -> bool:
+    if value not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return value == "true"
+
+
+def one_of(value: str, allowed: Sequence[str]) -> str:
+    if value not in allowed:
+        raise ValueError(f"must be one of {', '.join(allowed)}")
+    return value
+
+
+def whole_number(value: str, lowest: int, highest: int = _LARGEST) -> int:
+    if not re.fullmatch(r"-?\d{1,20}", value, re.ASCII) or not lowest <= int(value) <= highest:
+        raise ValueError(f"must be a whole number from {lowest} to {highest}")
+    return int(value)
+
+
+def decimal(value: str, lowest: Decimal, highest: Decimal) -> Decimal:
+    if (
+        not re.fullmatch(r"\d{1,18}(\.\d{1,6})?", value, re.ASCII)
+        or not lowest <= Decimal(value) <= highest
+    ):
+        raise ValueError(f"must be a number from {lowest} to {highest}, with up to 6 decimals")
+    return Decimal(value)
+
+
+def moment(value: str, now: datetime) -> datetime:
+    """An ISO 8601 time (UTC where it names no zone) or a duration from now such as `24h`."""
+    if duration := _DURATION.fullmatch(value):
+        return now + timedelta(seconds=int(duration[1]) * _UNITS[duration[2]])
+    try:
+        read = datetime.fromisoformat(_LOST_PLUS.sub(r"\1+\2", value))
+        return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            "must be a time such as 2026-02-03T22:00:00Z or a duration from now such as 24h"
+        ) from None

@@ -1,0 +1,135 @@
+-- {market}, {event}, {series}, … are the columns of ssmd_api.rows, put in by the store.
+
+-- name: market
+-- One market with its event and its series.
+SELECT {market}, {event}, {series}
+FROM markets m
+JOIN events e ON e.event_ticker = m.event_ticker
+JOIN series s ON s.ticker = m.series_ticker
+WHERE m.ticker = %(ticker)s
+
+-- name: lookup
+-- What a subscriber must know of many markets; deleted ones are missing.
+SELECT {lookup} FROM markets m WHERE m.ticker = ANY(%(tickers)s) AND m.deleted_at IS NULL
+
+-- name: lifecycle
+-- A market's lifecycle events in the order in which they were stored.
+SELECT {lifecycle}
+FROM market_lifecycle_events l
+WHERE l.market_ticker = %(ticker)s AND l.id > %(after)s
+ORDER BY l.id
+LIMIT %(fetch)s
+
+-- name: market_exists
+SELECT EXISTS (SELECT FROM markets WHERE ticker = %(ticker)s)
+
+-- name: event
+-- One event with its series.
+SELECT {event}, {series}
+FROM events e
+JOIN series s ON s.ticker = e.series_ticker
+WHERE e.event_ticker = %(ticker)s
+
+-- name: event_markets
+SELECT {market} FROM markets m
+WHERE m.event_ticker = %(ticker)s AND m.deleted_at IS NULL
+ORDER BY m.ticker
+
+-- name: series
+SELECT {series} FROM series s WHERE s.ticker = %(ticker)s
+
+-- name: series_event_counts
+SELECT status, count(*) FROM events
+WHERE series_ticker = %(ticker)s AND deleted_at IS NULL
+GROUP BY status
+
+-- name: series_market_counts
+SELECT status, count(*) FROM markets
+WHERE series_ticker = %(ticker)s AND deleted_at IS NULL
+GROUP BY status
+
+-- name: fee_schedule
+SELECT {fee} FROM series_fees f WHERE f.series_ticker = %(ticker)s ORDER BY f.effective_from
+
+-- name: fee_tiers
+SELECT tier, maker_fee, taker_fee FROM fees
+WHERE %(tier)s::text IS NULL OR tier = %(tier)s
+ORDER BY tier
+
+-- name: stats_series
+-- Series by category.
+SELECT category, count(*), count(*) FILTER (WHERE active), count(*) FILTER (WHERE is_game)
+FROM series
+GROUP BY category
+ORDER BY count(*) DESC, category
+
+-- name: stats_markets_by_series
+-- Markets by series and status, with the category that each counts under.
+SELECT m.series_ticker, coalesce(e.category, s.category), m.status, count(*)
+FROM markets m
+JOIN events e ON e.event_ticker = m.event_ticker
+JOIN series s ON s.ticker = m.series_ticker
+WHERE m.deleted_at IS NULL
+GROUP BY m.series_ticker, coalesce(e.category, s.category), m.status
+
+-- name: stats_expiring
+-- How many markets that trade, or will, close soon.
+SELECT
+    count(*) FILTER (WHERE close_time < %(now)s + interval '1 hour'),
+    count(*) FILTER (WHERE close_time < %(now)s + interval '1 day'),
+    count(*)
+FROM markets
+WHERE status IN ('open', 'active') AND deleted_at IS NULL
+  AND close_time >= %(now)s AND close_time < %(now)s + interval '7 days'
+
+-- name: stats_last_runs
+-- Each job's last run.
+SELECT DISTINCT ON (job) job, {run} FROM sync_runs r ORDER BY job, started_at DESC, id DESC
+
+-- name: stats_last_successes
+SELECT DISTINCT ON (job) job, finished_at FROM sync_runs
+WHERE outcome = 'ok'
+ORDER BY job, started_at DESC, id DESC
+
+-- name: stats_recent_runs
+SELECT {run} FROM sync_runs r ORDER BY id DESC LIMIT %(limit)s
+
+-- name: stats_watermarks
+SELECT name, watermark FROM sync_watermarks ORDER BY name
+
+-- name: covering_runs
+-- The runs that freshness counts: each job's and scope's last success.
+SELECT DISTINCT ON (job, scope) job, scope, started_at FROM sync_runs
+WHERE outcome = 'ok' AND started_at > now() - interval '2 days'
+ORDER BY job, scope, started_at DESC
+
+-- name: key_by_prefix
+SELECT id, name, key_hash, scopes, rate_limit_per_minute, expires_at, revoked_at
+FROM api_keys
+WHERE key_prefix = %(prefix)s
+
+-- name: keys
+SELECT id, name, key_prefix, scopes, rate_limit_per_minute, created_at, last_used_at, expires_at, revoked_at
+FROM api_keys
+WHERE id > %(after)s
+ORDER BY id
+LIMIT %(fetch)s
+
+-- name: create_key
+INSERT INTO api_keys (name, key_prefix, key_hash, scopes, rate_limit_per_minute, expires_at)
+VALUES (%(name)s, %(prefix)s, %(hash)s, %(scopes)s, %(rate_limit_per_minute)s, %(expires_at)s)
+RETURNING id, name, key_prefix, scopes, rate_limit_per_minute, created_at, last_used_at, expires_at, revoked_at
+
+-- name: revoke_key
+-- Revoking twice keeps the first time.
+UPDATE api_keys SET revoked_at = coalesce(revoked_at, now())
+WHERE id = %(id)s
+RETURNING key_prefix
+
+-- name: keys_used
+UPDATE api_keys k SET last_used_at = greatest(k.last_used_at, u.used_at)
+FROM unnest(%(ids)s::bigint[], %(used_at)s::timestamptz[]) AS u (id, used_at)
+WHERE k.id = u.id
+
+-- name: ping
+SELECT 1

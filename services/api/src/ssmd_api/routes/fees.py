@@ -1,0 +1,66 @@
+"""/v1/fees"""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Final
+
+from aiohttp import web
+
+from ssmd_api import context, feeschedule
+from ssmd_api.parameters import Parameters
+from ssmd_api.problems import Fault, bad_parameters, not_found
+from ssmd_api.replies import reply
+from ssmd_api.rows import rfc3339
+
+_DEFAULT_TIER: Final = "default"
+_MOST_CONTRACTS: Final = Decimal(10) ** 12
+
+
+async def list_tiers(request: web.Request) -> web.Response:
+    """The coefficients of the exchange's formula: of one tier, or of all."""
+    given = Parameters(request.query, datetime.now(UTC))
+    tier = given.text("tier")
+    given.done()
+    found = await context.of(request).store.fee_tiers(tier)
+    if tier and not found:
+        raise not_found("tier", tier)
+    return reply(request, {"fees": found}, source="database")
+
+
+async def show_series_fees(request: web.Request) -> web.Response:
+    """A series' schedule, the step in force at `as_of`, and the cost of a fill at a price."""
+    now = datetime.now(UTC)
+    given = Parameters(request.query, now)
+    as_of = given.moment("as_of")
+    price = given.decimal("price", Decimal(0), Decimal(1))
+    count = given.decimal("count", Decimal(0), _MOST_CONTRACTS)
+    tier_name = given.text("tier") or _DEFAULT_TIER
+    if count is not None and price is None:
+        given.fault("price", "is needed beside count")
+    given.done()
+    ticker = request.match_info["series"]
+    store = context.of(request).store
+    series = await store.series(ticker)
+    if series is None:
+        raise not_found("series", ticker)
+    schedule = feeschedule.complete(await store.fee_schedule(ticker), series)
+    step = feeschedule.in_force(schedule, as_of or now)
+    document = {
+        "series_ticker": ticker,
+        # Null is now: a time that runs would make each reply another.
+        "as_of": as_of and rfc3339(as_of),
+        "in_force": step,
+        "schedule": schedule,
+    }
+    if price is not None:
+        contracts = Decimal(1) if count is None else count
+        tiers = await store.fee_tiers(tier_name)
+        if not tiers:
+            raise bad_parameters([Fault("tier", f"there is no tier {tier_name!r}")])
+        document["fee"] = {
+            "price": str(price),
+            "count": str(contracts),
+            "tier": tier_name,
+            "cost": feeschedule.cost(step, tiers[0], price, contracts),
+        }
+    return reply(request, document, source="database")

@@ -1,0 +1,89 @@
+"""/v1/keys, for keys with scope admin"""
+
+from datetime import UTC, datetime
+
+import msgspec
+from aiohttp import web
+
+from ssmd_api import context, cursors
+from ssmd_api.cursors import Cursor
+from ssmd_api.parameters import MAX_TEXT, Parameters, moment
+from ssmd_api.problems import Fault, bad_parameters, not_found
+from ssmd_api.replies import private
+from ssmd_common import apikeys
+from ssmd_common.apikeys import SCOPES
+
+
+class KeyRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST /v1/keys; `expires_at` is a time, or a duration from now such as `90d`."""
+
+    name: str
+    scopes: list[str] = msgspec.field(default_factory=lambda: ["read"])
+    rate_limit_per_minute: int | None = None
+    expires_at: str | None = None
+
+
+async def create_key(request: web.Request) -> web.Response:
+    """Make a key. Its text is in this reply and nowhere else."""
+    now = datetime.now(UTC)
+    Parameters(request.query, now).done()
+    service = context.of(request)
+    wanted, expires_at = _read(await request.read(), now)
+    rate = wanted.rate_limit_per_minute or service.settings.api_default_rate_limit_per_minute
+    key = apikeys.generate(service.settings.api_key_environment)
+    scopes = list(dict.fromkeys(wanted.scopes))
+    row = await service.keys.create(key, wanted.name, scopes, rate, expires_at)
+    return private({"key": key.text, **row}, status=201)
+
+
+async def list_keys(request: web.Request) -> web.Response:
+    """Every key, without what would let one use it."""
+    given = Parameters(request.query, datetime.now(UTC))
+    limit, cursor = given.limit(), given.cursor("keys")
+    given.done()
+    after = cursor.key if cursor and isinstance(cursor.key, int) else 0
+    found = await context.of(request).keys.page(after, limit + 1)
+    following = None
+    if len(found) > limit:
+        found = found[:limit]
+        following = cursors.encode(Cursor("keys", found[-1]["id"], ""))
+    return private({"keys": found, "cursor": following})
+
+
+async def revoke_key(request: web.Request) -> web.Response:
+    """Revoke a key for good; its row stays."""
+    Parameters(request.query, datetime.now(UTC)).done()
+    text = request.match_info["id"]
+    service = context.of(request)
+    # Longer numbers are no id of ours, and none of PostgreSQL's bigint.
+    known = text.isascii() and text.isdigit() and len(text) <= 18
+    if not known or await service.keys.revoke(int(text)) is None:
+        raise not_found("key", text[:MAX_TEXT])
+    service.authenticator.forget()
+    return web.Response(status=204)
+
+
+def _read(body: bytes, now: datetime) -> tuple[KeyRequest, datetime | None]:
+    try:
+        wanted = msgspec.json.decode(body, type=KeyRequest)
+    except msgspec.MsgspecError as error:
+        raise bad_parameters([Fault("body", str(error))]) from None
+    faults = []
+    if not wanted.name.strip() or len(wanted.name) > MAX_TEXT or not wanted.name.isprintable():
+        faults.append(Fault("name", f"must have 1 to {MAX_TEXT} printable characters"))
+    if not wanted.scopes or not set(wanted.scopes) <= set(SCOPES):
+        faults.append(Fault("scopes", f"must be some of {', '.join(SCOPES)}"))
+    if wanted.rate_limit_per_minute is not None and not 1 <= wanted.rate_limit_per_minute <= 10**6:
+        faults.append(Fault("rate_limit_per_minute", "must be from 1 to 1000000"))
+    expires_at = None
+    if wanted.expires_at is not None:
+        try:
+            expires_at = moment(wanted.expires_at, now)
+        except ValueError as error:
+            faults.append(Fault("expires_at", str(error)))
+        else:
+            if expires_at <= now:
+                faults.append(Fault("expires_at", "must be in the future"))
+    if faults:
+        raise bad_parameters(faults)
+    return wanted, expires_at

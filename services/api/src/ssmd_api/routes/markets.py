@@ -1,0 +1,127 @@
+"""/v1/markets"""
+
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from ssmd_api import context, cursors, lists
+from ssmd_api.cursors import Cursor
+from ssmd_api.filters import MarketFilter, Page
+from ssmd_api.paging import cut
+from ssmd_api.parameters import MAX_TEXT, Parameters
+from ssmd_api.problems import Fault, bad_parameters, not_found
+from ssmd_api.replies import Source, reply
+from ssmd_common.status import NOT_YET_CLOSED, MarketStatus
+
+MAX_LOOKUP: Final = 1000
+
+
+class Lookup(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST /v1/markets/lookup."""
+
+    tickers: list[str]
+
+
+async def list_markets(request: web.Request) -> web.Response:
+    now = datetime.now(UTC)
+    given = Parameters(request.query, now)
+    wanted = MarketFilter(
+        category=given.text("category"),
+        statuses=statuses(given.choices("status", list(MarketStatus))),
+        series=given.text("series"),
+        event=given.text("event"),
+        tags=given.texts("tag"),
+        is_game=given.games(),
+        closing_before=given.moment("closing_before"),
+        closing_after=given.moment("closing_after"),
+        min_volume=given.number("min_volume", 0),
+        words=given.search("q"),
+    )
+    sort = given.choice("sort", lists.sort_names(lists.MARKET_SORTS), "ticker")
+    page = Page(sort, given.limit(), given.cursor(sort))
+    given.done()
+    service = context.of(request)
+    found, cursor = cut(await service.store.list_markets(wanted, page), page, "ticker")
+    return reply(
+        request,
+        {"markets": found, "cursor": cursor},
+        source="database",
+        age_seconds=await service.freshness.age_seconds(found, now),
+        next_cursor=cursor,
+    )
+
+
+async def show_market(request: web.Request) -> web.Response:
+    """A market with its event and series: from the cache if it is there."""
+    now = datetime.now(UTC)
+    Parameters(request.query, now).done()
+    ticker = request.match_info["ticker"]
+    service = context.of(request)
+    source: Source = "cache"
+    found = await service.cached.market(ticker)
+    if found is None:
+        source = "database"
+        found = await service.store.market(ticker)
+    if found is None:
+        raise not_found("market", ticker)
+    document = found.document()
+    age = await service.freshness.age_seconds([document], now)
+    return reply(request, document, source=source, age_seconds=age)
+
+
+async def list_lifecycle(request: web.Request) -> web.Response:
+    """A market's lifecycle events in the order in which they were stored."""
+    given = Parameters(request.query, datetime.now(UTC))
+    limit, cursor = given.limit(), given.cursor("lifecycle")
+    given.done()
+    ticker = request.match_info["ticker"]
+    after = cursor.key if cursor and isinstance(cursor.key, int) else 0
+    found = await context.of(request).store.lifecycle(ticker, after, limit + 1)
+    if found is None:
+        raise not_found("market", ticker)
+    following = None
+    if len(found) > limit:
+        found = found[:limit]
+        following = cursors.encode(Cursor("lifecycle", found[-1]["id"], ticker))
+    document = {"ticker": ticker, "lifecycle": found, "cursor": following}
+    return reply(request, document, source="database", next_cursor=following)
+
+
+async def look_up(request: web.Request) -> web.Response:
+    """Of up to 1,000 tickers: those that exist, in the order asked for, and those that do not."""
+    Parameters(request.query, datetime.now(UTC)).done()
+    tickers = list(dict.fromkeys(_lookup_of(await request.read()).tickers))
+    service = context.of(request)
+    found = await service.cached.lookup(tickers) if tickers else {}
+    rest = [ticker for ticker in tickers if ticker not in found]
+    if rest:
+        found = {**found, **await service.store.lookup(rest)}
+    document = {
+        "markets": [found[ticker] for ticker in tickers if ticker in found],
+        "missing": [ticker for ticker in tickers if ticker not in found],
+    }
+    return reply(request, document, source="database" if rest else "cache")
+
+
+def statuses(chosen: list[MarketStatus] | list[str]) -> list[str]:
+    """What is stored for the statuses asked for: open means not yet closed."""
+    wanted = dict.fromkeys(str(status) for status in chosen)
+    if MarketStatus.OPEN in wanted:
+        wanted.update(dict.fromkeys(str(status) for status in NOT_YET_CLOSED))
+    return list(wanted)
+
+
+def _lookup_of(body: bytes) -> Lookup:
+    try:
+        lookup = msgspec.json.decode(body, type=Lookup)
+    except msgspec.MsgspecError as error:
+        detail = f'the body must be {{"tickers": ["…"]}}: {error}'
+        raise bad_parameters([Fault("tickers", detail)]) from None
+    if len(lookup.tickers) > MAX_LOOKUP:
+        raise bad_parameters([Fault("tickers", f"may have {MAX_LOOKUP} at most")])
+    if any(not t or len(t) > MAX_TEXT or not t.isprintable() for t in lookup.tickers):
+        detail = f"each must have 1 to {MAX_TEXT} printable characters"
+        raise bad_parameters([Fault("tickers", detail)])
+    return lookup

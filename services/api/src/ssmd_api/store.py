@@ -1,0 +1,205 @@
+"""Reads from PostgreSQL. Rows come as dicts in the shape of `ssmd_api.rows`."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+from psycopg_pool import AsyncConnectionPool
+
+from ssmd_api import lists, rows
+from ssmd_api.filters import EventFilter, MarketFilter, Page, SeriesFilter
+from ssmd_api.lists import Statement, columns
+from ssmd_api.rows import Row
+from ssmd_api.settings import ApiSettings
+from ssmd_common.connections import postgres
+from ssmd_common.sql import Queries
+
+Pool = AsyncConnectionPool[psycopg.AsyncConnection[Any]]
+
+queries: Final = Queries("ssmd_api")
+
+
+@asynccontextmanager
+async def open_pool(settings: ApiSettings) -> AsyncIterator[Pool]:
+    """Autocommit connections that load values in the shape of `ssmd_api.rows`."""
+    timeout = f"{settings.api_statement_timeout_seconds * 1000:.0f}"
+
+    async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
+        rows.register(connection)
+        await connection.execute(
+            "SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO', false),"
+            " set_config('statement_timeout', %s, false)",
+            (timeout,),
+        )
+
+    pool = await postgres.open_pool(
+        settings.database_url,
+        "ssmd-api",
+        budget_seconds=settings.startup_budget_seconds,
+        max_size=settings.api_pool_size,
+        configure=configure,
+        autocommit=True,
+    )
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+@dataclass(frozen=True, slots=True)
+class MarketDetail:
+    """A market's row with the rows of its event and series."""
+
+    market: Row
+    event: Row
+    series: Row
+
+    def document(self) -> Row:
+        return {**self.market, "event": self.event, "series": self.series}
+
+
+class Store:
+    """Every query of the API but those about keys."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def ping(self) -> None:
+        await self._all(sql.SQL(queries.ping))
+
+    async def list_series(self, wanted: SeriesFilter, page: Page) -> list[Row]:
+        return [_row(rows.SERIES, row) for row in await self._list(lists.series(wanted, page))]
+
+    async def list_events(self, wanted: EventFilter, page: Page) -> list[Row]:
+        """Each event has its `market_count`."""
+        return [
+            {**_row(rows.EVENTS, row), "market_count": row[-1]}
+            for row in await self._list(lists.events(wanted, page))
+        ]
+
+    async def list_markets(self, wanted: MarketFilter, page: Page) -> list[Row]:
+        """Each market has parts of its event and its series."""
+        return [
+            _detail(row, rows.EVENT_OF_MARKET, rows.SERIES_OF_MARKET).document()
+            for row in await self._list(lists.markets(wanted, page))
+        ]
+
+    async def market(self, ticker: str) -> MarketDetail | None:
+        query = sql.SQL(queries.market).format(
+            market=columns("m", rows.MARKETS),
+            event=columns("e", rows.EVENTS),
+            series=columns("s", rows.SERIES),
+        )
+        found = await self._all(query, ticker=ticker)
+        return _detail(found[0], rows.EVENTS, rows.SERIES) if found else None
+
+    async def lookup(self, tickers: Sequence[str]) -> dict[str, Row]:
+        """The columns `rows.LOOKUP` of the markets that exist, by ticker."""
+        query = sql.SQL(queries.lookup).format(lookup=columns("m", rows.LOOKUP))
+        found = await self._all(query, tickers=list(tickers))
+        return {row[0]: _row(rows.LOOKUP, row) for row in found}
+
+    async def lifecycle(self, ticker: str, after: int, fetch: int) -> list[Row] | None:
+        """A market's lifecycle events after an id; None for a market that is not known at all."""
+        query = sql.SQL(queries.lifecycle).format(lifecycle=columns("l", rows.LIFECYCLE))
+        found = await self._all(query, ticker=ticker, after=after, fetch=fetch)
+        if not found and not (await self._all(sql.SQL(queries.market_exists), ticker=ticker))[0][0]:
+            return None
+        return [_row(rows.LIFECYCLE, row) for row in found]
+
+    async def event(self, ticker: str) -> Row | None:
+        """An event with its series and its markets."""
+        query = sql.SQL(queries.event).format(
+            event=columns("e", rows.EVENTS), series=columns("s", rows.SERIES)
+        )
+        found = await self._all(query, ticker=ticker)
+        if not found:
+            return None
+        query = sql.SQL(queries.event_markets).format(market=columns("m", rows.MARKETS))
+        markets = [_row(rows.MARKETS, row) for row in await self._all(query, ticker=ticker)]
+        width = len(rows.EVENTS)
+        return {
+            **_row(rows.EVENTS, found[0]),
+            "market_count": len(markets),
+            "series": _row(rows.SERIES, found[0][width:]),
+            "markets": markets,
+        }
+
+    async def series(self, ticker: str) -> Row | None:
+        query = sql.SQL(queries.series).format(series=columns("s", rows.SERIES))
+        found = await self._all(query, ticker=ticker)
+        return _row(rows.SERIES, found[0]) if found else None
+
+    async def series_counts(self, ticker: str) -> Row:
+        """How many events and markets a series has, by status."""
+        events = await self._all(sql.SQL(queries.series_event_counts), ticker=ticker)
+        markets = await self._all(sql.SQL(queries.series_market_counts), ticker=ticker)
+        return {
+            "events": {"open": 0, "closed": 0, "settled": 0, **dict(events)},
+            "markets": {"open": 0, "active": 0, "closed": 0, "settled": 0, **dict(markets)},
+        }
+
+    async def fee_schedule(self, series: str) -> list[Row]:
+        query = sql.SQL(queries.fee_schedule).format(fee=columns("f", rows.SERIES_FEES))
+        return [_row(rows.SERIES_FEES, row) for row in await self._all(query, ticker=series)]
+
+    async def fee_tiers(self, tier: str | None = None) -> list[Row]:
+        found = await self._all(sql.SQL(queries.fee_tiers), tier=tier)
+        return [_row(("tier", "maker_fee", "taker_fee"), row) for row in found]
+
+    async def stats_series(self) -> list[tuple[Any, ...]]:
+        return await self._all(sql.SQL(queries.stats_series))
+
+    async def stats_markets(self, now: datetime) -> tuple[list[tuple[Any, ...]], tuple[Any, ...]]:
+        """(series, category, status, markets), and how many close within an hour, a day, a week."""
+        by_series = await self._all(sql.SQL(queries.stats_markets_by_series))
+        return by_series, (await self._all(sql.SQL(queries.stats_expiring), now=now))[0]
+
+    async def stats_sync(self, limit: int) -> Row:
+        """Each job's last run and last success, the latest runs, the resume points."""
+        run = columns("r", rows.SYNC_RUNS)
+        last = await self._all(sql.SQL(queries.stats_last_runs).format(run=run))
+        successes = dict(await self._all(sql.SQL(queries.stats_last_successes)))
+        recent = await self._all(sql.SQL(queries.stats_recent_runs).format(run=run), limit=limit)
+        return {
+            "jobs": {
+                row[0]: {
+                    "last_success_at": successes.get(row[0]),
+                    "last_run": _row(rows.SYNC_RUNS, row[1:]),
+                }
+                for row in last
+            },
+            "recent_runs": [_row(rows.SYNC_RUNS, row) for row in recent],
+            "watermarks": dict(await self._all(sql.SQL(queries.stats_watermarks))),
+        }
+
+    async def covering_runs(self) -> list[tuple[Any, ...]]:
+        """(job, scope, started_at) of each job's and scope's last success."""
+        return await self._all(sql.SQL(queries.covering_runs))
+
+    async def _list(self, statement: Statement) -> list[tuple[Any, ...]]:
+        return await self._all(statement.query, **statement.parameters)
+
+    async def _all(self, query: sql.SQL | sql.Composed, **parameters: Any) -> list[tuple[Any, ...]]:
+        async with self._pool.connection() as connection:
+            return await (await connection.execute(query, parameters)).fetchall()
+
+
+def _row(names: Sequence[str], values: Sequence[Any]) -> Row:
+    return dict(zip(names, values, strict=False))
+
+
+def _detail(
+    values: Sequence[Any], event_columns: Sequence[str], series_columns: Sequence[str]
+) -> MarketDetail:
+    event = len(rows.MARKETS)
+    series = event + len(event_columns)
+    return MarketDetail(
+        _row(rows.MARKETS, values),
+        _row(event_columns, values[event:]),
+        _row(series_columns, values[series:]),
+    )

@@ -1,0 +1,68 @@
+"""The API in this process, over real PostgreSQL and Valkey."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from ssmd_api.__main__ import open_context
+from ssmd_api.app import make_app
+from ssmd_api.settings import ApiSettings
+from ssmd_common import health
+from ssmd_common.health import Health
+from ssmd_stack.database import Database
+from ssmd_stack.valkey import ValkeyServer
+
+# Test directories are no packages: what tests share is found beside them.
+sys.path.append(str(Path(__file__).parent))
+
+from api_testbed import NOTHING_LISTENS, Client, Serve, make_key
+from api_universe import fill
+
+
+@pytest.fixture
+def serve(database: Database) -> Serve:
+    """Start the API with some settings changed."""
+
+    @asynccontextmanager
+    async def start(**changed: Any) -> AsyncIterator[Client]:
+        settings = ApiSettings(
+            **{"database_url": database.url, "redis_url": NOTHING_LISTENS, **changed}
+        )
+        status = Health("ssmd-api")
+        async with open_context(settings) as context:
+            app = make_app(context, status)
+            async with (
+                health.serve(app, "127.0.0.1", 0, "API_PORT") as port,
+                aiohttp.ClientSession() as http,
+            ):
+                key = await make_key(database, "read", "admin")
+                yield Client(http, f"http://127.0.0.1:{port()}", key, context, status)
+
+    return start
+
+
+@pytest_asyncio.fixture
+async def api(serve: Serve) -> AsyncIterator[Client]:
+    """The API without Redis."""
+    async with serve() as client:
+        yield client
+
+
+@pytest_asyncio.fixture
+async def cached_api(serve: Serve, valkey_server: ValkeyServer) -> AsyncIterator[Client]:
+    """The API with a Redis of its own."""
+    async with serve(redis_url=valkey_server.url) as client:
+        yield client
+
+
+@pytest_asyncio.fixture
+async def universe(database: Database) -> None:
+    """The rows of `api_universe` in the database."""
+    async with database.connect() as connection:
+        await fill(connection)
