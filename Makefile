@@ -74,7 +74,7 @@ format: $(READY) ## Format and fix what can be fixed
 
 .PHONY: bench
 bench: $(READY) ## Make the README's figures again
-	"$(BIN)/python" benchmarks/readme.py
+	@PYTHONPATH=tests "$(BIN)/python" benchmarks/readme.py
 
 .PHONY: images
 images: ## Build every image (needs a container engine; IMAGES="cdc api" for some)

@@ -1,0 +1,129 @@
+"""Every service, started with something wrong: one clear last sentence, the right exit code."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssmd_stack.database import Database
+from ssmd_stack.nats import NatsServer
+from ssmd_stack.ports import free_port
+from ssmd_stack.valkey import ValkeyServer
+
+SERVICES = ("sync", "lifecycle", "cdc", "cache", "api")
+NEEDS = {
+    "DATABASE_URL": SERVICES,
+    "NATS_URL": ("cdc", "cache"),
+    "REDIS_URL": ("cache",),
+}
+
+
+class Environment:
+    """A working configuration of every service, for tests to break."""
+
+    def __init__(self, database: Database, nats: NatsServer, valkey: ValkeyServer) -> None:
+        self.variables = {
+            "PATH": os.environ["PATH"],
+            "DATABASE_URL": database.url,
+            "NATS_URL": nats.url,
+            "REDIS_URL": valkey.url,
+            "KALSHI_BASE_URL": f"http://127.0.0.1:{free_port()}/trade-api/v2",
+            "KALSHI_WS_URL": f"ws://127.0.0.1:{free_port()}/trade-api/ws/v2",
+            "OPS_PORT": str(free_port()),
+            "OPS_HOST": "127.0.0.1",
+            "API_PORT": str(free_port()),
+            "API_HOST": "127.0.0.1",
+            "STARTUP_BUDGET_SECONDS": "1",
+        }
+
+    def run(self, service: str, **changed: str | None) -> tuple[int, dict[str, Any], str]:
+        """The exit code, the last log line and all output of a service that must end by itself."""
+        merged = {**self.variables, **changed}
+        done = subprocess.run(
+            [Path(sys.executable).with_name(f"ssmd-{service}")],
+            env={name: value for name, value in merged.items() if value is not None},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=90,
+        )
+        lines = done.stdout.splitlines()
+        assert lines, done.stderr
+        return done.returncode, json.loads(lines[-1]), done.stdout + done.stderr
+
+
+@pytest.fixture
+async def environment(
+    database: Database, nats_server: NatsServer, valkey_server: ValkeyServer
+) -> Environment:
+    return Environment(database, nats_server, valkey_server)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_all_faults_are_named_at_once(environment: Environment, service: str) -> None:
+    code, last, output = environment.run(
+        service, DATABASE_URL="mysql://u:hunter2@h/d", OPS_PORT="many", LOG_LEVEL="LOUD"
+    )
+    assert code == 2
+    for name in ("DATABASE_URL", "OPS_PORT", "LOG_LEVEL"):
+        assert name in last["error"]
+    assert "hunter2" not in output
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_missing_database_url_is_named(environment: Environment, service: str) -> None:
+    code, last, _ = environment.run(service, DATABASE_URL=None)
+    assert code == 2
+    assert "DATABASE_URL: is missing" in last["error"]
+
+
+@pytest.mark.parametrize(
+    ("service", "variable"),
+    [(service, variable) for variable, services in NEEDS.items() for service in services],
+)
+async def test_a_server_that_is_not_there_is_named(
+    environment: Environment, service: str, variable: str
+) -> None:
+    scheme = {"DATABASE_URL": "postgresql", "NATS_URL": "nats", "REDIS_URL": "redis"}[variable]
+    dead = f"{scheme}://u:hunter2@127.0.0.1:{free_port()}"
+    code, last, output = environment.run(service, **{variable: dead})
+    assert code == 4
+    assert f"check {variable}" in last["error"]
+    assert "hunter2" not in output
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_refused_password_is_told_from_silence(
+    environment: Environment, service: str
+) -> None:
+    wrong = environment.variables["DATABASE_URL"].replace("ssmd:", "ssmd:wrong")
+    code, last, output = environment.run(service, DATABASE_URL=wrong)
+    assert code == 2
+    assert "DATABASE_URL" in last["error"]
+    assert "wrong" not in output.replace("wrong password", "")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_port_in_use_is_named_with_its_setting(
+    environment: Environment, service: str
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        code, last, _ = environment.run(service, OPS_PORT=str(taken.getsockname()[1]))
+    assert code == 2
+    assert "OPS_PORT" in last["error"]
+
+
+async def test_the_api_names_its_own_port(environment: Environment) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        code, last, _ = environment.run("api", API_PORT=str(taken.getsockname()[1]))
+    assert code == 2
+    assert "API_PORT" in last["error"]
