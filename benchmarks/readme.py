@@ -1,7 +1,7 @@
 """The README's figures: clone to ready, ready to 5,000 markets, latency, memory.
 
-Starts a clean clone with `make up` as a newcomer would, and prints a Markdown table. Times depend on
-the machine; the reference that each line is to be read against stands beside it.
+Starts a clean clone with `make up` as a newcomer would, and prints a Markdown table. Times depend
+on the machine; what each line is to be read against stands beside it.
 
 usage: make bench
 """
@@ -18,6 +18,7 @@ import aiohttp
 import nats
 import psutil
 import psycopg
+from nats.js.api import ConsumerConfig, DeliverPolicy
 from newcomer import System, clone
 
 MARKETS = 5_000
@@ -92,7 +93,13 @@ async def latency(env: dict[str, str]) -> dict[str, list[float]]:
                 done.set()
 
     connection = await nats.connect(env["NATS_URL"])
-    await connection.subscribe("cdc.series.update.>", cb=on_message)
+    await connection.jetstream().subscribe(
+        "cdc.series.update.>",
+        stream="SECMASTER_CDC",
+        ordered_consumer=True,
+        cb=on_message,
+        config=ConsumerConfig(deliver_policy=DeliverPolicy.NEW),
+    )
     committed: dict[str, float] = {}
     commit: list[float] = []
     async with await psycopg.AsyncConnection.connect(env["DATABASE_URL"], autocommit=True) as sql:
