@@ -10,6 +10,8 @@ cannot be read is set aside with its reason while the others go on. Pure but for
 from __future__ import annotations
 
 import json
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -78,11 +80,12 @@ class PageReader(Generic[R]):
         if self._entity == "event" and "markets" in reply and value.get("markets") is None:
             # Without nested markets the event's markets stand beside it.
             value["markets"] = reply["markets"]
-        set_aside: list[SetAside] = []
-        row = self._read(value, drift, set_aside)
+        reading = _Reading()
+        row = self._read(value, reading)
+        reading.count(drift)
         if row is None:
             raise BrokenReplyError(
-                f"the reply's {self._key} cannot be read ({set_aside[-1].reason}): "
+                f"the reply's {self._key} cannot be read ({reading.set_aside[-1].reason}): "
                 "the exchange's format changed, update ssmd"
             )
         self._count([row], drift)
@@ -98,44 +101,59 @@ class PageReader(Generic[R]):
         cursor = reply.get("cursor")
         if not isinstance(values, list) or not isinstance(cursor, str | None):
             raise BrokenReplyError(_wrong_shape(self._key, "list", body))
-        items: list[R] = []
-        set_aside: list[SetAside] = []
-        for value in values:
-            row = self._read(value, drift, set_aside)
-            if row is not None:
-                items.append(row)
+        reading = _Reading()
+        rows = [self._read(value, reading) for value in values]
+        items = [row for row in rows if row is not None]
+        reading.count(drift)
         self._count(items, drift)
-        return Page(items=items, set_aside=set_aside, cursor=cursor or "")
+        return Page(items=items, set_aside=reading.set_aside, cursor=cursor or "")
 
-    def _read(self, value: object, drift: Drift, set_aside: list[SetAside]) -> R | None:
+    def _read(self, value: object, reading: _Reading) -> R | None:
+        """One row, or None and an entry in `reading.set_aside`. Consumes `value`."""
         if not isinstance(value, dict):
-            set_aside.append(SetAside(None, "the row is not an object", _raw(value)))
-            drift.count_set_aside(self._entity, "shape")
+            reading.put_aside(self._entity, None, "the row is not an object", value)
             return None
+        ticker = value.get(self._ticker_field)
         try:
-            unknown = {k: v for k, v in value.items() if k not in self._known}
-            if unknown:
-                drift.count_unknown_fields(self._entity, unknown)
-            known = {k: v for k, v in value.items() if k in self._known}
-            nested = known.pop("markets", None) if self._row is WireEvent else None
-            if unknown:
-                known[UNKNOWN_FIELD] = unknown
-            row = msgspec.convert(known, self._row)
+            if names := value.keys() - self._known:
+                unknown = {name: value.pop(name) for name in names}
+                value[UNKNOWN_FIELD] = unknown
+                reading.note(self._entity, unknown)
+            nested = value.pop("markets", None) if self._row is WireEvent else None
+            row = msgspec.convert(value, self._row)
             if isinstance(nested, list):
-                markets = [MARKETS._read(market, drift, set_aside) for market in nested]
+                markets = [MARKETS._read(market, reading) for market in nested]
                 row = msgspec.structs.replace(row, markets=[m for m in markets if m is not None])
             return row
-        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            ticker = value.get(self._ticker_field)
-            set_aside.append(
-                SetAside(
-                    _printable(ticker) if isinstance(ticker, str) and ticker else None,
-                    excerpt(str(error)),
-                    _raw(value),
-                )
-            )
-            drift.count_set_aside(self._entity, "type")
+        except (msgspec.MsgspecError, RecursionError) as error:
+            ticker = excerpt(ticker) if isinstance(ticker, str) and ticker else None
+            reading.put_aside(self._entity, ticker, excerpt(str(error)), value)
             return None
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What one reply brought that is new or unreadable; counted once at its end."""
+
+    set_aside: list[SetAside] = field(default_factory=list)
+    entities: list[str] = field(default_factory=list)
+    unknown: Counter[tuple[str, str]] = field(default_factory=Counter)
+    examples: dict[tuple[str, str], object] = field(default_factory=dict)
+
+    def note(self, entity: str, unknown: dict[str, Any]) -> None:
+        for name, value in unknown.items():
+            self.unknown[entity, name] += 1
+            self.examples.setdefault((entity, name), value)
+
+    def put_aside(self, entity: str, ticker: str | None, reason: str, value: object) -> None:
+        self.set_aside.append(SetAside(ticker, reason, _raw(value)))
+        self.entities.append(entity)
+
+    def count(self, drift: Drift) -> None:
+        for key, count in self.unknown.items():
+            drift.count_unknown_field(*key, count, self.examples[key])
+        for entity in self.entities:
+            drift.count_set_aside(entity)
 
 
 def decode_object(body: bytes, into: type[T], key: str | None = None) -> T:

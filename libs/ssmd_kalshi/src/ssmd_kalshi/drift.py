@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any
 
 from ssmd_kalshi import metrics
 from ssmd_kalshi.errors import excerpt
@@ -94,18 +93,17 @@ class Drift:
     rows: Counter[str] = field(default_factory=Counter)
     unknown_fields: Counter[tuple[str, str]] = field(default_factory=Counter)
     unknown_words: Counter[tuple[str, str]] = field(default_factory=Counter)
-    set_aside: Counter[tuple[str, str]] = field(default_factory=Counter)
+    set_aside: Counter[str] = field(default_factory=Counter)
     examples: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def count_rows(self, entity: str, count: int) -> None:
         self.rows[entity] += count
 
-    def count_unknown_fields(self, entity: str, unknown: Mapping[str, Any]) -> None:
-        for name, value in unknown.items():
-            key = self._bounded(self.unknown_fields, (entity, excerpt(name, 64)))
-            self.unknown_fields[key] += 1
-            self.examples.setdefault(key, excerpt(repr(value), 80))
-            metrics.UNKNOWN_FIELDS.labels(*key).inc()
+    def count_unknown_field(self, entity: str, name: str, count: int, example: object) -> None:
+        key = self._bounded(self.unknown_fields, (entity, excerpt(name, 64)))
+        self.unknown_fields[key] += count
+        self.examples.setdefault(key, excerpt(repr(example), 80))
+        metrics.UNKNOWN_FIELDS.labels(*key).inc(count)
 
     def check_words(self, entity: str, rows: Sequence[object]) -> None:
         """Count the words of enumerations in these rows that are not known."""
@@ -118,9 +116,9 @@ class Drift:
                 self.unknown_words[key] += words.count(word)
                 metrics.UNKNOWN_WORDS.labels(*key).inc(words.count(word))
 
-    def count_set_aside(self, entity: str, reason: str) -> None:
-        self.set_aside[(entity, reason)] += 1
-        metrics.SET_ASIDE.labels(entity, reason).inc()
+    def count_set_aside(self, entity: str) -> None:
+        self.set_aside[entity] += 1
+        metrics.SET_ASIDE.labels(entity).inc()
 
     @property
     def found(self) -> bool:

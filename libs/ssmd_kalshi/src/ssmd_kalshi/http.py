@@ -72,6 +72,8 @@ class HttpClient:
             headers={"Accept": "application/json", "User-Agent": f"ssmd/{version('ssmd-kalshi')}"},
             raise_for_status=False,
         )
+        # The session would repeat a GET whose connection broke by itself, past budget and policy.
+        self._session._retry_connection = False  # noqa: SLF001 - there is no public switch
         return self
 
     async def __aexit__(

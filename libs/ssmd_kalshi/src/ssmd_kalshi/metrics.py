@@ -44,8 +44,8 @@ UNKNOWN_WORDS = Counter(
 )
 SET_ASIDE = Counter(
     "ssmd_kalshi_rows_set_aside_total",
-    "Rows that could not be read, by kind of row and reason.",
-    ["entity", "reason"],
+    "Rows that could not be read, by kind of row.",
+    ["entity"],
 )
 SOCKET_MESSAGES = Counter(
     "ssmd_kalshi_socket_messages_total", "WebSocket messages received, by type.", ["type"]

@@ -1,0 +1,253 @@
+"""Wire rows to rows of the tables."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssmd_common.status import MarketStatus
+from ssmd_kalshi import convert
+from ssmd_kalshi.errors import BadFieldError
+from ssmd_kalshi.wire import WireEvent, WireMarket, WireSeries, WireSeriesFeeChange
+
+NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
+
+
+def row(**fields: object):
+    return convert.market(
+        WireMarket(ticker="M-1", event_ticker="M", **fields),  # type: ignore[arg-type]
+        "S",
+        NOW,
+    )
+
+
+def test_market_of_today() -> None:
+    market = row(
+        title="Above 97,500?",
+        status="active",
+        yes_bid_dollars="0.5410",
+        yes_ask_dollars="0.5490",
+        no_bid_dollars="0.4510",
+        no_ask_dollars="0.4590",
+        last_price_dollars="0.5450",
+        volume_fp="1234.56",
+        volume_24h_fp="0.99",
+        open_interest_fp="10.00",
+        open_time="2026-02-03T17:00:00Z",
+        close_time="2099-08-01T04:59:00.123456789Z",
+        updated_time="0001-01-01T00:00:00Z",
+        result="",
+        floor_strike=97500.99,
+        rules_secondary="more",
+        previous_price_dollars="0.1",
+        yes_bid_size_fp="7.00",
+    )
+    assert (market.ticker, market.event_ticker, market.series_ticker) == ("M-1", "M", "S")
+    assert market.status is MarketStatus.ACTIVE
+    assert market.exchange_status == "active"
+    assert (market.yes_bid, market.yes_ask) == (54, 55)
+    assert (market.no_bid, market.no_ask) == (45, 46)
+    assert market.last_price == 55
+    assert market.yes_bid_dollars == Decimal("0.5410")
+    assert (market.volume, market.volume_24h, market.open_interest) == (1234, 0, 10)
+    assert market.volume_fp == Decimal("1234.56")
+    assert market.open_time == datetime(2026, 2, 3, 17, tzinfo=UTC)
+    assert market.close_time == datetime(2099, 8, 1, 4, 59, 0, 123456, tzinfo=UTC)
+    assert market.exchange_updated_at is None
+    assert market.result is None
+    assert market.floor_strike == Decimal("97500.99")
+    assert market.extra == {"rules_secondary": "more"}
+    assert (market.observed_at, market.observed_via) == (NOW, "rest")
+
+
+def test_market_of_the_cents_generation() -> None:
+    market = row(yes_bid=6, yes_ask=7, no_bid=93, no_ask=94, last_price=6, volume=35001)
+    assert market.yes_bid_dollars == Decimal("0.06")
+    assert (market.yes_bid, market.no_ask) == (6, 94)
+    assert market.volume_fp == Decimal(35001)
+    assert market.volume == 35001
+
+
+def test_dollars_win_over_cents() -> None:
+    market = row(yes_bid=6, yes_bid_dollars="0.0675", volume=1, volume_fp="2.50")
+    assert (market.yes_bid, market.yes_bid_dollars) == (6, Decimal("0.0675"))
+    assert (market.volume, market.volume_fp) == (2, Decimal("2.50"))
+
+
+def test_recorded_market_carries_both_generations_alike(recording) -> None:
+    for sent in recording("event_single")["markets"]:
+        both = convert.market(WireMarket(**sent), "S", NOW)
+        cents = {k: v for k, v in sent.items() if not k.endswith("_dollars")}
+        old = convert.market(WireMarket(**cents), "S", NOW)
+        for name in ("yes_bid", "yes_ask", "no_bid", "no_ask", "last_price"):
+            assert getattr(both, name) == getattr(old, name) == sent[name]
+            assert getattr(both, f"{name}_dollars") == getattr(old, f"{name}_dollars")
+
+
+def test_empty_text_is_null() -> None:
+    market = row(yes_bid_dollars="", volume_fp="", close_time="", title="", expiration_value="")
+    assert market.yes_bid is None
+    assert market.yes_bid_dollars is None
+    assert market.volume is None
+    assert market.close_time is None
+    assert market.title is None
+    assert market.expiration_value is None
+
+
+def test_nothing_but_tickers() -> None:
+    market = row()
+    assert market.status is None
+    assert market.extra is None
+
+
+def test_unknown_status_is_kept_and_has_no_meaning() -> None:
+    market = row(status="suspended_by_an_act_of_god")
+    assert market.status is None
+    assert market.exchange_status == "suspended_by_an_"
+
+
+def test_unknown_fields_go_to_extra_quotes_do_not() -> None:
+    market = row(unknown={"colour": "red", "yes_bid_depth_fp": "1.00", "volume_7d_fp": "1"})
+    assert market.extra == {"colour": "red"}
+
+
+def test_every_field_is_a_column_or_extra_or_a_quote() -> None:
+    """A field added to the wire row must be thought about."""
+    from ssmd_common.models import Market
+
+    accounted = set(Market.columns()) | set(convert._EXTRA) | convert._VOLATILE | convert._CONVERTED
+    assert set(WireMarket.__struct_fields__) <= accounted
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("close_time", "soon"),
+        ("close_time", "2026-13-01T00:00:00Z"),
+        ("updated_time", "99999-01-01T00:00:00Z"),
+        ("yes_bid_dollars", "NaN"),
+        ("yes_bid_dollars", "Infinity"),
+        ("yes_bid_dollars", "half"),
+        ("yes_ask_dollars", "10000"),
+        ("volume_fp", "1e19"),
+        ("floor_strike", "1e400"),
+        ("yes_bid", "x"),
+    ],
+)
+def test_value_without_meaning_names_its_field(field: str, value: object) -> None:
+    with pytest.raises(BadFieldError) as caught:
+        row(**{field: value})
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize("ticker", ["A B", "A\nB", "A\x7f", "\u200b"])
+def test_ticker_that_is_none(ticker: str) -> None:
+    with pytest.raises(BadFieldError, match="not a ticker"):
+        convert.market(WireMarket(ticker=ticker, event_ticker="E"), "S", NOW)
+
+
+def test_market_without_event_has_no_place() -> None:
+    with pytest.raises(BadFieldError, match="event_ticker"):
+        convert.market(WireMarket(ticker="A"), "S", NOW)
+
+
+def test_page_of_markets_loses_none() -> None:
+    page = [
+        WireMarket(ticker="A", event_ticker="E"),
+        WireMarket(ticker="B", event_ticker="unseen"),
+        WireMarket(ticker="C", event_ticker="E", close_time="never"),
+        WireMarket(ticker="D"),
+    ]
+    result = convert.market_rows(page, {"E": "S"}, NOW)
+    assert [m.ticker for m in result.rows] == ["A"]
+    assert [m.ticker for m in result.orphans] == ["B"]
+    assert [s.ticker for s in result.set_aside] == ["C", "D"]
+    assert "close_time" in result.set_aside[0].reason
+
+
+def test_event() -> None:
+    event = convert.event(
+        WireEvent(
+            event_ticker="E",
+            series_ticker="S",
+            title="T",
+            category="World",
+            strike_date="2026-02-03T22:00:00+00:00",
+            fee_type_override="quadratic",
+            fee_multiplier_override=0.5,
+            last_updated_ts="2026-01-01T00:00:00.5Z",
+            collateral_return_type="",
+        )
+    )
+    assert event.strike_date == datetime(2026, 2, 3, 22, tzinfo=UTC)
+    assert event.fee_multiplier_override == Decimal("0.5")
+    assert event.collateral_return_type is None
+    assert event.exchange_updated_at == datetime(2026, 1, 1, 0, 0, 0, 500_000, tzinfo=UTC)
+    with pytest.raises(BadFieldError, match="series_ticker"):
+        convert.event(WireEvent(event_ticker="E"))
+    with pytest.raises(BadFieldError, match="strike_date"):
+        convert.event(WireEvent(event_ticker="E", series_ticker="S", strike_date="?"))
+
+
+def test_series() -> None:
+    series = convert.series(
+        WireSeries(ticker="KXNFLGAME", tags=["NFL"], fee_multiplier=0, volume_fp="12.99")
+    )
+    assert series.is_game
+    assert series.fee_multiplier == Decimal(0)
+    assert series.volume == 12
+    assert series.active
+    assert convert.series(WireSeries(ticker="CO2", volume=5)).volume == 5
+    with pytest.raises(BadFieldError, match="fee_multiplier"):
+        convert.series(WireSeries(ticker="CO2", fee_multiplier="much"))
+
+
+def test_fee_schedule_is_contiguous() -> None:
+    def step(id_: str, day: int, multiplier: float, series: str = "S") -> WireSeriesFeeChange:
+        return WireSeriesFeeChange(
+            series_ticker=series,
+            id=id_,
+            fee_type="quadratic",
+            fee_multiplier=multiplier,
+            scheduled_ts=f"2026-01-{day:02}T00:00:00Z",
+        )
+
+    rows = convert.fee_schedule(
+        [step("3", 9, 1), step("1", 2, 0.5), step("2", 2, 0.25), step("4", 5, 2, "T")]
+    )
+    mine = [r for r in rows if r.series_ticker == "S"]
+    assert [r.fee_multiplier for r in mine] == [Decimal("0.25"), Decimal(1)]
+    assert mine[0].effective_to == mine[1].effective_from
+    assert mine[1].effective_to is None
+    assert mine[0].source_id == "2"
+    with pytest.raises(BadFieldError, match="scheduled_ts"):
+        convert.fee_schedule([WireSeriesFeeChange(series_ticker="S")])
+    with pytest.raises(BadFieldError, match="fee_type"):
+        convert.fee_schedule([WireSeriesFeeChange(series_ticker="S", scheduled_ts="2026-01-01")])
+
+
+@given(
+    st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(2099, 12, 31)),  # noqa: DTZ001
+    st.integers(0, 12),
+)
+def test_times_with_any_number_of_digits(moment: datetime, digits: int) -> None:
+    fraction = f"{moment.microsecond:06}000000"[:digits]
+    text = moment.strftime("%Y-%m-%dT%H:%M:%S") + (f".{fraction}" if digits else "") + "Z"
+    read = convert.time(text)
+    assert read is not None
+    expected = moment.replace(tzinfo=UTC)
+    assert timedelta(0) <= expected - read < timedelta(seconds=1)
+    if digits >= 6:
+        assert read == expected
+
+
+@given(st.decimals(min_value=0, max_value=1, places=6))
+def test_prices_are_exact_and_cents_never_better(price: Decimal) -> None:
+    market = row(yes_bid_dollars=str(price), yes_ask_dollars=str(price))
+    assert market.yes_bid_dollars == price
+    assert market.yes_bid is not None
+    assert market.yes_ask is not None
+    assert Decimal(market.yes_bid) / 100 <= price <= Decimal(market.yes_ask) / 100
+    assert market.yes_ask - market.yes_bid <= 1

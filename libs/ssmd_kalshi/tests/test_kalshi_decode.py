@@ -1,0 +1,227 @@
+"""Pages from bytes: fast when all is known, row by row when something is new."""
+
+import json
+
+import msgspec
+import pytest
+
+from ssmd_kalshi import decode
+from ssmd_kalshi.drift import MAX_DISTINCT, OTHER, Drift
+from ssmd_kalshi.errors import BrokenReplyError
+from ssmd_kalshi.wire import (
+    ExchangeSchedule,
+    ExchangeStatus,
+    FiltersBySport,
+    WireMarket,
+    WireSeries,
+)
+
+
+def body(**reply: object) -> bytes:
+    return json.dumps(reply).encode()
+
+
+def test_recorded_markets_are_read_without_anything_unknown(recording) -> None:
+    drift = Drift()
+    page = decode.MARKETS.page(json.dumps(recording("markets_list")).encode(), drift)
+    assert len(page.items) == 5
+    assert page.cursor.startswith("CgwI")
+    assert not page.set_aside
+    assert not drift.found
+    assert drift.rows["market"] == 5
+    assert page.items[0].mve_selected_legs[0]["side"] == "yes"
+
+
+@pytest.mark.parametrize(
+    ("name", "reader"),
+    [
+        ("series_list", decode.SERIES_LIST),
+        ("events_list", decode.EVENTS),
+        ("events_multivariate_list", decode.EVENTS),
+        ("series_fee_changes", decode.SERIES_FEE_CHANGES),
+    ],
+)
+def test_every_recorded_listing_is_read_whole(recording, name, reader) -> None:
+    drift = Drift()
+    reply = recording(name)
+    page = reader.page(json.dumps(reply).encode(), drift)
+    sent = next(v for k, v in reply.items() if isinstance(v, list) and k != "milestones")
+    assert page.row_count == len(sent)
+    assert page.complete
+    # `milestones` beside the events is not a field of a row.
+    assert not drift.set_aside
+    assert not drift.unknown_fields
+
+
+def test_recorded_single_rows_are_read(recording) -> None:
+    drift = Drift()
+    market = decode.MARKET.one(json.dumps(recording("market_single")).encode(), drift)
+    assert market.ticker == recording("market_single")["market"]["ticker"]
+    event = decode.EVENT.one(json.dumps(recording("event_single")).encode(), drift)
+    assert event.markets is not None
+    assert [m.ticker for m in event.markets] == ["KXELONMARS-99"]
+    series = decode.SERIES_LIST.one(json.dumps(recording("series_single")).encode(), drift)
+    assert series.ticker == "CO2"
+    assert not drift.found
+
+
+def test_recorded_objects_are_read(recording) -> None:
+    status = decode.decode_object(json.dumps(recording("exchange_status")).encode(), ExchangeStatus)
+    assert status.trading_active
+    schedule = decode.decode_object(
+        json.dumps(recording("exchange_schedule")).encode(), ExchangeSchedule, "schedule"
+    )
+    assert schedule.standard_hours is not None
+    assert len(schedule.standard_hours[0].thursday or ()) == 2
+    sports = decode.decode_object(
+        json.dumps(recording("filters_by_sport")).encode(), FiltersBySport
+    )
+    assert sports.sport_ordering is not None
+    assert sports.sport_ordering[0] in sports.filters_by_sports
+
+
+def test_unknown_field_is_kept_and_counted() -> None:
+    drift = Drift()
+    page = decode.MARKETS.page(
+        body(markets=[{"ticker": "A", "colour": {"deep": [1]}}, {"ticker": "B"}], cursor="c"), drift
+    )
+    assert [m.ticker for m in page.items] == ["A", "B"]
+    assert page.items[0].unknown == {"colour": {"deep": [1]}}
+    assert page.items[1].unknown is None
+    assert page.cursor == "c"
+    assert drift.unknown_fields == {("market", "colour"): 1}
+    assert "deep" in drift.examples["market", "colour"]
+
+
+def test_unknown_word_is_kept_and_counted() -> None:
+    drift = Drift()
+    page = decode.MARKETS.page(
+        body(markets=[{"ticker": "A", "status": "halted"}, {"ticker": "B", "status": "active"}]),
+        drift,
+    )
+    assert [m.status for m in page.items] == ["halted", "active"]
+    assert drift.unknown_words == {("market.status", "halted"): 1}
+
+
+def test_one_bad_row_is_set_aside_with_its_reason() -> None:
+    drift = Drift()
+    page = decode.MARKETS.page(
+        body(
+            markets=[
+                {"ticker": "A"},
+                {"ticker": "B", "can_close_early": "maybe"},
+                {"title": "no ticker"},
+                {"ticker": ""},
+                ["not", "an", "object"],
+                {"ticker": "C"},
+            ]
+        ),
+        drift,
+    )
+    assert [m.ticker for m in page.items] == ["A", "C"]
+    assert [s.ticker for s in page.set_aside] == ["B", None, None, None]
+    assert "can_close_early" in page.set_aside[0].reason
+    assert "maybe" in page.set_aside[0].raw
+    assert not page.complete
+    assert page.row_count == 6
+    assert drift.set_aside == {"market": 4}
+
+
+def test_bad_nested_market_does_not_take_its_event_along() -> None:
+    page = decode.EVENTS.page(
+        body(
+            events=[
+                {
+                    "event_ticker": "E",
+                    "markets": [{"ticker": "A"}, {"ticker": 7}, {"ticker": "B", "x": 1}],
+                }
+            ],
+            cursor="",
+        ),
+        Drift(),
+    )
+    [event] = page.items
+    assert event.markets is not None
+    assert [type(m) for m in event.markets] == [WireMarket, WireMarket]
+    assert event.markets[1].unknown == {"x": 1}
+    assert len(page.set_aside) == 1
+    assert not page.complete
+
+
+def test_null_list_is_an_empty_page() -> None:
+    assert decode.MARKETS.page(b'{"markets":null,"cursor":""}', Drift()).items == []
+    assert decode.SERIES_LIST.page(b'{"series":null}', Drift()).items == []
+
+
+def test_null_tags_and_missing_optionals() -> None:
+    page = decode.SERIES_LIST.page(b'{"series":[{"ticker":"A","tags":null}]}', Drift())
+    assert page.items == [WireSeries(ticker="A")]
+
+
+def test_both_price_generations_and_numbers_instead_of_text() -> None:
+    page = decode.MARKETS.page(
+        body(
+            markets=[{"ticker": "A", "yes_bid": 54, "volume_fp": 3.5, "last_price_dollars": "0.5"}]
+        ),
+        Drift(),
+    )
+    assert page.items[0].yes_bid == 54
+    assert page.items[0].volume_fp == 3.5
+    assert not page.set_aside
+
+
+@pytest.mark.parametrize(
+    ("title", "kept"),
+    [
+        (rb"a\u0000b", "ab"),
+        (rb"a\ud800b", "a?b"),
+        (b"a\xffb", "a\ufffdb"),
+    ],
+)
+def test_text_that_postgresql_cannot_hold_is_mended(title: bytes, kept: str) -> None:
+    page = decode.MARKETS.page(
+        b'{"markets":[{"ticker":"A","title":"' + title + b'"},{"ticker":"B"}],"cursor":"c"}',
+        Drift(),
+    )
+    assert [m.title for m in page.items] == [kept, None]
+    assert page.cursor == "c"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"",
+        b"<html>bad gateway</html>",
+        b'{"markets":[{"ticker":"A"}',
+        b"[]",
+        b"null",
+        b'"markets"',
+        b"{}",
+        b'{"markets":{}}',
+        b'{"markets":[],"cursor":7}',
+        b"[" * 100_000,
+    ],
+)
+def test_what_is_not_a_page_is_a_broken_reply(reply: bytes) -> None:
+    with pytest.raises(BrokenReplyError):
+        decode.MARKETS.page(reply, Drift())
+
+
+def test_a_field_named_like_our_own_is_foreign_too() -> None:
+    page = decode.MARKETS.page(body(markets=[{"ticker": "A", "(unknown)": 7}]), Drift())
+    assert page.items[0].unknown == {"(unknown)": 7}
+
+
+def test_foreign_names_are_bounded() -> None:
+    drift = Drift()
+    for n in range(MAX_DISTINCT + 50):
+        drift.count_unknown_field("market", f"field{n}", 1, None)
+    assert len(drift.unknown_fields) == MAX_DISTINCT + 1
+    assert drift.unknown_fields["market", OTHER] == 50
+
+
+def test_wire_rows_are_frozen() -> None:
+    market = WireMarket(ticker="A")
+    with pytest.raises(AttributeError):
+        market.ticker = "B"  # type: ignore[misc]
+    assert msgspec.structs.replace(market, ticker="B").ticker == "B"

@@ -1,0 +1,63 @@
+"""The checks of a scan."""
+
+import pytest
+
+from ssmd_kalshi.errors import CursorLoopError, EmptyPageError, RepeatedPageError
+from ssmd_kalshi.pages import Page, PageGuard, SetAside, Suspicion
+
+
+def test_good_scan_raises_no_doubt() -> None:
+    guard = PageGuard("markets", 2)
+    for keys, cursor in ((["a", "b"], "1"), (["c", "d"], "2"), (["e"], "")):
+        assert guard.suspect(keys, len(keys), cursor) is None
+        guard.accept(keys, cursor)
+
+
+def test_empty_last_page_is_fine() -> None:
+    guard = PageGuard("markets", 2)
+    guard.accept(["a", "b"], "1")
+    assert guard.suspect([], 0, "") is None
+
+
+@pytest.mark.parametrize(
+    ("keys", "rows", "cursor", "doubt"),
+    [
+        (["c", "d"], 2, "1", Suspicion.CURSOR_LOOP),
+        (["a", "b"], 2, "2", Suspicion.REPEATED),
+        (["a", "b"], 2, "", Suspicion.REPEATED),
+        ([], 0, "2", Suspicion.EMPTY),
+        (["c"], 1, "2", Suspicion.SHORT),
+        (["c"], 2, "2", None),
+    ],
+)
+def test_doubts(keys: list[str], rows: int, cursor: str, doubt: Suspicion | None) -> None:
+    guard = PageGuard("markets", 2)
+    guard.accept(["a", "b"], "1")
+    assert guard.suspect(keys, rows, cursor) is doubt
+
+
+def test_short_pages_may_be_normal() -> None:
+    guard = PageGuard("markets", 2)
+    guard.short_is_normal()
+    assert guard.suspect(["c"], 1, "2") is None
+
+
+@pytest.mark.parametrize(
+    ("doubt", "error"),
+    [
+        (Suspicion.CURSOR_LOOP, CursorLoopError),
+        (Suspicion.REPEATED, RepeatedPageError),
+        (Suspicion.EMPTY, EmptyPageError),
+    ],
+)
+def test_refusals_say_what_to_do(doubt: Suspicion, error: type[Exception]) -> None:
+    refusal = PageGuard("markets", 2).refuse(doubt)
+    assert type(refusal) is error
+    assert "start it again" in str(refusal)
+
+
+def test_completeness() -> None:
+    page: Page[int] = Page(items=[1], set_aside=[], cursor="c")
+    assert page.complete
+    assert not page.marked_short().complete
+    assert not Page(items=[1], set_aside=[SetAside("a", "why", "{}")]).complete
