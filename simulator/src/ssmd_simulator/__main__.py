@@ -72,6 +72,10 @@ def arguments() -> argparse.ArgumentParser:
     add("--historical-after", type=float, help=retention)
     incidents = "seconds between incidents to old markets; 0: none"
     add("--incidents", type=float, help=incidents)
+    population = "directory of the real population: its tickers instead of generated ones"
+    add("--population", type=Path, metavar="DIR", help=population)
+    replay = "directory of recorded replies and frames, served as they are"
+    add("--replay", type=Path, metavar="DIR", help=replay)
     add("--no-ws-auth", action="store_true", help="accept WebSocket handshakes without a key")
     key = "know this private key (made if missing) and accept no other"
     add("--write-key", type=Path, metavar="PATH", help=key)
@@ -101,6 +105,8 @@ async def serve(options: argparse.Namespace) -> None:
         creation_lag=options.creation_lag,
         historical_after=options.historical_after,
         incidents=options.incidents,
+        population=options.population,
+        replay=options.replay,
         ws_auth=not options.no_ws_auth,
     )
     async with simulator:

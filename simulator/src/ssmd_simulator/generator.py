@@ -83,7 +83,7 @@ def generate(size: Size, seed: int, anchor: float) -> Universe:
         for settled in (False, True):
             sizes = _sizes(active, event_count, market_count, rng)
             for number, (series, plan, wanted) in enumerate(sizes):
-                life = _life(anchor, rng, settled=settled, frequency=series.frequency)
+                life = made_up_life(anchor, rng, settled=settled, frequency=series.frequency)
                 event = build_event(series, plan, life, number, wanted, rng, universe)
                 universe.events[event.ticker] = event
                 events.append(event)
@@ -162,7 +162,13 @@ def _sizes(
     return [(series, plan, size) for (series, plan), size in zip(chosen, sizes, strict=True)]
 
 
-def _life(anchor: float, rng: Random, *, settled: bool, frequency: str) -> Timetable:
+def structure_of(base: int) -> str:
+    """An event's price level structure: most have whole cents."""
+    return _STRUCTURES[base % len(_STRUCTURES)]
+
+
+def made_up_life(anchor: float, rng: Random, *, settled: bool, frequency: str) -> Timetable:
+    """A timetable of a market that is open at `anchor`, or settled before it."""
     if settled:
         settled_at = anchor - rng.random() ** 2 * 118 * DAY - 600
         determined = settled_at - 300 - rng.randrange(7200)
@@ -242,7 +248,7 @@ def build_event(
         updated=life.created,
     )
     base = seed_of(seed, event.ticker)
-    structure = _STRUCTURES[base % len(_STRUCTURES)]
+    structure = structure_of(base)
     for rank, draft in enumerate(drafts):
         ticker = f"{event.ticker}-{draft.suffix}" if draft.suffix else event.ticker
         event.markets.append(
@@ -410,7 +416,7 @@ def combos(
     )  # fmt: skip
     legs = [market for market in markets if market.life.settled > anchor][: wanted * 4]
     for number in range(wanted):
-        life = _life(anchor, rng, settled=False, frequency="daily")
+        life = made_up_life(anchor, rng, settled=False, frequency="daily")
         name = f"{series.ticker}-S2026{mix(universe.seed, number) & 0xFFFFFFFFFFF:011X}"
         chosen = rng.sample(legs, 3)
         event = Event(

@@ -11,7 +11,7 @@ import msgspec
 
 from ssmd_simulator.ladders import price_ranges
 from ssmd_simulator.life import Timetable, next_boundary
-from ssmd_simulator.quotes import move_of, quote_at
+from ssmd_simulator.quotes import EMPTY, move_of, quote_at
 from ssmd_simulator.universe import Event, Market, Series
 from ssmd_simulator.wire import NEVER, count, dollars, rfc3339
 
@@ -65,8 +65,7 @@ class Renderer:
         move, moves_at = (0, float("inf")) if self._still else move_of(market, self._anchor, now)
         if status not in ("active", "inactive"):
             moves_at = float("inf")
-            move = 0 if status == "initialized" else move
-        q = quote_at(market, move, final=decided)
+        q = EMPTY if status == "initialized" else quote_at(market, move, final=decided)
         text = (
             f'"status":"{status}","updated_time":"{_updated(market, now)}",'
             f'"yes_bid_dollars":"{dollars(q.yes_bid)}","yes_ask_dollars":"{dollars(q.yes_ask)}",'
@@ -230,7 +229,6 @@ def event_bytes(event: Event, nested: bytes | None = None) -> bytes:
         "category": event.category,
         "collateral_return_type": event.collateral,
         "mutually_exclusive": event.mutually_exclusive,
-        "available_on_brokers": False,
         "settlement_sources": event.series.sources,
         "last_updated_ts": rfc3339(event.updated),
         "exchange_index": 0,

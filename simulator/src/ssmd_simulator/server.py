@@ -16,7 +16,9 @@ from ssmd_simulator.control import Control
 from ssmd_simulator.exchange import Exchange
 from ssmd_simulator.generator import SIZES, generate
 from ssmd_simulator.incidents import Incidents
+from ssmd_simulator.population import load_population
 from ssmd_simulator.rendering import Renderer
+from ssmd_simulator.replay import Replay, frames
 from ssmd_simulator.rest import PREFIX, Rest, encoded
 from ssmd_simulator.rolling import Rolling, rollers
 from ssmd_simulator.settings import Settings
@@ -59,6 +61,10 @@ class Simulator:
         self.control = Control(self.exchange, self.hub)
         self.renderer = Renderer(self.universe.anchor, still=tempo is None)
         self.rest = Rest(self.exchange, self.renderer, self.settings, self.budget, self.keys)
+        self.replay: Replay | None = None
+        if self.settings.replay is not None:
+            self.replay = Replay(self.settings.replay)
+            self.hub.recorded = frames(self.settings.replay)
         self._runner: web.AppRunner | None = None
         self._life: asyncio.Task[None] | None = None
         self._begin(now)
@@ -80,23 +86,26 @@ class Simulator:
 
     def _begin(self, now: float) -> None:
         tempo = self.settings.tempo
+        if self.settings.replay is not None:
+            return
+        # Before the rolling series come in: those are not for incidents.
+        Incidents(self.exchange, self.settings.incident_period).start(now)
         if self.settings.population is None:
             rolling = Rolling(
                 self.exchange,
                 rollers(self.universe, full=self.settings.size == "full"),
                 tempo or 1.0,
             )
-            incidents = Incidents(self.exchange, self.settings.incident_period)
             rolling.start(now, roll=tempo is not None)
-            incidents.start(now)
         if tempo is not None:
             for event in self.universe.events.values():
                 self.exchange.watch(event, now)
 
     async def __aenter__(self) -> Self:
         app = web.Application()
-        app.add_routes([*self.rest.routes(), *self.control.routes()])
         app.add_routes([web.get(PATH, self.hub.handle), web.get("/healthz", self._healthz)])
+        app.add_routes(self.control.routes())
+        app.add_routes(self.rest.routes() if self.replay is None else self.replay.routes())
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         self._runner = runner
@@ -139,4 +148,8 @@ class Simulator:
 
 def _universe(settings: Settings, now: float) -> Universe:
     anchor = settings.anchor if settings.anchor is not None else float(int(now // 86400) * 86400)
+    if settings.replay is not None:
+        return Universe(settings.seed, anchor)
+    if settings.population is not None:
+        return load_population(settings.population, settings.seed, anchor)
     return generate(SIZES[settings.size], settings.seed, anchor)

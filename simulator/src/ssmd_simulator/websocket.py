@@ -96,6 +96,7 @@ class Hub:
         self._keys = keys
         self.connections: set[Connection] = set()
         self.silent = False
+        self.recorded: dict[str, list[bytes]] = {}
         exchange.listeners.append(self.publish)
 
     def publish(self, message: Message) -> None:
@@ -181,10 +182,8 @@ class Hub:
 
     def _command(self, connection: Connection, text: str) -> None:
         try:
-            command = msgspec.json.decode(text)
+            command = msgspec.json.decode(text, type=dict[str, Any])
         except msgspec.DecodeError:
-            command = None
-        if not isinstance(command, dict):
             connection.put(_error(None, 1))
             return
         number = command.get("id")
@@ -196,9 +195,7 @@ class Hub:
                     {"channel": s.channel, "sid": s.sid} for s in connection.subscriptions.values()
                 ]
                 connection.put(_json.encode(_with_id(number, {"type": "ok", "msg": held})))
-            case "subscribe" | "unsubscribe" | "update_subscription" if not isinstance(
-                params, dict
-            ):
+            case "subscribe" | "unsubscribe" | "update_subscription" if "params" not in command:
                 connection.put(_error(number, 2))
             case "subscribe":
                 self._subscribe(connection, number, params)
@@ -225,6 +222,8 @@ class Hub:
                 connection.subscriptions[sid] = Subscription(channel, sid)
                 msg = {"channel": channel, "sid": sid}
                 connection.put(_json.encode(_with_id(number, {"type": "subscribed", "msg": msg})))
+                for line in self.recorded.get(channel, ()):
+                    connection.put(line)
 
     def _unsubscribe(self, connection: Connection, number: object, params: dict[str, Any]) -> None:
         sids = params.get("sids")

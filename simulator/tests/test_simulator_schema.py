@@ -1,0 +1,226 @@
+"""Every reply and every frame fits the exchange's own specifications."""
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+from jsonschema import Draft202012Validator, FormatChecker
+
+from ssmd_simulator.client import Client
+from ssmd_simulator.messages import LIFECYCLE, MULTIVARIATE
+from ssmd_simulator.server import Simulator
+
+_formats = FormatChecker(formats=())
+
+
+@_formats.checks("date-time")
+def _is_time(value: object) -> bool:
+    return not isinstance(value, str) or bool(
+        re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", value)
+    )
+
+
+def _modern(schema: Any) -> Any:
+    """OpenAPI 3.0's `nullable` as JSON Schema says it."""
+    if isinstance(schema, list):
+        return [_modern(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    rest = {key: _modern(value) for key, value in schema.items() if key != "nullable"}
+    return {"anyOf": [rest, {"type": "null"}]} if schema.get("nullable") is True else rest
+
+
+class Specification:
+    """Validators for the schemas of one specification file."""
+
+    def __init__(self, path: Path) -> None:
+        self.raw = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
+        self._components = _modern(self.raw["components"])
+        self._validators: dict[str, Draft202012Validator] = {}
+
+    def check(self, name: str, value: object) -> None:
+        if name not in self._validators:
+            schema = {"$ref": f"#/components/schemas/{name}", "components": self._components}
+            self._validators[name] = Draft202012Validator(schema, format_checker=_formats)
+        errors = [
+            f"{'/'.join(map(str, error.absolute_path))}: {error.message[:200]}"
+            for error in self._validators[name].iter_errors(value)
+        ]
+        assert not errors, f"{name}: {errors[:5]}"
+
+    def fields(self, name: str) -> set[str]:
+        return set(self.raw["components"]["schemas"][name]["properties"])
+
+    def required(self, name: str) -> set[str]:
+        return set(self.raw["components"]["schemas"][name].get("required", ()))
+
+
+@pytest.fixture(scope="module")
+def openapi(kalshi_data: Path) -> Specification:
+    return Specification(kalshi_data / "spec" / "openapi.yaml")
+
+
+@pytest.fixture(scope="module")
+def asyncapi(kalshi_data: Path) -> Specification:
+    return Specification(kalshi_data / "spec" / "asyncapi.yaml")
+
+
+ASK_ALL = {"include_volume": "true", "include_product_metadata": "true"}
+NESTED = {"with_nested_markets": "true", "limit": 50}
+LISTINGS: list[tuple[str, dict[str, Any], str]] = [
+    ("/series", {}, "GetSeriesListResponse"),
+    (
+        "/series",
+        {"include_volume": "true", "include_product_metadata": "true"},
+        "GetSeriesListResponse",
+    ),
+    ("/events", {"limit": 200}, "GetEventsResponse"),
+    (
+        "/events",
+        {"status": "open", "with_nested_markets": "true", "limit": 50},
+        "GetEventsResponse",
+    ),
+    (
+        "/events",
+        {"status": "settled", "with_nested_markets": "true", "limit": 50},
+        "GetEventsResponse",
+    ),
+    ("/events/multivariate", {"with_nested_markets": "true"}, "GetMultivariateEventsResponse"),
+    ("/markets", {"status": "open", "limit": 1000}, "GetMarketsResponse"),
+    ("/markets", {"status": "unopened", "limit": 1000}, "GetMarketsResponse"),
+    ("/markets", {"status": "paused", "limit": 1000}, "GetMarketsResponse"),
+    ("/markets", {"status": "closed", "limit": 1000}, "GetMarketsResponse"),
+    ("/markets", {"status": "settled", "limit": 300}, "GetMarketsResponse"),
+    ("/markets", {"mve_filter": "only"}, "GetMarketsResponse"),
+    ("/historical/markets", {"limit": 300}, "GetMarketsResponse"),
+    ("/historical/cutoff", {}, "GetHistoricalCutoffResponse"),
+    ("/search/filters_by_sport", {}, "GetFiltersBySportsResponse"),
+    ("/series/fee_changes", {"show_historical": "true"}, "GetSeriesFeeChangesResponse"),
+    ("/events/fee_changes", {}, "GetEventFeeChangesResponse"),
+    ("/exchange/status", {}, "ExchangeStatus"),
+    ("/exchange/schedule", {}, "GetExchangeScheduleResponse"),
+    ("/account/endpoint_costs", {}, "GetAccountEndpointCostsResponse"),
+]
+
+
+@pytest.mark.parametrize(("path", "query", "schema"), LISTINGS)
+async def test_listings_fit_the_specification(
+    client: Client, openapi: Specification, path: str, query: dict[str, Any], schema: str
+) -> None:
+    body = await client.get(path, **query)
+    openapi.check(schema, body)
+    assert any(body.values()) or path == "/events/multivariate", "an empty reply proves nothing"
+
+
+async def test_single_replies_fit_the_specification(client: Client, openapi: Specification) -> None:
+    universe = client.sim.universe
+    for series in list(universe.series.values())[:20]:
+        openapi.check("GetSeriesResponse", await client.get(f"/series/{series.ticker}"))
+    for event in list(universe.events.values())[::40]:
+        openapi.check("GetEventResponse", await client.get(f"/events/{event.ticker}"))
+        nested = await client.get(f"/events/{event.ticker}", with_nested_markets="true")
+        openapi.check("GetEventResponse", nested)
+        metadata = await client.get(f"/events/{event.ticker}/metadata")
+        openapi.check("GetEventMetadataResponse", metadata)
+    for market in universe.unsettled[::200]:
+        openapi.check("GetMarketResponse", await client.get(f"/markets/{market.ticker}"))
+
+
+async def test_limits_fit_the_specification(client: Client, openapi: Specification) -> None:
+    async with client.http.get(
+        client.sim.base_url + "/account/limits",
+        headers={f"KALSHI-ACCESS-{name}": "1" for name in ("KEY", "SIGNATURE", "TIMESTAMP")},
+    ) as response:
+        openapi.check("GetAccountApiLimitsResponse", await response.json())
+
+
+async def test_tags_fit_the_specification_but_for_their_nulls(
+    client: Client, openapi: Specification
+) -> None:
+    # The specification does not say that a category may map to null; the exchange does it.
+    body = await client.get("/search/tags_by_categories")
+    tags = body["tags_by_categories"]
+    assert None in tags.values()
+    named = {category: given for category, given in tags.items() if given is not None}
+    openapi.check("GetTagsForSeriesCategoriesResponse", {"tags_by_categories": named})
+
+
+async def test_no_field_is_invented(client: Client, openapi: Specification) -> None:
+    markets = await client.all("/markets", "markets", limit=1000)
+    events = await client.all("/events", "events")
+    series = (await client.get("/series", include_volume="true"))["series"]
+    for name, items in (("Market", markets), ("EventData", events), ("Series", series)):
+        seen = {field for item in items for field in item}
+        assert seen <= openapi.fields(name), name
+        assert all(openapi.required(name) <= set(item) for item in items), name
+
+
+async def test_optional_fields_are_absent_rather_than_null(
+    client: Client, openapi: Specification
+) -> None:
+    markets = await client.all("/markets", "markets", limit=1000)
+    assert not [field for market in markets for field, value in market.items() if value is None]
+    optional = openapi.fields("Market") - openapi.required("Market")
+    for field in ("strike_type", "floor_strike", "cap_strike", "expected_expiration_time"):
+        assert field in optional
+        having = sum(field in market for market in markets)
+        assert 0 < having < len(markets), f"{field} is always or never there"
+
+
+FRAMES = {
+    "market_lifecycle_v2": "marketLifecycleV2Payload",
+    "multivariate_market_lifecycle": "marketLifecycleV2Payload",
+    "event_lifecycle": "eventLifecyclePayload",
+    "event_fee_update": "eventFeeUpdatePayload",
+    "subscribed": "subscribedResponsePayload",
+    "unsubscribed": "unsubscribedResponsePayload",
+    "error": "errorResponsePayload",
+    "ok": "listSubscriptionsResponsePayload",
+}
+
+
+async def test_frames_fit_the_specification(
+    http: aiohttp.ClientSession, asyncapi: Specification
+) -> None:
+    async with Simulator() as sim:
+        client = Client(sim, http)
+        async with client.socket() as ws:
+            channels = ["market_lifecycle_v2", "multivariate_market_lifecycle"]
+            await ws.send_json({"id": 1, "cmd": "subscribe", "params": {"channels": channels}})
+            await ws.send_json({"id": 2, "cmd": "list_subscriptions"})
+            await ws.send_json({"id": 3, "cmd": "dance"})
+            made = await client.control("POST", "/markets", {"strike": 4.25})
+            await client.control("POST", "/markets", {"series": "KXMVETEST", "multivariate": True})
+            ticker, event = made["market_ticker"], made["event_ticker"]
+            await client.control("POST", f"/markets/{ticker}/pause")
+            await client.control("POST", f"/markets/{ticker}/unpause")
+            await client.control("POST", f"/markets/{ticker}/close", {"close_in": 90})
+            edit = {
+                "floor_strike": 4.5,
+                "yes_sub_title": "x",
+                "price_level_structure": "linear_cent",
+            }
+            await client.control("PATCH", f"/markets/{ticker}", edit)
+            await client.control("POST", f"/events/{event}/fee", {"fee_type": "quadratic"})
+            await client.control("POST", f"/events/{event}/fee", {"fee_type": None})
+            await client.control("POST", f"/markets/{ticker}/determine", {"result": "no"})
+            await client.control("POST", f"/markets/{ticker}/settle")
+            await ws.send_json({"id": 4, "cmd": "unsubscribe", "params": {"sids": [1]}})
+            kinds: set[str] = set()
+            async with asyncio.timeout(60):
+                while "unsubscribed" not in kinds:
+                    frame = await ws.receive_json()
+                    # The specification asks a multivariate frame to have both types at once.
+                    known = {**frame, "type": frame["type"].replace(MULTIVARIATE, LIFECYCLE)}
+                    asyncapi.check(FRAMES[frame["type"]], known)
+                    kinds.add(frame["msg"].get("event_type", frame["type"]) if isinstance(
+                        frame.get("msg"), dict) else frame["type"])  # fmt: skip
+        assert kinds >= {
+            "created", "activated", "deactivated", "close_date_updated", "determined", "settled",
+            "price_level_structure_updated", "metadata_updated", "event_lifecycle",
+            "event_fee_update", "subscribed", "unsubscribed", "error", "ok",
+        }  # fmt: skip
