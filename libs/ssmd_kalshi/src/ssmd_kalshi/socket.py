@@ -15,13 +15,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-from websockets.http11 import Response
+from websockets.frames import DATA_OPCODES
+from websockets.frames import Frame as WebSocketFrame
 from websockets.protocol import Event as ProtocolEvent
 
 from ssmd_kalshi import frames, metrics
@@ -83,16 +84,28 @@ class _Channel:
 
 
 class _Connection(ClientConnection):
-    """Notes when anything arrives. The library answers pings but tells nobody about them."""
+    """Notes when anything arrives. The library answers pings but tells nobody about them, and a
+    slow consumer gets its frames long after they came."""
 
     arrived_at: float = 0.0
     arrived_time: datetime | None = None
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._arrivals: deque[datetime] = deque()
+
     def process_event(self, event: ProtocolEvent) -> None:
-        if not isinstance(event, Response):
+        if isinstance(event, WebSocketFrame):
             self.arrived_at = self.loop.time()
             self.arrived_time = datetime.now(UTC)
+            if event.opcode in DATA_OPCODES and event.fin:
+                self._arrivals.append(self.arrived_time)
         super().process_event(event)
+
+    async def receive(self) -> tuple[bytes, datetime]:
+        """The next message and when it arrived. May be cancelled without losing anything."""
+        raw = await self.recv(decode=False)
+        return raw, self._arrivals.popleft()
 
 
 class KalshiSocket:
@@ -269,7 +282,7 @@ class KalshiSocket:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(self._deadline(connection)):
-                raw = await connection.recv(decode=False)
+                raw, arrived = await connection.receive()
         except TimeoutError:
             # Pings do not wake recv: look again whether any came.
             if loop.time() < self._deadline(connection):
@@ -288,7 +301,7 @@ class KalshiSocket:
             return
         # A slow consumer finds old arrivals in its buffer; the silence begins when it is drained.
         self._handed_at = loop.time()
-        self._handle(connection, raw, datetime.now(UTC))
+        self._handle(connection, raw, arrived)
 
     def _deadline(self, connection: _Connection) -> float:
         silence = max(connection.arrived_at, self._handed_at) + self._policy.silence_seconds
