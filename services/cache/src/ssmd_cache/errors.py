@@ -1,0 +1,35 @@
+"""What can end a part of the cache's work; `SsmdError`s end the service."""
+
+from ssmd_common.errors import LeadershipLost
+
+
+class Fenced(LeadershipLost):
+    """A later leader has written to Redis: this process must not write any more."""
+
+
+class PictureLost(Exception):
+    """Redis no longer holds the picture: it was flushed, or restarted without its data."""
+
+
+class SequenceGap(Exception):
+    """Redis holds an older picture than was written (it went back in time): read on from `at`."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(f"Redis went back to sequence {at}")
+        self.at = at
+
+
+class StreamGap(Exception):
+    """The stream no longer holds the messages that would continue the picture."""
+
+
+class FeedBroken(Exception):
+    """The consumer lost a message, fell silent or was deleted: make a new one."""
+
+
+class ForeignKeys(Exception):
+    """Keys of ours hold someone else's type; they are left alone."""
+
+    def __init__(self, keys: list[str]) -> None:
+        super().__init__(", ".join(keys))
+        self.keys = keys

@@ -1,0 +1,57 @@
+"""Keys with our names that hold someone else's type: named, left alone, and watched."""
+
+import redis.asyncio as aioredis
+import structlog
+
+from ssmd_cache.patience import Patience
+from ssmd_common.health import Health
+from ssmd_common.metrics import ERRORS
+
+log = structlog.get_logger(__name__)
+
+
+class Foreign:
+    """While any remains the service is not ready, and says which."""
+
+    def __init__(self, client: aioredis.Redis, health: Health, patience: Patience) -> None:
+        self._client = client
+        self._health = health
+        self._patience = patience
+        self.keys: dict[str, bytes] = {}
+        """Each key with the type it was found with."""
+
+    def forget(self) -> None:
+        """A new picture finds them again, if they are still there."""
+        self.keys = {}
+        self._health.set("foreign", None)
+
+    async def add(self, keys: frozenset[str]) -> None:
+        """These were found."""
+        new = keys - self.keys.keys()
+        if not new:
+            return
+        for key in new:
+            self.keys[key] = await self._type(key)
+        names = ", ".join(sorted(self.keys)[:5])
+        reason = (
+            f"keys with our names hold another type and are left alone ({names}): "
+            "remove them, or set REDIS_KEY_PREFIX"
+        )
+        ERRORS.labels(kind="foreign_keys").inc(len(new))
+        log.error("keys with our names hold another type", keys=sorted(new)[:20], count=len(new))
+        self._health.set("foreign", reason)
+        self._health.failed(reason)
+
+    async def remain(self) -> bool:
+        """Whether all are still as they were found."""
+        for key, found in self.keys.items():
+            if await self._type(key) != found:
+                return False
+        return True
+
+    async def _type(self, key: str) -> bytes:
+        async def ask() -> bytes:
+            found = await self._client.type(key)
+            return found if isinstance(found, bytes) else found.encode()
+
+        return await self._patience.call(ask)

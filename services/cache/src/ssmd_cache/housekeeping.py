@@ -1,0 +1,136 @@
+"""What the cache does besides the stream, now and then, between two batches."""
+
+import time
+from typing import Any, Final
+
+import psycopg
+import structlog
+
+from ssmd_cache.errors import PictureLost, SequenceGap
+from ssmd_cache.lookup import Lookup
+from ssmd_cache.metrics import KEYS, REDIS_MEMORY_BYTES, SWEPT
+from ssmd_cache.patience import Patience
+from ssmd_cache.position import CachePosition
+from ssmd_cache.redis_sink import RedisSink
+from ssmd_cache.settings import CacheSettings
+from ssmd_cache.warmup import now_ms
+from ssmd_common.connections.retry import first_line
+from ssmd_common.health import Health
+
+log = structlog.get_logger(__name__)
+
+_SWEEP_MOST: Final = 500
+_SLOW_SECONDS: Final = 5.0
+"""How often the picture's size and the last sync are looked at."""
+
+
+class Housekeeping:
+    """Sweeps expired keys, checks what Redis holds, copies the last sync's time."""
+
+    def __init__(
+        self,
+        settings: CacheSettings,
+        sink: RedisSink,
+        lookup: Lookup,
+        health: Health,
+        patience: Patience,
+    ) -> None:
+        self._settings = settings
+        self._sink = sink
+        self._lookup = lookup
+        self._health = health
+        self._patience = patience
+        self._checked = self._measured = float("-inf")
+        self._last_sync: str | None = None
+        self._run_id: str | None = None
+        self.requested = 0
+        """How many rebuilds were ever asked for."""
+        self.drift: str | None = None
+        """Set by the reconciliation when it found that a new picture is due."""
+
+    async def when_due(self, position: CachePosition) -> str | None:
+        """Do what is due; a reason if a new picture is wanted.
+
+        Raises:
+            PictureLost: Redis was emptied.
+            SequenceGap: Redis holds an older picture than was written.
+        """
+        now = time.monotonic()
+        if now - self._checked < self._settings.cache_check_seconds:
+            return None
+        self._checked = now
+        await self._check(position)
+        await self._sweep()
+        if now - self._measured >= _SLOW_SECONDS:
+            self._measured = now
+            await self._measure()
+            await self._copy_last_sync()
+        await self.look_for_requests()
+        if self.requested > position.rebuilds:
+            return "a rebuild was asked for"
+        drift, self.drift = self.drift, None
+        return drift
+
+    async def look_for_requests(self) -> None:
+        """Learn how many rebuilds were asked for."""
+        key = self._sink.keys.own("rebuild_requests")
+        text = await self._patience.call(lambda: self._sink.client.get(key))
+        self.requested = int(text) if text is not None and text.isdigit() else 0
+
+    async def _check(self, position: CachePosition) -> None:
+        found = await self._patience.call(lambda: self._sink.position(now_ms()))
+        if found is None or not found.warm:
+            raise PictureLost("Redis was emptied")
+        if found.sequence < position.sequence:
+            raise SequenceGap(found.sequence)
+
+    async def _sweep(self) -> None:
+        while True:
+            swept = await self._patience.call(lambda: self._sink.sweep(now_ms(), _SWEEP_MOST))
+            SWEPT.inc(swept)
+            if swept < _SWEEP_MOST:
+                return
+
+    async def _measure(self) -> None:
+        client, keys = self._sink.client, self._sink.keys
+
+        async def ask() -> list[Any]:
+            pipeline = client.pipeline(transaction=False)
+            pipeline.hlen(keys.markets)
+            pipeline.hlen(keys.events)
+            pipeline.hlen(keys.own("series"))
+            pipeline.hlen(keys.own("fees"))
+            pipeline.zcard(keys.expiring)
+            pipeline.info()
+            return list(await pipeline.execute())
+
+        *counts, info = await self._patience.call(ask)
+        for kind, count in zip(
+            ("markets", "events", "series", "fees", "expiring"), counts, strict=True
+        ):
+            KEYS.labels(kind=kind).set(count)
+        REDIS_MEMORY_BYTES.set(info.get("used_memory", 0))
+        policy = info.get("maxmemory_policy", "noeviction")
+        # An evicted key is a hole that no reader can tell from a market that does not exist.
+        self._health.set(
+            "eviction",
+            f"Redis evicts keys when it is full (maxmemory-policy {policy}): set it to noeviction"
+            if policy != "noeviction" and info.get("maxmemory", 0)
+            else None,
+        )
+        run_id = str(info.get("run_id"))
+        if self._run_id not in (None, run_id):
+            log.info("redis was restarted", run_id=run_id)
+        self._run_id = run_id
+
+    async def _copy_last_sync(self) -> None:
+        try:
+            last = await self._lookup.last_sync()
+        except psycopg.OperationalError as error:
+            self._health.set("postgres", f"PostgreSQL does not answer ({first_line(error)})")
+            await self._lookup.close()
+            return
+        self._health.set("postgres", None)
+        if last is not None:
+            key = self._sink.keys.last_sync
+            await self._patience.call(lambda: self._sink.set(key, last.encode(), now_ms()))

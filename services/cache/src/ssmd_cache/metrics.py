@@ -1,0 +1,16 @@
+"""Metrics of the cache; those that all services share are in `ssmd_common.metrics`."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge
+
+KEYS: Final = Gauge("ssmd_cache_keys", "Keys in Redis", ["kind"])
+CHANGES: Final = Counter("ssmd_cache_changes", "Changes of the stream, handled", ["table", "op"])
+STALE: Final = Counter("ssmd_cache_stale_changes", "Changes that Redis already reflected")
+WARMUPS: Final = Counter("ssmd_cache_warmups", "Warm-ups that were completed")
+WARMUP_SECONDS: Final = Gauge("ssmd_cache_warmup_seconds", "How long the last warm-up took")
+LAG_MESSAGES: Final = Gauge("ssmd_cache_lag_messages", "Messages of the stream not yet in Redis")
+SWEPT: Final = Counter("ssmd_cache_swept", "Expired keys whose index entries were removed")
+PRUNED: Final = Counter("ssmd_cache_pruned", "Keys and entries removed that belong no longer")
+DRIFT: Final = Gauge("ssmd_cache_drift", "Differences found by the last reconciliation")
+REDIS_MEMORY_BYTES: Final = Gauge("ssmd_cache_redis_memory_bytes", "Memory that Redis uses")

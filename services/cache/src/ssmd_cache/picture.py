@@ -1,0 +1,217 @@
+"""What one row is in Redis: key, value, index entries, expiry (docs/contracts.md § 3).
+
+Pure, and the only rule set: the warm-up, the stream and the verification all come through here. A
+row is JSON as the change stream's `data` shows it, so that nothing is lost between the two.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from ssmd_common.change import Position, format_lsn
+from ssmd_common.errors import MalformedChange
+from ssmd_common.keys import Keys
+from ssmd_common.status import NOT_YET_CLOSED
+from ssmd_common.ttl import event_expires_at, market_expires_at
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+TABLES: Final = ("series", "events", "markets", "series_fees")
+"""The tables that have keys, in the order in which a warm-up needs them."""
+
+
+class SeriesFacts(msgspec.Struct, frozen=True):
+    ticker: str
+    category: str | None = None
+
+
+class EventFacts(msgspec.Struct, frozen=True):
+    event_ticker: str
+    series_ticker: str
+    status: str
+    updated_at: datetime
+    category: str | None = None
+    strike_date: datetime | None = None
+    deleted_at: datetime | None = None
+
+
+class MarketFacts(msgspec.Struct, frozen=True):
+    ticker: str
+    event_ticker: str
+    series_ticker: str
+    status: str
+    updated_at: datetime
+    close_time: datetime | None = None
+    settled_time: datetime | None = None
+    deleted_at: datetime | None = None
+
+
+class FeeFacts(msgspec.Struct, frozen=True):
+    series_ticker: str
+    effective_from: datetime
+
+
+Facts = SeriesFacts | EventFacts | MarketFacts | FeeFacts
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesPicture:
+    ticker: str
+    key: str
+    category: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventPicture:
+    """`key` is None for an event without one; its category still counts for its markets."""
+
+    ticker: str
+    series: str
+    key: str | None
+    category: str
+    expires_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class MarketPicture:
+    """`listed` markets are in their category's set and, with a close time, among the expiring."""
+
+    ticker: str
+    event: str
+    series: str
+    key: str | None
+    listed: bool
+    closes: str | None
+    """close_time in epoch seconds, as a sorted set's score is written."""
+    expires_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FeePicture:
+    """One step of the schedule under `key`; steps are in the order of `from_microseconds`."""
+
+    series: str
+    key: str
+    from_microseconds: int
+
+
+Picture = SeriesPicture | EventPicture | MarketPicture | FeePicture
+
+
+def microseconds(moment: datetime) -> int:
+    """Since 1970, exact."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def series_picture(facts: SeriesFacts, keys: Keys) -> SeriesPicture:
+    return SeriesPicture(facts.ticker, keys.series(facts.ticker), facts.category or "")
+
+
+def event_picture(facts: EventFacts, keys: Keys, now: datetime) -> EventPicture:
+    key: str | None = keys.event(facts.series_ticker, facts.event_ticker)
+    expires = event_expires_at(facts.status, facts.strike_date, facts.updated_at)
+    if facts.deleted_at is not None or (expires is not None and expires <= now):
+        key, expires = None, None
+    return EventPicture(
+        facts.event_ticker,
+        facts.series_ticker,
+        key,
+        facts.category or "",
+        None if expires is None else microseconds(expires) // 1000,
+    )
+
+
+def market_picture(facts: MarketFacts, keys: Keys, now: datetime) -> MarketPicture:
+    key: str | None = keys.market(facts.series_ticker, facts.event_ticker, facts.ticker)
+    expires = market_expires_at(
+        facts.status, facts.close_time, facts.settled_time, facts.updated_at
+    )
+    if facts.deleted_at is not None or (expires is not None and expires <= now):
+        key, expires = None, None
+    listed = key is not None and facts.status in NOT_YET_CLOSED
+    closes = None
+    if listed and facts.close_time is not None:
+        closes = seconds(facts.close_time)
+    return MarketPicture(
+        facts.ticker,
+        facts.event_ticker,
+        facts.series_ticker,
+        key,
+        listed,
+        closes,
+        None if expires is None else microseconds(expires) // 1000,
+    )
+
+
+def fee_picture(facts: FeeFacts, keys: Keys) -> FeePicture:
+    return FeePicture(
+        facts.series_ticker, keys.fee(facts.series_ticker), microseconds(facts.effective_from)
+    )
+
+
+def seconds(moment: datetime) -> str:
+    """Epoch seconds as a sorted set shows them: a fraction only where there is one."""
+    whole, fraction = divmod(microseconds(moment), 1_000_000)
+    return f"{whole}.{fraction:06d}".rstrip("0") if fraction else str(whole)
+
+
+def market_category(event_category: str | None, series_category: str | None) -> str:
+    """The event's, else the series'; empty for none."""
+    return event_category or series_category or ""
+
+
+def value(row: bytes, position: Position) -> bytes:
+    """The row's JSON with its position: what a reader gets."""
+    return b'%b,"epoch":%d,"lsn":"%b","seq":%d}' % (
+        row.rstrip()[:-1],
+        position.epoch,
+        format_lsn(position.lsn).encode(),
+        position.seq,
+    )
+
+
+_FACTS: Final[dict[str, type[Facts]]] = {
+    "series": SeriesFacts,
+    "events": EventFacts,
+    "markets": MarketFacts,
+    "series_fees": FeeFacts,
+}
+_DECODERS: Final = {table: msgspec.json.Decoder(facts) for table, facts in _FACTS.items()}
+
+
+def facts_of(table: str, row: bytes | msgspec.Raw) -> Facts:
+    """The columns of a row that the rules need.
+
+    A timestamp that no clock shows (PostgreSQL's infinity, or before Christ) counts as none.
+
+    Raises:
+        MalformedChange: the row has not the columns of its table.
+    """
+    try:
+        return _DECODERS[table].decode(row)
+    except msgspec.ValidationError as error:
+        try:
+            return msgspec.convert(_without_odd_times(table, row), _FACTS[table])
+        except msgspec.ValidationError:
+            raise MalformedChange(f"a row of {table} cannot be read: {error}") from error
+    except msgspec.DecodeError as error:
+        raise MalformedChange(f"a row of {table} is not JSON: {error}") from error
+
+
+def _without_odd_times(table: str, row: bytes | msgspec.Raw) -> dict[str, Any]:
+    columns: dict[str, Any] = dict(msgspec.json.decode(row, type=dict[str, Any]))
+    for field in msgspec.structs.fields(_FACTS[table]):
+        text = columns.get(field.name)
+        if field.type is str or not isinstance(text, str) or "datetime" not in str(field.type):
+            continue
+        try:
+            msgspec.convert(text, datetime)
+        except msgspec.ValidationError:
+            if field.required:
+                columns[field.name] = _EPOCH
+            else:
+                del columns[field.name]
+    return columns

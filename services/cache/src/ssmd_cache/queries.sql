@@ -1,0 +1,80 @@
+-- name: columns
+-- The columns of a table in their order, with the names of their types.
+SELECT a.attname, t.typname
+FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attnum
+
+-- name: new_xid
+-- A transaction id of its own: every older transaction has a smaller one.
+SELECT pg_current_xact_id()::text::bigint
+
+-- name: oldest_running
+-- The oldest transaction id that still runs, or the next one.
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+
+-- name: current_snapshot
+-- What the transaction sees.
+SELECT pg_current_snapshot()::text
+
+-- name: publication
+-- The publisher's memory: its epoch and last position.
+SELECT epoch, lsn::text, seq FROM cdc_state ORDER BY updated_at DESC LIMIT 1
+
+-- name: last_sync
+-- When the last successful sync ended.
+SELECT max(finished_at) FROM sync_runs WHERE outcome = 'ok'
+
+-- name: series
+-- Every series.
+SELECT convert_to(row_to_json(r)::text, 'UTF8') FROM (SELECT {columns} FROM series t) r
+
+-- name: events
+-- Events that may have a key at `now`, and those whose category an open or active market needs.
+SELECT convert_to(row_to_json(r)::text, 'UTF8') FROM (
+    SELECT {columns} FROM events t
+    WHERE t.deleted_at IS NULL
+          AND (t.status = 'open'
+               OR coalesce(t.strike_date, t.updated_at) + interval '1 day' >= %(now)s)
+       OR EXISTS (SELECT FROM markets m
+                  WHERE m.event_ticker = t.event_ticker AND m.status IN ('open', 'active')
+                        AND m.deleted_at IS NULL)
+) r
+
+-- name: markets
+-- Markets that may have a key at `now`.
+SELECT convert_to(row_to_json(r)::text, 'UTF8') FROM (
+    SELECT {columns} FROM markets t
+    WHERE t.deleted_at IS NULL
+          AND (t.status IN ('open', 'active', 'closed')
+               OR CASE WHEN t.close_time IS NULL THEN t.updated_at
+                       ELSE least(t.close_time, t.settled_time) END + interval '1 day' >= %(now)s)
+) r
+
+-- name: series_fees
+-- Every step of every fee schedule.
+SELECT convert_to(row_to_json(r)::text, 'UTF8') FROM (SELECT {columns} FROM series_fees t) r
+
+-- name: one_series
+-- The series with these tickers.
+SELECT convert_to(row_to_json(r)::text, 'UTF8')
+FROM (SELECT {columns} FROM series t WHERE t.ticker = ANY(%(tickers)s)) r
+
+-- name: one_events
+-- The events with these tickers.
+SELECT convert_to(row_to_json(r)::text, 'UTF8')
+FROM (SELECT {columns} FROM events t WHERE t.event_ticker = ANY(%(tickers)s)) r
+
+-- name: one_markets
+-- The markets with these tickers.
+SELECT convert_to(row_to_json(r)::text, 'UTF8')
+FROM (SELECT {columns} FROM markets t WHERE t.ticker = ANY(%(tickers)s)) r
+
+-- name: one_series_fees
+-- The fee schedules of these series.
+SELECT convert_to(row_to_json(r)::text, 'UTF8')
+FROM (SELECT {columns} FROM series_fees t WHERE t.series_ticker = ANY(%(tickers)s)) r
+
+-- name: sample_markets
+-- Some markets, by chance.
+SELECT ticker FROM markets ORDER BY random() LIMIT %(count)s

@@ -1,0 +1,191 @@
+"""Redis as the cache writes it: every change one atomic step, under the leader's fencing token."""
+
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from typing import Any, Final, NamedTuple
+
+import redis.asyncio as aioredis
+import redis.exceptions
+
+from ssmd_cache.commands import Argument, Command
+from ssmd_cache.errors import Fenced, ForeignKeys, PictureLost, SequenceGap
+from ssmd_cache.position import CachePosition, decode, encode
+from ssmd_common.keys import Keys
+
+_SCRIPT: Final = files("ssmd_cache").joinpath("cache.lua").read_text("utf-8")
+_PAGE: Final = "500"
+_KINDS: Final = ("m", "e", "s", "f")
+
+
+class Written(NamedTuple):
+    """`missing` are events whose category a market needs and nobody told yet.
+
+    `foreign` are keys of ours that hold someone else's type: what they would hold was not written.
+    """
+
+    changed: int
+    missing: frozenset[str]
+    foreign: frozenset[str]
+
+
+class RedisSink:
+    """The only writer of the cache's keys.
+
+    Every method may raise:
+        Fenced: a later leader has been here.
+        PictureLost: Redis no longer holds what was written.
+        ForeignKeys: keys that nothing can be done without hold someone else's type.
+        redis.exceptions.RedisError: the server does not answer, or refuses (out of memory).
+    """
+
+    def __init__(self, client: aioredis.Redis, keys: Keys, token: int) -> None:
+        self.client = client
+        self.keys = keys
+        self._token = str(token)
+        self._sha: str | None = None
+
+    async def claim(self, now_ms: int) -> CachePosition | None:
+        """Put this leader's token in place; what the last one left, or None for nothing usable."""
+        reply = await self._call("claim", now_ms)
+        return decode(reply[1])
+
+    async def position(self, now_ms: int) -> CachePosition | None:
+        """What Redis says it reflects."""
+        reply = await self._call("position", now_ms)
+        return decode(reply[1])
+
+    async def set_position(self, position: CachePosition, now_ms: int) -> None:
+        await self.set(self.keys.position, encode(position), now_ms)
+
+    async def set(self, key: str, text: bytes, now_ms: int) -> None:
+        """Set one of the cache's own strings; empty text deletes it."""
+        await self._call("set", now_ms, key, text)
+
+    async def warm(self, generation: str, commands: Sequence[Command], now_ms: int) -> Written:
+        """Write rows of a snapshot over whatever is there."""
+        return self._written(await self._call("warm", now_ms, generation, *_flat(commands)))
+
+    async def apply(
+        self, first: int, position: CachePosition, commands: Sequence[Command], now_ms: int
+    ) -> Written:
+        """Write what the stream's messages `first` to `position.sequence` do, and the position.
+
+        Rows that Redis holds in this or a later state stay. A batch that was applied already
+        changes nothing.
+
+        Raises:
+            SequenceGap: Redis is further back than `first`.
+        """
+        reply = await self._call(
+            "apply",
+            now_ms,
+            str(first),
+            str(position.sequence),
+            position.generation,
+            encode(position),
+            *_flat(commands),
+        )
+        return self._written(reply)
+
+    async def repair(self, generation: str, commands: Sequence[Command], now_ms: int) -> Written:
+        """Write rows that were read from PostgreSQL between messages; the position stays."""
+        reply = await self._call("apply", now_ms, "0", "0", generation, b"", *_flat(commands))
+        return self._written(reply)
+
+    async def sweep(self, now_ms: int, most: int = 500) -> int:
+        """Take expired keys out of the indexes; how many, up to `most`."""
+        return int((await self._call("sweep", now_ms, str(most)))[1])
+
+    async def prune(self, by: str, bound: str, now_ms: int) -> int:
+        """Remove rows of another generation, or of an epoch before `bound`; how many."""
+        dropped = 0
+        for kind in _KINDS:
+            cursor = b"0"
+            while True:
+                reply = await self._call("prune", now_ms, kind, cursor, _PAGE, by, bound)
+                cursor = reply[1]
+                dropped += int(reply[2])
+                if cursor == b"0":
+                    break
+        return dropped
+
+    async def scrub(self, now_ms: int) -> Written:
+        """Remove keys and index entries of ours that no row accounts for; how many.
+
+        What holds another type than ours is left alone, and told.
+        """
+        dropped = 0
+        for index in ("m", "e", "z"):
+            cursor = b"0"
+            while True:
+                reply = await self._call("scrub_index", now_ms, index, cursor, _PAGE)
+                cursor = reply[1]
+                dropped += int(reply[2])
+                if cursor == b"0":
+                    break
+        foreign: set[str] = set()
+        scan = 0
+        while True:
+            scan, found = await self.client.scan(
+                scan, match=pattern(self.keys.prefix) + "secmaster:*", count=1000
+            )
+            if found:
+                reply = await self._call("scrub_keys", now_ms, *found)
+                dropped += int(reply[1])
+                foreign.update(name.decode() for name in reply[2])
+            if scan == 0:
+                break
+        return Written(dropped, frozenset(), frozenset(foreign))
+
+    def _written(self, reply: list[Any]) -> Written:
+        missing, foreign = (frozenset(name.decode() for name in part) for part in reply[2:4])
+        return Written(int(reply[1]), missing, foreign)
+
+    async def _call(self, action: str, now_ms: int, *arguments: Argument) -> list[Any]:
+        arguments = (
+            self.keys.position,
+            action,
+            self.keys.prefix,
+            self._token,
+            str(now_ms),
+            *arguments,
+        )
+        if self._sha is None:
+            self._sha = str(await self.client.script_load(_SCRIPT))
+        try:
+            reply = await self._execute("EVALSHA", self._sha, 1, *arguments)
+        except redis.exceptions.NoScriptError:
+            # A restarted server has forgotten it.
+            reply = await self._execute("EVAL", _SCRIPT, 1, *arguments)
+        match reply[0]:
+            case b"OK":
+                return list(reply)
+            case b"FENCED":
+                raise Fenced(
+                    f"a later leader (fencing token {reply[1].decode()}) writes to Redis: "
+                    "this one ends and is to be restarted"
+                )
+            case b"LOST":
+                raise PictureLost("Redis does not hold the picture any more")
+            case b"GAP":
+                raise SequenceGap(int(float(reply[1])))
+            case b"BLOCKED":
+                raise ForeignKeys([name.decode() for name in reply[1]])
+            case word:
+                raise AssertionError(f"the script answered {word!r}")
+
+    async def _execute(self, *command: Argument | int) -> list[Any]:
+        reply: list[Any] = await self.client.execute_command(*command)  # type: ignore[no-untyped-call]
+        return reply
+
+
+def pattern(text: str) -> str:
+    """Text as a glob pattern that matches just this text."""
+    return "".join(f"\\{char}" if char in "*?[]\\^" else char for char in text)
+
+
+def _flat(commands: Iterable[Command]) -> list[Argument]:
+    flat: list[Argument] = []
+    for command in commands:
+        flat.extend(command.arguments)
+    return flat

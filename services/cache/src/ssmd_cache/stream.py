@@ -1,0 +1,278 @@
+"""SECMASTER_CDC as the cache reads it: from a sequence on, in order, without gaps."""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, NamedTuple
+
+import nats.errors
+import nats.js.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import api
+
+from ssmd_cache.apply import decode
+from ssmd_cache.errors import FeedBroken, StreamGap
+from ssmd_common.change import Position
+from ssmd_common.errors import MalformedChange, UpstreamUnavailable
+from ssmd_common.subjects import STREAM
+
+log = structlog.get_logger(__name__)
+
+_PULL: Final = 1000
+_HEARTBEAT_SECONDS: Final = 1.0
+_EXPIRES_SECONDS: Final = 30.0
+# Several heartbeats missed: the consumer, the stream or the connection is gone.
+_SILENCE_SECONDS: Final = 4.0
+_ACK_WAIT_SECONDS: Final = 30.0
+_REQUEST_SECONDS: Final = 5.0
+
+
+class StreamInfo(NamedTuple):
+    created: str
+    first_sequence: int
+    last_sequence: int
+    messages: int
+
+
+class Delivery(NamedTuple):
+    """One message; `pending` is how many the stream holds after it."""
+
+    sequence: int
+    payload: bytes
+    stored_at: float
+    """Seconds since 1970, by the server's clock."""
+    pending: int
+    reply: str
+
+
+class Stream:
+    """The stream as a whole."""
+
+    def __init__(self, client: Client, name: str = STREAM) -> None:
+        self.client = client
+        self.name = name
+        self._js = client.jetstream()
+
+    async def info(self) -> StreamInfo:
+        """Its bounds now.
+
+        Raises:
+            StreamMissing: there is no such stream.
+            NATS errors: the server does not answer.
+        """
+        subject = f"$JS.API.STREAM.INFO.{self.name}"
+        reply = await self.client.request(subject, b"", timeout=_REQUEST_SECONDS)
+        answer = json.loads(reply.data)
+        if error := answer.get("error"):
+            if error.get("code") == 404:
+                raise StreamMissing(
+                    f"the stream {self.name} does not exist yet: cdc creates it when it starts"
+                )
+            raise UpstreamUnavailable(
+                f"NATS does not tell about the stream {self.name} ({error.get('description')}): "
+                "check that JetStream is enabled and healthy"
+            )
+        state = answer["state"]
+        return StreamInfo(
+            answer["created"], state["first_seq"], state["last_seq"], state["messages"]
+        )
+
+    async def position_at(self, sequence: int) -> Position | None:
+        """The position of one message; None where there is none, or none that can be read."""
+        if sequence < 1:
+            return None
+        try:
+            message = await self._js.get_msg(self.name, sequence)
+            return decode(message.data or b"").position
+        except (nats.js.errors.NotFoundError, MalformedChange):
+            return None
+
+    @asynccontextmanager
+    async def feed(self, consumer: str, start: int) -> AsyncIterator["Feed"]:
+        """Messages from sequence `start` on, through a consumer that is made anew.
+
+        Where to start is the reader's own record, not the consumer's.
+
+        Raises:
+            StreamGap: the stream no longer holds `start`.
+            FeedBroken: the consumer is not the one that was asked for.
+        """
+        info = await self.info()
+        if info.last_sequence + 1 < start:
+            raise StreamGap(
+                f"the stream ends at {info.last_sequence}, before what was already read ({start})"
+            )
+        if info.first_sequence > start:
+            raise StreamGap(
+                f"the stream begins at {info.first_sequence}, after what comes next ({start})"
+            )
+        await self._make_consumer(consumer, start)
+        feed = Feed(self.client, self.name, consumer, start)
+        await feed.open()
+        try:
+            yield feed
+        finally:
+            await feed.close()
+
+    async def _make_consumer(self, consumer: str, start: int) -> None:
+        wanted = api.ConsumerConfig(
+            durable_name=consumer,
+            description="ssmd cache: PostgreSQL's picture in Redis",
+            deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=start,
+            ack_policy=api.AckPolicy.ALL,
+            ack_wait=_ACK_WAIT_SECONDS,
+            max_ack_pending=20 * _PULL,
+            replay_policy=api.ReplayPolicy.INSTANT,
+            inactive_threshold=24 * 3600.0,
+        )
+        with suppress(nats.js.errors.NotFoundError):
+            await self._js.delete_consumer(self.name, consumer)
+        made = (await self._js.add_consumer(self.name, wanted)).config
+        # Some servers ignore what they do not know: what counts is what they say they do.
+        for field in ("deliver_policy", "opt_start_seq", "ack_policy"):
+            if getattr(made, field) != getattr(wanted, field):
+                raise FeedBroken(
+                    f"NATS made the consumer {consumer} with {field} {getattr(made, field)!r}"
+                )
+
+
+class StreamMissing(UpstreamUnavailable):
+    """The stream does not exist."""
+
+
+class Feed:
+    """A pull consumer's messages. Duplicates are dropped; a hole, or silence, breaks the feed."""
+
+    def __init__(self, client: Client, stream: str, consumer: str, start: int) -> None:
+        self._client = client
+        self._next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._start = start
+        self._expected = start
+        self._buffer: deque[Delivery] = deque()
+        self._arrived = asyncio.Event()
+        self._credit = 0
+        self._heard = asyncio.get_running_loop().time()
+        self._broken: str | None = None
+        self._gap = False
+        self._inbox = client.new_inbox()
+        self._subscription: Any = None
+
+    @property
+    def buffered(self) -> int:
+        return len(self._buffer)
+
+    async def open(self) -> None:
+        self._subscription = await self._client.subscribe(self._inbox, cb=self._on_message)
+        await self._pull()
+
+    async def close(self) -> None:
+        try:
+            await self._subscription.unsubscribe()
+        except (nats.errors.Error, OSError) as error:
+            log.debug("consumer's subscription was gone already", error=str(error))
+
+    async def batch(self, most: int, wait_seconds: float, fill_seconds: float) -> list[Delivery]:
+        """What is there, up to `most`; waits for the first message up to `wait_seconds`.
+
+        Raises:
+            FeedBroken: there is a hole in what came, or nothing came for too long.
+            StreamGap: the stream does not hold the first message.
+        """
+        if not self._buffer:
+            await self._wait(wait_seconds)
+        if fill_seconds and 0 < len(self._buffer) < most:
+            loop = asyncio.get_running_loop()
+            deadline = loop.time() + fill_seconds
+            while len(self._buffer) < most and (left := deadline - loop.time()) > 0:
+                await self._wait(left)
+        if not self._buffer:
+            self._check()
+        taken = [self._buffer.popleft() for _ in range(min(most, len(self._buffer)))]
+        await self._pull()
+        return taken
+
+    async def acknowledge(self, delivery: Delivery) -> None:
+        """This message and all before it are written."""
+        await self._client.publish(delivery.reply, b"+ACK")
+
+    async def _wait(self, seconds: float) -> None:
+        self._arrived.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._arrived.wait()
+        except TimeoutError:
+            pass
+
+    def _check(self) -> None:
+        silent = asyncio.get_running_loop().time() - self._heard
+        if self._broken is None and silent > _SILENCE_SECONDS:
+            self._broken = f"the consumer has been silent for {silent:.0f} s"
+        if self._broken is not None:
+            if self._gap:
+                raise StreamGap(self._broken)
+            raise FeedBroken(self._broken)
+
+    async def _pull(self) -> None:
+        if self._broken is None and self._credit <= _PULL // 2 and len(self._buffer) <= _PULL:
+            request = {
+                "batch": _PULL,
+                "expires": int(_EXPIRES_SECONDS * 1e9),
+                "idle_heartbeat": int(_HEARTBEAT_SECONDS * 1e9),
+            }
+            if self._credit == 0:
+                self._heard = asyncio.get_running_loop().time()
+            self._credit += _PULL
+            await self._client.publish(
+                self._next_subject, json.dumps(request).encode(), reply=self._inbox
+            )
+
+    async def _on_message(self, message: Msg) -> None:
+        self._heard = asyncio.get_running_loop().time()
+        if not message.reply.startswith("$JS.ACK."):
+            await self._on_status(message)
+            return
+        self._credit = max(self._credit - 1, 0)
+        tokens = message.reply.split(".")
+        # $JS.ACK.<stream>.<consumer>.<delivered>.<stream sequence>.<…>.<time>.<pending>, with
+        # domain and account before the stream on newer servers.
+        sequence_at = 5 if len(tokens) < 11 else 7
+        sequence = int(tokens[sequence_at])
+        if sequence != self._expected:
+            if sequence > self._expected and self._broken is None:
+                self._broken = f"message {sequence} came where {self._expected} was expected"
+                # What a new consumer does not get first is not there.
+                self._gap = self._expected == self._start
+                self._arrived.set()
+            return
+        self._expected += 1
+        self._buffer.append(
+            Delivery(
+                sequence,
+                message.data,
+                int(tokens[sequence_at + 2]) / 1e9,
+                int(tokens[sequence_at + 3]),
+                message.reply,
+            )
+        )
+        self._arrived.set()
+
+    async def _on_status(self, message: Msg) -> None:
+        headers = message.headers or {}
+        status = headers.get("Status", "")
+        if status == "100":
+            return
+        if status in ("404", "408") or (
+            status == "409" and "Consumer Deleted" not in headers.get("Description", "")
+        ):
+            # A pull request ended; what it did not deliver, the next one will.
+            unused = int(headers.get("Nats-Pending-Messages", self._credit))
+            self._credit = max(self._credit - unused, 0)
+            await self._pull()
+            return
+        self._broken = f"the consumer ended ({status} {headers.get('Description', '')})".strip()
+        self._arrived.set()

@@ -1,0 +1,101 @@
+"""A whole picture from a snapshot of PostgreSQL, beside what readers see meanwhile."""
+
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import structlog
+
+from ssmd_cache.commands import Command, picture_of, put
+from ssmd_cache.join import Join
+from ssmd_cache.metrics import PRUNED, WARMUP_SECONDS, WARMUPS
+from ssmd_cache.patience import Patience
+from ssmd_cache.picture import TABLES, EventPicture, facts_of
+from ssmd_cache.position import CachePosition
+from ssmd_cache.redis_sink import RedisSink, Written
+from ssmd_common.change import format_lsn
+
+log = structlog.get_logger(__name__)
+
+
+async def warm_up(
+    sink: RedisSink,
+    join: Join,
+    patience: Patience,
+    *,
+    token: int,
+    rebuilds: int,
+    batch_rows: int,
+) -> tuple[CachePosition, frozenset[str]]:
+    """Write every row that has a key, then remove what no longer belongs.
+
+    Returns the position reached, and keys that hold someone else's type and were left alone.
+    Old values stay until their rows are written again, old rows until the end: a reader never sees
+    an empty picture. Killed half-way, the position says so and the next warm-up begins anew.
+    """
+    started = time.monotonic()
+    now = datetime.now(UTC)
+    generation = f"{token}.{time.time_ns():x}"
+    await patience.call(
+        lambda: sink.set_position(CachePosition(token=token, rebuilds=rebuilds), now_ms())
+    )
+    rows = 0
+    foreign: set[str] = set()
+    for table in TABLES:
+        async for page in join.rows.all(table, now, batch_rows):
+            commands = _commands(table, page, join, sink, now)
+            foreign |= (await patience.call(_writing(sink, generation, commands))).foreign
+            rows += len(page)
+            patience.health.progress()
+    pruned = await patience.call(lambda: sink.prune("generation", generation, now_ms()))
+    scrubbed = await patience.call(lambda: sink.scrub(now_ms()))
+    pruned += scrubbed.changed
+    foreign |= scrubbed.foreign
+    position = CachePosition(
+        token=token,
+        warm=True,
+        sequence=join.sequence,
+        epoch=join.position.epoch,
+        lsn=format_lsn(join.position.lsn),
+        seq=join.position.seq,
+        snapshot=str(join.snapshot),
+        stream_created=join.stream_created,
+        generation=generation,
+        warmed_at=now.isoformat().replace("+00:00", "Z"),
+        rebuilds=rebuilds,
+    )
+    await patience.call(lambda: sink.set_position(position, now_ms()))
+    seconds = time.monotonic() - started
+    WARMUPS.inc()
+    WARMUP_SECONDS.set(seconds)
+    PRUNED.inc(pruned)
+    log.info(
+        "warm",
+        rows=rows,
+        removed=pruned,
+        seconds=round(seconds, 3),
+        stream_sequence=join.sequence,
+    )
+    return position, frozenset(foreign)
+
+
+def _writing(
+    sink: RedisSink, generation: str, commands: list[Command]
+) -> Callable[[], Awaitable[Written]]:
+    return lambda: sink.warm(generation, commands, now_ms())
+
+
+def _commands(
+    table: str, page: list[bytes], join: Join, sink: RedisSink, now: datetime
+) -> list[Command]:
+    commands = []
+    for row in page:
+        picture = picture_of(facts_of(table, row), sink.keys, now)
+        # An event without a key is still remembered, for its markets' category.
+        if isinstance(picture, EventPicture) or getattr(picture, "key", None) is not None:
+            commands.append(put(picture, row, join.position))
+    return commands
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,122 @@
+"""Warm up, follow, continue: the main path over real servers."""
+
+from typing import Any
+
+SERIES = "INSERT INTO series (ticker, title, category, tags) VALUES ('KXA', 'A \"quoted\" ü', 'Crypto', '{x,\"y z\"}')"
+EVENT = (
+    "INSERT INTO events (event_ticker, series_ticker, title, category, strike_date)"
+    " VALUES ('KXA-1', 'KXA', 'First', 'Crypto', now() + interval '1 hour')"
+)
+MARKET = (
+    "INSERT INTO markets (ticker, event_ticker, series_ticker, status, close_time, yes_bid_dollars,"
+    " yes_bid, extra, custom_strike) VALUES ('KXA-1-T97500.99', 'KXA-1', 'KXA', 'active',"
+    " now() + interval '1 hour', 0.4500, 45, '{\"a\": [1.50, null, \"é\"]}', '{\"b\": 1e2}')"
+)
+
+
+async def test_warm_up_then_follow(world: Any) -> None:
+    await world.commit(SERIES, EVENT, MARKET)
+    await world.commit(
+        "INSERT INTO series_fees VALUES ('KXA', 'quadratic', 1, '2026-01-01', '2026-06-01 00:00:00.5'),"
+        " ('KXA', 'quadratic', 0.5, '2026-06-01 00:00:00.5', NULL)"
+    )
+    async with world.cache() as cache:
+        await cache.ready()
+        await world.assert_right()
+        await world.commit("UPDATE markets SET yes_bid_dollars = 0.123456, yes_bid = 12")
+        await world.assert_right()
+        await world.commit("UPDATE markets SET status = 'closed'")
+        await world.assert_right()
+        await world.commit(
+            "UPDATE markets SET status = 'settled', result = 'yes', settled_time = now()",
+            "UPDATE events SET status = 'settled'",
+        )
+        await world.assert_right()
+        await world.commit("UPDATE markets SET status = 'active'")
+        await world.assert_right()
+        await world.commit("UPDATE markets SET deleted_at = now()")
+        await world.assert_right()
+        await world.commit("UPDATE markets SET deleted_at = NULL")
+        await world.commit("DELETE FROM series_fees WHERE fee_multiplier = 1")
+        await world.assert_right()
+        await world.commit("DELETE FROM markets", "DELETE FROM events")
+        await world.assert_right()
+
+
+async def test_moves_take_keys_and_indexes_along(world: Any) -> None:
+    await world.commit(SERIES, EVENT, MARKET)
+    async with world.cache() as cache:
+        await cache.ready()
+        await world.commit("INSERT INTO series (ticker, category) VALUES ('KXB', 'Sports')")
+        await world.commit("UPDATE events SET series_ticker = 'KXB'")
+        await world.assert_right()
+        await world.commit("UPDATE events SET category = 'Politics'")
+        await world.assert_right()
+        await world.commit("UPDATE events SET category = NULL")
+        await world.assert_right()
+        await world.commit("UPDATE series SET category = 'World' WHERE ticker = 'KXB'")
+        await world.assert_right()
+        await world.commit("UPDATE markets SET close_time = close_time + interval '1 day'")
+        await world.assert_right()
+        await world.commit("UPDATE markets SET close_time = NULL")
+        await world.assert_right()
+
+
+async def test_restart_continues_without_a_warm_up(world: Any) -> None:
+    await world.commit(SERIES, EVENT, MARKET)
+    async with world.cache() as cache:
+        await cache.ready()
+        await world.settled()
+    warmed = (await world.position())["warmed_at"]
+    await world.commit("UPDATE markets SET yes_bid = 46")
+    async with world.cache() as cache:
+        await world.assert_right()
+        assert (await world.position())["warmed_at"] == warmed
+
+
+async def test_a_new_epoch_drops_older_rows_at_its_end(world: Any) -> None:
+    await world.commit(SERIES, EVENT, MARKET)
+    async with world.cache() as cache:
+        await cache.ready()
+        # A deletion that the stream never told.
+        await world.commit("DELETE FROM markets", publish=False)
+        await world.announce(until="markets")
+        await world.settled()
+        assert await world.redis.hexists("secmaster:markets", "KXA-1-T97500.99")
+        await world.announce()
+        await world.assert_right()
+        assert not await world.redis.exists("secmaster:markets")
+
+
+async def test_flushed_redis_is_warmed_again(world: Any) -> None:
+    await world.commit(SERIES, EVENT, MARKET)
+    async with world.cache() as cache:
+        await cache.ready()
+        await world.settled()
+        await world.redis.flushall()
+        await world.assert_right()
+        await world.valkey_server.kill()
+        await world.commit("UPDATE markets SET yes_bid = 47")
+        await world.valkey_server.start()
+        await world.assert_right()
+
+
+async def test_a_stream_gap_is_answered_by_a_warm_up(world: Any) -> None:
+    await world.commit(SERIES, EVENT, MARKET)
+    async with world.cache() as cache:
+        await cache.ready()
+        await world.settled()
+    await world.commit("UPDATE markets SET yes_bid = 48")
+    await world.js.purge_stream("SECMASTER_CDC")
+    async with world.cache() as cache:
+        await world.assert_right()
+        assert (await world.redis.hlen("secmaster:markets")) == 1
+        await world.commit("UPDATE markets SET yes_bid = 49")
+        await world.assert_right()
+        await world.js.delete_stream("SECMASTER_CDC")
+        await world.commit("UPDATE markets SET yes_bid = 50", publish=False)
+        await world.create_stream()
+        await world.assert_right()
+        await world.js.delete_consumer("SECMASTER_CDC", "ssmd_cache")
+        await world.commit("UPDATE markets SET yes_bid = 51")
+        await world.assert_right()
