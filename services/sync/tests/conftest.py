@@ -31,11 +31,12 @@ def series() -> Callable[..., Series]:
 @pytest.fixture
 def event() -> Callable[..., Event]:
     def make(ticker: str = "KXA-1", **more: Any) -> Event:
+        prefix = ticker.partition("-")[0]
         return Event(
             event_ticker=ticker,
             **{
                 "title": f"Event {ticker}",
-                "series_ticker": ticker.split("-", maxsplit=1)[0],
+                "series_ticker": prefix,
                 **more,
             },
         )

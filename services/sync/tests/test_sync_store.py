@@ -422,15 +422,16 @@ async def test_a_fee_schedule_is_replaced_as_a_whole(store: Store, series: Any) 
             source_id=f"change-{day}",
         )
 
-    schedule = [step(0, 5), step(5, None), step(0, None, ticker="KXB")]
-    assert (await store.write_fees(["KXA", "KXB"], schedule)).inserted == 3
-    again = await store.write_fees(["KXA", "KXB"], schedule)
+    other = [step(0, None, ticker="KXB")]
+    schedule = {"KXA": [step(0, 5), step(5, None)], "KXB": other}
+    assert (await store.write_fees(schedule)).inserted == 3
+    again = await store.write_fees(schedule)
     assert (again.inserted, again.updated, again.deleted, again.unchanged) == (0, 0, 0, 3)
     # A step moves between two that stay: they overlap in passing.
-    moved = [step(0, 3), step(3, 8, "0.5"), step(8, None), step(0, None, ticker="KXB")]
-    result = await store.write_fees(["KXA", "KXB"], moved)
+    moved = [step(0, 3), step(3, 8, "0.5"), step(8, None)]
+    result = await store.write_fees({"KXA": moved, "KXB": other})
     assert (result.inserted, result.updated, result.deleted) == (2, 1, 1)
     found = await rows(
         store, "SELECT * FROM series_fees WHERE series_ticker = 'KXA' ORDER BY effective_from"
     )
-    assert [SeriesFee(**row) for row in found] == moved[:3]
+    assert [SeriesFee(**row) for row in found] == moved

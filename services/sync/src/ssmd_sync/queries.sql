@@ -215,7 +215,7 @@ INSERT INTO series_fees ({fee_columns})
 -- Every step that is stored.
 SELECT {fee_columns} FROM series_fees ORDER BY series_ticker, effective_from
 
--- name: series_fees_seed
+-- name: own_fees
 -- What each series says about its own fee.
 SELECT ticker, fee_type, fee_multiplier FROM series
     WHERE fee_type IS NOT NULL AND fee_multiplier IS NOT NULL ORDER BY ticker
@@ -241,6 +241,10 @@ SELECT m.ticker, m.series_ticker FROM markets m
     WHERE m.status <> 'settled' AND m.deleted_at IS NULL
     AND m.created_at < %(began_at)s AND m.observed_at < %(began_at)s
 
+-- name: live_series
+-- The same of series; those that we only know from their events may be missing in the listing.
+SELECT ticker, ticker FROM series WHERE active AND created_at < %(began_at)s
+
 -- name: live_events
 -- The same of events.
 SELECT e.event_ticker, e.series_ticker FROM events e
@@ -261,11 +265,18 @@ UPDATE markets m SET deleted_at = now(), updated_at = now()
     WHERE m.ticker = c.ticker AND m.deleted_at IS NULL AND m.status <> 'settled'
     AND m.observed_at < %(began_at)s
 
+-- name: lock_doomed_events
+-- In ticker order, before they are written.
+SELECT count(*) FROM (
+    SELECT e.event_ticker FROM events e
+    WHERE e.event_ticker IN (SELECT ticker FROM staged_tickers)
+    ORDER BY e.event_ticker FOR NO KEY UPDATE) locked
+
 -- name: delete_events
 -- Soft deletion of events without a market that is still listed.
 UPDATE events e SET deleted_at = now(), updated_at = now()
-    FROM (SELECT ticker FROM staged_tickers ORDER BY ticker) s
-    WHERE e.event_ticker = s.ticker AND e.deleted_at IS NULL AND e.status <> 'settled'
+    FROM staged_tickers s
+    WHERE e.event_ticker = s.ticker AND e.deleted_at IS NULL
     AND NOT EXISTS (
         SELECT FROM markets m WHERE m.event_ticker = e.event_ticker AND m.deleted_at IS NULL)
 

@@ -7,7 +7,7 @@ refuses is found by halving its batch and set aside; the others are written.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -110,19 +110,33 @@ class Store:
             MARKETS, newest(rows, "ticker"), _market, self._markets, watermarks
         )
 
-    async def write_fees(self, tickers: Sequence[str], rows: Sequence[SeriesFee]) -> Written:
-        """Make `rows` the whole schedule of the series `tickers`."""
+    async def write_fees(self, schedules: Mapping[str, Sequence[SeriesFee]]) -> Written:
+        """Make each series' schedule what is given, whatever it was."""
+        try:
+            result = await self._fees(schedules)
+        except _REFUSED as error:
+            tickers = list(schedules)
+            if len(tickers) == 1:
+                return Written(set_aside=[_refused("series_fees", tickers[0], error, schedules)])
+            half = len(tickers) // 2
+            result = await self.write_fees({t: schedules[t] for t in tickers[:half]})
+            result.add(await self.write_fees({t: schedules[t] for t in tickers[half:]}))
+            return result
+        metrics.rows("series_fees", result)
+        return result
+
+    async def _fees(self, schedules: Mapping[str, Sequence[SeriesFee]]) -> Written:
+        rows = [row for schedule in schedules.values() for row in schedule]
         async with self.connection.transaction():
-            await self._stage_tickers(tickers)
+            await self._stage_tickers(schedules)
             copy = statements.copy_into("staged_fees", statements.FEE_COLUMNS)
-            await self._copy(copy, (msgspec.structs.astuple(row) for row in rows))
+            await self._copy(copy, map(msgspec.structs.astuple, rows))
             # Steps that move may overlap in passing; the constraint looks at the end.
             await self._run("SET CONSTRAINTS series_fees_no_overlap DEFERRED")
             result = Written(deleted=await self._run(QUERIES.drop_fees))
             result.updated = await self._run(QUERIES.update_fees)
             result.inserted = await self._run(statements.with_fee_columns(QUERIES.insert_fees))
         result.unchanged = len(rows) - result.inserted - result.updated
-        metrics.rows("series_fees", result)
         return result
 
     async def delete_markets(self, tickers: Sequence[str], began_at: datetime) -> Written:
@@ -141,6 +155,7 @@ class Store:
         """Soft-delete events that have no market any more."""
         async with self.connection.transaction():
             await self._stage_tickers(tickers)
+            await self._run(QUERIES.lock_doomed_events)
             result = Written(deleted=await self._run(QUERIES.delete_events))
         metrics.rows("events", result)
         return result
@@ -213,7 +228,8 @@ class Store:
                 raise
             if len(rows) == 1:
                 for_watermarks = await self._transaction(table, [], values, batch, watermarks)
-                for_watermarks.set_aside.append(_refused(table, rows[0], error))
+                ticker = str(getattr(rows[0], table.key))
+                for_watermarks.set_aside.append(_refused(table.name, ticker, error, rows[0]))
                 return for_watermarks
         half = len(rows) // 2
         result = await self._halving(table, rows[:half], values, batch, ())
@@ -289,9 +305,7 @@ _plain = _encoder(SERIES)
 _market = _encoder(MARKETS)
 
 
-def _refused(table: Table, row: Row, error: Exception) -> SetAside:
+def _refused(table: str, ticker: str, error: Exception, row: object) -> SetAside:
     reason = str(error).partition("\n")[0]
-    log.warning("row set aside", table=table.name, reason=reason)
-    return SetAside(
-        str(getattr(row, table.key)), f"{table.name}: {reason}", repr(row)[:2000].replace("\0", "")
-    )
+    log.warning("row set aside", table=table, reason=reason)
+    return SetAside(ticker, f"{table}: {reason}", repr(row)[:2000].replace("\0", ""))

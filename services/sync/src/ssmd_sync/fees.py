@@ -1,0 +1,114 @@
+"""The fee schedule of a series: what the exchange announces, and what the series says. Pure.
+
+The exchange lists changes; a series that never changed has its fee only in the series itself. So
+the schedule is the list of changes, preceded by a seed from the series where no listed change is in
+force yet, and continued by what was observed where the series contradicts the list.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import zip_longest
+from typing import Final
+
+import msgspec
+
+from ssmd_common.models import SeriesFee
+from ssmd_kalshi import convert
+from ssmd_kalshi.errors import BadFieldError, excerpt
+from ssmd_kalshi.pages import SetAside
+from ssmd_kalshi.wire import WireSeriesFeeChange
+
+SINCE_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+BELIEVED_AFTER: Final = timedelta(hours=1)
+"""A series may be a while behind its own change; only then does it contradict it."""
+DIGITS: Final = Decimal("0.0001")
+SEED: Final = "seed"
+OBSERVED: Final = "observed"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFee:
+    """What a series says of its fee at present."""
+
+    series_ticker: str
+    fee_type: str
+    multiplier: Decimal
+
+
+def announced(
+    changes: Iterable[WireSeriesFeeChange],
+) -> tuple[dict[str, list[SeriesFee]], list[SetAside]]:
+    """The exchange's steps of each series in order, and what cannot be read of them."""
+    by_series: dict[str, list[WireSeriesFeeChange]] = {}
+    for change in changes:
+        by_series.setdefault(change.series_ticker, []).append(change)
+    steps: dict[str, list[SeriesFee]] = {}
+    set_aside: list[SetAside] = []
+    for ticker, own in by_series.items():
+        try:
+            steps[ticker] = convert.fee_schedule(own)
+        except BadFieldError as error:
+            set_aside.append(SetAside(ticker, f"series_fees: {error}", excerpt(repr(own), 2000)))
+    return steps, set_aside
+
+
+def schedule(
+    own: OwnFee | None, announced: Sequence[SeriesFee], stored: Sequence[SeriesFee], now: datetime
+) -> list[SeriesFee]:
+    """The whole schedule, in order, without overlaps, each step in force until the next begins.
+
+    `announced` are the exchange's steps. Of what is stored, only our own seeds and observations are
+    kept, where the exchange has announced nothing for that time: a past fee is history.
+    """
+    starts = {step.effective_from: step for step in announced}
+    first = min(starts, default=None)
+    for step in stored:
+        ours = step.source_id in (SEED, OBSERVED)
+        if ours and (first is None or step.effective_from < first or step.source_id == OBSERVED):
+            starts.setdefault(step.effective_from, step)
+    steps = _chained([starts[moment] for moment in sorted(starts)])
+    if own is None:
+        return steps
+    present = in_force(steps, now)
+    if present is None:
+        steps = _chained([_step(own, SINCE_EVER, SEED), *steps])
+    elif _differs(present, own) and present.effective_from < now - BELIEVED_AFTER:
+        after = [step for step in steps if step.effective_from > now]
+        before = [step for step in steps if step.effective_from <= now]
+        steps = _chained([*before, _step(own, now, OBSERVED), *after])
+    return steps
+
+
+def in_force(steps: Sequence[SeriesFee], at: datetime) -> SeriesFee | None:
+    """The step that holds at a moment."""
+    for step in steps:
+        if step.effective_from <= at and (step.effective_to is None or at < step.effective_to):
+            return step
+    return None
+
+
+def _differs(step: SeriesFee, own: OwnFee) -> bool:
+    return (step.fee_type, step.fee_multiplier.quantize(DIGITS)) != (
+        own.fee_type,
+        own.multiplier.quantize(DIGITS),
+    )
+
+
+def _step(own: OwnFee, moment: datetime, source: str) -> SeriesFee:
+    return SeriesFee(
+        series_ticker=own.series_ticker,
+        fee_type=own.fee_type,
+        fee_multiplier=own.multiplier.quantize(DIGITS),
+        effective_from=moment,
+        source_id=source,
+    )
+
+
+def _chained(steps: Sequence[SeriesFee]) -> list[SeriesFee]:
+    following = [step.effective_from for step in steps[1:]]
+    return [
+        msgspec.structs.replace(step, effective_to=end)
+        for step, end in zip_longest(steps, following)
+    ]

@@ -1,0 +1,171 @@
+"""The pages of one step of a plan, as rows of the published tables.
+
+The next page is asked for while the present one is written. A page remembers when it was asked for:
+that, not its arrival, is what its rows are an observation of.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, TypeVar, assert_never
+
+from ssmd_common.models import Event, Market, Series
+from ssmd_kalshi import convert
+from ssmd_kalshi.errors import BadFieldError, excerpt
+from ssmd_kalshi.pages import Page, SetAside
+from ssmd_kalshi.rest import KalshiRest
+from ssmd_kalshi.wire import WireEvent, WireMarket, WireRow, WireSeries
+from ssmd_sync.plan import EventScan, MarketScan, SeriesScan
+
+W = TypeVar("W", bound=WireRow)
+R = TypeVar("R")
+
+AHEAD: Final = 2
+"""Pages that wait for the database: enough to hide the exchange's latency, and bounded."""
+
+
+@dataclass(slots=True)
+class Rows:
+    """One page."""
+
+    asked_at: datetime
+    series: list[Series] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    markets: list[Market] = field(default_factory=list)
+    set_aside: list[SetAside] = field(default_factory=list)
+    complete: bool = True
+    """False where the exchange may have left rows out."""
+
+    def changed_at(self, what: str) -> datetime | None:
+        """The latest time, by the exchange, of what the page shows."""
+        rows: Iterable[Series | Event | Market] = getattr(self, what)
+        times = [row.exchange_updated_at for row in rows]
+        return max((moment for moment in times if moment), default=None)
+
+
+@asynccontextmanager
+async def reading(
+    rest: KalshiRest, step: SeriesScan | EventScan | MarketScan
+) -> AsyncIterator[AsyncIterator[Rows]]:
+    """The rows of a step, page by page, read ahead; errors of `ssmd_kalshi` come out in place."""
+    queue: asyncio.Queue[Rows | BaseException | None] = asyncio.Queue(AHEAD)
+
+    async def produce() -> None:
+        try:
+            async for rows in _rows(rest, step):
+                await queue.put(rows)
+        except Exception as error:
+            await queue.put(error)
+        else:
+            await queue.put(None)
+
+    async def consume() -> AsyncIterator[Rows]:
+        while (item := await queue.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    producer = asyncio.create_task(produce(), name="read-ahead")
+    try:
+        yield consume()
+    finally:
+        producer.cancel()
+        with suppress(asyncio.CancelledError):
+            await producer
+
+
+async def _rows(rest: KalshiRest, step: SeriesScan | EventScan | MarketScan) -> AsyncIterator[Rows]:
+    match step:
+        case SeriesScan():
+            asked_at = datetime.now(UTC)
+            page = await rest.series(
+                category=step.category,
+                tags=step.tags or None,
+                include_volume=step.volume,
+                min_updated_ts=_seconds(step.since),
+            )
+            yield series_rows(page, asked_at)
+        case EventScan():
+            events = rest.events(
+                status=step.status,
+                series_ticker=step.series,
+                min_updated_ts=_seconds(step.since),
+                with_nested_markets=step.status is not None,
+            )
+            async for asked_at, event_page in _timed(events):
+                yield event_rows(event_page, asked_at)
+        case MarketScan():
+            since = _seconds(step.since)
+            markets = rest.markets(
+                status=step.status,
+                series_ticker=step.series,
+                min_settled_ts=since if step.status == "settled" else None,
+                min_close_ts=since if step.status == "closed" else None,
+                min_updated_ts=since if step.status is None else None,
+            )
+            async for asked_at, market_page in _timed(markets):
+                yield market_rows(market_page, asked_at)
+        case _:
+            assert_never(step)
+
+
+def series_rows(page: Page[WireSeries], asked_at: datetime) -> Rows:
+    rows = Rows(asked_at, set_aside=list(page.set_aside), complete=page.complete)
+    rows.series = _converted(page.items, convert.series, lambda w: w.ticker, rows)
+    return rows
+
+
+def event_rows(page: Page[WireEvent], asked_at: datetime) -> Rows:
+    """Events, and the markets inside them."""
+    rows = Rows(asked_at, set_aside=list(page.set_aside), complete=page.complete)
+    rows.events = _converted(page.items, convert.event, lambda w: w.event_ticker, rows)
+    for wire in page.items:
+        if wire.markets:
+            series = wire.series_ticker or ""
+            rows.markets += _converted(
+                wire.markets,
+                lambda w, series=series: convert.market(w, series, asked_at),  # type: ignore[misc]
+                lambda w: w.ticker,
+                rows,
+            )
+    return rows
+
+
+def market_rows(page: Page[WireMarket], asked_at: datetime) -> Rows:
+    """Markets without their series: the store takes it from their event."""
+    rows = Rows(asked_at, set_aside=list(page.set_aside), complete=page.complete)
+    rows.markets = _converted(
+        page.items, lambda w: convert.market(w, "", asked_at), lambda w: w.ticker, rows
+    )
+    return rows
+
+
+def _converted(
+    items: Iterable[W], to_row: Callable[[W], R], ticker: Callable[[W], str], rows: Rows
+) -> list[R]:
+    converted: list[R] = []
+    for wire in items:
+        try:
+            converted.append(to_row(wire))
+        except BadFieldError as error:
+            raw = excerpt(repr(wire), 2000)
+            rows.set_aside.append(SetAside(ticker(wire), str(error), raw))
+            rows.complete = False
+    return converted
+
+
+async def _timed(pages: AsyncIterator[Page[W]]) -> AsyncIterator[tuple[datetime, Page[W]]]:
+    while True:
+        asked_at = datetime.now(UTC)
+        try:
+            page = await anext(pages)
+        except StopAsyncIteration:
+            return
+        yield asked_at, page
+
+
+def _seconds(moment: datetime | None) -> int | None:
+    # Lower bounds are exclusive and whole seconds: one below includes the second itself.
+    return None if moment is None else int(moment.timestamp()) - 1

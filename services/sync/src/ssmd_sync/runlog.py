@@ -1,0 +1,115 @@
+"""`sync_runs` and `sync_watermarks`: what ran, how it ended, where the next one resumes."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import psycopg
+
+from ssmd_common.models import SeriesFee
+from ssmd_sync.fees import OwnFee
+from ssmd_sync.plan import Known
+from ssmd_sync.report import Report
+from ssmd_sync.scope import Scope, SeriesFacts
+from ssmd_sync.statements import QUERIES, with_fee_columns
+
+MAX_ERROR = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """A run that ended, or was killed: then it never finished."""
+
+    started_at: datetime
+    finished_at: datetime | None
+    outcome: str
+
+    @property
+    def done(self) -> bool:
+        """Its work came to its end, whatever it found."""
+        return self.outcome not in ("failed", "running")
+
+
+class RunLog:
+    """Reads and writes the unpublished tables of sync on the store's own connection."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        self._connection = connection
+
+    async def begin(self, report: Report, *, alone: bool) -> int:
+        """Record that a run goes on. `alone`: the job's lock is held, so others of it are dead."""
+        found = await self._one(
+            QUERIES.begin_run,
+            {
+                "job": report.job,
+                "scope": msgspec.json.encode(report.scope).decode(),
+                "started_at": report.started_at,
+                "alone": alone,
+            },
+        )
+        return int(found[0])
+
+    async def end(self, run_id: int, report: Report) -> None:
+        await self._connection.execute(
+            QUERIES.end_run,
+            {
+                "id": run_id,
+                "outcome": report.outcome,
+                "requests": report.requests,
+                "tokens": report.tokens,
+                "fetched": sum(report.fetched.values()),
+                "inserted": report.total("inserted"),
+                "updated": report.total("updated"),
+                "unchanged": report.total("unchanged"),
+                "deleted": report.total("deleted"),
+                "set_aside": report.set_aside_json(),
+                "error": (report.sentence or "")[:MAX_ERROR] or None,
+            },
+        )
+
+    async def last_runs(self, job: str) -> list[PastRun]:
+        """The latest runs of a job, the last one first."""
+        rows = await self._all(QUERIES.last_runs, (job,))
+        return [PastRun(*row) for row in rows]
+
+    async def known(self) -> Known:
+        """What a planner needs."""
+        _, events, markets = await self._one(QUERIES.counts)
+        marks = dict(await self._all(QUERIES.watermarks))
+        return Known(events, markets, marks)
+
+    async def tracked(self, scope: Scope) -> list[str]:
+        """The series in scope that are known."""
+        facts = [SeriesFacts(*row) for row in await self._all(QUERIES.known_series)]
+        return [series.ticker for series in facts if scope.selects(series)]
+
+    async def series_of_events(self) -> dict[str, str]:
+        return dict(await self._all(QUERIES.known_events))
+
+    async def live(self, what: str, began_at: datetime) -> list[tuple[str, str]]:
+        """Tickers that a complete scan begun at `began_at` must show, each with its series."""
+        query = {
+            "series": QUERIES.live_series,
+            "events": QUERIES.live_events,
+            "markets": QUERIES.live_markets,
+        }[what]
+        return await self._all(query, {"began_at": began_at})
+
+    async def own_fees(self) -> dict[str, OwnFee]:
+        """What each series says of its fee."""
+        return {row[0]: OwnFee(*row) for row in await self._all(QUERIES.own_fees)}
+
+    async def fee_schedules(self) -> dict[str, list[SeriesFee]]:
+        """The stored schedule of each series, in order."""
+        schedules: dict[str, list[SeriesFee]] = {}
+        for row in await self._all(with_fee_columns(QUERIES.fee_schedule)):
+            step = SeriesFee(**dict(zip(SeriesFee.columns(), row, strict=True)))
+            schedules.setdefault(step.series_ticker, []).append(step)
+        return schedules
+
+    async def _one(self, query: Any, parameters: Any = None) -> Any:
+        return await (await self._connection.execute(query, parameters)).fetchone()
+
+    async def _all(self, query: Any, parameters: Any = None) -> list[Any]:
+        return await (await self._connection.execute(query, parameters)).fetchall()
