@@ -97,7 +97,7 @@ async def fill(connection: psycopg.AsyncConnection[Any]) -> None:
         """
         UPDATE markets SET yes_bid = 45, yes_bid_dollars = 0.4500, volume_fp = 50.10,
             floor_strike = 97500.990, open_time = '2026-02-03 22:05:00.120000+00',
-            custom_strike = '{"a": [1.10, null, "x\\"y"], "big": 12345678901234567890123, "z": 1e3}',
+            custom_strike = '{"a": [1.10, null, "x\\"y"], "big": 12345678901234567890123}',
             extra = '{}', price_ranges = '[]', can_close_early = true,
             rules_primary = E'quotes " and \\\\ and\nnewlines, ünïcode'
         WHERE ticker = 'KXBTCD-26FEB03-T97500.99'

@@ -6,6 +6,8 @@ Redis is left alone for a moment, so that an outage costs a request its timeout 
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, TypeVar, cast
 
 import msgspec
@@ -29,6 +31,14 @@ T = TypeVar("T")
 _FAILURES: Final = (redis.exceptions.RedisError, OSError, TimeoutError)
 
 
+@dataclass(frozen=True, slots=True)
+class CachedMarket:
+    """A market as the cache has it; `last_sync` is the end of the last run that it knows of."""
+
+    detail: MarketDetail
+    last_sync: datetime | None
+
+
 class Cached:
     """Rows from Redis, or None."""
 
@@ -43,9 +53,15 @@ class Cached:
     def up(self) -> bool:
         return self._up
 
-    async def market(self, ticker: str) -> MarketDetail | None:
+    async def market(self, ticker: str) -> CachedMarket | None:
         """A market with its event and series; None unless all three are there."""
         found = await self._try(lambda: self._market(ticker))
+        CACHE_READS.labels("hit" if found else "miss").inc()
+        return found
+
+    async def fee_schedule(self, series: str) -> list[Row] | None:
+        """A series' fee schedule; None unless Redis has one."""
+        found = await self._try(lambda: self._fee_schedule(series))
         CACHE_READS.labels("hit" if found else "miss").inc()
         return found
 
@@ -63,21 +79,30 @@ class Cached:
     async def _ping(self) -> None:
         await cast(Any, self._client.ping())
 
-    async def _market(self, ticker: str) -> MarketDetail | None:
+    async def _market(self, ticker: str) -> CachedMarket | None:
         key: bytes | None = await cast(Any, self._client.hget(self._keys.markets, ticker))
         if key is None:
             return None
         # The key of a market begins with its event's, and that with its series'.
         event_key, _, _ = key.rpartition(b":")
         series_key, _, _ = event_key.rpartition(b":")
-        values = await self._client.mget(key, event_key, series_key)
-        decoded = [_decoded(value) for value in values]
+        *values, synced = await self._client.mget(key, event_key, series_key, self._keys.last_sync)
+        market, event, series = (_decoded(value) for value in values)
         try:
-            return MarketDetail(
-                rows.pick(decoded[0], rows.MARKETS),
-                rows.pick(decoded[1], rows.EVENTS),
-                rows.pick(decoded[2], rows.SERIES),
+            detail = MarketDetail(
+                rows.pick(market, rows.MARKETS),
+                rows.pick(event, rows.EVENTS),
+                rows.pick(series, rows.SERIES),
             )
+        except KeyError:
+            return None
+        return CachedMarket(detail, _moment(synced))
+
+    async def _fee_schedule(self, series: str) -> list[Row] | None:
+        value = await self._client.get(self._keys.fee(series))
+        steps = _json(value)
+        try:
+            return [rows.pick(step, rows.SERIES_FEES) for step in steps] or None
         except (KeyError, TypeError):
             return None
 
@@ -89,7 +114,7 @@ class Cached:
         for value in values:
             try:
                 row = rows.pick(_decoded(value), rows.LOOKUP)
-            except (KeyError, TypeError):
+            except KeyError:
                 continue
             found[row["ticker"]] = row
         return found
@@ -116,11 +141,21 @@ class Cached:
 
 
 def _decoded(value: Any) -> Mapping[str, Any]:
-    """A value's row; empty where there is none or it is no JSON object."""
-    if value is None:
-        return {}
-    try:
-        found = rows.decode(value)
-    except msgspec.DecodeError:
-        return {}
+    """A value's row; empty where there is none."""
+    found = _json(value)
     return found if isinstance(found, dict) else {}
+
+
+def _json(value: Any) -> Any:
+    """What a value holds; None if it holds no JSON."""
+    try:
+        return None if value is None else rows.decode(value)
+    except msgspec.DecodeError:
+        return None
+
+
+def _moment(value: Any) -> datetime | None:
+    try:
+        return None if value is None else datetime.fromisoformat(bytes(value).decode())
+    except ValueError:
+        return None

@@ -15,20 +15,26 @@ import psycopg
 
 from ssmd_api.rows import Row
 from ssmd_api.store import Store
+from ssmd_common.status import MarketStatus
 
 _REFRESH_SECONDS: Final = 2.0
+_STATUSES_READ: Final = {
+    "full": (MarketStatus.OPEN, MarketStatus.ACTIVE, MarketStatus.CLOSED),
+    "active": (MarketStatus.ACTIVE,),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A successful sync run: all that its scope names is as fresh as its start."""
+    """A successful sync run: all that its scope selects is as fresh as its start."""
 
     scope: dict[str, Any]
     started_at: datetime
+    finished_at: datetime
 
 
 def age_seconds(markets: Iterable[Row], runs: Iterable[Run], now: datetime) -> int | None:
-    """The age of the least fresh of some markets (with `event` and `series`); None if unknown."""
+    """The age of the least fresh of some markets (each with its `series`); None if unknown."""
     runs = tuple(runs)
     ages = [
         (now - max(moments)).total_seconds()
@@ -39,8 +45,22 @@ def age_seconds(markets: Iterable[Row], runs: Iterable[Run], now: datetime) -> i
 
 
 def covers(run: Run, market: Row) -> bool:
-    """Whether a run looked at a market. A restriction that is not known covers nothing."""
-    return not any(run.scope.values()) and bool(market)
+    """Whether a run looked at a market, quotes included.
+
+    A full run reads all that is not settled, an active one all that trades; the other modes read
+    only what changed, or no markets. The selection is by the market's series.
+    """
+    scope, series = run.scope, market["series"]
+    other_sport = series["category"] == "Sports" and not series["is_game"]
+    statuses = _STATUSES_READ.get(scope.get("mode", "full"), ())
+    categories, tags = scope.get("categories"), scope.get("tags")
+    return (
+        market["status"] in statuses
+        and (not categories or series["category"] in categories)
+        and (not tags or not set(tags).isdisjoint(series["tags"] or ()))
+        and not (scope.get("games_only") and other_sport)
+        and (series["volume"] or 0) >= scope.get("min_volume", 0)
+    )
 
 
 def _observed(market: Row) -> list[datetime]:
@@ -58,7 +78,15 @@ class Freshness:
         self._reading = asyncio.Lock()
 
     async def age_seconds(self, markets: Iterable[Row], now: datetime) -> int | None:
+        """The age of rows that were just read from PostgreSQL."""
         return age_seconds(markets, await self._known(), now)
+
+    async def age_seconds_in_cache(
+        self, market: Row, last_sync: datetime | None, now: datetime
+    ) -> int | None:
+        """The age of a row from Redis, which counts only the runs that the cache knows of."""
+        runs = [r for r in await self._known() if last_sync and r.finished_at <= last_sync]
+        return age_seconds([market], runs, now)
 
     async def _known(self) -> list[Run]:
         async with self._reading:
@@ -68,6 +96,9 @@ class Freshness:
                 except psycopg.OperationalError:
                     # What was known is still true, only older; the cache may serve without SQL.
                     return self._runs
-                self._runs = [Run(scope, datetime.fromisoformat(at)) for _, scope, at in found]
+                self._runs = [
+                    Run(scope, datetime.fromisoformat(started), datetime.fromisoformat(finished))
+                    for scope, started, finished in found
+                ]
                 self._read_at = time.monotonic()
         return self._runs

@@ -99,8 +99,8 @@ SELECT name, watermark FROM sync_watermarks ORDER BY name
 
 -- name: covering_runs
 -- The runs that freshness counts: each job's and scope's last success.
-SELECT DISTINCT ON (job, scope) job, scope, started_at FROM sync_runs
-WHERE outcome = 'ok' AND started_at > now() - interval '2 days'
+SELECT DISTINCT ON (job, scope) scope, started_at, finished_at FROM sync_runs
+WHERE outcome = 'ok' AND finished_at IS NOT NULL AND started_at > now() - interval '2 days'
 ORDER BY job, scope, started_at DESC
 
 -- name: key_by_prefix

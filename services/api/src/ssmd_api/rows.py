@@ -171,7 +171,7 @@ EVENT_OF_MARKET: Final = (
     "strike_date",
     "mutually_exclusive",
 )
-SERIES_OF_MARKET: Final = ("ticker", "title", "category", "tags", "is_game")
+SERIES_OF_MARKET: Final = ("ticker", "title", "category", "tags", "is_game", "volume")
 
 # Decimals stay exact in jsonb too.
 _decoder = msgspec.json.Decoder(float_hook=Decimal)

@@ -178,7 +178,7 @@ class Store:
         }
 
     async def covering_runs(self) -> list[tuple[Any, ...]]:
-        """(job, scope, started_at) of each job's and scope's last success."""
+        """(scope, started_at, finished_at) of each job's and scope's last success."""
         return await self._all(sql.SQL(queries.covering_runs))
 
     async def _list(self, statement: Statement) -> list[tuple[Any, ...]]:

@@ -8,6 +8,7 @@ from ssmd_api import context, lists
 from ssmd_api.filters import EventFilter, Page
 from ssmd_api.paging import cut
 from ssmd_api.parameters import Parameters
+from ssmd_api.paths import named
 from ssmd_api.problems import not_found
 from ssmd_api.replies import reply
 from ssmd_common.status import EventStatus
@@ -38,7 +39,7 @@ async def show_event(request: web.Request) -> web.Response:
     """An event with its series and its markets."""
     now = datetime.now(UTC)
     Parameters(request.query, now).done()
-    ticker = request.match_info["event_ticker"]
+    ticker = named(request, "event_ticker", "event")
     service = context.of(request)
     event = await service.store.event(ticker)
     if event is None:

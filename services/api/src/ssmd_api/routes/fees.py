@@ -8,9 +8,11 @@ from aiohttp import web
 
 from ssmd_api import context, feeschedule
 from ssmd_api.parameters import Parameters
+from ssmd_api.paths import named
 from ssmd_api.problems import Fault, bad_parameters, not_found
-from ssmd_api.replies import reply
-from ssmd_api.rows import rfc3339
+from ssmd_api.replies import Source, reply
+from ssmd_api.rows import Row, rfc3339
+from ssmd_api.store import Store
 
 _DEFAULT_TIER: Final = "default"
 _MOST_CONTRACTS: Final = Decimal(10) ** 12
@@ -38,12 +40,13 @@ async def show_series_fees(request: web.Request) -> web.Response:
     if count is not None and price is None:
         given.fault("price", "is needed beside count")
     given.done()
-    ticker = request.match_info["series"]
-    store = context.of(request).store
-    series = await store.series(ticker)
-    if series is None:
-        raise not_found("series", ticker)
-    schedule = feeschedule.complete(await store.fee_schedule(ticker), series)
+    ticker = named(request, "series", "series")
+    service = context.of(request)
+    source: Source = "cache"
+    schedule = await service.cached.fee_schedule(ticker)
+    if schedule is None:
+        source = "database"
+        schedule = await _stored_schedule(service.store, ticker)
     step = feeschedule.in_force(schedule, as_of or now)
     document = {
         "series_ticker": ticker,
@@ -54,7 +57,7 @@ async def show_series_fees(request: web.Request) -> web.Response:
     }
     if price is not None:
         contracts = Decimal(1) if count is None else count
-        tiers = await store.fee_tiers(tier_name)
+        tiers = await service.store.fee_tiers(tier_name)
         if not tiers:
             raise bad_parameters([Fault("tier", f"there is no tier {tier_name!r}")])
         document["fee"] = {
@@ -63,4 +66,11 @@ async def show_series_fees(request: web.Request) -> web.Response:
             "tier": tier_name,
             "cost": feeschedule.cost(step, tiers[0], price, contracts),
         }
-    return reply(request, document, source="database")
+    return reply(request, document, source=source)
+
+
+async def _stored_schedule(store: Store, ticker: str) -> list[Row]:
+    series = await store.series(ticker)
+    if series is None:
+        raise not_found("series", ticker)
+    return feeschedule.complete(await store.fee_schedule(ticker), series)

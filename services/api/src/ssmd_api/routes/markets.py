@@ -11,8 +11,9 @@ from ssmd_api.cursors import Cursor
 from ssmd_api.filters import MarketFilter, Page
 from ssmd_api.paging import cut
 from ssmd_api.parameters import MAX_TEXT, Parameters
+from ssmd_api.paths import named
 from ssmd_api.problems import Fault, bad_parameters, not_found
-from ssmd_api.replies import Source, reply
+from ssmd_api.replies import reply
 from ssmd_common.status import NOT_YET_CLOSED, MarketStatus
 
 MAX_LOOKUP: Final = 1000
@@ -57,18 +58,18 @@ async def show_market(request: web.Request) -> web.Response:
     """A market with its event and series: from the cache if it is there."""
     now = datetime.now(UTC)
     Parameters(request.query, now).done()
-    ticker = request.match_info["ticker"]
+    ticker = named(request, "ticker", "market")
     service = context.of(request)
-    source: Source = "cache"
-    found = await service.cached.market(ticker)
-    if found is None:
-        source = "database"
-        found = await service.store.market(ticker)
+    if cached := await service.cached.market(ticker):
+        document = cached.detail.document()
+        age = await service.freshness.age_seconds_in_cache(document, cached.last_sync, now)
+        return reply(request, document, source="cache", age_seconds=age)
+    found = await service.store.market(ticker)
     if found is None:
         raise not_found("market", ticker)
     document = found.document()
     age = await service.freshness.age_seconds([document], now)
-    return reply(request, document, source=source, age_seconds=age)
+    return reply(request, document, source="database", age_seconds=age)
 
 
 async def list_lifecycle(request: web.Request) -> web.Response:
@@ -76,7 +77,7 @@ async def list_lifecycle(request: web.Request) -> web.Response:
     given = Parameters(request.query, datetime.now(UTC))
     limit, cursor = given.limit(), given.cursor("lifecycle")
     given.done()
-    ticker = request.match_info["ticker"]
+    ticker = named(request, "ticker", "market")
     after = cursor.key if cursor and isinstance(cursor.key, int) else 0
     found = await context.of(request).store.lifecycle(ticker, after, limit + 1)
     if found is None:

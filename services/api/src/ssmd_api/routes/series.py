@@ -8,6 +8,7 @@ from ssmd_api import context, feeschedule, lists
 from ssmd_api.filters import Page, SeriesFilter
 from ssmd_api.paging import cut
 from ssmd_api.parameters import Parameters
+from ssmd_api.paths import named
 from ssmd_api.problems import not_found
 from ssmd_api.replies import reply
 
@@ -33,7 +34,7 @@ async def show_series(request: web.Request) -> web.Response:
     """A series with the fee in force now and its events and markets counted by status."""
     now = datetime.now(UTC)
     Parameters(request.query, now).done()
-    ticker = request.match_info["ticker"]
+    ticker = named(request, "ticker", "series")
     store = context.of(request).store
     row = await store.series(ticker)
     if row is None:
