@@ -1,0 +1,139 @@
+"""Re-announce the state at the start of an epoch, from the slot's exported snapshot.
+
+For each table snapshot_begin, one insert per row, snapshot_end; `final` on the last. What commits
+after the snapshot comes from the slot, so that a reader misses nothing and sees nothing twice.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, LiteralString, cast
+
+import psycopg
+import structlog
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from ssmd_cdc.control import Control, queries
+from ssmd_cdc.envelope import Envelope, Outgoing
+from ssmd_cdc.errors import ReplicationEnded, SlotRefused, UnreadableValue
+from ssmd_cdc.pgoutput import Column, Value
+from ssmd_cdc.settings import CdcSettings
+from ssmd_cdc.shape import Shape, table_name
+from ssmd_cdc.slot import settle_session
+from ssmd_common import subjects
+from ssmd_common.connections import postgres
+from ssmd_common.connections.retry import first_line
+
+log = structlog.get_logger(__name__)
+
+Send = Callable[[Outgoing], Awaitable[None]]
+
+
+class Snapshot:
+    """An open transaction that sees the database exactly as it was when the slot was made."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any], settings: CdcSettings) -> None:
+        self._connection = connection
+        self._settings = settings
+
+    async def close(self) -> None:
+        """End the transaction: as long as it is open, nothing can be vacuumed."""
+        await self._connection.close()
+
+    async def announce(self, control: Control, envelope: Envelope, send: Send) -> int:
+        """Send the whole state; the number of rows.
+
+        Raises:
+            SlotRefused: the publication covers no table.
+        """
+        cursor = await self._connection.execute(
+            queries.published_tables, {"publication": self._settings.cdc_publication}
+        )
+        tables = sorted(await cursor.fetchall(), key=_order)
+        if not tables:
+            raise SlotRefused(
+                f"the publication {self._settings.cdc_publication} covers no table: add the tables "
+                "of the security master to it"
+            )
+        rows = 0
+        for table in tables:
+            rows += await self._table(table, control, envelope, send, final=table is tables[-1])
+        return rows
+
+    async def _table(
+        self,
+        table: dict[str, Any],
+        control: Control,
+        envelope: Envelope,
+        send: Send,
+        *,
+        final: bool,
+    ) -> int:
+        name = table_name(table["schemaname"], table["tablename"])
+        shape = Shape.of(
+            name,
+            [Column(*pair) for pair in zip(table["columns"], table["types"], strict=True)],
+            await control.primary_key(table["relation"]),
+            await control.types(table["types"]),
+        )
+        await send(envelope.snapshot_begin(name))
+        rows = 0
+        async with self._connection.cursor().copy(_copy(table)) as copy:
+            async for texts in copy.rows():
+                await send(_insert(envelope, shape, cast(tuple[str | None, ...], texts)))
+                rows += 1
+        await send(envelope.snapshot_end(name, final=final))
+        return rows
+
+
+async def open_snapshot(settings: CdcSettings, name: str) -> Snapshot:
+    """Take up the snapshot that the slot exported; the caller closes it.
+
+    Raises:
+        ReplicationEnded: the server refused.
+    """
+    info = postgres.conninfo(settings.database_url, "ssmd-cdc-announce")
+    try:
+        connection = await psycopg.AsyncConnection.connect(
+            info, autocommit=True, row_factory=dict_row
+        )
+        try:
+            await settle_session(connection)
+            await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            await connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(name))
+        except BaseException:
+            await connection.close()
+            raise
+    except psycopg.OperationalError as error:
+        raise ReplicationEnded(first_line(error)) from error
+    return Snapshot(connection, settings)
+
+
+def _insert(envelope: Envelope, shape: Shape, texts: tuple[str | None, ...]) -> Outgoing:
+    row: list[Value] = [None if text is None else text.encode() for text in texts]
+    numbered = envelope.seq
+    try:
+        return envelope.insert(shape, row)
+    except UnreadableValue as error:
+        envelope.seq = numbered
+        raw = "\t".join("\\N" if text is None else text for text in texts).encode()
+        return envelope.marker(shape.table, "insert", f"the row cannot be read: {error}", raw)
+
+
+def _copy(table: dict[str, Any]) -> sql.Composed:
+    # The row filter is PostgreSQL's own text of the publication's expression.
+    where: sql.Composable = sql.SQL("")
+    if table["rowfilter"]:
+        where = sql.SQL(" WHERE ") + sql.SQL(cast(LiteralString, table["rowfilter"]))
+    return sql.SQL("COPY (SELECT {} FROM {}{}) TO STDOUT").format(
+        sql.SQL(", ").join(map(sql.Identifier, table["columns"])),
+        sql.Identifier(table["schemaname"], table["tablename"]),
+        where,
+    )
+
+
+_ORDER = {name: place for place, name in enumerate(subjects.TOKEN_COLUMNS)}
+
+
+def _order(table: dict[str, Any]) -> tuple[int, str]:
+    """Parents before children, as readers like it."""
+    return _ORDER.get(table["tablename"], len(_ORDER)), table["tablename"]

@@ -1,0 +1,194 @@
+"""The ordinary connection beside the replication connection: heartbeats, memory, the catalogue.
+
+It is opened anew every few seconds. A server that shuts down in smart mode waits for its sessions
+to end, and one that refuses a new connection is how we learn of it; then we let it go.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import psycopg
+import structlog
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from ssmd_cdc.epoch import State
+from ssmd_cdc.errors import ReplicationEnded, SlotRefused
+from ssmd_cdc.heartbeat import Heartbeats
+from ssmd_cdc.settings import CdcSettings
+from ssmd_cdc.values import TypeInfo, is_known
+from ssmd_common import subjects
+from ssmd_common.change import Position, format_lsn, parse_lsn
+from ssmd_common.connections import postgres
+from ssmd_common.connections.retry import first_line
+from ssmd_common.sql import Queries
+
+log = structlog.get_logger(__name__)
+
+queries = Queries("ssmd_cdc")
+
+HEARTBEAT_PREFIX: Final = "ssmd_cdc.heartbeat"
+
+# A heartbeat and our own memory must not wait for a synchronous standby that does not answer. After
+# a failover the timeline differs, which begins a new epoch whatever was remembered.
+_SESSION: Final = "SET synchronous_commit = local"
+
+_STATEMENT_SECONDS: Final = 10.0
+
+
+class Control:
+    """One connection at a time; statements of several tasks take turns."""
+
+    def __init__(self, settings: CdcSettings) -> None:
+        self._settings = settings
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._opened = 0.0
+        self._turn = asyncio.Lock()
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        """The connection, for statements that end soon.
+
+        Raises:
+            ReplicationEnded: the server is not there, refuses new sessions, or does not answer.
+        """
+        async with self._turn:
+            try:
+                async with asyncio.timeout(_STATEMENT_SECONDS):
+                    yield await self._current()
+            except (psycopg.Error, TimeoutError) as error:
+                await self.close()
+                raise ReplicationEnded(
+                    f"PostgreSQL does not answer: {first_line(error)}"
+                ) from error
+
+    async def _current(self) -> psycopg.AsyncConnection[Any]:
+        now = asyncio.get_running_loop().time()
+        if self._connection is not None and now - self._opened > (
+            0.9 * self._settings.cdc_heartbeat_seconds
+        ):
+            await self.close()
+        if self._connection is None:
+            info = postgres.conninfo(self._settings.database_url, "ssmd-cdc")
+            try:
+                self._connection = await psycopg.AsyncConnection.connect(
+                    info, autocommit=True, row_factory=dict_row
+                )
+            except psycopg.OperationalError as error:
+                postgres.raise_if_refused(error)
+                raise
+            await self._connection.execute(_SESSION)
+            self._opened = now
+        return self._connection
+
+    async def prepare(self) -> None:
+        """Check the server, and make the publication if it is missing.
+
+        Raises:
+            SlotRefused: it cannot be made, or the server cannot do logical replication.
+        """
+        name = self._settings.cdc_publication
+        async with self.connection() as connection:
+            cursor = await connection.execute(queries.server_facts, {"publication": name})
+            facts = await cursor.fetchone()
+            assert facts is not None
+            if facts["wal_level"] != "logical":
+                raise SlotRefused(
+                    f"PostgreSQL runs with wal_level {facts['wal_level']}: set it to logical and "
+                    "restart the server"
+                )
+            if facts["in_recovery"]:
+                raise SlotRefused("DATABASE_URL names a read-only standby: give the primary")
+            if facts["has_publication"]:
+                return
+            tables = sql.SQL(", ").join(map(sql.Identifier, subjects.TOKEN_COLUMNS))
+            make = sql.SQL("CREATE PUBLICATION {} FOR TABLE {}")
+            try:
+                await connection.execute(make.format(sql.Identifier(name), tables))
+            except psycopg.errors.DuplicateObject:
+                return  # Another replica was faster.
+            except (psycopg.ProgrammingError, psycopg.NotSupportedError) as error:
+                raise SlotRefused(
+                    f"the publication {name} cannot be made ({first_line(error)}): apply the "
+                    "migrations, or let the tables' owner create it"
+                ) from error
+            log.info("publication created", publication=name)
+
+    async def slot(self) -> dict[str, Any] | None:
+        """The row of `queries.slot`."""
+        async with self.connection() as connection:
+            cursor = await connection.execute(queries.slot, {"slot": self._settings.cdc_slot})
+            return await cursor.fetchone()
+
+    async def xid_reference(self) -> int:
+        async with self.connection() as connection:
+            row = await (await connection.execute(queries.xid_reference)).fetchone()
+            assert row is not None
+            return int(next(iter(row.values())))
+
+    async def emit_heartbeat(self, heartbeats: Heartbeats) -> None:
+        """Write a mark to the WAL."""
+        async with self.connection() as connection:
+            content = heartbeats.mark(asyncio.get_running_loop().time())
+            await connection.execute(
+                queries.emit_heartbeat, {"prefix": HEARTBEAT_PREFIX, "content": content}
+            )
+
+    async def read_state(self) -> State | None:
+        async with self.connection() as connection:
+            cursor = await connection.execute(queries.read_state, {"slot": self._settings.cdc_slot})
+            row = await cursor.fetchone()
+        return State(**{**row, "lsn": parse_lsn(row["lsn"])}) if row else None
+
+    async def write_state(self, state: State) -> bool:
+        """Remember; False if a later publisher has already."""
+        async with self.connection() as connection:
+            cursor = await connection.execute(
+                queries.write_state,
+                {
+                    "slot": self._settings.cdc_slot,
+                    "epoch": state.epoch,
+                    "system_identifier": state.system_identifier,
+                    "timeline": state.timeline,
+                    "stream_created": state.stream_created,
+                    "stream_sequence": state.stream_sequence,
+                    "lsn": format_lsn(state.lsn),
+                    "seq": state.seq,
+                },
+            )
+            return await cursor.fetchone() is not None
+
+    async def primary_key(self, relation: int) -> list[str]:
+        """The columns of a table's primary key; none if it has none or is gone by now."""
+        async with self.connection() as connection:
+            cursor = await connection.execute(queries.primary_key, {"relation": relation})
+            return [row["attname"] for row in await cursor.fetchall()]
+
+    async def types(self, oids: Iterable[int]) -> dict[int, TypeInfo]:
+        """What is to be known of types that are not built in."""
+        wanted = [oid for oid in oids if not is_known(oid)]
+        if not wanted:
+            return {}
+        async with self.connection() as connection:
+            cursor = await connection.execute(queries.types, {"types": wanted})
+            return {row["oid"]: TypeInfo(**row) for row in await cursor.fetchall()}
+
+
+def remembered(state: State, sequence: int, position: Position) -> State:
+    """`state` moved on to a later acknowledged message."""
+    return State(
+        epoch=position.epoch,
+        system_identifier=state.system_identifier,
+        timeline=state.timeline,
+        stream_created=state.stream_created,
+        stream_sequence=sequence,
+        lsn=position.lsn,
+        seq=position.seq,
+    )

@@ -1,0 +1,198 @@
+"""Build the messages of one transaction, straight to JSON bytes (`ssmd_common.change.Change`)."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from ssmd_cdc import changetype
+from ssmd_cdc.errors import UnreadableValue
+from ssmd_cdc.pgoutput import UNCHANGED, Value
+from ssmd_cdc.shape import Shape
+from ssmd_cdc.values import NULL, text
+from ssmd_common import subjects
+from ssmd_common.change import VERSION, format_lsn
+
+_EPOCH_OF_POSTGRES: Final = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class Outgoing(msgspec.Struct, gc=False):
+    """A message to publish; `raw` are the bytes for the dead letters if this is a marker."""
+
+    lsn: int
+    seq: int
+    table: str
+    op: str
+    type: str
+    subject: str
+    payload: bytes
+    raw: bytes | None = None
+
+
+class Envelope:
+    """The messages of one transaction, numbered from 0 in order.
+
+    `lsn` is its commit LSN, `xid` its 64-bit id; None re-announces rows.
+    """
+
+    __slots__ = ("_head", "lsn", "seq")
+
+    def __init__(self, epoch: int, lsn: int, xid: int | None, committed_at: datetime) -> None:
+        self.lsn = lsn
+        self.seq = 0
+        time = committed_at.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        self._head = (
+            f'{{"v":{VERSION},"lsn":"{format_lsn(lsn)}","xid":{"null" if xid is None else xid},'
+            f'"epoch":{epoch},"timestamp":"{time}","seq":'
+        ).encode()
+
+    def insert(self, shape: Shape, new: list[Value]) -> Outgoing:
+        deleted = shape.deleted_at is not None and new[shape.deleted_at] is not None
+        return self._row(
+            shape, "insert", changetype.inserted(shape.table, deleted), new, shape.json(new), b""
+        )
+
+    def delete(self, shape: Shape, old: list[Value], *, whole: bool) -> Outgoing:
+        """`whole` tells whether `old` is all of the row: else it is its key only."""
+        before = b',"before":' + shape.json(old) if whole else b""
+        return self._row(shape, "delete", changetype.removed(shape.table), old, NULL, before)
+
+    def update(self, shape: Shape, old: list[Value] | None, new: list[Value]) -> list[Outgoing]:
+        """One message; or a delete and an insert if the row's key or subject changed.
+
+        `old` is the whole row before; without it the differences cannot be told.
+        """
+        if old is None:
+            _refuse_unchanged(shape, new)
+            type_ = changetype.updated(shape.table, {}, {})
+            return [self._row(shape, "update", type_, new, shape.json(new), b"")]
+        if UNCHANGED in new:
+            new = [was if now is UNCHANGED else now for was, now in zip(old, new, strict=True)]
+        differing = [at for at, value in enumerate(new) if value != old[at]]
+        if differing and any(at in shape.identity for at in differing):
+            return [self.delete(shape, old, whole=True), self.insert(shape, new)]
+        changes = b",".join(
+            [
+                b'%b{"old":%b,"new":%b}'
+                % (shape.labels[at], shape.one(at, old[at]), shape.one(at, new[at]))
+                for at in differing
+            ]
+        )
+        type_ = changetype.updated(shape.table, shape.watched_of(old), shape.watched_of(new))
+        more = b',"changes":{%b}' % changes
+        return [self._row(shape, "update", type_, new, shape.json(new), more)]
+
+    def key_update(self, shape: Shape, old_key: list[Value], new: list[Value]) -> list[Outgoing]:
+        """An update of the key of a table whose identity is only its key."""
+        _refuse_unchanged(shape, new)
+        return [self.delete(shape, old_key, whole=False), self.insert(shape, new)]
+
+    def truncate(self, table: str) -> Outgoing:
+        return self._about_table(table, "truncate", changetype.removed(table), b"")
+
+    def snapshot_begin(self, table: str) -> Outgoing:
+        return self._about_table(table, "snapshot_begin", "snapshot_begin", b"")
+
+    def snapshot_end(self, table: str, *, final: bool) -> Outgoing:
+        more = b',"final":true' if final else b""
+        return self._about_table(table, "snapshot_end", "snapshot_end", more)
+
+    def marker(self, table: str, op: str, error: str, raw: bytes) -> Outgoing:
+        """Stands for a row that cannot be read; its bytes go to the dead letters."""
+        type_ = {
+            "insert": changetype.inserted(table, False),
+            "update": changetype.updated(table, {}, {}),
+            "delete": changetype.removed(table),
+        }[op]
+        subject = f"{subjects.table_subject(table, op)}._"
+        more = b',"error":' + text(error.encode())
+        return self._message(table, op, type_, subject, NULL, NULL, NULL, more, raw)
+
+    def _row(
+        self, shape: Shape, op: str, type_: str, row: list[Value], data: bytes, more: bytes
+    ) -> Outgoing:
+        return self._message(
+            shape.table,
+            op,
+            type_,
+            shape.subject(op, row),
+            shape.ticker_json(row),
+            shape.key_json(row),
+            data,
+            more,
+        )
+
+    def _about_table(self, table: str, op: str, type_: str, more: bytes) -> Outgoing:
+        subject = subjects.table_subject(table, op)
+        return self._message(table, op, type_, subject, NULL, NULL, NULL, more)
+
+    def _message(
+        self,
+        table: str,
+        op: str,
+        type_: str,
+        subject: str,
+        ticker: bytes,
+        key: bytes,
+        data: bytes,
+        more: bytes,
+        raw: bytes | None = None,
+    ) -> Outgoing:
+        seq = self.seq
+        self.seq = seq + 1
+        payload = b'%b%d,"table":%b,"op":"%b","type":%b,"ticker":%b,"key":%b,"data":%b%b}' % (
+            self._head,
+            seq,
+            text(table.encode()),
+            op.encode(),
+            text(type_.encode()),
+            ticker,
+            key,
+            data,
+            more,
+        )
+        return Outgoing(self.lsn, seq, table, op, type_, subject, payload, raw)
+
+
+class _Head(msgspec.Struct):
+    """What a marker keeps of a message that does not fit."""
+
+    v: int
+    lsn: str
+    xid: int | None
+    epoch: int
+    timestamp: str
+    seq: int
+    table: str
+    op: str
+    type: str
+    ticker: str | None
+    key: msgspec.Raw
+
+
+def as_marker(message: Outgoing, error: str) -> Outgoing:
+    """The marker that takes the place of a message which does not fit, with the same identity."""
+    head = msgspec.json.encode(msgspec.json.decode(message.payload, type=_Head))
+    return Outgoing(
+        message.lsn,
+        message.seq,
+        message.table,
+        message.op,
+        message.type,
+        message.subject,
+        b'%b,"data":null,"error":%b}' % (head[:-1], text(error.encode())),
+        message.payload,
+    )
+
+
+def commit_time(microseconds: int) -> datetime:
+    """A time of the replication protocol (µs since 2000)."""
+    return _EPOCH_OF_POSTGRES + timedelta(microseconds=microseconds)
+
+
+def _refuse_unchanged(shape: Shape, new: list[Value]) -> None:
+    if UNCHANGED in new:
+        name = shape.columns[new.index(UNCHANGED)]
+        raise UnreadableValue(
+            f"{shape.table}.{name} was not sent, since the table has no REPLICA IDENTITY FULL"
+        )

@@ -1,0 +1,318 @@
+"""Publishing to SECMASTER_CDC: every message once, in order, acknowledged, or the session ends.
+
+Any refusal, timeout or disconnect stops sending; the stream's tail is read again, and sending goes
+on with what it does not hold. A tail that is not ours means another publisher: this one is fenced.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+import nats.errors
+import structlog
+from nats.aio.client import Client
+
+from ssmd_cdc import metrics
+from ssmd_cdc.envelope import Outgoing, as_marker
+from ssmd_cdc.epoch import Stream
+from ssmd_cdc.errors import Fenced, StreamChanged
+from ssmd_cdc.settings import CdcSettings
+from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
+from ssmd_cdc.window import Entry, Refused, Window
+from ssmd_cdc.wire import Wire, WireLost
+from ssmd_common import subjects
+from ssmd_common.change import Position, format_lsn
+from ssmd_common.errors import UpstreamUnavailable
+from ssmd_common.health import Health
+from ssmd_common.metrics import ERRORS, WORK
+
+log = structlog.get_logger(__name__)
+
+_OVERHEAD: Final = 512
+"""Room for a message's headers, which count towards the server's max_payload."""
+
+_DRAIN_SECONDS: Final = 2.0
+_PAUSE_SECONDS: Final = 0.25
+_SAMPLE: Final = 16
+
+
+class Outbox:
+    """`send` hands a message over and waits only while the window is full or NATS is away.
+
+    `run` is its side task, which connects, watches deadlines and recovers. `on_acknowledged(n)` is
+    called when the next n messages, in order, are in the stream.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        streams: Streams,
+        settings: CdcSettings,
+        health: Health,
+        *,
+        epoch: int,
+        stream: Stream,
+        position: Position,
+        on_acknowledged: Callable[[int], None],
+    ) -> None:
+        self._client = client
+        self._streams = streams
+        self._settings = settings
+        self._health = health
+        self._epoch = epoch
+        self._created = stream.created
+        self._window = Window(
+            stream.last_sequence, settings.cdc_window_messages, settings.cdc_window_bytes
+        )
+        self._on_acknowledged = on_acknowledged
+        self._wire: Wire | None = None
+        self._live = False
+        self._room = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._room.set()
+        self._failure: asyncio.Future[str] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._id_lsn, self._id_head = -1, ""
+        self.acknowledged_position = position
+
+    @property
+    def acknowledged_sequence(self) -> int:
+        """The stream's sequence of the last message that is acknowledged, with all before it."""
+        return self._window.acknowledged_sequence
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._window.entries)
+
+    async def send(self, message: Outgoing) -> None:
+        """Publish after all that was sent before."""
+        if message.raw is not None:
+            await self._bury(message, message.raw)
+        elif self._too_large(message):
+            message = await self._set_aside(message)
+        if not self._room.is_set():
+            await self._room.wait()
+        number, expected = self._window.add(message, self._loop.time())
+        self._empty.clear()
+        if self._live:
+            self._write(message, number, expected)
+        if self._window.full or (self._wire is not None and not self._wire.writable.is_set()):
+            self._room.clear()
+
+    async def drained(self) -> None:
+        """Wait until every message is acknowledged."""
+        await self._empty.wait()
+
+    async def run(self) -> None:
+        """Keep a connection and the chain whole.
+
+        Raises:
+            Fenced: the stream's tail is not ours.
+            StreamChanged: it is another stream than before, or it lost its end.
+            UpstreamUnavailable: NATS was away beyond its budget.
+        """
+        try:
+            while True:
+                await self._connect()
+                assert self._failure is not None
+                reason = await self._watch(self._failure)
+                self._live = False
+                ERRORS.labels("publish").inc()
+                self._health.failed(reason)
+                self._health.set("nats", f"publishing is interrupted: {reason}")
+                log.warning("publishing interrupted", reason=reason, in_flight=self.in_flight)
+                await self._drain()
+        finally:
+            self._live = False
+            if self._wire is not None:
+                self._wire.close()
+
+    def report(self) -> None:
+        """Bring the metrics up to date."""
+        metrics.IN_FLIGHT.set(self.in_flight)
+        metrics.IN_FLIGHT_BYTES.set(self._window.size)
+        counts, self._counts = self._counts, Counter()
+        for (table, op), count in counts.items():
+            metrics.MESSAGES.labels(table, op).inc(count)
+        WORK.inc(counts.total())
+
+    async def _connect(self) -> None:
+        deadline = self._loop.time() + self._settings.cdc_outage_budget_seconds
+        while True:
+            try:
+                stored = await self._stored_entries()
+                await self._resend(*stored)
+                self._health.set("nats", None)
+                return
+            except (StreamUnavailable, WireLost, nats.errors.Error) as error:
+                self._health.set("nats", f"NATS does not answer: {error}")
+                if self._loop.time() > deadline:
+                    raise UpstreamUnavailable(
+                        f"NATS was away for {self._settings.cdc_outage_budget_seconds:g} s "
+                        f"({error}): check NATS_URL and that NATS runs with JetStream"
+                    ) from error
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _stored_entries(self) -> tuple[int, int]:
+        """The stream's last sequence, and how many of the entries in flight it holds."""
+        try:
+            stream = await self._streams.look()
+        except ApiError as error:
+            if error.temporary:
+                raise StreamUnavailable(str(error)) from error
+            raise StreamChanged(f"the stream {subjects.STREAM} is gone ({error})") from error
+        known = self._window.acknowledged_sequence
+        if stream.created != self._created or stream.last_sequence < known:
+            raise StreamChanged("the stream was made anew or restored while it was published to")
+        stored = stream.last_sequence - known
+        if stored:
+            tail, entries = stream.tail, self._window.entries
+            ours = (
+                stored <= len(entries)
+                and tail is not None
+                and tail.sequence == stream.last_sequence
+                and tail.position == self._position(entries[stored - 1].message)
+            )
+            if not ours:
+                raise Fenced(
+                    "another publisher wrote to the stream: its tail "
+                    f"{tail.position if tail else 'is gone and'} is not ours"
+                )
+        return stream.last_sequence, stored
+
+    async def _resend(self, last_sequence: int, stored: int) -> None:
+        if self._wire is not None:
+            self._wire.close()
+        failure = self._failure = self._loop.create_future()
+
+        def fail(reason: str) -> None:
+            if not failure.done():
+                failure.set_result(reason)
+
+        def reply(number: int, payload: bytes) -> None:
+            try:
+                done = self._window.reply(number, payload)
+            except Refused as error:
+                fail(str(error))
+                return
+            if done:
+                self._settle(done)
+
+        wire = self._wire = Wire(reply, fail)
+        await wire.open(self._settings.nats_url, "ssmd-cdc-publish")
+        self._settle(self._window.rechain(last_sequence, stored))
+        sent = self._window.first
+        while (at := sent - self._window.first) < len(self._window.entries):
+            entry = self._window.entries[at]
+            if self._too_large(entry.message):
+                # The server's limit was lowered since the message was built.
+                entry.message = await self._set_aside(entry.message)
+            entry.sent_at = self._loop.time()
+            self._write(entry.message, sent, self._window.acknowledged_sequence + at)
+            sent += 1
+            await wire.writable.wait()
+            if failure.done():
+                raise WireLost(failure.result())
+        self._live = True
+        self._make_room()
+
+    async def _watch(self, failure: asyncio.Future[str]) -> str:
+        """Wait until sending fails: for its reason, or because an answer is overdue."""
+        while True:
+            done, _ = await asyncio.wait({failure}, timeout=_PAUSE_SECONDS)
+            if done:
+                return failure.result()
+            if self._wire is not None and self._wire.writable.is_set():
+                self._make_room()
+            entries = self._window.entries
+            waited = self._loop.time() - entries[0].sent_at if entries else 0.0
+            if waited > self._settings.cdc_ack_seconds:
+                return f"a message was not acknowledged within {waited:.1f} s"
+
+    async def _drain(self) -> None:
+        """Let answers that are under way arrive, so that the tail tells as much as it can."""
+        wire = self._wire
+        deadline = self._loop.time() + _DRAIN_SECONDS
+        last = -1
+        while wire and not wire.lost and self._loop.time() < deadline and last != wire.replies:
+            last = wire.replies
+            await asyncio.sleep(0.05)
+        if wire:
+            wire.close()
+
+    def _settle(self, done: list[Entry]) -> None:
+        for entry in done:
+            message = entry.message
+            self._counts[message.table, message.op] += 1
+        if not done:
+            return
+        if self._window.first % _SAMPLE < len(done):
+            metrics.PUBLISH_SECONDS.observe(self._loop.time() - done[-1].sent_at)
+        self.acknowledged_position = self._position(done[-1].message)
+        if not self._window.entries:
+            self._empty.set()
+        self._make_room()
+        self._on_acknowledged(len(done))
+
+    def _make_room(self) -> None:
+        if not self._window.full and (self._wire is None or self._wire.writable.is_set()):
+            self._room.set()
+
+    def _write(self, message: Outgoing, number: int, expected: int) -> None:
+        assert self._wire is not None
+        if message.lsn != self._id_lsn:
+            self._id_lsn, self._id_head = message.lsn, f"{self._epoch}:{format_lsn(message.lsn)}"
+        headers = (
+            f"NATS/1.0\r\nNats-Msg-Id: {self._id_head}:{message.seq}\r\n"
+            f"Nats-Expected-Last-Sequence: {expected}\r\nSsmd-Type: {message.type}\r\n\r\n"
+        )
+        self._wire.publish(message.subject, number, headers.encode(), message.payload)
+
+    def _too_large(self, message: Outgoing) -> bool:
+        limit = self._wire.max_payload if self._wire else 1 << 20
+        return len(message.payload) + _OVERHEAD > limit
+
+    async def _set_aside(self, message: Outgoing) -> Outgoing:
+        limit = self._wire.max_payload if self._wire else 1 << 20
+        error = f"the message has {len(message.payload)} bytes, the server takes {limit}"
+        await self._bury(message, message.payload)
+        return as_marker(message, error)
+
+    async def _bury(self, message: Outgoing, raw: bytes) -> None:
+        """Keep the bytes in the dead letters, acknowledged, before the marker is published."""
+        limit = self._wire.max_payload if self._wire else 1 << 20
+        step = max(1, limit // 2)
+        chunks = [raw[at : at + step] for at in range(0, len(raw), step)] or [b""]
+        identity = str(self._position(message))
+        subject = f"dlq.{subjects.table_subject(message.table, message.op)}"
+        log.error("change set aside", position=identity, table=message.table, bytes=len(raw))
+        for number, chunk in enumerate(chunks, 1):
+            headers = {
+                "Nats-Msg-Id": f"{identity}:{number}",
+                "Ssmd-Position": identity,
+                "Ssmd-Chunk": f"{number}/{len(chunks)}",
+            }
+            await self._store_dead_letter(subject, chunk, headers)
+        metrics.DEAD_LETTERS.inc()
+
+    async def _store_dead_letter(self, subject: str, chunk: bytes, headers: dict[str, str]) -> None:
+        deadline = self._loop.time() + self._settings.cdc_outage_budget_seconds
+        while True:
+            try:
+                await self._client.jetstream().publish(
+                    subject, chunk, stream=subjects.DEAD_LETTER_STREAM, headers=headers, timeout=5
+                )
+                return
+            except (nats.errors.Error, OSError, TimeoutError) as error:
+                if self._loop.time() > deadline:
+                    raise UpstreamUnavailable(
+                        f"the dead letter of a change could not be stored ({error}): check the "
+                        f"stream {subjects.DEAD_LETTER_STREAM}"
+                    ) from error
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    def _position(self, message: Outgoing) -> Position:
+        return Position(self._epoch, message.lsn, message.seq)

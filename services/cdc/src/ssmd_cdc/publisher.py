@@ -1,0 +1,226 @@
+"""The publisher: take the slot, decide where the stream goes on, follow the WAL; and again."""
+
+import asyncio
+from typing import Any, Final
+
+import structlog
+from nats.aio.client import Client
+
+from ssmd_cdc import metrics
+from ssmd_cdc.announce import Snapshot, open_snapshot
+from ssmd_cdc.control import Control
+from ssmd_cdc.epoch import (
+    ANNOUNCING,
+    Continue,
+    NewEpoch,
+    State,
+    Stream,
+    System,
+    decide,
+    next_epoch,
+)
+from ssmd_cdc.errors import Fenced, MalformedMessage, SessionEnded, SlotBusy, SlotGone, SlotRefused
+from ssmd_cdc.outbox import Outbox
+from ssmd_cdc.session import Session
+from ssmd_cdc.settings import CdcSettings
+from ssmd_cdc.slot import Replication, open_replication
+from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
+from ssmd_common.change import Position
+from ssmd_common.errors import SsmdError, UpstreamUnavailable
+from ssmd_common.metrics import ERRORS, LEADER
+from ssmd_common.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+_STANDBY_SECONDS: Final = 0.5
+_PAUSE_SECONDS: Final = 0.5
+
+
+class Publisher:
+    """Sessions, one after the other, for as long as the service runs."""
+
+    def __init__(
+        self, runtime: Runtime, settings: CdcSettings, client: Client, control: Control
+    ) -> None:
+        self._runtime = runtime
+        self._health = runtime.health
+        self._settings = settings
+        self._client = client
+        self._control = control
+        self._streams = Streams(client, settings)
+        self._failing_since: float | None = None
+        self._fenced = False
+
+    async def run(self) -> None:
+        """Publish until the service stops.
+
+        Raises:
+            SsmdError: what an operator has to mend.
+        """
+        self._health.set("slot", "the slot is not taken yet")
+        while not self._runtime.stop.is_set():
+            try:
+                await self._session()
+            except SlotBusy:
+                await self._stand_by()
+            except (SessionEnded, StreamUnavailable, ApiError, MalformedMessage) as error:
+                await self._recover(error)
+            finally:
+                LEADER.set(0)
+
+    async def _session(self) -> None:
+        slot = await self._control.slot()
+        if slot and slot["active"]:
+            raise SlotBusy("another process streams from the slot")
+        if slot and (slot["plugin"] != "pgoutput" or slot["database"] != slot["here"]):
+            raise SlotRefused(
+                f"the slot {self._settings.cdc_slot} belongs to another program (plugin "
+                f"{slot['plugin']}, database {slot['database']}): set CDC_SLOT to another name"
+            )
+        await self._control.prepare()
+        await self._streams.ensure()
+        async with open_replication(self._settings) as replication:
+            system = await replication.identify()
+            state, stream, verdict = await self._verdict(replication, slot, system)
+            if isinstance(verdict, Continue):
+                assert state is not None
+                await self._go_on(replication, state, stream, verdict)
+                return
+        async with open_replication(self._settings) as replication:
+            await self._begin(replication, stream, system, verdict)
+
+    async def _verdict(
+        self, replication: Replication, slot: dict[str, Any] | None, system: System
+    ) -> tuple[State | None, Stream, Continue | NewEpoch]:
+        """Take the slot if it is whole, and decide; then `replication` streams."""
+        gone = None
+        if slot is None:
+            gone = "slot_missing", "the slot is not there"
+        elif slot["wal_status"] == "lost":
+            gone = "slot_lost", "the server gave up the slot's WAL (max_slot_wal_keep_size)"
+        else:
+            try:
+                await replication.start()
+            except SlotGone as error:
+                gone = "slot_lost", f"the server refuses the slot: {error}"
+        # Only now: while another process held the slot, both could still change.
+        state, stream = await self._control.read_state(), await self._streams.look()
+        if gone is None:
+            return state, stream, decide(state, stream, system)
+        if state is None:
+            gone = "first_start", "nothing was published from this slot yet"
+        return state, stream, NewEpoch(next_epoch(state, stream), *gone)
+
+    async def _go_on(
+        self, replication: Replication, state: State, stream: Stream, verdict: Continue
+    ) -> None:
+        log.info("going on", position=str(verdict.position), stream_sequence=stream.last_sequence)
+        await self._follow(replication, state, stream, verdict.position, None)
+
+    async def _begin(
+        self, replication: Replication, stream: Stream, system: System, verdict: NewEpoch
+    ) -> None:
+        """Make the slot anew, and announce the state that it starts from."""
+        level = log.info if verdict.cause == "first_start" else log.error
+        level("new epoch", epoch=verdict.epoch, cause=verdict.cause, reason=verdict.reason)
+        self._refuse_rivalry(verdict)
+        metrics.EPOCHS.labels(verdict.cause).inc()
+        state = State(
+            epoch=verdict.epoch,
+            system_identifier=system.identifier,
+            timeline=system.timeline,
+            stream_created=stream.created,
+            stream_sequence=stream.last_sequence,
+            lsn=system.wal_lsn,
+            seq=ANNOUNCING,
+        )
+        if not await self._control.write_state(state):
+            raise Fenced("a later publisher has taken over this slot's memory")
+        await replication.drop()
+        self._health.set("slot", "the slot is being made, after all transactions that run now")
+        made = await self._runtime.until_stop(replication.create())
+        if made is None:
+            return
+        consistent_lsn, name = made
+        snapshot = await open_snapshot(self._settings, name)
+        try:
+            await replication.start()
+            # One below the consistent point: a transaction may commit exactly there.
+            position = Position(verdict.epoch, consistent_lsn - 1, ANNOUNCING)
+            await self._follow(replication, state, stream, position, snapshot)
+        finally:
+            await snapshot.close()
+
+    async def _follow(
+        self,
+        replication: Replication,
+        state: State,
+        stream: Stream,
+        position: Position,
+        snapshot: Snapshot | None,
+    ) -> None:
+        LEADER.set(1)
+        metrics.EPOCH.set(position.epoch)
+        self._health.state = "leading"
+        self._health.set("slot", None)
+        self._health.set("lag", "no mark in the WAL has come back yet")
+        session = Session(
+            self._runtime,
+            self._settings,
+            self._control,
+            replication,
+            state,
+            position,
+            await self._control.xid_reference(),
+        )
+        outbox = Outbox(
+            self._client,
+            self._streams,
+            self._settings,
+            self._health,
+            epoch=position.epoch,
+            stream=stream,
+            position=position,
+            on_acknowledged=session.acknowledged,
+        )
+        try:
+            await session.run(outbox, snapshot)
+        finally:
+            if session.flowed:
+                self._failing_since = None
+
+    async def _stand_by(self) -> None:
+        if self._health.state != "standby":
+            log.info("standing by, another process streams from the slot")
+        self._health.state = "standby"
+        self._health.set("slot", "another process streams from the slot; this one stands by")
+        self._health.progress()
+        self._failing_since = None
+        await self._runtime.stopped_within(_STANDBY_SECONDS)
+
+    async def _recover(self, error: Exception) -> None:
+        """Note why the session ended, and wait a moment; past the budget, end the process."""
+        cause = error.cause if isinstance(error, SessionEnded) else type(error).__name__.lower()
+        metrics.RESTARTS.labels(cause).inc()
+        ERRORS.labels("session").inc()
+        self._health.failed(error)
+        self._health.progress()
+        self._health.set("slot", f"the session ended: {error}")
+        self._fenced = self._fenced or isinstance(error, Fenced)
+        log.error("session ended", cause=cause, error=str(error))
+        now = asyncio.get_running_loop().time()
+        self._failing_since = self._failing_since or now
+        if now - self._failing_since > self._settings.cdc_outage_budget_seconds:
+            raise UpstreamUnavailable(
+                f"no session lasted for {self._settings.cdc_outage_budget_seconds:g} s "
+                f"({error}): check DATABASE_URL, NATS_URL and that both servers run"
+            ) from error
+        await self._runtime.stopped_within(_PAUSE_SECONDS)
+
+    def _refuse_rivalry(self, verdict: NewEpoch) -> None:
+        # Beginning anew each time would make two publishers fence each other for ever.
+        if self._fenced and verdict.cause == "foreign_epoch":
+            raise SsmdError(
+                "another publisher writes to the stream, from another slot or database: stop it, "
+                "or give one of them its own NATS server or account"
+            )

@@ -1,0 +1,281 @@
+"""One session: from taking the slot until something breaks or the service stops."""
+
+import asyncio
+import math
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from ssmd_cdc import metrics
+from ssmd_cdc.announce import Snapshot
+from ssmd_cdc.control import HEARTBEAT_PREFIX, Control, remembered
+from ssmd_cdc.envelope import Envelope, Outgoing, commit_time
+from ssmd_cdc.epoch import State
+from ssmd_cdc.errors import Fenced, MalformedMessage
+from ssmd_cdc.heartbeat import Heartbeats
+from ssmd_cdc.outbox import Outbox
+from ssmd_cdc.pgoutput import Begin, Commit, Logical, Relation, decode
+from ssmd_cdc.progress import Progress
+from ssmd_cdc.settings import CdcSettings
+from ssmd_cdc.shape import Shape, table_name
+from ssmd_cdc.slot import DATA_AT, WAL_DATA, Replication, keepalive
+from ssmd_cdc.translate import translate
+from ssmd_common.change import Position
+from ssmd_common.metrics import LAG_SECONDS
+from ssmd_common.runtime import Runtime
+from ssmd_common.visibility import widen
+
+log = structlog.get_logger(__name__)
+
+_FRAMES_PER_TURN = 256
+"""Frames read before other tasks get their turn."""
+
+_WAIT_SECONDS = 0.5
+_DRAIN_SECONDS = 10.0
+_ROWS = frozenset(b"IUDT")
+
+
+class Session:
+    """Follows the WAL of one slot in one epoch.
+
+    `state` is what was last remembered; `position` the last change in the stream, and what
+    arrives up to it is skipped.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        settings: CdcSettings,
+        control: Control,
+        replication: Replication,
+        state: State,
+        position: Position,
+        xid_reference: int,
+    ) -> None:
+        self.flowed = False
+        self._runtime = runtime
+        self._health = runtime.health
+        self._settings = settings
+        self._control = control
+        self._replication = replication
+        self._state = state
+        self._epoch = position.epoch
+        self._resume: tuple[int, int] | None = (position.lsn, position.seq)
+        self._xid_reference = xid_reference
+        self._outbox: Outbox
+        self._progress = Progress(confirmed=0)
+        self._safe_lsn = 0
+        self._remembered = Position(state.epoch, state.lsn, state.seq)
+        self._start_lsn = position.lsn
+        self._heartbeats = Heartbeats()
+        self._shapes: dict[int, Shape] = {}
+        self._envelope: Envelope | None = None
+        self._announced = asyncio.Event()
+        self._answer = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    async def run(self, outbox: Outbox, snapshot: Snapshot | None) -> None:
+        """Until the service stops, which it does cleanly.
+
+        Raises:
+            SessionEnded, SsmdError: why it could not go on.
+        """
+        self._outbox = outbox
+        try:
+            async with asyncio.TaskGroup() as group:
+                side = [
+                    group.create_task(outbox.run(), name="cdc-outbox"),
+                    group.create_task(self._feed_back(), name="cdc-feedback"),
+                    group.create_task(self._remember_often(), name="cdc-remember"),
+                    group.create_task(self._beat(), name="cdc-heartbeat"),
+                ]
+                work = group.create_task(self._work(snapshot), name="cdc-follow")
+                if await self._stop_work(work):
+                    await self._finish()
+                for task in side:
+                    task.cancel()
+        except BaseExceptionGroup as group_of_errors:
+            raise _first(group_of_errors) from group_of_errors
+
+    def acknowledged(self, count: int) -> None:
+        """The outbox says that the next `count` messages are in the stream."""
+        self._progress.acknowledged += count
+        self._advance()
+
+    async def _work(self, snapshot: Snapshot | None) -> None:
+        if snapshot is not None:
+            await self._announce(snapshot)
+        self._announced.set()
+        await self._follow()
+
+    async def _stop_work(self, work: "asyncio.Task[None]") -> bool:
+        """Wait for the stop, then for the work to notice it; whether it came to a clean end."""
+        await self._runtime.stop.wait()
+        done, _ = await asyncio.wait({work}, timeout=2 * _WAIT_SECONDS)
+        work.cancel()
+        return bool(done) or self._announced.is_set()
+
+    async def _announce(self, snapshot: Snapshot) -> None:
+        self._progress.began()
+        envelope = Envelope(self._epoch, self._start_lsn, None, datetime.now(UTC))
+        rows = await snapshot.announce(self._control, envelope, self._send)
+        await snapshot.close()
+        await self._outbox.drained()
+        self._progress.in_transaction = False
+        await self._remember()
+        log.info("state announced", epoch=self._epoch, rows=rows)
+
+    async def _follow(self) -> None:
+        """Read the WAL and publish what it says, until the service is asked to stop."""
+        replication, stop, progress = self._replication, self._runtime.stop, self._progress
+        turn = 0
+        while not stop.is_set():
+            frame = replication.poll()
+            if frame is None:
+                self._health.progress()
+                await replication.wait(_WAIT_SECONDS)
+                continue
+            if frame[0] == WAL_DATA:
+                await self._message(bytes(frame[DATA_AT:]))
+            else:
+                wal_end, wants_answer = keepalive(frame)
+                progress.keepalive(wal_end)
+                if wants_answer:
+                    self._answer.set()
+            turn += 1
+            if turn % _FRAMES_PER_TURN == 0:
+                self._health.progress()
+                await asyncio.sleep(0)
+
+    async def _message(self, data: bytes) -> None:
+        if data[0] in _ROWS:
+            if self._envelope is None:
+                raise MalformedMessage("a row came outside of a transaction")
+            for message in translate(self._envelope, self._shapes, data):
+                if self._resume is not None:
+                    if (message.lsn, message.seq) <= self._resume:
+                        continue
+                    self._resume = None
+                await self._send(message)
+            return
+        match decode(data):
+            case Begin(commit_lsn, committed_at, xid):
+                wide = widen(xid, self._xid_reference)
+                self._envelope = Envelope(self._epoch, commit_lsn, wide, commit_time(committed_at))
+                self._progress.began()
+            case Commit(_, end_lsn, committed_at):
+                self._envelope = None
+                self._progress.ended(end_lsn, commit_time(committed_at).timestamp())
+                self._heartbeats.ended(end_lsn)
+                self._advance()
+            case Relation() as relation:
+                await self._learn(relation)
+            case Logical(_, _, prefix, content) if prefix == HEARTBEAT_PREFIX:
+                self._heartbeats.saw(content.decode(errors="replace"))
+
+    async def _send(self, message: Outgoing) -> None:
+        self._progress.sent += 1
+        await self._outbox.send(message)
+
+    async def _learn(self, relation: Relation) -> None:
+        """A table is described before its first row, and again after it changed."""
+        name = table_name(relation.namespace, relation.name)
+        self._shapes[relation.oid] = Shape.of(
+            name,
+            relation.columns,
+            await self._control.primary_key(relation.oid),
+            await self._control.types(column.type_oid for column in relation.columns),
+        )
+        if relation.identity != "f":
+            log.warning("table has no replica identity full", table=name)
+
+    def _advance(self) -> None:
+        passed = self._progress.advance()
+        if passed:
+            metrics.COMMIT_TO_ACK_SECONDS.observe(max(0.0, time.time() - passed[-1]))
+            self._heartbeats.confirmed(self._progress.confirmed, self._loop.time())
+
+    async def _remember(self) -> None:
+        """Write down what is acknowledged, then confirm it to the slot; in this order."""
+        position = self._outbox.acknowledged_position
+        sequence = self._outbox.acknowledged_sequence
+        confirmed = self._progress.confirmed
+        if position != self._remembered:
+            state = remembered(self._state, sequence, position)
+            if not await self._control.write_state(state):
+                raise Fenced("a later publisher has taken over this slot's memory")
+            self._remembered = position
+        self._safe_lsn = max(self._safe_lsn, confirmed)
+        self._replication.feedback(self._safe_lsn)
+
+    async def _remember_often(self) -> None:
+        # While an epoch is announced, what is remembered says so.
+        await self._announced.wait()
+        while True:
+            try:
+                async with asyncio.timeout(self._settings.cdc_feedback_seconds):
+                    await self._answer.wait()
+            except TimeoutError:
+                pass
+            self._answer.clear()
+            await self._remember()
+
+    async def _feed_back(self) -> None:
+        """Tell the server that we live, also while publishing or remembering hangs."""
+        while True:
+            self._replication.feedback(self._safe_lsn)
+            self._report()
+            await asyncio.sleep(self._settings.cdc_feedback_seconds)
+
+    def _report(self) -> None:
+        self._outbox.report()
+        lag = self._heartbeats.lag_seconds(self._loop.time())
+        reason = None
+        if lag is None or self._heartbeats.round_trip is None:
+            reason = "no mark in the WAL has come back yet"
+        elif lag > self._settings.cdc_ready_lag_seconds:
+            reason = f"the stream is {lag:.0f} s behind the database"
+        else:
+            self.flowed = True
+        if lag is not None:
+            LAG_SECONDS.set(lag)
+        if self._heartbeats.round_trip is not None:
+            metrics.HEARTBEAT_SECONDS.set(self._heartbeats.round_trip)
+        self._health.set("lag", reason)
+
+    async def _beat(self) -> None:
+        while True:
+            self._report_slot(await self._control.slot())
+            self._xid_reference = await self._control.xid_reference()
+            await self._control.emit_heartbeat(self._heartbeats)
+            await asyncio.sleep(self._settings.cdc_heartbeat_seconds)
+
+    def _report_slot(self, slot: dict[str, Any] | None) -> None:
+        if slot is None:
+            return
+        metrics.SLOT_LAG_BYTES.set(slot["lag_bytes"])
+        metrics.SLOT_RETAINED_BYTES.set(slot["retained_bytes"])
+        safe = slot["safe_wal_size"]
+        metrics.SLOT_SAFE_BYTES.set(math.nan if safe is None else safe)
+        behind = slot["lag_bytes"]
+        too_far = behind > self._settings.cdc_ready_lag_bytes
+        self._health.set("slot", f"the slot is {behind} bytes behind the WAL" if too_far else None)
+
+    async def _finish(self) -> None:
+        """Nothing more is read; what was read is published and remembered."""
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                await self._outbox.drained()
+        except TimeoutError:
+            log.warning("stopping with messages in flight", in_flight=self._outbox.in_flight)
+        await self._remember()
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            return _first(error)
+        return error
+    return group

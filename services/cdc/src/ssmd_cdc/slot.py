@@ -1,0 +1,252 @@
+"""The replication connection: the slot, what comes from it, and what it is told.
+
+Over psycopg's libpq wrapper, nonblocking. Reading takes what libpq has, then what the socket has,
+and waits only when there is neither.
+"""
+
+import asyncio
+import struct
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import psycopg
+from psycopg import pq, sql
+from psycopg.rows import dict_row
+
+from ssmd_cdc.epoch import System
+from ssmd_cdc.errors import ReplicationEnded, SlotBusy, SlotGone, SlotRefused
+from ssmd_cdc.settings import CdcSettings
+from ssmd_common.change import parse_lsn
+from ssmd_common.connections import postgres
+from ssmd_common.connections.retry import first_line
+
+_POSTGRES_EPOCH_US: Final = 946_684_800_000_000
+_STATUS: Final = struct.Struct(">cQQQqB")
+_KEEPALIVE: Final = struct.Struct(">xQqB")
+
+_SESSION: Final = (
+    "SET datestyle = 'ISO'",
+    "SET timezone = 'UTC'",
+    "SET intervalstyle = 'iso_8601'",
+    "SET extra_float_digits = 1",
+    "SET bytea_output = 'hex'",
+    "SET client_encoding = 'UTF8'",
+)
+
+WAL_DATA: Final = ord("w")
+KEEPALIVE: Final = ord("k")
+DATA_AT: Final = 25
+"""Where the message begins in a `WAL_DATA` frame."""
+
+
+async def settle_session(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Have values written in the one form that `ssmd_cdc.values` reads."""
+    for statement in _SESSION:
+        await connection.execute(statement)
+
+
+class Replication:
+    """A connection in replication mode; after `start` it streams until it ends."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any], settings: CdcSettings) -> None:
+        self._connection = connection
+        self._pgconn = connection.pgconn
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+
+    async def identify(self) -> System:
+        row = await self._row("IDENTIFY_SYSTEM")
+        return System(str(row["systemid"]), int(row["timeline"]), parse_lsn(row["xlogpos"]))
+
+    async def create(self) -> tuple[int, str]:
+        """Make the slot: its consistent point, and the snapshot that shows what came before it.
+
+        The snapshot can be taken up by others until the next command here. Waits for the
+        transactions that run now.
+
+        Raises:
+            SlotBusy: another replica made it meanwhile.
+            SlotRefused: the server cannot or may not make it.
+        """
+        command = sql.SQL("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput (SNAPSHOT 'export')").format(
+            sql.Identifier(self._settings.cdc_slot)
+        )
+        try:
+            row = await self._row(command)
+        except psycopg.errors.DuplicateObject as error:
+            raise SlotBusy("another replica made the slot") from error
+        except (psycopg.ProgrammingError, psycopg.errors.ConfigurationLimitExceeded) as error:
+            raise SlotRefused(
+                f"the slot {self._settings.cdc_slot} cannot be made ({first_line(error)}): give "
+                "the role REPLICATION, or raise max_replication_slots"
+            ) from error
+        return parse_lsn(row["consistent_point"]), str(row["snapshot_name"])
+
+    async def drop(self) -> None:
+        """Drop the slot if it is there.
+
+        Raises:
+            SlotBusy: another process streams from it.
+        """
+        command = sql.SQL("DROP_REPLICATION_SLOT {}").format(
+            sql.Identifier(self._settings.cdc_slot)
+        )
+        try:
+            await self._connection.execute(command)
+        except psycopg.errors.UndefinedObject:
+            return
+        except psycopg.errors.ObjectInUse as error:
+            raise SlotBusy("another replica holds the slot") from error
+
+    async def start(self) -> None:
+        """Stream from where the slot was confirmed.
+
+        Raises:
+            SlotBusy: another process streams from it.
+            SlotGone: it is missing or was invalidated.
+        """
+        command = sql.SQL(
+            "START_REPLICATION SLOT {} LOGICAL 0/0 "
+            "(proto_version '1', publication_names {}, messages 'true')"
+        ).format(
+            sql.Identifier(self._settings.cdc_slot),
+            sql.Literal(f'"{self._settings.cdc_publication}"'),
+        )
+        pgconn = self._pgconn
+        pgconn.send_query(command.as_string(self._connection).encode())
+        while pgconn.flush():
+            await self._wait(write=True)
+        while pgconn.is_busy():
+            await self._wait()
+            self._consume()
+        result = pgconn.get_result()
+        if result is None or result.status != pq.ExecStatus.COPY_BOTH:
+            raise self._refusal(result)
+        pgconn.nonblocking = 1
+
+    def poll(self) -> memoryview | None:
+        """The next frame if one is there: `WAL_DATA` or `KEEPALIVE`.
+
+        Raises:
+            ReplicationEnded: the stream or the connection ended.
+        """
+        pgconn = self._pgconn
+        try:
+            size, frame = pgconn.get_copy_data(1)
+            if size == 0:
+                pgconn.consume_input()
+                size, frame = pgconn.get_copy_data(1)
+        except psycopg.Error as error:
+            raise ReplicationEnded(first_line(error)) from error
+        if size > 0:
+            return frame
+        if size == 0:
+            return None
+        raise self._end()
+
+    async def wait(self, seconds: float) -> None:
+        """Wait for something to read, at most so long."""
+        await self._wait(seconds=seconds)
+
+    def feedback(self, lsn: int) -> None:
+        """Tell the server that all before `lsn` is safe with us.
+
+        Raises:
+            ReplicationEnded: the connection ended.
+        """
+        now = int(time.time() * 1_000_000) - _POSTGRES_EPOCH_US
+        try:
+            self._pgconn.put_copy_data(_STATUS.pack(b"r", lsn, lsn, lsn, now, 0))
+            # What does not fit now is flushed with the next.
+            self._pgconn.flush()
+        except psycopg.Error as error:
+            raise ReplicationEnded(first_line(error)) from error
+
+    async def _row(self, command: str | sql.Composed) -> dict[str, Any]:
+        cursor = await self._connection.execute(command)  # type: ignore[arg-type,unused-ignore]
+        row = await cursor.fetchone()
+        if row is None:
+            raise ReplicationEnded("the server answered a replication command with nothing")
+        return dict(row)
+
+    def _refusal(self, result: pq.abc.PGresult | None) -> Exception:
+        text = result.get_error_message() if result else self._pgconn.get_error_message()
+        state = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode() if result else ""
+        if state == "55006":
+            return SlotBusy(text)
+        if state in ("42704", "55000"):
+            return SlotGone(text)
+        return ReplicationEnded(text or "the server refused to stream")
+
+    def _end(self) -> ReplicationEnded:
+        # The reason comes only with the result that ends the stream.
+        try:
+            result = self._pgconn.get_result()
+            text = result.get_error_message() if result else self._pgconn.get_error_message()
+        except psycopg.Error as error:
+            text = str(error)
+        return ReplicationEnded(text.strip() or "the server ended the stream")
+
+    def _consume(self) -> None:
+        try:
+            self._pgconn.consume_input()
+        except psycopg.Error as error:
+            raise ReplicationEnded(first_line(error)) from error
+
+    async def _wait(self, *, seconds: float | None = None, write: bool = False) -> None:
+        loop, socket = self._loop, self._pgconn.socket
+        ready: asyncio.Future[None] = loop.create_future()
+
+        def wake() -> None:
+            if not ready.done():
+                ready.set_result(None)
+
+        timer = loop.call_later(seconds, wake) if seconds is not None else None
+        add, remove = (
+            (loop.add_writer, loop.remove_writer)
+            if write
+            else (loop.add_reader, loop.remove_reader)
+        )
+        add(socket, wake)
+        try:
+            await ready
+        finally:
+            remove(socket)
+            if timer is not None:
+                timer.cancel()
+
+
+@asynccontextmanager
+async def open_replication(settings: CdcSettings) -> AsyncIterator[Replication]:
+    """A connection in replication mode, closed at the end: that frees the slot.
+
+    Raises:
+        ReplicationEnded: the server is not there.
+    """
+    info = postgres.conninfo(settings.database_url, "ssmd-cdc-slot", replication="database")
+    try:
+        connection = await psycopg.AsyncConnection.connect(
+            info, autocommit=True, row_factory=dict_row
+        )
+    except psycopg.OperationalError as error:
+        postgres.raise_if_refused(error)
+        raise ReplicationEnded(first_line(error)) from error
+    try:
+        await settle_session(connection)
+        seconds = settings.cdc_wal_sender_timeout_seconds
+        await connection.execute(sql.SQL("SET wal_sender_timeout = {}").format(seconds * 1000))
+        yield Replication(connection, settings)
+    except psycopg.OperationalError as error:
+        raise ReplicationEnded(first_line(error)) from error
+    finally:
+        # Not `close`, which would wait for an orderly end of the stream.
+        connection.pgconn.finish()
+        await connection.close()
+
+
+def keepalive(frame: memoryview) -> tuple[int, bool]:
+    """The server's end of WAL, and whether it wants an answer now."""
+    wal_end, _, reply = _KEEPALIVE.unpack(frame)
+    return int(wal_end), bool(reply)

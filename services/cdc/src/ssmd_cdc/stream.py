@@ -1,0 +1,201 @@
+"""SECMASTER_CDC and SECMASTER_DLQ on the server: their configuration, and where the stream ends."""
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+import nats.errors
+import structlog
+from nats.aio.client import Client
+
+from ssmd_cdc.epoch import Stream, Tail
+from ssmd_cdc.errors import StreamRefused
+from ssmd_cdc.settings import CdcSettings
+from ssmd_common import subjects
+from ssmd_common.change import Position
+
+log = structlog.get_logger(__name__)
+
+_OLDEST_SERVER: Final = (2, 10)
+_NOT_FOUND: Final = (10059, 10037)
+_SECOND_NS: Final = 1_000_000_000
+
+_LINE = re.compile(r"^Nats-Msg-Id:\s*(\S+)\s*$", re.MULTILINE | re.IGNORECASE)
+
+
+class StreamUnavailable(Exception):
+    """NATS did not answer, or answered that JetStream is not ready; trying again may help."""
+
+
+class ApiError(Exception):
+    """JetStream refused a request."""
+
+    def __init__(self, error: Mapping[str, Any]) -> None:
+        super().__init__(str(error.get("description", error)))
+        self.code = int(error.get("err_code", 0))
+        self.temporary = int(error.get("code", 0)) in (500, 503)
+
+
+class _TailMessage(msgspec.Struct):
+    op: str
+    xid: int | None
+    final: bool = False
+
+
+class Streams:
+    """JetStream's requests, over a client that reconnects by itself."""
+
+    def __init__(self, client: Client, settings: CdcSettings) -> None:
+        self._client = client
+        self._settings = settings
+
+    async def ensure(self) -> None:
+        """Create both streams, or update them to the settings, and read them back.
+
+        Raises:
+            StreamRefused: the server is too old, or keeps another configuration than it was given.
+            StreamUnavailable: no answer.
+        """
+        version = self._client.connected_server_version
+        if (version.major, version.minor) < _OLDEST_SERVER:
+            raise StreamRefused(
+                f"the NATS server is version {version.major}.{version.minor}: cdc needs 2.10 or "
+                "newer, since older ones ignore settings of the stream in silence"
+            )
+        await self._ensure_one(stream_configuration(self._settings))
+        await self._ensure_one(dead_letter_configuration(self._settings))
+
+    async def look(self) -> Stream:
+        """Where the stream ends, now."""
+        info = await self._request(f"STREAM.INFO.{subjects.STREAM}", {})
+        state = info["state"]
+        tail = await self._last_message() if state["messages"] else None
+        # A message may have come since: what is told must be of one moment.
+        last = max(int(state["last_seq"]), tail.sequence if tail else 0)
+        return Stream(str(info["created"]), last, tail)
+
+    async def _last_message(self) -> Tail | None:
+        try:
+            found = await self._request(
+                f"STREAM.MSG.GET.{subjects.STREAM}", {"last_by_subj": subjects.SUBJECTS}
+            )
+        except ApiError as error:
+            if error.code in _NOT_FOUND:
+                return None
+            raise
+        message = found["message"]
+        headers = base64.b64decode(message.get("hdrs", "")).decode(errors="replace")
+        line = _LINE.search(headers)
+        try:
+            position = Position.parse(line[1]) if line else None
+            body = msgspec.json.decode(base64.b64decode(message["data"]), type=_TailMessage)
+        except (ValueError, KeyError, msgspec.MsgspecError):
+            return Tail(int(message["seq"]), None, False)
+        of_snapshot = body.op in ("snapshot_begin", "snapshot_end") or (
+            body.op == "insert" and body.xid is None
+        )
+        return Tail(int(message["seq"]), position, of_snapshot and not body.final)
+
+    async def _ensure_one(self, wanted: dict[str, Any]) -> None:
+        name = wanted["name"]
+        try:
+            found = (await self._request(f"STREAM.INFO.{name}", {}))["config"]
+        except ApiError as error:
+            if error.code != 10059:
+                raise
+            await self._change("CREATE", wanted)
+            log.info("stream created", stream=name)
+        else:
+            if not (differing := differences(found, wanted)):
+                return
+            await self._change("UPDATE", {**found, **wanted})
+            log.info("stream updated", stream=name, settings=sorted(differing))
+        kept = (await self._request(f"STREAM.INFO.{name}", {}))["config"]
+        if left := differences(kept, wanted):
+            raise StreamRefused(
+                f"NATS keeps other settings of the stream {name} than it was given "
+                f"({', '.join(sorted(left))}): update the server, or change the settings of cdc"
+            )
+
+    async def _change(self, verb: str, wanted: dict[str, Any]) -> None:
+        try:
+            await self._request(f"STREAM.{verb}.{wanted['name']}", wanted)
+        except ApiError as error:
+            if error.temporary:
+                raise StreamUnavailable(str(error)) from error
+            raise StreamRefused(
+                f"NATS refuses the stream {wanted['name']} ({error}): change the settings of cdc "
+                "or of the server"
+            ) from error
+
+    async def _request(self, what: str, body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            reply = await self._client.request(
+                f"$JS.API.{what}", json.dumps(body).encode() if body else b"", timeout=5
+            )
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            raise StreamUnavailable(str(error) or type(error).__name__) from error
+        answer: dict[str, Any] = json.loads(reply.data)
+        if "error" in answer:
+            raise ApiError(answer["error"])
+        return answer
+
+
+def stream_configuration(settings: CdcSettings) -> dict[str, Any]:
+    """What SECMASTER_CDC must be."""
+    wanted: dict[str, Any] = {
+        "name": subjects.STREAM,
+        "description": "Every committed change of the security master, once and in order.",
+        "subjects": [subjects.SUBJECTS],
+        "retention": "limits",
+        "discard": "old",
+        "storage": "file",
+        "compression": "s2",
+        "max_age": settings.cdc_stream_max_age_seconds * _SECOND_NS,
+        "max_bytes": settings.cdc_stream_max_bytes,
+        "max_msgs": -1,
+        "max_msgs_per_subject": -1,
+        "max_msg_size": -1,
+        "num_replicas": settings.cdc_stream_replicas,
+        # The sequence chain keeps a message from being stored twice; this is only its second lock.
+        "duplicate_window": _duplicate_window(settings),
+        "deny_delete": False,
+        "republish": None,
+    }
+    if settings.cdc_republish:
+        wanted["republish"] = {"src": subjects.SUBJECTS, "dest": f"{settings.cdc_republish}.>"}
+    return wanted
+
+
+def dead_letter_configuration(settings: CdcSettings) -> dict[str, Any]:
+    """What SECMASTER_DLQ must be."""
+    return {
+        "name": subjects.DEAD_LETTER_STREAM,
+        "description": "The bytes of changes that SECMASTER_CDC could not carry.",
+        "subjects": [subjects.DEAD_LETTER_SUBJECTS],
+        "retention": "limits",
+        "discard": "old",
+        "storage": "file",
+        "max_age": settings.cdc_stream_max_age_seconds * _SECOND_NS,
+        "max_bytes": max(1 << 20, settings.cdc_stream_max_bytes // 8),
+        "num_replicas": settings.cdc_stream_replicas,
+    }
+
+
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> set[str]:
+    """The settings that are not as wanted; what we do not ask for is the server's to choose."""
+    return {name for name, value in wanted.items() if not _same(found.get(name), value)}
+
+
+def _same(found: Any, wanted: Any) -> bool:
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        return not differences(found, wanted)
+    return (found or None) == (wanted or None)
+
+
+def _duplicate_window(settings: CdcSettings) -> int:
+    age = settings.cdc_stream_max_age_seconds
+    return (min(10, age) if age else 10) * _SECOND_NS

@@ -1,0 +1,60 @@
+"""From a row message of the replication protocol to the messages of the stream."""
+
+from collections.abc import Mapping
+
+from ssmd_cdc.envelope import Envelope, Outgoing
+from ssmd_cdc.errors import MalformedMessage, UnreadableValue
+from ssmd_cdc.pgoutput import Delete, Insert, Truncate, Update, Value, decode, relation_of
+from ssmd_cdc.shape import Shape
+
+_OPS = {ord("I"): "insert", ord("U"): "update", ord("D"): "delete"}
+
+
+def translate(envelope: Envelope, shapes: Mapping[int, Shape], data: bytes) -> list[Outgoing]:
+    """The messages that one row message (or truncate) becomes.
+
+    A row that cannot be read becomes a marker with its bytes, so that nothing is dropped in
+    silence.
+
+    Raises:
+        MalformedMessage: it names no table that was described before.
+    """
+    numbered = envelope.seq
+    try:
+        return _translate(envelope, shapes, data)
+    except (MalformedMessage, UnreadableValue, UnicodeDecodeError) as error:
+        relation = relation_of(data)
+        if relation is None or relation not in shapes:
+            raise
+        # What was numbered before the fault was found is not sent.
+        envelope.seq = numbered
+        reason = f"the row cannot be read: {error}"
+        return [envelope.marker(shapes[relation].table, _OPS[data[0]], reason, data)]
+
+
+def _translate(envelope: Envelope, shapes: Mapping[int, Shape], data: bytes) -> list[Outgoing]:
+    message = decode(data)
+    try:
+        match message:
+            case Insert(relation, new):
+                return [envelope.insert(_fitting(shapes[relation], new), new)]
+            case Update(relation, old, whole, new):
+                shape = _fitting(shapes[relation], new)
+                if old is None or whole:
+                    return envelope.update(shape, old, new)
+                return envelope.key_update(shape, old, new)
+            case Delete(relation, old, whole):
+                return [envelope.delete(_fitting(shapes[relation], old), old, whole=whole)]
+            case Truncate(relations):
+                return [envelope.truncate(shapes[relation].table) for relation in relations]
+    except KeyError as error:
+        raise MalformedMessage(f"table {error} was not described before its rows") from None
+    raise MalformedMessage(f"a {type(message).__name__} message carries no row")
+
+
+def _fitting(shape: Shape, row: list[Value]) -> Shape:
+    if len(row) != len(shape.columns):
+        raise MalformedMessage(
+            f"a row of {shape.table} has {len(row)} columns, {len(shape.columns)} were described"
+        )
+    return shape

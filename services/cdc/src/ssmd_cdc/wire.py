@@ -1,0 +1,216 @@
+"""A connection to NATS for publishing only: frames out, replies in, no coroutine per message.
+
+It never reconnects and never resends: what a lost connection leaves undecided is decided by
+reading the stream's tail (`outbox`).
+"""
+
+import asyncio
+import json
+import re
+import secrets
+import ssl
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from pydantic import SecretStr
+
+_CONNECT_SECONDS: Final = 5.0
+_PING_SECONDS: Final = 3.0
+_WRITE_BUFFER_BYTES: Final = 1 << 20
+
+# Status replies (503, no responders) come with headers.
+_MSG = re.compile(rb"MSG [^ ]*\.(\d+) \d+ (\d+)\r\n")
+_HMSG = re.compile(rb"HMSG [^ ]*\.(\d+) \d+ (\d+) (\d+)\r\n")
+
+
+class WireLost(Exception):
+    """The connection could not be made or broke; the text is the server's or the system's."""
+
+
+class Wire(asyncio.Protocol):
+    """One connection.
+
+    `on_reply(token, payload)` is called for each reply, with the number that `frame` gave it, in
+    the order in which they arrive; `on_lost(reason)` once, when the connection ends.
+    """
+
+    def __init__(
+        self, on_reply: Callable[[int, bytes], None], on_lost: Callable[[str], None]
+    ) -> None:
+        self.max_payload = 1 << 20
+        self.writable = asyncio.Event()
+        self.inbox = f"_INBOX.{secrets.token_hex(11)}"
+        self._on_reply = on_reply
+        self._on_lost = on_lost
+        self._buffer = b""
+        self._transport: asyncio.Transport | None = None
+        self._greeted: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._ponged = asyncio.Event()
+        self._reason: str | None = None
+        self.replies = 0
+        self._pinger: asyncio.Task[None] | None = None
+
+    @property
+    def lost(self) -> bool:
+        return self._reason is not None
+
+    async def open(self, url: SecretStr, name: str) -> None:
+        """Connect, and subscribe to the inbox for replies.
+
+        Raises:
+            WireLost: no server, or it refuses us.
+        """
+        parts = urlsplit(url.get_secret_value())
+        host, port = parts.hostname or "localhost", parts.port or 4222
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                transport, _ = await loop.create_connection(lambda: self, host, port)
+                info = await self._greeted
+                if parts.scheme == "tls" or info.get("tls_required"):
+                    context = ssl.create_default_context()
+                    upgraded = await loop.start_tls(transport, self, context, server_hostname=host)
+                    assert upgraded is not None
+                    self._transport = upgraded
+                self._send(_connect_frame(parts.username, parts.password, name))
+                self._send(f"SUB {self.inbox}.* 1\r\nPING\r\n".encode())
+                await self._ponged.wait()
+                if self._reason is not None:
+                    raise WireLost(self._reason)
+        except (OSError, TimeoutError) as error:
+            self.close()
+            raise WireLost(str(error) or "no answer") from error
+        except BaseException:
+            self.close()
+            raise
+        self._pinger = asyncio.create_task(self._keep_alive(), name="cdc-wire-ping")
+
+    def publish(self, subject: str, token: int, headers: bytes, payload: bytes) -> None:
+        """Send one message; its reply comes with `token`. Nothing happens once it is lost."""
+        size = len(headers)
+        self._send(
+            b"HPUB %b %b.%d %d %d\r\n%b%b\r\n"
+            % (
+                subject.encode(),
+                self.inbox.encode(),
+                token,
+                size,
+                size + len(payload),
+                headers,
+                payload,
+            )
+        )
+
+    def close(self) -> None:
+        if self._pinger is not None:
+            self._pinger.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+        self.writable.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(str(exc) if exc else "the server closed the connection")
+
+    def pause_writing(self) -> None:
+        self.writable.clear()
+
+    def resume_writing(self) -> None:
+        self.writable.set()
+
+    def data_received(self, data: bytes) -> None:
+        buffer = self._buffer + data if self._buffer else data
+        at = 0
+        reply, match = self._on_reply, _MSG.match
+        while at < len(buffer):
+            message = match(buffer, at)
+            if message is not None:
+                start = message.end()
+                end = start + int(message[2])
+                if end + 2 > len(buffer):
+                    break
+                at = end + 2
+                self.replies += 1
+                reply(int(message[1]), buffer[start:end])
+                continue
+            line_end = buffer.find(b"\r\n", at)
+            if line_end < 0:
+                break
+            after = self._control(buffer, at, line_end)
+            if after is None:
+                break
+            at = after
+        self._buffer = buffer[at:]
+
+    def _control(self, buffer: bytes, at: int, line_end: int) -> int | None:
+        """Handle what is not a plain reply; where it ends, or None if it is not all there."""
+        line = buffer[at:line_end]
+        if line.startswith(b"HMSG "):
+            message = _HMSG.match(buffer, at)
+            if message is None:
+                self._end("the server sent a message that cannot be read")
+                return line_end + 2
+            end = message.end() + int(message[3])
+            if end + 2 > len(buffer):
+                return None
+            self._on_reply(int(message[1]), buffer[message.end() : end])
+            return end + 2
+        if line == b"PING":
+            self._send(b"PONG\r\n")
+        elif line == b"PONG":
+            self._ponged.set()
+        elif line.startswith(b"INFO "):
+            info = json.loads(line[5:])
+            self.max_payload = int(info.get("max_payload", self.max_payload))
+            if not self._greeted.done():
+                self._greeted.set_result(info)
+        elif line.startswith(b"-ERR"):
+            self._end(line[4:].decode(errors="replace").strip(" '"))
+        return line_end + 2
+
+    async def _keep_alive(self) -> None:
+        while True:
+            self._ponged.clear()
+            self._send(b"PING\r\n")
+            await asyncio.sleep(_PING_SECONDS)
+            if not self._ponged.is_set():
+                self._end("the server does not answer")
+                return
+
+    def _send(self, frame: bytes) -> None:
+        if self._transport is not None and self._reason is None:
+            self._transport.write(frame)
+
+    def _end(self, reason: str) -> None:
+        if self._reason is not None:
+            return
+        self._reason = reason
+        if not self._greeted.done():
+            self._greeted.set_exception(WireLost(reason))
+        self._ponged.set()
+        self.writable.set()
+        self._on_lost(reason)
+        self.close()
+
+
+def _connect_frame(user: str | None, password: str | None, name: str) -> bytes:
+    options: dict[str, Any] = {
+        "verbose": False,
+        "pedantic": False,
+        "lang": "python3",
+        "version": "ssmd",
+        "protocol": 1,
+        "headers": True,
+        "no_responders": True,
+        "name": name,
+    }
+    if user and password is None:
+        options["auth_token"] = unquote(user)
+    elif user:
+        options["user"], options["pass"] = unquote(user), unquote(password or "")
+    return b"CONNECT " + json.dumps(options).encode() + b"\r\n"

@@ -1,0 +1,64 @@
+"""The stream replayed equals the tables, whatever transactions do."""
+
+from typing import Any
+
+SERIES = "INSERT INTO series (ticker, title) VALUES (%s, %s)"
+EVENT = "INSERT INTO events (event_ticker, series_ticker, title) VALUES (%s, %s, %s)"
+MARKET = (
+    "INSERT INTO markets (ticker, event_ticker, series_ticker, status, yes_bid_dollars, extra)"
+    " VALUES (%s, %s, %s, 'active', 0.4500, '{\"a\": [1, null, \"x\"]}')"
+)
+
+
+async def test_first_start_announces_what_is_there_and_then_follows(bench: Any) -> None:
+    async with bench.database.connect() as db:
+        await db.execute(SERIES, ("KXA", "before"))
+        publisher = bench.start()
+        await publisher.ready()
+        await db.execute(SERIES, ("KXB", "after"))
+        stream = await bench.assert_faithful(publisher)
+    assert {body["epoch"] for body in stream.bodies} == {1}
+    begin = [body for body in stream.bodies if body["op"] == "snapshot_begin"]
+    final = [body for body in stream.bodies if body.get("final")]
+    assert len(begin) == 6
+    assert len(final) == 1
+    by_ticker = {body["ticker"]: body for body in stream.bodies if body["table"] == "series"}
+    assert by_ticker["KXA"]["xid"] is None
+    assert by_ticker["KXB"]["xid"] > 0
+    fee = next(b for b in stream.bodies if b["table"] == "fees" and b["op"] == "insert")
+    assert fee["data"] == {"tier": "default", "maker_fee": "0.017500", "taker_fee": "0.070000"}
+
+
+async def test_a_day_in_the_life_of_a_market(bench: Any) -> None:
+    publisher = bench.start()
+    await publisher.leading()
+    async with bench.database.connect() as db:
+        async with db.transaction():
+            await db.execute(SERIES, ("KXA", 'quote " backslash \\ newline \n emoji 🎲'))
+            await db.execute(EVENT, ("KXA-1", "KXA", None))
+            await db.execute(MARKET, ("KXA-1.5", "KXA-1", "KXA"))
+        for change in (
+            "status = 'closed', exchange_status = 'closed'",
+            "exchange_status = 'determined', result = 'yes'",
+            "status = 'settled', exchange_status = 'finalized', settled_time = now()",
+            "deleted_at = now()",
+            "deleted_at = NULL",
+        ):
+            await db.execute(f"UPDATE markets SET {change}")
+        await db.execute("DELETE FROM markets")
+    stream = await bench.assert_faithful(publisher)
+    markets = [body for body in stream.bodies if body["table"] == "markets" and body["xid"]]
+    assert [body["type"] for body in markets] == [
+        "market_added",
+        "market_closed",
+        "market_determined",
+        "market_settled",
+        "market_removed",
+        "market_added",
+        "market_removed",
+    ]
+    subjects = [subject for _, subject, _, body in stream.messages if body["table"] == "markets"]
+    assert "cdc.markets.update.KXA.KXA-1.KXA-1%2E5" in subjects
+    closed = markets[1]
+    assert closed["changes"]["status"] == {"old": "active", "new": "closed"}
+    assert closed["data"]["yes_bid_dollars"] == "0.450000"
