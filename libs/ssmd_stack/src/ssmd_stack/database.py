@@ -53,6 +53,26 @@ class Database:
             await connection.close()
 
 
+async def ensure_owner(admin_url: str, role: str, password: str, database: str) -> None:
+    """Make the role (LOGIN REPLICATION, no superuser) and its database, where missing."""
+    name, owned = sql.Identifier(role), sql.Identifier(database)
+    async with await psycopg.AsyncConnection.connect(admin_url, autocommit=True) as connection:
+        found = await connection.execute(
+            "SELECT exists(SELECT FROM pg_roles WHERE rolname = %s),"
+            " exists(SELECT FROM pg_database WHERE datname = %s)",
+            (role, database),
+        )
+        has_role, has_database = await found.fetchone() or (False, False)
+        if not has_role:
+            await connection.execute(
+                sql.SQL("CREATE ROLE {} LOGIN REPLICATION PASSWORD {}").format(
+                    name, sql.Literal(password)
+                )
+            )
+        if not has_database:
+            await connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(owned, name))
+
+
 async def make_template(server: DatabaseServer, migrations: Sequence[Path]) -> None:
     """Make the template that `new_database` clones."""
     await _create(server, TEMPLATE, template="template1")

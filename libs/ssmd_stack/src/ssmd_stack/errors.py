@@ -21,3 +21,11 @@ class ServerFailed(StackError):
 
 class AccountUnusable(StackError):
     """This account cannot run PostgreSQL, and no other account was found that can."""
+
+
+class DirectoryInUse(StackError):
+    """Another system runs in the directory."""
+
+
+class NotReady(StackError):
+    """A part of the system did not become ready in time; the message says which, and why."""

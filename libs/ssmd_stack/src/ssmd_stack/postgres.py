@@ -9,11 +9,9 @@ from types import TracebackType
 from typing import Self
 
 import psutil
-import psycopg
-from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
 from ssmd_stack import account, binaries
+from ssmd_stack.database import ensure_owner
 from ssmd_stack.errors import PortInUse, ServerFailed
 from ssmd_stack.ports import free_port, is_taken
 from ssmd_stack.process import Account, Process, end_leftover, tail, wait_for_end
@@ -137,7 +135,7 @@ class PostgresServer:
                 if self._port_is_given:
                     raise
                 self.port = free_port()
-        await self._ensure_role_and_database()
+        await ensure_owner(self.admin_url, self.role, self._secret("role"), self.database)
         if fresh and self.durable:
             self._syncing = asyncio.create_task(self._sync_to_disk(user), name="initdb-sync")
 
@@ -273,27 +271,6 @@ class PostgresServer:
         except OSError:
             return False
         return len(lines) >= 8 and lines[7].strip() == "ready"
-
-    async def _ensure_role_and_database(self) -> None:
-        name, database = sql.Identifier(self.role), sql.Identifier(self.database)
-        password = sql.Literal(self._secret("role"))
-        async with await psycopg.AsyncConnection.connect(
-            make_conninfo(self.admin_url), autocommit=True
-        ) as connection:
-            found = await connection.execute(
-                "SELECT exists(SELECT FROM pg_roles WHERE rolname = %s),"
-                " exists(SELECT FROM pg_database WHERE datname = %s)",
-                (self.role, self.database),
-            )
-            has_role, has_database = await found.fetchone() or (False, False)
-            if not has_role:
-                await connection.execute(
-                    sql.SQL("CREATE ROLE {} LOGIN REPLICATION PASSWORD {}").format(name, password)
-                )
-            if not has_database:
-                await connection.execute(
-                    sql.SQL("CREATE DATABASE {} OWNER {}").format(database, name)
-                )
 
     async def _sync_to_disk(self, user: Account | None) -> None:
         """What initdb left out for a quick start; the server may run meanwhile."""

@@ -1,0 +1,68 @@
+"""`ssmd up --detach`: the same command in a session of its own, watched until it is ready."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+import typer
+
+from ssmd_cli.invitation import invitation
+from ssmd_common.exitcodes import ExitCode
+from ssmd_stack.claim import claim
+from ssmd_stack.flow import SystemRecord
+from ssmd_stack.plan import Plan
+
+_POLL_SECONDS = 0.05
+
+
+def start_and_wait(plan: Plan, arguments: Sequence[str]) -> int:
+    """The exit code: OK once everything is ready, else the one the system ended with.
+
+    Its progress is passed on to stderr and its invitation to stdout. Ctrl-C stops it again.
+
+    Raises:
+        DirectoryInUse, ConfigurationError, PortInUse: at once, before anything is started.
+    """
+    with claim(plan.directory):
+        plan.check()
+    logs = plan.directory / "logs"
+    logs.mkdir(exist_ok=True)
+    log = logs / "supervisor.log"
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "ssmd_cli", *arguments],
+            stdin=subprocess.DEVNULL,
+            # The invitation shows the API key, which belongs in no log: it is printed below.
+            stdout=subprocess.DEVNULL,
+            stderr=output,
+            start_new_session=True,
+        )
+    shown = 0
+    try:
+        while True:
+            code = child.poll()
+            text = log.read_text(errors="replace")
+            shown = _pass_on(text, shown)
+            if code is not None:
+                return code
+            record = SystemRecord.read(plan.directory)
+            if record is not None and record.pid == child.pid and record.state == "ready":
+                typer.echo(invitation(plan.directory))
+                return ExitCode.OK
+            time.sleep(_POLL_SECONDS)
+    except KeyboardInterrupt:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGTERM)
+        child.wait()
+        return 130
+
+
+def _pass_on(text: str, shown: int) -> int:
+    whole = text.rfind("\n") + 1
+    if whole > shown:
+        typer.echo(text[shown:whole], err=True, nl=False)
+    return max(whole, shown)

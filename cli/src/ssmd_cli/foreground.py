@@ -1,0 +1,109 @@
+"""`ssmd up` without --detach: runs the system and shows it until it is told to stop."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+
+import typer
+from pydantic import SecretStr
+from rich.console import Console
+from rich.live import Live
+
+from ssmd_cli import picture
+from ssmd_cli.invitation import invitation
+from ssmd_cli.local_key import ensure_key
+from ssmd_cli.migrate import migrate
+from ssmd_stack.claim import claim
+from ssmd_stack.flow import Observer
+from ssmd_stack.plan import Plan
+from ssmd_stack.system import System
+
+_LOG_LINE_SECONDS = 30.0
+
+
+async def run(plan: Plan) -> None:
+    """Start, show, and stop at SIGINT, SIGTERM or SIGHUP.
+
+    Raises:
+        StackError, ConfigurationError: something did not start; everything is stopped again.
+    """
+    happened: deque[str] = deque(maxlen=6)
+    console = Console(stderr=True)
+
+    def say(text: str) -> None:
+        entry = f"{datetime.now(UTC):%H:%M:%S} {text}"
+        happened.append(entry)
+        if not console.is_terminal or system.state != "ready":
+            typer.echo(entry, err=True)
+
+    async def prepare(database_url: str) -> str:
+        url = SecretStr(database_url)
+        applied = await migrate(url)
+        say(f"database migrated: {', '.join(applied) or 'nothing to do'}")
+        return await ensure_key(url, plan.directory)
+
+    system = System(plan, prepare=prepare, say=say)
+    with claim(plan.directory):
+        stop = asyncio.Event()
+        _stop_on_signals(stop)
+        try:
+            if await _until(stop, system.start()):
+                typer.echo(invitation(plan.directory))
+                sys.stdout.flush()
+                await _show(system, stop, console, happened)
+        finally:
+            await system.stop()
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[None, None, None]) -> bool:
+    """Whether the work was done before the stop came; then it is cancelled."""
+    task = asyncio.ensure_future(work)
+    waiter = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiter.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    if task.cancelled():
+        return False
+    task.result()
+    return True
+
+
+async def _show(
+    system: System, stop: asyncio.Event, console: Console, happened: "deque[str]"
+) -> None:
+    title = f"ssmd · {system.plan.exchange} exchange · pid {os.getpid()} · Ctrl-C stops"
+    async with Observer() as observer:
+        if not console.is_terminal:
+            while not stop.is_set():
+                flows = await observer.look([member.record() for member in system.members])
+                typer.echo(f"{datetime.now(UTC):%H:%M:%S} {picture.line(flows)}", err=True)
+                await _sleep(stop, _LOG_LINE_SECONDS)
+            return
+        with Live(console=console, auto_refresh=False, transient=False) as screen:
+            while not stop.is_set():
+                flows = await observer.look([member.record() for member in system.members])
+                screen.update(picture.live(flows, title, list(happened)), refresh=True)
+                await _sleep(stop, 1.0)
+
+
+async def _sleep(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        pass
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    """SIGINT, SIGTERM and a closed terminal set the event; a second Ctrl-C does nothing more."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
