@@ -1,0 +1,181 @@
+"""What `ssmd doctor` looks at. A finding says what was seen and, if wrong, how to mend it."""
+
+import importlib.util
+import os
+import resource
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+from pydantic import SecretStr
+
+from ssmd_cli.migrate import states
+from ssmd_common.errors import SsmdError
+from ssmd_stack import account, binaries
+from ssmd_stack.claim import holder_of
+from ssmd_stack.envfile import read_env
+from ssmd_stack.flow import Observer, SystemRecord
+from ssmd_stack.plan import SERVICES
+from ssmd_stack.ports import free_port
+from ssmd_stack.servers import stack_kind
+
+_ENOUGH_DISK_BYTES: Final = 2_000_000_000
+_ENOUGH_FILES: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`mend` is empty when all is well."""
+
+    what: str
+    ok: bool
+    detail: str
+    mend: str = ""
+
+
+def machine(directory: Path) -> Iterator[Finding]:
+    """Everything that `ssmd up` needs of this machine."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield _judge("Python", sys.version_info >= (3, 11), version, "use Python 3.11 or newer")
+    yield _packages()
+    yield _attempt("stack", lambda: f"{stack_kind()} servers")
+    for name, find in (
+        ("PostgreSQL", lambda: binaries.postgres_bin_dir() / "postgres"),
+        ("NATS", binaries.nats_server),
+        ("Valkey", binaries.valkey_server),
+    ):
+        yield _attempt(name, lambda find=find: _version_of(find()))  # type: ignore[misc]
+    yield _attempt("account", _account)
+    for place in (directory, Path(tempfile.gettempdir())):
+        yield _disk(place)
+    yield _attempt("ports", lambda: f"127.0.0.1:{free_port()} is free, for example")
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield _judge("open files", files >= _ENOUGH_FILES, str(files), f"ulimit -n {_ENOUGH_FILES}")
+    yield from _private_files(directory)
+
+
+async def running_system(directory: Path) -> list[Finding]:
+    """The system in the directory, if one runs or ran there."""
+    holder, record, env = holder_of(directory), SystemRecord.read(directory), read_env(directory)
+    if holder is None:
+        if not env and record is None:
+            return [Finding("system", True, f"nothing runs in {directory}")]
+        return [
+            Finding(
+                "system", False, "it was killed, and its addresses are still there",
+                "`ssmd up` starts it again; `ssmd down` clears them",
+            )
+        ]  # fmt: skip
+    if record is None:
+        return [
+            Finding("system", False, f"process {holder.pid} holds {directory} and starts or stops",
+                    f"wait, or look at {directory}/logs/supervisor.log")
+        ]  # fmt: skip
+    findings = [Finding("system", True, f"{record.state}, process {record.pid}")]
+    async with Observer() as observer:
+        for flow in await observer.look(record.members):
+            detail = f"{flow.state}" + (f" ({flow.note})" if flow.note else "")
+            log = directory / "logs" / f"{flow.name}.log"
+            findings.append(_judge(flow.name, flow.ready, detail, f"look at {log}"))
+    if "DATABASE_URL" in env:
+        findings.append(await _migrations(env["DATABASE_URL"]))
+        findings.append(await _api(env))
+    return findings
+
+
+def _judge(what: str, ok: bool, detail: str, mend: str) -> Finding:
+    return Finding(what, ok, detail, "" if ok else mend)
+
+
+def _attempt(what: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, True, look())
+    except (SsmdError, OSError, subprocess.SubprocessError) as error:
+        sentence, _, mend = str(error).partition(": ")
+        return Finding(what, False, sentence, mend or "run `make setup` again")
+
+
+def _packages() -> Finding:
+    needed = [*(f"ssmd_{name}" for name in SERVICES), "ssmd_simulator"]
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    detail = f"missing: {', '.join(missing)}" if missing else "all installed"
+    return _judge("packages", not missing, detail, "run `make setup`")
+
+
+def _version_of(binary: Path) -> str:
+    done = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True)
+    return f"{done.stdout.strip() or done.stderr.strip()} at {binary}"
+
+
+def _account() -> str:
+    other = account.postgres_account()
+    if other is None:
+        return f"user id {os.geteuid()}, which also runs PostgreSQL"
+    return f"root; PostgreSQL runs as user id {other.uid}"
+
+
+def _disk(place: Path) -> Finding:
+    existing = next(folder for folder in (place, *place.parents) if folder.is_dir())
+    free = shutil.disk_usage(existing).free
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return Finding(
+            f"disk {place}", False, "not writable", f"give this user {existing}, or use --dir"
+        )
+    return _judge(
+        f"disk {place}",
+        free >= _ENOUGH_DISK_BYTES,
+        f"{free / 1e9:.1f} GB free",
+        "make room: 2 GB are needed",
+    )
+
+
+def _private_files(directory: Path) -> Iterator[Finding]:
+    files = [directory / name for name in ("env", "api-key")]
+    if given := os.environ.get("KALSHI_PRIVATE_KEY_PATH"):
+        files.append(Path(given))
+    for file in files:
+        try:
+            mode = stat.S_IMODE(file.stat().st_mode)
+        except FileNotFoundError:
+            if str(file) == given:
+                yield Finding(
+                    "private key", False, f"{file} does not exist", "mend KALSHI_PRIVATE_KEY_PATH"
+                )
+            continue
+        yield _judge(
+            f"permissions of {file.name}",
+            not mode & 0o077,
+            f"{mode:o}",
+            f"others can read it: chmod 600 {file}",
+        )
+
+
+async def _migrations(url: str) -> Finding:
+    try:
+        found = await states(SecretStr(url), budget_seconds=3)
+    except SsmdError as error:
+        return Finding("migrations", False, str(error), "`ssmd down`, then `ssmd up`")
+    missing = [state.name for state in found if state.applied_at is None]
+    detail = f"missing: {', '.join(missing)}" if missing else f"{len(found)} applied"
+    return _judge("migrations", not missing, detail, "run `ssmd db migrate`")
+
+
+async def _api(env: dict[str, str]) -> Finding:
+    url = f"{env['SSMD_API_URL']}/v1/series?limit=1"
+    timeout = aiohttp.ClientTimeout(total=5)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as http,
+            http.get(url, headers={"X-API-Key": env["SSMD_DATA_API_KEY"]}) as response,
+        ):
+            ok, detail = response.status == 200, f"{url} answers {response.status}"
+    except (aiohttp.ClientError, TimeoutError) as error:
+        ok, detail = False, f"{url} does not answer ({type(error).__name__})"
+    return _judge("API key", ok, detail, "`ssmd down`, then `ssmd up`; it makes a key if needed")
