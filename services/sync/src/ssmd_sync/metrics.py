@@ -7,6 +7,7 @@ from prometheus_client import Counter, Gauge
 from ssmd_common.metrics import WORK
 
 if TYPE_CHECKING:
+    from ssmd_sync.report import Report
     from ssmd_sync.store import Written
 
 ROWS: Final = Counter("ssmd_sync_rows", "Rows by what became of them", ["table", "outcome"])
@@ -31,3 +32,11 @@ def rows(table: str, written: "Written") -> None:
     ):
         ROWS.labels(table, outcome).inc(number)
     WORK.inc(written.inserted + written.updated + written.deleted)
+
+
+def run(report: "Report") -> None:
+    """Count a run that ended."""
+    RUNS.labels(report.job, report.outcome).inc()
+    RUN_SECONDS.labels(report.job).set(report.seconds)
+    if report.error is None:
+        LAST_SUCCESS.labels(report.job).set(report.started_at.timestamp())

@@ -4,6 +4,7 @@ Killed anywhere, it leaves only whole batches behind, and its watermarks where t
 run reads again what this one did not finish.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -59,14 +60,17 @@ class Run:
         store: Store,
         rest: KalshiRest,
         meter: Meter,
+        stop: asyncio.Event | None = None,
         progress: Progress = lambda _: None,
     ) -> None:
+        """`stop` ends the run after the batch at hand; it is recorded as not done."""
         self.report = Report(job, scope, datetime.now(UTC))
         self._scope = scope
         self._store = store
         self._log = RunLog(store.connection)
         self._rest = rest
         self._meter = meter
+        self._stop = stop
         self._progress = progress
         self._tracked: frozenset[str] = frozenset()
         self._series_of: dict[str, str] | None = None
@@ -81,9 +85,12 @@ class Run:
         report = self.report
         run_id = await self._log.begin(report, alone=alone)
         try:
-            await self._work()
-        except InterruptedWaitError:
-            report.error, report.upstream = "the run was stopped before its end", True
+            try:
+                await self._work()
+            except InterruptedWaitError:
+                report.error, report.upstream = "the run was stopped before its end", True
+                # Markets whose event must be fetched first are left for the next run.
+                report.wrote("markets", await self._store.write_markets(self._batch))
         except KalshiError as error:
             report.error, report.upstream = str(error), isinstance(error, TransientError)
         except psycopg.Error as error:
@@ -147,6 +154,8 @@ class Run:
         await self._markets(rows.markets)
         self._count_requests()
         self._progress(report)
+        if self._stop is not None and self._stop.is_set():
+            raise InterruptedWaitError("the run was stopped before its end")
 
     async def _events(self, events: Sequence[Event], asked_at: datetime) -> None:
         if not events:

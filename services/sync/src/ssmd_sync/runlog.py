@@ -76,8 +76,11 @@ class RunLog:
     async def known(self) -> Known:
         """What a planner needs."""
         _, events, markets = await self._one(QUERIES.counts)
-        marks = dict(await self._all(QUERIES.watermarks))
-        return Known(events, markets, marks)
+        return Known(events, markets, await self.watermarks())
+
+    async def watermarks(self) -> dict[str, datetime]:
+        """Every resume point by its name."""
+        return dict(await self._all(QUERIES.watermarks))
 
     async def tracked(self, scope: Scope) -> list[str]:
         """The series in scope that are known."""

@@ -1,0 +1,61 @@
+"""`ssmd-sync`: the service with its schedule. `ssmd-sync run <job>`: one job, once."""
+
+import asyncio
+import sys
+from typing import Final
+
+import structlog
+
+from ssmd_common import logs
+from ssmd_common.errors import ConfigurationError, SsmdError
+from ssmd_common.exitcodes import ExitCode
+from ssmd_common.runtime import Runtime, run
+from ssmd_common.settings import load
+from ssmd_sync import schedule
+from ssmd_sync.exchange import Exchange
+from ssmd_sync.service import Service, run_once
+from ssmd_sync.sessions import Sessions
+from ssmd_sync.settings import SyncSettings
+
+log = structlog.get_logger(__name__)
+
+USAGE: Final = "usage: ssmd-sync | ssmd-sync run <job>"
+
+
+async def serve(runtime: Runtime, settings: SyncSettings) -> None:
+    jobs = schedule.load(settings.sync_jobs_file)
+    exchange = Exchange(settings, runtime.stop)
+    async with Sessions(
+        settings.database_url, settings.sync_concurrency, settings.startup_budget_seconds
+    ) as sessions:
+        await Service(runtime, sessions, exchange, jobs)()
+
+
+def run_one(job_id: str) -> int:
+    """Run one job of the schedule now; what a CronJob calls."""
+    try:
+        settings = load(SyncSettings)
+        logs.configure("sync", settings.log_level, settings.log_format)
+        jobs = {job.id: job for job in schedule.load(settings.sync_jobs_file)}
+        if job_id not in jobs:
+            raise ConfigurationError(f"there is no job {job_id}: {', '.join(jobs)}")
+        return asyncio.run(run_once(jobs[job_id], settings))
+    except SsmdError as error:
+        logs.configure("sync")
+        log.critical("command ended", error=str(error), kind=type(error).__name__)
+        return error.exit_code
+
+
+def main() -> None:
+    match sys.argv[1:]:
+        case []:
+            sys.exit(run("sync", SyncSettings, serve))
+        case ["run", job_id]:
+            sys.exit(run_one(job_id))
+        case _:
+            sys.stderr.write(f"{USAGE}\n")
+            sys.exit(ExitCode.USAGE)
+
+
+if __name__ == "__main__":
+    main()

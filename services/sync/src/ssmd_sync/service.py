@@ -1,0 +1,196 @@
+"""The schedule, carried out: each job waits until it is due, takes its lock, and runs.
+
+Any number of replicas share the jobs through advisory locks; whoever has the lock looks again
+whether the job is still due, so that no period runs twice.
+"""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import psycopg
+import structlog
+
+from ssmd_common.connections.retry import first_line
+from ssmd_common.exitcodes import ExitCode
+from ssmd_common.leader import lock_key
+from ssmd_common.metrics import ERRORS, LAG_SECONDS, LEADER
+from ssmd_common.runtime import Runtime
+from ssmd_sync import metrics
+from ssmd_sync.exchange import Exchange
+from ssmd_sync.plan import watermark_name
+from ssmd_sync.report import Report
+from ssmd_sync.run import Run
+from ssmd_sync.runlog import RunLog
+from ssmd_sync.schedule import Job, due_at
+from ssmd_sync.scope import Mode, Scope
+from ssmd_sync.sessions import Sessions
+from ssmd_sync.settings import SyncSettings
+from ssmd_sync.statements import QUERIES
+from ssmd_sync.store import Store
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS: Final = 5.0
+"""A sleeping job looks up so often, to show that the service lives."""
+ELSEWHERE_SECONDS: Final = 1.0
+"""How long after finding a job's lock taken it is tried again."""
+
+
+class Service:
+    """Runs the jobs of a schedule until it is asked to stop."""
+
+    def __init__(
+        self, runtime: Runtime, sessions: Sessions, exchange: Exchange, jobs: Sequence[Job]
+    ) -> None:
+        self._runtime = runtime
+        self._sessions = sessions
+        self._exchange = exchange
+        self._jobs = jobs
+        self._since = datetime.now(UTC)
+        self._fresh_at = time.time()
+
+    async def __call__(self) -> None:
+        async with self._sessions.borrow():
+            # A database that cannot be used is found before anything else is done.
+            self._runtime.health.set("postgres", None)
+        self._runtime.health.state = "leading"
+        self._runtime.health.set("exchange", None)
+        LEADER.set(1)
+        LAG_SECONDS.set_function(lambda: time.time() - self._fresh_at)
+        for job in self._jobs:
+            self._runtime.spawn(f"job-{job.id}", self._keep(job))
+        await self._runtime.stop.wait()
+        # What runs commits its batch and records that it was stopped.
+        await self._sessions.all_returned()
+
+    async def _keep(self, job: Job) -> None:
+        """One job, for ever."""
+        while not self._runtime.stop.is_set():
+            try:
+                async with self._sessions.borrow() as store:
+                    pause = await self._turn(job, store)
+            except psycopg.OperationalError as error:
+                # The next borrower connects again, within its budget or not at all.
+                ERRORS.labels("postgres").inc()
+                self._runtime.health.failed(error)
+                log.warning("database connection lost", job=job.id, error=first_line(error))
+                pause = ELSEWHERE_SECONDS
+            await self._sleep(pause)
+
+    async def _sleep(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not self._runtime.stop.is_set():
+            self._runtime.health.progress()
+            left = until - time.monotonic()
+            if left <= 0 or await self._runtime.stopped_within(min(left, LOOK_SECONDS)):
+                return
+
+    async def _turn(self, job: Job, store: Store) -> float:
+        """Run the job if it is due and free; the seconds after which to look again."""
+        if self._runtime.stop.is_set() or not await _try_lock(store, job.id):
+            return ELSEWHERE_SECONDS
+        try:
+            now = datetime.now(UTC)
+            if not await self._founded(job, store):
+                return ELSEWHERE_SECONDS
+            runs = await RunLog(store.connection).last_runs(job.id)
+            due = due_at(job, runs, self._since, now)
+            if due > now:
+                return (due - now).total_seconds()
+            report = await run_job(
+                job.id, job.scope, store, self._exchange, runtime=self._runtime, alone=True
+            )
+            self._finished(report)
+            return 0.0
+        finally:
+            await _unlock(store, job.id)
+
+    async def _founded(self, job: Job, store: Store) -> bool:
+        """Whether the job has what it builds upon: the first full run comes before all others."""
+        if job.founding or not any(other.founding for other in self._jobs):
+            return True
+        return watermark_name("events", Scope()) in await RunLog(store.connection).watermarks()
+
+    def _finished(self, report: Report) -> None:
+        health = self._runtime.health
+        if report.error is None:
+            health.set("exchange", None)
+            if report.scope.mode not in (Mode.SERIES, Mode.FEES):
+                self._fresh_at = report.started_at.timestamp()
+            return
+        if not self._runtime.stop.is_set():
+            ERRORS.labels("run").inc()
+            health.failed(report.error)
+            health.set("exchange", f"the last run failed: {report.error}")
+
+
+async def run_job(
+    name: str,
+    scope: Scope,
+    store: Store,
+    exchange: Exchange,
+    *,
+    runtime: Runtime | None = None,
+    alone: bool,
+) -> Report:
+    """One run with its log line and its metrics."""
+
+    def progress(_: Report) -> None:
+        if runtime is not None:
+            runtime.health.progress()
+
+    async with exchange.client() as (rest, meter):
+        run = Run(
+            job=name,
+            scope=scope,
+            store=store,
+            rest=rest,
+            meter=meter,
+            stop=runtime.stop if runtime else None,
+            progress=progress,
+        )
+        report = await run(alone=alone)
+    metrics.run(report)
+    log.info(
+        "run finished",
+        job=name,
+        outcome=report.outcome,
+        seconds=round(report.seconds, 3),
+        requests=report.requests,
+        tokens=report.tokens,
+        fetched=sum(report.fetched.values()),
+        inserted=report.total("inserted"),
+        updated=report.total("updated"),
+        unchanged=report.total("unchanged"),
+        deleted=report.total("deleted"),
+        set_aside=len(report.set_aside),
+        error=report.sentence,
+    )
+    return report
+
+
+async def run_once(job: Job, settings: SyncSettings) -> int:
+    """One run of a job, due or not; the exit code. Where another replica runs it, all is well."""
+    exchange = Exchange(settings)
+    async with Store.open(
+        settings.database_url, f"ssmd-sync-{job.id}", settings.startup_budget_seconds
+    ) as store:
+        if not await _try_lock(store, job.id):
+            log.info("job runs elsewhere", job=job.id)
+            return ExitCode.OK
+        report = await run_job(job.id, job.scope, store, exchange, alone=True)
+    return report.exit_code
+
+
+async def _try_lock(store: Store, job: str) -> bool:
+    key = lock_key(f"sync:{job}")
+    row = await (await store.connection.execute(QUERIES.try_lock, key)).fetchone()
+    return bool(row and row[0])
+
+
+async def _unlock(store: Store, job: str) -> None:
+    # A connection that is gone has freed its locks.
+    if not store.connection.closed:
+        await store.connection.execute(QUERIES.unlock, lock_key(f"sync:{job}"))
