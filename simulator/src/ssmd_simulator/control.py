@@ -8,6 +8,7 @@ from aiohttp import web
 
 from ssmd_simulator.chance import mix
 from ssmd_simulator.exchange import Exchange
+from ssmd_simulator.faults import Fault, Faults
 from ssmd_simulator.life import Timetable
 from ssmd_simulator.rest import encoded
 from ssmd_simulator.tickers import day_code, eastern
@@ -42,10 +43,11 @@ class Order(msgspec.Struct, forbid_unknown_fields=True):
 class Control:
     """Creates markets with a chosen timetable, edits them, and breaks things."""
 
-    def __init__(self, exchange: Exchange, hub: Hub) -> None:
+    def __init__(self, exchange: Exchange, hub: Hub, faults: Faults) -> None:
         self._exchange = exchange
         self._universe = exchange.universe
         self._hub = hub
+        self._faults = faults
         self._orders = 0
 
     def routes(self) -> list[web.RouteDef]:
@@ -63,7 +65,10 @@ class Control:
             web.post(event + "/fee", self._answer(self._fee)),
             web.put("/control/series/{ticker}", self._answer(self._put_series)),
             web.post("/control/disconnect", self._answer(self._disconnect)),
-            web.post("/control/silence", self._answer(self._silence)),
+            web.get("/control/faults", self._answer(self._list_faults)),
+            web.post("/control/faults", self._answer(self._set_fault)),
+            web.delete("/control/faults", self._answer(self._clear_faults)),
+            web.delete("/control/faults/{id}", self._answer(self._clear_faults)),
         ]
 
     def _answer(
@@ -231,9 +236,15 @@ class Control:
     def _disconnect(self, _: web.Request, body: Any) -> Any:
         return {"connections": self._hub.disconnect(int(body.get("code", 1001)))}
 
-    def _silence(self, _: web.Request, body: Any) -> Any:
-        self._hub.silent = bool(body.get("on", True))
-        return {"silent": self._hub.silent}
+    def _list_faults(self, _: web.Request, __: Any) -> Any:
+        return {"faults": self._faults.active}
+
+    def _set_fault(self, _: web.Request, body: Any) -> Any:
+        return self._faults.start(msgspec.convert(body, Fault))
+
+    def _clear_faults(self, request: web.Request, _: Any) -> Any:
+        number = request.match_info.get("id")
+        return {"cleared": self._faults.clear(None if number is None else int(number))}
 
     def _state(self, _: web.Request, __: Any) -> Any:
         now = self._exchange.clock()

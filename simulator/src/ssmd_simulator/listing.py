@@ -108,7 +108,7 @@ def markets_page(
     def wanted(market: Market) -> bool:
         if words is not None and market.status(now) not in words:
             return False
-        if market.life.settled < cutoff:
+        if market.life.settled < cutoff or market.life.created > now:
             return False
         if mve and market.event.multivariate != (mve == "only"):
             return False

@@ -26,11 +26,17 @@ class Renderer:
     def __init__(self, anchor: float, *, still: bool) -> None:
         self._anchor = anchor
         self._still = still
+        self.flipped: dict[str, float] = {}
+        """Tickers that are shown as they were so many seconds ago."""
 
     def market_pieces(self, market: Market, now: float, out: list[bytes]) -> None:
         """Append the pieces of one market, followed by a comma."""
-        if market.tail is None or now >= market.tail_until:
+        if market.tail is None or not market.tail_from <= now < market.tail_until:
             self._render_tail(market, now)
+        tail = market.tail
+        if self.flipped and market.ticker in self.flipped:
+            self._render_tail(market, now - self.flipped[market.ticker])
+            tail, market.tail = market.tail, None
         head = market.head
         if head is None:
             head = market.head = _head(market)
@@ -41,7 +47,7 @@ class Renderer:
             shared = market.event.shared[id(life)] = (life, _shared(market.event, life))
         out.append(head)
         out.append(shared[1])
-        out.append(market.tail)  # type: ignore[arg-type]
+        out.append(tail or b"")
 
     def markets(self, markets: list[Market], now: float) -> bytes:
         """A JSON array of whole markets."""
@@ -90,6 +96,7 @@ class Renderer:
         if status == "finalized":
             text += f',"settlement_ts":"{rfc3339(market.life.settled)}"'
         market.tail = text.encode() + b"},"
+        market.tail_from = now
         market.tail_until = min(next_boundary(market.life, now), moves_at)
 
 

@@ -26,6 +26,17 @@ PREFIX = "/trade-api/v2"
 _json = msgspec.json.Encoder()
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """A past that a fault shows to a request: the moment, and markets shown as seconds ago."""
+
+    at: float
+    flipped: dict[str, float]
+
+
+VIEW = web.RequestKey("view", View)
+
+
 class NotFound(Exception):
     """There is nothing of that name."""
 
@@ -102,6 +113,11 @@ class Rest:
                 return encoded({"error": "too many requests"}, 429)
             now = self._exchange.clock()
             self._exchange.advance(now)
+            self._renderer.flipped = {}
+            view = request.get(VIEW)
+            if view is not None:
+                self._renderer.flipped = view.flipped
+                now = min(now, view.at)
             try:
                 return answer(Call(request, Query(request.query), now))
             except BadRequest as error:

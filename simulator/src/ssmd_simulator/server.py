@@ -14,6 +14,7 @@ from aiohttp import web
 from ssmd_simulator.budget import Budget
 from ssmd_simulator.control import Control
 from ssmd_simulator.exchange import Exchange
+from ssmd_simulator.faults import Faults, faulty
 from ssmd_simulator.generator import SIZES, generate
 from ssmd_simulator.incidents import Incidents
 from ssmd_simulator.population import load_population
@@ -57,8 +58,9 @@ class Simulator:
         self.exchange = Exchange(self.universe, clock)
         self.keys = Keyring(dict(keys or {}))
         self.budget = Budget(self.settings.budget, clock, dict(self.settings.costs))
-        self.hub = Hub(self.exchange, self.settings, self.keys)
-        self.control = Control(self.exchange, self.hub)
+        self.faults = Faults(clock)
+        self.hub = Hub(self.exchange, self.settings, self.keys, self.faults)
+        self.control = Control(self.exchange, self.hub, self.faults)
         self.renderer = Renderer(self.universe.anchor, still=tempo is None)
         self.rest = Rest(self.exchange, self.renderer, self.settings, self.budget, self.keys)
         self.replay: Replay | None = None
@@ -102,7 +104,7 @@ class Simulator:
                 self.exchange.watch(event, now)
 
     async def __aenter__(self) -> Self:
-        app = web.Application()
+        app = web.Application(middlewares=[faulty(self.faults)])
         app.add_routes([web.get(PATH, self.hub.handle), web.get("/healthz", self._healthz)])
         app.add_routes(self.control.routes())
         app.add_routes(self.rest.routes() if self.replay is None else self.replay.routes())

@@ -90,6 +90,7 @@ class Market:
     edits: dict[str, Any] | None = None
     head: bytes | None = None
     tail: bytes | None = None
+    tail_from: float = 0.0
     tail_until: float = 0.0
 
     def status(self, now: float) -> str:

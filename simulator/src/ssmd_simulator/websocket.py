@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 from ssmd_simulator.exchange import Exchange
+from ssmd_simulator.faults import Faults
 from ssmd_simulator.messages import CHANNELS, Message
 from ssmd_simulator.settings import Settings
 from ssmd_simulator.signatures import Keyring
@@ -75,6 +76,7 @@ class Connection:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     sids: int = 0
     closing: int | None = None
+    held: bytes | None = None
 
     def put(self, frame: bytes) -> None:
         """Queue a frame."""
@@ -90,12 +92,14 @@ class Connection:
 class Hub:
     """All connections; hands each message to those subscribed to its channel."""
 
-    def __init__(self, exchange: Exchange, settings: Settings, keys: Keyring) -> None:
+    def __init__(
+        self, exchange: Exchange, settings: Settings, keys: Keyring, faults: Faults
+    ) -> None:
         self._exchange = exchange
         self._settings = settings
         self._keys = keys
         self.connections: set[Connection] = set()
-        self.silent = False
+        self._faults = faults
         self.recorded: dict[str, list[bytes]] = {}
         exchange.listeners.append(self.publish)
 
@@ -108,8 +112,7 @@ class Hub:
 
     def _deliver(self, connection: Connection, to: Subscription, message: Message) -> None:
         if len(connection.outbox) >= BUFFER:
-            del connection.subscriptions[to.sid]
-            connection.put(_error(None, 25, sid=to.sid))
+            self._end(connection, to, 25)
             return
         to.seq += 1
         frame = {
@@ -119,8 +122,38 @@ class Hub:
             "sending_ts_ms": int(self._exchange.clock() * 1000),
             "msg": message.msg,
         }
-        if not self.silent:
-            connection.put(_json.encode(frame))
+        encoded = _json.encode(frame)
+        if self._faults.active:
+            self._deliver_badly(connection, to, encoded)
+        else:
+            connection.put(encoded)
+
+    def _deliver_badly(self, connection: Connection, to: Subscription, frame: bytes) -> None:
+        if self._faults.silent:
+            return
+        kinds = self._faults.for_frame()
+        if "gap" in kinds:
+            return
+        if "channel_error" in kinds or "overflow" in kinds:
+            self._end(connection, to, 10 if "channel_error" in kinds else 25)
+            return
+        if "garbage_frame" in kinds:
+            connection.put(b"{not json")
+        held = connection.held
+        if "reorder" in kinds and held is None:
+            connection.held = frame
+            return
+        connection.put(frame)
+        if held is not None:
+            connection.put(held)
+            connection.held = None
+        if "duplicate" in kinds:
+            connection.put(frame)
+
+    def _end(self, connection: Connection, to: Subscription, code: int) -> None:
+        """End a subscription with a terminal error; the client has to subscribe again."""
+        del connection.subscriptions[to.sid]
+        connection.put(_error(None, code, sid=to.sid))
 
     def disconnect(self, code: int = 1001) -> int:
         """Close every connection, as the exchange does for its maintenance; how many there were."""
@@ -173,7 +206,7 @@ class Hub:
     async def _ping(self, connection: Connection) -> None:
         while True:
             await asyncio.sleep(self._settings.ping_seconds)
-            if self.silent:
+            if self._faults.silent:
                 continue
             try:
                 await connection.ws.ping(b"heartbeat")

@@ -1,0 +1,202 @@
+"""Faults on demand: what a network and an exchange can do to a client."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from itertools import count
+from math import inf
+from typing import Any, Literal
+
+import msgspec
+from aiohttp import web
+
+from ssmd_simulator.rest import PREFIX, VIEW, View, encoded
+
+Kind = Literal[
+    "latency",  # answer after `seconds`
+    "hang",  # no answer for `seconds`, then the connection is cut
+    "storm",  # 429
+    "error",  # `status` (500) with a JSON error body
+    "html",  # `status` (502) with a web page for a body
+    "wrong_type",  # the right body as text/plain
+    "empty",  # 200 and no body
+    "reset",  # the connection breaks in the middle of the body
+    "truncated",  # a whole reply whose JSON ends in the middle
+    "garbage",  # a whole reply that is not JSON
+    "stale",  # replies of the moment when the fault was set
+    "flip",  # one market (`ticker`) as it was `seconds` ago
+    "duplicate",  # frames come twice
+    "reorder",  # each two frames change places
+    "gap",  # frames are lost, their sequence numbers used up
+    "silence",  # neither frames nor pings, the connection stays
+    "garbage_frame",  # a frame that is not JSON before each frame
+    "channel_error",  # error 10 ends the subscription
+    "overflow",  # error 25 ends the subscription
+]
+
+FRAME_KINDS = frozenset(
+    {
+        "duplicate",
+        "reorder",
+        "gap",
+        "silence",
+        "garbage_frame",
+        "channel_error",
+        "overflow",
+    }
+)
+
+
+class Fault(msgspec.Struct, forbid_unknown_fields=True):
+    """`POST /control/faults`.
+
+    `path` is a regular expression that the path after /trade-api/v2 must match; `times` is how many
+    requests or frames it hits (None: all), `after` how many it lets pass first, `lasting` after how
+    many seconds it is over (None: when it is cleared).
+    """
+
+    kind: Kind
+    path: str = ".*"
+    times: int | None = None
+    after: int = 0
+    lasting: float | None = None
+    seconds: float = 1.0
+    status: int | None = None
+    ticker: str = ""
+    id: int = 0
+    since: float = 0.0
+    hits: int = 0
+
+    @property
+    def until(self) -> float:
+        """When the fault is over by itself."""
+        return inf if self.lasting is None else self.since + self.lasting
+
+
+class Faults:
+    """The faults in force; consulted for each request and each frame."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._ids = count(1)
+        self.active: list[Fault] = []
+
+    def start(self, fault: Fault) -> Fault:
+        """Put a fault in force."""
+        re.compile(fault.path)
+        fault.id, fault.since = next(self._ids), self._clock()
+        self.active.append(fault)
+        return fault
+
+    def clear(self, number: int | None = None) -> int:
+        """End one fault, or all; how many there were."""
+        before = len(self.active)
+        self.active = [f for f in self.active if number is not None and f.id != number]
+        return before - len(self.active)
+
+    def _hit(self, fault: Fault) -> bool:
+        if self._clock() >= fault.until:
+            return False
+        if fault.after > 0:
+            fault.after -= 1
+            return False
+        if fault.times is not None and fault.hits >= fault.times:
+            return False
+        fault.hits += 1
+        return True
+
+    def for_request(self, path: str) -> list[Fault]:
+        """The faults that hit a request, in the order they were set."""
+        return [
+            fault
+            for fault in self.active
+            if fault.kind not in FRAME_KINDS and re.fullmatch(fault.path, path) and self._hit(fault)
+        ]
+
+    def for_frame(self) -> set[str]:
+        """The kinds of faults that hit a frame."""
+        return {f.kind for f in self.active if f.kind in FRAME_KINDS and self._hit(f)}
+
+    @property
+    def silent(self) -> bool:
+        """Whether connections say nothing at all, pings included."""
+        now = self._clock()
+        return any(f.kind == "silence" and now < f.until for f in self.active)
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def faulty(faults: Faults) -> Any:
+    """A middleware that lets the faults happen to requests for market data."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not faults.active or not request.path.startswith(PREFIX + "/"):
+            return await handler(request)
+        hit = faults.for_request(request.path.removeprefix(PREFIX))
+        request[VIEW] = View(
+            at=min((fault.since for fault in hit if fault.kind == "stale"), default=inf),
+            flipped={fault.ticker: fault.seconds for fault in hit if fault.kind == "flip"},
+        )
+        for fault in hit:
+            answer = await _instead(fault, request)
+            if answer is not None:
+                return answer
+        response = await handler(request)
+        for fault in hit:
+            if isinstance(response, web.Response):
+                response = await _spoiled(fault, request, response)
+        return response
+
+    return middleware
+
+
+async def _instead(fault: Fault, request: web.Request) -> web.StreamResponse | None:
+    match fault.kind:
+        case "latency":
+            await asyncio.sleep(fault.seconds)
+        case "hang":
+            await asyncio.sleep(fault.seconds)
+            _cut(request)
+            return web.Response(status=500)
+        case "storm":
+            return encoded({"error": "too many requests"}, 429)
+        case "error":
+            body = {"code": "internal_error", "message": "internal error", "details": "on demand"}
+            return encoded({"error": body}, fault.status or 500)
+        case "html":
+            page = "<html><body><h1>502 Bad Gateway</h1></body></html>"
+            return web.Response(text=page, status=fault.status or 502, content_type="text/html")
+        case "garbage":
+            return web.Response(body=b"\x00not json{", content_type="application/json")
+        case "empty":
+            return web.Response(body=b"", content_type="application/json")
+        case _:
+            pass
+    return None
+
+
+async def _spoiled(fault: Fault, request: web.Request, whole: web.Response) -> web.StreamResponse:
+    body = whole.body if isinstance(whole.body, bytes) else b""
+    match fault.kind:
+        case "truncated":
+            half = body[: len(body) // 2]
+            return web.Response(body=half, status=whole.status, content_type="application/json")
+        case "wrong_type":
+            return web.Response(body=body, status=whole.status, content_type="text/plain")
+        case "reset":
+            response = web.StreamResponse(status=whole.status)
+            response.content_type = "application/json"
+            response.content_length = len(body)
+            await response.prepare(request)
+            await response.write(body[: max(1, len(body) // 2)])
+            _cut(request)
+            return response
+        case _:
+            return whole
+
+
+def _cut(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()

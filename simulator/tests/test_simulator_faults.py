@@ -1,0 +1,175 @@
+"""Each fault that the control port offers does what it says, to the requests it is meant for."""
+
+import asyncio
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+
+from ssmd_simulator.client import Client
+from ssmd_simulator.server import Simulator
+from ssmd_simulator.stepped import Stepped
+
+SUBSCRIBE = {"id": 1, "cmd": "subscribe", "params": {"channels": ["market_lifecycle_v2"]}}
+
+
+async def _raw(client: Client, path: str = "/exchange/status") -> tuple[int, str, bytes]:
+    async with client.http.get(client.sim.base_url + path) as response:
+        return response.status, response.content_type, await response.read()
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "content_type"),
+    [
+        ({"kind": "storm"}, 429, "application/json"),
+        ({"kind": "error"}, 500, "application/json"),
+        ({"kind": "error", "status": 503}, 503, "application/json"),
+        ({"kind": "html"}, 502, "text/html"),
+        ({"kind": "wrong_type"}, 200, "text/plain"),
+        ({"kind": "latency", "seconds": 0.01}, 200, "application/json"),
+        ({"kind": "garbage"}, 200, "application/json"),
+        ({"kind": "truncated"}, 200, "application/json"),
+        ({"kind": "empty"}, 200, "application/json"),
+    ],
+)
+async def test_bad_replies(
+    client: Client, fault: dict[str, Any], status: int, content_type: str
+) -> None:
+    good = await _raw(client)
+    await client.control("POST", "/faults", {**fault, "times": 1})
+    bad = await _raw(client)
+    assert bad[:2] == (status, content_type)
+    if fault["kind"] in ("garbage", "truncated", "empty"):
+        with pytest.raises(json.JSONDecodeError):
+            json.loads(bad[2])
+    assert await _raw(client) == good, "the fault was for one request"
+
+
+async def test_a_reset_breaks_the_body_off(client: Client) -> None:
+    await client.control("POST", "/faults", {"kind": "reset", "times": 1})
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await _raw(client, "/series")
+    assert (await _raw(client, "/series"))[0] == 200
+
+
+async def test_a_hang_ends_without_an_answer(client: Client) -> None:
+    await client.control("POST", "/faults", {"kind": "hang", "seconds": 0.01})
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await _raw(client)
+
+
+async def test_faults_choose_their_requests(client: Client) -> None:
+    body = {"kind": "storm", "path": "/markets(/.*)?", "after": 1, "times": 2}
+    await client.control("POST", "/faults", body)
+    assert (await _raw(client))[0] == 200
+    statuses = [(await _raw(client, "/markets?limit=1"))[0] for _ in range(4)]
+    assert statuses == [200, 429, 429, 200]
+    listed = await client.control("GET", "/faults")
+    assert listed["faults"][0]["hits"] == 2
+    assert await client.control("DELETE", "/faults") == {"cleared": 1}
+
+
+async def test_a_fault_is_over_after_its_time(http: aiohttp.ClientSession, clock: Stepped) -> None:
+    async with Simulator(clock=clock) as sim:
+        client = Client(sim, http)
+        fault = await client.control("POST", "/faults", {"kind": "storm", "lasting": 10})
+        assert (await _raw(client))[0] == 429
+        clock.step(11)
+        assert (await _raw(client))[0] == 200
+        assert await client.control("DELETE", f"/faults/{fault['id']}") == {"cleared": 1}
+
+
+async def test_an_unknown_fault_is_refused(client: Client) -> None:
+    url = client.sim.control_url + "/faults"
+    async with client.http.post(url, json={"kind": "earthquake"}) as response:
+        assert response.status == 400
+        assert "earthquake" in (await response.json())["error"]
+
+
+async def test_stale_pages_and_a_market_that_flips_back(
+    http: aiohttp.ClientSession, clock: Stepped
+) -> None:
+    async with Simulator(clock=clock, creation_lag=0) as sim:
+        client = Client(sim, http)
+        order = {"close_in": 10, "determine_in": 20, "settle_in": 30}
+        ticker = (await client.control("POST", "/markets", order))["market_ticker"]
+
+        async def status() -> str:
+            return str((await client.get(f"/markets/{ticker}"))["market"]["status"])
+
+        fresh = await client.get("/markets", status="open", tickers=ticker)
+        await client.control("POST", "/faults", {"kind": "stale"})
+        clock.step(15)
+        later = (await client.control("POST", "/markets", {}))["market_ticker"]
+        assert await client.get("/markets", status="open", tickers=ticker) == fresh
+        assert not (await client.get("/markets", tickers=later))["markets"]
+        assert await status() == "active"
+        await client.control("DELETE", "/faults")
+        assert await status() == "closed"
+        clock.step(20)
+        assert await status() == "finalized"
+        flip = {"kind": "flip", "ticker": ticker, "seconds": 30, "times": 1}
+        await client.control("POST", "/faults", flip)
+        assert await status() == "active"
+        assert await status() == "finalized"
+
+
+async def _frames(client: Client, fault: dict[str, Any] | None, number: int) -> list[str]:
+    async with client.socket() as ws:
+        await ws.send_json(SUBSCRIBE)
+        await ws.receive_json()
+        if fault is not None:
+            await client.control("POST", "/faults", fault)
+        await client.control("POST", "/markets", {"count": 5})
+        async with asyncio.timeout(30):
+            frames = [await ws.receive_str() for _ in range(number)]
+        await client.control("DELETE", "/faults")
+        return frames
+
+
+def _seqs(frames: list[str]) -> list[int]:
+    return [json.loads(frame)["seq"] for frame in frames]
+
+
+async def test_bad_frames(client: Client) -> None:
+    assert _seqs(await _frames(client, None, 6)) == [1, 2, 3, 4, 5, 6]
+    twice = await _frames(client, {"kind": "duplicate"}, 12)
+    assert twice[::2] == twice[1::2]
+    assert _seqs(await _frames(client, {"kind": "reorder"}, 6)) == [2, 1, 4, 3, 6, 5]
+    gap = {"kind": "gap", "after": 2, "times": 2}
+    assert _seqs(await _frames(client, gap, 4)) == [1, 2, 5, 6]
+    garbage = await _frames(client, {"kind": "garbage_frame", "times": 1}, 7)
+    assert garbage[0] == "{not json"
+    assert _seqs(garbage[1:]) == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(("kind", "code"), [("channel_error", 10), ("overflow", 25)])
+async def test_terminal_errors_end_a_subscription(client: Client, kind: str, code: int) -> None:
+    frames = await _frames(client, {"kind": kind, "after": 1}, 2)
+    assert json.loads(frames[1])["msg"]["code"] == code
+
+
+async def test_silence_does_not_close(http: aiohttp.ClientSession) -> None:
+    async with Simulator(ping_seconds=0.01) as sim:
+        client = Client(sim, http)
+        await client.control("POST", "/faults", {"kind": "silence"})
+        async with http.ws_connect(
+            sim.ws_url,
+            autoping=False,
+            headers={f"KALSHI-ACCESS-{name}": "1" for name in ("KEY", "SIGNATURE", "TIMESTAMP")},
+        ) as ws:
+            await ws.send_json(SUBSCRIBE)
+            await ws.receive_json()
+            await client.control("POST", "/markets", {})
+            # An answer to a command still comes, and nothing came before it.
+            await ws.send_json({"id": 2, "cmd": "list_subscriptions"})
+            assert (await ws.receive_json())["id"] == 2
+            await client.control("DELETE", "/faults")
+            async with asyncio.timeout(30):
+                assert (await ws.receive()).type == aiohttp.WSMsgType.PING
+            await client.control("POST", "/markets", {})
+            async with asyncio.timeout(30):
+                while (message := await ws.receive()).type != aiohttp.WSMsgType.TEXT:
+                    pass
+            assert json.loads(message.data)["seq"] == 3, "what was not said is missing"
