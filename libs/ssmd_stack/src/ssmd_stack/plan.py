@@ -138,6 +138,9 @@ def service_environment(
     }
     if plan.exchange is Exchange.SIM:
         ours |= {"KALSHI_API_KEY": _LOCAL_KEY, "KALSHI_PRIVATE_KEY_PATH": str(plan.key_file)}
+        if name == "sync":
+            # Days pass in minutes: so must the schedule.
+            ours["SYNC_JOBS_FILE"] = plan.environment.get("SYNC_JOBS_FILE", "jobs-local.yaml")
     if name == "api":
         ours |= {"API_HOST": "127.0.0.1", "API_PORT": str(api_port)}
     return {**plan.environment, **ours}
