@@ -84,7 +84,7 @@ def due_at(job: Job, runs: Sequence[PastRun], since: datetime, now: datetime) ->
     failures = next((n for n, run in enumerate(runs) if run.done), len(runs))
     if failures:
         ended_at = runs[0].finished_at or runs[0].started_at
-        return ended_at + min(RETRY * 2 ** min(failures - 1, 20), LONGEST_RETRY, job.period)
+        return ended_at + min(RETRY * (1 << min(failures - 1, 20)), LONGEST_RETRY, job.period)
     if done is None:
         return since if job.founding else job.tick(job.last_tick(since) + 1)
     latest = job.last_tick(now)
