@@ -184,21 +184,23 @@ async def test_a_lost_connection_is_renewed_with_its_gap(abort: bool) -> None:
             return
         await peer.stay()
 
-    async with serving(script) as server:
-        async with KalshiSocket(server.url, channels=[CHANNEL], policy=POLICY) as socket:
-            events = await take(socket, 3)
-            # An aborted connection may take its last message along.
-            lost = await take(socket, 1)
-            if isinstance(lost[0], Message):
-                lost += await take(socket, 1)
-            *before, gone = lost
-            assert isinstance(gone, Disconnected)
-            assert gone.reason is GapReason.CLOSED
-            if not abort:
-                assert before
-                assert gone.detail == "1012 restart"
-            assert not socket.subscribed
-            connected, subscribed, gap, message = await take(socket, 4)
+    async with (
+        serving(script) as server,
+        KalshiSocket(server.url, channels=[CHANNEL], policy=POLICY) as socket,
+    ):
+        events = await take(socket, 3)
+        # An aborted connection may take its last message along.
+        lost = await take(socket, 1)
+        if isinstance(lost[0], Message):
+            lost += await take(socket, 1)
+        *before, gone = lost
+        assert isinstance(gone, Disconnected)
+        assert gone.reason is GapReason.CLOSED
+        if not abort:
+            assert before
+            assert gone.detail == "1012 restart"
+        assert not socket.subscribed
+        connected, subscribed, gap, message = await take(socket, 4)
     assert kinds([connected, subscribed, gap, message]) == [
         "Connected",
         "Subscribed",
@@ -217,9 +219,11 @@ async def test_silence_is_a_dead_connection() -> None:
         await peer.stay()
 
     policy = SocketPolicy(silence_seconds=0.3, reconnect=POLICY.reconnect)
-    async with serving(script) as server:
-        async with KalshiSocket(server.url, channels=[CHANNEL], policy=policy) as socket:
-            events = await take(socket, 7)
+    async with (
+        serving(script) as server,
+        KalshiSocket(server.url, channels=[CHANNEL], policy=policy) as socket,
+    ):
+        events = await take(socket, 7)
     assert kinds(events[3:]) == ["Disconnected", "Connected", "Subscribed", "Gap"]
     assert events[3].reason is GapReason.SILENCE
     assert events[6].reason is GapReason.SILENCE
@@ -262,16 +266,18 @@ async def test_waiting_in_slices_does_not_hide_the_silence() -> None:
         await peer.stay()
 
     policy = SocketPolicy(silence_seconds=0.3, reconnect=POLICY.reconnect)
-    async with serving(script) as server:
-        async with KalshiSocket(server.url, channels=[CHANNEL], policy=policy) as socket:
-            await take(socket, 3)
-            async with asyncio.timeout(60):
-                while True:
-                    try:
-                        event = await asyncio.wait_for(anext(socket), 0.02)
-                    except TimeoutError:
-                        continue
-                    break
+    async with (
+        serving(script) as server,
+        KalshiSocket(server.url, channels=[CHANNEL], policy=policy) as socket,
+    ):
+        await take(socket, 3)
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    event = await asyncio.wait_for(anext(socket), 0.02)
+                except TimeoutError:
+                    continue
+                break
     assert isinstance(event, Disconnected)
     assert event.reason is GapReason.SILENCE
 
@@ -343,9 +349,11 @@ async def test_two_channels_keep_their_own_books() -> None:
         await peer.stay()
 
     other = "multivariate_market_lifecycle"
-    async with serving(script) as server:
-        async with KalshiSocket(server.url, channels=[CHANNEL, other, CHANNEL]) as socket:
-            events = await take(socket, 11)
+    async with (
+        serving(script) as server,
+        KalshiSocket(server.url, channels=[CHANNEL, other, CHANNEL]) as socket,
+    ):
+        events = await take(socket, 11)
     gaps = [event for event in events if isinstance(event, Gap)]
     assert [(gap.channel, gap.reason) for gap in gaps] == [
         (CHANNEL, GapReason.START),
@@ -365,7 +373,7 @@ async def test_a_refused_channel_is_an_error(code: int) -> None:
 
     async with serving(script) as server, KalshiSocket(server.url, channels=["nope"]) as socket:
         await take(socket, 1)
-        with pytest.raises(SubscribeRefusedError, match="nope .*no such thing") as caught:
+        with pytest.raises(SubscribeRefusedError, match=r"nope .*no such thing") as caught:
             await take(socket, 1)
     assert caught.value.code == code
 
@@ -380,9 +388,11 @@ async def test_a_subscription_that_fails_for_now_is_tried_again(code: int) -> No
             await peer.confirm()
         await peer.stay()
 
-    async with serving(script) as server:
-        async with KalshiSocket(server.url, channels=[CHANNEL], policy=POLICY) as socket:
-            events = await take(socket, 5)
+    async with (
+        serving(script) as server,
+        KalshiSocket(server.url, channels=[CHANNEL], policy=POLICY) as socket,
+    ):
+        events = await take(socket, 5)
     assert kinds(events) == ["Connected", "Disconnected", "Connected", "Subscribed", "Gap"]
     assert str(code) in events[1].detail
     assert events[4].reason is GapReason.START
@@ -397,9 +407,11 @@ async def test_an_unanswered_subscription_is_given_up() -> None:
         await peer.stay()
 
     policy = SocketPolicy(subscribe_seconds=0.2, reconnect=POLICY.reconnect)
-    async with serving(script) as server:
-        async with KalshiSocket(server.url, channels=[CHANNEL], policy=policy) as socket:
-            events = await take(socket, 4)
+    async with (
+        serving(script) as server,
+        KalshiSocket(server.url, channels=[CHANNEL], policy=policy) as socket,
+    ):
+        events = await take(socket, 4)
     assert kinds(events) == ["Connected", "Disconnected", "Connected", "Subscribed"]
     assert "not confirmed" in events[1].detail
 

@@ -37,7 +37,7 @@ V = TypeVar("V")
 
 MEMO_ENTRIES = 200_000
 MAX_STATUS_CHARACTERS = 16
-_DOLLARS_LIMIT = Decimal(10_000)  # numeric(10,6)
+_DOLLARS_LIMIT = Decimal(9_999)  # numeric(10,6) and numeric(8,4), rounding included
 _COUNT_LIMIT = Decimal(10) ** 18  # numeric(20,2), and whole contracts in a bigint
 _MAX_EXPONENT = 30
 
@@ -92,7 +92,10 @@ def time(value: str | None) -> datetime | None:
     if not value or value.startswith("0001-"):
         return None
     moment = datetime.fromisoformat(value)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("it is beyond the year 9999") from error
 
 
 _DECIMAL = _Memo(decimal)
