@@ -1,0 +1,166 @@
+"""Lifecycle: Kalshi's WebSocket and the clock → PostgreSQL."""
+
+import sys
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+
+import structlog
+
+from ssmd_common import runtime as common
+from ssmd_common.connections import postgres
+from ssmd_common.errors import ConfigurationError
+from ssmd_common.leader import lead
+from ssmd_common.runtime import Runtime
+from ssmd_kalshi.budget import Budget
+from ssmd_kalshi.rest import KalshiRest
+from ssmd_kalshi.signing import Signer, load_signer
+from ssmd_kalshi.socket import KalshiSocket, SocketPolicy
+from ssmd_lifecycle import retention, watch
+from ssmd_lifecycle.filter import FilterFile
+from ssmd_lifecycle.gaps import GapStore, Repairer
+from ssmd_lifecycle.inbox import Inbox
+from ssmd_lifecycle.listener import Listener
+from ssmd_lifecycle.messages import MARKET_CHANNEL, MULTIVARIATE_CHANNEL
+from ssmd_lifecycle.mirror import Mirror
+from ssmd_lifecycle.recorder import Recorder, refresh_filter
+from ssmd_lifecycle.resolver import Resolver
+from ssmd_lifecycle.scheduler import Scheduler
+from ssmd_lifecycle.settings import LifecycleSettings
+from ssmd_lifecycle.side import SideTasks, telling
+from ssmd_lifecycle.silence import Silence
+from ssmd_lifecycle.store import Pool, Store
+from ssmd_lifecycle.turns import Turns
+
+log = structlog.get_logger(__name__)
+
+LOCK = "lifecycle"
+
+
+async def serve(runtime: Runtime, settings: LifecycleSettings) -> None:
+    """Run until `runtime.stop`: stand by, then lead."""
+    signer = _signer(settings)
+    filter_file = FilterFile(settings.lifecycle_filter_path)
+    filter_file.load()
+    url, budget_seconds = settings.database_url, settings.startup_budget_seconds
+    runtime.health.set("gap", "what changed since the last message has not been read yet")
+    async with AsyncExitStack() as stack:
+        pool = await postgres.open_pool(
+            url, "ssmd-lifecycle", budget_seconds=budget_seconds, max_size=5
+        )
+        stack.push_async_callback(pool.close)
+        rest = await stack.enter_async_context(
+            KalshiRest(
+                settings.kalshi_base_url.get_secret_value(),
+                budget=Budget(settings.kalshi_read_budget),
+                signer=signer,
+                stop=runtime.stop,
+            )
+        )
+        inbox, silence = Inbox(settings.lifecycle_queue_messages), Silence()
+        listener: Listener | None = None
+        if signer is not None:
+            listener = Listener(inbox, silence)
+            socket = await stack.enter_async_context(_socket(settings, signer))
+            outer = SideTasks(runtime)
+            stack.push_async_callback(outer.stop)
+            outer.start("listener", listener.run(runtime, socket))
+            outer.start("silence-watch", watch.run(silence))
+        else:
+            log.warning(
+                "no exchange key is configured: no messages come, markets open and close by the "
+                "clock and are read over REST; set KALSHI_API_KEY and KALSHI_PRIVATE_KEY_PATH"
+            )
+        leadership = await stack.enter_async_context(
+            lead(runtime, url, LOCK, budget_seconds=budget_seconds)
+        )
+        if leadership is not None:
+            await telling(_lead(runtime, settings, pool, rest, inbox, listener, filter_file))
+
+
+async def _lead(
+    runtime: Runtime,
+    settings: LifecycleSettings,
+    pool: Pool,
+    rest: KalshiRest,
+    inbox: Inbox,
+    listener: Listener | None,
+    filter_file: FilterFile,
+) -> None:
+    scheduler = Scheduler(Turns(pool))
+    store, mirror, gap_store = Store(pool), Mirror(pool, rest), GapStore(pool)
+    resolver = Resolver(store, rest, mirror, scheduler.wake)
+    repairer = Repairer(gap_store, rest, mirror, scheduler.wake)
+    recorder = Recorder(
+        inbox,
+        store,
+        resolver,
+        filter_file,
+        scheduler.wake,
+        batch_messages=settings.lifecycle_batch_messages,
+    )
+    side = SideTasks(runtime)
+    try:
+        began_at = datetime.now(UTC)
+        known_until = await gap_store.last_heard() or began_at
+        if listener is None:
+            side.start(
+                "poller", repairer.poll(runtime, known_until, settings.lifecycle_poll_seconds)
+            )
+        else:
+
+            async def on_gap(reason: str, since: datetime | None, until: datetime) -> None:
+                await repairer.add(runtime, reason, since or known_until, until)
+
+            for interval in await gap_store.unrepaired():
+                repairer.resume(interval)
+            listener.on_gap = on_gap
+            if listener.began:
+                await repairer.add(runtime, "takeover", known_until, began_at)
+            inbox.lead()
+            side.start("repairer", repairer.run(runtime))
+        side.start("clock", scheduler.run(runtime))
+        side.start(
+            "due-listener",
+            scheduler.listen(settings.database_url, budget_seconds=settings.startup_budget_seconds),
+        )
+        side.start("resolver", resolver.run(runtime))
+        side.start("retention", retention.run(runtime, pool, settings.lifecycle_retention_days))
+        side.start("filter", refresh_filter(filter_file))
+        runtime.health.set("postgres", None)
+        await recorder.run(runtime)
+    finally:
+        await side.stop()
+
+
+def _signer(settings: LifecycleSettings) -> Signer | None:
+    key, path = settings.kalshi_api_key, settings.kalshi_private_key_path
+    if key is None and path is None:
+        return None
+    if key is None or path is None:
+        missing = "KALSHI_API_KEY" if key is None else "KALSHI_PRIVATE_KEY_PATH"
+        raise ConfigurationError(
+            f"{missing} is missing: a key has an identifier and a file; set both, or neither to "
+            "work without the WebSocket"
+        )
+    return load_signer(key.get_secret_value(), path)
+
+
+def _socket(settings: LifecycleSettings, signer: Signer) -> KalshiSocket:
+    channels = [MARKET_CHANNEL]
+    if settings.lifecycle_multivariate:
+        channels.append(MULTIVARIATE_CHANNEL)
+    return KalshiSocket(
+        settings.kalshi_ws_url.get_secret_value(),
+        signer=signer,
+        channels=channels,
+        policy=SocketPolicy(silence_seconds=settings.lifecycle_silence_seconds),
+    )
+
+
+def main() -> None:
+    """The service's entry point."""
+    sys.exit(common.run("lifecycle", LifecycleSettings, serve))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Which series lifecycle follows: a YAML file, read again when it changes.
+
+    include:
+      series: [KXBTCD, "KXNFL*"]
+      categories: [Crypto]
+    exclude:
+      series: [KXBTC15M]
+
+What is included is what matches any entry under `include` (everything, if there is none) and no
+entry under `exclude`. A series may end in `*`. What no series is known of passes: it is looked up
+once its market or event is known.
+"""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+import yaml
+
+from ssmd_common.errors import ConfigurationError
+from ssmd_lifecycle import metrics
+
+log = structlog.get_logger(__name__)
+
+
+class Entries(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One side of the filter."""
+
+    series: list[str] = []
+    categories: list[str] = []
+
+    def matches(self, series: str | None, category: str | None) -> bool:
+        return category in self.categories or any(
+            fnmatchcase(series or "", pattern) for pattern in self.series
+        )
+
+
+class SeriesFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What passes; the empty filter lets everything pass."""
+
+    include: Entries = Entries()
+    exclude: Entries = Entries()
+
+    def passes(self, series: str | None, category: str | None) -> bool:
+        """Whether a series, or what is known of it, is followed."""
+        if series is None:
+            return True
+        if self.exclude.matches(series, category):
+            return False
+        everything = not self.include.series and not self.include.categories
+        return everything or self.include.matches(series, category)
+
+    @property
+    def is_empty(self) -> bool:
+        return self == EVERYTHING
+
+
+EVERYTHING: Final = SeriesFilter()
+
+
+def parse(text: str, where: str) -> SeriesFilter:
+    """Read a filter.
+
+    Raises:
+        ConfigurationError: it is not YAML of the documented form.
+    """
+    try:
+        document = yaml.safe_load(text)
+        return msgspec.convert(document if document is not None else {}, SeriesFilter)
+    except (yaml.YAMLError, msgspec.ValidationError) as error:
+        line = " ".join(str(error).split())
+        raise ConfigurationError(
+            f"the series filter {where} cannot be read ({line}): it has the keys include and "
+            "exclude, each with lists series and categories"
+        ) from error
+
+
+@dataclass(slots=True)
+class FilterFile:
+    """A filter that follows its file. Without a file everything passes."""
+
+    path: Path | None
+    current: SeriesFilter = EVERYTHING
+    _stamp: tuple[int, int] | None = None
+
+    def load(self) -> None:
+        """Read the file for the first time; ConfigurationError where it is absent or wrong."""
+        if self.path is not None:
+            try:
+                self._stamp = _stamp(self.path)
+                self.current = parse(self.path.read_text("utf-8"), str(self.path))
+            except OSError as error:
+                raise ConfigurationError(
+                    f"the series filter {self.path} cannot be read ({error.strerror}): "
+                    "check LIFECYCLE_FILTER_PATH"
+                ) from error
+
+    def refresh(self) -> None:
+        """Read the file again if it changed; a wrong one is reported and the old filter stays."""
+        if self.path is None:
+            return
+        try:
+            stamp = _stamp(self.path)
+            if stamp == self._stamp:
+                return
+            self._stamp = stamp
+            self.current = parse(self.path.read_text("utf-8"), str(self.path))
+            log.info("series filter read again", path=str(self.path))
+        except (OSError, ConfigurationError) as error:
+            metrics.ERRORS.labels("filter").inc()
+            log.warning("series filter is not used", error=str(error))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size

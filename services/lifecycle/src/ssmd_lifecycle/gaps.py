@@ -1,0 +1,173 @@
+"""Intervals in which messages may have been missed, and their repair over REST.
+
+A gap is recorded when it is noticed and stays open until everything that changed since its
+beginning has been read. The service is not ready meanwhile.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import structlog
+
+from ssmd_common.runtime import Runtime
+from ssmd_kalshi.errors import InterruptedWaitError, TransientError
+from ssmd_kalshi.rest import KalshiRest
+from ssmd_lifecycle import metrics
+from ssmd_lifecycle.mirror import Mirror
+from ssmd_lifecycle.store import Pool, queries
+
+log = structlog.get_logger(__name__)
+
+MARGIN: Final = timedelta(seconds=10)
+"""Read from this much before a gap: times of arrival are later than the exchange's, and lower
+bounds are exclusive whole seconds."""
+_RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A gap as it is worked on; `id` is its row of `lifecycle_gaps`, None for a poll."""
+
+    id: int | None
+    since: datetime
+    reason: str
+
+
+class GapStore:
+    """The rows of `lifecycle_gaps`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def last_heard(self) -> datetime | None:
+        """The last moment of which the stored rows can vouch; None in an empty database."""
+        return (await self._one(queries.last_heard, {}))[0]  # type: ignore[no-any-return]
+
+    async def open(self, reason: str, since: datetime, until: datetime) -> Interval:
+        """Record a gap."""
+        row = await self._one(
+            queries.open_gap, {"reason": reason, "began_at": since, "ended_at": until}
+        )
+        return Interval(row[0], since, reason)
+
+    async def unrepaired(self) -> list[Interval]:
+        """Gaps whose repair a former process did not finish."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(queries.unrepaired_gaps)
+            return [Interval(row[0], row[1], row[2]) for row in await cursor.fetchall()]
+
+    async def close(self, interval: Interval, changed: int) -> None:
+        """Record that a gap is repaired."""
+        async with self._pool.connection() as connection:
+            await connection.execute(
+                queries.close_gap,
+                {"id": interval.id, "repaired_at": datetime.now(UTC), "changed": changed},
+            )
+
+    async def _one(self, query: Any, parameters: dict[str, Any]) -> Any:
+        async with self._pool.connection() as connection:
+            return await (await connection.execute(query, parameters)).fetchone()
+
+
+class Repairer:
+    """Repairs one gap after the other; `on_change` is called when rows were written."""
+
+    def __init__(
+        self, store: GapStore, rest: KalshiRest, mirror: Mirror, on_change: Callable[[], None]
+    ) -> None:
+        self._store = store
+        self._rest = rest
+        self._mirror = mirror
+        self._on_change = on_change
+        self._waiting: asyncio.Queue[Interval] = asyncio.Queue()
+        self._pending = 0
+
+    async def add(self, runtime: Runtime, reason: str, since: datetime, until: datetime) -> None:
+        """Record a gap and have it repaired; the service is not ready from now on."""
+        metrics.GAPS.labels(reason.partition(":")[0]).inc()
+        runtime.health.set("gap", f"messages since {since.isoformat()} may be missing ({reason})")
+        log.warning("gap", reason=reason, since=since.isoformat(), until=until.isoformat())
+        self.resume(await self._store.open(reason, since, until))
+
+    def resume(self, interval: Interval) -> None:
+        """Have a recorded gap repaired."""
+        self._pending += 1
+        self._waiting.put_nowait(interval)
+
+    async def run(self, runtime: Runtime) -> None:
+        """Repair what comes, until cancelled."""
+        while True:
+            interval = await self._waiting.get()
+            changed = await self._repaired(runtime, interval)
+            if changed is None:
+                return
+            if interval.id is not None:
+                await self._store.close(interval, changed)
+            self._pending -= 1
+            if not self._pending:
+                runtime.health.set("gap", None)
+            metrics.REPAIRS.labels("ok").inc()
+            metrics.REPAIRED_ROWS.inc(changed)
+            log.info("gap repaired", reason=interval.reason, changed=changed)
+
+    async def poll(self, runtime: Runtime, since: datetime, every_seconds: float) -> None:
+        """Without messages: read what changed, again and again, until the service stops."""
+        while not runtime.stop.is_set():
+            began_at = datetime.now(UTC)
+            changed = await self._repaired(runtime, Interval(None, since, "poll"))
+            if changed is None:
+                return
+            runtime.health.set("gap", None)
+            runtime.health.progress()
+            since = began_at
+            await runtime.stopped_within(every_seconds)
+
+    async def _repaired(self, runtime: Runtime, interval: Interval) -> int | None:
+        """How many rows a repair changed; None when the service stops before it succeeds."""
+        tries = 0
+        while True:
+            try:
+                return await self.repair(interval.since)
+            except InterruptedWaitError:
+                return None
+            except TransientError as error:
+                metrics.REPAIRS.labels("failed").inc()
+                metrics.ERRORS.labels("repair").inc()
+                runtime.health.failed(error)
+                runtime.health.set("gap", f"what changed cannot be read over REST: {error}")
+                log.warning("repair failed", reason=interval.reason, error=str(error))
+            pause = _RETRY_SECONDS[min(tries, len(_RETRY_SECONDS) - 1)]
+            tries += 1
+            if await runtime.stopped_within(pause):
+                return None
+
+    async def repair(self, since: datetime) -> int:
+        """Read everything that changed since a time: what was created, updated, closed, settled."""
+        bound = max(0, int((since - MARGIN).timestamp()))
+        changed = 0
+        asked_at = datetime.now(UTC)
+        async for events in self._rest.events(min_updated_ts=bound):
+            await self._mirror.events(events.items)
+        transitions: Counter[str] = Counter()
+        for scan in (
+            self._rest.markets(min_created_ts=bound),
+            self._rest.markets(min_updated_ts=bound),
+            self._rest.markets(status="closed", min_close_ts=bound),
+            self._rest.markets(status="settled", min_settled_ts=bound),
+        ):
+            asked_at = datetime.now(UTC)
+            async for page in scan:
+                mirrored = await self._mirror.markets(page.items, asked_at)
+                changed += mirrored.changed
+                transitions += mirrored.transitions
+                asked_at = datetime.now(UTC)
+        for status, count in transitions.items():
+            metrics.TRANSITIONS.labels("rest", status).inc(count)
+        if changed:
+            metrics.WORK.inc(changed)
+            self._on_change()
+        return changed

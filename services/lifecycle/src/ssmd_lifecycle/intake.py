@@ -1,0 +1,124 @@
+"""From what the socket yields to what the service keeps: every message becomes one. Pure."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from ssmd_kalshi.feed import Message
+from ssmd_lifecycle import dedupe
+from ssmd_lifecycle.messages import (
+    MAX_TICKER_CHARACTERS,
+    MAX_TYPE_CHARACTERS,
+    MULTIVARIATE_CHANNEL,
+    Kind,
+    LifecycleMessage,
+    MalformedMessage,
+    Parsed,
+    parse_body,
+)
+
+
+def read(message: Message, *, multivariate: bool = False) -> LifecycleMessage:
+    """Parse one message of the socket; never raises for what the exchange says.
+
+    `multivariate` tells that it came on the multivariate channel, whose messages are only kept.
+    """
+    body, whole = message.msg, message.raw.decode("utf-8", "replace")
+    if "\\u0000" in whole:
+        # PostgreSQL stores no NUL, neither in text nor in jsonb.
+        body = _without_nul(body)
+        whole = msgspec.json.encode(
+            _without_nul(msgspec.json.decode(message.raw)), order="deterministic"
+        ).decode()
+    only_kept = multivariate or message.type == MULTIVARIATE_CHANNEL
+    fault = None
+    try:
+        said = parse_body(message.type, body)
+    except MalformedMessage as error:
+        fault = str(error)
+        said = Parsed(
+            kind=Kind.UNKNOWN,
+            market_ticker=_ticker(body.get("market_ticker")),
+            event_ticker=_ticker(body.get("event_ticker")),
+        )
+    sent_ms = None if message.sent_at is None else round(message.sent_at.timestamp() * 1000)
+    word = body.get("event_type")
+    return LifecycleMessage(
+        kind=said.kind,
+        event_type=(word if isinstance(word, str) and word else message.type)[:MAX_TYPE_CHARACTERS],
+        market_ticker=said.market_ticker,
+        event_ticker=said.event_ticker,
+        series_ticker=said.series_ticker,
+        sent_at=message.sent_at,
+        received_at=message.received_at,
+        seq=message.seq,
+        claims=said.claims,
+        whole=whole,
+        dedupe_key=dedupe.dedupe_key(message.type, body, sent_ms, message.received_at),
+        content_key=dedupe.content_key(message.type, body),
+        applies=fault is None and not only_kept,
+        fault=fault,
+        times=said.times,
+    )
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    """The envelope inside `market_lifecycle_events.metadata`."""
+
+    type: str = ""
+    seq: int | None = None
+    msg: dict[str, Any] = {}
+
+
+_stored = msgspec.json.Decoder(_Stored)
+
+
+def read_stored(
+    metadata: bytes, sent_at: datetime | None, received_at: datetime, dedupe_key: str
+) -> LifecycleMessage | None:
+    """A message again from its row; None for a row that never was a message, as the clock's."""
+    try:
+        envelope = _stored.decode(metadata)
+    except msgspec.MsgspecError:
+        return None
+    if not envelope.type:
+        return None
+    message = read(
+        Message(
+            type=envelope.type,
+            sid=None,
+            seq=envelope.seq,
+            sent_at=sent_at,
+            msg=envelope.msg,
+            raw=metadata,
+            received_at=received_at,
+        )
+    )
+    return replace(message, dedupe_key=dedupe_key)
+
+
+def content_key_of(metadata: str) -> str | None:
+    """The content key of a stored message; None where it has no body."""
+    try:
+        envelope = _stored.decode(metadata.encode())
+    except msgspec.MsgspecError:
+        return None
+    return dedupe.content_key(envelope.type, envelope.msg)
+
+
+def _ticker(value: object) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= MAX_TICKER_CHARACTERS else None
+
+
+def _without_nul(value: Any) -> Any:
+    match value:
+        case str():
+            return value.replace("\x00", "\ufffd")
+        case dict():
+            return {_without_nul(key): _without_nul(item) for key, item in value.items()}
+        case list():
+            return [_without_nul(item) for item in value]
+        case _:
+            return value

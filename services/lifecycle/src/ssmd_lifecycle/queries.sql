@@ -1,0 +1,300 @@
+-- Every writer here takes its locks in one order (docs/architecture.md, decision 13): series, then
+-- events in ticker order, then markets in ticker order; at the end the events' status is recomputed.
+-- Rows come as one JSON array and are read by the table's own row type.
+
+-- name: insert_messages
+-- Keep messages and the clock's transitions; what is stored already (by dedupe_key) is left alone.
+INSERT INTO market_lifecycle_events (
+        market_ticker, event_ticker, event_type, open_ts, close_ts, determined_ts, settled_ts,
+        result, metadata, sent_at, received_at, dedupe_key)
+    SELECT * FROM unnest(
+        %(market_ticker)s::text[], %(event_ticker)s::text[], %(event_type)s::text[],
+        %(open_ts)s::timestamptz[], %(close_ts)s::timestamptz[], %(determined_ts)s::timestamptz[],
+        %(settled_ts)s::timestamptz[], %(result)s::text[], %(metadata)s::jsonb[],
+        %(sent_at)s::timestamptz[], %(received_at)s::timestamptz[], %(dedupe_key)s::text[])
+    ON CONFLICT (dedupe_key) DO NOTHING
+    RETURNING dedupe_key
+
+-- name: last_messages
+-- The last message stored for each ticker, the clock's own rows aside.
+SELECT t.ticker, l.metadata::text
+    FROM unnest(%(tickers)s::text[]) AS t(ticker)
+    CROSS JOIN LATERAL (
+        SELECT metadata FROM (
+            (SELECT id, metadata FROM market_lifecycle_events
+                WHERE market_ticker = t.ticker AND NOT metadata ? 'source'
+                ORDER BY id DESC LIMIT 1)
+            UNION ALL
+            (SELECT id, metadata FROM market_lifecycle_events
+                WHERE event_ticker = t.ticker AND market_ticker IS NULL
+                ORDER BY id DESC LIMIT 1)
+        ) both_kinds ORDER BY id DESC LIMIT 1) l
+
+-- name: market_history
+-- The messages of each market that the exchange sent at or after a time.
+SELECT l.market_ticker, l.metadata::text, l.sent_at, l.received_at, l.dedupe_key
+    FROM unnest(%(tickers)s::text[], %(since)s::timestamptz[]) AS t(ticker, since)
+    JOIN market_lifecycle_events l ON l.market_ticker = t.ticker
+    WHERE t.since IS NULL OR least(l.sent_at, l.received_at) >= t.since
+
+-- name: event_history
+-- The event-level messages of each event that the exchange sent at or after a time.
+SELECT l.event_ticker, l.metadata::text, l.sent_at, l.received_at, l.dedupe_key
+    FROM unnest(%(tickers)s::text[], %(since)s::timestamptz[]) AS t(ticker, since)
+    JOIN market_lifecycle_events l ON l.event_ticker = t.ticker AND l.market_ticker IS NULL
+    WHERE t.since IS NULL OR least(l.sent_at, l.received_at) >= t.since
+
+-- name: locate_markets
+-- The parents of known markets.
+SELECT ticker, event_ticker, series_ticker FROM markets WHERE ticker = ANY(%s)
+
+-- name: add_series_stubs
+-- Series that only a message or an event mentions; REST completes them.
+INSERT INTO series (ticker, is_game)
+    SELECT g.ticker, g.is_game
+    FROM unnest(%(tickers)s::text[], %(is_game)s::boolean[]) AS g(ticker, is_game)
+    LEFT JOIN series s ON s.ticker = g.ticker
+    WHERE s.ticker IS NULL
+    ORDER BY g.ticker
+    ON CONFLICT (ticker) DO NOTHING
+
+-- name: lock_events
+-- Events that are there, in ticker order.
+SELECT event_ticker, series_ticker, title, sub_title, collateral_return_type, strike_date,
+        strike_period, fee_type_override, fee_multiplier_override, exchange_updated_at
+    FROM events WHERE event_ticker = ANY(%s) ORDER BY event_ticker FOR NO KEY UPDATE
+
+-- name: insert_events
+-- New events; one that another writer was faster with is met at the next try.
+INSERT INTO events (event_ticker, series_ticker, title, sub_title, collateral_return_type,
+        strike_date, strike_period, fee_type_override, fee_multiplier_override)
+    SELECT event_ticker, series_ticker, title, sub_title, collateral_return_type,
+        strike_date, strike_period, fee_type_override, fee_multiplier_override
+    FROM jsonb_populate_recordset(NULL::events, %(rows)s::jsonb)
+    ORDER BY event_ticker
+    ON CONFLICT (event_ticker) DO NOTHING
+    RETURNING event_ticker
+
+-- name: update_events
+-- What messages changed of locked events.
+UPDATE events e SET title = g.title, sub_title = g.sub_title,
+        collateral_return_type = g.collateral_return_type, strike_date = g.strike_date,
+        strike_period = g.strike_period, fee_type_override = g.fee_type_override,
+        fee_multiplier_override = g.fee_multiplier_override, updated_at = now()
+    FROM jsonb_populate_recordset(NULL::events, %(rows)s::jsonb) g
+    WHERE e.event_ticker = g.event_ticker
+
+-- name: lock_markets
+-- Markets that are there, in ticker order.
+SELECT ticker, event_ticker, series_ticker, status, exchange_status, title, open_time, close_time,
+        expected_expiration_time, settled_time, result, settlement_value_dollars, yes_sub_title,
+        no_sub_title, strike_type, floor_strike, cap_strike, custom_strike, can_close_early,
+        rules_primary, price_level_structure, price_ranges, extra, observed_at, observed_via,
+        deleted_at
+    FROM markets WHERE ticker = ANY(%s) ORDER BY ticker FOR NO KEY UPDATE
+
+-- name: insert_markets
+-- New markets; one that another writer was faster with is met at the next try.
+INSERT INTO markets (ticker, event_ticker, series_ticker, status, exchange_status, title, open_time,
+        close_time, expected_expiration_time, settled_time, result, settlement_value_dollars,
+        yes_sub_title, no_sub_title, strike_type, floor_strike, cap_strike, custom_strike,
+        can_close_early, rules_primary, price_level_structure, price_ranges, extra, observed_at,
+        observed_via)
+    SELECT ticker, event_ticker, series_ticker, status, exchange_status, title, open_time,
+        close_time, expected_expiration_time, settled_time, result, settlement_value_dollars,
+        yes_sub_title, no_sub_title, strike_type, floor_strike, cap_strike, custom_strike,
+        can_close_early, rules_primary, price_level_structure, price_ranges, extra, observed_at,
+        observed_via
+    FROM jsonb_populate_recordset(NULL::markets, %(rows)s::jsonb)
+    ORDER BY ticker
+    ON CONFLICT (ticker) DO NOTHING
+    RETURNING ticker
+
+-- name: update_markets
+-- What messages changed of locked markets.
+UPDATE markets m SET status = g.status, exchange_status = g.exchange_status, title = g.title,
+        open_time = g.open_time, close_time = g.close_time,
+        expected_expiration_time = g.expected_expiration_time, settled_time = g.settled_time,
+        result = g.result, settlement_value_dollars = g.settlement_value_dollars,
+        yes_sub_title = g.yes_sub_title, no_sub_title = g.no_sub_title,
+        strike_type = g.strike_type, floor_strike = g.floor_strike, cap_strike = g.cap_strike,
+        custom_strike = g.custom_strike, can_close_early = g.can_close_early,
+        rules_primary = g.rules_primary, price_level_structure = g.price_level_structure,
+        price_ranges = g.price_ranges, observed_at = g.observed_at, observed_via = g.observed_via,
+        deleted_at = g.deleted_at, updated_at = now()
+    FROM jsonb_populate_recordset(NULL::markets, %(rows)s::jsonb) g
+    WHERE m.ticker = g.ticker
+
+-- name: settle_events
+-- The status of locked events, from their markets (docs/contracts.md § 1).
+UPDATE events e SET status = c.status, updated_at = now()
+    FROM (
+        SELECT t.event_ticker, CASE
+            WHEN count(m.ticker) = 0 OR bool_or(m.status IN ('open', 'active')) THEN 'open'
+            WHEN bool_and(m.status = 'settled') THEN 'settled'
+            ELSE 'closed' END AS status
+        FROM unnest(%s::text[]) AS t(event_ticker)
+        LEFT JOIN markets m ON m.event_ticker = t.event_ticker AND m.deleted_at IS NULL
+        GROUP BY t.event_ticker) c
+    WHERE e.event_ticker = c.event_ticker AND e.status <> c.status
+
+-- name: due_openings
+-- Markets whose open_time has come (`ssmd_lifecycle.clock.due` is the same rule).
+SELECT ticker, event_ticker, open_time FROM markets
+    WHERE status = 'open' AND open_time <= %(now)s AND deleted_at IS NULL
+    AND (exchange_status = 'initialized' OR exchange_status IS NULL)
+    AND (observed_via IS DISTINCT FROM 'rest' OR observed_at IS NULL
+        OR observed_at < open_time + interval '10 s')
+    ORDER BY open_time LIMIT %(limit)s
+
+-- name: due_closings
+-- Markets whose close_time has come.
+SELECT ticker, event_ticker, close_time FROM markets
+    WHERE status IN ('open', 'active') AND close_time <= %(now)s AND deleted_at IS NULL
+    ORDER BY close_time LIMIT %(limit)s
+
+-- name: lock_openings
+-- Those of some markets that still are due to open, under their parents' locks.
+SELECT ticker, event_ticker, open_time FROM markets
+    WHERE ticker = ANY(%(tickers)s) AND status = 'open' AND open_time <= %(now)s
+    AND deleted_at IS NULL AND (exchange_status = 'initialized' OR exchange_status IS NULL)
+    ORDER BY ticker FOR NO KEY UPDATE
+
+-- name: lock_closings
+-- Those of some markets that still are due to close, under their parents' locks.
+SELECT ticker, event_ticker, close_time FROM markets
+    WHERE ticker = ANY(%(tickers)s) AND status IN ('open', 'active') AND close_time <= %(now)s
+    AND deleted_at IS NULL
+    ORDER BY ticker FOR NO KEY UPDATE
+
+-- name: turn_markets
+-- The clock's transition of locked markets.
+UPDATE markets SET status = %(status)s, observed_at = %(now)s, observed_via = 'clock',
+        updated_at = now()
+    WHERE ticker = ANY(%(tickers)s)
+
+-- name: next_due
+-- When the clock has to act next, after a time; NULL if never.
+SELECT least(
+    (SELECT min(open_time) FROM markets
+        WHERE status = 'open' AND open_time > %(now)s AND deleted_at IS NULL),
+    (SELECT min(close_time) FROM markets
+        WHERE status = 'open' AND close_time > %(now)s AND deleted_at IS NULL),
+    (SELECT min(close_time) FROM markets
+        WHERE status = 'active' AND close_time > %(now)s AND deleted_at IS NULL))
+
+-- name: listen
+-- Hear of markets that other writers made due soon (migrations/004_lifecycle_due.sql).
+LISTEN ssmd_due
+
+-- name: series_of_events
+-- The series of known events.
+SELECT event_ticker, series_ticker FROM events WHERE event_ticker = ANY(%s)
+
+-- name: complete_already
+-- Those of some series that are more than a stub.
+SELECT ticker FROM series WHERE ticker = ANY(%s) AND title IS NOT NULL
+
+-- name: complete_series
+-- Series that are new or only a stub, as REST tells them. {columns} and the like are filled from
+-- ssmd_common.models, so that no column can be forgotten.
+INSERT INTO series AS m ({columns})
+    SELECT {columns} FROM jsonb_populate_recordset(NULL::series, %(rows)s::jsonb) g
+    ORDER BY g.ticker
+    ON CONFLICT (ticker) DO UPDATE SET {excluded}, updated_at = now() WHERE m.title IS NULL
+
+-- name: mirror_events
+-- Locked events as REST tells them, where that is newer or completes a stub.
+UPDATE events m SET {assignments}, deleted_at = NULL, updated_at = now()
+    FROM jsonb_populate_recordset(NULL::events, %(rows)s::jsonb) g
+    WHERE m.event_ticker = g.event_ticker
+    AND (m.title IS NULL OR m.exchange_updated_at IS NULL
+        OR g.exchange_updated_at >= m.exchange_updated_at)
+    AND (({stored}) IS DISTINCT FROM ({given}) OR m.deleted_at IS NOT NULL)
+    RETURNING m.event_ticker
+
+-- name: add_events
+-- Events that REST tells and that are not there.
+INSERT INTO events ({columns})
+    SELECT {columns} FROM jsonb_populate_recordset(NULL::events, %(rows)s::jsonb) g
+    WHERE NOT EXISTS (SELECT FROM events m WHERE m.event_ticker = g.event_ticker)
+    ORDER BY g.event_ticker
+    ON CONFLICT (event_ticker) DO NOTHING
+    RETURNING event_ticker
+
+-- name: lock_statuses
+-- Markets that are there, in ticker order.
+SELECT ticker, status FROM markets WHERE ticker = ANY(%s) ORDER BY ticker FOR NO KEY UPDATE
+
+-- name: mirror_markets
+-- Locked markets as REST tells them, where it was asked after what is stored was observed. An
+-- unknown word keeps the status; opening and closing in time are the clock's, and a reply does not
+-- undo them; nothing but newer information takes a market back from settled.
+UPDATE markets m SET {assignments}, deleted_at = NULL, updated_at = now(),
+        status = CASE
+            WHEN g.status IS NULL THEN m.status
+            WHEN m.status = 'closed' AND g.status IN ('open', 'active')
+                AND g.close_time <= g.observed_at THEN 'closed'
+            WHEN m.status = 'active' AND g.exchange_status = 'initialized'
+                AND g.open_time <= g.observed_at AND g.close_time > g.observed_at THEN 'active'
+            ELSE g.status END
+    FROM jsonb_populate_recordset(NULL::markets, %(rows)s::jsonb) g
+    WHERE m.ticker = g.ticker
+    AND (m.observed_at IS NULL OR m.observed_at < g.observed_at
+        OR (m.observed_at = g.observed_at AND m.observed_via = 'rest'))
+    AND NOT (m.status = 'settled' AND g.status <> 'settled' AND (
+        g.exchange_updated_at > greatest(m.exchange_updated_at, m.settled_time)) IS NOT TRUE)
+    AND (({stored}) IS DISTINCT FROM ({given}) OR m.deleted_at IS NOT NULL)
+    RETURNING m.ticker, m.status
+
+-- name: add_markets
+-- Markets that REST tells and that are not there.
+INSERT INTO markets (status, {columns})
+    SELECT coalesce(g.status, 'open'), {given_columns}
+    FROM jsonb_populate_recordset(NULL::markets, %(rows)s::jsonb) g
+    WHERE NOT EXISTS (SELECT FROM markets m WHERE m.ticker = g.ticker)
+    ORDER BY g.ticker
+    ON CONFLICT (ticker) DO NOTHING
+    RETURNING ticker, status
+
+-- name: last_heard
+-- The last moment of which this service can vouch: the last message, else the last good sync.
+SELECT coalesce(
+    (SELECT received_at FROM market_lifecycle_events
+        WHERE NOT metadata ? 'source' ORDER BY received_at DESC LIMIT 1),
+    (SELECT max(started_at) FROM sync_runs WHERE outcome = 'ok'))
+
+-- name: open_gap
+-- An interval of unknown; `ended_at` is when messages came again.
+INSERT INTO lifecycle_gaps (reason, began_at, ended_at) VALUES (%(reason)s, %(began_at)s, %(ended_at)s)
+    RETURNING id
+
+-- name: unrepaired_gaps
+-- Intervals that a former process left unrepaired.
+SELECT id, began_at, ended_at FROM lifecycle_gaps WHERE repaired_at IS NULL ORDER BY id
+
+-- name: close_gap
+-- An interval was repaired over REST.
+UPDATE lifecycle_gaps SET repaired_at = %(repaired_at)s, changed = %(changed)s,
+        ended_at = coalesce(ended_at, %(repaired_at)s)
+    WHERE id = %(id)s
+
+-- name: expire_messages
+-- One small batch of rows older than the retention.
+DELETE FROM market_lifecycle_events WHERE id IN (
+    SELECT id FROM market_lifecycle_events WHERE received_at < %(before)s
+    ORDER BY received_at LIMIT %(limit)s)
+
+-- name: categories
+-- The series and category of markets, for the filter.
+SELECT m.ticker, m.series_ticker, coalesce(e.category, s.category)
+    FROM markets m
+    JOIN events e ON e.event_ticker = m.event_ticker
+    JOIN series s ON s.ticker = m.series_ticker
+    WHERE m.ticker = ANY(%s)
+
+-- name: event_categories
+-- The series and category of events, for the filter.
+SELECT e.event_ticker, e.series_ticker, coalesce(e.category, s.category)
+    FROM events e JOIN series s ON s.ticker = e.series_ticker
+    WHERE e.event_ticker = ANY(%s)

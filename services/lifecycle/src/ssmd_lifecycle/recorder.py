@@ -1,0 +1,133 @@
+"""The loop that keeps and applies messages, batch by batch."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import msgspec
+import psycopg
+import structlog
+
+from ssmd_common.runtime import Runtime
+from ssmd_lifecycle import metrics
+from ssmd_lifecycle.filter import FilterFile
+from ssmd_lifecycle.inbox import Inbox
+from ssmd_lifecycle.messages import Kind, LifecycleMessage
+from ssmd_lifecycle.resolver import Resolver
+from ssmd_lifecycle.store import Outcome, Store
+
+log = structlog.get_logger(__name__)
+
+
+class Recorder:
+    """`on_move` is called when the clock's next due time may have changed."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        store: Store,
+        resolver: Resolver,
+        filter_file: FilterFile,
+        on_move: Callable[[], None],
+        *,
+        batch_messages: int,
+    ) -> None:
+        self._inbox = inbox
+        self._store = store
+        self._resolver = resolver
+        self._filter = filter_file
+        self._on_move = on_move
+        self._batch_messages = batch_messages
+
+    async def run(self, runtime: Runtime) -> None:
+        """Record until the service stops, then what is left in the inbox."""
+        while not runtime.stop.is_set():
+            batch = await runtime.until_stop(self._inbox.take(self._batch_messages))
+            if batch is not None:
+                await self.record(batch)
+                runtime.health.progress()
+        left = len(self._inbox)
+        while left > 0 and (batch := self._inbox.take_now(self._batch_messages)):
+            await self.record(batch)
+            left -= len(batch)
+
+    async def record(self, batch: Sequence[LifecycleMessage]) -> None:
+        """Keep and apply one batch."""
+        followed = await self._followed(batch)
+        if not followed:
+            return
+        try:
+            outcome = await self._store.record(followed, datetime.now(UTC))
+        except psycopg.DataError:
+            await self._one_by_one(followed)
+            return
+        self._done(followed, outcome)
+
+    async def _one_by_one(self, batch: Sequence[LifecycleMessage]) -> None:
+        """Keep a batch with a message in it that PostgreSQL does not take as it is."""
+        for message in batch:
+            try:
+                outcome = await self._store.record([message], datetime.now(UTC))
+            except psycopg.DataError as error:
+                metrics.UNKNOWN.inc()
+                metrics.ERRORS.labels("message_not_storable").inc()
+                log.warning(
+                    "message kept as text only", ticker=message.ticker, error=str(error).strip()
+                )
+                outcome = await self._store.record([as_text(message)], datetime.now(UTC))
+            self._done([message], outcome)
+
+    def _done(self, batch: Sequence[LifecycleMessage], outcome: Outcome) -> None:
+        now = datetime.now(UTC)
+        for message in batch:
+            metrics.RECEIVE_TO_COMMIT.observe((now - message.received_at).total_seconds())
+            if message.sent_at is not None:
+                metrics.SENT_TO_COMMIT.observe(max(0.0, (now - message.sent_at).total_seconds()))
+        metrics.LAG_SECONDS.set((now - batch[0].received_at).total_seconds())
+        metrics.WORK.inc(outcome.stored)
+        metrics.DUPLICATES.inc(outcome.duplicates)
+        for status, count in outcome.transitions.items():
+            metrics.TRANSITIONS.labels("ws", status).inc(count)
+        self._resolver.add(outcome)
+        if outcome.moved:
+            self._on_move()
+
+    async def _followed(self, batch: Sequence[LifecycleMessage]) -> Sequence[LifecycleMessage]:
+        """Without what the series filter leaves out."""
+        chosen = self._filter.current
+        if chosen.is_empty:
+            return batch
+        markets, events = await self._store.places(batch)
+        followed = []
+        for message in batch:
+            series, category = (
+                markets.get(message.market_ticker or "")
+                or events.get(message.event_ticker or "")
+                or (message.series_ticker, None)
+            )
+            if chosen.passes(series, category):
+                followed.append(message)
+            else:
+                metrics.FILTERED.inc()
+        return followed
+
+
+def as_text(message: LifecycleMessage) -> LifecycleMessage:
+    """A message whose values PostgreSQL cannot hold: its words are kept, nothing is applied."""
+    whole = msgspec.json.encode({"unreadable": message.whole.replace("\x00", "")}).decode()
+    return replace(
+        message,
+        kind=Kind.UNKNOWN,
+        whole=whole.replace("\\u0000", ""),
+        claims={},
+        times={},
+        applies=False,
+    )
+
+
+async def refresh_filter(filter_file: FilterFile, every_seconds: float = 1.0) -> None:
+    """Follow the filter's file, until cancelled."""
+    while True:
+        await asyncio.sleep(every_seconds)
+        filter_file.refresh()

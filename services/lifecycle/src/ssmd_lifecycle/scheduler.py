@@ -1,0 +1,87 @@
+"""The loop that opens and closes markets in time: sleeps until one is due, and makes it so."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import psycopg
+import structlog
+from pydantic import SecretStr
+
+from ssmd_common.connections import postgres
+from ssmd_common.errors import UpstreamUnavailable
+from ssmd_common.runtime import Runtime
+from ssmd_lifecycle import metrics
+from ssmd_lifecycle.clock import STATUS_AFTER, Turn
+from ssmd_lifecycle.store import queries
+from ssmd_lifecycle.turns import Turns
+from ssmd_lifecycle.wake import Wake
+
+log = structlog.get_logger(__name__)
+
+RECHECK_SECONDS: Final = 5.0
+"""The longest sleep. What becomes due sooner is announced by the database: the notification covers
+the next ten seconds (migrations/004_lifecycle_due.sql), so nothing falls between."""
+
+
+class Scheduler:
+    """Call `wake` when markets were made or moved; `run` until the service stops."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._wake = Wake()
+
+    def wake(self) -> None:
+        """Look again at what is due."""
+        self._wake.set()
+
+    async def run(self, runtime: Runtime) -> None:
+        """Make each transition when it is due."""
+        while not runtime.stop.is_set():
+            self._wake.clear()
+            await self.catch_up()
+            now = datetime.now(UTC)
+            next_due = await self._turns.next_due(now)
+            pause = RECHECK_SECONDS
+            if next_due is not None:
+                pause = min(pause, (next_due - datetime.now(UTC)) / timedelta(seconds=1))
+            if pause > 0:
+                await self._wake.sleep(runtime, pause)
+
+    async def catch_up(self) -> int:
+        """Make all that is due now; a market due for both opens, then closes."""
+        total = 0
+        for turn in Turn:
+            while chosen := await self._turns.due(turn, now := datetime.now(UTC)):
+                made = await self._turns.make(turn, chosen, now)
+                total += len(made)
+                if not made:
+                    break
+                done = datetime.now(UTC)
+                metrics.WORK.inc(len(made))
+                metrics.TRANSITIONS.labels("clock", STATUS_AFTER[turn]).inc(len(made))
+                for due in made:
+                    metrics.CLOCK_LATE.observe(max(0.0, (done - due.at).total_seconds()))
+                log.info(
+                    "markets turned by the clock",
+                    turn=turn.value,
+                    markets=len(made),
+                    latest_ms=round((done - made[0].at).total_seconds() * 1000),
+                )
+        return total
+
+    async def listen(self, url: SecretStr, *, budget_seconds: float) -> None:
+        """Wake when another writer makes a market due within seconds; ends only with an error."""
+        connection = await postgres.connect(
+            url, "ssmd-lifecycle-listen", budget_seconds=budget_seconds
+        )
+        async with connection:
+            await connection.execute(queries.listen)
+            self.wake()
+            try:
+                async for _ in connection.notifies():
+                    self.wake()
+            except psycopg.OperationalError as error:
+                raise UpstreamUnavailable(
+                    "the connection on which PostgreSQL announces due markets is gone: "
+                    "check that PostgreSQL runs"
+                ) from error

@@ -1,0 +1,42 @@
+"""The tasks beside the main loop: an error in one ends the service, and all end before their
+connections do."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from ssmd_common.errors import UpstreamUnavailable
+from ssmd_common.runtime import Runtime
+
+
+class SideTasks:
+    """Starts tasks of a runtime and stops them again, in the order of one `async with` stack."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` beside the main loop."""
+        self._tasks.append(self._runtime.spawn(name, telling(work)))
+
+    async def stop(self) -> None:
+        """Cancel all, and wait until they have ended."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def telling(work: Coroutine[Any, Any, None]) -> None:
+    """Run `work`; a database that is gone is told in one sentence."""
+    try:
+        await work
+    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+        line = str(error).strip().partition("\n")[0]
+        raise UpstreamUnavailable(
+            f"PostgreSQL does not answer any more ({line}): check that it runs; the service "
+            "starts where it ended"
+        ) from error

@@ -1,0 +1,363 @@
+"""Messages into PostgreSQL: each batch's rows and what they change, in one transaction."""
+
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+import msgspec
+import psycopg
+import structlog
+from psycopg.rows import class_row
+from psycopg_pool import AsyncConnectionPool
+
+from ssmd_common.sql import Queries
+from ssmd_common.tickers import is_game
+from ssmd_lifecycle import metrics
+from ssmd_lifecycle.intake import content_key_of, read_stored
+from ssmd_lifecycle.messages import EVENT_KINDS, Kind, LifecycleMessage
+from ssmd_lifecycle.transitions import EventState, MarketState, advance, advance_event, born
+
+log = structlog.get_logger(__name__)
+
+queries: Final = Queries("ssmd_lifecycle")
+
+Connection = psycopg.AsyncConnection[Any]
+Pool = AsyncConnectionPool[Connection]
+T = TypeVar("T")
+
+Places = dict[str, tuple[str, str | None]]
+"""Ticker → its series and category."""
+
+MAX_TRIES: Final = 8
+
+
+class RowAppearedError(Exception):
+    """Another writer inserted a row that this transaction took for absent; the next try sees it."""
+
+
+RETRIED: Final = (
+    RowAppearedError,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+    # A parent that was there when it was looked up and is not now.
+    psycopg.errors.ForeignKeyViolation,
+)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What recording a batch did."""
+
+    stored: int = 0
+    duplicates: int = 0
+    changed: int = 0
+    transitions: Counter[str] = field(default_factory=Counter)
+    """Changes of status, by the status after."""
+    unplaced: list[LifecycleMessage] = field(default_factory=list)
+    """Stored, but of a market or an event that no row exists of yet."""
+    incomplete: set[str] = field(default_factory=set)
+    """Markets that were made from a message, or settled without a known result: ask REST."""
+    incomplete_events: set[str] = field(default_factory=set)
+    moved: bool = False
+    """Whether the clock's next due time may have changed."""
+
+
+class Store:
+    """The tables as the recorder sees them; every method is one transaction, tried again where
+    another writer was in the way."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def record(self, messages: Sequence[LifecycleMessage], now: datetime) -> Outcome:
+        """Keep the messages that are not stored yet and apply them."""
+
+        async def attempt(connection: Connection) -> Outcome:
+            fresh = await _keep(connection, messages)
+            outcome = Outcome(stored=len(fresh), duplicates=len(messages) - len(fresh))
+            await _apply(connection, fresh, outcome, now)
+            return outcome
+
+        return await in_transaction(self._pool, attempt)
+
+    async def replay(self, messages: Sequence[LifecycleMessage], now: datetime) -> Outcome:
+        """Apply stored messages that had no row to be applied to."""
+
+        async def attempt(connection: Connection) -> Outcome:
+            outcome = Outcome()
+            await _apply(connection, messages, outcome, now)
+            return outcome
+
+        return await in_transaction(self._pool, attempt)
+
+    async def places(self, messages: Sequence[LifecycleMessage]) -> tuple[Places, Places]:
+        """The series and category of the messages' known markets, and of their known events."""
+        found: list[Places] = []
+        async with self._pool.connection() as connection:
+            for query, tickers in (
+                (queries.categories, [m.market_ticker for m in messages if m.market_ticker]),
+                (queries.event_categories, [m.event_ticker for m in messages if m.event_ticker]),
+            ):
+                cursor = await connection.execute(query, [tickers])
+                found.append({row[0]: (row[1], row[2]) for row in await cursor.fetchall()})
+        return found[0], found[1]
+
+
+async def in_transaction(pool: Pool, attempt: Callable[[Connection], Awaitable[T]]) -> T:
+    """Run `attempt` in a transaction; again where it lost a race that the next try wins."""
+    for tries in range(1, MAX_TRIES + 1):
+        try:
+            async with pool.connection() as connection, connection.transaction():
+                return await attempt(connection)
+        except RETRIED as error:
+            metrics.ERRORS.labels("transaction_retried").inc()
+            log.info("transaction is tried again", tries=tries, error=type(error).__name__)
+            if tries == MAX_TRIES:
+                raise
+    raise AssertionError
+
+
+async def _keep(
+    connection: Connection, messages: Sequence[LifecycleMessage]
+) -> list[LifecycleMessage]:
+    """Insert the messages' rows; those that are new, in their order."""
+    messages = await _without_repeats(connection, messages)
+    inserted = await insert_rows(
+        connection,
+        [
+            {
+                "market_ticker": m.market_ticker,
+                "event_ticker": m.event_ticker,
+                "event_type": m.event_type,
+                **{name: m.times.get(name) for name in TIMES},
+                "result": m.claims.get("result"),
+                "metadata": m.whole,
+                "sent_at": m.sent_at,
+                "received_at": m.received_at,
+                "dedupe_key": m.dedupe_key,
+            }
+            for m in messages
+        ],
+    )
+    seen: set[str] = set()
+    fresh = []
+    for message in messages:
+        if message.dedupe_key in inserted and message.dedupe_key not in seen:
+            seen.add(message.dedupe_key)
+            fresh.append(message)
+    return fresh
+
+
+TIMES: Final = ("open_ts", "close_ts", "determined_ts", "settled_ts")
+_COLUMNS: Final = (
+    "market_ticker",
+    "event_ticker",
+    "event_type",
+    *TIMES,
+    "result",
+    "metadata",
+    "sent_at",
+    "received_at",
+    "dedupe_key",
+)
+
+
+async def insert_rows(connection: Connection, rows: Sequence[dict[str, Any]]) -> set[str]:
+    """Insert rows of `market_lifecycle_events`; the dedupe keys of those that were not there."""
+    if not rows:
+        return set()
+    columns = {name: [row.get(name) for row in rows] for name in _COLUMNS}
+    cursor = await connection.execute(queries.insert_messages, columns)
+    return {key for (key,) in await cursor.fetchall()}
+
+
+async def _without_repeats(
+    connection: Connection, messages: Sequence[LifecycleMessage]
+) -> Sequence[LifecycleMessage]:
+    """Without those that bear no time and repeat the last message of their ticker."""
+    timeless = {m.ticker for m in messages if m.sent_at is None and m.ticker is not None}
+    if not timeless:
+        return messages
+    cursor = await connection.execute(queries.last_messages, {"tickers": list(timeless)})
+    last = {ticker: content_key_of(metadata) for ticker, metadata in await cursor.fetchall()}
+    kept = []
+    for message in messages:
+        if message.sent_at is None and last.get(message.ticker) == message.content_key:
+            continue
+        last[message.ticker] = message.content_key
+        kept.append(message)
+    return kept
+
+
+async def _apply(
+    connection: Connection,
+    fresh: Sequence[LifecycleMessage],
+    outcome: Outcome,
+    now: datetime,
+) -> None:
+    of_markets: defaultdict[str, list[LifecycleMessage]] = defaultdict(list)
+    of_events: defaultdict[str, list[LifecycleMessage]] = defaultdict(list)
+    for message in fresh:
+        if not message.applies:
+            continue
+        if message.kind in EVENT_KINDS and message.event_ticker:
+            of_events[message.event_ticker].append(message)
+        elif message.market_ticker:
+            of_markets[message.market_ticker].append(message)
+    if not of_markets and not of_events:
+        return
+    cursor = await connection.execute(queries.locate_markets, [list(of_markets)])
+    parents = {ticker: event for ticker, event, _ in await cursor.fetchall()}
+    for ticker, messages in of_markets.items():
+        for message in messages:
+            if ticker not in parents and message.kind is Kind.CREATED and message.event_ticker:
+                parents[ticker] = message.event_ticker
+    touched = sorted({*of_events, *parents.values()})
+    await add_series(
+        connection, {m.series_ticker for ms in of_events.values() for m in ms if m.series_ticker}
+    )
+    events = await lock_events(connection, touched)
+    await _apply_to_events(connection, of_events, events, outcome)
+    await _apply_to_markets(connection, of_markets, events, outcome, now)
+    await connection.execute(queries.settle_events, [list(events)])
+
+
+async def add_series(connection: Connection, tickers: Iterable[str]) -> None:
+    """Stubs for series that have no row."""
+    names = sorted(set(tickers))
+    if names:
+        await connection.execute(
+            queries.add_series_stubs, {"tickers": names, "is_game": [is_game(t) for t in names]}
+        )
+
+
+async def lock_events(connection: Connection, tickers: Sequence[str]) -> dict[str, EventState]:
+    """The events that are there, locked in ticker order."""
+    async with connection.cursor(row_factory=class_row(EventState)) as cursor:
+        await cursor.execute(queries.lock_events, [list(tickers)])
+        return {event.event_ticker: event for event in await cursor.fetchall()}
+
+
+async def _apply_to_events(
+    connection: Connection,
+    of_events: dict[str, list[LifecycleMessage]],
+    events: dict[str, EventState],
+    outcome: Outcome,
+) -> None:
+    """Apply event-level messages; `events` gains the new ones."""
+    inserts: list[EventState] = []
+    updates: list[EventState] = []
+    history = await _history(connection, queries.event_history, of_events, known=events)
+    for ticker, messages in of_events.items():
+        before = events.get(ticker)
+        announced = next((m for m in history[ticker] if m.kind is Kind.EVENT_LIFECYCLE), None)
+        if before is None and (announced is None or announced.series_ticker is None):
+            outcome.unplaced.extend(messages)
+            continue
+        if before is None:
+            assert announced is not None
+            assert announced.series_ticker is not None
+            start = EventState(event_ticker=ticker, series_ticker=announced.series_ticker)
+            keys = {message.dedupe_key for message in history[ticker]}
+            inserts.append(advance_event(start, keys, history[ticker]))
+            events[ticker] = inserts[-1]
+            outcome.incomplete_events.add(ticker)
+            continue
+        after = advance_event(before, {m.dedupe_key for m in messages}, history[ticker])
+        if after is not before:
+            updates.append(after)
+            events[ticker] = after
+    if inserts:
+        cursor = await connection.execute(queries.insert_events, {"rows": encode_rows(inserts)})
+        if len(await cursor.fetchall()) < len(inserts):
+            raise RowAppearedError
+    if updates:
+        await connection.execute(queries.update_events, {"rows": encode_rows(updates)})
+    outcome.changed += len(inserts) + len(updates)
+
+
+async def _apply_to_markets(
+    connection: Connection,
+    of_markets: dict[str, list[LifecycleMessage]],
+    events: dict[str, EventState],
+    outcome: Outcome,
+    now: datetime,
+) -> None:
+    """Apply messages to their markets, whose events are locked."""
+    async with connection.cursor(row_factory=class_row(MarketState)) as cursor:
+        await cursor.execute(queries.lock_markets, [list(of_markets)])
+        markets = {market.ticker: market for market in await cursor.fetchall()}
+    history = await _history(connection, queries.market_history, of_markets, known=markets)
+    inserts: list[MarketState] = []
+    updates: list[MarketState] = []
+    for ticker, messages in of_markets.items():
+        before = markets.get(ticker)
+        keys = {message.dedupe_key for message in messages}
+        if before is None:
+            created = next((m for m in history[ticker] if m.kind is Kind.CREATED), None)
+            parent = events.get(created.event_ticker or "") if created else None
+            if created is None or parent is None:
+                outcome.unplaced.extend(messages)
+                continue
+            start = born(created, parent.series_ticker)
+            keys = {message.dedupe_key for message in history[ticker]}
+            after = advance(start, keys, history[ticker], now)
+            inserts.append(after)
+            outcome.incomplete.add(ticker)
+            outcome.transitions["created"] += 1
+        else:
+            if before.event_ticker not in events:
+                raise RowAppearedError  # Moved to another event since it was located.
+            after = advance(before, keys, history[ticker], now)
+            if after is before:
+                continue
+            updates.append(after)
+            if after.status != before.status:
+                outcome.transitions[after.status] += 1
+        outcome.moved |= before is None or (before.status, before.open_time, before.close_time) != (
+            after.status,
+            after.open_time,
+            after.close_time,
+        )
+        if after.exchange_status in ("determined", "finalized") and after.result is None:
+            outcome.incomplete.add(ticker)
+    if inserts:
+        cursor = await connection.execute(queries.insert_markets, {"rows": encode_rows(inserts)})
+        if len(await cursor.fetchall()) < len(inserts):
+            raise RowAppearedError
+    if updates:
+        await connection.execute(queries.update_markets, {"rows": encode_rows(updates)})
+    outcome.changed += len(inserts) + len(updates)
+
+
+async def _history(
+    connection: Connection,
+    query: Any,
+    fresh: dict[str, list[LifecycleMessage]],
+    *,
+    known: dict[str, Any],
+) -> dict[str, list[LifecycleMessage]]:
+    """Each ticker's fresh messages, and of the stored ones those that may outweigh them: sent at
+    the same time or later; all of them where no row exists yet."""
+    if not fresh:
+        return {}
+    tickers = list(fresh)
+    since = [min(m.heard_at for m in fresh[t]) if t in known else None for t in tickers]
+    history = {ticker: list(messages) for ticker, messages in fresh.items()}
+    keys = {message.dedupe_key for messages in fresh.values() for message in messages}
+    cursor = await connection.execute(query, {"tickers": tickers, "since": since})
+    for ticker, metadata, sent_at, received_at, key in await cursor.fetchall():
+        if key not in keys and (
+            message := read_stored(metadata.encode(), sent_at, received_at, key)
+        ):
+            history[ticker].append(message)
+    for messages in history.values():
+        messages.sort(key=lambda message: message.order)
+    return history
+
+
+def encode_rows(rows: Sequence[Any]) -> str:
+    """Rows as one JSON array for jsonb_populate_recordset: exact decimals as text."""
+    return msgspec.json.encode(rows).decode()

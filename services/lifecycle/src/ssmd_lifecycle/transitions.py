@@ -1,0 +1,234 @@
+"""What messages make of a market and of an event. Pure: `now` is an argument.
+
+The rules (docs/contracts.md § 1), so that late, repeated and reordered messages end in the same
+state as the right order:
+
+- Of all messages of a market, the last one that speaks of a column decides it. So a message counts
+  only where no stored message that the exchange sent later speaks of the same column.
+- What REST said after a message was sent stands, since it knew of it. Only determination and
+  settlement, which nothing takes back, fill in what REST did not have yet.
+- `exchange_status` only moves on: trading (initialized, active, inactive), closed, determined,
+  finalized. Opening and closing in time are the clock's (`ssmd_lifecycle.clock`) and change
+  `status` alone; a close that moves into the future takes back a closing that the clock made.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from ssmd_common.status import FROM_EXCHANGE, MarketStatus
+from ssmd_lifecycle.messages import PAUSES, Kind, LifecycleMessage
+
+TRADING: Final = frozenset({"initialized", "active", "inactive"})
+_DETERMINED: Final = frozenset({"determined", "disputed", "amended"})
+_FINAL: Final = frozenset({"result", "settlement_value_dollars", "settled_time"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketState:
+    """A row of `markets`, as far as lifecycle reads or writes it."""
+
+    ticker: str
+    event_ticker: str
+    series_ticker: str
+    status: str = MarketStatus.OPEN
+    exchange_status: str | None = None
+    title: str | None = None
+    open_time: datetime | None = None
+    close_time: datetime | None = None
+    expected_expiration_time: datetime | None = None
+    settled_time: datetime | None = None
+    result: str | None = None
+    settlement_value_dollars: Decimal | None = None
+    yes_sub_title: str | None = None
+    no_sub_title: str | None = None
+    strike_type: str | None = None
+    floor_strike: Decimal | None = None
+    cap_strike: Decimal | None = None
+    custom_strike: dict[str, Any] | None = None
+    can_close_early: bool | None = None
+    rules_primary: str | None = None
+    price_level_structure: str | None = None
+    price_ranges: list[Any] | None = None
+    extra: dict[str, Any] | None = None
+    observed_at: datetime | None = None
+    observed_via: str | None = None
+    deleted_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventState:
+    """A row of `events`, as far as messages speak of it; its status follows from its markets."""
+
+    event_ticker: str
+    series_ticker: str
+    title: str | None = None
+    sub_title: str | None = None
+    collateral_return_type: str | None = None
+    strike_date: datetime | None = None
+    strike_period: str | None = None
+    fee_type_override: str | None = None
+    fee_multiplier_override: Decimal | None = None
+    exchange_updated_at: datetime | None = None
+
+
+def born(created: LifecycleMessage, series_ticker: str) -> MarketState:
+    """A market that no row exists of, before its messages are applied to it."""
+    assert created.market_ticker is not None
+    assert created.event_ticker is not None
+    return MarketState(
+        ticker=created.market_ticker,
+        event_ticker=created.event_ticker,
+        series_ticker=series_ticker,
+        exchange_status="initialized",
+        extra=created.claims.get("extra") or None,
+    )
+
+
+def advance(
+    state: MarketState,
+    fresh: Collection[str],
+    history: Sequence[LifecycleMessage],
+    now: datetime,
+) -> MarketState:
+    """The market after its fresh messages; the same object where they change nothing.
+
+    `history` is every stored message of the market, the fresh ones included, in any order; `fresh`
+    the dedupe keys of those that have not been applied.
+    """
+    ordered = sorted((m for m in history if m.applies), key=lambda message: message.order)
+    new = [message for message in ordered if message.dedupe_key in fresh]
+    if not new:
+        return state
+    rest_at = state.observed_at if state.observed_via == "rest" else None
+    changes = _claimed(state, ordered, fresh, rest_at)
+    if state.deleted_at is not None and any(
+        m.kind is Kind.CREATED and m.heard_at > state.deleted_at for m in new
+    ):
+        changes["deleted_at"] = None
+    word = _word(state, ordered, fresh, rest_at)
+    moved = replace(state, exchange_status=word, **changes)
+    status = _status(moved, now)
+    if status == state.status and moved == state:
+        return state
+    heard_at = new[-1].heard_at
+    return replace(
+        moved,
+        status=status,
+        observed_at=max(heard_at, state.observed_at or heard_at),
+        observed_via="ws",
+    )
+
+
+def _claimed(
+    state: MarketState,
+    ordered: Sequence[LifecycleMessage],
+    fresh: Collection[str],
+    rest_at: datetime | None,
+) -> dict[str, Any]:
+    """The columns that fresh messages decide, with their values."""
+    deciders: dict[str, LifecycleMessage] = {}
+    for message in ordered:
+        for column in message.claims:
+            deciders[column] = message
+    changes: dict[str, Any] = {}
+    for column, message in deciders.items():
+        if message.dedupe_key not in fresh or column == "extra":
+            continue
+        known_to_rest = rest_at is not None and message.heard_at <= rest_at
+        if known_to_rest and (column not in _FINAL or getattr(state, column) is not None):
+            continue
+        changes[column] = message.claims[column]
+    return changes
+
+
+def _word(
+    state: MarketState,
+    ordered: Sequence[LifecycleMessage],
+    fresh: Collection[str],
+    rest_at: datetime | None,
+) -> str | None:
+    """The exchange's word after the fresh messages."""
+    word = state.exchange_status
+    kinds = {message.kind for message in ordered if message.dedupe_key in fresh}
+    if state.status == MarketStatus.SETTLED:
+        return word
+    if Kind.SETTLED in kinds:
+        return "finalized"
+    if Kind.DETERMINED in kinds:
+        if word not in _DETERMINED:
+            return "determined"
+        last = max(m.heard_at for m in ordered if m.kind is Kind.DETERMINED)
+        # A dispute or an amendment has no message: only a later determination ends it.
+        return "determined" if rest_at is not None and last > rest_at else word
+    pauses = [message for message in ordered if message.kind in PAUSES]
+    if not pauses or pauses[-1].dedupe_key not in fresh or word in _DETERMINED:
+        return word
+    last_pause = pauses[-1]
+    if rest_at is not None and last_pause.heard_at <= rest_at:
+        return word
+    if state.status == MarketStatus.CLOSED and word not in TRADING:
+        # The exchange itself said closed: only what it said later reopens.
+        newer = state.observed_at is not None and last_pause.heard_at > state.observed_at
+        return "active" if newer and last_pause.kind is Kind.ACTIVATED else word
+    return "active" if last_pause.kind is Kind.ACTIVATED else "inactive"
+
+
+def _status(market: MarketState, now: datetime) -> str:
+    """The status that follows from the exchange's word, and from what the clock did already."""
+    word, status = market.exchange_status, market.status
+    if word not in TRADING:
+        return FROM_EXCHANGE.get(word or "", status)
+    if status == MarketStatus.SETTLED:
+        return status
+    if status == MarketStatus.CLOSED and (market.close_time is None or market.close_time <= now):
+        return MarketStatus.CLOSED
+    if word == "initialized":
+        opened = status != MarketStatus.OPEN and (
+            market.open_time is None or market.open_time <= now
+        )
+        return MarketStatus.ACTIVE if opened else MarketStatus.OPEN
+    return FROM_EXCHANGE[word]
+
+
+def differences(before: MarketState, after: MarketState) -> dict[str, Any]:
+    """The columns that differ, with their values after."""
+    return {
+        name: getattr(after, name)
+        for name in MarketState.__slots__
+        if getattr(before, name) != getattr(after, name)
+    }
+
+
+def advance_event(
+    state: EventState, fresh: Collection[str], history: Sequence[LifecycleMessage]
+) -> EventState:
+    """The event after its fresh messages; the same object where they change nothing.
+
+    `event_lifecycle` announces a new event: it fills what the row does not have. The last
+    `event_fee_update` decides the override, unless REST has seen a later version of the event.
+    """
+    ordered = sorted((m for m in history if m.applies), key=lambda message: message.order)
+    changes: dict[str, Any] = {}
+    for message in ordered:
+        if message.kind is Kind.EVENT_LIFECYCLE and message.dedupe_key in fresh:
+            changes |= _missing(state, message.claims, changes)
+    fees = [message for message in ordered if message.kind is Kind.EVENT_FEE_UPDATE]
+    if fees and fees[-1].dedupe_key in fresh:
+        known_at = state.exchange_updated_at
+        if known_at is None or fees[-1].heard_at > known_at:
+            changes |= fees[-1].claims
+    changed = {name: value for name, value in changes.items() if getattr(state, name) != value}
+    return replace(state, **changed) if changed else state
+
+
+def _missing(
+    state: EventState, claims: Mapping[str, Any], already: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        column: value
+        for column, value in claims.items()
+        if value is not None and getattr(state, column) is None and column not in already
+    }

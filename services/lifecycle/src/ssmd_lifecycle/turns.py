@@ -1,0 +1,69 @@
+"""The clock's transitions in PostgreSQL."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from ssmd_lifecycle.clock import STATUS_AFTER, Due, Turn
+from ssmd_lifecycle.store import Connection, Pool, in_transaction, insert_rows, lock_events, queries
+
+CHUNK: Final = 2000
+"""Markets in one transaction: enough to be fast, few enough to hold no lock for long."""
+
+_DUE: Final = {Turn.OPENED: queries.due_openings, Turn.CLOSED: queries.due_closings}
+_LOCK: Final = {Turn.OPENED: queries.lock_openings, Turn.CLOSED: queries.lock_closings}
+_TIME: Final = {Turn.OPENED: "open_ts", Turn.CLOSED: "close_ts"}
+
+
+class Turns:
+    """Finds what is due, and makes it so: the row's status and its lifecycle row together."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def due(self, turn: Turn, now: datetime) -> list[Due]:
+        """Up to `CHUNK` transitions that are due, the oldest first."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(_DUE[turn], {"now": now, "limit": CHUNK})
+            return [Due(turn, *row) for row in await cursor.fetchall()]
+
+    async def next_due(self, now: datetime) -> datetime | None:
+        """When something will be due next, after `now`."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(queries.next_due, {"now": now})
+            row = await cursor.fetchone()
+            assert row is not None
+            return row[0]  # type: ignore[no-any-return]
+
+    async def make(self, turn: Turn, chosen: Sequence[Due], now: datetime) -> list[Due]:
+        """Make those transitions that still are due; returns them."""
+
+        async def attempt(connection: Connection) -> list[Due]:
+            events = await lock_events(connection, sorted({due.event_ticker for due in chosen}))
+            tickers = [due.ticker for due in chosen]
+            cursor = await connection.execute(_LOCK[turn], {"tickers": tickers, "now": now})
+            locked = [Due(turn, *row) for row in await cursor.fetchall()]
+            # A market that moved to another event meanwhile is met at the next look.
+            made = [due for due in locked if due.event_ticker in events]
+            # A key that is there already: the exchange took the transition back and it came again.
+            await insert_rows(connection, [_row(due, now) for due in made])
+            await connection.execute(
+                queries.turn_markets,
+                {"tickers": [d.ticker for d in made], "status": STATUS_AFTER[turn], "now": now},
+            )
+            await connection.execute(queries.settle_events, [list(events)])
+            return made
+
+        return await in_transaction(self._pool, attempt)
+
+
+def _row(due: Due, now: datetime) -> dict[str, Any]:
+    return {
+        "market_ticker": due.ticker,
+        "event_ticker": due.event_ticker,
+        "event_type": due.turn.value,
+        _TIME[due.turn]: due.at,
+        "metadata": due.metadata(now),
+        "received_at": now,
+        "dedupe_key": due.dedupe_key,
+    }
