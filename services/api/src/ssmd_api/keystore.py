@@ -7,7 +7,7 @@ from typing import Any, LiteralString
 
 from psycopg.rows import dict_row
 
-from ssmd_api.rows import Row
+from ssmd_api.rows import Row, register
 from ssmd_api.store import Pool, queries
 from ssmd_common.apikeys import NewKey
 
@@ -83,6 +83,7 @@ class KeyStore:
     async def _all(self, query: LiteralString, **parameters: Any) -> list[Row]:
         async with self._pool.connection() as connection:
             cursor = connection.cursor(row_factory=dict_row)
+            register(cursor)
             await cursor.execute(query, parameters)
             return await cursor.fetchall()
 

@@ -11,8 +11,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
-import psycopg
-from psycopg.abc import Buffer
+from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Loader
 
 Row = dict[str, Any]
@@ -219,8 +218,8 @@ def rfc3339(moment: datetime) -> str:
     return f"{text.rstrip('0') if '.' in text else text}Z"
 
 
-def register(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Make a connection load values in the shape above; its session's time zone must be UTC."""
-    connection.adapters.register_loader("timestamptz", _TimestampLoader)
-    connection.adapters.register_loader("numeric", _TextLoader)
-    connection.adapters.register_loader("jsonb", _JsonLoader)
+def register(context: AdaptContext) -> None:
+    """Make a connection or cursor load values in the shape above; its session's zone is UTC."""
+    context.adapters.register_loader("timestamptz", _TimestampLoader)
+    context.adapters.register_loader("numeric", _TextLoader)
+    context.adapters.register_loader("jsonb", _JsonLoader)

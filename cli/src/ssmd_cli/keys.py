@@ -1,0 +1,133 @@
+"""`ssmd keys create|list|revoke`: directly in DATABASE_URL, since a first key needs no other."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from ssmd_cli import output
+from ssmd_cli.options import AsCsv, AsJson, use_local_system
+from ssmd_common.apikeys import SCOPES, generate
+from ssmd_common.errors import SsmdError
+from ssmd_common.exitcodes import ExitCode
+
+if TYPE_CHECKING:
+    from ssmd_api.keystore import KeyStore
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Create, list and revoke API keys.",
+    callback=use_local_system,
+)
+
+_COLUMNS = (
+    "id",
+    "name",
+    "key_prefix",
+    "scopes",
+    "rate_limit_per_minute",
+    "created_at",
+    "last_used_at",
+    "expires_at",
+    "revoked_at",
+)
+
+
+class NoSuchKey(SsmdError):
+    """There is no key with that id or prefix."""
+
+    exit_code = ExitCode.NOT_FOUND
+
+
+@app.command("create")
+def create(
+    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    scope: Annotated[
+        list[str] | None, typer.Option(help="read or admin; repeatable. Default read.")
+    ] = None,
+    rate_limit: Annotated[int, typer.Option(min=1, help="Requests a minute.")] = 600,
+    expires: Annotated[
+        str | None, typer.Option(help="A time (ISO 8601), or a duration such as 90d.")
+    ] = None,
+    environment: Annotated[
+        str, typer.Option("--env", help="The key's second part: what system it is for.")
+    ] = "live",
+    as_json: AsJson = False,
+) -> None:
+    """Make a key and print it. It is shown this once and stored only as a hash."""
+    from ssmd_api.parameters import moment
+
+    now = datetime.now(UTC)
+    scopes = list(dict.fromkeys(scope or ["read"]))
+    if not set(scopes) <= set(SCOPES):
+        raise typer.BadParameter(f"must be some of {', '.join(SCOPES)}", param_hint="--scope")
+    try:
+        expires_at = None if expires is None else moment(expires, now)
+        key = generate(environment)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    if expires_at is not None and expires_at <= now:
+        raise typer.BadParameter("must be in the future", param_hint="--expires")
+    row = _run(lambda keys: keys.create(key, name, scopes, rate_limit, expires_at))
+    if as_json:
+        output.document({"key": key.text, **row})
+        return
+    output.note(f"key {row['id']} for {name}, scopes {', '.join(scopes)}; it is not shown again:")
+    typer.echo(key.text)
+
+
+@app.command("list")
+def list_keys(as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+    """List every key, without what would let one use it."""
+    style = output.chosen(as_json=as_json, as_csv=as_csv)
+
+    async def every(keys: "KeyStore") -> list[Any]:
+        found: list[Any] = []
+        while page := await keys.page(found[-1]["id"] if found else 0, 1000):
+            found += page
+        return found
+
+    output.rows(_run(every), _COLUMNS, style)
+
+
+@app.command("revoke")
+def revoke(key: Annotated[str, typer.Argument(help="A key's id or prefix.")]) -> None:
+    """Revoke a key for good. API replicas refuse it within seconds."""
+
+    async def by_id_or_prefix(keys: "KeyStore") -> str | None:
+        if key.isascii() and key.isdigit() and len(key) <= 18:
+            revoked = await keys.revoke(int(key))
+            if revoked:
+                return revoked
+        stored = await keys.by_prefix(key)
+        return await keys.revoke(stored.id) if stored else None
+
+    prefix = _run(by_id_or_prefix)
+    if prefix is None:
+        raise NoSuchKey(f"no key has the id or prefix {key!r}: `ssmd keys list` shows them")
+    output.note(f"revoked {prefix}")
+
+
+def _run(work: "Callable[[KeyStore], Awaitable[T]]") -> T:
+    from ssmd_api.keystore import KeyStore
+    from ssmd_common.connections import postgres
+    from ssmd_common.settings import PostgresSettings, load
+
+    settings = load(PostgresSettings)
+    output.logs_to_stderr()
+
+    async def run() -> T:
+        pool = await postgres.open_pool(
+            settings.database_url,
+            "ssmd-keys",
+            budget_seconds=min(settings.startup_budget_seconds, 10.0),
+            max_size=1,
+        )
+        async with pool:
+            return await work(KeyStore(pool))
+
+    return asyncio.run(run())

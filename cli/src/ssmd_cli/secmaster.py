@@ -1,0 +1,151 @@
+"""`ssmd secmaster sync|list|show`."""
+
+import asyncio
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+import typer
+
+from ssmd_cli import output
+from ssmd_cli.options import (
+    AsCsv,
+    AsJson,
+    Category,
+    GamesOnly,
+    Limit,
+    Tags,
+    Words,
+    use_local_system,
+)
+from ssmd_cli.output import Format
+from ssmd_cli.syncverbs import add_sync
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Sync, list and show events and markets.",
+    callback=use_local_system,
+)
+add_sync(app, "secmaster_sync")
+
+_COLUMNS: Final = (
+    "ticker",
+    "status",
+    "close_time",
+    "yes_bid_dollars",
+    "yes_ask_dollars",
+    "volume",
+    "event.category",
+    "title",
+)
+
+
+class Status(StrEnum):
+    """A market's; `open` is not yet closed."""
+
+    OPEN = "open"
+    ACTIVE = "active"
+    CLOSED = "closed"
+    SETTLED = "settled"
+
+
+@app.command("list")
+def list_markets(
+    category: Category = None,
+    status: Annotated[
+        list[Status] | None, typer.Option(help="open is not yet closed; repeatable.")
+    ] = None,
+    series: Annotated[str | None, typer.Option(help="Markets of this series.")] = None,
+    event: Annotated[str | None, typer.Option(help="Markets of this event.")] = None,
+    tag: Tags = None,
+    games_only: GamesOnly = False,
+    expiring_within: Annotated[
+        str | None, typer.Option(help="Not yet closed, and closing within a time such as 24h.")
+    ] = None,
+    closing_before: Annotated[
+        str | None, typer.Option(help="Closing before a time (ISO 8601), or 24h from now.")
+    ] = None,
+    closing_after: Annotated[
+        str | None, typer.Option(help="Closing at or after a time, or 24h from now.")
+    ] = None,
+    min_volume: Annotated[
+        int | None, typer.Option(min=0, help="Contracts of the market traded at least.")
+    ] = None,
+    q: Words = None,
+    sort: Annotated[
+        str | None, typer.Option(help="ticker, close_time, volume …; -volume descends.")
+    ] = None,
+    limit: Limit = 100,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """List markets from the API."""
+    style = output.chosen(as_json=as_json, as_csv=as_csv)
+    statuses = [str(wanted) for wanted in status or ()]
+    if expiring_within is not None:
+        if closing_before or closing_after:
+            raise typer.BadParameter("--expiring-within excludes --closing-before and -after")
+        closing_after, closing_before = "0s", expiring_within
+        statuses = statuses or ["open"]
+        sort = sort or "close_time"
+    query = {
+        "category": category,
+        "status": statuses,
+        "series": series,
+        "event": event,
+        "tag": tag,
+        "games_only": "true" if games_only else None,
+        "closing_before": closing_before,
+        "closing_after": closing_after,
+        "min_volume": min_volume,
+        "q": q,
+        "sort": sort,
+    }
+    found, more = asyncio.run(_list(query, limit))
+    if style is Format.TABLE:
+        found = [
+            {**row, "event": {"category": row["event"]["category"] or row["series"]["category"]}}
+            for row in found
+        ]
+    output.rows(found, _COLUMNS, style)
+    if more:
+        output.note(f"there are more than {limit}: see --limit")
+
+
+@app.command("show")
+def show(
+    ticker: Annotated[str, typer.Argument(help="A market, an event or a series.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show one market, event or series with what belongs to it."""
+    kind, document = asyncio.run(_show(ticker))
+    if as_json:
+        output.document(document)
+        return
+    output.fields(document)
+    match kind:
+        case "events":
+            output.rows(document["markets"], _COLUMNS[:6], Format.TABLE)
+        case "series":
+            counts = [{"of": of, **by_status} for of, by_status in document["counts"].items()]
+            output.rows(counts, ("of", "open", "active", "closed", "settled"), Format.TABLE)
+        case _:
+            pass
+
+
+async def _list(query: dict[str, Any], limit: int) -> tuple[list[Any], bool]:
+    from ssmd_cli.api_client import connect
+
+    async with connect() as api:
+        return await api.rows("markets", query, limit or None)
+
+
+async def _show(ticker: str) -> tuple[str, Any]:
+    from ssmd_cli.api_client import NotFound, connect, segment
+
+    async with connect() as api:
+        for kind in ("markets", "events", "series"):
+            try:
+                return kind, await api.get(f"{kind}/{segment(ticker)}")
+            except NotFound:
+                continue
+    raise NotFound(f"no market, event or series is called {ticker!r}")
