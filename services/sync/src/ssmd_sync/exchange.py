@@ -23,9 +23,10 @@ class Exchange:
         stop: asyncio.Event | None = None,
         policy: RetryPolicy | None = None,
     ) -> None:
-        """ConfigurationError where the settings cannot work."""
+        """`stop` ends what waits for the exchange. ConfigurationError where the settings cannot
+        work."""
         self._url = settings.kalshi_base_url.get_secret_value()
-        self._stop = stop
+        self.stop = stop
         self._policy = policy
         try:
             self.budget = Budget(settings.kalshi_read_budget)
@@ -38,7 +39,7 @@ class Exchange:
         """A client, and what it spends."""
         meter = Meter(self.budget)
         async with KalshiRest(
-            self._url, budget=meter, signer=self._signer, stop=self._stop, policy=self._policy
+            self._url, budget=meter, signer=self._signer, stop=self.stop, policy=self._policy
         ) as rest:
             yield rest, meter
 

@@ -38,6 +38,10 @@ class SeriesScan:
     volume: bool = False
     requests: int = 1
 
+    @property
+    def title(self) -> str:
+        return "series" if self.since is None else "series updated"
+
 
 @dataclass(frozen=True, slots=True)
 class EventScan:
@@ -47,6 +51,10 @@ class EventScan:
     series: str | None = None
     since: datetime | None = None
     requests: int = 1
+
+    @property
+    def title(self) -> str:
+        return f"{self.status} events with markets" if self.status else "events updated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +67,20 @@ class MarketScan:
     since: datetime | None = None
     requests: int = 1
 
+    @property
+    def title(self) -> str:
+        return f"{self.status} markets" if self.status else "markets updated"
+
 
 @dataclass(frozen=True, slots=True)
 class FeeScan:
     """`GET /series/fee_changes`, and each series' own word."""
 
     requests: int = 1
+
+    @property
+    def title(self) -> str:
+        return "fee changes"
 
 
 Step = SeriesScan | EventScan | MarketScan | FeeScan

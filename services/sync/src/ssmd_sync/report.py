@@ -24,6 +24,8 @@ class Report:
     job: str
     scope: Scope
     started_at: datetime
+    tracked: int = 0
+    """Series in scope."""
     planned_requests: int = 0
     requests: int = 0
     tokens: int = 0

@@ -88,7 +88,7 @@ class Run:
             try:
                 await self._work()
             except InterruptedWaitError:
-                report.error, report.upstream = "the run was stopped before its end", True
+                report.error = "the run was stopped before its end"
                 # Markets whose event must be fetched first are left for the next run.
                 report.wrote("markets", await self._store.write_markets(self._batch))
         except KalshiError as error:
@@ -110,6 +110,7 @@ class Run:
             await self._step(step)
         tracked = await self._log.tracked(self._scope)
         self._tracked = frozenset(tracked)
+        self.report.tracked = len(tracked)
         plan = plan_markets(self._scope, known, tracked, self.report.started_at)
         self.report.planned_requests = self._meter.requests + plan.requests
         for step in plan.steps:

@@ -21,7 +21,7 @@ from ssmd_sync import metrics
 from ssmd_sync.exchange import Exchange
 from ssmd_sync.plan import watermark_name
 from ssmd_sync.report import Report
-from ssmd_sync.run import Run
+from ssmd_sync.run import Progress, Run
 from ssmd_sync.runlog import RunLog
 from ssmd_sync.schedule import Job, due_at
 from ssmd_sync.scope import Mode, Scope
@@ -100,7 +100,12 @@ class Service:
             if due > now:
                 return (due - now).total_seconds()
             report = await run_job(
-                job.id, job.scope, store, self._exchange, runtime=self._runtime, alone=True
+                job.id,
+                job.scope,
+                store,
+                self._exchange,
+                alone=True,
+                progress=lambda _: self._runtime.health.progress(),
             )
             self._finished(report)
             return 0.0
@@ -132,15 +137,10 @@ async def run_job(
     store: Store,
     exchange: Exchange,
     *,
-    runtime: Runtime | None = None,
-    alone: bool,
+    alone: bool = False,
+    progress: Progress = lambda _: None,
 ) -> Report:
-    """One run with its log line and its metrics."""
-
-    def progress(_: Report) -> None:
-        if runtime is not None:
-            runtime.health.progress()
-
+    """One run with its log line and its metrics. `alone`: the job's lock is held."""
     async with exchange.client() as (rest, meter):
         run = Run(
             job=name,
@@ -148,7 +148,7 @@ async def run_job(
             store=store,
             rest=rest,
             meter=meter,
-            stop=runtime.stop if runtime else None,
+            stop=exchange.stop,
             progress=progress,
         )
         report = await run(alone=alone)
