@@ -476,3 +476,59 @@ async def test_recorded_replies_over_http(exchange, budget: Budget, recording) -
     async with KalshiRest(exchange.base_url, budget=budget) as rest:
         assert len((await rest.series()).items) == 241
         assert (await rest.exchange_status()).exchange_active
+
+
+# --- one page ahead ----------------------------------------------------------------------------
+
+
+async def test_the_next_page_is_fetched_while_this_one_is_worked_on(
+    exchange, budget: Budget
+) -> None:
+    second_asked = asyncio.Event()
+
+    def second(_: web.Request) -> web.Response:
+        second_asked.set()
+        return page("B", cursor="2")(_)
+
+    exchange.then(page("A", cursor="1"), second, page("C"))
+    async with KalshiRest(exchange.base_url, budget=budget) as rest:
+        pages = rest.markets(limit=1)
+        first = await anext(pages)
+        assert first.items[0].ticker == "A"
+        await asyncio.wait_for(second_asked.wait(), 60)
+        assert len(exchange.requests) == 2
+        assert [m.ticker async for one in pages for m in one.items] == ["B", "C"]
+
+
+async def test_leaving_a_scan_cancels_the_page_on_its_way(exchange, budget: Budget) -> None:
+    arrived = asyncio.Event()
+    gone = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.Response:
+        arrived.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            gone.set()
+        raise AssertionError
+
+    exchange.then(page("A", cursor="1"), hang)
+    async with KalshiRest(exchange.base_url, budget=budget) as rest:
+        pages = rest.markets(limit=1)
+        await anext(pages)
+        await arrived.wait()
+        await pages.aclose()  # type: ignore[attr-defined]
+        await asyncio.wait_for(gone.wait(), 60)
+    assert [task for task in asyncio.all_tasks() if "page of" in task.get_name()] == []
+
+
+async def test_a_failure_ahead_waits_for_its_turn(
+    exchange, budget: Budget, patient: RetryPolicy
+) -> None:
+    exchange.then(page("A", cursor="1"))
+    exchange.otherwise = status(500)
+    async with KalshiRest(exchange.base_url, budget=budget, policy=patient) as rest:
+        pages = rest.markets(limit=1)
+        assert (await anext(pages)).items[0].ticker == "A"
+        with pytest.raises(errors.ServerFaultError):
+            await anext(pages)

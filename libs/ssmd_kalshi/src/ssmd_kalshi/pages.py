@@ -13,7 +13,7 @@ from typing import Generic, TypeVar, assert_never
 
 import msgspec
 
-from ssmd_kalshi.errors import CursorLoopError, EmptyPageError, RepeatedPageError
+from ssmd_kalshi.errors import CursorLoopError, EmptyPageError, PageError, RepeatedPageError
 
 T = TypeVar("T")
 
@@ -95,7 +95,7 @@ class PageGuard:
         if keys:
             self._pages.add(self._digest(keys))
 
-    def refuse(self, suspicion: Suspicion) -> Exception:
+    def refuse(self, suspicion: Suspicion) -> PageError:
         """The error for a doubt that a second request did not remove."""
         match suspicion:
             case Suspicion.CURSOR_LOOP:

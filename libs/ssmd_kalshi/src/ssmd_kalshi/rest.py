@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
-import structlog
-
-from ssmd_kalshi import decode, endpoints, filters, metrics
+from ssmd_kalshi import decode, endpoints, filters
 from ssmd_kalshi.budget import Budget
 from ssmd_kalshi.decode import decode_object
 from ssmd_kalshi.drift import Drift
 from ssmd_kalshi.endpoints import Endpoint
 from ssmd_kalshi.http import HttpClient
-from ssmd_kalshi.pages import Page, PageGuard, Suspicion
+from ssmd_kalshi.pages import Page
 from ssmd_kalshi.retry import RetryPolicy
+from ssmd_kalshi.scan import scan
 from ssmd_kalshi.signing import Signer
 from ssmd_kalshi.wire import (
     EndpointCosts,
@@ -44,8 +43,6 @@ MAX_EVENTS_PER_PAGE = 200
 
 # Read also where the exchange reports its own outage with the same body.
 _STATUS_CODES = frozenset({500, 503, 504})
-
-log = structlog.get_logger(__name__)
 
 
 class KalshiRest:
@@ -335,7 +332,7 @@ class KalshiRest:
             cursor,
         )
 
-    async def _pages(
+    def _pages(
         self,
         endpoint: Endpoint,
         params: dict[str, str | int],
@@ -343,38 +340,12 @@ class KalshiRest:
         key: Callable[[R], str],
         cursor: str,
     ) -> AsyncIterator[Page[R]]:
-        """Follow the cursors. A page that cannot be right is asked for once more, then refused."""
-        guard = PageGuard(endpoint.name, int(params["limit"]))
-        while True:
+        async def ask(cursor: str) -> Page[R]:
             here = {**params, "cursor": cursor} if cursor else params
-            page = await self._http.get(endpoint, read, params=here)
-            keys = _keys(page.items, key)
-            doubt = guard.suspect(keys, page.row_count, page.cursor)
-            if doubt is not None:
-                metrics.SUSPECT_PAGES.labels(endpoint.name, doubt.value).inc()
-                log.warning("page is asked for again", endpoint=endpoint.name, doubt=doubt.value)
-                again = await self._http.get(endpoint, read, params=here)
-                keys_again = _keys(again.items, key)
-                doubt = guard.suspect(keys_again, again.row_count, again.cursor)
-                if doubt is Suspicion.SHORT:
-                    # The same rows twice: the listing is filtered after paging. Other rows: trust
-                    # neither page.
-                    if keys_again == keys:
-                        guard.short_is_normal()
-                    else:
-                        again = max(page, again, key=lambda one: one.row_count).marked_short()
-                elif doubt is not None:
-                    raise guard.refuse(doubt)
-                page, keys = again, _keys(again.items, key)
-            guard.accept(keys, page.cursor)
-            yield page
-            if not page.cursor:
-                return
-            cursor = page.cursor
+            return await self._http.get(endpoint, read, params=here)
 
-
-def _keys(items: Iterable[R], key: Callable[[R], str]) -> list[str]:
-    return [key(item) for item in items]
+        limit = int(params["limit"])
+        return scan(ask, key, endpoint=endpoint.name, limit=limit, cursor=cursor)
 
 
 def _params(**values: str | int | bool | None) -> dict[str, str | int]:
