@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import nats
@@ -165,8 +166,8 @@ class Bench:
                 names = [column.name for column in rows.description or ()]
                 types = [column.type_code for column in rows.description or ()]
                 keys = await connection.execute(
-                    "SELECT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid"
-                    " AND a.attnum = ANY(i.indkey) WHERE i.indrelid = %s::regclass AND indisprimary",
+                    "SELECT attname FROM pg_index JOIN pg_attribute ON attrelid = indrelid"
+                    " AND attnum = ANY(indkey) WHERE indrelid = %s::regclass AND indisprimary",
                     (f'"{table}"',),
                 )
                 key = {name for (name,) in await keys.fetchall()}
@@ -211,7 +212,7 @@ class Stream:
 
     def assert_in_order(self) -> None:
         positions = self.positions()
-        for before, after in zip(positions, positions[1:], strict=False):
+        for before, after in pairwise(positions):
             assert before < after, f"{before} is followed by {after}"
             if (before.epoch, before.lsn) == (after.epoch, after.lsn):
                 assert after.seq == before.seq + 1, f"between {before} and {after} one is missing"

@@ -130,7 +130,7 @@ def decode(data: bytes) -> Message:
 
 def relation_of(data: bytes) -> int | None:
     """The relation that a row message speaks of, even where its row cannot be read."""
-    return int(_length(data, 1)[0]) if data[:1] in (b"I", b"U", b"D") and len(data) > 5 else None
+    return int(_length(data, 1)[0]) if data[:1] in (b"I", b"U", b"D") and len(data) >= 5 else None
 
 
 def _row(data: bytes, at: int) -> tuple[list[Value], int]:

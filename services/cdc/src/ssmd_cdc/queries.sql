@@ -76,3 +76,17 @@ JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdroppe
     AND a.attname = ANY(p.attnames)
 WHERE p.pubname = %(publication)s
 GROUP BY 1, 2, 3, 4;
+
+-- name: slot_overview
+-- The slot, and how long after being written its WAL was confirmed, as the server measured it.
+SELECT s.slot_name AS name, s.active, s.wal_status, s.confirmed_flush_lsn::text AS confirmed_lsn,
+       coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), s.confirmed_flush_lsn), 0)::bigint AS lag_bytes,
+       coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn), 0)::bigint AS retained_bytes,
+       s.safe_wal_size AS safe_bytes,
+       CASE WHEN s.active THEN coalesce(extract(epoch FROM r.flush_lag), 0)::float8 END AS lag_seconds
+FROM pg_replication_slots s LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid
+WHERE s.slot_name = %(slot)s;
+
+-- name: state_overview
+SELECT epoch, stream_sequence, lsn::text, seq, seq < 0 AS announcing, updated_at
+FROM cdc_state WHERE slot = %(slot)s;

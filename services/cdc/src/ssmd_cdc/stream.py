@@ -70,12 +70,16 @@ class Streams:
 
     async def look(self) -> Stream:
         """Where the stream ends, now."""
-        info = await self._request(f"STREAM.INFO.{subjects.STREAM}", {})
+        info = await self.info(subjects.STREAM)
         state = info["state"]
         tail = await self._last_message() if state["messages"] else None
         # A message may have come since: what is told must be of one moment.
         last = max(int(state["last_seq"]), tail.sequence if tail else 0)
         return Stream(str(info["created"]), last, tail)
+
+    async def info(self, name: str) -> dict[str, Any]:
+        """STREAM.INFO of one stream, as the server gives it."""
+        return await self._request(f"STREAM.INFO.{name}", {})
 
     async def _last_message(self) -> Tail | None:
         try:
@@ -102,7 +106,7 @@ class Streams:
     async def _ensure_one(self, wanted: dict[str, Any]) -> None:
         name = wanted["name"]
         try:
-            found = (await self._request(f"STREAM.INFO.{name}", {}))["config"]
+            found = (await self.info(name))["config"]
         except ApiError as error:
             if error.code != 10059:
                 raise
@@ -113,7 +117,7 @@ class Streams:
                 return
             await self._change("UPDATE", {**found, **wanted})
             log.info("stream updated", stream=name, settings=sorted(differing))
-        kept = (await self._request(f"STREAM.INFO.{name}", {}))["config"]
+        kept = (await self.info(name))["config"]
         if left := differences(kept, wanted):
             raise StreamRefused(
                 f"NATS keeps other settings of the stream {name} than it was given "

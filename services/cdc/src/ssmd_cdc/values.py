@@ -96,7 +96,9 @@ def array_of(element: ToJson, delimiter: str = ",") -> ToJson:
 
     def convert(raw: bytes) -> bytes:
         # Bounds other than 1 are written in front: [0:1]={…}.
-        at = raw.index(b"=") + 1 if raw[:1] == b"[" else 0
+        at = raw.find(b"=") + 1 if raw[:1] == b"[" else 0
+        if raw[at : at + 1] != b"{" or raw[-1:] != b"}":
+            raise UnreadableValue("an array is not in PostgreSQL's form")
         parts: list[bytes] = []
         while at < len(raw):
             match = token.match(raw, at)

@@ -107,12 +107,13 @@ def stored_sequence(payload: bytes) -> int:
             number = payload[len(prefix) : -1]
             if number.isdigit():
                 return int(number)
+    text = payload[:120].decode(errors="replace").strip()
     try:
         answer = json.loads(payload)
-    except ValueError:
-        raise Refused(payload[:80].decode(errors="replace").strip() or "an empty answer") from None
-    if "error" in answer:
-        raise Refused(str(answer["error"].get("description", answer["error"])))
-    if answer.get("duplicate"):
-        raise Refused("the message is in the stream already")
-    return int(answer["seq"])
+        if "error" in answer:
+            raise Refused(str(answer["error"].get("description", answer["error"])))
+        if answer.get("duplicate"):
+            raise Refused("the message is in the stream already")
+        return int(answer["seq"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Refused(f"no acknowledgement, but {text or 'an empty answer'}") from None

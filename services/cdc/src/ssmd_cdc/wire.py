@@ -158,7 +158,7 @@ class Wire(asyncio.Protocol):
             end = message.end() + int(message[3])
             if end + 2 > len(buffer):
                 return None
-            self._on_reply(int(message[1]), buffer[message.end() : end])
+            self._on_reply(int(message[1]), buffer[message.end() + int(message[2]) : end])
             return end + 2
         if line == b"PING":
             self._send(b"PONG\r\n")

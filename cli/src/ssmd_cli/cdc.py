@@ -1,0 +1,72 @@
+"""`ssmd cdc tail|status`: follow the change stream, and see how far its publisher is."""
+
+import asyncio
+import contextlib
+from typing import Annotated
+
+import typer
+
+from ssmd_cli.environment import load_env_file
+from ssmd_common.exitcodes import ExitCode
+from ssmd_common.settings import NatsSettings, load
+
+app = typer.Typer(no_args_is_help=True, help="Follow the change stream, or see its publisher.")
+
+
+@app.command("tail")
+def tail_command(
+    series: Annotated[str | None, typer.Option(help="Only this series, by ticker.")] = None,
+    table: Annotated[str | None, typer.Option(help="Only this table.")] = None,
+    type_: Annotated[
+        str | None, typer.Option("--type", help="Only this type, e.g. market_settled.")
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            help="From here on, else only what is new: a stream sequence (1042), an LSN "
+            "(0/16B3748), a time (2026-02-03T22:00:00Z) or an age (15m, 24h, 7d)."
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many changes.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One message a line, as it is.")] = False,
+) -> None:
+    """Show changes as they are committed, until Ctrl-C."""
+    from ssmd_cli.cdc_tail import Filter, parse_since, tail
+
+    load_env_file()
+    settings = load(NatsSettings)
+    wanted = Filter(series, table, type_)
+    start = parse_since(since)
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        asyncio.run(tail(settings, wanted, start, limit=limit, as_json=as_json))
+
+
+@app.command("status")
+def status_command(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Show the slot, the stream and the epoch. Exit code 1 if something is not as it should be."""
+    import msgspec
+
+    from ssmd_cdc.overview import Overview, overview
+    from ssmd_cdc.settings import CdcSettings
+    from ssmd_cli.cdc_status import show
+    from ssmd_common.connections import nats
+
+    load_env_file()
+    settings = load(CdcSettings)
+
+    async def look() -> Overview:
+        client = await nats.connect(settings.nats_url, "ssmd-cdc-status", budget_seconds=5)
+        try:
+            return await overview(settings, client)
+        finally:
+            await client.close()
+
+    found = asyncio.run(look())
+    if as_json:
+        typer.echo(msgspec.json.encode(found).decode())
+    else:
+        show(found)
+    if found.problems:
+        raise typer.Exit(ExitCode.FAILED)

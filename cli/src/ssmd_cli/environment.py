@@ -1,0 +1,28 @@
+"""The environment that `ssmd up` leaves in `.ssmd/env`, for commands that use the stores."""
+
+import os
+import shlex
+from pathlib import Path
+from typing import Final
+
+ENV_FILE: Final = Path(".ssmd") / "env"
+
+
+def load_env_file(path: Path = ENV_FILE) -> bool:
+    """Set what the file has and the environment lacks; False if there is no such file.
+
+    Its lines are `KEY=VALUE` as a shell reads them.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except OSError:
+        return False
+    for line in text.splitlines():
+        words = shlex.split(line, comments=True)
+        if words and words[0] == "export":
+            words = words[1:]
+        for word in words:
+            name, equals, value = word.partition("=")
+            if equals and name.isidentifier():
+                os.environ.setdefault(name, value)
+    return True

@@ -1,0 +1,135 @@
+"""How far the publisher is, seen from outside: for `ssmd cdc status`."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import psycopg
+from nats.aio.client import Client
+from psycopg.rows import dict_row
+
+from ssmd_cdc.control import queries
+from ssmd_cdc.epoch import Stream
+from ssmd_cdc.settings import CdcSettings
+from ssmd_cdc.stream import ApiError, Streams
+from ssmd_common import subjects
+from ssmd_common.connections import postgres
+
+
+class Slot(msgspec.Struct, frozen=True):
+    """The slot as PostgreSQL sees it; `safe_bytes` is None without a limit on retained WAL.
+
+    `lag_seconds` is what the server measured between writing WAL and our confirming it, so up to
+    the feedback's interval when all is well; None when nobody streams.
+    """
+
+    name: str
+    active: bool
+    wal_status: str | None
+    confirmed_lsn: str | None
+    lag_bytes: int
+    retained_bytes: int
+    safe_bytes: int | None
+    lag_seconds: float | None
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """The row of `cdc_state`."""
+
+    epoch: int
+    stream_sequence: int
+    lsn: str
+    seq: int
+    announcing: bool
+    updated_at: datetime
+
+
+class StreamState(msgspec.Struct, frozen=True):
+    messages: int
+    bytes: int
+    first_sequence: int
+    last_sequence: int
+    max_bytes: int
+    max_age_seconds: float
+    tail: str | None
+    dead_letters: int
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """`problems` says in words what is not as it should be; empty when all is well."""
+
+    slot: Slot | None
+    memory: Memory | None
+    stream: StreamState | None
+    problems: list[str]
+
+
+async def overview(settings: CdcSettings, client: Client) -> Overview:
+    """Look once at the slot, the memory and the stream."""
+    async with await postgres.connect(
+        settings.database_url,
+        "ssmd-cdc-status",
+        budget_seconds=settings.startup_budget_seconds,
+    ) as connection:
+        slot = await _row(connection, "slot_overview", settings)
+        memory = await _row(connection, "state_overview", settings)
+    streams = Streams(client, settings)
+    stream = await _stream(streams)
+    found = Overview(
+        msgspec.convert(slot, Slot) if slot else None,
+        msgspec.convert(memory, Memory) if memory else None,
+        stream,
+        [],
+    )
+    return msgspec.structs.replace(found, problems=_problems(found, settings))
+
+
+def _problems(found: Overview, settings: CdcSettings) -> list[str]:
+    slot, memory, stream = found.slot, found.memory, found.stream
+    problems = []
+    if slot is None:
+        problems.append(f"the slot {settings.cdc_slot} is missing: cdc makes it when it starts")
+    elif slot.wal_status == "lost":
+        problems.append("the slot is lost: cdc begins a new epoch when it starts")
+    elif not slot.active:
+        problems.append("nobody streams from the slot: start cdc")
+    if slot and slot.lag_bytes > settings.cdc_ready_lag_bytes:
+        problems.append(f"the slot is {slot.lag_bytes} bytes behind the WAL")
+    if memory and memory.announcing:
+        problems.append(f"epoch {memory.epoch} is still being announced")
+    if stream is None:
+        problems.append(f"the stream {subjects.STREAM} is missing: cdc makes it when it starts")
+    elif stream.dead_letters:
+        problems.append(f"{stream.dead_letters} messages are in {subjects.DEAD_LETTER_STREAM}")
+    return problems
+
+
+async def _row(
+    connection: psycopg.AsyncConnection[Any], name: str, settings: CdcSettings
+) -> dict[str, Any] | None:
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(getattr(queries, name), {"slot": settings.cdc_slot})
+        return await cursor.fetchone()
+
+
+async def _stream(streams: Streams) -> StreamState | None:
+    try:
+        info = await streams.info(subjects.STREAM)
+        look: Stream = await streams.look()
+    except ApiError:
+        return None
+    try:
+        dead = int((await streams.info(subjects.DEAD_LETTER_STREAM))["state"]["messages"])
+    except ApiError:
+        dead = 0
+    state, config = info["state"], info["config"]
+    return StreamState(
+        messages=int(state["messages"]),
+        bytes=int(state["bytes"]),
+        first_sequence=int(state["first_seq"]),
+        last_sequence=int(state["last_seq"]),
+        max_bytes=int(config["max_bytes"]),
+        max_age_seconds=int(config.get("max_age", 0)) / 1e9,
+        tail=str(look.tail.position) if look.tail and look.tail.position else None,
+        dead_letters=dead,
+    )

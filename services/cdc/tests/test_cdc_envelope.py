@@ -1,0 +1,187 @@
+"""From rows to messages: whole rows, differences, keys, subjects, identities."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssmd_cdc.envelope import Envelope, Outgoing, as_marker, commit_time
+from ssmd_cdc.errors import UnreadableValue
+from ssmd_cdc.pgoutput import UNCHANGED, Column, Value
+from ssmd_cdc.shape import Shape
+from ssmd_common import change
+
+MARKETS = Shape.of(
+    "markets",
+    (
+        Column("ticker", 1043),
+        Column("event_ticker", 1043),
+        Column("series_ticker", 1043),
+        Column("status", 1043),
+        Column("yes_bid", 23),
+        Column("rules_primary", 25),
+        Column("deleted_at", 1184),
+    ),
+    ("ticker",),
+    {},
+)
+ROW: list[Value] = [b"KXA-1-T9.5", b"KXA-1", b"KXA", b"active", b"45", b"long " * 9, None]
+
+
+def make_envelope() -> Envelope:
+    return Envelope(3, 0x16B3748, 734219, datetime(2026, 2, 3, 22, 5, 0, 123456, tzinfo=UTC))
+
+
+def body(message: Outgoing) -> dict[str, Any]:
+    change.decode(message.payload)
+    return dict(json.loads(message.payload))
+
+
+def replaced(**values: Value) -> list[Value]:
+    return [values.get(name, value) for name, value in zip(MARKETS.columns, ROW, strict=True)]
+
+
+def test_insert() -> None:
+    message = make_envelope().insert(MARKETS, ROW)
+    assert message.subject == "cdc.markets.insert.KXA.KXA-1.KXA-1-T9%2E5"
+    assert body(message) == {
+        "v": 1,
+        "lsn": "0/16B3748",
+        "seq": 0,
+        "xid": 734219,
+        "epoch": 3,
+        "table": "markets",
+        "op": "insert",
+        "type": "market_added",
+        "ticker": "KXA-1-T9.5",
+        "key": {"ticker": "KXA-1-T9.5"},
+        "data": {
+            "ticker": "KXA-1-T9.5",
+            "event_ticker": "KXA-1",
+            "series_ticker": "KXA",
+            "status": "active",
+            "yes_bid": 45,
+            "rules_primary": "long " * 9,
+            "deleted_at": None,
+        },
+        "timestamp": "2026-02-03T22:05:00.123456Z",
+    }
+
+
+def test_update_tells_what_differs_and_no_more() -> None:
+    [message] = make_envelope().update(MARKETS, ROW, replaced(status=b"closed", yes_bid=None))
+    assert body(message)["changes"] == {
+        "status": {"old": "active", "new": "closed"},
+        "yes_bid": {"old": 45, "new": None},
+    }
+    assert message.type == "market_closed"
+    assert "before" not in body(message)
+
+
+def test_an_update_that_changes_nothing_is_a_message_all_the_same() -> None:
+    [message] = make_envelope().update(MARKETS, ROW, list(ROW))
+    assert body(message)["changes"] == {}
+
+
+def test_unchanged_toast_is_filled_from_the_row_before() -> None:
+    new = replaced(rules_primary=UNCHANGED, yes_bid=b"46")
+    [message] = make_envelope().update(MARKETS, ROW, new)
+    assert body(message)["data"]["rules_primary"] == "long " * 9
+    assert set(body(message)["changes"]) == {"yes_bid"}
+
+
+def test_unchanged_toast_without_the_row_before_is_never_null() -> None:
+    with pytest.raises(UnreadableValue, match="rules_primary"):
+        make_envelope().update(MARKETS, None, replaced(rules_primary=UNCHANGED))
+
+
+@pytest.mark.parametrize("column", ["ticker", "event_ticker", "series_ticker"])
+def test_a_change_of_key_or_subject_is_a_delete_and_an_insert(column: str) -> None:
+    new = replaced(**{column: b"OTHER", "rules_primary": UNCHANGED})
+    delete, insert = make_envelope().update(MARKETS, ROW, new)
+    assert (delete.seq, insert.seq) == (0, 1)
+    assert delete.subject == "cdc.markets.delete.KXA.KXA-1.KXA-1-T9%2E5"
+    assert "OTHER" in insert.subject
+    assert body(delete)["before"] == body(make_envelope().insert(MARKETS, ROW))["data"]
+    assert body(delete)["data"] is None
+    assert body(insert)["data"]["rules_primary"] == "long " * 9
+    assert (delete.type, insert.type) == ("market_removed", "market_added")
+
+
+def test_delete() -> None:
+    message = make_envelope().delete(MARKETS, ROW, whole=True)
+    assert body(message)["before"]["yes_bid"] == 45
+    assert body(message)["data"] is None
+    assert body(message)["key"] == {"ticker": "KXA-1-T9.5"}
+
+
+def test_messages_are_numbered_across_kinds() -> None:
+    envelope = make_envelope()
+    messages = [
+        envelope.insert(MARKETS, ROW),
+        *envelope.update(MARKETS, ROW, replaced(ticker=b"B")),
+        envelope.truncate("markets"),
+    ]
+    assert [message.seq for message in messages] == [0, 1, 2, 3]
+    assert [body(message)["seq"] for message in messages] == [0, 1, 2, 3]
+
+
+def test_truncate_and_the_marks_of_a_snapshot() -> None:
+    envelope = make_envelope()
+    assert envelope.truncate("markets").subject == "cdc.markets.truncate"
+    assert envelope.snapshot_begin("markets").subject == "cdc.markets.snapshot_begin"
+    assert "final" not in body(envelope.snapshot_end("markets", final=False))
+    assert body(envelope.snapshot_end("markets", final=True))["final"] is True
+
+
+def test_lifecycle_subject_falls_back_on_the_event() -> None:
+    columns = ("id", "market_ticker", "event_ticker", "event_type")
+    shape = Shape.of(
+        "market_lifecycle_events", tuple(Column(name, 1043) for name in columns), ("id",), {}
+    )
+    message = make_envelope().insert(shape, [b"1", None, b"KXA-1", b"event_lifecycle"])
+    assert message.subject == "cdc.market_lifecycle_events.insert.event_lifecycle.KXA-1"
+    assert body(message)["ticker"] == "KXA-1"
+    message = make_envelope().insert(shape, [b"1", b"KXA-1-X", b"KXA-1", b"determined"])
+    assert message.subject == "cdc.market_lifecycle_events.insert.determined.KXA-1-X"
+
+
+def test_a_table_that_is_not_ours_has_a_subject_too() -> None:
+    shape = Shape.of("odd.name", (Column("a", 23),), (), {})
+    message = make_envelope().insert(shape, [b"1"])
+    assert message.subject == "cdc.odd%2Ename.insert._"
+    assert body(message)["key"] is None
+
+
+def test_a_marker_keeps_the_identity_and_says_why() -> None:
+    message = make_envelope().insert(MARKETS, ROW)
+    marker = as_marker(message, "too large")
+    assert (marker.lsn, marker.seq, marker.subject) == (message.lsn, message.seq, message.subject)
+    assert marker.raw == message.payload
+    expected = {**body(message), "data": None, "error": "too large"}
+    assert body(marker) == expected
+
+
+texts = st.text(alphabet=st.characters(exclude_categories=("Cs",), exclude_characters="\0"))
+
+
+@given(st.lists(texts, min_size=7, max_size=7), st.lists(texts, min_size=7, max_size=7))
+def test_replaying_an_update_gives_the_row(before: list[str], after: list[str]) -> None:
+    columns = tuple(Column(f"c{at}", 25) for at in range(7))
+    shape = Shape.of("t", columns, (), {})
+    old: list[Value] = [text.encode() for text in before]
+    new: list[Value] = [text.encode() for text in after]
+    [message] = make_envelope().update(shape, old, new)
+    found = body(message)
+    replayed = dict(zip(shape.columns, before, strict=True))
+    for name, difference in found["changes"].items():
+        assert replayed[name] == difference["old"]
+        replayed[name] = difference["new"]
+    assert replayed == found["data"] == dict(zip(shape.columns, after, strict=True))
+
+
+def test_commit_time() -> None:
+    assert commit_time(823_471_500_123_456).isoformat() == "2026-02-03T22:05:00.123456+00:00"
