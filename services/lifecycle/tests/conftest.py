@@ -115,7 +115,7 @@ async def start_service(
         environment = {
             "DATABASE_URL": database.url,
             "KALSHI_READ_BUDGET": "100000",
-            "LIFECYCLE_SILENCE_SECONDS": "5",
+            "LIFECYCLE_SILENCE_SECONDS": "25",
             "LOG_LEVEL": "INFO",
         }
         if sim is not None:

@@ -115,7 +115,7 @@ async def _lead(
                 repairer.resume(interval)
             listener.on_gap = on_gap
             if listener.began:
-                await repairer.add(runtime, "takeover", known_until, began_at)
+                await repairer.add(runtime, "start", known_until, began_at)
             inbox.lead()
             side.start("repairer", repairer.run(runtime))
         side.start("clock", scheduler.run(runtime))

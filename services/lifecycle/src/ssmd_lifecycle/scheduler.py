@@ -38,8 +38,10 @@ class Scheduler:
         """Make each transition when it is due."""
         while not runtime.stop.is_set():
             self._wake.clear()
-            await self.catch_up()
+            # One instant for both questions: what is due now, and what is due after it. Timers may
+            # fire a little early, and between two readings of the clock something would be lost.
             now = datetime.now(UTC)
+            await self.catch_up(now)
             next_due = await self._turns.next_due(now)
             pause = RECHECK_SECONDS
             if next_due is not None:
@@ -47,12 +49,12 @@ class Scheduler:
             if pause > 0:
                 await self._wake.sleep(runtime, pause)
 
-    async def catch_up(self) -> int:
-        """Make all that is due now; a market due for both opens, then closes."""
+    async def catch_up(self, now: datetime) -> int:
+        """Make all that is due by `now`; a market due for both opens, then closes."""
         total = 0
         for turn in Turn:
-            while chosen := await self._turns.due(turn, now := datetime.now(UTC)):
-                made = await self._turns.make(turn, chosen, now)
+            while chosen := await self._turns.due(turn, now):
+                made = await self._turns.make(turn, chosen, datetime.now(UTC))
                 total += len(made)
                 if not made:
                     break
