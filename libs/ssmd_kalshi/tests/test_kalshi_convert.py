@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssmd_common.status import MarketStatus
-from ssmd_kalshi import convert
+from ssmd_kalshi import convert, values
 from ssmd_kalshi.errors import BadFieldError
 from ssmd_kalshi.wire import WireEvent, WireMarket, WireSeries, WireSeriesFeeChange
 
@@ -235,7 +235,7 @@ def test_fee_schedule_is_contiguous() -> None:
 def test_times_with_any_number_of_digits(moment: datetime, digits: int) -> None:
     fraction = f"{moment.microsecond:06}000000"[:digits]
     text = moment.strftime("%Y-%m-%dT%H:%M:%S") + (f".{fraction}" if digits else "") + "Z"
-    read = convert.time(text)
+    read = values.time(text)
     assert read is not None
     expected = moment.replace(tzinfo=UTC)
     assert timedelta(0) <= expected - read < timedelta(seconds=1)

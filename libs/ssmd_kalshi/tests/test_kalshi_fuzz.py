@@ -21,7 +21,7 @@ from ssmd_kalshi.errors import KalshiError
 from ssmd_kalshi.http import error_text, reply_error
 from ssmd_kalshi.wire import ExchangeSchedule, ExchangeStatus, FiltersBySport
 
-EXAMPLES = int(os.environ.get("SSMD_FUZZ_EXAMPLES", "6000"))
+EXAMPLES = int(os.environ.get("SSMD_FUZZ_EXAMPLES", "3000"))
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
 MARKET = {

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from ssmd_common.models import Market
-from ssmd_kalshi import convert
+from ssmd_kalshi import convert, values
 from ssmd_kalshi.budget import Budget
 from ssmd_kalshi.errors import HandshakeRefusedError, NotFoundError
 from ssmd_kalshi.feed import Connected, Disconnected, FeedEvent, Gap, GapReason, Message, Subscribed
@@ -104,7 +104,7 @@ async def test_reference_endpoints(rest: KalshiRest) -> None:
     assert (await rest.filters_by_sport()).filters_by_sports
     assert (await rest.exchange_status()).exchange_active
     assert (await rest.exchange_schedule()).standard_hours
-    assert convert.time((await rest.historical_cutoff()).market_settled_ts) is not None
+    assert values.time((await rest.historical_cutoff()).market_settled_ts) is not None
     changes = await rest.series_fee_changes()
     assert convert.fee_schedule(changes.items) is not None
     async for page in rest.event_fee_changes():

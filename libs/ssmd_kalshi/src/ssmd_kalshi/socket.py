@@ -15,17 +15,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 import structlog
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-from websockets.frames import DATA_OPCODES
-from websockets.frames import Frame as WebSocketFrame
-from websockets.protocol import Event as ProtocolEvent
 
 from ssmd_kalshi import frames, metrics
+from ssmd_kalshi.connection import Connection
 from ssmd_kalshi.errors import (
     BrokenReplyError,
     ConfigurationError,
@@ -83,31 +81,6 @@ class _Channel:
     gap_detail: str = ""
 
 
-class _Connection(ClientConnection):
-    """Notes when anything arrives. The library answers pings but tells nobody about them, and a
-    slow consumer gets its frames long after they came."""
-
-    arrived_at: float = 0.0
-    arrived_time: datetime | None = None
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._arrivals: deque[datetime] = deque()
-
-    def process_event(self, event: ProtocolEvent) -> None:
-        if isinstance(event, WebSocketFrame):
-            self.arrived_at = self.loop.time()
-            self.arrived_time = datetime.now(UTC)
-            if event.opcode in DATA_OPCODES and event.fin:
-                self._arrivals.append(self.arrived_time)
-        super().process_event(event)
-
-    async def receive(self) -> tuple[bytes, datetime]:
-        """The next message and when it arrived. May be cancelled without losing anything."""
-        raw = await self.recv(decode=False)
-        return raw, self._arrivals.popleft()
-
-
 class KalshiSocket:
     """`async with KalshiSocket(url, signer=…, channels=[…]) as socket: async for event in socket`.
 
@@ -138,7 +111,7 @@ class KalshiSocket:
         self._policy = policy or SocketPolicy()
         self._chance = chance
         self._channels = [_Channel(name) for name in dict.fromkeys(channels)]
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._events: deque[FeedEvent] = deque()
         self._commands: dict[int, tuple[_Channel, float]] = {}
         self._next_id = 1
@@ -193,7 +166,7 @@ class KalshiSocket:
             connection = await connect(
                 self._url,
                 additional_headers=headers,
-                create_connection=_Connection,
+                create_connection=Connection,
                 compression=None,
                 proxy=None,
                 open_timeout=self._policy.connect_seconds,
@@ -218,7 +191,7 @@ class KalshiSocket:
             self._failed(excerpt(str(error) or type(error).__name__, 120))
             return
         metrics.SOCKET_CONNECTS.labels("open").inc()
-        assert isinstance(connection, _Connection)
+        assert isinstance(connection, Connection)
         now = loop.time()
         connection.arrived_at = self._connected_at = self._handed_at = now
         self._connection = connection
@@ -236,7 +209,7 @@ class KalshiSocket:
         delay = self._policy.reconnect.delay_seconds(self._failures, self._chance())
         self._connect_at = asyncio.get_running_loop().time() + delay
 
-    async def _subscribe(self, connection: _Connection, channel: _Channel) -> None:
+    async def _subscribe(self, connection: Connection, channel: _Channel) -> None:
         command = self._next_id
         self._next_id += 1
         channel.asked = True
@@ -251,7 +224,7 @@ class KalshiSocket:
 
     def _lost(
         self,
-        connection: _Connection,
+        connection: Connection,
         reason: GapReason,
         detail: str,
         known_until: datetime | None = None,
@@ -278,7 +251,7 @@ class KalshiSocket:
 
     # --- receiving --------------------------------------------------------------------------------
 
-    async def _receive(self, connection: _Connection) -> None:
+    async def _receive(self, connection: Connection) -> None:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(self._deadline(connection)):
@@ -303,11 +276,11 @@ class KalshiSocket:
         self._handed_at = loop.time()
         self._handle(connection, raw, arrived)
 
-    def _deadline(self, connection: _Connection) -> float:
+    def _deadline(self, connection: Connection) -> float:
         silence = max(connection.arrived_at, self._handed_at) + self._policy.silence_seconds
         return min([silence, *(deadline for _, deadline in self._commands.values())])
 
-    def _handle(self, connection: _Connection, raw: bytes, now: datetime) -> None:
+    def _handle(self, connection: Connection, raw: bytes, now: datetime) -> None:
         try:
             frame = frames.decode_frame(raw)
             if frame.type not in _CONTROL and not isinstance(frame.msg, dict):
@@ -339,7 +312,7 @@ class KalshiSocket:
         self._events.append(Subscribed(channel.name, channel.sid, now))
         self._gap(channel, now, channel.gap_reason, channel.gap_detail)
 
-    def _refused(self, connection: _Connection, frame: Frame) -> None:
+    def _refused(self, connection: Connection, frame: Frame) -> None:
         code, said = frame.code or 0, frame.said
         channel, _ = self._commands.pop(frame.id or 0, (None, 0.0))
         if channel is not None:
