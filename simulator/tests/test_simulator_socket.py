@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 
+from ssmd_simulator import maintenance
 from ssmd_simulator.client import SIGNED, Client
 from ssmd_simulator.server import Simulator
 from ssmd_simulator.signatures import key_at
@@ -165,3 +166,23 @@ async def test_a_disconnect_closes_every_connection(client: Client) -> None:
         async with asyncio.timeout(30):
             assert (await ws.receive()).type == aiohttp.WSMsgType.CLOSE
         assert ws.close_code == 1001
+
+
+async def test_connections_are_closed_when_the_maintenance_starts(
+    http: aiohttp.ClientSession, clock: Stepped
+) -> None:
+    async with Simulator(clock=clock) as sim:
+        client = Client(sim, http)
+        async with client.socket() as ws:
+            await ws.send_json(SUBSCRIBE)
+            await ws.receive_json()
+            clock.now = maintenance.next_start(clock())
+            async with asyncio.timeout(30):
+                assert (await ws.receive()).type == aiohttp.WSMsgType.CLOSE
+        status = await client.get("/exchange/status")
+        assert (status["exchange_active"], status["trading_active"]) == (True, False)
+        clock.step(7200)
+        assert (await client.get("/exchange/status"))["trading_active"] is True
+        async with client.socket() as ws:
+            await ws.send_json(SUBSCRIBE)
+            assert (await ws.receive_json())["msg"]["sid"] == 1

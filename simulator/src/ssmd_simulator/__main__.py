@@ -2,38 +2,23 @@
 
 import argparse
 import asyncio
-import logging
 import signal
-import sys
 from datetime import datetime
 from pathlib import Path
 
-import msgspec
+import structlog
+import uvloop
 
+from ssmd_common import logs
+from ssmd_common.exitcodes import ExitCode
 from ssmd_simulator.generator import SIZES
+from ssmd_simulator.population import MissingPopulation
+from ssmd_simulator.replay import NoRecordings
 from ssmd_simulator.server import Simulator
 from ssmd_simulator.settings import QUICK
 from ssmd_simulator.signatures import UnsupportedKey, key_at
 
-_log = logging.getLogger("ssmd_simulator")
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName"}
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object per line: time, level, event and the fields given as `extra`."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line, without its newline."""
-        line = {
-            "timestamp": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
-            "level": record.levelname.lower(),
-            "service": "simulator",
-            "event": record.getMessage(),
-            **{k: v for k, v in vars(record).items() if k not in _STANDARD},
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line).decode()
+log = structlog.get_logger(__name__)
 
 
 def _tempo(text: str) -> float | None:
@@ -80,6 +65,9 @@ def arguments() -> argparse.ArgumentParser:
     key = "know this private key (made if missing) and accept no other"
     add("--write-key", type=Path, metavar="PATH", help=key)
     add("--key-id", default="simulator", help="the id of that key")
+    add("--disconnect-every", type=float, default=0.0, help="seconds; 0: only on Thursdays")
+    add("--log-level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO")
+    add("--log-format", choices=("json", "console"), default="json")
     add("--key-type", choices=("rsa", "ed25519"), default="rsa")
     return parser
 
@@ -105,39 +93,40 @@ async def serve(options: argparse.Namespace) -> None:
         creation_lag=options.creation_lag,
         historical_after=options.historical_after,
         incidents=options.incidents,
+        disconnect_every=options.disconnect_every,
         population=options.population,
         replay=options.replay,
         ws_auth=not options.no_ws_auth,
     )
     async with simulator:
-        _log.info(
+        log.info(
             "ready",
-            extra={
-                "base_url": simulator.base_url,
-                "ws_url": simulator.ws_url,
-                "control_url": simulator.control_url,
-                "series": len(simulator.universe.series),
-                "events": len(simulator.universe.events),
-                "markets": len(simulator.universe.markets),
-                "key_id": options.key_id if keys else None,
-            },
+            base_url=simulator.base_url,
+            ws_url=simulator.ws_url,
+            control_url=simulator.control_url,
+            series=len(simulator.universe.series),
+            events=len(simulator.universe.events),
+            markets=len(simulator.universe.markets),
+            key_id=options.key_id if keys else None,
         )
         await stop.wait()
-        _log.info("stopping")
-    _log.info("stopped")
+        log.info("stopping")
+    log.info("stopped")
 
 
 def main() -> None:
     """The console script."""
     options = arguments().parse_args()
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logs.configure("simulator", options.log_level, options.log_format)
     try:
-        asyncio.run(serve(options))
-    except (OSError, UnsupportedKey) as error:
-        _log.error("cannot start", extra={"reason": str(error)})
-        raise SystemExit(1) from error
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(options))
+    except (MissingPopulation, NoRecordings, UnsupportedKey) as error:
+        log.critical("cannot start", error=str(error))
+        raise SystemExit(ExitCode.USAGE) from error
+    except OSError as error:
+        log.critical("cannot start", error=f"{error.strerror} (--port {options.port})")
+        raise SystemExit(ExitCode.FAILED) from error
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The control port's endpoints, /control/…: what a test may do to the exchange."""
 
 from collections.abc import Awaitable, Callable
+from math import ceil, inf
 from typing import Any
 
 import msgspec
@@ -117,6 +118,7 @@ class Control:
                     strike_type="" if strike is None else "greater",
                     floor=strike,
                     result=order.result,
+                    lively=True,
                     updated=life.created,
                     provisional=order.provisional,
                 )
@@ -194,7 +196,7 @@ class Control:
                 exchange.move_close(market, float(int(now + body.get("close_in", 0))), now)
             case "determine":
                 result, settle_in = body.get("result", "yes"), body.get("settle_in")
-                wait = float("inf") if settle_in is None else float(settle_in)
+                wait = inf if settle_in is None else float(settle_in)
                 exchange.determine(market, result, wait, now)
             case "settle":
                 exchange.settle(market, now)
@@ -264,12 +266,17 @@ class Control:
 
 def timetable(order: Order, now: float) -> Timetable:
     """An order's life; opening and closing fall on whole seconds, as the exchange's do."""
-    opened = float(round(now + order.open_in))
-    close = max(opened, float(round(now + order.close_in)))
-    determined = float("inf") if order.determine_in is None else now + order.determine_in
-    settled = float("inf") if order.settle_in is None else now + order.settle_in
-    if settled < determined or determined < close:
+    known = [order.open_in, order.close_in, order.determine_in, order.settle_in]
+    given = [seconds for seconds in known if seconds is not None]
+    if given != sorted(given) or (order.determine_in is None and order.settle_in is not None):
         raise ValueError("the order of a life is open_in, close_in, determine_in, settle_in")
+    opened = float(ceil(now + order.open_in) if order.open_in > 0 else int(now))
+    close = float(ceil(now + order.close_in))
+    determined = settled = inf
+    if order.determine_in is not None:
+        determined = max(close, now + order.determine_in)
+    if order.settle_in is not None:
+        settled = max(determined, now + order.settle_in)
     return Timetable(
         created=round(now, 6),
         open=opened,
@@ -296,5 +303,5 @@ def describe(market: Market, now: float) -> dict[str, Any]:
         "series_ticker": market.event.series.ticker,
         "status": market.status(now),
         "result": market.result,
-        "life": {name: None if at == float("inf") else at for name, at in moments.items()},
+        "life": {name: None if at == inf else at for name, at in moments.items()},
     }

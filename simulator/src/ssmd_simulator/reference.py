@@ -4,21 +4,16 @@ from typing import Any
 
 from ssmd_simulator.vocabulary import LEAGUES, TAGS
 
-STATUS: dict[str, Any] = {
-    "exchange_active": True,
-    "trading_active": True,
-    "intra_exchange_transfers_active": True,
-    "exchange_estimated_resume_time": None,
-    "exchange_index_statuses": [
-        {
-            "exchange_index": 0,
-            "description": "default",
-            "exchange_active": True,
-            "trading_active": True,
-            "intra_exchange_transfers_active": True,
-        }
-    ],
-}
+
+def status(*, trading: bool) -> dict[str, Any]:
+    """The exchange's status; it stays up while trading rests."""
+    up = {
+        "exchange_active": True,
+        "trading_active": trading,
+        "intra_exchange_transfers_active": True,
+    }
+    shard = {"exchange_index": 0, "description": "default", **up}
+    return {**up, "exchange_estimated_resume_time": None, "exchange_index_statuses": [shard]}
 
 
 def tags_by_categories() -> dict[str, list[str] | None]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import msgspec
 from aiohttp import web
 
-from ssmd_simulator import reference
+from ssmd_simulator import maintenance, reference
 from ssmd_simulator.budget import BURST_SECONDS, DEFAULT_COST, ENDPOINT_COSTS, Budget
 from ssmd_simulator.exchange import Exchange
 from ssmd_simulator.listing import (
@@ -302,8 +302,8 @@ class Rest:
     def _sports(self, _: Call) -> web.Response:
         return encoded(reference.filters_by_sport())
 
-    def _status(self, _: Call) -> web.Response:
-        return encoded(reference.STATUS)
+    def _status(self, call: Call) -> web.Response:
+        return encoded(reference.status(trading=not maintenance.is_on(call.now)))
 
     def _schedule(self, _: Call) -> web.Response:
         return encoded(reference.schedule())

@@ -1,7 +1,6 @@
 """The whole simulator: a universe, its life, and the server that answers for it."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from ssmd_simulator import maintenance
 from ssmd_simulator.budget import Budget
 from ssmd_simulator.control import Control
 from ssmd_simulator.exchange import Exchange
@@ -26,8 +26,6 @@ from ssmd_simulator.settings import Settings
 from ssmd_simulator.signatures import Keyring, PublicKey
 from ssmd_simulator.universe import Universe
 from ssmd_simulator.websocket import PATH, Hub
-
-_log = logging.getLogger(__name__)
 
 
 class Simulator:
@@ -99,9 +97,18 @@ class Simulator:
                 tempo or 1.0,
             )
             rolling.start(now, roll=tempo is not None)
+        self._schedule_disconnects(now)
         if tempo is not None:
             for event in self.universe.events.values():
                 self.exchange.watch(event, now)
+
+    def _schedule_disconnects(self, now: float) -> None:
+        def disconnect(when: float) -> None:
+            self.hub.disconnect()
+            self._schedule_disconnects(when)
+
+        period = self.settings.disconnect_every
+        self.exchange.at(now + period if period > 0 else maintenance.next_start(now), disconnect)
 
     async def __aenter__(self) -> Self:
         app = web.Application(middlewares=[faulty(self.faults)])

@@ -18,7 +18,8 @@ class Settings:
     seconds `GET /markets/{ticker}` does not know a new market yet. `historical_after` is how many
     seconds after settlement a market leaves the live tier; None: 60 days divided by the tempo.
     `incidents` is how often (seconds) something happens to some old market; None: every 3 s with a
-    tempo above 1, else never; 0: never.
+    tempo above 1, else never; 0: never. `disconnect_every` seconds all WebSockets are closed; 0: at
+    the start of the weekly maintenance only.
     """
 
     size: str = "small"
@@ -31,6 +32,7 @@ class Settings:
     historical_after: float | None = None
     incidents: float | None = None
     ping_seconds: float = 10.0
+    disconnect_every: float = 0.0
     ws_auth: bool = True
     population: Path | None = None
     replay: Path | None = None

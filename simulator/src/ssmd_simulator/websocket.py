@@ -1,12 +1,12 @@
 """The WebSocket under /trade-api/ws/v2: subscriptions, sequence numbers, heartbeats. No replay."""
 
 import asyncio
-import logging
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+import structlog
 from aiohttp import WSMsgType, web
 
 from ssmd_simulator.exchange import Exchange
@@ -53,7 +53,7 @@ OTHER_CHANNELS = frozenset(
 )
 """Channels of the exchange that may be subscribed to here but never say anything."""
 
-_log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 _json = msgspec.json.Encoder()
 
 
@@ -166,14 +166,14 @@ class Hub:
         if self._settings.ws_auth:
             why = self._keys.refusal(request.headers, "GET", request.path, self._exchange.clock())
             if why is not None:
-                _log.warning("websocket refused", extra={"reason": why})
+                log.warning("websocket refused", reason=why)
                 body = {"error": {"code": "unauthorized", "message": why}}
                 return web.json_response(body, status=401)
         ws = web.WebSocketResponse(compress=False, autoping=True, max_msg_size=2**20)
         await ws.prepare(request)
         connection = Connection(ws)
         self.connections.add(connection)
-        _log.info("websocket connected", extra={"connections": len(self.connections)})
+        log.info("websocket connected", connections=len(self.connections))
         sender = asyncio.create_task(self._send(connection), name="ws-send")
         pinger = asyncio.create_task(self._ping(connection), name="ws-ping")
         try:
@@ -187,7 +187,7 @@ class Hub:
             sender.cancel()
             pinger.cancel()
             await asyncio.gather(sender, pinger, return_exceptions=True)
-            _log.info("websocket gone", extra={"connections": len(self.connections)})
+            log.info("websocket gone", connections=len(self.connections))
         return ws
 
     async def _send(self, connection: Connection) -> None:
