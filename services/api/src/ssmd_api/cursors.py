@@ -7,6 +7,7 @@ that row whatever was inserted meanwhile.
 import base64
 import binascii
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -32,8 +33,8 @@ def encode(cursor: Cursor) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def decode(text: str, sort: str) -> Cursor:
-    """Read a cursor.
+def decode(text: str, sort: str, column_type: str) -> Cursor:
+    """Read a cursor of a list sorted by a column of that type (text, bigint, timestamptz).
 
     Raises:
         MalformedCursor: it is not one, or of a list with another order.
@@ -46,6 +47,24 @@ def decode(text: str, sort: str) -> Cursor:
     cursor = Cursor(*parts)
     if cursor.sort != sort:
         raise MalformedCursor(f"belongs to a list sorted by {cursor.sort[:32]!r}, not {sort!r}")
-    if any(not part.isprintable() for part in (cursor.ticker, str(cursor.key))):
+    if not cursor.ticker.isprintable() or not _fits(cursor.key, column_type):
         raise MalformedCursor("is not a cursor that this API gave out")
     return cursor
+
+
+def _fits(key: Key, column_type: str) -> bool:
+    if key is None:
+        return True
+    if column_type == "bigint":
+        return isinstance(key, int) and abs(key) < 2**63
+    if not isinstance(key, str) or not key.isprintable():
+        return False
+    return column_type == "text" or _is_time(key)
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return text in ("infinity", "-infinity")
+    return True

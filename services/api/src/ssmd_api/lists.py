@@ -29,11 +29,6 @@ MARKET_SORTS: Final[dict[str, LiteralString]] = {
 }
 
 
-def sort_names(sorts: dict[str, LiteralString]) -> list[str]:
-    """Every value of the parameter `sort`."""
-    return [f"{sign}{name}" for name in sorts for sign in ("", "-")]
-
-
 @dataclass(frozen=True, slots=True)
 class Statement:
     """A query and its parameters."""

@@ -4,7 +4,7 @@ A handler asks for each parameter that it knows and calls `done()` before it doe
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final, TypeVar
@@ -13,6 +13,7 @@ from multidict import MultiMapping
 
 from ssmd_api import cursors
 from ssmd_api.cursors import Cursor
+from ssmd_api.filters import Page
 from ssmd_api.problems import Fault, bad_parameters
 
 MAX_LIMIT: Final = 1000
@@ -80,8 +81,14 @@ class Parameters:
     def limit(self) -> int:
         return self.number("limit", 1, MAX_LIMIT) or DEFAULT_LIMIT
 
-    def cursor(self, sort: str) -> Cursor | None:
-        return self._one("cursor", lambda value: cursors.decode(value, sort))
+    def cursor(self, sort: str, column_type: str = "bigint") -> Cursor | None:
+        return self._one("cursor", lambda value: cursors.decode(value, sort, column_type))
+
+    def page(self, sorts: Mapping[str, str], default: str) -> Page:
+        """`sort`, `limit` and `cursor`; `sorts` has the columns to sort by, with their types."""
+        names = [f"{sign}{name}" for name in sorts for sign in ("", "-")]
+        sort = self.choice("sort", names, default)
+        return Page(sort, self.limit(), self.cursor(sort, sorts[sort.removeprefix("-")]))
 
     def fault(self, name: str, detail: str) -> None:
         """Refuse a parameter for a reason that only the handler can see."""

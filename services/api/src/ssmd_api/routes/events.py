@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from ssmd_api import context, lists
-from ssmd_api.filters import EventFilter, Page
+from ssmd_api.filters import EventFilter
 from ssmd_api.paging import cut
 from ssmd_api.parameters import Parameters
 from ssmd_api.paths import named
@@ -26,8 +26,7 @@ async def list_events(request: web.Request) -> web.Response:
         closing_after=given.moment("closing_after"),
         words=given.search("q"),
     )
-    sort = given.choice("sort", lists.sort_names(lists.EVENT_SORTS), "event_ticker")
-    page = Page(sort, given.limit(), given.cursor(sort))
+    page = given.page(lists.EVENT_SORTS, "event_ticker")
     given.done()
     rows = await context.of(request).store.list_events(wanted, page)
     found, cursor = cut(rows, page, "event_ticker")

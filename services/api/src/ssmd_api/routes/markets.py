@@ -8,7 +8,7 @@ from aiohttp import web
 
 from ssmd_api import context, cursors, lists
 from ssmd_api.cursors import Cursor
-from ssmd_api.filters import MarketFilter, Page
+from ssmd_api.filters import MarketFilter
 from ssmd_api.paging import cut
 from ssmd_api.parameters import MAX_TEXT, Parameters
 from ssmd_api.paths import named
@@ -40,8 +40,7 @@ async def list_markets(request: web.Request) -> web.Response:
         min_volume=given.number("min_volume", 0),
         words=given.search("q"),
     )
-    sort = given.choice("sort", lists.sort_names(lists.MARKET_SORTS), "ticker")
-    page = Page(sort, given.limit(), given.cursor(sort))
+    page = given.page(lists.MARKET_SORTS, "ticker")
     given.done()
     service = context.of(request)
     found, cursor = cut(await service.store.list_markets(wanted, page), page, "ticker")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from ssmd_api import context, feeschedule, lists
-from ssmd_api.filters import Page, SeriesFilter
+from ssmd_api.filters import SeriesFilter
 from ssmd_api.paging import cut
 from ssmd_api.parameters import Parameters
 from ssmd_api.paths import named
@@ -22,8 +22,7 @@ async def list_series(request: web.Request) -> web.Response:
         active=given.flag("active"),
         words=given.search("q"),
     )
-    sort = given.choice("sort", lists.sort_names(lists.SERIES_SORTS), "ticker")
-    page = Page(sort, given.limit(), given.cursor(sort))
+    page = given.page(lists.SERIES_SORTS, "ticker")
     given.done()
     found, cursor = cut(await context.of(request).store.list_series(wanted, page), page, "ticker")
     document = {"series": found, "cursor": cursor}
