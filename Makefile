@@ -76,6 +76,10 @@ format: $(READY) ## Format and fix what can be fixed
 bench: $(READY) ## Make the README's figures again
 	@PYTHONPATH=tests "$(BIN)/python" benchmarks/readme.py
 
+.PHONY: docs
+docs: $(READY) ## Write the pages that are made from the code
+	@PYTHONPATH=tests "$(BIN)/python" -m documented > docs/settings.md
+
 .PHONY: images
 images: ## Build every image (needs a container engine; IMAGES="cdc api" for some)
 	@command -v docker >/dev/null || { echo "make images needs docker (or podman as docker)" >&2; exit 1; }

@@ -40,34 +40,48 @@ WebSocketUrl = Annotated[SecretStr, _url("wss", "ws")]
 class Settings(BaseSettings):
     """What every service has."""
 
-    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True, extra="ignore", frozen=True, use_attribute_docstrings=True
+    )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least severe lines that are written."""
     log_format: Literal["json", "console"] = "json"
+    """`json` for machines, `console` for people."""
     ops_host: str = "0.0.0.0"  # noqa: S104 - probes and scrapes come from outside the container
+    """The address that /livez, /readyz and /metrics listen on."""
     ops_port: int = 9100
+    """Where /livez, /readyz and /metrics are served."""
     startup_budget_seconds: float = 60.0
     """How long a server that does not answer at start is tried again before the process ends."""
 
 
 class PostgresSettings(Settings):
     database_url: PostgresUrl
+    """`postgresql://user:password@host:port/database`; the role owns the database."""
 
 
 class NatsSettings(Settings):
     nats_url: NatsUrl = SecretStr("nats://localhost:4222")
+    """NATS with JetStream; `tls://` for TLS, credentials as user:password@."""
 
 
 class RedisSettings(Settings):
     redis_url: RedisUrl = SecretStr("redis://localhost:6379/0")
+    """Redis or Valkey; `rediss://` for TLS."""
     redis_key_prefix: str = ""
+    """Put before every key, for example `kalshi-prod:`."""
 
 
 class KalshiSettings(Settings):
     kalshi_base_url: HttpUrl = SecretStr("https://external-api.kalshi.com/trade-api/v2")
+    """The exchange's REST API."""
     kalshi_ws_url: WebSocketUrl = SecretStr("wss://external-api-ws.kalshi.com/trade-api/ws/v2")
+    """The exchange's WebSocket."""
     kalshi_api_key: SecretStr | None = None
+    """The id of your key at the exchange."""
     kalshi_private_key_path: Path | None = None
+    """The private key's PEM file, RSA or Ed25519; without a key there is no WebSocket."""
     kalshi_read_budget: float = 200.0
     """Tokens a second; most calls cost 10."""
 
