@@ -9,16 +9,18 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import stat
 import tempfile
 from pathlib import Path
 
 from ssmd_stack.errors import AccountUnusable
-from ssmd_stack.process import Account
+from ssmd_stack.process import Account, end_leftover
 
 #: PostgreSQL keeps paths in buffers of 1,024 bytes; a file in its data directory needs the rest.
 _LONGEST_PATH = 700
 _PREFIX = "ssmd-postgres-"
+_LINK = "linked-from"
 
 
 def postgres_account() -> Account | None:
@@ -68,7 +70,9 @@ def settle(directory: Path, account: Account | None) -> Path:
     # The link comes first: a run that is killed here leaves nothing that nobody points to.
     directory.symlink_to(real, target_is_directory=True)
     real.mkdir(mode=0o700)
+    (real / _LINK).write_text(str(directory))
     hand_over(real, account)
+    _sweep(temp)
     return real
 
 
@@ -115,6 +119,24 @@ def hand_over(path: Path, account: Account | None) -> None:
     """Give a file or directory to the account."""
     if account is not None:
         os.chown(path, account.uid, account.gid)
+
+
+def _sweep(temp: Path) -> None:
+    """Remove private directories that nothing links to any more: their `.ssmd` was deleted."""
+    for real in temp.glob(f"{_PREFIX}*"):
+        try:
+            text = (real / _LINK).read_text()
+            if not text:
+                # Just being made: the file is there, and its text is not yet.
+                continue
+            link = Path(text)
+            if link.is_symlink() and link.readlink() == real:
+                continue
+            end_leftover(real / "server.pid", first=signal.SIGQUIT)
+        except OSError:
+            # Another user's, or just being made.
+            continue
+        shutil.rmtree(real, ignore_errors=True)
 
 
 def _fingerprint(bin_dir: Path) -> str:
