@@ -14,9 +14,9 @@ import aiohttp
 import psycopg
 import pytest
 import pytest_asyncio
+
 from ssmd_simulator.server import Simulator
 from ssmd_simulator.signatures import key_at
-
 from ssmd_stack.database import Database
 from ssmd_stack.ports import free_port
 

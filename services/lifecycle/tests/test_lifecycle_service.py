@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import psycopg
+
 from ssmd_simulator.control import Order
 from ssmd_simulator.server import Simulator
-
 from ssmd_stack.database import Database
 
 StartService = Callable[..., Awaitable[Any]]
@@ -21,7 +21,9 @@ async def column(connection: Connection, query: str, *parameters: Any) -> list[A
 
 
 async def test_a_market_lives_from_creation_to_settlement(
-    database: Database, connection: Connection, start_service: StartService,
+    database: Database,
+    connection: Connection,
+    start_service: StartService,
     eventually: Eventually,
 ) -> None:
     async with Simulator("small", tempo=None) as sim:
@@ -50,8 +52,7 @@ async def test_a_market_lives_from_creation_to_settlement(
             "SELECT (metadata->>'late_ms')::int FROM market_lifecycle_events"
             " WHERE event_type IN ('opened', 'closed')",
         )
-        print("late", late)
+        assert len(late) == 6
         assert await column(connection, "SELECT status FROM events WHERE title LIKE '%%KXACC%%'")
-        print(service.logs())
         assert await service.kill(signal.SIGTERM) == 0
         await asyncio.sleep(0)

@@ -1,0 +1,266 @@
+"""Messages into PostgreSQL: rows and what they change, together."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest_asyncio
+from psycopg.rows import dict_row
+from pydantic import SecretStr
+
+from ssmd_common.connections import postgres
+from ssmd_kalshi.feed import Message
+from ssmd_lifecycle.intake import read
+from ssmd_lifecycle.messages import LifecycleMessage
+from ssmd_lifecycle.recorder import as_text
+from ssmd_lifecycle.store import Pool, Store
+from ssmd_stack.database import Database
+
+Connection = psycopg.AsyncConnection[Any]
+NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
+EVENT = "KXA-26NOV21"
+
+
+def at(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+def said(type_: str, sent: float | None, received: float = 0, **body: Any) -> LifecycleMessage:
+    sent_at = None if sent is None else at(sent)
+    document: dict[str, Any] = {"type": type_, "sid": 1, "msg": body}
+    if sent_at is not None:
+        document["sending_ts_ms"] = int(sent_at.timestamp() * 1000)
+    raw = msgspec.json.encode(document)
+    return read(Message(type_, 1, None, sent_at, body, raw, at(received or sent or 0)))
+
+
+def event(ticker: str = EVENT, sent: float = 0) -> LifecycleMessage:
+    return said(
+        "event_lifecycle",
+        sent,
+        event_ticker=ticker,
+        series_ticker="KXA",
+        title="What?",
+        subtitle="Nov 21",
+        collateral_return_type="MECNET",
+        strike_date=int(at(60).timestamp()),
+    )
+
+
+def about(
+    kind: str, sent: float | None, ticker: str = f"{EVENT}-1", **body: Any
+) -> LifecycleMessage:
+    if kind == "created":
+        body = {
+            "open_ts": int(at(10).timestamp()),
+            "close_ts": int(at(20).timestamp()),
+            "price_ranges": [{"start": "0.0000", "end": "1.0000", "step": "0.0010"}],
+            "additional_metadata": {
+                "event_ticker": EVENT,
+                "title": 'Over "97,500.99"?',
+                "floor_strike": 97500.99,
+                "custom_strike": {"Name": "A, B"},
+            },
+            **body,
+        }
+    return said("market_lifecycle_v2", sent, market_ticker=ticker, event_type=kind, **body)
+
+
+@pytest_asyncio.fixture
+async def pool(database: Database) -> AsyncIterator[Pool]:
+    opened = await postgres.open_pool(
+        SecretStr(database.url), "test", budget_seconds=30, max_size=5
+    )
+    yield opened
+    await opened.close()
+
+
+@pytest_asyncio.fixture
+async def store(pool: Pool) -> Store:
+    return Store(pool)
+
+
+async def rows(connection: Connection, query: str, *parameters: Any) -> list[dict[str, Any]]:
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(query, parameters)
+        return await cursor.fetchall()
+
+
+async def test_an_event_and_its_market_in_one_batch(store: Store, connection: Connection) -> None:
+    outcome = await store.record([event(), about("created", 1)], at(1))
+    assert (outcome.stored, outcome.unplaced) == (2, [])
+    assert outcome.incomplete == {f"{EVENT}-1"}
+    assert outcome.moved
+    [series] = await rows(connection, "SELECT * FROM series")
+    assert (series["ticker"], series["title"]) == ("KXA", None)
+    [made] = await rows(connection, "SELECT * FROM events")
+    assert (made["title"], made["sub_title"], made["status"]) == ("What?", "Nov 21", "open")
+    assert made["strike_date"] == at(60)
+    [market] = await rows(connection, "SELECT * FROM markets")
+    assert (market["event_ticker"], market["series_ticker"]) == (EVENT, "KXA")
+    assert (market["status"], market["exchange_status"]) == ("open", "initialized")
+    assert market["title"] == 'Over "97,500.99"?'
+    assert str(market["floor_strike"]) == "97500.99"
+    assert market["custom_strike"] == {"Name": "A, B"}
+    assert market["price_ranges"] == [{"start": "0.0000", "end": "1.0000", "step": "0.0010"}]
+    assert (market["open_time"], market["close_time"]) == (at(10), at(20))
+    assert (market["observed_at"], market["observed_via"]) == (at(1), "ws")
+    stored = await rows(connection, "SELECT * FROM market_lifecycle_events ORDER BY id")
+    assert [row["event_type"] for row in stored] == ["event_lifecycle", "created"]
+    assert stored[1]["metadata"]["msg"]["event_type"] == "created"
+    assert (stored[1]["open_ts"], stored[1]["sent_at"]) == (at(10), at(1))
+
+
+async def test_the_same_batch_again_writes_nothing(store: Store, connection: Connection) -> None:
+    batch = [event(), about("created", 1), about("deactivated", 12), about("activated", 13)]
+    await store.record(batch, at(14))
+    before = await rows(connection, "SELECT xmin::text, * FROM markets")
+    outcome = await store.record(batch + batch, at(15))
+    assert (outcome.stored, outcome.duplicates, outcome.changed) == (0, 8, 0)
+    assert await rows(connection, "SELECT xmin::text, * FROM markets") == before
+    [count] = await rows(connection, "SELECT count(*) FROM market_lifecycle_events")
+    assert count["count"] == 4
+
+
+async def test_a_message_without_time_is_a_duplicate_only_of_the_last(
+    store: Store, connection: Connection
+) -> None:
+    pause, go = "deactivated", "activated"
+    sequence = [(pause, 1), (pause, 2), (go, 3), (pause, 4), (pause, 5)]
+    for kind, received in sequence:
+        await store.record([about(kind, None, received=received)], at(received))
+    stored = await rows(connection, "SELECT event_type FROM market_lifecycle_events ORDER BY id")
+    assert [row["event_type"] for row in stored] == [pause, go, pause]
+    await store.record([about(kind, None, received=r + 9) for kind, r in sequence[2:]], at(20))
+    [count] = await rows(connection, "SELECT count(*) FROM market_lifecycle_events")
+    assert count["count"] == 5
+
+
+async def test_messages_before_their_market_wait_and_count_when_it_comes(
+    store: Store, connection: Connection
+) -> None:
+    early = await store.record(
+        [about("close_date_updated", 5, close_ts=int(at(99).timestamp()))], at(5)
+    )
+    assert [m.event_type for m in early.unplaced] == ["close_date_updated"]
+    orphan = await store.record([about("created", 1)], at(6))
+    assert [m.event_type for m in orphan.unplaced] == ["created"]
+    await store.record([event(sent=0)], at(7))
+    placed = await store.replay(orphan.unplaced, at(8))
+    assert placed.unplaced == []
+    [market] = await rows(connection, "SELECT * FROM markets")
+    assert market["close_time"] == at(99)
+
+
+async def test_an_event_is_settled_when_all_its_markets_are(
+    store: Store, connection: Connection
+) -> None:
+    async def status() -> str:
+        [row] = await rows(connection, "SELECT status FROM events")
+        return str(row["status"])
+
+    one, two = f"{EVENT}-1", f"{EVENT}-2"
+    await store.record([event(), about("created", 1, one), about("created", 1, two)], at(1))
+    await store.record([about("determined", 21, one, result="yes")], at(21))
+    assert await status() == "open"
+    await store.record([about("determined", 21, two, result="no")], at(21))
+    assert await status() == "closed"
+    await store.record([about("settled", 22, one, settled_ts=1), about("settled", 22, two)], at(22))
+    assert await status() == "settled"
+
+
+async def test_two_writers_never_leave_an_event_closed(
+    store: Store, connection: Connection
+) -> None:
+    tickers = [f"{EVENT}-{n}" for n in range(12)]
+    await store.record([event(), *(about("created", 1, t) for t in tickers)], at(1))
+    await asyncio.gather(
+        *(store.record([about("settled", 30, ticker, settled_ts=5)], at(30)) for ticker in tickers)
+    )
+    [row] = await rows(connection, "SELECT status FROM events")
+    assert row["status"] == "settled"
+
+
+async def test_an_event_fee_override_is_set_and_cleared(
+    store: Store, connection: Connection
+) -> None:
+    def fee(sent: float, kind: str | None, multiplier: float | None) -> LifecycleMessage:
+        return said(
+            "event_fee_update",
+            sent,
+            event_ticker=EVENT,
+            fee_type_override=kind,
+            fee_multiplier_override=multiplier,
+        )
+
+    await store.record([event(), fee(3, "quadratic", 0.5)], at(3))
+    [row] = await rows(connection, "SELECT * FROM events")
+    assert (row["fee_type_override"], str(row["fee_multiplier_override"])) == ("quadratic", "0.5")
+    await store.record([fee(5, None, None), fee(4, "flat", 2)], at(5))
+    [row] = await rows(connection, "SELECT * FROM events")
+    assert (row["fee_type_override"], row["fee_multiplier_override"]) == (None, None)
+
+
+async def test_unknown_and_multivariate_messages_are_kept_and_change_nothing(
+    store: Store, connection: Connection
+) -> None:
+    strange = said("market_lifecycle_v2", 1, market_ticker=f"{EVENT}-1", event_type="teleported")
+    combo = said(
+        "multivariate_market_lifecycle",
+        2,
+        market_ticker="KXMVE-1",
+        event_type="created",
+        additional_metadata={"event_ticker": "KXMVE"},
+    )
+    outcome = await store.record([strange, combo], at(2))
+    assert (outcome.stored, outcome.changed, outcome.unplaced) == (2, 0, [])
+    assert await rows(connection, "SELECT * FROM markets") == []
+
+
+async def test_a_message_that_postgres_does_not_take_is_kept_as_text(
+    store: Store, connection: Connection
+) -> None:
+    message = said("market_lifecycle_v2", 1, market_ticker=f"{EVENT}-1", event_type="x")
+    await store.record([as_text(message)], at(1))
+    [row] = await rows(connection, "SELECT * FROM market_lifecycle_events")
+    assert msgspec.json.decode(row["metadata"]["unreadable"])["msg"]["event_type"] == "x"
+
+
+async def test_all_or_nothing(
+    store: Store, connection: Connection, eventually: Callable[..., Awaitable[Any]]
+) -> None:
+    """A batch whose changes cannot be written leaves no row of its messages either."""
+    await connection.execute("ALTER TABLE markets ADD CHECK (title <> 'forbidden')")
+    bad = about("created", 1, additional_metadata={"event_ticker": EVENT, "title": "forbidden"})
+    try:
+        await store.record([event(), bad], at(1))
+    except psycopg.errors.CheckViolation:
+        pass
+    else:
+        raise AssertionError("the check did not bite")
+    assert await rows(connection, "SELECT * FROM market_lifecycle_events") == []
+    assert await rows(connection, "SELECT * FROM events") == []
+
+
+async def test_a_row_that_another_writer_inserts_meanwhile_is_met(
+    store: Store, connection: Connection, database: Database
+) -> None:
+    await store.record([event()], at(0))
+    async with database.connect(autocommit=False) as other:
+        await other.execute(
+            "INSERT INTO markets (ticker, event_ticker, series_ticker, status, observed_at,"
+            " observed_via, close_time) VALUES (%s, %s, 'KXA', 'active', %s, 'rest', %s)",
+            (f"{EVENT}-1", EVENT, at(2), at(77)),
+        )
+        recording = asyncio.create_task(
+            store.record([about("created", 1), about("determined", 3, result="yes")], at(3))
+        )
+        await asyncio.sleep(0.2)
+        await other.commit()
+    outcome = await recording
+    assert outcome.stored == 2
+    [market] = await rows(connection, "SELECT * FROM markets")
+    assert (market["close_time"], market["status"], market["result"]) == (at(77), "closed", "yes")
