@@ -26,3 +26,16 @@ def load_env_file(path: Path = ENV_FILE) -> bool:
             if equals and name.isidentifier():
                 os.environ.setdefault(name, value)
     return True
+
+
+def quiet_logs() -> None:
+    """Stdout is for data: of the connections' log only errors are shown, on stderr."""
+    import logging
+    import sys
+
+    import structlog
+
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

@@ -213,6 +213,8 @@ class World:
         async with running.run():
             yield running
 
+    eventually = staticmethod(eventually)
+
     async def position(self, prefix: str = "") -> dict[str, Any]:
         text = await self.redis.get(f"{prefix}secmaster:position")
         return json.loads(text) if text else {}

@@ -2,7 +2,12 @@
 
 from typing import Any
 
-SERIES = "INSERT INTO series (ticker, title, category, tags) VALUES ('KXA', 'A \"quoted\" ü', 'Crypto', '{x,\"y z\"}')"
+import nats.js.errors
+
+SERIES = (
+    "INSERT INTO series (ticker, title, category, tags)"
+    " VALUES ('KXA', 'A \"quoted\" ü', 'Crypto', '{x,\"y z\"}')"
+)
 EVENT = (
     "INSERT INTO events (event_ticker, series_ticker, title, category, strike_date)"
     " VALUES ('KXA-1', 'KXA', 'First', 'Crypto', now() + interval '1 hour')"
@@ -17,7 +22,8 @@ MARKET = (
 async def test_warm_up_then_follow(world: Any) -> None:
     await world.commit(SERIES, EVENT, MARKET)
     await world.commit(
-        "INSERT INTO series_fees VALUES ('KXA', 'quadratic', 1, '2026-01-01', '2026-06-01 00:00:00.5'),"
+        "INSERT INTO series_fees VALUES"
+        " ('KXA', 'quadratic', 1, '2026-01-01', '2026-06-01 00:00:00.5'),"
         " ('KXA', 'quadratic', 0.5, '2026-06-01 00:00:00.5', NULL)"
     )
     async with world.cache() as cache:
@@ -117,6 +123,13 @@ async def test_a_stream_gap_is_answered_by_a_warm_up(world: Any) -> None:
         await world.commit("UPDATE markets SET yes_bid = 50", publish=False)
         await world.create_stream()
         await world.assert_right()
-        await world.js.delete_consumer("SECMASTER_CDC", "ssmd_cache")
+
+        async def deleted() -> bool:
+            try:
+                return bool(await world.js.delete_consumer("SECMASTER_CDC", "ssmd_cache"))
+            except nats.js.errors.NotFoundError:
+                return False
+
+        await world.eventually(deleted, "a consumer to delete")
         await world.commit("UPDATE markets SET yes_bid = 51")
         await world.assert_right()

@@ -16,6 +16,8 @@ from ssmd_common.runtime import Runtime, run
 async def serve(runtime: Runtime, settings: CacheSettings) -> None:
     """Lead, or stand by until this replica does; then keep Redis right."""
     budget = settings.startup_budget_seconds
+    # Before anything else is fine: a service is ready only when nothing is missing.
+    runtime.health.set("warm", "the picture was not looked at yet")
     async with AsyncExitStack() as stack:
         leadership = await stack.enter_async_context(
             lead(runtime, settings.database_url, "cache", budget_seconds=budget)

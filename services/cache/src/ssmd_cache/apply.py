@@ -84,11 +84,16 @@ def decode(payload: bytes) -> Message:
     return message
 
 
-def effect(message: Message, snapshot: Snapshot | None, keys: Keys, now: datetime) -> Effect:
+def effect(
+    message: Message, epoch: int, snapshot: Snapshot | None, keys: Keys, now: datetime
+) -> Effect:
     """What the message does; None for nothing.
 
-    `snapshot` is the one that the cache was warmed from, or None once every change counts.
+    `epoch` is the one that was reached: a message of an older one is a leftover. `snapshot` is the
+    one that the cache was warmed from, or None once every change counts.
     """
+    if message.epoch < epoch:
+        return None
     announced = message.xid is None
     match message.op:
         case "snapshot_begin":

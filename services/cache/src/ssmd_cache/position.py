@@ -4,6 +4,7 @@ from typing import Final
 
 import msgspec
 
+from ssmd_common.change import Position, parse_lsn
 from ssmd_common.visibility import Snapshot
 
 VERSION: Final = 1
@@ -31,6 +32,10 @@ class CachePosition(msgspec.Struct, frozen=True, kw_only=True):
     warmed_at: str | None = None
     rebuilds: int = 0
     """How many rebuilds that were asked for have been done."""
+
+    @property
+    def reached(self) -> Position:
+        return Position(self.epoch, parse_lsn(self.lsn), self.seq)
 
     @property
     def visible(self) -> Snapshot | None:

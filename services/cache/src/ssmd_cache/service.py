@@ -22,6 +22,7 @@ from ssmd_cache.metrics import CHANGES, LAG_MESSAGES, PRUNED, STALE
 from ssmd_cache.patience import Patience, Stopped
 from ssmd_cache.picture import facts_of
 from ssmd_cache.position import CachePosition
+from ssmd_cache.reconcile import reconcile
 from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.settings import CacheSettings
 from ssmd_cache.stream import Delivery, Feed, Stream, StreamMissing
@@ -64,10 +65,14 @@ class Cache:
 
     async def run(self) -> None:
         """Until the service is asked to stop."""
-        self._health.set("warm", "the picture is not made yet")
         self._health.set("lag", None)
         self._position = await self._claim()
         reason = await self._why_not_continue()
+        if self._settings.cache_reconcile_seconds:
+            self._runtime.spawn(
+                "cache-reconcile",
+                reconcile(self._runtime, self._settings, self._sink, self._housekeeping),
+            )
         while not self._runtime.stop.is_set():
             try:
                 if reason is not None:
@@ -184,10 +189,12 @@ class Cache:
         commands: list[Command] = []
         last: tuple[int, Position] | None = None
         assert self._position is not None
-        visible = self._position.visible
+        before = self._position.reached
+        epoch, visible = self._position.epoch, self._position.visible
         for delivery in batch:
             message = apply.decode(delivery.payload)
-            effect = apply.effect(message, visible, self._sink.keys, now)
+            effect = apply.effect(message, epoch, visible, self._sink.keys, now)
+            epoch = max(epoch, message.epoch)
             CHANGES.labels(table=_known(message.table), op=message.op).inc()
             match effect:
                 case None:
@@ -208,7 +215,7 @@ class Cache:
                         await self._write(first, last, commands)
                         first, commands = delivery.sequence, []
                     await self._drop_before(epoch)
-            last = (delivery.sequence, message.position)
+            last = (delivery.sequence, max(message.position, last[1] if last else before))
         assert last is not None
         await self._write(first, last, commands)
         WORK.inc(len(batch))

@@ -1,0 +1,165 @@
+"""`ssmd cache verify|rebuild`: whether Redis is what PostgreSQL says, and making it so."""
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ssmd_cli.environment import load_env_file
+from ssmd_common.exitcodes import ExitCode
+
+if TYPE_CHECKING:
+    import redis.asyncio as aioredis
+
+    from ssmd_cache.settings import CacheSettings
+    from ssmd_cache.verify import Report
+
+app = typer.Typer(no_args_is_help=True, help="Verify or rebuild the Redis cache.")
+
+_REBUILD_SECONDS = 300.0
+_SHOWN = 200
+
+
+@app.command("verify")
+def verify_command(
+    sample: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Compare N markets picked by chance.")
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Compare everything (the default without --sample).")
+    ] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Have the picture made anew if it differs, and compare.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Compare Redis with PostgreSQL, key by key and field by field; exit code 6 if they differ.
+
+    What differs is looked at again a few times, so that changes under way do not count.
+    """
+    if sample is not None and full:
+        raise typer.BadParameter("--sample and --full exclude each other")
+
+    async def work(settings: "CacheSettings", client: "aioredis.Redis") -> "tuple[Report, bool]":
+        from ssmd_cache.rebuild import rebuild
+
+        report = await _verify(settings, client, sample)
+        if not report.differences or not fix:
+            return report, False
+        _say(f"{len(report.differences)} differences; asking for a new picture")
+        await rebuild(settings, client, deadline_seconds=_REBUILD_SECONDS, say=_say)
+        return await _verify(settings, client, sample), True
+
+    report, fixed = _run(work)
+    if as_json:
+        from msgspec import to_builtins
+
+        typer.echo(json.dumps({**to_builtins(report), "rebuilt": fixed}))
+    else:
+        _show(report)
+    if report.differences:
+        raise typer.Exit(ExitCode.DRIFT)
+
+
+@app.command("rebuild")
+def rebuild_command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the position as JSON.")] = False,
+    deadline_seconds: Annotated[
+        float, typer.Option("--deadline", help="Seconds to wait for the cache service.")
+    ] = _REBUILD_SECONDS,
+) -> None:
+    """Make a new picture in Redis beside the live one: readers see no gap.
+
+    The cache service that leads does it; if none runs, this command does.
+    """
+
+    async def work(settings: "CacheSettings", client: "aioredis.Redis") -> Any:
+        from ssmd_cache.rebuild import rebuild
+
+        return await rebuild(settings, client, deadline_seconds=deadline_seconds, say=_say)
+
+    position = _run(work)
+    if as_json:
+        from msgspec import to_builtins
+
+        typer.echo(json.dumps(to_builtins(position)))
+    else:
+        typer.echo(f"rebuilt at {position.warmed_at}, joined to the stream at {position.sequence}")
+
+
+def _run(work: "Callable[[CacheSettings, aioredis.Redis], Awaitable[Any]]") -> Any:
+    """Run `work` with the stores of the environment, or of `.ssmd/env`."""
+    import redis.exceptions
+
+    from ssmd_cache.settings import CacheSettings
+    from ssmd_common import logs
+    from ssmd_common.connections import redis as redis_connection
+    from ssmd_common.errors import UpstreamUnavailable
+    from ssmd_common.settings import load
+
+    load_env_file()
+    settings = load(CacheSettings).model_copy(update={"startup_budget_seconds": 5.0})
+    logs.configure("cli", "ERROR", "console")
+
+    async def inside() -> Any:
+        client = await redis_connection.connect(
+            settings.redis_url, "ssmd-cli", budget_seconds=settings.startup_budget_seconds
+        )
+        async with contextlib.aclosing(client):
+            try:
+                return await work(settings, client)
+            except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
+                raise UpstreamUnavailable(f"Redis went away ({error}): check REDIS_URL") from error
+
+    return asyncio.run(inside())
+
+
+async def _verify(
+    settings: "CacheSettings", client: "aioredis.Redis", sample: int | None
+) -> "Report":
+    import psycopg
+
+    from ssmd_cache.verify import Verifier
+    from ssmd_common.connections import postgres
+    from ssmd_common.errors import SsmdError
+    from ssmd_common.keys import Keys
+
+    connection = await postgres.connect(
+        settings.database_url, "ssmd-cli", budget_seconds=settings.startup_budget_seconds
+    )
+    async with connection:
+        verifier = Verifier(
+            connection, client, Keys(settings.redis_key_prefix), progress=_progress()
+        )
+        try:
+            return await (verifier.full() if sample is None else verifier.sample(sample))
+        except psycopg.errors.UndefinedTable as error:
+            raise SsmdError(
+                "the database has no security master yet: run `ssmd db migrate`"
+            ) from error
+
+
+def _progress() -> Callable[[int], None]:
+    if not sys.stderr.isatty():
+        return lambda _: None
+    return lambda rows: typer.echo(f"\r{rows} rows compared", err=True, nl=False)
+
+
+def _show(report: "Report") -> None:
+    if sys.stderr.isatty():
+        typer.echo("\r", err=True, nl=False)
+    for difference in report.differences[:_SHOWN]:
+        expected, found = (json.dumps(v) for v in (difference.expected, difference.found))
+        typer.echo(f"{difference.key}\t{difference.field}\texpected {expected}\tfound {found}")
+    if (more := len(report.differences) - _SHOWN) > 0:
+        typer.echo(f"… and {more} more (--json has all)")
+    verdict = f"{len(report.differences)} differences" if report.differences else "no difference"
+    typer.echo(f"{verdict} in {report.rows} rows, {report.entries} entries", err=True)
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)

@@ -1,0 +1,126 @@
+"""Redis as single entries, so that what should be and what is can be compared one by one.
+
+An entry is (key, field): of a string the value (field "value") or when it expires ("expires", in
+milliseconds); of a hash, set or sorted set one member.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import redis.asyncio as aioredis
+
+from ssmd_common.keys import Keys
+
+VALUE: Final = "value"
+EXPIRES: Final = "expires"
+_STAMPS: Final = ("epoch", "lsn", "seq")
+
+
+class Entry(NamedTuple):
+    key: str
+    field: str
+
+
+class About(NamedTuple):
+    """The row that an entry comes from; `ticker` of series_fees is the series'."""
+
+    table: str
+    ticker: str
+
+
+Found = dict[Entry, Any]
+"""What entries hold: None where there is nothing."""
+
+
+def kind_of(key: str, keys: Keys) -> str:
+    """What type a key of ours has."""
+    if key in (keys.markets, keys.events):
+        return "hash"
+    if key == keys.expiring:
+        return "zset"
+    if key.startswith((keys.event_markets(""), keys.markets_by_category(""))):
+        return "set"
+    return "string"
+
+
+async def read(client: aioredis.Redis, keys: Keys, entries: Iterable[Entry]) -> Found:
+    """What these entries hold; a key of another type holds the word "(wrong type)"."""
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    values: list[str] = []
+    expires: list[str] = []
+    for key, field in entries:
+        kind = kind_of(key, keys)
+        if kind != "string":
+            groups[kind, key].append(field)
+        else:
+            (values if field == VALUE else expires).append(key)
+    pipeline = client.pipeline(transaction=False)
+    asked: list[list[Entry]] = []
+
+    def ask(fields: list[Entry]) -> None:
+        asked.append(fields)
+
+    if values:
+        pipeline.mget(values)
+        ask([Entry(key, VALUE) for key in values])
+    for key in expires:
+        pipeline.pexpiretime(key)
+        ask([Entry(key, EXPIRES)])
+    for (kind, key), members in groups.items():
+        match kind:
+            case "hash":
+                pipeline.hmget(key, members)
+            case "set":
+                pipeline.smismember(key, members)
+            case _:
+                pipeline.zmscore(key, members)
+        ask([Entry(key, member) for member in members])
+    found: Found = {}
+    for fields, reply in zip(asked, await pipeline.execute(raise_on_error=False), strict=True):
+        many = reply if isinstance(reply, list) else [reply] * len(fields)
+        for entry, content in zip(fields, many, strict=True):
+            found[entry] = _plain(entry, content, keys)
+    return found
+
+
+def _plain(entry: Entry, content: Any, keys: Keys) -> Any:
+    if isinstance(content, Exception):
+        if "WRONGTYPE" in str(content):
+            return "(wrong type)"
+        raise content
+    match kind_of(entry.key, keys):
+        case "hash":
+            return None if content is None else content.decode()
+        case "set":
+            return True if content else None
+        case "zset":
+            return None if content is None else float(content)
+        case _ if entry.field == EXPIRES:
+            return content if content >= 0 else None
+        case _:
+            return None if content is None else row_of(content)
+
+
+def row_of(text: bytes) -> Any:
+    """A value without the stream's stamps; text that is no JSON as it is."""
+    try:
+        value = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text.decode(errors="replace")
+    if isinstance(value, dict):
+        return _without_stamps(value)
+    if isinstance(value, list):
+        return [_without_stamps(step) if isinstance(step, dict) else step for step in value]
+    return value
+
+
+def _without_stamps(row: dict[str, Any]) -> dict[str, Any]:
+    return {column: value for column, value in row.items() if column not in _STAMPS}
+
+
+def glob(text: str) -> str:
+    """Text as a glob pattern that matches just this text."""
+    return re.sub(r"([*?\[\]\\^])", r"\\\1", text)

@@ -1,0 +1,116 @@
+"""A new picture on request: from the running cache, or made here when none runs."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+import psycopg
+import redis.asyncio as aioredis
+
+from ssmd_cache.join import join
+from ssmd_cache.patience import Patience
+from ssmd_cache.position import CachePosition, decode
+from ssmd_cache.redis_sink import RedisSink
+from ssmd_cache.settings import CacheSettings
+from ssmd_cache.stream import Stream
+from ssmd_cache.warmup import now_ms, warm_up
+from ssmd_common.connections import nats, postgres
+from ssmd_common.errors import SsmdError, UpstreamUnavailable
+from ssmd_common.health import Health
+from ssmd_common.keys import Keys
+from ssmd_common.leader import lock_key
+
+_POLL_SECONDS: Final = 0.2
+
+
+class Fruitless(SsmdError):
+    """The rebuild did not come about."""
+
+
+async def rebuild(
+    settings: CacheSettings,
+    client: aioredis.Redis,
+    *,
+    deadline_seconds: float,
+    say: Callable[[str], None],
+) -> CachePosition:
+    """Ask the cache that leads for a new picture and wait for it; without one, make it here.
+
+    Raises:
+        Fruitless: no new picture within the deadline; the sentence says where to look.
+    """
+    keys = Keys(settings.redis_key_prefix)
+    wanted = int(await client.incr(keys.own("rebuild_requests")))
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + deadline_seconds
+    said = False
+    while loop.time() < deadline:
+        text = await client.get(keys.position)
+        position = decode(text) if text is not None else None
+        if position is not None and position.warm and position.rebuilds >= wanted:
+            return position
+        async with _lead(settings) as token:
+            if token is not None:
+                say("no cache service leads, so the picture is made from here")
+                return await _make(settings, client, keys, token, wanted)
+        if not said:
+            say("the running cache service makes a new picture")
+            said = True
+        await asyncio.sleep(_POLL_SECONDS)
+    raise Fruitless(
+        f"the cache service made no new picture within {deadline_seconds:g} s: "
+        "its /readyz and its log say why"
+    )
+
+
+async def _make(
+    settings: CacheSettings, client: aioredis.Redis, keys: Keys, token: int, rebuilds: int
+) -> CachePosition:
+    sink = RedisSink(client, keys, token)
+    await sink.claim(now_ms())
+    stream = await nats.connect(
+        settings.nats_url, "ssmd-cache-rebuild", budget_seconds=settings.startup_budget_seconds
+    )
+    try:
+        async with join(
+            settings.database_url,
+            Stream(stream),
+            wait_seconds=settings.cache_snapshot_wait_seconds,
+            budget_seconds=settings.startup_budget_seconds,
+        ) as joined:
+            position, _ = await warm_up(
+                sink,
+                joined,
+                Patience(Health("cache"), asyncio.Event()),
+                token=token,
+                rebuilds=rebuilds,
+                batch_rows=settings.cache_warm_batch_rows,
+            )
+        return position
+    finally:
+        await stream.close()
+
+
+@contextlib.asynccontextmanager
+async def _lead(settings: CacheSettings) -> AsyncIterator[int | None]:
+    """The fencing token while the cache's lock is held; None if another holds it."""
+    connection = await postgres.connect(
+        settings.database_url, "ssmd-cache-rebuild", budget_seconds=settings.startup_budget_seconds
+    )
+    async with connection:
+        try:
+            cursor = await connection.execute(
+                "SELECT pg_try_advisory_lock(%s, %s)", lock_key("cache")
+            )
+            held = await cursor.fetchone()
+            if not held or not held[0]:
+                yield None
+                return
+            token = await (await connection.execute("SELECT nextval('fencing_tokens')")).fetchone()
+        except psycopg.OperationalError as error:
+            raise UpstreamUnavailable(
+                "PostgreSQL went away during the rebuild: check DATABASE_URL"
+            ) from error
+        assert token is not None
+        yield int(token[0])

@@ -1,0 +1,254 @@
+"""Whether Redis holds what PostgreSQL says, entry by entry, and what it holds beyond that."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+import redis.asyncio as aioredis
+
+from ssmd_cache.entries import EXPIRES, VALUE, About, Entry, Found, glob, kind_of, read, row_of
+from ssmd_cache.expectation import Expectation
+from ssmd_cache.picture import TABLES, facts_of
+from ssmd_cache.rows import Connection, Rows, queries
+from ssmd_common.keys import Keys
+
+_PAGE: Final = 1000
+_TOLERANCE_MS: Final = 1000
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One field of one key: a column of a value, `expires` in milliseconds, or a member."""
+
+    key: str
+    field: str
+    expected: Any
+    found: Any
+
+
+class Report(msgspec.Struct, frozen=True):
+    """`rows` of PostgreSQL and `entries` of Redis were compared."""
+
+    rows: int
+    entries: int
+    differences: list[Difference]
+
+
+class Verifier:
+    """Compares at a quiet moment: what differs is looked at again, so changes under way pass."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        client: aioredis.Redis,
+        keys: Keys,
+        *,
+        rechecks: int = 5,
+        pause_seconds: float = 1.0,
+        page_pause_seconds: float = 0.0,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._connection = connection
+        self._client = client
+        self._keys = keys
+        self._rechecks = rechecks
+        self._pause_seconds = pause_seconds
+        self._page_pause_seconds = page_pause_seconds
+        self._progress = progress
+        self._rows = Rows(connection)
+        self._compared_rows = self._compared_entries = 0
+
+    async def full(self) -> Report:
+        """Every row, and everything in Redis that no row accounts for."""
+        await self._rows.prepare()
+        suspects = await self._compare_all()
+        return await self._report(suspects)
+
+    async def sample(self, count: int) -> Report:
+        """Some markets by chance, with their events, series and fees."""
+        await self._rows.prepare()
+        cursor = await self._connection.execute(queries.sample_markets, {"count": count})
+        markets = [About("markets", row[0]) for row in await cursor.fetchall()]
+        expected, about = await self._expect(markets, with_parents=True)
+        wrong = await self._compare(expected)
+        return await self._report({entry: about.get(entry) for entry in wrong})
+
+    async def _report(self, suspects: dict[Entry, About | None]) -> Report:
+        differences: list[Difference] = []
+        before: set[Entry] | None = None
+        for attempt in range(self._rechecks):
+            if not suspects:
+                break
+            if attempt:
+                await asyncio.sleep(self._pause_seconds)
+            rows = {row for row in suspects.values() if row is not None}
+            expected, _ = await self._expect(rows)
+            wanted = {entry: expected.get(entry) for entry in suspects}
+            wrong = await self._compare(wanted)
+            current = {
+                entry: difference
+                for entry in wrong
+                for difference in _differences(entry, wanted[entry], wrong[entry])
+            }
+            # What is wrong in the same way twice is no change under way.
+            told = [
+                difference
+                for entry in wrong
+                for difference in _differences(entry, wanted[entry], wrong[entry])
+            ]
+            differences = told if before is None else [d for d in told if d in differences]
+            suspects = {entry: suspects[entry] for entry in current}
+            before = set(suspects)
+        return Report(
+            self._compared_rows,
+            self._compared_entries,
+            sorted(differences, key=lambda d: (d.key, d.field)),
+        )
+
+    async def _compare_all(self) -> dict[Entry, About | None]:
+        now = datetime.now(UTC)
+        expectation = Expectation(self._keys, now)
+        suspects: dict[Entry, About | None] = {}
+        known: dict[str, set[str]] = defaultdict(set)
+        async with self._connection.transaction():
+            await self._connection.execute(
+                "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+            )
+            for table in TABLES:
+                steps: list[bytes] = []
+                async for page in self._rows.all(table, now, _PAGE):
+                    self._compared_rows += len(page)
+                    if table == "series_fees":
+                        steps += page
+                        continue
+                    await self._compare_page(table, page, expectation, known, suspects)
+                    self._progress(self._compared_rows)
+                    await asyncio.sleep(self._page_pause_seconds)
+                if steps:
+                    await self._compare_page(table, steps, expectation, known, suspects)
+        await self._find_surplus(known, suspects)
+        return suspects
+
+    async def _compare_page(
+        self,
+        table: str,
+        page: list[bytes],
+        expectation: Expectation,
+        known: dict[str, set[str]],
+        suspects: dict[Entry, About | None],
+    ) -> None:
+        expected, about = expectation.of(table, page)
+        for key, field in expected:
+            known[key].add(field)
+        for entry in await self._compare(expected):
+            suspects[entry] = about[entry]
+
+    async def _compare(self, expected: Found) -> Found:
+        """Those entries that hold something else, with what they hold."""
+        self._compared_entries += len(expected)
+        found = await read(self._client, self._keys, expected)
+        return {
+            entry: found[entry]
+            for entry in expected
+            if not _same(entry, expected[entry], found[entry])
+        }
+
+    async def _expect(
+        self, rows: Iterable[About], *, with_parents: bool = False
+    ) -> tuple[Found, dict[Entry, About]]:
+        """What these rows call for now, as PostgreSQL has them at this moment."""
+        tickers: dict[str, set[str]] = {table: set() for table in TABLES}
+        for table, ticker in rows:
+            tickers[table].add(ticker)
+        markets = await self._rows.some("markets", sorted(tickers["markets"]))
+        parents = [facts_of("markets", row) for row in markets]
+        events = tickers["events"] | {getattr(facts, "event_ticker", "") for facts in parents}
+        event_rows = await self._rows.some("events", sorted(events))
+        series = tickers["series"] | {
+            getattr(facts, "series_ticker", "")
+            for facts in (*parents, *(facts_of("events", row) for row in event_rows))
+        }
+        fees = tickers["series_fees"] | (series if with_parents else set())
+        expectation = Expectation(self._keys, datetime.now(UTC))
+        found: Found = {}
+        about: dict[Entry, About] = {}
+        for table, part in (
+            ("series", await self._rows.some("series", sorted(series))),
+            ("events", event_rows),
+            ("markets", markets),
+            ("series_fees", await self._rows.some("series_fees", sorted(fees))),
+        ):
+            more, whose = expectation.of(table, part)
+            found |= more
+            about |= whose
+            if with_parents:
+                self._compared_rows += len(part)
+        return found, about
+
+    async def _find_surplus(
+        self, known: dict[str, set[str]], suspects: dict[Entry, About | None]
+    ) -> None:
+        """Entries that no row accounts for."""
+        keys = self._keys
+        aside = {keys.position, keys.last_sync}
+        async for raw in self._client.scan_iter(
+            match=glob(keys.prefix) + "secmaster:*", count=1000
+        ):
+            key = raw.decode()
+            if key in aside or key.startswith(keys.own("")):
+                continue
+            kind = kind_of(key, keys)
+            if kind == "string":
+                if key not in known and key.startswith((keys.series(""), keys.fee(""))):
+                    suspects[Entry(key, VALUE)] = await self._whose(key)
+                continue
+            for member in await self._members(key, kind):
+                if member not in known.get(key, ()):
+                    table = "events" if key == keys.events else "markets"
+                    suspects[Entry(key, member)] = About(table, member)
+
+    async def _members(self, key: str, kind: str) -> list[str]:
+        match kind:
+            case "hash":
+                found = [m async for m, _ in self._client.hscan_iter(key, count=1000)]
+            case "set":
+                found = [m async for m in self._client.sscan_iter(key, count=1000)]
+            case _:
+                found = [m async for m, _ in self._client.zscan_iter(key, count=1000)]
+        return [member.decode() for member in found]
+
+    async def _whose(self, key: str) -> About | None:
+        """The row that a surplus value was once written for."""
+        if key.startswith(self._keys.fee("")):
+            return About("series_fees", key.removeprefix(self._keys.fee("")))
+        if await self._client.type(key) != b"string":
+            return None
+        text = await self._client.get(key)
+        row = row_of(text) if isinstance(text, bytes) else None
+        if not isinstance(row, dict):
+            return None
+        if "event_ticker" in row:
+            if "ticker" in row:
+                return About("markets", str(row["ticker"]))
+            return About("events", str(row["event_ticker"]))
+        return About("series", str(row["ticker"])) if "ticker" in row else None
+
+
+def _same(entry: Entry, expected: Any, found: Any) -> bool:
+    if entry.field == EXPIRES and isinstance(expected, int) and isinstance(found, int):
+        return abs(expected - found) <= _TOLERANCE_MS
+    return bool(expected == found)
+
+
+def _differences(entry: Entry, expected: Any, found: Any) -> list[Difference]:
+    """A value's columns one by one."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        return [
+            Difference(entry.key, column, expected.get(column), found.get(column))
+            for column in sorted(expected.keys() | found.keys())
+            if expected.get(column) != found.get(column)
+            or (column in expected) != (column in found)
+        ]
+    return [Difference(entry.key, entry.field, expected, found)]

@@ -1,0 +1,152 @@
+"""The snapshot joins the stream by visibility: nothing is lost, nothing is told twice."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from ssmd_cache import join as joining
+from ssmd_cache.stream import Stream
+from ssmd_common.change import parse_lsn
+
+SERIES = "INSERT INTO series (ticker, category) VALUES ('S', 'C'), ('T', 'D')"
+EVENT = "INSERT INTO events (event_ticker, series_ticker) VALUES ('E', 'S')"
+MARKET = (
+    "INSERT INTO markets (ticker, event_ticker, series_ticker, status, yes_bid)"
+    " VALUES ('M', 'E', 'S', 'active', 1)"
+)
+XID = "SELECT pg_current_xact_id()::text::bigint"
+
+
+async def publish_update(world: Any, xid: int, lsn: int, bid: int) -> None:
+    row = next(iter((await world.tables())["markets"].values())) | {"yes_bid": bid}
+    message = world.message("markets", "update", row, row, xid=xid, lsn=lsn, seq=0)
+    await world.publish("cdc.markets.update.S.E.M", message)
+
+
+async def test_a_transaction_open_during_the_snapshot_is_not_lost(world: Any) -> None:
+    await world.commit(SERIES, EVENT, MARKET)
+    async with world.database.connect() as other:
+        # Begun, with an id, before the warm-up; its commit comes after.
+        await other.execute("BEGIN")
+        await other.execute("UPDATE markets SET yes_bid = 2")
+        row = await (await other.execute(XID)).fetchone()
+        async with world.cache(cache_snapshot_wait_seconds=0.2) as cache:
+            await cache.ready()
+            assert b'"yes_bid":1,' in await world.redis.get("secmaster:series:S:E:M")
+            await other.execute("COMMIT")
+            await publish_update(world, row[0], 1 << 40, 2)
+            await world.assert_right()
+
+
+async def test_a_streamed_and_still_invisible_transaction_is_applied(world: Any) -> None:
+    """What synchronous replication can do: the stream has it, the snapshot does not."""
+    await world.commit(SERIES, EVENT, MARKET)
+    async with world.database.connect() as other, other.transaction():
+        await other.execute("UPDATE markets SET yes_bid = 2")
+        row = await (await other.execute(XID)).fetchone()
+        # Streamed with a commit LSN that lies before the snapshot's.
+        cursor = await other.execute("SELECT pg_current_wal_lsn()::text")
+        lsn = parse_lsn((await cursor.fetchone())[0])
+        await publish_update(world, row[0], lsn, 2)
+        async with world.cache(cache_snapshot_wait_seconds=0.2) as cache:
+            await cache.ready()
+            await world.settled()
+            assert b'"yes_bid":2,' in await world.redis.get("secmaster:series:S:E:M")
+
+
+async def test_the_join_waits_for_older_transactions(world: Any) -> None:
+    await world.commit(SERIES, EVENT, MARKET)
+    stream = Stream(world.nats)
+    async with world.database.connect() as other:
+        await other.execute("BEGIN")
+        await other.execute("UPDATE markets SET yes_bid = 2")
+
+        async def join() -> joining.Join:
+            async with joining.join(
+                world.settings().database_url, stream, wait_seconds=60, budget_seconds=10
+            ) as joined:
+                return joined
+
+        waiting = asyncio.create_task(join())
+        done, _ = await asyncio.wait({waiting}, timeout=timedelta(seconds=0.5).total_seconds())
+        assert not done
+        await other.execute("COMMIT")
+        joined = await waiting
+    assert joined.sequence == world.sequence
+
+
+async def test_changes_the_snapshot_holds_are_not_applied_again(world: Any) -> None:
+    """A change between S0 and the snapshot comes again: a reader must not see it undone."""
+    await world.commit(SERIES, EVENT, MARKET)
+    stream = Stream(world.nats)
+    original = stream.position_at
+
+    async def position_at(sequence: int) -> Any:
+        # After S0 was noted, before the snapshot: two changes of one row.
+        if not later:
+            later.extend(await world.commit("UPDATE markets SET yes_bid = 2"))
+            later.extend(await world.commit("UPDATE markets SET yes_bid = 3"))
+        return await original(sequence)
+
+    later: list[Any] = []
+    stream.position_at = position_at  # type: ignore[method-assign]
+    async with joining.join(
+        world.settings().database_url, stream, wait_seconds=60, budget_seconds=10
+    ) as joined:
+        assert joined.sequence < world.sequence
+        for message in later:
+            assert joined.snapshot.sees(message["xid"])
+    # And the position that warmed rows get is below that of all that follows.
+    assert joined.position < (1, int(later[0]["lsn"].split("/")[1], 16), 0)
+
+
+async def test_an_announcement_after_the_join_counts_with_all_that_follows(world: Any) -> None:
+    """The announced row is older than the snapshot; the change that follows must count again."""
+    await world.commit(SERIES, EVENT, MARKET)
+    async with world.cache() as cache:
+        await cache.ready()
+    # In the database before the new picture, in the stream only after it.
+    messages = await world.commit("UPDATE markets SET yes_bid = 5", publish=False)
+    gone = await world.commit(
+        "INSERT INTO series (ticker) VALUES ('X')", publish=False
+    ) + await world.commit("DELETE FROM series WHERE ticker = 'X'", publish=False)
+    await world.redis.flushall()
+    async with world.cache() as cache:
+        await cache.ready()
+        await world.announce()
+        old = messages[0] | {"epoch": world.epoch, "data": messages[0]["data"] | {"yes_bid": 1}}
+        announced = old | {"xid": None, "op": "insert", "lsn": "FF/0"}
+        await world.publish("cdc.markets.insert.S.E.M", announced)
+        later = messages[0] | {"epoch": world.epoch, "lsn": "FF/1"}
+        await world.publish("cdc.markets.update.S.E.M", later)
+        for number, message in enumerate(gone):
+            again = message | {"epoch": world.epoch, "lsn": f"FF/{number + 2}"}
+            await world.publish(f"cdc.series.{message['op']}.X", again)
+        await world.assert_right()
+
+
+async def test_a_message_of_an_older_epoch_is_a_leftover(world: Any) -> None:
+    await world.commit(SERIES, EVENT, MARKET)
+    old = list(world.sent)
+    async with world.cache() as cache:
+        await cache.ready()
+        await world.commit("DELETE FROM markets")
+        await world.announce()
+        await world.settled()
+        for where, payload in old:
+            await world.js.publish(where, payload)
+        await world.assert_right()
+
+
+async def test_truncate_and_markers_are_answered_from_the_database(world: Any) -> None:
+    await world.commit(SERIES, EVENT, MARKET)
+    async with world.cache() as cache:
+        await cache.ready()
+        [message] = await world.commit("UPDATE markets SET yes_bid = 9", publish=False)
+        marker = message | {"data": None, "error": "too large"}
+        await world.publish("cdc.markets.update.S.E.M", marker)
+        await world.assert_right()
+        await world.commit("DELETE FROM markets", publish=False)
+        row = world.message("markets", "truncate", None, None, xid=10**9, lsn=1 << 41, seq=0)
+        await world.publish("cdc.markets.truncate", row)
+        await world.assert_right()

@@ -1,0 +1,223 @@
+"""Redis's side by itself: what is older changes nothing, and an older leader changes nothing."""
+
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+import pytest_asyncio
+import redis.asyncio as aioredis
+
+from ssmd_cache.commands import Command, fee_gone, gone, picture_of, put
+from ssmd_cache.errors import Fenced, ForeignKeys, PictureLost, SequenceGap
+from ssmd_cache.picture import facts_of
+from ssmd_cache.position import CachePosition
+from ssmd_cache.redis_sink import RedisSink
+from ssmd_common.change import Position
+from ssmd_common.keys import Keys
+
+KEYS = Keys()
+NOW = datetime.now(UTC)
+NOW_MS = int(NOW.timestamp() * 1000)
+
+
+@pytest_asyncio.fixture
+async def client(valkey_server: Any) -> Any:
+    made = aioredis.Redis.from_url(valkey_server.url)
+    yield made
+    await made.aclose()
+
+
+async def warm_sink(client: Any, token: int = 1) -> RedisSink:
+    sink = RedisSink(client, KEYS, token)
+    await sink.claim(NOW_MS)
+    await sink.set_position(CachePosition(token=token, warm=True), NOW_MS)
+    return sink
+
+
+async def contents(client: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key in await client.keys("secmaster:[^_p]*"):
+        match (await client.type(key)).decode():
+            case "string":
+                found[key.decode()] = (await client.get(key), await client.pexpiretime(key))
+            case "hash":
+                found[key.decode()] = await client.hgetall(key)
+            case "set":
+                found[key.decode()] = set(await client.smembers(key))
+            case "zset":
+                found[key.decode()] = await client.zrange(key, 0, -1, withscores=True)
+    return found
+
+
+def row_put(table: str, position: Position, **columns: Any) -> Command:
+    row = msgspec.json.encode({"updated_at": NOW, **columns})
+    return put(picture_of(facts_of(table, row), KEYS, NOW), row, position)
+
+
+def history(chance: random.Random, length: int) -> list[Command]:
+    """Changes of a few rows, in the order of their positions."""
+    commands = [
+        row_put("series", Position(1, 1, n), ticker=f"S{n}", category=f"C{n}") for n in range(2)
+    ]
+    for n in range(length):
+        at = Position(1 + n // (length // 2 + 1), 0x10000000000 + n // 3, n % 3)
+        event, market = f"E{chance.randrange(2)}", f"M{chance.randrange(4)}"
+        series = f"S{chance.randrange(2)}"
+        until = NOW + timedelta(hours=chance.choice([-48, 1, 2]))
+        match chance.randrange(8):
+            case 0:
+                commands.append(gone("markets", market, at))
+            case 1:
+                commands.append(gone("events", event, at))
+            case 2 | 3:
+                commands.append(
+                    row_put(
+                        "events",
+                        at,
+                        event_ticker=event,
+                        series_ticker=series,
+                        status=chance.choice(["open", "closed"]),
+                        category=chance.choice(["C9", None]),
+                        strike_date=until,
+                    )
+                )
+            case 4:
+                commands.append(fee_gone(series, 1_000_000 * chance.randrange(2), at))
+            case 5:
+                commands.append(
+                    row_put(
+                        "series_fees",
+                        at,
+                        series_ticker=series,
+                        effective_from=datetime.fromtimestamp(chance.randrange(2), UTC),
+                    )
+                )
+            case _:
+                commands.append(
+                    row_put(
+                        "markets",
+                        at,
+                        ticker=market,
+                        event_ticker=event,
+                        series_ticker=series,
+                        status=chance.choice(["active", "closed", "settled"]),
+                        close_time=until,
+                    )
+                )
+    return commands
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_duplicates_and_reordering_change_nothing(client: Any, seed: int) -> None:
+    chance = random.Random(seed)
+    commands = history(chance, 60)
+    sink = await warm_sink(client)
+    for command in commands:
+        await sink.repair("g", [command], NOW_MS)
+    in_order = await contents(client)
+    await client.flushall()
+    sink = await warm_sink(client)
+    # The parents' series are known in both; all else comes in any order, and more than once.
+    await sink.repair("g", commands[:2], NOW_MS)
+    shuffled = chance.sample(commands, len(commands)) + chance.sample(commands, 20)
+    while shuffled:
+        batch = [shuffled.pop() for _ in range(min(len(shuffled), chance.randrange(1, 9)))]
+        await sink.repair("g", batch, NOW_MS)
+    assert await contents(client) == in_order
+
+
+async def test_a_batch_that_was_applied_is_not_applied_again(client: Any) -> None:
+    sink = await warm_sink(client)
+    position = CachePosition(token=1, warm=True, sequence=1)
+    put_it = row_put("series", Position(1, 5, 0), ticker="S", category="C")
+    assert (await sink.apply(1, position, [put_it], NOW_MS)).changed == 1
+    assert (await sink.apply(1, position, [put_it], NOW_MS)).changed == 0
+    with pytest.raises(SequenceGap) as gap:
+        await sink.apply(5, msgspec.structs.replace(position, sequence=5), [put_it], NOW_MS)
+    assert gap.value.at == 1
+
+
+async def test_an_older_leader_is_fenced_in_every_action(client: Any) -> None:
+    old = await warm_sink(client, 7)
+    position = CachePosition(token=7, warm=True, sequence=1)
+    change = row_put("series", Position(1, 5, 0), ticker="S", category="C")
+    await old.apply(1, position, [change], NOW_MS)
+    new = RedisSink(client, KEYS, 8)
+    claimed = await new.claim(NOW_MS)
+    assert claimed is not None
+    assert claimed.sequence == 1
+    before = await contents(client) | {"p": await client.get("secmaster:position")}
+    later = row_put("series", Position(1, 6, 0), ticker="S", category="D")
+    for attempt in (
+        lambda: old.apply(2, msgspec.structs.replace(position, sequence=2), [later], NOW_MS),
+        lambda: old.repair("g", [later], NOW_MS),
+        lambda: old.warm("g", [later], NOW_MS),
+        lambda: old.set_position(position, NOW_MS),
+        lambda: old.set("secmaster:last_sync", b"x", NOW_MS),
+        lambda: old.sweep(NOW_MS + 10**10),
+        lambda: old.prune("epoch", "ffffffff", NOW_MS),
+        lambda: old.scrub(NOW_MS),
+        lambda: old.claim(NOW_MS),
+        lambda: old.position(NOW_MS),
+    ):
+        with pytest.raises(Fenced):
+            await attempt()
+    assert await contents(client) | {"p": await client.get("secmaster:position")} == before
+
+
+async def test_a_flush_is_noticed_by_the_next_write(client: Any) -> None:
+    sink = await warm_sink(client)
+    await client.flushall()
+    change = row_put("series", Position(1, 5, 0), ticker="S", category="C")
+    with pytest.raises(PictureLost):
+        await sink.apply(1, CachePosition(token=1, warm=True, sequence=1), [change], NOW_MS)
+    assert await client.dbsize() == 0
+
+
+async def test_foreign_keys_are_left_alone_and_named(client: Any) -> None:
+    sink = await warm_sink(client)
+    await client.rpush("secmaster:series:S", "someone else's")
+    await client.set("secmaster:event_markets:E", "x")
+    written = await sink.repair(
+        "g",
+        [
+            row_put("series", Position(1, 5, 0), ticker="S", category="C"),
+            row_put("series", Position(1, 5, 1), ticker="T", category="C"),
+            row_put(
+                "markets",
+                Position(1, 5, 2),
+                ticker="M",
+                event_ticker="E",
+                series_ticker="T",
+                status="active",
+            ),
+        ],
+        NOW_MS,
+    )
+    assert written.foreign == {"secmaster:series:S", "secmaster:event_markets:E"}
+    assert written.changed == 1
+    assert await client.lrange("secmaster:series:S", 0, -1) == [b"someone else's"]
+    assert not await client.exists("secmaster:series:T:E:M", "secmaster:markets")
+    await client.sadd("secmaster:markets", "x")
+    with pytest.raises(ForeignKeys) as error:
+        await sink.sweep(NOW_MS)
+    assert error.value.keys == ["secmaster:markets"]
+
+
+async def test_out_of_memory_writes_nothing_of_a_batch(client: Any) -> None:
+    sink = await warm_sink(client)
+    first = row_put("series", Position(1, 5, 0), ticker="S0", category="C")
+    await sink.apply(1, CachePosition(token=1, warm=True, sequence=1), [first], NOW_MS)
+    before = await contents(client)
+    await client.config_set("maxmemory", 1)
+    changes = [
+        row_put("series", Position(1, 6, n), ticker=f"S{n}", category="D") for n in range(50)
+    ]
+    position = CachePosition(token=1, warm=True, sequence=2)
+    with pytest.raises(aioredis.ResponseError, match=r"OOM|maxmemory"):
+        await sink.apply(2, position, changes, NOW_MS)
+    assert await contents(client) == before
+    await client.config_set("maxmemory", 0)
+    assert (await sink.apply(2, position, changes, NOW_MS)).changed == 50
