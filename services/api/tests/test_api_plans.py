@@ -1,0 +1,190 @@
+"""Each filter's plan uses its index once there are rows enough."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest_asyncio
+
+from ssmd_api import lists
+from ssmd_api.cursors import Cursor
+from ssmd_api.filters import EventFilter, MarketFilter, Page, SeriesFilter
+from ssmd_api.lists import Statement
+from ssmd_api.store import queries
+from ssmd_stack.database import Database
+
+NOW = datetime.now(UTC)
+BY_TICKER = Page("ticker", 100)
+
+_FILL = """
+INSERT INTO series (ticker, title, category, tags, is_game)
+    SELECT 'S' || n, 'Title ' || md5(n::text), 'C' || n % 40, ARRAY['T' || n % 1000], n % 3 = 0
+    FROM generate_series(1, 12000) n;
+INSERT INTO events (event_ticker, series_ticker, category, status, title, strike_date)
+    SELECT 'E' || n, 'S' || 1 + n % 2000, CASE WHEN n % 2 = 0 THEN 'K' || n % 400 END,
+        CASE WHEN n % 50 = 0 THEN 'open' ELSE 'settled' END, 'Title ' || md5(n::text),
+        now() - n * interval '1 hour'
+    FROM generate_series(1, 10000) n;
+INSERT INTO markets (ticker, event_ticker, series_ticker, status, title, close_time, volume)
+    SELECT 'M' || n, 'E' || 1 + n % 10000, 'S' || 1 + (1 + n % 10000) % 2000,
+        CASE WHEN n % 100 = 0 THEN 'active' WHEN n % 100 = 1 THEN 'closed' ELSE 'settled' END,
+        'Title ' || md5(n::text), now() + (n % 1000 - 900) * interval '1 hour', n
+    FROM generate_series(1, 40000) n;
+INSERT INTO market_lifecycle_events (market_ticker, event_type, metadata, dedupe_key)
+    SELECT 'M' || n % 1000, 'created', '{}', n FROM generate_series(1, 5000) n;
+INSERT INTO series_fees (series_ticker, fee_type, fee_multiplier, effective_from)
+    SELECT 'S' || n, 'quadratic', 1, now() FROM generate_series(1, 2000) n;
+INSERT INTO sync_runs (job, scope) SELECT 'j' || n % 10, '{}' FROM generate_series(1, 5000) n;
+INSERT INTO api_keys (name, key_prefix, key_hash, scopes, rate_limit_per_minute)
+    SELECT 'n', 'p' || n, '', '{}', 1 FROM generate_series(1, 2000) n;
+"""
+
+
+@pytest_asyncio.fixture
+async def connection(database: Database) -> Any:
+    async with database.connect() as made:
+        await made.execute(_FILL)
+        await made.execute("VACUUM ANALYZE")
+        yield made
+
+
+async def indexes(
+    connection: psycopg.AsyncConnection[Any], query: Any, parameters: dict[str, Any]
+) -> tuple[set[str], set[str]]:
+    """The indexes that a plan uses, and the tables that it reads from end to end."""
+    cursor = psycopg.AsyncClientCursor(connection)
+    text = cursor.mogrify(query, parameters)
+    await cursor.execute(f"EXPLAIN (FORMAT JSON) {text}")  # type: ignore[arg-type]
+    row = await cursor.fetchone()
+    assert row
+    used, scanned = set(), set()
+    pending = [row[0][0]["Plan"]]
+    while pending:
+        node = pending.pop()
+        pending += node.get("Plans", [])
+        if name := node.get("Index Name"):
+            used.add(name)
+        if node["Node Type"] == "Seq Scan":
+            scanned.add(node["Relation Name"])
+    return used, scanned
+
+
+BY_EVENT = Page("event_ticker", 1000)
+WORD = "c81e728d9d4c2f636f067f89cc14862c"
+
+# What is asked for, the indexes that must be used, the table that must not be read as a whole.
+LISTS: dict[str, tuple[Statement, set[str], str]] = {
+    "everything": (lists.markets(MarketFilter(), BY_TICKER), {"markets_pkey"}, "markets"),
+    "a later page": (
+        lists.markets(MarketFilter(), Page("ticker", 100, Cursor("ticker", "M5", "M5"))),
+        {"markets_pkey"},
+        "markets",
+    ),
+    "event": (lists.markets(MarketFilter(event="E7"), BY_TICKER), {"markets_event"}, "markets"),
+    "series": (lists.markets(MarketFilter(series="S7"), BY_TICKER), {"markets_series"}, "markets"),
+    "status": (
+        lists.markets(MarketFilter(statuses=["open", "active"]), BY_TICKER),
+        {"markets_status_close"},
+        "markets",
+    ),
+    "status by close": (
+        lists.markets(MarketFilter(statuses=["active"]), Page("close_time", 10)),
+        {"markets_status_close"},
+        "markets",
+    ),
+    "closing": (
+        lists.markets(
+            MarketFilter(
+                statuses=["open", "active"],
+                closing_after=NOW,
+                closing_before=NOW + timedelta(hours=9),
+            ),
+            BY_TICKER,
+        ),
+        {"markets_status_close"},
+        "markets",
+    ),
+    "category": (
+        lists.markets(MarketFilter(category="K4"), BY_TICKER),
+        {"events_category", "markets_event"},
+        "markets",
+    ),
+    "tag": (
+        lists.markets(MarketFilter(tags=["T7"]), BY_TICKER),
+        {"series_tags", "markets_series"},
+        "markets",
+    ),
+    "words": (
+        lists.markets(MarketFilter(words=[WORD]), BY_TICKER),
+        {"markets_search"},
+        "markets",
+    ),
+    "events of a series": (
+        lists.events(EventFilter(series="S7"), BY_EVENT),
+        {"events_series"},
+        "events",
+    ),
+    "events of a category": (
+        lists.events(EventFilter(category="K4"), BY_EVENT),
+        {"events_category"},
+        "events",
+    ),
+    "events by status": (
+        lists.events(EventFilter(statuses=["open"]), Page("strike_date", 9)),
+        {"events_status"},
+        "events",
+    ),
+    "events by tag": (
+        lists.events(EventFilter(tags=["T7"]), BY_EVENT),
+        {"series_tags"},
+        "series",
+    ),
+    "events by words": (
+        lists.events(EventFilter(words=[WORD]), BY_EVENT),
+        {"events_search"},
+        "events",
+    ),
+    "series of a category": (
+        lists.series(SeriesFilter(category="C7"), BY_TICKER),
+        {"series_category"},
+        "series",
+    ),
+    "series by tag": (
+        lists.series(SeriesFilter(tags=["T7"]), BY_TICKER),
+        {"series_tags"},
+        "series",
+    ),
+    "series by words": (
+        lists.series(SeriesFilter(words=[WORD]), BY_TICKER),
+        {"series_search"},
+        "series",
+    ),
+}
+
+READS: dict[str, tuple[dict[str, Any], str]] = {
+    "event_markets": ({"ticker": "E7"}, "markets_event"),
+    "series_event_counts": ({"ticker": "S7"}, "events_series"),
+    "series_market_counts": ({"ticker": "S7"}, "markets_series"),
+    # The primary key would do as well; the planner prefers the exclusion constraint's index.
+    "fee_schedule": ({"ticker": "S7"}, "series_fees_no_overlap"),
+    "lifecycle": ({"ticker": "M7", "after": 0, "fetch": 101}, "lifecycle_market"),
+    "lookup": ({"tickers": ["M7", "M8"]}, "markets_pkey"),
+    "stats_expiring": ({"now": NOW}, "markets_status_close"),
+    "stats_recent_runs": ({"limit": 20}, "sync_runs_pkey"),
+    "key_by_prefix": ({"prefix": "p7"}, "api_keys_key_prefix_key"),
+}
+
+
+async def test_plans(connection: Any) -> None:
+    wrong = {}
+    for name, (statement, expected, table) in LISTS.items():
+        used, scanned = await indexes(connection, statement.query, statement.parameters)
+        if not expected <= used or table in scanned:
+            wrong[name] = (used, scanned)
+    for name, (parameters, index) in READS.items():
+        text = re.sub(r"\{\w+\}", "*", getattr(queries, name))
+        used, scanned = await indexes(connection, text, parameters)
+        if index not in used or scanned:
+            wrong[name] = (used, scanned)
+    assert not wrong, "\n".join(f"{name}: {plan}" for name, plan in wrong.items())
