@@ -1,0 +1,91 @@
+"""The service as a process: it starts, answers, and stops cleanly."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+import aiohttp
+import pytest
+from api_testbed import NOTHING_LISTENS, make_key
+
+from ssmd_stack.database import Database
+from ssmd_stack.ports import free_port
+
+
+async def answers(url: str, headers: dict[str, str] | None = None, status: int = 200) -> Any:
+    """The document at a URL, once it answers with that status."""
+    async with asyncio.timeout(60), aiohttp.ClientSession() as http:
+        while True:
+            try:
+                async with http.get(url, headers=headers) as reply:
+                    if reply.status == status:
+                        return await reply.json(content_type=None)
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.usefixtures("universe")
+async def test_it_serves_and_stops_on_sigterm(database: Database) -> None:
+    api, ops = free_port(), free_port()
+    key = await make_key(database, "read")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "ssmd_api",
+        env={
+            "PATH": os.environ["PATH"],
+            "DATABASE_URL": database.url,
+            "REDIS_URL": NOTHING_LISTENS,
+            "API_HOST": "127.0.0.1",
+            "API_PORT": str(api),
+            "OPS_HOST": "127.0.0.1",
+            "OPS_PORT": str(ops),
+        },
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        ready = await answers(f"http://127.0.0.1:{ops}/readyz")
+        assert ready["state"] == "serving without redis"
+        assert (await answers(f"http://127.0.0.1:{api}/readyz"))["ready"]
+        found = await answers(f"http://127.0.0.1:{api}/v1/markets", {"X-API-Key": key})
+        assert len(found["markets"]) == 7
+        process.send_signal(signal.SIGTERM)
+        out, _ = await asyncio.wait_for(process.communicate(), 60)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert lines[-1]["event"] == "service stopped"
+    assert key not in out.decode()
+    async with database.connect() as connection:
+        row = await (await connection.execute("SELECT last_used_at FROM api_keys")).fetchone()
+    assert row
+    assert row[0] is not None, "the last use was not written before the end"
+
+
+async def test_columns_are_the_tables_own(database: Database) -> None:
+    """A column that a migration adds must be added to what the API shows."""
+    from ssmd_api import rows
+
+    shown = {
+        "series": rows.SERIES,
+        "events": rows.EVENTS,
+        "markets": rows.MARKETS,
+        "series_fees": rows.SERIES_FEES,
+        "market_lifecycle_events": rows.LIFECYCLE,
+        "sync_runs": rows.SYNC_RUNS,
+    }
+    async with database.connect() as connection:
+        for table, columns in shown.items():
+            cursor = await connection.execute(
+                "SELECT column_name FROM information_schema.columns"
+                " WHERE table_schema = 'public' AND table_name = %s ORDER BY ordinal_position",
+                (table,),
+            )
+            assert tuple(row[0] for row in await cursor.fetchall()) == columns
