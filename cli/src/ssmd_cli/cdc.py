@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ssmd_cli.environment import load_env_file
+from ssmd_cli.environment import load_env_file, quiet_logs
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.settings import NatsSettings, load
 
@@ -34,6 +34,7 @@ def tail_command(
     from ssmd_cli.cdc_tail import Filter, parse_since, tail
 
     load_env_file()
+    quiet_logs()
     settings = load(NatsSettings)
     wanted = Filter(series, table, type_)
     start = parse_since(since)
@@ -54,6 +55,7 @@ def status_command(
     from ssmd_common.connections import nats
 
     load_env_file()
+    quiet_logs()
     settings = load(CdcSettings)
 
     async def look() -> Overview:

@@ -1,8 +1,5 @@
 """`ssmd down`: stop what `ssmd up` started, and whatever a killed one left."""
 
-import os
-import signal
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +8,6 @@ import typer
 app = typer.Typer()
 
 _PATIENCE_SECONDS = 90.0
-_POLL_SECONDS = 0.05
 
 
 @app.command("down")
@@ -28,11 +24,7 @@ def down_command(
     holder = holder_of(directory)
     if holder is not None and holder.pid:
         typer.echo(f"stopping process {holder.pid}", err=True)
-        _signal(holder.pid, signal.SIGTERM)
-        if not _released(directory, _PATIENCE_SECONDS):
-            typer.echo("it does not stop: killing it", err=True)
-            _signal(holder.pid, signal.SIGKILL)
-            _released(directory, 10)
+        _stop(holder.pid)
     ended = end_leftovers(directory)
     if holder is None and not ended:
         typer.echo(f"nothing runs in {directory}", err=True)
@@ -40,22 +32,20 @@ def down_command(
         typer.echo("stopped", err=True)
 
 
-def _signal(pid: int, number: signal.Signals) -> None:
+def _stop(pid: int) -> None:
+    import psutil
+
+    from ssmd_stack.process import wait_for_end
+
     try:
-        os.kill(pid, number)
-    except ProcessLookupError:
+        supervisor = psutil.Process(pid)
+        supervisor.terminate()
+        if not wait_for_end([supervisor], _PATIENCE_SECONDS):
+            typer.echo("it does not stop: killing it", err=True)
+            supervisor.kill()
+            wait_for_end([supervisor], 10)
+    except psutil.NoSuchProcess:
         pass
-    except PermissionError:
+    except psutil.AccessDenied:
         typer.echo(f"ssmd: process {pid} belongs to another user: stop it as that user", err=True)
         raise typer.Exit(1) from None
-
-
-def _released(directory: Path, patience_seconds: float) -> bool:
-    from ssmd_stack.claim import holder_of
-
-    give_up = time.monotonic() + patience_seconds
-    while holder_of(directory) is not None:
-        if time.monotonic() > give_up:
-            return False
-        time.sleep(_POLL_SECONDS)
-    return True

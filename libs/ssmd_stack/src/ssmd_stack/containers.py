@@ -60,6 +60,10 @@ class ContainerServer:
             ) from error
         await self._until_ready()
 
+    def last_words(self) -> str:
+        """Its log is the engine's."""
+        return ""
+
     async def wait(self) -> int:
         """Wait until the container has stopped, and return its exit code."""
         found = await asyncio.to_thread(self._container.get_wrapped_container().wait)

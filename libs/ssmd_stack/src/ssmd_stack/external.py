@@ -36,6 +36,10 @@ class ExternalServer:
             ) from error
         writer.close()
 
+    def last_words(self) -> str:
+        """Its log is not ours."""
+        return ""
+
     async def wait(self) -> int:
         """It never ends as far as we know."""
         await asyncio.Event().wait()

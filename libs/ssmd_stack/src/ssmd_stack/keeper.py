@@ -17,6 +17,8 @@ class Runnable(Protocol):
     @property
     def pid(self) -> int | None: ...
 
+    def last_words(self) -> str: ...
+
     async def start(self) -> None: ...
 
     async def wait(self) -> int: ...
@@ -57,7 +59,11 @@ class Keeper:
             self.down_since = time.monotonic()
             if self.down_since - began > _WELL_AFTER_SECONDS:
                 pause = _FIRST_PAUSE_SECONDS
-            self._say(f"{self.name} {_ended(self.last_exit)}; starting it again in {pause:g} s")
+            words = self.runnable.last_words()
+            self._say(
+                f"{self.name} {_ended(self.last_exit)}{f' ({words})' if words else ''};"
+                f" starting it again in {pause:g} s"
+            )
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             self.restarts += 1

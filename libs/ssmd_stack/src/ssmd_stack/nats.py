@@ -11,7 +11,7 @@ from typing import Any, Self
 from ssmd_stack import binaries
 from ssmd_stack.errors import PortInUse, ServerFailed
 from ssmd_stack.ports import free_port, is_taken
-from ssmd_stack.process import Process, end_leftover
+from ssmd_stack.process import Process, end_leftover, tail
 
 _READY_SECONDS = 30.0
 _STOP_SECONDS = 10.0
@@ -88,6 +88,10 @@ class NatsServer:
             raise ServerFailed(
                 f"NATS was not ready in {_READY_SECONDS:.0f} s:\n{process.tail()}"
             ) from None
+
+    def last_words(self) -> str:
+        """The last line of its log."""
+        return tail(self.log, 1)
 
     async def wait(self) -> int:
         """Wait until the server's process has ended, and return its exit code."""

@@ -139,6 +139,10 @@ class PostgresServer:
         if fresh and self.durable:
             self._syncing = asyncio.create_task(self._sync_to_disk(user), name="initdb-sync")
 
+    def last_words(self) -> str:
+        """The last line of its log."""
+        return tail(self.log, 1)
+
     async def wait(self) -> int:
         """Wait until the server's process has ended, and return its exit code."""
         return await self._process.wait() if self._process else 0

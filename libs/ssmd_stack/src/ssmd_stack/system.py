@@ -31,6 +31,7 @@ from ssmd_stack.service import Service
 
 READY_SECONDS: Final = 180.0
 _POLL_SECONDS: Final = 0.2
+_HOPELESS_RESTARTS: Final = 3
 _HTTP = aiohttp.ClientTimeout(total=3)
 
 
@@ -81,9 +82,9 @@ class System:
         self._run = plan.directory / "run"
 
     def say(self, text: str) -> None:
-        """Pass on what happened, and write the state that others read."""
-        self._say_to(text)
+        """Write the state that others read, then pass on what happened."""
         self.write_state()
+        self._say_to(text)
 
     async def start(self) -> None:
         """Start everything and return when every service is ready. After an error call `stop`.
@@ -213,9 +214,7 @@ class System:
                         member.was_ready = True
                         self.say(f"{member.name} is ready")
                         continue
-                    # Whoever refuses its configuration refuses it again.
-                    if member.keeper.last_exit == ExitCode.USAGE:
-                        raise ServerFailed(f"{member.name} ended: {member.service.last_words()}")
+                    _give_up_on(member)
                     why = "; ".join(f"{name}: {text}" for name, text in found.reasons.items())
                     waiting[member.name] = why or found.last_error or found.state
                 if waiting and time.monotonic() > give_up:
@@ -225,6 +224,17 @@ class System:
                     )
                 if waiting:
                     await asyncio.sleep(_POLL_SECONDS)
+
+
+def _give_up_on(member: Member) -> None:
+    """Raise if a service that was never ready will not be: it refuses its configuration, or dies.
+
+    The pauses between its starts have by then grown to some seconds.
+    """
+    keeper, service = member.keeper, member.service
+    assert service is not None
+    if keeper.last_exit == ExitCode.USAGE or keeper.restarts >= _HOPELESS_RESTARTS:
+        raise ServerFailed(f"{member.name} ended: {service.last_words()} (see {service.log})")
 
 
 async def _together(starts: Any) -> None:

@@ -1,0 +1,171 @@
+"""`ssmd cdc tail` and `ssmd cdc status` beside a publisher that runs as its own process."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssmd_cli.cdc_tail import Filter, Lsn, parse_since
+from ssmd_common.errors import ConfigurationError
+from ssmd_stack.database import Database
+from ssmd_stack.nats import NatsServer
+from ssmd_stack.ports import free_port
+
+PATIENCE_SECONDS = 60
+
+
+@pytest.fixture
+def environment(database: Database, nats_server: NatsServer) -> dict[str, str]:
+    return {
+        **os.environ,
+        "DATABASE_URL": database.url,
+        "NATS_URL": nats_server.url,
+        "CDC_SLOT": f"cli_{database.name}",
+        "OPS_PORT": str(free_port()),
+        "NO_COLOR": "1",
+        "COLUMNS": "200",
+    }
+
+
+@pytest.fixture
+async def publisher(environment: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "ssmd_cdc", env=environment, stdout=asyncio.subprocess.DEVNULL
+    )
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (await ssmd(environment, "cdc", "status"))[0] != 0:  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+    yield process
+    process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert await process.wait() == 0
+
+
+async def ssmd(
+    environment: dict[str, str], *arguments: str, cwd: Path | None = None
+) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "ssmd_cli",
+        *arguments,
+        env=environment,
+        cwd=cwd,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def write(database: Database) -> None:
+    async with database.connect() as db:
+        await db.execute("INSERT INTO series (ticker, title) VALUES ('KXA', 'a'), ('KXB', 'b')")
+        await db.execute("INSERT INTO events (event_ticker, series_ticker) VALUES ('A.1', 'KXA')")
+        await db.execute(
+            "INSERT INTO markets (ticker, event_ticker, series_ticker)"
+            " VALUES ('A.1-M', 'A.1', 'KXA')"
+        )
+        await db.execute("UPDATE markets SET status = 'settled', result = 'yes'")
+
+
+@pytest.mark.usefixtures("publisher")
+async def test_tail(environment: dict[str, str], database: Database) -> None:
+    await write(database)
+    code, out, err = await ssmd(
+        environment, "cdc", "tail", "--since", "1", "--series", "KXA", "--limit", "4", "--json"
+    )
+    assert code == 0, err
+    messages = [json.loads(line) for line in out.splitlines()]
+    assert [message["type"] for message in messages] == [
+        "series_added",
+        "event_added",
+        "market_added",
+        "market_settled",
+    ]
+    settled = messages[-1]
+
+    async def only(*arguments: str) -> dict[str, Any]:
+        code, out, err = await ssmd(
+            environment, "cdc", "tail", "--limit", "1", "--json", *arguments
+        )
+        assert code == 0, err
+        return dict(json.loads(out))
+
+    assert await only("--since", settled["lsn"], "--table", "markets") == settled
+    assert await only("--since", "1h", "--type", "market_settled") == settled
+    assert await only("--since", "2020-01-01T00:00:00", "--type", "market_settled") == settled
+
+    code, out, _ = await ssmd(
+        environment, "cdc", "tail", "--since", "1", "--type", "market_settled", "--limit", "1"
+    )
+    assert code == 0
+    assert "market_settled" in out
+    assert "result ∅→yes" in out
+
+
+@pytest.mark.usefixtures("publisher")
+async def test_status(environment: dict[str, str], database: Database, tmp_path: Path) -> None:
+    code, out, err = await ssmd(environment, "cdc", "status", "--json")
+    assert code == 0, err
+    status = json.loads(out)
+    assert status["problems"] == []
+    assert status["slot"]["active"]
+    assert status["slot"]["lag_bytes"] >= 0
+    assert status["slot"]["lag_seconds"] >= 0
+    assert status["memory"]["epoch"] == 1
+    assert status["stream"]["last_sequence"] > 0
+
+    # Without the environment, the system that runs in this directory is meant.
+    names = ("DATABASE_URL", "NATS_URL")
+    directory = tmp_path / ".ssmd"
+    directory.mkdir()
+    (directory / "env").write_text("".join(f"{n}='{environment[n]}'\n" for n in names))
+    bare = {name: value for name, value in environment.items() if name not in names}
+    code, out, err = await ssmd(bare, "cdc", "status", cwd=tmp_path)
+    assert code == 0, err
+    assert "streaming" in out
+    assert "epoch" in out
+
+
+async def test_status_says_what_is_wrong(environment: dict[str, str]) -> None:
+    code, _, err = await ssmd(environment, "cdc", "status")
+    assert code == 1
+    assert "is missing" in err
+
+
+async def test_tail_without_a_stream_or_a_server(environment: dict[str, str]) -> None:
+    code, _, err = await ssmd(environment, "cdc", "tail")
+    assert code == 3
+    assert "SECMASTER_CDC is not there" in err
+    nowhere = {**environment, "NATS_URL": f"nats://127.0.0.1:{free_port()}"}
+    code, _, err = await ssmd(nowhere, "cdc", "tail")
+    assert code == 4
+    assert "NATS_URL" in err
+
+
+def test_where_to_begin() -> None:
+    assert parse_since("1042") == 1042
+    assert parse_since("0/16B3748") == Lsn(0x16B3748)
+    assert str(parse_since("2026-02-03T22:00:00")) == "2026-02-03 22:00:00+00:00"
+    assert str(parse_since("2026-02-03T22:00:00Z")) == "2026-02-03 22:00:00+00:00"
+    for wrong in ("soon", "0/zz", "12y", "2026-13-01"):
+        with pytest.raises(ConfigurationError, match="--since"):
+            parse_since(wrong)
+
+
+def test_the_server_filters() -> None:
+    assert Filter(None, None, None).subjects() == ["cdc.>"]
+    assert Filter(None, "markets", None).subjects() == ["cdc.markets.>"]
+    assert Filter("KX.A", "events", None).subjects() == ["cdc.events.*.KX%2EA.>"]
+    assert "cdc.series.*.KXA" in Filter("KXA", None, None).subjects()
+    with pytest.raises(ConfigurationError, match="fees"):
+        Filter("KXA", "fees", None).subjects()

@@ -1,0 +1,238 @@
+"""`ssmd up`, `status`, `doctor` and `down`: the whole system, from the outside."""
+
+import json
+import os
+import pty
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+
+from ssmd_stack import account
+from ssmd_stack.envfile import read_env
+from ssmd_stack.ports import free_port
+from ssmd_stack.process import is_alive, wait_for_end
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
+
+PARTS = {"postgres", "nats", "valkey", "exchange", "sync", "lifecycle", "cdc", "cache", "api"}
+_LENT = ("DATABASE_URL", "NATS_URL", "REDIS_URL", "SSMD_", "KALSHI_", "OPS_PORT")
+
+
+def environment() -> dict[str, str]:
+    return {name: text for name, text in os.environ.items() if not name.startswith(_LENT)}
+
+
+class Place:
+    """A folder in which commands are given."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def ssmd(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "ssmd_cli", *arguments],
+            cwd=self.folder, env=environment(), capture_output=True, text=True, check=False,
+            timeout=280,
+        )  # fmt: skip
+
+    def background(self, *arguments: str, **more: Any) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "ssmd_cli", *arguments],
+            cwd=self.folder, env=environment(), text=True, **more,
+        )  # fmt: skip
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.ssmd("status", "--json").stdout)
+        return found
+
+    def processes(self) -> list[psutil.Process]:
+        """The supervisor and all below it."""
+        document = json.loads((self.folder / ".ssmd/system.json").read_text())
+        supervisor = psutil.Process(document["pid"])
+        return [supervisor, *supervisor.children(recursive=True)]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    made = Place(folder)
+    yield made
+    made.ssmd("down")
+    account.remove(folder / ".ssmd" / "postgres")
+
+
+def ports_of(processes: list[psutil.Process]) -> set[int]:
+    return {
+        connection.laddr.port
+        for process in processes
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_up_down_and_everything_between(place: Place) -> None:
+    up = place.ssmd("up", "--detach", "--tempo", "quick")
+    assert up.returncode == 0, up.stderr
+    env = read_env(place.folder / ".ssmd")
+    assert set(env) == {
+        "DATABASE_URL", "NATS_URL", "REDIS_URL", "SSMD_API_URL", "SSMD_DATA_API_KEY",
+        "KALSHI_BASE_URL", "KALSHI_WS_URL",
+    }  # fmt: skip
+    assert env["SSMD_DATA_API_KEY"] in up.stdout
+    for word in ("psql", "nats ", "redis-cli", "curl", "secmaster list", "cdc tail"):
+        assert word in up.stdout
+    for log in (place.folder / ".ssmd/logs").iterdir():
+        assert env["SSMD_DATA_API_KEY"] not in log.read_text(), log
+
+    status = place.status()
+    assert status["state"] == "ready"
+    assert set(status["services"]) | set(status["servers"]) == PARTS
+    assert all(part["ready"] for part in status["services"].values())
+    table = place.ssmd("status")
+    assert all(part in table.stdout for part in PARTS)
+
+    doctor = place.ssmd("doctor")
+    assert doctor.returncode == 0, doctor.stdout
+
+    second = place.ssmd("up")
+    assert second.returncode == 1
+    assert second.stderr.count("\n") == 1, "one sentence"
+    assert f"process {status['pid']}" in second.stderr
+    assert place.status()["state"] == "ready", "the first one is not disturbed"
+
+    with psycopg.connect(env["DATABASE_URL"]) as connection:
+        found = connection.execute(
+            "SELECT rolsuper, (SELECT count(*) FROM markets) FROM pg_roles"
+            " WHERE rolname = current_user"
+        ).fetchone()
+        assert found is not None
+        assert found[0] is False
+
+    processes = place.processes()
+    ports = ports_of(processes)
+    assert len(ports) >= len(PARTS)
+    down = place.ssmd("down")
+    assert down.returncode == 0, down.stderr
+    assert not any(is_alive(process) for process in processes)
+    assert not any(listens(port) for port in ports)
+    assert not (place.folder / ".ssmd/env").exists()
+    assert place.ssmd("status").returncode == 3
+    assert place.ssmd("down").returncode == 0, "nothing to stop is no failure"
+
+
+def test_killed_and_started_again(place: Place) -> None:
+    assert place.ssmd("up", "--detach").returncode == 0
+    key = read_env(place.folder / ".ssmd")["SSMD_DATA_API_KEY"]
+    processes = place.processes()
+    processes[0].send_signal(signal.SIGKILL)
+    if sys.platform == "linux":
+        assert wait_for_end(processes, 60)
+    ill = place.ssmd("doctor")
+    assert ill.returncode == 1
+    assert "`ssmd up` starts it again" in ill.stdout
+
+    again = place.ssmd("up", "--detach")
+    assert again.returncode == 0, again.stderr
+    assert read_env(place.folder / ".ssmd")["SSMD_DATA_API_KEY"] == key
+    assert "nothing to do" in again.stderr, "the data is still there"
+    assert not any(is_alive(process) for process in processes)
+
+    processes = place.processes()
+    processes[0].send_signal(signal.SIGKILL)
+    assert place.ssmd("down").returncode == 0
+    assert wait_for_end(processes, 60)
+    assert not (place.folder / ".ssmd/env").exists()
+
+
+@pytest.mark.parametrize("option", ["nats", "postgres", "redis", "api", "exchange"])
+def test_a_port_in_use_is_one_sentence(place: Place, option: str) -> None:
+    with socket.create_server(("127.0.0.1", free_port())) as taken:
+        port = taken.getsockname()[1]
+        for detach in ([], ["--detach"]):
+            done = place.ssmd("up", *detach, f"--port-{option}", str(port))
+            assert done.returncode == 1
+            assert done.stderr.count("\n") == 1
+            assert f"port {port}" in done.stderr
+    assert not (place.folder / ".ssmd/system.json").exists()
+
+
+def test_the_real_exchange_without_a_key_is_a_fault_of_configuration(place: Place) -> None:
+    done = place.ssmd("up", "--exchange", "live")
+    assert done.returncode == 2
+    assert "KALSHI_API_KEY" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "wrong", [("--size", "huge"), ("--tempo", "0"), ("--exchange", "paper"), ("--port-api", "0")]
+)
+def test_wrong_arguments_are_2(place: Place, wrong: tuple[str, str]) -> None:
+    done = place.ssmd("up", *wrong)
+    assert done.returncode == 2
+    assert wrong[0] in done.stderr
+
+
+def test_in_the_foreground_it_logs_lines_and_ctrl_c_stops_it(place: Place) -> None:
+    up = place.background("up", stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert up.stderr is not None
+    seen = []
+    for line in up.stderr:
+        seen.append(line)
+        if "sync" in line and "behind" in line:
+            break
+    assert any("cdc is ready" in line for line in seen)
+    processes = place.processes()
+    up.send_signal(signal.SIGINT)
+    _, errors = up.communicate(timeout=120)
+    assert up.returncode == 0, errors
+    assert "stopped" in errors
+    assert not any(is_alive(process) for process in processes)
+
+
+def test_ctrl_c_while_it_starts_leaves_nothing(place: Place) -> None:
+    up = place.background("up", stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert up.stderr is not None
+    assert "servers are up" in up.stderr.readline()
+    processes = place.processes()
+    up.send_signal(signal.SIGTERM)
+    _, errors = up.communicate(timeout=120)
+    assert up.returncode == 0, errors
+    assert not any(is_alive(process) for process in processes)
+
+
+def test_on_a_terminal_it_draws_the_picture(place: Place) -> None:
+    master, slave = pty.openpty()
+    up = place.background("up", stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+    os.close(slave)
+    seen = b""
+    give_up = time.monotonic() + 200
+    while not (b"lifecycle" in seen and b"behind" in seen and b"memory" in seen):
+        assert time.monotonic() < give_up, seen.decode(errors="replace")[-3000:]
+        if select.select([master], [], [], 1)[0]:
+            seen += os.read(master, 65536)
+    up.send_signal(signal.SIGINT)
+    # Nobody reads the rest: the terminal must not make it wait.
+    while up.poll() is None:
+        assert time.monotonic() < give_up
+        if select.select([master], [], [], 0.2)[0]:
+            try:
+                os.read(master, 65536)
+            except OSError:
+                break
+    assert up.wait(timeout=60) == 0
+    os.close(master)
