@@ -113,12 +113,34 @@ def test_unknown_fields_go_to_extra_quotes_do_not() -> None:
     assert market.extra == {"colour": "red"}
 
 
+QUOTES = {
+    "liquidity",
+    "liquidity_dollars",
+    "previous_price",
+    "previous_price_dollars",
+    "previous_yes_ask",
+    "previous_yes_ask_dollars",
+    "previous_yes_bid",
+    "previous_yes_bid_dollars",
+    "yes_ask_size_fp",
+    "yes_bid_size_fp",
+}
+
+
 def test_every_field_is_a_column_or_extra_or_a_quote() -> None:
     """A field added to the wire row must be thought about."""
-    from ssmd_common.models import Market
-
-    accounted = set(Market.columns()) | set(convert._EXTRA) | convert._VOLATILE | convert._CONVERTED
-    assert set(WireMarket.__struct_fields__) <= accounted
+    samples: dict[str, object] = {"custom_strike": {"a": 1}, "price_ranges": [{"step": "1"}]}
+    samples |= {"mve_selected_legs": [{"side": "yes"}], "can_close_early": False}
+    samples |= {"is_provisional": False, "unknown": {"new": 1}}
+    for name in WireMarket.__struct_fields__:
+        if name in QUOTES or name in ("ticker", "event_ticker"):
+            continue
+        number = name.endswith(("_seconds", "_index", "tick_size", "_cents", "notional_value"))
+        value = samples.get(name, 0 if number else "1" if "time" not in name else None)
+        if value is None or name == "settlement_ts":
+            value = "2026-01-01T00:00:00Z"
+        assert row(**{name: value}) != row(), f"{name} is lost"
+    assert row(**dict.fromkeys(QUOTES, "1")) == row()
 
 
 @pytest.mark.parametrize(

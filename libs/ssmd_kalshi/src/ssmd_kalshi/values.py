@@ -18,7 +18,7 @@ from ssmd_kalshi.wire import MAX_TICKER_CHARACTERS, Number
 V = TypeVar("V")
 
 MEMO_ENTRIES = 16_384
-"""All prices and most times of a universe; counts differ from market to market and may thrash."""
+"""All prices and most times of a universe."""
 
 _DOLLARS_LIMIT = Decimal(9_999)  # numeric(10,6) and numeric(8,4), rounding included
 _COUNT_LIMIT = Decimal(10) ** 18  # numeric(20,2), and whole contracts in a bigint
@@ -26,7 +26,7 @@ _MAX_EXPONENT = 30
 
 
 class Memo(dict[Any, V], Generic[V]):
-    """A function remembered by its argument; emptied when full. None and "" give None."""
+    """A function of one value, remembered; emptied when full."""
 
     def __init__(self, parse: Callable[[Any], V]) -> None:
         super().__init__()
@@ -64,6 +64,17 @@ def count(value: Number) -> Decimal | None:
     return number
 
 
+def contracts(value: Number) -> tuple[Decimal | None, int | None]:
+    """A count, exact and in whole contracts. Not remembered: counts differ between markets."""
+    if isinstance(value, str) and value.isascii():
+        whole, _, fraction = value.partition(".")
+        # The form that the exchange writes; it needs no further checks.
+        if whole.isdigit() and fraction.isdigit() and len(whole) < 18:
+            return Decimal(value), int(whole)
+    number = count(value)
+    return number, whole_contracts(number)
+
+
 def time(value: str | None) -> datetime | None:
     """RFC 3339 text with any number of fractional digits (microseconds are kept) as UTC.
 
@@ -73,19 +84,30 @@ def time(value: str | None) -> datetime | None:
         return None
     moment = datetime.fromisoformat(value)
     try:
+        if moment.tzinfo is UTC:
+            return moment
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError as error:
         raise ValueError("it is beyond the year 9999") from error
 
 
+def _both(
+    exact: Callable[[Number], Decimal | None], rounded: Callable[[Decimal | None], int | None]
+) -> Memo[tuple[Decimal | None, int | None]]:
+    def parse(value: Number) -> tuple[Decimal | None, int | None]:
+        number = exact(value)
+        return number, rounded(number)
+
+    return Memo(parse)
+
+
 DECIMAL = Memo(decimal)
 DOLLARS = Memo(dollars)
-COUNT = Memo(count)
-WHOLE = Memo(lambda value: whole_contracts(count(value)))
-BID = Memo(lambda value: bid_cents(dollars(value)))
-ASK = Memo(lambda value: ask_cents(dollars(value)))
-LAST = Memo(lambda value: last_price_cents(dollars(value)))
 TIME = Memo(time)
+# Exact dollars, and cents.
+BID = _both(dollars, bid_cents)
+ASK = _both(dollars, ask_cents)
+LAST = _both(dollars, last_price_cents)
 
 
 def from_cents(cents: Number) -> str | None:
@@ -111,9 +133,11 @@ def first_bad(row: object, fields: Fields, error: Exception) -> BadFieldError:
     return BadFieldError("row", None, excerpt(str(error)))
 
 
-def check_ticker(name: str, ticker: str) -> None:
-    if len(ticker) > MAX_TICKER_CHARACTERS or not ticker.isprintable() or " " in ticker:
-        raise BadFieldError(name, ticker, "it is not a ticker")
+def check_tickers(ticker: str, parent: str = "") -> None:
+    """BadFieldError where one of them has characters or a length that tickers do not have."""
+    both = ticker + parent
+    if not both.isprintable() or " " in both or len(parent) > MAX_TICKER_CHARACTERS:
+        raise BadFieldError("ticker", both, "it is not a ticker")
 
 
 def category_text(category: str | None) -> str | None:
