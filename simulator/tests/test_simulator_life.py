@@ -1,7 +1,7 @@
 """Markets live from creation to settlement, with the messages that really exist and no others."""
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from math import inf
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from ssmd_simulator.client import Client
 from ssmd_simulator.exchange import Exchange
 from ssmd_simulator.generator import SIZES, generate
+from ssmd_simulator.incidents import Incidents
 from ssmd_simulator.life import Timetable, next_boundary, status_at
 from ssmd_simulator.messages import Message
 from ssmd_simulator.rolling import Rolling, rollers
@@ -199,6 +200,52 @@ def test_a_simulator_started_again_goes_on_with_the_same_rolling_events() -> Non
     first, second = at(1_795_230_000.0), at(1_795_230_001.0)
     assert first
     assert len(first & second) >= len(first) // 2
+
+
+def test_incidents_happen_to_old_markets_only_and_are_announced() -> None:
+    clock = Stepped()
+    universe = generate(SIZES["small"], 7, clock.now // 86400 * 86400)
+    exchange = Exchange(universe, clock)
+    heard: list[Message] = []
+    exchange.listeners.append(heard.append)
+    old = set(universe.events)
+    Incidents(exchange, 3.0).start(clock())
+    Rolling(exchange, rollers(universe, full=False), QUICK).start(clock(), roll=False)
+    size = len(universe.unsettled)
+    rolling = set(universe.events) - old
+    for _ in range(400):
+        clock.step(3)
+        exchange.advance(clock())
+    kinds = Counter(message.msg.get("event_type", message.type) for message in heard)
+    assert set(kinds) == {
+        "created", "activated", "deactivated", "close_date_updated", "determined", "settled",
+        "price_level_structure_updated", "metadata_updated", "event_lifecycle", "event_fee_update",
+    }  # fmt: skip
+    touched = {universe.markets[m.msg["market_ticker"]].event.ticker
+               for m in heard if "market_ticker" in m.msg}  # fmt: skip
+    assert not touched & rolling
+    assert 0 <= kinds["deactivated"] - kinds["activated"] <= 3, "a pause ends soon"
+    assert abs(len(universe.unsettled) - size) < 0.1 * size
+    edited = [m for m in universe.markets.values() if m.edits and "title" in m.edits]
+    assert edited, "titles change without a word"
+
+
+async def test_an_old_anchor_has_its_settled_markets_in_the_right_place(
+    http: aiohttp.ClientSession, clock: Stepped
+) -> None:
+    """A simulator that is started again days later stands where it would stand by then."""
+    anchor = clock.now // 86400 * 86400 - 40 * 86400
+    async with Simulator(clock=clock, anchor=anchor, budget=0) as sim:
+        client = Client(sim, http)
+        now, cutoff = clock(), sim.rest.cutoff
+        truth = {
+            ticker
+            for ticker, market in sim.universe.markets.items()
+            if anchor < market.life.settled <= now and market.life.settled >= cutoff
+        }
+        listed = await client.all("/markets", "markets", status="settled", limit=1000)
+        assert truth
+        assert truth <= {market["ticker"] for market in listed}
 
 
 async def test_a_quick_market_is_followed_in_real_time(http: aiohttp.ClientSession) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import signal
 from datetime import datetime
 from pathlib import Path
@@ -109,7 +110,13 @@ async def serve(options: argparse.Namespace) -> None:
             markets=len(simulator.universe.markets),
             key_id=options.key_id if keys else None,
         )
-        await stop.wait()
+        # A frozen heap is not walked again by each collection.
+        gc.collect()
+        gc.freeze()
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({stopped, simulator.life}, return_when=asyncio.FIRST_COMPLETED)
+        if simulator.life.done():
+            simulator.life.result()
         log.info("stopping")
     log.info("stopped")
 

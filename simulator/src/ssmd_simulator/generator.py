@@ -70,8 +70,8 @@ SIZES = {
 }
 
 
-def generate(size: Size, seed: int, anchor: float) -> Universe:
-    """Build the universe as it stands on the day that starts at `anchor`."""
+def generate(size: Size, seed: int, anchor: float, now: float | None = None) -> Universe:
+    """Build the universe of the day that starts at `anchor`, as it has come to be by `now`."""
     universe = Universe(seed, anchor)
     rng = Random(seed)
     events: list[Event] = []
@@ -92,7 +92,7 @@ def generate(size: Size, seed: int, anchor: float) -> Universe:
                 event.markets = []
     combos(universe, size.combos, anchor, rng, events, markets)
     universe.events.clear()
-    universe.load(events, _distinct(markets), anchor)
+    universe.load(events, _distinct(markets), anchor if now is None else now)
     schedule_fee_changes(universe, rng, anchor)
     return universe
 

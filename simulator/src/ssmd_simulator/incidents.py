@@ -1,16 +1,20 @@
-"""What happens to old markets now and then: pauses, moved closes, corrections, early results.
+"""What happens now and then: pauses, moved closes, corrections, early results, new listings.
 
 Only generated markets that live long are touched, never the rolling series and never those that a
 control call made, so that whoever follows one of these sees exactly what was asked for.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 from ssmd_simulator.chance import mix
 from ssmd_simulator.exchange import Exchange
+from ssmd_simulator.life import Timetable
+from ssmd_simulator.tickers import day_code, eastern
 from ssmd_simulator.universe import Market
 
+_MOST_LISTED = 12
 _OTHER_STRUCTURE = {"linear_cent": "deci_cent"}
 
 
@@ -41,6 +45,7 @@ class Incidents:
             self._retitle,
             self._fee,
             self._early,
+            self._list,
         )
         deeds[self._rng.randrange(len(deeds))](market, when)
 
@@ -87,3 +92,28 @@ class Incidents:
     def _early(self, market: Market, when: float) -> None:
         result = "yes" if mix(market.seed) % 2 else "no"
         self._exchange.determine(market, result, 10, when)
+
+    def _list(self, market: Market, when: float) -> None:
+        """A new event in the shape of an old one: what settles early is made up for."""
+        old = market.event
+        name = f"{old.series.ticker}-{day_code(when)}{eastern(when):%H%M%S}"
+        if name in self._exchange.universe.events or len(old.markets) > _MOST_LISTED:
+            return
+        opened = float(int(when) + 5)
+        close = opened + 30 * 86400
+        life = Timetable(
+            round(when, 6), opened, close, close + 3600, close + 7200, close + 1800, close + 604800
+        )
+        event = replace(
+            old, ticker=name, page_key=close, strike_at=None, created=when, updated=when,
+            fee_override=None, fee_changes=[], markets=[], shared={},
+        )  # fmt: skip
+        for rank, model in enumerate(old.markets):
+            suffix = model.ticker.removeprefix(old.ticker).lstrip("-") or str(rank + 1)
+            listed = replace(
+                model, ticker=f"{name}-{suffix}", event=event, life=life, updated=when,
+                paused=False, contested="", edits=None, head=None, tail=None,
+                seed=mix(model.seed, int(when)),
+            )  # fmt: skip
+            event.markets.append(listed)
+        self._exchange.create_event(event, when)

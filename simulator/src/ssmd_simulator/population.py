@@ -28,7 +28,9 @@ class MissingPopulation(FileNotFoundError):
     """The directory does not hold the population's files."""
 
 
-def load_population(directory: Path, seed: int, anchor: float) -> Universe:
+def load_population(
+    directory: Path, seed: int, anchor: float, now: float | None = None
+) -> Universe:
     """Build the universe; raises MissingPopulation if a file is not there."""
     universe = Universe(seed, anchor)
     rng = Random(seed)
@@ -48,7 +50,7 @@ def load_population(directory: Path, seed: int, anchor: float) -> Universe:
             if event.strike_at is not None:
                 event.strike_at = life.close
         markets.append(_market(row, event, life, seed, anchor))
-    universe.load(events.values(), markets, anchor)
+    universe.load(events.values(), markets, anchor if now is None else now)
     schedule_fee_changes(universe, rng, anchor)
     return universe
 

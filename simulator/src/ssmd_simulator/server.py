@@ -84,6 +84,12 @@ class Simulator:
         """Where the control API is."""
         return f"http://{self.host}:{self.port}/control"
 
+    @property
+    def life(self) -> asyncio.Task[None]:
+        """The task that does what is due; if it ends, the exchange is dead."""
+        assert self._life is not None, "the simulator has not been started"
+        return self._life
+
     def _begin(self, now: float) -> None:
         tempo = self.settings.tempo
         if self.settings.replay is not None:
@@ -160,5 +166,5 @@ def _universe(settings: Settings, now: float) -> Universe:
     if settings.replay is not None:
         return Universe(settings.seed, anchor)
     if settings.population is not None:
-        return load_population(settings.population, settings.seed, anchor)
-    return generate(SIZES[settings.size], settings.seed, anchor)
+        return load_population(settings.population, settings.seed, anchor, now)
+    return generate(SIZES[settings.size], settings.seed, anchor, now)
