@@ -232,7 +232,9 @@ class World:
     async def dump(self, prefix: str = "") -> dict[str, Any]:
         """What readers see: every key with its content, and when it expires in seconds."""
         found: dict[str, Any] = {}
-        async for raw in self.redis.scan_iter(match=f"{prefix}secmaster:*", count=1000):
+        async for raw in self.redis.scan_iter(count=1000):
+            if not raw.decode().startswith(f"{prefix}secmaster:"):
+                continue
             key = raw.decode().removeprefix(prefix)
             if key.startswith("secmaster:_cache:") or key in (
                 "secmaster:position",

@@ -154,8 +154,10 @@ def fee_picture(facts: FeeFacts, keys: Keys) -> FeePicture:
 
 def seconds(moment: datetime) -> str:
     """Epoch seconds as a sorted set shows them: a fraction only where there is one."""
-    whole, fraction = divmod(microseconds(moment), 1_000_000)
-    return f"{whole}.{fraction:06d}".rstrip("0") if fraction else str(whole)
+    exact = microseconds(moment)
+    whole, fraction = divmod(abs(exact), 1_000_000)
+    sign = "-" if exact < 0 else ""
+    return f"{sign}{whole}.{fraction:06d}".rstrip("0") if fraction else f"{sign}{whole}"
 
 
 def market_category(event_category: str | None, series_category: str | None) -> str:

@@ -8,6 +8,7 @@ import redis.asyncio as aioredis
 import redis.exceptions
 
 from ssmd_cache.commands import Argument, Command
+from ssmd_cache.entries import glob
 from ssmd_cache.errors import Fenced, ForeignKeys, PictureLost, SequenceGap
 from ssmd_cache.position import CachePosition, decode, encode
 from ssmd_common.keys import Keys
@@ -127,7 +128,7 @@ class RedisSink:
         scan = 0
         while True:
             scan, found = await self.client.scan(
-                scan, match=pattern(self.keys.prefix) + "secmaster:*", count=1000
+                scan, match=glob(self.keys.prefix) + "secmaster:*", count=1000
             )
             if found:
                 reply = await self._call("scrub_keys", now_ms, *found)
@@ -177,11 +178,6 @@ class RedisSink:
     async def _execute(self, *command: Argument | int) -> list[Any]:
         reply: list[Any] = await self.client.execute_command(*command)  # type: ignore[no-untyped-call]
         return reply
-
-
-def pattern(text: str) -> str:
-    """Text as a glob pattern that matches just this text."""
-    return "".join(f"\\{char}" if char in "*?[]\\^" else char for char in text)
 
 
 def _flat(commands: Iterable[Command]) -> list[Argument]:
