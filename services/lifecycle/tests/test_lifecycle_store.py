@@ -16,7 +16,8 @@ from ssmd_kalshi.feed import Message
 from ssmd_lifecycle.intake import read
 from ssmd_lifecycle.messages import LifecycleMessage
 from ssmd_lifecycle.recorder import as_text
-from ssmd_lifecycle.store import Pool, Store
+from ssmd_lifecycle.rows import Pool
+from ssmd_lifecycle.store import Store
 from ssmd_stack.database import Database
 
 Connection = psycopg.AsyncConnection[Any]

@@ -16,8 +16,8 @@ from ssmd_common.connections import postgres
 from ssmd_common.health import Health
 from ssmd_common.runtime import Runtime
 from ssmd_lifecycle.clock import Turn, due
+from ssmd_lifecycle.rows import Pool
 from ssmd_lifecycle.scheduler import Scheduler
-from ssmd_lifecycle.store import Pool
 from ssmd_lifecycle.transitions import MarketState
 from ssmd_lifecycle.turns import Turns
 from ssmd_stack.database import Database
@@ -177,7 +177,7 @@ async def test_next_due_is_the_earliest_of_opening_and_closing(
 
 @pytest.mark.parametrize("query", ["due_openings", "due_closings", "next_due"])
 async def test_the_clocks_queries_use_their_indexes(connection: Connection, query: str) -> None:
-    from ssmd_lifecycle.store import queries
+    from ssmd_lifecycle.rows import queries
 
     await add(connection, "KXA-1-0", open_time=NOW)
     await connection.execute(

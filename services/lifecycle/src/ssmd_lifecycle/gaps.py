@@ -18,7 +18,7 @@ from ssmd_kalshi.errors import InterruptedWaitError, TransientError
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_lifecycle import metrics
 from ssmd_lifecycle.mirror import Mirror
-from ssmd_lifecycle.store import Pool, queries
+from ssmd_lifecycle.rows import Pool, queries
 
 log = structlog.get_logger(__name__)
 

@@ -19,7 +19,7 @@ from ssmd_kalshi.errors import BadFieldError, NotFoundError
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.wire import WireEvent, WireMarket
 from ssmd_lifecycle import metrics
-from ssmd_lifecycle.store import (
+from ssmd_lifecycle.rows import (
     Connection,
     Pool,
     add_series,

@@ -173,6 +173,25 @@ UPDATE markets SET status = %(status)s, observed_at = %(now)s, observed_via = 'c
         updated_at = now()
     WHERE ticker = ANY(%(tickers)s)
 
+-- name: due_at
+-- What will be due at one moment, as it stands now.
+SELECT 'opened', ticker, event_ticker, open_time FROM markets
+    WHERE status = 'open' AND open_time = %(moment)s AND deleted_at IS NULL
+    AND (exchange_status = 'initialized' OR exchange_status IS NULL)
+UNION ALL
+SELECT 'closed', ticker, event_ticker, close_time FROM markets
+    WHERE status IN ('open', 'active') AND close_time = %(moment)s AND deleted_at IS NULL
+
+-- name: turned_by_others
+-- Which of some expected transitions have come to pass, at the moment that was expected.
+SELECT t.turn, t.ticker
+    FROM unnest(%(turns)s::text[], %(tickers)s::text[], %(moments)s::timestamptz[])
+        AS t(turn, ticker, moment)
+    JOIN markets m ON m.ticker = t.ticker AND m.deleted_at IS NULL
+    WHERE (t.turn = 'opened' AND m.open_time = t.moment
+            AND m.status IN ('active', 'closed', 'settled'))
+    OR (t.turn = 'closed' AND m.close_time = t.moment AND m.status IN ('closed', 'settled'))
+
 -- name: next_due
 -- When the clock has to act next, after a time; NULL if never.
 SELECT least(

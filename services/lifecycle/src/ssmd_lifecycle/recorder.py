@@ -15,6 +15,7 @@ from ssmd_lifecycle.filter import FilterFile
 from ssmd_lifecycle.inbox import Inbox
 from ssmd_lifecycle.messages import Kind, LifecycleMessage
 from ssmd_lifecycle.resolver import Resolver
+from ssmd_lifecycle.scheduler import count_turned
 from ssmd_lifecycle.store import Outcome, Store
 
 log = structlog.get_logger(__name__)
@@ -89,6 +90,7 @@ class Recorder:
         metrics.DUPLICATES.inc(outcome.duplicates)
         for status, count in outcome.transitions.items():
             metrics.TRANSITIONS.labels("ws", status).inc(count)
+        count_turned(outcome.turned, now)
         self._resolver.add(outcome)
         if outcome.moved:
             self._on_move()

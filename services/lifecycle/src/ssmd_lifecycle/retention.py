@@ -7,7 +7,7 @@ import structlog
 
 from ssmd_common.runtime import Runtime
 from ssmd_lifecycle import metrics
-from ssmd_lifecycle.store import Pool, queries
+from ssmd_lifecycle.rows import Pool, queries
 
 log = structlog.get_logger(__name__)
 

@@ -1,5 +1,6 @@
 """The loop that opens and closes markets in time: sleeps until one is due, and makes it so."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -11,8 +12,8 @@ from ssmd_common.connections import postgres
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.runtime import Runtime
 from ssmd_lifecycle import metrics
-from ssmd_lifecycle.clock import STATUS_AFTER, Turn
-from ssmd_lifecycle.store import queries
+from ssmd_lifecycle.clock import STATUS_AFTER, Due, Turn
+from ssmd_lifecycle.rows import queries
 from ssmd_lifecycle.turns import Turns
 from ssmd_lifecycle.wake import Wake
 
@@ -21,6 +22,10 @@ log = structlog.get_logger(__name__)
 RECHECK_SECONDS: Final = 5.0
 """The longest sleep. What becomes due sooner is announced by the database: the notification covers
 the next ten seconds (migrations/004_lifecycle_due.sql), so nothing falls between."""
+
+AHEAD_SECONDS: Final = 0.5
+"""This long before something is due, what will be due is read: if another writer learns of it from
+REST in the very moment, the transition still has its row."""
 
 
 class Scheduler:
@@ -36,16 +41,25 @@ class Scheduler:
 
     async def run(self, runtime: Runtime) -> None:
         """Make each transition when it is due."""
+        expected: list[Due] = []
         while not runtime.stop.is_set():
             self._wake.clear()
             # One instant for both questions: what is due now, and what is due after it. Timers may
             # fire a little early, and between two readings of the clock something would be lost.
             now = datetime.now(UTC)
             await self.catch_up(now)
+            if over := [due for due in expected if due.at <= now]:
+                await self._turns.note(over, now)
+                expected = [due for due in expected if due.at > now]
             next_due = await self._turns.next_due(now)
             pause = RECHECK_SECONDS
             if next_due is not None:
-                pause = min(pause, (next_due - datetime.now(UTC)) / timedelta(seconds=1))
+                left = (next_due - datetime.now(UTC)) / timedelta(seconds=1)
+                if left > AHEAD_SECONDS:
+                    pause = min(pause, left - AHEAD_SECONDS / 2)
+                else:
+                    expected = await self._turns.due_at(next_due)
+                    pause = (next_due - datetime.now(UTC)) / timedelta(seconds=1)
             if pause > 0:
                 await self._wake.sleep(runtime, pause)
 
@@ -59,10 +73,7 @@ class Scheduler:
                 if not made:
                     break
                 done = datetime.now(UTC)
-                metrics.WORK.inc(len(made))
-                metrics.TRANSITIONS.labels("clock", STATUS_AFTER[turn]).inc(len(made))
-                for due in made:
-                    metrics.CLOCK_LATE.observe(max(0.0, (done - due.at).total_seconds()))
+                count_turned(made, done)
                 log.info(
                     "markets turned by the clock",
                     turn=turn.value,
@@ -87,3 +98,11 @@ class Scheduler:
                     "the connection on which PostgreSQL announces due markets is gone: "
                     "check that PostgreSQL runs"
                 ) from error
+
+
+def count_turned(made: Sequence[Due], done: datetime) -> None:
+    """Count transitions of the clock that are committed."""
+    metrics.WORK.inc(len(made))
+    for due in made:
+        metrics.TRANSITIONS.labels("clock", STATUS_AFTER[due.turn]).inc()
+        metrics.CLOCK_LATE.observe(max(0.0, (done - due.at).total_seconds()))

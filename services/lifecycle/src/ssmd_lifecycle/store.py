@@ -1,49 +1,33 @@
 """Messages into PostgreSQL: each batch's rows and what they change, in one transaction."""
 
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any
 
-import msgspec
-import psycopg
-import structlog
 from psycopg.rows import class_row
-from psycopg_pool import AsyncConnectionPool
 
-from ssmd_common.sql import Queries
-from ssmd_common.tickers import is_game
-from ssmd_lifecycle import metrics
+from ssmd_lifecycle.clock import Due, Turn, due, turned
 from ssmd_lifecycle.intake import content_key_of, read_stored
 from ssmd_lifecycle.messages import EVENT_KINDS, Kind, LifecycleMessage
+from ssmd_lifecycle.rows import (
+    TIMES,
+    Connection,
+    Pool,
+    RowAppearedError,
+    add_series,
+    encode_rows,
+    in_transaction,
+    insert_rows,
+    lock_events,
+    queries,
+)
 from ssmd_lifecycle.transitions import EventState, MarketState, advance, advance_event, born
-
-log = structlog.get_logger(__name__)
-
-queries: Final = Queries("ssmd_lifecycle")
-
-Connection = psycopg.AsyncConnection[Any]
-Pool = AsyncConnectionPool[Connection]
-T = TypeVar("T")
+from ssmd_lifecycle.turns import turn_locked
 
 Places = dict[str, tuple[str, str | None]]
 """Ticker → its series and category."""
-
-MAX_TRIES: Final = 8
-
-
-class RowAppearedError(Exception):
-    """Another writer inserted a row that this transaction took for absent; the next try sees it."""
-
-
-RETRIED: Final = (
-    RowAppearedError,
-    psycopg.errors.DeadlockDetected,
-    psycopg.errors.SerializationFailure,
-    # A parent that was there when it was looked up and is not now.
-    psycopg.errors.ForeignKeyViolation,
-)
 
 
 @dataclass(slots=True)
@@ -54,7 +38,9 @@ class Outcome:
     duplicates: int = 0
     changed: int = 0
     transitions: Counter[str] = field(default_factory=Counter)
-    """Changes of status, by the status after."""
+    """Changes of status by messages, by the status after."""
+    turned: list[Due] = field(default_factory=list)
+    """What was due already when its message came, and the clock made in the same transaction."""
     unplaced: list[LifecycleMessage] = field(default_factory=list)
     """Stored, but of a market or an event that no row exists of yet."""
     incomplete: set[str] = field(default_factory=set)
@@ -105,20 +91,6 @@ class Store:
         return found[0], found[1]
 
 
-async def in_transaction(pool: Pool, attempt: Callable[[Connection], Awaitable[T]]) -> T:
-    """Run `attempt` in a transaction; again where it lost a race that the next try wins."""
-    for tries in range(1, MAX_TRIES + 1):
-        try:
-            async with pool.connection() as connection, connection.transaction():
-                return await attempt(connection)
-        except RETRIED as error:
-            metrics.ERRORS.labels("transaction_retried").inc()
-            log.info("transaction is tried again", tries=tries, error=type(error).__name__)
-            if tries == MAX_TRIES:
-                raise
-    raise AssertionError
-
-
 async def _keep(
     connection: Connection, messages: Sequence[LifecycleMessage]
 ) -> list[LifecycleMessage]:
@@ -148,29 +120,6 @@ async def _keep(
             seen.add(message.dedupe_key)
             fresh.append(message)
     return fresh
-
-
-TIMES: Final = ("open_ts", "close_ts", "determined_ts", "settled_ts")
-_COLUMNS: Final = (
-    "market_ticker",
-    "event_ticker",
-    "event_type",
-    *TIMES,
-    "result",
-    "metadata",
-    "sent_at",
-    "received_at",
-    "dedupe_key",
-)
-
-
-async def insert_rows(connection: Connection, rows: Sequence[dict[str, Any]]) -> set[str]:
-    """Insert rows of `market_lifecycle_events`; the dedupe keys of those that were not there."""
-    if not rows:
-        return set()
-    columns = {name: [row.get(name) for row in rows] for name in _COLUMNS}
-    cursor = await connection.execute(queries.insert_messages, columns)
-    return {key for (key,) in await cursor.fetchall()}
 
 
 async def _without_repeats(
@@ -221,23 +170,11 @@ async def _apply(
     events = await lock_events(connection, touched)
     await _apply_to_events(connection, of_events, events, outcome)
     await _apply_to_markets(connection, of_markets, events, outcome, now)
+    for turn in Turn:
+        # In the same transaction: nobody sees a market that is listed as due and has not turned.
+        chosen = [chance for chance in outcome.turned if chance.turn is turn]
+        await turn_locked(connection, turn, chosen, now)
     await connection.execute(queries.settle_events, [list(events)])
-
-
-async def add_series(connection: Connection, tickers: Iterable[str]) -> None:
-    """Stubs for series that have no row."""
-    names = sorted(set(tickers))
-    if names:
-        await connection.execute(
-            queries.add_series_stubs, {"tickers": names, "is_game": [is_game(t) for t in names]}
-        )
-
-
-async def lock_events(connection: Connection, tickers: Sequence[str]) -> dict[str, EventState]:
-    """The events that are there, locked in ticker order."""
-    async with connection.cursor(row_factory=class_row(EventState)) as cursor:
-        await cursor.execute(queries.lock_events, [list(tickers)])
-        return {event.event_ticker: event for event in await cursor.fetchall()}
 
 
 async def _apply_to_events(
@@ -316,6 +253,10 @@ async def _apply_to_markets(
             updates.append(after)
             if after.status != before.status:
                 outcome.transitions[after.status] += 1
+        turning: MarketState = after
+        while chance := due(turning, now):
+            outcome.turned.append(chance)
+            turning = turned(turning, chance.turn, now)
         outcome.moved |= before is None or (before.status, before.open_time, before.close_time) != (
             after.status,
             after.open_time,
@@ -356,8 +297,3 @@ async def _history(
     for messages in history.values():
         messages.sort(key=lambda message: message.order)
     return history
-
-
-def encode_rows(rows: Sequence[Any]) -> str:
-    """Rows as one JSON array for jsonb_populate_recordset: exact decimals as text."""
-    return msgspec.json.encode(rows).decode()

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from ssmd_lifecycle.clock import STATUS_AFTER, Due, Turn
-from ssmd_lifecycle.store import Connection, Pool, in_transaction, insert_rows, lock_events, queries
+from ssmd_lifecycle.rows import Connection, Pool, in_transaction, insert_rows, lock_events, queries
 
 CHUNK: Final = 2000
 """Markets in one transaction: enough to be fast, few enough to hold no lock for long."""
@@ -27,6 +27,30 @@ class Turns:
             cursor = await connection.execute(_DUE[turn], {"now": now, "limit": CHUNK})
             return [Due(turn, *row) for row in await cursor.fetchall()]
 
+    async def due_at(self, moment: datetime) -> list[Due]:
+        """What will be due at one moment to come."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(queries.due_at, {"moment": moment})
+            return [Due(Turn(row[0]), *row[1:]) for row in await cursor.fetchall()]
+
+    async def note(self, expected: Sequence[Due], now: datetime) -> int:
+        """Record transitions that were expected and that another writer made first: the exchange
+        answers REST with them from the same moment on. How many there were."""
+        if not expected:
+            return 0
+        async with self._pool.connection() as connection, connection.transaction():
+            cursor = await connection.execute(
+                queries.turned_by_others,
+                {
+                    "turns": [due.turn for due in expected],
+                    "tickers": [due.ticker for due in expected],
+                    "moments": [due.at for due in expected],
+                },
+            )
+            done = set(await cursor.fetchall())
+            noted = [due for due in expected if (due.turn, due.ticker) in done]
+            return len(await insert_rows(connection, [_row(due, now) for due in noted]))
+
     async def next_due(self, now: datetime) -> datetime | None:
         """When something will be due next, after `now`."""
         async with self._pool.connection() as connection:
@@ -45,16 +69,25 @@ class Turns:
             locked = [Due(turn, *row) for row in await cursor.fetchall()]
             # A market that moved to another event meanwhile is met at the next look.
             made = [due for due in locked if due.event_ticker in events]
-            # A key that is there already: the exchange took the transition back and it came again.
-            await insert_rows(connection, [_row(due, now) for due in made])
-            await connection.execute(
-                queries.turn_markets,
-                {"tickers": [d.ticker for d in made], "status": STATUS_AFTER[turn], "now": now},
-            )
+            await turn_locked(connection, turn, made, now)
             await connection.execute(queries.settle_events, [list(events)])
             return made
 
         return await in_transaction(self._pool, attempt)
+
+
+async def turn_locked(
+    connection: Connection, turn: Turn, chosen: Sequence[Due], now: datetime
+) -> None:
+    """Make transitions of markets that are locked and due."""
+    if not chosen:
+        return
+    # A key that is there already: the exchange took the transition back and it came again.
+    await insert_rows(connection, [_row(due, now) for due in chosen])
+    await connection.execute(
+        queries.turn_markets,
+        {"tickers": [due.ticker for due in chosen], "status": STATUS_AFTER[turn], "now": now},
+    )
 
 
 def _row(due: Due, now: datetime) -> dict[str, Any]:

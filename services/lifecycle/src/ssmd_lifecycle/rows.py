@@ -1,0 +1,96 @@
+"""Rows of the tables, read and written inside a transaction that takes their locks in order."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+import psycopg
+import structlog
+from psycopg.rows import class_row
+from psycopg_pool import AsyncConnectionPool
+
+from ssmd_common.sql import Queries
+from ssmd_common.tickers import is_game
+from ssmd_lifecycle import metrics
+from ssmd_lifecycle.transitions import EventState
+
+log = structlog.get_logger(__name__)
+
+queries: Final = Queries("ssmd_lifecycle")
+
+Connection = psycopg.AsyncConnection[Any]
+Pool = AsyncConnectionPool[Connection]
+T = TypeVar("T")
+
+MAX_TRIES: Final = 8
+
+
+class RowAppearedError(Exception):
+    """Another writer inserted a row that this transaction took for absent; the next try sees it."""
+
+
+RETRIED: Final = (
+    RowAppearedError,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+    # A parent that was there when it was looked up and is not now.
+    psycopg.errors.ForeignKeyViolation,
+)
+
+
+async def in_transaction(pool: Pool, attempt: Callable[[Connection], Awaitable[T]]) -> T:
+    """Run `attempt` in a transaction; again where it lost a race that the next try wins."""
+    for tries in range(1, MAX_TRIES + 1):
+        try:
+            async with pool.connection() as connection, connection.transaction():
+                return await attempt(connection)
+        except RETRIED as error:
+            metrics.ERRORS.labels("transaction_retried").inc()
+            log.info("transaction is tried again", tries=tries, error=type(error).__name__)
+            if tries == MAX_TRIES:
+                raise
+    raise AssertionError
+
+
+TIMES: Final = ("open_ts", "close_ts", "determined_ts", "settled_ts")
+_COLUMNS: Final = (
+    "market_ticker",
+    "event_ticker",
+    "event_type",
+    *TIMES,
+    "result",
+    "metadata",
+    "sent_at",
+    "received_at",
+    "dedupe_key",
+)
+
+
+async def insert_rows(connection: Connection, rows: Sequence[dict[str, Any]]) -> set[str]:
+    """Insert rows of `market_lifecycle_events`; the dedupe keys of those that were not there."""
+    if not rows:
+        return set()
+    columns = {name: [row.get(name) for row in rows] for name in _COLUMNS}
+    cursor = await connection.execute(queries.insert_messages, columns)
+    return {key for (key,) in await cursor.fetchall()}
+
+
+async def add_series(connection: Connection, tickers: Iterable[str]) -> None:
+    """Stubs for series that have no row."""
+    names = sorted(set(tickers))
+    if names:
+        await connection.execute(
+            queries.add_series_stubs, {"tickers": names, "is_game": [is_game(t) for t in names]}
+        )
+
+
+async def lock_events(connection: Connection, tickers: Sequence[str]) -> dict[str, EventState]:
+    """The events that are there, locked in ticker order."""
+    async with connection.cursor(row_factory=class_row(EventState)) as cursor:
+        await cursor.execute(queries.lock_events, [list(tickers)])
+        return {event.event_ticker: event for event in await cursor.fetchall()}
+
+
+def encode_rows(rows: Sequence[Any]) -> str:
+    """Rows as one JSON array for jsonb_populate_recordset: exact decimals as text."""
+    return msgspec.json.encode(rows).decode()
