@@ -50,6 +50,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     """Signal before a reply's headers are sent: its request id and what is left of the limit."""
     response.headers["X-Request-Id"] = request.get(_REQUEST_ID, "")
     response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Server"] = "ssmd"
     response.headers.update(request.get(_LIMITS, {}))
 
 

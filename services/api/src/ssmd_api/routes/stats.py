@@ -8,6 +8,7 @@ from aiohttp import web
 from ssmd_api import context
 from ssmd_api.parameters import Parameters
 from ssmd_api.replies import reply
+from ssmd_common.status import MarketStatus
 
 
 async def series(request: web.Request) -> web.Response:
@@ -34,7 +35,7 @@ async def markets(request: web.Request) -> web.Response:
     limit = given.limit()
     given.done()
     found, (hour, day, week) = await context.of(request).store.stats_markets(now)
-    by_status: Counter[str] = Counter({"open": 0, "active": 0, "closed": 0, "settled": 0})
+    by_status: Counter[str] = Counter()
     by_category: dict[str | None, Counter[str]] = defaultdict(Counter)
     by_series: dict[str, Counter[str]] = defaultdict(Counter)
     for series_ticker, category, status, count in found:
@@ -44,13 +45,15 @@ async def markets(request: web.Request) -> web.Response:
     largest = sorted(by_series.items(), key=lambda item: (-item[1].total(), item[0]))
     document = {
         "markets": by_status.total(),
-        "by_status": by_status,
+        "by_status": _each(by_status),
         "by_category": [
-            {"category": category, "markets": counts.total(), "by_status": counts}
-            for category, counts in sorted(by_category.items(), key=lambda item: -item[1].total())
+            {"category": category, "markets": counts.total(), "by_status": _each(counts)}
+            for category, counts in sorted(
+                by_category.items(), key=lambda item: (-item[1].total(), item[0] or "")
+            )
         ],
         "by_series": [
-            {"series_ticker": ticker, "markets": counts.total(), "by_status": counts}
+            {"series_ticker": ticker, "markets": counts.total(), "by_status": _each(counts)}
             for ticker, counts in largest[:limit]
         ],
         "closing_within": {"1h": hour, "24h": day, "7d": week},
@@ -64,3 +67,7 @@ async def sync(request: web.Request) -> web.Response:
     limit = given.limit()
     given.done()
     return reply(request, await context.of(request).store.stats_sync(limit), source="database")
+
+
+def _each(counts: Counter[str]) -> dict[str, int]:
+    return {status: counts[status] for status in MarketStatus}
