@@ -85,23 +85,29 @@ class Run:
         report = self.report
         run_id = await self._log.begin(report, alone=alone)
         try:
-            try:
-                await self._work()
-            except InterruptedWaitError:
-                report.error = "the run was stopped before its end"
-                # Markets whose event must be fetched first are left for the next run.
-                report.wrote("markets", await self._store.write_markets(self._batch))
+            await self._work()
+        except InterruptedWaitError:
+            report.error = "the run was stopped before its end"
+            # Markets whose event must be fetched first are left for the next run.
+            report.wrote("markets", await self._store.write_markets(self._batch))
         except KalshiError as error:
             report.error, report.upstream = str(error), isinstance(error, TransientError)
         except psycopg.Error as error:
             report.error = f"PostgreSQL: {str(error).partition(chr(10))[0]}"
+        except Exception as error:
+            report.error = f"a fault of ssmd itself: {error!r}"
+            await self._end(run_id)
+            raise
         if report.error:
             log.error("run failed", job=report.job, error=report.error)
-        report.finished_at = datetime.now(UTC)
-        self._count_requests()
-        await self._log.end(run_id, report)
-        self._progress(report)
+        await self._end(run_id)
         return report
+
+    async def _end(self, run_id: int) -> None:
+        self.report.finished_at = datetime.now(UTC)
+        self._count_requests()
+        await self._log.end(run_id, self.report)
+        self._progress(self.report)
 
     async def _work(self) -> None:
         known = await self._log.known()

@@ -1,0 +1,293 @@
+"""The service as a process: killed, doubled, stopped, misconfigured."""
+
+import asyncio
+import json
+import os
+import random
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from ssmd_common.exitcodes import ExitCode
+from ssmd_simulator.faults import Fault
+from ssmd_stack.ports import free_port
+
+DEADLINE_SECONDS = 60.0
+
+
+async def eventually(condition: Any) -> Any:
+    """The first true value of an async condition."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not (value := await condition()):
+            await asyncio.sleep(0.05)
+        return value
+
+
+class Process:
+    """`ssmd-sync` with its log."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
+        self.process = process
+        self.port = port
+
+    async def ended(self) -> tuple[int, list[dict[str, Any]]]:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            output, _ = await self.process.communicate()
+        assert self.process.returncode is not None
+        return self.process.returncode, [json.loads(line) for line in output.splitlines()]
+
+    async def stop(self) -> tuple[int, list[dict[str, Any]]]:
+        self.process.terminate()
+        return await self.ended()
+
+    async def ask(self, path: str) -> tuple[int, str]:
+        async with aiohttp.ClientSession() as session:
+            try:
+                async with session.get(f"http://127.0.0.1:{self.port}{path}") as reply:
+                    return reply.status, await reply.text()
+            except aiohttp.ClientError:
+                return 0, ""
+
+    async def ready(self) -> bool:
+        return (await self.ask("/readyz"))[0] == 200
+
+
+@asynccontextmanager
+async def started(*arguments: str, **variables: str) -> AsyncIterator[Process]:
+    port = free_port()
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("KALSHI")},
+        "OPS_PORT": str(port),
+        "OPS_HOST": "127.0.0.1",
+        **variables,
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "ssmd_sync", *arguments,
+        env=environment, stdout=asyncio.subprocess.PIPE, limit=2**24,
+    )  # fmt: skip
+    try:
+        yield Process(process, port)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+@pytest.fixture
+def variables(database: Any, exchange: Any) -> dict[str, str]:
+    return {"DATABASE_URL": database.url, "KALSHI_BASE_URL": exchange.url}
+
+
+def jobs(folder: Path, text: str) -> str:
+    path = folder / "jobs.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+async def test_a_run_killed_at_random_points_is_finished_by_the_next(
+    variables: dict[str, str], sync: Any, exchange: Any
+) -> None:
+    """Ten deaths by SIGKILL; whatever they left, the last run ends in the truth."""
+    dice = random.Random(4)
+    exchange.simulator.faults.start(Fault("latency", seconds=0.05))
+    for _ in range(10):
+        async with started("run", "everything", **variables) as process:
+            # From before the first request to after the last write, wherever that falls.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(dice.uniform(0.5, 4)):
+                    await process.process.wait()
+            if process.process.returncode is None:
+                process.process.kill()
+            await process.process.wait()
+        # What is there is whole: no event without its series, no market without its event.
+        orphans = await sync.rows(
+            "SELECT 1 FROM markets m LEFT JOIN events e USING (event_ticker, series_ticker)"
+            " WHERE e.event_ticker IS NULL"
+        )
+        assert not orphans
+    exchange.simulator.faults.clear()
+    async with started("run", "everything", **variables) as process:
+        code, _ = await process.ended()
+    assert code == ExitCode.OK
+    runs = await sync.rows("SELECT outcome, error FROM sync_runs ORDER BY id")
+    assert runs[-1]["outcome"] == "ok"
+    assert not [run for run in runs if run["outcome"] == "running"]
+    raw = await exchange.markets()
+    found = {
+        row["ticker"]: row["title"] for row in await sync.rows("SELECT ticker, title FROM markets")
+    }
+    live = {t for t, m in raw.items() if m["status"] != "finalized"}
+    assert live <= found.keys()
+    assert all(raw[ticker]["title"] == title for ticker, title in found.items())
+    before = await sync.tuples_written()
+    await sync()
+    assert await sync.tuples_written() == before
+
+
+async def rows_written(sync: Any) -> int:
+    [row] = await sync.rows("SELECT count(*) AS n FROM markets")
+    return int(row["n"])
+
+
+async def test_two_replicas_share_the_jobs_and_never_overlap(
+    variables: dict[str, str], sync: Any, tmp_path: Path
+) -> None:
+    path = jobs(
+        tmp_path,
+        "jobs:\n"
+        "  - {id: everything, mode: full, every: 1h}\n"
+        "  - {id: updates, mode: incremental, every: 1s}\n"
+        "  - {id: quotes, every: 1s}\n",
+    )
+    variables = {**variables, "SYNC_JOBS_FILE": path}
+    async with started(**variables) as one, started(**variables) as two:
+        await eventually(one.ready)
+        await eventually(two.ready)
+
+        async def enough() -> bool:
+            [row] = await sync.rows(
+                "SELECT count(*) AS n FROM sync_runs WHERE job <> 'everything' AND outcome = 'ok'"
+            )
+            return bool(row["n"] >= 10)
+
+        await eventually(enough)
+        for process in (one, two):
+            code, log = await process.stop()
+            assert code == ExitCode.OK, log
+    runs = await sync.rows(
+        "SELECT * FROM sync_runs WHERE finished_at IS NOT NULL ORDER BY job, started_at"
+    )
+    assert len([run for run in runs if run["job"] == "everything"]) == 1
+    for run, following in zip(runs, runs[1:], strict=False):
+        if run["job"] == following["job"]:
+            assert run["finished_at"] <= following["started_at"]
+            # One run in each period.
+            if run["outcome"] == "ok":
+                assert int(run["started_at"].timestamp()) < int(following["started_at"].timestamp())
+
+
+async def test_sigterm_commits_the_batch_and_records_the_run_as_stopped(
+    variables: dict[str, str], sync: Any, exchange: Any
+) -> None:
+    exchange.simulator.faults.start(Fault("latency", path="/markets", seconds=2))
+    async with started(**variables) as process:
+
+        async def reads_markets() -> bool:
+            return bool(await sync.rows("SELECT 1 FROM events LIMIT 1"))
+
+        await eventually(reads_markets)
+        code, log = await process.stop()
+    assert code == ExitCode.OK
+    assert log[-1]["event"] == "service stopped"
+    [run] = await sync.rows("SELECT * FROM sync_runs")
+    assert run["outcome"] == "failed"
+    assert "stopped before its end" in run["error"]
+    # The markets of the pages that had been read are there.
+    assert await rows_written(sync) > 0
+
+
+async def test_health_and_metrics_tell_what_happens(
+    variables: dict[str, str], exchange: Any, sync: Any
+) -> None:
+    variables = {**variables, "SYNC_JOBS_FILE": "jobs-local.yaml"}
+    async with started(**variables) as process:
+
+        async def measured() -> dict[str, float]:
+            _, text = await process.ask("/metrics")
+            lines = [line.rpartition(" ") for line in text.splitlines() if line[:1] != "#"]
+            return {name: float(value) for name, _, value in lines}
+
+        async def done() -> dict[str, float]:
+            found = await measured()
+            return found if found.get("ssmd_work_total") else {}
+
+        await eventually(process.ready)
+        before = await eventually(done)
+        assert before["ssmd_lag_seconds"] < DEADLINE_SECONDS
+        # The exchange fails: the service lives, is not ready, says why, and comes back.
+        fault = exchange.simulator.faults.start(Fault("garbage"))
+
+        async def complains() -> dict[str, Any]:
+            status, text = await process.ask("/readyz")
+            return json.loads(text) if status == 503 else {}
+
+        document = await eventually(complains)
+        assert "the last run failed" in document["reasons"]["exchange"]
+        assert (await process.ask("/livez"))[0] == 200
+        exchange.simulator.faults.clear(fault.id)
+        await eventually(process.ready)
+        code, _ = await process.stop()
+        assert code == ExitCode.OK
+
+
+async def test_bad_configuration_is_one_sentence_before_anything_is_opened(tmp_path: Path) -> None:
+    variables = {
+        "DATABASE_URL": "mysql://nowhere",
+        "KALSHI_BASE_URL": "not a url",
+        "SYNC_CONCURRENCY": "many",
+    }
+    async with started(**variables) as process:
+        code, log = await process.ended()
+    assert code == ExitCode.USAGE
+    [line] = log
+    for name in variables:
+        assert name in line["error"]
+
+
+async def test_a_schedule_with_faults_ends_the_service(
+    variables: dict[str, str], tmp_path: Path
+) -> None:
+    path = jobs(tmp_path, "jobs: [{id: a, every: often}]")
+    async with started(**{**variables, "SYNC_JOBS_FILE": path}) as process:
+        code, log = await process.ended()
+    assert code == ExitCode.USAGE
+    assert "often" in log[-1]["error"]
+
+
+async def test_an_unreachable_database_ends_the_service_within_its_budget(
+    variables: dict[str, str],
+) -> None:
+    variables |= {
+        "DATABASE_URL": f"postgresql://ssmd@127.0.0.1:{free_port()}/x",
+        "STARTUP_BUDGET_SECONDS": "0.5",
+    }
+    async with started(**variables) as process:
+        code, log = await process.ended()
+    assert code == ExitCode.UPSTREAM
+    assert "check DATABASE_URL" in log[-1]["error"]
+
+
+async def test_a_job_that_does_not_exist(variables: dict[str, str]) -> None:
+    async with started("run", "evrything", **variables) as process:
+        code, log = await process.ended()
+    assert code == ExitCode.USAGE
+    assert "there is no job evrything: everything" in log[-1]["error"]
+
+
+async def test_one_job_by_hand_says_how_it_ended(
+    variables: dict[str, str], sync: Any, exchange: Any
+) -> None:
+    async with started("run", "fees", **variables) as process:
+        code, _ = await process.ended()
+    assert code == ExitCode.OK
+    [run] = await sync.rows("SELECT job, outcome FROM sync_runs")
+    assert run == {"job": "fees", "outcome": "ok"}
+
+
+async def test_a_job_that_runs_elsewhere_is_left_to_it(
+    variables: dict[str, str], database: Any, sync: Any
+) -> None:
+    from ssmd_common.leader import lock_key
+
+    async with database.connect() as other:
+        await other.execute("SELECT pg_advisory_lock(%s, %s)", lock_key("sync:fees"))
+        async with started("run", "fees", **variables) as process:
+            code, log = await process.ended()
+    assert code == ExitCode.OK
+    assert log[-1]["event"] == "job runs elsewhere"
+    assert not await sync.rows("SELECT 1 FROM sync_runs")

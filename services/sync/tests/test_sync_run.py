@@ -1,0 +1,539 @@
+"""Runs on a real PostgreSQL against the simulator: the tables become the exchange's truth."""
+
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_UP, Decimal
+from typing import Any
+
+import psycopg
+import pytest
+
+from ssmd_common.exitcodes import ExitCode
+from ssmd_common.models import Event, Market, Series
+from ssmd_simulator.control import Order
+from ssmd_simulator.faults import Fault
+from ssmd_simulator.server import Simulator
+from ssmd_sync.scope import Mode
+from ssmd_sync.store import Store
+
+Raw = dict[str, Any]
+
+STATUS = {
+    "initialized": "open",
+    "active": "active",
+    "inactive": "open",
+    "closed": "closed",
+    "determined": "closed",
+    "disputed": "closed",
+    "amended": "closed",
+    "finalized": "settled",
+}
+
+
+def text(name: str) -> Callable[[Raw], Any]:
+    return lambda raw: raw.get(name) or None
+
+
+def flag(name: str) -> Callable[[Raw], Any]:
+    return lambda raw: raw.get(name)
+
+
+def number(name: str) -> Callable[[Raw], Any]:
+    return lambda raw: None if raw.get(name) in (None, "") else Decimal(str(raw[name]))
+
+
+def moment(name: str) -> Callable[[Raw], Any]:
+    def read(raw: Raw) -> datetime | None:
+        value = raw.get(name)
+        if not value or value.startswith("0001"):
+            return None
+        return datetime.fromisoformat(value)
+
+    return read
+
+
+def rounded(name: str, rounding: str, places: int = 2) -> Callable[[Raw], Any]:
+    def read(raw: Raw) -> int | None:
+        exact = number(name)(raw)
+        if exact is None:
+            return None
+        return int((exact * 10**places).to_integral_value(rounding))
+
+    return read
+
+
+# Every column of the models, from the exchange's own words and none of our code.
+MARKET: dict[str, Callable[[Raw], Any]] = {
+    **{name: text(name) for name in (
+        "ticker", "event_ticker", "series_ticker", "title", "result", "expiration_value",
+        "yes_sub_title", "no_sub_title", "market_type", "strike_type", "custom_strike",
+        "rules_primary", "price_level_structure", "price_ranges", "mve_collection_ticker",
+    )},
+    **{name: number(name) for name in (
+        "yes_bid_dollars", "yes_ask_dollars", "no_bid_dollars", "no_ask_dollars",
+        "last_price_dollars", "volume_fp", "volume_24h_fp", "open_interest_fp",
+        "settlement_value_dollars", "floor_strike", "cap_strike",
+    )},
+    **{name: moment(name) for name in (
+        "close_time", "open_time", "expected_expiration_time", "latest_expiration_time",
+    )},
+    "status": lambda raw: STATUS[raw["status"]],
+    "exchange_status": text("status"),
+    "yes_bid": rounded("yes_bid_dollars", ROUND_FLOOR),
+    "no_bid": rounded("no_bid_dollars", ROUND_FLOOR),
+    "yes_ask": rounded("yes_ask_dollars", ROUND_CEILING),
+    "no_ask": rounded("no_ask_dollars", ROUND_CEILING),
+    "last_price": rounded("last_price_dollars", ROUND_HALF_UP),
+    "volume": rounded("volume_fp", ROUND_DOWN, 0),
+    "volume_24h": rounded("volume_24h_fp", ROUND_DOWN, 0),
+    "open_interest": rounded("open_interest_fp", ROUND_DOWN, 0),
+    "settled_time": moment("settlement_ts"),
+    "can_close_early": flag("can_close_early"),
+    "is_provisional": flag("is_provisional"),
+    "exchange_updated_at": moment("updated_time"),
+}  # fmt: skip
+EVENT: dict[str, Callable[[Raw], Any]] = {
+    **{name: text(name) for name in (
+        "event_ticker", "title", "category", "series_ticker", "sub_title", "strike_period",
+        "collateral_return_type", "fee_type_override",
+    )},
+    "strike_date": moment("strike_date"),
+    "mutually_exclusive": flag("mutually_exclusive"),
+    "fee_multiplier_override": number("fee_multiplier_override"),
+    "exchange_updated_at": moment("last_updated_ts"),
+}  # fmt: skip
+SERIES: dict[str, Callable[[Raw], Any]] = {
+    **{name: text(name) for name in (
+        "ticker", "title", "category", "frequency", "fee_type", "settlement_sources",
+        "contract_url",
+    )},
+    "tags": flag("tags"),
+    "is_game": lambda raw: "GAME" in raw["ticker"] or "MATCH" in raw["ticker"],
+    "active": lambda raw: True,
+    "volume": rounded("volume_fp", ROUND_DOWN, 0),
+    "fee_multiplier": number("fee_multiplier"),
+    "exchange_updated_at": moment("last_updated_ts"),
+}  # fmt: skip
+
+OWN = {"observed_at", "observed_via", "extra"}
+"""Columns of a market that are not one field of the exchange; tested by themselves."""
+
+
+def test_every_column_has_an_expectation() -> None:
+    assert MARKET.keys() | OWN == set(Market.columns())
+    assert EVENT.keys() == set(Event.columns())
+    assert SERIES.keys() == set(Series.columns())
+
+
+def expected(raw: dict[str, Raw], columns: dict[str, Callable[[Raw], Any]]) -> dict[str, Raw]:
+    return {
+        ticker: {name: read(row) for name, read in columns.items()} for ticker, row in raw.items()
+    }
+
+
+def stored(rows: list[Raw], key: str, columns: dict[str, Callable[[Raw], Any]]) -> dict[str, Raw]:
+    return {row[key]: {name: row[name] for name in columns} for row in rows}
+
+
+async def assert_truth(sync: Any, exchange: Any, *, settled_too: bool = True) -> None:
+    """Every series, every event and market that is not settled, and no others but settled ones."""
+    rows = await sync.rows("SELECT * FROM series WHERE active")
+    assert stored(rows, "ticker", SERIES) == expected(await exchange.series(), SERIES)
+
+    raw = await exchange.markets()
+    found = {
+        row["ticker"]: row
+        for row in await sync.rows("SELECT * FROM markets WHERE deleted_at IS NULL")
+    }
+    wanted = {t: m for t, m in raw.items() if m["status"] != "finalized"}
+    assert wanted.keys() <= found.keys() <= raw.keys()
+    for ticker, row in found.items():
+        if settled_too or raw[ticker]["status"] != "finalized":
+            assert {name: row[name] for name in MARKET} == expected({ticker: raw[ticker]}, MARKET)[
+                ticker
+            ]
+
+    events = await exchange.events()
+    rows = await sync.rows("SELECT * FROM events WHERE deleted_at IS NULL")
+    kept = {row["event_ticker"] for row in rows}
+    assert {m["event_ticker"] for m in wanted.values()} <= kept
+    assert stored(rows, "event_ticker", EVENT) == expected(
+        {ticker: events[ticker] for ticker in kept}, EVENT
+    )
+    for event in rows:
+        statuses = {
+            row["status"] for row in found.values() if row["event_ticker"] == event["event_ticker"]
+        }
+        if not statuses or statuses & {"open", "active"}:
+            assert event["status"] == "open"
+        else:
+            assert event["status"] == ("settled" if statuses == {"settled"} else "closed")
+
+
+async def test_a_full_run_makes_the_tables_the_exchanges_truth_and_a_second_writes_nothing(
+    store: Store, small_exchange: Any, new_sync: Any
+) -> None:
+    sync = new_sync(store, small_exchange.url)
+    report = await sync()
+    assert report.outcome == "ok"
+    assert report.total("inserted") > 6000
+    await assert_truth(sync, small_exchange)
+    before = await sync.tuples_written()
+    for mode in (Mode.FULL, Mode.INCREMENTAL, Mode.ACTIVE, Mode.WINDOWS, Mode.FEES):
+        again = await sync(mode)
+        assert again.outcome == "ok"
+        assert again.total("unchanged") > 0
+    assert await sync.tuples_written() == before
+    [run] = await sync.rows("SELECT * FROM sync_runs ORDER BY id LIMIT 1")
+    assert (run["outcome"], run["inserted"]) == ("ok", report.total("inserted"))
+    assert run["requests"] == report.requests > 0
+    assert run["tokens"] == 10 * report.requests
+    assert run["finished_at"] >= run["started_at"]
+
+
+async def test_a_run_that_changes_nothing_writes_no_wal_to_speak_of(
+    private_postgres: Any, small_exchange: Any, new_sync: Any
+) -> None:
+    """Hint bits of fresh pages aside, which VACUUM and CHECKPOINT get over with."""
+
+    async def wal(connection: Any) -> int:
+        query = "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
+        row = await (await connection.execute(query)).fetchone()
+        return int(row[0])
+
+    async with await psycopg.AsyncConnection.connect(
+        private_postgres.url, autocommit=True
+    ) as connection:
+        sync = new_sync(await Store.on(connection), small_exchange.url)
+        await sync()
+        await sync()
+        await connection.execute("VACUUM")
+        async with await psycopg.AsyncConnection.connect(
+            private_postgres.admin_url, autocommit=True
+        ) as admin:
+            await admin.execute("CHECKPOINT")
+        before = await wal(connection)
+        assert (await sync()).total("unchanged") > 6000
+        assert await wal(connection) - before <= 64 * 1024
+
+
+async def test_a_market_keeps_what_has_no_column_and_leaves_quotes_out(
+    sync: Any, exchange: Any
+) -> None:
+    ticker = next(iter(exchange.simulator.universe.markets))
+    market = exchange.simulator.universe.markets[ticker]
+    exchange.simulator.exchange.edit(market, {"brand_new_field": {"a": [1]}}, 1.0)
+    await sync()
+    raw = (await exchange.markets())[ticker]
+    [row] = await sync.rows("SELECT * FROM markets WHERE ticker = %s", ticker)
+    assert row["extra"]["brand_new_field"] == {"a": [1]}
+    assert row["extra"]["rules_secondary"] == raw["rules_secondary"]
+    assert not [name for name in row["extra"] if "bid" in name or "ask" in name]
+    assert row["observed_via"] == "rest"
+    assert row["observed_at"] <= datetime.now(UTC)
+
+
+def edit_at_random(exchange: Any, dice: random.Random, now: float) -> None:
+    """A day in the life of the exchange, in no time."""
+    universe, does = exchange.simulator.universe, exchange.simulator.exchange
+    alive = [m for m in universe.unsettled if not m.event.multivariate]
+    for market in dice.sample(alive, 60):
+        status = market.status(now)
+        match dice.randrange(8):
+            case 0:
+                does.reprice(market, dice.randrange(2**31))
+            case 1 if status == "active":
+                does.pause(market, now)
+            case 2 if status == "inactive":
+                does.unpause(market, now)
+            case 3 if status in ("active", "closed"):
+                does.determine(market, dice.choice(["yes", "no"]), float("inf"), now)
+            case 4 if status == "determined":
+                does.settle(market, now)
+            case 5:
+                does.edit(market, {"title": f"Retitled {dice.random()}"}, now)
+            case 6 if status == "active":
+                does.move_close(market, now + dice.randrange(3600, 90_000), now)
+            case _:
+                does.edit(market, {"rules_primary": f"Rule {dice.random()}"}, now)
+    for event in dice.sample(list(universe.events.values()), 5):
+        does.edit_event(event, {"title": f"Event {dice.random()}"}, now)
+    for ticker in dice.sample(list(universe.series), 3):
+        does.put_series(ticker, {"title": f"Series {dice.random()}"}, now)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_random_edits_are_followed_by_the_cheapest_runs(
+    sync: Any, exchange: Any, seed: int
+) -> None:
+    """Updates see what is not trading, quotes what is: together they end in the truth."""
+    dice = random.Random(seed)
+    await sync()
+    for _ in range(3):
+        edit_at_random(exchange, dice, exchange.simulator.clock())
+        assert (await sync(Mode.INCREMENTAL)).outcome == "ok"
+        assert (await sync(Mode.ACTIVE)).outcome == "ok"
+        await assert_truth(sync, exchange, settled_too=False)
+    await sync()
+    await assert_truth(sync, exchange)
+
+
+async def test_incremental_reads_little(sync: Any, exchange: Any) -> None:
+    await sync()
+    market = exchange.simulator.universe.unsettled[0]
+    exchange.simulator.exchange.edit(market, {"title": "New"}, exchange.simulator.clock())
+    report = await sync(Mode.INCREMENTAL)
+    assert report.requests == 3
+    assert (report.total("updated"), report.total("inserted")) == (1, 0)
+    assert report.fetched["markets"] < 200
+
+
+async def vanish(exchange: Any, count: int) -> list[str]:
+    markets = [m for m in exchange.simulator.universe.unsettled if not m.event.multivariate]
+    chosen = markets[:count]
+    for market in chosen:
+        exchange.simulator.exchange.vanish(market)
+    return [market.ticker for market in chosen]
+
+
+async def test_what_disappears_is_soft_deleted_and_comes_back(sync: Any, exchange: Any) -> None:
+    await sync()
+    market = exchange.simulator.universe.unsettled[0]
+    [ticker] = await vanish(exchange, 1)
+    # Only a complete scan may conclude anything from absence.
+    await sync(Mode.ACTIVE)
+    await sync(Mode.INCREMENTAL)
+    assert not await sync.rows("SELECT 1 FROM markets WHERE deleted_at IS NOT NULL")
+    report = await sync()
+    assert (report.outcome, report.total("deleted")) == ("ok", 1)
+    [row] = await sync.rows("SELECT * FROM markets WHERE deleted_at IS NOT NULL")
+    assert row["ticker"] == ticker
+    await assert_truth(sync, exchange)
+    assert (await sync()).total("deleted") == 0
+
+    exchange.simulator.universe.add_market(market, exchange.simulator.clock())
+    await sync()
+    assert not await sync.rows("SELECT 1 FROM markets WHERE deleted_at IS NOT NULL")
+    await assert_truth(sync, exchange)
+
+
+async def test_a_mass_disappearance_is_refused(sync: Any, exchange: Any) -> None:
+    await sync()
+    gone = await vanish(exchange, 60)
+    report = await sync()
+    assert report.outcome == "refused"
+    assert report.exit_code is ExitCode.PARTIAL
+    assert "60 of" in report.sentence
+    assert "nothing was deleted" in report.sentence
+    assert not await sync.rows("SELECT 1 FROM markets WHERE deleted_at IS NOT NULL")
+    [run] = await sync.rows("SELECT * FROM sync_runs ORDER BY id DESC LIMIT 1")
+    assert (run["outcome"], run["deleted"], run["error"]) == ("refused", 0, report.sentence)
+    assert len(gone) == 60
+
+
+async def test_settled_and_historical_markets_are_never_deleted_for_absence(
+    store: Store, new_sync: Any, new_exchange: Any
+) -> None:
+    settings = {"tempo": None, "budget": 0, "historical_after": 0.0}
+    async with Simulator("small", **settings) as simulator:
+        exchange = new_exchange(simulator)
+        exchange.thin(10)
+        sync = new_sync(store, exchange.url)
+        await sync()
+        now = simulator.clock()
+        forgotten, moved = (m for m in simulator.universe.unsettled[:2])
+        for market in (forgotten, moved):
+            simulator.exchange.determine(market, "yes", float("inf"), now)
+            simulator.exchange.settle(market, now)
+        # One settles and moves to the other tier while nobody looks.
+        report = await sync()
+        assert (report.outcome, report.total("deleted")) == ("ok", 0)
+        # And one is forgotten altogether afterwards.
+        simulator.exchange.vanish(forgotten)
+        report = await sync()
+        assert (report.outcome, report.total("deleted")) == ("ok", 0)
+        rows = await sync.rows(
+            "SELECT status, deleted_at FROM markets WHERE ticker IN (%s, %s)",
+            forgotten.ticker,
+            moved.ticker,
+        )
+        assert rows == [{"status": "settled", "deleted_at": None}] * 2
+
+
+async def test_a_series_that_is_not_listed_any_more_becomes_inactive(
+    sync: Any, exchange: Any
+) -> None:
+    universe, does = exchange.simulator.universe, exchange.simulator.exchange
+    does.put_series("KXBRIEF", {"title": "Brief"}, exchange.simulator.clock())
+    await sync()
+    series = universe.series.pop("KXBRIEF")
+    await sync()
+    [row] = await sync.rows("SELECT active FROM series WHERE ticker = 'KXBRIEF'")
+    assert not row["active"]
+    universe.series["KXBRIEF"] = series
+    await sync(Mode.SERIES)
+    [row] = await sync.rows("SELECT active FROM series WHERE ticker = 'KXBRIEF'")
+    assert row["active"]
+
+
+@pytest.mark.parametrize(
+    "kind", ["garbage", "truncated", "html", "empty", "reset", "error", "storm"]
+)
+async def test_a_page_that_cannot_be_read_fails_the_run_and_loses_nothing(
+    sync: Any, exchange: Any, kind: str
+) -> None:
+    sync.policy = type(sync.policy)(
+        attempts=2, throttled_attempts=2, base_seconds=0.01, total_seconds=60
+    )
+    fault = exchange.simulator.faults.start(Fault(kind, path="/events", after=2))  # type: ignore[arg-type]
+    report = await sync()
+    assert report.outcome == "failed"
+    assert report.exit_code is ExitCode.UPSTREAM
+    assert "events" in report.error
+    [run] = await sync.rows("SELECT * FROM sync_runs")
+    assert (run["outcome"], run["error"]) == ("failed", report.error)
+    # What came before the bad page is there; no watermark says that it was all.
+    assert report.written["events"].inserted > 0
+    assert not await sync.rows("SELECT * FROM sync_watermarks")
+    assert not await sync.rows("SELECT 1 FROM markets WHERE deleted_at IS NOT NULL")
+
+    exchange.simulator.faults.clear(fault.id)
+    assert (await sync(Mode.INCREMENTAL)).outcome == "ok"
+    await assert_truth(sync, exchange)
+
+
+@pytest.mark.parametrize("kind", ["garbage", "truncated", "reset", "error", "storm", "empty"])
+async def test_a_fault_that_passes_is_not_noticed(sync: Any, exchange: Any, kind: str) -> None:
+    exchange.simulator.faults.start(Fault(kind, after=1, times=1))  # type: ignore[arg-type]
+    assert (await sync()).outcome == "ok"
+    await assert_truth(sync, exchange)
+
+
+async def test_an_old_copy_of_a_market_overwrites_nothing(sync: Any, exchange: Any) -> None:
+    """Some cache of the exchange answers with what was true before."""
+    await sync()
+    now = exchange.simulator.clock()
+    does = exchange.simulator.exchange
+    market = exchange.market()
+    does.determine(market, "yes", float("inf"), now)
+    does.settle(market, now)
+    await sync(Mode.WINDOWS)
+    await sync(Mode.INCREMENTAL)
+
+    async def row() -> Raw:
+        [found] = await sync.rows("SELECT * FROM markets WHERE ticker = %s", market.ticker)
+        return dict(found)
+
+    before = await row()
+    assert before["status"] == "settled"
+    exchange.simulator.faults.start(Fault("flip", ticker=market.ticker, seconds=3600))
+    assert (await exchange.markets())[market.ticker]["status"] == "active"
+    for mode in (Mode.INCREMENTAL, Mode.ACTIVE, Mode.FULL):
+        await sync(mode)
+        assert await row() == before
+
+
+async def test_an_unreadable_row_is_set_aside_and_said(sync: Any, exchange: Any) -> None:
+    alive = [m for m in exchange.simulator.universe.unsettled if not m.event.multivariate]
+    markets, now = alive[:3], exchange.simulator.clock()
+    for market, edit in zip(
+        markets,
+        [{"title": 5}, {"floor_strike": "much"}, {"title": "a nul \0 byte"}],
+        strict=True,
+    ):
+        exchange.simulator.exchange.edit(market, edit, now)
+    report = await sync()
+    assert (report.outcome, report.exit_code) == ("partial", ExitCode.PARTIAL)
+    tickers = {market.ticker for market in markets}
+    assert {row.ticker for row in report.set_aside} == tickers
+    [run] = await sync.rows("SELECT * FROM sync_runs")
+    assert {row["ticker"] for row in run["set_aside"]} == tickers
+    assert all(row["reason"] for row in run["set_aside"])
+    found = await sync.rows("SELECT count(*) AS n FROM markets")
+    assert found[0]["n"] > 300
+    # A row that cannot be read exists: it is not taken for deleted, and neither is any other.
+    assert not await sync.rows("SELECT 1 FROM markets WHERE deleted_at IS NOT NULL")
+
+
+async def test_markets_of_unknown_events_bring_their_events(sync: Any, exchange: Any) -> None:
+    """A list of markets shows them before any list of events was read."""
+    await sync()
+    order = Order(series="KXBRANDNEW", count=3, close_in=0, determine_in=1, settle_in=1)
+    [market, *_] = exchange.simulator.control.order(order)
+    for each in market.event.markets:
+        exchange.simulator.exchange.settle(each, exchange.simulator.clock())
+    report = await sync(Mode.WINDOWS)
+    assert report.outcome == "ok"
+    found = await sync.rows("SELECT * FROM markets WHERE series_ticker = 'KXBRANDNEW'")
+    assert {row["event_ticker"] for row in found} == {market.event.ticker}
+    assert len(found) == 3
+    [stub] = await sync.rows("SELECT * FROM series WHERE ticker = 'KXBRANDNEW'")
+    assert stub["title"] is None
+    await sync()
+    await assert_truth(sync, exchange)
+
+
+async def test_scopes_write_only_what_they_select(sync: Any, exchange: Any) -> None:
+    series = await exchange.series()
+    crypto = {t for t, s in series.items() if s["category"] == "Crypto"}
+    for options in ({"categories": ("Crypto",)}, {"categories": ("Crypto",), "by_series": True}):
+        report = await sync(**options)
+        assert report.outcome == "ok"
+        assert {row["ticker"] for row in await sync.rows("SELECT ticker FROM series")} == crypto
+        found = await sync.rows("SELECT DISTINCT series_ticker AS t FROM markets")
+        assert {row["t"] for row in found} <= crypto
+    raw = {t: m for t, m in (await exchange.markets()).items() if m["series_ticker"] in crypto}
+    found = await sync.rows("SELECT ticker FROM markets")
+    live = {t for t, m in raw.items() if m["status"] != "finalized"}
+    assert live <= {row["ticker"] for row in found} <= raw.keys()
+
+
+async def test_a_scoped_run_deletes_nothing_outside_its_scope(sync: Any, exchange: Any) -> None:
+    await sync()
+    [ticker] = await vanish(exchange, 1)
+    [row] = await sync.rows(
+        "SELECT category FROM series s JOIN markets m ON m.series_ticker = s.ticker"
+        " WHERE m.ticker = %s",
+        ticker,
+    )
+    other = "Crypto" if row["category"] != "Crypto" else "World"
+    assert (await sync(categories=(other,))).total("deleted") == 0
+    assert (await sync(categories=(row["category"],))).total("deleted") == 1
+
+
+async def test_minimum_volume_compares_the_series_volume(sync: Any, exchange: Any) -> None:
+    series = await exchange.series()
+    volumes = {t: Decimal(str(s["volume_fp"])) for t, s in series.items() if s.get("volume_fp")}
+    limit = int(sorted(volumes.values())[len(volumes) // 2])
+    await sync(min_volume=limit)
+    found = {row["ticker"] for row in await sync.rows("SELECT ticker FROM series")}
+    assert found == {t for t, v in volumes.items() if int(v) >= limit}
+    assert 0 < len(found) < len(series)
+
+
+async def test_the_fee_schedule_follows_the_announcements(sync: Any, exchange: Any) -> None:
+    await sync()
+    now = exchange.simulator.clock()
+    ticker = next(t for t, s in exchange.simulator.universe.series.items() if not s.fee_changes)
+    before = await sync.rows("SELECT * FROM series_fees WHERE series_ticker = %s", ticker)
+    assert [row["source_id"] for row in before] == ["seed"]
+    exchange.simulator.exchange.put_series(ticker, {"fee_multiplier": 0.5}, now)
+    await sync(Mode.FEES)
+    after = await sync.rows(
+        "SELECT * FROM series_fees WHERE series_ticker = %s ORDER BY effective_from", ticker
+    )
+    assert [row["fee_multiplier"] for row in after] == [before[0]["fee_multiplier"], Decimal("0.5")]
+    assert after[0]["effective_to"] == after[1]["effective_from"]
+    assert abs(after[1]["effective_from"] - datetime.fromtimestamp(now, UTC)) < timedelta(seconds=2)
+    overlaps = await sync.rows(
+        "SELECT 1 FROM series_fees a JOIN series_fees b ON a.series_ticker = b.series_ticker"
+        " AND a.effective_from < b.effective_from"
+        " AND (a.effective_to IS NULL OR a.effective_to > b.effective_from)"
+    )
+    assert not overlaps
+
+
+async def test_an_incremental_run_without_a_past_is_a_full_one(sync: Any, exchange: Any) -> None:
+    assert (await sync(Mode.INCREMENTAL)).outcome == "ok"
+    await assert_truth(sync, exchange)
