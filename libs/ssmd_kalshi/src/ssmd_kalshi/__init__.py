@@ -24,7 +24,8 @@ REST (`rest`, `pages`, `wire`, `convert`)::
   be read), `cursor` ("" on the last page), `short`, `complete`. Take absence from a scan for
   deletion only if every page was `complete`. A scan that loops, repeats itself or shows empty pages
   raises a `PageError`; resume any scan with `cursor=`.
-- While a page is worked on the next one is on its way; leaving the iteration cancels it.
+- While a page is worked on the next one is on its way; closing the iterator
+  (`contextlib.aclosing`) cancels it.
 - `markets` and `historical_markets` exclude multivariate markets unless asked for them.
 - Forbidden combinations of filters raise `ForbiddenFilterError` from the call, before any request.
 - Wire rows are verbatim and tolerant. `convert.market(wire, series_ticker, observed_at)`,

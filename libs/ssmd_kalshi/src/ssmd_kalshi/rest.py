@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
@@ -151,7 +151,7 @@ class KalshiRest:
         min_updated_ts: int | None = None,
         limit: int = MAX_EVENTS_PER_PAGE,
         cursor: str = "",
-    ) -> AsyncIterator[Page[WireEvent]]:
+    ) -> AsyncGenerator[Page[WireEvent], None]:
         """Pages of events, without multivariate ones. `status` matches if any child market does.
 
         Nested markets leave out those settled before the historical cutoff. `cursor` resumes a
@@ -186,7 +186,7 @@ class KalshiRest:
 
     def event_fee_changes(
         self, *, event_ticker: str | None = None, limit: int = 1000, cursor: str = ""
-    ) -> AsyncIterator[Page[WireEventFeeChange]]:
+    ) -> AsyncGenerator[Page[WireEventFeeChange], None]:
         """Pages of event fee overrides, scheduled and past."""
         params = _params(event_ticker=event_ticker, limit=limit)
         filters.check(endpoints.EVENT_FEE_CHANGES, params)
@@ -218,7 +218,7 @@ class KalshiRest:
         mve_filter: MveFilter | Literal["default", "none"] = "default",
         limit: int = MAX_MARKETS_PER_PAGE,
         cursor: str = "",
-    ) -> AsyncIterator[Page[WireMarket]]:
+    ) -> AsyncGenerator[Page[WireMarket], None]:
         """Pages of markets of the live tier.
 
         Multivariate markets are excluded by default, unless `tickers` names what is wanted; "none"
@@ -264,7 +264,7 @@ class KalshiRest:
         exclude_mve: bool = True,
         limit: int = MAX_MARKETS_PER_PAGE,
         cursor: str = "",
-    ) -> AsyncIterator[Page[WireMarket]]:
+    ) -> AsyncGenerator[Page[WireMarket], None]:
         """Pages of markets that settled before the cutoff. At most one of the three filters."""
         params = _params(
             tickers=None if tickers is None else filters.ticker_list(tickers),
@@ -323,7 +323,7 @@ class KalshiRest:
 
     def _market_pages(
         self, endpoint: Endpoint, params: dict[str, str | int], cursor: str
-    ) -> AsyncIterator[Page[WireMarket]]:
+    ) -> AsyncGenerator[Page[WireMarket], None]:
         return self._pages(
             endpoint,
             params,
@@ -339,7 +339,7 @@ class KalshiRest:
         read: Callable[[bytes], Page[R]],
         key: Callable[[R], str],
         cursor: str,
-    ) -> AsyncIterator[Page[R]]:
+    ) -> AsyncGenerator[Page[R], None]:
         async def ask(cursor: str) -> Page[R]:
             here = {**params, "cursor": cursor} if cursor else params
             return await self._http.get(endpoint, read, params=here)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TypeVar
 
 import structlog
@@ -24,11 +24,11 @@ async def scan(
     endpoint: str,
     limit: int,
     cursor: str = "",
-) -> AsyncIterator[Page[R]]:
+) -> AsyncGenerator[Page[R], None]:
     """Every page from `cursor` on; `ask` reads the page at a cursor, `key` names a row.
 
-    The next page is on its way while the consumer works on this one, never more than one. Leaving
-    the iteration cancels it. A page that cannot be right is asked for once more, then refused with
+    The next page is on its way while the consumer works on this one, never more than one. Closing
+    the iterator cancels it. A page that cannot be right is asked for once more, then refused with
     a PageError.
     """
     guard = PageGuard(endpoint, limit)
