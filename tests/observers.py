@@ -14,7 +14,7 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from psycopg.rows import dict_row
 
 from ssmd_common.change import Change, decode
-from ssmd_common.visibility import Snapshot, applies
+from ssmd_common.visibility import Snapshot
 
 T = TypeVar("T")
 
@@ -98,7 +98,8 @@ def replay(changes: Iterable[Change], snapshot: Snapshot) -> dict[str, dict[str,
     """The tables as a subscriber sees them: table → key → row, as of `snapshot`."""
     tables: dict[str, dict[str, tuple[int, Any]]] = defaultdict(dict)
     for change in changes:
-        if change.op == "snapshot_begin" or not applies(change.xid, snapshot):
+        later = change.xid is not None and not snapshot.sees(change.xid)
+        if change.op == "snapshot_begin" or later:
             continue
         rows = tables[change.table]
         if change.op == "snapshot_end":

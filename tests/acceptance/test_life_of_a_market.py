@@ -33,7 +33,6 @@ from psycopg.rows import dict_row
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(420)]
 
-SERIES = "KXACCEPT"
 CATEGORY = "World"
 SERVICES = ("sync", "lifecycle", "cdc", "cache", "api")
 
@@ -223,12 +222,12 @@ def assert_gone(system: System, env: dict[str, str]) -> None:
         assert port_is_free(env[name]), name
 
 
-async def order_markets(view: View, open_in: float) -> list[dict[str, Any]]:
+async def order_markets(view: View, series: str, open_in: float) -> list[dict[str, Any]]:
     answer = await view.order(
         "/markets",
-        series=SERIES,
+        series=series,
         category=CATEGORY,
-        ticker=f"{SERIES}-26NOV21-T97500.99",
+        ticker=f"{series}-26NOV21-T97500.99",
         strike=97500.99,
         count=2,
         open_in=open_in,
@@ -241,8 +240,8 @@ async def order_markets(view: View, open_in: float) -> list[dict[str, Any]]:
 async def test_markets_live_their_lives_in_every_store(system: System) -> None:
     env = system.env
     async with look(system) as view:
-        listener = await listen(view.js, f"cdc.*.*.{SERIES}.>")
-        markets = await order_markets(view, open_in=15)
+        listener = await listen(view.js, "cdc.*.*.KXACCEPT.>")
+        markets = await order_markets(view, "KXACCEPT", open_in=15)
         await all_reach(view, markets, "open")
         await all_reach(view, markets, "active")
         for market in markets:
@@ -262,7 +261,7 @@ async def test_markets_live_their_lives_in_every_store(system: System) -> None:
         for market in markets:
             await assert_end(view, listener, market)
         series_only = {change.data["series_ticker"] for change in listener.changes if change.data}
-        assert series_only == {SERIES}, "the server filters by series"
+        assert series_only == {"KXACCEPT"}, "the server filters by series"
         await assert_consistent(system, view)
     system.make("down")
     assert_gone(system, env)
@@ -271,7 +270,7 @@ async def test_markets_live_their_lives_in_every_store(system: System) -> None:
 async def test_no_kill_of_a_service_loses_or_doubles_anything(system: System) -> None:
     env = system.env
     async with look(system) as view:
-        listener = await listen(view.js, f"cdc.*.*.{SERIES}.>")
+        listener = await listen(view.js, "cdc.*.*.KXKILLED.>")
 
         async def kill(service: str) -> None:
             before = system.status()["services"][service]["pid"]
@@ -284,7 +283,7 @@ async def test_no_kill_of_a_service_loses_or_doubles_anything(system: System) ->
 
             await eventually(restarted, 60)
 
-        markets = await order_markets(view, open_in=20)
+        markets = await order_markets(view, "KXKILLED", open_in=20)
         await kill("lifecycle")
         await all_reach(view, markets, "active")
         for market in markets:
