@@ -254,7 +254,7 @@ async def test_a_row_that_another_writer_inserts_meanwhile_is_met(
         await other.execute(
             "INSERT INTO markets (ticker, event_ticker, series_ticker, status, observed_at,"
             " observed_via, close_time) VALUES (%s, %s, 'KXA', 'active', %s, 'rest', %s)",
-            (f"{EVENT}-1", EVENT, at(2), at(77)),
+            (f"{EVENT}-1", EVENT, at(5), at(77)),
         )
         recording = asyncio.create_task(
             store.record([about("created", 1), about("determined", 3, result="yes")], at(3))

@@ -72,7 +72,7 @@ def test_created_makes_an_open_market_from_its_own_metadata() -> None:
     assert (made.status, made.exchange_status) == ("open", "initialized")
     assert (made.event_ticker, made.series_ticker, made.title) == ("KXA-26NOV21", "KXA", "A?")
     assert (made.open_time, made.close_time) == (at(10), at(20))
-    assert (made.observed_at, made.observed_via) == (at(0), "ws")
+    assert (made.observed_at, made.observed_via) == (at(0.01), "ws")
 
 
 def test_a_pause_is_not_an_end() -> None:
@@ -140,7 +140,15 @@ def test_what_a_message_said_after_rest_wins() -> None:
     )
     moved = after(told, message("close_date_updated", 101, close_ts=900), now=101)
     assert moved.close_time == at(900)
-    assert (moved.observed_at, moved.observed_via) == (at(101), "ws")
+    assert (moved.observed_at, moved.observed_via) == (at(101.01), "ws")
+
+
+def test_what_was_sent_just_before_rest_was_asked_may_not_be_in_its_reply() -> None:
+    told = market(
+        observed_at=at(100), observed_via="rest", status="active", exchange_status="active"
+    )
+    paused = after(told, message("deactivated", 99.5), now=101)
+    assert (paused.status, paused.exchange_status) == ("open", "inactive")
 
 
 def test_a_determination_that_rest_did_not_show_yet_counts() -> None:

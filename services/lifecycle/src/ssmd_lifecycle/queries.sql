@@ -248,7 +248,8 @@ SELECT ticker, status FROM markets WHERE ticker = ANY(%s) ORDER BY ticker FOR NO
 -- name: mirror_markets
 -- Locked markets as REST tells them, where it was asked after what is stored was observed. An
 -- unknown word keeps the status; opening and closing in time are the clock's, and a reply does not
--- undo them; nothing but newer information takes a market back from settled.
+-- undo them; nothing but newer information takes a market back from settled; a reply that comes
+-- upon the heels of a message may not know of it.
 UPDATE markets m SET {assignments}, deleted_at = NULL, updated_at = now(),
         status = CASE
             WHEN g.status IS NULL THEN m.status
@@ -263,6 +264,8 @@ UPDATE markets m SET {assignments}, deleted_at = NULL, updated_at = now(),
         OR (m.observed_at = g.observed_at AND m.observed_via = 'rest'))
     AND NOT (m.status = 'settled' AND g.status <> 'settled' AND (
         g.exchange_updated_at > greatest(m.exchange_updated_at, m.settled_time)) IS NOT TRUE)
+    AND NOT (m.status = 'closed' AND g.status IN ('open', 'active') AND m.observed_via = 'ws'
+        AND g.observed_at < m.observed_at + interval '2 s')
     AND (({stored}) IS DISTINCT FROM ({given}) OR m.deleted_at IS NOT NULL)
     RETURNING m.ticker, m.status
 

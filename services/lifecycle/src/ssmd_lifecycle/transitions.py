@@ -14,7 +14,7 @@ state as the right order:
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -23,6 +23,9 @@ from ssmd_lifecycle.messages import PAUSES, Kind, LifecycleMessage
 
 TRADING: Final = frozenset({"initialized", "active", "inactive"})
 _DETERMINED: Final = frozenset({"determined", "disputed", "amended"})
+REST_LAG: Final = timedelta(seconds=2)
+"""A reply of REST may not know yet what was sent this long before it was asked for, and the
+exchange's clock may not be ours. Applying again what it did know changes nothing."""
 _FINAL: Final = frozenset({"result", "settlement_value_dollars", "settled_time"})
 
 
@@ -102,7 +105,9 @@ def advance(
     new = [message for message in ordered if message.dedupe_key in fresh]
     if not new:
         return state
-    rest_at = state.observed_at if state.observed_via == "rest" else None
+    rest_at = None
+    if state.observed_via == "rest" and state.observed_at is not None:
+        rest_at = state.observed_at - REST_LAG
     changes = _claimed(state, ordered, fresh, rest_at)
     if state.deleted_at is not None and any(
         m.kind is Kind.CREATED and m.heard_at > state.deleted_at for m in new
@@ -113,11 +118,12 @@ def advance(
     status = _status(moved, now)
     if status == state.status and moved == state:
         return state
-    heard_at = new[-1].heard_at
+    # Its arrival, not its sending: REST that was asked before it may not know of it.
+    observed_at = max(message.received_at for message in new)
     return replace(
         moved,
         status=status,
-        observed_at=max(heard_at, state.observed_at or heard_at),
+        observed_at=max(observed_at, state.observed_at or observed_at),
         observed_via="ws",
     )
 

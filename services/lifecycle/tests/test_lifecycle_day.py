@@ -1,0 +1,187 @@
+"""A quick day of an exchange, with everything that can go wrong; then the tables are the truth.
+
+Its length is LIFECYCLE_DAY_SECONDS (60); `LIFECYCLE_DAY_SIZE=full` takes the full universe.
+"""
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from ssmd_common.status import market_status
+from ssmd_simulator.faults import Fault
+from ssmd_simulator.messages import Message
+from ssmd_simulator.server import Simulator
+from ssmd_simulator.universe import Market
+
+Connection = psycopg.AsyncConnection[Any]
+StartService = Callable[..., Awaitable[Any]]
+Eventually = Callable[..., Awaitable[Any]]
+
+DAY_SECONDS = float(os.environ.get("LIFECYCLE_DAY_SECONDS", "60"))
+SIZE = os.environ.get("LIFECYCLE_DAY_SIZE", "small")
+SETTLING_SECONDS = 2.0
+"""What changed this recently may still be on its way."""
+
+
+@dataclass
+class Witness:
+    """Everything that the exchange sent, with when."""
+
+    sim: Simulator
+    sent: list[tuple[float, Message]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.sim.exchange.listeners.append(lambda message: self.sent.append((time.time(), message)))
+
+
+async def rows(connection: Connection, query: str, *parameters: Any) -> list[dict[str, Any]]:
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(query, parameters)
+        return await cursor.fetchall()
+
+
+def is_settling(market: Market, now: float) -> bool:
+    life = market.life
+    moments = [*life.boundaries(), market.updated or 0.0, life.created]
+    return any(now - SETTLING_SECONDS < moment <= now + 0.1 for moment in moments)
+
+
+async def differences(sim: Simulator, connection: Connection, since: float) -> list[str]:
+    """Markets whose row is not the truth, those aside that have just changed."""
+    stored = {row["ticker"]: row for row in await rows(connection, "SELECT * FROM markets")}
+    now = time.time()
+    sim.exchange.advance(now)
+    wrong = []
+    for ticker, market in sim.universe.markets.items():
+        if market.event.multivariate or is_settling(market, now):
+            continue
+        row = stored.get(ticker)
+        if row is None:
+            if market.life.created > since:
+                wrong.append(f"{ticker} is missing")
+            continue
+        word = market.status(now)
+        truth = {
+            "status": market_status(word),
+            "event_ticker": market.event.ticker,
+            "series_ticker": market.event.series.ticker,
+            "close_time": datetime.fromtimestamp(market.life.close, UTC),
+            "price_level_structure": market.structure,
+        }
+        if word in ("determined", "finalized"):
+            truth["result"] = market.result
+        for name, value in truth.items():
+            if row[name] != value:
+                wrong.append(
+                    f"{ticker} {name} is {row[name]}, not {value} (truth {word}, said"
+                    f" {row['exchange_status']} via {row['observed_via']} at {row['observed_at']})"
+                )
+    return wrong
+
+
+async def check_rows(witness: Witness, connection: Connection, since: float) -> None:
+    """Every message has its row, once, unless it fell into a recorded gap; none has two."""
+    stored = await rows(connection, "SELECT * FROM market_lifecycle_events ORDER BY id")
+    gaps = await rows(connection, "SELECT * FROM lifecycle_gaps")
+    assert all(gap["repaired_at"] for gap in gaps)
+    intervals = [(gap["began_at"].timestamp() - 1, gap["ended_at"].timestamp() + 1) for gap in gaps]
+    kept = Counter(
+        (row["market_ticker"] or row["event_ticker"], row["event_type"], row["sent_at"])
+        for row in stored
+        if row["sent_at"] is not None
+    )
+    counted = Counter(
+        (
+            message.msg.get("market_ticker") or message.msg.get("event_ticker"),
+            message.msg.get("event_type", message.type),
+        )
+        for at, message in witness.sent
+        if message.channel == "market_lifecycle_v2"
+        and at > since
+        and not any(begin <= at <= end for begin, end in intervals)
+    )
+    by_kind = Counter()  # type: ignore[var-annotated]
+    for (ticker, kind, _), count in kept.items():
+        by_kind[ticker, kind] += count
+    missing = [key for key, count in counted.items() if by_kind[key] < count]
+    when = [(at, m.msg) for at, m in witness.sent if m.msg.get("market_ticker") in dict(missing)]
+    assert not missing, (missing[:10], when, intervals)
+    everything = Counter(
+        (
+            message.msg.get("market_ticker") or message.msg.get("event_ticker"),
+            message.msg.get("event_type", message.type),
+        )
+        for _, message in witness.sent
+    )
+    twice = [key for key, count in by_kind.items() if count > everything[key]]
+    assert not twice, twice[:10]
+    turns = Counter(
+        (row["market_ticker"], row["event_type"], row["open_ts"] or row["close_ts"])
+        for row in stored
+        if row["metadata"].get("source") == "clock"
+    )
+    assert turns
+    assert max(turns.values()) == 1
+
+
+@pytest.mark.timeout(DAY_SECONDS + 240)
+async def test_a_quick_day_with_everything_that_can_go_wrong(
+    connection: Connection, start_service: StartService, eventually: Eventually
+) -> None:
+    async with Simulator(SIZE, tempo=40, ping_seconds=1, incidents=0.5, budget=0) as sim:
+        witness = Witness(sim)
+        first = await start_service(sim, LIFECYCLE_SILENCE_SECONDS="4")
+        await first.ready()
+        began = time.time()
+        second = await start_service(sim, LIFECYCLE_SILENCE_SECONDS="4")
+        step = DAY_SECONDS / 8
+
+        await asyncio.sleep(step)
+        sim.hub.disconnect()
+        await asyncio.sleep(step)
+        # Frames are lost, their numbers used up.
+        sim.faults.start(Fault(kind="gap", times=3))
+        await asyncio.sleep(step)
+        sim.faults.start(Fault(kind="duplicate", lasting=step / 2))
+        sim.faults.start(Fault(kind="reorder", lasting=step / 2))
+        await asyncio.sleep(step)
+        # The leader dies; the other one takes over, and the first comes back as the standby.
+        await first.kill()
+        await asyncio.sleep(step / 2)
+        await first.start()
+        await second.ready()
+        await asyncio.sleep(step / 2)
+        sim.faults.start(Fault(kind="silence", lasting=6))
+        await asyncio.sleep(step)
+        sim.faults.start(Fault(kind="channel_error", times=1))
+        await asyncio.sleep(step)
+        # REST fails while a gap has to be repaired with it.
+        sim.faults.start(Fault(kind="error", lasting=3))
+        sim.hub.disconnect()
+        await asyncio.sleep(step)
+        await second.kill()
+        await first.ready()
+        sim.faults.clear()
+
+        last: list[str] = []
+
+        async def true_to_the_exchange() -> bool:
+            last[:] = await differences(sim, connection, began)
+            return not last and await first.is_ready()
+
+        try:
+            await eventually("tables like the exchange", true_to_the_exchange, within=30)
+        except pytest.fail.Exception:
+            pytest.fail("\n".join([*last[:20], first.logs()[-3000:]]))
+        finished = time.time() - SETTLING_SECONDS
+        witness.sent = [(at, message) for at, message in witness.sent if at < finished]
+        await check_rows(witness, connection, began)
