@@ -7,6 +7,7 @@ on with what it does not hold. A tail that is not ours means another publisher: 
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 import nats.errors
@@ -169,18 +170,12 @@ class Outbox:
             raise StreamChanged("the stream was made anew or restored while it was published to")
         stored = stream.last_sequence - known
         if stored:
-            tail, entries = stream.tail, self._window.entries
-            ours = (
-                stored <= len(entries)
-                and tail is not None
-                and tail.sequence == stream.last_sequence
-                and tail.position == self._position(entries[stored - 1].message)
-            )
-            if not ours:
-                raise Fenced(
-                    "another publisher wrote to the stream: its tail "
-                    f"{tail.position if tail else 'is gone and'} is not ours"
-                )
+            # The tail alone would not tell: where a foreign message took the place of one of ours,
+            # that one was refused and those after it were stored.
+            ours = [self._position(entry.message) for entry in islice(self._window.entries, stored)]
+            found = await self._streams.positions(known + 1, stream.last_sequence)
+            if found != ours:
+                raise Fenced("another publisher wrote to the stream: its tail is not ours")
         return stream.last_sequence, stored
 
     async def _resend(self, last_sequence: int, stored: int) -> None:

@@ -104,7 +104,8 @@ class Publisher:
             except SlotGone as error:
                 gone = "slot_lost", f"the server refuses the slot: {error}"
         # Only now: while another process held the slot, both could still change.
-        state, stream = await self._control.read_state(), await self._streams.look()
+        state = await self._control.read_state()
+        stream = await self._streams.look_since(state)
         if gone is None:
             return state, stream, decide(state, stream, system)
         if state is None:

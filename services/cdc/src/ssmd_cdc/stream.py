@@ -8,10 +8,12 @@ from typing import Any, Final
 
 import msgspec
 import nats.errors
+import nats.js.errors
 import structlog
 from nats.aio.client import Client
+from nats.js.api import ConsumerConfig, DeliverPolicy
 
-from ssmd_cdc.epoch import Stream, Tail
+from ssmd_cdc.epoch import State, Stream, Tail
 from ssmd_cdc.errors import StreamRefused
 from ssmd_cdc.settings import CdcSettings
 from ssmd_common import subjects
@@ -21,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 _OLDEST_SERVER: Final = (2, 10)
 _NOT_FOUND: Final = (10059, 10037)
+_READ_SECONDS: Final = 5.0
 _SECOND_NS: Final = 1_000_000_000
 
 _LINE = re.compile(r"^Nats-Msg-Id:\s*(\S+)\s*$", re.MULTILINE | re.IGNORECASE)
@@ -81,6 +84,58 @@ class Streams:
         """STREAM.INFO of one stream, as the server gives it."""
         return await self._request(f"STREAM.INFO.{name}", {})
 
+    async def look_since(self, state: State | None) -> Stream:
+        """Where the stream ends, and whether all since what is remembered is one chain of ours."""
+        stream = await self.look()
+        if (
+            state is None
+            or stream.created != state.stream_created
+            or stream.last_sequence <= state.stream_sequence
+        ):
+            return stream
+        positions = await self.positions(state.stream_sequence + 1, stream.last_sequence)
+        before = Position(0, 0, 0)
+        for position in positions:
+            if position is None or position <= before:
+                return msgspec.structs.replace(stream, mixed=True)
+            before = position
+        return stream
+
+    async def positions(self, first: int, last: int) -> list[Position | None]:
+        """The identities of the messages in this range of sequences that are still there.
+
+        None stands for a message without one, which is not ours.
+        """
+        found: list[Position | None] = []
+        js = self._client.jetstream()
+        try:
+            subscription = await js.subscribe(
+                subjects.SUBJECTS,
+                stream=subjects.STREAM,
+                ordered_consumer=True,
+                config=ConsumerConfig(
+                    deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+                    opt_start_seq=first,
+                    headers_only=True,
+                ),
+            )
+            try:
+                while True:
+                    try:
+                        message = await subscription.next_msg(timeout=_READ_SECONDS)
+                    except TimeoutError:
+                        if (await self.look()).tail is None:
+                            return found  # All of it aged out meanwhile.
+                        raise
+                    if message.metadata.sequence.stream <= last:
+                        found.append(_position((message.headers or {}).get("Nats-Msg-Id")))
+                    if message.metadata.sequence.stream >= last:
+                        return found
+            finally:
+                await subscription.unsubscribe()
+        except (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError) as error:
+            raise StreamUnavailable(str(error) or type(error).__name__) from error
+
     async def _last_message(self) -> Tail | None:
         try:
             found = await self._request(
@@ -93,11 +148,11 @@ class Streams:
         message = found["message"]
         headers = base64.b64decode(message.get("hdrs", "")).decode(errors="replace")
         line = _LINE.search(headers)
+        position = _position(line[1] if line else None)
         try:
-            position = Position.parse(line[1]) if line else None
             body = msgspec.json.decode(base64.b64decode(message["data"]), type=_TailMessage)
         except (ValueError, KeyError, msgspec.MsgspecError):
-            return Tail(int(message["seq"]), None, False)
+            return Tail(int(message["seq"]), None, False)  # Not ours.
         of_snapshot = body.op in ("snapshot_begin", "snapshot_end") or (
             body.op == "insert" and body.xid is None
         )
@@ -146,6 +201,13 @@ class Streams:
         if "error" in answer:
             raise ApiError(answer["error"])
         return answer
+
+
+def _position(identity: str | None) -> Position | None:
+    try:
+        return Position.parse(identity) if identity else None
+    except ValueError:
+        return None
 
 
 def stream_configuration(settings: CdcSettings) -> dict[str, Any]:

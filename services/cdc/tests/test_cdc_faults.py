@@ -1,0 +1,614 @@
+"""What is killed, cut, fenced, purged or lost: the stream stays whole, or says that it is anew."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+import nats
+import psycopg
+import pytest
+from psycopg import sql
+
+from ssmd_cdc import outbox, session
+from ssmd_common import subjects
+from ssmd_stack.ports import free_port
+
+PATIENCE_SECONDS = 60
+
+
+async def insert(bench: Any, count: int, prefix: str = "S") -> None:
+    """`count` series, ten in a transaction."""
+    async with bench.database.connect() as db:
+        for start in range(0, count, 10):
+            async with db.transaction():
+                for number in range(start, min(start + 10, count)):
+                    await db.execute(
+                        "INSERT INTO series (ticker, title) VALUES (%s, %s)",
+                        (f"{prefix}{number}", "x" * 100),
+                    )
+
+
+def epochs(stream: Any) -> set[int]:
+    return {body["epoch"] for body in stream.bodies}
+
+
+async def process(bench: Any, **more: str) -> asyncio.subprocess.Process:
+    """`ssmd-cdc` as a process of its own, to be killed."""
+    settings = bench.settings()
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "ssmd_cdc",
+        env={
+            **os.environ,
+            "DATABASE_URL": bench.database.url,
+            "NATS_URL": bench.nats_server.url,
+            "CDC_SLOT": settings.cdc_slot,
+            "CDC_HEARTBEAT_SECONDS": "0.3",
+            "CDC_FEEDBACK_SECONDS": "0.1",
+            "OPS_PORT": str(free_port()),
+            **more,
+        },
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+
+
+async def drop_slot(db: psycopg.AsyncConnection[Any], name: str) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            try:
+                await db.execute("SELECT pg_drop_replication_slot(%s)", (name,))
+            except psycopg.errors.ObjectInUse:
+                # The server takes a moment to notice that its reader is gone.
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+
+async def last_sequence(bench: Any) -> int:
+    async with bench.client() as client:
+        try:
+            info = await client.jetstream().stream_info(subjects.STREAM)
+        except nats.js.errors.NotFoundError:
+            return 0
+        return int(info.state.last_seq)
+
+
+async def until_sequence(bench: Any, target: int) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await last_sequence(bench) < target:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_killed_over_and_over_while_writers_write(bench: Any) -> None:
+    """kill -9 at moments that nobody chose: inside transactions, windows and feedback."""
+    writing = asyncio.create_task(insert(bench, 2000))
+    for round_ in range(4):
+        victim = await process(bench)
+        before = await last_sequence(bench)
+        await until_sequence(bench, before + 30 + 77 * round_)
+        victim.kill()
+        await victim.wait()
+    await writing
+    publisher = bench.start()
+    stream = await bench.assert_faithful(publisher)
+    inserts = [b for b in stream.bodies if b["table"] == "series" and b["xid"]]
+    assert len(inserts) == len({b["ticker"] for b in inserts})
+
+
+@pytest.mark.parametrize("point", ["before_publish", "after_publish", "after_ack", "after_state"])
+async def test_killed_at(bench: Any, monkeypatch: pytest.MonkeyPatch, point: str) -> None:
+    """The four moments of a message's life, each hit exactly."""
+    publisher = bench.start()
+    await publisher.ready()
+    await insert(bench, 30)
+    await bench.settled(publisher)
+    reached = asyncio.Event()
+
+    async def hang(*_: Any) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    if point == "before_publish":
+        original_write = outbox.Outbox._write
+
+        def write(self: Any, message: Any, number: int, expected: int) -> None:
+            if message.table == "series" and message.seq == 5:
+                reached.set()
+            if not reached.is_set():
+                original_write(self, message, number, expected)
+
+        monkeypatch.setattr(outbox.Outbox, "_write", write)
+    elif point == "after_publish":
+        # Published and stored, but no acknowledgement is ever seen.
+        original_settle = outbox.Outbox._settle
+
+        def settle(self: Any, done: Any) -> None:
+            if any(entry.message.table == "series" for entry in done):
+                reached.set()
+            else:
+                original_settle(self, done)
+
+        monkeypatch.setattr(outbox.Outbox, "_settle", settle)
+    elif point == "after_ack":
+        monkeypatch.setattr(session.Session, "_remember", hang)
+    else:
+        # Remembered, but never told to the slot.
+        monkeypatch.setattr(session.Replication, "feedback", lambda *_: None)
+        reached.set()
+    await insert(bench, 30, "T")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await reached.wait()
+    await asyncio.sleep(0.5)
+    await publisher.kill()
+    monkeypatch.undo()
+    again = bench.start()
+    await insert(bench, 5, "U")
+    stream = await bench.assert_faithful(again)
+    assert epochs(stream) == {1}
+
+
+async def test_killed_while_announcing(bench: Any) -> None:
+    """An epoch without its final end is abandoned for the next; readers end with what is there."""
+    await insert(bench, 3000)
+    victim = await process(bench, CDC_WINDOW_MESSAGES="20")
+    await until_sequence(bench, 500)
+    victim.kill()
+    await victim.wait()
+    async with bench.database.connect() as db:
+        await db.execute("DELETE FROM series WHERE ticker = 'S1'")
+    publisher = bench.start()
+    stream = await bench.assert_faithful(publisher)
+    assert epochs(stream) == {1, 2}
+    finals = [body["epoch"] for body in stream.bodies if body.get("final")]
+    assert finals == [2]
+
+
+async def test_nats_restarts(bench: Any) -> None:
+    publisher = bench.start()
+    await publisher.ready()
+    writing = asyncio.create_task(insert(bench, 1500))
+    for kill in (True, False):
+        await asyncio.sleep(0.3)
+        await (bench.nats_server.kill() if kill else bench.nats_server.stop())
+        await bench.nats_server.start()
+    await writing
+    stream = await bench.assert_faithful(publisher)
+    assert epochs(stream) == {1}
+
+
+async def test_nats_is_away_for_a_while(bench: Any) -> None:
+    """Not ready, memory bounded by the window, and the slot still gets its feedback."""
+    publisher = bench.start(cdc_window_messages=50, cdc_wal_sender_timeout_seconds=3)
+    await publisher.ready()
+    await bench.nats_server.stop()
+    await insert(bench, 500)
+    await publisher.until(lambda p: not p.health.ready)
+    async with bench.database.connect() as db:
+        # Longer than wal_sender_timeout: without feedback the server would have hung up.
+        await asyncio.sleep(4)
+        active = await (
+            await db.execute(
+                "SELECT active FROM pg_replication_slots WHERE slot_name = %s", (bench.slot,)
+            )
+        ).fetchone()
+        assert active == (True,)
+    assert "nats" in {name for name, why in publisher.health.conditions.items() if why}
+    await bench.nats_server.start()
+    stream = await bench.assert_faithful(publisher)
+    assert epochs(stream) == {1}
+    await publisher.ready()
+
+
+async def test_nats_hangs(bench: Any) -> None:
+    publisher = bench.start(cdc_ack_seconds=1.0)
+    await publisher.ready()
+    os.kill(bench.nats_server.pid, signal.SIGSTOP)
+    try:
+        await insert(bench, 100)
+        await publisher.until(lambda p: bool(p.health.conditions.get("nats")))
+    finally:
+        os.kill(bench.nats_server.pid, signal.SIGCONT)
+    stream = await bench.assert_faithful(publisher)
+    assert epochs(stream) == {1}
+
+
+async def test_the_walsender_is_terminated(bench: Any) -> None:
+    publisher = bench.start()
+    await publisher.ready()
+    async with bench.database.connect() as db:
+        for round_ in range(3):
+            await insert(bench, 200, f"R{round_}-")
+            await db.execute(
+                "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
+                " WHERE slot_name = %s",
+                (bench.slot,),
+            )
+    stream = await bench.assert_faithful(publisher)
+    assert epochs(stream) == {1}
+
+
+async def test_a_standby_takes_over(bench: Any) -> None:
+    first = bench.start()
+    await first.ready()
+    second = bench.start()
+    await second.until(lambda p: p.health.state == "standby")
+    assert not second.health.ready
+    await insert(bench, 200)
+    await first.kill()
+    await insert(bench, 200, "T")
+    await second.leading()
+    stream = await bench.assert_faithful(second)
+    assert epochs(stream) == {1}
+    await second.ready()
+
+
+async def test_a_paused_publisher_that_wakes_can_write_nothing(bench: Any) -> None:
+    old = await process(bench, CDC_WAL_SENDER_TIMEOUT_SECONDS="3")
+    await until_sequence(bench, 1)
+    await insert(bench, 50)
+    await until_sequence(bench, 60)
+    old.send_signal(signal.SIGSTOP)
+    try:
+        new = bench.start()
+        await new.leading()
+        await insert(bench, 50, "T")
+        await bench.settled(new)
+    finally:
+        old.send_signal(signal.SIGCONT)
+    await insert(bench, 50, "U")
+    stream = await bench.assert_faithful(new)
+    assert epochs(stream) == {1}
+    assert new.health.state == "leading"
+    old.terminate()
+    assert await old.wait() == 0
+
+
+@pytest.mark.parametrize("foreign", [1, 3])
+@pytest.mark.parametrize("killed", [False, True])
+async def test_a_foreign_message_fences_the_publisher(
+    bench: Any, foreign: int, killed: bool
+) -> None:
+    """Whoever else writes to the stream is noticed, and readers get a whole state after it.
+
+    As many foreign messages as are refused of ours: the tail then is ours, and the first is lost.
+    """
+    publisher = bench.start()
+    await publisher.ready()
+    await bench.settled(publisher)
+    async with bench.client() as client:
+        for _ in range(foreign):
+            await client.jetstream().publish("cdc.series.insert.X", b"{}")
+    if killed:
+        async with bench.database.connect() as db:
+            await db.execute(
+                "INSERT INTO series (ticker) SELECT 'S' || g FROM generate_series(0, 9) g"
+            )
+        await until_sequence(bench, await last_sequence(bench) + 9 - foreign)
+        await publisher.kill()
+        publisher = bench.start()
+    else:
+        await insert(bench, 10)
+        await publisher.until(lambda p: "another publisher" in (p.health.last_error or ""))
+    await insert(bench, 5, "T")
+    stream = await bench.settled(publisher)
+    assert max(epochs(stream)) >= 2
+    announced = stream.last_epoch()
+    announced.assert_in_order()
+    assert announced.replay() == await bench.tables()
+
+
+async def test_a_lost_slot_begins_a_new_epoch(bench: Any) -> None:
+    publisher = bench.start()
+    await insert(bench, 50)
+    await bench.settled(publisher)
+    await publisher.stop()
+    async with bench.database.connect() as db:
+        await drop_slot(db, bench.slot)
+        # Nobody's slot keeps this: only a re-announcement can tell of it.
+        await db.execute("DELETE FROM series WHERE ticker IN ('S1', 'S2')")
+        await db.execute("UPDATE series SET title = 'missed' WHERE ticker = 'S3'")
+    again = bench.start()
+    await insert(bench, 10, "T")
+    stream = await bench.assert_faithful(again)
+    assert epochs(stream) == {1, 2}
+
+
+async def test_an_invalidated_slot_begins_a_new_epoch(private_postgres: Any, bench: Any) -> None:
+    """`max_slot_wal_keep_size` exceeded while nobody read: wal_status is lost."""
+    from ssmd_stack.database import Database
+
+    server = private_postgres
+    bench.database = Database("ssmd", server.url, server.admin_url)
+    publisher = bench.start()
+    await insert(bench, 20)
+    await bench.settled(publisher)
+    await publisher.stop()
+    async with await psycopg.AsyncConnection.connect(server.admin_url, autocommit=True) as admin:
+        await admin.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
+        await admin.execute("SELECT pg_reload_conf()")
+        await insert(bench, 20, "T")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                await admin.execute("SELECT pg_logical_emit_message(true, 'x', repeat('x', 100))")
+                await admin.execute("SELECT pg_switch_wal()")
+                await admin.execute("CHECKPOINT")
+                row = await (
+                    await admin.execute("SELECT wal_status FROM pg_replication_slots")
+                ).fetchone()
+                if row == ("lost",):
+                    break
+    again = bench.start()
+    stream = await bench.assert_faithful(again)
+    assert epochs(stream) == {1, 2}
+
+
+@pytest.mark.parametrize("how", ["deleted", "restored"])
+async def test_a_stream_behind_begins_a_new_epoch(bench: Any, how: str, tmp_path: Any) -> None:
+    import shutil
+
+    publisher = bench.start()
+    await insert(bench, 20)
+    await bench.settled(publisher)
+    if how == "restored":
+        await publisher.stop()
+        await bench.nats_server.stop()
+        copy = tmp_path / "store"
+        shutil.copytree(bench.nats_server.data_dir, copy)
+        await bench.nats_server.start()
+        publisher = bench.start()
+        await insert(bench, 20, "T")
+        await bench.settled(publisher)
+    await publisher.stop()
+    if how == "restored":
+        await bench.nats_server.stop()
+        shutil.rmtree(bench.nats_server.data_dir)
+        shutil.copytree(copy, bench.nats_server.data_dir)
+        await bench.nats_server.start()
+    else:
+        async with bench.client() as client:
+            await client.jetstream().delete_stream(subjects.STREAM)
+    again = bench.start()
+    await insert(bench, 20, "U")
+    stream = await bench.assert_faithful(again)
+    assert max(epochs(stream)) == 2
+
+
+async def test_a_stream_deleted_while_running_begins_a_new_epoch(bench: Any) -> None:
+    publisher = bench.start()
+    await publisher.ready()
+    await insert(bench, 20)
+    await bench.settled(publisher)
+    async with bench.client() as client:
+        await client.jetstream().delete_stream(subjects.STREAM)
+    await insert(bench, 20, "T")
+    await publisher.until(lambda p: bool(p.health.last_error))
+    stream = await bench.assert_faithful(publisher)
+    assert epochs(stream) == {2}
+
+
+@pytest.mark.parametrize("running", [True, False])
+async def test_a_stream_that_aged_out_goes_on(bench: Any, running: bool) -> None:
+    """Purged or aged out, they look alike: what was acknowledged stays published."""
+    publisher = bench.start()
+    await insert(bench, 20)
+    await bench.settled(publisher)
+    if not running:
+        await publisher.stop()
+    async with bench.client() as client:
+        await client.jetstream().purge_stream(subjects.STREAM)
+    if not running:
+        publisher = bench.start()
+    await insert(bench, 20, "T")
+    stream = await bench.settled(publisher)
+    assert [body["ticker"] for body in stream.bodies] == [f"T{number}" for number in range(20)]
+    assert epochs(stream) == {1}
+
+
+async def test_an_idle_slot_moves_and_is_no_reason_for_a_new_epoch(bench: Any) -> None:
+    publisher = bench.start()
+    await publisher.ready()
+    async with bench.database.connect() as db:
+        # WAL of an unpublished table, which the stream never hears of.
+        for _ in range(20):
+            await db.execute("INSERT INTO sync_watermarks VALUES (random()::text, now())")
+    await bench.settled(publisher)
+    await publisher.stop()
+    again = bench.start()
+    await insert(bench, 1)
+    stream = await bench.assert_faithful(again)
+    assert epochs(stream) == {1}
+
+
+async def test_a_row_that_is_too_large_goes_to_the_dead_letters(bench: Any) -> None:
+    publisher = bench.start()
+    await publisher.ready()
+    long = "é" * 1_000_000
+    async with bench.database.connect() as db:
+        await db.execute("INSERT INTO series (ticker, title) VALUES ('BIG', %s)", (long,))
+        await db.execute("INSERT INTO series (ticker, title) VALUES ('SMALL', 'x')")
+    stream = await bench.settled(publisher)
+    stream.assert_in_order()
+    big, small = stream.bodies[-2:]
+    assert big["data"] is None
+    assert "2000" in big["error"]
+    assert (big["ticker"], big["key"]) == ("BIG", {"ticker": "BIG"})
+    assert small["ticker"] == "SMALL"
+    async with bench.client() as client:
+        js = client.jetstream()
+        info = await js.stream_info(subjects.DEAD_LETTER_STREAM)
+        chunks = [
+            await js.get_msg(subjects.DEAD_LETTER_STREAM, sequence)
+            for sequence in range(1, info.state.last_seq + 1)
+        ]
+    count = len(chunks)
+    assert count > 3
+    assert [c.headers["Ssmd-Chunk"] for c in chunks] == [
+        f"{n}/{count}" for n in range(1, count + 1)
+    ]
+    whole = json.loads(b"".join(chunk.data for chunk in chunks))
+    assert whole["data"]["title"] == long
+    assert {k: whole[k] for k in ("lsn", "seq", "epoch")} == {
+        k: big[k] for k in ("lsn", "seq", "epoch")
+    }
+
+
+async def test_max_payload_lowered_while_running(bench: Any) -> None:
+    publisher = bench.start()
+    await publisher.ready()
+    bench.nats_server.options["max_payload"] = 2000
+    await bench.nats_server.stop()
+    async with bench.database.connect() as db:
+        await db.execute("INSERT INTO series (ticker, title) VALUES ('BIG', %s)", ("x" * 5000,))
+        await db.execute("INSERT INTO series (ticker, title) VALUES ('SMALL', 'x')")
+    await bench.nats_server.start()
+    stream = await bench.settled(publisher)
+    stream.assert_in_order()
+    big, small = stream.bodies[-2:]
+    assert big["error"]
+    assert small["data"]["title"] == "x"
+
+
+async def test_a_replayed_slot_publishes_nothing_twice(bench: Any) -> None:
+    """The slot's position is put back far behind the tail, as after a lost feedback."""
+    publisher = bench.start()
+    await publisher.ready()
+    async with bench.database.connect() as db:
+        await db.execute(
+            "SELECT pg_copy_logical_replication_slot(%s, %s)", (bench.slot, f"{bench.slot}_old")
+        )
+        await insert(bench, 100)
+        await bench.settled(publisher)
+        await publisher.stop()
+        await drop_slot(db, bench.slot)
+        await db.execute(
+            "SELECT pg_copy_logical_replication_slot(%s, %s)", (f"{bench.slot}_old", bench.slot)
+        )
+    again = bench.start()
+    await insert(bench, 10, "T")
+    stream = await bench.assert_faithful(again)
+    assert epochs(stream) == {1}
+    assert len([b for b in stream.bodies if b["table"] == "series" and b["xid"]]) == 110
+
+
+async def test_settings_of_the_stream_are_kept(bench: Any) -> None:
+    async with bench.client() as client:
+        js = client.jetstream()
+        await js.add_stream(name=subjects.STREAM, subjects=[subjects.SUBJECTS], max_bytes=1 << 22)
+        publisher = bench.start(
+            cdc_stream_max_age_seconds=3600, cdc_republish="kalshi-prod.secmaster.changes"
+        )
+        live = await client.subscribe("kalshi-prod.secmaster.changes.>")
+        await client.flush()
+        await publisher.ready()
+        config = (await js.stream_info(subjects.STREAM)).config
+        assert (config.max_age, config.max_bytes) == (3600, 4 << 30)
+        await insert(bench, 1)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (message := await live.next_msg(timeout=30)).subject[-3:] != ".S0":
+                pass
+        assert message.subject == "kalshi-prod.secmaster.changes.series.insert.S0"
+        await publisher.stop()
+        again = bench.start()
+        await again.ready()
+        config = (await js.stream_info(subjects.STREAM)).config
+        assert config.republish is None
+        assert config.max_age == 7 * 86400
+
+
+async def test_a_missing_publication_is_made_before_the_slot(bench: Any) -> None:
+    async with bench.database.connect() as db:
+        await db.execute("DROP PUBLICATION secmaster_cdc")
+        publisher = bench.start()
+        await insert(bench, 3)
+        stream = await bench.assert_faithful(publisher)
+        assert len([b for b in stream.bodies if b["table"] == "series" and b["data"]]) >= 3
+
+
+async def test_a_slot_of_another_program_is_refused(bench: Any) -> None:
+    from ssmd_cdc.errors import SlotRefused
+
+    async with bench.database.connect() as db:
+        await db.execute(
+            "SELECT pg_create_logical_replication_slot(%s, 'test_decoding')", (bench.slot,)
+        )
+        publisher = bench.start()
+        with pytest.raises(SlotRefused, match="CDC_SLOT"):
+            await publisher.task
+
+
+async def test_xids_are_64_bits_wide(bench: Any) -> None:
+    publisher = bench.start()
+    await publisher.leading()
+    async with bench.database.connect() as db, db.transaction():
+        await db.execute("INSERT INTO series (ticker) VALUES ('X')")
+        row = await (await db.execute("SELECT pg_current_xact_id()::text::bigint")).fetchone()
+    stream = await bench.settled(publisher)
+    assert stream.bodies[-1]["xid"] == row[0]
+
+
+async def test_a_hung_synchronous_commit_is_in_the_stream_once(
+    private_postgres: Any, bench: Any
+) -> None:
+    """Not yet visible, but in the WAL: neither lost nor doubled, and nothing of ours waits."""
+    from ssmd_stack.database import Database
+
+    server = private_postgres
+    bench.database = Database("ssmd", server.url, server.admin_url)
+    publisher = bench.start()
+    await publisher.ready()
+    async with (
+        await psycopg.AsyncConnection.connect(server.admin_url, autocommit=True) as admin,
+        bench.database.connect() as db,
+    ):
+        await admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        await admin.execute("SELECT pg_reload_conf()")
+        hung = asyncio.create_task(
+            db.execute("INSERT INTO series (ticker, title) VALUES ('HUNG', 'x')")
+        )
+        before = await last_sequence(bench)
+        await until_sequence(bench, before + 1)
+        assert not hung.done()
+        # Our own marks and memory do not wait, so the slot moves and a crash finds its way.
+        await publisher.until(lambda p: p.health.ready)
+        await publisher.kill()
+        again = bench.start()
+        await again.ready()
+        await admin.execute(sql.SQL("ALTER SYSTEM RESET synchronous_standby_names"))
+        await admin.execute("SELECT pg_reload_conf()")
+        await hung
+    stream = await bench.assert_faithful(again)
+    assert [b["ticker"] for b in stream.bodies].count("HUNG") == 1
+
+
+@pytest.mark.parametrize("mode", ["fast", "smart"])
+@pytest.mark.parametrize("nats_is_there", [True, False])
+async def test_postgres_shuts_down(
+    private_postgres: Any, bench: Any, mode: str, nats_is_there: bool
+) -> None:
+    """It must not wait for us, not even with messages that NATS does not take."""
+    from ssmd_stack.database import Database
+
+    server = private_postgres
+    bench.database = Database("ssmd", server.url, server.admin_url)
+    publisher = bench.start(cdc_heartbeat_seconds=1.0)
+    await publisher.ready()
+    await insert(bench, 50)
+    if not nats_is_there:
+        await bench.nats_server.stop()
+        await insert(bench, 50, "T")
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGINT if mode == "fast" else signal.SIGTERM)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while server.running:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    if not nats_is_there:
+        await bench.nats_server.start()
+    await server.stop()
+    await server.start()
+    await insert(bench, 50, "U")
+    stream = await bench.assert_faithful(publisher)
+    assert epochs(stream) == {1}
