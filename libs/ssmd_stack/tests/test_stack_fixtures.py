@@ -17,13 +17,13 @@ from ssmd_stack.valkey import ValkeyServer
 async def test_database_is_migrated_and_owned_by_a_plain_role(database: Database) -> None:
     async with database.connect() as connection:
         found = await connection.execute(
-            "SELECT rolsuper, rolreplication, rolcreatedb, rolcreaterole,"
+            "SELECT rolsuper, rolreplication, rolcreaterole,"
             " (SELECT datdba = r.oid FROM pg_database WHERE datname = current_database()),"
             " current_setting('wal_level'), to_regclass('markets') IS NOT NULL,"
             " (SELECT count(*) FROM markets)"
             " FROM pg_roles r WHERE rolname = current_user"
         )
-        assert await found.fetchone() == (False, True, False, False, True, "logical", True, 0)
+        assert await found.fetchone() == (False, True, False, True, "logical", True, 0)
 
 
 @pytest.mark.parametrize("turn", [1, 2])

@@ -4,14 +4,16 @@ testcontainers' own reaper removes them when this process ends, however it ends.
 """
 
 import asyncio
+import os
 import secrets
+import socket
 import time
-from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import psycopg
 
-from ssmd_stack.database import ensure_owner
+from ssmd_stack.database import TEMPLATE, ensure_owner
 from ssmd_stack.errors import ServerFailed
 from ssmd_stack.ports import free_port
 
@@ -126,6 +128,7 @@ class PostgresContainer(ContainerServer):
         self._role_password = secrets.token_hex(16)
         self.role = "ssmd"
         self.database = "ssmd"
+        self.template = TEMPLATE
         super().__init__(
             "postgres",
             POSTGRES_IMAGE,
@@ -196,14 +199,12 @@ class ValkeyContainer(ContainerServer):
 
 
 def engine_is_missing() -> str | None:
-    """Why no container engine can be used here; None if one answers."""
-    import docker  # type: ignore[import-untyped]
-
-    client: Callable[[], Any] = docker.from_env
-    try:
-        engine = client()
-        engine.ping()
-        engine.close()
-    except docker.errors.DockerException as error:
-        return f"no container engine answers: {error}"
+    """Why no container engine can be used here; None if something listens where one should."""
+    address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    parts = urlsplit(address)
+    with socket.socket(socket.AF_INET if parts.hostname else socket.AF_UNIX) as probe:
+        try:
+            probe.connect((parts.hostname, parts.port or 2375) if parts.hostname else parts.path)
+        except OSError as error:
+            return f"no container engine answers at {address} ({error.strerror})"
     return None

@@ -6,18 +6,23 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-TEMPLATE = "ssmd_template"
+TEMPLATE: Final = "ssmd_template"
 _DROP_SECONDS = 30.0
 
 
 class DatabaseServer(Protocol):
     """Embedded, in a container, or external: a server that databases can be made on."""
+
+    @property
+    def template(self) -> str:
+        """The database that `new_database` clones."""
+        ...
 
     @property
     def admin_url(self) -> str:
@@ -75,8 +80,8 @@ async def ensure_owner(admin_url: str, role: str, password: str, database: str) 
 
 async def make_template(server: DatabaseServer, migrations: Sequence[Path]) -> None:
     """Make the template that `new_database` clones."""
-    await _create(server, TEMPLATE, template="template1")
-    await migrate(server.url_of(TEMPLATE), migrations)
+    await _create(server, server.template, template="template1")
+    await migrate(server.url_of(server.template), migrations)
 
 
 async def migrate(url: str, migrations: Sequence[Path]) -> None:
@@ -89,11 +94,11 @@ async def migrate(url: str, migrations: Sequence[Path]) -> None:
 
 @contextlib.asynccontextmanager
 async def new_database(
-    server: DatabaseServer, *, template: str = TEMPLATE
+    server: DatabaseServer, *, template: str | None = None
 ) -> AsyncIterator[Database]:
-    """A fresh clone of the template; slots that are left on it are dropped with it."""
+    """A fresh clone of the server's template, or of another; its slots are dropped with it."""
     name = f"testdb_{secrets.token_hex(4)}"
-    await _create(server, name, template=template)
+    await _create(server, name, template=template or server.template)
     try:
         yield Database(name, server.url_of(name), server.admin_url_of(name))
     finally:

@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from psycopg.conninfo import conninfo_to_dict
@@ -58,7 +59,12 @@ class ExternalServer:
 
 @dataclass(slots=True)
 class ExternalPostgres(ExternalServer):
-    """For tests: its role makes databases, so it needs CREATEDB beside REPLICATION."""
+    """For tests: its role makes databases, so it needs CREATEDB beside REPLICATION.
+
+    Its template has a name of its own, so that two runs can share the server.
+    """
+
+    template: str = field(default_factory=lambda: f"ssmd_template_{secrets.token_hex(4)}")
 
     @property
     def admin_url(self) -> str:

@@ -11,7 +11,7 @@ from typing import Self
 import psutil
 
 from ssmd_stack import account, binaries
-from ssmd_stack.database import ensure_owner
+from ssmd_stack.database import TEMPLATE, ensure_owner
 from ssmd_stack.errors import PortInUse, ServerFailed
 from ssmd_stack.ports import free_port, is_taken
 from ssmd_stack.process import Account, Process, end_leftover, tail, wait_for_end
@@ -65,6 +65,7 @@ class PostgresServer:
         self.role = role
         self.database = database
         self.settings = settings or {}
+        self.template = TEMPLATE
         self._log = log
         self._port_is_given = port is not None
         self._wheel_bin_dir = bin_dir
