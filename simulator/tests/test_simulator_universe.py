@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ssmd_simulator.generator import SIZES, generate
+from ssmd_simulator.generator import SIZES, fill, generate
 from ssmd_simulator.population import MissingPopulation, load_population
 from ssmd_simulator.rendering import Renderer, event_bytes, series_bytes
 from ssmd_simulator.universe import Universe
@@ -105,6 +105,17 @@ def test_the_real_population_hangs_together_as_recorded(kalshi_data: Path) -> No
         "determined": 2,
         "initialized": 1,
     }
+
+
+def test_a_full_universe_from_the_real_population(kalshi_data: Path) -> None:
+    universe = load_population(kalshi_data / "population", 7, DAY)
+    real = set(universe.markets)
+    fill(universe, SIZES["full"], DAY)
+    assert abs(len(universe.series) - 12_370) < 20
+    unsettled = {market.ticker for market in universe.unsettled}
+    assert unsettled < real, "nothing but the population is open"
+    assert abs(len(universe.settled) - 86_000) < 2_000
+    assert len(universe.markets) == len(universe.settled) + len(universe.unsettled)
 
 
 def test_a_population_that_is_not_there_is_named(tmp_path: Path) -> None:

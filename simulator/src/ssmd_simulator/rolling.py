@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from ssmd_simulator import shapes
 from ssmd_simulator.chance import mix
+from ssmd_simulator.drafts import decide
 from ssmd_simulator.exchange import Exchange
-from ssmd_simulator.generator import decide
 from ssmd_simulator.life import Timetable
 from ssmd_simulator.tickers import day_code, eastern, hour_code, minute_code
 from ssmd_simulator.universe import Event, Market, Series, Universe

@@ -15,7 +15,7 @@ from ssmd_simulator.budget import Budget
 from ssmd_simulator.control import Control
 from ssmd_simulator.exchange import Exchange
 from ssmd_simulator.faults import Faults, faulty
-from ssmd_simulator.generator import SIZES, generate
+from ssmd_simulator.generator import SIZES, fill, generate
 from ssmd_simulator.incidents import Incidents
 from ssmd_simulator.population import load_population
 from ssmd_simulator.rendering import Renderer
@@ -166,5 +166,8 @@ def _universe(settings: Settings, now: float) -> Universe:
     if settings.replay is not None:
         return Universe(settings.seed, anchor)
     if settings.population is not None:
-        return load_population(settings.population, settings.seed, anchor, now)
+        universe = load_population(settings.population, settings.seed, anchor, now)
+        if settings.size == "full":
+            fill(universe, SIZES["full"], now)
+        return universe
     return generate(SIZES[settings.size], settings.seed, anchor, now)
