@@ -6,7 +6,7 @@ from aiohttp import web
 
 from ssmd_api.context import CONTEXT, Context
 from ssmd_api.middleware import Handler, add_headers, guarded, observe
-from ssmd_api.routes import events, fees, keys, markets, series, stats
+from ssmd_api.routes import documentation, events, fees, keys, markets, series, stats
 from ssmd_common import health
 from ssmd_common.health import Health
 
@@ -39,6 +39,9 @@ def make_app(context: Context, status: Health) -> web.Application:
     app[CONTEXT] = context
     app.on_response_prepare.append(add_headers)
     health.add_routes(app, status)
+    scopes = {(method, path): scope for method, path, scope, _ in ROUTES}
+    app.router.add_get("/openapi.json", documentation.openapi_json(scopes))
+    app.router.add_get("/docs", documentation.docs())
     for method, path, scope, handler in ROUTES:
         app.router.add_route(method, path, guarded(scope, handler))
         if method == "GET":
