@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import json
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import aiohttp
 import msgspec
-import psycopg
 import pytest
 import pytest_asyncio
 import redis.asyncio as aioredis
@@ -25,6 +28,7 @@ from ssmd_common.change import format_lsn, parse_lsn
 from ssmd_common.health import Health
 from ssmd_common.runtime import Runtime
 from ssmd_common.subjects import STREAM, subject, table_subject
+from ssmd_stack.ports import free_port
 
 PRIMARY_KEYS = {
     "series": ("ticker",),
@@ -275,7 +279,36 @@ class World:
                 wrong[key] = {"expected": expected.get(key), "found": found.get(key)}
         return wrong
 
-    async def assert_right(self, prefix: str = "") -> None:
+    def environment(self, **more: str) -> dict[str, str]:
+        return {
+            **os.environ,
+            "DATABASE_URL": self.database.url,
+            "NATS_URL": self.nats_server.url,
+            "REDIS_URL": self.valkey_server.url,
+            "CDC_SLOT": f"c_{self.database.name}",
+            "CACHE_CHECK_SECONDS": "0.1",
+            "OPS_HOST": "127.0.0.1",
+            "OPS_PORT": str(free_port()),
+            "NO_COLOR": "1",
+            **more,
+        }
+
+    @contextlib.asynccontextmanager
+    async def process(self, module: str, **more: str) -> AsyncIterator["Service"]:
+        """A service as its own process, killed at the end."""
+        environment = self.environment(**more)
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", module, env=environment, stdout=asyncio.subprocess.DEVNULL
+        )
+        try:
+            yield Service(child, int(environment["OPS_PORT"]))
+        finally:
+            if child.returncode is None:
+                child.send_signal(signal.SIGCONT)
+                child.kill()
+            await child.wait()
+
+    async def assert_right(self, prefix: str = "", seconds: float = 10.0) -> None:
         """Redis is what the tables say, once the stream's end is reached and expiries are swept."""
         await self.settled(prefix)
         last: dict[str, Any] = {}
@@ -286,9 +319,37 @@ class World:
             return not last
 
         try:
-            await eventually(right, "no difference", 10.0)
+            await eventually(right, "no difference", seconds)
         except AssertionError:
             raise AssertionError(f"Redis differs: {json.dumps(last, default=str)[:4000]}") from None
+
+
+class Service:
+    """A service's process."""
+
+    def __init__(self, child: asyncio.subprocess.Process, port: int) -> None:
+        self.child, self.port = child, port
+
+    async def document(self) -> dict[str, Any]:
+        """What /readyz says; empty while nothing answers."""
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
+                session.get(f"http://127.0.0.1:{self.port}/readyz") as reply,
+            ):
+                return dict(await reply.json())
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return {}
+
+    async def until(self, **wanted: Any) -> None:
+        """Wait until /readyz says so: until(ready=True), until(state="standby")."""
+
+        async def says() -> bool:
+            assert self.child.returncode is None, f"it ended with {self.child.returncode}"
+            document = await self.document()
+            return all(document.get(name) == value for name, value in wanted.items())
+
+        await eventually(says, f"{wanted}")
 
 
 class Running:
@@ -400,5 +461,6 @@ async def world(database: Any, nats_server: Any, valkey_server: Any) -> AsyncIte
 
 
 @pytest.fixture
-def operational_error() -> type[Exception]:
-    return psycopg.OperationalError
+def new_world() -> type[World]:
+    """For a test that brings servers of its own."""
+    return World

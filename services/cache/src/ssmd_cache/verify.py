@@ -46,7 +46,7 @@ class Verifier:
         keys: Keys,
         *,
         rechecks: int = 5,
-        pause_seconds: float = 1.0,
+        pause_seconds: float = 0.6,
         page_pause_seconds: float = 0.0,
         progress: Callable[[int], None] = lambda _: None,
     ) -> None:

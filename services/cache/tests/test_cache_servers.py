@@ -1,0 +1,193 @@
+"""Servers that are full, secured, shared with others, or gone for a while."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import ipaddress
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+import redis.asyncio as aioredis
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from pydantic import SecretStr
+
+from ssmd_stack.ports import free_port
+
+SERIES = "INSERT INTO series (ticker, category) VALUES ('S', 'C')"
+EVENT = "INSERT INTO events (event_ticker, series_ticker) VALUES ('E', 'S')"
+MARKETS = (
+    "INSERT INTO markets (ticker, event_ticker, series_ticker, status)"
+    " SELECT 'M' || n, 'E', 'S', 'active' FROM generate_series(1, 20) n"
+)
+
+
+async def reason(cache: Any, world: Any, name: str, part: str) -> None:
+    async def says() -> bool:
+        return part in (cache.health.conditions.get(name) or "")
+
+    await world.eventually(says, f"{name}: {part}, but {cache.health.document()}")
+
+
+async def test_full_redis_is_told_and_nothing_is_lost(world: Any) -> None:
+    await world.commit(SERIES, EVENT, MARKETS)
+    async with world.cache() as cache:
+        await cache.ready()
+        await world.settled()
+        await world.redis.config_set("maxmemory", 1)
+        await world.commit("UPDATE markets SET yes_bid = 5")
+        await reason(cache, world, "redis", "maxmemory")
+        assert not cache.health.ready
+        consumer = await world.js.consumer_info("SECMASTER_CDC", "ssmd_cache")
+        assert consumer.ack_floor.stream_seq < world.sequence
+        await world.redis.config_set("maxmemory", 0)
+        await world.assert_right()
+        await cache.ready()
+
+
+async def test_a_warm_up_into_a_full_redis_waits(world: Any) -> None:
+    await world.commit(SERIES, EVENT, MARKETS)
+    await world.redis.config_set("maxmemory", 1)
+    async with world.cache() as cache:
+        await reason(cache, world, "redis", "maxmemory")
+        assert not cache.health.ready
+        await world.redis.config_set("maxmemory", 0)
+        await cache.ready()
+        await world.assert_right()
+
+
+async def test_a_redis_that_evicts_is_not_good_enough(world: Any) -> None:
+    await world.redis.config_set("maxmemory", 10**9)
+    await world.redis.config_set("maxmemory-policy", "allkeys-lru")
+    async with world.cache() as cache:
+        await reason(cache, world, "eviction", "noeviction")
+
+
+async def test_keys_of_someone_else_are_named_and_left_alone(world: Any) -> None:
+    await world.commit(SERIES, EVENT, MARKETS)
+    await world.redis.rpush("secmaster:series:S:E:M7", "mine")
+    async with world.cache() as cache:
+        await reason(cache, world, "foreign", "secmaster:series:S:E:M7")
+        # The rest of the picture is there and goes on.
+        await world.commit("UPDATE markets SET yes_bid = 5")
+        await world.settled()
+        assert b'"yes_bid":5' in await world.redis.get("secmaster:series:S:E:M8")
+        assert await world.redis.lrange("secmaster:series:S:E:M7", 0, -1) == [b"mine"]
+        assert not cache.health.ready
+        await world.redis.delete("secmaster:series:S:E:M7")
+        await cache.ready()
+        await world.assert_right()
+        await world.redis.delete("secmaster:markets")
+        await world.redis.set("secmaster:markets", "mine")
+        await reason(cache, world, "foreign", "secmaster:markets")
+        assert await world.redis.get("secmaster:markets") == b"mine"
+        await world.redis.delete("secmaster:markets")
+        await cache.ready()
+        await world.assert_right()
+
+
+def certificate(directory: Path) -> tuple[Path, Path]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "cache test")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    cert, secret = directory / "cert.pem", directory / "key.pem"
+    cert.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    secret.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return cert, secret
+
+
+@contextlib.asynccontextmanager
+async def tls_in_front_of(port: int, directory: Path) -> AsyncIterator[tuple[int, Path]]:
+    """TLS on a port of its own, ended before the server behind `port`."""
+    cert, secret = certificate(directory)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(cert, secret)
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer))
+
+    own = free_port()
+    server = await asyncio.start_server(serve, "127.0.0.1", own, ssl=context)
+    try:
+        yield own, cert
+    finally:
+        server.close()
+
+
+async def test_password_and_tls(world: Any, tmp_path: Path) -> None:
+    await world.commit(SERIES, EVENT, MARKETS)
+    await world.redis.config_set("requirepass", "s3cret")
+    password = f"redis://:s3cret@127.0.0.1:{world.valkey_server.port}/0"
+    await world.redis.aclose()
+    world.redis = aioredis.Redis.from_url(password)
+    async with tls_in_front_of(world.valkey_server.port, tmp_path) as (port, cert):
+        url = f"rediss://:s3cret@127.0.0.1:{port}/0?ssl_ca_certs={cert}"
+        async with world.cache(redis_url=SecretStr(url)) as cache:
+            await cache.ready()
+            await world.commit("UPDATE markets SET yes_bid = 5")
+            await world.assert_right()
+    await world.redis.aclose()
+
+
+async def test_postgres_killed_and_back(
+    private_postgres: Any, nats_server: Any, valkey_server: Any, new_world: Any
+) -> None:
+    @contextlib.asynccontextmanager
+    async def connect() -> AsyncIterator[Any]:
+        async with await psycopg.AsyncConnection.connect(
+            private_postgres.url, autocommit=True
+        ) as connection:
+            yield connection
+
+    database = SimpleNamespace(name="private", url=private_postgres.url, connect=connect)
+    async with contextlib.AsyncExitStack() as stack:
+        world = new_world(database, nats_server, valkey_server)
+        await world.open(stack)
+        await world.create_stream()
+        await world.commit(SERIES, EVENT, MARKETS)
+        async with world.process("ssmd_cache") as cache:
+            await cache.until(ready=True)
+            await private_postgres.kill()
+            # Without its lock it must not go on: another may lead. It ends and is started again.
+            assert await asyncio.wait_for(cache.child.wait(), 60) == 1
+        async with world.process("ssmd_cache") as cache:
+            await cache.until()
+            await private_postgres.start()
+            world.pg = await stack.enter_async_context(connect())
+            await world.commit("UPDATE markets SET yes_bid = 6")
+            await cache.until(ready=True)
+            await world.assert_right()
