@@ -67,9 +67,11 @@ class Server:
     requests: list[Request] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
     served: int = 0
+    handshake_seconds: float = 0
 
-    def refuse(self, connection: ServerConnection, request: Request) -> Response | None:
+    async def refuse(self, connection: ServerConnection, request: Request) -> Response | None:
         self.requests.append(request)
+        await asyncio.sleep(self.handshake_seconds)
         if self.refusals:
             return connection.respond(HTTPStatus(self.refusals.pop(0)), "no\n")
         return None
@@ -280,6 +282,35 @@ async def test_waiting_in_slices_does_not_hide_the_silence() -> None:
                 break
     assert isinstance(event, Disconnected)
     assert event.reason is GapReason.SILENCE
+
+
+async def test_waiting_in_slices_shorter_than_a_handshake_connects() -> None:
+    async with (
+        serving(lambda peer: peer.stay()) as server,
+        KalshiSocket(server.url, channels=[CHANNEL]) as socket,
+    ):
+        server.handshake_seconds = 0.5
+        slices = 0
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    event = await asyncio.wait_for(anext(socket), 0.02)
+                except TimeoutError:
+                    slices += 1
+                    continue
+                break
+        assert isinstance(event, Connected)
+        assert slices > 5
+        assert len(server.requests) == 1
+
+
+async def test_leaving_during_the_handshake() -> None:
+    async with serving(lambda peer: peer.stay()) as server:
+        server.handshake_seconds = 0.5
+        async with KalshiSocket(server.url, channels=[CHANNEL]) as socket:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(socket), 0.1)
+    assert [t for t in asyncio.all_tasks() if t.get_name() == "websocket handshake"] == []
 
 
 async def test_a_missing_number_is_a_gap_before_its_message() -> None:

@@ -120,6 +120,7 @@ class KalshiSocket:
         self._connected_at = 0.0
         self._handed_at = 0.0
         self._closed = False
+        self._dialling: asyncio.Task[Connection] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -131,6 +132,11 @@ class KalshiSocket:
         trace: TracebackType | None,
     ) -> None:
         self._closed = True
+        if self._dialling is not None:
+            self._dialling.cancel()
+            await asyncio.wait([self._dialling])
+            if not self._dialling.cancelled() and self._dialling.exception() is None:
+                self._connection = self._dialling.result()
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
@@ -161,21 +167,13 @@ class KalshiSocket:
         loop = asyncio.get_running_loop()
         if (wait := self._connect_at - loop.time()) > 0:
             await pause(wait)
-        headers = self._signer.headers("GET", self._path) if self._signer else {}
+        if self._dialling is None:
+            self._dialling = asyncio.create_task(self._dial(), name="websocket handshake")
+        # A consumer that waits in slices shorter than a handshake must not begin it anew each time.
+        await asyncio.wait([self._dialling])
+        dialled, self._dialling = self._dialling, None
         try:
-            connection = await connect(
-                self._url,
-                additional_headers=headers,
-                create_connection=Connection,
-                compression=None,
-                proxy=None,
-                open_timeout=self._policy.connect_seconds,
-                close_timeout=self._policy.close_seconds,
-                # Pings of our own keep a dead subscription "alive"; the exchange's tell the truth.
-                ping_interval=None,
-                max_size=self._policy.max_frame_bytes,
-                max_queue=self._policy.max_frames,
-            )
+            connection = dialled.result()
         except InvalidStatus as error:
             status = error.response.status_code
             metrics.SOCKET_CONNECTS.labels(str(status)).inc()
@@ -191,11 +189,27 @@ class KalshiSocket:
             self._failed(excerpt(str(error) or type(error).__name__, 120))
             return
         metrics.SOCKET_CONNECTS.labels("open").inc()
-        assert isinstance(connection, Connection)
         now = loop.time()
         connection.arrived_at = self._connected_at = self._handed_at = now
         self._connection = connection
         self._events.append(Connected(datetime.now(UTC)))
+
+    async def _dial(self) -> Connection:
+        connection = await connect(
+            self._url,
+            additional_headers=self._signer.headers("GET", self._path) if self._signer else {},
+            create_connection=Connection,
+            compression=None,
+            proxy=None,
+            open_timeout=self._policy.connect_seconds,
+            close_timeout=self._policy.close_seconds,
+            # Pings of our own keep a dead subscription "alive"; the exchange's tell the truth.
+            ping_interval=None,
+            max_size=self._policy.max_frame_bytes,
+            max_queue=self._policy.max_frames,
+        )
+        assert isinstance(connection, Connection)
+        return connection
 
     def _failed(self, detail: str) -> None:
         self._back_off()
