@@ -6,7 +6,7 @@ from aiohttp import web
 
 from ssmd_api.context import CONTEXT, Context
 from ssmd_api.middleware import Handler, add_headers, guarded, observe
-from ssmd_api.routes import documentation, events, fees, keys, markets, series, stats
+from ssmd_api.routes import documentation, events, fees, keys, markets, search, series, stats
 from ssmd_common import health
 from ssmd_common.health import Health
 
@@ -24,6 +24,7 @@ ROUTES: Final[tuple[tuple[str, str, str, Handler], ...]] = (
     ("GET", "/v1/markets/{ticker}/lifecycle", "read", markets.list_lifecycle),
     ("GET", "/v1/fees", "read", fees.list_tiers),
     ("GET", "/v1/fees/{series}", "read", fees.show_series_fees),
+    ("GET", "/v1/search", "read", search.find),
     ("GET", "/v1/stats/series", "read", stats.series),
     ("GET", "/v1/stats/markets", "read", stats.markets),
     ("GET", "/v1/stats/sync", "read", stats.sync),

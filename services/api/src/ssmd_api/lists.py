@@ -176,7 +176,7 @@ class _Where:
                     word=sql.Placeholder(name),
                 )
             )
-            self.parameters[name] = f"%{_escape(word)}%"
+            self.parameters[name] = f"%{escape(word)}%"
 
     def page(
         self, ticker: LiteralString, sorts: dict[str, LiteralString], page: Page
@@ -217,5 +217,6 @@ class _Where:
         self._conditions.append(sql.SQL(condition).format(alias=sql.Identifier(self.alias)))
 
 
-def _escape(word: str) -> str:
+def escape(word: str) -> str:
+    """Text as LIKE takes it literally."""
     return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString
 
-from ssmd_api import lists
+from ssmd_api import lists, search
 from ssmd_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_TEXT
 from ssmd_api.schemas import SCHEMAS, Schema, ref
 from ssmd_common.status import EventStatus, MarketStatus
@@ -141,6 +141,19 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             Parameter("price", "Dollars a contract: also say what a fill costs.", _TEXT),
             Parameter("count", "Contracts of the fill; default 1.", _TEXT),
             _TIER,
+        ),
+    ),
+    ("GET", "/v1/search"): Operation(
+        "Find series, events and markets by words in tickers and titles, the best first",
+        "SearchResults",
+        (
+            Parameter("q", "Words; if nothing has them all, what is like them.", _WORDS.schema),
+            Parameter(
+                "kind",
+                "One of these.",
+                {"type": "array", "items": {"type": "string", "enum": list(search.KINDS)}},
+            ),
+            _LIMIT,
         ),
     ),
     ("GET", "/v1/stats/series"): Operation("Series by category", "SeriesStats"),

@@ -7,7 +7,7 @@ the same in every table.
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ssmd_api import rows
+from ssmd_api import rows, search
 from ssmd_common.apikeys import SCOPES
 from ssmd_common.status import EventStatus, MarketStatus
 
@@ -251,6 +251,18 @@ SCHEMAS: Final[dict[str, Schema]] = {
         ),
         "required": ["series_ticker", "as_of", "in_force", "schedule"],
     },
+    "SearchResults": thing(
+        results=list_of(
+            row(
+                search.COLUMNS,
+                kind={"type": "string", "enum": list(search.KINDS)},
+                ticker=_TEXT,
+                status=_TEXT,
+                series_ticker=_TEXT,
+                rank={"type": "number", "description": "Larger is better."},
+            )
+        )
+    ),
     "SeriesStats": thing(
         series=_COUNT,
         active=_COUNT,
