@@ -6,10 +6,15 @@ from typing import Annotated
 
 import typer
 
+from ssmd_cli.options import use_local_system
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.settings import PostgresSettings, load
 
-app = typer.Typer(no_args_is_help=True, help="Migrate the database, or say what is missing.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Migrate the database, or say what is missing.",
+    callback=use_local_system,
+)
 
 
 @app.command("migrate")

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Coroutine
 from datetime import UTC, datetime
@@ -22,7 +23,8 @@ from ssmd_stack.flow import Observer
 from ssmd_stack.plan import Plan
 from ssmd_stack.system import System
 
-_LOG_LINE_SECONDS = 30.0
+_PICTURE_SECONDS = 30.0
+_LOOK_SECONDS = 2.0
 
 
 async def run(plan: Plan) -> None:
@@ -82,16 +84,32 @@ async def _show(
     title = f"ssmd · {system.plan.exchange} exchange · pid {os.getpid()} · Ctrl-C stops"
     async with Observer() as observer:
         if not console.is_terminal:
-            while not stop.is_set():
-                flows = await observer.look([member.record() for member in system.members])
-                typer.echo(f"{datetime.now(UTC):%H:%M:%S} {picture.line(flows)}", err=True)
-                await _sleep(stop, _LOG_LINE_SECONDS)
+            await _log_lines(system, stop, observer)
             return
         with Live(console=console, auto_refresh=False, transient=False) as screen:
             while not stop.is_set():
                 flows = await observer.look([member.record() for member in system.members])
                 screen.update(picture.live(flows, title, list(happened)), refresh=True)
                 await _sleep(stop, 1.0)
+
+
+async def _log_lines(system: System, stop: asyncio.Event, observer: Observer) -> None:
+    """Whoever becomes ready or stops being so, at once; the whole picture every half minute."""
+    ready: dict[str, bool] = {}
+    next_picture = 0.0
+    while not stop.is_set():
+        flows = await observer.look([member.record() for member in system.members])
+        for flow in flows:
+            if flow.ready != ready.get(flow.name, True):
+                what = (
+                    "is ready again" if flow.ready else f"is not ready: {flow.note or flow.state}"
+                )
+                system.say(f"{flow.name} {what}")
+            ready[flow.name] = flow.ready
+        if time.monotonic() >= next_picture:
+            typer.echo(f"{datetime.now(UTC):%H:%M:%S} {picture.line(flows)}", err=True)
+            next_picture = time.monotonic() + _PICTURE_SECONDS
+        await _sleep(stop, _LOOK_SECONDS)
 
 
 async def _sleep(stop: asyncio.Event, seconds: float) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ssmd_stack import account
-from ssmd_stack.errors import AccountUnusable
+from ssmd_stack.errors import AccountUnusable, ServerFailed
+from ssmd_stack.postgres import PostgresServer
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another")
 
@@ -89,3 +90,13 @@ def test_a_user_without_a_name_is_refused_with_the_reason(monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "geteuid", lambda: 54321)
     with pytest.raises(AccountUnusable, match=r"54321 has no entry in /etc/passwd"):
         account.postgres_account()
+
+
+async def test_data_of_another_version_is_refused_with_the_way_out(scratch: Path) -> None:
+    server = PostgresServer(scratch / "versions", durable=False)
+    async with server:
+        pass
+    (server.data_dir / "PG_VERSION").write_text("15\n")
+    with pytest.raises(ServerFailed, match="made by PostgreSQL 15 and this is"):
+        await server.start()
+    server.remove()

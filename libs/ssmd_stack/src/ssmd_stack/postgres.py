@@ -197,6 +197,7 @@ class PostgresServer:
         self._home = account.settle(self.directory, user)
         source = self._wheel_bin_dir or binaries.postgres_bin_dir()
         self._bin_dir = account.install(source, self._home, user)
+        self._require_same_major()
         end_leftover(self._home / "server.pid", first=signal.SIGQUIT)
         # Its process is gone, but the file's pid may meanwhile be another program's.
         (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
@@ -207,6 +208,15 @@ class PostgresServer:
                 secret.write_text(secrets.token_hex(16) + "\n")
                 account.hand_over(secret, user)
         return user
+
+    def _require_same_major(self) -> None:
+        made_by = self.data_dir / "PG_VERSION"
+        now = binaries.postgres_major(self.bin_dir)
+        if (self.home / "initialised").exists() and made_by.read_text().strip() != str(now):
+            raise ServerFailed(
+                f"the data in {self.directory} was made by PostgreSQL {made_by.read_text().strip()}"
+                f" and this is {now}: use that version (SSMD_POSTGRES_BIN), or delete the data"
+            )
 
     async def _initialise(self, user: Account | None) -> None:
         """Make the cluster. The mark comes last: a killed attempt is made again from the start."""
