@@ -1,6 +1,7 @@
 """The service as a process: killed, doubled, stopped, misconfigured."""
 
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -23,7 +24,7 @@ DEADLINE_SECONDS = 60.0
 async def eventually(condition: Any) -> Any:
     """The first true value of an async condition."""
     async with asyncio.timeout(DEADLINE_SECONDS):
-        while not (value := await condition()):
+        while not (value := await condition()):  # noqa: ASYNC110 - it asks another process
             await asyncio.sleep(0.05)
         return value
 
@@ -163,7 +164,7 @@ async def test_two_replicas_share_the_jobs_and_never_overlap(
         "SELECT * FROM sync_runs WHERE finished_at IS NOT NULL ORDER BY job, started_at"
     )
     assert len([run for run in runs if run["job"] == "everything"]) == 1
-    for run, following in zip(runs, runs[1:], strict=False):
+    for run, following in itertools.pairwise(runs):
         if run["job"] == following["job"]:
             assert run["finished_at"] <= following["started_at"]
             # One run in each period.

@@ -240,6 +240,8 @@ SELECT (SELECT count(*) FROM series),
 SELECT m.ticker, m.series_ticker FROM markets m
     WHERE m.status <> 'settled' AND m.deleted_at IS NULL
     AND m.created_at < %(began_at)s AND m.observed_at < %(began_at)s
+    -- No listing shows multivariate markets and their events unless it is asked to.
+    AND m.mve_collection_ticker IS NULL
 
 -- name: live_series
 -- The same of series; those that we only know from their events may be missing in the listing.
@@ -250,6 +252,9 @@ SELECT ticker, ticker FROM series WHERE active AND created_at < %(began_at)s
 SELECT e.event_ticker, e.series_ticker FROM events e
     WHERE e.status <> 'settled' AND e.deleted_at IS NULL
     AND e.created_at < %(began_at)s AND e.updated_at < %(began_at)s
+    AND NOT EXISTS (
+        SELECT FROM markets m
+        WHERE m.event_ticker = e.event_ticker AND m.mve_collection_ticker IS NOT NULL)
 
 -- name: mark_doomed_markets
 -- Markets to delete, with their events; only what nobody has touched since the scan began.

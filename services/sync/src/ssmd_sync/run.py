@@ -23,6 +23,7 @@ from ssmd_sync.deletion import Missing, believable
 from ssmd_sync.fetch import Rows, event_rows, reading
 from ssmd_sync.meter import Meter
 from ssmd_sync.plan import (
+    CLOCK_SKEW,
     EventScan,
     FeeScan,
     MarketScan,
@@ -212,12 +213,7 @@ class Run:
         await self._adopt(sorted({row.event_ticker for row in orphans}))
         result = await self._store.write_markets(orphans)
         result.set_aside += [
-            SetAside(
-                row.ticker,
-                f"markets: its event {row.event_ticker} is not known to the exchange (yet): "
-                "the next run tries again",
-                "",
-            )
+            SetAside(row.ticker, f"markets: its event {row.event_ticker} is not known yet", "")
             for row in orphans
             if row.ticker in result.orphans
         ]
@@ -225,23 +221,32 @@ class Run:
         self.report.wrote("markets", result)
 
     async def _adopt(self, tickers: Sequence[str]) -> dict[str, str]:
-        """Fetch events that are not stored, and store those in scope; the series of each."""
+        """Fetch events that are not stored, and store those in scope; the series of each.
+
+        An event that the exchange does not know (yet) becomes a stub, so that its markets have a
+        place; whoever reads it first completes it.
+        """
         if not tickers:
             return {}
-        missing = Missing(self._rest)
-        found, unknown = await missing.events(tickers)
+        found, unknown = await Missing(self._rest).events(tickers)
+        stubs: list[Event] = []
+        asked_at = datetime.now(UTC)
         for ticker in unknown[:STRANGERS]:
             # Listings leave multivariate events out; asked by name they answer.
-            asked_at = datetime.now(UTC)
             try:
                 wire = await self._rest.event(ticker, with_nested_markets=False)
             except NotFoundError:
-                continue
-            page = Page(items=[msgspec.structs.replace(wire, markets=None)], set_aside=[])
-            found.append(event_rows(page, asked_at))
+                # The first segment is a guess, right for nearly all; data corrects it.
+                guess = ticker.partition("-")[0]
+                stubs.append(Event(event_ticker=ticker, series_ticker=guess))
+            else:
+                page = Page(items=[msgspec.structs.replace(wire, markets=None)], set_aside=[])
+                found.append(event_rows(page, asked_at))
         for rows in found:
             await self._events(rows.events, rows.asked_at)
-        return {row.event_ticker: row.series_ticker for rows in found for row in rows.events}
+        self.report.wrote("events", await self._store.write_events(stubs, asked_at))
+        events = [*stubs, *(row for rows in found for row in rows.events)]
+        return {row.event_ticker: row.series_ticker for row in events}
 
     async def _fees(self) -> None:
         page = await self._rest.series_fee_changes()
@@ -333,6 +338,9 @@ class Run:
         if mode in (Mode.FULL, Mode.INCREMENTAL):
             for what in ("series", "events", "markets"):
                 at = next_watermark(self._first.get(what), self._latest.get(what), began_at)
+                if at is None and mode is Mode.FULL:
+                    # The exchange gave no times: only our own clock is left.
+                    at = began_at - CLOCK_SKEW
                 if at is not None:
                     marks.append(Watermark(watermark_name(what, self._scope), at))
         if mode in (Mode.FULL, Mode.WINDOWS):
