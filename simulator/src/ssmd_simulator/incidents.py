@@ -25,6 +25,7 @@ class Incidents:
         self._exchange = exchange
         self._period = period
         self._rng = Random(exchange.universe.seed)
+        self._owed = 0
         self._pool = [m for m in exchange.universe.unsettled if not m.event.multivariate]
 
     def start(self, now: float) -> None:
@@ -92,17 +93,24 @@ class Incidents:
     def _early(self, market: Market, when: float) -> None:
         result = "yes" if mix(market.seed) % 2 else "no"
         self._exchange.determine(market, result, 10, when)
+        self._owed += 1
 
     def _list(self, market: Market, when: float) -> None:
-        """A new event in the shape of an old one: what settles early is made up for."""
+        """A new event in the shape of an old one.
+
+        It lives long if it makes up for markets that were decided early, and minutes otherwise: the
+        universe keeps its size.
+        """
         old = market.event
         name = f"{old.series.ticker}-{day_code(when)}{eastern(when):%H%M%S}"
         if name in self._exchange.universe.events or len(old.markets) > _MOST_LISTED:
             return
         opened = float(int(when) + 5)
-        close = opened + 30 * 86400
+        lasting = len(old.markets) <= self._owed
+        self._owed -= len(old.markets) if lasting else 0
+        close = opened + (30 * 86400 if lasting else 900)
         life = Timetable(
-            round(when, 6), opened, close, close + 3600, close + 7200, close + 1800, close + 604800
+            round(when, 6), opened, close, close + 60, close + 120, close + 60, close + 604800
         )
         event = replace(
             old, ticker=name, page_key=close, strike_at=None, created=when, updated=when,

@@ -20,10 +20,6 @@ class Timetable:
     expected_expiration: float | None = None
     latest_expiration: float = 0.0
 
-    def boundaries(self) -> tuple[float, float, float, float]:
-        """The moments at which the status changes by itself, in order."""
-        return (self.open, self.close, self.determined, self.settled)
-
 
 def status_at(life: Timetable, now: float, *, paused: bool = False, contested: str = "") -> str:
     """The exchange's word for the market's state.
@@ -44,7 +40,13 @@ def status_at(life: Timetable, now: float, *, paused: bool = False, contested: s
 
 def next_boundary(life: Timetable, now: float) -> float:
     """When the status will next change by itself; `inf` if never."""
-    return min((moment for moment in life.boundaries() if moment > now), default=inf)
+    if now < life.open:
+        return life.open
+    if now < life.close:
+        return life.close
+    if now < life.determined:
+        return life.determined
+    return life.settled if now < life.settled else inf
 
 
 STATUSES_OF_QUERY = {

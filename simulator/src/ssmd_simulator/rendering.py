@@ -11,7 +11,7 @@ import msgspec
 
 from ssmd_simulator.ladders import price_ranges
 from ssmd_simulator.life import Timetable, next_boundary
-from ssmd_simulator.quotes import EMPTY, move_of, quote_at
+from ssmd_simulator.quotes import EMPTY, Quote, move_of, quote_at
 from ssmd_simulator.universe import Event, Market, Series
 from ssmd_simulator.wire import NEVER, count, dollars, rfc3339
 
@@ -72,18 +72,8 @@ class Renderer:
         if status not in ("active", "inactive"):
             moves_at = float("inf")
         q = EMPTY if status == "initialized" else quote_at(market, move, final=decided)
-        text = (
-            f'"status":"{status}","updated_time":"{_updated(market, now)}",'
-            f'"yes_bid_dollars":"{dollars(q.yes_bid)}","yes_ask_dollars":"{dollars(q.yes_ask)}",'
-            f'"no_bid_dollars":"{dollars(10000 - q.yes_ask)}",'
-            f'"no_ask_dollars":"{dollars(10000 - q.yes_bid)}",'
-            f'"yes_bid_size_fp":"{count(q.bid_size)}","yes_ask_size_fp":"{count(q.ask_size)}",'
-            f'"last_price_dollars":"{dollars(q.last)}",'
-            f'"previous_yes_bid_dollars":"{dollars(q.previous_bid)}",'
-            f'"previous_yes_ask_dollars":"{dollars(q.previous_ask)}",'
-            f'"previous_price_dollars":"{dollars(q.previous)}",'
-            f'"volume_fp":"{count(q.volume)}","volume_24h_fp":"{count(q.volume_24h)}",'
-            f'"open_interest_fp":"{count(q.open_interest)}",'
+        text = f'"status":"{status}","updated_time":"{_updated(market, now)}",' + (
+            _UNTRADED if q is EMPTY else _trading(q)
         )
         if decided:
             value = _json.encode(expiration_value(market)).decode()
@@ -98,6 +88,24 @@ class Renderer:
         market.tail = text.encode() + b"},"
         market.tail_from = now
         market.tail_until = min(next_boundary(market.life, now), moves_at)
+
+
+def _trading(q: Quote) -> str:
+    return (
+        f'"yes_bid_dollars":"{dollars(q.yes_bid)}","yes_ask_dollars":"{dollars(q.yes_ask)}",'
+        f'"no_bid_dollars":"{dollars(10000 - q.yes_ask)}",'
+        f'"no_ask_dollars":"{dollars(10000 - q.yes_bid)}",'
+        f'"yes_bid_size_fp":"{count(q.bid_size)}","yes_ask_size_fp":"{count(q.ask_size)}",'
+        f'"last_price_dollars":"{dollars(q.last)}",'
+        f'"previous_yes_bid_dollars":"{dollars(q.previous_bid)}",'
+        f'"previous_yes_ask_dollars":"{dollars(q.previous_ask)}",'
+        f'"previous_price_dollars":"{dollars(q.previous)}",'
+        f'"volume_fp":"{count(q.volume)}","volume_24h_fp":"{count(q.volume_24h)}",'
+        f'"open_interest_fp":"{count(q.open_interest)}",'
+    )
+
+
+_UNTRADED = _trading(EMPTY)
 
 
 def _updated(market: Market, now: float) -> str:

@@ -3,11 +3,13 @@
 import base64
 import binascii
 from datetime import UTC, datetime
+from functools import lru_cache
 
 NEVER = "0001-01-01T00:00:00Z"
 """What the exchange prints for a time it does not have (Go's zero time)."""
 
 
+@lru_cache(maxsize=16384)
 def rfc3339(seconds: float | None) -> str:
     """Epoch seconds as RFC 3339 UTC, with as many fractional digits as are not zero (up to six)."""
     if seconds is None:
