@@ -1,0 +1,163 @@
+"""`ssmd series sync`, `ssmd secmaster sync`, `ssmd fees sync` as a user runs them."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import pytest_asyncio
+
+from ssmd_common.exitcodes import ExitCode
+from ssmd_simulator.faults import Fault
+from ssmd_simulator.server import Simulator
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Ssmd = Callable[..., Awaitable[Done]]
+
+
+@pytest_asyncio.fixture
+async def exchange() -> AsyncIterator[Simulator]:
+    async with Simulator("small", tempo=None, budget=0) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def ssmd(database: Any, exchange: Simulator, tmp_path: Path) -> Ssmd:
+    """The command, in a folder where `.ssmd/env` says where everything is."""
+    (tmp_path / ".ssmd").mkdir()
+    (tmp_path / ".ssmd" / "env").write_text(
+        f"DATABASE_URL='{database.url}'\nKALSHI_BASE_URL={exchange.base_url}\n"
+    )
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("KALSHI") and name != "DATABASE_URL"
+    }
+
+    async def run(*arguments: str) -> Done:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "ssmd_cli", *arguments, cwd=tmp_path, env=environment,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        async with asyncio.timeout(60):
+            out, err = await process.communicate()
+        assert process.returncode is not None
+        return Done(process.returncode, out.decode(), err.decode())
+
+    return run
+
+
+async def count(database: Any, query: str) -> int:
+    async with database.connect() as connection:
+        row = await (await connection.execute(query)).fetchone()
+    return int(row[0])
+
+
+async def test_everything_then_updates_then_fees(ssmd: Ssmd, database: Any) -> None:
+    plan = await ssmd("secmaster", "sync", "--dry-run", "--json")
+    assert plan.code == ExitCode.OK
+    assert {step["step"] for step in plan.json["steps"]} >= {"series", "open events with markets"}
+    assert plan.json["tokens"] == 10 * plan.json["requests"]
+    assert plan.json["seconds"] == round(plan.json["tokens"] / 200, 1)
+    assert await count(database, "SELECT count(*) FROM series") == 0
+    assert await count(database, "SELECT count(*) FROM sync_runs") == 0
+
+    full = await ssmd("secmaster", "sync", "--json")
+    assert full.code == ExitCode.OK, full.err
+    assert full.json["outcome"] == "ok"
+    markets = await count(database, "SELECT count(*) FROM markets")
+    total = full.json["total"]
+    assert total["requests"] > 0
+    assert {row["table"]: row["inserted"] for row in full.json["tables"]}["markets"] == markets
+    again = await ssmd("secmaster", "sync", "--incremental", "--json")
+    assert (again.code, again.json["total"]["requests"]) == (ExitCode.OK, 3)
+    assert again.json["total"]["inserted"] == 0
+
+    table = await ssmd("fees", "sync")
+    assert table.code == ExitCode.OK
+    header, *_, last = table.out.splitlines()
+    assert header.split() == (
+        [
+            "table",
+            "fetched",
+            "inserted",
+            "updated",
+            "unchanged",
+            "deleted",
+            "set_aside",
+            "requests",
+            "tokens",
+            "seconds",
+        ]
+    )
+    assert last.split()[0] == "all"
+
+
+async def test_the_tags_and_games_of_a_scope(ssmd: Ssmd, database: Any, exchange: Any) -> None:
+    wanted = {
+        s.ticker
+        for s in exchange.universe.series.values()
+        if {"Basketball", "Hockey"} & set(s.tags or ())
+        and (s.category != "Sports" or "GAME" in s.ticker or "MATCH" in s.ticker)
+    }
+    done = await ssmd("series", "sync", "--tag=Basketball", "--tag=Hockey", "--games-only")
+    assert done.code == (ExitCode.OK if wanted else ExitCode.NOT_FOUND), done.err
+    async with database.connect() as connection:
+        rows = await (await connection.execute("SELECT ticker FROM series")).fetchall()
+    assert {row[0] for row in rows} == wanted
+
+
+async def test_by_series_asks_for_every_series_of_the_tag(
+    ssmd: Ssmd, database: Any, exchange: Any
+) -> None:
+    done = await ssmd("secmaster", "sync", "--by-series", "--tag=Soccer", "--json")
+    assert done.code == ExitCode.OK, done.err
+    series = await count(database, "SELECT count(*) FROM series")
+    # One list of series, four lists for each, one of fee changes.
+    assert done.json["total"]["requests"] >= 4 * series + 2
+    stray = "SELECT count(*) FROM series WHERE NOT 'Soccer' = ANY(tags)"
+    assert await count(database, stray) == 0
+
+
+async def test_a_scope_without_series_is_said(ssmd: Ssmd) -> None:
+    done = await ssmd("secmaster", "sync", "--tag=Nonsense")
+    assert done.code == ExitCode.NOT_FOUND
+    assert "no series is in this scope" in done.err
+
+
+async def test_flags_that_exclude_each_other(ssmd: Ssmd) -> None:
+    done = await ssmd("secmaster", "sync", "--active-only", "--incremental")
+    assert done.code == ExitCode.USAGE
+    assert "exclude each other" in done.err
+    assert not done.out
+
+
+async def test_an_exchange_that_talks_nonsense_is_one_sentence(
+    ssmd: Ssmd, exchange: Simulator, database: Any
+) -> None:
+    exchange.faults.start(Fault("garbage"))
+    done = await ssmd("series", "sync")
+    assert done.code == ExitCode.UPSTREAM
+    assert "failed: series_list: the reply is not complete JSON" in done.err
+    assert "Traceback" not in done.err
+    assert await count(database, "SELECT count(*) FROM sync_runs WHERE outcome = 'failed'") == 1
+
+
+async def test_data_goes_to_stdout_and_everything_else_to_stderr(ssmd: Ssmd) -> None:
+    done = await ssmd("fees", "sync", "--json")
+    assert done.json["outcome"] == "ok"
+    assert "run finished" in done.err
