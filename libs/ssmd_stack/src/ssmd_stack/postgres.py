@@ -14,7 +14,7 @@ from ssmd_stack import account, binaries
 from ssmd_stack.database import TEMPLATE, ensure_owner
 from ssmd_stack.errors import PortInUse, ServerFailed
 from ssmd_stack.ports import free_port, is_taken
-from ssmd_stack.process import Account, Process, end_leftover, tail, wait_for_end
+from ssmd_stack.process import Account, Process, end_all_in, end_leftover, tail, wait_for_end
 
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 15.0
@@ -199,7 +199,9 @@ class PostgresServer:
         self._bin_dir = account.install(source, self._home, user)
         self._require_same_major()
         end_leftover(self._home / "server.pid", first=signal.SIGQUIT)
-        # Its process is gone, but the file's pid may meanwhile be another program's.
+        # A backend may outlive its postmaster for a moment, and must not meet the next one.
+        end_all_in(self.data_dir)
+        # Only now is it safe to remove: its pid may meanwhile be another program's.
         (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
         for name in ("superuser", "role"):
             secret = self._home / f"{name}.password"

@@ -15,6 +15,8 @@ from typing import IO
 
 import psutil
 
+from ssmd_stack.errors import ServerFailed
+
 _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.01
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -195,6 +197,22 @@ def end_leftover(
             member.kill()
     wait_for_end(family, patience_seconds)
     return True
+
+
+def end_all_in(directory: Path, *, patience_seconds: float = 5.0) -> None:
+    """Kill every process whose working directory it is, and wait until they have ended."""
+    place = str(directory.resolve())
+    family = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cwd() == place:
+                process.kill()
+                family.append(process)
+    if not wait_for_end(family, patience_seconds):
+        raise ServerFailed(
+            f"processes {', '.join(str(process.pid) for process in family)} of an earlier run in"
+            f" {directory} do not end: stop them"
+        )
 
 
 def wait_for_end(family: Sequence[psutil.Process], patience_seconds: float) -> bool:
