@@ -10,11 +10,11 @@ import psycopg
 import redis.asyncio as aioredis
 import structlog
 
-from ssmd_api import store as postgres_store
 from ssmd_api.app import make_app
 from ssmd_api.auth import Authenticator
 from ssmd_api.cached import Cached
 from ssmd_api.context import Context
+from ssmd_api.database import Database, open_pool
 from ssmd_api.freshness import Freshness
 from ssmd_api.keystore import KeyStore
 from ssmd_api.ratelimit import RateLimiter
@@ -37,12 +37,13 @@ _REDIS_TIMEOUT_SECONDS: Final = 0.5
 async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
     """Connect to PostgreSQL, and to Redis when it is there."""
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(postgres_store.open_pool(settings))
+        pool = await stack.enter_async_context(open_pool(settings))
         client: aioredis.Redis = redis.client(
             settings.redis_url, "ssmd-api", timeout_seconds=_REDIS_TIMEOUT_SECONDS
         )
         stack.push_async_callback(client.aclose)
-        store, keys = Store(pool), KeyStore(pool)
+        database = Database(pool, settings.api_statement_timeout_seconds)
+        store, keys = Store(database), KeyStore(pool)
         yield Context(
             settings=settings,
             store=store,

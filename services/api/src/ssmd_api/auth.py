@@ -20,6 +20,8 @@ from ssmd_common.apikeys import ParsedKey
 log = structlog.get_logger(__name__)
 
 _REMEMBERED: Final = 10_000
+_PAUSE_SECONDS: Final = 2.0
+"""How long a database that did not answer is not asked again about a key that was good."""
 _OUTAGE_SECONDS: Final = 300.0
 """How long keys found good before are trusted while PostgreSQL is away: reads from Redis go on."""
 
@@ -40,6 +42,7 @@ class Authenticator:
         self._failures = RateLimiter()
         self._good: OrderedDict[bytes, _Memory] = OrderedDict()
         self._used: dict[int, datetime] = {}
+        self._away_until = 0.0
 
     async def authenticate(self, headers: Mapping[str, str], address: str, scope: str) -> StoredKey:
         """The key that the request carries, good for `scope`.
@@ -76,7 +79,8 @@ class Authenticator:
     async def _good_key(self, key: ParsedKey, address: str) -> StoredKey | None:
         now = time.monotonic()
         memory = self._good.get(key.hash)
-        if memory is None or now - memory.checked_at > self._memory_seconds:
+        away = memory is not None and now < self._away_until
+        if memory is None or (now - memory.checked_at > self._memory_seconds and not away):
             if memory is None and not self._may_try(address, now):
                 return None
             try:
@@ -84,6 +88,7 @@ class Authenticator:
             except psycopg.OperationalError:
                 if memory is None or now - memory.checked_at > _OUTAGE_SECONDS:
                     raise
+                self._away_until = time.monotonic() + _PAUSE_SECONDS
         if memory is None or not _in_force(memory.stored, datetime.now(UTC)):
             self._good.pop(key.hash, None)
             return None

@@ -95,6 +95,7 @@ class Freshness:
                     found = await self._store.covering_runs()
                 except psycopg.OperationalError:
                     # What was known is still true, only older; the cache may serve without SQL.
+                    self._read_at = time.monotonic()
                     return self._runs
                 self._runs = [
                     Run(scope, datetime.fromisoformat(started), datetime.fromisoformat(finished))

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, LiteralString
 
-from psycopg.rows import dict_row
-
-from ssmd_api.rows import Row, register
-from ssmd_api.store import Pool, queries
+from ssmd_api.database import SHORT_PATIENCE_SECONDS, Cursor, Database, Pool
+from ssmd_api.rows import Row
+from ssmd_api.store import queries
 from ssmd_common.apikeys import NewKey
 
 
@@ -29,13 +28,15 @@ class KeyStore:
     """Reads and writes of `api_keys`; a key's text never comes here."""
 
     def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+        self._database = Database(pool)
 
     async def by_prefix(self, prefix: str) -> StoredKey | None:
-        found = await self._all(queries.key_by_prefix, prefix=prefix)
-        if not found:
-            return None
-        row = found[0]
+        async with self._database.cursor(patience_seconds=SHORT_PATIENCE_SECONDS) as cursor:
+            await cursor.execute(queries.key_by_prefix, {"prefix": prefix})
+            found = await cursor.fetchone()
+            if found is None:
+                return None
+            row = _row(cursor, found)
         return StoredKey(
             row["id"],
             row["name"],
@@ -75,17 +76,20 @@ class KeyStore:
 
     async def note_use(self, used: Mapping[int, datetime]) -> None:
         """Remember when keys were last used."""
-        async with self._pool.connection() as connection:
-            await connection.execute(
+        async with self._database.cursor() as cursor:
+            await cursor.execute(
                 queries.keys_used, {"ids": list(used), "used_at": list(used.values())}
             )
 
     async def _all(self, query: LiteralString, **parameters: Any) -> list[Row]:
-        async with self._pool.connection() as connection:
-            cursor = connection.cursor(row_factory=dict_row)
-            register(cursor)
+        async with self._database.cursor() as cursor:
             await cursor.execute(query, parameters)
-            return await cursor.fetchall()
+            return [_row(cursor, values) for values in await cursor.fetchall()]
+
+
+def _row(cursor: Cursor, values: tuple[Any, ...]) -> Row:
+    assert cursor.description is not None
+    return {column.name: value for column, value in zip(cursor.description, values, strict=True)}
 
 
 def _moment(text: str | None) -> datetime | None:

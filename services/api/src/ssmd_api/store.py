@@ -1,53 +1,20 @@
 """Reads from PostgreSQL. Rows come as dicts in the shape of `ssmd_api.rows`."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import psycopg
 from psycopg import sql
-from psycopg_pool import AsyncConnectionPool
 
-from ssmd_api import lists, rows
+from ssmd_api import lists, rows, search
+from ssmd_api.database import SHORT_PATIENCE_SECONDS, Database
 from ssmd_api.filters import EventFilter, MarketFilter, Page, SeriesFilter
 from ssmd_api.lists import Statement, columns
 from ssmd_api.rows import Row
-from ssmd_api.settings import ApiSettings
-from ssmd_common.connections import postgres
 from ssmd_common.sql import Queries
 
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[Any]]
-
 queries: Final = Queries("ssmd_api")
-
-
-@asynccontextmanager
-async def open_pool(settings: ApiSettings) -> AsyncIterator[Pool]:
-    """Autocommit connections that load values in the shape of `ssmd_api.rows`."""
-    timeout = f"{settings.api_statement_timeout_seconds * 1000:.0f}"
-
-    async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
-        rows.register(connection)
-        await connection.execute(
-            "SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO', false),"
-            " set_config('statement_timeout', %s, false)",
-            (timeout,),
-        )
-
-    pool = await postgres.open_pool(
-        settings.database_url,
-        "ssmd-api",
-        budget_seconds=settings.startup_budget_seconds,
-        max_size=settings.api_pool_size,
-        configure=configure,
-        autocommit=True,
-    )
-    try:
-        yield pool
-    finally:
-        await pool.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +32,8 @@ class MarketDetail:
 class Store:
     """Every query of the API but those about keys."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def ping(self) -> None:
         await self._all(sql.SQL(queries.ping))
@@ -151,6 +118,13 @@ class Store:
         found = await self._all(sql.SQL(queries.fee_tiers), tier=tier)
         return [_row(("tier", "maker_fee", "taker_fee"), row) for row in found]
 
+    async def search(self, words: Sequence[str], kinds: Sequence[str], limit: int) -> list[Row]:
+        """What has every word; if there is nothing, what is like the text. The best first."""
+        found = await self._list(search.search(words, kinds, limit, fuzzy=False))
+        if not found:
+            found = await self._list(search.search(words, kinds, limit, fuzzy=True))
+        return [_row(search.COLUMNS, row) for row in found]
+
     async def stats_series(self) -> list[tuple[Any, ...]]:
         return await self._all(sql.SQL(queries.stats_series))
 
@@ -179,14 +153,17 @@ class Store:
 
     async def covering_runs(self) -> list[tuple[Any, ...]]:
         """(scope, started_at, finished_at) of each job's and scope's last success."""
-        return await self._all(sql.SQL(queries.covering_runs))
+        async with self._database.cursor(patience_seconds=SHORT_PATIENCE_SECONDS) as cursor:
+            await cursor.execute(queries.covering_runs)
+            return await cursor.fetchall()
 
     async def _list(self, statement: Statement) -> list[tuple[Any, ...]]:
         return await self._all(statement.query, **statement.parameters)
 
     async def _all(self, query: sql.SQL | sql.Composed, **parameters: Any) -> list[tuple[Any, ...]]:
-        async with self._pool.connection() as connection:
-            return await (await connection.execute(query, parameters)).fetchall()
+        async with self._database.cursor() as cursor:
+            await cursor.execute(query, parameters)
+            return await cursor.fetchall()
 
 
 def _row(names: Sequence[str], values: Sequence[Any]) -> Row:

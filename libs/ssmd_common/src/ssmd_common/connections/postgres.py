@@ -78,11 +78,13 @@ async def open_pool(
     budget_seconds: float,
     max_size: int,
     configure: Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]] | None = None,
+    check: Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]] | None = None,
     **options: Any,
 ) -> AsyncConnectionPool[psycopg.AsyncConnection[Any]]:
     """An open pool whose first connection has been made; the caller closes it.
 
-    `configure` prepares each new connection; `options` are psycopg's, such as `autocommit`.
+    `configure` prepares each new connection, `check` raises for one that is no good when it is
+    lent (default: it answers a query); `options` are psycopg's, such as `autocommit`.
     """
     first = await connect(url, application, budget_seconds=budget_seconds)
     await first.close()
@@ -95,7 +97,7 @@ async def open_pool(
         name=application,
         configure=configure,
         kwargs=options,
-        check=AsyncConnectionPool.check_connection,
+        check=check or AsyncConnectionPool.check_connection,
     )
     await pool.open()
     return pool

@@ -1,0 +1,99 @@
+"""Connections to PostgreSQL, with a bound on every wait.
+
+`statement_timeout` bounds a server that works; one that accepts and never answers is cut off by us.
+Cancelling the task would not do: psycopg then waits for the server to confirm.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool
+
+from ssmd_api import rows
+from ssmd_api.settings import ApiSettings
+from ssmd_common.connections import postgres
+
+Connection = psycopg.AsyncConnection[Any]
+Pool = AsyncConnectionPool[Connection]
+Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
+
+SHORT_PATIENCE_SECONDS: Final = 1.0
+"""For what a read from Redis can do without."""
+
+_PATIENCE_SECONDS: Final = 5.0
+_GRACE_SECONDS: Final = 2.0
+
+
+@asynccontextmanager
+async def open_pool(settings: ApiSettings) -> AsyncIterator[Pool]:
+    """Autocommit connections in UTC, whose statements are cancelled when they take too long."""
+    timeout = f"{settings.api_statement_timeout_seconds * 1000:.0f}"
+
+    async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
+        await connection.execute(
+            "SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO', false),"
+            " set_config('statement_timeout', %s, false)",
+            (timeout,),
+        )
+
+    pool = await postgres.open_pool(
+        settings.database_url,
+        "ssmd-api",
+        budget_seconds=settings.startup_budget_seconds,
+        max_size=settings.api_pool_size,
+        configure=configure,
+        check=_check,
+        autocommit=True,
+    )
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+class Database:
+    """Lends cursors that yield rows in the shape of `ssmd_api.rows`."""
+
+    def __init__(self, pool: Pool, statement_seconds: float = 10.0) -> None:
+        self._pool = pool
+        self._answer_seconds = statement_seconds + _GRACE_SECONDS
+
+    @asynccontextmanager
+    async def cursor(self, *, patience_seconds: float = _PATIENCE_SECONDS) -> AsyncIterator[Cursor]:
+        """A cursor for one answer.
+
+        Raises:
+            psycopg.OperationalError: no connection within `patience_seconds`, or no answer within
+                the time for a statement and a grace.
+        """
+        async with self._pool.connection(timeout=patience_seconds) as connection:
+            with _cut_off_after(connection, self._answer_seconds):
+                async with connection.cursor() as cursor:
+                    rows.register(cursor)
+                    yield cursor
+
+
+@contextmanager
+def _cut_off_after(connection: Connection, seconds: float) -> Iterator[None]:
+    timer = asyncio.get_running_loop().call_later(seconds, _cut_off, connection)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _cut_off(connection: Connection) -> None:
+    """Whoever waits on the connection finds it closed."""
+    if not connection.closed:
+        with socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+            duplicate.shutdown(socket.SHUT_RDWR)
+
+
+async def _check(connection: Connection) -> None:
+    with _cut_off_after(connection, _GRACE_SECONDS):
+        await AsyncConnectionPool.check_connection(connection)
