@@ -16,7 +16,6 @@ from ssmd_simulator.universe import Event, Market, Series
 from ssmd_simulator.wire import NEVER, count, dollars, rfc3339
 
 _json = msgspec.json.Encoder()
-_RANGES: dict[str, bytes] = {}
 _DECIDED = frozenset({"determined", "disputed", "amended", "finalized"})
 
 
@@ -41,10 +40,11 @@ class Renderer:
         if head is None:
             head = market.head = _head(market)
         life = market.life
-        shared = market.event.shared.get(id(life))
+        key = (id(life), market.structure)
+        shared = market.event.shared.get(key)
         if shared is None:
             # The timetable is kept beside its bytes, so that its id stays its own.
-            shared = market.event.shared[id(life)] = (life, _shared(market.event, life))
+            shared = market.event.shared[key] = (life, _shared(market, life))
         out.append(head)
         out.append(shared[1])
         out.append(tail or b"")
@@ -199,23 +199,15 @@ def _legs_of(market: Market) -> dict[str, Any]:
 
 
 def _head(market: Market) -> bytes:
-    ranges = _RANGES.get(market.structure)
-    if ranges is None:
-        ranges = _RANGES[market.structure] = _json.encode(price_ranges(market.structure))
-    own = _json.encode(fields_of(market))
-    return (
-        own[:-1]
-        + b',"price_level_structure":"'
-        + market.structure.encode()
-        + b'","price_ranges":'
-        + ranges
-        + b","
-    )
+    return _json.encode(fields_of(market))[:-1] + b","
 
 
-def _shared(event: Event, life: Timetable) -> bytes:
+def _shared(market: Market, life: Timetable) -> bytes:
+    event = market.event
     latest = life.latest_expiration or life.close + 7 * 86400
     fields: dict[str, Any] = {
+        "price_level_structure": market.structure,
+        "price_ranges": price_ranges(market.structure),
         "created_time": rfc3339(life.created) if life.created > 0 else NEVER,
         "open_time": rfc3339(life.open),
         "close_time": rfc3339(life.close),

@@ -64,7 +64,7 @@ class Event:
     fee_override: tuple[str, float] | None = None
     fee_changes: list[FeeChange] = field(default_factory=list)
     markets: list["Market"] = field(default_factory=list)
-    shared: dict[int, tuple[Timetable, bytes]] = field(default_factory=dict)
+    shared: dict[tuple[int, str], tuple[Timetable, bytes]] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
