@@ -155,6 +155,8 @@ def test_every_field_is_a_column_or_extra_or_a_quote() -> None:
         ("yes_ask_dollars", "9999.9999999"),
         ("volume_fp", "1e19"),
         ("floor_strike", "1e400"),
+        ("floor_strike", "NaN"),
+        ("cap_strike", "-Infinity"),
         ("yes_bid", "x"),
     ],
 )

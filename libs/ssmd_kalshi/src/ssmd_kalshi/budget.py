@@ -132,6 +132,7 @@ class Budget:
             while (wait := self._bucket.take(cost, self._clock())) > 0:
                 await pause(wait, stop)
         metrics.TOKENS.inc(cost)
+        metrics.BUDGET_RATE.set(self._bucket.rate)
         if (waited := self._clock() - began) > 0:
             metrics.BUDGET_WAIT_SECONDS.inc(waited)
 

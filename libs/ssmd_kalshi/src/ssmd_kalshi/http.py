@@ -201,7 +201,9 @@ def reply_error(
                 endpoint, status, said, "check the API key, its file and this machine's clock"
             )
         case 404:
-            return NotFoundError(endpoint, status, said, "it does not know this ticker")
+            return NotFoundError(
+                endpoint, status, said, "it does not know this ticker, or KALSHI_BASE_URL is wrong"
+            )
         case 429:
             return RateLimitedError(
                 endpoint,
