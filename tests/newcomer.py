@@ -44,9 +44,10 @@ def environment() -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A system that `make up` started in `directory`."""
+    """A system that was started in `directory`; `command` is the `ssmd` to speak to it with."""
 
     directory: Path
+    command: str = ".venv/bin/ssmd"
 
     def run(self, *command: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
@@ -69,7 +70,7 @@ class System:
         return done.stdout + done.stderr
 
     def ssmd(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        return self.run(".venv/bin/ssmd", *arguments, check=check)
+        return self.run(self.command, *arguments, check=check)
 
     @property
     def env(self) -> dict[str, str]:

@@ -32,6 +32,15 @@ def up_command(
         ),
     ] = "quick",
     seed: Annotated[int, typer.Option(help="Of the simulated universe.")] = 7,
+    population: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            help="Recorded tickers to simulate instead of made-up ones.",
+        ),
+    ] = None,
     directory: Annotated[
         Path, typer.Option("--dir", help="Where data, logs and addresses are kept.")
     ] = Path(".ssmd"),
@@ -63,6 +72,7 @@ def up_command(
         size=size,
         tempo=tempo,
         seed=seed,
+        population=population and population.absolute(),
         ports={name: port for name, port in given.items() if port is not None},
     )
     if detach:

@@ -47,6 +47,7 @@ class Plan:
     size: str = "small"
     tempo: str = "quick"
     seed: int = 7
+    population: Path | None = None
     ports: Mapping[str, int] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     commands: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -116,9 +117,10 @@ def exchange_urls(plan: Plan, port: int) -> tuple[str, str]:
 
 def exchange_command(plan: Plan, port: int, anchor: str) -> list[str]:
     """The simulator's arguments after `python`; the same anchor day gives the same universe."""
+    population = [] if plan.population is None else ["--population", str(plan.population)]
     return [
         "-m", "ssmd_simulator", "--port", str(port), "--size", plan.size, "--seed", str(plan.seed),
-        "--tempo", plan.tempo, "--anchor", anchor,
+        "--tempo", plan.tempo, "--anchor", anchor, *population,
         "--write-key", str(plan.key_file), "--key-id", _LOCAL_KEY, "--key-type", "ed25519",
     ]  # fmt: skip
 
