@@ -37,31 +37,98 @@ local function foreign(key, wanted)
   return found ~= 'none' and found ~= wanted
 end
 
+-- Reads and writes of one call are gathered: a record is read once, and whatever only adds is
+-- written at the end, many at a time. What takes away flushes first.
+
+local LIMIT = 2000
+local records = {m = {}, e = {}, s = {}, f = {}}
+local strings, pending = {}, {}
+
+local function call_many(command, key, list)
+  for first = 1, #list, LIMIT do
+    local last = math.min(first + LIMIT - 1, #list)
+    if key then
+      redis.call(command, key, unpack(list, first, last))
+    else
+      redis.call(command, unpack(list, first, last))
+    end
+  end
+end
+
+local function flush()
+  if #strings > 0 then
+    local full = strings
+    strings = {}
+    call_many('MSET', nil, full)
+  end
+  local gathered = pending
+  pending = {}
+  for key, add in pairs(gathered) do call_many(add.command, key, add) end
+end
+
+local function later(command, key, one, other)
+  local add = pending[key]
+  if not add then
+    add = {command = command}
+    pending[key] = add
+  end
+  add[#add + 1] = one
+  if other then add[#add + 1] = other end
+end
+
+local function fetch(kind, tickers)
+  local known, wanted, asked = records[kind], {}, {}
+  for _, ticker in ipairs(tickers) do
+    if known[ticker] == nil and not asked[ticker] then
+      asked[ticker] = true
+      wanted[#wanted + 1] = ticker
+    end
+  end
+  for first = 1, #wanted, LIMIT do
+    local last = math.min(first + LIMIT - 1, #wanted)
+    local raw = redis.call('HMGET', OWN[kind], unpack(wanted, first, last))
+    for i = first, last do
+      local packed = raw[i - first + 1]
+      known[wanted[i]] = packed and cmsgpack.unpack(packed) or false
+    end
+  end
+end
+
 local function load(kind, ticker)
-  local raw = redis.call('HGET', OWN[kind], ticker)
-  return raw and cmsgpack.unpack(raw) or nil
+  local record = records[kind][ticker]
+  if record == nil then
+    local raw = redis.call('HGET', OWN[kind], ticker)
+    record = raw and cmsgpack.unpack(raw) or false
+    records[kind][ticker] = record
+  end
+  return record or nil
 end
 
 local function save(kind, ticker, record)
-  redis.call('HSET', OWN[kind], ticker, cmsgpack.pack(record))
+  records[kind][ticker] = record
+  later('HSET', OWN[kind], ticker, cmsgpack.pack(record))
 end
 
 local function forget(kind, ticker)
+  flush()
+  records[kind][ticker] = false
   redis.call('HDEL', OWN[kind], ticker)
   redis.call('ZREM', EXPIRIES, kind .. ':' .. ticker)
 end
 
 local function schedule(kind, ticker, at)
-  if at == '' then
-    redis.call('ZREM', EXPIRIES, kind .. ':' .. ticker)
+  if at ~= '' then
+    later('ZADD', EXPIRIES, at, kind .. ':' .. ticker)
   else
-    redis.call('ZADD', EXPIRIES, at, kind .. ':' .. ticker)
+    flush()
+    redis.call('ZREM', EXPIRIES, kind .. ':' .. ticker)
   end
 end
 
 local function write_value(key, value, expires)
   if expires == '' then
-    redis.call('SET', key, value)
+    strings[#strings + 1] = key
+    strings[#strings + 1] = value
   else
     redis.call('SET', key, value, 'PXAT', expires)
   end
@@ -80,14 +147,17 @@ local function event_category(record)
 end
 
 local function recategorise(event, category)
-  for _, ticker in ipairs(redis.call('SMEMBERS', name('event_markets:' .. event))) do
+  flush()
+  local members = redis.call('SMEMBERS', name('event_markets:' .. event))
+  fetch('m', members)
+  for _, ticker in ipairs(members) do
     local record = load('m', ticker)
     if record and record[M_LISTED] == '1' and record[M_CATEGORY] ~= category then
       if record[M_CATEGORY] ~= '' then
         redis.call('SREM', name('markets:by_category:' .. record[M_CATEGORY]), ticker)
       end
       if category ~= '' then
-        redis.call('SADD', name('markets:by_category:' .. category), ticker)
+        later('SADD', name('markets:by_category:' .. category), ticker)
       end
       record[M_CATEGORY] = category
       save('m', ticker, record)
@@ -99,6 +169,7 @@ end
 
 local function unlink_market(ticker, record)
   if record[KEY] == '' then return end
+  flush()
   redis.call('DEL', record[KEY])
   redis.call('HDEL', MARKETS, ticker)
   redis.call('SREM', name('event_markets:' .. record[M_EVENT]), ticker)
@@ -112,11 +183,13 @@ end
 
 local function unlink_event(ticker, record)
   if record[KEY] == '' then return end
+  flush()
   redis.call('DEL', record[KEY])
   redis.call('HDEL', EVENTS, ticker)
 end
 
 local function unlink(kind, ticker, record)
+  flush()
   if kind == 'm' then
     unlink_market(ticker, record)
   elseif kind == 'e' then
@@ -143,19 +216,32 @@ local function is_old(record, position)
   return record and not warm and position <= record[POS]
 end
 
-local function owner_refuses(...)
-  local wanted = {...}
-  for i = 1, #wanted, 2 do
-    if foreign(wanted[i], wanted[i + 1]) then
-      blocked[#blocked + 1] = wanted[i]
-      return true
-    end
+-- Whether a key holds someone else's type. What a record of ours names is ours.
+local checked, none_exist = {}, false
+
+local function refuses(key, wanted)
+  local refused = checked[key]
+  if refused == nil then
+    refused = not none_exist and foreign(key, wanted)
+    checked[key] = refused
   end
-  return false
+  if refused then blocked[#blocked + 1] = key end
+  return refused
+end
+
+local function refuses_set(key)
+  local refused = checked[key]
+  if refused == nil then
+    refused = foreign(key, 'set')
+    checked[key] = refused
+  end
+  if refused then blocked[#blocked + 1] = key end
+  return refused
 end
 
 local function put_market(ticker, position, key, event, series, listed, score, expires, value)
   local old = load('m', ticker)
+  local known = old
   if is_old(old, position) then return end
   local category = ''
   if listed == '1' then
@@ -168,7 +254,8 @@ local function put_market(ticker, position, key, event, series, listed, score, e
     end
   end
   local members, by_category = name('event_markets:' .. event), name('markets:by_category:' .. category)
-  if owner_refuses(key, 'string', members, 'set', by_category, 'set') then return end
+  if not (old and old[KEY] == key) and refuses(key, 'string') then return end
+  if refuses_set(members) or (category ~= '' and refuses_set(by_category)) then return end
   if old and old[KEY] ~= '' and (old[KEY] ~= key or old[M_EVENT] ~= event or old[M_LISTED] ~= listed
       or old[M_CATEGORY] ~= category or old[M_SCORE] ~= score) then
     -- The value is written again below, in the same step: no reader can see it missing.
@@ -177,14 +264,14 @@ local function put_market(ticker, position, key, event, series, listed, score, e
   end
   write_value(key, value, expires)
   if warm or not old or old[KEY] == '' then
-    redis.call('HSET', MARKETS, ticker, key)
-    redis.call('SADD', members, ticker)
+    later('HSET', MARKETS, ticker, key)
+    later('SADD', members, ticker)
     if listed == '1' then
-      if category ~= '' then redis.call('SADD', by_category, ticker) end
-      if score ~= '' then redis.call('ZADD', EXPIRING, score, ticker) end
+      if category ~= '' then later('SADD', by_category, ticker) end
+      if score ~= '' then later('ZADD', EXPIRING, score, ticker) end
     end
   end
-  if expires ~= '' or (old and (old[KEY] == '' or old[M_EXPIRES] ~= '')) or not old then
+  if expires ~= '' or (known and (known[KEY] == '' or known[M_EXPIRES] ~= '')) then
     schedule('m', ticker, expires)
   end
   save('m', ticker, {position, generation, key, event, series, listed, category, score, expires})
@@ -195,19 +282,22 @@ end
 local function put_event(ticker, position, key, series, category, expires, value, if_known)
   local old = load('e', ticker)
   if is_old(old, position) or (not old and if_known == '1') then return end
-  if key ~= '' and owner_refuses(key, 'string') then return end
+  if key ~= '' and not (old and old[KEY] == key) and refuses(key, 'string') then return end
   local before = old and event_category(old)
   if old and old[KEY] ~= key then unlink_event(ticker, old) end
-  if old and (old[E_SERIES] ~= series or category ~= '') then
+  if old and old[E_CATEGORY] == '' and (old[E_SERIES] ~= series or category ~= '') then
+    flush()
     redis.call('SREM', own('uncategorised:' .. old[E_SERIES]), ticker)
   end
   if category == '' and series ~= '' then
-    redis.call('SADD', own('uncategorised:' .. series), ticker)
+    later('SADD', own('uncategorised:' .. series), ticker)
   end
   if key ~= '' then
     write_value(key, value, expires)
-    redis.call('HSET', EVENTS, ticker, key)
-    schedule('e', ticker, expires)
+    later('HSET', EVENTS, ticker, key)
+    if expires ~= '' or (old and (old[KEY] == '' or old[E_EXPIRES] ~= '')) then
+      schedule('e', ticker, expires)
+    end
   else
     schedule('e', ticker, now + TOMBSTONE_MS)
   end
@@ -221,11 +311,12 @@ end
 local function put_series(ticker, position, key, category, value)
   local old = load('s', ticker)
   if is_old(old, position) then return end
-  if owner_refuses(key, 'string') then return end
+  if not (old and old[KEY] == key) and refuses(key, 'string') then return end
   write_value(key, value, '')
-  schedule('s', ticker, '')
+  if old and old[KEY] == '' then schedule('s', ticker, '') end
   save('s', ticker, {position, generation, key, category})
   if not old or old[S_CATEGORY] ~= category then
+    flush()
     for _, event in ipairs(redis.call('SMEMBERS', own('uncategorised:' .. ticker))) do
       local record = load('e', event)
       if record and record[E_SERIES] == ticker and record[E_CATEGORY] == '' then
@@ -237,6 +328,7 @@ local function put_series(ticker, position, key, category, value)
 end
 
 local function write_fees(series, steps)
+  flush()
   local live = {}
   table.sort(steps, function(a, b) return a[F_FROM] < b[F_FROM] end)
   for _, step in ipairs(steps) do
@@ -248,12 +340,17 @@ local function write_fees(series, steps)
   else
     redis.call('DEL', key)
   end
-  if #steps > 0 then save('f', series, steps) else redis.call('HDEL', OWN.f, series) end
+  if #steps > 0 then
+    save('f', series, steps)
+  else
+    records.f[series] = false
+    redis.call('HDEL', OWN.f, series)
+  end
 end
 
 local function put_fee(series, position, from, json, if_known)
   local steps = load('f', series) or {}
-  if owner_refuses(name('fee:' .. series), 'string') then return end
+  if #steps == 0 and refuses(name('fee:' .. series), 'string') then return end
   from = tonumber(from)
   local found
   for _, step in ipairs(steps) do
@@ -289,17 +386,35 @@ local function gone(kind, ticker, position, if_known)
   changed = changed + 1
 end
 
-local ARITY = {m = 9, e = 8, s = 5, f = 5, g = 4}
 local PUT = {m = put_market, e = put_event, s = put_series, f = put_fee, g = gone}
 
-local function rows(first)
-  local i = first
-  while i <= #ARGV do
-    local op = ARGV[i]
-    local arity = ARITY[op]
-    PUT[op](unpack(ARGV, i + 1, i + arity))
-    i = i + 1 + arity
+-- Rows come as one packed list: {{op, arguments…}, …}.
+local function rows(packed)
+  local list = cmsgpack.unpack(packed)
+  local tickers = {m = {}, e = {}, s = {}, f = {}}
+  for _, row in ipairs(list) do
+    local op = row[1]
+    local of = op == 'g' and tickers[row[2]] or tickers[op]
+    of[#of + 1] = op == 'g' and row[3] or row[2]
+    if op == 'm' and row[7] == '1' then tickers.e[#tickers.e + 1] = row[5] end
   end
+  for kind, wanted in pairs(tickers) do fetch(kind, wanted) end
+  local new = {}
+  for _, row in ipairs(list) do
+    local op = row[1]
+    if op == 'm' or op == 'e' or op == 's' then
+      local record = records[op][row[2]]
+      if row[4] ~= '' and not (record and record[KEY] == row[4]) then new[#new + 1] = row[4] end
+    end
+  end
+  -- Mostly none of the new keys is there, and need not be looked at one by one.
+  none_exist = true
+  for first = 1, #new, LIMIT do
+    local last = math.min(first + LIMIT - 1, #new)
+    if redis.call('EXISTS', unpack(new, first, last)) > 0 then none_exist = false end
+  end
+  for _, row in ipairs(list) do PUT[row[1]](unpack(row, 2)) end
+  flush()
 end
 
 -- The gate: foreign keys in our fixed places, then the fencing token.
@@ -340,19 +455,19 @@ if action == 'set' then  -- key, value: the position itself, last_sync, a reques
   return {'OK'}
 end
 
-if action == 'warm' then  -- generation, rows…
+if action == 'warm' then  -- generation, rows
   warm, generation = true, ARGV[5]
-  rows(6)
+  rows(ARGV[6])
   return {'OK', changed, missing, blocked}
 end
 
-if action == 'apply' then  -- first and last stream sequence, generation, new position, rows…
+if action == 'apply' then  -- first and last stream sequence, generation, new position, rows
   local first, last, at = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(state.sequence or -1)
   if not state.warm then return {'LOST'} end
   if last > 0 and last <= at then return {'OK', 0, missing, blocked} end
   if last > 0 and first > at + 1 then return {'GAP', tostring(at)} end
   generation = ARGV[7]
-  rows(9)
+  rows(ARGV[9])
   if ARGV[8] ~= '' then redis.call('SET', POSITION, ARGV[8]) end
   return {'OK', changed, missing, blocked}
 end
@@ -362,11 +477,16 @@ if action == 'sweep' then  -- how many at most
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', EXPIRIES, '-inf', now, 'LIMIT', 0, ARGV[5])) do
     local kind, ticker = string.sub(member, 1, 1), string.sub(member, 3)
     local record = load(kind, ticker)
+    local expires = record and (kind == 'm' and record[M_EXPIRES] or kind == 'e' and record[E_EXPIRES])
+    local has_markets = kind == 'e' and redis.call('EXISTS', name('event_markets:' .. ticker)) == 1
     if not record then
       redis.call('ZREM', EXPIRIES, member)
+    elseif record[KEY] ~= '' and (not expires or expires == '' or tonumber(expires) > now) then
+      schedule(kind, ticker, expires or '')
     elseif record[KEY] ~= '' then
       swept = swept + 1
-      if kind == 'e' and redis.call('EXISTS', name('event_markets:' .. ticker)) == 1 then
+      if kind == 'e' then
+        -- Its category stays known as long as it has markets.
         unlink_event(ticker, record)
         record[KEY] = ''
         save(kind, ticker, record)
@@ -374,13 +494,14 @@ if action == 'sweep' then  -- how many at most
       else
         bury(kind, ticker, record)
       end
-    elseif kind == 'e' and redis.call('EXISTS', name('event_markets:' .. ticker)) == 1 then
+    elseif has_markets then
       schedule(kind, ticker, now + TOMBSTONE_MS)
     else
       if kind == 'e' then redis.call('SREM', own('uncategorised:' .. record[E_SERIES]), ticker) end
       forget(kind, ticker)
     end
   end
+  flush()
   return {'OK', swept}
 end
 
@@ -409,6 +530,7 @@ if action == 'prune' then  -- kind, cursor, count, 'epoch' or 'generation', boun
       dropped = dropped + 1
     end
   end
+  flush()
   return {'OK', page[1], dropped}
 end
 

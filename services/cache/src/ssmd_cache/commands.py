@@ -23,8 +23,6 @@ from ssmd_cache.picture import (
 from ssmd_common.change import Position
 from ssmd_common.keys import Keys
 
-Argument = str | bytes
-
 KINDS = {"series": "s", "events": "e", "markets": "m", "series_fees": "f"}
 
 
@@ -32,7 +30,7 @@ class Command(NamedTuple):
     """`row` says which row it is about: of several about one row, only the last one counts."""
 
     row: tuple[str, str]
-    arguments: tuple[Argument, ...]
+    arguments: tuple[str, ...]
 
 
 def sortable(position: Position) -> str:
@@ -83,7 +81,7 @@ def put(picture: Picture, row: bytes, position: Position, *, announced: bool = F
                     "1" if picture.listed else "0",
                     picture.closes or "",
                     "" if picture.expires_ms is None else str(picture.expires_ms),
-                    value(row, position),
+                    value(row, position).decode(),
                 ),
             )
         case EventPicture():
@@ -97,20 +95,27 @@ def put(picture: Picture, row: bytes, position: Position, *, announced: bool = F
                     picture.series,
                     picture.category,
                     "" if picture.expires_ms is None else str(picture.expires_ms),
-                    value(row, position) if picture.key else b"",
+                    value(row, position).decode() if picture.key else "",
                     known_only if picture.key is None else "0",
                 ),
             )
         case SeriesPicture():
             return Command(
                 ("s", picture.ticker),
-                ("s", picture.ticker, at, picture.key, picture.category, value(row, position)),
+                (
+                    "s",
+                    picture.ticker,
+                    at,
+                    picture.key,
+                    picture.category,
+                    value(row, position).decode(),
+                ),
             )
         case FeePicture():
             start = str(picture.from_microseconds)
             return Command(
                 ("f", f"{picture.series}\n{start}"),
-                ("f", picture.series, at, start, value(row, position), "0"),
+                ("f", picture.series, at, start, value(row, position).decode(), "0"),
             )
         case _:
             raise AssertionError(picture)
@@ -126,4 +131,4 @@ def gone(table: str, ticker: str, position: Position, *, announced: bool = False
 def fee_gone(series: str, from_microseconds: int, position: Position) -> Command:
     """Take out one step of a fee schedule."""
     start = str(from_microseconds)
-    return Command(("f", f"{series}\n{start}"), ("f", series, sortable(position), start, b"", "0"))
+    return Command(("f", f"{series}\n{start}"), ("f", series, sortable(position), start, "", "0"))

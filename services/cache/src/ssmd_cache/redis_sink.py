@@ -4,10 +4,11 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import redis.asyncio as aioredis
 import redis.exceptions
 
-from ssmd_cache.commands import Argument, Command
+from ssmd_cache.commands import Command
 from ssmd_cache.entries import glob
 from ssmd_cache.errors import Fenced, ForeignKeys, PictureLost, SequenceGap
 from ssmd_cache.position import CachePosition, decode, encode
@@ -15,6 +16,7 @@ from ssmd_common.keys import Keys
 
 _SCRIPT: Final = files("ssmd_cache").joinpath("cache.lua").read_text("utf-8")
 _PAGE: Final = "500"
+Argument = str | bytes
 _KINDS: Final = ("m", "e", "s", "f")
 
 
@@ -64,7 +66,7 @@ class RedisSink:
 
     async def warm(self, generation: str, commands: Sequence[Command], now_ms: int) -> Written:
         """Write rows of a snapshot over whatever is there."""
-        return self._written(await self._call("warm", now_ms, generation, *_flat(commands)))
+        return self._written(await self._call("warm", now_ms, generation, _packed(commands)))
 
     async def apply(
         self, first: int, position: CachePosition, commands: Sequence[Command], now_ms: int
@@ -84,13 +86,13 @@ class RedisSink:
             str(position.sequence),
             position.generation,
             encode(position),
-            *_flat(commands),
+            _packed(commands),
         )
         return self._written(reply)
 
     async def repair(self, generation: str, commands: Sequence[Command], now_ms: int) -> Written:
         """Write rows that were read from PostgreSQL between messages; the position stays."""
-        reply = await self._call("apply", now_ms, "0", "0", generation, b"", *_flat(commands))
+        reply = await self._call("apply", now_ms, "0", "0", generation, b"", _packed(commands))
         return self._written(reply)
 
     async def sweep(self, now_ms: int, most: int = 500) -> int:
@@ -180,8 +182,6 @@ class RedisSink:
         return reply
 
 
-def _flat(commands: Iterable[Command]) -> list[Argument]:
-    flat: list[Argument] = []
-    for command in commands:
-        flat.extend(command.arguments)
-    return flat
+def _packed(commands: Iterable[Command]) -> bytes:
+    # One argument instead of thousands: both sides take it apart in C.
+    return msgspec.msgpack.encode([command.arguments for command in commands])
