@@ -117,7 +117,7 @@ async def _lead(
             listener.on_gap = on_gap
             if listener.began:
                 await repairer.add(runtime, "start", known_until, began_at)
-            inbox.lead()
+            await recorder.recall(inbox.lead())
             side.start("repairer", repairer.run(runtime))
         side.start("clock", scheduler.run(runtime))
         side.start(

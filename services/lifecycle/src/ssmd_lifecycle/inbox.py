@@ -1,7 +1,7 @@
 """Messages between the socket and PostgreSQL: bounded, and remembered while on standby.
 
-A standby replica keeps the last minute of messages. When it takes over it stores them too: what the
-former leader stored already is recognised by its dedupe key, what it died with is not lost.
+A standby replica keeps the last minute of messages. When it takes over it stores those that the
+former leader did not: what that one died with is not lost.
 """
 
 import asyncio
@@ -40,11 +40,12 @@ class Inbox:
         self._messages.append(message)
         self._filled.set()
 
-    def lead(self) -> None:
-        """From now on every message waits to be taken, those remembered first."""
+    def lead(self) -> list[LifecycleMessage]:
+        """From now on every message waits to be taken; returns those remembered so far."""
         self._standby = False
-        if self._messages:
-            self._filled.set()
+        remembered = list(self._messages)
+        self._messages.clear()
+        return remembered
 
     async def take(self, most: int) -> list[LifecycleMessage]:
         """What has come, in its order: at least one message, at most `most`."""

@@ -53,6 +53,14 @@ class Recorder:
             await self.record(batch)
             left -= len(batch)
 
+    async def recall(self, remembered: Sequence[LifecycleMessage]) -> None:
+        """Record what was heard on standby and the former leader did not store."""
+        missing = await self._store.missing_of(remembered)
+        if missing:
+            log.info("messages of the former leader's end recorded", messages=len(missing))
+        for start in range(0, len(missing), self._batch_messages):
+            await self.record(missing[start : start + self._batch_messages])
+
     async def record(self, batch: Sequence[LifecycleMessage]) -> None:
         """Keep and apply one batch."""
         followed = await self._followed(batch)

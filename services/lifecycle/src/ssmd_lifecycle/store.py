@@ -3,8 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from psycopg.rows import class_row
 
@@ -28,6 +28,9 @@ from ssmd_lifecycle.turns import turn_locked
 
 Places = dict[str, tuple[str, str | None]]
 """Ticker → its series and category."""
+
+
+SAME_MESSAGE: Final = timedelta(seconds=5)
 
 
 @dataclass(slots=True)
@@ -78,6 +81,30 @@ class Store:
 
         return await in_transaction(self._pool, attempt)
 
+    async def missing_of(self, messages: Sequence[LifecycleMessage]) -> list[LifecycleMessage]:
+        """Those of some messages that are not stored.
+
+        They were heard over another connection than the stored ones, and the exchange may stamp
+        `sending_ts_ms` for each connection anew: the same words about the same time are the same
+        message, each stored one for one of these.
+        """
+        by_ticker: defaultdict[str, list[LifecycleMessage]] = defaultdict(list)
+        for message in messages:
+            by_ticker[message.ticker or ""].append(message)
+        stored: dict[str, list[LifecycleMessage]] = {}
+        async with self._pool.connection() as connection:
+            for query, kind in (
+                (queries.market_history, "market_ticker"),
+                (queries.event_history, "event_ticker"),
+            ):
+                tickers = [t for t in by_ticker if t and getattr(by_ticker[t][0], kind) == t]
+                since = [min(m.heard_at for m in by_ticker[t]) - SAME_MESSAGE for t in tickers]
+                cursor = await connection.execute(query, {"tickers": tickers, "since": since})
+                for ticker, metadata, sent_at, received_at, key in await cursor.fetchall():
+                    if found := read_stored(metadata.encode(), sent_at, received_at, key):
+                        stored.setdefault(ticker, []).append(found)
+        return [m for m in messages if not _taken(m, stored.get(m.ticker or "", []))]
+
     async def places(self, messages: Sequence[LifecycleMessage]) -> tuple[Places, Places]:
         """The series and category of the messages' known markets, and of their known events."""
         found: list[Places] = []
@@ -89,6 +116,16 @@ class Store:
                 cursor = await connection.execute(query, [tickers])
                 found.append({row[0]: (row[1], row[2]) for row in await cursor.fetchall()})
         return found[0], found[1]
+
+
+def _taken(message: LifecycleMessage, stored: list[LifecycleMessage]) -> bool:
+    """Whether one of the stored messages is this one; it then stands for no other."""
+    for candidate in stored:
+        near = abs(candidate.heard_at - message.heard_at) <= SAME_MESSAGE
+        if near and candidate.content_key == message.content_key:
+            stored.remove(candidate)
+            return True
+    return False
 
 
 async def _keep(
