@@ -89,7 +89,7 @@ async def _show(
         with Live(console=console, auto_refresh=False, transient=False) as screen:
             while not stop.is_set():
                 flows = await observer.look([member.record() for member in system.members])
-                screen.update(picture.live(flows, title, list(happened)), refresh=True)
+                screen.update(picture.picture(flows, title, list(happened)), refresh=True)
                 await _sleep(stop, 1.0)
 
 

@@ -2,22 +2,26 @@
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ssmd_stack.flow import MemberFlow
 
+_WORDS = ("part", "state")
 
-def table(flows: Sequence[MemberFlow], title: str) -> Table:
-    """For a terminal."""
-    found = Table(title=title, title_justify="left", expand=False, pad_edge=False)
+
+def picture(
+    flows: Sequence[MemberFlow], title: str, happened: Sequence[str] = ()
+) -> RenderableType:
+    """For a terminal: a row for each part, then what there is to say of it, then what happened."""
+    table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
     for name in ("part", "state", "per s", "done", "behind", "memory", "restarts"):
-        found.add_column(name, justify="left" if name in ("part", "state") else "right")
-    found.add_column("note", overflow="ellipsis", no_wrap=True, max_width=60)
+        table.add_column(name, no_wrap=True, justify="left" if name in _WORDS else "right")
     for flow in flows:
         colour = "green" if flow.ready else ("red" if flow.state == "down" else "yellow")
-        found.add_row(
+        table.add_row(
             flow.name,
             Text(flow.state, style=colour),
             _number(flow.rate),
@@ -25,14 +29,14 @@ def table(flows: Sequence[MemberFlow], title: str) -> Table:
             _seconds(flow.lag_seconds),
             f"{flow.memory_bytes / 1e6:.0f} MB" if flow.memory_bytes else "",
             Text(str(flow.restarts), style="red") if flow.restarts else "",
-            Text(flow.note or "", style="dim"),
         )
-    return found
-
-
-def live(flows: Sequence[MemberFlow], title: str, happened: Sequence[str]) -> RenderableType:
-    """The table with the last things that happened below it."""
-    return Group(table(flows, title), *(Text(line, style="dim") for line in happened))
+    notes = [
+        Text(f"{flow.name}: {flow.note}", style="dim" if flow.ready else "yellow")
+        for flow in flows
+        if flow.note
+    ]
+    lines = [Text(text, style="dim") for text in happened]
+    return Group(table, *notes, *lines)
 
 
 def line(flows: Sequence[MemberFlow]) -> str:

@@ -60,4 +60,4 @@ def status_command(
         from ssmd_cli import picture
 
         title = f"{record.state} · {record.exchange} exchange · pid {record.pid}"
-        Console().print(picture.table(flows, title))
+        Console().print(picture.picture(flows, title))

@@ -30,7 +30,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/readyz":
             body = json.dumps({"service": "x", "ready": True, "state": "running", "reasons": {},
-                               "last_error": "a survived error"}).encode()
+                               "last_error": "a survived error",
+                               "last_error_at": "2026-01-01T00:00:00+00:00"}).encode()
         else:
             body = (f"# TYPE ssmd_work_total counter\\nssmd_work_total {time.time()*100:.0f}\\n"
                     "# TYPE ssmd_lag_seconds gauge\\nssmd_lag_seconds 1.5\\n").encode()
@@ -127,7 +128,8 @@ async def test_picture_has_state_rate_lag_and_last_error(make: Callable[..., Sys
     assert list(flows) == ["postgres", "nats", "valkey", *SERVICES]
     found = flows["cdc"]
     assert (found.state, found.ready, found.lag_seconds) == ("running", True, 1.5)
-    assert found.note == "a survived error"
+    assert found.note is not None
+    assert found.note.endswith(" min ago: a survived error")
     assert found.rate is not None
     assert found.rate > 0
     assert found.memory_bytes

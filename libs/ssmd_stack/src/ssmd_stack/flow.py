@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,7 +30,7 @@ class MemberFlow:
     errors: float | None = None
     memory_bytes: int | None = None
     note: str | None = None
-    """Why it is not ready, else its last survived error."""
+    """Why it is not ready, else its last survived error and how long ago that was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,7 @@ class Observer:
             lag_seconds=figures.get("ssmd_lag_seconds"),
             errors=figures.get("ssmd_errors_total"),
             memory_bytes=memory,
-            note="; ".join(f"{key}: {why}" for key, why in reasons.items())
-            or document.get("last_error"),
+            note="; ".join(f"{key}: {why}" for key, why in reasons.items()) or _survived(document),
         )
 
     def _rate(self, name: str, work: float | None) -> float | None:
@@ -137,6 +137,18 @@ class Observer:
             for sample in family.samples:
                 sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
         return sums
+
+
+def _survived(document: dict[str, Any]) -> str | None:
+    error, when = document.get("last_error"), document.get("last_error_at")
+    if not error:
+        return None
+    try:
+        seconds = (datetime.now(UTC) - datetime.fromisoformat(str(when))).total_seconds()
+    except ValueError:
+        return str(error)
+    ago = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    return f"{ago} ago: {error}"
 
 
 def _process(pid: int | None) -> tuple[bool, int | None]:

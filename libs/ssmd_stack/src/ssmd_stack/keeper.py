@@ -59,7 +59,8 @@ class Keeper:
             self.down_since = time.monotonic()
             if self.down_since - began > _WELL_AFTER_SECONDS:
                 pause = _FIRST_PAUSE_SECONDS
-            words = self.runnable.last_words()
+            # Whoever was ended by a signal had no say in it.
+            words = self.runnable.last_words() if self.last_exit >= 0 else ""
             self._say(
                 f"{self.name} {_ended(self.last_exit)}{f' ({words})' if words else ''};"
                 f" starting it again in {pause:g} s"

@@ -124,8 +124,7 @@ class PostgresServer:
         if self.running:
             return
         user = await asyncio.to_thread(self._prepare)
-        fresh = not (self.home / "initialised").exists()
-        if fresh:
+        if not (self.home / "initialised").exists():
             await self._initialise(user)
         self._write_settings()
         while True:
@@ -137,7 +136,7 @@ class PostgresServer:
                     raise
                 self.port = free_port()
         await ensure_owner(self.admin_url, self.role, self._secret("role"), self.database)
-        if fresh and self.durable:
+        if self.durable and self._syncing is None and not (self.home / "synced").exists():
             self._syncing = asyncio.create_task(self._sync_to_disk(user), name="initdb-sync")
 
     def last_words(self) -> str:
@@ -150,7 +149,7 @@ class PostgresServer:
 
     async def stop(self) -> None:
         """Stop it: connections are closed and everything is on disk."""
-        await self._finish_sync()
+        await self._end_sync()
         if self._process is None:
             return
         # A fast stop waits for walsenders whose reader does not confirm; then an immediate one.
@@ -159,6 +158,7 @@ class PostgresServer:
 
     async def kill(self) -> None:
         """End every process of the server at once, as if the power had failed."""
+        await self._end_sync()
         if self._process is None:
             return
         family = self._process.descendants()
@@ -290,7 +290,10 @@ class PostgresServer:
         return len(lines) >= 8 and lines[7].strip() == "ready"
 
     async def _sync_to_disk(self, user: Account | None) -> None:
-        """What initdb left out for a quick start; the server may run meanwhile."""
+        """What initdb left out for a quick start; the server may run meanwhile.
+
+        The next start goes on with it if this one is stopped before it is done.
+        """
         sync = Process(
             [self.bin_dir / "initdb", "--sync-only", "--pgdata=data"],
             log=self.home / "initdb.log",
@@ -298,11 +301,16 @@ class PostgresServer:
             account=user,
             env=_environment(),
         )
-        await sync.wait()
+        try:
+            if await sync.wait() == 0:
+                (self.home / "synced").touch()
+        finally:
+            await sync.stop()
 
-    async def _finish_sync(self) -> None:
+    async def _end_sync(self) -> None:
         if self._syncing is not None:
-            await self._syncing
+            self._syncing.cancel()
+            await asyncio.gather(self._syncing, return_exceptions=True)
             self._syncing = None
 
 
