@@ -1,7 +1,9 @@
 """What the simulator's tests share: where the recordings are, a clock to step, a client."""
 
+import asyncio
 import os
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -33,8 +35,34 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
+@pytest.fixture(scope="session")
+def still_simulator() -> Iterator[Simulator]:
+    """A small universe that stands still, in a thread of its own, for all tests of the session."""
+    ready = threading.Event()
+    running: list[tuple[Simulator, asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        async with Simulator(budget=0) as simulator:
+            running.append((simulator, asyncio.get_running_loop(), stop))
+            ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),), name="still-simulator")
+    thread.start()
+    assert ready.wait(60), "the simulator did not start"
+    simulator, loop, stop = running[0]
+    yield simulator
+    loop.call_soon_threadsafe(stop.set)
+    thread.join(60)
+
+
 @pytest.fixture
-async def client(http: aiohttp.ClientSession) -> AsyncIterator[Client]:
-    """A client of a small universe that stands still."""
-    async with Simulator(budget=0) as sim:
-        yield Client(sim, http)
+async def client(http: aiohttp.ClientSession, still_simulator: Simulator) -> AsyncIterator[Client]:
+    """A client of the universe that stands still; its faults end with the test.
+
+    Tests add markets to it and change those; none may rely on being the only one.
+    """
+    client = Client(still_simulator, http)
+    yield client
+    await client.control("DELETE", "/faults")

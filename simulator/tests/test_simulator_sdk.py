@@ -1,22 +1,13 @@
 """The exchange's official Python SDK reads our replies without an error, in both its forms."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
 import pytest
 
 from ssmd_simulator.client import Client
-from ssmd_simulator.server import Simulator
 
 REASON = "the exchange's SDK is not installed (it needs Python 3.13)"
-
-
-@pytest.fixture
-async def served(http: aiohttp.ClientSession) -> AsyncIterator[Client]:
-    async with Simulator(budget=0) as sim:
-        yield Client(sim, http)
 
 
 def _walk_sync(sdk: Any, host: str) -> dict[str, int]:
@@ -49,18 +40,18 @@ def _walk_sync(sdk: Any, host: str) -> dict[str, int]:
     return counts
 
 
-async def test_the_synchronous_sdk(served: Client) -> None:
+async def test_the_synchronous_sdk(client: Client) -> None:
     sdk = pytest.importorskip("kalshi_python_sync", reason=REASON)
-    counts = await asyncio.to_thread(_walk_sync, sdk, served.sim.base_url)
-    assert counts["series"] == len(served.sim.universe.series)
-    assert counts["markets"] == len(await served.all("/markets", "markets", limit=1000))
-    assert counts["events"] == len(await served.all("/events", "events"))
+    counts = await asyncio.to_thread(_walk_sync, sdk, client.sim.base_url)
+    assert counts["series"] == len(client.sim.universe.series)
+    assert counts["markets"] == len(await client.all("/markets", "markets", limit=1000))
+    assert counts["events"] == len(await client.all("/events", "events"))
     assert counts["historical"] == 200
 
 
-async def test_the_asynchronous_sdk(served: Client) -> None:
+async def test_the_asynchronous_sdk(client: Client) -> None:
     sdk = pytest.importorskip("kalshi_python_async", reason=REASON)
-    async with sdk.ApiClient(sdk.Configuration(host=served.sim.base_url)) as api:
+    async with sdk.ApiClient(sdk.Configuration(host=client.sim.base_url)) as api:
         markets, events = sdk.MarketApi(api), sdk.EventsApi(api)
         page = await markets.get_markets(limit=1000, status="open")
         assert len(page.markets) == 1000

@@ -162,7 +162,7 @@ async def test_a_disconnect_closes_every_connection(client: Client) -> None:
     async with client.socket() as ws:
         await ws.send_json(SUBSCRIBE)
         await ws.receive_json()
-        assert await client.control("POST", "/disconnect") == {"connections": 1}
+        assert (await client.control("POST", "/disconnect"))["connections"] >= 1
         async with asyncio.timeout(30):
             assert (await ws.receive()).type == aiohttp.WSMsgType.CLOSE
         assert ws.close_code == 1001
