@@ -16,12 +16,15 @@ from ssmd_common.errors import ConfigurationError
 from ssmd_stack import account
 from ssmd_stack.claim import claim, holder_of
 from ssmd_stack.envfile import read_env
-from ssmd_stack.errors import DirectoryInUse, PortInUse, ServerFailed
+from ssmd_stack.errors import DirectoryInUse, DirectoryUnusable, PortInUse, ServerFailed
 from ssmd_stack.flow import MemberFlow, Observer, SystemRecord
+from ssmd_stack.nats import NatsServer
 from ssmd_stack.plan import SERVICES, Exchange, Plan
 from ssmd_stack.ports import free_port, is_taken
+from ssmd_stack.postgres import PostgresServer
 from ssmd_stack.process import is_alive
 from ssmd_stack.system import System
+from ssmd_stack.valkey import ValkeyServer
 
 # Answers /readyz and /metrics as a service does, and counts up.
 STAND_IN = """
@@ -185,6 +188,34 @@ def test_a_second_system_is_refused_with_the_holders_pid(tmp_path: Path) -> None
     assert holder_of(tmp_path) is None
     with claim(tmp_path):
         pass
+
+
+def test_a_directory_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DirectoryUnusable, match="--dir"), claim(tmp_path / "file" / ".ssmd"):
+        pass
+    assert holder_of(tmp_path / "file" / ".ssmd") is None
+
+
+async def test_external_servers_are_used_and_left_alone(
+    make: Callable[..., System],
+    monkeypatch: pytest.MonkeyPatch,
+    private_postgres: PostgresServer,
+    nats_server: NatsServer,
+    valkey_server: ValkeyServer,
+) -> None:
+    monkeypatch.setenv("SSMD_STACK", "external")
+    urls = (private_postgres.url, nats_server.url, valkey_server.url)
+    for name, url in zip(("DATABASE_URL", "NATS_URL", "REDIS_URL"), urls, strict=True):
+        monkeypatch.setenv(name, url)
+    system = make()
+    await system.start()
+    env = read_env(system.plan.directory)
+    assert (env["DATABASE_URL"], env["NATS_URL"], env["REDIS_URL"]) == urls
+    await system.stop()
+    assert private_postgres.running
+    assert nats_server.running
+    assert valkey_server.running
 
 
 _SUPERVISE = """

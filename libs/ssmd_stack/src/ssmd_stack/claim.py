@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ssmd_stack.errors import DirectoryInUse
+from ssmd_stack.errors import DirectoryInUse, DirectoryUnusable
 
 _LOCK = "lock"
 
@@ -28,10 +28,17 @@ def claim(directory: Path) -> Iterator[None]:
 
     Raises:
         DirectoryInUse: another process holds it; says which.
+        DirectoryUnusable: it cannot be made or written.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    # Not truncated before it is ours: the holder's words are in it.
-    handle = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        # Not truncated before it is ours: the holder's words are in it.
+        handle = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise DirectoryUnusable(
+            f"{directory} cannot be used ({error.strerror}): give a folder that this user may"
+            " write with --dir, or run as the user who made it"
+        ) from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -50,7 +57,7 @@ def holder_of(directory: Path) -> Holder | None:
     """Who holds the directory now; None if nobody does."""
     try:
         handle = os.open(directory / _LOCK, os.O_RDONLY)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -27,5 +27,9 @@ class DirectoryInUse(StackError):
     """Another system runs in the directory."""
 
 
+class DirectoryUnusable(StackError):
+    """The directory cannot be made or written by this user."""
+
+
 class NotReady(StackError):
     """A part of the system did not become ready in time; the message says which, and why."""
