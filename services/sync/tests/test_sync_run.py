@@ -14,6 +14,7 @@ from ssmd_common.models import Event, Market, Series
 from ssmd_simulator.control import Order
 from ssmd_simulator.faults import Fault
 from ssmd_simulator.server import Simulator
+from ssmd_sync.deletion import Missing
 from ssmd_sync.scope import Mode
 from ssmd_sync.store import Store
 
@@ -456,6 +457,35 @@ async def test_an_unreadable_row_is_set_aside_and_said(sync: Any, exchange: Any)
     assert found[0]["n"] > 300
     # A row that cannot be read exists: it is not taken for deleted, and neither is any other.
     assert not await sync.rows("SELECT 1 FROM markets WHERE deleted_at IS NOT NULL")
+
+
+async def test_absence_says_nothing_while_a_page_is_not_complete(sync: Any, exchange: Any) -> None:
+    await sync()
+    await vanish(exchange, 1)
+    broken = exchange.market()
+    exchange.simulator.exchange.edit(broken, {"title": 5}, exchange.simulator.clock())
+    report = await sync()
+    assert (report.outcome, report.total("deleted")) == ("partial", 0)
+    assert "nothing is taken for deleted" in report.sentence
+    exchange.simulator.exchange.edit(broken, {"title": "Five"}, exchange.simulator.clock())
+    assert (await sync()).total("deleted") == 1
+
+
+async def test_only_a_word_from_the_exchange_is_believed(
+    sync: Any, exchange: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of tickers that was cut short is no word: each is confirmed by a 404 of its own."""
+    await sync()
+    [gone] = await vanish(exchange, 1)
+    there = exchange.market().ticker
+
+    async def cut_short(self: Any, tickers: Any) -> Any:
+        return [], sorted({*tickers, there})
+
+    monkeypatch.setattr(Missing, "markets", cut_short)
+    await sync()
+    rows = await sync.rows("SELECT ticker FROM markets WHERE deleted_at IS NOT NULL")
+    assert [row["ticker"] for row in rows] == [gone]
 
 
 async def test_markets_of_unknown_events_bring_their_events(sync: Any, exchange: Any) -> None:

@@ -427,7 +427,6 @@ async def test_a_fee_schedule_is_replaced_as_a_whole(store: Store, series: Any) 
     assert (await store.write_fees(schedule)).inserted == 3
     again = await store.write_fees(schedule)
     assert (again.inserted, again.updated, again.deleted, again.unchanged) == (0, 0, 0, 3)
-    # A step moves between two that stay: they overlap in passing.
     moved = [step(0, 3), step(3, 8, "0.5"), step(8, None)]
     result = await store.write_fees({"KXA": moved, "KXB": other})
     assert (result.inserted, result.updated, result.deleted) == (2, 1, 1)

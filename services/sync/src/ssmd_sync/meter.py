@@ -30,10 +30,14 @@ class Meter(Budget):
     def learn(self, costs: EndpointCosts) -> None:
         self._shared.learn(costs)
 
-    async def acquire(self, endpoint: Endpoint, stop: asyncio.Event | None = None) -> None:
-        await self._shared.acquire(endpoint, stop)
+    async def acquire(self, endpoint: Endpoint, stop: asyncio.Event | None = None) -> int:
+        cost = await self._shared.acquire(endpoint, stop)
         self.requests += 1
-        self.tokens += self.cost(endpoint)
+        self.tokens += cost
+        return cost
+
+    def settled(self, cost: int) -> None:
+        self._shared.settled(cost)
 
     def throttled(self) -> None:
         self._shared.throttled()

@@ -131,8 +131,7 @@ class Store:
             await self._stage_tickers(schedules)
             copy = statements.copy_into("staged_fees", statements.FEE_COLUMNS)
             await self._copy(copy, map(msgspec.structs.astuple, rows))
-            # Steps that move may overlap in passing; the constraint looks at the end.
-            await self._run("SET CONSTRAINTS series_fees_no_overlap DEFERRED")
+            # In this order no two steps overlap even in passing.
             result = Written(deleted=await self._run(QUERIES.drop_fees))
             result.updated = await self._run(QUERIES.update_fees)
             result.inserted = await self._run(statements.with_fee_columns(QUERIES.insert_fees))

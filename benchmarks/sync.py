@@ -1,0 +1,236 @@
+"""sync's figures: the whole universe at the Basic budget, unthrottled, and when nothing changed.
+
+The simulator runs in a process of its own, PostgreSQL is embedded; both share the machine with
+what is measured. Writing is to be read against a COPY of the same rows into an identically indexed
+table, in the same run; fetching against a reader that only counts the bytes of the same pages.
+
+usage: python benchmarks/sync.py [--size full] [--rounds 3] [--skip-basic]
+"""
+
+import argparse
+import asyncio
+import os
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psycopg
+
+from ssmd_common.migrations import migration_files
+from ssmd_stack.database import Database, make_template, new_database
+from ssmd_stack.ports import free_port
+from ssmd_stack.postgres import PostgresServer
+from ssmd_sync.statements import MARKETS
+
+OLD_PASS_SECONDS_PER_REQUEST = 0.3
+"""One request after the other, each series for itself: how such a mirror is first written."""
+
+_TABLES = ("series", "events", "markets")
+
+
+@asynccontextmanager
+async def simulator(size: str, budget: float) -> AsyncIterator[str]:
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "ssmd_simulator", "--port", str(port), "--size", size,
+        "--tempo", "still", "--budget", str(budget), "--log-level", "WARNING",
+        stdout=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    try:
+        async with asyncio.timeout(120), aiohttp.ClientSession() as session:
+            while True:
+                try:
+                    async with session.get(url + "/healthz") as reply:
+                        if reply.status == 200:
+                            break
+                except aiohttp.ClientError:
+                    pass
+                await asyncio.sleep(0.1)
+        yield f"{url}/trade-api/v2"
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+class Figures:
+    """What one run of `ssmd-sync` took, as it tells itself, and its memory."""
+
+    def __init__(self, run: dict[str, Any], peak_bytes: int, database_seconds: float) -> None:
+        self.run = run
+        self.peak_bytes = peak_bytes
+        self.database_seconds = database_seconds
+
+    @property
+    def seconds(self) -> float:
+        return float((self.run["finished_at"] - self.run["started_at"]).total_seconds())
+
+
+async def ssmd_sync(job: str, database: Database, exchange: str, budget: float) -> Figures:
+    """One job in a process of its own."""
+    environment = {
+        **os.environ,
+        "DATABASE_URL": database.url,
+        "KALSHI_BASE_URL": exchange,
+        "KALSHI_READ_BUDGET": str(budget),
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "ssmd_sync", "run", job, env=environment,
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    peak = 0
+
+    async def watch() -> None:
+        nonlocal peak
+        status = Path(f"/proc/{process.pid}/status")
+        while process.returncode is None:
+            try:
+                text = status.read_text()  # noqa: ASYNC240 - /proc does not block
+                found = re.search(r"VmHWM:\s+(\d+) kB", text)
+            except OSError:
+                return
+            if found:
+                peak = max(peak, int(found[1]) * 1024)
+            await asyncio.sleep(0.02)
+
+    watching = asyncio.create_task(watch())
+    output = await process.stdout.read()
+    await process.wait()
+    watching.cancel()
+    if process.returncode:
+        sys.exit(output.decode())
+    async with database.connect(row_factory=psycopg.rows.dict_row) as connection:
+        cursor = await connection.execute("SELECT * FROM sync_runs ORDER BY id DESC LIMIT 1")
+        run = await cursor.fetchone()
+        assert run is not None
+        row = await (
+            await connection.execute(
+                "SELECT (active_time / 1000.0)::float AS s FROM pg_stat_database"
+                " WHERE datname = current_database()"
+            )
+        ).fetchone()
+    assert row is not None
+    return Figures(run, peak, row["s"])
+
+
+async def plain_copy(database: Database) -> float:
+    """Seconds of a COPY of the markets into a table with the same columns, keys and indexes."""
+    columns = ", ".join(MARKETS.columns)
+    async with database.connect() as connection:
+        async with connection.cursor().copy(f"COPY markets ({columns}) TO STDOUT") as copy:
+            rows = [bytes(row) async for row in copy]
+        await connection.execute("CREATE TABLE reference (LIKE markets INCLUDING ALL)")
+        await connection.execute(
+            "ALTER TABLE reference ADD FOREIGN KEY (event_ticker, series_ticker)"
+            " REFERENCES events (event_ticker, series_ticker)"
+        )
+        began = time.perf_counter()
+        into = f"COPY reference ({columns}) FROM STDIN"
+        async with connection.transaction(), connection.cursor().copy(into) as copy:
+            for row in rows:
+                await copy.write(row)
+        seconds = time.perf_counter() - began
+        await connection.execute("DROP TABLE reference")
+    return seconds
+
+
+async def only_read(exchange: str) -> tuple[float, int]:
+    """Seconds and bytes of the event pages, read and thrown away."""
+    began = time.perf_counter()
+    size = 0
+    async with aiohttp.ClientSession() as session:
+        cursor = ""
+        while True:
+            query = {"status": "open", "with_nested_markets": "true", "limit": "200"}
+            if cursor:
+                query["cursor"] = cursor
+            async with session.get(exchange + "/events", params=query) as reply:
+                body = await reply.read()
+            size += len(body)
+            match = re.search(rb'"cursor":"([^"]*)"\}$', body)
+            cursor = match[1].decode() if match else ""
+            if not cursor:
+                return time.perf_counter() - began, size
+
+
+async def basic(server: PostgresServer, size: str) -> None:
+    async with simulator(size, 200) as exchange, new_database(server) as database:
+        done = await ssmd_sync("everything", database, exchange, 200)
+        ideal = done.run["requests"] / 20
+        print(
+            f"Basic budget, empty database: {done.run['inserted']} rows in {done.seconds:.1f} s, "
+            f"{done.run['requests']} requests ({done.seconds / ideal:.2f} × requests / 20 a second)"
+        )
+        async with database.connect() as connection:
+            row = await (
+                await connection.execute("SELECT count(DISTINCT series_ticker) FROM events")
+            ).fetchone()
+        assert row is not None
+        old = 3 * row[0] * OLD_PASS_SECONDS_PER_REQUEST
+        print(
+            f"  a pass over its {row[0]} series, three lists each, one request every 300 ms: "
+            f"{old:.0f} s"
+        )
+
+
+async def lifted(server: PostgresServer, size: str, rounds: int) -> None:
+    rates, ratios, unchanged, peaks, reads = [], [], [], [], []
+    async with simulator(size, 0) as exchange:
+        for _ in range(rounds):
+            async with new_database(server) as database:
+                seconds, _ = await only_read(exchange)
+                reads.append(seconds)
+                first = await ssmd_sync("everything", database, exchange, 1_000_000)
+                async with database.connect() as connection:
+                    row = await (
+                        await connection.execute("SELECT count(*) FROM markets")
+                    ).fetchone()
+                assert row is not None
+                markets = row[0]
+                rates.append(markets / first.seconds)
+                copied = await plain_copy(database)
+                ratios.append(first.database_seconds / copied)
+                async with database.connect() as connection:
+                    await connection.execute("VACUUM ANALYZE")
+                again = await ssmd_sync("everything", database, exchange, 1_000_000)
+                # A market or two opens or closes in time, whatever the tempo.
+                assert again.run["inserted"] == 0, again.run
+                assert again.run["updated"] < markets / 1000, again.run
+                unchanged.append(markets / again.seconds)
+                peaks.append(max(first.peak_bytes, again.peak_bytes))
+    print(f"Budget lifted, {markets} markets, medians of {rounds}:")
+    print(f"  fetched, parsed, diffed and written: {statistics.median(rates):,.0f} markets/s")
+    print(
+        f"  (reading the same pages and nothing else: {markets / statistics.median(reads):,.0f}/s)"
+    )
+    print(f"  database time: {statistics.median(ratios):.2f} × a COPY of the markets alone")
+    print(f"  nothing changed: {statistics.median(unchanged):,.0f} markets/s")
+    print(f"  peak memory: {max(peaks) / 2**20:.0f} MiB")
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--size", default="full", choices=["small", "full"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--skip-basic", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        server = PostgresServer(Path(directory) / "postgres")
+        async with server:
+            await make_template(server, migration_files())
+            if not options.skip_basic:
+                await basic(server, options.size)
+            await lifted(server, options.size, options.rounds)
+        server.remove()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
