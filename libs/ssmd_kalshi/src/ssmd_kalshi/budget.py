@@ -1,9 +1,13 @@
 """The read budget: a token bucket that all tasks of a process share, first come first served.
 
-The exchange gives each key (or address) a bucket: Basic 200 tokens a second, two seconds deep, most
-calls cost 10. Exceeding it is a 429 without a Retry-After. So the client keeps a bucket of its own,
-a little shallower, and adapts it: a 429 halves the rate (once per second, however many requests it
-hit), every second without one gives back a twentieth of the nominal rate.
+The exchange gives each key (or address) a bucket: Basic 200 tokens a second, two seconds deep; most
+calls cost 10. Exceeding it is a 429 without a Retry-After. So the client keeps a bucket of its own
+that never holds more than the exchange's: what a call costs is reserved when it is sent and leaves
+the bucket when its reply is there, because requests sent evenly may arrive in a bunch, and a full
+bucket forgets what flows over.
+
+Others may use the same key, so the bucket adapts: a 429 halves the rate (once per second, however
+many requests it hit), every second without one gives back a twentieth of the nominal rate.
 """
 
 from __future__ import annotations
@@ -20,8 +24,8 @@ from ssmd_kalshi.wire import EndpointCosts
 
 BASIC_TOKENS_PER_SECOND = 200.0
 BURST_SECONDS = 2.0
-HEADROOM = 0.9
-"""Part of the burst that is used: requests sent evenly arrive unevenly."""
+MARGIN = 0.995
+"""Part of the rate that is used: two clocks never run alike."""
 DECREASE = 0.5
 DECREASE_COOLDOWN_SECONDS = 1.0
 INCREASE_PER_SECOND = 0.05
@@ -31,13 +35,14 @@ FLOOR = 0.05
 class Bucket:
     """The arithmetic, without a clock: `now` is monotonic seconds and never goes back."""
 
-    __slots__ = ("_cut_at", "_now", "burst_seconds", "nominal", "rate", "tokens")
+    __slots__ = ("_cut_at", "_now", "burst_seconds", "nominal", "rate", "reserved", "tokens")
 
     def __init__(self, tokens_per_second: float, burst_seconds: float, now: float) -> None:
         self.nominal = tokens_per_second
         self.rate = tokens_per_second
         self.burst_seconds = burst_seconds
         self.tokens = self.capacity
+        self.reserved = 0.0
         self._now = now
         self._cut_at: float | None = None
 
@@ -46,18 +51,24 @@ class Bucket:
         return self.rate * self.burst_seconds
 
     def take(self, cost: float, now: float) -> float:
-        """0 when the tokens were taken, else the seconds after which to ask again.
+        """0 when the cost was reserved, else the seconds after which to ask again.
 
-        A call that costs more than the bucket holds is let through when the bucket is full, and
-        leaves a debt.
+        A call that costs more than the bucket holds is let through when the bucket is full and
+        nothing is under way, and leaves a debt.
         """
         self._advance(now)
-        missing = min(cost, self.capacity) - self.tokens
+        missing = min(cost, self.capacity) + self.reserved - self.tokens
         # Rounding may leave a billionth of a token missing for ever.
         if missing > 1e-6:
             return missing / self.rate
-        self.tokens -= cost
+        self.reserved += cost
         return 0.0
+
+    def settle(self, cost: float, now: float) -> None:
+        """A call is over, whatever became of it: its cost has left the exchange's bucket by now."""
+        self._advance(now)
+        self.reserved -= cost
+        self.tokens -= cost
 
     def throttled(self, now: float) -> None:
         """The exchange answered 429: its bucket is empty, and ours was too generous."""
@@ -82,7 +93,7 @@ class Budget:
         self,
         tokens_per_second: float = BASIC_TOKENS_PER_SECOND,
         *,
-        burst_seconds: float = BURST_SECONDS * HEADROOM,
+        burst_seconds: float = BURST_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not tokens_per_second > 0:
@@ -91,11 +102,13 @@ class Budget:
                 "give KALSHI_READ_BUDGET the rate of your tier (Basic is 200)"
             )
         self._clock = clock
-        self._bucket = Bucket(tokens_per_second, burst_seconds, clock())
+        self._bucket = Bucket(tokens_per_second * MARGIN, burst_seconds, clock())
         # asyncio.Lock wakes its waiters in the order in which they came, and passes over a waiter
         # that was cancelled.
         self._turn = asyncio.Lock()
         self._default_cost = DEFAULT_COST
+        self.refusals = 0
+        """429 so far."""
         self._costs: dict[str, int] = {}
         metrics.BUDGET_RATE.set(self._bucket.rate)
 
@@ -121,8 +134,8 @@ class Budget:
             if (endpoint := by_route(row.method, row.path)) is not None
         }
 
-    async def acquire(self, endpoint: Endpoint, stop: asyncio.Event | None = None) -> None:
-        """Return when the call may be made, in the order of asking.
+    async def acquire(self, endpoint: Endpoint, stop: asyncio.Event | None = None) -> int:
+        """Wait for a turn, in the order of asking; the cost, to be `settled` when the call is over.
 
         InterruptedWaitError when `stop` is set.
         """
@@ -135,8 +148,14 @@ class Budget:
         metrics.BUDGET_RATE.set(self._bucket.rate)
         if (waited := self._clock() - began) > 0:
             metrics.BUDGET_WAIT_SECONDS.inc(waited)
+        return cost
+
+    def settled(self, cost: int) -> None:
+        """A call that was let through is over: answered, failed or cancelled."""
+        self._bucket.settle(cost, self._clock())
 
     def throttled(self) -> None:
         """Report a 429."""
+        self.refusals += 1
         self._bucket.throttled(self._clock())
         metrics.BUDGET_RATE.set(self._bucket.rate)

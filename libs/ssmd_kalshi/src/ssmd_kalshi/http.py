@@ -124,7 +124,7 @@ class HttpClient:
         read: Callable[[bytes], T],
         also_read: frozenset[int],
     ) -> T:
-        await self._budget.acquire(endpoint, self._stop)
+        cost = await self._budget.acquire(endpoint, self._stop)
         code = "cancelled"
         try:
             status, body, retry_after = await self._exchange(endpoint, path, params)
@@ -146,6 +146,7 @@ class HttpClient:
             code = "broken"
             raise
         finally:
+            self._budget.settled(cost)
             metrics.REQUESTS.labels(endpoint.name, code).inc()
 
     async def _exchange(
