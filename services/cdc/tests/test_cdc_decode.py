@@ -58,7 +58,14 @@ def test_update_with_the_row_or_the_key_before(
     old: list[Value], new: list[Value], kind: str
 ) -> None:
     data = b"U" + struct.pack(">I", 7) + kind.encode() + encode_row(old) + b"N" + encode_row(new)
-    assert decode(data) == Update(7, old, kind == "O", new)
+    if kind == "K":
+        assert decode(data) == Update(7, old, False, new)
+    elif len(old) != len(new):
+        with pytest.raises(MalformedMessage):
+            decode(data)
+    else:
+        differing = [at for at, value in enumerate(new) if value != old[at]]
+        assert decode(data) == Update(7, old, True, new, differing)
 
 
 @given(new=rows)

@@ -78,3 +78,15 @@ def test_after_a_failure_what_is_stored_is_settled_and_the_rest_chained_anew() -
 def test_the_sequence_of_an_answer() -> None:
     assert stored_sequence(ack(77)) == 77
     assert stored_sequence(b'{"stream":"SECMASTER_CDC","domain":"hub","seq":78}') == 78
+
+
+def test_the_answer_to_a_batch_stands_for_all_of_it() -> None:
+    window = Window(10, 10, 1000)
+    for at in range(5):
+        window.add(message(at), 0.0)
+    assert [e.message.seq for e in window.reply_through(2, ack(13))] == [0, 1, 2]
+    with pytest.raises(Refused):
+        window.reply_through(4, ack(14))
+    with pytest.raises(Refused):
+        window.reply_through(1, ack(12))
+    assert [e.message.seq for e in window.reply_through(4, ack(15))] == [3, 4]

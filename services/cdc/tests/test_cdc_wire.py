@@ -28,7 +28,7 @@ def feed(pieces: list[bytes]) -> tuple[list[tuple[int, bytes]], list[str], Wire]
     lost: list[str] = []
 
     async def run() -> Wire:
-        wire = Wire(lambda number, payload: replies.append((number, payload)), lost.append)
+        wire = Wire(replies.extend, lost.append)
         for piece in pieces:
             wire.data_received(piece)
         return wire
@@ -55,7 +55,7 @@ def test_an_error_of_the_server_ends_the_connection_with_its_words() -> None:
 def test_it_ends_once() -> None:
     async def run() -> list[Any]:
         lost: list[str] = []
-        wire = Wire(lambda *_: None, lost.append)
+        wire = Wire(lambda _: None, lost.append)
         wire.connection_lost(None)
         wire.connection_lost(OSError("again"))
         wire.data_received(b"-ERR 'late'\r\n")

@@ -57,30 +57,45 @@ class Envelope:
         before = b',"before":' + shape.json(old) if whole else b""
         return self._row(shape, "delete", changetype.removed(shape.table), old, NULL, before)
 
-    def update(self, shape: Shape, old: list[Value] | None, new: list[Value]) -> list[Outgoing]:
+    def update(
+        self, shape: Shape, old: list[Value], new: list[Value], differing: list[int]
+    ) -> list[Outgoing]:
         """One message; or a delete and an insert if the row's key or subject changed.
 
-        `old` is the whole row before; without it the differences cannot be told.
+        `old` is the whole row before, `differing` where `new` is not as it. What was not sent
+        because it did not change is filled in from `old`.
         """
-        if old is None:
-            _refuse_unchanged(shape, new)
-            type_ = changetype.updated(shape.table, {}, {})
-            return [self._row(shape, "update", type_, new, shape.json(new), b"")]
-        if UNCHANGED in new:
+        if any(new[at] is UNCHANGED for at in differing):
             new = [was if now is UNCHANGED else now for was, now in zip(old, new, strict=True)]
-        differing = [at for at, value in enumerate(new) if value != old[at]]
-        if differing and any(at in shape.identity for at in differing):
+            differing = [at for at in differing if new[at] != old[at]]
+        if not shape.identity.isdisjoint(differing):
             return [self.delete(shape, old, whole=True), self.insert(shape, new)]
+        labels, members = shape.labels, shape.members
         changes = b",".join(
             [
                 b'%b{"old":%b,"new":%b}'
-                % (shape.labels[at], shape.one(at, old[at]), shape.one(at, new[at]))
+                % (
+                    label := labels[at],
+                    members[at][old[at]][len(label) :],
+                    members[at][new[at]][len(label) :],
+                )
                 for at in differing
             ]
         )
-        type_ = changetype.updated(shape.table, shape.watched_of(old), shape.watched_of(new))
+        type_ = shape.updated
+        if not shape.watched_columns.isdisjoint(differing):
+            type_ = changetype.updated(shape.table, shape.watched_of(old), shape.watched_of(new))
         more = b',"changes":{%b}' % changes
         return [self._row(shape, "update", type_, new, shape.json(new), more)]
+
+    def blind_update(self, shape: Shape, new: list[Value]) -> Outgoing:
+        """An update of a table without REPLICA IDENTITY FULL: what differs cannot be told.
+
+        Raises:
+            UnreadableValue: a column was not sent.
+        """
+        _refuse_unchanged(shape, new)
+        return self._row(shape, "update", shape.updated, new, shape.json(new), b"")
 
     def key_update(self, shape: Shape, old_key: list[Value], new: list[Value]) -> list[Outgoing]:
         """An update of the key of a table whose identity is only its key."""

@@ -5,6 +5,7 @@ on with what it does not hold. A tail that is not ours means another publisher: 
 """
 
 import asyncio
+import secrets
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
@@ -35,7 +36,9 @@ _OVERHEAD: Final = 512
 
 _DRAIN_SECONDS: Final = 2.0
 _PAUSE_SECONDS: Final = 0.25
-_SAMPLE: Final = 16
+
+_BATCH_MESSAGES: Final = 1000
+"""The server's limit of an atomic batch."""
 
 
 class Outbox:
@@ -77,6 +80,11 @@ class Outbox:
         self._loop = asyncio.get_running_loop()
         self._counts: Counter[tuple[str, str]] = Counter()
         self._id_lsn, self._id_head = -1, ""
+        self._settle_one = (
+            self._window.reply_through if settings.cdc_durable else self._window.reply
+        )
+        self._batch: list[tuple[Outgoing, int, int]] = []
+        self._batches_open = 0
         self.acknowledged_position = position
 
     @property
@@ -187,15 +195,20 @@ class Outbox:
             if not failure.done():
                 failure.set_result(reason)
 
-        def reply(number: int, payload: bytes) -> None:
+        def reply(answers: list[tuple[int, bytes]]) -> None:
+            done: list[Entry] = []
             try:
-                done = self._window.reply(number, payload)
+                for number, payload in answers:
+                    done += self._settle_one(number, payload)
             except Refused as error:
                 fail(str(error))
-                return
             if done:
                 self._settle(done)
+            self._batches_open = max(0, self._batches_open - len(answers))
+            self._write_batch()
 
+        self._batch.clear()
+        self._batches_open = 0
         wire = self._wire = Wire(reply, fail)
         await wire.open(self._settings.nats_url, "ssmd-cdc-publish")
         self._settle(self._window.rechain(last_sequence, stored))
@@ -239,13 +252,14 @@ class Outbox:
             wire.close()
 
     def _settle(self, done: list[Entry]) -> None:
-        for entry in done:
-            message = entry.message
-            self._counts[message.table, message.op] += 1
         if not done:
             return
-        if self._window.first % _SAMPLE < len(done):
-            metrics.PUBLISH_SECONDS.observe(self._loop.time() - done[-1].sent_at)
+        counts = self._counts
+        for entry in done:
+            message = entry.message
+            counts[message.table, message.op] += 1
+        # One of those that were acknowledged together stands for all.
+        metrics.PUBLISH_SECONDS.observe(self._loop.time() - done[-1].sent_at)
         self.acknowledged_position = self._position(done[-1].message)
         if not self._window.entries:
             self._empty.set()
@@ -257,12 +271,43 @@ class Outbox:
             self._room.set()
 
     def _write(self, message: Outgoing, number: int, expected: int) -> None:
+        if not self._settings.cdc_durable:
+            chain = f"Nats-Expected-Last-Sequence: {expected}\r\n"
+            self._publish(message, number, chain)
+            return
+        if not self._batch:
+            # What comes in this turn of the loop goes together.
+            self._loop.call_soon(self._write_batch)
+        self._batch.append((message, number, expected))
+        if len(self._batch) >= _BATCH_MESSAGES:
+            self._write_batch(full=True)
+
+    def _write_batch(self, *, full: bool = False) -> None:
+        """Send what has gathered as one atomic batch, if none is under way or it is full.
+
+        So a batch grows while the one before it is being written to disk.
+        """
+        if not self._batch or (self._batches_open and not full):
+            return
+        batch, self._batch = self._batch, []
+        self._batches_open += 1
+        identity = secrets.token_hex(8)
+        last = len(batch)
+        for at, (message, number, expected) in enumerate(batch, 1):
+            chain = f"Nats-Batch-Id: {identity}\r\nNats-Batch-Sequence: {at}\r\n"
+            if at == 1:
+                chain += f"Nats-Expected-Last-Sequence: {expected}\r\n"
+            if at == last:
+                chain += "Nats-Batch-Commit: 1\r\n"
+            self._publish(message, number if at == last else None, chain)
+
+    def _publish(self, message: Outgoing, number: int | None, chain: str) -> None:
         assert self._wire is not None
         if message.lsn != self._id_lsn:
             self._id_lsn, self._id_head = message.lsn, f"{self._epoch}:{format_lsn(message.lsn)}"
         headers = (
             f"NATS/1.0\r\nNats-Msg-Id: {self._id_head}:{message.seq}\r\n"
-            f"Nats-Expected-Last-Sequence: {expected}\r\nSsmd-Type: {message.type}\r\n\r\n"
+            f"{chain}Ssmd-Type: {message.type}\r\n\r\n"
         )
         self._wire.publish(message.subject, number, headers.encode(), message.payload)
 

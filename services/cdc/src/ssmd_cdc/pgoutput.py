@@ -63,12 +63,16 @@ class Insert(msgspec.Struct, frozen=True):
 
 
 class Update(msgspec.Struct, frozen=True):
-    """`old` is whole if the identity is FULL, the old key if only that was sent, else None."""
+    """`old` is whole if the identity is FULL, the old key if only that was sent, else None.
+
+    `differing`, where `old` is whole: the indexes of the columns that were not sent alike.
+    """
 
     relation: int
     old: list[Value] | None
     old_is_whole: bool
     new: list[Value]
+    differing: list[int] = []
 
 
 class Delete(msgspec.Struct, frozen=True):
@@ -155,6 +159,34 @@ def _row(data: bytes, at: int) -> tuple[list[Value], int]:
     return values, at
 
 
+def _row_after(data: bytes, at: int, old: list[Value]) -> tuple[list[Value], list[int], int]:
+    """As `_row`, for a row that mostly equals `old`; also the indexes where it does not."""
+    (count,) = _U16.unpack_from(data, at)
+    if count != len(old):
+        raise ValueError(f"a row has {count} columns, and {len(old)} before")
+    at += 2
+    values = old.copy()
+    differing: list[int] = []
+    for index, was in enumerate(old):
+        kind = data[at]
+        if kind == _TEXT:
+            start = at + 5
+            at = start + _length(data, at + 1)[0]
+            now: Value = data[start:at]
+        elif kind == _NULL:
+            at += 1
+            now = None
+        elif kind == _TOAST:
+            at += 1
+            now = UNCHANGED
+        else:
+            raise ValueError(f"a column has the unknown kind {kind}")
+        if now != was:
+            values[index] = now
+            differing.append(index)
+    return values, differing, at
+
+
 def _text(data: bytes, at: int) -> tuple[str, int]:
     end = data.index(0, at)
     return data[at:end].decode(), end + 1
@@ -200,10 +232,13 @@ def _update(data: bytes) -> tuple[Update, int]:
         return Update(relation, None, False, new), at
     if kind not in (_OLD, _KEY):
         raise ValueError(f"an update begins with the unknown kind {kind}")
-    old, at = _row(data, 6)
-    _expect(data, at, _NEW)
-    new, at = _row(data, at + 1)
-    return Update(relation, old, kind == _OLD, new), at
+    old, middle = _row(data, 6)
+    _expect(data, middle, _NEW)
+    if kind == _OLD:
+        new, differing, at = _row_after(data, middle + 1, old)
+        return Update(relation, old, True, new, differing), at
+    new, at = _row(data, middle + 1)
+    return Update(relation, old, False, new), at
 
 
 def _delete(data: bytes) -> tuple[Delete, int]:

@@ -28,6 +28,13 @@ class CdcSettings(PostgresSettings, NatsSettings):
     cdc_stream_replicas: int = Field(
         1, ge=1, le=5, description="Copies of the stream in a cluster of NATS servers."
     )
+    cdc_durable: bool = Field(
+        False,
+        description="Publish in atomic batches (NATS 2.12 or newer). With sync_interval: always in "
+        "the NATS server's configuration, an acknowledgement then means that a message is on disk, "
+        "and what the slot was told is safe from a power failure; without it, the last moments "
+        "before one may have to be announced again in a new epoch.",
+    )
     cdc_republish: Prefix = Field(
         "",
         description="Also publish every message on core NATS below this subject, for example "

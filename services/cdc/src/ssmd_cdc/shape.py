@@ -22,23 +22,53 @@ _TICKER_COLUMNS: Final[Mapping[str, str]] = {
 # NATS takes control lines of 4 KiB; our columns hold 128 characters, others' may hold anything.
 _LONGEST_TOKEN: Final = 512
 
+_LONGEST_KEPT: Final = 128
+_MOST_KEPT: Final = 512
+
+
+class Member(dict[Value, bytes]):
+    """A column's member of a JSON object, `"name":value`, by the column's text.
+
+    Most columns hold few different values (a status, a strike type, a price in cents), so short
+    ones are kept: looking one up costs a fraction of making it.
+    """
+
+    __slots__ = ("_convert", "_label")
+
+    def __init__(self, label: bytes, convert: ToJson) -> None:
+        super().__init__({None: label + NULL})
+        self._label = label
+        self._convert = convert
+
+    def __missing__(self, value: Value) -> bytes:
+        made = self._label + self._convert(value)  # type: ignore[arg-type]
+        if len(made) <= _LONGEST_KEPT:
+            if len(self) >= _MOST_KEPT:
+                self.clear()
+                self[None] = self._label + NULL
+            self[value] = made
+        return made
+
 
 class Shape(msgspec.Struct, frozen=True):
     """Everything about a table that does not change from row to row.
 
     The numbers are indexes into a row: `key` its primary key, `tokens` what its subject carries
-    (the first that is not null of each), `identity` both, `watched` what the type depends on.
+    (the first that is not null of each), `identity` both, `watched` what the type depends on;
+    `updated` is the type of an update that touches none of these.
     """
 
     table: str
     columns: tuple[str, ...]
     labels: tuple[bytes, ...]
-    to_json: tuple[ToJson, ...]
+    members: tuple["Member", ...]
     key: tuple[int, ...]
     tokens: tuple[tuple[int, ...], ...]
     ticker: tuple[int, ...]
-    identity: tuple[int, ...]
+    identity: frozenset[int]
     watched: tuple[tuple[str, int], ...]
+    watched_columns: frozenset[int]
+    updated: str
     deleted_at: int | None
 
     @classmethod
@@ -58,37 +88,39 @@ class Shape(msgspec.Struct, frozen=True):
 
         keys = tuple(index[name] for name in key if name in index)
         tokens = tuple(find(choices) for choices in subjects.TOKEN_COLUMNS.get(table, ()))
+        watched = tuple((name, index[name]) for name in changetype.WATCHED if name in index)
+        labels = tuple(text(column.name.encode()) + b":" for column in columns)
+        converters = tuple(converter(column.type_oid, catalogue) for column in columns)
         return cls(
             table=table,
             columns=tuple(column.name for column in columns),
-            labels=tuple(text(column.name.encode()) + b":" for column in columns),
-            to_json=tuple(converter(column.type_oid, catalogue) for column in columns),
+            labels=labels,
+            members=tuple(map(Member, labels, converters)),
             key=keys,
             tokens=tokens,
             ticker=find(_TICKER_COLUMNS.get(table, "")),
-            identity=tuple(sorted({*keys, *(at for choices in tokens for at in choices)})),
-            watched=tuple((name, index[name]) for name in changetype.WATCHED if name in index),
+            identity=frozenset({*keys, *(at for choices in tokens for at in choices)}),
+            watched=watched,
+            watched_columns=frozenset(at for _, at in watched),
+            updated=changetype.updated(table, {}, {}),
             deleted_at=index.get("deleted_at"),
         )
 
     def json(self, row: list[Value]) -> bytes:
         """A whole row as a JSON object."""
         return b"{%b}" % b",".join(
-            [
-                label + (NULL if value is None else convert(value))  # type: ignore[arg-type]
-                for label, convert, value in zip(self.labels, self.to_json, row, strict=True)
-            ]
+            [member[value] for member, value in zip(self.members, row, strict=True)]
         )
 
     def one(self, at: int, value: Value) -> bytes:
         """One column's value as JSON."""
-        return NULL if value is None else self.to_json[at](value)  # type: ignore[arg-type]
+        return self.members[at][value][len(self.labels[at]) :]
 
     def key_json(self, row: list[Value]) -> bytes:
         """The primary key as a JSON object; null for a table without one."""
         if not self.key:
             return NULL
-        return b"{%b}" % b",".join(self.labels[at] + self.one(at, row[at]) for at in self.key)
+        return b"{%b}" % b",".join([self.members[at][row[at]] for at in self.key])
 
     def ticker_json(self, row: list[Value]) -> bytes:
         for at in self.ticker:
@@ -98,8 +130,7 @@ class Shape(msgspec.Struct, frozen=True):
 
     def subject(self, op: str, row: list[Value]) -> str:
         """As `ssmd_common.subjects.subject`, from a row as PostgreSQL sent it."""
-        tokens = [_token(_first(row, choices)) for choices in self.tokens]
-        return ".".join(["cdc", subjects.token(self.table), op, *(tokens or ["_"])])
+        return _subject(self.table, op, *[_first(row, choices) for choices in self.tokens])
 
     def watched_of(self, row: list[Value]) -> dict[str, bytes | None]:
         return {name: row[at] for name, at in self.watched}  # type: ignore[misc]
@@ -113,8 +144,12 @@ def _first(row: list[Value], choices: tuple[int, ...]) -> Value:
 
 
 @lru_cache(maxsize=1 << 16)
-def _token(raw: Value) -> str:
-    return subjects.token(raw.decode() if isinstance(raw, bytes) else None)[:_LONGEST_TOKEN]
+def _subject(table: str, op: str, *raws: Value) -> str:
+    tokens = [
+        subjects.token(raw.decode() if isinstance(raw, bytes) else None)[:_LONGEST_TOKEN]
+        for raw in raws
+    ]
+    return ".".join(["cdc", subjects.token(table), op, *(tokens or ["_"])])
 
 
 def table_name(namespace: str, name: str) -> str:

@@ -22,6 +22,7 @@ from ssmd_common.change import Position
 log = structlog.get_logger(__name__)
 
 _OLDEST_SERVER: Final = (2, 10)
+_OLDEST_ATOMIC: Final = (2, 12)
 _NOT_FOUND: Final = (10059, 10037)
 _READ_SECONDS: Final = 5.0
 _SECOND_NS: Final = 1_000_000_000
@@ -67,6 +68,11 @@ class Streams:
             raise StreamRefused(
                 f"the NATS server is version {version.major}.{version.minor}: cdc needs 2.10 or "
                 "newer, since older ones ignore settings of the stream in silence"
+            )
+        if self._settings.cdc_durable and (version.major, version.minor) < _OLDEST_ATOMIC:
+            raise StreamRefused(
+                f"the NATS server is version {version.major}.{version.minor}, which has no atomic "
+                "batches: set CDC_DURABLE to false, or update it to 2.12 or newer"
             )
         await self._ensure_one(stream_configuration(self._settings))
         await self._ensure_one(dead_letter_configuration(self._settings))
@@ -231,6 +237,8 @@ def stream_configuration(settings: CdcSettings) -> dict[str, Any]:
         "deny_delete": False,
         "republish": None,
     }
+    if settings.cdc_durable:
+        wanted["allow_atomic"] = True
     if settings.cdc_republish:
         wanted["republish"] = {"src": subjects.SUBJECTS, "dest": f"{settings.cdc_republish}.>"}
     return wanted

@@ -38,11 +38,13 @@ def _translate(envelope: Envelope, shapes: Mapping[int, Shape], data: bytes) -> 
         match message:
             case Insert(relation, new):
                 return [envelope.insert(_fitting(shapes[relation], new), new)]
-            case Update(relation, old, whole, new):
+            case Update(relation, old, whole, new, differing):
                 shape = _fitting(shapes[relation], new)
-                if old is None or whole:
-                    return envelope.update(shape, old, new)
-                return envelope.key_update(shape, old, new)
+                if old is None:
+                    return [envelope.blind_update(shape, new)]
+                if whole:
+                    return envelope.update(shape, old, new, differing)
+                return envelope.key_update(_fitting(shape, old), old, new)
             case Delete(relation, old, whole):
                 return [envelope.delete(_fitting(shapes[relation], old), old, whole=whole)]
             case Truncate(relations):

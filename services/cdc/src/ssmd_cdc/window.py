@@ -63,6 +63,10 @@ class Window:
         Raises:
             Refused: it was not stored as the next of the chain.
         """
+        if number == self.first and not self._early and self.entries:
+            sequence = stored_sequence(payload)
+            if sequence == self.next_sequence - len(self.entries):
+                return [self._pop()]
         offset = number - self.first
         if not 0 <= offset < len(self.entries):
             raise Refused(f"an answer came to message {number}, which is not in flight")
@@ -78,6 +82,21 @@ class Window:
             self._early.discard(self.first)
             done.append(self._pop())
         return done
+
+    def reply_through(self, number: int, payload: bytes) -> list[Entry]:
+        """As `reply`, for the last of an atomic batch: it stands for all up to it.
+
+        Raises:
+            Refused: the batch was not stored as the next of the chain.
+        """
+        count = number - self.first + 1
+        if not 0 < count <= len(self.entries):
+            raise Refused(f"an answer came to message {number}, which is not in flight")
+        expected = self.acknowledged_sequence + count
+        sequence = stored_sequence(payload)
+        if sequence != expected:
+            raise Refused(f"the stream stored a batch up to {sequence}, not up to {expected}")
+        return [self._pop() for _ in range(count)]
 
     def rechain(self, last_sequence: int, stored: int) -> list[Entry]:
         """The first `stored` entries are in the stream, which ends at `last_sequence`.

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 _CONNECT_SECONDS: Final = 5.0
 _PING_SECONDS: Final = 3.0
+_FLUSH_BYTES: Final = 1 << 16
 _WRITE_BUFFER_BYTES: Final = 1 << 20
 
 # Status replies (503, no responders) come with headers.
@@ -31,19 +32,25 @@ class WireLost(Exception):
 class Wire(asyncio.Protocol):
     """One connection.
 
-    `on_reply(token, payload)` is called for each reply, with the number that `frame` gave it, in
-    the order in which they arrive; `on_lost(reason)` once, when the connection ends.
+    `on_replies` is called with the replies that came together, in order: the number that `publish`
+    gave to the message, and the answer to it. `on_lost(reason)` is called once, when the
+    connection ends.
     """
 
     def __init__(
-        self, on_reply: Callable[[int, bytes], None], on_lost: Callable[[str], None]
+        self,
+        on_replies: Callable[[list[tuple[int, bytes]]], None],
+        on_lost: Callable[[str], None],
     ) -> None:
         self.max_payload = 1 << 20
         self.writable = asyncio.Event()
-        self.inbox = f"_INBOX.{secrets.token_hex(11)}"
-        self._on_reply = on_reply
+        self._inbox = f"_INBOX.{secrets.token_hex(11)}".encode()
+        self._on_replies = on_replies
         self._on_lost = on_lost
         self._buffer = b""
+        self._frames: list[bytes] = []
+        self._frames_bytes = 0
+        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._greeted: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._ponged = asyncio.Event()
@@ -74,7 +81,7 @@ class Wire(asyncio.Protocol):
                     assert upgraded is not None
                     self._transport = upgraded
                 self._send(_connect_frame(parts.username, parts.password, name))
-                self._send(f"SUB {self.inbox}.* 1\r\nPING\r\n".encode())
+                self._send(b"SUB %b.* 1\r\nPING\r\n" % self._inbox)
                 await self._ponged.wait()
                 if self._reason is not None:
                     raise WireLost(self._reason)
@@ -86,21 +93,37 @@ class Wire(asyncio.Protocol):
             raise
         self._pinger = asyncio.create_task(self._keep_alive(), name="cdc-wire-ping")
 
-    def publish(self, subject: str, token: int, headers: bytes, payload: bytes) -> None:
-        """Send one message; its reply comes with `token`. Nothing happens once it is lost."""
+    def publish(self, subject: str, token: int | None, headers: bytes, payload: bytes) -> None:
+        """Send one message; its reply comes with `token`. Nothing happens once it is lost.
+
+        Without a token, no reply is asked for.
+
+        Messages are written together, at the latest when the loop has its next turn: a system call
+        for each would cost more than all else about it.
+        """
         size = len(headers)
-        self._send(
-            b"HPUB %b %b.%d %d %d\r\n%b%b\r\n"
-            % (
-                subject.encode(),
-                self.inbox.encode(),
-                token,
-                size,
-                size + len(payload),
-                headers,
-                payload,
-            )
+        frame = b"HPUB %b %b%d %d\r\n%b%b\r\n" % (
+            subject.encode(),
+            b"" if token is None else b"%b.%d " % (self._inbox, token),
+            size,
+            size + len(payload),
+            headers,
+            payload,
         )
+        if not self._frames:
+            self._loop.call_soon(self.flush)
+        self._frames.append(frame)
+        self._frames_bytes += len(frame)
+        if self._frames_bytes >= _FLUSH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was published."""
+        if self._frames:
+            frames = b"".join(self._frames)
+            self._frames.clear()
+            self._frames_bytes = 0
+            self._send(frames)
 
     def close(self) -> None:
         if self._pinger is not None:
@@ -126,7 +149,8 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer + data if self._buffer else data
         at = 0
-        reply, match = self._on_reply, _MSG.match
+        replies: list[tuple[int, bytes]] = []
+        match = _MSG.match
         while at < len(buffer):
             message = match(buffer, at)
             if message is not None:
@@ -135,19 +159,23 @@ class Wire(asyncio.Protocol):
                 if end + 2 > len(buffer):
                     break
                 at = end + 2
-                self.replies += 1
-                reply(int(message[1]), buffer[start:end])
+                replies.append((int(message[1]), buffer[start:end]))
                 continue
             line_end = buffer.find(b"\r\n", at)
             if line_end < 0:
                 break
-            after = self._control(buffer, at, line_end)
+            after = self._control(buffer, at, line_end, replies)
             if after is None:
                 break
             at = after
         self._buffer = buffer[at:]
+        if replies:
+            self.replies += len(replies)
+            self._on_replies(replies)
 
-    def _control(self, buffer: bytes, at: int, line_end: int) -> int | None:
+    def _control(
+        self, buffer: bytes, at: int, line_end: int, replies: list[tuple[int, bytes]]
+    ) -> int | None:
         """Handle what is not a plain reply; where it ends, or None if it is not all there."""
         line = buffer[at:line_end]
         if line.startswith(b"HMSG "):
@@ -158,7 +186,7 @@ class Wire(asyncio.Protocol):
             end = message.end() + int(message[3])
             if end + 2 > len(buffer):
                 return None
-            self._on_reply(int(message[1]), buffer[message.end() + int(message[2]) : end])
+            replies.append((int(message[1]), buffer[message.end() + int(message[2]) : end]))
             return end + 2
         if line == b"PING":
             self._send(b"PONG\r\n")
