@@ -24,6 +24,9 @@ ANNOUNCED_EDITS = frozenset(
 )
 """Edits that bring a `metadata_updated`; all others, titles and rules included, are silent."""
 
+_FEE_FIELDS = frozenset({"fee_type", "fee_multiplier"})
+_SERIES_FIELDS = _FEE_FIELDS | {"title", "category", "tags", "frequency", "volume"}
+
 
 class Exchange:
     """Changes the universe as time passes or on demand, and tells the listeners."""
@@ -187,20 +190,19 @@ class Exchange:
         event.updated = now
 
     def put_series(self, ticker: str, changed: dict[str, Any], now: float) -> Series:
-        """Change a series, or make it known."""
+        """Change a series, or make it known; a changed fee is in force now, and in the fee changes."""
+        for field in changed:
+            if field not in _SERIES_FIELDS:
+                raise ValueError(f"a series' {field} cannot be changed")
         series = self.universe.series.get(ticker)
         if series is None:
             series = self.universe.add_series(Series(ticker, ticker, "World", None, "custom"))
         for field, value in changed.items():
-            if field not in ("title", "category", "tags", "frequency", "volume"):
-                if field not in ("fee_type", "fee_multiplier"):
-                    raise ValueError(f"a series' {field} cannot be changed")
-                name = f"{ticker}-{len(series.fee_changes) + 1}"
-                kind = changed.get("fee_type", series.fee_type)
-                multiplier = changed.get("fee_multiplier", series.fee_multiplier)
-                if not any(change.scheduled == now for change in series.fee_changes):
-                    series.fee_changes.append(FeeChange(name, kind, multiplier, now))
             setattr(series, field, value)
+        if changed.keys() & _FEE_FIELDS:
+            name = f"{ticker}-{len(series.fee_changes) + 1}"
+            change = FeeChange(name, series.fee_type, series.fee_multiplier, now)
+            series.fee_changes.append(change)
         series.updated = now
         return series
 

@@ -83,7 +83,10 @@ class Faults:
 
     def start(self, fault: Fault) -> Fault:
         """Put a fault in force."""
-        re.compile(fault.path)
+        try:
+            re.compile(fault.path)
+        except re.error as error:
+            raise ValueError(f"path is not a regular expression: {error}") from error
         fault.id, fault.since = next(self._ids), self._clock()
         self.active.append(fault)
         return fault
