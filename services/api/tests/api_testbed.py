@@ -38,8 +38,8 @@ class Client:
         headers = {"X-API-Key": self.key, **more.pop("headers", {})}
         async with self.http.request(method, self.base + path, headers=headers, **more) as answer:
             body = await answer.read()
-            kind = answer.headers.get("Content-Type", "")
-            document = await answer.json(content_type=None) if "json" in kind and body else None
+            kind = answer.content_type.replace("ndjson", "lines")
+            document = await answer.json(content_type=None) if kind.endswith("json") and body else None
             return Reply(answer.status, answer.headers, body, document)
 
     async def get(self, path: str, **more: Any) -> Reply:

@@ -54,6 +54,7 @@ async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
                 keys, settings.api_key_memory_seconds, settings.api_failed_logins_per_minute
             ),
             limiter=RateLimiter(),
+            exports=asyncio.Semaphore(settings.api_exports),
         )
 
 

@@ -6,7 +6,17 @@ from aiohttp import web
 
 from ssmd_api.context import CONTEXT, Context
 from ssmd_api.middleware import Handler, add_headers, guarded, observe
-from ssmd_api.routes import documentation, events, fees, keys, markets, search, series, stats
+from ssmd_api.routes import (
+    documentation,
+    events,
+    export,
+    fees,
+    keys,
+    markets,
+    search,
+    series,
+    stats,
+)
 from ssmd_common import health
 from ssmd_common.health import Health
 
@@ -25,6 +35,7 @@ ROUTES: Final[tuple[tuple[str, str, str, Handler], ...]] = (
     ("GET", "/v1/fees", "read", fees.list_tiers),
     ("GET", "/v1/fees/{series}", "read", fees.show_series_fees),
     ("GET", "/v1/search", "read", search.find),
+    ("GET", "/v1/export", "read", export.export),
     ("GET", "/v1/stats/series", "read", stats.series),
     ("GET", "/v1/stats/markets", "read", stats.markets),
     ("GET", "/v1/stats/sync", "read", stats.sync),

@@ -1,5 +1,6 @@
 """What every handler works with."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +24,8 @@ class Context:
     keys: KeyStore
     authenticator: Authenticator
     limiter: RateLimiter
+    exports: asyncio.Semaphore
+    """As many exports as may run at once."""
 
 
 CONTEXT: Final = web.AppKey("context", Context)

@@ -7,14 +7,16 @@ Cancelling the task would not do: psycopg then waits for the server to confirm.
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import psycopg
+from psycopg import IsolationLevel
 from psycopg_pool import AsyncConnectionPool
 
 from ssmd_api import rows
+from ssmd_api.lists import Statement
 from ssmd_api.settings import ApiSettings
 from ssmd_common.connections import postgres
 
@@ -76,6 +78,37 @@ class Database:
                 async with connection.cursor() as cursor:
                     rows.register(cursor)
                     yield cursor
+
+    @asynccontextmanager
+    async def reading(
+        self, *, patience_seconds: float = _PATIENCE_SECONDS
+    ) -> AsyncIterator[Connection]:
+        """A connection in a transaction that reads one state of the database throughout."""
+        async with self._pool.connection(timeout=patience_seconds) as connection:
+            await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+            await connection.set_read_only(True)
+            try:
+                async with connection.transaction():
+                    yield connection
+            finally:
+                if not connection.closed:
+                    await connection.set_isolation_level(None)
+                    await connection.set_read_only(None)
+
+    async def pages(
+        self, connection: Connection, statement: Statement, size: int
+    ) -> AsyncGenerator[list[tuple[Any, ...]], None]:
+        """The rows of a statement, `size` at a time, by a cursor on the server."""
+        async with connection.cursor("ssmd_api_pages") as cursor:
+            rows.register(cursor)
+            with _cut_off_after(connection, self._answer_seconds):
+                await cursor.execute(statement.query, statement.parameters)
+            while True:
+                with _cut_off_after(connection, self._answer_seconds):
+                    page = await cursor.fetchmany(size)
+                if not page:
+                    return
+                yield page
 
 
 @contextmanager

@@ -21,8 +21,10 @@ log = structlog.get_logger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _REQUEST_ID: Final = web.RequestKey("request_id", str)
+_STARTED: Final = web.RequestKey("started", bool)
 _LIMITS: Final = web.RequestKey("limits", dict[str, str])
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_CLIENT_GONE: Final = 499
 _PROBES: Final = ("/livez", "/readyz", "/metrics")
 
 
@@ -48,6 +50,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Signal before a reply's headers are sent: its request id and what is left of the limit."""
+    request[_STARTED] = True
     response.headers["X-Request-Id"] = request.get(_REQUEST_ID, "")
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Server"] = "ssmd"
@@ -100,6 +103,9 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         headers = {"Allow": allow} if (allow := error.headers.get("Allow")) else {}
         detail = f"{request.method} {request.path}: {error.reason}"
         return _reply(request, problems.from_status(error.status, detail, headers))
+    except ConnectionError:
+        # The client is gone: nobody reads this, but the metrics count it.
+        return web.Response(status=_CLIENT_GONE)
     except psycopg.errors.QueryCanceled:
         ERRORS.labels("statement_timeout").inc()
         return _reply(request, problems.unavailable("the query took too long: narrow its filters"))
@@ -124,4 +130,8 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
 
 
 def _reply(request: web.Request, problem: Problem) -> web.Response:
+    if request.get(_STARTED) and request.transport is not None:
+        # A stream broke off: its end must not look like one.
+        log.warning("stream broken off", route=route_template(request), reason=problem.kind)
+        request.transport.abort()
     return problems.response(problem, request[_REQUEST_ID], request.path)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString
 
-from ssmd_api import lists, search
+from ssmd_api import lists, search, tabular
 from ssmd_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_TEXT
 from ssmd_api.schemas import SCHEMAS, Schema, ref
 from ssmd_common.status import EventStatus, MarketStatus
@@ -33,6 +33,8 @@ class Operation:
     parameters: Sequence[Parameter] = ()
     body: str | None = None
     status: int = 200
+    streams: Sequence[str] = ()
+    """The media types of a reply that is a stream of lines."""
 
 
 def _sort(sorts: dict[str, LiteralString], default: str) -> Parameter:
@@ -64,6 +66,27 @@ def _statuses(values: Sequence[str], note: str) -> Parameter:
     schema: Schema = {"type": "array", "items": {"type": "string", "enum": list(values)}}
     return Parameter("status", note, schema)
 
+
+def _choice(values: Sequence[str], default: str) -> Schema:
+    return {"type": "string", "enum": list(values), "default": default}
+
+
+_ENTITY = Parameter(
+    "entity", "Which list; it decides the filters.", _choice(tabular.ENTITIES, "markets")
+)
+_FORMAT = Parameter("format", "The form of the lines.", _choice([*tabular.CONTENT_TYPES], "jsonl"))
+_MARKET_FILTERS = (
+    Parameter("category", "The event's category, else its series'.", _TEXT),
+    _statuses(list(MarketStatus), "One of these; open means not yet closed."),
+    _SERIES,
+    Parameter("event", "An event ticker.", _TEXT),
+    _TAG,
+    _GAMES,
+    _BEFORE,
+    _AFTER,
+    Parameter("min_volume", "Contracts traded at least.", {"type": "integer", "minimum": 0}),
+    _WORDS,
+)
 
 OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/v1/series"): Operation(
@@ -107,18 +130,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "List markets, each with parts of its event and series",
         "MarketPage",
         (
-            Parameter("category", "The event's category, else its series'.", _TEXT),
-            _statuses(list(MarketStatus), "One of these; open means not yet closed."),
-            _SERIES,
-            Parameter("event", "An event ticker.", _TEXT),
-            _TAG,
-            _GAMES,
-            _BEFORE,
-            _AFTER,
-            Parameter(
-                "min_volume", "Contracts traded at least.", {"type": "integer", "minimum": 0}
-            ),
-            _WORDS,
+            *_MARKET_FILTERS,
             _sort(lists.MARKET_SORTS, "ticker"),
             *_PAGE,
         ),
@@ -155,6 +167,22 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             ),
             _LIMIT,
         ),
+    ),
+    ("GET", "/v1/export"): Operation(
+        "Every row of a list, of one state of the database, as a stream",
+        None,
+        (
+            Parameter(
+                "entity",
+                "Which list; it decides the filters.",
+                _choice(tabular.ENTITIES, "markets"),
+            ),
+            Parameter(
+                "format", "The form of the lines.", _choice(list(tabular.CONTENT_TYPES), "jsonl")
+            ),
+            *_MARKET_FILTERS,
+        ),
+        streams=list(tabular.CONTENT_TYPES.values()),
     ),
     ("GET", "/v1/stats/series"): Operation("Series by category", "SeriesStats"),
     ("GET", "/v1/stats/markets"): Operation(
@@ -256,6 +284,10 @@ def _reply(operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {"description": operation.summary}
     if operation.reply:
         described["content"] = {"application/json": {"schema": ref(operation.reply)}}
+    if operation.streams:
+        described["content"] = {
+            media: {"schema": {"type": "string"}} for media in operation.streams
+        }
     return described
 
 

@@ -10,6 +10,8 @@ class ApiSettings(PostgresSettings, RedisSettings):
     api_port: int = 8080
     api_pool_size: int = 10
     """PostgreSQL connections at most."""
+    api_exports: int = 4
+    """Exports at once; each holds a connection, so fewer than the pool has."""
     api_statement_timeout_seconds: float = 10.0
     """A query that takes longer is cancelled and answered with 503."""
     api_key_environment: str = "live"

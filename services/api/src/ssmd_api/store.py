@@ -1,9 +1,11 @@
 """Reads from PostgreSQL. Rows come as dicts in the shape of `ssmd_api.rows`."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, assert_never
 
 from psycopg import sql
 
@@ -15,6 +17,12 @@ from ssmd_api.rows import Row
 from ssmd_common.sql import Queries
 
 queries: Final = Queries("ssmd_api")
+
+Entity = SeriesFilter | EventFilter | MarketFilter
+
+_ALL: Final = 2**31
+_EXPORT_PAGE: Final = 500
+_MOST_COLUMNS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +51,11 @@ class Store:
 
     async def list_events(self, wanted: EventFilter, page: Page) -> list[Row]:
         """Each event has its `market_count`."""
-        return [
-            {**_row(rows.EVENTS, row), "market_count": row[-1]}
-            for row in await self._list(lists.events(wanted, page))
-        ]
+        return [_listed_event(row) for row in await self._list(lists.events(wanted, page))]
 
     async def list_markets(self, wanted: MarketFilter, page: Page) -> list[Row]:
         """Each market has parts of its event and its series."""
-        return [
-            _detail(row, rows.EVENT_OF_MARKET, rows.SERIES_OF_MARKET).document()
-            for row in await self._list(lists.markets(wanted, page))
-        ]
+        return [_listed_market(row) for row in await self._list(lists.markets(wanted, page))]
 
     async def market(self, ticker: str) -> MarketDetail | None:
         query = sql.SQL(queries.market).format(
@@ -157,6 +159,20 @@ class Store:
             await cursor.execute(queries.covering_runs)
             return await cursor.fetchall()
 
+    async def export(self, entity: Entity) -> AsyncGenerator[list[Row], None]:
+        """Every row of a list in pages, all of one state of the database."""
+        statement, shape = _whole(entity)
+        async with self._database.reading() as connection:
+            pages = self._database.pages(connection, statement, _EXPORT_PAGE)
+            async with aclosing(pages):
+                async for page in pages:
+                    yield [shape(row) for row in page]
+
+    def empty_row(self, entity: Entity) -> Row:
+        """The shape of an exported row, all null."""
+        _, shape = _whole(entity)
+        return shape([None] * _MOST_COLUMNS)
+
     async def _list(self, statement: Statement) -> list[tuple[Any, ...]]:
         return await self._all(statement.query, **statement.parameters)
 
@@ -164,6 +180,26 @@ class Store:
         async with self._database.cursor() as cursor:
             await cursor.execute(query, parameters)
             return await cursor.fetchall()
+
+
+def _whole(entity: Entity) -> tuple[Statement, Callable[[Sequence[Any]], Row]]:
+    match entity:
+        case SeriesFilter():
+            return lists.series(entity, Page("ticker", _ALL)), partial(_row, rows.SERIES)
+        case EventFilter():
+            return lists.events(entity, Page("event_ticker", _ALL)), _listed_event
+        case MarketFilter():
+            return lists.markets(entity, Page("ticker", _ALL)), _listed_market
+        case _:
+            assert_never(entity)
+
+
+def _listed_event(values: Sequence[Any]) -> Row:
+    return {**_row(rows.EVENTS, values), "market_count": values[-1]}
+
+
+def _listed_market(values: Sequence[Any]) -> Row:
+    return _detail(values, rows.EVENT_OF_MARKET, rows.SERIES_OF_MARKET).document()
 
 
 def _row(names: Sequence[str], values: Sequence[Any]) -> Row:

@@ -14,9 +14,9 @@ from ssmd_api.replies import reply
 from ssmd_common.status import EventStatus
 
 
-async def list_events(request: web.Request) -> web.Response:
-    given = Parameters(request.query, datetime.now(UTC))
-    wanted = EventFilter(
+def read_filter(given: Parameters) -> EventFilter:
+    """The filters of this list."""
+    return EventFilter(
         category=given.text("category"),
         statuses=given.choices("status", list(EventStatus)),
         series=given.text("series"),
@@ -26,6 +26,11 @@ async def list_events(request: web.Request) -> web.Response:
         closing_after=given.moment("closing_after"),
         words=given.search("q"),
     )
+
+
+async def list_events(request: web.Request) -> web.Response:
+    given = Parameters(request.query, datetime.now(UTC))
+    wanted = read_filter(given)
     page = given.page(lists.EVENT_SORTS, "event_ticker")
     given.done()
     rows = await context.of(request).store.list_events(wanted, page)

@@ -25,10 +25,9 @@ class Lookup(msgspec.Struct, forbid_unknown_fields=True):
     tickers: list[str]
 
 
-async def list_markets(request: web.Request) -> web.Response:
-    now = datetime.now(UTC)
-    given = Parameters(request.query, now)
-    wanted = MarketFilter(
+def read_filter(given: Parameters) -> MarketFilter:
+    """The filters of this list."""
+    return MarketFilter(
         category=given.text("category"),
         statuses=statuses(given.choices("status", list(MarketStatus))),
         series=given.text("series"),
@@ -40,6 +39,12 @@ async def list_markets(request: web.Request) -> web.Response:
         min_volume=given.number("min_volume", 0),
         words=given.search("q"),
     )
+
+
+async def list_markets(request: web.Request) -> web.Response:
+    now = datetime.now(UTC)
+    given = Parameters(request.query, now)
+    wanted = read_filter(given)
     page = given.page(lists.MARKET_SORTS, "ticker")
     given.done()
     service = context.of(request)

@@ -13,15 +13,20 @@ from ssmd_api.problems import not_found
 from ssmd_api.replies import reply
 
 
-async def list_series(request: web.Request) -> web.Response:
-    given = Parameters(request.query, datetime.now(UTC))
-    wanted = SeriesFilter(
+def read_filter(given: Parameters) -> SeriesFilter:
+    """The filters of this list."""
+    return SeriesFilter(
         category=given.text("category"),
         tags=given.texts("tag"),
         is_game=given.is_game(),
         active=given.flag("active"),
         words=given.search("q"),
     )
+
+
+async def list_series(request: web.Request) -> web.Response:
+    given = Parameters(request.query, datetime.now(UTC))
+    wanted = read_filter(given)
     page = given.page(lists.SERIES_SORTS, "ticker")
     given.done()
     found, cursor = cut(await context.of(request).store.list_series(wanted, page), page, "ticker")

@@ -1,0 +1,66 @@
+"""/v1/export"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Final
+
+from aiohttp import web
+
+from ssmd_api import context, tabular
+from ssmd_api.parameters import Parameters
+from ssmd_api.problems import too_many
+from ssmd_api.replies import accepts_gzip
+from ssmd_api.routes import events, markets, series
+from ssmd_api.store import Entity
+
+_LONGEST_SECONDS: Final = 900.0
+_FILTERS: Final[dict[str, Callable[[Parameters], Entity]]] = {
+    "series": series.read_filter,
+    "events": events.read_filter,
+    "markets": markets.read_filter,
+}
+
+
+async def export(request: web.Request) -> web.StreamResponse:
+    """Every row of a list, with its filters, of one state of the database.
+
+    A few at a time: each holds a connection and a snapshot.
+    """
+    given = Parameters(request.query, datetime.now(UTC))
+    entity = given.choice("entity", tabular.ENTITIES, "markets")
+    form = given.choice("format", list(tabular.CONTENT_TYPES), "jsonl")
+    wanted = _FILTERS[entity](given)
+    given.done()
+    free = context.of(request).exports
+    if free.locked():
+        raise too_many("Too many exports", "as many exports as allowed run already", 10)
+    async with free, asyncio.timeout(_LONGEST_SECONDS):
+        return await _stream(request, entity, form, wanted)
+
+
+async def _stream(
+    request: web.Request, entity: str, form: str, wanted: Entity
+) -> web.StreamResponse:
+    store = context.of(request).store
+    response = web.StreamResponse(headers={"Cache-Control": "private, no-cache"})
+    response.content_type = tabular.CONTENT_TYPES[form]
+    response.charset = "utf-8"
+    response.headers["Content-Disposition"] = f'attachment; filename="{entity}.{form}"'
+    response.headers["X-Ssmd-Source"] = "database"
+    response.headers["Vary"] = "Accept-Encoding"
+    if accepts_gzip(request.headers.get("Accept-Encoding", "")):
+        response.enable_compression(web.ContentCoding.gzip)
+    async with aclosing(store.export(wanted)) as pages:
+        async for page in pages:
+            if not response.prepared:
+                # Not before there is a row: until then an error can still be told as one.
+                await response.prepare(request)
+                await response.write(tabular.header(form, page[0]))
+            await response.write(tabular.lines(form, page))
+    if not response.prepared:
+        await response.prepare(request)
+        await response.write(tabular.header(form, store.empty_row(wanted)))
+    await response.write_eof()
+    return response
