@@ -57,6 +57,18 @@ class RedisSink:
         reply = await self._call("position", now_ms)
         return decode(reply[1])
 
+    async def is_empty(self) -> bool:
+        """Whether Redis holds nothing of ours but a position."""
+        cursor = 0
+        while True:
+            cursor, found = await self.client.scan(
+                cursor, match=glob(self.keys.prefix) + "secmaster:*", count=1000
+            )
+            if any(key not in (self.keys.position.encode(), self.keys.position) for key in found):
+                return False
+            if cursor == 0:
+                return True
+
     async def set_position(self, position: CachePosition, now_ms: int) -> None:
         await self.set(self.keys.position, encode(position), now_ms)
 

@@ -4,6 +4,7 @@ Integers are JSON integers, NUMERIC strings as PostgreSQL prints them, timestamp
 a fraction only where there is one, arrays and jsonb JSON.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -62,8 +63,15 @@ class Rows:
         async with self._connection.cursor(name, binary=True) as cursor:
             cursor.itersize = size
             await cursor.execute(statement, {"now": now})
-            while page := await cursor.fetchmany(size):
-                yield [row[0] for row in page]
+            # The next page is on its way while this one is used.
+            coming = asyncio.create_task(cursor.fetchmany(size), name="cache-next-page")
+            try:
+                while page := await coming:
+                    coming = asyncio.create_task(cursor.fetchmany(size), name="cache-next-page")
+                    yield [row[0] for row in page]
+            finally:
+                coming.cancel()
+                await asyncio.gather(coming, return_exceptions=True)
 
     async def some(self, table: str, tickers: Sequence[str]) -> list[bytes]:
         """The rows of these tickers (of series_fees: of these series), whatever their state."""

@@ -1,7 +1,7 @@
 """A whole picture from a snapshot of PostgreSQL, beside what readers see meanwhile."""
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import structlog
@@ -39,18 +39,25 @@ async def warm_up(
     await patience.call(
         lambda: sink.set_position(CachePosition(token=token, rebuilds=rebuilds), now_ms())
     )
+    # Nothing can be left over where nothing was.
+    was_empty = await patience.call(sink.is_empty)
+    writer = _Writer(sink, patience, generation)
     rows = 0
-    foreign: set[str] = set()
-    for table in TABLES:
-        async for page in join.rows.all(table, now, batch_rows):
-            commands = _commands(table, page, join, sink, now)
-            foreign |= (await patience.call(_writing(sink, generation, commands))).foreign
-            rows += len(page)
-            patience.health.progress()
-    pruned = await patience.call(lambda: sink.prune("generation", generation, now_ms()))
-    scrubbed = await patience.call(lambda: sink.scrub(now_ms()))
-    pruned += scrubbed.changed
-    foreign |= scrubbed.foreign
+    try:
+        for table in TABLES:
+            async for page in join.rows.all(table, now, batch_rows):
+                await writer.write(_commands(table, page, join, sink, now))
+                rows += len(page)
+                patience.health.progress()
+        await writer.finish()
+    finally:
+        await writer.close()
+    foreign, pruned = writer.foreign, 0
+    if not was_empty:
+        pruned = await patience.call(lambda: sink.prune("generation", generation, now_ms()))
+        scrubbed = await patience.call(lambda: sink.scrub(now_ms()))
+        pruned += scrubbed.changed
+        foreign |= scrubbed.foreign
     position = CachePosition(
         token=token,
         warm=True,
@@ -79,10 +86,33 @@ async def warm_up(
     return position, frozenset(foreign)
 
 
-def _writing(
-    sink: RedisSink, generation: str, commands: list[Command]
-) -> Callable[[], Awaitable[Written]]:
-    return lambda: sink.warm(generation, commands, now_ms())
+class _Writer:
+    """One batch is on its way while the next one is read and prepared."""
+
+    def __init__(self, sink: RedisSink, patience: Patience, generation: str) -> None:
+        self._sink = sink
+        self._patience = patience
+        self._generation = generation
+        self._under_way: asyncio.Task[Written] | None = None
+        self.foreign: set[str] = set()
+
+    async def write(self, commands: list[Command]) -> None:
+        """Returns once the batch before this one is written."""
+        await self.finish()
+        self._under_way = asyncio.create_task(
+            self._patience.call(lambda: self._sink.warm(self._generation, commands, now_ms())),
+            name="cache-warm-batch",
+        )
+
+    async def finish(self) -> None:
+        if self._under_way is not None:
+            written, self._under_way = await self._under_way, None
+            self.foreign |= written.foreign
+
+    async def close(self) -> None:
+        if self._under_way is not None:
+            self._under_way.cancel()
+            await asyncio.gather(self._under_way, return_exceptions=True)
 
 
 def _commands(
