@@ -144,6 +144,25 @@ async def test_edits_of_titles_are_silent_and_others_are_not(
         assert (await client.get(f"/markets/{ticker}"))["market"]["floor_strike"] == 4.5
 
 
+async def test_disputes_and_amendments_come_without_a_message(
+    http: aiohttp.ClientSession, clock: Stepped
+) -> None:
+    async with Simulator(clock=clock, creation_lag=0) as sim:
+        client = Client(sim, http)
+        order = {"close_in": 1, "determine_in": 2, "settle_in": 60}
+        ticker = (await client.control("POST", "/markets", order))["market_ticker"]
+        clock.step(5)
+        sent = (await client.control("GET", "/state"))["messages"]
+        story = []
+        for deed in ("dispute", "amend"):
+            await client.control("POST", f"/markets/{ticker}/{deed}", {"result": "no"})
+            market = (await client.get(f"/markets/{ticker}"))["market"]
+            story.append((market["status"], market["result"]))
+        assert story == [("disputed", "yes"), ("amended", "no")]
+        assert (await client.control("GET", "/state"))["messages"] == sent
+        assert (await client.get("/markets", status="closed", tickers=ticker))["markets"]
+
+
 async def test_a_still_universe_stands_still(http: aiohttp.ClientSession, clock: Stepped) -> None:
     heard: list[Message] = []
     async with Simulator(clock=clock, budget=0) as sim:

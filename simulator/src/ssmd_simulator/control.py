@@ -203,7 +203,7 @@ class Control:
             case "dispute":
                 exchange.contest(market, "disputed", now)
             case "amend":
-                exchange.contest(market, "amended", now)
+                exchange.contest(market, "amended", now, body.get("result", ""))
             case "trade":
                 exchange.reprice(market, mix(market.seed, int(now * 1000)))
             case other:

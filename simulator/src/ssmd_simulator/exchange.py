@@ -144,9 +144,13 @@ class Exchange:
         self.universe.settle(market)
         self._tell(messages.settled(market, now))
 
-    def contest(self, market: Market, word: str, now: float) -> None:
-        """Dispute (`disputed`), amend (`amended`) or neither (''): no message exists for it."""
+    def contest(self, market: Market, word: str, now: float, result: str = "") -> None:
+        """Dispute (`disputed`), amend (`amended`) or neither (''): no message exists for it.
+
+        An amendment may bring another result.
+        """
         market.contested = word
+        market.result = result or market.result
         self._touch(market, now)
 
     def edit(self, market: Market, changed: dict[str, Any], now: float) -> None:
@@ -190,7 +194,7 @@ class Exchange:
         event.updated = now
 
     def put_series(self, ticker: str, changed: dict[str, Any], now: float) -> Series:
-        """Change a series, or make it known; a changed fee is in force now, and in the fee changes."""
+        """Change a series, or make it known; a changed fee is in force and among its changes."""
         for field in changed:
             if field not in _SERIES_FIELDS:
                 raise ValueError(f"a series' {field} cannot be changed")
