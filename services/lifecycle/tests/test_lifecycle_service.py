@@ -1,58 +1,335 @@
-"""The whole service against a simulated exchange: markets from creation to settlement."""
+"""The whole service, as a process, against a simulated exchange and a real PostgreSQL."""
 
 import asyncio
+import json
 import signal
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.rows import dict_row
 
+from ssmd_common.exitcodes import ExitCode
 from ssmd_simulator.control import Order
+from ssmd_simulator.faults import Fault
 from ssmd_simulator.server import Simulator
 from ssmd_stack.database import Database
 
+Connection = psycopg.AsyncConnection[Any]
 StartService = Callable[..., Awaitable[Any]]
 Eventually = Callable[..., Awaitable[Any]]
-Connection = psycopg.AsyncConnection[Any]
 
 
 async def column(connection: Connection, query: str, *parameters: Any) -> list[Any]:
     return [row[0] for row in await (await connection.execute(query, parameters)).fetchall()]
 
 
-async def test_a_market_lives_from_creation_to_settlement(
-    database: Database,
-    connection: Connection,
-    start_service: StartService,
-    eventually: Eventually,
+async def market(connection: Connection, ticker: str) -> dict[str, Any]:
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute("SELECT * FROM markets WHERE ticker = %s", (ticker,))
+        return await cursor.fetchone() or {}
+
+
+async def kinds(connection: Connection, ticker: str) -> list[str]:
+    return await column(
+        connection,
+        "SELECT event_type FROM market_lifecycle_events WHERE market_ticker = %s ORDER BY id",
+        ticker,
+    )
+
+
+async def test_markets_live_from_creation_to_settlement(
+    connection: Connection, start_service: StartService, eventually: Eventually
 ) -> None:
-    async with Simulator("small", tempo=None) as sim:
+    async with Simulator("small") as sim:
         service = await start_service(sim)
         await service.ready()
         order = Order(open_in=2, close_in=5, determine_in=7, settle_in=8, count=3)
-        tickers = [market.ticker for market in sim.control.order(order)]
+        tickers = [made.ticker for made in sim.control.order(order)]
 
         async def settled() -> bool:
-            found = await column(
-                connection, "SELECT status FROM markets WHERE ticker = ANY(%s)", tickers
-            )
-            return found == ["settled"] * 3
+            query = "SELECT status FROM markets WHERE ticker = ANY(%s)"
+            return await column(connection, query, tickers) == ["settled"] * 3
 
         await eventually("three settled markets", settled)
         for ticker in tickers:
-            kinds = await column(
-                connection,
-                "SELECT event_type FROM market_lifecycle_events WHERE market_ticker = %s"
-                " ORDER BY id",
-                ticker,
-            )
-            assert kinds == ["created", "opened", "closed", "determined", "settled"]
-        late = await column(
-            connection,
-            "SELECT (metadata->>'late_ms')::int FROM market_lifecycle_events"
-            " WHERE event_type IN ('opened', 'closed')",
+            lived = await kinds(connection, ticker)
+            assert lived == ["created", "opened", "closed", "determined", "settled"]
+            row = await market(connection, ticker)
+            assert (row["result"], str(row["settlement_value_dollars"])) == ("yes", "1.000000")
+        # REST completes what the message leaves open.
+        assert row["market_type"] == "binary"
+        assert row["latest_expiration_time"] is not None
+        statuses = await column(
+            connection, "SELECT status FROM events WHERE title LIKE '%%KXACC%%'"
         )
-        assert len(late) == 6
-        assert await column(connection, "SELECT status FROM events WHERE title LIKE '%%KXACC%%'")
-        assert await service.kill(signal.SIGTERM) == 0
-        await asyncio.sleep(0)
+        assert statuses == ["settled"]
+        titles = await column(connection, "SELECT title FROM series WHERE ticker = 'KXACCEPT'")
+        assert titles == ["KXACCEPT on demand"]
+        for name in (
+            "ssmd_lifecycle_messages_total",
+            "ssmd_lifecycle_receive_to_commit_seconds_count",
+            "ssmd_lifecycle_sent_to_commit_seconds_count",
+            "ssmd_lifecycle_transitions_total",
+            "ssmd_lifecycle_clock_late_seconds_count",
+            "ssmd_lifecycle_connected",
+            "ssmd_work_total",
+            "ssmd_leader",
+        ):
+            assert await service.metric(name) > 0, name
+        assert await service.kill(signal.SIGTERM) == ExitCode.OK
+
+
+async def test_without_a_key_the_clock_and_rest_go_on(
+    connection: Connection, start_service: StartService, eventually: Eventually
+) -> None:
+    async with Simulator("small") as sim:
+        service = await start_service(sim, key=False, LIFECYCLE_POLL_SECONDS="0.5")
+        await service.ready()
+        order = Order(open_in=3, close_in=5, determine_in=7, settle_in=8)
+        [made] = sim.control.order(order)
+
+        async def settled() -> bool:
+            return (await market(connection, made.ticker)).get("status") == "settled"
+
+        await eventually("a settled market", settled)
+        assert await kinds(connection, made.ticker) == ["opened", "closed"]
+        assert service.logs().count("no exchange key is configured") == 1
+        assert not sim.hub.connections
+
+
+async def test_messages_that_a_lost_connection_hid_are_repaired(
+    connection: Connection, start_service: StartService, eventually: Eventually
+) -> None:
+    async with Simulator("small") as sim:
+        service = await start_service(sim)
+        await service.ready()
+        [made] = sim.control.order(Order(close_in=600))
+
+        async def known() -> bool:
+            return (await market(connection, made.ticker)).get("status") == "active"
+
+        await eventually("an active market", known)
+        # The handshake answers, REST does not: connected, and not ready.
+        sim.faults.start(Fault(kind="error", path=".*markets.*"))
+        sim.hub.disconnect()
+        while sim.hub.connections:  # noqa: ASYNC110 - nothing tells it, and it must not be late
+            await asyncio.sleep(0)
+        sim.exchange.determine(made, "no", 0, sim.clock())
+        sim.exchange.advance(sim.clock())
+
+        async def says_why() -> bool:
+            status, body = await service.get("/readyz")
+            return status == 503 and "gap" in json.loads(body)["reasons"]
+
+        await eventually("not ready while unrepaired", says_why)
+        assert (await market(connection, made.ticker))["status"] == "active"
+        sim.faults.clear()
+        await service.ready()
+        row = await market(connection, made.ticker)
+        assert (row["status"], row["result"], row["observed_via"]) == ("settled", "no", "rest")
+        reasons = await column(
+            connection,
+            "SELECT reason FROM lifecycle_gaps WHERE repaired_at IS NOT NULL AND changed > 0",
+        )
+        assert "closed" in reasons
+
+
+async def test_a_market_that_rest_does_not_know_yet_is_made_and_completed(
+    connection: Connection, start_service: StartService, eventually: Eventually
+) -> None:
+    async with Simulator("small", creation_lag=2.0) as sim:
+        service = await start_service(sim)
+        await service.ready()
+        [made] = sim.control.order(Order(open_in=30, close_in=600, strike=97500.99))
+
+        async def created() -> dict[str, Any]:
+            return await market(connection, made.ticker)
+
+        row = await eventually("the market's row", created)
+        assert (row["status"], row["title"]) == ("open", f"{made.event.title} Above 97501")
+        assert str(row["floor_strike"]) == "97500.99"
+
+        async def completed() -> bool:
+            return bool((await market(connection, made.ticker))["market_type"])
+
+        await eventually("completed over REST", completed)
+
+
+async def test_a_message_of_an_unknown_market_brings_the_market(
+    connection: Connection, start_service: StartService, eventually: Eventually
+) -> None:
+    """It was created while nobody listened, and its first message comes before any sync."""
+    async with Simulator("small") as sim:
+        [made] = sim.control.order(Order(close_in=600))
+        made.life = type(made.life)(
+            created=made.life.created - 5000, open=made.life.open - 4000, close=made.life.close
+        )
+        made.updated = None
+        made.event.updated = sim.clock() - 5000
+        made.forget()
+        service = await start_service(sim)
+        await service.ready()
+        assert await market(connection, made.ticker) == {}
+        sim.exchange.determine(made, "yes", 3600, sim.clock())
+
+        async def determined() -> bool:
+            return (await market(connection, made.ticker)).get("result") == "yes"
+
+        await eventually("the market with its result", determined)
+        row = await market(connection, made.ticker)
+        assert (row["status"], row["exchange_status"]) == ("closed", "determined")
+        assert row["series_ticker"] == "KXACCEPT"
+
+
+async def test_two_replicas_one_leads_and_nothing_is_lost_when_it_dies(
+    connection: Connection, start_service: StartService, eventually: Eventually
+) -> None:
+    async with Simulator("small") as sim:
+        first = await start_service(sim)
+        await first.ready()
+        second = await start_service(sim)
+
+        async def stands_by() -> bool:
+            status, body = await second.get("/readyz")
+            return status == 503 and "stands by" in body and "not subscribed" not in body
+
+        await eventually("a warm standby", stands_by)
+        assert len(sim.hub.connections) == 2
+        [before] = sim.control.order(Order(open_in=1, close_in=600))
+
+        async def opened() -> bool:
+            return (await market(connection, before.ticker)).get("status") == "active"
+
+        await eventually("opened by the first", opened)
+        await first.kill()
+        [during] = sim.control.order(Order(series="KXDURING", open_in=1, close_in=600))
+        sim.exchange.pause(before, sim.clock())
+        await second.ready()
+
+        async def taken_over() -> bool:
+            one, two = (
+                await market(connection, before.ticker),
+                await market(connection, during.ticker),
+            )
+            return one["exchange_status"] == "inactive" and two.get("status") == "active"
+
+        await eventually("all known to the second", taken_over)
+        assert await kinds(connection, before.ticker) == ["created", "opened", "deactivated"]
+        assert await kinds(connection, during.ticker) == ["created", "opened"]
+
+
+async def test_the_series_filter_leaves_out_and_is_read_again(
+    connection: Connection, start_service: StartService, eventually: Eventually, tmp_path: Path
+) -> None:
+    path = tmp_path / "filter.yaml"
+    path.write_text("exclude: {series: [KXNOISE]}")
+    async with Simulator("small") as sim:
+        service = await start_service(sim, LIFECYCLE_FILTER_PATH=str(path))
+        await service.ready()
+        [noise] = sim.control.order(Order(series="KXNOISE", open_in=60, close_in=600))
+        [signal_] = sim.control.order(Order(series="KXSIGNAL", open_in=60, close_in=600))
+
+        async def known() -> bool:
+            return bool(await market(connection, signal_.ticker))
+
+        await eventually("the followed series", known)
+        sim.exchange.pause(noise, sim.clock())
+        sim.exchange.pause(signal_, sim.clock())
+
+        async def paused() -> bool:
+            return await kinds(connection, signal_.ticker) == ["created", "deactivated"]
+
+        await eventually("the next message", paused)
+        assert await kinds(connection, noise.ticker) == []
+        assert await service.metric("ssmd_lifecycle_filtered_total") == 3
+        path.write_text("exclude: {series: [KXSIGNAL]}")
+
+        async def read_again() -> bool:
+            return "series filter read again" in service.logs()
+
+        await eventually("the filter is read again", read_again)
+        [now] = sim.control.order(Order(series="KXNOISE", open_in=60, close_in=600))
+
+        async def followed() -> bool:
+            return bool(await kinds(connection, now.ticker))
+
+        await eventually("now it is followed", followed)
+
+
+async def test_garbage_on_the_socket_loses_nothing(
+    connection: Connection, start_service: StartService, eventually: Eventually
+) -> None:
+    async with Simulator("small") as sim:
+        service = await start_service(sim)
+        await service.ready()
+        sim.faults.start(Fault(kind="garbage_frame"))
+        [made] = sim.control.order(Order(open_in=1, close_in=600))
+
+        async def opened() -> bool:
+            return await kinds(connection, made.ticker) == ["created", "opened"]
+
+        await eventually("created and opened", opened)
+        await service.ready()
+
+
+async def test_rows_older_than_the_retention_go(
+    connection: Connection, start_service: StartService, eventually: Eventually
+) -> None:
+    await connection.execute(
+        "INSERT INTO market_lifecycle_events (event_type, metadata, received_at, dedupe_key)"
+        " SELECT 'settled', '{}', now() - n * interval '1 day', n::text"
+        " FROM generate_series(1, 40) n, generate_series(1, 1)"
+    )
+    async with Simulator("small") as sim:
+        service = await start_service(sim, LIFECYCLE_RETENTION_DAYS="30")
+        await service.ready()
+
+        async def expired() -> bool:
+            query = "SELECT count(*) FROM market_lifecycle_events WHERE event_type = 'settled'"
+            return await column(connection, query) == [29]
+
+        await eventually("thirty days are left", expired)
+
+
+async def test_a_database_that_goes_away_ends_the_service_with_a_sentence(
+    private_postgres: Any, start_service: StartService, eventually: Eventually
+) -> None:
+    async with Simulator("small") as sim:
+        service = await start_service(sim, DATABASE_URL=private_postgres.url)
+        await service.ready()
+        sim.control.order(Order(close_in=600))
+        await private_postgres.stop()
+        code = await asyncio.wait_for(service.process.wait(), 60)
+        assert code in (ExitCode.UPSTREAM, ExitCode.FAILED)
+        last = json.loads(service.logs().splitlines()[-1])
+        assert last["event"] == "service ended", service.logs()
+        await private_postgres.start()
+
+
+async def test_wrong_settings_are_told_at_once(start_service: StartService, tmp_path: Path) -> None:
+    service = await start_service(None, key=False, KALSHI_API_KEY="k", DATABASE_URL="nonsense")
+    assert await asyncio.wait_for(service.process.wait(), 60) == ExitCode.USAGE
+    assert "DATABASE_URL" in service.logs()
+    service = await start_service(None, key=False, KALSHI_API_KEY="k")
+    assert await asyncio.wait_for(service.process.wait(), 60) == ExitCode.USAGE
+    assert "KALSHI_PRIVATE_KEY_PATH is missing" in service.logs()
+    service = await start_service(
+        None, key=False, KALSHI_API_KEY="k", KALSHI_PRIVATE_KEY_PATH=str(tmp_path / "none.pem")
+    )
+    assert await asyncio.wait_for(service.process.wait(), 60) == ExitCode.USAGE
+    assert "there is no private key" in service.logs()
+
+
+async def test_a_key_that_the_exchange_does_not_know_ends_the_service(
+    start_service: StartService, database: Database
+) -> None:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    keys = {"other": Ed25519PrivateKey.generate().public_key()}
+    async with Simulator("small", keys=keys) as sim:
+        service = await start_service(sim)
+        code = await asyncio.wait_for(service.process.wait(), 60)
+        assert code != ExitCode.OK
+        assert "KALSHI_API_KEY" in service.logs().splitlines()[-1]

@@ -173,6 +173,26 @@ async def test_an_event_is_settled_when_all_its_markets_are(
     assert await status() == "settled"
 
 
+async def test_what_was_heard_on_standby_is_stored_once(store: Store) -> None:
+    """The exchange may stamp each connection's copy anew, so keys do not tell."""
+    batch = [event(), about("created", 1), about("deactivated", 12), about("activated", 13)]
+    await store.record(batch, at(14))
+    copies = [
+        event(sent=0.002),
+        about("created", 1.001),
+        about("deactivated", 12.001),
+        about("deactivated", 12.001),
+        about("activated", 13.002),
+        about("deactivated", 13.5),
+        about("activated", 60),
+    ]
+    missing = await store.missing_of(copies)
+    assert [(m.event_type, m.sent_at) for m in missing] == [
+        ("deactivated", at(13.5)),
+        ("activated", at(60)),
+    ]
+
+
 async def test_two_writers_never_leave_an_event_closed(
     store: Store, connection: Connection
 ) -> None:

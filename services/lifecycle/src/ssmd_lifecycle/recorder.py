@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 import psycopg
@@ -19,6 +20,10 @@ from ssmd_lifecycle.scheduler import count_turned
 from ssmd_lifecycle.store import Outcome, Store
 
 log = structlog.get_logger(__name__)
+
+
+MAX_LEFT_OUT: Final = 200_000
+"""Markets and events outside the filter that are remembered, with their series."""
 
 
 class Recorder:
@@ -40,6 +45,7 @@ class Recorder:
         self._filter = filter_file
         self._on_move = on_move
         self._batch_messages = batch_messages
+        self._left_out: dict[str, tuple[str, str | None]] = {}
 
     async def run(self, runtime: Runtime) -> None:
         """Record until the service stops, then what is left in the inbox."""
@@ -111,15 +117,21 @@ class Recorder:
         markets, events = await self._store.places(batch)
         followed = []
         for message in batch:
+            market, event = message.market_ticker or "", message.event_ticker or ""
             series, category = (
-                markets.get(message.market_ticker or "")
-                or events.get(message.event_ticker or "")
+                markets.get(market)
+                or events.get(event)
+                or self._left_out.get(market)
+                or self._left_out.get(event)
                 or (message.series_ticker, None)
             )
             if chosen.passes(series, category):
                 followed.append(message)
-            else:
-                metrics.FILTERED.inc()
+                continue
+            metrics.FILTERED.inc()
+            # No row will say whose market this is when its next message comes.
+            if series is not None and len(self._left_out) < MAX_LEFT_OUT:
+                self._left_out[market or event] = (series, category)
         return followed
 
 

@@ -88,6 +88,8 @@ class Store:
         `sending_ts_ms` for each connection anew: the same words about the same time are the same
         message, each stored one for one of these.
         """
+        # One that came twice over that connection must not be paired with two stored ones.
+        messages = list({message.dedupe_key: message for message in messages}.values())
         by_ticker: defaultdict[str, list[LifecycleMessage]] = defaultdict(list)
         for message in messages:
             by_ticker[message.ticker or ""].append(message)

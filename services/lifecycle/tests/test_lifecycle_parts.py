@@ -1,0 +1,135 @@
+"""The small parts: the series filter, the inbox, the measure of silence."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from ssmd_common.errors import ConfigurationError
+from ssmd_kalshi.feed import Message
+from ssmd_lifecycle.filter import EVERYTHING, FilterFile, parse
+from ssmd_lifecycle.inbox import Inbox
+from ssmd_lifecycle.intake import read
+from ssmd_lifecycle.messages import LifecycleMessage
+from ssmd_lifecycle.silence import Silence, is_maintenance
+
+NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
+
+
+def message(number: int, at: datetime = NOW) -> LifecycleMessage:
+    body = {"market_ticker": f"KXA-{number}", "event_type": "activated"}
+    return read(Message("market_lifecycle_v2", 1, number, at, body, b"{}", at))
+
+
+# --- the filter -----------------------------------------------------------------------------------
+
+
+def test_include_and_exclude_by_series_and_category() -> None:
+    chosen = parse(
+        "include: {series: [KXBTCD, 'KXNFL*'], categories: [Crypto]}\n"
+        "exclude: {series: [KXBTC15M]}",
+        "x",
+    )
+    assert chosen.passes("KXBTCD", "Financials")
+    assert chosen.passes("KXNFLGAME", "Sports")
+    assert chosen.passes("KXETHD", "Crypto")
+    assert not chosen.passes("KXBTC15M", "Crypto")
+    assert not chosen.passes("KXHIGHNY", "Climate and Weather")
+    assert chosen.passes(None, None)
+    assert parse("exclude: {categories: [Sports]}", "x").passes("KXHIGHNY", "Climate and Weather")
+    assert parse("", "x") == EVERYTHING
+
+
+@pytest.mark.parametrize("text", ["include: [KXA]", "includes: {}", "include: {series: 5}", "a: ["])
+def test_a_wrong_filter_is_refused_with_its_form(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="include and exclude"):
+        parse(text, "filter.yaml")
+
+
+def test_the_filter_follows_its_file_and_survives_a_wrong_one(tmp_path: Path) -> None:
+    path = tmp_path / "filter.yaml"
+    path.write_text("include: {series: [KXA]}")
+    follower = FilterFile(path)
+    follower.load()
+    assert not follower.current.passes("KXB", None)
+    path.write_text("include: {series: [KXA, KXB]}")
+    follower.refresh()
+    assert follower.current.passes("KXB", None)
+    path.write_text("include: [")
+    follower.refresh()
+    assert follower.current.passes("KXB", None)
+    path.unlink()
+    follower.refresh()
+    assert follower.current.passes("KXB", None)
+    with pytest.raises(ConfigurationError, match="LIFECYCLE_FILTER_PATH"):
+        FilterFile(path).load()
+
+
+# --- the inbox ------------------------------------------------------------------------------------
+
+
+async def test_on_standby_the_last_minute_is_remembered() -> None:
+    inbox = Inbox(1000)
+    for number in range(120):
+        await inbox.put(message(number, NOW + timedelta(seconds=number)))
+    remembered = inbox.lead()
+    assert [m.seq for m in remembered] == list(range(59, 120))
+    await inbox.put(message(120))
+    assert [m.seq for m in await inbox.take(10)] == [120]
+
+
+async def test_on_standby_memory_is_bounded() -> None:
+    inbox = Inbox(10)
+    for number in range(50):
+        await inbox.put(message(number))
+    assert [m.seq for m in inbox.lead()] == list(range(40, 50))
+
+
+async def test_a_full_inbox_holds_the_socket_back() -> None:
+    inbox = Inbox(2)
+    inbox.lead()
+    await inbox.put(message(1))
+    await inbox.put(message(2))
+    third = asyncio.create_task(inbox.put(message(3)))
+    await asyncio.sleep(0)
+    assert not third.done()
+    assert [m.seq for m in await inbox.take(2)] == [1, 2]
+    await third
+    assert [m.seq for m in inbox.take_now(5)] == [3]
+    assert inbox.take_now(5) == []
+
+
+# --- silence --------------------------------------------------------------------------------------
+
+
+def heard_for(hours: float, every_seconds: float) -> Silence:
+    silence = Silence()
+    for number in range(int(hours * 3600 / every_seconds)):
+        silence.heard(NOW + timedelta(seconds=number * every_seconds))
+    return silence
+
+
+def test_the_alarm_follows_the_exchanges_own_rate() -> None:
+    busy, slow = heard_for(2, 0.3), heard_for(2, 60)
+    for silence, fine, alarming in ((busy, 50, 70), (slow, 600, 1200)):
+        assert silence.last_at is not None
+        assert not silence.is_suspicious(silence.last_at + timedelta(seconds=fine))
+        assert silence.is_suspicious(silence.last_at + timedelta(seconds=alarming))
+
+
+def test_without_a_rate_there_is_no_alarm() -> None:
+    silence = Silence()
+    assert not silence.is_suspicious(NOW)
+    silence.heard(NOW)
+    assert not silence.is_suspicious(NOW + timedelta(hours=5))
+
+
+def test_maintenance_is_no_alarm() -> None:
+    thursday = datetime(2026, 11, 19, 8, 30, tzinfo=UTC)
+    assert is_maintenance(thursday)
+    assert not is_maintenance(thursday + timedelta(hours=2))
+    assert not is_maintenance(thursday + timedelta(days=1))
+    silence = heard_for(1, 0.5)
+    silence.last_at = thursday - timedelta(minutes=20)
+    assert not silence.is_suspicious(thursday)
