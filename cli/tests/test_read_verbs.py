@@ -162,6 +162,26 @@ async def test_series_and_fees(shell: Shell) -> None:
     assert "taker 0.0175" in done.err
 
 
+async def test_search_export_and_stats(shell: Shell) -> None:
+    found = await shell.json("secmaster", "search", "bitcoin", "rise", "--kind", "market")
+    assert [row["ticker"] for row in found] == [TICKER]
+    assert (await shell.run("secmaster", "search", "kxbtcd")).out.index("series") > 0
+    done = await shell.run("secmaster", "export", "--status", "settled")
+    assert (done.code, len(list(csv.DictReader(io.StringIO(done.out))))) == (0, 1200)
+    done = await shell.run("secmaster", "export", "--format", "jsonl", "-o", "all.jsonl")
+    assert (done.code, done.out) == (0, "")
+    lines = (shell.directory / "all.jsonl").read_text().splitlines()
+    assert len([json.loads(line) for line in lines]) == 1201
+    refused = await shell.run(
+        "secmaster", "export", "--entity", "series", "--status", "open", "-o", "none.csv"
+    )
+    assert refused.code == 2
+    assert not list(shell.directory.glob("none*"))
+    stats = await shell.json("secmaster", "stats")
+    assert stats["markets"]["by_status"]["settled"] == 1200
+    assert "Crypto" in (await shell.run("secmaster", "stats")).out
+
+
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [

@@ -54,6 +54,25 @@ class ApiClient:
             await asyncio.sleep(wait)
         raise AssertionError("the last try returns or raises")
 
+    async def stream(self, path: str, query: Query) -> AsyncIterator[bytes]:
+        """The bytes of a long reply as they come.
+
+        Raises:
+            UpstreamUnavailable: among others, when the reply breaks off before its end.
+        """
+        url = self._base.with_path(f"{self._base.raw_path.rstrip('/')}/v1/{path}", encoded=True)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=60)
+        try:
+            async with self._session.get(url.with_query(_pairs(query)), timeout=timeout) as answer:
+                if answer.status != 200:
+                    raise _refusal(answer.status, await answer.read(), self._base)
+                async for chunk in answer.content.iter_any():
+                    yield chunk
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UpstreamUnavailable(
+                f"the reply of the API at {self._base} broke off: what was printed is not all"
+            ) from error
+
     async def rows(self, path: str, query: Query, most: int | None) -> tuple[list[Any], bool]:
         """Up to `most` rows of a list (None: all), and whether there are more."""
         found: list[Any] = []

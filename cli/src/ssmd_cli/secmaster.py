@@ -1,8 +1,10 @@
-"""`ssmd secmaster sync|list|show`."""
+"""`ssmd secmaster sync|list|show|search|export|stats`."""
 
 import asyncio
+import sys
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Final
 
 import typer
 
@@ -46,6 +48,23 @@ class Status(StrEnum):
     ACTIVE = "active"
     CLOSED = "closed"
     SETTLED = "settled"
+
+
+class Kind(StrEnum):
+    SERIES = "series"
+    EVENT = "event"
+    MARKET = "market"
+
+
+class Entity(StrEnum):
+    SERIES = "series"
+    EVENTS = "events"
+    MARKETS = "markets"
+
+
+class ExportFormat(StrEnum):
+    CSV = "csv"
+    JSONL = "jsonl"
 
 
 @app.command("list")
@@ -130,6 +149,107 @@ def show(
             output.rows(counts, ("of", "open", "active", "closed", "settled"), Format.TABLE)
         case _:
             pass
+
+
+@app.command("search")
+def search(
+    words: Annotated[list[str], typer.Argument(help="Words in tickers and titles.")],
+    kind: Annotated[list[Kind] | None, typer.Option(help="One of these; repeatable.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Rows at most.")] = 20,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Find series, events and markets by words, the best first."""
+    style = output.chosen(as_json=as_json, as_csv=as_csv)
+    kinds = [str(wanted) for wanted in kind or ()]
+    query = {"q": " ".join(words), "kind": kinds, "limit": limit}
+    found = asyncio.run(_get("search", query))["results"]
+    output.rows(found, ("kind", "ticker", "status", "title"), style)
+
+
+@app.command("export")
+def export(
+    entity: Annotated[Entity, typer.Option(help="Which list.")] = Entity.MARKETS,
+    form: Annotated[
+        ExportFormat, typer.Option("--format", help="The form of the lines.")
+    ] = ExportFormat.CSV,
+    category: Category = None,
+    status: Annotated[
+        list[Status] | None, typer.Option(help="open is not yet closed; repeatable.")
+    ] = None,
+    series: Annotated[str | None, typer.Option(help="What belongs to this series.")] = None,
+    tag: Tags = None,
+    to: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A file; it appears when it is whole.")
+    ] = None,
+) -> None:
+    """Write a whole list, of one state of the database."""
+    query = {
+        "entity": str(entity),
+        "format": str(form),
+        "category": category,
+        "status": [str(wanted) for wanted in status or ()],
+        "series": series,
+        "tag": tag,
+    }
+    if to is None:
+        asyncio.run(_export(query, sys.stdout.buffer))
+        return
+    part = to.with_name(f"{to.name}.part")
+    try:
+        with part.open("wb") as file:
+            asyncio.run(_export(query, file))
+        part.replace(to)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+@app.command("stats")
+def stats(as_json: AsJson = False) -> None:
+    """Count series and markets, and say when each sync job last succeeded."""
+    found = asyncio.run(_stats())
+    if as_json:
+        output.document(found)
+        return
+    markets = found["markets"]
+    categories = [{"category": row["category"], "markets": row["markets"], **row["by_status"]}
+                  for row in markets["by_category"]]  # fmt: skip
+    total = {"category": "all", "markets": markets["markets"], **markets["by_status"]}
+    output.rows([*categories, total], ("category", "markets", *map(str, Status)), Format.TABLE)
+    closing = ", ".join(
+        f"{count} within {time}" for time, count in markets["closing_within"].items()
+    )
+    output.note(f"closing: {closing}")
+    jobs = [
+        {"job": job, "last_success_at": row["last_success_at"], **row["last_run"]}
+        for job, row in found["sync"]["jobs"].items()
+    ]
+    columns = ("job", "last_success_at", "outcome", "fetched", "inserted", "updated", "deleted")
+    output.rows(jobs, columns, Format.TABLE)
+
+
+async def _get(path: str, query: dict[str, Any]) -> Any:
+    from ssmd_cli.api_client import connect
+
+    async with connect() as api:
+        return await api.get(path, query)
+
+
+async def _stats() -> Any:
+    from ssmd_cli.api_client import connect
+
+    async with connect() as api:
+        return {name: await api.get(f"stats/{name}") for name in ("series", "markets", "sync")}
+
+
+async def _export(query: dict[str, Any], file: BinaryIO) -> None:
+    from ssmd_cli.api_client import connect
+
+    async with connect() as api:
+        async for chunk in api.stream("export", query):
+            file.write(chunk)
+    file.flush()
 
 
 async def _list(query: dict[str, Any], limit: int) -> tuple[list[Any], bool]:
