@@ -8,6 +8,7 @@ import msgspec
 
 from ssmd_kalshi.feed import Message
 from ssmd_lifecycle import dedupe
+from ssmd_lifecycle.bodies import Parsed, parse_body
 from ssmd_lifecycle.messages import (
     MAX_TICKER_CHARACTERS,
     MAX_TYPE_CHARACTERS,
@@ -15,8 +16,6 @@ from ssmd_lifecycle.messages import (
     Kind,
     LifecycleMessage,
     MalformedMessage,
-    Parsed,
-    parse_body,
 )
 
 

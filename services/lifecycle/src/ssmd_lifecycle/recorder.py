@@ -12,12 +12,13 @@ import structlog
 
 from ssmd_common.runtime import Runtime
 from ssmd_lifecycle import metrics
+from ssmd_lifecycle.effects import Outcome
 from ssmd_lifecycle.filter import FilterFile
 from ssmd_lifecycle.inbox import Inbox
 from ssmd_lifecycle.messages import Kind, LifecycleMessage
 from ssmd_lifecycle.resolver import Resolver
 from ssmd_lifecycle.scheduler import count_turned
-from ssmd_lifecycle.store import Outcome, Store
+from ssmd_lifecycle.store import Store
 
 log = structlog.get_logger(__name__)
 

@@ -18,9 +18,10 @@ from ssmd_common.runtime import Runtime
 from ssmd_kalshi.errors import InterruptedWaitError, TransientError
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_lifecycle import metrics
+from ssmd_lifecycle.effects import Outcome
 from ssmd_lifecycle.messages import LifecycleMessage
 from ssmd_lifecycle.mirror import Mirror, chunks
-from ssmd_lifecycle.store import Outcome, Store
+from ssmd_lifecycle.store import Store
 from ssmd_lifecycle.wake import Wake
 
 log = structlog.get_logger(__name__)

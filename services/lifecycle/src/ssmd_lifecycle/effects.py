@@ -1,0 +1,203 @@
+"""What fresh messages change in events and markets, inside a transaction that takes their locks."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from psycopg.rows import class_row
+
+from ssmd_lifecycle.clock import Due, Turn, due, turned
+from ssmd_lifecycle.intake import read_stored
+from ssmd_lifecycle.messages import EVENT_KINDS, Kind, LifecycleMessage
+from ssmd_lifecycle.rows import (
+    Connection,
+    RowAppearedError,
+    add_series,
+    encode_rows,
+    lock_events,
+    queries,
+)
+from ssmd_lifecycle.transitions import EventState, MarketState, advance, advance_event, born
+from ssmd_lifecycle.turns import turn_locked
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What recording a batch did."""
+
+    stored: int = 0
+    duplicates: int = 0
+    changed: int = 0
+    transitions: Counter[str] = field(default_factory=Counter)
+    """Changes of status by messages, by the status after."""
+    turned: list[Due] = field(default_factory=list)
+    """What was due already when its message came, and the clock made in the same transaction."""
+    unplaced: list[LifecycleMessage] = field(default_factory=list)
+    """Stored, but of a market or an event that no row exists of yet."""
+    incomplete: set[str] = field(default_factory=set)
+    """Markets that were made from a message, or settled without a known result: ask REST."""
+    incomplete_events: set[str] = field(default_factory=set)
+    moved: bool = False
+    """Whether the clock's next due time may have changed."""
+
+
+async def apply(
+    connection: Connection,
+    fresh: Sequence[LifecycleMessage],
+    outcome: Outcome,
+    now: datetime,
+) -> None:
+    """Apply messages whose rows this transaction keeps or has found, and fill in `outcome`."""
+    of_markets: defaultdict[str, list[LifecycleMessage]] = defaultdict(list)
+    of_events: defaultdict[str, list[LifecycleMessage]] = defaultdict(list)
+    for message in fresh:
+        if not message.applies:
+            continue
+        if message.kind in EVENT_KINDS and message.event_ticker:
+            of_events[message.event_ticker].append(message)
+        elif message.market_ticker:
+            of_markets[message.market_ticker].append(message)
+    if not of_markets and not of_events:
+        return
+    cursor = await connection.execute(queries.locate_markets, [list(of_markets)])
+    parents = {ticker: event for ticker, event, _ in await cursor.fetchall()}
+    for ticker, messages in of_markets.items():
+        for message in messages:
+            if ticker not in parents and message.kind is Kind.CREATED and message.event_ticker:
+                parents[ticker] = message.event_ticker
+    touched = sorted({*of_events, *parents.values()})
+    await add_series(
+        connection, {m.series_ticker for ms in of_events.values() for m in ms if m.series_ticker}
+    )
+    events = await lock_events(connection, touched)
+    await _apply_to_events(connection, of_events, events, outcome)
+    await _apply_to_markets(connection, of_markets, events, outcome, now)
+    for turn in Turn:
+        # In the same transaction: nobody sees a market that is listed as due and has not turned.
+        chosen = [chance for chance in outcome.turned if chance.turn is turn]
+        await turn_locked(connection, turn, chosen, now)
+    await connection.execute(queries.settle_events, [list(events)])
+
+
+async def _apply_to_events(
+    connection: Connection,
+    of_events: dict[str, list[LifecycleMessage]],
+    events: dict[str, EventState],
+    outcome: Outcome,
+) -> None:
+    """Apply event-level messages; `events` gains the new ones."""
+    inserts: list[EventState] = []
+    updates: list[EventState] = []
+    history = await _history(connection, queries.event_history, of_events, known=events)
+    for ticker, messages in of_events.items():
+        before = events.get(ticker)
+        announced = next((m for m in history[ticker] if m.kind is Kind.EVENT_LIFECYCLE), None)
+        if before is None and (announced is None or announced.series_ticker is None):
+            outcome.unplaced.extend(messages)
+            continue
+        if before is None:
+            assert announced is not None
+            assert announced.series_ticker is not None
+            start = EventState(event_ticker=ticker, series_ticker=announced.series_ticker)
+            keys = {message.dedupe_key for message in history[ticker]}
+            inserts.append(advance_event(start, keys, history[ticker]))
+            events[ticker] = inserts[-1]
+            outcome.incomplete_events.add(ticker)
+            continue
+        after = advance_event(before, {m.dedupe_key for m in messages}, history[ticker])
+        if after is not before:
+            updates.append(after)
+            events[ticker] = after
+    if inserts:
+        cursor = await connection.execute(queries.insert_events, {"rows": encode_rows(inserts)})
+        if len(await cursor.fetchall()) < len(inserts):
+            raise RowAppearedError
+    if updates:
+        await connection.execute(queries.update_events, {"rows": encode_rows(updates)})
+    outcome.changed += len(inserts) + len(updates)
+
+
+async def _apply_to_markets(
+    connection: Connection,
+    of_markets: dict[str, list[LifecycleMessage]],
+    events: dict[str, EventState],
+    outcome: Outcome,
+    now: datetime,
+) -> None:
+    """Apply messages to their markets, whose events are locked."""
+    async with connection.cursor(row_factory=class_row(MarketState)) as cursor:
+        await cursor.execute(queries.lock_markets, [list(of_markets)])
+        markets = {market.ticker: market for market in await cursor.fetchall()}
+    history = await _history(connection, queries.market_history, of_markets, known=markets)
+    inserts: list[MarketState] = []
+    updates: list[MarketState] = []
+    for ticker, messages in of_markets.items():
+        before = markets.get(ticker)
+        keys = {message.dedupe_key for message in messages}
+        if before is None:
+            created = next((m for m in history[ticker] if m.kind is Kind.CREATED), None)
+            parent = events.get(created.event_ticker or "") if created else None
+            if created is None or parent is None:
+                outcome.unplaced.extend(messages)
+                continue
+            start = born(created, parent.series_ticker)
+            keys = {message.dedupe_key for message in history[ticker]}
+            after = advance(start, keys, history[ticker], now)
+            inserts.append(after)
+            outcome.incomplete.add(ticker)
+            outcome.transitions["created"] += 1
+        else:
+            if before.event_ticker not in events:
+                raise RowAppearedError  # Moved to another event since it was located.
+            after = advance(before, keys, history[ticker], now)
+            if after is before:
+                continue
+            updates.append(after)
+            if after.status != before.status:
+                outcome.transitions[after.status] += 1
+        turning: MarketState = after
+        while chance := due(turning, now):
+            outcome.turned.append(chance)
+            turning = turned(turning, chance.turn, now)
+        outcome.moved |= before is None or (before.status, before.open_time, before.close_time) != (
+            after.status,
+            after.open_time,
+            after.close_time,
+        )
+        if after.exchange_status in ("determined", "finalized") and after.result is None:
+            outcome.incomplete.add(ticker)
+    if inserts:
+        cursor = await connection.execute(queries.insert_markets, {"rows": encode_rows(inserts)})
+        if len(await cursor.fetchall()) < len(inserts):
+            raise RowAppearedError
+    if updates:
+        await connection.execute(queries.update_markets, {"rows": encode_rows(updates)})
+    outcome.changed += len(inserts) + len(updates)
+
+
+async def _history(
+    connection: Connection,
+    query: Any,
+    fresh: dict[str, list[LifecycleMessage]],
+    *,
+    known: dict[str, Any],
+) -> dict[str, list[LifecycleMessage]]:
+    """Each ticker's fresh messages, and of the stored ones those that may outweigh them: sent at
+    the same time or later; all of them where no row exists yet."""
+    if not fresh:
+        return {}
+    tickers = list(fresh)
+    since = [min(m.heard_at for m in fresh[t]) if t in known else None for t in tickers]
+    history = {ticker: list(messages) for ticker, messages in fresh.items()}
+    keys = {message.dedupe_key for messages in fresh.values() for message in messages}
+    cursor = await connection.execute(query, {"tickers": tickers, "since": since})
+    for ticker, metadata, sent_at, received_at, key in await cursor.fetchall():
+        if key not in keys and (
+            message := read_stored(metadata.encode(), sent_at, received_at, key)
+        ):
+            history[ticker].append(message)
+    for messages in history.values():
+        messages.sort(key=lambda message: message.order)
+    return history
