@@ -1,7 +1,7 @@
 """The control port's endpoints, /control/…: what a test may do to the exchange."""
 
 from collections.abc import Awaitable, Callable
-from math import ceil, inf
+from math import inf
 from typing import Any
 
 import msgspec
@@ -11,34 +11,12 @@ from ssmd_simulator.chance import mix
 from ssmd_simulator.exchange import Exchange
 from ssmd_simulator.faults import Fault, Faults
 from ssmd_simulator.life import Timetable
-from ssmd_simulator.rest import encoded
+from ssmd_simulator.orders import Order, describe, timetable
+from ssmd_simulator.replies import encoded
 from ssmd_simulator.tickers import day_code, eastern
 from ssmd_simulator.universe import Event, Market, Series
 from ssmd_simulator.websocket import Hub
 from ssmd_simulator.wire import rfc3339
-
-
-class Order(msgspec.Struct, forbid_unknown_fields=True):
-    """`POST /control/markets`: a market whose life is given in seconds from now.
-
-    `created` goes out at once; None leaves a moment to a later call. `count` markets share an
-    event; `event` puts them into an existing one.
-    """
-
-    series: str = "KXACCEPT"
-    event: str | None = None
-    ticker: str | None = None
-    title: str | None = None
-    category: str = "World"
-    count: int = 1
-    open_in: float = 0.0
-    close_in: float = 60.0
-    determine_in: float | None = None
-    settle_in: float | None = None
-    result: str = "yes"
-    provisional: bool = False
-    multivariate: bool = False
-    strike: float | None = None
 
 
 class Control:
@@ -262,46 +240,3 @@ class Control:
             "messages": self._exchange.sent,
             "connections": len(self._hub.connections),
         }
-
-
-def timetable(order: Order, now: float) -> Timetable:
-    """An order's life; opening and closing fall on whole seconds, as the exchange's do."""
-    known = [order.open_in, order.close_in, order.determine_in, order.settle_in]
-    given = [seconds for seconds in known if seconds is not None]
-    if given != sorted(given) or (order.determine_in is None and order.settle_in is not None):
-        raise ValueError("the order of a life is open_in, close_in, determine_in, settle_in")
-    opened = float(ceil(now + order.open_in) if order.open_in > 0 else int(now))
-    close = float(ceil(now + order.close_in))
-    determined = settled = inf
-    if order.determine_in is not None:
-        determined = max(close, now + order.determine_in)
-    if order.settle_in is not None:
-        settled = max(determined, now + order.settle_in)
-    return Timetable(
-        created=round(now, 6),
-        open=opened,
-        close=close,
-        determined=round(determined, 3),
-        settled=round(settled, 3),
-        expected_expiration=close + 1,
-        latest_expiration=close + 7 * 86400,
-    )
-
-
-def describe(market: Market, now: float) -> dict[str, Any]:
-    """The truth about a market, times in epoch seconds (null: not known yet)."""
-    moments = {
-        "created": market.life.created,
-        "open": market.life.open,
-        "close": market.life.close,
-        "determined": market.life.determined,
-        "settled": market.life.settled,
-    }
-    return {
-        "market_ticker": market.ticker,
-        "event_ticker": market.event.ticker,
-        "series_ticker": market.event.series.ticker,
-        "status": market.status(now),
-        "result": market.result,
-        "life": {name: None if at == inf else at for name, at in moments.items()},
-    }

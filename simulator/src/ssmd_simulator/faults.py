@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 from aiohttp import web
 
-from ssmd_simulator.rest import PREFIX, VIEW, View, encoded
+from ssmd_simulator.replies import PREFIX, VIEW, View, encoded
 
 Kind = Literal[
     "latency",  # answer after `seconds`

@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 
 from ssmd_simulator.messages import LIFECYCLE, MULTIVARIATE
-from ssmd_simulator.rest import PREFIX, encoded
+from ssmd_simulator.replies import PREFIX, encoded
 
 _FIXED = {
     "exchange_schedule": "/exchange/schedule",

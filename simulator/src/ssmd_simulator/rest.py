@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-import msgspec
 from aiohttp import web
 
 from ssmd_simulator import maintenance, reference
@@ -17,38 +16,11 @@ from ssmd_simulator.listing import (
     markets_page,
 )
 from ssmd_simulator.rendering import Renderer, event_bytes, series_bytes
+from ssmd_simulator.replies import PREFIX, VIEW, NotFound, encoded, reply
 from ssmd_simulator.settings import Settings
 from ssmd_simulator.signatures import Keyring
 from ssmd_simulator.universe import Event, FeeChange, Market, Series
 from ssmd_simulator.wire import rfc3339
-
-PREFIX = "/trade-api/v2"
-_json = msgspec.json.Encoder()
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """A past that a fault shows to a request: the moment, and markets shown as seconds ago."""
-
-    at: float
-    flipped: dict[str, float]
-
-
-VIEW = web.RequestKey("view", View)
-
-
-class NotFound(Exception):
-    """There is nothing of that name."""
-
-
-def reply(body: bytes, status: int = 200) -> web.Response:
-    """A JSON reply."""
-    return web.Response(body=body, status=status, content_type="application/json")
-
-
-def encoded(value: object, status: int = 200) -> web.Response:
-    """A JSON reply from plain data."""
-    return reply(_json.encode(value), status)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from ssmd_simulator.incidents import Incidents
 from ssmd_simulator.population import load_population
 from ssmd_simulator.rendering import Renderer
 from ssmd_simulator.replay import Replay, frames
-from ssmd_simulator.rest import PREFIX, Rest, encoded
+from ssmd_simulator.replies import PREFIX, encoded
+from ssmd_simulator.rest import Rest
 from ssmd_simulator.rolling import Rolling, rollers
 from ssmd_simulator.settings import Settings
 from ssmd_simulator.signatures import Keyring, PublicKey
