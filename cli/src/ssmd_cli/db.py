@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ssmd_cli.environment import quiet_logs
 from ssmd_cli.options import use_local_system
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.settings import PostgresSettings, load
@@ -24,6 +25,7 @@ def migrate_command(
     """Apply the migrations that are missing in DATABASE_URL. Two at once are safe."""
     from ssmd_cli.migrate import migrate
 
+    quiet_logs()
     settings = load(PostgresSettings)
     applied = asyncio.run(
         migrate(
@@ -48,6 +50,7 @@ def status_command(
     """List the migrations; exit code 6 if the database lacks one of them."""
     from ssmd_cli.migrate import states
 
+    quiet_logs()
     settings = load(PostgresSettings)
     found = asyncio.run(
         states(settings.database_url, budget_seconds=settings.startup_budget_seconds)

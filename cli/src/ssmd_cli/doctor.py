@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ssmd_cli.environment import quiet_logs
 from ssmd_common.exitcodes import ExitCode
 
 app = typer.Typer()
@@ -26,6 +27,7 @@ def doctor_command(
     """
     from ssmd_cli.checkup import machine, running_system
 
+    quiet_logs()
     directory = directory.absolute()
     findings = [*machine(directory), *asyncio.run(running_system(directory))]
     if as_json:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 
 from ssmd_cli import picture
+from ssmd_cli.environment import quiet_logs
 from ssmd_cli.invitation import invitation
 from ssmd_cli.local_key import ensure_key
 from ssmd_cli.migrate import migrate
@@ -33,6 +34,7 @@ async def run(plan: Plan) -> None:
     Raises:
         StackError, ConfigurationError: something did not start; everything is stopped again.
     """
+    quiet_logs()
     happened: deque[str] = deque(maxlen=6)
     console = Console(stderr=True)
 

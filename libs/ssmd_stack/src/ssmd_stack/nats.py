@@ -88,6 +88,8 @@ class NatsServer:
             raise ServerFailed(
                 f"NATS was not ready in {_READY_SECONDS:.0f} s:\n{process.tail()}"
             ) from None
+        # From now on others know its address.
+        self._port_is_given = True
 
     def last_words(self) -> str:
         """The last line of its log."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import secrets
 import signal
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +9,7 @@ from typing import Self
 
 import psutil
 
-from ssmd_stack import account, binaries
+from ssmd_stack import account, binaries, cluster
 from ssmd_stack.database import TEMPLATE, ensure_owner
 from ssmd_stack.errors import PortInUse, ServerFailed
 from ssmd_stack.ports import free_port, is_taken
@@ -18,25 +17,6 @@ from ssmd_stack.process import Account, Process, end_all_in, end_leftover, tail,
 
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 15.0
-
-#: For every server: logical replication with room for all services and their tests.
-_SETTINGS = {
-    "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
-    "wal_level": "logical",
-    "max_replication_slots": "60",
-    "max_wal_senders": "60",
-    "max_connections": "200",
-    "shared_buffers": "64MB",
-    "max_wal_size": "2GB",
-    "password_encryption": "scram-sha-256",
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-    "lc_messages": "C",
-    "log_line_prefix": "%m [%p] %q%u@%d ",
-}
-#: For tests that do not lose the machine: nothing is forced to disk.
-_VOLATILE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "on"}
 
 
 class PostgresServer:
@@ -114,19 +94,19 @@ class PostgresServer:
         return self.admin_url_of("postgres")
 
     def url_of(self, database: str) -> str:
-        return self._url(self.role, self._secret("role"), database)
+        return self._url(self.role, cluster.password(self.home, "role"), database)
 
     def admin_url_of(self, database: str) -> str:
-        return self._url("postgres", self._secret("superuser"), database)
+        return self._url("postgres", cluster.password(self.home, "superuser"), database)
 
     async def start(self) -> None:
         """Start it, making the cluster first if there is none, and wait until it answers."""
         if self.running:
             return
         user = await asyncio.to_thread(self._prepare)
-        if not (self.home / "initialised").exists():
-            await self._initialise(user)
-        self._write_settings()
+        if not cluster.is_complete(self.home):
+            await cluster.initialise(self.home, self.bin_dir, user)
+        cluster.write_settings(self.home, self.bin_dir, durable=self.durable, more=self.settings)
         while True:
             try:
                 await self._launch(user)
@@ -135,9 +115,15 @@ class PostgresServer:
                 if self._port_is_given:
                     raise
                 self.port = free_port()
-        await ensure_owner(self.admin_url, self.role, self._secret("role"), self.database)
-        if self.durable and self._syncing is None and not (self.home / "synced").exists():
-            self._syncing = asyncio.create_task(self._sync_to_disk(user), name="initdb-sync")
+        # From now on others know its address.
+        self._port_is_given = True
+        await ensure_owner(
+            self.admin_url, self.role, cluster.password(self.home, "role"), self.database
+        )
+        if self.durable and self._syncing is None and not cluster.is_on_disk(self.home):
+            self._syncing = asyncio.create_task(
+                cluster.put_on_disk(self.home, self.bin_dir, user), name="initdb-sync"
+            )
 
     def last_words(self) -> str:
         """The last line of its log."""
@@ -189,70 +175,19 @@ class PostgresServer:
     def _url(self, user: str, password: str, database: str) -> str:
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
-    def _secret(self, name: str) -> str:
-        return (self.home / f"{name}.password").read_text().strip()
-
     def _prepare(self) -> Account | None:
         user = account.postgres_account()
         self._home = account.settle(self.directory, user)
         source = self._wheel_bin_dir or binaries.postgres_bin_dir()
         self._bin_dir = account.install(source, self._home, user)
-        self._require_same_major()
+        cluster.require_same_major(self._home, self._bin_dir)
         end_leftover(self._home / "server.pid", first=signal.SIGQUIT)
         # A backend may outlive its postmaster for a moment, and must not meet the next one.
         end_all_in(self.data_dir)
         # Only now is it safe to remove: its pid may meanwhile be another program's.
         (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
-        for name in ("superuser", "role"):
-            secret = self._home / f"{name}.password"
-            if not secret.exists():
-                secret.touch(mode=0o600)
-                secret.write_text(secrets.token_hex(16) + "\n")
-                account.hand_over(secret, user)
+        cluster.make_passwords(self._home, user)
         return user
-
-    def _require_same_major(self) -> None:
-        made_by = self.data_dir / "PG_VERSION"
-        now = binaries.postgres_major(self.bin_dir)
-        if (self.home / "initialised").exists() and made_by.read_text().strip() != str(now):
-            raise ServerFailed(
-                f"the data in {self.directory} was made by PostgreSQL {made_by.read_text().strip()}"
-                f" and this is {now}: use that version (SSMD_POSTGRES_BIN), or delete the data"
-            )
-
-    async def _initialise(self, user: Account | None) -> None:
-        """Make the cluster. The mark comes last: a killed attempt is made again from the start."""
-        account.remove(self.data_dir)
-        locale = (
-            ["--locale-provider=builtin", "--locale=C.UTF-8"]
-            if binaries.postgres_major(self.bin_dir) >= 17
-            else ["--locale=C.UTF-8"]
-        )
-        log = self.home / "initdb.log"
-        initdb = Process(
-            [
-                self.bin_dir / "initdb", "--pgdata=data", "--username=postgres", "--encoding=UTF8",
-                "--auth=scram-sha-256", "--pwfile=superuser.password", "--no-sync",
-                "--no-instructions", *locale,
-            ],
-            log=log, cwd=self.home, account=user, env=_environment(),
-        )  # fmt: skip
-        try:
-            code = await initdb.wait()
-        finally:
-            await initdb.stop()
-        if code != 0:
-            raise ServerFailed(f"initdb failed in {self.home}:\n{tail(log)}")
-        with (self.data_dir / "postgresql.conf").open("a") as file:
-            file.write("\ninclude '../ssmd.conf'\n")
-        (self.home / "initialised").touch()
-
-    def _write_settings(self) -> None:
-        settings = _SETTINGS | ({} if self.durable else _VOLATILE) | self.settings
-        if not self.durable and binaries.postgres_major(self.bin_dir) >= 16:
-            settings["scram_iterations"] = "1"
-        lines = [f"{name} = '{value}'\n" for name, value in settings.items()]
-        (self.home / "ssmd.conf").write_text("".join(lines))
 
     async def _launch(self, user: Account | None) -> None:
         if is_taken(self.port):
@@ -264,7 +199,7 @@ class PostgresServer:
             log=self.log,
             cwd=self.home,
             account=user,
-            env=_environment(),
+            env=cluster.ENVIRONMENT,
             # An immediate stop: the next start recovers from the log, as after a power failure.
             death_signal=signal.SIGQUIT,
             pid_file=self.home / "server.pid",
@@ -289,31 +224,8 @@ class PostgresServer:
             return False
         return len(lines) >= 8 and lines[7].strip() == "ready"
 
-    async def _sync_to_disk(self, user: Account | None) -> None:
-        """What initdb left out for a quick start; the server may run meanwhile.
-
-        The next start goes on with it if this one is stopped before it is done.
-        """
-        sync = Process(
-            [self.bin_dir / "initdb", "--sync-only", "--pgdata=data"],
-            log=self.home / "initdb.log",
-            cwd=self.home,
-            account=user,
-            env=_environment(),
-        )
-        try:
-            if await sync.wait() == 0:
-                (self.home / "synced").touch()
-        finally:
-            await sync.stop()
-
     async def _end_sync(self) -> None:
         if self._syncing is not None:
             self._syncing.cancel()
             await asyncio.gather(self._syncing, return_exceptions=True)
             self._syncing = None
-
-
-def _environment() -> dict[str, str]:
-    """Nothing of the caller's: PGDATA, PGPORT or a locale would change what the server does."""
-    return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}

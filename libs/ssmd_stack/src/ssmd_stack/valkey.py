@@ -86,6 +86,8 @@ class ValkeyServer:
             raise ServerFailed(
                 f"Valkey was not ready in {_READY_SECONDS:.0f} s:\n{process.tail()}"
             ) from None
+        # From now on others know its address.
+        self._port_is_given = True
 
     def last_words(self) -> str:
         """The last line of its log."""
