@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -68,10 +68,12 @@ class Server:
     failures: list[BaseException] = field(default_factory=list)
     served: int = 0
     handshake_seconds: float = 0
+    leave: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def refuse(self, connection: ServerConnection, request: Request) -> Response | None:
         self.requests.append(request)
-        await asyncio.sleep(self.handshake_seconds)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.leave.wait(), self.handshake_seconds)
         if self.refusals:
             return connection.respond(HTTPStatus(self.refusals.pop(0)), "no\n")
         return None
@@ -305,11 +307,13 @@ async def test_waiting_in_slices_shorter_than_a_handshake_connects() -> None:
 
 
 async def test_leaving_during_the_handshake() -> None:
+    policy = SocketPolicy(connect_seconds=3600)
     async with serving(lambda peer: peer.stay()) as server:
-        server.handshake_seconds = 0.5
-        async with KalshiSocket(server.url, channels=[CHANNEL]) as socket:
+        server.handshake_seconds = 3600
+        async with KalshiSocket(server.url, channels=[CHANNEL], policy=policy) as socket:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(anext(socket), 0.1)
+        server.leave.set()
     assert [t for t in asyncio.all_tasks() if t.get_name() == "websocket handshake"] == []
 
 

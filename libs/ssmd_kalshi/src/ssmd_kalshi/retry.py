@@ -83,12 +83,11 @@ async def pause(seconds: float, stop: asyncio.Event | None = None) -> None:
     if stop is None:
         await asyncio.sleep(seconds)
         return
-    if not stop.is_set():
-        try:
-            async with asyncio.timeout(seconds):
-                await stop.wait()
-        except TimeoutError:
-            return
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return
     raise InterruptedWaitError("the exchange client was told to stop while it waited")
 
 
