@@ -30,9 +30,9 @@ _RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A gap as it is worked on; `id` is its row of `lifecycle_gaps`, None for a poll."""
+    """A gap as it is worked on; `id` is its row of `lifecycle_gaps`."""
 
-    id: int | None
+    id: int
     since: datetime
     reason: str
 
@@ -99,26 +99,29 @@ class Repairer:
         self._waiting.put_nowait(interval)
 
     async def run(self, runtime: Runtime) -> None:
-        """Repair what comes, until cancelled."""
+        """Repair what comes, until cancelled. Gaps that wait together are read over at once."""
         while True:
-            interval = await self._waiting.get()
-            changed = await self._repaired(runtime, interval)
+            intervals = [await self._waiting.get()]
+            while not self._waiting.empty():
+                intervals.append(self._waiting.get_nowait())
+            since = min(interval.since for interval in intervals)
+            changed = await self._repaired(runtime, since, intervals[0].reason)
             if changed is None:
                 return
-            if interval.id is not None:
+            for interval in intervals:
                 await self._store.close(interval, changed)
-            self._pending -= 1
+            self._pending -= len(intervals)
             if not self._pending:
                 runtime.health.set("gap", None)
-            metrics.REPAIRS.labels("ok").inc()
+            metrics.REPAIRS.labels("ok").inc(len(intervals))
             metrics.REPAIRED_ROWS.inc(changed)
-            log.info("gap repaired", reason=interval.reason, changed=changed)
+            log.info("gaps repaired", reason=intervals[0].reason, changed=changed)
 
     async def poll(self, runtime: Runtime, since: datetime, every_seconds: float) -> None:
         """Without messages: read what changed, again and again, until the service stops."""
         while not runtime.stop.is_set():
             began_at = datetime.now(UTC)
-            changed = await self._repaired(runtime, Interval(None, since, "poll"))
+            changed = await self._repaired(runtime, since, "poll")
             if changed is None:
                 return
             runtime.health.set("gap", None)
@@ -126,12 +129,12 @@ class Repairer:
             since = began_at
             await runtime.stopped_within(every_seconds)
 
-    async def _repaired(self, runtime: Runtime, interval: Interval) -> int | None:
+    async def _repaired(self, runtime: Runtime, since: datetime, reason: str) -> int | None:
         """How many rows a repair changed; None when the service stops before it succeeds."""
         tries = 0
         while True:
             try:
-                return await self.repair(interval.since)
+                return await self.repair(since)
             except InterruptedWaitError:
                 return None
             except TransientError as error:
@@ -139,7 +142,7 @@ class Repairer:
                 metrics.ERRORS.labels("repair").inc()
                 runtime.health.failed(error)
                 runtime.health.set("gap", f"what changed cannot be read over REST: {error}")
-                log.warning("repair failed", reason=interval.reason, error=str(error))
+                log.warning("repair failed", reason=reason, error=str(error))
             pause = _RETRY_SECONDS[min(tries, len(_RETRY_SECONDS) - 1)]
             tries += 1
             if await runtime.stopped_within(pause):

@@ -15,6 +15,7 @@ class LifecycleSettings(PostgresSettings, KalshiSettings):
     lifecycle_filter_path: Path | None = None
     """YAML with the series and categories to include and exclude; read again when it changes."""
     lifecycle_retention_days: int = Field(default=90, ge=1)
+    """How long rows of market_lifecycle_events are kept."""
     lifecycle_batch_messages: int = Field(default=500, ge=1)
     """Messages in one transaction at most."""
     lifecycle_queue_messages: int = Field(default=10_000, ge=1)
