@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ssmd_sync.batches import chunks, newest
+from ssmd_sync.batches import chunks, newest, queries
 from ssmd_sync.deletion import believable
 
 T0 = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -39,3 +39,14 @@ def test_the_newest_of_each_key_is_kept_in_key_order(market: Any) -> None:
 def test_chunks_are_bounded_and_complete() -> None:
     assert list(chunks(list(range(7)), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
     assert list(chunks([], 3)) == []
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [([], []), ([3, 3, 3], [2, 1]), ([9], [1]), ([99, 1], [1, 1]), ([4, 4, 1], [2, 1])],
+)
+def test_queries_are_short_and_complete(lengths: list[int], expected: list[int]) -> None:
+    tickers = ["X" * length for length in lengths]
+    parts = list(queries(tickers, most=2, characters=10))
+    assert [len(part) for part in parts] == expected
+    assert [ticker for part in parts for ticker in part] == tickers

@@ -1,5 +1,6 @@
 """Runs on a real PostgreSQL against the simulator: the tables become the exchange's truth."""
 
+import asyncio
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -411,6 +412,25 @@ async def test_a_fault_that_passes_is_not_noticed(sync: Any, exchange: Any, kind
     exchange.simulator.faults.start(Fault(kind, after=1, times=1))  # type: ignore[arg-type]
     assert (await sync()).outcome == "ok"
     await assert_truth(sync, exchange)
+
+
+async def test_an_exchange_that_restarts_in_the_middle_is_survived(
+    store: Store, new_sync: Any, new_exchange: Any
+) -> None:
+    settings = {"tempo": None, "budget": 0, "anchor": 1_795_000_000.0}
+    async with Simulator("small", **settings) as first:
+        port = first.port
+        sync = new_sync(store, first.base_url)
+        sync.policy = type(sync.policy)(attempts=1)
+        first.faults.start(Fault("hang", path="/events", after=2, seconds=600))
+        run = asyncio.create_task(sync())
+        while not await sync.rows("SELECT 1 FROM events LIMIT 1"):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    report = await run
+    assert report.outcome == "failed"
+    async with Simulator("small", port=port, **settings) as second:
+        assert (await sync()).outcome == "ok"
+        await assert_truth(sync, new_exchange(second))
 
 
 async def test_an_old_copy_of_a_market_overwrites_nothing(sync: Any, exchange: Any) -> None:

@@ -9,18 +9,19 @@ from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from ssmd_kalshi.errors import NotFoundError
+from ssmd_kalshi.filters import MAX_QUERY_CHARACTERS
 from ssmd_kalshi.pages import Page
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.wire import WireRow
-from ssmd_sync.batches import chunks
+from ssmd_sync.batches import queries
 from ssmd_sync.fetch import Rows, event_rows, market_rows
 
 W = TypeVar("W", bound=WireRow)
 
 ALWAYS_BELIEVED: Final = 50
 BELIEVED_SHARE: Final = 0.02
-TICKERS_PER_REQUEST: Final = 100
-"""A ticker has at most 55 characters in practice, a query at most 6,000."""
+TICKERS_PER_REQUEST: Final = 200
+"""As many as a page of events; a page of markets has room for more than a query has."""
 
 
 def believable(missing: int, scope: int) -> bool:
@@ -58,7 +59,7 @@ class Missing:
         read: Callable[[Page[W], datetime], Rows],
     ) -> list[Rows]:
         found: list[Rows] = []
-        for part in chunks(wanted, TICKERS_PER_REQUEST):
+        for part in queries(wanted, TICKERS_PER_REQUEST, MAX_QUERY_CHARACTERS):
             asked_at = datetime.now(UTC)
             found += [read(page, asked_at) async for page in listing(tickers=part)]
         return found

@@ -22,8 +22,8 @@ from ssmd_sync.plan import EventScan, MarketScan, SeriesScan
 W = TypeVar("W", bound=WireRow)
 R = TypeVar("R")
 
-AHEAD: Final = 2
-"""Pages that wait for the database: enough to hide the exchange's latency, and bounded."""
+AHEAD: Final = 6
+"""Pages that wait for the database: about as many as arrive while a batch is written."""
 
 
 @dataclass(slots=True)

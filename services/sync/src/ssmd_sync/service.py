@@ -34,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 LOOK_SECONDS: Final = 5.0
 """A sleeping job looks up so often, to show that the service lives."""
+SAY_SECONDS: Final = 10.0
+"""How often a long run says how far it is."""
 ELSEWHERE_SECONDS: Final = 1.0
 """How long after finding a job's lock taken it is tried again."""
 
@@ -140,7 +142,22 @@ async def run_job(
     alone: bool = False,
     progress: Progress = lambda _: None,
 ) -> Report:
-    """One run with its log line and its metrics. `alone`: the job's lock is held."""
+    """One run with its log lines and its metrics. `alone`: the job's lock is held."""
+    said_at = time.monotonic()
+
+    def show(report: Report) -> None:
+        nonlocal said_at
+        progress(report)
+        if time.monotonic() - said_at >= SAY_SECONDS:
+            said_at = time.monotonic()
+            log.info(
+                "run goes on",
+                job=name,
+                requests=report.requests,
+                planned_requests=report.planned_requests,
+                fetched=sum(report.fetched.values()),
+            )
+
     async with exchange.client() as (rest, meter):
         run = Run(
             job=name,
@@ -149,7 +166,7 @@ async def run_job(
             rest=rest,
             meter=meter,
             stop=exchange.stop,
-            progress=progress,
+            progress=show,
         )
         report = await run(alone=alone)
     metrics.run(report)

@@ -170,12 +170,14 @@ class Store:
     # --- one batch, in a transaction that is already open -------------------------------------
 
     async def _series(self, count: int) -> Written:
-        await self._run(QUERIES.mark_changed_series)
+        if not await self._run(QUERIES.mark_changed_series):
+            return Written(unchanged=count)
         return await self._apply(SERIES, count, QUERIES.lock_series)
 
     async def _events(self, count: int) -> Written:
+        if not await self._run(QUERIES.mark_changed_events):
+            return Written(unchanged=count)
         await self._run(QUERIES.add_series_stubs)
-        await self._run(QUERIES.mark_changed_events)
         return await self._apply(EVENTS, count, QUERIES.lock_events)
 
     async def _markets(self, count: int) -> Written:
