@@ -31,7 +31,7 @@ from ssmd_cache.position import decode
 from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.rows import Rows
 from ssmd_cache.stream import Stream
-from ssmd_cache.warmup import now_ms, warm_up
+from ssmd_cache.warmup import warm_up
 from ssmd_common.health import Health
 from ssmd_common.keys import Keys
 from ssmd_common.migrations import migration_files
@@ -184,7 +184,7 @@ async def warming(bench: Bench, rounds: int) -> None:
 async def warm(bench: Bench) -> float:
     sink = RedisSink(bench.redis, Keys(), 1)
     await bench.redis.delete("secmaster:position")
-    await sink.claim(now_ms())
+    await sink.claim()
     began = time.monotonic()
     async with join(
         SecretStr(bench.postgres.url), Stream(bench.nats), wait_seconds=30, budget_seconds=5

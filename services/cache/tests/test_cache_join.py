@@ -106,22 +106,24 @@ async def test_an_announcement_after_the_join_counts_with_all_that_follows(world
     async with world.cache() as cache:
         await cache.ready()
     # In the database before the new picture, in the stream only after it.
-    messages = await world.commit("UPDATE markets SET yes_bid = 5", publish=False)
+    [update] = await world.commit("UPDATE markets SET yes_bid = 5", publish=False)
     gone = await world.commit(
         "INSERT INTO series (ticker) VALUES ('X')", publish=False
     ) + await world.commit("DELETE FROM series WHERE ticker = 'X'", publish=False)
     await world.redis.flushall()
     async with world.cache() as cache:
         await cache.ready()
-        await world.announce()
-        old = messages[0] | {"epoch": world.epoch, "data": messages[0]["data"] | {"yes_bid": 1}}
-        announced = old | {"xid": None, "op": "insert", "lsn": "FF/0"}
-        await world.publish("cdc.markets.insert.S.E.M", announced)
-        later = messages[0] | {"epoch": world.epoch, "lsn": "FF/1"}
-        await world.publish("cdc.markets.update.S.E.M", later)
-        for number, message in enumerate(gone):
-            again = message | {"epoch": world.epoch, "lsn": f"FF/{number + 2}"}
-            await world.publish(f"cdc.series.{message['op']}.X", again)
+    # While no cache runs, so that all of it comes as one batch.
+    await world.announce()
+    old = update | {"epoch": world.epoch, "data": update["data"] | {"yes_bid": 1}}
+    announced = old | {"xid": None, "op": "insert", "lsn": "FF/0"}
+    await world.publish("cdc.markets.insert.S.E.M", announced)
+    await world.publish("cdc.series.insert.X", gone[0] | {"epoch": world.epoch, "xid": None})
+    later = update | {"epoch": world.epoch, "lsn": "FF/1"}
+    await world.publish("cdc.markets.update.S.E.M", later)
+    again = gone[1] | {"epoch": world.epoch, "lsn": "FF/2"}
+    await world.publish("cdc.series.delete.X", again)
+    async with world.cache():
         await world.assert_right()
 
 

@@ -170,7 +170,7 @@ def message(**more: Any) -> apply.Message:
 
 
 def effect(epoch: int = 1, snapshot: Snapshot | None = None, **more: Any) -> Any:
-    return apply.effect(message(**more), epoch, snapshot, KEYS, NOW)
+    return apply.effect(message(**more), epoch, snapshot, KEYS)
 
 
 def test_what_each_message_does() -> None:

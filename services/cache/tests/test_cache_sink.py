@@ -19,7 +19,6 @@ from ssmd_common.keys import Keys
 
 KEYS = Keys()
 NOW = datetime.now(UTC)
-NOW_MS = int(NOW.timestamp() * 1000)
 
 
 @pytest_asyncio.fixture
@@ -31,8 +30,8 @@ async def client(valkey_server: Any) -> Any:
 
 async def warm_sink(client: Any, token: int = 1) -> RedisSink:
     sink = RedisSink(client, KEYS, token)
-    await sink.claim(NOW_MS)
-    await sink.set_position(CachePosition(token=token, warm=True), NOW_MS)
+    await sink.claim()
+    await sink.set_position(CachePosition(token=token, warm=True))
     return sink
 
 
@@ -53,7 +52,7 @@ async def contents(client: Any) -> dict[str, Any]:
 
 def row_put(table: str, position: Position, **columns: Any) -> Command:
     row = msgspec.json.encode({"updated_at": NOW, **columns})
-    return put(picture_of(facts_of(table, row), KEYS, NOW), row, position)
+    return put(picture_of(facts_of(table, row), KEYS), row, position)
 
 
 def history(chance: random.Random, length: int) -> list[Command]:
@@ -115,16 +114,16 @@ async def test_duplicates_and_reordering_change_nothing(client: Any, seed: int) 
     commands = history(chance, 60)
     sink = await warm_sink(client)
     for command in commands:
-        await sink.repair("g", [command], NOW_MS)
+        await sink.repair("g", [command])
     in_order = await contents(client)
     await client.flushall()
     sink = await warm_sink(client)
     # The parents' series are known in both; all else comes in any order, and more than once.
-    await sink.repair("g", commands[:2], NOW_MS)
+    await sink.repair("g", commands[:2])
     shuffled = chance.sample(commands, len(commands)) + chance.sample(commands, 20)
     while shuffled:
         batch = [shuffled.pop() for _ in range(min(len(shuffled), chance.randrange(1, 9)))]
-        await sink.repair("g", batch, NOW_MS)
+        await sink.repair("g", batch)
     assert await contents(client) == in_order
 
 
@@ -132,35 +131,39 @@ async def test_a_batch_that_was_applied_is_not_applied_again(client: Any) -> Non
     sink = await warm_sink(client)
     position = CachePosition(token=1, warm=True, sequence=1)
     put_it = row_put("series", Position(1, 5, 0), ticker="S", category="C")
-    assert (await sink.apply(1, position, [put_it], NOW_MS)).changed == 1
-    assert (await sink.apply(1, position, [put_it], NOW_MS)).changed == 0
+    assert (await sink.apply(1, position, [put_it])).changed == 1
+    assert (await sink.apply(1, position, [put_it])).changed == 0
+    second = msgspec.structs.replace(position, sequence=2)
+    await sink.apply(2, second, [])
+    await sink.apply(1, position, [put_it])
+    assert (await sink.position()) == second
     with pytest.raises(SequenceGap) as gap:
-        await sink.apply(5, msgspec.structs.replace(position, sequence=5), [put_it], NOW_MS)
-    assert gap.value.at == 1
+        await sink.apply(5, msgspec.structs.replace(position, sequence=5), [put_it])
+    assert gap.value.at == 2
 
 
 async def test_an_older_leader_is_fenced_in_every_action(client: Any) -> None:
     old = await warm_sink(client, 7)
     position = CachePosition(token=7, warm=True, sequence=1)
     change = row_put("series", Position(1, 5, 0), ticker="S", category="C")
-    await old.apply(1, position, [change], NOW_MS)
+    await old.apply(1, position, [change])
     new = RedisSink(client, KEYS, 8)
-    claimed = await new.claim(NOW_MS)
+    claimed = await new.claim()
     assert claimed is not None
     assert claimed.sequence == 1
     before = await contents(client) | {"p": await client.get("secmaster:position")}
     later = row_put("series", Position(1, 6, 0), ticker="S", category="D")
     for attempt in (
-        lambda: old.apply(2, msgspec.structs.replace(position, sequence=2), [later], NOW_MS),
-        lambda: old.repair("g", [later], NOW_MS),
-        lambda: old.warm("g", [later], NOW_MS),
-        lambda: old.set_position(position, NOW_MS),
-        lambda: old.set("secmaster:last_sync", b"x", NOW_MS),
-        lambda: old.sweep(NOW_MS + 10**10),
-        lambda: old.prune("epoch", "ffffffff", NOW_MS),
-        lambda: old.scrub(NOW_MS),
-        lambda: old.claim(NOW_MS),
-        lambda: old.position(NOW_MS),
+        lambda: old.apply(2, msgspec.structs.replace(position, sequence=2), [later]),
+        lambda: old.repair("g", [later]),
+        lambda: old.warm("g", [later]),
+        lambda: old.set_position(position),
+        lambda: old.set("secmaster:last_sync", b"x"),
+        old.sweep,
+        lambda: old.prune("epoch", "ffffffff"),
+        old.scrub,
+        old.claim,
+        old.position,
     ):
         with pytest.raises(Fenced):
             await attempt()
@@ -172,7 +175,7 @@ async def test_a_flush_is_noticed_by_the_next_write(client: Any) -> None:
     await client.flushall()
     change = row_put("series", Position(1, 5, 0), ticker="S", category="C")
     with pytest.raises(PictureLost):
-        await sink.apply(1, CachePosition(token=1, warm=True, sequence=1), [change], NOW_MS)
+        await sink.apply(1, CachePosition(token=1, warm=True, sequence=1), [change])
     assert await client.dbsize() == 0
 
 
@@ -194,7 +197,6 @@ async def test_foreign_keys_are_left_alone_and_named(client: Any) -> None:
                 status="active",
             ),
         ],
-        NOW_MS,
     )
     assert written.foreign == {"secmaster:series:S", "secmaster:event_markets:E"}
     assert written.changed == 1
@@ -202,14 +204,14 @@ async def test_foreign_keys_are_left_alone_and_named(client: Any) -> None:
     assert not await client.exists("secmaster:series:T:E:M", "secmaster:markets")
     await client.sadd("secmaster:markets", "x")
     with pytest.raises(ForeignKeys) as error:
-        await sink.sweep(NOW_MS)
+        await sink.sweep()
     assert error.value.keys == ["secmaster:markets"]
 
 
 async def test_out_of_memory_writes_nothing_of_a_batch(client: Any) -> None:
     sink = await warm_sink(client)
     first = row_put("series", Position(1, 5, 0), ticker="S0", category="C")
-    await sink.apply(1, CachePosition(token=1, warm=True, sequence=1), [first], NOW_MS)
+    await sink.apply(1, CachePosition(token=1, warm=True, sequence=1), [first])
     before = await contents(client)
     await client.config_set("maxmemory", 1)
     changes = [
@@ -217,7 +219,7 @@ async def test_out_of_memory_writes_nothing_of_a_batch(client: Any) -> None:
     ]
     position = CachePosition(token=1, warm=True, sequence=2)
     with pytest.raises(aioredis.ResponseError, match=r"OOM|maxmemory"):
-        await sink.apply(2, position, changes, NOW_MS)
+        await sink.apply(2, position, changes)
     assert await contents(client) == before
     await client.config_set("maxmemory", 0)
-    assert (await sink.apply(2, position, changes, NOW_MS)).changed == 50
+    assert (await sink.apply(2, position, changes)).changed == 50

@@ -1,4 +1,4 @@
-"""From a message of the change stream to what it does in Redis. Pure: `now` is an argument."""
+"""From a message of the change stream to what it does in Redis. Pure."""
 
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -84,9 +84,7 @@ def decode(payload: bytes) -> Message:
     return message
 
 
-def effect(
-    message: Message, epoch: int, snapshot: Snapshot | None, keys: Keys, now: datetime
-) -> Effect:
+def effect(message: Message, epoch: int, snapshot: Snapshot | None, keys: Keys) -> Effect:
     """What the message does; None for nothing.
 
     `epoch` is the one that was reached: a message of an older one is a leftover. `snapshot` is the
@@ -116,7 +114,7 @@ def effect(
     if message.data == _NULL:
         return _refetch(message, position)
     facts = facts_of(message.table, message.data)
-    return put(picture_of(facts, keys, now), bytes(message.data), position, announced=announced)
+    return put(picture_of(facts, keys), bytes(message.data), position, announced=announced)
 
 
 def coalesce(commands: list[Command]) -> list[Command]:

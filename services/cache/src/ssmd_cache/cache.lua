@@ -1,8 +1,8 @@
 -- Everything that the cache changes in Redis passes through here: a call is one atomic step.
 -- It checks the leader's fencing token first; an older leader that wakes up changes nothing.
 --
--- KEYS[1] is secmaster:position. ARGV: action, key prefix, fencing token, now in milliseconds, then
--- what the action takes. The reply is an array: a word (OK, FENCED, LOST, GAP, BLOCKED) and details.
+-- KEYS[1] is secmaster:position. ARGV: action, key prefix, fencing token, then what the action takes.
+-- The only clock is this server's, which is also the one that expires keys. The reply is an array: a word (OK, FENCED, LOST, GAP, BLOCKED) and details.
 --
 -- Bookkeeping, in secmaster:_cache:*, holds one record for each row that has a key, and for a while
 -- for one that lost it (a tombstone, so that an older message cannot bring it back):
@@ -15,7 +15,9 @@
 -- An empty string stands for "none" everywhere. Positions are fixed-width text that sorts.
 
 local action, prefix = ARGV[1], ARGV[2]
-local token, now = tonumber(ARGV[3]), tonumber(ARGV[4])
+local token = tonumber(ARGV[3])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local POSITION = KEYS[1]
 local TOMBSTONE_MS = 3600000
 
@@ -239,7 +241,13 @@ local function refuses_set(key)
   return refused
 end
 
-local function put_market(ticker, position, key, event, series, listed, score, expires, value)
+local gone
+
+local function put_market(
+    ticker, position, key, event, series, listed, score, expires, value, if_known)
+  if expires ~= '' and tonumber(expires) <= now then
+    return gone('m', ticker, position, warm and '1' or if_known)
+  end
   local old = load('m', ticker)
   local known = old
   if is_old(old, position) then return end
@@ -281,7 +289,8 @@ end
 -- An event without a key (key '') is still remembered: its markets need its category.
 local function put_event(ticker, position, key, series, category, expires, value, if_known)
   local old = load('e', ticker)
-  if is_old(old, position) or (not old and if_known == '1') then return end
+  if expires ~= '' and tonumber(expires) <= now then key = '' end
+  if is_old(old, position) or (not old and key == '' and if_known == '1') then return end
   if key ~= '' and not (old and old[KEY] == key) and refuses(key, 'string') then return end
   local before = old and event_category(old)
   if old and old[KEY] ~= key then unlink_event(ticker, old) end
@@ -368,7 +377,7 @@ local function put_fee(series, position, from, json, if_known)
 end
 
 -- A deleted row. An announced one (if_known) is not worth a tombstone where nothing is known.
-local function gone(kind, ticker, position, if_known)
+gone = function(kind, ticker, position, if_known)
   local old = load(kind, ticker)
   if is_old(old, position) or (not old and if_known == '1') then return end
   local record = old
@@ -451,30 +460,30 @@ if action == 'position' then
 end
 
 if action == 'set' then  -- key, value: the position itself, last_sync, a request
-  if ARGV[6] == '' then redis.call('DEL', ARGV[5]) else redis.call('SET', ARGV[5], ARGV[6]) end
+  if ARGV[5] == '' then redis.call('DEL', ARGV[4]) else redis.call('SET', ARGV[4], ARGV[5]) end
   return {'OK'}
 end
 
 if action == 'warm' then  -- generation, rows
-  warm, generation = true, ARGV[5]
-  rows(ARGV[6])
+  warm, generation = true, ARGV[4]
+  rows(ARGV[5])
   return {'OK', changed, missing, blocked}
 end
 
 if action == 'apply' then  -- first and last stream sequence, generation, new position, rows
-  local first, last, at = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(state.sequence or -1)
+  local first, last, at = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(state.sequence or -1)
   if not state.warm then return {'LOST'} end
   if last > 0 and last <= at then return {'OK', 0, missing, blocked} end
   if last > 0 and first > at + 1 then return {'GAP', tostring(at)} end
-  generation = ARGV[7]
-  rows(ARGV[9])
-  if ARGV[8] ~= '' then redis.call('SET', POSITION, ARGV[8]) end
+  generation = ARGV[6]
+  rows(ARGV[8])
+  if ARGV[7] ~= '' then redis.call('SET', POSITION, ARGV[7]) end
   return {'OK', changed, missing, blocked}
 end
 
 if action == 'sweep' then  -- how many at most
   local swept = 0
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', EXPIRIES, '-inf', now, 'LIMIT', 0, ARGV[5])) do
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', EXPIRIES, '-inf', now, 'LIMIT', 0, ARGV[4])) do
     local kind, ticker = string.sub(member, 1, 1), string.sub(member, 3)
     local record = load(kind, ticker)
     local expires = record and (kind == 'm' and record[M_EXPIRES] or kind == 'e' and record[E_EXPIRES])
@@ -506,13 +515,13 @@ if action == 'sweep' then  -- how many at most
 end
 
 if action == 'prune' then  -- kind, cursor, count, 'epoch' or 'generation', bound
-  local kind, by, bound = ARGV[5], ARGV[8], ARGV[9]
+  local kind, by, bound = ARGV[4], ARGV[7], ARGV[8]
   local function belongs(position, of)
     if by == 'epoch' then return string.sub(position, 1, 8) >= bound end
     return of == bound
   end
   local dropped = 0
-  local page = redis.call('HSCAN', OWN[kind], ARGV[6], 'COUNT', ARGV[7])
+  local page = redis.call('HSCAN', OWN[kind], ARGV[5], 'COUNT', ARGV[6])
   for i = 1, #page[2], 2 do
     local ticker, record = page[2][i], cmsgpack.unpack(page[2][i + 1])
     if kind == 'f' then
@@ -587,7 +596,7 @@ local FAMILIES = {
 if action == 'scrub_keys' then  -- keys…: as a SCAN found them
   local dropped, start = 0, #prefix + #'secmaster:' + 1
   local values, tickers = {}, {m = {}, e = {}, s = {}}
-  for i = 5, #ARGV do
+  for i = 4, #ARGV do
     local key = ARGV[i]
     local rest = string.sub(key, start)
     if string.sub(rest, 1, 7) == 'series:' then
@@ -624,9 +633,9 @@ end
 
 if action == 'scrub_index' then  -- 'm', 'e' or 'z', cursor, count
   local dropped = 0
-  local which = ARGV[5]
+  local which = ARGV[4]
   local index = which == 'm' and MARKETS or which == 'e' and EVENTS or EXPIRING
-  local page = redis.call(which == 'z' and 'ZSCAN' or 'HSCAN', index, ARGV[6], 'COUNT', ARGV[7])
+  local page = redis.call(which == 'z' and 'ZSCAN' or 'HSCAN', index, ARGV[5], 'COUNT', ARGV[6])
   local members = {}
   for i = 1, #page[2], 2 do members[#members + 1] = page[2][i] end
   fetch(which == 'e' and 'e' or 'm', members)

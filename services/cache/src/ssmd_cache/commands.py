@@ -43,7 +43,7 @@ def sortable_epoch(epoch: int) -> str:
     return f"{epoch:08x}"
 
 
-def picture_of(facts: Facts, keys: Keys, now: datetime) -> Picture:
+def picture_of(facts: Facts, keys: Keys, now: datetime | None = None) -> Picture:
     """The picture of a row of any table."""
     match facts:
         case MarketFacts():
@@ -82,6 +82,7 @@ def put(picture: Picture, row: bytes, position: Position, *, announced: bool = F
                     picture.closes or "",
                     "" if picture.expires_ms is None else str(picture.expires_ms),
                     value(row, position).decode(),
+                    known_only,
                 ),
             )
         case EventPicture():
@@ -96,7 +97,7 @@ def put(picture: Picture, row: bytes, position: Position, *, announced: bool = F
                     picture.category,
                     "" if picture.expires_ms is None else str(picture.expires_ms),
                     value(row, position).decode() if picture.key else "",
-                    known_only if picture.key is None else "0",
+                    known_only,
                 ),
             )
         case SeriesPicture():

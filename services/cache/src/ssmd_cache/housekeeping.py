@@ -13,7 +13,6 @@ from ssmd_cache.patience import Patience
 from ssmd_cache.position import CachePosition
 from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.settings import CacheSettings
-from ssmd_cache.warmup import now_ms
 from ssmd_common.connections.retry import first_line
 from ssmd_common.health import Health
 
@@ -78,7 +77,7 @@ class Housekeeping:
         self.requested = int(text) if text is not None and text.isdigit() else 0
 
     async def _check(self, position: CachePosition) -> None:
-        found = await self._patience.call(lambda: self._sink.position(now_ms()))
+        found = await self._patience.call(self._sink.position)
         if found is None or not found.warm:
             raise PictureLost("Redis was emptied")
         if found.sequence < position.sequence:
@@ -86,7 +85,7 @@ class Housekeeping:
 
     async def _sweep(self) -> None:
         while True:
-            swept = await self._patience.call(lambda: self._sink.sweep(now_ms(), _SWEEP_MOST))
+            swept = await self._patience.call(lambda: self._sink.sweep(_SWEEP_MOST))
             SWEPT.inc(swept)
             if swept < _SWEEP_MOST:
                 return
@@ -133,4 +132,4 @@ class Housekeeping:
         self._health.set("postgres", None)
         if last is not None:
             key = self._sink.keys.last_sync
-            await self._patience.call(lambda: self._sink.set(key, last.encode(), now_ms()))
+            await self._patience.call(lambda: self._sink.set(key, last.encode()))

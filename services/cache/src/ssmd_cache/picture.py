@@ -2,6 +2,9 @@
 
 Pure, and the only rule set: the warm-up, the stream and the verification all come through here. A
 row is JSON as the change stream's `data` shows it, so that nothing is lost between the two.
+
+A key whose end has passed at `now` is no key. Without a `now` none has: what is written is judged
+by Redis's own clock, which is the one that ends keys.
 """
 
 from dataclasses import dataclass
@@ -110,10 +113,10 @@ def series_picture(facts: SeriesFacts, keys: Keys) -> SeriesPicture:
     return SeriesPicture(facts.ticker, keys.series(facts.ticker), facts.category or "")
 
 
-def event_picture(facts: EventFacts, keys: Keys, now: datetime) -> EventPicture:
+def event_picture(facts: EventFacts, keys: Keys, now: datetime | None) -> EventPicture:
     key: str | None = keys.event(facts.series_ticker, facts.event_ticker)
     expires = event_expires_at(facts.status, facts.strike_date, facts.updated_at)
-    if facts.deleted_at is not None or (expires is not None and expires <= now):
+    if facts.deleted_at is not None or _has_passed(expires, now):
         key, expires = None, None
     return EventPicture(
         facts.event_ticker,
@@ -124,12 +127,12 @@ def event_picture(facts: EventFacts, keys: Keys, now: datetime) -> EventPicture:
     )
 
 
-def market_picture(facts: MarketFacts, keys: Keys, now: datetime) -> MarketPicture:
+def market_picture(facts: MarketFacts, keys: Keys, now: datetime | None) -> MarketPicture:
     key: str | None = keys.market(facts.series_ticker, facts.event_ticker, facts.ticker)
     expires = market_expires_at(
         facts.status, facts.close_time, facts.settled_time, facts.updated_at
     )
-    if facts.deleted_at is not None or (expires is not None and expires <= now):
+    if facts.deleted_at is not None or _has_passed(expires, now):
         key, expires = None, None
     listed = key is not None and facts.status in NOT_YET_CLOSED
     closes = None
@@ -144,6 +147,10 @@ def market_picture(facts: MarketFacts, keys: Keys, now: datetime) -> MarketPictu
         closes,
         None if expires is None else microseconds(expires) // 1000,
     )
+
+
+def _has_passed(expires: datetime | None, now: datetime | None) -> bool:
+    return expires is not None and now is not None and expires <= now
 
 
 def fee_picture(facts: FeeFacts, keys: Keys) -> FeePicture:

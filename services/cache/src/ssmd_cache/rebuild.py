@@ -14,7 +14,7 @@ from ssmd_cache.position import CachePosition, decode
 from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.settings import CacheSettings
 from ssmd_cache.stream import Stream
-from ssmd_cache.warmup import now_ms, warm_up
+from ssmd_cache.warmup import warm_up
 from ssmd_common.connections import nats, postgres
 from ssmd_common.errors import SsmdError, UpstreamUnavailable
 from ssmd_common.health import Health
@@ -68,7 +68,7 @@ async def _make(
     settings: CacheSettings, client: aioredis.Redis, keys: Keys, token: int, rebuilds: int
 ) -> CachePosition:
     sink = RedisSink(client, keys, token)
-    await sink.claim(now_ms())
+    await sink.claim()
     stream = await nats.connect(
         settings.nats_url, "ssmd-cache-rebuild", budget_seconds=settings.startup_budget_seconds
     )

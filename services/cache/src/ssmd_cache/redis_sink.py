@@ -47,14 +47,14 @@ class RedisSink:
         self._token = str(token)
         self._sha: str | None = None
 
-    async def claim(self, now_ms: int) -> CachePosition | None:
+    async def claim(self) -> CachePosition | None:
         """Put this leader's token in place; what the last one left, or None for nothing usable."""
-        reply = await self._call("claim", now_ms)
+        reply = await self._call("claim")
         return decode(reply[1])
 
-    async def position(self, now_ms: int) -> CachePosition | None:
+    async def position(self) -> CachePosition | None:
         """What Redis says it reflects."""
-        reply = await self._call("position", now_ms)
+        reply = await self._call("position")
         return decode(reply[1])
 
     async def is_empty(self) -> bool:
@@ -69,19 +69,19 @@ class RedisSink:
             if cursor == 0:
                 return True
 
-    async def set_position(self, position: CachePosition, now_ms: int) -> None:
-        await self.set(self.keys.position, encode(position), now_ms)
+    async def set_position(self, position: CachePosition) -> None:
+        await self.set(self.keys.position, encode(position))
 
-    async def set(self, key: str, text: bytes, now_ms: int) -> None:
+    async def set(self, key: str, text: bytes) -> None:
         """Set one of the cache's own strings; empty text deletes it."""
-        await self._call("set", now_ms, key, text)
+        await self._call("set", key, text)
 
-    async def warm(self, generation: str, commands: Sequence[Command], now_ms: int) -> Written:
+    async def warm(self, generation: str, commands: Sequence[Command]) -> Written:
         """Write rows of a snapshot over whatever is there."""
-        return self._written(await self._call("warm", now_ms, generation, _packed(commands)))
+        return self._written(await self._call("warm", generation, _packed(commands)))
 
     async def apply(
-        self, first: int, position: CachePosition, commands: Sequence[Command], now_ms: int
+        self, first: int, position: CachePosition, commands: Sequence[Command]
     ) -> Written:
         """Write what the stream's messages `first` to `position.sequence` do, and the position.
 
@@ -93,7 +93,6 @@ class RedisSink:
         """
         reply = await self._call(
             "apply",
-            now_ms,
             str(first),
             str(position.sequence),
             position.generation,
@@ -102,29 +101,29 @@ class RedisSink:
         )
         return self._written(reply)
 
-    async def repair(self, generation: str, commands: Sequence[Command], now_ms: int) -> Written:
+    async def repair(self, generation: str, commands: Sequence[Command]) -> Written:
         """Write rows that were read from PostgreSQL between messages; the position stays."""
-        reply = await self._call("apply", now_ms, "0", "0", generation, b"", _packed(commands))
+        reply = await self._call("apply", "0", "0", generation, b"", _packed(commands))
         return self._written(reply)
 
-    async def sweep(self, now_ms: int, most: int = 500) -> int:
+    async def sweep(self, most: int = 500) -> int:
         """Take expired keys out of the indexes; how many, up to `most`."""
-        return int((await self._call("sweep", now_ms, str(most)))[1])
+        return int((await self._call("sweep", str(most)))[1])
 
-    async def prune(self, by: str, bound: str, now_ms: int) -> int:
+    async def prune(self, by: str, bound: str) -> int:
         """Remove rows of another generation, or of an epoch before `bound`; how many."""
         dropped = 0
         for kind in _KINDS:
             cursor = b"0"
             while True:
-                reply = await self._call("prune", now_ms, kind, cursor, _PAGE, by, bound)
+                reply = await self._call("prune", kind, cursor, _PAGE, by, bound)
                 cursor = reply[1]
                 dropped += int(reply[2])
                 if cursor == b"0":
                     break
         return dropped
 
-    async def scrub(self, now_ms: int) -> Written:
+    async def scrub(self) -> Written:
         """Remove keys and index entries of ours that no row accounts for; how many.
 
         What holds another type than ours is left alone, and told.
@@ -133,7 +132,7 @@ class RedisSink:
         for index in ("m", "e", "z"):
             cursor = b"0"
             while True:
-                reply = await self._call("scrub_index", now_ms, index, cursor, _PAGE)
+                reply = await self._call("scrub_index", index, cursor, _PAGE)
                 cursor = reply[1]
                 dropped += int(reply[2])
                 if cursor == b"0":
@@ -145,7 +144,7 @@ class RedisSink:
                 scan, match=glob(self.keys.prefix) + "secmaster:*", count=1000
             )
             if found:
-                reply = await self._call("scrub_keys", now_ms, *found)
+                reply = await self._call("scrub_keys", *found)
                 dropped += int(reply[1])
                 foreign.update(name.decode() for name in reply[2])
             if scan == 0:
@@ -156,13 +155,12 @@ class RedisSink:
         missing, foreign = (frozenset(name.decode() for name in part) for part in reply[2:4])
         return Written(int(reply[1]), missing, foreign)
 
-    async def _call(self, action: str, now_ms: int, *arguments: Argument) -> list[Any]:
+    async def _call(self, action: str, *arguments: Argument) -> list[Any]:
         arguments = (
             self.keys.position,
             action,
             self.keys.prefix,
             self._token,
-            str(now_ms),
             *arguments,
         )
         if self._sha is None:

@@ -1,7 +1,6 @@
 """The cache's loop: warm up if the picture in Redis cannot be continued, then follow the stream."""
 
 import time
-from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -26,7 +25,7 @@ from ssmd_cache.reconcile import reconcile
 from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.settings import CacheSettings
 from ssmd_cache.stream import Delivery, Feed, Stream, StreamMissing
-from ssmd_cache.warmup import now_ms, warm_up
+from ssmd_cache.warmup import warm_up
 from ssmd_common.change import Position, format_lsn
 from ssmd_common.connections.retry import first_line
 from ssmd_common.leader import Leadership
@@ -105,7 +104,7 @@ class Cache:
             self._health.progress()
 
     async def _claim(self) -> CachePosition | None:
-        return await self._patience.call(lambda: self._sink.claim(now_ms()))
+        return await self._patience.call(self._sink.claim)
 
     async def _why_not_continue(self) -> str | None:
         """Why the picture in Redis must be made anew; None if the stream continues it."""
@@ -184,7 +183,6 @@ class Cache:
 
     async def _apply(self, batch: list[Delivery]) -> None:
         """Write a batch; what is no single row's business divides it."""
-        now = datetime.now(UTC)
         first = batch[0].sequence
         commands: list[Command] = []
         last: tuple[int, Position] | None = None
@@ -193,7 +191,7 @@ class Cache:
         epoch, visible = self._position.epoch, self._position.visible
         for delivery in batch:
             message = apply.decode(delivery.payload)
-            effect = apply.effect(message, epoch, visible, self._sink.keys, now)
+            effect = apply.effect(message, epoch, visible, self._sink.keys)
             epoch = max(epoch, message.epoch)
             CHANGES.labels(table=_known(message.table), op=message.op).inc()
             match effect:
@@ -206,7 +204,7 @@ class Cache:
                     visible = None
                     self._position = msgspec.structs.replace(self._position, snapshot=None)
                 case Refetch():
-                    commands.extend(await self._refetch(effect, now))
+                    commands.extend(await self._refetch(effect))
                 case Rewarm(reason):
                     raise Rewarmed(reason)
                 case EndOfEpoch(epoch):
@@ -232,9 +230,7 @@ class Cache:
             token=self._token,
         )
         coalesced = apply.coalesce(commands)
-        written = await self._patience.call(
-            lambda: self._sink.apply(first, position, coalesced, now_ms())
-        )
+        written = await self._patience.call(lambda: self._sink.apply(first, position, coalesced))
         self._position = position
         await self._foreign.add(written.foreign)
         STALE.inc(max(len(coalesced) - written.changed - len(written.foreign), 0))
@@ -245,27 +241,25 @@ class Cache:
         """Events that have no key and no trace, but whose category a market needs."""
         assert self._position is not None
         generation = self._position.generation
-        now = datetime.now(UTC)
         rows = await self._lookup.rows("events", sorted(tickers))
         # Read later than the messages at hand: whatever they still say about these events counts.
         commands = [
-            put(picture_of(facts_of("events", row), self._sink.keys, now), row, _UNKNOWN)
-            for row in rows
+            put(picture_of(facts_of("events", row), self._sink.keys), row, _UNKNOWN) for row in rows
         ]
-        await self._patience.call(lambda: self._sink.repair(generation, commands, now_ms()))
+        await self._patience.call(lambda: self._sink.repair(generation, commands))
 
-    async def _refetch(self, effect: Refetch, now: datetime) -> list[Command]:
+    async def _refetch(self, effect: Refetch) -> list[Command]:
         rows = await self._lookup.rows(effect.table, [effect.ticker])
         if not rows and effect.table != "series_fees":
             return [gone(effect.table, effect.ticker, effect.position)]
         return [
-            put(picture_of(facts_of(effect.table, row), self._sink.keys, now), row, effect.position)
+            put(picture_of(facts_of(effect.table, row), self._sink.keys), row, effect.position)
             for row in rows
         ]
 
     async def _drop_before(self, epoch: int) -> None:
         bound = sortable_epoch(epoch)
-        dropped = await self._patience.call(lambda: self._sink.prune("epoch", bound, now_ms()))
+        dropped = await self._patience.call(lambda: self._sink.prune("epoch", bound))
         PRUNED.inc(dropped)
         log.info("a new epoch is announced, older rows are gone", epoch=epoch, removed=dropped)
 

@@ -36,9 +36,7 @@ async def warm_up(
     started = time.monotonic()
     now = datetime.now(UTC)
     generation = f"{token}.{time.time_ns():x}"
-    await patience.call(
-        lambda: sink.set_position(CachePosition(token=token, rebuilds=rebuilds), now_ms())
-    )
+    await patience.call(lambda: sink.set_position(CachePosition(token=token, rebuilds=rebuilds)))
     # Nothing can be left over where nothing was.
     was_empty = await patience.call(sink.is_empty)
     writer = _Writer(sink, patience, generation)
@@ -46,7 +44,7 @@ async def warm_up(
     try:
         for table in TABLES:
             async for page in join.rows.all(table, now, batch_rows):
-                await writer.write(_commands(table, page, join, sink, now))
+                await writer.write(_commands(table, page, join, sink))
                 rows += len(page)
                 patience.health.progress()
         await writer.finish()
@@ -54,8 +52,8 @@ async def warm_up(
         await writer.close()
     foreign, pruned = writer.foreign, 0
     if not was_empty:
-        pruned = await patience.call(lambda: sink.prune("generation", generation, now_ms()))
-        scrubbed = await patience.call(lambda: sink.scrub(now_ms()))
+        pruned = await patience.call(lambda: sink.prune("generation", generation))
+        scrubbed = await patience.call(sink.scrub)
         pruned += scrubbed.changed
         foreign |= scrubbed.foreign
     position = CachePosition(
@@ -71,7 +69,7 @@ async def warm_up(
         warmed_at=now.isoformat().replace("+00:00", "Z"),
         rebuilds=rebuilds,
     )
-    await patience.call(lambda: sink.set_position(position, now_ms()))
+    await patience.call(lambda: sink.set_position(position))
     seconds = time.monotonic() - started
     WARMUPS.inc()
     WARMUP_SECONDS.set(seconds)
@@ -100,7 +98,7 @@ class _Writer:
         """Returns once the batch before this one is written."""
         await self.finish()
         self._under_way = asyncio.create_task(
-            self._patience.call(lambda: self._sink.warm(self._generation, commands, now_ms())),
+            self._patience.call(lambda: self._sink.warm(self._generation, commands)),
             name="cache-warm-batch",
         )
 
@@ -115,17 +113,11 @@ class _Writer:
             await asyncio.gather(self._under_way, return_exceptions=True)
 
 
-def _commands(
-    table: str, page: list[bytes], join: Join, sink: RedisSink, now: datetime
-) -> list[Command]:
+def _commands(table: str, page: list[bytes], join: Join, sink: RedisSink) -> list[Command]:
     commands = []
     for row in page:
-        picture = picture_of(facts_of(table, row), sink.keys, now)
+        picture = picture_of(facts_of(table, row), sink.keys)
         # An event without a key is still remembered, for its markets' category.
         if isinstance(picture, EventPicture) or getattr(picture, "key", None) is not None:
             commands.append(put(picture, row, join.position))
     return commands
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
