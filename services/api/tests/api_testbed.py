@@ -39,7 +39,9 @@ class Client:
         async with self.http.request(method, self.base + path, headers=headers, **more) as answer:
             body = await answer.read()
             kind = answer.content_type.replace("ndjson", "lines")
-            document = await answer.json(content_type=None) if kind.endswith("json") and body else None
+            document = (
+                await answer.json(content_type=None) if kind.endswith("json") and body else None
+            )
             return Reply(answer.status, answer.headers, body, document)
 
     async def get(self, path: str, **more: Any) -> Reply:

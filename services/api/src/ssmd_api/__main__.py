@@ -1,6 +1,7 @@
 """The API: answers about the security master over HTTP, from Redis and PostgreSQL."""
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,6 +16,7 @@ from ssmd_api.auth import Authenticator
 from ssmd_api.cached import Cached
 from ssmd_api.context import Context
 from ssmd_api.database import Database, open_pool
+from ssmd_api.feed import ChangeFeed
 from ssmd_api.freshness import Freshness
 from ssmd_api.keystore import KeyStore
 from ssmd_api.ratelimit import RateLimiter
@@ -42,6 +44,8 @@ async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
             settings.redis_url, "ssmd-api", timeout_seconds=_REDIS_TIMEOUT_SECONDS
         )
         stack.push_async_callback(client.aclose)
+        feed = ChangeFeed(settings.nats_url)
+        stack.push_async_callback(feed.close)
         database = Database(pool, settings.api_statement_timeout_seconds)
         store, keys = Store(database), KeyStore(pool)
         yield Context(
@@ -54,7 +58,11 @@ async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
                 keys, settings.api_key_memory_seconds, settings.api_failed_logins_per_minute
             ),
             limiter=RateLimiter(),
+            database=database,
+            feed=feed,
             exports=asyncio.Semaphore(settings.api_exports),
+            streams=asyncio.Semaphore(settings.api_streams),
+            stopping=asyncio.Event(),
         )
 
 
@@ -65,27 +73,22 @@ async def serve(running: Runtime, settings: ApiSettings) -> None:
         async with health.serve(app, settings.api_host, settings.api_port, "API_PORT") as port:
             log.info("serving", port=port())
             running.health.state = "serving"
-            await _check_until_stopped(running, context)
-    # The last uses of keys were written by the check that followed the stop.
-
-
-async def _check_until_stopped(running: Runtime, context: Context) -> None:
-    stopping = False
-    while not stopping:
-        stopping = await running.stopped_within(
-            0 if running.health.conditions == {} else _CHECK_SECONDS
-        )
-        await _check(running, context)
+            await _check(running, context)
+            while not await running.stopped_within(_CHECK_SECONDS):
+                await _check(running, context)
+            context.stopping.set()
+        # A lost note of a key's last use is no reason to fail at the end.
+        with contextlib.suppress(psycopg.Error):
+            await context.authenticator.write_uses()
 
 
 async def _check(running: Runtime, context: Context) -> None:
     """Readiness is PostgreSQL's alone: without Redis the API is slower and right."""
     try:
-        async with asyncio.timeout(_CHECK_SECONDS):
-            await context.store.ping()
-            await context.authenticator.write_uses()
+        await context.store.ping()
+        await context.authenticator.write_uses()
         running.health.set("postgres", None)
-    except (psycopg.Error, TimeoutError) as error:
+    except psycopg.Error as error:
         ERRORS.labels("postgres").inc()
         running.health.failed(error)
         running.health.set("postgres", f"PostgreSQL does not answer: {first_line(error)}")

@@ -7,6 +7,7 @@ from aiohttp import web
 from ssmd_api.context import CONTEXT, Context
 from ssmd_api.middleware import Handler, add_headers, guarded, observe
 from ssmd_api.routes import (
+    changes,
     documentation,
     events,
     export,
@@ -15,6 +16,7 @@ from ssmd_api.routes import (
     markets,
     search,
     series,
+    snapshot,
     stats,
 )
 from ssmd_common import health
@@ -36,6 +38,8 @@ ROUTES: Final[tuple[tuple[str, str, str, Handler], ...]] = (
     ("GET", "/v1/fees/{series}", "read", fees.show_series_fees),
     ("GET", "/v1/search", "read", search.find),
     ("GET", "/v1/export", "read", export.export),
+    ("GET", "/v1/snapshot", "read", snapshot.snapshot),
+    ("GET", "/v1/changes", "read", changes.changes),
     ("GET", "/v1/stats/series", "read", stats.series),
     ("GET", "/v1/stats/markets", "read", stats.markets),
     ("GET", "/v1/stats/sync", "read", stats.sync),

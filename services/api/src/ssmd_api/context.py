@@ -8,6 +8,8 @@ from aiohttp import web
 
 from ssmd_api.auth import Authenticator
 from ssmd_api.cached import Cached
+from ssmd_api.database import Database
+from ssmd_api.feed import ChangeFeed
 from ssmd_api.freshness import Freshness
 from ssmd_api.keystore import KeyStore
 from ssmd_api.ratelimit import RateLimiter
@@ -24,8 +26,14 @@ class Context:
     keys: KeyStore
     authenticator: Authenticator
     limiter: RateLimiter
+    database: Database
+    feed: ChangeFeed
     exports: asyncio.Semaphore
-    """As many exports as may run at once."""
+    """As many exports and snapshots as may run at once."""
+    streams: asyncio.Semaphore
+    """As many readers of /v1/changes as there may be at once."""
+    stopping: asyncio.Event
+    """Set when the service is asked to stop: what would last for ever ends."""
 
 
 CONTEXT: Final = web.AppKey("context", Context)

@@ -11,9 +11,11 @@ import structlog
 from aiohttp import web
 
 from ssmd_api import context, problems
+from ssmd_api.keystore import StoredKey
 from ssmd_api.metrics import IN_PROGRESS, REFUSED, REQUESTS, SECONDS
 from ssmd_api.problems import Problem
 from ssmd_common.connections.retry import first_line
+from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.metrics import ERRORS, WORK
 
 log = structlog.get_logger(__name__)
@@ -61,9 +63,8 @@ def guarded(scope: str, handler: Handler) -> Handler:
     """`handler` for those whose key has `scope` and requests left."""
 
     async def guard(request: web.Request) -> web.StreamResponse:
+        key = await check_key(request, scope)
         service = context.of(request)
-        address = client_address(request, trust=service.settings.api_trust_forwarded_for)
-        key = await service.authenticator.authenticate(request.headers, address, scope)
         limit = service.limiter.take(str(key.id), key.rate_limit_per_minute, time.monotonic())
         request[_LIMITS] = limit.headers()
         if not limit.allowed:
@@ -76,6 +77,13 @@ def guarded(scope: str, handler: Handler) -> Handler:
         return await handler(request)
 
     return guard
+
+
+async def check_key(request: web.Request, scope: str) -> StoredKey:
+    """The key of a request; raises a Problem unless it is good for `scope` now."""
+    service = context.of(request)
+    address = client_address(request, trust=service.settings.api_trust_forwarded_for)
+    return await service.authenticator.authenticate(request.headers, address, scope)
 
 
 def client_address(request: web.Request, *, trust: bool) -> str:
@@ -106,6 +114,9 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
     except ConnectionError:
         # The client is gone: nobody reads this, but the metrics count it.
         return web.Response(status=_CLIENT_GONE)
+    except UpstreamUnavailable as error:
+        ERRORS.labels("nats").inc()
+        return _reply(request, problems.unavailable(f"the change stream cannot be read: {error}"))
     except psycopg.errors.QueryCanceled:
         ERRORS.labels("statement_timeout").inc()
         return _reply(request, problems.unavailable("the query took too long: narrow its filters"))

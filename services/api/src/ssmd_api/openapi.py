@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString
 
-from ssmd_api import lists, search, tabular
+from ssmd_api import changefilter, lists, search, snapshot, tabular
 from ssmd_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_TEXT
 from ssmd_api.schemas import SCHEMAS, Schema, ref
 from ssmd_common.status import EventStatus, MarketStatus
@@ -184,6 +184,40 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         ),
         streams=list(tabular.CONTENT_TYPES.values()),
     ),
+    ("GET", "/v1/snapshot"): Operation(
+        "Tables of one state of the database, and where the change stream completes it",
+        None,
+        (
+            Parameter(
+                "tables",
+                f"Tables, with commas between; default all: {', '.join(snapshot.TABLES)}.",
+                _TEXTS,
+            ),
+            _SERIES,
+        ),
+        streams=["application/x-ndjson"],
+    ),
+    ("GET", "/v1/changes"): Operation(
+        "Changes as they are committed, as server-sent events; Last-Event-ID resumes",
+        None,
+        (
+            Parameter(
+                "table",
+                "One of these.",
+                {"type": "array", "items": {"type": "string", "enum": list(changefilter.TABLES)}},
+            ),
+            _SERIES,
+            Parameter("event", "An event ticker.", _TEXT),
+            Parameter("market", "A market ticker.", _TEXT),
+            Parameter("type", "One of these types, such as market_settled.", _TEXTS),
+            Parameter(
+                "after",
+                "Begin after this sequence of the stream, as a snapshot names it.",
+                {"type": "integer", "minimum": 0},
+            ),
+        ),
+        streams=["text/event-stream"],
+    ),
     ("GET", "/v1/stats/series"): Operation("Series by category", "SeriesStats"),
     ("GET", "/v1/stats/markets"): Operation(
         "Markets by status, category and series, and those that close soon",
@@ -207,6 +241,7 @@ _ERRORS: Final = {
     "401": "No key, or one that is wrong, expired or revoked.",
     "403": "The key lacks the scope.",
     "404": "There is no such thing.",
+    "410": "The stream does not hold what comes next: take a new snapshot.",
     "429": "The key's rate limit is used up, or the address sent too many wrong keys.",
     "503": "The database does not answer.",
 }
@@ -258,7 +293,8 @@ def _operation(method: str, path: str, operation: Operation, scope: str) -> dict
             **{
                 status: {"$ref": f"#/components/responses/{status}"}
                 for status in _ERRORS
-                if status != "404" or in_path or operation.parameters == (_TIER,)
+                if (status != "404" or in_path or operation.parameters == (_TIER,))
+                and (status != "410" or "text/event-stream" in operation.streams)
             },
         },
     }

@@ -70,7 +70,7 @@ def too_many(title: str, detail: str, retry_after_seconds: int) -> Problem:
 
 def unavailable(detail: str) -> Problem:
     return Problem(
-        503, "unavailable", "The database does not answer", detail, headers={"Retry-After": "2"}
+        503, "unavailable", "Something behind the API is away", detail, headers={"Retry-After": "2"}
     )
 
 

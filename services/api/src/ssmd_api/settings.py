@@ -1,9 +1,9 @@
 """The API's settings."""
 
-from ssmd_common.settings import PostgresSettings, RedisSettings
+from ssmd_common.settings import NatsSettings, PostgresSettings, RedisSettings
 
 
-class ApiSettings(PostgresSettings, RedisSettings):
+class ApiSettings(PostgresSettings, RedisSettings, NatsSettings):
     """`API_HOST` and `API_PORT` serve users; health is served there too, and on OPS_PORT."""
 
     api_host: str = "0.0.0.0"  # noqa: S104 - users come from outside the container
@@ -12,6 +12,8 @@ class ApiSettings(PostgresSettings, RedisSettings):
     """PostgreSQL connections at most."""
     api_exports: int = 4
     """Exports at once; each holds a connection, so fewer than the pool has."""
+    api_streams: int = 100
+    """Readers of /v1/changes at once."""
     api_statement_timeout_seconds: float = 10.0
     """A query that takes longer is cancelled and answered with 503."""
     api_key_environment: str = "live"

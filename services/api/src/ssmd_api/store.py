@@ -44,7 +44,9 @@ class Store:
         self._database = database
 
     async def ping(self) -> None:
-        await self._all(sql.SQL(queries.ping))
+        """Find out whether PostgreSQL answers; psycopg.OperationalError if it does not."""
+        async with self._database.cursor(patience_seconds=SHORT_PATIENCE_SECONDS) as cursor:
+            await cursor.execute(queries.ping)
 
     async def list_series(self, wanted: SeriesFilter, page: Page) -> list[Row]:
         return [_row(rows.SERIES, row) for row in await self._list(lists.series(wanted, page))]

@@ -1,0 +1,145 @@
+"""SECMASTER_CDC for /v1/changes and /v1/snapshot. NATS is connected to when it is first needed."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamState
+from nats.js.client import JetStreamContext
+from pydantic import SecretStr
+
+from ssmd_common.connections import nats as connections
+from ssmd_common.errors import UpstreamUnavailable
+from ssmd_common.subjects import STREAM
+
+_BATCH: Final = 200
+_WAIT_SECONDS: Final = 2.0
+_CONNECT_SECONDS: Final = 2.0
+_LINGER_SECONDS: Final = 30.0
+
+
+class Gone(Exception):
+    """The stream does not hold what comes next: the reader needs a new snapshot."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventId:
+    """The id of a server-sent event: a stream sequence, and the identity of the message there."""
+
+    sequence: int
+    position: str
+
+    def __str__(self) -> str:
+        return f"{self.sequence}@{self.position}"
+
+    @classmethod
+    def parse(cls, text: str) -> "EventId":
+        """ValueError if it is none."""
+        sequence, at, position = text.partition("@")
+        if not at or not position or not sequence.isascii() or not sequence.isdigit():
+            raise ValueError("is not the id of an event of this stream")
+        return cls(int(sequence), position)
+
+
+class ChangeFeed:
+    """Readers of the stream, each with a consumer of its own that dies with it."""
+
+    def __init__(self, url: SecretStr) -> None:
+        self._url = url
+        self._client: Client | None = None
+        self._connecting = asyncio.Lock()
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    async def last_sequence(self) -> int:
+        """The stream's last sequence now; 0 before the first message."""
+        return (await self._state(await self._jetstream())).last_seq
+
+    async def first_sequence(self) -> int:
+        return (await self._state(await self._jetstream())).first_seq
+
+    async def start_after(self, last: EventId | int | None) -> int:
+        """The sequence that a reader begins with: after the last it has, or with what is new.
+
+        Raises:
+            Gone: the stream no longer holds that, or is another one.
+        """
+        js = await self._jetstream()
+        state = await self._state(js)
+        if last is None:
+            return state.last_seq + 1
+        sequence = last.sequence if isinstance(last, EventId) else last
+        if sequence > state.last_seq or sequence + 1 < state.first_seq:
+            raise Gone
+        if isinstance(last, EventId):
+            try:
+                message = await js.get_msg(STREAM, sequence)
+            except nats.js.errors.NotFoundError:
+                raise Gone from None
+            if (message.headers or {}).get("Nats-Msg-Id") != last.position:
+                raise Gone
+        return sequence + 1
+
+    async def messages(
+        self, subjects: Sequence[str], start: int
+    ) -> AsyncGenerator[list[Msg], None]:
+        """Messages from a sequence on, in order; an empty list now and then when there are none.
+
+        Ends when the server, the stream or the consumer goes: the reader comes again with its id.
+
+        Raises:
+            Gone: the reader was so slow that messages which it had not read are gone.
+        """
+        js = await self._jetstream()
+        config = ConsumerConfig(
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=start,
+            ack_policy=AckPolicy.NONE,
+            filter_subjects=list(subjects),
+            mem_storage=True,
+            inactive_threshold=_LINGER_SECONDS,
+        )
+        try:
+            consumer = await js.add_consumer(STREAM, config)
+            subscription = await js.pull_subscribe_bind(consumer.name, STREAM)
+            while True:
+                try:
+                    batch = await subscription.fetch(_BATCH, timeout=_WAIT_SECONDS)
+                except TimeoutError:
+                    batch = []
+                    seen = (await self._state(js)).last_seq
+                    # Fails, and so ends the feed, if the consumer is gone.
+                    if (await subscription.consumer_info()).num_pending == 0:
+                        start = max(start, seen + 1)
+                if (await self._state(js)).first_seq > start and batch:
+                    raise Gone
+                if batch:
+                    start = batch[-1].metadata.sequence.stream + 1
+                yield batch
+        except (nats.errors.Error, nats.js.errors.Error, OSError):
+            return
+
+    async def _state(self, js: JetStreamContext) -> StreamState:
+        try:
+            return (await js.stream_info(STREAM)).state
+        except nats.js.errors.NotFoundError as error:
+            raise UpstreamUnavailable(f"the stream {STREAM} is not there yet") from error
+        except (nats.errors.Error, OSError) as error:
+            raise UpstreamUnavailable("NATS does not answer") from error
+
+    async def _jetstream(self) -> JetStreamContext:
+        async with self._connecting:
+            if self._client is None or self._client.is_closed:
+                self._client = await connections.connect(
+                    self._url, "ssmd-api", budget_seconds=_CONNECT_SECONDS
+                )
+        if not self._client.is_connected:
+            raise UpstreamUnavailable("NATS does not answer")
+        return self._client.jetstream(timeout=_CONNECT_SECONDS)

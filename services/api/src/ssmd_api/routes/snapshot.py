@@ -1,0 +1,56 @@
+"""/v1/snapshot: tables of one state of the database, and where the change stream completes it."""
+
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Final
+
+from aiohttp import web
+
+from ssmd_api import context, rows
+from ssmd_api.parameters import Parameters
+from ssmd_api.problems import too_many
+from ssmd_api.replies import accepts_gzip
+from ssmd_api.snapshot import TABLES, take
+from ssmd_common.subjects import STREAM
+
+_WAIT_SECONDS: Final = 5.0
+
+
+async def snapshot(request: web.Request) -> web.StreamResponse:
+    """Lines of JSON: first the snapshot, then the rows, at last how many there were."""
+    given = Parameters(request.query, datetime.now(UTC))
+    tables = [table for text in given.texts("tables") for table in text.split(",")]
+    if not set(tables) <= set(TABLES):
+        given.fault("tables", f"must be some of {', '.join(TABLES)}, with commas between")
+    series = given.text("series")
+    given.done()
+    service = context.of(request)
+    if service.exports.locked():
+        raise too_many("Too many exports", "as many exports as allowed run already", 10)
+    async with (
+        service.exports,
+        take(service.database, service.feed, wait_seconds=_WAIT_SECONDS) as taken,
+    ):
+        response = web.StreamResponse(headers={"Cache-Control": "no-store"})
+        response.content_type = "application/x-ndjson"
+        response.charset = "utf-8"
+        if accepts_gzip(request.headers.get("Accept-Encoding", "")):
+            response.enable_compression(web.ContentCoding.gzip)
+        await response.prepare(request)
+        head = {
+            "snapshot": taken.snapshot,
+            "stream": STREAM,
+            "sequence": taken.sequence,
+            "tables": tables or list(TABLES),
+        }
+        await response.write(rows.encode(head) + b"\n")
+        count = 0
+        for table in tables or TABLES:
+            async with aclosing(taken.rows(table, series)) as pages:
+                async for page in pages:
+                    count += len(page)
+                    lines = (rows.encode({"table": table, "data": row}) for row in page)
+                    await response.write(b"\n".join(lines) + b"\n")
+        await response.write(rows.encode({"end": True, "rows": count}) + b"\n")
+        await response.write_eof()
+        return response

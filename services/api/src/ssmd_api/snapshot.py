@@ -1,0 +1,91 @@
+"""A snapshot that joins the change stream by visibility (docs/architecture.md, decision 4).
+
+A reader applies a change after `sequence` if and only if its xid is invisible in `snapshot`.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, LiteralString
+
+from psycopg import sql
+
+from ssmd_api import rows
+from ssmd_api.database import Connection, Database
+from ssmd_api.feed import ChangeFeed
+from ssmd_api.lists import Statement, columns
+from ssmd_api.rows import Row
+from ssmd_api.store import queries
+
+# The table, its columns, and the one that names its series.
+_SHAPES: Final[dict[str, tuple[tuple[str, ...], LiteralString]]] = {
+    "series": (rows.SERIES, "ticker"),
+    "events": (rows.EVENTS, "series_ticker"),
+    "markets": (rows.MARKETS, "series_ticker"),
+    "series_fees": (rows.SERIES_FEES, "series_ticker"),
+}
+TABLES: Final = tuple(_SHAPES)
+
+_POLL_SECONDS: Final = 0.05
+_PAGE: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """One state of the database, readable while the context of `take` lasts."""
+
+    snapshot: str
+    sequence: int
+    database: Database
+    connection: Connection
+
+    async def rows(self, table: str, series: str | None) -> AsyncGenerator[list[Row], None]:
+        """A table's rows in pages, soft-deleted ones too; of one series, or all."""
+        names, of_series = _SHAPES[table]
+        query = sql.SQL(
+            "SELECT {columns} FROM {table} t WHERE %(series)s::text IS NULL OR {of} = %(series)s"
+        ).format(
+            columns=columns("t", names),
+            table=sql.Identifier(table),
+            of=sql.Identifier("t", of_series),
+        )
+        statement = Statement(query, {"series": series})
+        async with aclosing(self.database.pages(self.connection, statement, _PAGE)) as pages:
+            async for page in pages:
+                yield [dict(zip(names, values, strict=True)) for values in page]
+
+
+@asynccontextmanager
+async def take(
+    database: Database, feed: ChangeFeed, *, wait_seconds: float
+) -> AsyncIterator[Taken]:
+    """Take a snapshot. Transactions that are older than it may be in the stream and yet invisible:
+
+    they are waited for; past `wait_seconds` the stream is joined at its first message instead.
+    """
+    sequence = await feed.last_sequence()
+    if not await _older_are_finished(database, wait_seconds):
+        sequence = max(await feed.first_sequence() - 1, 0)
+    async with database.reading() as connection:
+        row = await (await connection.execute(queries.current_snapshot)).fetchone()
+        assert row is not None
+        yield Taken(row[0], sequence, database, connection)
+
+
+async def _older_are_finished(database: Database, wait_seconds: float) -> bool:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + wait_seconds
+    newest = await _number(database, queries.new_xid)
+    while await _number(database, queries.oldest_running) <= newest:
+        if loop.time() >= deadline:
+            return False
+        await asyncio.sleep(_POLL_SECONDS)
+    return True
+
+
+async def _number(database: Database, query: LiteralString) -> int:
+    async with database.cursor() as cursor:
+        row = await (await cursor.execute(query)).fetchone()
+        assert row is not None
+        return int(row[0])
