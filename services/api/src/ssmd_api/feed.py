@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -56,7 +57,9 @@ class ChangeFeed:
 
     async def close(self) -> None:
         if self._client is not None:
-            await self._client.close()
+            # A connection that broke has nothing more to say.
+            with suppress(nats.errors.Error, OSError):
+                await self._client.close()
 
     async def last_sequence(self) -> int:
         """The stream's last sequence now; 0 before the first message."""
