@@ -82,7 +82,7 @@ async def test_expired_and_revoked_keys_are_refused(api: Client, database: Datab
 
 
 async def test_a_key_expires_while_it_is_remembered(serve: Serve, database: Database) -> None:
-    async with serve(api_key_memory_seconds=3600) as api:
+    async with serve(api_key_memory_seconds=300) as api:
         expires = datetime.now(UTC) + timedelta(seconds=1.5)
         key = await make_key(database, "read", expires_at=expires)
         assert (await api.get("/v1/series", headers={"X-API-Key": key})).status == 200

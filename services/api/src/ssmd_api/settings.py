@@ -1,27 +1,32 @@
 """The API's settings."""
 
+from pydantic import Field
+
 from ssmd_common.settings import NatsSettings, PostgresSettings, RedisSettings
 
 
 class ApiSettings(PostgresSettings, RedisSettings, NatsSettings):
-    """`API_HOST` and `API_PORT` serve users; health is served there too, and on OPS_PORT."""
+    """NATS is needed by /v1/changes and /v1/snapshot only, Redis by nothing."""
 
     api_host: str = "0.0.0.0"  # noqa: S104 - users come from outside the container
-    api_port: int = 8080
-    api_pool_size: int = 10
+    """The address that users reach; health is served there too."""
+    api_port: int = Field(8080, ge=0, le=65535)
+    """The port that users reach."""
+    api_pool_size: int = Field(10, ge=2, le=1000)
     """PostgreSQL connections at most."""
-    api_exports: int = 4
-    """Exports at once; each holds a connection, so fewer than the pool has."""
-    api_streams: int = 100
+    api_exports: int = Field(4, ge=1)
+    """Exports and snapshots at once; each holds a connection, so fewer than the pool has."""
+    api_streams: int = Field(100, ge=1)
     """Readers of /v1/changes at once."""
-    api_statement_timeout_seconds: float = 10.0
+    api_statement_timeout_seconds: float = Field(10.0, gt=0, le=3600)
     """A query that takes longer is cancelled and answered with 503."""
-    api_key_environment: str = "live"
+    api_key_environment: str = Field("live", pattern=r"^[a-z0-9-]{1,32}$")
     """The second part of the keys that POST /v1/keys makes."""
-    api_default_rate_limit_per_minute: int = 600
-    api_key_memory_seconds: float = 5.0
+    api_default_rate_limit_per_minute: int = Field(600, ge=1, le=1_000_000)
+    """Of a key that is made without a limit."""
+    api_key_memory_seconds: float = Field(5.0, ge=0, le=300)
     """How long a key that was found good is trusted: a revocation reaches every replica by then."""
-    api_failed_logins_per_minute: int = 20
+    api_failed_logins_per_minute: int = Field(20, ge=1)
     """Wrong keys from one address before it is turned away."""
     api_trust_forwarded_for: bool = False
     """Behind a proxy that appends to X-Forwarded-For: take the client's address from there."""
