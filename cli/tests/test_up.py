@@ -1,5 +1,6 @@
 """`ssmd up`, `status`, `doctor` and `down`: the whole system, from the outside."""
 
+import contextlib
 import json
 import os
 import pty
@@ -40,7 +41,7 @@ class Place:
 
     def ssmd(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "ssmd_cli", *arguments],
+            [sys.executable, "-P", "-m", "ssmd_cli", *arguments],
             cwd=self.folder, env=environment(), capture_output=True, text=True, check=False,
             timeout=280,
         )  # fmt: skip
@@ -73,12 +74,16 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 def ports_of(processes: list[psutil.Process]) -> set[int]:
-    return {
-        connection.laddr.port
-        for process in processes
-        for connection in process.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    found = set()
+    for process in processes:
+        # PostgreSQL's workers come and go.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found |= {
+                connection.laddr.port
+                for connection in process.net_connections("tcp")
+                if connection.status == psutil.CONN_LISTEN
+            }
+    return found
 
 
 def listens(port: int) -> bool:
@@ -87,6 +92,8 @@ def listens(port: int) -> bool:
 
 
 def test_up_down_and_everything_between(place: Place) -> None:
+    # A file of the user's own with the name of a module changes nothing.
+    (place.folder / "random.py").write_text("raise RuntimeError('not yours')")
     up = place.ssmd("up", "--detach", "--tempo", "quick")
     assert up.returncode == 0, up.stderr
     env = read_env(place.folder / ".ssmd")

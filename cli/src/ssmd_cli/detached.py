@@ -34,7 +34,7 @@ def start_and_wait(plan: Plan, arguments: Sequence[str]) -> int:
     log = logs / "supervisor.log"
     with log.open("wb") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", "ssmd_cli", *arguments],
+            [sys.executable, "-P", "-m", "ssmd_cli", *arguments],
             stdin=subprocess.DEVNULL,
             # The invitation shows the API key, which belongs in no log: it is printed below.
             stdout=subprocess.DEVNULL,

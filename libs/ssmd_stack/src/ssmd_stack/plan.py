@@ -1,7 +1,6 @@
 """What `ssmd up` is asked to start: the exchange, the ports, and each service's environment."""
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -135,8 +134,6 @@ def service_environment(
         "OPS_HOST": "127.0.0.1",
         "OPS_PORT": str(ops_port),
         "LOG_FORMAT": "json",
-        # A child must find the same packages whatever its folder is.
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
     if plan.exchange is Exchange.SIM:
         ours |= {"KALSHI_API_KEY": _LOCAL_KEY, "KALSHI_PRIVATE_KEY_PATH": str(plan.key_file)}

@@ -65,7 +65,8 @@ class Service:
             return
         await asyncio.to_thread(end_leftover, self.pid_file)
         self._process = Process(
-            [sys.executable, *self.arguments],
+            # -P: what lies in the user's current folder is none of our modules.
+            [sys.executable, "-P", *self.arguments],
             log=self.log,
             env=self.env,
             pid_file=self.pid_file,
