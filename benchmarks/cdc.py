@@ -24,6 +24,7 @@ import nats.js.errors
 import psutil
 import psycopg
 from nats.aio.client import Client
+from nats.js.api import ConsumerConfig, DeliverPolicy
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
@@ -304,7 +305,12 @@ async def latency(bench: Bench, commits: int, per_second: int) -> None:
         before = sum(info.cpu_times()[:2])
         await asyncio.sleep(10)
         idle = (sum(info.cpu_times()[:2]) - before) / 10
-        await js.subscribe("cdc.series.insert.>", ordered_consumer=True, cb=on_message)
+        await js.subscribe(
+            "cdc.series.insert.>",
+            ordered_consumer=True,
+            config=ConsumerConfig(deliver_policy=DeliverPolicy.NEW),
+            cb=on_message,
+        )
         committed: dict[str, float] = {}
         async with bench.connect() as db:
             begun = time.perf_counter()

@@ -14,6 +14,7 @@ from ssmd_common import subjects
 from ssmd_common.change import VERSION, format_lsn
 
 _EPOCH_OF_POSTGRES: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_EPOCH_UNIX: Final = _EPOCH_OF_POSTGRES.timestamp()
 
 
 class Outgoing(msgspec.Struct, gc=False):
@@ -203,6 +204,11 @@ def as_marker(message: Outgoing, error: str) -> Outgoing:
 def commit_time(microseconds: int) -> datetime:
     """A time of the replication protocol (µs since 2000)."""
     return _EPOCH_OF_POSTGRES + timedelta(microseconds=microseconds)
+
+
+def unix_seconds(microseconds: int) -> float:
+    """The same time in seconds since 1970."""
+    return _EPOCH_UNIX + microseconds / 1_000_000
 
 
 def _refuse_unchanged(shape: Shape, new: list[Value]) -> None:

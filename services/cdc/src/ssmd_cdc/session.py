@@ -11,7 +11,7 @@ import structlog
 from ssmd_cdc import metrics
 from ssmd_cdc.announce import Snapshot
 from ssmd_cdc.control import HEARTBEAT_PREFIX, Control, remembered
-from ssmd_cdc.envelope import Envelope, Outgoing, commit_time
+from ssmd_cdc.envelope import Envelope, Outgoing, commit_time, unix_seconds
 from ssmd_cdc.epoch import State
 from ssmd_cdc.errors import Fenced, MalformedMessage
 from ssmd_cdc.heartbeat import Heartbeats
@@ -167,7 +167,7 @@ class Session:
                 self._progress.began()
             case Commit(_, end_lsn, committed_at):
                 self._envelope = None
-                self._progress.ended(end_lsn, commit_time(committed_at).timestamp())
+                self._progress.ended(end_lsn, unix_seconds(committed_at))
                 self._heartbeats.ended(end_lsn)
                 self._advance()
             case Relation() as relation:

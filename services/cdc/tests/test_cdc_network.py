@@ -1,0 +1,237 @@
+"""Connections that break or go silent, servers that restart, and loads that must fit in memory."""
+
+import asyncio
+import os
+import random
+import re
+import signal
+import sys
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+
+from ssmd_common import subjects
+from ssmd_stack.database import Database
+from ssmd_stack.ports import free_port
+
+PATIENCE_SECONDS = 90
+
+
+async def insert(bench: Any, count: int, prefix: str = "S") -> None:
+    async with bench.database.connect() as db:
+        for number in range(count):
+            await db.execute("INSERT INTO series (ticker) VALUES (%s)", (f"{prefix}{number}",))
+
+
+def epochs(stream: Any) -> set[int]:
+    return {body["epoch"] for body in stream.bodies}
+
+
+@pytest.mark.parametrize("which", ["postgres", "nats"])
+async def test_connections_are_cut_again_and_again(bench: Any, proxy: Any, which: str) -> None:
+    chance = random.Random(7)
+    url = bench.database.url if which == "postgres" else bench.nats_server.url
+    async with proxy(url) as between:
+        name = "database_url" if which == "postgres" else "nats_url"
+        publisher = bench.start(**{name: between.url})
+        await publisher.ready()
+        writing = asyncio.create_task(insert(bench, 600))
+        for _ in range(8):
+            await asyncio.sleep(chance.random() * 0.5)
+            between.cut()
+        await writing
+        stream = await bench.assert_faithful(publisher)
+        assert epochs(stream) == {1}
+        await publisher.stop()
+
+
+async def test_a_lost_node_is_replaced(bench: Any, proxy: Any) -> None:
+    """Its connections stay open and silent: only the timeouts that it set itself free the slot."""
+    async with proxy(bench.database.url) as between:
+        lost = bench.start(database_url=between.url, cdc_wal_sender_timeout_seconds=3)
+        await lost.ready()
+        await insert(bench, 20)
+        standby = bench.start()
+        await standby.until(lambda p: p.health.state == "standby")
+        between.freeze()
+        await insert(bench, 20, "T")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await standby.leading()
+        await insert(bench, 20, "U")
+        stream = await bench.assert_faithful(standby)
+        assert epochs(stream) == {1}
+        await lost.kill()
+
+
+async def test_postgres_crashes(private_postgres: Any, bench: Any) -> None:
+    bench.database = Database("ssmd", private_postgres.url, private_postgres.admin_url)
+    publisher = bench.start()
+    await publisher.ready()
+    for round_ in range(2):
+        await insert(bench, 100, f"R{round_}-")
+        await private_postgres.kill()
+        await private_postgres.start()
+    await insert(bench, 10)
+    stream = await bench.assert_faithful(publisher)
+    assert epochs(stream) == {1}
+
+
+async def test_a_stuck_walsender_is_seen(bench: Any) -> None:
+    publisher = bench.start(cdc_ready_lag_seconds=1.0)
+    await publisher.ready()
+    async with bench.database.connect() as db:
+        row = await (
+            await db.execute(
+                "SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s", (bench.slot,)
+            )
+        ).fetchone()
+        os.kill(row[0], signal.SIGSTOP)
+        try:
+            await publisher.until(lambda p: "behind" in (p.health.conditions["lag"] or ""))
+        finally:
+            os.kill(row[0], signal.SIGCONT)
+    await publisher.ready()
+    await insert(bench, 5)
+    await bench.assert_faithful(publisher)
+
+
+async def test_the_stream_fills_its_byte_cap(bench: Any) -> None:
+    """The oldest leave; what is published stays in order, and nothing stops."""
+    publisher = bench.start(cdc_stream_max_bytes=1 << 20)
+    await publisher.ready()
+    async with bench.database.connect() as db:
+        for number in range(40):
+            await db.execute(
+                "INSERT INTO series (ticker, title) SELECT %s || g, repeat(md5(g::text), 30)"
+                " FROM generate_series(1, 100) g",
+                (f"{number}-",),
+            )
+        await db.execute("INSERT INTO series (ticker) VALUES ('LAST')")
+    stream = await bench.settled(publisher)
+    assert stream.first > 1
+    positions = stream.positions()
+    assert positions == sorted(set(positions))
+    assert stream.bodies[-1]["ticker"] == "LAST"
+    assert epochs(stream) == {1}
+
+
+async def test_a_busy_neighbour_does_not_hold_back_the_slot(
+    bench: Any, postgres_server: Any
+) -> None:
+    """Another database of the same server writes; ours is idle, and its slot moves all the same."""
+    publisher = bench.start()
+    await publisher.ready()
+    async with await psycopg.AsyncConnection.connect(
+        postgres_server.admin_url, autocommit=True
+    ) as other:
+        await other.execute("CREATE TEMP TABLE busy (t text)")
+        await other.execute("SELECT pg_logical_emit_message(false, 'busy', repeat('x', 20000000))")
+    await bench.settled(publisher)
+    await publisher.stop()
+
+
+async def big_transaction(bench: Any, rows: int) -> None:
+    window = 2000
+    environment = {
+        **os.environ,
+        "DATABASE_URL": bench.database.url,
+        "NATS_URL": bench.nats_server.url,
+        "CDC_SLOT": bench.slot,
+        "CDC_WINDOW_MESSAGES": str(window),
+        "OPS_PORT": str(free_port()),
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "ssmd_cdc", env=environment, stdout=asyncio.subprocess.DEVNULL
+    )
+    async with bench.client() as client:
+        js = client.jetstream()
+
+        async def until(sequence: int) -> None:
+            while True:
+                assert process.returncode is None
+                try:
+                    if (await js.stream_info(subjects.STREAM)).state.last_seq >= sequence:
+                        return
+                except Exception as error:
+                    if type(error).__name__ != "NotFoundError":
+                        raise
+                await asyncio.sleep(0.05)
+
+        await until(13)
+        memory = psutil.Process(process.pid).memory_info
+        async with bench.database.connect() as db:
+            await db.execute(
+                "INSERT INTO series (ticker, title) SELECT 'B' || g, repeat('x', 300)"
+                " FROM generate_series(1, %s) g",
+                (rows,),
+            )
+        await until(14)
+        before = memory().rss
+        await until(13 + rows)
+        grown = memory().rss - before
+    process.terminate()
+    assert await process.wait() == 0
+    # The whole transaction in memory would be `rows` kilobytes and more.
+    assert grown < 64_000_000
+
+
+async def test_a_large_transaction_does_not_fill_memory(bench: Any) -> None:
+    await big_transaction(bench, 100_000)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+async def test_a_million_rows_in_one_transaction(bench: Any) -> None:
+    await big_transaction(bench, 1_000_000)
+
+
+async def test_the_same_changes_as_another_plugin_sees(bench: Any) -> None:
+    """Differential: PostgreSQL's own test_decoding names the same rows and operations in order."""
+    publisher = bench.start()
+    await publisher.ready()
+    chance = random.Random(3)
+    async with bench.database.connect() as db:
+        other = f"{bench.slot}_t"
+        await db.execute("SELECT pg_create_logical_replication_slot(%s, 'test_decoding')", (other,))
+        for step in range(60):
+            try:
+                async with db.transaction():
+                    for part in range(chance.randint(1, 4)):
+                        await db.execute(
+                            "INSERT INTO series (ticker, title) VALUES (%s, 'it''s [x]: \"y\"')",
+                            (f"{step}-{part}",),
+                        )
+                        await db.execute(
+                            "UPDATE series SET volume = coalesce(volume, 0) + 1"
+                            " WHERE ticker LIKE %s",
+                            (f"%{chance.randint(0, 9)}-0",),
+                        )
+                    if step % 7 == 0:
+                        await db.execute("DELETE FROM series WHERE volume > 3")
+                    if chance.random() < 0.3:
+                        raise ZeroDivisionError
+            except ZeroDivisionError:
+                pass
+        stream = await bench.assert_faithful(publisher)
+        rows = await db.execute(
+            "SELECT xid::text, data FROM pg_logical_slot_peek_changes(%s, NULL, NULL,"
+            " 'include-xids', 'true', 'skip-empty-xacts', 'true') WHERE data LIKE 'table%%'",
+            (other,),
+        )
+        theirs = []
+        for xid, data in await rows.fetchall():
+            match = re.match(r"table public\.series: (INSERT|UPDATE|DELETE): (.*)", data, re.DOTALL)
+            if match:
+                [*_, ticker] = re.findall(
+                    r"(?:^|: )ticker\[character varying\]:'([^']*)'", match[2]
+                )
+                theirs.append((int(xid), match[1].lower(), ticker))
+    ours = [
+        (body["xid"] & 0xFFFFFFFF, body["op"], body["ticker"])
+        for body in stream.bodies
+        if body["table"] == "series" and body["xid"]
+    ]
+    assert len(ours) > 100
+    assert ours == [row for row in theirs if row[0] >= ours[0][0]]
