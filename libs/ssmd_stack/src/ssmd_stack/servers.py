@@ -53,7 +53,9 @@ def stack_kind() -> str:
     """
     kind = os.environ.get("SSMD_STACK") or "embedded"
     if kind not in KINDS:
-        raise ConfigurationError(f"SSMD_STACK={kind} is not one of {', '.join(KINDS)}")
+        raise ConfigurationError(
+            f"SSMD_STACK={kind} is not one of {', '.join(KINDS)}: set one, or unset it"
+        )
     return kind
 
 

@@ -1,0 +1,56 @@
+"""What `ssmd doctor` finds on a machine that is not well."""
+
+from pathlib import Path
+
+import pytest
+
+from ssmd_cli.checkup import Finding, machine, running_system
+from ssmd_stack.claim import claim
+from ssmd_stack.envfile import write_env
+
+
+def found(directory: Path, what: str) -> Finding:
+    return next(finding for finding in machine(directory) if finding.what == what)
+
+
+def test_a_machine_that_runs_these_tests_is_well(tmp_path: Path) -> None:
+    ill = [finding for finding in machine(tmp_path) if not finding.ok]
+    assert ill == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "what"),
+    [
+        ("SSMD_STACK", "vm", "stack"),
+        ("SSMD_POSTGRES_BIN", "/nonexistent", "PostgreSQL"),
+        ("KALSHI_PRIVATE_KEY_PATH", "/nonexistent", "private key"),
+    ],
+)
+def test_each_fault_says_how_to_mend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, what: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    finding = found(tmp_path, what)
+    assert not finding.ok
+    assert value in finding.detail
+    assert finding.mend
+
+
+def test_a_secret_that_others_can_read_is_found(tmp_path: Path) -> None:
+    write_env(tmp_path, {"A": "b"})
+    assert found(tmp_path, "permissions of env").ok
+    (tmp_path / "env").chmod(0o644)
+    finding = found(tmp_path, "permissions of env")
+    assert (finding.ok, finding.detail) == (False, "644")
+    assert "chmod 600" in finding.mend
+
+
+async def test_states_of_a_directory(tmp_path: Path) -> None:
+    assert [finding.ok for finding in await running_system(tmp_path)] == [True]
+    write_env(tmp_path, {"A": "b"})
+    (killed,) = await running_system(tmp_path)
+    assert not killed.ok
+    assert "`ssmd down` clears them" in killed.mend
+    with claim(tmp_path):
+        (starting,) = await running_system(tmp_path)
+    assert "starts or stops" in starting.detail
