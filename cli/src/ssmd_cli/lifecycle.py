@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ssmd_cli import output
 from ssmd_cli.environment import load_env_file
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.settings import NatsSettings, PostgresSettings, load
@@ -39,6 +40,7 @@ def tail_command(
     from ssmd_cli.lifecycle_tail import tail
 
     load_env_file()
+    output.logs_to_stderr()
     settings = load(TailSettings)
     start = parse_since(since)
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
@@ -66,6 +68,7 @@ def status_command(
     from ssmd_cli.lifecycle_status import look, show
 
     load_env_file()
+    output.logs_to_stderr()
     settings = load(PostgresSettings)
     found = asyncio.run(look(settings.database_url))
     if as_json:

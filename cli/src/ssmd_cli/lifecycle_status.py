@@ -1,7 +1,8 @@
 """How lifecycle stands, from its tables, for `ssmd lifecycle status`."""
 
+import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from psycopg.rows import class_row
@@ -13,6 +14,8 @@ from ssmd_cli.lifecycle_tail import queries
 from ssmd_common.connections import postgres
 from ssmd_common.leader import lock_key
 from ssmd_lifecycle.__main__ import LOCK
+
+_WIDE: Final = 10_000
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -87,7 +90,9 @@ def show(found: Status) -> None:
         state = "not repaired" if gap.repaired_at is None else f"repaired, {gap.changed} changed"
         end = "now" if gap.ended_at is None else f"{gap.ended_at.astimezone(UTC):%H:%M:%S}"
         table.add_row("gap", f"{_time(gap.began_at)} to {end}, {gap.reason}: {state}")
-    Console(highlight=False).print(table)
+    # A pipe gets every character.
+    width = None if sys.stdout.isatty() else _WIDE
+    Console(highlight=False, width=width).print(table)
     for problem in found.problems:
         Console(stderr=True, highlight=False).print(problem, style="yellow")
 

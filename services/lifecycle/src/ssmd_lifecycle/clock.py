@@ -44,7 +44,7 @@ class Due:
     def dedupe_key(self) -> str:
         return dedupe.clock_key(self.ticker, self.turn, self.at)
 
-    def metadata(self, made_at: datetime) -> str:
+    def metadata(self, made_at: datetime) -> bytes:
         """The row's `metadata`: marked as the clock's own, and how late it was."""
         document = {
             "source": "clock",
@@ -56,7 +56,7 @@ class Due:
             },
             "late_ms": max(0, round((made_at - self.at).total_seconds() * 1000)),
         }
-        return msgspec.json.encode(document).decode()
+        return msgspec.json.encode(document)
 
 
 def due(market: MarketState, now: datetime) -> Due | None:

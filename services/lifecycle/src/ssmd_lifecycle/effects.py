@@ -78,7 +78,8 @@ async def apply(
         # In the same transaction: nobody sees a market that is listed as due and has not turned.
         chosen = [chance for chance in outcome.turned if chance.turn is turn]
         await turn_locked(connection, turn, chosen, now)
-    await connection.execute(queries.settle_events, [list(events)])
+    if outcome.transitions or outcome.turned:
+        await connection.execute(queries.settle_events, [list(events)])
 
 
 async def _apply_to_events(
@@ -161,6 +162,8 @@ async def _apply_to_markets(
         while chance := due(turning, now):
             outcome.turned.append(chance)
             turning = turned(turning, chance.turn, now)
+        if before is not None and before.deleted_at != after.deleted_at:
+            outcome.transitions["returned"] += 1
         outcome.moved |= before is None or (before.status, before.open_time, before.close_time) != (
             after.status,
             after.open_time,

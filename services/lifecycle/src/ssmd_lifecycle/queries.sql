@@ -7,11 +7,9 @@
 INSERT INTO market_lifecycle_events (
         market_ticker, event_ticker, event_type, open_ts, close_ts, determined_ts, settled_ts,
         result, metadata, sent_at, received_at, dedupe_key)
-    SELECT * FROM unnest(
-        %(market_ticker)s::text[], %(event_ticker)s::text[], %(event_type)s::text[],
-        %(open_ts)s::timestamptz[], %(close_ts)s::timestamptz[], %(determined_ts)s::timestamptz[],
-        %(settled_ts)s::timestamptz[], %(result)s::text[], %(metadata)s::jsonb[],
-        %(sent_at)s::timestamptz[], %(received_at)s::timestamptz[], %(dedupe_key)s::text[])
+    SELECT market_ticker, event_ticker, event_type, open_ts, close_ts, determined_ts, settled_ts,
+        result, metadata, sent_at, received_at, dedupe_key
+    FROM jsonb_populate_recordset(NULL::market_lifecycle_events, %(rows)s::jsonb)
     ON CONFLICT (dedupe_key) DO NOTHING
     RETURNING dedupe_key
 

@@ -1,6 +1,7 @@
 """Rows of the tables, read and written inside a transaction that takes their locks in order."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -52,26 +53,28 @@ async def in_transaction(pool: Pool, attempt: Callable[[Connection], Awaitable[T
     raise AssertionError
 
 
-TIMES: Final = ("open_ts", "close_ts", "determined_ts", "settled_ts")
-_COLUMNS: Final = (
-    "market_ticker",
-    "event_ticker",
-    "event_type",
-    *TIMES,
-    "result",
-    "metadata",
-    "sent_at",
-    "received_at",
-    "dedupe_key",
-)
+class LifecycleRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `market_lifecycle_events`, without the columns that the table fills."""
+
+    market_ticker: str | None
+    event_ticker: str | None
+    event_type: str
+    open_ts: datetime | None = None
+    close_ts: datetime | None = None
+    determined_ts: datetime | None = None
+    settled_ts: datetime | None = None
+    result: str | None = None
+    metadata: msgspec.Raw
+    sent_at: datetime | None = None
+    received_at: datetime
+    dedupe_key: str
 
 
-async def insert_rows(connection: Connection, rows: Sequence[dict[str, Any]]) -> set[str]:
+async def insert_rows(connection: Connection, rows: Sequence[LifecycleRow]) -> set[str]:
     """Insert rows of `market_lifecycle_events`; the dedupe keys of those that were not there."""
     if not rows:
         return set()
-    columns = {name: [row.get(name) for row in rows] for name in _COLUMNS}
-    cursor = await connection.execute(queries.insert_messages, columns)
+    cursor = await connection.execute(queries.insert_messages, {"rows": encode_rows(rows)})
     return {key for (key,) in await cursor.fetchall()}
 
 

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+import msgspec
+
 from ssmd_lifecycle.effects import Outcome, apply
 from ssmd_lifecycle.intake import content_key_of, read_stored
 from ssmd_lifecycle.messages import LifecycleMessage
 from ssmd_lifecycle.rows import (
-    TIMES,
     Connection,
+    LifecycleRow,
     Pool,
     in_transaction,
     insert_rows,
@@ -109,17 +111,17 @@ async def _keep(
     inserted = await insert_rows(
         connection,
         [
-            {
-                "market_ticker": m.market_ticker,
-                "event_ticker": m.event_ticker,
-                "event_type": m.event_type,
-                **{name: m.times.get(name) for name in TIMES},
-                "result": m.claims.get("result"),
-                "metadata": m.whole,
-                "sent_at": m.sent_at,
-                "received_at": m.received_at,
-                "dedupe_key": m.dedupe_key,
-            }
+            LifecycleRow(
+                market_ticker=m.market_ticker,
+                event_ticker=m.event_ticker,
+                event_type=m.event_type,
+                result=m.claims.get("result"),
+                metadata=msgspec.Raw(m.whole.encode()),
+                sent_at=m.sent_at,
+                received_at=m.received_at,
+                dedupe_key=m.dedupe_key,
+                **m.times,
+            )
             for m in messages
         ],
     )

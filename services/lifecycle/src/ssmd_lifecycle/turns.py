@@ -2,17 +2,26 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
+
+import msgspec
 
 from ssmd_lifecycle.clock import STATUS_AFTER, Due, Turn
-from ssmd_lifecycle.rows import Connection, Pool, in_transaction, insert_rows, lock_events, queries
+from ssmd_lifecycle.rows import (
+    Connection,
+    LifecycleRow,
+    Pool,
+    in_transaction,
+    insert_rows,
+    lock_events,
+    queries,
+)
 
 CHUNK: Final = 2000
 """Markets in one transaction: enough to be fast, few enough to hold no lock for long."""
 
 _DUE: Final = {Turn.OPENED: queries.due_openings, Turn.CLOSED: queries.due_closings}
 _LOCK: Final = {Turn.OPENED: queries.lock_openings, Turn.CLOSED: queries.lock_closings}
-_TIME: Final = {Turn.OPENED: "open_ts", Turn.CLOSED: "close_ts"}
 
 
 class Turns:
@@ -90,13 +99,14 @@ async def turn_locked(
     )
 
 
-def _row(due: Due, now: datetime) -> dict[str, Any]:
-    return {
-        "market_ticker": due.ticker,
-        "event_ticker": due.event_ticker,
-        "event_type": due.turn.value,
-        _TIME[due.turn]: due.at,
-        "metadata": due.metadata(now),
-        "received_at": now,
-        "dedupe_key": due.dedupe_key,
-    }
+def _row(due: Due, now: datetime) -> LifecycleRow:
+    return LifecycleRow(
+        market_ticker=due.ticker,
+        event_ticker=due.event_ticker,
+        event_type=due.turn.value,
+        open_ts=due.at if due.turn is Turn.OPENED else None,
+        close_ts=due.at if due.turn is Turn.CLOSED else None,
+        metadata=msgspec.Raw(due.metadata(now)),
+        received_at=now,
+        dedupe_key=due.dedupe_key,
+    )
