@@ -218,9 +218,13 @@ async def test_a_lost_connection_is_renewed_with_its_gap(abort: bool) -> None:
 
 
 async def test_silence_is_a_dead_connection() -> None:
+    first_gone = asyncio.Event()
+
     async def script(peer: Peer) -> None:
         await peer.confirm()
         await peer.stay()
+        if peer.number == 0:
+            first_gone.set()
 
     policy = SocketPolicy(silence_seconds=0.3, reconnect=POLICY.reconnect)
     async with (
@@ -228,6 +232,8 @@ async def test_silence_is_a_dead_connection() -> None:
         KalshiSocket(server.url, channels=[CHANNEL], policy=policy) as socket,
     ):
         events = await take(socket, 7)
+        # The dead one is not left open beside its successor.
+        await asyncio.wait_for(first_gone.wait(), 60)
     assert kinds(events[3:]) == ["Disconnected", "Connected", "Subscribed", "Gap"]
     assert events[3].reason is GapReason.SILENCE
     assert events[6].reason is GapReason.SILENCE
@@ -536,6 +542,53 @@ async def test_a_slow_consumer_loses_nothing_and_buffers_little() -> None:
                     assert isinstance(event, Message)
                     assert event.seq == seq
         assert server.served == 1
+
+
+async def test_a_consumer_slower_than_the_silence_is_not_taken_for_a_dead_peer() -> None:
+    count = 3000
+
+    async def script(peer: Peer) -> None:
+        await peer.confirm()
+        for seq in range(1, count + 1):
+            await peer.message(seq, padding="x" * 5000)
+        while True:
+            await (await peer.connection.ping("heartbeat"))
+            await asyncio.sleep(0.1)
+
+    policy = SocketPolicy(max_frames=64, silence_seconds=2.0, reconnect=POLICY.reconnect)
+    async with (
+        serving(script) as server,
+        KalshiSocket(server.url, channels=[CHANNEL], policy=policy) as socket,
+    ):
+        await take(socket, 3)
+        # Reading from the network stops meanwhile: nothing arrives for longer than the silence.
+        await asyncio.sleep(3)
+        async with asyncio.timeout(90):
+            for seq in range(1, count + 1):
+                event = await anext(socket)
+                assert isinstance(event, Message), event
+                assert event.seq == seq
+        assert server.served == 1
+
+
+async def test_numbers_begin_anew_with_each_subscription() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.confirm()
+        if peer.number == 0:
+            await peer.message(50)
+            await peer.connection.close()
+            return
+        await peer.message(1)
+        await peer.message(3)
+        await peer.stay()
+
+    async with (
+        serving(script) as server,
+        KalshiSocket(server.url, channels=[CHANNEL], policy=POLICY) as socket,
+    ):
+        events = await take(socket, 11)
+    assert kinds(events[8:]) == ["Message", "Gap", "Message"]
+    assert events[9].detail == "expected 2, got 3"
 
 
 async def test_leaving_closes_the_connection() -> None:

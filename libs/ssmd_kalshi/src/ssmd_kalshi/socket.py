@@ -118,7 +118,6 @@ class KalshiSocket:
         self._failures = 0
         self._connect_at = 0.0
         self._connected_at = 0.0
-        self._handed_at = 0.0
         self._closed = False
         self._dialling: asyncio.Task[Connection] | None = None
 
@@ -190,7 +189,7 @@ class KalshiSocket:
             return
         metrics.SOCKET_CONNECTS.labels("open").inc()
         now = loop.time()
-        connection.arrived_at = self._connected_at = self._handed_at = now
+        connection.arrived_at = self._connected_at = now
         self._connection = connection
         self._events.append(Connected(datetime.now(UTC)))
 
@@ -271,7 +270,8 @@ class KalshiSocket:
             async with asyncio.timeout_at(self._deadline(connection)):
                 raw, arrived = await connection.receive()
         except TimeoutError:
-            # Pings do not wake recv: look again whether any came.
+            # Pings do not wake recv, and what a slow consumer kept waiting in TCP is read only now:
+            # look again whether anything came.
             if loop.time() < self._deadline(connection):
                 return
             if any(deadline <= loop.time() for _, deadline in self._commands.values()):
@@ -286,12 +286,10 @@ class KalshiSocket:
             detail = f"{received.code} {received.reason}".strip() if received else "no close frame"
             self._lost(connection, GapReason.CLOSED, excerpt(detail, 120), connection.arrived_time)
             return
-        # A slow consumer finds old arrivals in its buffer; the silence begins when it is drained.
-        self._handed_at = loop.time()
         self._handle(connection, raw, arrived)
 
     def _deadline(self, connection: Connection) -> float:
-        silence = max(connection.arrived_at, self._handed_at) + self._policy.silence_seconds
+        silence = connection.arrived_at + self._policy.silence_seconds
         return min([silence, *(deadline for _, deadline in self._commands.values())])
 
     def _handle(self, connection: Connection, raw: bytes, now: datetime) -> None:
