@@ -133,3 +133,24 @@ async def test_a_stream_gap_is_answered_by_a_warm_up(world: Any) -> None:
         await world.eventually(deleted, "a consumer to delete")
         await world.commit("UPDATE markets SET yes_bid = 51")
         await world.assert_right()
+
+
+async def test_another_stream_of_the_same_name_is_not_continued(world: Any) -> None:
+    await world.commit(SERIES, EVENT, MARKET)
+
+    async def replaced(bid: int) -> None:
+        """The stream is made anew, and is soon longer than what was read of the old one."""
+        await world.js.delete_stream("SECMASTER_CDC")
+        await world.commit(f"UPDATE markets SET yes_bid = {bid}", publish=False)
+        await world.create_stream()
+        for volume in range(20):
+            await world.commit(f"UPDATE series SET volume = {bid * 100 + volume}")
+
+    async with world.cache() as cache:
+        await cache.ready()
+        await world.settled()
+        await replaced(50)
+        await world.assert_right()
+    await replaced(51)
+    async with world.cache():
+        await world.assert_right()
