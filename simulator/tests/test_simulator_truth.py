@@ -10,6 +10,7 @@ import aiohttp
 import msgspec
 
 from ssmd_simulator.client import Client
+from ssmd_simulator.life import STATUSES_OF_QUERY
 from ssmd_simulator.messages import Message
 from ssmd_simulator.server import Simulator
 from ssmd_simulator.settings import QUICK
@@ -114,3 +115,7 @@ async def test_a_scan_and_every_message_and_the_clock_are_the_next_scan(
             and not (field == "status" and market["status"] in SILENT)
         ]
         assert not different, different[:5]
+        for status, words in STATUSES_OF_QUERY.items():
+            listed = await client.all("/markets", "markets", status=status, **plain)
+            expected = {t for t, market in second.items() if market["status"] in words}
+            assert {market["ticker"] for market in listed} == expected, status
