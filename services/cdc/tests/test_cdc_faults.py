@@ -458,6 +458,33 @@ async def test_a_row_that_is_too_large_goes_to_the_dead_letters(bench: Any) -> N
     }
 
 
+async def test_a_row_that_cannot_be_read_is_marked_and_kept(bench: Any) -> None:
+    """Without REPLICA IDENTITY FULL an unchanged long value is not sent: never a silent null."""
+    publisher = bench.start()
+    await publisher.ready()
+    async with bench.database.connect() as db:
+        await db.execute("CREATE TABLE notes (id int PRIMARY KEY, n int, body text)")
+        await db.execute("ALTER TABLE notes ALTER body SET STORAGE EXTERNAL")
+        await db.execute("ALTER PUBLICATION secmaster_cdc ADD TABLE notes")
+        await db.execute("INSERT INTO notes VALUES (1, 1, repeat('x', 9000))")
+        await db.execute("UPDATE notes SET n = 2")
+        await db.execute("UPDATE notes SET body = 'short'")
+        await db.execute("UPDATE notes SET id = 2")
+        await db.execute("DELETE FROM notes")
+    stream = await bench.settled(publisher)
+    stream.assert_in_order()
+    notes = [body for body in stream.bodies if body["table"] == "notes"]
+    assert [body["op"] for body in notes] == [
+        "insert", "update", "update", "delete", "insert", "delete"
+    ]  # fmt: skip
+    assert "notes.body" in notes[1]["error"]
+    assert notes[1]["data"] is None
+    assert notes[2]["data"] == {"id": 1, "n": 2, "body": "short"}
+    async with bench.client() as client:
+        info = await client.jetstream().stream_info(subjects.DEAD_LETTER_STREAM)
+    assert info.state.messages == 1
+
+
 async def test_max_payload_lowered_while_running(bench: Any) -> None:
     publisher = bench.start()
     await publisher.ready()

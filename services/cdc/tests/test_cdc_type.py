@@ -50,3 +50,4 @@ def test_the_other_tables() -> None:
         assert function("market_lifecycle_events") == "lifecycle_recorded"
     assert changetype.updated("fees", {}, {}) == "fee_changed"
     assert changetype.inserted("teams", False) == "teams_added"
+    assert changetype.inserted("odd.na\r\nme", False) == "odd_na__me_added"

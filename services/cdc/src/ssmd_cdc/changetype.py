@@ -3,8 +3,11 @@
 Precedence: removed, settled, determined, closed, activated, updated.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Final, TypeAlias
+
+_UNFIT = re.compile(r"[^A-Za-z0-9_]")
 
 Row: TypeAlias = Mapping[str, bytes | None]
 
@@ -66,5 +69,5 @@ def _was_determined(old: Row, new: Row) -> bool:
 
 
 def entity(table: str) -> str:
-    """The word for one row; a table that is not ours has its own name."""
-    return ENTITIES.get(table, table)
+    """The word for one row; a table that is not ours has its own name, made fit for a header."""
+    return ENTITIES.get(table) or _UNFIT.sub("_", table)

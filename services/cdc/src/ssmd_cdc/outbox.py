@@ -16,6 +16,7 @@ import structlog
 from nats.aio.client import Client
 
 from ssmd_cdc import metrics
+from ssmd_cdc.deadletters import DeadLetters
 from ssmd_cdc.envelope import Outgoing, as_marker
 from ssmd_cdc.epoch import Stream
 from ssmd_cdc.errors import Fenced, StreamChanged
@@ -60,7 +61,7 @@ class Outbox:
         position: Position,
         on_acknowledged: Callable[[int], None],
     ) -> None:
-        self._client = client
+        self._dead_letters = DeadLetters(client, settings, epoch)
         self._streams = streams
         self._settings = settings
         self._health = health
@@ -96,10 +97,15 @@ class Outbox:
     def in_flight(self) -> int:
         return len(self._window.entries)
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether it is busy mending a broken connection or chain."""
+        return not self._live
+
     async def send(self, message: Outgoing) -> None:
         """Publish after all that was sent before."""
         if message.raw is not None:
-            await self._bury(message, message.raw)
+            await self._dead_letters.keep(message, message.raw, self._limit)
         elif self._too_large(message):
             message = await self._set_aside(message)
         if not self._room.is_set():
@@ -312,47 +318,16 @@ class Outbox:
         self._wire.publish(message.subject, number, headers.encode(), message.payload)
 
     def _too_large(self, message: Outgoing) -> bool:
-        limit = self._wire.max_payload if self._wire else 1 << 20
-        return len(message.payload) + _OVERHEAD > limit
+        return len(message.payload) + _OVERHEAD > self._limit
 
     async def _set_aside(self, message: Outgoing) -> Outgoing:
-        limit = self._wire.max_payload if self._wire else 1 << 20
-        error = f"the message has {len(message.payload)} bytes, the server takes {limit}"
-        await self._bury(message, message.payload)
+        error = f"the message has {len(message.payload)} bytes, the server takes {self._limit}"
+        await self._dead_letters.keep(message, message.payload, self._limit)
         return as_marker(message, error)
 
-    async def _bury(self, message: Outgoing, raw: bytes) -> None:
-        """Keep the bytes in the dead letters, acknowledged, before the marker is published."""
-        limit = self._wire.max_payload if self._wire else 1 << 20
-        step = max(1, limit // 2)
-        chunks = [raw[at : at + step] for at in range(0, len(raw), step)] or [b""]
-        identity = str(self._position(message))
-        subject = f"dlq.{subjects.table_subject(message.table, message.op)}"
-        log.error("change set aside", position=identity, table=message.table, bytes=len(raw))
-        for number, chunk in enumerate(chunks, 1):
-            headers = {
-                "Nats-Msg-Id": f"{identity}:{number}",
-                "Ssmd-Position": identity,
-                "Ssmd-Chunk": f"{number}/{len(chunks)}",
-            }
-            await self._store_dead_letter(subject, chunk, headers)
-        metrics.DEAD_LETTERS.inc()
-
-    async def _store_dead_letter(self, subject: str, chunk: bytes, headers: dict[str, str]) -> None:
-        deadline = self._loop.time() + self._settings.cdc_outage_budget_seconds
-        while True:
-            try:
-                await self._client.jetstream().publish(
-                    subject, chunk, stream=subjects.DEAD_LETTER_STREAM, headers=headers, timeout=5
-                )
-                return
-            except (nats.errors.Error, OSError, TimeoutError) as error:
-                if self._loop.time() > deadline:
-                    raise UpstreamUnavailable(
-                        f"the dead letter of a change could not be stored ({error}): check the "
-                        f"stream {subjects.DEAD_LETTER_STREAM}"
-                    ) from error
-                await asyncio.sleep(_PAUSE_SECONDS)
+    @property
+    def _limit(self) -> int:
+        return self._wire.max_payload if self._wire else 1 << 20
 
     def _position(self, message: Outgoing) -> Position:
         return Position(self._epoch, message.lsn, message.seq)

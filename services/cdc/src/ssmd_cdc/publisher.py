@@ -139,7 +139,7 @@ class Publisher:
             raise Fenced("a later publisher has taken over this slot's memory")
         await replication.drop()
         self._health.set("slot", "the slot is being made, after all transactions that run now")
-        made = await self._runtime.until_stop(replication.create())
+        made = await self._runtime.until_stop(self._make_slot(replication))
         if made is None:
             return
         consistent_lsn, name = made
@@ -151,6 +151,17 @@ class Publisher:
             await self._follow(replication, state, stream, position, snapshot)
         finally:
             await snapshot.close()
+
+    async def _make_slot(self, replication: Replication) -> tuple[int, str]:
+        """However long it takes: the server first waits for all transactions that run now."""
+        making = asyncio.create_task(replication.create(), name="cdc-create-slot")
+        try:
+            while not making.done():
+                self._health.progress()
+                await asyncio.wait({making}, timeout=_PAUSE_SECONDS)
+            return making.result()
+        finally:
+            making.cancel()
 
     async def _follow(
         self,

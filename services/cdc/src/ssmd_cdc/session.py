@@ -224,9 +224,15 @@ class Session:
 
     async def _feed_back(self) -> None:
         """Tell the server that we live, also while publishing or remembering hangs."""
+        acknowledged = -1
         while True:
             self._replication.feedback(self._safe_lsn)
             self._report()
+            # Reading may wait for publishing; that is progress as long as publishing makes some,
+            # or knows that it does not and tries.
+            if acknowledged != self._progress.acknowledged or self._outbox.interrupted:
+                acknowledged = self._progress.acknowledged
+                self._health.progress()
             await asyncio.sleep(self._settings.cdc_feedback_seconds)
 
     def _report(self) -> None:

@@ -1,0 +1,66 @@
+"""SECMASTER_DLQ: the bytes of changes that SECMASTER_CDC cannot carry."""
+
+import asyncio
+from typing import Final
+
+import nats.errors
+import structlog
+from nats.aio.client import Client
+
+from ssmd_cdc import metrics
+from ssmd_cdc.envelope import Outgoing
+from ssmd_cdc.settings import CdcSettings
+from ssmd_common import subjects
+from ssmd_common.change import Position
+from ssmd_common.errors import UpstreamUnavailable
+
+log = structlog.get_logger(__name__)
+
+_PAUSE_SECONDS: Final = 0.25
+
+
+class DeadLetters:
+    """Writes to the stream of dead letters, one acknowledged chunk after the other."""
+
+    def __init__(self, client: Client, settings: CdcSettings, epoch: int) -> None:
+        self._client = client
+        self._budget_seconds = settings.cdc_outage_budget_seconds
+        self._epoch = epoch
+
+    async def keep(self, message: Outgoing, raw: bytes, max_payload: int) -> None:
+        """Store `raw`, before the marker that takes the message's place is published.
+
+        Raises:
+            UpstreamUnavailable: it could not be stored within the budget.
+        """
+        step = max(1, max_payload // 2)
+        chunks = [raw[at : at + step] for at in range(0, len(raw), step)] or [b""]
+        identity = str(Position(self._epoch, message.lsn, message.seq))
+        subject = f"dlq.{subjects.table_subject(message.table, message.op)}"
+        log.error("change set aside", position=identity, table=message.table, bytes=len(raw))
+        for number, chunk in enumerate(chunks, 1):
+            headers = {
+                "Nats-Msg-Id": f"{identity}:{number}",
+                "Ssmd-Position": identity,
+                "Ssmd-Chunk": f"{number}/{len(chunks)}",
+            }
+            await self._store(subject, chunk, headers)
+        metrics.DEAD_LETTERS.inc()
+
+    async def _store(self, subject: str, chunk: bytes, headers: dict[str, str]) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._budget_seconds
+        while True:
+            try:
+                await self._client.jetstream().publish(
+                    subject, chunk, stream=subjects.DEAD_LETTER_STREAM, headers=headers, timeout=5
+                )
+            except (nats.errors.Error, OSError, TimeoutError) as error:
+                if loop.time() > deadline:
+                    raise UpstreamUnavailable(
+                        f"the dead letter of a change could not be stored ({error}): check the "
+                        f"stream {subjects.DEAD_LETTER_STREAM}"
+                    ) from error
+                await asyncio.sleep(_PAUSE_SECONDS)
+            else:
+                return
