@@ -18,21 +18,32 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import aiohttp
 import psycopg
+from psycopg import sql
 
 from ssmd_common.migrations import migration_files
+from ssmd_common.models import Event, Market, Series, SeriesFee
 from ssmd_stack.database import Database, make_template, new_database
 from ssmd_stack.ports import free_port
 from ssmd_stack.postgres import PostgresServer
-from ssmd_sync.statements import MARKETS
 
 OLD_PASS_SECONDS_PER_REQUEST = 0.3
 """One request after the other, each series for itself: how such a mirror is first written."""
 
-_TABLES = ("series", "events", "markets")
+ROWS = {
+    "series": Series.columns(),
+    "events": (*Event.columns(), "status"),
+    "markets": Market.columns(),
+    "series_fees": SeriesFee.columns(),
+}
+PARENTS: dict[str, tuple[LiteralString, ...]] = {
+    "events": ("(series_ticker) REFERENCES series (ticker)",),
+    "markets": ("(event_ticker, series_ticker) REFERENCES events (event_ticker, series_ticker)",),
+    "series_fees": ("(series_ticker) REFERENCES series (ticker)",),
+}
 
 
 @asynccontextmanager
@@ -122,24 +133,35 @@ async def ssmd_sync(job: str, database: Database, exchange: str, budget: float) 
 
 
 async def plain_copy(database: Database) -> float:
-    """Seconds of a COPY of the markets into a table with the same columns, keys and indexes."""
-    columns = ", ".join(MARKETS.columns)
+    """Seconds of a COPY of every row into tables with the same columns, keys and indexes."""
+    total = 0.0
     async with database.connect() as connection:
-        async with connection.cursor().copy(f"COPY markets ({columns}) TO STDOUT") as copy:
-            rows = [bytes(row) async for row in copy]
-        await connection.execute("CREATE TABLE reference (LIKE markets INCLUDING ALL)")
-        await connection.execute(
-            "ALTER TABLE reference ADD FOREIGN KEY (event_ticker, series_ticker)"
-            " REFERENCES events (event_ticker, series_ticker)"
-        )
-        began = time.perf_counter()
-        into = f"COPY reference ({columns}) FROM STDIN"
-        async with connection.transaction(), connection.cursor().copy(into) as copy:
-            for row in rows:
-                await copy.write(row)
-        seconds = time.perf_counter() - began
-        await connection.execute("DROP TABLE reference")
-    return seconds
+        for table, columns in ROWS.items():
+            names = sql.SQL(", ").join(map(sql.Identifier, columns))
+            out = sql.SQL("COPY {} ({}) TO STDOUT").format(sql.Identifier(table), names)
+            async with connection.cursor().copy(out) as copy:
+                rows = [bytes(row) async for row in copy]
+            reference = sql.Identifier(f"reference_{table}")
+            await connection.execute(
+                sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(
+                    reference, sql.Identifier(table)
+                )
+            )
+            for key in PARENTS.get(table, ()):
+                await connection.execute(
+                    sql.SQL("ALTER TABLE {} ADD FOREIGN KEY " + key).format(reference)
+                )
+            began = time.perf_counter()
+            into = sql.SQL("COPY {} ({}) FROM STDIN").format(reference, names)
+            async with connection.transaction(), connection.cursor().copy(into) as copy:
+                for row in rows:
+                    await copy.write(row)
+            total += time.perf_counter() - began
+        for table in ROWS:
+            await connection.execute(
+                sql.SQL("DROP TABLE {}").format(sql.Identifier(f"reference_{table}"))
+            )
+    return total
 
 
 async def only_read(exchange: str) -> tuple[float, int]:
@@ -211,7 +233,7 @@ async def lifted(server: PostgresServer, size: str, rounds: int) -> None:
     print(
         f"  (reading the same pages and nothing else: {markets / statistics.median(reads):,.0f}/s)"
     )
-    print(f"  database time: {statistics.median(ratios):.2f} × a COPY of the markets alone")
+    print(f"  database time: {statistics.median(ratios):.2f} × a COPY of the same rows")
     print(f"  nothing changed: {statistics.median(unchanged):,.0f} markets/s")
     print(f"  peak memory: {max(peaks) / 2**20:.0f} MiB")
 

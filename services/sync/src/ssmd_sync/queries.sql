@@ -172,7 +172,7 @@ UPDATE {table} m SET {assignments}, updated_at = now()
     WHERE m.{key} = c.ticker AND j.verdict = 'changed'
 
 -- name: settle_events
--- The status of the locked events, from their markets (contracts: status rules).
+-- The status of the locked events, from their markets (docs/contracts.md, status rules).
 UPDATE events e SET status = c.status, updated_at = now()
     FROM (
         SELECT l.event_ticker, CASE
