@@ -5,14 +5,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from ssmd_common.connections import postgres
 from ssmd_common.errors import ConfigurationError
+from ssmd_common.health import Health
+from ssmd_common.runtime import Runtime
 from ssmd_kalshi.feed import Message
+from ssmd_kalshi.rest import KalshiRest
 from ssmd_lifecycle.filter import EVERYTHING, FilterFile, parse
+from ssmd_lifecycle.gaps import GapStore, Repairer
 from ssmd_lifecycle.inbox import Inbox
 from ssmd_lifecycle.intake import read
+from ssmd_lifecycle.liveness import is_alive
 from ssmd_lifecycle.messages import LifecycleMessage
+from ssmd_lifecycle.mirror import Mirror
 from ssmd_lifecycle.silence import Silence, is_maintenance
+from ssmd_stack.database import Database
 
 NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
 
@@ -133,3 +142,27 @@ def test_maintenance_is_no_alarm() -> None:
     silence = heard_for(1, 0.5)
     silence.last_at = thursday - timedelta(minutes=20)
     assert not silence.is_suspicious(thursday)
+
+
+# --- liveness and gaps ----------------------------------------------------------------------------
+
+
+def test_a_silent_exchange_is_alive_and_a_stuck_loop_is_not() -> None:
+    assert is_alive(100.0, None, 105.0)
+    assert is_alive(100.0, 103.0, 105.0)
+    assert not is_alive(100.0, None, 140.0)
+    assert not is_alive(139.0, 100.0, 140.0)
+
+
+async def test_a_gap_in_the_maintenance_window_is_expected(database: Database) -> None:
+    thursday = datetime(2026, 11, 19, 8, 30, tzinfo=UTC)
+    pool = await postgres.open_pool(SecretStr(database.url), "t", budget_seconds=30, max_size=1)
+    store = GapStore(pool)
+    async with KalshiRest("http://127.0.0.1:1/trade-api/v2") as rest, asyncio.TaskGroup() as tasks:
+        repairer = Repairer(store, rest, Mirror(pool, rest), lambda: None)
+        runtime = Runtime(Health("test"), tasks)
+        for reason, until in (("closed", thursday), ("closed", NOW), ("sequence", thursday)):
+            await repairer.add(runtime, reason, until - timedelta(seconds=5), until)
+    assert [gap.reason for gap in await store.unrepaired()] == ["maintenance", "closed", "sequence"]
+    assert not runtime.health.ready
+    await pool.close()

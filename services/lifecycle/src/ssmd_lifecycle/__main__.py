@@ -15,7 +15,7 @@ from ssmd_kalshi.budget import Budget
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.signing import Signer, load_signer
 from ssmd_kalshi.socket import KalshiSocket, SocketPolicy
-from ssmd_lifecycle import retention, watch
+from ssmd_lifecycle import liveness, retention, watch
 from ssmd_lifecycle.filter import FilterFile
 from ssmd_lifecycle.gaps import GapStore, Repairer
 from ssmd_lifecycle.inbox import Inbox
@@ -126,6 +126,7 @@ async def _lead(
         )
         side.start("resolver", resolver.run(runtime))
         side.start("retention", retention.run(runtime, pool, settings.lifecycle_retention_days))
+        side.start("liveness", liveness.run(runtime, scheduler, recorder))
         side.start("filter", refresh_filter(filter_file))
         runtime.health.set("postgres", None)
         await recorder.run(runtime)

@@ -19,12 +19,15 @@ from ssmd_kalshi.rest import KalshiRest
 from ssmd_lifecycle import metrics
 from ssmd_lifecycle.mirror import Mirror
 from ssmd_lifecycle.rows import Pool, queries
+from ssmd_lifecycle.silence import is_maintenance
 
 log = structlog.get_logger(__name__)
 
 MARGIN: Final = timedelta(seconds=10)
 """Read from this much before a gap: times of arrival are later than the exchange's, and lower
 bounds are exclusive whole seconds."""
+MAINTENANCE: Final = "maintenance"
+"""The reason of a gap in the exchange's scheduled window: expected, and nothing to alarm about."""
 _RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 
 
@@ -88,9 +91,12 @@ class Repairer:
 
     async def add(self, runtime: Runtime, reason: str, since: datetime, until: datetime) -> None:
         """Record a gap and have it repaired; the service is not ready from now on."""
-        metrics.GAPS.labels(reason.partition(":")[0]).inc()
+        if is_maintenance(until) and reason in ("closed", "silence"):
+            reason = MAINTENANCE
+        metrics.GAPS.labels(reason).inc()
         runtime.health.set("gap", f"messages since {since.isoformat()} may be missing ({reason})")
-        log.warning("gap", reason=reason, since=since.isoformat(), until=until.isoformat())
+        say = log.info if reason == MAINTENANCE else log.warning
+        say("gap", reason=reason, since=since.isoformat(), until=until.isoformat())
         self.resume(await self._store.open(reason, since, until))
 
     def resume(self, interval: Interval) -> None:

@@ -291,7 +291,7 @@ INSERT INTO lifecycle_gaps (reason, began_at, ended_at) VALUES (%(reason)s, %(be
 
 -- name: unrepaired_gaps
 -- Intervals that a former process left unrepaired.
-SELECT id, began_at, ended_at FROM lifecycle_gaps WHERE repaired_at IS NULL ORDER BY id
+SELECT id, began_at, reason FROM lifecycle_gaps WHERE repaired_at IS NULL ORDER BY id
 
 -- name: close_gap
 -- An interval was repaired over REST.

@@ -46,6 +46,8 @@ class Recorder:
         self._filter = filter_file
         self._on_move = on_move
         self._batch_messages = batch_messages
+        self.busy_since: float | None = None
+        """Since when a batch is on its way, in the event loop's time."""
         self._left_out: dict[str, tuple[str, str | None]] = {}
 
     async def run(self, runtime: Runtime) -> None:
@@ -53,8 +55,9 @@ class Recorder:
         while not runtime.stop.is_set():
             batch = await runtime.until_stop(self._inbox.take(self._batch_messages))
             if batch is not None:
+                self.busy_since = asyncio.get_running_loop().time()
                 await self.record(batch)
-                runtime.health.progress()
+                self.busy_since = None
         left = len(self._inbox)
         while left > 0 and (batch := self._inbox.take_now(self._batch_messages)):
             await self.record(batch)

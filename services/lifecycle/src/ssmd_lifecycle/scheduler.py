@@ -1,5 +1,6 @@
 """The loop that opens and closes markets in time: sleeps until one is due, and makes it so."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -34,6 +35,8 @@ class Scheduler:
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
         self._wake = Wake()
+        self.looked_at = asyncio.get_running_loop().time()
+        """When the clock last looked, in the event loop's time."""
 
     def wake(self) -> None:
         """Look again at what is due."""
@@ -44,6 +47,7 @@ class Scheduler:
         expected: list[Due] = []
         while not runtime.stop.is_set():
             self._wake.clear()
+            self.looked_at = asyncio.get_running_loop().time()
             # One instant for both questions: what is due now, and what is due after it. Timers may
             # fire a little early, and between two readings of the clock something would be lost.
             now = datetime.now(UTC)
