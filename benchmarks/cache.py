@@ -22,6 +22,7 @@ import msgspec
 import psutil
 import psycopg
 import redis.asyncio as aioredis
+import uvloop
 from nats.aio.client import Client
 from pydantic import SecretStr
 
@@ -70,7 +71,9 @@ INSERT INTO markets (ticker, event_ticker, series_ticker, title, status, close_t
            '{"notional_value_dollars": "1.0000", "settlement_timer_seconds": 300}', now(), 'rest'
     FROM generate_series(0, %(markets)s - 1) m
     JOIN events ON event_ticker =
-        'KXSERIES' || (m %% %(events)s) %% %(series)s || '-26FEB' || m %% %(events)s;
+        'KXSERIES' || m * %(events)s / %(markets)s %% %(series)s
+        || '-26FEB' || m * %(events)s / %(markets)s
+    ORDER BY m;
 ANALYZE;
 """
 
@@ -377,4 +380,5 @@ if __name__ == "__main__":
     parser.add_argument("--markets", type=int, default=100_000)
     parser.add_argument("--changes", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
-    asyncio.run(main(parser.parse_args()))
+    # As the service itself does.
+    uvloop.run(main(parser.parse_args()))

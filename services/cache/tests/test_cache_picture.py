@@ -170,7 +170,8 @@ def message(**more: Any) -> apply.Message:
 
 
 def effect(epoch: int = 1, snapshot: Snapshot | None = None, **more: Any) -> Any:
-    return apply.effect(message(**more), epoch, snapshot, KEYS)
+    made = message(**more)
+    return apply.effect(made, apply.position_of(made), epoch, snapshot, KEYS)
 
 
 def test_what_each_message_does() -> None:
@@ -198,7 +199,7 @@ def test_messages_of_another_version_are_refused() -> None:
     with pytest.raises(MalformedChange, match="version 2"):
         message(v=2)
     with pytest.raises(MalformedChange):
-        message(lsn="x")
+        apply.position_of(message(lsn="x"))
 
 
 def test_of_several_commands_about_a_row_the_latest_counts() -> None:

@@ -28,10 +28,6 @@ class Message(msgspec.Struct, frozen=True):
     error: str | None = None
     final: bool = False
 
-    @property
-    def position(self) -> Position:
-        return Position(self.epoch, parse_lsn(self.lsn), self.seq)
-
 
 class Refetch(NamedTuple):
     """The message could not carry its row: read it from PostgreSQL."""
@@ -74,8 +70,7 @@ def decode(payload: bytes) -> Message:
     """
     try:
         message = _decoder.decode(payload)
-        parse_lsn(message.lsn)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except msgspec.MsgspecError as error:
         raise MalformedChange(f"a message of the change stream cannot be read: {error}") from error
     if message.v != VERSION:
         raise MalformedChange(
@@ -84,7 +79,17 @@ def decode(payload: bytes) -> Message:
     return message
 
 
-def effect(message: Message, epoch: int, snapshot: Snapshot | None, keys: Keys) -> Effect:
+def position_of(message: Message) -> Position:
+    """Where it stands; MalformedChange if its LSN is none."""
+    try:
+        return Position(message.epoch, parse_lsn(message.lsn), message.seq)
+    except ValueError as error:
+        raise MalformedChange(f"a message of the change stream cannot be read: {error}") from error
+
+
+def effect(
+    message: Message, position: Position, epoch: int, snapshot: Snapshot | None, keys: Keys
+) -> Effect:
     """What the message does; None for nothing.
 
     `epoch` is the one that was reached: a message of an older one is a leftover. `snapshot` is the
@@ -106,7 +111,6 @@ def effect(message: Message, epoch: int, snapshot: Snapshot | None, keys: Keys) 
         return None
     if message.op == "truncate":
         return Rewarm(f"table {message.table} was truncated")
-    position = message.position
     if message.error is not None:
         return _refetch(message, position)
     if message.op == "delete":
@@ -114,7 +118,7 @@ def effect(message: Message, epoch: int, snapshot: Snapshot | None, keys: Keys) 
     if message.data == _NULL:
         return _refetch(message, position)
     facts = facts_of(message.table, message.data)
-    return put(picture_of(facts, keys), bytes(message.data), position, announced=announced)
+    return put(picture_of(facts, keys), message.data, position, announced=announced)
 
 
 def coalesce(commands: list[Command]) -> list[Command]:

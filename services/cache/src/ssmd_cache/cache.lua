@@ -520,7 +520,7 @@ if action == 'prune' then  -- kind, cursor, count, 'epoch' or 'generation', boun
     if by == 'epoch' then return string.sub(position, 1, 8) >= bound end
     return of == bound
   end
-  local dropped = 0
+  local dropped, live, categorised, scored = 0, 0, 0, 0
   local page = redis.call('HSCAN', OWN[kind], ARGV[5], 'COUNT', ARGV[6])
   for i = 1, #page[2], 2 do
     local ticker, record = page[2][i], cmsgpack.unpack(page[2][i + 1])
@@ -533,14 +533,26 @@ if action == 'prune' then  -- kind, cursor, count, 'epoch' or 'generation', boun
         dropped = dropped + #record - #kept
         write_fees(ticker, kept)
       end
+      for _, step in ipairs(kept) do
+        if step[F_JSON] ~= '' then
+          live = live + 1
+          break
+        end
+      end
     elseif not belongs(record[POS], record[GEN]) then
       unlink(kind, ticker, record)
       forget(kind, ticker)
       dropped = dropped + 1
+    elseif record[KEY] ~= '' then
+      live = live + 1
+      if kind == 'm' and record[M_LISTED] == '1' then
+        if record[M_CATEGORY] ~= '' then categorised = categorised + 1 end
+        if record[M_SCORE] ~= '' then scored = scored + 1 end
+      end
     end
   end
   flush()
-  return {'OK', page[1], dropped}
+  return {'OK', page[1], dropped, live, categorised, scored}
 end
 
 -- Removing what no record accounts for: leftovers of another version, or of someone's hand.

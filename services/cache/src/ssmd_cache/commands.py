@@ -1,7 +1,10 @@
 """What `cache.lua` takes: one row's picture as a flat list of arguments. Pure."""
 
 from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple, assert_never
+
+import msgspec
 
 from ssmd_cache.picture import (
     EventFacts,
@@ -33,6 +36,7 @@ class Command(NamedTuple):
     arguments: tuple[str, ...]
 
 
+@lru_cache(maxsize=4)
 def sortable(position: Position) -> str:
     """Fixed-width text whose order is the order of positions."""
     return f"{position.epoch:08x}{position.lsn:016x}{position.seq:08x}"
@@ -58,7 +62,9 @@ def picture_of(facts: Facts, keys: Keys, now: datetime | None = None) -> Picture
             assert_never(facts)
 
 
-def put(picture: Picture, row: bytes, position: Position, *, announced: bool = False) -> Command:
+def put(
+    picture: Picture, row: bytes | msgspec.Raw, position: Position, *, announced: bool = False
+) -> Command:
     """Write a row, or take it out if the rules give it no key.
 
     An `announced` row is not news: one without a key leaves no trace unless it was known.
@@ -81,7 +87,7 @@ def put(picture: Picture, row: bytes, position: Position, *, announced: bool = F
                     "1" if picture.listed else "0",
                     picture.closes or "",
                     "" if picture.expires_ms is None else str(picture.expires_ms),
-                    value(row, position).decode(),
+                    value(row, position),
                     known_only,
                 ),
             )
@@ -96,7 +102,7 @@ def put(picture: Picture, row: bytes, position: Position, *, announced: bool = F
                     picture.series,
                     picture.category,
                     "" if picture.expires_ms is None else str(picture.expires_ms),
-                    value(row, position).decode() if picture.key else "",
+                    value(row, position) if picture.key else "",
                     known_only,
                 ),
             )
@@ -109,14 +115,14 @@ def put(picture: Picture, row: bytes, position: Position, *, announced: bool = F
                     at,
                     picture.key,
                     picture.category,
-                    value(row, position).decode(),
+                    value(row, position),
                 ),
             )
         case FeePicture():
             start = str(picture.from_microseconds)
             return Command(
                 ("f", f"{picture.series}\n{start}"),
-                ("f", picture.series, at, start, value(row, position).decode(), "0"),
+                ("f", picture.series, at, start, value(row, position), "0"),
             )
         case _:
             raise AssertionError(picture)

@@ -7,8 +7,8 @@ A key whose end has passed at `now` is no key. Without a `now` none has: what is
 by Redis's own clock, which is the one that ends keys.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -60,15 +60,13 @@ class FeeFacts(msgspec.Struct, frozen=True):
 Facts = SeriesFacts | EventFacts | MarketFacts | FeeFacts
 
 
-@dataclass(frozen=True, slots=True)
-class SeriesPicture:
+class SeriesPicture(msgspec.Struct, frozen=True):
     ticker: str
     key: str
     category: str
 
 
-@dataclass(frozen=True, slots=True)
-class EventPicture:
+class EventPicture(msgspec.Struct, frozen=True):
     """`key` is None for an event without one; its category still counts for its markets."""
 
     ticker: str
@@ -78,8 +76,7 @@ class EventPicture:
     expires_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class MarketPicture:
+class MarketPicture(msgspec.Struct, frozen=True):
     """`listed` markets are in their category's set and, with a close time, among the expiring."""
 
     ticker: str
@@ -92,8 +89,7 @@ class MarketPicture:
     expires_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class FeePicture:
+class FeePicture(msgspec.Struct, frozen=True):
     """One step of the schedule under `key`; steps are in the order of `from_microseconds`."""
 
     series: str
@@ -161,10 +157,12 @@ def fee_picture(facts: FeeFacts, keys: Keys) -> FeePicture:
 
 def seconds(moment: datetime) -> str:
     """Epoch seconds as a sorted set shows them: a fraction only where there is one."""
+    if moment.microsecond == 0:
+        # Whole seconds are exact as a float, and this is the usual case.
+        return str(int(moment.timestamp()))
     exact = microseconds(moment)
     whole, fraction = divmod(abs(exact), 1_000_000)
-    sign = "-" if exact < 0 else ""
-    return f"{sign}{whole}.{fraction:06d}".rstrip("0") if fraction else f"{sign}{whole}"
+    return f"{'-' if exact < 0 else ''}{whole}.{fraction:06d}".rstrip("0")
 
 
 def market_category(event_category: str | None, series_category: str | None) -> str:
@@ -172,14 +170,16 @@ def market_category(event_category: str | None, series_category: str | None) -> 
     return event_category or series_category or ""
 
 
-def value(row: bytes, position: Position) -> bytes:
+def value(row: bytes | msgspec.Raw, position: Position) -> str:
     """The row's JSON with its position: what a reader gets."""
-    return b'%b,"epoch":%d,"lsn":"%b","seq":%d}' % (
-        row.rstrip()[:-1],
-        position.epoch,
-        format_lsn(position.lsn).encode(),
-        position.seq,
-    )
+    return str(memoryview(row)[:-1], "utf-8") + _stamps(position)
+
+
+@lru_cache(maxsize=4)
+def _stamps(position: Position) -> str:
+    # All rows of a warm-up share one.
+    lsn = format_lsn(position.lsn)
+    return f',"epoch":{position.epoch},"lsn":"{lsn}","seq":{position.seq}}}'
 
 
 _FACTS: Final[dict[str, type[Facts]]] = {

@@ -8,6 +8,7 @@ import msgspec
 import redis.asyncio as aioredis
 import redis.exceptions
 
+from ssmd_cache.census import Census
 from ssmd_cache.commands import Command
 from ssmd_cache.entries import glob
 from ssmd_cache.errors import Fenced, ForeignKeys, PictureLost, SequenceGap
@@ -29,6 +30,13 @@ class Written(NamedTuple):
     changed: int
     missing: frozenset[str]
     foreign: frozenset[str]
+
+
+class Pruned(NamedTuple):
+    """How many rows were removed, and what the others account for."""
+
+    dropped: int
+    kept: Census
 
 
 class RedisSink:
@@ -110,18 +118,31 @@ class RedisSink:
         """Take expired keys out of the indexes; how many, up to `most`."""
         return int((await self._call("sweep", str(most)))[1])
 
-    async def prune(self, by: str, bound: str) -> int:
-        """Remove rows of another generation, or of an epoch before `bound`; how many."""
-        dropped = 0
+    async def prune(self, by: str, bound: str) -> Pruned:
+        """Remove rows of another generation, or of an epoch before `bound`; count the others."""
+        dropped = categorised = expiring = 0
+        live = dict.fromkeys(_KINDS, 0)
         for kind in _KINDS:
             cursor = b"0"
             while True:
                 reply = await self._call("prune", kind, cursor, _PAGE, by, bound)
                 cursor = reply[1]
                 dropped += int(reply[2])
+                live[kind] += int(reply[3])
+                categorised += int(reply[4])
+                expiring += int(reply[5])
                 if cursor == b"0":
                     break
-        return dropped
+        kept = Census(
+            values=live["m"] + live["e"] + live["s"],
+            fees=live["f"],
+            markets=live["m"],
+            events=live["e"],
+            members=live["m"],
+            categorised=categorised,
+            expiring=expiring,
+        )
+        return Pruned(dropped, kept)
 
     async def scrub(self) -> Written:
         """Remove keys and index entries of ours that no row accounts for; how many.

@@ -1,6 +1,7 @@
 """The cache's loop: warm up if the picture in Redis cannot be continued, then follow the stream."""
 
 import time
+from collections import Counter
 from typing import Final
 
 import msgspec
@@ -185,15 +186,17 @@ class Cache:
         """Write a batch; what is no single row's business divides it."""
         first = batch[0].sequence
         commands: list[Command] = []
+        kinds: Counter[tuple[str, str]] = Counter()
         last: tuple[int, Position] | None = None
         assert self._position is not None
         before = self._position.reached
         epoch, visible = self._position.epoch, self._position.visible
         for delivery in batch:
             message = apply.decode(delivery.payload)
-            effect = apply.effect(message, epoch, visible, self._sink.keys)
+            position = apply.position_of(message)
+            effect = apply.effect(message, position, epoch, visible, self._sink.keys)
             epoch = max(epoch, message.epoch)
-            CHANGES.labels(table=_known(message.table), op=message.op).inc()
+            kinds[message.table, message.op] += 1
             match effect:
                 case None:
                     pass
@@ -213,10 +216,12 @@ class Cache:
                         await self._write(first, last, commands)
                         first, commands = delivery.sequence, []
                     await self._drop_before(epoch)
-            last = (delivery.sequence, max(message.position, last[1] if last else before))
+            last = (delivery.sequence, max(position, last[1] if last else before))
         assert last is not None
         await self._write(first, last, commands)
         WORK.inc(len(batch))
+        for (table, op), count in kinds.items():
+            CHANGES.labels(table=_known(table), op=op).inc(count)
 
     async def _write(self, first: int, last: tuple[int, Position], commands: list[Command]) -> None:
         assert self._position is not None
@@ -259,9 +264,11 @@ class Cache:
 
     async def _drop_before(self, epoch: int) -> None:
         bound = sortable_epoch(epoch)
-        dropped = await self._patience.call(lambda: self._sink.prune("epoch", bound))
-        PRUNED.inc(dropped)
-        log.info("a new epoch is announced, older rows are gone", epoch=epoch, removed=dropped)
+        pruned = await self._patience.call(lambda: self._sink.prune("epoch", bound))
+        PRUNED.inc(pruned.dropped)
+        log.info(
+            "a new epoch is announced, older rows are gone", epoch=epoch, removed=pruned.dropped
+        )
 
     async def _until_free(self, error: ForeignKeys) -> str:
         """Wait until keys that nothing can be done without are gone; then a new picture is due."""

@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import api
 
-from ssmd_cache.apply import decode
+from ssmd_cache.apply import decode, position_of
 from ssmd_cache.errors import FeedBroken, StreamGap
 from ssmd_common.change import Position
 from ssmd_common.errors import MalformedChange, UpstreamUnavailable
@@ -87,7 +87,7 @@ class Stream:
             return None
         try:
             message = await self._js.get_msg(self.name, sequence)
-            return decode(message.data or b"").position
+            return position_of(decode(message.data or b""))
         except (nats.js.errors.NotFoundError, MalformedChange):
             return None
 

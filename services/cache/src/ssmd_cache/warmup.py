@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from ssmd_cache.census import count
 from ssmd_cache.commands import Command, picture_of, put
 from ssmd_cache.join import Join
 from ssmd_cache.metrics import PRUNED, WARMUP_SECONDS, WARMUPS
@@ -50,12 +51,15 @@ async def warm_up(
         await writer.finish()
     finally:
         await writer.close()
-    foreign, pruned = writer.foreign, 0
+    foreign, removed = writer.foreign, 0
     if not was_empty:
         pruned = await patience.call(lambda: sink.prune("generation", generation))
-        scrubbed = await patience.call(sink.scrub)
-        pruned += scrubbed.changed
-        foreign |= scrubbed.foreign
+        removed = pruned.dropped
+        # Every row was just written: where the counts agree there is nothing else.
+        if await patience.call(lambda: count(sink.client, sink.keys)) != pruned.kept:
+            scrubbed = await patience.call(sink.scrub)
+            removed += scrubbed.changed
+            foreign |= scrubbed.foreign
     position = CachePosition(
         token=token,
         warm=True,
@@ -73,11 +77,11 @@ async def warm_up(
     seconds = time.monotonic() - started
     WARMUPS.inc()
     WARMUP_SECONDS.set(seconds)
-    PRUNED.inc(pruned)
+    PRUNED.inc(removed)
     log.info(
         "warm",
         rows=rows,
-        removed=pruned,
+        removed=removed,
         seconds=round(seconds, 3),
         stream_sequence=join.sequence,
     )
