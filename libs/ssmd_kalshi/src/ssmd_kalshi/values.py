@@ -66,11 +66,9 @@ def count(value: Number) -> Decimal | None:
 
 def contracts(value: Number) -> tuple[Decimal | None, int | None]:
     """A count, exact and in whole contracts. Not remembered: counts differ between markets."""
-    if isinstance(value, str) and value.isascii():
-        whole, _, fraction = value.partition(".")
-        # The form that the exchange writes; it needs no further checks.
-        if whole.isdigit() and fraction.isdigit() and len(whole) < 18:
-            return Decimal(value), int(whole)
+    if isinstance(value, str) and value[-3:-2] == "." and len(value) < 20:
+        # Two decimals, as the exchange writes counts: what is before them is whole and not too big.
+        return Decimal(value), int(value[:-3])
     number = count(value)
     return number, whole_contracts(number)
 
