@@ -104,3 +104,19 @@ async def test_exports_are_few_at_a_time_and_free_their_place(
         async with asyncio.timeout(60):
             while (await api.get("/v1/export?series=KXBTCD")).status != 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
+
+
+async def test_several_queries_read_one_state(api: Client, database: Database) -> None:
+    """A snapshot reads one table after the other."""
+    async with database.connect() as other, api.context.database.reading() as connection:
+        counts = []
+        for _ in range(2):
+            row = await (await connection.execute("SELECT count(*) FROM series_fees")).fetchone()
+            counts.append(row)
+            await other.execute(
+                "INSERT INTO series_fees (series_ticker, fee_type, fee_multiplier, effective_from)"
+                " SELECT 'KXOLD', 'quadratic', 1, clock_timestamp()"
+                " WHERE NOT EXISTS (SELECT FROM series_fees)"
+            )
+    assert counts == [(0,), (0,)]
+    assert (await api.ok("/v1/fees/KXOLD"))["in_force"] is not None
