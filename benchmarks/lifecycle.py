@@ -179,7 +179,7 @@ async def count(database: Database, query: str, *parameters: Any) -> int:
 async def until(database: Database, query: str, expected: int) -> None:
     """Wait until a count is reached."""
     while await count(database, query) < expected:  # noqa: ASYNC110 - PostgreSQL tells nobody
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
 
 
 async def sustained(database: Database, feed: Feed, ops: int, rate: int, seconds: float) -> None:

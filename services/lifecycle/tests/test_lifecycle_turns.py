@@ -109,8 +109,8 @@ async def test_a_market_that_slept_through_both_opens_and_closes_once(
     opened, closed = NOW - timedelta(hours=2), NOW - timedelta(hours=1)
     await add(connection, "KXA-1-1", open_time=opened, close_time=closed)
     scheduler = Scheduler(Turns(pool))
-    assert await scheduler.catch_up(NOW) == 2
-    assert await scheduler.catch_up(NOW) == 0
+    assert len(await scheduler.catch_up(NOW)) == 2
+    assert await scheduler.catch_up(NOW) == []
     rows = await (
         await connection.execute(
             "SELECT event_type, open_ts, close_ts, event_ticker, metadata ->> 'source'"
@@ -152,7 +152,7 @@ async def test_more_than_one_chunk_is_made_at_once(pool: Pool, connection: Conne
         " %s, 'ws' FROM generate_series(1, 4500) n",
         (NOW,),
     )
-    assert await Scheduler(Turns(pool)).catch_up(NOW) == 4501
+    assert len(await Scheduler(Turns(pool)).catch_up(NOW)) == 4501
     [(count,)] = await (
         await connection.execute(
             "SELECT count(*) FROM markets m JOIN market_lifecycle_events l"
@@ -193,6 +193,34 @@ async def test_the_clocks_queries_use_their_indexes(connection: Connection, quer
     ).fetchall()
     text = "\n".join(line for (line,) in plan)
     assert "Seq Scan" not in text, text
+
+
+async def test_a_transition_that_rest_showed_first_has_its_row(
+    pool: Pool, connection: Connection
+) -> None:
+    turns = Turns(pool)
+    closes = NOW + timedelta(seconds=9)
+    await add(connection, "KXA-1-1", open_time=NOW, close_time=closes)
+    await add(connection, "KXA-1-2", open_time=NOW, close_time=closes)
+    expected = await turns.due_at(NOW)
+    assert [(due.turn, due.ticker) for due in sorted(expected, key=lambda d: d.ticker)] == [
+        (Turn.OPENED, "KXA-1-1"),
+        (Turn.OPENED, "KXA-1-2"),
+    ]
+    await connection.execute(
+        "UPDATE markets SET status = 'active', observed_via = 'rest' WHERE ticker = 'KXA-1-1'"
+    )
+    assert await turns.note(expected, NOW) == 1
+    assert await turns.note(expected, NOW) == 0
+    await connection.execute("UPDATE markets SET close_time = %s", (NOW,))
+    closing = await turns.due_at(NOW)
+    await connection.execute("UPDATE markets SET status = 'settled', close_time = now()")
+    # It closed at another time than was expected: that is another transition.
+    assert await turns.note([due for due in closing if due.turn is Turn.CLOSED], NOW) == 0
+    rows = await (
+        await connection.execute("SELECT event_type, market_ticker FROM market_lifecycle_events")
+    ).fetchall()
+    assert rows == [("opened", "KXA-1-1")]
 
 
 class _Recording(Turns):

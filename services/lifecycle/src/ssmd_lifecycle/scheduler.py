@@ -51,10 +51,9 @@ class Scheduler:
             # One instant for both questions: what is due now, and what is due after it. Timers may
             # fire a little early, and between two readings of the clock something would be lost.
             now = datetime.now(UTC)
-            await self.catch_up(now)
-            if over := [due for due in expected if due.at <= now]:
-                await self._turns.note(over, now)
-                expected = [due for due in expected if due.at > now]
+            made = set(await self.catch_up(now))
+            await self._turns.note([d for d in expected if d.at <= now and d not in made], now)
+            expected = [due for due in expected if due.at > now]
             next_due = await self._turns.next_due(now)
             pause = RECHECK_SECONDS
             if next_due is not None:
@@ -67,15 +66,15 @@ class Scheduler:
             if pause > 0:
                 await self._wake.sleep(runtime, pause)
 
-    async def catch_up(self, now: datetime) -> int:
+    async def catch_up(self, now: datetime) -> list[Due]:
         """Make all that is due by `now`; a market due for both opens, then closes."""
-        total = 0
+        all_made: list[Due] = []
         for turn in Turn:
             while chosen := await self._turns.due(turn, now):
                 made = await self._turns.make(turn, chosen, datetime.now(UTC))
-                total += len(made)
                 if not made:
                     break
+                all_made += made
                 done = datetime.now(UTC)
                 count_turned(made, done)
                 log.info(
@@ -84,7 +83,7 @@ class Scheduler:
                     markets=len(made),
                     latest_ms=round((done - made[0].at).total_seconds() * 1000),
                 )
-        return total
+        return all_made
 
     async def listen(self, url: SecretStr, *, budget_seconds: float) -> None:
         """Wake when another writer makes a market due within seconds; ends only with an error."""
