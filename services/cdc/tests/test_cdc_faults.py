@@ -205,6 +205,18 @@ async def test_nats_is_away_for_a_while(bench: Any) -> None:
     await publisher.ready()
 
 
+async def test_feedback_goes_on_while_the_memory_hangs(bench: Any) -> None:
+    publisher = bench.start(cdc_wal_sender_timeout_seconds=3)
+    await publisher.ready()
+    async with bench.database.connect() as db, db.transaction():
+        await db.execute("LOCK TABLE cdc_state")
+        await insert(bench, 5)
+        # Longer than wal_sender_timeout.
+        await asyncio.sleep(5)
+    await bench.assert_faithful(publisher)
+    assert publisher.health.last_error is None
+
+
 async def test_nats_hangs(bench: Any) -> None:
     publisher = bench.start(cdc_ack_seconds=1.0)
     await publisher.ready()
@@ -602,7 +614,9 @@ async def test_a_hung_synchronous_commit_is_in_the_stream_once(
         await until_sequence(bench, before + 1)
         assert not hung.done()
         # Our own marks and memory do not wait, so the slot moves and a crash finds its way.
-        await publisher.until(lambda p: p.health.ready)
+        await bench.settled(publisher)
+        assert publisher.health.last_error is None
+        assert not hung.done()
         await publisher.kill()
         again = bench.start()
         await again.ready()

@@ -1,0 +1,89 @@
+"""The outbox alone: a second publisher with an old view of the stream can store nothing."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from ssmd_cdc.envelope import Envelope
+from ssmd_cdc.epoch import Stream
+from ssmd_cdc.errors import Fenced, StreamRefused
+from ssmd_cdc.outbox import Outbox
+from ssmd_cdc.stream import Streams, differences, stream_configuration
+from ssmd_common.change import Position
+from ssmd_common.health import Health
+
+
+@pytest.mark.parametrize("durable", [False, True])
+async def test_a_stale_publisher_stores_nothing(
+    bench: Any, durable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = bench.settings(cdc_durable=durable)
+    async with bench.client() as client:
+        streams = Streams(client, settings)
+        await streams.ensure()
+        before = await streams.look()
+
+        def outbox() -> Outbox:
+            return Outbox(
+                client,
+                streams,
+                settings,
+                Health("cdc"),
+                epoch=1,
+                stream=before,
+                position=Position(1, 0, 0),
+                on_acknowledged=lambda _: None,
+            )
+
+        first, second = outbox(), outbox()
+        running = asyncio.create_task(first.run())
+        envelope = Envelope(1, 100, 1, datetime.now(UTC))
+        for _ in range(20):
+            await first.send(envelope.truncate("series"))
+        await first.drained()
+        assert first.acknowledged_sequence == 20
+        assert first.acknowledged_position == Position(1, 100, 19)
+
+        # It looked before the first wrote, so that only the chain can stop it.
+        look, views = streams.look, [before]
+
+        async def look_late() -> Stream:
+            return views.pop() if views else await look()
+
+        monkeypatch.setattr(streams, "look", look_late)
+        late = Envelope(1, 200, 2, datetime.now(UTC))
+        await second.send(late.truncate("series"))
+        await second.send(late.truncate("series"))
+        with pytest.raises(Fenced):
+            async with asyncio.timeout(30):
+                await second.run()
+        assert not views
+        assert (await streams.look()).last_sequence == 20
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_an_old_server_is_refused_with_a_sentence(bench: Any) -> None:
+    class Old:
+        class connected_server_version:  # noqa: N801
+            major, minor = 2, 9
+
+    with pytest.raises(StreamRefused, match=r"2\.9"):
+        await Streams(Old(), bench.settings()).ensure()  # type: ignore[arg-type]
+    Old.connected_server_version.minor = 11
+    with pytest.raises(StreamRefused, match="CDC_DURABLE"):
+        await Streams(Old(), bench.settings(cdc_durable=True)).ensure()  # type: ignore[arg-type]
+
+
+def test_differences_of_a_configuration(bench: Any) -> None:
+    wanted = stream_configuration(bench.settings(cdc_republish="a.b"))
+    assert differences({**wanted, "more": 1}, wanted) == set()
+    assert differences({**wanted, "max_age": 1}, wanted) == {"max_age"}
+    assert differences({**wanted, "republish": None}, wanted) == {"republish"}
+    # A server that does not know a setting leaves it out in silence.
+    del wanted["compression"]
+    assert differences(wanted, stream_configuration(bench.settings(cdc_republish="a.b"))) == {
+        "compression"
+    }
