@@ -36,6 +36,7 @@ async def test_all_words_are_needed(api: Client) -> None:
 
 async def test_what_is_misspelled_is_found_all_the_same(api: Client) -> None:
     assert (await find(api, "q=basketbal+prro"))[0] == ("series", "KXNBAGAME")
+    assert (await find(api, "q=26feb03houpitt&kind=market"))[0][0] == "market"
     assert await find(api, "q=zzzzzzzzqqqq") == []
 
 

@@ -159,7 +159,11 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "Find series, events and markets by words in tickers and titles, the best first",
         "SearchResults",
         (
-            Parameter("q", "Words; if nothing has them all, what is like them.", _WORDS.schema),
+            Parameter(
+                "q",
+                "Words; where nothing has them, what is like them.",
+                _WORDS.schema,
+            ),
             Parameter(
                 "kind",
                 "One of these.",

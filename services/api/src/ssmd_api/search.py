@@ -17,6 +17,7 @@ KINDS: Final = ("series", "event", "market")
 COLUMNS: Final = ("kind", "ticker", "title", "status", "series_ticker", "event_ticker", "rank")
 
 _CANDIDATES: Final = 2000
+_LIKENED: Final = ("series", "event")
 
 # What a kind gives: table, ticker, status, series, event, how it ranks among equals.
 _TABLES: Final[dict[str, tuple[LiteralString, ...]]] = {
@@ -53,7 +54,9 @@ _TABLES: Final[dict[str, tuple[LiteralString, ...]]] = {
 def search(words: Sequence[str], kinds: Sequence[str], limit: int, *, fuzzy: bool) -> Statement:
     """Rows have the columns of `COLUMNS`, the best first.
 
-    With `fuzzy`, what is like the text is found; else what has each word in its ticker or title.
+    With `fuzzy`, what is like the text is found, markets only if they are asked for: their titles
+    repeat their event's, and likeness to each of them takes seconds. Else what has each word in
+    its ticker or title.
     """
     text = " ".join(words)
     parameters: dict[str, Any] = {
@@ -63,7 +66,8 @@ def search(words: Sequence[str], kinds: Sequence[str], limit: int, *, fuzzy: boo
         "limit": limit,
         **{f"word{n}": f"%{escape(word)}%" for n, word in enumerate(words)},
     }
-    parts = [_part(kind, len(words), fuzzy=fuzzy) for kind in kinds or KINDS]
+    searched = kinds or (_LIKENED if fuzzy else KINDS)
+    parts = [_part(kind, len(words), fuzzy=fuzzy) for kind in searched]
     query = sql.SQL(
         "SELECT kind, ticker, title, status, series_ticker, event_ticker,"
         " round(rank::numeric, 4)::float8 AS rank FROM ({}) found"
