@@ -156,6 +156,20 @@ async def test_messages_before_their_market_wait_and_count_when_it_comes(
     assert market["close_time"] == at(99)
 
 
+async def test_a_late_message_is_weighed_against_what_is_stored(
+    store: Store, connection: Connection
+) -> None:
+    def moved(sent: float, to: float) -> LifecycleMessage:
+        return about("close_date_updated", sent, close_ts=int(at(to).timestamp()))
+
+    await store.record([event(), about("created", 1)], at(1))
+    await store.record([moved(6, 600)], at(6))
+    outcome = await store.record([moved(5, 500)], at(7))
+    assert (outcome.stored, outcome.changed) == (1, 0)
+    [market] = await rows(connection, "SELECT * FROM markets")
+    assert market["close_time"] == at(600)
+
+
 async def test_an_event_is_settled_when_all_its_markets_are(
     store: Store, connection: Connection
 ) -> None:
@@ -194,13 +208,30 @@ async def test_what_was_heard_on_standby_is_stored_once(store: Store) -> None:
 
 
 async def test_two_writers_never_leave_an_event_closed(
-    store: Store, connection: Connection
+    store: Store,
+    connection: Connection,
+    database: Database,
+    eventually: Callable[..., Awaitable[Any]],
 ) -> None:
-    tickers = [f"{EVENT}-{n}" for n in range(12)]
-    await store.record([event(), *(about("created", 1, t) for t in tickers)], at(1))
-    await asyncio.gather(
-        *(store.record([about("settled", 30, ticker, settled_ts=5)], at(30)) for ticker in tickers)
-    )
+    """Each would see the other's market unsettled, if the event were not locked first."""
+    one, two = f"{EVENT}-1", f"{EVENT}-2"
+    await store.record([event(), about("created", 1, one), about("created", 1, two)], at(1))
+    ends = [about("determined", 21, one, result="yes"), about("determined", 21, two, result="no")]
+    await store.record(ends, at(21))
+    async with database.connect(autocommit=False) as other:
+        await other.execute(
+            "SELECT FROM events WHERE event_ticker = %s FOR NO KEY UPDATE", (EVENT,)
+        )
+        await other.execute("UPDATE markets SET status = 'settled' WHERE ticker = %s", (two,))
+        recording = asyncio.create_task(store.record([about("settled", 22, one)], at(22)))
+
+        async def waits() -> bool:
+            query = "SELECT FROM pg_locks WHERE NOT granted"
+            return recording.done() or bool(await rows(connection, query))
+
+        await eventually("the second writer", waits)
+        await other.commit()
+    await recording
     [row] = await rows(connection, "SELECT status FROM events")
     assert row["status"] == "settled"
 

@@ -178,6 +178,15 @@ def test_a_close_that_moves_away_takes_back_the_clocks_closing() -> None:
     assert again.close_time == at(60)
 
 
+def test_within_a_millisecond_the_sequence_number_decides() -> None:
+    first = message("close_date_updated", 12, seq=7, close_ts=90)
+    second = message("close_date_updated", 12, seq=8, close_ts=50)
+    for arrivals in ((first, second), (second, first)):
+        assert after(market(), *arrivals, now=13).close_time == at(50)
+    third = message("close_date_updated", 12, seq=6, close_ts=70)
+    assert after(market(), third, now=13, history=[first, second]).close_time == at(20)
+
+
 def test_a_repetition_changes_nothing() -> None:
     pause = message("deactivated", 12)
     paused = after(market(status="active", exchange_status="active"), pause, now=12)
