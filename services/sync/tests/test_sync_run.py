@@ -15,7 +15,8 @@ from ssmd_common.models import Event, Market, Series
 from ssmd_simulator.control import Order
 from ssmd_simulator.faults import Fault
 from ssmd_simulator.server import Simulator
-from ssmd_sync.deletion import Missing
+from ssmd_sync import fetch
+from ssmd_sync.missing import Answer, Missing
 from ssmd_sync.scope import Mode
 from ssmd_sync.store import Store
 
@@ -483,11 +484,35 @@ async def test_absence_says_nothing_while_a_page_is_not_complete(sync: Any, exch
     await sync()
     await vanish(exchange, 1)
     broken = exchange.market()
-    exchange.simulator.exchange.edit(broken, {"title": 5}, exchange.simulator.clock())
+    exchange.simulator.exchange.edit(broken, {"ticker": 5}, exchange.simulator.clock())
     report = await sync()
     assert (report.outcome, report.total("deleted")) == ("partial", 0)
     assert "nothing is taken for deleted" in report.sentence
-    exchange.simulator.exchange.edit(broken, {"title": "Five"}, exchange.simulator.clock())
+    # A row that is unreadable but for its ticker is there, and so the scan is complete.
+    edits = {"ticker": broken.ticker, "title": 5}
+    exchange.simulator.exchange.edit(broken, edits, exchange.simulator.clock())
+    report = await sync()
+    assert (report.outcome, report.total("deleted")) == ("partial", 1)
+
+
+async def test_a_short_page_proves_nothing_and_moves_no_watermark(
+    sync: Any, exchange: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client asked again, and the page still had fewer rows than it should."""
+    await sync()
+    marks = await sync.rows("SELECT * FROM sync_watermarks")
+    await vanish(exchange, 1)
+    read = fetch.event_rows
+
+    def short(page: Any, asked_at: datetime) -> Any:
+        return read(page.marked_short(), asked_at)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fetch, "event_rows", short)
+        report = await sync()
+    assert (report.outcome, report.total("deleted")) == ("partial", 0)
+    assert "shorter than asked for" in report.sentence
+    assert await sync.rows("SELECT * FROM sync_watermarks") == marks
     assert (await sync()).total("deleted") == 1
 
 
@@ -500,7 +525,7 @@ async def test_only_a_word_from_the_exchange_is_believed(
     there = exchange.market().ticker
 
     async def cut_short(self: Any, tickers: Any) -> Any:
-        return [], sorted({*tickers, there})
+        yield Answer([], sorted({*tickers, there}))
 
     monkeypatch.setattr(Missing, "markets", cut_short)
     await sync()

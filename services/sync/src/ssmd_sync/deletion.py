@@ -4,24 +4,23 @@ A row is soft-deleted only when a complete scan missed it and the exchange, aske
 does not know it. If that is true of suspiciously many, nothing is deleted and somebody is told.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from datetime import UTC, datetime
-from typing import Final, TypeVar
+from collections.abc import Sequence
+from typing import Final
 
-from ssmd_kalshi.errors import NotFoundError
-from ssmd_kalshi.filters import MAX_QUERY_CHARACTERS
-from ssmd_kalshi.pages import Page
+import structlog
+
 from ssmd_kalshi.rest import KalshiRest
-from ssmd_kalshi.wire import WireRow
-from ssmd_sync.batches import queries
-from ssmd_sync.fetch import Rows, event_rows, market_rows
+from ssmd_sync import metrics
+from ssmd_sync.intake import Intake
+from ssmd_sync.missing import Missing
+from ssmd_sync.report import Report
+from ssmd_sync.runlog import RunLog
+from ssmd_sync.store import Store
 
-W = TypeVar("W", bound=WireRow)
+log = structlog.get_logger(__name__)
 
 ALWAYS_BELIEVED: Final = 50
 BELIEVED_SHARE: Final = 0.02
-TICKERS_PER_REQUEST: Final = 200
-"""As many as a page of events; a page of markets has room for more than a query has."""
 
 
 def believable(missing: int, scope: int) -> bool:
@@ -29,66 +28,77 @@ def believable(missing: int, scope: int) -> bool:
     return missing <= max(ALWAYS_BELIEVED, BELIEVED_SHARE * scope)
 
 
-class Missing:
-    """Asks the exchange by ticker for what a scan did not show.
+class Sweep:
+    """Follows a complete scan, of which `intake` knows what was seen."""
 
-    The listing methods give back what was found after all, to be written, and what was not.
-    """
+    def __init__(self, store: Store, rest: KalshiRest, intake: Intake, report: Report) -> None:
+        self._store = store
+        self._log = RunLog(store.connection)
+        self._missing = Missing(rest)
+        self._intake = intake
+        self._report = report
+        self._began_at = report.started_at
 
-    def __init__(self, rest: KalshiRest) -> None:
-        self._rest = rest
+    async def __call__(self) -> None:
+        """Read what the scan missed and the exchange has; delete what it has not."""
+        markets, of_markets = await self._absent("markets")
+        events, of_events = await self._absent("events")
+        series, of_series = await self._absent("series")
+        markets = await self._unknown_markets(markets)
+        events = await self._unknown_events(events)
+        await self._intake.flush()
+        believed = [
+            self._believe("markets", markets, of_markets),
+            self._believe("events", events, of_events),
+            self._believe("series", series, of_series),
+        ]
+        if all(believed):
+            await self._delete(markets, events, series)
 
-    async def markets(self, tickers: Iterable[str]) -> tuple[list[Rows], list[str]]:
-        """Markets in either tier, and the tickers that neither has."""
-        wanted = sorted(tickers)
-        live = await self._listed(wanted, self._rest.markets, market_rows)
-        left = _without(wanted, live)
-        found = [*live, *await self._listed(left, self._rest.historical_markets, market_rows)]
-        return found, _without(wanted, found)
+    async def _delete(
+        self, markets: Sequence[str], events: Sequence[str], series: Sequence[str]
+    ) -> None:
+        if doomed := await self._missing.confirm_markets(markets):
+            deleted = await self._store.delete_markets(doomed, self._began_at)
+            self._report.wrote("markets", deleted)
+        if doomed := await self._missing.confirm_events(events):
+            self._report.wrote("events", await self._store.delete_events(doomed))
+        if doomed := await self._missing.confirm_series(series):
+            self._report.wrote("series", await self._store.retire_series(doomed))
 
-    async def events(self, tickers: Iterable[str]) -> tuple[list[Rows], list[str]]:
-        """Events, and the tickers that are unknown."""
-        wanted = sorted(tickers)
-        found = await self._listed(wanted, self._rest.events, event_rows)
-        return found, _without(wanted, found)
+    async def _absent(self, what: str) -> tuple[list[str], int]:
+        """What is stored as listed, in scope, and was not seen; and how many there are in all."""
+        restricted, tracked = self._report.scope.restricted, self._intake.tracked
+        live = [
+            ticker
+            for ticker, series in await self._log.live(what, self._began_at)
+            if not restricted or series in tracked
+        ]
+        return [ticker for ticker in live if ticker not in self._intake.seen[what]], len(live)
 
-    async def _listed(
-        self,
-        wanted: Sequence[str],
-        listing: Callable[..., AsyncIterator[Page[W]]],
-        read: Callable[[Page[W], datetime], Rows],
-    ) -> list[Rows]:
-        found: list[Rows] = []
-        for part in queries(wanted, TICKERS_PER_REQUEST, MAX_QUERY_CHARACTERS):
-            asked_at = datetime.now(UTC)
-            found += [read(page, asked_at) async for page in listing(tickers=part)]
-        return found
+    async def _unknown_markets(self, tickers: Sequence[str]) -> list[str]:
+        unknown: list[str] = []
+        async for answer in self._missing.markets(tickers):
+            unknown += answer.unknown
+            for rows in answer.found:
+                await self._intake.take(rows)
+        return unknown
 
-    async def confirm_markets(self, tickers: Sequence[str]) -> list[str]:
-        """Those for which the exchange, asked for exactly one, answers 404.
+    async def _unknown_events(self, tickers: Sequence[str]) -> list[str]:
+        unknown: list[str] = []
+        async for answer in self._missing.events(tickers):
+            unknown += answer.unknown
+            for rows in answer.found:
+                await self._intake.take(rows)
+        return unknown
 
-        A list of tickers omits what it does not know without a word, and so would a list that was
-        cut short; a 404 is a word.
-        """
-        return [ticker for ticker in tickers if await self._is_unknown(self._rest.market, ticker)]
-
-    async def confirm_events(self, tickers: Sequence[str]) -> list[str]:
-        return [ticker for ticker in tickers if await self._is_unknown(self._rest.event, ticker)]
-
-    async def confirm_series(self, tickers: Sequence[str]) -> list[str]:
-        return [t for t in tickers if await self._is_unknown(self._rest.one_series, t)]
-
-    async def _is_unknown(self, ask: Callable[[str], Awaitable[object]], ticker: str) -> bool:
-        try:
-            await ask(ticker)
-        except NotFoundError:
+    def _believe(self, what: str, missing: Sequence[str], scope: int) -> bool:
+        if believable(len(missing), scope):
             return True
+        metrics.DELETIONS_REFUSED.labels(what).inc()
+        self._report.refused.append(
+            f"{len(missing)} of {scope} {what} have disappeared from the exchange, which is too "
+            "many to believe: nothing was deleted; check the exchange and run the sync again"
+        )
+        log.error("deletion refused", table=what, missing=len(missing), scope=scope)
         return False
-
-
-def _without(wanted: Sequence[str], found: Sequence[Rows]) -> list[str]:
-    seen = {market.ticker for rows in found for market in rows.markets}
-    seen |= {event.event_ticker for rows in found for event in rows.events}
-    # A row that cannot be read exists nevertheless.
-    seen |= {row.ticker for rows in found for row in rows.set_aside if row.ticker}
-    return [ticker for ticker in wanted if ticker not in seen]

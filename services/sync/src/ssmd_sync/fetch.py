@@ -35,8 +35,8 @@ class Rows:
     events: list[Event] = field(default_factory=list)
     markets: list[Market] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)
-    complete: bool = True
-    """False where the exchange may have left rows out."""
+    short: bool = False
+    """The exchange may have left rows out."""
 
     def changed_at(self, what: str) -> datetime | None:
         """The latest time, by the exchange, of what the page shows."""
@@ -112,14 +112,14 @@ async def _rows(rest: KalshiRest, step: SeriesScan | EventScan | MarketScan) -> 
 
 
 def series_rows(page: Page[WireSeries], asked_at: datetime) -> Rows:
-    rows = Rows(asked_at, set_aside=list(page.set_aside), complete=page.complete)
+    rows = Rows(asked_at, set_aside=list(page.set_aside), short=page.short)
     rows.series = _converted(page.items, convert.series, lambda w: w.ticker, rows)
     return rows
 
 
 def event_rows(page: Page[WireEvent], asked_at: datetime) -> Rows:
     """Events, and the markets inside them."""
-    rows = Rows(asked_at, set_aside=list(page.set_aside), complete=page.complete)
+    rows = Rows(asked_at, set_aside=list(page.set_aside), short=page.short)
     rows.events = _converted(page.items, convert.event, lambda w: w.event_ticker, rows)
     for wire in page.items:
         if wire.markets:
@@ -135,7 +135,7 @@ def event_rows(page: Page[WireEvent], asked_at: datetime) -> Rows:
 
 def market_rows(page: Page[WireMarket], asked_at: datetime) -> Rows:
     """Markets without their series: the store takes it from their event."""
-    rows = Rows(asked_at, set_aside=list(page.set_aside), complete=page.complete)
+    rows = Rows(asked_at, set_aside=list(page.set_aside), short=page.short)
     rows.markets = _converted(
         page.items, lambda w: convert.market(w, "", asked_at), lambda w: w.ticker, rows
     )
@@ -152,7 +152,6 @@ def _converted(
         except BadFieldError as error:
             raw = excerpt(repr(wire), 2000)
             rows.set_aside.append(SetAside(ticker(wire), str(error), raw))
-            rows.complete = False
     return converted
 
 

@@ -72,7 +72,8 @@ class Report:
     @property
     def sentence(self) -> str | None:
         """What an operator should know of it."""
-        return self.error or "; ".join([*self.refused, *self.incomplete]) or None
+        doubts = [f"{why}, so nothing is taken for deleted" for why in set(self.incomplete)]
+        return self.error or "; ".join([*self.refused, *sorted(doubts)]) or None
 
     @property
     def seconds(self) -> float:
