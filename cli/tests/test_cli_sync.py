@@ -123,9 +123,11 @@ async def test_by_series_asks_for_every_series_of_the_tag(
 
 
 async def test_a_scope_without_series_is_said(ssmd: Ssmd) -> None:
-    done = await ssmd("secmaster", "sync", "--tag=Nonsense")
+    done = await ssmd("secmaster", "sync", "--tag=soccer", "--category=Crpyto")
     assert done.code == ExitCode.NOT_FOUND
     assert "no series is in this scope" in done.err
+    assert "the exchange has no tag soccer; it has Soccer" in done.err
+    assert "the exchange has no category Crpyto; it has Crypto" in done.err
 
 
 async def test_flags_that_exclude_each_other(ssmd: Ssmd) -> None:
