@@ -222,8 +222,9 @@ async def test_nats_hangs(bench: Any) -> None:
     await publisher.ready()
     os.kill(bench.nats_server.pid, signal.SIGSTOP)
     try:
-        await insert(bench, 100)
+        # Seen while idle, with no message in flight whose answer could be missed.
         await publisher.until(lambda p: bool(p.health.conditions.get("nats")))
+        await insert(bench, 100)
     finally:
         os.kill(bench.nats_server.pid, signal.SIGCONT)
     stream = await bench.assert_faithful(publisher)
