@@ -274,3 +274,32 @@ async def test_keys_without_a_database(shell: Shell) -> None:
     away = await shell.run("keys", "list", DATABASE_URL=dead, STARTUP_BUDGET_SECONDS="0.5")
     assert (away.code, away.out) == (4, "")
     assert "hunter2" not in away.err
+
+
+async def test_a_narrow_terminal_keeps_tickers_whole(shell: Shell) -> None:
+    """One line a row: only prose gives way."""
+    import pty
+
+    master, slave = pty.openpty()
+    environment = {"PATH": os.environ["PATH"], **shell.variables, "COLUMNS": "100", "TERM": "xterm"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "ssmd_cli",
+        "secmaster",
+        "list",
+        "--status",
+        "active",
+        cwd=shell.directory,
+        env=environment,
+        stdout=slave,
+        stderr=slave,
+    )
+    os.close(slave)
+    assert await asyncio.wait_for(process.wait(), 60) == 0
+    shown = os.read(master, 1 << 16).decode()
+    os.close(master)
+    lines = [line for line in shown.splitlines() if TICKER in line]
+    assert len(lines) == 1
+    assert "…" in lines[0]
+    assert "\x1b[31m" not in shown

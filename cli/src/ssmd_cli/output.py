@@ -1,6 +1,7 @@
 """What commands print: data on stdout as a table, JSON or CSV; everything else on stderr."""
 
 import csv
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -16,6 +17,10 @@ from ssmd_common.errors import ConfigurationError
 Row = Mapping[str, Any]
 
 _WIDE: Final = 10_000
+_GAP: Final = 2
+_LEAST_PROSE: Final = 12
+_PROSE: Final = ("title", "tags", "name", "error")
+_FRACTION = re.compile(r"(?<=T\d\d:\d\d:\d\d)\.\d+(?=Z$)")
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -81,26 +86,38 @@ def value_of(row: Row, column: str) -> Any:
 
 
 def _table(found: Sequence[Row], columns: Sequence[str]) -> None:
-    from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    # rich keeps NO_COLOR; a pipe gets every character of every cell.
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDE)
-    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False)
-    for column in columns:
-        number = any(isinstance(value_of(row, column), int | Decimal) for row in found)
+    cells = {name: [_text(value_of(row, name)) for row in found] for name in columns}
+    least = sum(
+        max(map(len, [_title(name), *cells[name]])) + _GAP for name in columns if not _prose(name)
+    )
+    # A pipe gets every character of every cell. On a terminal only prose gives way, since tickers
+    # are there to be copied; where none of it fits it is left out.
+    width = max(Console(file=sys.stdout).width, least) if sys.stdout.isatty() else _WIDE
+    shown = [name for name in columns if not _prose(name) or least + _LEAST_PROSE <= width]
+    # rich keeps NO_COLOR.
+    console = Console(file=sys.stdout, width=width)
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
+    for name in shown:
+        number = any(isinstance(value_of(row, name), int | Decimal) for row in found)
         table.add_column(
-            column.rpartition(".")[2],
-            justify="right" if number else "left",
-            no_wrap="ticker" in column or number,
-            overflow="fold",
+            _title(name), justify="right" if number else "left", no_wrap=not _prose(name)
         )
-    for row in found:
+    for line in zip(*(cells[name] for name in shown), strict=True):
         # Text, since a title may hold what rich takes for markup.
-        table.add_row(*(Text(_text(value_of(row, column))) for column in columns))
+        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in line))
     console.print(table)
+
+
+def _title(column: str) -> str:
+    return column.rpartition(".")[2].removesuffix("_dollars")
+
+
+def _prose(column: str) -> bool:
+    return column in _PROSE
 
 
 def _csv(found: Sequence[Row], columns: Sequence[str]) -> None:
@@ -118,9 +135,15 @@ def _cell(value: Any) -> str:
 
 def _text(value: Any) -> str:
     """For a terminal: one line, without characters that could steer it."""
-    if value is None:
-        return ""
-    text = value if isinstance(value, str) else _encoder.encode(value).decode()
+    match value:
+        case None:
+            return ""
+        case str():
+            text = _FRACTION.sub("", value)
+        case list() if all(isinstance(part, str) for part in value):
+            text = ", ".join(value)
+        case _:
+            text = _encoder.encode(value).decode()
     return "".join(c if c.isprintable() else " " for c in text)
 
 

@@ -36,7 +36,6 @@ _COLUMNS: Final = (
     "yes_bid_dollars",
     "yes_ask_dollars",
     "volume",
-    "event.category",
     "title",
 )
 
@@ -120,11 +119,6 @@ def list_markets(
         "sort": sort,
     }
     found, more = asyncio.run(_list(query, limit))
-    if style is Format.TABLE:
-        found = [
-            {**row, "event": {"category": row["event"]["category"] or row["series"]["category"]}}
-            for row in found
-        ]
     output.rows(found, _COLUMNS, style)
     if more:
         output.note(f"there are more than {limit}: see --limit")
