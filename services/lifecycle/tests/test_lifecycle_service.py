@@ -136,20 +136,42 @@ async def test_messages_that_a_lost_connection_hid_are_repaired(
         assert "closed" in reasons
 
 
+async def test_while_a_gap_is_being_read_the_service_is_not_ready(
+    start_service: StartService, eventually: Eventually
+) -> None:
+    async with Simulator("small") as sim:
+        service = await start_service(sim)
+        await service.ready()
+        sim.faults.start(Fault(kind="latency", seconds=600))
+        sim.hub.disconnect()
+
+        async def subscribed_again_and_says_why() -> bool:
+            _, body = await service.get("/readyz")
+            reasons = json.loads(body)["reasons"]
+            return reasons.keys() == {"gap"} and "may be missing" in reasons["gap"]
+
+        await eventually("not ready although subscribed", subscribed_again_and_says_why)
+        assert await service.kill(signal.SIGTERM) == ExitCode.OK
+
+
 async def test_a_market_that_rest_does_not_know_yet_is_made_and_completed(
     connection: Connection, start_service: StartService, eventually: Eventually
 ) -> None:
-    async with Simulator("small", creation_lag=2.0) as sim:
+    async with Simulator("small") as sim:
         service = await start_service(sim)
         await service.ready()
+        asked = sim.faults.start(Fault(kind="latency", path=".*markets.*", seconds=0))
         [made] = sim.control.order(Order(open_in=30, close_in=600, strike=97500.99))
+        del sim.universe.markets[made.ticker]
 
-        async def created() -> dict[str, Any]:
-            return await market(connection, made.ticker)
+        async def asked_in_vain() -> bool:
+            return asked.hits > 0 and bool(await market(connection, made.ticker))
 
-        row = await eventually("the market's row", created)
+        await eventually("made from its message, REST asked", asked_in_vain)
+        row = await market(connection, made.ticker)
         assert (row["status"], row["title"]) == ("open", f"{made.event.title} Above 97501")
-        assert str(row["floor_strike"]) == "97500.99"
+        assert (str(row["floor_strike"]), row["market_type"]) == ("97500.99", None)
+        sim.universe.markets[made.ticker] = made
 
         async def completed() -> bool:
             return bool((await market(connection, made.ticker))["market_type"])
