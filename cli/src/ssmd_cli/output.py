@@ -9,7 +9,6 @@ from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
-import structlog
 import typer
 
 from ssmd_common.errors import ConfigurationError
@@ -74,6 +73,8 @@ def note(text: str) -> None:
 
 def logs_to_stderr() -> None:
     """Let libraries' logs not mix with data."""
+    import structlog
+
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 
