@@ -141,8 +141,10 @@ async def test_redis_converges(world: Any, seed: int) -> None:
                         await world.js.purge_stream("SECMASTER_CDC")
                     case _:
                         await chaos.commit()
-            if chaos.random.random() < 0.5:
+            if chaos.random.random() < 0.4:
                 await world.assert_right()
+            elif chaos.random.random() < 0.5:
+                await cache.kill()
         # While no cache runs the world goes on.
         for _ in range(3):
             await chaos.commit()

@@ -152,3 +152,6 @@ async def test_truncate_and_markers_are_answered_from_the_database(world: Any) -
         row = world.message("markets", "truncate", None, None, xid=10**9, lsn=1 << 41, seq=0)
         await world.publish("cdc.markets.truncate", row)
         await world.assert_right()
+        await world.js.publish("cdc.markets.update.S.E.M", b"what no publisher of ours writes")
+        await world.commit("UPDATE series SET category = 'D'")
+        await world.assert_right()

@@ -12,6 +12,7 @@ from ssmd_cache import apply
 from ssmd_cache.apply import Announcement, EndOfEpoch, Refetch, Rewarm
 from ssmd_cache.commands import Command, sortable
 from ssmd_cache.entries import glob
+from ssmd_cache.errors import NewerStream
 from ssmd_cache.picture import (
     EventFacts,
     MarketFacts,
@@ -196,7 +197,7 @@ def test_what_each_message_does() -> None:
 
 
 def test_messages_of_another_version_are_refused() -> None:
-    with pytest.raises(MalformedChange, match="version 2"):
+    with pytest.raises(NewerStream, match="version 2"):
         message(v=2)
     with pytest.raises(MalformedChange):
         apply.position_of(message(lsn="x"))

@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ssmd_cache.commands import Command, fee_gone, gone, picture_of, put
+from ssmd_cache.errors import NewerStream
 from ssmd_cache.picture import TABLES, facts_of, microseconds
 from ssmd_common.change import VERSION, Position, parse_lsn
 from ssmd_common.errors import MalformedChange
@@ -66,14 +67,15 @@ def decode(payload: bytes) -> Message:
     """Read one message.
 
     Raises:
-        MalformedChange: it is not JSON of this shape, or of a version that is not ours.
+        MalformedChange: it is not JSON of this shape.
+        NewerStream: it is of a version that is not ours.
     """
     try:
         message = _decoder.decode(payload)
     except msgspec.MsgspecError as error:
         raise MalformedChange(f"a message of the change stream cannot be read: {error}") from error
     if message.v != VERSION:
-        raise MalformedChange(
+        raise NewerStream(
             f"a message has version {message.v}; this cache reads {VERSION}: install a newer one"
         )
     return message

@@ -1,10 +1,14 @@
 """What can end a part of the cache's work; `SsmdError`s end the service."""
 
-from ssmd_common.errors import LeadershipLost
+from ssmd_common.errors import LeadershipLost, SsmdError
 
 
 class Fenced(LeadershipLost):
     """A later leader has written to Redis: this process must not write any more."""
+
+
+class NewerStream(SsmdError):
+    """The stream speaks a version that this program does not know."""
 
 
 class PictureLost(Exception):
@@ -33,3 +37,7 @@ class ForeignKeys(Exception):
     def __init__(self, keys: list[str]) -> None:
         super().__init__(", ".join(keys))
         self.keys = keys
+
+
+class NewPictureDue(Exception):
+    """Something asks for a new picture; its text says what."""

@@ -47,17 +47,18 @@ class Housekeeping:
         self.drift: str | None = None
         """Set by the reconciliation when it found that a new picture is due."""
 
-    async def when_due(self, position: CachePosition) -> str | None:
-        """Do what is due; a reason if a new picture is wanted.
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() - self._checked >= self._settings.cache_check_seconds
+
+    async def work(self, position: CachePosition) -> str | None:
+        """Do what is due, while no batch is under way; a reason if a new picture is wanted.
 
         Raises:
             PictureLost: Redis was emptied.
             SequenceGap: Redis holds an older picture than was written.
         """
-        now = time.monotonic()
-        if now - self._checked < self._settings.cache_check_seconds:
-            return None
-        self._checked = now
+        now = self._checked = time.monotonic()
         await self._check(position)
         await self._sweep()
         if now - self._measured >= _SLOW_SECONDS:

@@ -1,7 +1,6 @@
 """The cache's loop: warm up if the picture in Redis cannot be continued, then follow the stream."""
 
 import time
-from collections import Counter
 from typing import Final
 
 import msgspec
@@ -10,27 +9,31 @@ import psycopg
 import structlog
 from nats.aio.client import Client
 
-from ssmd_cache import apply
-from ssmd_cache.apply import Announcement, EndOfEpoch, Refetch, Rewarm
-from ssmd_cache.commands import Command, gone, picture_of, put, sortable_epoch
-from ssmd_cache.errors import FeedBroken, ForeignKeys, PictureLost, SequenceGap, StreamGap
+from ssmd_cache.errors import (
+    FeedBroken,
+    ForeignKeys,
+    NewPictureDue,
+    PictureLost,
+    SequenceGap,
+    StreamGap,
+)
+from ssmd_cache.follower import Follower
 from ssmd_cache.foreign import Foreign
 from ssmd_cache.housekeeping import Housekeeping
 from ssmd_cache.join import join
 from ssmd_cache.lookup import Lookup
-from ssmd_cache.metrics import CHANGES, LAG_MESSAGES, PRUNED, STALE
+from ssmd_cache.metrics import LAG_MESSAGES
 from ssmd_cache.patience import Patience, Stopped
-from ssmd_cache.picture import facts_of
 from ssmd_cache.position import CachePosition
 from ssmd_cache.reconcile import reconcile
 from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.settings import CacheSettings
 from ssmd_cache.stream import Delivery, Feed, Stream, StreamMissing
 from ssmd_cache.warmup import warm_up
-from ssmd_common.change import Position, format_lsn
+from ssmd_common.change import Position
 from ssmd_common.connections.retry import first_line
 from ssmd_common.leader import Leadership
-from ssmd_common.metrics import ERRORS, LAG_SECONDS, WORK
+from ssmd_common.metrics import ERRORS, LAG_SECONDS
 from ssmd_common.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -62,6 +65,7 @@ class Cache:
         self._foreign = Foreign(sink.client, runtime.health, self._patience)
         self._housekeeping = Housekeeping(settings, sink, lookup, runtime.health, self._patience)
         self._position: CachePosition | None = None
+        self._untold: set[str] = set()
 
     async def run(self) -> None:
         """Until the service is asked to stop."""
@@ -81,7 +85,7 @@ class Cache:
                 await self._follow()
             except Stopped:
                 return
-            except Rewarmed as error:
+            except NewPictureDue as error:
                 reason = str(error)
             except (PictureLost, StreamGap) as error:
                 reason = str(error)
@@ -156,119 +160,56 @@ class Cache:
     async def _follow(self) -> None:
         """Apply the stream from the recorded position on, until something breaks or the stop."""
         assert self._position is not None
-        settings = self._settings
         info = await self._stream.info()
         if info.created != self._position.stream_created:
             raise StreamGap("the stream was deleted and made anew")
-        async with self._stream.feed(settings.cache_consumer, self._position.sequence + 1) as feed:
+        start = self._position.sequence + 1
+        async with self._stream.feed(self._settings.cache_consumer, start) as feed:
             log.info("following the stream", after_sequence=self._position.sequence)
             self._health.state = "following"
             self._health.set("nats", None)
-            while not self._runtime.stop.is_set():
-                batch = await feed.batch(
-                    settings.cache_batch_changes,
-                    settings.cache_check_seconds,
-                    settings.cache_batch_seconds,
-                )
-                if batch:
-                    await self._apply(batch)
-                    await feed.acknowledge(batch[-1])
+            position = msgspec.structs.replace(self._position, token=self._token)
+            follower = Follower(
+                position,
+                feed,
+                self._sink,
+                self._lookup,
+                self._foreign,
+                self._patience,
+                self._untold,
+            )
+            try:
+                await self._apply(feed, follower)
+            except Exception:
+                # Only once it is known what arrived, it is known where to go on.
+                await follower.settled()
+                raise
+            finally:
+                await follower.abandon()
+                self._position = follower.position
+
+    async def _apply(self, feed: Feed, follower: Follower) -> None:
+        settings = self._settings
+        while not self._runtime.stop.is_set():
+            batch = await feed.batch(
+                settings.cache_batch_changes,
+                settings.cache_check_seconds,
+                settings.cache_batch_seconds,
+            )
+            if batch:
+                await follower.take(batch)
+            if self._housekeeping.is_due or not feed.buffered:
+                await follower.drained()
                 self._report_lag(batch, feed)
                 self._health.set("warm", None)
-                wish = await self._housekeeping.when_due(self._position)
+            if self._housekeeping.is_due:
+                wish = await self._housekeeping.work(follower.position)
+                if wish is None and self._foreign.keys and not await self._foreign.remain():
+                    wish = "keys that were not ours are gone"
                 if wish is not None:
-                    raise Rewarmed(wish)
-                if self._foreign.keys and not await self._foreign.remain():
-                    raise Rewarmed("keys that were not ours are gone")
-                self._health.progress()
-
-    async def _apply(self, batch: list[Delivery]) -> None:
-        """Write a batch; what is no single row's business divides it."""
-        first = batch[0].sequence
-        commands: list[Command] = []
-        kinds: Counter[tuple[str, str]] = Counter()
-        last: tuple[int, Position] | None = None
-        assert self._position is not None
-        before = self._position.reached
-        epoch, visible = self._position.epoch, self._position.visible
-        for delivery in batch:
-            message = apply.decode(delivery.payload)
-            position = apply.position_of(message)
-            effect = apply.effect(message, position, epoch, visible, self._sink.keys)
-            epoch = max(epoch, message.epoch)
-            kinds[message.table, message.op] += 1
-            match effect:
-                case None:
-                    pass
-                case Command():
-                    commands.append(effect)
-                case Announcement():
-                    # It replaces what the snapshot showed, so from here on every change counts.
-                    visible = None
-                    self._position = msgspec.structs.replace(self._position, snapshot=None)
-                case Refetch():
-                    commands.extend(await self._refetch(effect))
-                case Rewarm(reason):
-                    raise Rewarmed(reason)
-                case EndOfEpoch(epoch):
-                    # What came before must be there before what is older goes.
-                    if last is not None:
-                        await self._write(first, last, commands)
-                        first, commands = delivery.sequence, []
-                    await self._drop_before(epoch)
-            last = (delivery.sequence, max(position, last[1] if last else before))
-        assert last is not None
-        await self._write(first, last, commands)
-        WORK.inc(len(batch))
-        for (table, op), count in kinds.items():
-            CHANGES.labels(table=_known(table), op=op).inc(count)
-
-    async def _write(self, first: int, last: tuple[int, Position], commands: list[Command]) -> None:
-        assert self._position is not None
-        sequence, at = last
-        position = msgspec.structs.replace(
-            self._position,
-            sequence=sequence,
-            epoch=at.epoch,
-            lsn=format_lsn(at.lsn),
-            seq=at.seq,
-            token=self._token,
-        )
-        coalesced = apply.coalesce(commands)
-        written = await self._patience.call(lambda: self._sink.apply(first, position, coalesced))
-        self._position = position
-        await self._foreign.add(written.foreign)
-        STALE.inc(max(len(coalesced) - written.changed - len(written.foreign), 0))
-        if written.missing:
-            await self._tell_events(written.missing)
-
-    async def _tell_events(self, tickers: frozenset[str]) -> None:
-        """Events that have no key and no trace, but whose category a market needs."""
-        assert self._position is not None
-        generation = self._position.generation
-        rows = await self._lookup.rows("events", sorted(tickers))
-        # Read later than the messages at hand: whatever they still say about these events counts.
-        commands = [
-            put(picture_of(facts_of("events", row), self._sink.keys), row, _UNKNOWN) for row in rows
-        ]
-        await self._patience.call(lambda: self._sink.repair(generation, commands))
-
-    async def _refetch(self, effect: Refetch) -> list[Command]:
-        rows = await self._lookup.rows(effect.table, [effect.ticker])
-        if not rows and effect.table != "series_fees":
-            return [gone(effect.table, effect.ticker, effect.position)]
-        return [
-            put(picture_of(facts_of(effect.table, row), self._sink.keys), row, effect.position)
-            for row in rows
-        ]
-
-    async def _drop_before(self, epoch: int) -> None:
-        bound = sortable_epoch(epoch)
-        pruned = await self._patience.call(lambda: self._sink.prune("epoch", bound))
-        PRUNED.inc(pruned.dropped)
-        log.info(
-            "a new epoch is announced, older rows are gone", epoch=epoch, removed=pruned.dropped
-        )
+                    raise NewPictureDue(wish)
+            self._health.progress()
+        await follower.drained()
 
     async def _until_free(self, error: ForeignKeys) -> str:
         """Wait until keys that nothing can be done without are gone; then a new picture is due."""
@@ -298,17 +239,3 @@ class Cache:
         ERRORS.labels(kind=kind).inc()
         self._health.failed(error)
         log.warning("survived an error, going on", kind=kind, error=first_line(error))
-
-
-class Rewarmed(Exception):
-    """Something asks for a new picture; its text says what."""
-
-
-_TABLES: Final = frozenset(
-    {"series", "events", "markets", "series_fees", "fees", "market_lifecycle_events"}
-)
-
-
-def _known(table: str) -> str:
-    # A label comes from a closed set.
-    return table if table in _TABLES else "other"

@@ -1,0 +1,195 @@
+"""From the stream to Redis: a batch is on its way while the next one is read and prepared."""
+
+import asyncio
+from collections import Counter
+from typing import Final, NamedTuple
+
+import msgspec
+import structlog
+
+from ssmd_cache import apply
+from ssmd_cache.apply import Announcement, EndOfEpoch, Refetch, Rewarm
+from ssmd_cache.commands import Command, gone, picture_of, put, sortable_epoch
+from ssmd_cache.errors import NewPictureDue
+from ssmd_cache.foreign import Foreign
+from ssmd_cache.lookup import Lookup
+from ssmd_cache.metrics import CHANGES, PRUNED, STALE
+from ssmd_cache.patience import Patience
+from ssmd_cache.picture import facts_of
+from ssmd_cache.position import CachePosition
+from ssmd_cache.redis_sink import RedisSink, Written
+from ssmd_cache.stream import Delivery, Feed
+from ssmd_common.change import Position, format_lsn
+from ssmd_common.errors import MalformedChange
+from ssmd_common.metrics import ERRORS, WORK
+
+log = structlog.get_logger(__name__)
+
+_UNKNOWN: Final = Position(0, 0, 0)
+_TABLES: Final = frozenset(
+    {"series", "events", "markets", "series_fees", "fees", "market_lifecycle_events"}
+)
+
+
+class _UnderWay(NamedTuple):
+    """A batch that was sent to Redis and not yet confirmed."""
+
+    task: "asyncio.Task[Written]"
+    commands: int
+    last: Delivery
+
+
+class Follower:
+    """Applies one feed's messages in order; acknowledges what Redis has taken.
+
+    `position` is what was sent to Redis, and what Redis holds after `drained` or `settled`; if
+    these raise, it must be read back.
+    """
+
+    def __init__(
+        self,
+        position: CachePosition,
+        feed: Feed,
+        sink: RedisSink,
+        lookup: Lookup,
+        foreign: Foreign,
+        patience: Patience,
+        untold: set[str],
+    ) -> None:
+        self.position = position
+        self._feed = feed
+        self._sink = sink
+        self._lookup = lookup
+        self._foreign = foreign
+        self._patience = patience
+        self._under_way: _UnderWay | None = None
+        # Events whose category a market in Redis still lacks; it outlives this feed.
+        self._untold = untold
+
+    async def take(self, batch: list[Delivery]) -> None:
+        """Prepare a batch, and send it once the one before is written.
+
+        Raises:
+            NewPictureDue: a message asks for more than single rows.
+        """
+        try:
+            await self._take(batch)
+        except MalformedChange as error:
+            # Whatever it was to tell, a new picture holds it.
+            ERRORS.labels(kind="malformed").inc()
+            raise NewPictureDue(str(error)) from error
+
+    async def drained(self) -> None:
+        """Wait until all that was taken is written, and acknowledge it."""
+        if self._under_way is not None:
+            (task, commands, last), self._under_way = self._under_way, None
+            written = await task
+            STALE.inc(max(commands - written.changed - len(written.foreign), 0))
+            self._untold |= written.missing
+            await self._feed.acknowledge(last)
+            await self._foreign.add(written.foreign)
+        if self._untold:
+            await self._tell_events()
+
+    async def settled(self) -> None:
+        """Wait until what was sent is written, whatever else is wrong."""
+        if self._under_way is not None:
+            under_way, self._under_way = self._under_way, None
+            written = await under_way.task
+            self._untold |= written.missing
+            await self._foreign.add(written.foreign)
+
+    async def abandon(self) -> None:
+        """Stop at once; what is under way may or may not arrive."""
+        if self._under_way is not None:
+            self._under_way.task.cancel()
+            await asyncio.gather(self._under_way.task, return_exceptions=True)
+            self._under_way = None
+
+    async def _take(self, batch: list[Delivery]) -> None:
+        first = batch[0].sequence
+        commands: list[Command] = []
+        kinds: Counter[tuple[str, str]] = Counter()
+        before: Delivery | None = None
+        reached, visible = self.position.reached, self.position.visible
+        for delivery in batch:
+            message = apply.decode(delivery.payload)
+            position = apply.position_of(message)
+            effect = apply.effect(message, position, reached.epoch, visible, self._sink.keys)
+            kinds[message.table, message.op] += 1
+            match effect:
+                case None:
+                    pass
+                case Command():
+                    commands.append(effect)
+                case Announcement():
+                    # It replaces what the snapshot showed, so from here on every change counts.
+                    visible = None
+                    self.position = msgspec.structs.replace(self.position, snapshot=None)
+                case Refetch():
+                    commands.extend(await self._refetch(effect))
+                case Rewarm(reason):
+                    raise NewPictureDue(reason)
+                case EndOfEpoch(epoch):
+                    # What came before must be there before what is older goes.
+                    if before is not None:
+                        await self._send(first, before, reached, commands)
+                        first, commands = delivery.sequence, []
+                    await self.drained()
+                    await self._drop_before(epoch)
+            reached = max(reached, position)
+            before = delivery
+        assert before is not None
+        await self._send(first, before, reached, commands)
+        WORK.inc(len(batch))
+        for (table, op), count in kinds.items():
+            # A label comes from a closed set.
+            CHANGES.labels(table=table if table in _TABLES else "other", op=op).inc(count)
+
+    async def _send(
+        self, first: int, last: Delivery, reached: Position, commands: list[Command]
+    ) -> None:
+        position = msgspec.structs.replace(
+            self.position,
+            sequence=last.sequence,
+            epoch=reached.epoch,
+            lsn=format_lsn(reached.lsn),
+            seq=reached.seq,
+        )
+        coalesced = apply.coalesce(commands)
+        await self.drained()
+        self.position = position
+        task = asyncio.create_task(
+            self._patience.call(lambda: self._sink.apply(first, position, coalesced)),
+            name="cache-batch",
+        )
+        self._under_way = _UnderWay(task, len(coalesced), last)
+
+    async def _tell_events(self) -> None:
+        """Events that have no key and no trace, but whose category a market needs."""
+        tickers = sorted(self._untold)
+        rows = await self._lookup.rows("events", tickers)
+        # Read later than the messages at hand: whatever they still say about these events counts.
+        commands = [
+            put(picture_of(facts_of("events", row), self._sink.keys), row, _UNKNOWN) for row in rows
+        ]
+        generation = self.position.generation
+        await self._patience.call(lambda: self._sink.repair(generation, commands))
+        self._untold.clear()
+
+    async def _refetch(self, effect: Refetch) -> list[Command]:
+        rows = await self._lookup.rows(effect.table, [effect.ticker])
+        if not rows and effect.table != "series_fees":
+            return [gone(effect.table, effect.ticker, effect.position)]
+        return [
+            put(picture_of(facts_of(effect.table, row), self._sink.keys), row, effect.position)
+            for row in rows
+        ]
+
+    async def _drop_before(self, epoch: int) -> None:
+        bound = sortable_epoch(epoch)
+        pruned = await self._patience.call(lambda: self._sink.prune("epoch", bound))
+        PRUNED.inc(pruned.dropped)
+        log.info(
+            "a new epoch is announced, older rows are gone", epoch=epoch, removed=pruned.dropped
+        )
