@@ -63,10 +63,15 @@ class Control:
             try:
                 async with asyncio.timeout(_STATEMENT_SECONDS):
                     yield await self._current()
-            except (psycopg.Error, TimeoutError) as error:
+            except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as error:
                 await self.close()
                 raise ReplicationEnded(
                     f"PostgreSQL does not answer: {first_line(error)}"
+                ) from error
+            except psycopg.Error as error:
+                # A database that is just being migrated gets there by itself.
+                raise ReplicationEnded(
+                    f"PostgreSQL refuses a statement ({first_line(error)}): apply the migrations"
                 ) from error
 
     async def _current(self) -> psycopg.AsyncConnection[Any]:
