@@ -7,7 +7,7 @@ import os
 import random
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,34 +90,47 @@ def jobs(folder: Path, text: str) -> str:
     return str(path)
 
 
+@pytest.mark.timeout(300)
 async def test_a_run_killed_at_random_points_is_finished_by_the_next(
     variables: dict[str, str], sync: Any, exchange: Any
 ) -> None:
-    """Ten deaths by SIGKILL; whatever they left, the last run ends in the truth."""
+    """Twenty deaths by SIGKILL; whatever they left, the last run ends in the truth."""
     dice = random.Random(4)
-    exchange.simulator.faults.start(Fault("latency", seconds=0.05))
-    for _ in range(10):
+    simulator = exchange.simulator
+    for death in range(20):
+        for market in dice.sample(simulator.universe.unsettled, 30):
+            edit = {"title": f"Title {dice.random()}"}
+            simulator.exchange.edit(market, edit, simulator.clock())
+        # Either some request never gets an answer, or the last one does and the rest is writing.
+        if death % 2:
+            fault = Fault("hang", after=dice.randrange(12), times=1, seconds=600)
+        else:
+            fault = Fault("latency", path="/series/fee_changes", seconds=0.1)
+        simulator.faults.start(fault)
         async with started("run", "everything", **variables) as process:
-            # From before the first request to after the last write, wherever that falls.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(dice.uniform(0.5, 4)):
-                    await process.process.wait()
+
+            async def is_there(fault: Fault = fault, process: Process = process) -> bool:
+                return fault.hits > 0 or process.process.returncode is not None
+
+            await eventually(is_there)
+            await asyncio.sleep(dice.uniform(0, 0.4))
             if process.process.returncode is None:
                 process.process.kill()
             await process.process.wait()
+        simulator.faults.clear()
         # What is there is whole: no event without its series, no market without its event.
         orphans = await sync.rows(
             "SELECT 1 FROM markets m LEFT JOIN events e USING (event_ticker, series_ticker)"
             " WHERE e.event_ticker IS NULL"
         )
         assert not orphans
-    exchange.simulator.faults.clear()
     async with started("run", "everything", **variables) as process:
         code, _ = await process.ended()
     assert code == ExitCode.OK
     runs = await sync.rows("SELECT outcome, error FROM sync_runs ORDER BY id")
     assert runs[-1]["outcome"] == "ok"
     assert not [run for run in runs if run["outcome"] == "running"]
+    assert [run for run in runs if run["error"] == "the process was killed"]
     raw = await exchange.markets()
     found = {
         row["ticker"]: row["title"] for row in await sync.rows("SELECT ticker, title FROM markets")
