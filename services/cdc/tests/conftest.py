@@ -354,6 +354,18 @@ class Proxy:
         raise ConnectionResetError
 
 
+@pytest.fixture(params=[False, True], ids=["window", "durable"])
+async def durable(request: pytest.FixtureRequest, nats_server: NatsServer) -> bool:
+    """Both ways of publishing, where the server has both."""
+    if request.param:
+        client = await nats.connect(nats_server.url)
+        version = client.connected_server_version
+        await client.close()
+        if (version.major, version.minor) < (2, 12):
+            pytest.skip("this NATS server has no atomic batches")
+    return bool(request.param)
+
+
 @pytest.fixture
 def proxy() -> type[Proxy]:
     return Proxy

@@ -27,7 +27,6 @@ async def copy_markets(db: psycopg.AsyncConnection[Any], prefix: str, count: int
             await copy.write_row((f"{prefix}-{number}", "KX0-E", "KX0", "t\\n\t'", number % 100))
 
 
-@pytest.mark.parametrize("durable", [False, True])
 async def test_copy_of_thousands_of_rows(bench: Any, durable: bool) -> None:
     publisher = bench.start(cdc_durable=durable)
     await publisher.leading()

@@ -15,7 +15,6 @@ from ssmd_common.change import Position
 from ssmd_common.health import Health
 
 
-@pytest.mark.parametrize("durable", [False, True])
 async def test_a_stale_publisher_stores_nothing(
     bench: Any, durable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
