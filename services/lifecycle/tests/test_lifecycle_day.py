@@ -17,6 +17,10 @@ import pytest
 from psycopg.rows import dict_row
 
 from ssmd_common.status import market_status
+from ssmd_lifecycle.clock import due, turned
+from ssmd_lifecycle.intake import read_stored
+from ssmd_lifecycle.messages import Kind, LifecycleMessage
+from ssmd_lifecycle.transitions import advance, born
 from ssmd_simulator.faults import Fault
 from ssmd_simulator.messages import Message
 from ssmd_simulator.server import Simulator
@@ -87,6 +91,38 @@ async def differences(sim: Simulator, connection: Connection, since: float) -> l
                     f" {row['exchange_status']} via {row['observed_via']} at {row['observed_at']})"
                 )
     return wrong
+
+
+async def check_rebuilding(witness: Witness, connection: Connection) -> None:
+    """The stored messages and the clock alone give each market's status."""
+    stored = await rows(
+        connection, "SELECT *, metadata::text AS whole FROM market_lifecycle_events"
+    )
+    markets = {row["ticker"]: row for row in await rows(connection, "SELECT * FROM markets")}
+    now = datetime.now(UTC)
+    histories: dict[str, list[LifecycleMessage]] = {}
+    for row in stored:
+        message = read_stored(
+            row["whole"].encode(), row["sent_at"], row["received_at"], row["dedupe_key"]
+        )
+        if message is not None and message.market_ticker:
+            histories.setdefault(message.market_ticker, []).append(message)
+    said = Counter(message.msg.get("market_ticker") for _, message in witness.sent)
+    rebuilt = 0
+    for ticker, history in histories.items():
+        created = next((m for m in history if m.kind is Kind.CREATED), None)
+        market = witness.sim.universe.markets.get(ticker)
+        if created is None or market is None or len(history) < said[ticker]:
+            continue  # It is older than this day, or a part of its life fell into a gap.
+        if is_settling(market, now.timestamp()):
+            continue
+        state = born(created, market.event.series.ticker)
+        state = advance(state, {m.dedupe_key for m in history}, history, now)
+        while chance := due(state, now):
+            state = turned(state, chance.turn, now)
+        assert state.status == markets[ticker]["status"], ticker
+        rebuilt += 1
+    assert rebuilt
 
 
 async def check_rows(witness: Witness, connection: Connection, since: float, until: float) -> None:
@@ -207,3 +243,4 @@ async def test_a_quick_day_with_everything_that_can_go_wrong(
         except pytest.fail.Exception:
             pytest.fail("\n".join([*last[:20], first.logs()[-3000:]]))
         await check_rows(witness, connection, began, time.time() - SETTLING_SECONDS)
+        await check_rebuilding(witness, connection)
