@@ -17,6 +17,8 @@ from ssmd_common import subjects
 from ssmd_stack.ports import free_port
 
 PATIENCE_SECONDS = 60
+ANNOUNCED = 13
+"""Messages of the first announcement: begin and end of six tables, and the default fees."""
 
 
 async def insert(bench: Any, count: int, prefix: str = "S") -> None:
@@ -201,6 +203,21 @@ async def test_nats_is_away_for_a_while(bench: Any) -> None:
     stream = await bench.assert_faithful(publisher)
     assert epochs(stream) == {1}
     await publisher.ready()
+
+
+@pytest.mark.parametrize("in_flight", [0, 20])
+async def test_it_stops_cleanly_while_nats_is_away(bench: Any, in_flight: int) -> None:
+    running = await process(bench)
+    await until_sequence(bench, ANNOUNCED)
+    await bench.nats_server.stop()
+    await insert(bench, in_flight)
+    running.terminate()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert await running.wait() == 0
+    await bench.nats_server.start()
+    publisher = bench.start()
+    await insert(bench, 5, "T")
+    await bench.assert_faithful(publisher)
 
 
 async def test_feedback_goes_on_while_the_memory_hangs(bench: Any) -> None:

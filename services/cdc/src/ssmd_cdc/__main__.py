@@ -21,7 +21,7 @@ async def serve(runtime: Runtime, settings: CdcSettings) -> None:
         await Publisher(runtime, settings, client, control).run()
     finally:
         await control.close()
-        await client.close()
+        await nats.close(client)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """NATS connections: named, reconnecting for ever, with errors that reach the log."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import nats.errors
@@ -66,3 +67,10 @@ async def connect(
         ) from error
     client.options["allow_reconnect"] = True
     return client
+
+
+async def close(client: Client) -> None:
+    """Close it, also while its server is away: that is no reason for a service to end badly."""
+    # uvloop raises RuntimeError where a transport that the server closed is written to.
+    with contextlib.suppress(nats.errors.Error, OSError, RuntimeError):
+        await client.close()
