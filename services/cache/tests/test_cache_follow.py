@@ -154,3 +154,25 @@ async def test_another_stream_of_the_same_name_is_not_continued(world: Any) -> N
     await replaced(51)
     async with world.cache():
         await world.assert_right()
+
+
+async def test_an_older_redis_is_read_on_from_where_it_stands(world: Any) -> None:
+    """A restored save, or a replica that lagged when it took over."""
+    await world.commit(SERIES, EVENT, MARKET)
+    async with world.cache() as cache:
+        await cache.ready()
+        await world.settled()
+        saved = [(key, await world.redis.dump(key)) for key in await world.redis.keys()]
+        warmed = (await world.position())["warmed_at"]
+        await world.commit("UPDATE markets SET yes_bid = 60, status = 'closed'")
+        await world.commit("INSERT INTO series (ticker, category) VALUES ('KXB', 'Sports')")
+        await world.settled()
+        restore = world.redis.pipeline(transaction=True)
+        restore.flushall()
+        for key, content in saved:
+            restore.restore(key, 0, content)
+        await restore.execute()
+        await world.assert_right()
+        await world.commit("UPDATE markets SET yes_bid = 61")
+        await world.assert_right()
+        assert (await world.position())["warmed_at"] == warmed
