@@ -354,8 +354,8 @@ class Proxy:
         raise ConnectionResetError
 
 
-@pytest.fixture(params=[False, True], ids=["window", "durable"])
-async def durable(request: pytest.FixtureRequest, nats_server: NatsServer) -> bool:
+@pytest.fixture(params=[False, True], ids=["window", "atomic"])
+async def atomic(request: pytest.FixtureRequest, nats_server: NatsServer) -> bool:
     """Both ways of publishing, where the server has both."""
     if request.param:
         client = await nats.connect(nats_server.url)

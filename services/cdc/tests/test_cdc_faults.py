@@ -85,17 +85,17 @@ async def until_sequence(bench: Any, target: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_killed_over_and_over_while_writers_write(bench: Any, durable: bool) -> None:
+async def test_killed_over_and_over_while_writers_write(bench: Any, atomic: bool) -> None:
     """kill -9 at moments that nobody chose: inside transactions, windows and feedback."""
     writing = asyncio.create_task(insert(bench, 2000))
     for round_ in range(4):
-        victim = await process(bench, CDC_DURABLE=str(durable).lower())
+        victim = await process(bench, CDC_ATOMIC=str(atomic).lower())
         before = await last_sequence(bench)
         await until_sequence(bench, before + 30 + 77 * round_)
         victim.kill()
         await victim.wait()
     await writing
-    publisher = bench.start(cdc_durable=durable)
+    publisher = bench.start(cdc_atomic=atomic)
     stream = await bench.assert_faithful(publisher)
     inserts = [b for b in stream.bodies if b["table"] == "series" and b["xid"]]
     assert len(inserts) == len({b["ticker"] for b in inserts})
@@ -169,8 +169,8 @@ async def test_killed_while_announcing(bench: Any) -> None:
     assert finals == [2]
 
 
-async def test_nats_restarts(bench: Any, durable: bool) -> None:
-    publisher = bench.start(cdc_durable=durable)
+async def test_nats_restarts(bench: Any, atomic: bool) -> None:
+    publisher = bench.start(cdc_atomic=atomic)
     await publisher.ready()
     writing = asyncio.create_task(insert(bench, 1500))
     for kill in (True, False):

@@ -27,8 +27,8 @@ async def copy_markets(db: psycopg.AsyncConnection[Any], prefix: str, count: int
             await copy.write_row((f"{prefix}-{number}", "KX0-E", "KX0", "t\\n\t'", number % 100))
 
 
-async def test_copy_of_thousands_of_rows(bench: Any, durable: bool) -> None:
-    publisher = bench.start(cdc_durable=durable)
+async def test_copy_of_thousands_of_rows(bench: Any, atomic: bool) -> None:
+    publisher = bench.start(cdc_atomic=atomic)
     await publisher.leading()
     async with bench.database.connect() as db:
         await seed(db)

@@ -81,9 +81,7 @@ class Outbox:
         self._loop = asyncio.get_running_loop()
         self._counts: Counter[tuple[str, str]] = Counter()
         self._id_lsn, self._id_head = -1, ""
-        self._settle_one = (
-            self._window.reply_through if settings.cdc_durable else self._window.reply
-        )
+        self._settle_one = self._window.reply_through if streams.atomic else self._window.reply
         self._batch: list[tuple[Outgoing, int, int]] = []
         self._batches_open = 0
         self.acknowledged_position = position
@@ -277,7 +275,7 @@ class Outbox:
             self._room.set()
 
     def _write(self, message: Outgoing, number: int, expected: int) -> None:
-        if not self._settings.cdc_durable:
+        if not self._streams.atomic:
             chain = f"Nats-Expected-Last-Sequence: {expected}\r\n"
             self._publish(message, number, chain)
             return

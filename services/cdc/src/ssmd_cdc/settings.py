@@ -28,12 +28,17 @@ class CdcSettings(PostgresSettings, NatsSettings):
     cdc_stream_replicas: int = Field(
         1, ge=1, le=5, description="Copies of the stream in a cluster of NATS servers."
     )
+    cdc_atomic: bool = Field(
+        True,
+        description="Publish in atomic batches where the NATS server has them (2.12 or newer); "
+        "else, and on older ones, one message at a time within the window.",
+    )
     cdc_durable: bool = Field(
         False,
-        description="Publish in atomic batches (NATS 2.12 or newer). With sync_interval: always in "
-        "the NATS server's configuration, an acknowledgement then means that a message is on disk, "
-        "and what the slot was told is safe from a power failure; without it, the last moments "
-        "before one may have to be announced again in a new epoch.",
+        description="Refuse a NATS server without atomic batches. With sync_interval: always in "
+        "the server's configuration, an acknowledgement of a batch means that it is on disk, at "
+        "full speed, and what the slot was told is safe from a power failure. Without that, the "
+        "last two minutes may be lost in one, which begins a new epoch.",
     )
     cdc_republish: Prefix = Field(
         "",
