@@ -336,7 +336,7 @@ async def test_wrong_settings_are_told_at_once(start_service: StartService, tmp_
     assert "DATABASE_URL" in service.logs()
     service = await start_service(None, key=False, KALSHI_API_KEY="k")
     assert await asyncio.wait_for(service.process.wait(), 60) == ExitCode.USAGE
-    assert "KALSHI_PRIVATE_KEY_PATH is missing" in service.logs()
+    assert "KALSHI_PRIVATE_KEY_PATH: a key has an id and a file" in service.logs()
     service = await start_service(
         None, key=False, KALSHI_API_KEY="k", KALSHI_PRIVATE_KEY_PATH=str(tmp_path / "none.pem")
     )

@@ -15,11 +15,11 @@ from pydantic import SecretStr
 from ssmd_common.connections import postgres
 from ssmd_common.health import Health
 from ssmd_common.runtime import Runtime
-from ssmd_lifecycle.clock import Turn, due
+from ssmd_lifecycle.clock import Due, Turn, due
 from ssmd_lifecycle.rows import Pool
 from ssmd_lifecycle.scheduler import Scheduler
 from ssmd_lifecycle.transitions import MarketState
-from ssmd_lifecycle.turns import Turns
+from ssmd_lifecycle.turns import Turns, chunked
 from ssmd_stack.database import Database
 
 Connection = psycopg.AsyncConnection[Any]
@@ -160,6 +160,20 @@ async def test_more_than_one_chunk_is_made_at_once(pool: Pool, connection: Conne
         )
     ).fetchall()
     assert count == 4501
+
+
+def test_a_chunk_never_shares_its_events_with_another() -> None:
+    sizes = {"KXA-1": 900, "KXA-2": 900, "KXA-3": 5000, "KXA-4": 1}
+    chosen = [
+        Due(Turn.OPENED, f"{event}-{number}", event, NOW)
+        for number in range(5000)
+        for event, size in sizes.items()
+        if number < size
+    ]
+    chunks = chunked(chosen)
+    assert [len(chunk) for chunk in chunks] == [1800, 5000, 1]
+    assert sorted(map(str, chosen)) == sorted(str(due) for chunk in chunks for due in chunk)
+    assert chunked([]) == []
 
 
 async def test_next_due_is_the_earliest_of_opening_and_closing(

@@ -8,7 +8,6 @@ import structlog
 
 from ssmd_common import runtime as common
 from ssmd_common.connections import postgres
-from ssmd_common.errors import ConfigurationError
 from ssmd_common.leader import lead
 from ssmd_common.runtime import Runtime
 from ssmd_kalshi.budget import Budget
@@ -136,14 +135,8 @@ async def _lead(
 
 def _signer(settings: LifecycleSettings) -> Signer | None:
     key, path = settings.kalshi_api_key, settings.kalshi_private_key_path
-    if key is None and path is None:
-        return None
     if key is None or path is None:
-        missing = "KALSHI_API_KEY" if key is None else "KALSHI_PRIVATE_KEY_PATH"
-        raise ConfigurationError(
-            f"{missing} is missing: a key has an identifier and a file; set both, or neither to "
-            "work without the WebSocket"
-        )
+        return None
     return load_signer(key.get_secret_value(), path)
 
 

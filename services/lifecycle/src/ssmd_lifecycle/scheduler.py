@@ -71,7 +71,7 @@ class Scheduler:
         all_made: list[Due] = []
         for turn in Turn:
             while chosen := await self._turns.due(turn, now):
-                made = await self._turns.make(turn, chosen, datetime.now(UTC))
+                made = await self._turns.make(turn, chosen)
                 if not made:
                     break
                 all_made += made

@@ -1,7 +1,8 @@
 """The clock's transitions in PostgreSQL."""
 
+import asyncio
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -17,8 +18,11 @@ from ssmd_lifecycle.rows import (
     queries,
 )
 
-CHUNK: Final = 2000
+CHUNK: Final = 1500
 """Markets in one transaction: enough to be fast, few enough to hold no lock for long."""
+AT_ONCE: Final = 2
+"""Transactions side by side when many markets are due; they share no event."""
+_MOST: Final = 20_000
 
 _DUE: Final = {Turn.OPENED: queries.due_openings, Turn.CLOSED: queries.due_closings}
 _LOCK: Final = {Turn.OPENED: queries.lock_openings, Turn.CLOSED: queries.lock_closings}
@@ -31,9 +35,9 @@ class Turns:
         self._pool = pool
 
     async def due(self, turn: Turn, now: datetime) -> list[Due]:
-        """Up to `CHUNK` transitions that are due, the oldest first."""
+        """Transitions that are due, the oldest first, up to a bound."""
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(_DUE[turn], {"now": now, "limit": CHUNK})
+            cursor = await connection.execute(_DUE[turn], {"now": now, "limit": _MOST})
             return [Due(turn, *row) for row in await cursor.fetchall()]
 
     async def due_at(self, moment: datetime) -> list[Due]:
@@ -68,8 +72,18 @@ class Turns:
             assert row is not None
             return row[0]  # type: ignore[no-any-return]
 
-    async def make(self, turn: Turn, chosen: Sequence[Due], now: datetime) -> list[Due]:
+    async def make(self, turn: Turn, chosen: Sequence[Due]) -> list[Due]:
         """Make those transitions that still are due; returns them."""
+        side_by_side = asyncio.Semaphore(AT_ONCE)
+
+        async def make_chunk(chunk: Sequence[Due]) -> list[Due]:
+            async with side_by_side:
+                return await self._make(turn, chunk, datetime.now(UTC))
+
+        made = await asyncio.gather(*(make_chunk(chunk) for chunk in chunked(chosen)))
+        return [due for chunk in made for due in chunk]
+
+    async def _make(self, turn: Turn, chosen: Sequence[Due], now: datetime) -> list[Due]:
 
         async def attempt(connection: Connection) -> list[Due]:
             events = await lock_events(connection, sorted({due.event_ticker for due in chosen}))
@@ -83,6 +97,18 @@ class Turns:
             return made
 
         return await in_transaction(self._pool, attempt)
+
+
+def chunked(chosen: Sequence[Due]) -> list[list[Due]]:
+    """Chunks of about `CHUNK` transitions; one event's are all in one chunk."""
+    chunks: list[list[Due]] = []
+    last_event: str | None = None
+    for due in sorted(chosen, key=lambda due: (due.event_ticker, due.ticker)):
+        if not chunks or (len(chunks[-1]) >= CHUNK and due.event_ticker != last_event):
+            chunks.append([])
+        chunks[-1].append(due)
+        last_event = due.event_ticker
+    return chunks
 
 
 async def turn_locked(
