@@ -13,7 +13,7 @@ from rich.table import Table
 from ssmd_cli.lifecycle_tail import queries
 from ssmd_common.connections import postgres
 from ssmd_common.leader import lock_key
-from ssmd_lifecycle.__main__ import LOCK
+from ssmd_lifecycle.settings import LOCK
 
 _WIDE: Final = 10_000
 

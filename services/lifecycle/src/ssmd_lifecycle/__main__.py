@@ -25,15 +25,13 @@ from ssmd_lifecycle.recorder import Recorder, refresh_filter
 from ssmd_lifecycle.resolver import Resolver
 from ssmd_lifecycle.rows import Pool
 from ssmd_lifecycle.scheduler import Scheduler
-from ssmd_lifecycle.settings import LifecycleSettings
+from ssmd_lifecycle.settings import LOCK, LifecycleSettings
 from ssmd_lifecycle.side import SideTasks, telling
 from ssmd_lifecycle.silence import Silence
 from ssmd_lifecycle.store import Store
 from ssmd_lifecycle.turns import Turns
 
 log = structlog.get_logger(__name__)
-
-LOCK = "lifecycle"
 
 
 async def serve(runtime: Runtime, settings: LifecycleSettings) -> None:

@@ -95,7 +95,7 @@ class Repairer:
             reason = MAINTENANCE
         metrics.GAPS.labels(reason).inc()
         runtime.health.set("gap", f"messages since {since.isoformat()} may be missing ({reason})")
-        say = log.info if reason == MAINTENANCE else log.warning
+        say = log.info if reason in (MAINTENANCE, "start") else log.warning
         say("gap", reason=reason, since=since.isoformat(), until=until.isoformat())
         self.resume(await self._store.open(reason, since, until))
 

@@ -1,10 +1,14 @@
 """Settings of lifecycle, from the environment."""
 
 from pathlib import Path
+from typing import Final
 
 from pydantic import Field
 
 from ssmd_common.settings import KalshiSettings, PostgresSettings
+
+LOCK: Final = "lifecycle"
+"""The advisory lock by which one replica is elected."""
 
 
 class LifecycleSettings(PostgresSettings, KalshiSettings):
