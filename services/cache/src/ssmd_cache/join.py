@@ -58,9 +58,23 @@ async def join(
         await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         row = await (await connection.execute(queries.current_snapshot)).fetchone()
         assert row is not None
+        await _make_durable(url, budget_seconds)
         rows = Rows(connection)
         await rows.prepare()
         yield Join(rows, Snapshot.parse(row[0]), sequence, position, info.created)
+
+
+async def _make_durable(url: SecretStr, budget_seconds: float) -> None:
+    """Flush the end of every transaction that the snapshot sees.
+
+    After a crash PostgreSQL gives ids again that no flushed WAL mentions. A transaction that was
+    given an id which the snapshot counts as seen would be taken for one that it holds.
+    """
+    connection = await postgres.connect(url, "ssmd-cache-flush", budget_seconds=budget_seconds)
+    async with connection, connection.transaction():
+        # Flushed here is enough: waiting for a standby could take for ever.
+        await connection.execute("SET LOCAL synchronous_commit = local")
+        await connection.execute(queries.write_wal)
 
 
 async def _older_are_finished(connection: Connection, wait_seconds: float) -> bool:

@@ -17,6 +17,10 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint
 -- What the transaction sees.
 SELECT pg_current_snapshot()::text
 
+-- name: write_wal
+-- A record in the WAL under a transaction id: its commit flushes all that was written before.
+SELECT pg_logical_emit_message(true, 'ssmd_cache', '')
+
 -- name: publication
 -- The publisher's memory: its epoch and last position.
 SELECT epoch, lsn::text, seq FROM cdc_state ORDER BY updated_at DESC LIMIT 1
