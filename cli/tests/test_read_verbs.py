@@ -187,7 +187,7 @@ async def test_search_export_and_stats(shell: Shell) -> None:
     [
         (["secmaster", "show", "NONE"], 3, "'NONE'"),
         (["fees", "list", "NONE"], 3, "'NONE'"),
-        (["secmaster", "list", "--expiring-within", "soon"], 2, "closing_before"),
+        (["secmaster", "list", "--expiring-within", "soon"], 2, "--expiring-within"),
         (["secmaster", "list", "--status", "dead"], 2, "dead"),
         (["secmaster", "list", "--limit", "-1"], 2, "limit"),
         (["secmaster", "list", "--json", "--csv"], 2, "exclude each other"),

@@ -23,6 +23,16 @@ NEEDS = {
 }
 
 
+_WRONG_KEY = {"KALSHI_READ_BUDGET": "0", "KALSHI_PRIVATE_KEY_PATH": "/nowhere/key.pem"}
+WRONG = {
+    "sync": {**_WRONG_KEY, "SYNC_JOBS_FILE": "/nowhere/jobs.yaml"},
+    "lifecycle": {**_WRONG_KEY, "LIFECYCLE_POLL_SECONDS": "inf"},
+    "cdc": {"CDC_SLOT": "No Slot", "CDC_WINDOW_MESSAGES": "0"},
+    "cache": {"CACHE_CHECK_SECONDS": "inf"},
+    "api": {"API_PORT": "-1"},
+}
+
+
 class Environment:
     """A working configuration of every service, for tests to break."""
 
@@ -66,11 +76,16 @@ async def environment(
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_all_faults_are_named_at_once(environment: Environment, service: str) -> None:
-    code, last, output = environment.run(
-        service, DATABASE_URL="mysql://u:hunter2@h/d", OPS_PORT="many", LOG_LEVEL="LOUD"
-    )
+    wrong = {
+        "DATABASE_URL": "mysql://u:hunter2@h/d",
+        "OPS_PORT": "70001",
+        "LOG_LEVEL": "LOUD",
+        "STARTUP_BUDGET_SECONDS": "nan",
+        **WRONG.get(service, {}),
+    }
+    code, last, output = environment.run(service, **wrong)
     assert code == 2
-    for name in ("DATABASE_URL", "OPS_PORT", "LOG_LEVEL"):
+    for name in wrong:
         assert name in last["error"]
     assert "hunter2" not in output
 

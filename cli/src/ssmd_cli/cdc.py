@@ -9,6 +9,7 @@ import typer
 from ssmd_cli.environment import load_env_file, quiet_logs
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.settings import NatsSettings, load
+from ssmd_common.subjects import TOKEN_COLUMNS
 
 app = typer.Typer(no_args_is_help=True, help="Follow the change stream, or see its publisher.")
 
@@ -36,6 +37,13 @@ def tail_command(
     load_env_file()
     quiet_logs()
     settings = load(NatsSettings)
+    if table is not None and table not in TOKEN_COLUMNS:
+        # A table that was added to the publication is followed too, so this is not refused.
+        typer.echo(
+            f"no table of ours is called {table!r} (they are {', '.join(TOKEN_COLUMNS)}): waiting "
+            "for its changes all the same",
+            err=True,
+        )
     wanted = Filter(series, table, type_)
     start = parse_since(since)
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):

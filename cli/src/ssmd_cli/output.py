@@ -114,7 +114,9 @@ def _table(found: Sequence[Row], columns: Sequence[str]) -> None:
 
 
 def _title(column: str) -> str:
-    return column.rpartition(".")[2].removesuffix("_dollars")
+    name = column.rpartition(".")[2]
+    # yes_bid is in cents everywhere; what is in dollars says so.
+    return f"{name.removesuffix('_dollars')} $" if name.endswith("_dollars") else name
 
 
 def _prose(column: str) -> bool:

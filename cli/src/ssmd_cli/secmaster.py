@@ -1,6 +1,7 @@
 """`ssmd secmaster sync|list|show|search|export|stats`."""
 
 import asyncio
+import re
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -102,6 +103,11 @@ def list_markets(
     if expiring_within is not None:
         if closing_before or closing_after:
             raise typer.BadParameter("--expiring-within excludes --closing-before and -after")
+        if not re.fullmatch(r"\d+[smhdw]", expiring_within):
+            raise typer.BadParameter(
+                f"{expiring_within!r} is not a time such as 90m, 24h or 7d",
+                param_hint="--expiring-within",
+            )
         closing_after, closing_before = "0s", expiring_within
         statuses = statuses or ["open"]
         sort = sort or "close_time"

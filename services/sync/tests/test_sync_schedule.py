@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssmd_common.errors import ConfigurationError
+from ssmd_simulator.generator import REAL_COUNTS
 from ssmd_sync.runlog import PastRun
 from ssmd_sync.schedule import LONGEST_RETRY, Job, due_at, duration, load, parse
 from ssmd_sync.scope import Mode
@@ -133,6 +134,11 @@ def test_the_default_schedule_keeps_its_promises() -> None:
         "crypto": 0, "financials": 250_000, "economics": 250_000, "politics": 250_000,
         "elections": 250_000, "rest": 250_000,
     }  # fmt: skip
+
+
+def test_no_category_is_left_without_quotes() -> None:
+    read = {category for job in load("jobs.yaml") for category in job.categories}
+    assert read >= set(REAL_COUNTS)
 
 
 def test_every_fault_of_a_file_is_named_at_once(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def main() -> None:
         raise SystemExit(ExitCode.USAGE) from error
     except OSError as error:
         log.critical("cannot start", error=f"{error.strerror} (--port {options.port})")
-        raise SystemExit(ExitCode.FAILED) from error
+        raise SystemExit(ExitCode.USAGE) from error
 
 
 if __name__ == "__main__":

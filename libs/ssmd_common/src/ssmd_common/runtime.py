@@ -120,8 +120,10 @@ async def _serve(
         if not main.done():
             await asyncio.wait({main}, timeout=GRACE_SECONDS)
             if not main.done():
-                log.warning("grace period over, work is cut off", grace_seconds=GRACE_SECONDS)
-                return
+                raise SsmdError(
+                    f"the service did not stop within {GRACE_SECONDS:g} s and was cut off: what "
+                    "was not acknowledged is done again at the next start"
+                )
         main.result()
         if not runtime.stop.is_set():
             raise SsmdError("the service's main loop ended without being asked to stop")

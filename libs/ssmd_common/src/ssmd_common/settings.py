@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -36,12 +43,18 @@ RedisUrl = Annotated[SecretStr, _url("redis", "rediss")]
 HttpUrl = Annotated[SecretStr, _url("http", "https")]
 WebSocketUrl = Annotated[SecretStr, _url("wss", "ws")]
 
+Port = Annotated[int, Field(ge=0, le=65535)]
+
 
 class Settings(BaseSettings):
     """What every service has."""
 
     model_config = SettingsConfigDict(
-        env_ignore_empty=True, extra="ignore", frozen=True, use_attribute_docstrings=True
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
     )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -50,9 +63,9 @@ class Settings(BaseSettings):
     """`json` for machines, `console` for people."""
     ops_host: str = "0.0.0.0"  # noqa: S104 - probes and scrapes come from outside the container
     """The address that /livez, /readyz and /metrics listen on."""
-    ops_port: int = 9100
+    ops_port: Port = 9100
     """Where /livez, /readyz and /metrics are served."""
-    startup_budget_seconds: float = 60.0
+    startup_budget_seconds: float = Field(default=60.0, gt=0, le=3600)
     """How long a server that does not answer at start is tried again before the process ends."""
 
 
@@ -80,10 +93,24 @@ class KalshiSettings(Settings):
     """The exchange's WebSocket."""
     kalshi_api_key: SecretStr | None = None
     """The id of your key at the exchange."""
-    kalshi_private_key_path: Path | None = None
+    kalshi_private_key_path: Path | None = Field(default=None, validate_default=True)
     """The private key's PEM file, RSA or Ed25519; without a key there is no WebSocket."""
-    kalshi_read_budget: float = 200.0
+    kalshi_read_budget: float = Field(default=200.0, gt=0)
     """Tokens a second; most calls cost 10."""
+
+    @field_validator("kalshi_private_key_path")
+    @classmethod
+    def _belongs_to_a_key(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if "kalshi_api_key" not in info.data:
+            return path
+        if (path is None) != (info.data["kalshi_api_key"] is None):
+            raise ValueError(
+                "a key has an id and a file: set both KALSHI_API_KEY and this, or neither to work "
+                "without the WebSocket"
+            )
+        if path is not None and not path.is_file():
+            raise ValueError("there is no private key file at that path")
+        return path
 
 
 S = TypeVar("S", bound=Settings)

@@ -1,6 +1,7 @@
 """What can go wrong with the development servers: one sentence each, and what to do."""
 
 from ssmd_common.errors import SsmdError
+from ssmd_common.exitcodes import ExitCode
 
 
 class StackError(SsmdError):
@@ -13,6 +14,8 @@ class BinaryMissing(StackError):
 
 class PortInUse(StackError):
     """The port that was asked for belongs to another process."""
+
+    exit_code = ExitCode.USAGE
 
 
 class ServerFailed(StackError):

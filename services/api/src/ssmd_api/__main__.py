@@ -99,7 +99,7 @@ async def _check(running: Runtime, context: Context) -> None:
 
 
 def main() -> None:
-    sys.exit(runtime.run("ssmd-api", ApiSettings, serve))
+    sys.exit(runtime.run("api", ApiSettings, serve))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,26 @@
 """What sync reads from the environment."""
 
-from pydantic import Field
+from typing import Annotated
 
+from pydantic import AfterValidator, Field
+
+from ssmd_common.errors import ConfigurationError
 from ssmd_common.settings import KalshiSettings, PostgresSettings
+from ssmd_sync import schedule
+
+
+def _is_a_schedule(name: str) -> str:
+    try:
+        schedule.load(name)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from error
+    return name
 
 
 class SyncSettings(PostgresSettings, KalshiSettings):
     """Variables of the service and of `ssmd-sync run`."""
 
-    sync_jobs_file: str = "jobs.yaml"
+    sync_jobs_file: Annotated[str, AfterValidator(_is_a_schedule)] = "jobs.yaml"
     """A path, or the name of a packaged schedule: jobs.yaml, or jobs-local.yaml (seconds)."""
     sync_concurrency: int = Field(default=2, ge=1, le=16)
     """Jobs that run at once in this process; each has a PostgreSQL connection."""

@@ -34,7 +34,9 @@ async def connect(
         last_error[-1] = first_line(error)
 
     async def on_disconnect() -> None:
-        log.warning("nats disconnected")
+        # An orderly close calls this too.
+        if not client.is_closed:
+            log.warning("nats disconnected")
 
     async def on_reconnect() -> None:
         last_error[-1] = ""

@@ -1,0 +1,59 @@
+"""Every `ssmd` command that we show to users is one that `ssmd` understands."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_group
+
+from ssmd_cli.__main__ import VERBS, app
+
+ROOT = Path(__file__).parents[2]
+SHOWN_IN = [
+    *["README.md", "compose.yaml", "docs/api.md", "docs/operations.md"],
+    *["deploy/helm/ssmd/templates/NOTES.txt", "deploy/helm/ssmd/templates/tests/api.yaml"],
+]
+_VERB = "|".join(VERBS)
+_IN_SHELL = re.compile(rf"\bssmd ((?:{_VERB})\b[^`\n#|)…\[]*)")
+_IN_COMPOSE = re.compile(rf"run --rm migrate ((?:{_VERB})\b.*)")
+_IN_JSON = re.compile(r'"args":\[(.*?)\]')
+
+
+def shown(page: str) -> list[list[str]]:
+    text = (ROOT / page).read_text()
+    commands = [shlex.split(found) for found in _IN_SHELL.findall(text)]
+    commands += [shlex.split(found) for found in _IN_COMPOSE.findall(text)]
+    return commands + [re.findall(r'"([^"]+)"', found) for found in _IN_JSON.findall(text)]
+
+
+# A group's name alone is a mention ("ssmd secmaster"), not a command.
+COMMANDS = [
+    (page, command)
+    for page in SHOWN_IN
+    for command in shown(page)
+    if len(command) > 1 or not VERBS[command[0]].is_group
+]
+
+
+def test_commands_are_found_at_all() -> None:
+    assert {page for page, _ in COMMANDS} >= {
+        "README.md", "compose.yaml", "docs/operations.md",
+        "deploy/helm/ssmd/templates/NOTES.txt", "deploy/helm/ssmd/templates/tests/api.yaml",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS, ids=lambda part: str(part)[:60])
+def test_a_command_that_is_shown_can_be_parsed(page: str, command: list[str]) -> None:
+    del page
+    parse(get_group(app), command)
+
+
+def parse(group: Any, words: list[str]) -> None:
+    """Parse as click does before it runs anything; an unknown option raises."""
+    context = group.make_context("ssmd", list(words))
+    while hasattr(context.command, "commands"):
+        rest = [*context._protected_args, *context.args]
+        name, command, rest = context.command.resolve_command(context, rest)
+        context = command.make_context(name, rest, parent=context)
