@@ -18,7 +18,8 @@ from ssmd_common.health import Health
 async def test_a_stale_publisher_stores_nothing(
     bench: Any, atomic: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = bench.settings(cdc_atomic=atomic)
+    # Of the batches the smallest ones, so that the few messages here are such.
+    settings = bench.settings(cdc_atomic=atomic, cdc_durable=atomic)
     async with bench.client() as client:
         streams = Streams(client, settings)
         await streams.ensure()
@@ -53,8 +54,8 @@ async def test_a_stale_publisher_stores_nothing(
 
         monkeypatch.setattr(streams, "look", look_late)
         late = Envelope(1, 200, 2, datetime.now(UTC))
-        await second.send(late.truncate("series"))
-        await second.send(late.truncate("series"))
+        for _ in range(20):
+            await second.send(late.truncate("series"))
         with pytest.raises(Fenced):
             async with asyncio.timeout(30):
                 await second.run()

@@ -84,9 +84,8 @@ def test_the_answer_to_a_batch_stands_for_all_of_it() -> None:
     window = Window(10, 10, 1000)
     for at in range(5):
         window.add(message(at), 0.0)
-    assert [e.message.seq for e in window.reply_through(2, ack(13))] == [0, 1, 2]
-    with pytest.raises(Refused):
-        window.reply_through(4, ack(14))
-    with pytest.raises(Refused):
-        window.reply_through(1, ack(12))
-    assert [e.message.seq for e in window.reply_through(4, ack(15))] == [3, 4]
+    assert [e.message.seq for e in window.reply_to_batch(2, 3, ack(13))] == [0, 1, 2]
+    for number, count, sequence in ((4, 2, 14), (4, 1, 15), (5, 3, 16), (1, 1, 12)):
+        with pytest.raises(Refused):
+            window.reply_to_batch(number, count, ack(sequence))
+    assert [e.message.seq for e in window.reply_to_batch(4, 2, ack(15))] == [3, 4]

@@ -41,6 +41,11 @@ _PAUSE_SECONDS: Final = 0.25
 _BATCH_MESSAGES: Final = 1000
 """The server's limit of an atomic batch."""
 
+# A batch costs the server 10 to 20 ms however few messages it has (`benchmarks/cdc.py`): worth it
+# for many, or where it stands for as many writes to disk.
+_LEAST_BATCH: Final = 200
+_LEAST_DURABLE_BATCH: Final = 12
+
 
 class Outbox:
     """`send` hands a message over and waits only while the window is full or NATS is away.
@@ -81,9 +86,9 @@ class Outbox:
         self._loop = asyncio.get_running_loop()
         self._counts: Counter[tuple[str, str]] = Counter()
         self._id_lsn, self._id_head = -1, ""
-        self._settle_one = self._window.reply_through if streams.atomic else self._window.reply
-        self._batch: list[tuple[Outgoing, int, int]] = []
-        self._batches_open = 0
+        self._group: list[tuple[Outgoing, int, int]] = []
+        self._batches: dict[int, int] = {}
+        """Batches under way: the number of the last message, and how many it stands for."""
         self.acknowledged_position = position
 
     @property
@@ -203,16 +208,19 @@ class Outbox:
             done: list[Entry] = []
             try:
                 for number, payload in answers:
-                    done += self._settle_one(number, payload)
+                    size = self._batches.pop(number, 0)
+                    if size:
+                        done += self._window.reply_to_batch(number, size, payload)
+                    else:
+                        done += self._window.reply(number, payload)
             except Refused as error:
                 fail(str(error))
             if done:
                 self._settle(done)
-            self._batches_open = max(0, self._batches_open - len(answers))
-            self._write_batch()
+            self._write_group()
 
-        self._batch.clear()
-        self._batches_open = 0
+        self._group.clear()
+        self._batches.clear()
         wire = self._wire = Wire(reply, fail)
         await wire.open(self._settings.nats_url, "ssmd-cdc-publish")
         self._settle(self._window.rechain(last_sequence, stored))
@@ -276,34 +284,52 @@ class Outbox:
 
     def _write(self, message: Outgoing, number: int, expected: int) -> None:
         if not self._streams.atomic:
-            chain = f"Nats-Expected-Last-Sequence: {expected}\r\n"
-            self._publish(message, number, chain)
+            self._publish_alone(message, number, expected)
             return
-        if not self._batch:
+        if not self._group:
             # What comes in this turn of the loop goes together.
-            self._loop.call_soon(self._write_batch)
-        self._batch.append((message, number, expected))
-        if len(self._batch) >= _BATCH_MESSAGES:
-            self._write_batch(full=True)
+            self._loop.call_soon(self._write_group)
+        self._group.append((message, number, expected))
+        if len(self._group) >= _BATCH_MESSAGES:
+            self._write_group()
 
-    def _write_batch(self, *, full: bool = False) -> None:
-        """Send what has gathered as one atomic batch, if none is under way or it is full.
+    def _write_group(self) -> None:
+        """Send what has gathered: a few one by one, many as one atomic batch.
 
-        So a batch grows while the one before it is being written to disk.
+        It waits, and grows, while a batch is under way; where each answer means a write to disk,
+        while anything is.
         """
-        if not self._batch or (self._batches_open and not full):
+        group = self._group
+        if not group or not self._live_wire:
             return
-        batch, self._batch = self._batch, []
-        self._batches_open += 1
+        if len(group) < _BATCH_MESSAGES:
+            sent = len(self._window.entries) - len(group)
+            if self._batches or (self._settings.cdc_durable and sent):
+                return
+        self._group = []
+        least = _LEAST_DURABLE_BATCH if self._settings.cdc_durable else _LEAST_BATCH
+        if len(group) < least:
+            for message, number, expected in group:
+                self._publish_alone(message, number, expected)
+            return
         identity = secrets.token_hex(8)
-        last = len(batch)
-        for at, (message, number, expected) in enumerate(batch, 1):
+        last = len(group)
+        for at, (message, number, expected) in enumerate(group, 1):
             chain = f"Nats-Batch-Id: {identity}\r\nNats-Batch-Sequence: {at}\r\n"
             if at == 1:
                 chain += f"Nats-Expected-Last-Sequence: {expected}\r\n"
-            if at == last:
-                chain += "Nats-Batch-Commit: 1\r\n"
-            self._publish(message, number if at == last else None, chain)
+            if at < last:
+                self._publish(message, None, chain)
+            else:
+                self._batches[number] = last
+                self._publish(message, number, f"{chain}Nats-Batch-Commit: 1\r\n")
+
+    @property
+    def _live_wire(self) -> bool:
+        return self._wire is not None and not self._wire.lost
+
+    def _publish_alone(self, message: Outgoing, number: int, expected: int) -> None:
+        self._publish(message, number, f"Nats-Expected-Last-Sequence: {expected}\r\n")
 
     def _publish(self, message: Outgoing, number: int | None, chain: str) -> None:
         assert self._wire is not None

@@ -83,15 +83,14 @@ class Window:
             done.append(self._pop())
         return done
 
-    def reply_through(self, number: int, payload: bytes) -> list[Entry]:
-        """As `reply`, for the last of an atomic batch: it stands for all up to it.
+    def reply_to_batch(self, number: int, count: int, payload: bytes) -> list[Entry]:
+        """As `reply`, for the last of an atomic batch of `count`: it stands for all of it.
 
         Raises:
-            Refused: the batch was not stored as the next of the chain.
+            Refused: the batch was not stored as the next of the chain, or answered out of turn.
         """
-        count = number - self.first + 1
-        if not 0 < count <= len(self.entries):
-            raise Refused(f"an answer came to message {number}, which is not in flight")
+        if number - count + 1 != self.first or count > len(self.entries):
+            raise Refused(f"an answer came to message {number}, whose turn it is not")
         expected = self.acknowledged_sequence + count
         sequence = stored_sequence(payload)
         if sequence != expected:
