@@ -119,7 +119,8 @@ class Bench:
         try:
             yield psutil.Process(child.pid)
         finally:
-            child.terminate()
+            if child.returncode is None:
+                child.terminate()
             await child.wait()
 
     async def reached(self, sequence: int, *, seconds: float = 300) -> None:
