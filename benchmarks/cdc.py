@@ -268,7 +268,7 @@ async def drains(bench: Bench, tickers: list[str], rows: int, rounds: int) -> No
         for _ in range(rounds):
             reference.append(await bench.recvlogical(slot, end))
             ours.append(await bench.publisher(slot, rows))
-            durable.append(await bench.publisher(slot, rows, durable="1"))
+            durable.append(await bench.publisher(slot, rows, durable="1", CDC_DURABLE="true"))
         base = statistics.median(reference)
         mine = statistics.median(drain.seconds for drain in ours)
         safe = statistics.median(drain.seconds for drain in durable)

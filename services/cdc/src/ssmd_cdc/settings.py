@@ -30,15 +30,15 @@ class CdcSettings(PostgresSettings, NatsSettings):
     )
     cdc_atomic: bool = Field(
         True,
-        description="Publish in atomic batches where the NATS server has them (2.12 or newer); "
-        "else, and on older ones, one message at a time within the window.",
+        description="Publish what comes in hundreds as atomic batches where the NATS server has "
+        "them (2.12 or newer); else, and on older ones, message by message within the window.",
     )
     cdc_durable: bool = Field(
         False,
-        description="Refuse a NATS server without atomic batches. With sync_interval: always in "
-        "the server's configuration, an acknowledgement of a batch means that it is on disk, at "
-        "full speed, and what the slot was told is safe from a power failure. Without that, the "
-        "last two minutes may be lost in one, which begins a new epoch.",
+        description="For a NATS server (2.12 or newer) with sync_interval: always, where an "
+        "acknowledgement means that a message is on disk: gather messages so that one disk write "
+        "stands for many. What the slot was told is then safe from a power failure. Without that, "
+        "the last two minutes may be lost in one, which begins a new epoch.",
     )
     cdc_republish: Prefix = Field(
         "",
