@@ -372,11 +372,6 @@ class Running:
                 for task in tuple(tasks._tasks):
                     task.cancel()
 
-    async def kill(self) -> None:
-        """Without a word to anyone: nothing is drained or acknowledged."""
-        self.task.cancel()
-        await asyncio.wait({self.task})
-
     async def ready(self) -> None:
         async def is_ready() -> bool:
             return self.health.ready
