@@ -58,8 +58,8 @@ async def main(population: Path, directory: Path) -> int:
             + report("the API", wanted, await in_api(env))
         )
         for name, service in system.status()["services"].items():
-            rss = psutil.Process(service["pid"]).memory_info().rss / 2**20
-            say(f"resident memory of {name}: {rss:.0f} MiB")
+            rss = psutil.Process(service["pid"]).memory_info().rss / 1e6
+            say(f"resident memory of {name}: {rss:.0f} MB")
         verified = system.ssmd("cache", "verify", "--full", check=False)
         say(verified.stdout.strip())
         return 1 if faults or verified.returncode else 0

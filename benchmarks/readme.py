@@ -52,8 +52,8 @@ async def main() -> None:
         f"p99 {percentile(update['subscriber'], 99) * 1e3:.1f} ms",
         f"the commit itself: {commit * 1e3:.1f} ms",
     )
-    for name, mib in memory.items():
-        row(f"resident memory of {name}", f"{mib:.0f} MiB", "aim: under 120 MB")
+    for name, megabytes in memory.items():
+        row(f"resident memory of {name}", f"{megabytes:.0f} MB", "aim: under 120 MB")
 
 
 def timed(work: Any) -> float:
@@ -128,10 +128,10 @@ def percentile(values: list[float], percent: int) -> float:
 
 
 def resident(system: System) -> dict[str, float]:
-    """MiB of each service, after the work above."""
+    """MB of each service, after the work above."""
     services = system.status()["services"]
     return {
-        name: psutil.Process(services[name]["pid"]).memory_info().rss / 2**20 for name in SERVICES
+        name: psutil.Process(services[name]["pid"]).memory_info().rss / 1e6 for name in SERVICES
     }
 
 

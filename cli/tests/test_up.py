@@ -173,7 +173,7 @@ def test_a_port_in_use_is_one_sentence(place: Place, option: str) -> None:
         port = taken.getsockname()[1]
         for detach in ([], ["--detach"]):
             done = place.ssmd("up", *detach, f"--port-{option}", str(port))
-            assert done.returncode == 1
+            assert done.returncode == 2
             assert done.stderr.count("\n") == 1
             assert f"port {port}" in done.stderr
     assert not (place.folder / ".ssmd/system.json").exists()

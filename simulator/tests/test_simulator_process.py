@@ -55,7 +55,7 @@ async def test_a_port_in_use() -> None:
         process = await _start("--port", str(port))
         line = await _line(process, "cannot start")
         assert str(port) in line["error"]
-        assert await process.wait() == 1
+        assert await process.wait() == 2
 
 
 @pytest.mark.parametrize("option", ["--replay", "--population"])

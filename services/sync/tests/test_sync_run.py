@@ -246,7 +246,7 @@ def edit_at_random(exchange: Any, dice: random.Random, now: float) -> None:
     for market in dice.sample(alive, 60):
         status = market.status(now)
         match dice.randrange(8):
-            case 0:
+            case 0 if status == "active":
                 does.reprice(market, dice.randrange(2**31))
             case 1 if status == "active":
                 does.pause(market, now)
