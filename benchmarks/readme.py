@@ -41,7 +41,7 @@ async def main() -> None:
         finally:
             system.make("down")
     row(
-        "clone to installed (`make setup`)", f"{seconds_setup:.1f} s", "downloads not counted twice"
+        "clone to installed (`make setup`)", f"{seconds_setup:.1f} s", "packages already downloaded"
     )
     row("`make up` to ready", f"{seconds_up:.1f} s", "aim: 20 s")
     row(f"ready to {MARKETS:,} markets through the API", f"{seconds_visible:.1f} s", "aim: 10 s")
