@@ -48,8 +48,10 @@ class Publisher:
 
     async def kill(self) -> None:
         """Without a word to anyone: nothing is drained, remembered or confirmed."""
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
+        # A library that is just reconnecting may swallow one cancellation; kill -9 asks nobody.
+        while not self.task.done():
+            self.task.cancel()
+            await asyncio.wait({self.task}, timeout=1)
 
     async def until(self, condition: Callable[["Publisher"], bool]) -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -623,6 +623,8 @@ async def test_a_hung_synchronous_commit_is_in_the_stream_once(
     ):
         await admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         await admin.execute("SELECT pg_reload_conf()")
+        # The checkpointer applies the setting when it gets to it, and no view shows that.
+        await asyncio.sleep(1.5)
         hung = asyncio.create_task(
             db.execute("INSERT INTO series (ticker, title) VALUES ('HUNG', 'x')")
         )
