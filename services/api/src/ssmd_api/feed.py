@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,9 +56,7 @@ class ChangeFeed:
 
     async def close(self) -> None:
         if self._client is not None:
-            # A connection that broke has nothing more to say.
-            with suppress(nats.errors.Error, OSError):
-                await self._client.close()
+            await connections.close(self._client)
 
     async def last_sequence(self) -> int:
         """The stream's last sequence now; 0 before the first message."""
