@@ -4,28 +4,27 @@ import asyncio
 import contextlib
 import signal
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import psutil
 
 from ssmd_stack import account, binaries, cluster
 from ssmd_stack.database import TEMPLATE, ensure_owner
-from ssmd_stack.errors import PortInUse, ServerFailed
-from ssmd_stack.ports import free_port, is_taken
-from ssmd_stack.process import Account, Process, end_all_in, end_leftover, tail, wait_for_end
-
-_READY_SECONDS = 60.0
-_STOP_SECONDS = 15.0
+from ssmd_stack.embedded import EmbeddedServer
+from ssmd_stack.errors import ServerFailed
+from ssmd_stack.process import Account, Process, end_all_in, end_leftover, wait_for_end
 
 
-class PostgresServer:
+class PostgresServer(EmbeddedServer):
     """A server with its data in `directory`, which as root becomes a link (see `account`).
 
     `url` opens the database `database` as the role `role`: LOGIN REPLICATION, owner of the
-    database, no superuser. `durable` keeps fsync on. Not given a port, it takes a free one and
-    keeps it for its later starts.
+    database, no superuser. `durable` keeps fsync on.
     """
+
+    name = "PostgreSQL"
+    ready_seconds = 60.0
+    # A fast stop waits for walsenders whose reader does not confirm; then an immediate one.
+    stop_steps = ((signal.SIGINT, 15.0), (signal.SIGQUIT, 15.0))
 
     def __init__(
         self,
@@ -39,18 +38,15 @@ class PostgresServer:
         settings: dict[str, str] | None = None,
         log: Path | None = None,
     ) -> None:
-        self.directory = directory.absolute()
-        self.port = port or free_port()
+        super().__init__(directory, port=port, log=log)
         self.durable = durable
         self.role = role
         self.database = database
         self.settings = settings or {}
         self.template = TEMPLATE
-        self._log = log
-        self._port_is_given = port is not None
         self._wheel_bin_dir = bin_dir
-        self._process: Process | None = None
         self._syncing: asyncio.Task[None] | None = None
+        self._user: Account | None = None
         self._home: Path | None = None
         self._bin_dir: Path | None = None
 
@@ -73,18 +69,6 @@ class PostgresServer:
         return self._bin_dir
 
     @property
-    def log(self) -> Path:
-        return self._log or self.home / "server.log"
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process else None
-
-    @property
-    def running(self) -> bool:
-        return self._process is not None and self._process.exit_code is None
-
-    @property
     def url(self) -> str:
         return self.url_of(self.database)
 
@@ -103,44 +87,19 @@ class PostgresServer:
         """Start it, making the cluster first if there is none, and wait until it answers."""
         if self.running:
             return
-        user = await asyncio.to_thread(self._prepare)
-        if not cluster.is_complete(self.home):
-            await cluster.initialise(self.home, self.bin_dir, user)
-        cluster.write_settings(self.home, self.bin_dir, durable=self.durable, more=self.settings)
-        while True:
-            try:
-                await self._launch(user)
-                break
-            except PortInUse:
-                if self._port_is_given:
-                    raise
-                self.port = free_port()
-        # From now on others know its address.
-        self._port_is_given = True
+        await super().start()
         await ensure_owner(
             self.admin_url, self.role, cluster.password(self.home, "role"), self.database
         )
         if self.durable and self._syncing is None and not cluster.is_on_disk(self.home):
             self._syncing = asyncio.create_task(
-                cluster.put_on_disk(self.home, self.bin_dir, user), name="initdb-sync"
+                cluster.put_on_disk(self.home, self.bin_dir, self._user), name="initdb-sync"
             )
-
-    def last_words(self) -> str:
-        """The last line of its log."""
-        return tail(self.log, 1)
-
-    async def wait(self) -> int:
-        """Wait until the server's process has ended, and return its exit code."""
-        return await self._process.wait() if self._process else 0
 
     async def stop(self) -> None:
         """Stop it: connections are closed and everything is on disk."""
         await self._end_sync()
-        if self._process is None:
-            return
-        # A fast stop waits for walsenders whose reader does not confirm; then an immediate one.
-        await self._process.stop((signal.SIGINT, _STOP_SECONDS), (signal.SIGQUIT, _STOP_SECONDS))
-        self._process = None
+        await super().stop()
 
     async def kill(self) -> None:
         """End every process of the server at once, as if the power had failed."""
@@ -160,28 +119,22 @@ class PostgresServer:
         """Delete all its files. It must not be running."""
         account.remove(self.directory)
 
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.stop()
-
     def _url(self, user: str, password: str, database: str) -> str:
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
-    def _prepare(self) -> Account | None:
+    async def _prepare(self) -> None:
+        self._user = await asyncio.to_thread(self._settle)
+        if not cluster.is_complete(self.home):
+            await cluster.initialise(self.home, self.bin_dir, self._user)
+        cluster.write_settings(self.home, self.bin_dir, durable=self.durable, more=self.settings)
+
+    def _settle(self) -> Account | None:
         user = account.postgres_account()
         self._home = account.settle(self.directory, user)
         source = self._wheel_bin_dir or binaries.postgres_bin_dir()
         self._bin_dir = account.install(source, self._home, user)
         cluster.require_same_major(self._home, self._bin_dir)
-        end_leftover(self._home / "server.pid", first=signal.SIGQUIT)
+        end_leftover(self._pid_file, first=signal.SIGQUIT)
         # A backend may outlive its postmaster for a moment, and must not meet the next one.
         end_all_in(self.data_dir)
         # Only now is it safe to remove: its pid may meanwhile be another program's.
@@ -189,34 +142,19 @@ class PostgresServer:
         cluster.make_passwords(self._home, user)
         return user
 
-    async def _launch(self, user: Account | None) -> None:
-        if is_taken(self.port):
-            raise PortInUse(
-                f"port {self.port} for PostgreSQL is taken by another process: give another one"
-            )
-        process = self._process = Process(
+    def _launch(self) -> Process:
+        return Process(
             [self.bin_dir / "postgres", "-D", "data", "-p", str(self.port)],
             log=self.log,
             cwd=self.home,
-            account=user,
+            account=self._user,
             env=cluster.ENVIRONMENT,
             # An immediate stop: the next start recovers from the log, as after a power failure.
             death_signal=signal.SIGQUIT,
-            pid_file=self.home / "server.pid",
+            pid_file=self._pid_file,
         )
-        try:
-            async with asyncio.timeout(_READY_SECONDS):
-                while not self._is_ready():
-                    if process.exit_code is not None:
-                        raise ServerFailed(f"PostgreSQL did not start:\n{process.tail()}")
-                    await asyncio.sleep(0.01)
-        except TimeoutError:
-            await self.kill()
-            raise ServerFailed(
-                f"PostgreSQL was not ready in {_READY_SECONDS:.0f} s:\n{process.tail()}"
-            ) from None
 
-    def _is_ready(self) -> bool:
+    async def _is_ready(self) -> bool:
         """The server writes its state in the eighth line of its own pid file."""
         try:
             lines = (self.data_dir / "postmaster.pid").read_text().splitlines()
