@@ -48,10 +48,9 @@ class Publisher:
 
     async def kill(self) -> None:
         """Without a word to anyone: nothing is drained, remembered or confirmed."""
-        # A library that is just reconnecting may swallow one cancellation; kill -9 asks nobody.
-        while not self.task.done():
-            self.task.cancel()
-            await asyncio.wait({self.task}, timeout=1)
+        self.task.cancel()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await asyncio.wait({self.task})
 
     async def until(self, condition: Callable[["Publisher"], bool]) -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):

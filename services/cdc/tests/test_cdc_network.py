@@ -12,6 +12,7 @@ import psutil
 import psycopg
 import pytest
 
+from ssmd_cdc.session import Session
 from ssmd_common import subjects
 from ssmd_stack.database import Database
 from ssmd_stack.ports import free_port
@@ -64,6 +65,33 @@ async def test_a_lost_node_is_replaced(bench: Any, proxy: Any) -> None:
         stream = await bench.assert_faithful(standby)
         assert epochs(stream) == {1}
         await lost.kill()
+
+
+async def test_a_cancellation_while_a_session_fails_is_not_lost(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python 3.11's TaskGroup prefers its tasks' errors, and cancelling them can take seconds."""
+    ending, end = asyncio.Event(), asyncio.Event()
+
+    async def beat(_: Session) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ending.set()
+            await end.wait()
+
+    monkeypatch.setattr(Session, "_beat", beat)
+    publisher = bench.start()
+    await publisher.leading()
+    async with bench.client() as client:
+        await client.jetstream().delete_stream(subjects.STREAM)
+    await insert(bench, 1)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await ending.wait()
+        publisher.task.cancel()
+        end.set()
+        await asyncio.wait({publisher.task})
+    assert publisher.task.cancelled()
 
 
 async def test_postgres_crashes(private_postgres: Any, bench: Any) -> None:

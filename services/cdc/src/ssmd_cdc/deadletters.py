@@ -13,6 +13,7 @@ from ssmd_cdc.settings import CdcSettings
 from ssmd_common import subjects
 from ssmd_common.change import Position
 from ssmd_common.errors import UpstreamUnavailable
+from ssmd_common.runtime import raise_if_cancelled
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +57,7 @@ class DeadLetters:
                     subject, chunk, stream=subjects.DEAD_LETTER_STREAM, headers=headers, timeout=5
                 )
             except (nats.errors.Error, OSError, TimeoutError) as error:
+                raise_if_cancelled()
                 if loop.time() > deadline:
                     raise UpstreamUnavailable(
                         f"the dead letter of a change could not be stored ({error}): check the "

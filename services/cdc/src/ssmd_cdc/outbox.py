@@ -29,6 +29,7 @@ from ssmd_common.change import Position, format_lsn
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.health import Health
 from ssmd_common.metrics import ERRORS, WORK
+from ssmd_common.runtime import raise_if_cancelled
 
 log = structlog.get_logger(__name__)
 
@@ -163,9 +164,11 @@ class Outbox:
             try:
                 stored = await self._stored_entries()
                 await self._resend(*stored)
+                raise_if_cancelled()
                 self._health.set("nats", None)
                 return
             except (StreamUnavailable, WireLost, nats.errors.Error) as error:
+                raise_if_cancelled()
                 self._health.set("nats", f"NATS does not answer: {error}")
                 if self._loop.time() > deadline:
                     raise UpstreamUnavailable(

@@ -24,7 +24,7 @@ from ssmd_cdc.slot import DATA_AT, WAL_DATA, Replication, keepalive
 from ssmd_cdc.translate import translate
 from ssmd_common.change import Position
 from ssmd_common.metrics import LAG_SECONDS
-from ssmd_common.runtime import Runtime
+from ssmd_common.runtime import Runtime, raise_if_cancelled
 from ssmd_common.visibility import widen
 
 log = structlog.get_logger(__name__)
@@ -97,6 +97,7 @@ class Session:
                 for task in side:
                     task.cancel()
         except BaseExceptionGroup as group_of_errors:
+            raise_if_cancelled()
             raise _first(group_of_errors) from group_of_errors
 
     def acknowledged(self, count: int) -> None:
