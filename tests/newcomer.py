@@ -85,11 +85,12 @@ class System:
 
     def processes(self) -> list[psutil.Process]:
         """Every process that runs from this clone or works on its data."""
-        mine = str(self.directory)
+        # As root PostgreSQL lives elsewhere, behind a link.
+        places = [str(self.directory), str((self.directory / ".ssmd/postgres").resolve())]
         found = []
         for process in psutil.process_iter(["cmdline", "cwd"]):
             told = [*(process.info["cmdline"] or []), process.info["cwd"] or ""]
-            if any(mine in part for part in told):
+            if any(place in part for part in told for place in places):
                 found.append(process)
         return found
 

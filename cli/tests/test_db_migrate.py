@@ -31,10 +31,12 @@ def dump(server: PostgresServer, url: str) -> list[str]:
     return [line for line in text.splitlines() if "restrict " not in line]
 
 
-def ssmd(*args: str, url: str, **env: str) -> subprocess.CompletedProcess[str]:
+def ssmd(
+    *args: str, url: str, cwd: Path | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "ssmd_cli", *args],
-        check=False, capture_output=True, text=True,
+        check=False, capture_output=True, text=True, cwd=cwd,
         env={**os.environ, "DATABASE_URL": url, "STARTUP_BUDGET_SECONDS": "5", **env},
     )  # fmt: skip
 
@@ -200,10 +202,12 @@ def test_unreachable_database_is_one_sentence_and_4() -> None:
     assert "hunter2" not in done.stderr
 
 
-def test_missing_configuration_is_one_sentence_and_2() -> None:
-    done = ssmd("db", "migrate", url="")
+def test_missing_configuration_says_what_is_missing_and_how_to_get_a_system(tmp_path: Path) -> None:
+    done = ssmd("db", "migrate", url="", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.strip() == "ssmd: the configuration has faults: DATABASE_URL: is missing"
+    fault, advice = done.stderr.strip().splitlines()
+    assert fault == "ssmd: the configuration has faults: DATABASE_URL: is missing"
+    assert "make up" in advice
 
 
 async def test_role_is_no_superuser(empty_database: Database) -> None:

@@ -81,7 +81,9 @@ def main() -> None:
         exit_code = getattr(error, "exit_code", None)
         if exit_code is None:
             raise
-        typer.echo(f"ssmd: {error}", err=True)
+        from ssmd_cli.environment import advice
+
+        typer.echo(f"ssmd: {error}{advice(error)}", err=True)
         sys.exit(int(exit_code))
 
 

@@ -25,7 +25,7 @@ def migrate_command(
     """Apply the migrations that are missing in DATABASE_URL. Two at once are safe."""
     from ssmd_cli.migrate import migrate
 
-    quiet_logs()
+    quiet_logs(waits=True)
     settings = load(PostgresSettings)
     applied = asyncio.run(
         migrate(
@@ -50,7 +50,7 @@ def status_command(
     """List the migrations; exit code 6 if the database lacks one of them."""
     from ssmd_cli.migrate import states
 
-    quiet_logs()
+    quiet_logs(waits=True)
     settings = load(PostgresSettings)
     found = asyncio.run(
         states(settings.database_url, budget_seconds=settings.startup_budget_seconds)

@@ -11,7 +11,7 @@ import typer
 from ssmd_cli.environment import quiet_logs
 from ssmd_common.exitcodes import ExitCode
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command("doctor")

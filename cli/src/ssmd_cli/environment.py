@@ -28,14 +28,26 @@ def load_env_file(path: Path = ENV_FILE) -> bool:
     return True
 
 
-def quiet_logs() -> None:
-    """Stdout is for data: of the connections' log only errors are shown, on stderr."""
+def advice(error: Exception) -> str:
+    """For someone who has set nothing and runs nothing here: what to do first; else empty."""
+    if "is missing" not in str(error) or ENV_FILE.exists():
+        return ""
+    return f"\n  No system runs here (no {ENV_FILE}): run `make up`, or set what is missing."
+
+
+def quiet_logs(*, waits: bool = False) -> None:
+    """Stdout is for data: of the connections' log only errors are shown, on stderr.
+
+    A command that `waits` for servers shows for which one.
+    """
     import logging
     import sys
 
     import structlog
 
     structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.WARNING if waits else logging.ERROR
+        ),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )

@@ -10,7 +10,7 @@ import typer
 
 from ssmd_common.exitcodes import ExitCode
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 _RATE_WINDOW_SECONDS = 1.0
 

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from ssmd_stack.plan import Plan
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 _PORT = "free unless given"
 

@@ -250,6 +250,7 @@ BAD_PARAMETERS = (
     ("/v1/fees/X?price=1.01", ["price"]),
     ("/v1/fees/X?price=-0.1", ["price"]),
     ("/v1/fees/X?price=NaN", ["price"]),
+    ("/v1/fees/X?price=NaN&count=1", ["price"]),
     ("/v1/fees/X?price=0.5&count=1e9", ["count"]),
     ("/v1/fees/X?count=5", ["price"]),
     ("/v1/fees/X?as_of=x", ["as_of"]),

@@ -37,7 +37,7 @@ async def show_series_fees(request: web.Request) -> web.Response:
     price = given.decimal("price", Decimal(0), Decimal(1))
     count = given.decimal("count", Decimal(0), _MOST_CONTRACTS)
     tier_name = given.text("tier") or _DEFAULT_TIER
-    if count is not None and price is None:
+    if count is not None and "price" not in request.query:
         given.fault("price", "is needed beside count")
     given.done()
     ticker = named(request, "series", "series")
