@@ -17,7 +17,7 @@ COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(READY) ## Create .venv with everything, from hash-pinned locks
@@ -57,6 +57,14 @@ test: $(READY) ## Run every test of the default suite (ARGS="-k cdc" …)
 .PHONY: test-slow
 test-slow: $(READY) ## Run the suites that take longer than a coffee
 	@"$(BIN)/pytest" -m slow $(ARGS)
+
+.PHONY: lifecycle-day
+lifecycle-day: $(READY) ## A whole universe's quick day with every fault, for half an hour
+	@LIFECYCLE_DAY_SECONDS=1800 LIFECYCLE_DAY_SIZE=full "$(BIN)/pytest" -n0 -s services/lifecycle/tests/test_lifecycle_day.py $(ARGS)
+
+.PHONY: lifecycle-soak
+lifecycle-soak: $(READY) ## An hour of lifecycle at the exchange's real rate: nothing grows
+	@"$(BIN)/pytest" -n0 -s -m slow services/lifecycle/tests/test_lifecycle_soak.py $(ARGS)
 
 .PHONY: check
 check: $(READY) ## Lint, format, types, import contracts, Dockerfile, chart

@@ -4,6 +4,7 @@ Live means that the loop makes progress; ready means that dependencies and lag a
 why when it is not.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from ssmd_common.errors import ConfigurationError
-from ssmd_common.metrics import ERRORS
+from ssmd_common.metrics import ERRORS, TASKS
 
 
 @dataclass(slots=True)
@@ -83,6 +84,7 @@ def add_routes(app: web.Application, health: Health) -> None:
         return web.json_response(health.document(), status=200 if health.ready else 503)
 
     async def metrics(_: web.Request) -> web.Response:
+        TASKS.set(len(asyncio.all_tasks()))
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app.router.add_get("/livez", livez)

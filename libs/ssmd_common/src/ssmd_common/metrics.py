@@ -14,3 +14,4 @@ WORK: Final = Counter(
 LAG_SECONDS: Final = Gauge("ssmd_lag_seconds", "How far the service is behind its source")
 ERRORS: Final = Counter("ssmd_errors", "Errors that were survived", ["kind"])
 LEADER: Final = Gauge("ssmd_leader", "1 while this replica does the work, 0 on standby")
+TASKS: Final = Gauge("ssmd_tasks", "asyncio tasks that have not ended")
