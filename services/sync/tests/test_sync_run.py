@@ -16,6 +16,7 @@ from ssmd_simulator.control import Order
 from ssmd_simulator.faults import Fault
 from ssmd_simulator.server import Simulator
 from ssmd_sync import fetch
+from ssmd_sync.batches import seen
 from ssmd_sync.missing import Answer, Missing
 from ssmd_sync.scope import Mode
 from ssmd_sync.store import Store
@@ -423,9 +424,9 @@ async def test_an_exchange_that_restarts_in_the_middle_is_survived(
         port = first.port
         sync = new_sync(store, first.base_url)
         sync.policy = type(sync.policy)(attempts=1)
-        first.faults.start(Fault("hang", path="/events", after=2, seconds=600))
+        fault = first.faults.start(Fault("hang", path="/events", after=2, seconds=600))
         run = asyncio.create_task(sync())
-        while not await sync.rows("SELECT 1 FROM events LIMIT 1"):  # noqa: ASYNC110
+        while not fault.hits:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     report = await run
     assert report.outcome == "failed"
@@ -577,7 +578,7 @@ async def test_an_event_that_the_exchange_does_not_know_yet_becomes_a_stub(
 async def test_multivariate_markets_are_not_taken_for_deleted(sync: Any, exchange: Any) -> None:
     """No listing shows them unless it is asked to."""
     await sync()
-    await sync.store.write_events([Event(event_ticker="KXMVE-1", series_ticker="KXMVE")], OLD)
+    await sync.store.write_events(seen([Event(event_ticker="KXMVE-1", series_ticker="KXMVE")], OLD))
     market = Market(
         ticker="KXMVE-1-A", event_ticker="KXMVE-1", series_ticker="KXMVE", status="active",
         mve_collection_ticker="KXMVE-1", observed_at=OLD,

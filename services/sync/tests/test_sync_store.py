@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from ssmd_common.models import Event, Market, Row, Series, SeriesFee
+from ssmd_sync.batches import seen
 from ssmd_sync.store import Store, Watermark
 
 T0 = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -32,7 +33,7 @@ async def event_status(store: Store, ticker: str) -> str:
 
 async def filled(store: Store, event: Any, *markets: Market) -> None:
     tickers = sorted({m.event_ticker for m in markets})
-    await store.write_events([event(t) for t in tickers], T0)
+    await store.write_events(seen([event(t) for t in tickers], T0))
     result = await store.write_markets(markets)
     assert not result.orphans
     assert not result.set_aside
@@ -92,13 +93,13 @@ async def test_every_column_is_written_and_each_difference_alone_propagates(
         if row_type is Series:
             return await store.write_series([row])
         if row_type is Event:
-            return await store.write_events([row], T0 + timedelta(days=9000))
+            return await store.write_events(seen([row], T0 + timedelta(days=9000)))
         return await store.write_markets([row])
 
     if row_type is not Series:
         await store.write_series([series("KXA"), series("KXB")])
     if row_type is Market:
-        await store.write_events([event("KXA-1"), event("KXA-2")], T0)
+        await store.write_events(seen([event("KXA-1"), event("KXA-2")], T0))
 
     async def stored() -> Any:
         [found] = await rows(store, f"SELECT * FROM {table}")
@@ -160,7 +161,7 @@ async def test_an_unchanged_batch_writes_no_tuple(store: Store, event: Any, mark
     before = await touched()
     later = [msgspec.structs.replace(m, observed_at=T0 + 9 * MINUTE) for m in markets]
     assert (await store.write_markets(later)).unchanged == 300
-    await store.write_events([event(f"KXA-{i}") for i in range(7)], T0 + 9 * MINUTE)
+    await store.write_events(seen([event(f"KXA-{i}") for i in range(7)], T0 + 9 * MINUTE))
     assert await touched() == before
     assert (await one(store, "KXA-0-T0"))["observed_at"] == T0 + MINUTE
 
@@ -304,7 +305,7 @@ async def test_a_market_without_its_event_comes_back_as_an_orphan(
 async def test_an_unknown_series_becomes_a_stub_that_a_pass_completes(
     store: Store, event: Any, series: Any
 ) -> None:
-    await store.write_events([event("KXNBAGAME-1", series_ticker="KXNBAGAME")], T0)
+    await store.write_events(seen([event("KXNBAGAME-1", series_ticker="KXNBAGAME")], T0))
     [stub] = await rows(store, "SELECT * FROM series")
     assert (stub["ticker"], stub["title"], stub["is_game"]) == ("KXNBAGAME", None, True)
     assert (await store.write_series([series("KXNBAGAME", is_game=True)])).updated == 1
@@ -312,11 +313,11 @@ async def test_an_unknown_series_becomes_a_stub_that_a_pass_completes(
 
 async def test_the_series_of_a_market_is_its_events(store: Store, event: Any, market: Any) -> None:
     """Not what the batch believes, and not the ticker's text."""
-    await store.write_events([event("KXA-1", series_ticker="KXOTHER")], T0)
+    await store.write_events(seen([event("KXA-1", series_ticker="KXOTHER")], T0))
     await store.write_markets([market("KXA-1-T1", series_ticker="KXA")])
     assert (await one(store, "KXA-1-T1"))["series_ticker"] == "KXOTHER"
     later = datetime.now(UTC) + timedelta(hours=1)
-    await store.write_events([event("KXA-1", series_ticker="KXMOVED")], later)
+    await store.write_events(seen([event("KXA-1", series_ticker="KXMOVED")], later))
     assert (await one(store, "KXA-1-T1"))["series_ticker"] == "KXMOVED"
 
 
@@ -331,7 +332,7 @@ async def test_bad_rows_are_set_aside_and_the_others_written(
     }
     markets = [market(f"KXA-1-T{i}") for i in range(60)]
     markets = [msgspec.structs.replace(m, **bad.get(m.ticker, {})) for m in markets]
-    await store.write_events([event("KXA-1")], T0)
+    await store.write_events(seen([event("KXA-1")], T0))
     watermark = Watermark("w", T0)
     result = await store.write_markets(markets, [watermark])
     assert result.inserted == 56
@@ -343,7 +344,7 @@ async def test_bad_rows_are_set_aside_and_the_others_written(
 async def test_the_watermark_moves_with_its_data_or_not_at_all(
     store: Store, event: Any, market: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await store.write_events([event("KXA-1")], T0)
+    await store.write_events(seen([event("KXA-1")], T0))
 
     async def broken(count: int) -> Any:
         raise RuntimeError("the process dies here")

@@ -12,15 +12,15 @@ from typing import Any
 import msgspec
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """A row; `columns()` names its fields in order."""
+class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A row; `columns()` names its fields in order. Rows hold no rows, so no cycle needs finding."""
 
     @classmethod
     def columns(cls) -> tuple[str, ...]:
         return cls.__struct_fields__
 
 
-class Series(Row, frozen=True, kw_only=True):
+class Series(Row, frozen=True, kw_only=True, gc=False):
     ticker: str
     title: str | None = None
     category: str | None = None
@@ -36,7 +36,7 @@ class Series(Row, frozen=True, kw_only=True):
     exchange_updated_at: datetime | None = None
 
 
-class Event(Row, frozen=True, kw_only=True):
+class Event(Row, frozen=True, kw_only=True, gc=False):
     """`status` is not here: it follows from the event's markets (`ssmd_common.status`)."""
 
     event_ticker: str
@@ -53,7 +53,7 @@ class Event(Row, frozen=True, kw_only=True):
     exchange_updated_at: datetime | None = None
 
 
-class Market(Row, frozen=True, kw_only=True):
+class Market(Row, frozen=True, kw_only=True, gc=False):
     """`status` is None where the exchange's word is unknown: what is stored stays."""
 
     ticker: str
@@ -105,7 +105,7 @@ class Market(Row, frozen=True, kw_only=True):
     observed_via: str = "rest"
 
 
-class SeriesFee(Row, frozen=True, kw_only=True):
+class SeriesFee(Row, frozen=True, kw_only=True, gc=False):
     """One step of a series' fee schedule, in force from `effective_from` up to `effective_to`."""
 
     series_ticker: str

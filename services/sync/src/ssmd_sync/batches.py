@@ -1,15 +1,27 @@
-"""Rows on their way to the store: duplicates resolved, sizes bounded. Pure."""
+"""Rows on their way to the store: when seen, duplicates resolved, sizes bounded. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from ssmd_common.models import Row
+import msgspec
+
+from ssmd_common.models import Event, Row
 
 R = TypeVar("R", bound=Row)
 T = TypeVar("T")
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+class SeenEvent(Event, frozen=True, kw_only=True, gc=False):
+    """An event, and when the page that shows it was asked for: the table does not keep that."""
+
+    observed_at: datetime
+
+
+def seen(events: Iterable[Event], observed_at: datetime) -> list[SeenEvent]:
+    return [SeenEvent(**msgspec.structs.asdict(row), observed_at=observed_at) for row in events]
 
 
 def newest(rows: Iterable[R], key: str) -> list[R]:

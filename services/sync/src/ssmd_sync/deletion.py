@@ -15,7 +15,7 @@ from ssmd_sync.intake import Intake
 from ssmd_sync.missing import Missing
 from ssmd_sync.report import Report
 from ssmd_sync.runlog import RunLog
-from ssmd_sync.store import Store
+from ssmd_sync.store import Store, Watermark
 
 log = structlog.get_logger(__name__)
 
@@ -39,14 +39,15 @@ class Sweep:
         self._report = report
         self._began_at = report.started_at
 
-    async def __call__(self) -> None:
-        """Read what the scan missed and the exchange has; delete what it has not."""
+    async def __call__(self, watermarks: Sequence[Watermark] = ()) -> None:
+        """Read what the scan missed and the exchange has; delete what it has not. The watermarks
+        move with the last rows that were read."""
         markets, of_markets = await self._absent("markets")
         events, of_events = await self._absent("events")
         series, of_series = await self._absent("series")
         markets = await self._unknown_markets(markets)
         events = await self._unknown_events(events)
-        await self._intake.flush()
+        await self._intake.flush(watermarks)
         believed = [
             self._believe("markets", markets, of_markets),
             self._believe("events", events, of_events),

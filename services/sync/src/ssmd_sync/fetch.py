@@ -11,18 +11,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, TypeVar, assert_never
 
-from ssmd_common.models import Event, Market, Series
+from ssmd_common.models import Market, Series
 from ssmd_kalshi import convert
 from ssmd_kalshi.errors import BadFieldError, excerpt
 from ssmd_kalshi.pages import Page, SetAside
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.wire import WireEvent, WireMarket, WireRow, WireSeries
+from ssmd_sync.batches import SeenEvent, seen
 from ssmd_sync.plan import EventScan, MarketScan, SeriesScan
 
 W = TypeVar("W", bound=WireRow)
 R = TypeVar("R")
 
-AHEAD: Final = 6
+AHEAD: Final = 10
 """Pages that wait for the database: about as many as arrive while a batch is written."""
 
 
@@ -32,7 +33,7 @@ class Rows:
 
     asked_at: datetime
     series: list[Series] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
+    events: list[SeenEvent] = field(default_factory=list)
     markets: list[Market] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)
     short: bool = False
@@ -40,7 +41,7 @@ class Rows:
 
     def changed_at(self, what: str) -> datetime | None:
         """The latest time, by the exchange, of what the page shows."""
-        rows: Iterable[Series | Event | Market] = getattr(self, what)
+        rows: Iterable[Series | SeenEvent | Market] = getattr(self, what)
         times = [row.exchange_updated_at for row in rows]
         return max((moment for moment in times if moment), default=None)
 
@@ -120,7 +121,8 @@ def series_rows(page: Page[WireSeries], asked_at: datetime) -> Rows:
 def event_rows(page: Page[WireEvent], asked_at: datetime) -> Rows:
     """Events, and the markets inside them."""
     rows = Rows(asked_at, set_aside=list(page.set_aside), short=page.short)
-    rows.events = _converted(page.items, convert.event, lambda w: w.event_ticker, rows)
+    events = _converted(page.items, convert.event, lambda w: w.event_ticker, rows)
+    rows.events = seen(events, asked_at)
     for wire in page.items:
         if wire.markets:
             series = wire.series_ticker or ""

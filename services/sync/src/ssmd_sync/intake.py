@@ -10,13 +10,13 @@ from ssmd_common.models import Event, Market, Series
 from ssmd_kalshi.errors import NotFoundError
 from ssmd_kalshi.pages import Page, SetAside
 from ssmd_kalshi.rest import KalshiRest
-from ssmd_sync.batches import chunks
+from ssmd_sync.batches import SeenEvent, chunks, seen
 from ssmd_sync.fetch import Rows, event_rows
 from ssmd_sync.missing import Missing
 from ssmd_sync.report import Report
 from ssmd_sync.runlog import RunLog
 from ssmd_sync.scope import SeriesFacts
-from ssmd_sync.store import Store
+from ssmd_sync.store import Store, Watermark
 
 BATCH_ROWS: Final = 10_000
 """Markets a transaction: a tenth of that costs a quarter of the speed, more holds locks longer."""
@@ -37,33 +37,51 @@ class Intake:
         self._scope = report.scope
         self._log = RunLog(store.connection)
         self._series_of: dict[str, str] | None = None
+        self._events: list[SeenEvent] = []
         self._batch: list[Market] = []
 
     async def take(self, rows: Rows) -> None:
-        """A page. Markets wait for a batch to fill; `flush` writes what waits."""
+        """A page. Events and markets wait for a batch to fill; `flush` writes what waits."""
         self._report.set_aside += rows.set_aside
         # A row that cannot be read exists nevertheless.
         unreadable = {row.ticker for row in rows.set_aside if row.ticker}
         for tickers in self.seen.values():
             tickers |= unreadable
         await self._take_series(rows.series)
-        await self._take_events(rows.events, rows.asked_at)
+        await self._take_events(rows.events)
         await self._take_markets(rows.markets)
 
-    async def flush(self) -> None:
-        """Write the batch; markets whose event is unknown come after their event."""
+    async def flush(self, watermarks: Sequence[Watermark] = ()) -> None:
+        """Write what waits; the watermarks move with the last of it. Markets whose event is unknown
+        come after their event."""
+        await self._write_events()
         batch, self._batch = self._batch, []
-        for part in chunks(batch, BATCH_ROWS):
-            result = await self._store.write_markets(part)
-            orphans, result.orphans = result.orphans, set()
-            self._report.wrote("markets", result)
-            if orphans:
-                await self._place([row for row in part if row.ticker in orphans])
+        parts = list(chunks(batch, BATCH_ROWS)) or [[]]
+        for part in parts:
+            await self._write_markets(part, watermarks if part is parts[-1] else ())
 
     async def flush_without_asking(self) -> None:
-        """Write of the batch what needs nothing more from the exchange."""
+        """Write of what waits all that needs nothing more from the exchange."""
+        await self._write_events()
         batch, self._batch = self._batch, []
-        self._report.wrote("markets", await self._store.write_markets(batch))
+        if batch:
+            self._report.wrote("markets", await self._store.write_markets(batch))
+
+    async def _write_events(self) -> None:
+        events, self._events = self._events, []
+        if events:
+            self._report.wrote("events", await self._store.write_events(events))
+
+    async def _write_markets(
+        self, markets: Sequence[Market], watermarks: Sequence[Watermark] = ()
+    ) -> None:
+        if not markets and not watermarks:
+            return
+        result = await self._store.write_markets(markets, watermarks)
+        orphans, result.orphans = result.orphans, set()
+        self._report.wrote("markets", result)
+        if orphans:
+            await self._place([row for row in markets if row.ticker in orphans], watermarks)
 
     async def _take_series(self, series: Sequence[Series]) -> None:
         if not series:
@@ -74,13 +92,14 @@ class Intake:
         for part in chunks(selected, BATCH_ROWS):
             self._report.wrote("series", await self._store.write_series(part))
 
-    async def _take_events(self, events: Sequence[Event], asked_at: datetime) -> None:
+    async def _take_events(self, events: Sequence[SeenEvent]) -> None:
         if not events:
             return
         self._report.read("events", len(events))
         self.seen["events"].update(row.event_ticker for row in events)
-        wanted = [row for row in events if self._is_tracked(row.series_ticker)]
-        self._report.wrote("events", await self._store.write_events(wanted, asked_at))
+        self._events += [row for row in events if self._is_tracked(row.series_ticker)]
+        if len(self._events) >= BATCH_ROWS:
+            await self._write_events()
 
     async def _take_markets(self, markets: Sequence[Market]) -> None:
         if not markets:
@@ -88,14 +107,17 @@ class Intake:
         self._report.read("markets", len(markets))
         self.seen["markets"].update(row.ticker for row in markets)
         self._batch += await self._in_scope(markets)
-        if len(self._batch) >= BATCH_ROWS:
-            await self.flush()
+        while len(self._batch) >= BATCH_ROWS:
+            part, self._batch = self._batch[:BATCH_ROWS], self._batch[BATCH_ROWS:]
+            await self._write_events()
+            await self._write_markets(part)
 
     async def _in_scope(self, markets: Sequence[Market]) -> Sequence[Market]:
         """The markets of tracked series. A listing of markets does not tell the series."""
         if not self._scope.restricted:
             return markets
         if self._series_of is None:
+            await self._write_events()
             self._series_of = await self._log.series_of_events()
         known = self._series_of
         strangers = {m.event_ticker for m in markets if not m.series_ticker} - known.keys()
@@ -109,9 +131,12 @@ class Intake:
     def _is_tracked(self, series_ticker: str | None) -> bool:
         return not self._scope.restricted or series_ticker in self.tracked
 
-    async def _place(self, orphans: Sequence[Market]) -> None:
+    async def _place(self, orphans: Sequence[Market], watermarks: Sequence[Watermark]) -> None:
         await self._adopt(sorted({row.event_ticker for row in orphans}))
-        result = await self._store.write_markets(orphans)
+        result = await self._store.write_markets(orphans, watermarks)
+        if result.orphans:
+            # They are named in the report; waiting for them would stop the others.
+            await self._store.write_markets([], watermarks)
         result.set_aside += [
             SetAside(row.ticker, f"markets: its event {row.event_ticker} is not known yet", "")
             for row in orphans
@@ -145,9 +170,9 @@ class Intake:
                 page = Page(items=[msgspec.structs.replace(wire, markets=None)], set_aside=[])
                 found.append(event_rows(page, asked_at))
         for rows in found:
-            await self._take_events(rows.events, rows.asked_at)
-        if wanted := [row for row in stubs if self._is_tracked(row.series_ticker)]:
-            self._report.wrote("events", await self._store.write_events(wanted, asked_at))
+            await self._take_events(rows.events)
+        self._events += seen([r for r in stubs if self._is_tracked(r.series_ticker)], asked_at)
+        await self._write_events()
         events = [*stubs, *(row for rows in found for row in rows.events)]
         return {row.event_ticker: row.series_ticker for row in events}
 

@@ -98,7 +98,7 @@ CASE
 END
 
 -- name: copy_rows
--- Rows into a temporary table.
+-- Rows into a table.
 COPY {table} ({columns}) FROM STDIN
 
 -- name: mark_changed_series
@@ -147,6 +147,18 @@ INSERT INTO locked_events
         SELECT parent FROM changed_markets WHERE parent IS NOT NULL
         UNION SELECT former_parent FROM changed_markets WHERE former_parent IS NOT NULL)
     ORDER BY e.event_ticker FOR NO KEY UPDATE;
+
+-- name: any_stored
+-- Whether one of these markets is stored.
+SELECT 1 FROM unnest(%(tickers)s::text[]) AS b(ticker) JOIN markets m ON m.ticker = b.ticker LIMIT 1
+
+-- name: lock_known_parents
+-- The same for markets that are all new: those of their events that are stored with that series.
+INSERT INTO locked_events
+    SELECT e.event_ticker
+    FROM unnest(%(events)s::text[], %(series)s::text[]) AS b(event_ticker, series_ticker)
+    JOIN events e USING (event_ticker, series_ticker)
+    ORDER BY e.event_ticker FOR NO KEY UPDATE OF e
 
 -- name: add_series_stubs
 -- A series that only an event mentions: the next pass over the series completes it.

@@ -76,12 +76,14 @@ class Run:
         report = self.report
         run_id = await self._log.begin(report, alone=alone)
         try:
-            await self._work()
-        except InterruptedWaitError:
-            report.error = "the run was stopped before its end"
+            try:
+                await self._work()
+            except InterruptedWaitError:
+                report.error = "the run was stopped before its end"
+            except KalshiError as error:
+                report.error, report.upstream = str(error), isinstance(error, TransientError)
+            # What was read before a fault of the exchange is as true as ever.
             await self._intake.flush_without_asking()
-        except KalshiError as error:
-            report.error, report.upstream = str(error), isinstance(error, TransientError)
         except psycopg.Error as error:
             report.error = f"PostgreSQL: {str(error).partition(chr(10))[0]}"
         except Exception as error:
@@ -110,10 +112,11 @@ class Run:
         report.planned_requests = self._meter.requests + plan.requests
         for step in plan.steps:
             await self._step(step)
-        await self._intake.flush()
+        watermarks = self._watermarks(mode)
         if plan.sweep and not report.incomplete:
-            await Sweep(self._store, self._rest, self._intake, report)()
-        await self._move_watermarks(mode)
+            await Sweep(self._store, self._rest, self._intake, report)(watermarks)
+        else:
+            await self._intake.flush(watermarks)
 
     # --- steps --------------------------------------------------------------------------------
 
@@ -167,10 +170,11 @@ class Run:
 
     # --- bookkeeping --------------------------------------------------------------------------
 
-    async def _move_watermarks(self, mode: Mode) -> None:
+    def _watermarks(self, mode: Mode) -> list[Watermark]:
+        """From where the next runs may read, once all that was read is written."""
         if self._is_short:
             # What the page left out would not be looked for again.
-            return
+            return []
         scope, began_at = self.report.scope, self.report.started_at
         marks: list[Watermark] = []
         if mode in (Mode.FULL, Mode.INCREMENTAL):
@@ -185,8 +189,7 @@ class Run:
             marks += [
                 Watermark(watermark_name(what, scope), began_at) for what in ("closed", "settled")
             ]
-        if marks:
-            await self._store.write_markets([], marks)
+        return marks
 
     def _show(self) -> None:
         self.report.requests = self._meter.requests

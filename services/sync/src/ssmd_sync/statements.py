@@ -12,6 +12,7 @@ from psycopg import sql
 
 from ssmd_common.models import Event, Market, Row, Series, SeriesFee
 from ssmd_common.sql import Queries
+from ssmd_sync.batches import SeenEvent
 
 QUERIES: Final = Queries("ssmd_sync")
 
@@ -28,12 +29,12 @@ class Table:
     name: LiteralString
     key: LiteralString
     row: type[Row]
+    staged: type[Row]
+    """The row as it is staged: it may say more than what is stored."""
     expressions: Mapping[str, LiteralString]
     """Columns whose new value is not simply the staged one; `m` is what is stored."""
     also: Mapping[str, LiteralString]
     """Assignments of an update beyond the columns of the row."""
-    staged: tuple[LiteralString, ...] = ()
-    """Columns that are staged and not stored."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -69,9 +70,13 @@ class Table:
             assignments=sql.SQL(", ").join(pairs),
         )
 
-    def copy(self) -> sql.Composed:
+    def stage(self) -> sql.Composed:
         """The COPY into the staging table."""
-        return copy_into(f"staged_{self.name}", (*self.columns, *self.staged))
+        return copy_into(f"staged_{self.name}", self.staged.columns())
+
+    def append(self) -> sql.Composed:
+        """The COPY into the table itself."""
+        return copy_into(self.name, self.columns)
 
 
 def copy_into(table: str, columns: tuple[str, ...]) -> sql.Composed:
@@ -82,6 +87,7 @@ SERIES: Final = Table(
     name="series",
     key="ticker",
     row=Series,
+    staged=Series,
     # The exchange tells the volume only when asked for it.
     expressions={"volume": "coalesce(s.volume, m.volume)"},
     also={},
@@ -90,14 +96,15 @@ EVENTS: Final = Table(
     name="events",
     key="event_ticker",
     row=Event,
+    staged=SeenEvent,
     expressions={},
     also={"deleted_at": "NULL"},
-    staged=("observed_at",),
 )
 MARKETS: Final = Table(
     name="markets",
     key="ticker",
     row=Market,
+    staged=Market,
     # A market's series is its event's, whatever the batch believes.
     expressions={"status": QUERIES.market_status, "series_ticker": "p.series_ticker"},
     also={"deleted_at": "NULL"},

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import msgspec
 import psycopg
@@ -19,16 +19,27 @@ import structlog
 from pydantic import SecretStr
 
 from ssmd_common.connections import postgres
-from ssmd_common.models import Event, Market, Row, Series, SeriesFee
+from ssmd_common.models import Market, Row, Series, SeriesFee
 from ssmd_kalshi.pages import SetAside
 from ssmd_sync import metrics, statements
-from ssmd_sync.batches import newest
+from ssmd_sync.batches import SeenEvent, newest
+from ssmd_sync.rendering import renderer
 from ssmd_sync.statements import EVENTS, MARKETS, QUERIES, SERIES, Table
 
 log = structlog.get_logger(__name__)
 
+R = TypeVar("R", bound=Row)
+
 ATTEMPTS: Final = 5
 """Of a batch that loses a deadlock: ours come in one order, an operator's statement may not."""
+
+WORTH_A_LOOK: Final = 1000
+"""Rows of a batch from which on it is asked first whether all of them are new."""
+
+_SERIES: Final = renderer(SERIES)
+_EVENT: Final = renderer(EVENTS)
+_MARKET: Final = renderer(MARKETS)
+_FEE: Final = msgspec.structs.astuple
 
 _REFUSED: Final = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
 _AGAIN: Final = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
@@ -88,27 +99,19 @@ class Store:
     async def write_series(
         self, rows: Iterable[Series], watermarks: Sequence[Watermark] = ()
     ) -> Written:
-        return await self._write(SERIES, newest(rows, "ticker"), _plain, self._series, watermarks)
+        return await self._write(SERIES, newest(rows, "ticker"), self._series, watermarks)
 
     async def write_events(
-        self, rows: Iterable[Event], observed_at: datetime, watermarks: Sequence[Watermark] = ()
+        self, rows: Iterable[SeenEvent], watermarks: Sequence[Watermark] = ()
     ) -> Written:
-        """`observed_at` is when the page with these events was asked for."""
-
-        def values(row: Row) -> list[Any]:
-            return [*msgspec.structs.astuple(row), observed_at]
-
-        return await self._write(
-            EVENTS, newest(rows, "event_ticker"), values, self._events, watermarks
-        )
+        return await self._write(EVENTS, newest(rows, "event_ticker"), self._events, watermarks)
 
     async def write_markets(
         self, rows: Iterable[Market], watermarks: Sequence[Watermark] = ()
     ) -> Written:
-        """Write the markets whose events are stored; the others come back as orphans."""
-        return await self._write(
-            MARKETS, newest(rows, "ticker"), _market, self._markets, watermarks
-        )
+        """Write the markets whose events are stored; the others come back as orphans, and then the
+        watermarks stay: what they stand for is not all there."""
+        return await self._write(MARKETS, newest(rows, "ticker"), self._markets, watermarks)
 
     async def write_fees(self, schedules: Mapping[str, Sequence[SeriesFee]]) -> Written:
         """Make each series' schedule what is given, whatever it was."""
@@ -130,7 +133,7 @@ class Store:
         async with self.connection.transaction():
             await self._stage_tickers(schedules)
             copy = statements.copy_into("staged_fees", statements.FEE_COLUMNS)
-            await self._copy(copy, map(msgspec.structs.astuple, rows))
+            await self._copy(copy, map(_FEE, rows))
             # In this order no two steps overlap even in passing.
             result = Written(deleted=await self._run(QUERIES.drop_fees))
             result.updated = await self._run(QUERIES.update_fees)
@@ -169,28 +172,50 @@ class Store:
 
     # --- one batch, in a transaction that is already open -------------------------------------
 
-    async def _series(self, count: int) -> Written:
+    async def _series(self, rows: Sequence[Series]) -> Written:
+        await self._copy(SERIES.stage(), map(_SERIES, rows))
         if not await self._run(QUERIES.mark_changed_series):
-            return Written(unchanged=count)
-        return await self._apply(SERIES, count, QUERIES.lock_series)
+            return Written(unchanged=len(rows))
+        return await self._apply(SERIES, len(rows), QUERIES.lock_series)
 
-    async def _events(self, count: int) -> Written:
+    async def _events(self, rows: Sequence[SeenEvent]) -> Written:
+        await self._copy(EVENTS.stage(), map(_EVENT, rows))
         if not await self._run(QUERIES.mark_changed_events):
-            return Written(unchanged=count)
+            return Written(unchanged=len(rows))
         await self._run(QUERIES.add_series_stubs)
-        return await self._apply(EVENTS, count, QUERIES.lock_events)
+        return await self._apply(EVENTS, len(rows), QUERIES.lock_events)
 
-    async def _markets(self, count: int) -> Written:
+    async def _markets(self, rows: Sequence[Market]) -> Written:
+        if await self._can_append(rows):
+            await self._copy(MARKETS.append(), map(_MARKET, rows))
+            await self._run(QUERIES.settle_events)
+            return Written(inserted=len(rows))
+        await self._copy(MARKETS.stage(), map(_MARKET, rows))
         changed = await self._run(QUERIES.mark_changed_markets)
         if not changed:
-            return Written(unchanged=count)
+            return Written(unchanged=len(rows))
         orphans = {ticker for (ticker,) in await self._rows(QUERIES.orphans)}
+        count = len(rows) - len(orphans)
         if len(orphans) == changed:
-            return Written(unchanged=count - len(orphans), orphans=orphans)
-        result = await self._apply(MARKETS, count - len(orphans), QUERIES.lock_parents)
+            return Written(unchanged=count, orphans=orphans)
+        result = await self._apply(MARKETS, count, QUERIES.lock_parents)
         await self._run(QUERIES.settle_events)
         result.orphans = orphans
         return result
+
+    async def _can_append(self, rows: Sequence[Market]) -> bool:
+        """Whether there is nothing to judge: no row is stored and every parent is; then the parents
+        are locked. A writer that is faster makes the COPY fail, and the batch is judged after all.
+        """
+        if len(rows) < WORTH_A_LOOK or any(row.status is None for row in rows):
+            return False
+        tickers = [row.ticker for row in rows]
+        if await self._rows(QUERIES.any_stored, {"tickers": tickers}):
+            return False
+        parents = {(row.event_ticker, row.series_ticker) for row in rows}
+        events, series = zip(*sorted(parents), strict=True)
+        parameters = {"events": list(events), "series": list(series)}
+        return await self._run(QUERIES.lock_known_parents, parameters) == len(parents)
 
     async def _apply(self, table: Table, count: int, lock: Any) -> Written:
         await self._run(lock)
@@ -205,54 +230,49 @@ class Store:
     async def _write(
         self,
         table: Table,
-        rows: Sequence[Row],
-        values: Callable[[Any], Sequence[Any]],
-        batch: Callable[[int], Awaitable[Written]],
+        rows: Sequence[R],
+        batch: Callable[[Sequence[R]], Awaitable[Written]],
         watermarks: Sequence[Watermark],
     ) -> Written:
-        result = await self._halving(table, rows, values, batch, watermarks)
+        result = await self._halving(table, rows, batch, watermarks)
         metrics.rows(table.name, result)
         return result
 
     async def _halving(
         self,
         table: Table,
-        rows: Sequence[Row],
-        values: Callable[[Any], Sequence[Any]],
-        batch: Callable[[int], Awaitable[Written]],
+        rows: Sequence[R],
+        batch: Callable[[Sequence[R]], Awaitable[Written]],
         watermarks: Sequence[Watermark],
     ) -> Written:
         try:
-            return await self._transaction(table, rows, values, batch, watermarks)
+            return await self._transaction(table, rows, batch, watermarks)
         except _REFUSED as error:
             if not rows:
                 raise
             if len(rows) == 1:
-                for_watermarks = await self._transaction(table, [], values, batch, watermarks)
+                for_watermarks = await self._transaction(table, [], batch, watermarks)
                 ticker = str(getattr(rows[0], table.key))
                 for_watermarks.set_aside.append(_refused(table.name, ticker, error, rows[0]))
                 return for_watermarks
         half = len(rows) // 2
-        result = await self._halving(table, rows[:half], values, batch, ())
-        result.add(await self._halving(table, rows[half:], values, batch, watermarks))
+        result = await self._halving(table, rows[:half], batch, ())
+        rest = await self._halving(table, rows[half:], batch, () if result.orphans else watermarks)
+        result.add(rest)
         return result
 
     async def _transaction(
         self,
         table: Table,
-        rows: Sequence[Row],
-        values: Callable[[Any], Sequence[Any]],
-        batch: Callable[[int], Awaitable[Written]],
+        rows: Sequence[R],
+        batch: Callable[[Sequence[R]], Awaitable[Written]],
         watermarks: Sequence[Watermark],
     ) -> Written:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 async with self.connection.transaction():
-                    result = Written()
-                    if rows:
-                        await self._copy(table.copy(), map(values, rows))
-                        result = await batch(len(rows))
-                    for watermark in watermarks:
+                    result = await batch(rows) if rows else Written()
+                    for watermark in () if result.orphans else watermarks:
                         await self._run(
                             QUERIES.move_watermark,
                             {"name": watermark.name, "watermark": watermark.at},
@@ -280,30 +300,6 @@ class Store:
 
     async def _rows(self, query: Any, parameters: Any = None) -> list[tuple[Any, ...]]:
         return await (await self.connection.execute(query, parameters)).fetchall()
-
-
-def _json(value: Any) -> str | None:
-    return None if value is None else msgspec.json.encode(value).decode()
-
-
-def _positions(table: Table) -> tuple[int, ...]:
-    return tuple(i for i, name in enumerate(table.columns) if name in statements.JSON_COLUMNS)
-
-
-def _encoder(table: Table) -> Callable[[Any], list[Any]]:
-    positions = _positions(table)
-
-    def values(row: Row) -> list[Any]:
-        fields = list(msgspec.structs.astuple(row))
-        for i in positions:
-            fields[i] = _json(fields[i])
-        return fields
-
-    return values
-
-
-_plain = _encoder(SERIES)
-_market = _encoder(MARKETS)
 
 
 def _refused(table: str, ticker: str, error: Exception, row: object) -> SetAside:

@@ -1,0 +1,38 @@
+"""Rows as values that psycopg turns into COPY's text at once. Pure.
+
+psycopg calls Python for every time it writes; the exchange's times repeat, so their texts are
+remembered. JSON is written here, since a list or an object could also be meant as an array.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from ssmd_common.models import Row
+from ssmd_kalshi.values import Memo
+from ssmd_sync.statements import JSON_COLUMNS, Table
+
+_MOMENT = (datetime, datetime | None)
+_TIMES: Memo[str] = Memo(str)
+
+
+def renderer(table: Table) -> Callable[[Row], list[Any]]:
+    """From a staged row of a table to its values, in the order of the staged columns."""
+    fields_ = msgspec.structs.fields(table.staged)
+    json = tuple(i for i, field in enumerate(fields_) if field.name in JSON_COLUMNS)
+    times = tuple(i for i, field in enumerate(fields_) if field.type in _MOMENT)
+    encode = msgspec.json.encode
+
+    def values(row: Row) -> list[Any]:
+        fields = list(msgspec.structs.astuple(row))
+        for i in times:
+            if (moment := fields[i]) is not None:
+                fields[i] = _TIMES[moment]
+        for i in json:
+            if (value := fields[i]) is not None:
+                fields[i] = encode(value).decode()
+        return fields
+
+    return values
