@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -63,6 +64,32 @@ async def test_servers_that_do_not_answer_are_named_with_what_to_check() -> None
         await redis.connect(SecretStr(f"redis://127.0.0.1:{port}"), "test", budget_seconds=0.2)
 
 
+async def test_a_nats_that_goes_away_while_it_greets_is_tried_again(nats_server: Any) -> None:
+    met = 0
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal met
+        met += 1
+        if met == 1:
+            writer.close()
+            return
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", nats_server.port)
+        await asyncio.gather(copy(reader, there_writer), copy(there_reader, writer))
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+
+    port = unused_port()
+    async with await asyncio.start_server(meet, "127.0.0.1", port):
+        url = SecretStr(f"nats://127.0.0.1:{port}")
+        client = await nats_connection.connect(url, "test", budget_seconds=60)
+        await client.flush()
+        await nats_connection.close(client)
+    assert met == 2
+
+
 SERVICE = """
 import asyncio, sys
 from ssmd_common.errors import SsmdError
@@ -74,12 +101,24 @@ async def side():
     await asyncio.sleep(0.05)
     raise SsmdError("the side task broke: look at its log")
 
+async def deaf():
+    # As a library does that swallows a cancellation.
+    for _ in range(2):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            pass
+
 async def serve(runtime: Runtime, settings: Settings) -> None:
     mode = sys.argv[1]
     structlog.get_logger().info("hello", database_password="hunter2")
     runtime.health.set("loop", None)
     if mode == "side":
         runtime.spawn("side", side())
+    if mode == "deaf":
+        runtime.spawn("deaf", deaf())
+        runtime.spawn("side", side())
+        await deaf()
     if mode == "ends":
         return
     if mode == "crash":
@@ -104,6 +143,7 @@ def start(mode: str, port: int) -> "subprocess.Popen[str]":
     ("mode", "message"),
     [
         ("side", "the side task broke"),
+        ("deaf", "the side task broke"),
         ("ends", "ended without being asked"),
         ("crash", "a bug"),
     ],

@@ -28,6 +28,7 @@ from ssmd_common.change import format_lsn, parse_lsn
 from ssmd_common.health import Health
 from ssmd_common.runtime import Runtime
 from ssmd_common.subjects import STREAM, subject, table_subject
+from ssmd_common.tasks import end
 from ssmd_stack.ports import free_port
 
 PRIMARY_KEYS = {
@@ -369,8 +370,11 @@ class Running:
             finally:
                 self.runtime.stop.set()
                 await asyncio.wait({self.task})
-                for task in tuple(tasks._tasks):
-                    task.cancel()
+                await end(*tasks._tasks)
+
+    async def die(self) -> None:
+        """At once, wherever it stands: nothing is drained or acknowledged."""
+        await end(self.task)
 
     async def ready(self) -> None:
         async def is_ready() -> bool:

@@ -20,6 +20,7 @@ from ssmd_common.connections import postgres
 from ssmd_common.errors import LeadershipLost
 from ssmd_common.metrics import LEADER
 from ssmd_common.runtime import Runtime
+from ssmd_common.tasks import end
 
 log = structlog.get_logger(__name__)
 
@@ -66,8 +67,7 @@ async def lead(
             yield Leadership(name, token, connection)
         finally:
             LEADER.set(0)
-            watch.cancel()
-            await asyncio.gather(watch, return_exceptions=True)
+            await end(watch)
 
 
 async def _acquire(

@@ -19,6 +19,7 @@ from ssmd_common.errors import ConfigurationError, SsmdError
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.health import Health
 from ssmd_common.settings import Settings, load
+from ssmd_common.tasks import end
 
 log = structlog.get_logger(__name__)
 
@@ -59,9 +60,7 @@ class Runtime:
             return task.result() if task.done() else None
         finally:
             stop.cancel()
-            if not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+            await end(task)
 
 
 def raise_if_cancelled() -> None:
@@ -114,9 +113,10 @@ async def _supervise(name: str, settings: S, serve: Callable[[Runtime, S], Await
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, _ask_to_stop, runtime, number)
-            await _serve(runtime, settings, serve)
-            for task in tuple(tasks._tasks):  # noqa: SLF001
-                task.cancel()
+            try:
+                await _serve(runtime, settings, serve)
+            finally:
+                await end(*tasks._tasks)  # noqa: SLF001
     except BaseExceptionGroup as group:
         return _report(_first(group))
     except Exception as error:
@@ -144,9 +144,7 @@ async def _serve(
             raise SsmdError("the service's main loop ended without being asked to stop")
     finally:
         stop.cancel()
-        if not main.done():
-            main.cancel()
-            await asyncio.gather(main, return_exceptions=True)
+        await end(main)
 
 
 def _ask_to_stop(runtime: Runtime, number: signal.Signals) -> None:

@@ -22,6 +22,7 @@ from ssmd_cache.stream import Delivery, Feed
 from ssmd_common.change import Position, format_lsn
 from ssmd_common.errors import MalformedChange
 from ssmd_common.metrics import ERRORS, WORK
+from ssmd_common.tasks import end
 
 log = structlog.get_logger(__name__)
 
@@ -102,8 +103,7 @@ class Follower:
     async def abandon(self) -> None:
         """Stop at once; what is under way may or may not arrive."""
         if self._under_way is not None:
-            self._under_way.task.cancel()
-            await asyncio.gather(self._under_way.task, return_exceptions=True)
+            await end(self._under_way.task)
             self._under_way = None
 
     async def _take(self, batch: list[Delivery]) -> None:

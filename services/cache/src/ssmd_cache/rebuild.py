@@ -89,7 +89,7 @@ async def _make(
             )
         return position
     finally:
-        await stream.close()
+        await nats.close(stream)
 
 
 @contextlib.asynccontextmanager

@@ -5,7 +5,7 @@ a fraction only where there is one, arrays and jsonb JSON.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from psycopg import sql
 
 from ssmd_cache.picture import TABLES
 from ssmd_common.sql import Queries
+from ssmd_common.tasks import end
 
 queries: Final = Queries("ssmd_cache")
 
@@ -53,7 +54,7 @@ class Rows:
                 for column, kind in await cursor.fetchall()
             )
 
-    async def all(self, table: str, now: datetime, size: int) -> AsyncIterator[list[bytes]]:
+    async def all(self, table: str, now: datetime, size: int) -> AsyncGenerator[list[bytes], None]:
         """Every row of a table that may have a key at `now`, in pages, by a server-side cursor.
 
         The connection must be in a transaction, whose snapshot is what is read.
@@ -70,8 +71,7 @@ class Rows:
                     coming = asyncio.create_task(cursor.fetchmany(size), name="cache-next-page")
                     yield [row[0] for row in page]
             finally:
-                coming.cancel()
-                await asyncio.gather(coming, return_exceptions=True)
+                await end(coming)
 
     async def some(self, table: str, tickers: Sequence[str]) -> list[bytes]:
         """The rows of these tickers (of series_fees: of these series), whatever their state."""

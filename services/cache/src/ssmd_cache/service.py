@@ -30,7 +30,6 @@ from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.settings import CacheSettings
 from ssmd_cache.stream import Delivery, Feed, Stream, StreamMissing
 from ssmd_cache.warmup import warm_up
-from ssmd_common.change import Position
 from ssmd_common.connections.retry import first_line
 from ssmd_common.leader import Leadership
 from ssmd_common.metrics import ERRORS, LAG_SECONDS
@@ -39,7 +38,6 @@ from ssmd_common.runtime import Runtime
 log = structlog.get_logger(__name__)
 
 _PAUSE_SECONDS: Final = 0.5
-_UNKNOWN: Final = Position(0, 0, 0)
 
 
 class Cache:
@@ -119,10 +117,6 @@ class Cache:
         while not self._runtime.stop.is_set():
             try:
                 info = await self._stream.info()
-            except psycopg.OperationalError as error:
-                # Whether this replica still leads, the lock's own connection tells.
-                self._survived("postgres", error)
-                await self._runtime.stopped_within(_PAUSE_SECONDS)
             except (nats.errors.Error, StreamMissing, OSError) as error:
                 self._health.set("nats", f"NATS does not serve the stream ({first_line(error)})")
                 self._health.progress()

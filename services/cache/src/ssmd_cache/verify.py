@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -118,14 +119,15 @@ class Verifier:
             )
             for table in TABLES:
                 steps: list[bytes] = []
-                async for page in self._rows.all(table, now, _PAGE):
-                    self._compared_rows += len(page)
-                    if table == "series_fees":
-                        steps += page
-                        continue
-                    await self._compare_page(table, page, expectation, known, suspects)
-                    self._progress(self._compared_rows)
-                    await asyncio.sleep(self._page_pause_seconds)
+                async with aclosing(self._rows.all(table, now, _PAGE)) as pages:
+                    async for page in pages:
+                        self._compared_rows += len(page)
+                        if table == "series_fees":
+                            steps += page
+                            continue
+                        await self._compare_page(table, page, expectation, known, suspects)
+                        self._progress(self._compared_rows)
+                        await asyncio.sleep(self._page_pause_seconds)
                 if steps:
                     await self._compare_page(table, steps, expectation, known, suspects)
         await self._find_surplus(known, suspects)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import aclosing
 from datetime import UTC, datetime
 
 import structlog
@@ -15,6 +16,7 @@ from ssmd_cache.picture import TABLES, EventPicture, facts_of
 from ssmd_cache.position import CachePosition
 from ssmd_cache.redis_sink import RedisSink, Written
 from ssmd_common.change import format_lsn
+from ssmd_common.tasks import end
 
 log = structlog.get_logger(__name__)
 
@@ -44,10 +46,11 @@ async def warm_up(
     rows = 0
     try:
         for table in TABLES:
-            async for page in join.rows.all(table, now, batch_rows):
-                await writer.write(_commands(table, page, join, sink))
-                rows += len(page)
-                patience.health.progress()
+            async with aclosing(join.rows.all(table, now, batch_rows)) as pages:
+                async for page in pages:
+                    await writer.write(_commands(table, page, join, sink))
+                    rows += len(page)
+                    patience.health.progress()
         await writer.finish()
     finally:
         await writer.close()
@@ -113,8 +116,7 @@ class _Writer:
 
     async def close(self) -> None:
         if self._under_way is not None:
-            self._under_way.cancel()
-            await asyncio.gather(self._under_way, return_exceptions=True)
+            await end(self._under_way)
 
 
 def _commands(table: str, page: list[bytes], join: Join, sink: RedisSink) -> list[Command]:

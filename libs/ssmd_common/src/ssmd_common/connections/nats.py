@@ -26,6 +26,8 @@ async def connect(
     """
     client = Client()
     last_error: list[str] = ["no answer"]
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + budget_seconds
 
     async def on_error(error: Exception) -> None:
         # While it cannot connect, the client tries several times a second.
@@ -54,21 +56,34 @@ async def connect(
         "disconnected_cb": on_disconnect,
         "reconnected_cb": on_reconnect,
     }
-    try:
-        async with asyncio.timeout(budget_seconds):
-            # A server that is not there is tried again all the same; one that refuses us is not.
-            await client.connect(allow_reconnect=False, **{**options, **more})
-    except TimeoutError as error:
-        raise UpstreamUnavailable(
-            f"NATS did not answer within {budget_seconds:g} s ({last_error[-1]}): "
-            "check NATS_URL and that NATS runs with JetStream"
-        ) from error
-    except nats.errors.Error as error:
-        raise ConfigurationError(
-            f"NATS refuses the connection ({first_line(error)}): check the credentials in NATS_URL"
-        ) from error
-    client.options["allow_reconnect"] = True
-    return client
+    while True:
+        try:
+            async with asyncio.timeout_at(deadline):
+                # A server that is not there is tried again by the client; one that refuses us not.
+                await client.connect(allow_reconnect=False, **{**options, **more})
+        except (nats.errors.Error, OSError) as error:
+            await close(client)
+            if _refuses(error):
+                raise ConfigurationError(
+                    f"NATS refuses the connection ({first_line(error)}): "
+                    "check the credentials in NATS_URL"
+                ) from error
+            if loop.time() >= deadline:
+                raise UpstreamUnavailable(
+                    f"NATS did not answer within {budget_seconds:g} s ({last_error[-1]}): "
+                    "check NATS_URL and that NATS runs with JetStream"
+                ) from error
+            # It went away while it was greeting us.
+            client = Client()
+            await asyncio.sleep(0.25)
+        else:
+            client.options["allow_reconnect"] = True
+            return client
+
+
+def _refuses(error: Exception) -> bool:
+    text = str(error).lower()
+    return "authorization" in text or "authentication" in text
 
 
 async def close(client: Client) -> None:

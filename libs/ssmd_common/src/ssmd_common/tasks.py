@@ -1,0 +1,25 @@
+"""Ending tasks for certain."""
+
+import asyncio
+from typing import Any, Final
+
+# Longer than it takes to close connections in order: a task that is ending is not to be disturbed.
+_AGAIN_SECONDS: Final = 3.0
+
+
+async def end(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel tasks until they have ended; what they raise is not raised here.
+
+    One cancellation can get lost: `asyncio.wait_for` of Python 3.11, which redis-py and nats-py
+    use, swallows it where what it waits for is done at the same moment, and a client that is just
+    reconnecting may.
+    """
+    left = {task for task in tasks if not task.done()}
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_AGAIN_SECONDS)
+    for task in tasks:
+        if not task.cancelled():
+            # Looked at, or asyncio says that nobody did.
+            task.exception()
