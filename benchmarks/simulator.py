@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import uvloop
 
 
 @asynccontextmanager
@@ -84,7 +85,7 @@ def main() -> None:
     parser.add_argument("--size", choices=("small", "full"), default="full")
     parser.add_argument("--scans", type=int, default=3)
     options = parser.parse_args()
-    asyncio.run(run(options.size, options.scans))
+    uvloop.run(run(options.size, options.scans))
 
 
 if __name__ == "__main__":

@@ -129,14 +129,17 @@ async def test_edits_of_titles_are_silent_and_others_are_not(
         ticker, event = made["market_ticker"], made["event_ticker"]
         sim.exchange.listeners.append(lambda message: heard.append(message.msg))
         before = (await client.get(f"/markets/{ticker}"))["market"]
+        assert (await client.get(f"/events/{event}"))["event"]["title"] != "Another title"
         clock.step(10)
-        edit = {"title": "Other words", "rules_primary": "Other rules"}
+        # One of its own fields, and two that it shares with the other markets of its event.
+        edit = {"title": "Other words", "rules_primary": "Other rules", "rules_secondary": "More"}
         await client.control("PATCH", f"/markets/{ticker}", edit)
         await client.control("PATCH", f"/events/{event}", {"title": "Another title"})
         await client.control("POST", f"/markets/{ticker}/dispute")
         assert heard == []
         after = (await client.get(f"/markets/{ticker}"))["market"]
-        assert after["title"] == "Other words"
+        assert {field: after[field] for field in edit} == edit
+        assert after.keys() == before.keys()
         assert after["updated_time"] > before["updated_time"]
         assert (await client.get(f"/events/{event}"))["event"]["title"] == "Another title"
         await client.control("PATCH", f"/markets/{ticker}", {"floor_strike": 4.5})

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from ssmd_simulator.generator import SIZES, fill, generate
+from ssmd_simulator.parents import event_bytes, series_bytes
 from ssmd_simulator.population import MissingPopulation, load_population
-from ssmd_simulator.rendering import Renderer, event_bytes, series_bytes
+from ssmd_simulator.rendering import Renderer
 from ssmd_simulator.universe import Universe
 
 DAY = 1_795_219_200.0

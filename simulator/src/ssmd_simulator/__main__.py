@@ -110,9 +110,10 @@ async def serve(options: argparse.Namespace) -> None:
             markets=len(simulator.universe.markets),
             key_id=options.key_id if keys else None,
         )
-        # A frozen heap is not walked again by each collection.
+        # A frozen heap is not walked again by each collection, and what is rendered stays.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(100_000)
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({stopped, simulator.life}, return_when=asyncio.FIRST_COMPLETED)
         if simulator.life.done():

@@ -183,7 +183,7 @@ class Control:
             case "amend":
                 exchange.contest(market, "amended", now, body.get("result", ""))
             case "trade":
-                exchange.reprice(market, mix(market.seed, int(now * 1000)))
+                exchange.trade(market)
             case other:
                 raise ValueError(f"cannot {other} a market; see the control API")
         return describe(market, now)

@@ -166,10 +166,10 @@ class Exchange:
         if structure is not None:
             self._tell(messages.price_level_structure_updated(market, now))
 
-    def reprice(self, market: Market, seed: int) -> None:
-        """Other quotes without a non-trading change: `updated_time` stays."""
-        market.seed = seed
-        market.tail = None
+    def trade(self, market: Market) -> None:
+        """Another quote and more volume, which is no non-trading change: `updated_time` stays."""
+        market.trades += 1
+        market.rendered_until = 0.0
 
     def vanish(self, market: Market) -> None:
         """Remove a market without a word."""
@@ -179,7 +179,7 @@ class Exchange:
     def override_fee(self, event: Event, fee: tuple[str, float] | None, now: float) -> None:
         """Set or clear an event's fee override."""
         event.fee_override = fee
-        event.updated = now
+        event.updated, event.rendered = now, None
         kind, multiplier = fee or (None, None)
         name = f"{event.ticker}-fee-{len(event.fee_changes) + 1}"
         event.fee_changes.append(FeeChange(name, kind, multiplier, now))
@@ -191,7 +191,7 @@ class Exchange:
             if field not in ("title", "sub_title", "category", "mutually_exclusive"):
                 raise ValueError(f"an event's {field} cannot be changed")
             setattr(event, field, value)
-        event.updated = now
+        event.updated, event.rendered = now, None
 
     def put_series(self, ticker: str, changed: dict[str, Any], now: float) -> Series:
         """Change a series, or make it known; a changed fee is in force and among its changes."""

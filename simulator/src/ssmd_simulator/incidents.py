@@ -114,13 +114,13 @@ class Incidents:
         )
         event = replace(
             old, ticker=name, page_key=close, strike_at=None, created=when, updated=when,
-            fee_override=None, fee_changes=[], markets=[], shared={},
+            fee_override=None, fee_changes=[], markets=[], shared={}, rendered=None,
         )  # fmt: skip
         for rank, model in enumerate(old.markets):
             suffix = model.ticker.removeprefix(old.ticker).lstrip("-") or str(rank + 1)
             listed = replace(
                 model, ticker=f"{name}-{suffix}", event=event, life=life, updated=when,
-                paused=False, contested="", edits=None, head=None, tail=None,
+                paused=False, contested="", edits=None, rendered_until=0.0,
                 seed=mix(model.seed, int(when)),
             )  # fmt: skip
             event.markets.append(listed)

@@ -7,7 +7,6 @@ answer 400, others quietly nothing.
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from heapq import merge
 from typing import TypeVar
 
 from ssmd_simulator.life import STATUSES_OF_QUERY
@@ -114,9 +113,8 @@ def markets_page(
             return False
         return not kind or _within(_moment(market, kind, now), low, high, kind)
 
-    start = query.cursor()
-    candidates = _candidates(universe, query, start, status)
-    return _page(candidates, wanted, limit, start, market_key)
+    candidates = _candidates(universe, query, status)
+    return _page(candidates, wanted, limit, market_key)
 
 
 def historical_page(universe: Universe, query: Query, cutoff: float) -> tuple[list[Market], str]:
@@ -134,9 +132,8 @@ def historical_page(universe: Universe, query: Query, cutoff: float) -> tuple[li
             return False
         return not (mve and market.event.multivariate)
 
-    start = query.cursor()
-    candidates = _candidates(universe, query, start, "settled")
-    return _page(candidates, wanted, limit, start, market_key)
+    candidates = _candidates(universe, query, "settled")
+    return _page(candidates, wanted, limit, market_key)
 
 
 def events_page(
@@ -160,18 +157,17 @@ def events_page(
             return False
         return updated is None or (event.updated or 0.0) > updated
 
-    start = query.cursor()
     tickers = query.names("tickers")
     if tickers:
         known = (universe.events.get(name) for name in tickers)
         chosen = [e for e in known if e and (not series_ticker or e.series.ticker == series_ticker)]
-        candidates: Iterable[Event] = sorted(set(chosen), key=event_key, reverse=True)
+        ordered = sorted(set(chosen), key=event_key)
     elif series_ticker:
         series = universe.series.get(series_ticker)
-        candidates = sorted(series.events if series else [], key=event_key, reverse=True)
+        ordered = sorted(series.events if series else [], key=event_key)
     else:
-        candidates = _backwards(universe.event_order, start, event_key)
-    return _page(candidates, wanted, limit, start, event_key)
+        ordered = universe.event_order
+    return _page(_backwards(ordered, query.cursor(), event_key), wanted, limit, event_key)
 
 
 def _check_updated(query: Query, used: list[str], mve: str) -> None:
@@ -203,9 +199,7 @@ def _within(moment: float | None, low: int | None, high: int | None, kind: str) 
     return moment <= high if kind == "updated" else moment < high
 
 
-def _candidates(
-    universe: Universe, query: Query, start: tuple[int, str] | None, status: str
-) -> Iterable[Market]:
+def _candidates(universe: Universe, query: Query, status: str) -> Iterable[Market]:
     tickers = query.names("tickers")
     event_ticker, series_ticker = query.text("event_ticker"), query.text("series_ticker")
     if tickers or event_ticker or series_ticker:
@@ -222,19 +216,18 @@ def _candidates(
             chosen = [m for m in chosen if m.event.ticker == event_ticker]
         if series_ticker:
             chosen = [m for m in chosen if m.event.series.ticker == series_ticker]
-        return sorted(set(chosen), key=market_key, reverse=True)
-    if status == "settled":
-        return _backwards(universe.settled, start, market_key)
-    unsettled = _backwards(universe.unsettled, start, market_key)
-    if status:
-        return unsettled
-    settled = _backwards(universe.settled, start, market_key)
-    return merge(unsettled, settled, key=market_key, reverse=True)
+        chosen = sorted(set(chosen), key=market_key)
+    elif status == "settled":
+        chosen = universe.settled
+    else:
+        chosen = universe.unsettled if status else universe.listed
+    return _backwards(chosen, query.cursor(), market_key)
 
 
 def _backwards(
     ordered: list[T], start: tuple[int, str] | None, key: Callable[[T], tuple[int, str]]
 ) -> Iterator[T]:
+    """What comes before `start` in an ascending list, last first."""
     end = len(ordered) if start is None else bisect_left(ordered, start, key=key)
     for at in range(end - 1, -1, -1):
         yield ordered[at]
@@ -244,12 +237,11 @@ def _page(
     candidates: Iterable[T],
     wanted: Callable[[T], bool],
     limit: int,
-    start: tuple[int, str] | None,
     key: Callable[[T], tuple[int, str]],
 ) -> tuple[list[T], str]:
     found: list[T] = []
     for candidate in candidates:
-        if (start is not None and key(candidate) >= start) or not wanted(candidate):
+        if not wanted(candidate):
             continue
         if len(found) == limit:
             return found, encode_cursor(*key(found[-1]))

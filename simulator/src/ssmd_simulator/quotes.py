@@ -1,35 +1,26 @@
 """Made-up trading: prices and counts of a market as a pure function of its seed and the time.
 
 Nothing here touches `updated_time`: the exchange moves that only for non-trading changes.
+
+A full universe is rendered at its first scan, so this is written for that: of the order books there
+are a few thousand, whose prices are remembered as text; the counts are each market's own.
 """
 
-from dataclasses import dataclass
+from functools import lru_cache
 from math import inf
 
 from ssmd_simulator.chance import mix
 from ssmd_simulator.ladders import snap, step_at
 from ssmd_simulator.universe import Market
+from ssmd_simulator.wire import dollars
 
+BOOKS = 1024
+"""Order books in ascending order of their prices, for each price level structure."""
 
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """Prices in units of $0.0001, counts in hundredths of a contract."""
-
-    yes_bid: int
-    yes_ask: int
-    last: int
-    previous_bid: int
-    previous_ask: int
-    previous: int
-    bid_size: int
-    ask_size: int
-    volume: int
-    volume_24h: int
-    open_interest: int
-
-
-EMPTY = Quote(0, 10000, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-"""An order book nobody has touched."""
+_COUNTS = (
+    b',"yes_bid_size_fp":"%.2f","yes_ask_size_fp":"%.2f","volume_fp":"%.2f",'
+    b'"volume_24h_fp":"%.2f","open_interest_fp":"%.2f"'
+)
 
 
 def move_of(market: Market, anchor: float, now: float) -> tuple[int, float]:
@@ -41,38 +32,72 @@ def move_of(market: Market, anchor: float, now: float) -> tuple[int, float]:
     return move, anchor + (move + 1) * period
 
 
-def quote_at(market: Market, move: int, *, final: bool) -> Quote:
-    """The quote after `move` moves; a `final` market has an empty book and its last trade."""
+def trading(market: Market, move: int, *, final: bool) -> bytes:
+    """The quote after `move` moves as JSON members, after a comma.
+
+    A `final` market has an empty book and its last trade.
+    """
     seed = market.seed
     base = mix(seed)
-    if base % 100 < 35 and not market.lively:
+    if base % 100 < 35 and not move and not market.lively:
         # A third of the real markets never traded and have no order on either side.
-        return EMPTY
-    structure = market.structure
-    middle = 200 + (base >> 8) % 9600
-    if move:
-        middle = min(9900, max(100, middle + (mix(seed, move) % 601) - 300))
-    spread = step_at(structure, middle) * (1 + (base >> 24) % 4)
-    bid = snap(structure, middle)
-    ask = min(10000, snap(structure, middle + spread))
+        return UNTRADED
     traded = (base >> 32) % 5_000_000
     volume = traded + move * (100 + (base >> 12) % 5000)
-    interest = volume // 3
-    last = snap(structure, max(0, middle - (base >> 40) % 200))
-    before = snap(structure, max(0, middle - (base >> 44) % 700))
+    book = (base >> 8) % BOOKS
+    if move:
+        # About three cents up or down.
+        book = min(BOOKS - 1, max(0, book + mix(seed, move) % 65 - 32))
     if final:
         closing = 9900 if market.result == "yes" else 100
-        return Quote(0, 10000, closing, bid, ask, last, 0, 0, volume, 0, interest)
-    return Quote(
-        bid,
-        ask,
-        last,
-        before,
-        min(10000, before + spread),
-        before,
-        100 * ((base >> 16) % 9000) + (base >> 20) % 100,
-        100 * ((base >> 26) % 9000) + (base >> 30) % 100,
-        volume,
-        min(volume, volume // 9 + move * 100),
-        interest,
+        counts = (0, 0, volume / 100, 0, (volume // 3) / 100)
+        return _closed(market.structure, book, closing) + _COUNTS % counts
+    return _open(market.structure, book) + _COUNTS % (
+        (base >> 16) % 9000 + (base >> 20) % 100 / 100,
+        (base >> 26) % 9000 + (base >> 30) % 100 / 100,
+        volume / 100,
+        min(volume, volume // 9 + move * 100) / 100,
+        (volume // 3) / 100,
     )
+
+
+@lru_cache(maxsize=32_768)
+def _open(structure: str, book: int) -> bytes:
+    chance, middle = _middle(book)
+    spread = step_at(structure, middle) * (1 + (chance >> 24) % 4)
+    before = snap(structure, max(0, middle - (chance >> 44) % 700))
+    return _prices(
+        bid=snap(structure, middle),
+        ask=min(10000, snap(structure, middle + spread)),
+        last=snap(structure, max(0, middle - (chance >> 40) % 200)),
+        previous=(before, min(10000, before + spread), before),
+    )
+
+
+@lru_cache(maxsize=32_768)
+def _closed(structure: str, book: int, closing: int) -> bytes:
+    chance, middle = _middle(book)
+    spread = step_at(structure, middle) * (1 + (chance >> 24) % 4)
+    bid, ask = snap(structure, middle), min(10000, snap(structure, middle + spread))
+    last = snap(structure, max(0, middle - (chance >> 40) % 200))
+    return _prices(bid=0, ask=10000, last=closing, previous=(bid, ask, last))
+
+
+def _middle(book: int) -> tuple[int, int]:
+    return mix(book), 100 + book * 9800 // (BOOKS - 1)
+
+
+def _prices(*, bid: int, ask: int, last: int, previous: tuple[int, int, int]) -> bytes:
+    """Prices in units of $0.0001 as JSON members; what NO costs follows from YES."""
+    return (
+        f',"yes_bid_dollars":"{dollars(bid)}","yes_ask_dollars":"{dollars(ask)}",'
+        f'"no_bid_dollars":"{dollars(10000 - ask)}","no_ask_dollars":"{dollars(10000 - bid)}",'
+        f'"last_price_dollars":"{dollars(last)}",'
+        f'"previous_yes_bid_dollars":"{dollars(previous[0])}",'
+        f'"previous_yes_ask_dollars":"{dollars(previous[1])}",'
+        f'"previous_price_dollars":"{dollars(previous[2])}"'
+    ).encode()
+
+
+UNTRADED = _prices(bid=0, ask=10000, last=0, previous=(0, 0, 0)) + _COUNTS % (0, 0, 0, 0, 0)
+"""An order book nobody has touched."""

@@ -1,22 +1,24 @@
-"""Series, events and markets as the bytes of the exchange's JSON.
+"""Markets as the bytes of the exchange's JSON.
 
-A market is three pieces, so that a page of a thousand is one join: `head` (what is its own and
-rarely changes), a piece shared by the markets of an event, and `tail` (state and trading, valid
-until `tail_until`).
+What the markets of an event share is encoded once, with a mark where a market's own label goes; so
+a market is rendered by joining pieces, and its bytes are kept until something about it changes.
 """
 
 from typing import Any
 
 import msgspec
 
-from ssmd_simulator.ladders import price_ranges
-from ssmd_simulator.life import Timetable, next_boundary
-from ssmd_simulator.quotes import EMPTY, Quote, move_of, quote_at
-from ssmd_simulator.universe import Event, Market, Series
-from ssmd_simulator.wire import NEVER, count, dollars, rfc3339
+from ssmd_simulator.ladders import LADDERS, price_ranges
+from ssmd_simulator.life import next_boundary
+from ssmd_simulator.quotes import UNTRADED, move_of, trading
+from ssmd_simulator.universe import Event, Market
+from ssmd_simulator.wire import NEVER, rfc3339
 
 _json = msgspec.json.Encoder()
 _DECIDED = frozenset({"determined", "disputed", "amended", "finalized"})
+_SETTLEMENT_VALUES = {"yes": "1.0000", "no": "0.0000"}
+_PRICE_RANGES = {name: msgspec.Raw(_json.encode(price_ranges(name))) for name in LADDERS}
+_MARK, _ENCODED_MARK = "\x01", b"\\u0001"
 
 
 class Renderer:
@@ -28,89 +30,53 @@ class Renderer:
         self.flipped: dict[str, float] = {}
         """Tickers that are shown as they were so many seconds ago."""
 
-    def market_pieces(self, market: Market, now: float, out: list[bytes]) -> None:
-        """Append the pieces of one market, followed by a comma."""
-        if market.tail is None or not market.tail_from <= now < market.tail_until:
-            self._render_tail(market, now)
-        tail = market.tail
-        if self.flipped and market.ticker in self.flipped:
-            self._render_tail(market, now - self.flipped[market.ticker])
-            tail, market.tail = market.tail, None
-        head = market.head
-        if head is None:
-            head = market.head = _head(market)
-        life = market.life
-        key = (id(life), market.structure)
-        shared = market.event.shared.get(key)
-        if shared is None:
-            # The timetable is kept beside its bytes, so that its id stays its own.
-            shared = market.event.shared[key] = (life, _shared(market, life))
-        out.append(head)
-        out.append(shared[1])
-        out.append(tail or b"")
-
-    def markets(self, markets: list[Market], now: float) -> bytes:
-        """A JSON array of whole markets."""
-        pieces = [b"["]
-        for market in markets:
-            self.market_pieces(market, now, pieces)
-        if len(pieces) > 1:
-            pieces[-1] = pieces[-1][:-1]
-        pieces.append(b"]")
-        return b"".join(pieces)
-
     def market(self, market: Market, now: float) -> bytes:
         """One whole market."""
-        pieces: list[bytes] = []
-        self.market_pieces(market, now, pieces)
-        return b"".join(pieces)[:-1]
+        if self.flipped and market.ticker in self.flipped:
+            return self._render(market, now - self.flipped[market.ticker])[0]
+        if not market.rendered_at <= now < market.rendered_until:
+            market.rendered, market.rendered_until = self._render(market, now)
+            market.rendered_at = now
+        return market.rendered
 
-    def _render_tail(self, market: Market, now: float) -> None:
-        status = market.status(now)
+    def markets(
+        self, markets: list[Market], now: float, before: bytes = b"", after: bytes = b""
+    ) -> bytes:
+        """A JSON array of whole markets, between what comes before and after it in the reply."""
+        shown = [self.market(market, now) for market in markets] or [b""]
+        # A page is more than a megabyte: it is copied once.
+        shown[0] = before + b"[" + shown[0]
+        shown[-1] += b"]" + after
+        return b",".join(shown)
+
+    def _render(self, market: Market, now: float) -> tuple[bytes, float]:
+        """The market at a time, and until when it stays like that."""
+        event, status = market.event, market.status(now)
+        until = next_boundary(market.life, now)
+        move = market.trades
+        if not self._still and status in ("active", "inactive"):
+            moves, moves_at = move_of(market, self._anchor, now)
+            move += moves
+            until = min(until, moves_at)
         decided = status in _DECIDED
-        move, moves_at = (0, float("inf")) if self._still else move_of(market, self._anchor, now)
-        if status not in ("active", "inactive"):
-            moves_at = float("inf")
-        q = EMPTY if status == "initialized" else quote_at(market, move, final=decided)
-        text = f'"status":"{status}","updated_time":"{_updated(market, now)}",' + (
-            _UNTRADED if q is EMPTY else _trading(q)
-        )
-        if decided:
-            value = _json.encode(expiration_value(market)).decode()
-            text += (
-                f'"result":"{market.result}","expiration_value":{value},'
-                f'"settlement_value_dollars":"{settlement_value(market.result)}"'
-            )
-        else:
-            text += '"result":"","expiration_value":""'
-        if status == "finalized":
-            text += f',"settlement_ts":"{rfc3339(market.life.settled)}"'
-        market.tail = text.encode() + b"},"
-        market.tail_from = now
-        market.tail_until = min(next_boundary(market.life, now), moves_at)
-
-
-def _trading(q: Quote) -> str:
-    return (
-        f'"yes_bid_dollars":"{dollars(q.yes_bid)}","yes_ask_dollars":"{dollars(q.yes_ask)}",'
-        f'"no_bid_dollars":"{dollars(10000 - q.yes_ask)}",'
-        f'"no_ask_dollars":"{dollars(10000 - q.yes_bid)}",'
-        f'"yes_bid_size_fp":"{count(q.bid_size)}","yes_ask_size_fp":"{count(q.ask_size)}",'
-        f'"last_price_dollars":"{dollars(q.last)}",'
-        f'"previous_yes_bid_dollars":"{dollars(q.previous_bid)}",'
-        f'"previous_yes_ask_dollars":"{dollars(q.previous_ask)}",'
-        f'"previous_price_dollars":"{dollars(q.previous)}",'
-        f'"volume_fp":"{count(q.volume)}","volume_24h_fp":"{count(q.volume_24h)}",'
-        f'"open_interest_fp":"{count(q.open_interest)}",'
-    )
-
-
-_UNTRADED = _trading(EMPTY)
-
-
-def _updated(market: Market, now: float) -> str:
-    updated = updated_at(market, now)
-    return NEVER if updated is None else rfc3339(updated)
+        own = _own(market)
+        own |= _decision(market) if decided else _UNDECIDED
+        traded = UNTRADED if status == "initialized" else trading(market, move, final=decided)
+        if market.edits or event.multivariate:
+            fields = fields_of(market) | _shared(market, status, now) | own | (market.edits or {})
+            return _json.encode(fields)[:-1] + traded + b"}", until
+        key = (id(market.life), market.structure, status, market.updated)
+        known = event.shared.get(key)
+        if known is None:
+            fields = _texts(event, _MARK) | _shared(market, status, now)
+            # The timetable is kept beside its bytes, so that its id stays its own.
+            known = (market.life, _json.encode(fields)[1:-1].split(_ENCODED_MARK))
+            event.shared[key] = known
+        return b"".join((
+            b'{"ticker":"', market.ticker.encode(), b'",',
+            _json.encode(market.label)[1:-1].join(known[1]), b",",
+            _json.encode(own)[1:-1], traded, b"}",
+        )), until  # fmt: skip
 
 
 def updated_at(market: Market, now: float) -> float | None:
@@ -123,41 +89,36 @@ def updated_at(market: Market, now: float) -> float | None:
 
 def settlement_value(result: str) -> str:
     """What YES pays for a result; the exchange's scalar markets pay in between."""
-    return {"yes": "1.0000", "no": "0.0000"}.get(result, "0.5000")
-
-
-def expiration_value(market: Market) -> str:
-    """The value that the determination looked at."""
-    if market.floor is not None:
-        offset = 1.5 if market.result == "yes" else -1.5
-        return f"{market.floor + offset:.2f}"
-    return market.label if market.result == "yes" else ""
-
-
-def title_of(market: Market) -> str:
-    """The market's own title: its event's question with its answer filled in."""
-    return market.event.question.replace("{}", market.label)
-
-
-def rules_of(market: Market) -> str:
-    """The primary rule."""
-    return f"If the answer to “{title_of(market)}” is yes, then the market resolves to Yes."
+    return _SETTLEMENT_VALUES.get(result, "0.5000")
 
 
 def fields_of(market: Market) -> dict[str, Any]:
-    """What is the market's own: texts and strikes; optional fields are absent, not null."""
-    fields: dict[str, Any] = {
-        "ticker": market.ticker,
-        "event_ticker": market.event.ticker,
-        "market_type": "scalar" if market.result == "scalar" else "binary",
-        "title": title_of(market),
+    """Texts and strikes; optional fields are absent, not null."""
+    fields = {"ticker": market.ticker, **_texts(market.event, market.label), **_own(market)}
+    if market.event.multivariate:
+        fields |= _legs_of(market)
+    return fields | (market.edits or {})
+
+
+def _texts(event: Event, label: str) -> dict[str, Any]:
+    title = event.question.replace("{}", label)
+    return {
+        "event_ticker": event.ticker,
+        "title": title,
         "subtitle": "",
-        "yes_sub_title": market.label,
-        "no_sub_title": market.label,
-        "rules_primary": rules_of(market),
-        "can_close_early": market.seed % 4000 != 0,
+        "yes_sub_title": label,
+        "no_sub_title": label,
+        "rules_primary": f"If the answer to “{title}” is yes, then the market resolves to Yes.",
         "exchange_index": 0,
         "settlement_bounds_type": "default",
+    }
+
+
+def _own(market: Market) -> dict[str, Any]:
+    seed = market.seed
+    fields: dict[str, Any] = {
+        "market_type": "scalar" if market.result == "scalar" else "binary",
+        "can_close_early": seed % 4000 != 0,
     }
     if market.strike_type:
         fields["strike_type"] = market.strike_type
@@ -169,19 +130,30 @@ def fields_of(market: Market) -> dict[str, Any]:
         fields["custom_strike"] = market.custom
     if market.provisional:
         fields["is_provisional"] = True
-    if market.seed % 3:
+    if seed % 3:
         fields["early_close_condition"] = (
             "This market will close and expire early if the event occurs."
         )
-    if market.seed % 97 == 0:
+    if seed % 97 == 0:
         fields["fee_waiver_expiration_time"] = rfc3339(int(market.life.close))
-    if market.seed % 11 == 0:
+    if seed % 11 == 0:
         fields["primary_participant_key"] = "basketball_team"
-    if market.event.multivariate:
-        fields.update(_legs_of(market))
-    if market.edits:
-        fields.update(market.edits)
     return fields
+
+
+_UNDECIDED = {"result": "", "expiration_value": ""}
+
+
+def _decision(market: Market) -> dict[str, str]:
+    value = market.label if market.result == "yes" else ""
+    if market.floor is not None:
+        # What the determination looked at.
+        value = f"{market.floor + (1.5 if market.result == 'yes' else -1.5):.2f}"
+    return {
+        "result": market.result,
+        "expiration_value": value,
+        "settlement_value_dollars": settlement_value(market.result),
+    }
 
 
 def _legs_of(market: Market) -> dict[str, Any]:
@@ -198,16 +170,14 @@ def _legs_of(market: Market) -> dict[str, Any]:
     }
 
 
-def _head(market: Market) -> bytes:
-    return _json.encode(fields_of(market))[:-1] + b","
-
-
-def _shared(market: Market, life: Timetable) -> bytes:
-    event = market.event
+def _shared(market: Market, status: str, now: float) -> dict[str, Any]:
+    """What follows from the timetable, the structure, the status and the last change."""
+    event, life = market.event, market.life
     latest = life.latest_expiration or life.close + 7 * 86400
+    updated = updated_at(market, now)
     fields: dict[str, Any] = {
         "price_level_structure": market.structure,
-        "price_ranges": price_ranges(market.structure),
+        "price_ranges": _PRICE_RANGES[market.structure],
         "created_time": rfc3339(life.created) if life.created > 0 else NEVER,
         "open_time": rfc3339(life.open),
         "close_time": rfc3339(life.close),
@@ -218,59 +188,13 @@ def _shared(market: Market, life: Timetable) -> bytes:
         "rules_secondary": ""
         if event.template == "binary"
         else "Refer to the settlement sources of the series for the value that counts.",
+        "status": status,
+        "updated_time": NEVER if updated is None else rfc3339(updated),
     }
     if life.expected_expiration is not None:
         fields["expected_expiration_time"] = rfc3339(life.expected_expiration)
     if event.strike_at is not None:
         fields["occurrence_datetime"] = rfc3339(event.strike_at)
-    return _json.encode(fields)[1:-1] + b","
-
-
-def event_bytes(event: Event, nested: bytes | None = None) -> bytes:
-    """An event; with `nested`, a JSON array of its markets inside it."""
-    fields: dict[str, Any] = {
-        "event_ticker": event.ticker,
-        "series_ticker": event.series.ticker,
-        "title": event.title,
-        "sub_title": event.sub_title,
-        "category": event.category,
-        "collateral_return_type": event.collateral,
-        "mutually_exclusive": event.mutually_exclusive,
-        "settlement_sources": event.series.sources,
-        "last_updated_ts": rfc3339(event.updated),
-        "exchange_index": 0,
-    }
-    if event.strike_at is not None:
-        fields["strike_date"] = rfc3339(event.strike_at)
-    else:
-        fields["strike_period"] = event.strike_period or ""
-    if event.fee_override is not None:
-        fields["fee_type_override"], fields["fee_multiplier_override"] = event.fee_override
-    encoded = _json.encode(fields)
-    return encoded if nested is None else encoded[:-1] + b',"markets":' + nested + b"}"
-
-
-def series_bytes(series: Series, *, volume: bool = False, metadata: bool = False) -> bytes:
-    """A series; volume and product metadata only for those who ask."""
-    base = "https://kalshi-public-docs.s3.amazonaws.com"
-    fields: dict[str, Any] = {
-        "ticker": series.ticker,
-        "title": series.title,
-        "category": series.category,
-        "categories": [series.category, *series.more_categories],
-        "tags": series.tags,
-        "frequency": series.frequency,
-        "settlement_sources": series.sources,
-        "contract_url": f"{base}/regulatory/product-certifications/{series.ticker}.pdf",
-        "contract_terms_url": f"{base}/contract_terms/{series.ticker}.pdf",
-        "fee_type": series.fee_type,
-        "fee_multiplier": series.fee_multiplier,
-        "additional_prohibitions": None,
-        "last_updated_ts": rfc3339(series.updated),
-        "exchange_index": 0,
-    }
-    if volume:
-        fields["volume_fp"] = count(series.volume)
-    if metadata:
-        fields["product_metadata"] = {"scope": "Games"} if "GAME" in series.ticker else None
-    return _json.encode(fields)
+    if status == "finalized":
+        fields["settlement_ts"] = rfc3339(life.settled)
+    return fields

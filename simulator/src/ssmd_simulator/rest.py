@@ -15,7 +15,8 @@ from ssmd_simulator.listing import (
     historical_page,
     markets_page,
 )
-from ssmd_simulator.rendering import Renderer, event_bytes, series_bytes
+from ssmd_simulator.parents import event_bytes, series_bytes
+from ssmd_simulator.rendering import Renderer
 from ssmd_simulator.replies import PREFIX, VIEW, NotFound, encoded, reply
 from ssmd_simulator.settings import Settings
 from ssmd_simulator.signatures import Keyring
@@ -235,8 +236,8 @@ class Rest:
     # --- markets ----------------------------------------------------------------------------
 
     def _market_list(self, markets: list[Market], cursor: str, now: float) -> web.Response:
-        body = self._renderer.markets(markets, now)
-        return reply(b'{"markets":' + body + b',"cursor":"' + cursor.encode() + b'"}')
+        after = b',"cursor":"' + cursor.encode() + b'"}'
+        return reply(self._renderer.markets(markets, now, b'{"markets":', after))
 
     def _markets(self, call: Call) -> web.Response:
         markets, cursor = markets_page(self._universe, call.query, call.now, self.cutoff)

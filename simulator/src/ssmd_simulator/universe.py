@@ -64,7 +64,10 @@ class Event:
     fee_override: tuple[str, float] | None = None
     fee_changes: list[FeeChange] = field(default_factory=list)
     markets: list["Market"] = field(default_factory=list)
-    shared: dict[tuple[int, str], tuple[Timetable, bytes]] = field(default_factory=dict)
+    rendered: bytes | None = None
+    shared: dict[tuple[int, str, str, float | None], tuple[Timetable, list[bytes]]] = field(
+        default_factory=dict
+    )
 
 
 @dataclass(slots=True, eq=False)
@@ -86,20 +89,21 @@ class Market:
     contested: str = ""
     updated: float | None = None
     lively: bool = False
+    trades: int = 0
     provisional: bool = False
     edits: dict[str, Any] | None = None
-    head: bytes | None = None
-    tail: bytes | None = None
-    tail_from: float = 0.0
-    tail_until: float = 0.0
+    rendered: bytes = b""
+    rendered_at: float = 0.0
+    rendered_until: float = 0.0
 
     def status(self, now: float) -> str:
         """The exchange's word for the state at `now`."""
         return status_at(self.life, now, paused=self.paused, contested=self.contested)
 
     def forget(self) -> None:
-        """Drop what was encoded, after an edit."""
-        self.head = self.tail = None
+        """Drop what was encoded, after a change."""
+        self.rendered_until = 0.0
+        self.event.shared.clear()
 
 
 def market_key(market: Market) -> tuple[int, str]:
@@ -122,6 +126,7 @@ class Universe:
         self.events: dict[str, Event] = {}
         self.markets: dict[str, Market] = {}
         self.event_order: list[Event] = []
+        self.listed: list[Market] = []
         self.unsettled: list[Market] = []
         self.settled: list[Market] = []
 
@@ -142,7 +147,8 @@ class Universe:
         self.markets[market.ticker] = market
         market.event.markets.append(market)
         where = self.settled if market.life.settled <= now else self.unsettled
-        insort(where, market, key=market_key)
+        for ordered in (self.listed, where):
+            insort(ordered, market, key=market_key)
         return market
 
     def load(self, events: Iterable[Event], markets: Iterable[Market], now: float) -> None:
@@ -153,10 +159,10 @@ class Universe:
         for market in markets:
             self.markets[market.ticker] = market
             market.event.markets.append(market)
-            (self.settled if market.life.settled <= now else self.unsettled).append(market)
         self.event_order = sorted(self.events.values(), key=event_key)
-        self.unsettled.sort(key=market_key)
-        self.settled.sort(key=market_key)
+        self.listed = sorted(self.markets.values(), key=market_key)
+        self.settled = [market for market in self.listed if market.life.settled <= now]
+        self.unsettled = [market for market in self.listed if market.life.settled > now]
 
     def settle(self, market: Market) -> None:
         """Move a market from the unsettled pages to the settled ones."""
@@ -167,8 +173,8 @@ class Universe:
         """Make a market vanish, as provisional ones may."""
         self.markets.pop(market.ticker, None)
         market.event.markets.remove(market)
-        if not _discard(self.unsettled, market):
-            _discard(self.settled, market)
+        for ordered in (self.listed, self.unsettled, self.settled):
+            _discard(ordered, market)
 
     def seed_for(self, text: str) -> int:
         """The seed of whatever `text` names."""

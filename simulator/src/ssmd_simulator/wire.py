@@ -2,11 +2,13 @@
 
 import base64
 import binascii
-from datetime import UTC, datetime
+from datetime import date, timedelta
 from functools import lru_cache
 
 NEVER = "0001-01-01T00:00:00Z"
 """What the exchange prints for a time it does not have (Go's zero time)."""
+
+_EPOCH = date(1970, 1, 1)
 
 
 @lru_cache(maxsize=16384)
@@ -18,10 +20,17 @@ def rfc3339(seconds: float | None) -> str:
     micros = round((seconds - whole) * 1_000_000)
     if micros == 1_000_000:
         whole, micros = whole + 1, 0
-    text = datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    day, second = divmod(whole, 86400)
+    minute = second // 60
+    text = f"{_day(day)}T{minute // 60:02d}:{minute % 60:02d}:{second % 60:02d}"
     if micros:
         return f"{text}.{micros:06d}".rstrip("0") + "Z"
     return text + "Z"
+
+
+@lru_cache(maxsize=4096)
+def _day(number: int) -> str:
+    return (_EPOCH + timedelta(days=number)).isoformat()
 
 
 def dollars(ten_thousandths: int) -> str:
