@@ -248,7 +248,7 @@ def edit_at_random(exchange: Any, dice: random.Random, now: float) -> None:
         status = market.status(now)
         match dice.randrange(8):
             case 0 if status == "active":
-                does.reprice(market, dice.randrange(2**31))
+                does.trade(market)
             case 1 if status == "active":
                 does.pause(market, now)
             case 2 if status == "inactive":
