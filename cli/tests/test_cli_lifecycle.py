@@ -132,7 +132,8 @@ async def test_status_names_what_is_wrong(database: Database) -> None:
             " VALUES ('KXA-1-1', 'KXA-1', 'KXA', 'active', now() - interval '1 hour')"
         )
         await connection.execute(
-            "INSERT INTO lifecycle_gaps (reason, began_at) VALUES ('closed', now())"
+            "INSERT INTO lifecycle_gaps (reason, began_at)"
+            " VALUES ('closed', now() - interval '1 min')"
         )
         code, out, error = await ssmd("status", "--json", DATABASE_URL=database.url)
         found = json.loads(out)

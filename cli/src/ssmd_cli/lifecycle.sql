@@ -14,7 +14,10 @@ SELECT
     (SELECT count(*) FROM markets
         WHERE status IN ('open', 'active') AND deleted_at IS NULL
         AND close_time < now() - interval '5 s') AS overdue,
-    (SELECT count(*) FROM lifecycle_gaps WHERE repaired_at IS NULL) AS unrepaired_gaps,
+    -- A repair and its rows take seconds.
+    (SELECT count(*) FROM lifecycle_gaps
+        WHERE repaired_at IS NULL AND coalesce(ended_at, began_at) < now() - interval '30 s')
+        AS unrepaired_gaps,
     EXISTS (SELECT FROM pg_locks
         WHERE locktype = 'advisory' AND granted AND objsubid = 2
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())

@@ -112,6 +112,7 @@ def line(row: dict[str, Any]) -> Text:
         if row.get(name) is not None:
             text.append(f"  {name} ", style="dim")
             text.append(str(row[name]))
-    if (row.get("metadata") or {}).get("source") == "clock":
-        text.append("  by the clock", style="dim")
+    source = (row.get("metadata") or {}).get("source")
+    if source is not None:
+        text.append("  by the clock" if source == "clock" else "  found over REST", style="dim")
     return text

@@ -7,7 +7,7 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -91,6 +91,38 @@ async def differences(sim: Simulator, connection: Connection, since: float) -> l
                     f" {row['exchange_status']} via {row['observed_via']} at {row['observed_at']})"
                 )
     return wrong
+
+
+async def check_steps(sim: Simulator, connection: Connection, since: float) -> None:
+    """Each step that a market made in this time has its row, whoever told of it, and none two."""
+    found = await rows(
+        connection,
+        "SELECT market_ticker, event_type, metadata ->> 'source' AS source, sent_at, received_at"
+        " FROM market_lifecycle_events WHERE market_ticker IS NOT NULL ORDER BY id",
+    )
+    counted = Counter((row["market_ticker"], row["event_type"]) for row in found)
+    now = time.time()
+    wrong = []
+    for ticker, market in sim.universe.markets.items():
+        if market.event.multivariate or is_settling(market, now):
+            continue
+        life = market.life
+        moments = {"created": life.created, "determined": life.determined, "settled": life.settled}
+        for step, moment in moments.items():
+            # A repair reads from a little before its gap: from before this time, too.
+            least, most = since < moment < now, since - 30 < moment < now
+            if not least <= counted[ticker, step] <= most:
+                wrong.append(f"{ticker} {step} × {counted[ticker, step]}, not {most:d}")
+        for step, moment in (("opened", life.open), ("closed", life.close)):
+            # A close that is moved after it has come is another one.
+            if life.created > since and moment < now and not counted[ticker, step]:
+                wrong.append(f"{ticker} {step} has no row")
+    of_wrong = {line.split(" ")[0] for line in wrong[:20]}
+    told = [f"{dict(row)}" for row in found if row["market_ticker"] in of_wrong]
+    assert not wrong, "\n".join([*wrong[:20], *told])
+    sources = Counter((row["source"] or "ws", row["event_type"]) for row in found)
+    print(*(f"{kind} by {source}: {n}" for (source, kind), n in sorted(sources.items())), sep=", ")  # noqa: T201
+    assert sum(n for (source, _), n in sources.items() if source == "rest")
 
 
 async def check_rebuilding(witness: Witness, connection: Connection) -> None:
@@ -184,6 +216,32 @@ async def check_rows(witness: Witness, connection: Connection, since: float, unt
     assert max(turns.values()) == 1
 
 
+async def lateness(connection: Connection, unled: Sequence[tuple[float, float]]) -> str:
+    """How late the clock was with what came due while a replica led: a figure, no verdict."""
+    query = (
+        "SELECT coalesce(open_ts, close_ts) AS due, (metadata ->> 'late_ms')::int AS late_ms,"
+        " event_type, market_ticker FROM market_lifecycle_events"
+        " WHERE metadata ->> 'source' = 'clock' ORDER BY late_ms DESC"
+    )
+    led = [
+        row
+        for row in await rows(connection, query)
+        if not any(begin <= row["due"].timestamp() <= end for begin, end in unled)
+    ]
+    worst = [f"{row['late_ms']} ms ({row['event_type']} {row['due']:%H:%M:%S.%f})" for row in led]
+    return f"{len(led)} turns of the clock, the latest: {', '.join(worst[:5])}"
+
+
+async def leads(service: Any, eventually: Eventually) -> float:
+    """When a replica has begun to lead."""
+
+    async def leading() -> bool:
+        return bool(await service.metric("ssmd_leader"))
+
+    await eventually("a leader", leading)
+    return time.time()
+
+
 @pytest.mark.timeout(DAY_SECONDS + 240)
 async def test_a_quick_day_with_everything_that_can_go_wrong(
     connection: Connection, start_service: StartService, eventually: Eventually
@@ -206,7 +264,9 @@ async def test_a_quick_day_with_everything_that_can_go_wrong(
         sim.faults.start(Fault(kind="reorder", lasting=step / 2))
         await asyncio.sleep(step)
         # The leader dies; the other one takes over, and the first comes back as the standby.
+        died = time.time()
         await first.kill()
+        unled = [(0.0, began), (died, await leads(second, eventually))]
         await asyncio.sleep(step / 2)
         await first.start()
         await second.ready()
@@ -228,7 +288,9 @@ async def test_a_quick_day_with_everything_that_can_go_wrong(
         sim.faults.start(Fault(kind="error", lasting=3))
         sim.hub.disconnect()
         await asyncio.sleep(step)
+        died = time.time()
         await second.kill()
+        unled.append((died, await leads(first, eventually)))
         await first.ready()
         sim.faults.clear()
 
@@ -242,5 +304,13 @@ async def test_a_quick_day_with_everything_that_can_go_wrong(
             await eventually("tables like the exchange", true_to_the_exchange, within=30)
         except pytest.fail.Exception:
             pytest.fail("\n".join([*last[:20], first.logs()[-3000:]]))
+
+        async def all_gaps_closed() -> bool:
+            open_gaps = "SELECT FROM lifecycle_gaps WHERE repaired_at IS NULL"
+            return not await rows(connection, open_gaps)
+
+        await eventually("gaps closed", all_gaps_closed)
         await check_rows(witness, connection, began, time.time() - SETTLING_SECONDS)
+        await check_steps(sim, connection, began)
         await check_rebuilding(witness, connection)
+        print(await lateness(connection, unled))  # noqa: T201 - make lifecycle-day shows it

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ssmd_kalshi.feed import Message
@@ -190,6 +190,7 @@ FIELDS = st.sampled_from(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from(["market_lifecycle_v2", "event_lifecycle", "event_fee_update", "other"]),
     st.sampled_from([*Kind]),

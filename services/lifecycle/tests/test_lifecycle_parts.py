@@ -13,6 +13,7 @@ from ssmd_common.health import Health
 from ssmd_common.runtime import Runtime
 from ssmd_kalshi.feed import Message
 from ssmd_kalshi.rest import KalshiRest
+from ssmd_lifecycle.bookkeeper import Bookkeeper
 from ssmd_lifecycle.filter import EVERYTHING, FilterFile, parse
 from ssmd_lifecycle.gaps import GapStore, Repairer
 from ssmd_lifecycle.inbox import Inbox
@@ -159,7 +160,13 @@ async def test_a_gap_in_the_maintenance_window_is_expected(database: Database) -
     pool = await postgres.open_pool(SecretStr(database.url), "t", budget_seconds=30, max_size=1)
     store = GapStore(pool)
     async with KalshiRest("http://127.0.0.1:1/trade-api/v2") as rest, asyncio.TaskGroup() as tasks:
-        repairer = Repairer(store, rest, Mirror(pool, rest), lambda: None)
+        repairer = Repairer(
+            store,
+            rest,
+            Mirror(pool, rest),
+            Bookkeeper(pool, FilterFile(None), lambda _: False),
+            lambda: None,
+        )
         runtime = Runtime(Health("test"), tasks)
         for reason, until in (("closed", thursday), ("closed", NOW), ("sequence", thursday)):
             await repairer.add(runtime, reason, until - timedelta(seconds=5), until)

@@ -94,7 +94,12 @@ async def test_without_a_key_the_clock_and_rest_go_on(
             return (await market(connection, made.ticker)).get("status") == "settled"
 
         await eventually("a settled market", settled)
-        assert await kinds(connection, made.ticker) == ["opened", "closed"]
+
+        async def told() -> bool:
+            lived = ["created", "opened", "closed", "determined", "settled"]
+            return await kinds(connection, made.ticker) == lived
+
+        await eventually("a row for each step", told)
         assert service.logs().count("no exchange key is configured") == 1
         assert not sim.hub.connections
 
@@ -129,11 +134,21 @@ async def test_messages_that_a_lost_connection_hid_are_repaired(
         await service.ready()
         row = await market(connection, made.ticker)
         assert (row["status"], row["result"], row["observed_via"]) == ("settled", "no", "rest")
-        reasons = await column(
-            connection,
-            "SELECT reason FROM lifecycle_gaps WHERE repaired_at IS NOT NULL AND changed > 0",
-        )
-        assert "closed" in reasons
+
+        async def closed() -> bool:
+            repaired = (
+                "SELECT reason FROM lifecycle_gaps WHERE repaired_at > now() - '1 h'::interval"
+            )
+            return "closed" in await column(connection, f"{repaired} AND changed > 0")
+
+        await eventually("the gap is closed", closed)
+        # No message told of it, and yet it has its rows.
+        lived = ["created", "opened", "closed", "determined", "settled"]
+        assert await kinds(connection, made.ticker) == lived
+        query = "SELECT metadata ->> 'source' FROM market_lifecycle_events WHERE market_ticker = %s"
+        sources = await column(connection, query, made.ticker)
+        assert sources == [None, "clock", "rest", "rest", "rest"]
+        assert await service.metric("ssmd_lifecycle_found_total") == 3
 
 
 async def test_while_a_gap_is_being_read_the_service_is_not_ready(

@@ -15,6 +15,7 @@ from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.signing import Signer, load_signer
 from ssmd_kalshi.socket import KalshiSocket, SocketPolicy
 from ssmd_lifecycle import liveness, retention, watch
+from ssmd_lifecycle.bookkeeper import Bookkeeper
 from ssmd_lifecycle.filter import FilterFile
 from ssmd_lifecycle.gaps import GapStore, Repairer
 from ssmd_lifecycle.inbox import Inbox
@@ -87,7 +88,6 @@ async def _lead(
     scheduler = Scheduler(Turns(pool))
     store, mirror, gap_store = Store(pool), Mirror(pool, rest), GapStore(pool)
     resolver = Resolver(store, rest, mirror, scheduler.wake)
-    repairer = Repairer(gap_store, rest, mirror, scheduler.wake)
     recorder = Recorder(
         inbox,
         store,
@@ -96,6 +96,8 @@ async def _lead(
         scheduler.wake,
         batch_messages=settings.lifecycle_batch_messages,
     )
+    bookkeeper = Bookkeeper(pool, filter_file, recorder.is_behind)
+    repairer = Repairer(gap_store, rest, mirror, bookkeeper, scheduler.wake)
     side = SideTasks(runtime)
     try:
         began_at = datetime.now(UTC)
@@ -116,6 +118,7 @@ async def _lead(
                 await repairer.add(runtime, "start", known_until, began_at)
             await recorder.recall(inbox.lead())
             side.start("repairer", repairer.run(runtime))
+            side.start("gap-closer", repairer.close(runtime))
         side.start("clock", scheduler.run(runtime))
         side.start(
             "due-listener",

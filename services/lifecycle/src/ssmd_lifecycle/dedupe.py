@@ -38,5 +38,11 @@ def clock_key(ticker: str, kind: str, at: datetime) -> str:
     return _digest(["clock", {"event_type": kind, "market_ticker": ticker, "at": at.isoformat()}])
 
 
+def rest_key(ticker: str, kind: str, at: datetime | None) -> str:
+    """The key of a transition that only REST told of."""
+    moment = at and at.isoformat()
+    return _digest(["rest", {"event_type": kind, "market_ticker": ticker, "at": moment}])
+
+
 def _digest(value: object) -> str:
     return hashlib.sha256(_sorted.encode(value)).hexdigest()

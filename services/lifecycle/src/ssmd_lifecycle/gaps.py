@@ -1,7 +1,7 @@
 """Intervals in which messages may have been missed, and their repair over REST.
 
-A gap is recorded when it is noticed and stays open until everything that changed since its
-beginning has been read. The service is not ready meanwhile.
+A gap is recorded when it is noticed, and the service is not ready until everything that changed
+since its beginning has been read. It stays open until what was found has its rows, too.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from ssmd_common.runtime import Runtime
 from ssmd_kalshi.errors import InterruptedWaitError, TransientError
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_lifecycle import metrics
+from ssmd_lifecycle.bookkeeper import Bookkeeper, Findings
 from ssmd_lifecycle.mirror import Mirror
 from ssmd_lifecycle.rows import Pool, queries
 from ssmd_lifecycle.silence import is_maintenance
@@ -38,6 +39,14 @@ class Interval:
     id: int
     since: datetime
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """How many rows a repair changed, and what it found out."""
+
+    changed: int
+    findings: Findings
 
 
 class GapStore:
@@ -80,12 +89,19 @@ class Repairer:
     """Repairs one gap after the other; `on_change` is called when rows were written."""
 
     def __init__(
-        self, store: GapStore, rest: KalshiRest, mirror: Mirror, on_change: Callable[[], None]
+        self,
+        store: GapStore,
+        rest: KalshiRest,
+        mirror: Mirror,
+        bookkeeper: Bookkeeper,
+        on_change: Callable[[], None],
     ) -> None:
         self._store = store
         self._rest = rest
         self._mirror = mirror
+        self._bookkeeper = bookkeeper
         self._on_change = on_change
+        self._closing: asyncio.Queue[tuple[list[Interval], Repaired]] = asyncio.Queue()
         self._waiting: asyncio.Queue[Interval] = asyncio.Queue()
         self._pending = 0
 
@@ -111,32 +127,41 @@ class Repairer:
             while not self._waiting.empty():
                 intervals.append(self._waiting.get_nowait())
             since = min(interval.since for interval in intervals)
-            changed = await self._repaired(runtime, since, intervals[0].reason)
-            if changed is None:
+            repaired = await self._repaired(runtime, since, intervals[0].reason)
+            if repaired is None:
                 return
-            for interval in intervals:
-                await self._store.close(interval, changed)
+            self._closing.put_nowait((intervals, repaired))
             self._pending -= len(intervals)
             if not self._pending:
                 runtime.health.set("gap", None)
             metrics.REPAIRS.labels("ok").inc(len(intervals))
-            metrics.REPAIRED_ROWS.inc(changed)
-            log.info("gaps repaired", reason=intervals[0].reason, changed=changed)
+            metrics.REPAIRED_ROWS.inc(repaired.changed)
+            log.info("gaps repaired", reason=intervals[0].reason, changed=repaired.changed)
+
+    async def close(self, runtime: Runtime) -> None:
+        """Give what repairs found its rows and close their gaps, until the service stops."""
+        while closing := await runtime.until_stop(self._closing.get()):
+            intervals, repaired = closing
+            if not await self._bookkeeper.settle(runtime, repaired.findings):
+                return
+            for interval in intervals:
+                await self._store.close(interval, repaired.changed)
 
     async def poll(self, runtime: Runtime, since: datetime, every_seconds: float) -> None:
         """Without messages: read what changed, again and again, until the service stops."""
         while not runtime.stop.is_set():
             began_at = datetime.now(UTC)
-            changed = await self._repaired(runtime, since, "poll")
-            if changed is None:
+            repaired = await self._repaired(runtime, since, "poll")
+            if repaired is None:
                 return
+            await self._bookkeeper.write(repaired.findings)
             runtime.health.set("gap", None)
             runtime.health.progress()
             since = began_at
             await runtime.stopped_within(every_seconds)
 
-    async def _repaired(self, runtime: Runtime, since: datetime, reason: str) -> int | None:
-        """How many rows a repair changed; None when the service stops before it succeeds."""
+    async def _repaired(self, runtime: Runtime, since: datetime, reason: str) -> Repaired | None:
+        """What a repair did; None when the service stops before it succeeds."""
         tries = 0
         while True:
             try:
@@ -154,10 +179,11 @@ class Repairer:
             if await runtime.stopped_within(pause):
                 return None
 
-    async def repair(self, since: datetime) -> int:
+    async def repair(self, since: datetime) -> Repaired:
         """Read everything that changed since a time: what was created, updated, closed, settled."""
         bound = max(0, int((since - MARGIN).timestamp()))
         changed = 0
+        findings = Findings(datetime.fromtimestamp(bound, UTC))
         asked_at = datetime.now(UTC)
         async for events in self._rest.events(min_updated_ts=bound):
             await self._mirror.events(events.items)
@@ -173,10 +199,11 @@ class Repairer:
                 mirrored = await self._mirror.markets(page.items, asked_at)
                 changed += mirrored.changed
                 transitions += mirrored.transitions
+                findings.add(mirrored.told, asked_at)
                 asked_at = datetime.now(UTC)
         for status, count in transitions.items():
             metrics.TRANSITIONS.labels("rest", status).inc(count)
         if changed:
             metrics.WORK.inc(changed)
             self._on_change()
-        return changed
+        return Repaired(changed, findings)

@@ -28,6 +28,11 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._messages)
 
+    @property
+    def oldest_at(self) -> datetime | None:
+        """When the message that waits longest arrived."""
+        return self._messages[0].received_at if self._messages else None
+
     async def put(self, message: LifecycleMessage) -> None:
         """Add a message; waits while the inbox is full, unless it only remembers."""
         if self._standby:

@@ -45,4 +45,7 @@ SILENT: Final = Gauge(
 GAPS: Final = Counter("ssmd_lifecycle_gaps", "Intervals of unknown", ["reason"])
 REPAIRS: Final = Counter("ssmd_lifecycle_repairs", "Repairs over REST", ["outcome"])
 REPAIRED_ROWS: Final = Counter("ssmd_lifecycle_repaired_rows", "Rows that repairs changed")
+FOUND: Final = Counter(
+    "ssmd_lifecycle_found", "Rows of transitions that no message told of, found over REST"
+)
 EXPIRED: Final = Counter("ssmd_lifecycle_expired", "Rows deleted after the retention")

@@ -75,6 +75,8 @@ class Mirrored:
 
     changed: int = 0
     transitions: Counter[str] = field(default_factory=Counter)
+    told: Sequence[models.Market] = ()
+    """All that could be read, changed or not."""
 
 
 class Mirror:
@@ -173,7 +175,7 @@ class Mirror:
 async def _write(
     connection: Connection, rows: Sequence[models.Market], events: Sequence[str]
 ) -> Mirrored:
-    result = Mirrored()
+    result = Mirrored(told=rows)
     if not rows:
         return result
     cursor = await connection.execute(queries.lock_statuses, [[row.ticker for row in rows]])

@@ -48,6 +48,7 @@ class Recorder:
         self._batch_messages = batch_messages
         self.busy_since: float | None = None
         """Since when a batch is on its way, in the event loop's time."""
+        self._recording_from: datetime | None = None
         self._left_out: dict[str, tuple[str, str | None]] = {}
 
     async def run(self, runtime: Runtime) -> None:
@@ -56,12 +57,18 @@ class Recorder:
             batch = await runtime.until_stop(self._inbox.take(self._batch_messages))
             if batch is not None:
                 self.busy_since = asyncio.get_running_loop().time()
+                self._recording_from = batch[0].received_at
                 await self.record(batch)
-                self.busy_since = None
+                self.busy_since = self._recording_from = None
         left = len(self._inbox)
         while left > 0 and (batch := self._inbox.take_now(self._batch_messages)):
             await self.record(batch)
             left -= len(batch)
+
+    def is_behind(self, moment: datetime) -> bool:
+        """Whether a message that arrived by `moment` may not be recorded yet."""
+        waiting = self._recording_from or self._inbox.oldest_at
+        return waiting is not None and waiting <= moment
 
     async def recall(self, remembered: Sequence[LifecycleMessage]) -> None:
         """Record what was heard on standby and the former leader did not store."""

@@ -78,6 +78,14 @@ async def insert_rows(connection: Connection, rows: Sequence[LifecycleRow]) -> s
     return {key for (key,) in await cursor.fetchall()}
 
 
+async def replace_rows(connection: Connection, rows: Sequence[LifecycleRow]) -> set[str]:
+    """Put late messages' rows in the place of those that REST was owed; their dedupe keys."""
+    if not rows:
+        return set()
+    cursor = await connection.execute(queries.replace_owed, {"rows": encode_rows(rows)})
+    return {key for (key,) in await cursor.fetchall()}
+
+
 async def add_series(connection: Connection, tickers: Iterable[str]) -> None:
     """Stubs for series that have no row."""
     names = sorted(set(tickers))

@@ -17,12 +17,15 @@ from ssmd_lifecycle.rows import (
     in_transaction,
     insert_rows,
     queries,
+    replace_rows,
 )
 
 Places = dict[str, tuple[str, str | None]]
 """Ticker → its series and category."""
 
 
+LATE: Final = timedelta(seconds=2)
+"""What comes later than this REST may have told before (less than `bookkeeper.GRACE`)."""
 SAME_MESSAGE: Final = timedelta(seconds=5)
 
 
@@ -37,7 +40,7 @@ class Store:
         """Keep the messages that are not stored yet and apply them."""
 
         async def attempt(connection: Connection) -> Outcome:
-            fresh = await _keep(connection, messages)
+            fresh = await _keep(connection, messages, now)
             outcome = Outcome(stored=len(fresh), duplicates=len(messages) - len(fresh))
             await apply(connection, fresh, outcome, now)
             return outcome
@@ -104,34 +107,35 @@ def _taken(message: LifecycleMessage, stored: list[LifecycleMessage]) -> bool:
 
 
 async def _keep(
-    connection: Connection, messages: Sequence[LifecycleMessage]
+    connection: Connection, messages: Sequence[LifecycleMessage], now: datetime
 ) -> list[LifecycleMessage]:
     """Insert the messages' rows; those that are new, in their order."""
     messages = await _without_repeats(connection, messages)
-    inserted = await insert_rows(
-        connection,
-        [
-            LifecycleRow(
-                market_ticker=m.market_ticker,
-                event_ticker=m.event_ticker,
-                event_type=m.event_type,
-                result=m.claims.get("result"),
-                metadata=msgspec.Raw(m.whole.encode()),
-                sent_at=m.sent_at,
-                received_at=m.received_at,
-                dedupe_key=m.dedupe_key,
-                **m.times,
-            )
-            for m in messages
-        ],
-    )
+    rows = [_row(message) for message in messages]
+    late = [r for m, r in zip(messages, rows, strict=True) if now - m.heard_at > LATE]
+    fresh_keys = await replace_rows(connection, late)
+    fresh_keys |= await insert_rows(connection, rows)
     seen: set[str] = set()
     fresh = []
     for message in messages:
-        if message.dedupe_key in inserted and message.dedupe_key not in seen:
+        if message.dedupe_key in fresh_keys and message.dedupe_key not in seen:
             seen.add(message.dedupe_key)
             fresh.append(message)
     return fresh
+
+
+def _row(message: LifecycleMessage) -> LifecycleRow:
+    return LifecycleRow(
+        market_ticker=message.market_ticker,
+        event_ticker=message.event_ticker,
+        event_type=message.event_type,
+        result=message.claims.get("result"),
+        metadata=msgspec.Raw(message.whole.encode()),
+        sent_at=message.sent_at,
+        received_at=message.received_at,
+        dedupe_key=message.dedupe_key,
+        **message.times,
+    )
 
 
 async def _without_repeats(

@@ -62,7 +62,7 @@ class Turns:
             )
             done = set(await cursor.fetchall())
             noted = [due for due in expected if (due.turn, due.ticker) in done]
-            return len(await insert_rows(connection, [_row(due, now) for due in noted]))
+            return len(await insert_rows(connection, [row_of(due, now) for due in noted]))
 
     async def next_due(self, now: datetime) -> datetime | None:
         """When something will be due next, after `now`."""
@@ -118,14 +118,15 @@ async def turn_locked(
     if not chosen:
         return
     # A key that is there already: the exchange took the transition back and it came again.
-    await insert_rows(connection, [_row(due, now) for due in chosen])
+    await insert_rows(connection, [row_of(due, now) for due in chosen])
     await connection.execute(
         queries.turn_markets,
         {"tickers": [due.ticker for due in chosen], "status": STATUS_AFTER[turn], "now": now},
     )
 
 
-def _row(due: Due, now: datetime) -> LifecycleRow:
+def row_of(due: Due, now: datetime) -> LifecycleRow:
+    """The row of a transition that the clock made, or that is the clock's."""
     return LifecycleRow(
         market_ticker=due.ticker,
         event_ticker=due.event_ticker,
