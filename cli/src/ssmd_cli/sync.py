@@ -109,10 +109,10 @@ def _sync(scope: "Scope", *, dry_run: bool, as_json: bool) -> None:
         return
     report = asyncio.run(_run(scope))
     _show(report, as_json=as_json)
+    for sentence in report.idle:
+        output.note(sentence)
     if report.error is None and scope.restricted and report.tracked == 0:
         output.note("no series is in this scope")
-        for line in asyncio.run(_similar(scope)):
-            output.note(line)
         raise typer.Exit(ExitCode.NOT_FOUND)
     raise typer.Exit(report.exit_code)
 
@@ -136,36 +136,6 @@ async def _run(scope: "Scope") -> "Report":
             return await run_job(JOB, scope, store, exchange, progress=progress)
 
 
-async def _similar(scope: "Scope") -> list[str]:
-    """What the exchange calls the tags and categories that may have been meant."""
-    from difflib import get_close_matches
-
-    from ssmd_common.settings import load
-    from ssmd_kalshi.errors import KalshiError
-    from ssmd_sync.exchange import Exchange
-    from ssmd_sync.settings import SyncSettings
-
-    try:
-        async with Exchange(load(SyncSettings)).client() as (rest, _):
-            by_category = await rest.tags_by_categories()
-    except KalshiError:
-        # A suggestion is no reason to fail.
-        return []
-    known = {
-        "tag": (scope.tags, {tag for tags in by_category.values() for tag in tags}),
-        "category": (scope.categories, set(by_category)),
-    }
-    lines = []
-    for kind, (asked, names) in known.items():
-        by_lower = {name.lower(): name for name in sorted(names)}
-        for name in asked:
-            if name not in names:
-                close = get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)
-                meant = ", ".join(by_lower[match] for match in close) or "nothing like it"
-                lines.append(f"the exchange has no {kind} {name}; it has {meant}")
-    return lines
-
-
 async def _show_plan(scope: "Scope", *, as_json: bool) -> None:
     from ssmd_common.settings import load
     from ssmd_sync.plan import plan_markets, plan_series
@@ -179,7 +149,7 @@ async def _show_plan(scope: "Scope", *, as_json: bool) -> None:
     ) as store:
         log = RunLog(store.connection)
         known = await log.known()
-        tracked = await log.tracked(scope)
+        tracked = scope.tracked(await log.series())
     plan = plan_series(scope, known).then(plan_markets(scope, known, tracked, datetime.now(UTC)))
     requests: Counter[str] = Counter()
     for step in plan.steps:

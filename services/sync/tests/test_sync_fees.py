@@ -9,8 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssmd_common.models import SeriesFee
-from ssmd_kalshi.wire import WireSeriesFeeChange
-from ssmd_sync.fees import OBSERVED, SEED, SINCE_EVER, OwnFee, announced, in_force, schedule
+from ssmd_kalshi.wire import WireEventFeeChange, WireSeriesFeeChange
+from ssmd_sync.fees import (
+    OBSERVED,
+    SEED,
+    SINCE_EVER,
+    OwnFee,
+    announced,
+    in_force,
+    overrides,
+    schedule,
+)
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -102,3 +111,33 @@ def test_one_unreadable_change_spoils_only_its_series() -> None:
     )
     assert list(steps) == ["KXA"]
     assert [row.ticker for row in set_aside] == ["KXB"]
+
+
+def override(day: int, multiplier: float | None = 0.5, name: str = "KXA-1") -> WireEventFeeChange:
+    return WireEventFeeChange(
+        event_ticker=name,
+        id=f"{name}-{day + 100}",
+        fee_type_override=None if multiplier is None else "quadratic",
+        fee_multiplier_override=multiplier,
+        scheduled_ts=(NOW + day * DAY).isoformat(),
+    )
+
+
+def test_the_override_in_force_is_the_last_that_has_begun() -> None:
+    changes = [override(-1, 0.25), override(-3), override(1, None), override(-2, None, "KXB-1")]
+    found, set_aside = overrides([*changes, override(5, 0.5, "KXC-1")], NOW)
+    assert not set_aside
+    assert found == {"KXA-1": ("quadratic", Decimal("0.25")), "KXB-1": (None, None)}
+    assert overrides(changes, NOW + 2 * DAY)[0]["KXA-1"] == (None, None)
+
+
+def test_an_override_that_cannot_be_read_is_set_aside() -> None:
+    bad = [
+        WireEventFeeChange(event_ticker="KXA-1", fee_multiplier_override="much", scheduled_ts="x"),
+        WireEventFeeChange(event_ticker="KXA-1", fee_multiplier_override="much",
+                           scheduled_ts=NOW.isoformat()),
+        WireEventFeeChange(event_ticker="KXA-1"),
+    ]  # fmt: skip
+    found, set_aside = overrides([*bad, override(-1)], NOW)
+    assert found.keys() == {"KXA-1"}
+    assert [row.ticker for row in set_aside] == ["KXA-1"] * 3

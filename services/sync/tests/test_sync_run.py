@@ -15,7 +15,7 @@ from ssmd_common.models import Event, Market, Series
 from ssmd_simulator.control import Order
 from ssmd_simulator.faults import Fault
 from ssmd_simulator.server import Simulator
-from ssmd_sync import fetch
+from ssmd_sync import fetch, retention
 from ssmd_sync.batches import seen
 from ssmd_sync.missing import Answer, Missing
 from ssmd_sync.scope import Mode
@@ -227,8 +227,8 @@ async def test_a_run_that_changes_nothing_writes_no_wal_to_speak_of(
 async def test_a_market_keeps_what_has_no_column_and_leaves_quotes_out(
     sync: Any, exchange: Any
 ) -> None:
-    ticker = next(iter(exchange.simulator.universe.markets))
-    market = exchange.simulator.universe.markets[ticker]
+    market = exchange.market()
+    ticker = market.ticker
     exchange.simulator.exchange.edit(market, {"brand_new_field": {"a": [1]}}, 1.0)
     await sync()
     raw = (await exchange.markets())[ticker]
@@ -649,6 +649,44 @@ async def test_the_fee_schedule_follows_the_announcements(sync: Any, exchange: A
     assert not overlaps
 
 
+async def test_a_fee_run_reads_the_events_whose_override_changed(sync: Any, exchange: Any) -> None:
+    """Made, changed, cleared: the list of changes says where to look, the event what holds."""
+    await sync()
+    event, does = exchange.market().event, exchange.simulator.exchange
+    for fee in (("quadratic", 0.5), ("quadratic", 0.25), None):
+        does.override_fee(event, fee, exchange.simulator.clock())
+        report = await sync(Mode.FEES)
+        assert (report.outcome, report.total("updated")) == ("ok", 1)
+        assert report.requests == 4
+        [row] = await sync.rows("SELECT * FROM events WHERE event_ticker = %s", event.ticker)
+        found = (row["fee_type_override"], row["fee_multiplier_override"])
+        assert found == (fee or (None, None))
+        again = await sync(Mode.FEES)
+        assert (again.requests, again.total("updated")) == (3, 0)
+
+
 async def test_an_incremental_run_without_a_past_is_a_full_one(sync: Any, exchange: Any) -> None:
     assert (await sync(Mode.INCREMENTAL)).outcome == "ok"
     await assert_truth(sync, exchange)
+
+
+async def test_old_runs_expire_but_for_the_last_and_the_last_success(sync: Any) -> None:
+    await sync.rows(
+        "INSERT INTO sync_runs (job, scope, started_at, finished_at, outcome)"
+        " SELECT job, '{}', now() - interval '1 day' * age, now(), outcome"
+        " FROM (VALUES ('a', 50, 'ok'), ('a', 40, 'ok'), ('a', 35, 'failed'), ('a', 33, 'partial'),"
+        "              ('a', 5, 'failed'), ('b', 90, 'failed'), ('b', 80, 'running'))"
+        " AS old(job, age, outcome) RETURNING 1"
+    )
+    assert await retention.expire(sync.store, 30) == 4
+    rows = await sync.rows("SELECT job, outcome FROM sync_runs ORDER BY job, started_at")
+    assert [(row["job"], row["outcome"]) for row in rows] == [
+        ("a", "ok"), ("a", "failed"), ("b", "running"),
+    ]  # fmt: skip
+    await sync.rows(
+        "INSERT INTO sync_runs (job, scope, started_at, outcome)"
+        " SELECT 'c', '{}', now() - interval '31 days' + interval '1 s' * n, 'ok'"
+        " FROM generate_series(1, %s) n RETURNING 1",
+        2 * retention.BATCH_ROWS + 5,
+    )
+    assert await retention.expire(sync.store, 30) == 2 * retention.BATCH_ROWS + 4

@@ -32,7 +32,11 @@ class Plan:
     frequency: str = "custom"
     gauge: tuple[float, float] = (50.0, 5.0)
     style: str = ""
+    sport: str | None = None
 
+
+_ALWAYS_PLAYED = frozenset({"KXNBAGAME", "KXNHLGAME", "KXNFLGAME", "KXMLBGAME", "KXEPLGAME"})
+"""Games that even a small universe lists: what users ask for first."""
 
 _SPORT_BETS = (
     ("GAME", "game winner", "entity_menu", "game"),
@@ -73,13 +77,15 @@ def plans(category: str, rng: Random) -> Iterator[Plan]:
     }
     core = list(cores[category]()) if category in cores else []
     rng.shuffle(core)
+    core.sort(key=lambda plan: plan.ticker not in _ALWAYS_PLAYED)
     yield from core
     yield from _variations(category)
 
 
 def _sports() -> Iterator[Plan]:
-    for (bet, words, template, style), (code, league, _) in product(_SPORT_BETS, LEAGUES):
-        yield Plan(f"KX{code}{bet}", f"{league} {words}", league, template, style=style)
+    for (bet, words, template, style), (code, league, sport) in product(_SPORT_BETS, LEAGUES):
+        title = f"{league} {words}"
+        yield Plan(f"KX{code}{bet}", title, league, template, style=style, sport=sport)
     for code, city in zip(CITY_CODES, CITIES, strict=True):
         # A dash inside the series: the first segment of the ticker is not the series.
         yield Plan(f"KXMLBWINS-{code}", f"{city} wins", city, "threshold", "annual", (81.0, 5.0))

@@ -149,12 +149,14 @@ def _new_series(
         tags = TAGS[category]
         chosen = sorted(rng.sample(tags, min(len(tags), rng.randint(1, 2)))) if tags else None
         chance = rng.random()
+        if plan.sport:
+            chosen = [plan.sport]
         source = SOURCES.get(category)
         series = Series(
             ticker=plan.ticker,
             title=plan.title,
             category=category,
-            tags=chosen if chance < 0.8 else None,
+            tags=chosen if plan.sport or chance < 0.8 else None,
             frequency=plan.frequency,
             fee_type="quadratic_with_maker_fees" if chance < 0.04 else "quadratic",
             fee_multiplier=0 if 0.5 < chance < 0.504 else 0.5 if 0.6 < chance < 0.61 else 1,

@@ -95,7 +95,7 @@ def run(
         log.critical("configuration refused", error=str(error))
         return error.exit_code
     logs.configure(name, settings.log_level, settings.log_format)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_supervise(name, settings, serve))
 
 
@@ -176,7 +176,8 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return next((error for error in leaves if isinstance(error, SsmdError)), leaves[0])
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What `asyncio.Runner` makes its loop with: uvloop, or None for the platform's own."""
     if sys.platform == "win32":
         return None
     import uvloop

@@ -9,7 +9,7 @@ import structlog
 from ssmd_common import logs
 from ssmd_common.errors import ConfigurationError, SsmdError
 from ssmd_common.exitcodes import ExitCode
-from ssmd_common.runtime import Runtime, run
+from ssmd_common.runtime import Runtime, loop_factory, run
 from ssmd_common.settings import load
 from ssmd_sync import schedule
 from ssmd_sync.exchange import Exchange
@@ -28,7 +28,7 @@ async def serve(runtime: Runtime, settings: SyncSettings) -> None:
     async with Sessions(
         settings.database_url, settings.sync_concurrency, settings.startup_budget_seconds
     ) as sessions:
-        await Service(runtime, sessions, exchange, jobs)()
+        await Service(runtime, sessions, exchange, jobs, settings.sync_retention_days)()
 
 
 def run_one(job_id: str) -> int:
@@ -39,7 +39,8 @@ def run_one(job_id: str) -> int:
         jobs = {job.id: job for job in schedule.load(settings.sync_jobs_file)}
         if job_id not in jobs:
             raise ConfigurationError(f"there is no job {job_id}: {', '.join(jobs)}")
-        return asyncio.run(run_once(jobs[job_id], settings))
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            return runner.run(run_once(jobs[job_id], settings))
     except SsmdError as error:
         logs.configure("sync")
         log.critical("command ended", error=str(error), kind=type(error).__name__)

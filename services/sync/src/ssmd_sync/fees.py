@@ -18,7 +18,8 @@ from ssmd_common.models import SeriesFee
 from ssmd_kalshi import convert
 from ssmd_kalshi.errors import BadFieldError, excerpt
 from ssmd_kalshi.pages import SetAside
-from ssmd_kalshi.wire import WireSeriesFeeChange
+from ssmd_kalshi.values import dollars, time
+from ssmd_kalshi.wire import WireEventFeeChange, WireSeriesFeeChange
 
 SINCE_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 BELIEVED_AFTER: Final = timedelta(hours=1)
@@ -35,6 +36,33 @@ class OwnFee:
     series_ticker: str
     fee_type: str
     multiplier: Decimal
+
+
+Override = tuple[str | None, Decimal | None]
+"""An event's fee type and multiplier; (None, None): its series' fee holds."""
+
+
+def overrides(
+    changes: Iterable[WireEventFeeChange], now: datetime
+) -> tuple[dict[str, Override], list[SetAside]]:
+    """What is in force at a moment for each event that ever had an override, and what cannot be
+    read. Of two changes for the same moment the one with the greater id holds."""
+    latest: dict[str, tuple[datetime, str, Override]] = {}
+    set_aside: list[SetAside] = []
+    for change in changes:
+        ticker = change.event_ticker
+        try:
+            since, multiplier = time(change.scheduled_ts), dollars(change.fee_multiplier_override)
+            if since is None:
+                raise ValueError("a fee without a beginning")
+        except (ValueError, ArithmeticError) as error:
+            raw = excerpt(repr(change), 2000)
+            set_aside.append(SetAside(ticker, f"event fee change: {error}", raw))
+            continue
+        step = (since, change.id or "", (change.fee_type_override or None, multiplier))
+        if since <= now and (ticker not in latest or step[:2] > latest[ticker][:2]):
+            latest[ticker] = step
+    return {ticker: override for ticker, (_, _, override) in latest.items()}, set_aside
 
 
 def announced(

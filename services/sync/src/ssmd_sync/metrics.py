@@ -1,14 +1,12 @@
 """What sync counts, beside the metrics that every service has. Labels are small closed sets."""
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from prometheus_client import Counter, Gauge
 
 from ssmd_common.metrics import WORK
-
-if TYPE_CHECKING:
-    from ssmd_sync.report import Report
-    from ssmd_sync.store import Written
+from ssmd_sync.report import Report
+from ssmd_sync.written import COUNTS, Written
 
 ROWS: Final = Counter("ssmd_sync_rows", "Rows by what became of them", ["table", "outcome"])
 RUNS: Final = Counter("ssmd_sync_runs", "Runs by outcome", ["job", "outcome"])
@@ -21,20 +19,15 @@ DELETIONS_REFUSED: Final = Counter(
 )
 
 
-def rows(table: str, written: "Written") -> None:
+def rows(table: str, written: Written) -> None:
     """Count a batch."""
-    for outcome, number in (
-        ("inserted", written.inserted),
-        ("updated", written.updated),
-        ("unchanged", written.unchanged),
-        ("deleted", written.deleted),
-        ("set_aside", len(written.set_aside)),
-    ):
-        ROWS.labels(table, outcome).inc(number)
+    for outcome in COUNTS:
+        ROWS.labels(table, outcome).inc(getattr(written, outcome))
+    ROWS.labels(table, "set_aside").inc(len(written.set_aside))
     WORK.inc(written.inserted + written.updated + written.deleted)
 
 
-def run(report: "Report") -> None:
+def run(report: Report) -> None:
     """Count a run that ended."""
     RUNS.labels(report.job, report.outcome).inc()
     RUN_SECONDS.labels(report.job).set(report.seconds)

@@ -83,7 +83,18 @@ class FeeScan:
         return "fee changes"
 
 
-Step = SeriesScan | EventScan | MarketScan | FeeScan
+@dataclass(frozen=True, slots=True)
+class OverrideScan:
+    """`GET /events/fee_changes`, and the events that it contradicts."""
+
+    requests: int = 1
+
+    @property
+    def title(self) -> str:
+        return "event fee changes"
+
+
+Step = SeriesScan | EventScan | MarketScan | FeeScan | OverrideScan
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +177,7 @@ def plan_markets(scope: Scope, known: Known, tracked: Sequence[str], now: dateti
         case Mode.SERIES:
             return Plan(())
         case Mode.FEES:
-            return Plan((FeeScan(),))
+            return Plan((FeeScan(), OverrideScan()))
 
 
 def next_watermark(

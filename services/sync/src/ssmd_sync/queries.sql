@@ -232,6 +232,11 @@ SELECT {fee_columns} FROM series_fees ORDER BY series_ticker, effective_from
 SELECT ticker, fee_type, fee_multiplier FROM series
     WHERE fee_type IS NOT NULL AND fee_multiplier IS NOT NULL ORDER BY ticker
 
+-- name: overrides
+-- The fees of some events that are not their series'.
+SELECT event_ticker, fee_type_override, fee_multiplier_override FROM events
+    WHERE event_ticker = ANY(%(tickers)s) AND deleted_at IS NULL
+
 -- name: known_series
 -- What is known of each series, to decide which are in a scope.
 SELECT ticker, category, tags, is_game, volume, active FROM series ORDER BY ticker
@@ -335,6 +340,20 @@ INSERT INTO sync_watermarks AS w (name, watermark) VALUES (%(name)s, %(watermark
 -- A job's latest runs, the last one first.
 SELECT started_at, finished_at, outcome FROM sync_runs
     WHERE job = %s ORDER BY started_at DESC LIMIT 20
+
+-- name: expire_runs
+-- One small batch of old runs. Freshness needs the last success, a reader of it what came after.
+DELETE FROM sync_runs WHERE id IN (
+    SELECT r.id FROM sync_runs r
+    WHERE r.started_at < %(before)s
+    AND EXISTS (
+        SELECT FROM sync_runs n
+        WHERE n.job = r.job AND n.scope = r.scope AND n.started_at > r.started_at)
+    AND (r.outcome <> 'ok' OR EXISTS (
+        SELECT FROM sync_runs n
+        WHERE n.job = r.job AND n.scope = r.scope AND n.started_at > r.started_at
+        AND n.outcome = 'ok'))
+    ORDER BY r.started_at LIMIT %(limit)s)
 
 -- name: try_lock
 -- One replica runs a job at a time.

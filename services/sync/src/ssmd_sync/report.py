@@ -9,7 +9,7 @@ import msgspec
 from ssmd_common.exitcodes import ExitCode
 from ssmd_kalshi.pages import SetAside
 from ssmd_sync.scope import Scope
-from ssmd_sync.store import Written
+from ssmd_sync.written import Count, Written
 
 KEPT = 1000
 """Rows set aside that `sync_runs` keeps with their reason; all are counted."""
@@ -36,6 +36,8 @@ class Report:
     """Why a sweep was refused, one sentence each."""
     incomplete: list[str] = field(default_factory=list)
     """Why absence proves nothing this time."""
+    idle: list[str] = field(default_factory=list)
+    """Words of the scope that select nothing, one sentence each."""
     error: str | None = None
     upstream: bool = False
     """Whether the error is the exchange's or the database's and may pass."""
@@ -48,7 +50,7 @@ class Report:
         self.written.setdefault(table, Written()).add(result)
         self.set_aside += result.set_aside
 
-    def total(self, what: Literal["inserted", "updated", "unchanged", "deleted"]) -> int:
+    def total(self, what: Count) -> int:
         return sum(getattr(result, what) for result in self.written.values())
 
     @property

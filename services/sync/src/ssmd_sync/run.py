@@ -5,25 +5,24 @@ run reads again what this one did not finish.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 import psycopg
 import structlog
 
-from ssmd_common.models import SeriesFee
 from ssmd_kalshi.errors import InterruptedWaitError, KalshiError, TransientError
 from ssmd_kalshi.rest import KalshiRest
-from ssmd_sync import fees
-from ssmd_sync.batches import chunks
 from ssmd_sync.deletion import Sweep
+from ssmd_sync.feescan import FeeReader
 from ssmd_sync.fetch import Rows, reading
-from ssmd_sync.intake import BATCH_ROWS, Intake
+from ssmd_sync.intake import Intake
 from ssmd_sync.meter import Meter
 from ssmd_sync.plan import (
     CLOCK_SKEW,
     FeeScan,
+    OverrideScan,
     Step,
     effective,
     next_watermark,
@@ -33,8 +32,9 @@ from ssmd_sync.plan import (
 )
 from ssmd_sync.report import Report
 from ssmd_sync.runlog import RunLog
-from ssmd_sync.scope import Mode, Scope
+from ssmd_sync.scope import Mode, Scope, SeriesFacts
 from ssmd_sync.store import Store, Watermark
+from ssmd_sync.vocabulary import explained, idle_words, without_games
 
 log = structlog.get_logger(__name__)
 
@@ -66,6 +66,7 @@ class Run:
         self._stop = stop
         self._progress = progress
         self._intake = Intake(store, rest, self.report)
+        self._fees = FeeReader(store, rest, self._intake, self.report)
         self._first: dict[str, datetime] = {}
         self._latest: dict[str, datetime] = {}
         self._is_short = False
@@ -106,7 +107,9 @@ class Run:
         mode = effective(scope, known)
         for step in plan_series(scope, known).steps:
             await self._step(step)
-        tracked = await self._log.tracked(scope)
+        known_series = await self._log.series()
+        tracked = scope.tracked(known_series)
+        await self._explain(known_series)
         self._intake.tracked, report.tracked = frozenset(tracked), len(tracked)
         plan = plan_markets(scope, known, tracked, report.started_at)
         report.planned_requests = self._meter.requests + plan.requests
@@ -118,11 +121,33 @@ class Run:
         else:
             await self._intake.flush(watermarks)
 
+    async def _explain(self, series: Sequence[SeriesFacts]) -> None:
+        """Say which words of the scope select nothing, as the exchange spells them."""
+        scope = self.report.scope
+        idle = idle_words(scope, series)
+        if not idle and (scope.tracked(series) or not scope.tags):
+            return
+        try:
+            tags = await self._rest.tags_by_categories()
+            sports = (await self._rest.filters_by_sport()).filters_by_sports
+        except InterruptedWaitError:
+            raise
+        except KalshiError as error:
+            # A hint is no reason to fail.
+            log.warning("scope cannot be explained", job=self.report.job, error=str(error))
+            return
+        self.report.idle = [*explained(idle, tags, sports), *without_games(scope, sports)]
+        for sentence in self.report.idle:
+            log.warning("scope selects less than it says", job=self.report.job, reason=sentence)
+
     # --- steps --------------------------------------------------------------------------------
 
     async def _step(self, step: Step) -> None:
         if isinstance(step, FeeScan):
-            await self._fees()
+            await self._fees.schedules()
+            return
+        if isinstance(step, OverrideScan):
+            await self._fees.overrides(self.report.started_at)
             return
         number = 0
         async with reading(self._rest, step) as pages:
@@ -148,25 +173,6 @@ class Run:
             self._latest[what] = max(self._latest.get(what, changed_at), changed_at)
             if is_first:
                 self._first.setdefault(what, changed_at)
-
-    async def _fees(self) -> None:
-        page = await self._rest.series_fee_changes()
-        announced, unreadable = fees.announced(page.items)
-        self.report.read("series_fees", page.row_count)
-        self.report.set_aside += [*page.set_aside, *unreadable]
-        own, stored = await self._log.own_fees(), await self._log.fee_schedules()
-        changed: dict[str, list[SeriesFee]] = {}
-        for ticker in (own.keys() | announced.keys()) & self._intake.tracked:
-            before = stored.get(ticker, [])
-            after = fees.schedule(
-                own.get(ticker), announced.get(ticker, []), before, self.report.started_at
-            )
-            if after != before:
-                changed[ticker] = after
-        for part in chunks(sorted(changed), BATCH_ROWS):
-            result = await self._store.write_fees({ticker: changed[ticker] for ticker in part})
-            self.report.wrote("series_fees", result)
-        self._show()
 
     # --- bookkeeping --------------------------------------------------------------------------
 

@@ -8,10 +8,10 @@ import msgspec
 import psycopg
 
 from ssmd_common.models import SeriesFee
-from ssmd_sync.fees import OwnFee
+from ssmd_sync.fees import Override, OwnFee
 from ssmd_sync.plan import Known
 from ssmd_sync.report import Report
-from ssmd_sync.scope import Scope, SeriesFacts
+from ssmd_sync.scope import SeriesFacts
 from ssmd_sync.statements import QUERIES, with_fee_columns
 
 MAX_ERROR = 2000
@@ -82,10 +82,9 @@ class RunLog:
         """Every resume point by its name."""
         return dict(await self._all(QUERIES.watermarks))
 
-    async def tracked(self, scope: Scope) -> list[str]:
-        """The series in scope that are known."""
-        facts = [SeriesFacts(*row) for row in await self._all(QUERIES.known_series)]
-        return [series.ticker for series in facts if scope.selects(series)]
+    async def series(self) -> list[SeriesFacts]:
+        """What is known of every series."""
+        return [SeriesFacts(*row) for row in await self._all(QUERIES.known_series)]
 
     async def series_of_events(self) -> dict[str, str]:
         return dict(await self._all(QUERIES.known_events))
@@ -110,6 +109,11 @@ class RunLog:
             step = SeriesFee(**dict(zip(SeriesFee.columns(), row, strict=True)))
             schedules.setdefault(step.series_ticker, []).append(step)
         return schedules
+
+    async def overrides(self, tickers: list[str]) -> dict[str, Override]:
+        """The stored fee overrides of these events."""
+        rows = await self._all(QUERIES.overrides, {"tickers": tickers})
+        return {ticker: (fee_type, multiplier) for ticker, fee_type, multiplier in rows}
 
     async def _one(self, query: Any, parameters: Any = None) -> Any:
         return await (await self._connection.execute(query, parameters)).fetchone()

@@ -1,5 +1,6 @@
 """What a run is about: which series, which states of their markets. Pure."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
@@ -72,3 +73,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if self.games_only and series.category == SPORTS and not series.is_game:
             return False
         return not self.min_volume or (series.volume or 0) >= self.min_volume
+
+    def tracked(self, series: Iterable[SeriesFacts]) -> list[str]:
+        """The tickers of those that are in scope."""
+        return [each.ticker for each in series if self.selects(each)]

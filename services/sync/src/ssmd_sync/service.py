@@ -6,8 +6,9 @@ whether the job is still due, so that no period runs twice.
 
 import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import psycopg
@@ -18,7 +19,7 @@ from ssmd_common.exitcodes import ExitCode
 from ssmd_common.leader import lock_key
 from ssmd_common.metrics import ERRORS, LAG_SECONDS, LEADER
 from ssmd_common.runtime import Runtime
-from ssmd_sync import metrics
+from ssmd_sync import metrics, retention
 from ssmd_sync.exchange import Exchange
 from ssmd_sync.plan import watermark_name
 from ssmd_sync.report import Report
@@ -47,12 +48,18 @@ class Service:
     """Runs the jobs of a schedule until it is asked to stop."""
 
     def __init__(
-        self, runtime: Runtime, sessions: Sessions, exchange: Exchange, jobs: Sequence[Job]
+        self,
+        runtime: Runtime,
+        sessions: Sessions,
+        exchange: Exchange,
+        jobs: Sequence[Job],
+        retention_days: int,
     ) -> None:
         self._runtime = runtime
         self._sessions = sessions
         self._exchange = exchange
         self._jobs = jobs
+        self._retention_days = retention_days
         self._since = datetime.now(UTC)
         self._fresh_at = time.time()
 
@@ -65,22 +72,23 @@ class Service:
         LEADER.set(1)
         LAG_SECONDS.set_function(lambda: time.time() - self._fresh_at)
         for job in self._jobs:
-            self._runtime.spawn(f"job-{job.id}", self._keep(job))
+            self._runtime.spawn(f"job-{job.id}", self._keep(job.id, partial(self._turn, job)))
+        self._runtime.spawn("retention", self._keep("retention", self._expire))
         await self._runtime.stop.wait()
         # What runs commits its batch and records that it was stopped.
         await self._sessions.all_returned()
 
-    async def _keep(self, job: Job) -> None:
-        """One job, for ever."""
+    async def _keep(self, name: str, turn: Callable[[Store], Awaitable[float]]) -> None:
+        """One job, for ever: a turn with a session, then a pause as long as the turn says."""
         while not self._runtime.stop.is_set():
             try:
                 async with self._sessions.borrow() as store:
-                    pause = await self._turn(job, store)
+                    pause = await turn(store)
             except psycopg.OperationalError as error:
                 # The next borrower connects again, within its budget or not at all.
                 ERRORS.labels("postgres").inc()
                 self._runtime.health.failed(error)
-                log.warning("database connection lost", job=job.id, error=first_line(error))
+                log.warning("database connection lost", job=name, error=first_line(error))
                 pause = ELSEWHERE_SECONDS
             await self._sleep(pause)
 
@@ -116,6 +124,10 @@ class Service:
             return 0.0
         finally:
             await _unlock(store, job.id)
+
+    async def _expire(self, store: Store) -> float:
+        await retention.expire(store, self._retention_days)
+        return retention.ROUND_SECONDS
 
     async def _founded(self, job: Job, store: Store) -> bool:
         """Whether the job has what it builds upon: the first full run comes before all others."""
@@ -188,7 +200,7 @@ async def run_job(
         unchanged=report.total("unchanged"),
         deleted=report.total("deleted"),
         set_aside=len(report.set_aside),
-        error=report.sentence,
+        **({"error": report.sentence} if report.sentence else {}),
     )
     return report
 
@@ -203,6 +215,7 @@ async def run_once(job: Job, settings: SyncSettings) -> int:
             log.info("job runs elsewhere", job=job.id)
             return ExitCode.OK
         report = await run_job(job.id, job.scope, store, exchange, alone=True)
+        await retention.expire(store, settings.sync_retention_days)
     return report.exit_code
 
 

@@ -24,3 +24,5 @@ class SyncSettings(PostgresSettings, KalshiSettings):
     """A path, or the name of a packaged schedule: jobs.yaml, or jobs-local.yaml (seconds)."""
     sync_concurrency: int = Field(default=2, ge=1, le=16)
     """Jobs that run at once in this process; each has a PostgreSQL connection."""
+    sync_retention_days: int = Field(default=30, ge=1)
+    """How long rows of sync_runs are kept; the last run and success of each job stay."""

@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Self, TypeVar
 
@@ -25,6 +25,7 @@ from ssmd_sync import metrics, statements
 from ssmd_sync.batches import SeenEvent, newest
 from ssmd_sync.rendering import renderer
 from ssmd_sync.statements import EVENTS, MARKETS, QUERIES, SERIES, Table
+from ssmd_sync.written import Written
 
 log = structlog.get_logger(__name__)
 
@@ -45,27 +46,6 @@ _REFUSED: Final = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.Pro
 _AGAIN: Final = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 
 
-@dataclass(slots=True)
-class Written:
-    """What became of a batch: each row is counted once, or set aside, or an orphan."""
-
-    inserted: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    deleted: int = 0
-    set_aside: list[SetAside] = field(default_factory=list)
-    orphans: set[str] = field(default_factory=set)
-    """Tickers of markets whose event is not stored: write the event, then these again."""
-
-    def add(self, other: "Written") -> None:
-        self.inserted += other.inserted
-        self.updated += other.updated
-        self.unchanged += other.unchanged
-        self.deleted += other.deleted
-        self.set_aside += other.set_aside
-        self.orphans |= other.orphans
-
-
 @dataclass(frozen=True, slots=True)
 class Watermark:
     """A resume point, moved in the transaction of the data that it stands for."""
@@ -84,6 +64,8 @@ class Store:
     async def on(cls, connection: psycopg.AsyncConnection[Any]) -> Self:
         """A store on an autocommit connection."""
         await connection.execute("SET client_min_messages = warning")
+        # Batches are sorted, joined and put into a trigram index: a fourteenth less of its work.
+        await connection.execute("SET work_mem = '64MB'")
         await connection.execute(statements.session_setup())
         return cls(connection)
 

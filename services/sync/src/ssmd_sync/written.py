@@ -1,0 +1,30 @@
+"""What became of a batch. Pure."""
+
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from ssmd_kalshi.pages import SetAside
+
+Count = Literal["inserted", "updated", "unchanged", "deleted"]
+COUNTS: Final[tuple[Count, ...]] = ("inserted", "updated", "unchanged", "deleted")
+
+
+@dataclass(slots=True)
+class Written:
+    """Each row is counted once, or set aside, or an orphan."""
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    set_aside: list[SetAside] = field(default_factory=list)
+    orphans: set[str] = field(default_factory=set)
+    """Tickers of markets whose event is not stored: write the event, then these again."""
+
+    def add(self, other: "Written") -> None:
+        self.inserted += other.inserted
+        self.updated += other.updated
+        self.unchanged += other.unchanged
+        self.deleted += other.deleted
+        self.set_aside += other.set_aside
+        self.orphans |= other.orphans
