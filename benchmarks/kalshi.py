@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 import msgspec
 from aiohttp import web
 
-from ssmd_kalshi import convert, decode
+from ssmd_kalshi import decode, markets
 from ssmd_kalshi.budget import BASIC_TOKENS_PER_SECOND, Budget
 from ssmd_kalshi.drift import Drift
 from ssmd_kalshi.endpoints import DEFAULT_COST
@@ -38,7 +38,7 @@ PER_PAGE = 1000
 ROUNDS = 7
 
 
-async def pages(markets: int) -> list[bytes]:
+async def pages(count: int) -> list[bytes]:
     """Replies of `GET /markets` that hold so many different markets."""
     from ssmd_simulator.server import Simulator
 
@@ -53,12 +53,12 @@ async def pages(markets: int) -> list[bytes]:
         for name in [name for name, value in row.items() if value is None]:
             del row[name]
     replies = []
-    for start in range(0, markets, PER_PAGE):
+    for start in range(0, count, PER_PAGE):
         some = [
             {**rows[n % len(rows)], "ticker": f"{rows[n % len(rows)]['ticker']}.{n}"}
-            for n in range(start, min(start + PER_PAGE, markets))
+            for n in range(start, min(start + PER_PAGE, count))
         ]
-        last = start + PER_PAGE >= markets
+        last = start + PER_PAGE >= count
         replies.append(json.dumps({"markets": some, "cursor": "" if last else str(start)}).encode())
     return replies
 
@@ -130,7 +130,7 @@ def decoding(replies: list[bytes]) -> None:
 
     def rows(reply: bytes) -> None:
         page = decode.MARKETS.page(reply, drift)
-        result = convert.market_rows(page.items, series_of, now)
+        result = markets.market_rows(page.items, series_of, now)
         assert len(result.rows) == PER_PAGE
 
     strange = [reply.replace(b'"rules_secondary"', b'"rules_tertiary"') for reply in replies]
@@ -152,7 +152,7 @@ def decoding(replies: list[bytes]) -> None:
         row(name, rate(seconds), f"{aim}{seconds / plain[1]:.2f} × {plain[0]}")
 
 
-async def over_http(url: str, markets: int) -> None:
+async def over_http(url: str, size: int) -> None:
     """Everything: HTTP, decoding, rows; CPU time of this process."""
     figures = []
     for _ in range(3):
@@ -162,9 +162,9 @@ async def over_http(url: str, markets: int) -> None:
             async for page in rest.markets():
                 series_of = {str(one.event_ticker): "S" for one in page.items}
                 now = datetime.now(UTC)
-                count += len(convert.market_rows(page.items, series_of, now).rows)
-        assert count == markets
-        figures.append((time.process_time() - began) / markets)
+                count += len(markets.market_rows(page.items, series_of, now).rows)
+        assert count == size
+        figures.append((time.process_time() - began) / size)
     row(
         "fetch, decode and model over HTTP",
         rate(statistics.median(figures)),
@@ -172,19 +172,19 @@ async def over_http(url: str, markets: int) -> None:
     )
 
 
-async def within_budget(url: str, markets: int, tokens_per_second: float) -> None:
+async def within_budget(url: str, size: int, tokens_per_second: float) -> None:
     budget = Budget(tokens_per_second)
     requests = 0
     began = time.monotonic()
     async with KalshiRest(url, budget=budget) as rest:
         async for page in rest.markets():
             series_of = {str(one.event_ticker): "S" for one in page.items}
-            convert.market_rows(page.items, series_of, datetime.now(UTC))
+            markets.market_rows(page.items, series_of, datetime.now(UTC))
             requests += 1
     took = time.monotonic() - began
     allowed = requests * DEFAULT_COST / tokens_per_second
     row(
-        f"{markets:,} markets, {requests} requests, {tokens_per_second:g} tokens a second",
+        f"{size:,} markets, {requests} requests, {tokens_per_second:g} tokens a second",
         f"{took:.2f} s",
         f"{took / allowed:.2f} × requests × {DEFAULT_COST / tokens_per_second * 1e3:g} ms; "
         "aim 1.15; the burst of two seconds is used",

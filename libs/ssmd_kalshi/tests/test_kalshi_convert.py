@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssmd_common.status import MarketStatus
-from ssmd_kalshi import convert, values
+from ssmd_kalshi import convert, markets, values
 from ssmd_kalshi.errors import BadFieldError
 from ssmd_kalshi.wire import WireEvent, WireMarket, WireSeries, WireSeriesFeeChange
 
@@ -16,7 +16,7 @@ NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
 
 
 def row(**fields: object):
-    return convert.market(
+    return markets.market(
         WireMarket(ticker="M-1", event_ticker="M", **fields),  # type: ignore[arg-type]
         "S",
         NOW,
@@ -78,9 +78,9 @@ def test_dollars_win_over_cents() -> None:
 
 def test_recorded_market_carries_both_generations_alike(recording) -> None:
     for sent in recording("event_single")["markets"]:
-        both = convert.market(WireMarket(**sent), "S", NOW)
+        both = markets.market(WireMarket(**sent), "S", NOW)
         cents = {k: v for k, v in sent.items() if not k.endswith("_dollars")}
-        old = convert.market(WireMarket(**cents), "S", NOW)
+        old = markets.market(WireMarket(**cents), "S", NOW)
         for name in ("yes_bid", "yes_ask", "no_bid", "no_ask", "last_price"):
             assert getattr(both, name) == getattr(old, name) == sent[name]
             assert getattr(both, f"{name}_dollars") == getattr(old, f"{name}_dollars")
@@ -169,12 +169,12 @@ def test_value_without_meaning_names_its_field(field: str, value: object) -> Non
 @pytest.mark.parametrize("ticker", ["A B", "A\nB", "A\x7f", "\u200b"])
 def test_ticker_that_is_none(ticker: str) -> None:
     with pytest.raises(BadFieldError, match="not a ticker"):
-        convert.market(WireMarket(ticker=ticker, event_ticker="E"), "S", NOW)
+        markets.market(WireMarket(ticker=ticker, event_ticker="E"), "S", NOW)
 
 
 def test_market_without_event_has_no_place() -> None:
     with pytest.raises(BadFieldError, match="event_ticker"):
-        convert.market(WireMarket(ticker="A"), "S", NOW)
+        markets.market(WireMarket(ticker="A"), "S", NOW)
 
 
 def test_page_of_markets_loses_none() -> None:
@@ -184,7 +184,7 @@ def test_page_of_markets_loses_none() -> None:
         WireMarket(ticker="C", event_ticker="E", close_time="never"),
         WireMarket(ticker="D"),
     ]
-    result = convert.market_rows(page, {"E": "S"}, NOW)
+    result = markets.market_rows(page, {"E": "S"}, NOW)
     assert [m.ticker for m in result.rows] == ["A"]
     assert [m.ticker for m in result.orphans] == ["B"]
     assert [s.ticker for s in result.set_aside] == ["C", "D"]

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ssmd_kalshi import convert, decode, frames
+from ssmd_kalshi import convert, decode, frames, markets
 from ssmd_kalshi.drift import Drift
 from ssmd_kalshi.errors import KalshiError
 from ssmd_kalshi.http import error_text, reply_error
@@ -77,7 +77,7 @@ Reader = Callable[[bytes], None]
 
 def read_markets(body: bytes) -> None:
     page = decode.MARKETS.page(body, Drift())
-    rows = convert.market_rows(page.items, {"KXBTCD-26FEB03": "KXBTCD"}, NOW)
+    rows = markets.market_rows(page.items, {"KXBTCD-26FEB03": "KXBTCD"}, NOW)
     assert len(rows.rows) + len(rows.orphans) + len(rows.set_aside) == len(page.items)
 
 
@@ -85,7 +85,7 @@ def read_events(body: bytes) -> None:
     for event in decode.EVENTS.page(body, Drift()).items:
         convert.event(event)
         for market in event.markets or ():
-            convert.market(market, "S", NOW)
+            markets.market(market, "S", NOW)
 
 
 def read_fees(body: bytes) -> None:
@@ -99,7 +99,7 @@ def read_series(body: bytes) -> None:
 
 READERS: dict[str, Reader] = {
     "markets_list": read_markets,
-    "market_single": lambda body: convert.market(decode.MARKET.one(body, Drift()), "S", NOW),
+    "market_single": lambda body: markets.market(decode.MARKET.one(body, Drift()), "S", NOW),
     "events_list": read_events,
     "event_single": lambda body: convert.event(decode.EVENT.one(body, Drift())),
     "series_list": read_series,

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from ssmd_common.models import Market
-from ssmd_kalshi import convert, values
+from ssmd_kalshi import convert, markets, values
 from ssmd_kalshi.budget import Budget
 from ssmd_kalshi.errors import HandshakeRefusedError, NotFoundError
 from ssmd_kalshi.feed import Connected, Disconnected, FeedEvent, Gap, GapReason, Message, Subscribed
@@ -56,7 +56,7 @@ async def test_every_market_becomes_a_row(simulator: Simulator, rest: KalshiRest
     rows: dict[str, Market] = {}
     async for page in rest.markets():
         assert page.complete
-        result = convert.market_rows(page.items, series_of, now)
+        result = markets.market_rows(page.items, series_of, now)
         assert not result.set_aside
         assert not result.orphans
         rows |= {row.ticker: row for row in result.rows}

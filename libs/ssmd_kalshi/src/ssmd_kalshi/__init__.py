@@ -2,11 +2,11 @@
 
 Nothing is re-exported here; import from the module that owns the name. On one page:
 
-REST (`rest`, `pages`, `wire`, `convert`)::
+REST (`rest`, `pages`, `wire`, `convert`, `markets`)::
 
     from ssmd_kalshi.budget import Budget
     from ssmd_kalshi.rest import KalshiRest
-    from ssmd_kalshi import convert
+    from ssmd_kalshi import convert, markets
 
     async with KalshiRest(base_url, budget=Budget(200), signer=None, stop=stop_event) as rest:
         page = await rest.series(include_volume=True)            # one reply: Page[WireSeries]
@@ -28,9 +28,9 @@ REST (`rest`, `pages`, `wire`, `convert`)::
   (`contextlib.aclosing`) cancels it.
 - `markets` and `historical_markets` exclude multivariate markets unless asked for them.
 - Forbidden combinations of filters raise `ForbiddenFilterError` from the call, before any request.
-- Wire rows are verbatim and tolerant. `convert.market(wire, series_ticker, observed_at)`,
+- Wire rows are verbatim and tolerant. `markets.market(wire, series_ticker, observed_at)`,
   `convert.event(wire)`, `convert.series(wire)` and `convert.fee_schedule(changes)` give rows of
-  `ssmd_common.models` or raise `BadFieldError`; `convert.market_rows(items, series_of, now)` does a
+  `ssmd_common.models` or raise `BadFieldError`; `markets.market_rows(items, series_of, now)` does a
   page: `.rows`, `.set_aside`, `.orphans` (markets whose event is not in `series_of` yet).
 - An event's nested markets are `event.markets` (None when not asked for).
 

@@ -10,6 +10,7 @@ cannot be read is set aside with its reason while the others go on. Pure but for
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -34,8 +35,9 @@ T = TypeVar("T")
 
 RAW_CHARACTERS = 2000
 
-ESCAPED_NUL = rb"\u0000"
-"""NUL is valid in JSON and impossible in PostgreSQL: one of them would fail a whole batch there."""
+_has_nul = re.compile(rb"\\u0000").search
+"""NUL is valid in JSON and impossible in PostgreSQL: one of them would fail a whole batch there.
+A regular expression, because `in` takes twice as long over a page."""
 
 
 class PageReader(Generic[R]):
@@ -54,7 +56,7 @@ class PageReader(Generic[R]):
 
     def page(self, body: bytes, drift: Drift) -> Page[R]:
         """Raises BrokenReplyError where the reply as a whole is not such a page."""
-        if ESCAPED_NUL in body:
+        if _has_nul(body):
             return self._page_by_row(body, drift)
         try:
             reply = self._decoder.decode(body)
@@ -171,7 +173,7 @@ def decode_object(body: bytes, into: type[T], key: str | None = None) -> T:
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        reply = _lenient(body) if ESCAPED_NUL in body else msgspec.json.decode(body)
+        reply = _lenient(body) if _has_nul(body) else msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         reply = _lenient(body)
     except RecursionError as error:

@@ -85,6 +85,11 @@ KNOWN_WORDS: Mapping[str, Mapping[str, frozenset[str]]] = {
 }
 """Words of specification 3.34, plus those seen in recordings."""
 
+_WORDS = {
+    entity: [(attrgetter(name), name, known | {None}) for name, known in words.items()]
+    for entity, words in KNOWN_WORDS.items()
+}
+
 
 @dataclass(slots=True)
 class Drift:
@@ -107,14 +112,12 @@ class Drift:
 
     def check_words(self, entity: str, rows: Sequence[object]) -> None:
         """Count the words of enumerations in these rows that are not known."""
-        for name, known in KNOWN_WORDS[entity].items():
-            words = list(map(attrgetter(name), rows))
-            for word in set(words) - known:
-                if word is None:
-                    continue
+        for read, name, known in _WORDS[entity]:
+            for word in set(map(read, rows)) - known:
                 key = self._bounded(self.unknown_words, (f"{entity}.{name}", excerpt(word, 64)))
-                self.unknown_words[key] += words.count(word)
-                metrics.UNKNOWN_WORDS.labels(*key).inc(words.count(word))
+                times = list(map(read, rows)).count(word)
+                self.unknown_words[key] += times
+                metrics.UNKNOWN_WORDS.labels(*key).inc(times)
 
     def count_set_aside(self, entity: str) -> None:
         self.set_aside[entity] += 1

@@ -23,6 +23,7 @@ MEMO_ENTRIES = 16_384
 _DOLLARS_LIMIT = Decimal(9_999)  # numeric(10,6) and numeric(8,4), rounding included
 _COUNT_LIMIT = Decimal(10) ** 18  # numeric(20,2), and whole contracts in a bigint
 _MAX_EXPONENT = 30
+_NO_CONTRACTS = (Decimal("0.00"), 0)
 
 
 class Memo(dict[Any, V], Generic[V]):
@@ -66,6 +67,8 @@ def count(value: Number) -> Decimal | None:
 
 def contracts(value: Number) -> tuple[Decimal | None, int | None]:
     """A count, exact and in whole contracts. Not remembered: counts differ between markets."""
+    if value == "0.00":
+        return _NO_CONTRACTS
     if isinstance(value, str) and value[-3:-2] == "." and len(value) < 20:
         # Two decimals, as the exchange writes counts: what is before them is whole and not too big.
         return Decimal(value), int(value[:-3])

@@ -14,7 +14,7 @@ import structlog
 from psycopg import sql
 
 from ssmd_common import models
-from ssmd_kalshi import convert
+from ssmd_kalshi import convert, markets
 from ssmd_kalshi.errors import BadFieldError, NotFoundError
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.wire import WireEvent, WireMarket
@@ -98,7 +98,7 @@ class Mirror:
         async def attempt(connection: Connection) -> Mirrored:
             events = await lock_events(connection, parents)
             series_of = {ticker: event.series_ticker for ticker, event in events.items()}
-            converted = convert.market_rows(wires, series_of, asked_at)
+            converted = markets.market_rows(wires, series_of, asked_at)
             if converted.set_aside or converted.orphans:
                 metrics.ERRORS.labels("market_set_aside").inc(
                     len(converted.set_aside) + len(converted.orphans)

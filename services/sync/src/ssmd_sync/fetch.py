@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Final, TypeVar, assert_never
 
 from ssmd_common.models import Market, Series
-from ssmd_kalshi import convert
+from ssmd_kalshi import convert, markets
 from ssmd_kalshi.errors import BadFieldError, excerpt
 from ssmd_kalshi.pages import Page, SetAside
 from ssmd_kalshi.rest import KalshiRest
@@ -128,7 +128,7 @@ def event_rows(page: Page[WireEvent], asked_at: datetime) -> Rows:
             series = wire.series_ticker or ""
             rows.markets += _converted(
                 wire.markets,
-                lambda w, series=series: convert.market(w, series, asked_at),  # type: ignore[misc]
+                lambda w, series=series: markets.market(w, series, asked_at),  # type: ignore[misc]
                 lambda w: w.ticker,
                 rows,
             )
@@ -139,7 +139,7 @@ def market_rows(page: Page[WireMarket], asked_at: datetime) -> Rows:
     """Markets without their series: the store takes it from their event."""
     rows = Rows(asked_at, set_aside=list(page.set_aside), short=page.short)
     rows.markets = _converted(
-        page.items, lambda w: convert.market(w, "", asked_at), lambda w: w.ticker, rows
+        page.items, lambda w: markets.market(w, "", asked_at), lambda w: w.ticker, rows
     )
     return rows
 

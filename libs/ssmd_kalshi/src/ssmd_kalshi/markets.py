@@ -1,0 +1,293 @@
+"""Markets from the wire → rows of `markets`. Pure.
+
+Both price generations are understood: fixed-point dollars and counts as text, and the integer cents
+and whole contracts of older replies; where both stand, dollars win. Empty text is None. The year 1,
+which the exchange writes for "never", is None. `extra` holds every field that has no column of its
+own, quotes that change with every trade left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ssmd_common import models
+from ssmd_common.status import MarketStatus, market_status
+from ssmd_kalshi.drift import Drift
+from ssmd_kalshi.errors import BadFieldError, excerpt
+from ssmd_kalshi.pages import SetAside
+from ssmd_kalshi.values import (
+    ASK,
+    BID,
+    DECIMAL,
+    DOLLARS,
+    LAST,
+    TIME,
+    Fields,
+    Memo,
+    check_tickers,
+    contracts,
+    count,
+    decimal,
+    dollars,
+    first_bad,
+    from_cents,
+    time,
+)
+from ssmd_kalshi.wire import WireMarket
+
+MAX_STATUS_CHARACTERS = 16
+
+
+def _status(word: str | None) -> tuple[MarketStatus | None, str | None]:
+    # The column is narrower than a word that nobody has seen yet may be.
+    return market_status(word), word[:MAX_STATUS_CHARACTERS] if word else None
+
+
+_STATUS = Memo(_status)
+
+
+# Quotes change with every trade; an unknown field of these names is one too.
+_VOLATILE_PREFIXES = (
+    "yes_bid",
+    "yes_ask",
+    "no_bid",
+    "no_ask",
+    "last_price",
+    "previous_",
+    "volume",
+    "open_interest",
+    "liquidity",
+)
+
+
+def market(
+    wire: WireMarket, series_ticker: str, observed_at: datetime, *, observed_via: str = "rest"
+) -> models.Market:
+    """The row of a market; its series is its event's, which the market does not say.
+
+    `status` is None where the exchange's word is not known: what is stored stays. Raises
+    BadFieldError where a value has no meaning.
+    """
+    try:
+        event_ticker = wire.event_ticker
+        if not event_ticker:
+            raise BadFieldError(
+                "event_ticker", event_ticker, "a market without an event has no place"
+            )
+        check_tickers(wire.ticker, event_ticker)
+        yes_bid = wire.yes_bid_dollars
+        yes_ask = wire.yes_ask_dollars
+        no_bid = wire.no_bid_dollars
+        no_ask = wire.no_ask_dollars
+        last = wire.last_price_dollars
+        if yes_bid is None or yes_ask is None or no_bid is None or no_ask is None or last is None:
+            yes_bid = from_cents(wire.yes_bid) if yes_bid is None else yes_bid
+            yes_ask = from_cents(wire.yes_ask) if yes_ask is None else yes_ask
+            no_bid = from_cents(wire.no_bid) if no_bid is None else no_bid
+            no_ask = from_cents(wire.no_ask) if no_ask is None else no_ask
+            last = from_cents(wire.last_price) if last is None else last
+        settled_at = wire.settlement_value_dollars
+        if settled_at is None and wire.settlement_value is not None:
+            settled_at = from_cents(wire.settlement_value)
+        volume = wire.volume if wire.volume_fp is None else wire.volume_fp
+        volume_24h = wire.volume_24h if wire.volume_24h_fp is None else wire.volume_24h_fp
+        interest = wire.open_interest if wire.open_interest_fp is None else wire.open_interest_fp
+        yes_bid_dollars, yes_bid_cents = BID[yes_bid]
+        yes_ask_dollars, yes_ask_cents = ASK[yes_ask]
+        no_bid_dollars, no_bid_cents = BID[no_bid]
+        no_ask_dollars, no_ask_cents = ASK[no_ask]
+        last_dollars, last_cents = LAST[last]
+        volume_fp, volume_whole = contracts(volume)
+        volume_24h_fp, volume_24h_whole = contracts(volume_24h)
+        interest_fp, interest_whole = contracts(interest)
+        status, word = _STATUS[wire.status]
+        return models.Market(
+            ticker=wire.ticker,
+            event_ticker=event_ticker,
+            title=wire.title or None,
+            status=status,
+            close_time=TIME[wire.close_time],
+            yes_bid=yes_bid_cents,
+            yes_ask=yes_ask_cents,
+            no_bid=no_bid_cents,
+            no_ask=no_ask_cents,
+            last_price=last_cents,
+            volume=volume_whole,
+            volume_24h=volume_24h_whole,
+            open_interest=interest_whole,
+            series_ticker=series_ticker,
+            exchange_status=word,
+            yes_bid_dollars=yes_bid_dollars,
+            yes_ask_dollars=yes_ask_dollars,
+            no_bid_dollars=no_bid_dollars,
+            no_ask_dollars=no_ask_dollars,
+            last_price_dollars=last_dollars,
+            volume_fp=volume_fp,
+            volume_24h_fp=volume_24h_fp,
+            open_interest_fp=interest_fp,
+            open_time=TIME[wire.open_time],
+            expected_expiration_time=TIME[wire.expected_expiration_time],
+            latest_expiration_time=TIME[wire.latest_expiration_time],
+            settled_time=TIME[wire.settlement_ts],
+            result=wire.result or None,
+            settlement_value_dollars=DOLLARS[settled_at],
+            expiration_value=wire.expiration_value or None,
+            yes_sub_title=wire.yes_sub_title or None,
+            no_sub_title=wire.no_sub_title or None,
+            market_type=wire.market_type or None,
+            strike_type=wire.strike_type or None,
+            floor_strike=DECIMAL[wire.floor_strike],
+            cap_strike=DECIMAL[wire.cap_strike],
+            custom_strike=wire.custom_strike or None,
+            can_close_early=wire.can_close_early,
+            rules_primary=wire.rules_primary or None,
+            price_level_structure=wire.price_level_structure or None,
+            price_ranges=wire.price_ranges or None,
+            mve_collection_ticker=wire.mve_collection_ticker or None,
+            is_provisional=wire.is_provisional,
+            extra=_extra(wire),
+            exchange_updated_at=TIME[wire.updated_time],
+            observed_at=observed_at,
+            observed_via=observed_via,
+        )
+    except (ValueError, ArithmeticError, TypeError) as error:
+        raise first_bad(wire, _FIELDS, error) from error
+
+
+def _extra(wire: WireMarket) -> dict[str, Any] | None:
+    """What has no column. Absent and empty values say nothing; of numbers, zero does.
+
+    Written out because it runs for every market: reading attributes by name costs five times more.
+    """
+    extra: dict[str, Any] = {}
+    if wire.subtitle:
+        extra["subtitle"] = wire.subtitle
+    if wire.created_time:
+        extra["created_time"] = wire.created_time
+    if wire.expiration_time:
+        extra["expiration_time"] = wire.expiration_time
+    if wire.early_close_condition:
+        extra["early_close_condition"] = wire.early_close_condition
+    if wire.occurrence_datetime:
+        extra["occurrence_datetime"] = wire.occurrence_datetime
+    if wire.fee_waiver_expiration_time:
+        extra["fee_waiver_expiration_time"] = wire.fee_waiver_expiration_time
+    if wire.functional_strike:
+        extra["functional_strike"] = wire.functional_strike
+    if wire.rules_secondary:
+        extra["rules_secondary"] = wire.rules_secondary
+    if wire.primary_participant_key:
+        extra["primary_participant_key"] = wire.primary_participant_key
+    if wire.settlement_bounds_type:
+        extra["settlement_bounds_type"] = wire.settlement_bounds_type
+    if wire.response_price_units:
+        extra["response_price_units"] = wire.response_price_units
+    if wire.category:
+        extra["category"] = wire.category
+    if wire.notional_value_dollars:
+        extra["notional_value_dollars"] = wire.notional_value_dollars
+    if wire.settlement_floor_dollars:
+        extra["settlement_floor_dollars"] = wire.settlement_floor_dollars
+    if wire.mve_selected_legs:
+        extra["mve_selected_legs"] = wire.mve_selected_legs
+    if wire.settlement_timer_seconds is not None:
+        extra["settlement_timer_seconds"] = wire.settlement_timer_seconds
+    if wire.exchange_index is not None:
+        extra["exchange_index"] = wire.exchange_index
+    if wire.notional_value is not None:
+        extra["notional_value"] = wire.notional_value
+    if wire.tick_size is not None:
+        extra["tick_size"] = wire.tick_size
+    if wire.risk_limit_cents is not None:
+        extra["risk_limit_cents"] = wire.risk_limit_cents
+    if wire.unknown:
+        extra |= {
+            name: value
+            for name, value in wire.unknown.items()
+            if not name.startswith(_VOLATILE_PREFIXES)
+        }
+    return extra or None
+
+
+# --- a page -------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class MarketRows:
+    """What became of a page's markets: every one is in exactly one of the three lists."""
+
+    rows: list[models.Market] = field(default_factory=list)
+    set_aside: list[SetAside] = field(default_factory=list)
+    orphans: list[WireMarket] = field(default_factory=list)
+    """Markets whose event is not in `series_of`: read the event first, then convert these again."""
+
+
+def market_rows(
+    markets: Iterable[WireMarket],
+    series_of: Mapping[str, str],
+    observed_at: datetime,
+    drift: Drift | None = None,
+) -> MarketRows:
+    """Convert a page; `series_of` maps event tickers to series tickers. `drift` counts rows set
+    aside."""
+    result = MarketRows()
+    for wire in markets:
+        series_ticker = series_of.get(wire.event_ticker or "")
+        if series_ticker is None and wire.event_ticker:
+            result.orphans.append(wire)
+            continue
+        try:
+            result.rows.append(market(wire, series_ticker or "", observed_at))
+        except BadFieldError as error:
+            result.set_aside.append(SetAside(wire.ticker, str(error), excerpt(repr(wire), 2000)))
+            if drift is not None:
+                drift.count_set_aside("market")
+    return result
+
+
+# --- how each field is read, to name a bad one --------------------------------------------------
+
+_FIELDS: Fields = (
+    *(
+        (name, time)
+        for name in [
+            "close_time",
+            "open_time",
+            "expected_expiration_time",
+            "latest_expiration_time",
+            "settlement_ts",
+            "updated_time",
+        ]
+    ),
+    *(
+        (name, dollars)
+        for name in [
+            "yes_bid_dollars",
+            "yes_ask_dollars",
+            "no_bid_dollars",
+            "no_ask_dollars",
+            "last_price_dollars",
+            "settlement_value_dollars",
+        ]
+    ),
+    *(
+        (name, decimal)
+        for name in ["yes_bid", "yes_ask", "no_bid", "no_ask", "last_price", "settlement_value"]
+    ),
+    *(
+        (name, count)
+        for name in [
+            "volume_fp",
+            "volume_24h_fp",
+            "open_interest_fp",
+            "volume",
+            "volume_24h",
+            "open_interest",
+        ]
+    ),
+    ("floor_strike", decimal),
+    ("cap_strike", decimal),
+)
