@@ -372,6 +372,14 @@ class Running:
                 await asyncio.wait({self.task})
                 await end(*tasks._tasks)
 
+    async def says(self, name: str, part: str) -> None:
+        """Wait until it gives a reason why it is not ready."""
+
+        async def is_said() -> bool:
+            return part in (self.health.conditions.get(name) or "")
+
+        await eventually(is_said, f"{name}: {part}, but {self.health.document()}")
+
     async def die(self) -> None:
         """At once, wherever it stands: nothing is drained or acknowledged."""
         await end(self.task)

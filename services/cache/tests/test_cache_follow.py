@@ -126,7 +126,9 @@ async def test_a_stream_gap_is_answered_by_a_warm_up(world: Any) -> None:
 
         async def deleted() -> bool:
             try:
-                return bool(await world.js.delete_consumer("SECMASTER_CDC", "ssmd_cache"))
+                return bool(
+                    await world.js.delete_consumer("SECMASTER_CDC", cache.settings.consumer)
+                )
             except nats.js.errors.NotFoundError:
                 return False
 

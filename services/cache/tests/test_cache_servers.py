@@ -27,13 +27,6 @@ MARKETS = (
 )
 
 
-async def reason(cache: Any, world: Any, name: str, part: str) -> None:
-    async def says() -> bool:
-        return part in (cache.health.conditions.get(name) or "")
-
-    await world.eventually(says, f"{name}: {part}, but {cache.health.document()}")
-
-
 async def test_full_redis_is_told_and_nothing_is_lost(world: Any) -> None:
     await world.commit(SERIES, EVENT, MARKETS)
     async with world.cache() as cache:
@@ -42,9 +35,9 @@ async def test_full_redis_is_told_and_nothing_is_lost(world: Any) -> None:
         written = world.sequence
         await world.redis.config_set("maxmemory", 1)
         await world.commit("UPDATE markets SET yes_bid = 5")
-        await reason(cache, world, "redis", "maxmemory")
+        await cache.says("redis", "maxmemory")
         assert not cache.health.ready
-        consumer = await world.js.consumer_info("SECMASTER_CDC", "ssmd_cache")
+        consumer = await world.js.consumer_info("SECMASTER_CDC", cache.settings.consumer)
         assert consumer.ack_floor.stream_seq <= written
         await world.redis.config_set("maxmemory", 0)
         await world.assert_right()
@@ -55,7 +48,7 @@ async def test_a_warm_up_into_a_full_redis_waits(world: Any) -> None:
     await world.commit(SERIES, EVENT, MARKETS)
     await world.redis.config_set("maxmemory", 1)
     async with world.cache() as cache:
-        await reason(cache, world, "redis", "maxmemory")
+        await cache.says("redis", "maxmemory")
         assert not cache.health.ready
         await world.redis.config_set("maxmemory", 0)
         await cache.ready()
@@ -66,14 +59,14 @@ async def test_a_redis_that_evicts_is_not_good_enough(world: Any) -> None:
     await world.redis.config_set("maxmemory", 10**9)
     await world.redis.config_set("maxmemory-policy", "allkeys-lru")
     async with world.cache() as cache:
-        await reason(cache, world, "eviction", "noeviction")
+        await cache.says("eviction", "noeviction")
 
 
 async def test_keys_of_someone_else_are_named_and_left_alone(world: Any) -> None:
     await world.commit(SERIES, EVENT, MARKETS)
     await world.redis.rpush("secmaster:series:S:E:M7", "mine")
     async with world.cache() as cache:
-        await reason(cache, world, "foreign", "secmaster:series:S:E:M7")
+        await cache.says("foreign", "secmaster:series:S:E:M7")
         # The rest of the picture is there and goes on.
         await world.commit("UPDATE markets SET yes_bid = 5")
         await world.settled()
@@ -85,7 +78,7 @@ async def test_keys_of_someone_else_are_named_and_left_alone(world: Any) -> None
         await world.assert_right()
         await world.redis.delete("secmaster:markets")
         await world.redis.set("secmaster:markets", "mine")
-        await reason(cache, world, "foreign", "secmaster:markets")
+        await cache.says("foreign", "secmaster:markets")
         assert await world.redis.get("secmaster:markets") == b"mine"
         await world.redis.delete("secmaster:markets")
         await cache.ready()

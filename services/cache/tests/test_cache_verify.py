@@ -5,7 +5,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from pydantic import SecretStr
 
+from ssmd_cache.settings import CacheSettings
 from ssmd_cache.verify import Report, Verifier
 from ssmd_common.keys import Keys
 
@@ -124,6 +126,47 @@ async def test_a_prefix_keeps_two_caches_apart(world: Any, prefix: str) -> None:
     assert {key for key in await world.redis.keys() if not key.startswith(prefix.encode())} == {
         b"secmaster:series:other"
     }
+
+
+async def test_two_caches_of_one_database_work_side_by_side(world: Any) -> None:
+    await world.commit(*UNIVERSE.split(";"))
+    other = world.valkey_server.url.removesuffix("/0") + "/1"
+    async with (
+        world.cache(redis_key_prefix="a:") as first,
+        world.cache(redis_key_prefix="b:") as second,
+        world.cache(redis_key_prefix="a:", redis_url=SecretStr(other)) as third,
+    ):
+        for bid in range(3):
+            await world.commit(f"UPDATE markets SET yes_bid = {bid}")
+            for prefix in ("a:", "b:"):
+                await world.assert_right(prefix)
+        for cache in (first, second, third):
+            await cache.ready()
+            info = await world.js.consumer_info("SECMASTER_CDC", cache.settings.consumer)
+            assert info.config.opt_start_seq < world.sequence - 40, "made once, before the changes"
+        async with world.cache(redis_key_prefix="a:") as standby:
+            await standby.says("leader", "another replica leads")
+
+
+def test_one_lock_for_each_picture() -> None:
+    def lock(url: str, prefix: str = "") -> str:
+        made = CacheSettings(
+            database_url=SecretStr("postgresql://u@h/d"),
+            redis_url=SecretStr(url),
+            redis_key_prefix=prefix,
+        )
+        return made.lock
+
+    assert lock("redis://host") == lock("rediss://:pw@HOST:6379/0?ssl_ca_certs=x")
+    different = [
+        lock("redis://host"),
+        lock("redis://host/1"),
+        lock("redis://host:6380"),
+        lock("redis://other"),
+        lock("redis://host", "p:"),
+    ]
+    assert len(set(different)) == len(different)
+    assert "pw" not in lock("redis://:pw@host")
 
 
 async def test_reconciliation_finds_and_mends_drift(world: Any) -> None:

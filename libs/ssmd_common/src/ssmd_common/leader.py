@@ -46,23 +46,25 @@ def lock_key(name: str) -> tuple[int, int]:
 
 @asynccontextmanager
 async def lead(
-    runtime: Runtime, url: SecretStr, name: str, *, budget_seconds: float
+    runtime: Runtime, url: SecretStr, name: str, *, budget_seconds: float, lock: str | None = None
 ) -> AsyncIterator[Leadership | None]:
     """Wait on standby until this replica leads; None when the service is stopped before that.
 
+    Of those that name the same `lock` in one database (default: the service's name), one leads.
     While leading, a side task watches the lock's connection and ends the service when it is lost.
     """
     connection = await postgres.connect(url, f"ssmd-{name}-leader", budget_seconds=budget_seconds)
     async with connection:
-        token = await _acquire(runtime, connection, name)
+        lock = lock or name
+        token = await _acquire(runtime, connection, lock)
         if token is None:
             yield None
             return
         runtime.health.state = "leading"
         runtime.health.set("leader", None)
         LEADER.set(1)
-        log.info("leading", lock=name, fencing_token=token)
-        watch = runtime.spawn(f"{name}-leader-watch", _watch(connection, name))
+        log.info("leading", lock=lock, fencing_token=token)
+        watch = runtime.spawn(f"{name}-leader-watch", _watch(connection, lock))
         try:
             yield Leadership(name, token, connection)
         finally:

@@ -20,7 +20,7 @@ async def serve(runtime: Runtime, settings: CacheSettings) -> None:
     runtime.health.set("warm", "the picture was not looked at yet")
     async with AsyncExitStack() as stack:
         leadership = await stack.enter_async_context(
-            lead(runtime, settings.database_url, "cache", budget_seconds=budget)
+            lead(runtime, settings.database_url, "cache", budget_seconds=budget, lock=settings.lock)
         )
         if leadership is None:
             return

@@ -101,7 +101,7 @@ async def _lead(settings: CacheSettings) -> AsyncIterator[int | None]:
     async with connection:
         try:
             cursor = await connection.execute(
-                "SELECT pg_try_advisory_lock(%s, %s)", lock_key("cache")
+                "SELECT pg_try_advisory_lock(%s, %s)", lock_key(settings.lock)
             )
             held = await cursor.fetchone()
             if not held or not held[0]:

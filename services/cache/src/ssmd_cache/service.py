@@ -158,7 +158,7 @@ class Cache:
         if info.created != self._position.stream_created:
             raise StreamGap("the stream was deleted and made anew")
         start = self._position.sequence + 1
-        async with self._stream.feed(self._settings.cache_consumer, start) as feed:
+        async with self._stream.feed(self._settings.consumer, start) as feed:
             log.info("following the stream", after_sequence=self._position.sequence)
             self._health.state = "following"
             self._health.set("nats", None)

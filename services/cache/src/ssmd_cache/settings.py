@@ -1,6 +1,9 @@
 """Settings of the cache."""
 
+import zlib
+
 from pydantic import Field
+from redis.asyncio.connection import parse_url
 
 from ssmd_common.settings import NatsSettings, PostgresSettings, RedisSettings
 
@@ -8,8 +11,8 @@ from ssmd_common.settings import NatsSettings, PostgresSettings, RedisSettings
 class CacheSettings(PostgresSettings, NatsSettings, RedisSettings):
     """CACHE_* and the addresses of PostgreSQL, NATS and Redis."""
 
-    cache_consumer: str = Field("ssmd_cache", pattern=r"^[A-Za-z0-9_-]+$")
-    """The durable consumer's name on the stream; it is made anew at every start."""
+    cache_consumer: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]+$")
+    """The consumer's name on the stream; by default one for this Redis database and prefix."""
     cache_batch_changes: int = Field(500, ge=1, le=10_000)
     """Changes written in one atomic step, at most."""
     cache_batch_seconds: float = Field(0.0, ge=0, le=10)
@@ -24,3 +27,19 @@ class CacheSettings(PostgresSettings, NatsSettings, RedisSettings):
     """How often everything is compared with PostgreSQL; 0 for never."""
     cache_ready_lag_seconds: float = Field(30.0, gt=0)
     """Further behind the stream than this is not ready."""
+
+    @property
+    def lock(self) -> str:
+        """The lock by which one replica is elected: one for each Redis database and key prefix.
+
+        Replicas must name their Redis alike. Should they not, two lead, and the fencing token ends
+        the earlier one.
+        """
+        place = parse_url(self.redis_url.get_secret_value())
+        host, port = place.get("host", "localhost"), place.get("port", 6379)
+        return f"cache:{host.lower()}:{port}/{place.get('db', 0)}:{self.redis_key_prefix}"
+
+    @property
+    def consumer(self) -> str:
+        """No two caches share a consumer, nor do they share a lock."""
+        return self.cache_consumer or f"ssmd_cache_{zlib.crc32(self.lock.encode()):08x}"
