@@ -92,17 +92,18 @@ def test_subscribe_command() -> None:
     }
 
 
-def test_the_first_number_is_the_baseline() -> None:
+def test_numbers_begin_at_one() -> None:
     sequence = Sequence()
-    assert not sequence.missing(41)
-    assert not sequence.missing(42)
-    assert sequence.missing(45) == "expected 43, got 45"
-    assert not sequence.missing(46)
+    assert not sequence.missing(1)
+    assert not sequence.missing(2)
+    assert sequence.missing(5) == "expected 3, got 5"
+    assert not sequence.missing(6)
+    assert Sequence().missing(2) == "expected 1, got 2", "the first message was lost"
 
 
 def test_repeated_and_late_numbers_are_no_gap() -> None:
     sequence = Sequence()
-    assert not sequence.missing(5)
+    assert sequence.missing(5)
     assert not sequence.missing(5)
     assert sequence.missing(7)
     assert not sequence.missing(6)

@@ -122,7 +122,7 @@ async def test_connect_subscribe_gap_messages() -> None:
             {
                 "type": CHANNEL,
                 "sid": 13,
-                "seq": 3,
+                "seq": 1,
                 "sending_ts_ms": 1_700_000_000_123,
                 "msg": {"event_type": "created", "market_ticker": "M"},
             }
@@ -139,7 +139,7 @@ async def test_connect_subscribe_gap_messages() -> None:
         assert (gap.since, gap.reason) == (None, GapReason.START)
         assert gap.until == subscribed.at >= connected.at
         assert isinstance(message, Message)
-        assert (message.type, message.sid, message.seq) == (CHANNEL, 13, 3)
+        assert (message.type, message.sid, message.seq) == (CHANNEL, 13, 1)
         assert message.msg == {"event_type": "created", "market_ticker": "M"}
         assert message.sent_at is not None
         assert message.sent_at.timestamp() == 1_700_000_000.123
@@ -326,7 +326,7 @@ async def test_leaving_during_the_handshake() -> None:
 async def test_a_missing_number_is_a_gap_before_its_message() -> None:
     async def script(peer: Peer) -> None:
         await peer.confirm()
-        for seq in (7, 8, 11, 11, 10, 12):
+        for seq in (1, 2, 5, 5, 4, 6):
             await peer.message(seq)
         await peer.stay()
 
@@ -335,10 +335,10 @@ async def test_a_missing_number_is_a_gap_before_its_message() -> None:
     assert kinds(events[3:]) == ["Message", "Message", "Gap", *["Message"] * 4]
     gap = events[5]
     assert gap.reason is GapReason.SEQUENCE
-    assert gap.detail == "expected 9, got 11"
+    assert gap.detail == "expected 3, got 5"
     assert gap.since == events[4].received_at
     assert gap.until == events[6].received_at
-    assert [e.seq for e in events if isinstance(e, Message)] == [7, 8, 11, 11, 10, 12]
+    assert [e.seq for e in events if isinstance(e, Message)] == [1, 2, 5, 5, 4, 6]
 
 
 @pytest.mark.parametrize("code", [10, 17, 25])
@@ -382,7 +382,7 @@ async def test_two_channels_keep_their_own_books() -> None:
         await peer.confirm(sid=1)
         await peer.confirm(sid=2)
         await peer.message(1, sid=1)
-        await peer.message(5, sid=2)
+        await peer.message(1, sid=2)
         await peer.message(2, sid=1)
         await peer.send({"type": "error", "sid": 2, "msg": {"code": 25}})
         await peer.message(3, sid=1)
@@ -469,10 +469,11 @@ async def test_an_unreadable_frame_is_a_gap_and_no_end(frame: str | bytes) -> No
 
     async with serving(script) as server:
         async with KalshiSocket(server.url, channels=[CHANNEL]) as socket:
-            events = await take(socket, 5)
+            events = await take(socket, 6)
         assert server.served == 1
-    assert kinds(events[3:]) == ["Gap", "Message"]
-    assert events[3].reason is GapReason.UNREADABLE
+    assert kinds(events[3:]) == ["Unreadable", "Gap", "Message"]
+    assert events[3].raw == (frame if isinstance(frame, bytes) else frame.encode())
+    assert events[4].reason is GapReason.UNREADABLE
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -586,9 +587,9 @@ async def test_numbers_begin_anew_with_each_subscription() -> None:
         serving(script) as server,
         KalshiSocket(server.url, channels=[CHANNEL], policy=POLICY) as socket,
     ):
-        events = await take(socket, 11)
-    assert kinds(events[8:]) == ["Message", "Gap", "Message"]
-    assert events[9].detail == "expected 2, got 3"
+        events = await take(socket, 12)
+    assert kinds(events[9:]) == ["Message", "Gap", "Message"]
+    assert events[10].detail == "expected 2, got 3"
 
 
 async def test_leaving_closes_the_connection() -> None:

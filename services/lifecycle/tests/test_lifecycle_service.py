@@ -310,6 +310,13 @@ async def test_garbage_on_the_socket_loses_nothing(
         await eventually("created and opened", opened)
         await service.ready()
 
+        async def kept() -> bool:
+            query = "SELECT metadata ->> 'unreadable' FROM market_lifecycle_events"
+            found = await column(connection, f"{query} WHERE event_type = 'unreadable'")
+            return set(found) == {"{not json"}
+
+        await eventually("the garbage itself is kept", kept)
+
 
 async def test_rows_older_than_the_retention_go(
     connection: Connection, start_service: StartService, eventually: Eventually

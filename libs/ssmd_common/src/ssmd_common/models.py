@@ -13,7 +13,7 @@ import msgspec
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A row; `columns()` names its fields in order. Rows hold no rows, so no cycle needs finding."""
+    """A row; `columns()` names its fields in order. Rows hold no rows: no cycle needs finding."""
 
     @classmethod
     def columns(cls) -> tuple[str, ...]:

@@ -80,4 +80,12 @@ class Message(msgspec.Struct, frozen=True):
     received_at: datetime
 
 
-FeedEvent = Connected | Disconnected | Subscribed | Gap | Message
+class Unreadable(msgspec.Struct, frozen=True):
+    """A frame that is none of the exchange's, as received; a `Gap` of each channel follows it."""
+
+    raw: bytes
+    reason: str
+    received_at: datetime
+
+
+FeedEvent = Connected | Disconnected | Subscribed | Gap | Message | Unreadable

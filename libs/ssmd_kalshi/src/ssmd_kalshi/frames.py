@@ -116,19 +116,19 @@ def subscribe_command(command_id: int, channel: str) -> bytes:
 
 
 class Sequence:
-    """The numbers of one subscription. The first one seen is the baseline."""
+    """The numbers of one subscription; the specification's least is the first, 1."""
 
     __slots__ = ("last",)
 
     def __init__(self) -> None:
-        self.last: int | None = None
+        self.last = 0
 
     def missing(self, seq: int | None) -> str:
         """What is missing before this number, in words; "" if nothing, a repetition, or late."""
         last = self.last
         if seq is None:
             return ""
-        if last is None or seq == last + 1:
+        if seq == last + 1:
             self.last = seq
             return ""
         if seq > last or last - seq >= RESTART_DISTANCE:

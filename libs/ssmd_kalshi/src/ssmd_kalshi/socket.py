@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,27 +21,17 @@ import structlog
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from ssmd_kalshi import frames, metrics
+from ssmd_kalshi import metrics
 from ssmd_kalshi.connection import Connection
 from ssmd_kalshi.errors import (
-    BrokenReplyError,
     ConfigurationError,
     HandshakeRefusedError,
-    SubscribeRefusedError,
     excerpt,
 )
-from ssmd_kalshi.feed import (
-    Connected,
-    Disconnected,
-    FeedEvent,
-    Gap,
-    GapReason,
-    Message,
-    Subscribed,
-)
-from ssmd_kalshi.frames import Frame
+from ssmd_kalshi.feed import Connected, Disconnected, FeedEvent, GapReason
 from ssmd_kalshi.retry import RetryPolicy, pause
 from ssmd_kalshi.signing import Signer
+from ssmd_kalshi.subscriptions import Subscriptions
 
 log = structlog.get_logger(__name__)
 
@@ -64,21 +53,6 @@ class SocketPolicy:
     reconnect: RetryPolicy = field(
         default_factory=lambda: RetryPolicy(base_seconds=1.0, cap_seconds=30.0)
     )
-
-
-@dataclass(slots=True)
-class _Channel:
-    """A channel that the consumer wants, and how far it is known."""
-
-    name: str
-    sid: int | None = None
-    asked: bool = False
-    confirmed: bool = False
-    sequence: frames.Sequence = field(default_factory=frames.Sequence)
-    known_until: datetime | None = None
-    """The last moment up to which nothing can be missing; None before the first subscription."""
-    gap_reason: GapReason = GapReason.START
-    gap_detail: str = ""
 
 
 class KalshiSocket:
@@ -110,11 +84,9 @@ class KalshiSocket:
         self._signer = signer
         self._policy = policy or SocketPolicy()
         self._chance = chance
-        self._channels = [_Channel(name) for name in dict.fromkeys(channels)]
+        self._subscriptions = Subscriptions(channels)
+        self._events = self._subscriptions.events
         self._connection: Connection | None = None
-        self._events: deque[FeedEvent] = deque()
-        self._commands: dict[int, tuple[_Channel, float]] = {}
-        self._next_id = 1
         self._failures = 0
         self._connect_at = 0.0
         self._connected_at = 0.0
@@ -149,8 +121,8 @@ class KalshiSocket:
                 raise StopAsyncIteration
             if self._connection is None:
                 await self._open()
-            elif channel := next((c for c in self._channels if not c.asked), None):
-                await self._subscribe(self._connection, channel)
+            elif command := self._subscriptions.command(self._subscribe_by()):
+                await self._subscribe(self._connection, command)
             else:
                 await self._receive(self._connection)
         return self._events.popleft()
@@ -158,7 +130,7 @@ class KalshiSocket:
     @property
     def subscribed(self) -> bool:
         """Whether every channel is subscribed now: half of a consumer's readiness."""
-        return self._connection is not None and all(c.confirmed for c in self._channels)
+        return self._connection is not None and self._subscriptions.complete
 
     # --- connecting -------------------------------------------------------------------------------
 
@@ -222,15 +194,12 @@ class KalshiSocket:
         delay = self._policy.reconnect.delay_seconds(self._failures, self._chance())
         self._connect_at = asyncio.get_running_loop().time() + delay
 
-    async def _subscribe(self, connection: Connection, channel: _Channel) -> None:
-        command = self._next_id
-        self._next_id += 1
-        channel.asked = True
-        channel.sequence = frames.Sequence()
-        deadline = asyncio.get_running_loop().time() + self._policy.subscribe_seconds
-        self._commands[command] = (channel, deadline)
+    def _subscribe_by(self) -> float:
+        return asyncio.get_running_loop().time() + self._policy.subscribe_seconds
+
+    async def _subscribe(self, connection: Connection, command: str) -> None:
         try:
-            await connection.send(frames.subscribe_command(command, channel.name).decode())
+            await connection.send(command)
         except ConnectionClosed:
             # recv says the same, with the close code.
             return
@@ -250,12 +219,7 @@ class KalshiSocket:
         # A dead peer answers no close handshake, and a cancelled close would leave the socket.
         connection.transport.abort()
         self._connection = None
-        self._commands.clear()
-        for channel in self._channels:
-            if channel.confirmed:
-                channel.known_until = known_until or channel.known_until
-                channel.gap_reason, channel.gap_detail = reason, detail
-            channel.asked = channel.confirmed = False
+        self._subscriptions.lost(reason, detail, known_until)
         if loop.time() - self._connected_at >= self._policy.stable_seconds:
             self._failures = 0
         self._back_off()
@@ -274,7 +238,7 @@ class KalshiSocket:
             # look again whether anything came.
             if loop.time() < self._deadline(connection):
                 return
-            if any(deadline <= loop.time() for _, deadline in self._commands.values()):
+            if any(deadline <= loop.time() for deadline in self._subscriptions.deadlines):
                 detail = "a subscription is not confirmed"
                 self._lost(connection, GapReason.CLOSED, detail, connection.arrived_time)
             else:
@@ -286,95 +250,9 @@ class KalshiSocket:
             detail = f"{received.code} {received.reason}".strip() if received else "no close frame"
             self._lost(connection, GapReason.CLOSED, excerpt(detail, 120), connection.arrived_time)
             return
-        self._handle(connection, raw, arrived)
+        if (useless := self._subscriptions.take(raw, arrived)) is not None:
+            self._lost(connection, GapReason.CLOSED, useless)
 
     def _deadline(self, connection: Connection) -> float:
         silence = connection.arrived_at + self._policy.silence_seconds
-        return min([silence, *(deadline for _, deadline in self._commands.values())])
-
-    def _handle(self, connection: Connection, raw: bytes, now: datetime) -> None:
-        try:
-            frame = frames.decode_frame(raw)
-            if frame.type not in _CONTROL and not isinstance(frame.msg, dict):
-                raise BrokenReplyError(f"a message without a body: {excerpt(raw, 80)}")
-        except BrokenReplyError as error:
-            for channel in self._channels:
-                if channel.confirmed:
-                    self._gap(channel, now, GapReason.UNREADABLE, str(error))
-            return
-        match frame.type:
-            case "subscribed":
-                self._confirmed(frame, now)
-            case "error":
-                self._refused(connection, frame)
-            case "unsubscribed":
-                self._ended(frame, "the exchange unsubscribed it")
-            case "ok":
-                pass
-            case _:
-                self._message(frame, raw, now)
-
-    def _confirmed(self, frame: Frame, now: datetime) -> None:
-        channel, _ = self._commands.pop(frame.id or 0, (None, 0.0))
-        if channel is None:
-            log.warning("subscription confirmed that nobody asked for", sid=frame.subscription)
-            return
-        channel.confirmed = True
-        channel.sid = frame.subscription
-        self._events.append(Subscribed(channel.name, channel.sid, now))
-        self._gap(channel, now, channel.gap_reason, channel.gap_detail)
-
-    def _refused(self, connection: Connection, frame: Frame) -> None:
-        code, said = frame.code or 0, frame.said
-        channel, _ = self._commands.pop(frame.id or 0, (None, 0.0))
-        if channel is not None:
-            if code in frames.REFUSED_CODES:
-                raise SubscribeRefusedError(channel.name, code, said)
-            self._lost(
-                connection, GapReason.CLOSED, f"{channel.name} is refused with code {code}: {said}"
-            )
-        elif code in frames.TERMINAL_CODES:
-            self._ended(frame, f"code {code}: {said}")
-        else:
-            log.warning("websocket error", code=code, said=said)
-
-    def _ended(self, frame: Frame, detail: str) -> None:
-        """Subscribe again what the exchange ended; without a sid, everything."""
-        sid = frame.subscription
-        known = any(channel.sid == sid for channel in self._channels)
-        for channel in self._channels:
-            if channel.confirmed and (not known or channel.sid == sid):
-                channel.gap_reason = GapReason.TERMINAL_ERROR
-                channel.gap_detail = detail
-                channel.asked = channel.confirmed = False
-
-    def _message(self, frame: Frame, raw: bytes, now: datetime) -> None:
-        metrics.SOCKET_MESSAGES.labels(_type_label(frame.type)).inc()
-        for channel in self._channels:
-            if channel.confirmed and channel.sid == frame.sid:
-                if missing := channel.sequence.missing(frame.seq):
-                    self._gap(channel, now, GapReason.SEQUENCE, missing)
-                channel.known_until = now
-        self._events.append(
-            Message(frame.type, frame.sid, frame.seq, frame.sent_at, frame.body, raw, now)
-        )
-
-    def _gap(self, channel: _Channel, until: datetime, reason: GapReason, detail: str) -> None:
-        metrics.SOCKET_GAPS.labels(reason.value).inc()
-        self._events.append(Gap(channel.name, channel.known_until, until, reason, detail))
-        channel.known_until = until
-
-
-_CONTROL = frozenset({"subscribed", "unsubscribed", "ok", "error"})
-_TYPES = frozenset(
-    {
-        "market_lifecycle_v2",
-        "event_lifecycle",
-        "event_fee_update",
-        "multivariate_market_lifecycle",
-    }
-)
-
-
-def _type_label(name: str) -> str:
-    return name if name in _TYPES else "other"
+        return min([silence, *self._subscriptions.deadlines])

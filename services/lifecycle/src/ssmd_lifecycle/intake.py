@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from ssmd_kalshi.feed import Message
+from ssmd_kalshi.feed import Message, Unreadable
 from ssmd_lifecycle import dedupe
 from ssmd_lifecycle.bodies import Parsed, parse_body
 from ssmd_lifecycle.messages import (
@@ -60,6 +60,27 @@ def read(message: Message, *, multivariate: bool = False) -> LifecycleMessage:
         applies=fault is None and not only_kept,
         fault=fault,
         times=said.times,
+    )
+
+
+def read_unreadable(frame: Unreadable) -> LifecycleMessage:
+    """A frame that is none of the exchange's, as text: it is kept, not applied."""
+    body = {"unreadable": frame.raw.decode("utf-8", "replace").replace("\x00", "")}
+    return LifecycleMessage(
+        kind=Kind.UNKNOWN,
+        event_type="unreadable",
+        market_ticker=None,
+        event_ticker=None,
+        series_ticker=None,
+        sent_at=None,
+        received_at=frame.received_at,
+        seq=None,
+        claims={},
+        whole=msgspec.json.encode(body).decode(),
+        dedupe_key=dedupe.dedupe_key("unreadable", body, None, frame.received_at),
+        content_key=dedupe.content_key("unreadable", body),
+        applies=False,
+        fault=frame.reason,
     )
 
 

@@ -6,11 +6,11 @@ from datetime import datetime
 import structlog
 
 from ssmd_common.runtime import Runtime
-from ssmd_kalshi.feed import Connected, Disconnected, Gap, Message, Subscribed
+from ssmd_kalshi.feed import Connected, Disconnected, Gap, Message, Subscribed, Unreadable
 from ssmd_kalshi.socket import KalshiSocket
 from ssmd_lifecycle import metrics
 from ssmd_lifecycle.inbox import Inbox
-from ssmd_lifecycle.intake import read
+from ssmd_lifecycle.intake import read, read_unreadable
 from ssmd_lifecycle.messages import MARKET_CHANNEL, MULTIVARIATE_CHANNEL, LifecycleMessage
 from ssmd_lifecycle.silence import Silence
 
@@ -37,7 +37,9 @@ class Listener:
         async for event in socket:
             match event:
                 case Message():
-                    await self._message(event)
+                    await self._keep(read(event, multivariate=event.sid in self._multivariate))
+                case Unreadable():
+                    await self._keep(read_unreadable(event))
                 case Gap(channel=channel) if channel == MARKET_CHANNEL:
                     self.began = True
                     if self.on_gap is not None:
@@ -65,10 +67,9 @@ class Listener:
                         attempt=event.attempt,
                     )
 
-    async def _message(self, event: Message) -> None:
-        message = read(event, multivariate=event.sid in self._multivariate)
+    async def _keep(self, message: LifecycleMessage) -> None:
         _count(message)
-        self._silence.heard(event.received_at)
+        self._silence.heard(message.received_at)
         await self._inbox.put(message)
 
 
