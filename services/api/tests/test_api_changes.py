@@ -8,12 +8,14 @@ from typing import Any
 
 import aiohttp
 import nats
+import psycopg
 import pytest
 import pytest_asyncio
 from api_testbed import Client, Serve
 from nats.js.client import JetStreamContext
 
 from ssmd_api.changefilter import ChangeFilter, NothingFits
+from ssmd_api.snapshot import take as take_snapshot
 from ssmd_common import subjects
 from ssmd_common.visibility import Snapshot
 from ssmd_stack.database import Database
@@ -244,7 +246,7 @@ async def test_a_snapshot_is_the_tables_and_where_to_go_on(
     assert taken.sees(int(before[0]))
     assert not taken.sees(int(after[0]))
     counted = {table: sum(row["table"] == table for row in rows) for table in head["tables"]}
-    assert counted == {"series": 3, "events": 4, "markets": 8, "series_fees": 0}
+    assert counted == {"series": 3, "events": 4, "markets": 8, "series_fees": 0, "fees": 1}
     shown = next(row["data"] for row in rows if row["data"].get("ticker") == TICKER)
     single = await streaming.ok(f"/v1/markets/{TICKER}")
     assert shown == {name: value for name, value in single.items() if name in shown}
@@ -257,8 +259,54 @@ async def test_a_snapshot_of_some_tables_and_one_series(
     assert head["tables"] == ["series", "markets"]
     assert {row["data"].get("series_ticker", "KXBTCD") for row in rows} == {"KXBTCD"}
     assert len(rows) == 6
-    for query in ("?tables=api_keys", "?tables=", "?tables=markets,,series"):
+    head, rows, _ = await snapshot(streaming, "?event=KXBTCD-26FEB03")
+    assert head["tables"] == ["events", "markets"]
+    assert {row["data"]["event_ticker"] for row in rows} == {"KXBTCD-26FEB03"}
+    for query in (
+        "?tables=api_keys",
+        "?tables=",
+        "?tables=markets,,series",
+        "?tables=fees&series=X",
+    ):
         assert (await streaming.get(f"/v1/snapshot{query}")).status == 400
+
+
+async def test_a_snapshot_has_the_log_only_when_asked(
+    streaming: Client, js: JetStreamContext, database: Database
+) -> None:
+    async with database.connect() as connection:
+        await connection.execute(
+            "INSERT INTO market_lifecycle_events (market_ticker, event_ticker, event_type,"
+            " metadata, received_at, dedupe_key) VALUES (%s, 'E', 'settled', '{}', now(), 'a'),"
+            " (NULL, %s, 'event', '{}', now(), 'b'),"
+            " ('OTHER', 'E', 'closed', '{}', now(), 'c')",
+            (TICKER, TICKER),
+        )
+    assert "market_lifecycle_events" not in (await snapshot(streaming))[0]["tables"]
+    _, rows, _ = await snapshot(streaming, "?tables=market_lifecycle_events")
+    assert [row["data"]["dedupe_key"] for row in rows] == ["a", "b", "c"]
+    _, rows, _ = await snapshot(streaming, f"?tables=market_lifecycle_events&market={TICKER}")
+    assert [row["data"]["dedupe_key"] for row in rows] == ["a", "b"]
+
+
+async def test_no_id_that_a_snapshot_has_seen_is_given_again_after_a_crash(
+    serve: Serve, private_postgres: Any, nats_server: NatsServer, js: JetStreamContext
+) -> None:
+    """A change under such an id would be taken for one that the snapshot holds."""
+    url = private_postgres.url
+    async with serve(nats_url=nats_server.url, database_url=url) as api:
+        service = api.context
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+            for _ in range(200):
+                await connection.execute("SELECT pg_current_xact_id()")
+        async with take_snapshot(service.database, service.feed, wait_seconds=60) as taken:
+            pass
+        await private_postgres.kill()
+        await private_postgres.start()
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        row = await (await connection.execute("SELECT pg_current_xact_id()::text")).fetchone()
+    assert row
+    assert not Snapshot.parse(taken.snapshot).sees(int(row[0]))
 
 
 async def test_an_older_transaction_makes_the_snapshot_join_at_the_first_message(

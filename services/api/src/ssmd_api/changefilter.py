@@ -41,18 +41,29 @@ class ChangeFilter:
         }
         found = []
         for table in self.tables or TABLES:
-            tokens = [_MEANING.get((table, column), column) for column in TOKEN_COLUMNS[table]]
-            if not set(asked) <= set(tokens):
+            names = filters(table)
+            if not set(asked) <= names.keys():
                 continue
             if not asked:
                 found.append(f"cdc.{table}.>")
                 continue
-            wanted = ".".join(token(asked[name]) if name in asked else "*" for name in tokens)
+            wanted = ".".join(token(asked[name]) if name in asked else "*" for name in names)
             found += [f"cdc.{table}.*.{wanted}"]
             found += [f"cdc.{table}.{op}" for op in _OF_WHOLE_TABLES]
         if not found:
             raise NothingFits(f"no table can be filtered by {' and '.join(asked)}")
         return found
+
+
+def filters(table: str) -> dict[str, tuple[str, ...]]:
+    """What a table's changes, and its rows in a snapshot, can be asked for by: `series` and so on.
+
+    Each with the columns that tell it, the first that is not null; in the order of the subject.
+    """
+    return {
+        _MEANING.get((table, columns), columns): tuple(columns.split("|"))
+        for columns in TOKEN_COLUMNS[table]
+    }
 
 
 # What a subject's token is of.

@@ -194,10 +194,13 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         (
             Parameter(
                 "tables",
-                f"Tables, with commas between; default all: {', '.join(snapshot.TABLES)}.",
+                f"Tables, with commas between, of {', '.join(snapshot.TABLES)}; "
+                "default all but the last.",
                 _TEXTS,
             ),
             _SERIES,
+            Parameter("event", "An event ticker.", _TEXT),
+            Parameter("market", "A market ticker.", _TEXT),
         ),
         streams=["application/x-ndjson"],
     ),

@@ -142,5 +142,10 @@ SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint
 -- name: current_snapshot
 SELECT pg_current_snapshot()::text
 
+-- name: write_wal
+-- A record in the WAL under a transaction id: its commit flushes all that was written before. Here is
+-- enough: waiting for a standby could take for ever.
+SELECT set_config('synchronous_commit', 'local', true), pg_logical_emit_message(true, 'ssmd_api', '')
+
 -- name: ping
 SELECT 1

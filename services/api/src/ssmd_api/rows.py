@@ -111,6 +111,7 @@ SERIES_FEES: Final = (
     "effective_to",
     "source_id",
 )
+FEES: Final = ("tier", "maker_fee", "taker_fee")
 LIFECYCLE: Final = (
     "id",
     "market_ticker",

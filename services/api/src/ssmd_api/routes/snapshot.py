@@ -7,10 +7,11 @@ from typing import Final
 from aiohttp import web
 
 from ssmd_api import context, rows
+from ssmd_api.changefilter import filters
 from ssmd_api.parameters import Parameters
 from ssmd_api.problems import too_many
 from ssmd_api.replies import accepts_gzip
-from ssmd_api.snapshot import TABLES, take
+from ssmd_api.snapshot import DEFAULT_TABLES, TABLES, take
 from ssmd_common.subjects import STREAM
 
 _WAIT_SECONDS: Final = 5.0
@@ -22,7 +23,16 @@ async def snapshot(request: web.Request) -> web.StreamResponse:
     tables = [table for text in given.texts("tables") for table in text.split(",")]
     if not set(tables) <= set(TABLES):
         given.fault("tables", f"must be some of {', '.join(TABLES)}, with commas between")
-    series = given.text("series")
+        tables = []
+    wanted = {
+        name: value
+        for name in ("series", "event", "market")
+        if (value := given.text(name)) is not None
+    }
+    # As with changes: what cannot be told by a filter has nothing for it.
+    tables = [table for table in tables or DEFAULT_TABLES if wanted.keys() <= filters(table).keys()]
+    if not tables:
+        given.fault("tables", f"no table can be filtered by {' and '.join(wanted)}")
     given.done()
     service = context.of(request)
     if service.exports.locked():
@@ -41,12 +51,12 @@ async def snapshot(request: web.Request) -> web.StreamResponse:
             "snapshot": taken.snapshot,
             "stream": STREAM,
             "sequence": taken.sequence,
-            "tables": tables or list(TABLES),
+            "tables": tables,
         }
         await response.write(rows.encode(head) + b"\n")
         count = 0
-        for table in tables or TABLES:
-            async with aclosing(taken.rows(table, series)) as pages:
+        for table in tables:
+            async with aclosing(taken.rows(table, wanted)) as pages:
                 async for page in pages:
                     count += len(page)
                     lines = (rows.encode({"table": table, "data": row}) for row in page)
