@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
+SDK_PYTHON ?= python3.13
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
@@ -41,6 +42,12 @@ lock: $(BIN)/uv ## Compile requirements/*.txt again (UPGRADE=1 takes newer versi
 	for s in $(SERVICES); do $(COMPILE) -c requirements/dev.txt services/$$s/pyproject.toml -o requirements/$$s.txt; done
 	$(COMPILE) -c requirements/dev.txt cli/pyproject.toml -o requirements/cli.txt
 	$(COMPILE) -c requirements/dev.txt simulator/pyproject.toml -o requirements/simulator.txt
+	$(COMPILE:3.11=3.13) $(if $(UPGRADE),--upgrade) requirements/sdk.in -o requirements/sdk.txt
+
+.PHONY: sdk
+sdk: $(BIN)/uv ## Install the exchange's own SDK for the simulator's tests (SDK_PYTHON=python3.13)
+	"$(BIN)/uv" venv -q --clear --python "$(SDK_PYTHON)" .ci/sdk
+	"$(BIN)/uv" pip install -q --python .ci/sdk/bin/python --require-hashes -r requirements/sdk.txt
 
 .PHONY: up
 up: $(READY) ## Start the whole system on this machine (ARGS="--exchange demo" …)
