@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ssmd_cdc import outbox, session
+from ssmd_cdc import groups, outbox, session
 from ssmd_common import subjects
 from ssmd_stack.ports import free_port
 
@@ -89,13 +89,13 @@ async def test_killed_over_and_over_while_writers_write(bench: Any, atomic: bool
     """kill -9 at moments that nobody chose: inside transactions, windows and feedback."""
     writing = asyncio.create_task(insert(bench, 2000))
     for round_ in range(4):
-        victim = await process(bench, CDC_ATOMIC=str(atomic).lower())
+        victim = await process(bench, CDC_DURABLE=str(atomic).lower())
         before = await last_sequence(bench)
         await until_sequence(bench, before + 30 + 77 * round_)
         victim.kill()
         await victim.wait()
     await writing
-    publisher = bench.start(cdc_atomic=atomic)
+    publisher = bench.start(cdc_durable=atomic)
     stream = await bench.assert_faithful(publisher)
     inserts = [b for b in stream.bodies if b["table"] == "series" and b["xid"]]
     assert len(inserts) == len({b["ticker"] for b in inserts})
@@ -115,15 +115,17 @@ async def test_killed_at(bench: Any, monkeypatch: pytest.MonkeyPatch, point: str
         await asyncio.Event().wait()
 
     if point == "before_publish":
-        original_write = outbox.Outbox._write
+        original_add, seen = groups.Groups.add, 0
 
-        def write(self: Any, message: Any, number: int, expected: int) -> None:
-            if message.table == "series" and message.seq == 5:
+        def add(self: Any, message: Any, number: int) -> None:
+            nonlocal seen
+            seen += message.table == "series"
+            if seen > 5:
                 reached.set()
-            if not reached.is_set():
-                original_write(self, message, number, expected)
+            else:
+                original_add(self, message, number)
 
-        monkeypatch.setattr(outbox.Outbox, "_write", write)
+        monkeypatch.setattr(groups.Groups, "add", add)
     elif point == "after_publish":
         # Published and stored, but no acknowledgement is ever seen.
         original_settle = outbox.Outbox._settle
@@ -170,7 +172,7 @@ async def test_killed_while_announcing(bench: Any) -> None:
 
 
 async def test_nats_restarts(bench: Any, atomic: bool) -> None:
-    publisher = bench.start(cdc_atomic=atomic)
+    publisher = bench.start(cdc_durable=atomic)
     await publisher.ready()
     writing = asyncio.create_task(insert(bench, 1500))
     for kill in (True, False):

@@ -28,7 +28,7 @@ async def copy_markets(db: psycopg.AsyncConnection[Any], prefix: str, count: int
 
 
 async def test_copy_of_thousands_of_rows(bench: Any, atomic: bool) -> None:
-    publisher = bench.start(cdc_atomic=atomic)
+    publisher = bench.start(cdc_durable=atomic)
     await publisher.leading()
     async with bench.database.connect() as db:
         await seed(db)

@@ -19,7 +19,7 @@ async def test_a_stale_publisher_stores_nothing(
     bench: Any, atomic: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Of the batches the smallest ones, so that the few messages here are such.
-    settings = bench.settings(cdc_atomic=atomic, cdc_durable=atomic)
+    settings = bench.settings(cdc_durable=atomic)
     async with bench.client() as client:
         streams = Streams(client, settings)
         await streams.ensure()
@@ -78,12 +78,12 @@ async def test_an_old_server_is_refused_with_a_sentence(bench: Any) -> None:
 
 
 def test_differences_of_a_configuration(bench: Any) -> None:
-    wanted = stream_configuration(bench.settings(cdc_republish="a.b"), atomic=True)
+    wanted = stream_configuration(bench.settings(cdc_republish="a.b"))
     assert differences({**wanted, "more": 1}, wanted) == set()
     assert differences({**wanted, "max_age": 1}, wanted) == {"max_age"}
     assert differences({**wanted, "republish": None}, wanted) == {"republish"}
     # A server that does not know a setting leaves it out in silence.
     del wanted["compression"]
-    assert differences(
-        wanted, stream_configuration(bench.settings(cdc_republish="a.b"), atomic=True)
-    ) == {"compression"}
+    assert differences(wanted, stream_configuration(bench.settings(cdc_republish="a.b"))) == {
+        "compression"
+    }

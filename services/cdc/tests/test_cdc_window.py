@@ -16,20 +16,41 @@ def ack(sequence: int) -> bytes:
     return b'{"stream":"SECMASTER_CDC", "seq":%d}' % sequence
 
 
-def test_each_message_expects_the_one_before_it() -> None:
+def test_messages_are_numbered_and_their_sequences_known() -> None:
     window = Window(41, 10, 1000)
-    assert [window.add(message(at), 0.0) for at in range(3)] == [(0, 41), (1, 42), (2, 43)]
+    assert [window.add(message(at), 0.0) for at in range(3)] == [0, 1, 2]
+    assert window.acknowledged_sequence == 41
 
 
-@given(st.permutations(range(6)))
-def test_answers_in_any_order_are_settled_in_ours(order: list[int]) -> None:
-    window = Window(0, 10, 1000)
-    for at in range(6):
+def settle(
+    window: Window, *answers: tuple[int, bytes], **batches: int
+) -> tuple[list[int], str | None]:
+    done, reason = window.replies(list(answers), {int(k[1:]): v for k, v in batches.items()})
+    return [entry.message.seq for entry in done], reason
+
+
+@given(st.lists(st.integers(1, 4), max_size=6))
+def test_answers_that_come_together_or_apart_settle_in_order(sizes: list[int]) -> None:
+    window = Window(0, 100, 1000)
+    for at in range(sum(sizes)):
         window.add(message(at), 0.0)
-    settled = [entry.message.seq for at in order for entry in window.reply(at, ack(at + 1))]
-    assert settled == [0, 1, 2, 3, 4, 5]
-    assert window.acknowledged_sequence == 6
+    number = 0
+    for size in sizes:
+        come = [(at, ack(at + 1)) for at in range(number, number + size)]
+        assert settle(window, *come) == (list(range(number, number + size)), None)
+        number += size
+        assert window.acknowledged_sequence == number
     assert window.size == 0
+
+
+def test_what_was_answered_before_a_refusal_is_settled() -> None:
+    window = Window(0, 10, 1000)
+    for at in range(4):
+        window.add(message(at), 0.0)
+    done, reason = settle(window, (0, ack(1)), (1, ack(2)), (2, ack(9)), (3, ack(4)))
+    assert done == [0, 1]
+    assert reason is not None
+    assert window.acknowledged_sequence == 2
 
 
 @pytest.mark.parametrize(
@@ -48,8 +69,9 @@ def test_answers_in_any_order_are_settled_in_ours(order: list[int]) -> None:
 def test_any_other_answer_is_a_refusal(payload: bytes) -> None:
     window = Window(0, 10, 1000)
     window.add(message(0), 0.0)
-    with pytest.raises(Refused):
-        window.reply(0, payload)
+    done, reason = settle(window, (0, payload))
+    assert done == []
+    assert reason
     assert window.acknowledged_sequence == 0
 
 
@@ -71,8 +93,8 @@ def test_after_a_failure_what_is_stored_is_settled_and_the_rest_chained_anew() -
     assert [entry.message.seq for entry in window.rechain(12, 2)] == [0, 1]
     assert window.acknowledged_sequence == 12
     assert window.first == 2
-    assert [e.message.seq for e in window.reply(2, ack(13))] == [2]
-    assert window.add(message(4), 0.0) == (4, 14)
+    assert settle(window, (2, ack(13))) == ([2], None)
+    assert window.add(message(4), 0.0) == 4
 
 
 def test_the_sequence_of_an_answer() -> None:
@@ -80,12 +102,26 @@ def test_the_sequence_of_an_answer() -> None:
     assert stored_sequence(b'{"stream":"SECMASTER_CDC","domain":"hub","seq":78}') == 78
 
 
+def test_an_answer_out_of_turn_is_a_refusal() -> None:
+    window = Window(10, 10, 1000)
+    for at in range(3):
+        window.add(message(at), 0.0)
+    assert settle(window, (0, ack(11))) == ([0], None)
+    for number, sequence in ((0, 11), (2, 13), (3, 14)):
+        done, reason = settle(window, (number, ack(sequence)))
+        assert done == []
+        assert "turn" in str(reason)
+
+
 def test_the_answer_to_a_batch_stands_for_all_of_it() -> None:
     window = Window(10, 10, 1000)
     for at in range(5):
         window.add(message(at), 0.0)
-    assert [e.message.seq for e in window.reply_to_batch(2, 3, ack(13))] == [0, 1, 2]
+    assert settle(window, (2, ack(13)), _2=3) == ([0, 1, 2], None)
     for number, count, sequence in ((4, 2, 14), (4, 1, 15), (5, 3, 16), (1, 1, 12)):
-        with pytest.raises(Refused):
-            window.reply_to_batch(number, count, ack(sequence))
-    assert [e.message.seq for e in window.reply_to_batch(4, 2, ack(15))] == [3, 4]
+        done, reason = settle(window, (number, ack(sequence)), **{f"_{number}": count})
+        assert done == []
+        assert reason
+    assert settle(window, (4, ack(15)), _4=2) == ([3, 4], None)
+    with pytest.raises(Refused):
+        stored_sequence(b"[]")

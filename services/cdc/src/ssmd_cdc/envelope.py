@@ -1,6 +1,7 @@
 """Build the messages of one transaction, straight to JSON bytes (`ssmd_common.change.Change`)."""
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -89,6 +90,13 @@ class Envelope:
         more = b',"changes":{%b}' % changes
         return [self._row(shape, "update", type_, new, shape.json(new), more)]
 
+    def plain_update(
+        self, shape: Shape, subject: str, ticker: bytes, key: bytes, row: bytes, changes: bytes
+    ) -> Outgoing:
+        """What `update` makes where the type is the usual one, from the parts as JSON."""
+        data, more = b"{%b}" % row, b',"changes":{%b}' % changes
+        return self._message(shape.table, "update", shape.updated, subject, ticker, key, data, more)
+
     def blind_update(self, shape: Shape, new: list[Value]) -> Outgoing:
         """An update of a table without REPLICA IDENTITY FULL: what differs cannot be told.
 
@@ -156,18 +164,23 @@ class Envelope:
     ) -> Outgoing:
         seq = self.seq
         self.seq = seq + 1
-        payload = b'%b%d,"table":%b,"op":"%b","type":%b,"ticker":%b,"key":%b,"data":%b%b}' % (
+        payload = b'%b%d%b%b,"key":%b,"data":%b%b}' % (
             self._head,
             seq,
-            text(table.encode()),
-            op.encode(),
-            text(type_.encode()),
+            _constant(table, op, type_),
             ticker,
             key,
             data,
             more,
         )
         return Outgoing(self.lsn, seq, table, op, type_, subject, payload, raw)
+
+
+@lru_cache(maxsize=512)
+def _constant(table: str, op: str, type_: str) -> bytes:
+    """What all messages of a kind have alike."""
+    names = text(table.encode()), op.encode(), text(type_.encode())
+    return b',"table":%b,"op":"%b","type":%b,"ticker":' % names
 
 
 class _Head(msgspec.Struct):

@@ -5,7 +5,6 @@ on with what it does not hold. A tail that is not ours means another publisher: 
 """
 
 import asyncio
-import secrets
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
@@ -20,12 +19,13 @@ from ssmd_cdc.deadletters import DeadLetters
 from ssmd_cdc.envelope import Outgoing, as_marker
 from ssmd_cdc.epoch import Stream
 from ssmd_cdc.errors import Fenced, StreamChanged
+from ssmd_cdc.groups import Groups
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
-from ssmd_cdc.window import Entry, Refused, Window
+from ssmd_cdc.window import Entry, Window
 from ssmd_cdc.wire import Wire, WireLost
 from ssmd_common import subjects
-from ssmd_common.change import Position, format_lsn
+from ssmd_common.change import Position
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.health import Health
 from ssmd_common.metrics import ERRORS, WORK
@@ -38,14 +38,6 @@ _OVERHEAD: Final = 512
 
 _DRAIN_SECONDS: Final = 2.0
 _PAUSE_SECONDS: Final = 0.25
-
-_BATCH_MESSAGES: Final = 1000
-"""The server's limit of an atomic batch."""
-
-# A batch costs the server 10 to 20 ms however few messages it has (`benchmarks/cdc.py`): worth it
-# for many, or where it stands for as many writes to disk.
-_LEAST_BATCH: Final = 200
-_LEAST_DURABLE_BATCH: Final = 12
 
 
 class Outbox:
@@ -86,10 +78,7 @@ class Outbox:
         self._failure: asyncio.Future[str] | None = None
         self._loop = asyncio.get_running_loop()
         self._counts: Counter[tuple[str, str]] = Counter()
-        self._id_lsn, self._id_head = -1, ""
-        self._group: list[tuple[Outgoing, int, int]] = []
-        self._batches: dict[int, int] = {}
-        """Batches under way: the number of the last message, and how many it stands for."""
+        self._groups: Groups | None = None
         self.acknowledged_position = position
 
     @property
@@ -106,20 +95,31 @@ class Outbox:
         """Whether it is busy mending a broken connection or chain."""
         return not self._live
 
-    async def send(self, message: Outgoing) -> None:
-        """Publish after all that was sent before."""
-        if message.raw is not None:
-            await self._dead_letters.keep(message, message.raw, self._limit)
-        elif self._too_large(message):
-            message = await self._set_aside(message)
-        if not self._room.is_set():
-            await self._room.wait()
-        number, expected = self._window.add(message, self._loop.time())
-        self._empty.clear()
+    def offer(self, message: Outgoing) -> bool:
+        """Publish after all that was sent before, if that needs no waiting; else False."""
+        if message.raw is not None or self._too_large(message) or not self._room.is_set():
+            return False
+        window = self._window
+        number = window.add(message, self._loop.time())
+        if number == window.first:
+            self._empty.clear()
         if self._live:
-            self._write(message, number, expected)
-        if self._window.full or (self._wire is not None and not self._wire.writable.is_set()):
+            assert self._groups is not None
+            self._groups.add(message, number)
+        if window.full or (self._wire is not None and not self._wire.writable.is_set()):
             self._room.clear()
+        return True
+
+    async def send(self, message: Outgoing) -> None:
+        """Publish after all that was sent before, however long it has to wait for room."""
+        while not self.offer(message):
+            if message.raw is not None:
+                await self._dead_letters.keep(message, message.raw, self._limit)
+                message.raw = None
+            elif self._too_large(message):
+                message = await self._set_aside(message)
+            else:
+                await self._room.wait()
 
     async def drained(self) -> None:
         """Wait until every message is acknowledged."""
@@ -208,23 +208,16 @@ class Outbox:
                 failure.set_result(reason)
 
         def reply(answers: list[tuple[int, bytes]]) -> None:
-            done: list[Entry] = []
-            try:
-                for number, payload in answers:
-                    size = self._batches.pop(number, 0)
-                    if size:
-                        done += self._window.reply_to_batch(number, size, payload)
-                    else:
-                        done += self._window.reply(number, payload)
-            except Refused as error:
-                fail(str(error))
-            if done:
-                self._settle(done)
-            self._write_group()
+            done, reason = self._window.replies(answers, groups.batches)
+            self._settle(done)
+            if reason is not None:
+                fail(reason)
+            groups.write()
 
-        self._group.clear()
-        self._batches.clear()
         wire = self._wire = Wire(reply, fail)
+        groups = self._groups = Groups(
+            wire, self._window, self._epoch, durable=self._settings.cdc_durable
+        )
         await wire.open(self._settings.nats_url, "ssmd-cdc-publish")
         self._settle(self._window.rechain(last_sequence, stored))
         sent = self._window.first
@@ -234,7 +227,7 @@ class Outbox:
                 # The server's limit was lowered since the message was built.
                 entry.message = await self._set_aside(entry.message)
             entry.sent_at = self._loop.time()
-            self._write(entry.message, sent, self._window.acknowledged_sequence + at)
+            groups.add(entry.message, sent)
             sent += 1
             await wire.writable.wait()
             if failure.done():
@@ -285,72 +278,15 @@ class Outbox:
         if not self._window.full and (self._wire is None or self._wire.writable.is_set()):
             self._room.set()
 
-    def _write(self, message: Outgoing, number: int, expected: int) -> None:
-        if not self._streams.atomic:
-            self._publish_alone(message, number, expected)
-            return
-        if not self._group:
-            # What comes in this turn of the loop goes together.
-            self._loop.call_soon(self._write_group)
-        self._group.append((message, number, expected))
-        if len(self._group) >= _BATCH_MESSAGES:
-            self._write_group()
-
-    def _write_group(self) -> None:
-        """Send what has gathered: a few one by one, many as one atomic batch.
-
-        It waits, and grows, while a batch is under way; where each answer means a write to disk,
-        while anything is.
-        """
-        group = self._group
-        if not group or not self._live_wire:
-            return
-        if len(group) < _BATCH_MESSAGES:
-            sent = len(self._window.entries) - len(group)
-            if self._batches or (self._settings.cdc_durable and sent):
-                return
-        self._group = []
-        least = _LEAST_DURABLE_BATCH if self._settings.cdc_durable else _LEAST_BATCH
-        if len(group) < least:
-            for message, number, expected in group:
-                self._publish_alone(message, number, expected)
-            return
-        identity = secrets.token_hex(8)
-        last = len(group)
-        for at, (message, number, expected) in enumerate(group, 1):
-            chain = f"Nats-Batch-Id: {identity}\r\nNats-Batch-Sequence: {at}\r\n"
-            if at == 1:
-                chain += f"Nats-Expected-Last-Sequence: {expected}\r\n"
-            if at < last:
-                self._publish(message, None, chain)
-            else:
-                self._batches[number] = last
-                self._publish(message, number, f"{chain}Nats-Batch-Commit: 1\r\n")
-
-    @property
-    def _live_wire(self) -> bool:
-        return self._wire is not None and not self._wire.lost
-
-    def _publish_alone(self, message: Outgoing, number: int, expected: int) -> None:
-        self._publish(message, number, f"Nats-Expected-Last-Sequence: {expected}\r\n")
-
-    def _publish(self, message: Outgoing, number: int | None, chain: str) -> None:
-        assert self._wire is not None
-        if message.lsn != self._id_lsn:
-            self._id_lsn, self._id_head = message.lsn, f"{self._epoch}:{format_lsn(message.lsn)}"
-        headers = (
-            f"NATS/1.0\r\nNats-Msg-Id: {self._id_head}:{message.seq}\r\n"
-            f"{chain}Ssmd-Type: {message.type}\r\n\r\n"
-        )
-        self._wire.publish(message.subject, number, headers.encode(), message.payload)
-
     def _too_large(self, message: Outgoing) -> bool:
         return len(message.payload) + _OVERHEAD > self._limit
 
     async def _set_aside(self, message: Outgoing) -> Outgoing:
         error = f"the message has {len(message.payload)} bytes, the server takes {self._limit}"
         await self._dead_letters.keep(message, message.payload, self._limit)
-        return as_marker(message, error)
+        marker = as_marker(message, error)
+        marker.raw = None  # Kept by now.
+        return marker
 
     @property
     def _limit(self) -> int:

@@ -178,7 +178,8 @@ class Session:
 
     async def _send(self, message: Outgoing) -> None:
         self._progress.sent += 1
-        await self._outbox.send(message)
+        if not self._outbox.offer(message):
+            await self._outbox.send(message)
 
     async def _learn(self, relation: Relation) -> None:
         """A table is described before its first row, and again after it changed."""

@@ -28,17 +28,12 @@ class CdcSettings(PostgresSettings, NatsSettings):
     cdc_stream_replicas: int = Field(
         1, ge=1, le=5, description="Copies of the stream in a cluster of NATS servers."
     )
-    cdc_atomic: bool = Field(
-        True,
-        description="Publish what comes in hundreds as atomic batches where the NATS server has "
-        "them (2.12 or newer); else, and on older ones, message by message within the window.",
-    )
     cdc_durable: bool = Field(
         False,
         description="For a NATS server (2.12 or newer) with sync_interval: always, where an "
-        "acknowledgement means that a message is on disk: gather messages so that one disk write "
-        "stands for many. What the slot was told is then safe from a power failure. Without that, "
-        "the last two minutes may be lost in one, which begins a new epoch.",
+        "acknowledgement means that a message is on disk: publish in atomic batches, so that one "
+        "disk write stands for many. What the slot was told is then safe from a power failure. "
+        "Without that, the last two minutes may be lost in one, which begins a new epoch.",
     )
     cdc_republish: Prefix = Field(
         "",

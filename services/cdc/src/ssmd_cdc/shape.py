@@ -1,13 +1,15 @@
 """A table as the stream sees it: how its columns become JSON, its key, its subject."""
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from typing import Final, Self
+from functools import cached_property, lru_cache
+from typing import Final, Self, TypeAlias
 
 import msgspec
 
 from ssmd_cdc import changetype
+from ssmd_cdc.errors import UnreadableValue
 from ssmd_cdc.pgoutput import Column, Value
+from ssmd_cdc.quick import Quick
 from ssmd_cdc.values import NULL, ToJson, TypeInfo, converter, text
 from ssmd_common import subjects
 
@@ -26,6 +28,10 @@ _LONGEST_KEPT: Final = 128
 _MOST_KEPT: Final = 512
 
 
+Row: TypeAlias = list[Value] | Mapping[int, Value]
+"""A row's values by column, or those that are asked for."""
+
+
 class Member(dict[Value, bytes]):
     """A column's member of a JSON object, `"name":value`, by the column's text.
 
@@ -33,15 +39,17 @@ class Member(dict[Value, bytes]):
     ones are kept: looking one up costs a fraction of making it.
     """
 
-    __slots__ = ("_convert", "_label")
+    __slots__ = ("_label", "convert")
 
     def __init__(self, label: bytes, convert: ToJson) -> None:
         super().__init__({None: label + NULL})
         self._label = label
-        self._convert = convert
+        self.convert = convert
 
     def __missing__(self, value: Value) -> bytes:
-        made = self._label + self._convert(value)  # type: ignore[arg-type]
+        if not isinstance(value, bytes):
+            raise UnreadableValue("a column was not sent")
+        made = self._label + self.convert(value)
         if len(made) <= _LONGEST_KEPT:
             if len(self) >= _MOST_KEPT:
                 self.clear()
@@ -50,7 +58,7 @@ class Member(dict[Value, bytes]):
         return made
 
 
-class Shape(msgspec.Struct, frozen=True):
+class Shape(msgspec.Struct, frozen=True, dict=True):
     """Everything about a table that does not change from row to row.
 
     The numbers are indexes into a row: `key` its primary key, `tokens` what its subject carries
@@ -106,6 +114,10 @@ class Shape(msgspec.Struct, frozen=True):
             deleted_at=index.get("deleted_at"),
         )
 
+    @cached_property
+    def quick(self) -> Quick:
+        return Quick(self, tuple(member.convert for member in self.members))
+
     def json(self, row: list[Value]) -> bytes:
         """A whole row as a JSON object."""
         return b"{%b}" % b",".join(
@@ -116,19 +128,19 @@ class Shape(msgspec.Struct, frozen=True):
         """One column's value as JSON."""
         return self.members[at][value][len(self.labels[at]) :]
 
-    def key_json(self, row: list[Value]) -> bytes:
+    def key_json(self, row: Row) -> bytes:
         """The primary key as a JSON object; null for a table without one."""
         if not self.key:
             return NULL
         return b"{%b}" % b",".join([self.members[at][row[at]] for at in self.key])
 
-    def ticker_json(self, row: list[Value]) -> bytes:
+    def ticker_json(self, row: Row) -> bytes:
         for at in self.ticker:
             if row[at] is not None:
                 return self.one(at, row[at])
         return NULL
 
-    def subject(self, op: str, row: list[Value]) -> str:
+    def subject(self, op: str, row: Row) -> str:
         """As `ssmd_common.subjects.subject`, from a row as PostgreSQL sent it."""
         return _subject(self.table, op, *[_first(row, choices) for choices in self.tokens])
 
@@ -136,7 +148,7 @@ class Shape(msgspec.Struct, frozen=True):
         return {name: row[at] for name, at in self.watched}  # type: ignore[misc]
 
 
-def _first(row: list[Value], choices: tuple[int, ...]) -> Value:
+def _first(row: Row, choices: tuple[int, ...]) -> Value:
     for at in choices:
         if row[at] is not None:
             return row[at]

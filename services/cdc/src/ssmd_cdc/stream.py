@@ -55,8 +55,6 @@ class Streams:
     def __init__(self, client: Client, settings: CdcSettings) -> None:
         self._client = client
         self._settings = settings
-        self.atomic = settings.cdc_durable
-        """Whether messages go in atomic batches; settled by `ensure`."""
 
     async def ensure(self) -> None:
         """Create both streams, or update them to the settings, and read them back.
@@ -71,14 +69,12 @@ class Streams:
                 f"the NATS server is version {version.major}.{version.minor}: cdc needs 2.10 or "
                 "newer, since older ones ignore settings of the stream in silence"
             )
-        has_batches = (version.major, version.minor) >= _OLDEST_ATOMIC
-        if self._settings.cdc_durable and not has_batches:
+        if self._settings.cdc_durable and (version.major, version.minor) < _OLDEST_ATOMIC:
             raise StreamRefused(
                 f"the NATS server is version {version.major}.{version.minor}, which has no atomic "
                 "batches: set CDC_DURABLE to false, or update it to 2.12 or newer"
             )
-        self.atomic = has_batches and (self._settings.cdc_atomic or self._settings.cdc_durable)
-        await self._ensure_one(stream_configuration(self._settings, atomic=self.atomic))
+        await self._ensure_one(stream_configuration(self._settings))
         await self._ensure_one(dead_letter_configuration(self._settings))
 
     async def look(self) -> Stream:
@@ -220,7 +216,7 @@ def _position(identity: str | None) -> Position | None:
         return None
 
 
-def stream_configuration(settings: CdcSettings, *, atomic: bool) -> dict[str, Any]:
+def stream_configuration(settings: CdcSettings) -> dict[str, Any]:
     """What SECMASTER_CDC must be."""
     wanted: dict[str, Any] = {
         "name": subjects.STREAM,
@@ -241,7 +237,7 @@ def stream_configuration(settings: CdcSettings, *, atomic: bool) -> dict[str, An
         "deny_delete": False,
         "republish": None,
     }
-    if atomic:
+    if settings.cdc_durable:
         wanted["allow_atomic"] = True
     if settings.cdc_republish:
         wanted["republish"] = {"src": subjects.SUBJECTS, "dest": f"{settings.cdc_republish}.>"}

@@ -7,6 +7,7 @@ from ssmd_cdc.errors import MalformedMessage, UnreadableValue
 from ssmd_cdc.pgoutput import Delete, Insert, Truncate, Update, Value, decode, relation_of
 from ssmd_cdc.shape import Shape
 
+_UPDATE = ord("U")
 _OPS = {ord("I"): "insert", ord("U"): "update", ord("D"): "delete"}
 
 
@@ -19,6 +20,11 @@ def translate(envelope: Envelope, shapes: Mapping[int, Shape], data: bytes) -> l
     Raises:
         MalformedMessage: it names no table that was described before.
     """
+    if data[0] == _UPDATE:
+        shape = shapes.get(int.from_bytes(data[1:5], "big"))
+        plain = shape.quick.update(envelope, data) if shape is not None and len(data) > 8 else None
+        if plain is not None:
+            return [plain]
     numbered = envelope.seq
     try:
         return _translate(envelope, shapes, data)

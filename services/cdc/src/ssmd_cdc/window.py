@@ -1,7 +1,8 @@
 """The acknowledgement window: messages sent and not yet acknowledged, as a chain of sequences.
 
 Each message is sent with the sequence that the stream must end with for it to be stored. So the
-stream holds them in our order without a gap, or refuses: once one is lost, all that follow are.
+stream holds them in our order without a gap, or refuses. Each is answered, since one that is stored
+does not prove that those before it are: as many foreign messages may stand in their place.
 """
 
 import json
@@ -13,8 +14,8 @@ import msgspec
 from ssmd_cdc.envelope import Outgoing
 from ssmd_common import subjects
 
-_ACK: Final = f'{{"stream":"{subjects.STREAM}","seq":'.encode()
-_ACK_SPACED: Final = f'{{"stream":"{subjects.STREAM}", "seq":'.encode()
+_ACK: Final = b'{"stream":"%b", "seq":%%d}' % subjects.STREAM.encode()
+"""What servers answer; one that is written otherwise is read as JSON."""
 
 
 class Refused(Exception):
@@ -35,7 +36,6 @@ class Window:
         self.size = 0
         self.first = 0
         self.next_sequence = last_sequence + 1
-        self._early: set[int] = set()
         self._max_messages = max_messages
         self._max_bytes = max_bytes
 
@@ -48,70 +48,59 @@ class Window:
         """The sequence of the last message of the contiguous acknowledged prefix."""
         return self.next_sequence - len(self.entries) - 1
 
-    def add(self, message: Outgoing, now: float) -> tuple[int, int]:
-        """Its number, and the sequence that the stream must end with before it."""
+    def add(self, message: Outgoing, now: float) -> int:
+        """Its number."""
         size = len(message.payload)
-        self.entries.append(Entry(message, size, now))
+        entries = self.entries
+        number = self.first + len(entries)
+        entries.append(Entry(message, size, now))
         self.size += size
-        expected = self.next_sequence - 1
         self.next_sequence += 1
-        return self.first + len(self.entries) - 1, expected
+        return number
 
-    def reply(self, number: int, payload: bytes) -> list[Entry]:
-        """Note the answer to one message; the entries that are now acknowledged, in order.
+    def replies(
+        self, answers: list[tuple[int, bytes]], batches: dict[int, int]
+    ) -> tuple[list[Entry], str | None]:
+        """Note answers, each to the message with that number, in the order that they came.
 
-        Raises:
-            Refused: it was not stored as the next of the chain.
+        `batches` says which of them stand for how many: the last message of an atomic batch is
+        answered for all of it. Returns the entries that are now acknowledged, in order, and why
+        the chain is broken if it is.
         """
-        if number == self.first and not self._early and self.entries:
-            sequence = stored_sequence(payload)
-            if sequence == self.next_sequence - len(self.entries):
-                return [self._pop()]
-        offset = number - self.first
-        if not 0 <= offset < len(self.entries):
-            raise Refused(f"an answer came to message {number}, which is not in flight")
-        expected = self.acknowledged_sequence + 1 + offset
-        sequence = stored_sequence(payload)
-        if sequence != expected:
-            raise Refused(f"the stream stored a message as {sequence}, not as {expected}")
-        if offset:
-            self._early.add(number)
-            return []
-        done = [self._pop()]
-        while self._early and self.first in self._early:
-            self._early.discard(self.first)
-            done.append(self._pop())
-        return done
-
-    def reply_to_batch(self, number: int, count: int, payload: bytes) -> list[Entry]:
-        """As `reply`, for the last of an atomic batch of `count`: it stands for all of it.
-
-        Raises:
-            Refused: the batch was not stored as the next of the chain, or answered out of turn.
-        """
-        if number - count + 1 != self.first or count > len(self.entries):
-            raise Refused(f"an answer came to message {number}, whose turn it is not")
-        expected = self.acknowledged_sequence + count
-        sequence = stored_sequence(payload)
-        if sequence != expected:
-            raise Refused(f"the stream stored a batch up to {sequence}, not up to {expected}")
-        return [self._pop() for _ in range(count)]
+        done, sequence, reason = 0, self.acknowledged_sequence, None
+        for number, payload in answers:
+            count = batches.pop(number, 1) if batches else 1
+            if number != self.first + done + count - 1 or done + count > len(self.entries):
+                reason = f"an answer came to message {number}, whose turn it is not"
+                break
+            if payload != _ACK % (sequence + count):
+                try:
+                    stored = stored_sequence(payload)
+                except Refused as error:
+                    reason = str(error)
+                    break
+                if stored != sequence + count:
+                    reason = f"the stream stored a message as {stored}, not as {sequence + count}"
+                    break
+            done += count
+            sequence += count
+        return self._pop(done), reason
 
     def rechain(self, last_sequence: int, stored: int) -> list[Entry]:
         """The first `stored` entries are in the stream, which ends at `last_sequence`.
 
         Returns those; all others are to be sent again, from number `first` on.
         """
-        self._early.clear()
-        done = [self._pop() for _ in range(stored)]
+        done = self._pop(stored)
         self.next_sequence = last_sequence + 1 + len(self.entries)
         return done
 
-    def _pop(self) -> Entry:
-        entry = self.entries.popleft()
-        self.size -= entry.size
-        self.first += 1
-        return entry
+    def _pop(self, count: int) -> list[Entry]:
+        popleft = self.entries.popleft
+        done = [popleft() for _ in range(count)]
+        self.size -= sum([entry.size for entry in done])
+        self.first += count
+        return done
 
 
 def stored_sequence(payload: bytes) -> int:
@@ -120,11 +109,6 @@ def stored_sequence(payload: bytes) -> int:
     Raises:
         Refused: it is none, or tells that the message was there already.
     """
-    for prefix in (_ACK, _ACK_SPACED):
-        if payload.startswith(prefix):
-            number = payload[len(prefix) : -1]
-            if number.isdigit():
-                return int(number)
     text = payload[:120].decode(errors="replace").strip()
     try:
         answer = json.loads(payload)

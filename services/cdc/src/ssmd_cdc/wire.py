@@ -44,13 +44,12 @@ class Wire(asyncio.Protocol):
     ) -> None:
         self.max_payload = 1 << 20
         self.writable = asyncio.Event()
-        self._inbox = f"_INBOX.{secrets.token_hex(11)}".encode()
+        self._inbox = f"_INBOX.{secrets.token_hex(11)}"
         self._on_replies = on_replies
         self._on_lost = on_lost
         self._buffer = b""
         self._frames: list[bytes] = []
         self._frames_bytes = 0
-        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._greeted: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._ponged = asyncio.Event()
@@ -81,7 +80,7 @@ class Wire(asyncio.Protocol):
                     assert upgraded is not None
                     self._transport = upgraded
                 self._send(_connect_frame(parts.username, parts.password, name))
-                self._send(b"SUB %b.* 1\r\nPING\r\n" % self._inbox)
+                self._send(f"SUB {self._inbox}.* 1\r\nPING\r\n".encode())
                 await self._ponged.wait()
                 if self._reason is not None:
                     raise WireLost(self._reason)
@@ -93,32 +92,22 @@ class Wire(asyncio.Protocol):
             raise
         self._pinger = asyncio.create_task(self._keep_alive(), name="cdc-wire-ping")
 
-    def publish(self, subject: str, token: int | None, headers: bytes, payload: bytes) -> None:
-        """Send one message; its reply comes with `token`. Nothing happens once it is lost.
+    def publish(self, subject: str, token: int | None, headers: str, payload: bytes) -> None:
+        """Send one message with the next `flush`; its reply comes with `token`.
 
-        Without a token, no reply is asked for.
-
-        Messages are written together, at the latest when the loop has its next turn: a system call
-        for each would cost more than all else about it.
+        Without a token, no reply is asked for. Messages are written together: a system call for
+        each would cost more than all else about it.
         """
         size = len(headers)
-        frame = b"HPUB %b %b%d %d\r\n%b%b\r\n" % (
-            subject.encode(),
-            b"" if token is None else b"%b.%d " % (self._inbox, token),
-            size,
-            size + len(payload),
-            headers,
-            payload,
-        )
-        if not self._frames:
-            self._loop.call_soon(self.flush)
-        self._frames.append(frame)
-        self._frames_bytes += len(frame)
+        inbox = "" if token is None else f"{self._inbox}.{token} "
+        head = f"HPUB {subject} {inbox}{size} {size + len(payload)}\r\n{headers}"
+        self._frames += head.encode(), payload, b"\r\n"
+        self._frames_bytes += len(payload)
         if self._frames_bytes >= _FLUSH_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was published."""
+        """Write what was published. Nothing happens once the connection is lost."""
         if self._frames:
             frames = b"".join(self._frames)
             self._frames.clear()
