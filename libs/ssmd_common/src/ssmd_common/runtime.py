@@ -40,7 +40,12 @@ class Runtime:
 
     def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a side task; if it raises, the service ends."""
-        return self.tasks.create_task(work, name=name)
+        try:
+            return self.tasks.create_task(work, name=name)
+        except RuntimeError:
+            # Another task has just failed: nothing is started any more.
+            work.close()
+            raise
 
     async def stopped_within(self, seconds: float) -> bool:
         """Sleep; True at once when the service is asked to stop."""

@@ -21,7 +21,11 @@ class SideTasks:
 
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` beside the main loop."""
-        self._tasks.append(self._runtime.spawn(name, telling(work)))
+        try:
+            self._tasks.append(self._runtime.spawn(name, telling(work)))
+        except RuntimeError:
+            work.close()
+            raise
 
     async def stop(self) -> None:
         """Cancel all, and wait until they have ended."""
