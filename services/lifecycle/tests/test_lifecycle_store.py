@@ -94,7 +94,6 @@ async def test_an_event_and_its_market_in_one_batch(store: Store, connection: Co
     outcome = await store.record([event(), about("created", 1)], at(1))
     assert (outcome.stored, outcome.unplaced) == (2, [])
     assert outcome.incomplete == {f"{EVENT}-1"}
-    assert outcome.moved
     [series] = await rows(connection, "SELECT * FROM series")
     assert (series["ticker"], series["title"]) == ("KXA", None)
     [made] = await rows(connection, "SELECT * FROM events")

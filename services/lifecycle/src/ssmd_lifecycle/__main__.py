@@ -24,7 +24,7 @@ from ssmd_lifecycle.messages import MARKET_CHANNEL, MULTIVARIATE_CHANNEL
 from ssmd_lifecycle.mirror import Mirror
 from ssmd_lifecycle.recorder import Recorder, refresh_filter
 from ssmd_lifecycle.resolver import Resolver
-from ssmd_lifecycle.rows import Pool
+from ssmd_lifecycle.rows import Connection, Pool
 from ssmd_lifecycle.scheduler import Scheduler
 from ssmd_lifecycle.settings import LOCK, LifecycleSettings
 from ssmd_lifecycle.side import SideTasks, telling
@@ -44,7 +44,7 @@ async def serve(runtime: Runtime, settings: LifecycleSettings) -> None:
     runtime.health.set("gap", "what changed since the last message has not been read yet")
     async with AsyncExitStack() as stack:
         pool = await postgres.open_pool(
-            url, "ssmd-lifecycle", budget_seconds=budget_seconds, max_size=5
+            url, "ssmd-lifecycle", budget_seconds=budget_seconds, max_size=5, check=_unchecked
         )
         stack.push_async_callback(pool.close)
         rest = await stack.enter_async_context(
@@ -87,17 +87,16 @@ async def _lead(
 ) -> None:
     scheduler = Scheduler(Turns(pool))
     store, mirror, gap_store = Store(pool), Mirror(pool, rest), GapStore(pool)
-    resolver = Resolver(store, rest, mirror, scheduler.wake)
+    resolver = Resolver(store, rest, mirror)
     recorder = Recorder(
         inbox,
         store,
         resolver,
         filter_file,
-        scheduler.wake,
         batch_messages=settings.lifecycle_batch_messages,
     )
     bookkeeper = Bookkeeper(pool, filter_file, recorder.is_behind)
-    repairer = Repairer(gap_store, rest, mirror, bookkeeper, scheduler.wake)
+    repairer = Repairer(gap_store, rest, mirror, bookkeeper)
     side = SideTasks(runtime)
     try:
         began_at = datetime.now(UTC)
@@ -132,6 +131,10 @@ async def _lead(
         await recorder.run(runtime)
     finally:
         await side.stop()
+
+
+async def _unchecked(_: Connection) -> None:
+    """Lend a connection as it is: one that is gone ends the service, as the lock's does."""
 
 
 def _signer(settings: LifecycleSettings) -> Signer | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg.rows import class_row
 
-from ssmd_lifecycle.clock import Due, Turn, due, turned
+from ssmd_lifecycle.clock import Due, due, turned
 from ssmd_lifecycle.intake import read_stored
 from ssmd_lifecycle.messages import EVENT_KINDS, Kind, LifecycleMessage
 from ssmd_lifecycle.rows import (
@@ -16,11 +16,12 @@ from ssmd_lifecycle.rows import (
     RowAppearedError,
     add_series,
     encode_rows,
+    insert_rows,
     lock_events,
     queries,
 )
 from ssmd_lifecycle.transitions import EventState, MarketState, advance, advance_event, born
-from ssmd_lifecycle.turns import turn_locked
+from ssmd_lifecycle.turns import row_of
 
 
 @dataclass(slots=True)
@@ -39,8 +40,6 @@ class Outcome:
     incomplete: set[str] = field(default_factory=set)
     """Markets that were made from a message, or settled without a known result: ask REST."""
     incomplete_events: set[str] = field(default_factory=set)
-    moved: bool = False
-    """Whether the clock's next due time may have changed."""
 
 
 async def apply(
@@ -74,10 +73,8 @@ async def apply(
     events = await lock_events(connection, touched)
     await _apply_to_events(connection, of_events, events, outcome)
     await _apply_to_markets(connection, of_markets, events, outcome, now)
-    for turn in Turn:
-        # In the same transaction: nobody sees a market that is listed as due and has not turned.
-        chosen = [chance for chance in outcome.turned if chance.turn is turn]
-        await turn_locked(connection, turn, chosen, now)
+    # A key that is there already: the exchange took the transition back and it came again.
+    await insert_rows(connection, [row_of(turn, now) for turn in outcome.turned])
     if outcome.transitions or outcome.turned:
         await connection.execute(queries.settle_events, [list(events)])
 
@@ -146,7 +143,6 @@ async def _apply_to_markets(
             start = born(created, parent.series_ticker)
             keys = {message.dedupe_key for message in history[ticker]}
             after = advance(start, keys, history[ticker], now)
-            inserts.append(after)
             outcome.incomplete.add(ticker)
             outcome.transitions["created"] += 1
         else:
@@ -155,20 +151,15 @@ async def _apply_to_markets(
             after = advance(before, keys, history[ticker], now)
             if after is before:
                 continue
-            updates.append(after)
             if after.status != before.status:
                 outcome.transitions[after.status] += 1
-        turning: MarketState = after
-        while chance := due(turning, now):
-            outcome.turned.append(chance)
-            turning = turned(turning, chance.turn, now)
         if before is not None and before.deleted_at != after.deleted_at:
             outcome.transitions["returned"] += 1
-        outcome.moved |= before is None or (before.status, before.open_time, before.close_time) != (
-            after.status,
-            after.open_time,
-            after.close_time,
-        )
+        # What is due already turns at once: nobody sees a market that is listed as due and waits.
+        while chance := due(after, now):
+            outcome.turned.append(chance)
+            after = turned(after, chance.turn, now)
+        (inserts if before is None else updates).append(after)
         if after.exchange_status in ("determined", "finalized") and after.result is None:
             outcome.incomplete.add(ticker)
     if inserts:

@@ -6,7 +6,6 @@ since its beginning has been read. It stays open until what was found has its ro
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -86,7 +85,7 @@ class GapStore:
 
 
 class Repairer:
-    """Repairs one gap after the other; `on_change` is called when rows were written."""
+    """Repairs one gap after the other."""
 
     def __init__(
         self,
@@ -94,13 +93,11 @@ class Repairer:
         rest: KalshiRest,
         mirror: Mirror,
         bookkeeper: Bookkeeper,
-        on_change: Callable[[], None],
     ) -> None:
         self._store = store
         self._rest = rest
         self._mirror = mirror
         self._bookkeeper = bookkeeper
-        self._on_change = on_change
         self._closing: asyncio.Queue[tuple[list[Interval], Repaired]] = asyncio.Queue()
         self._waiting: asyncio.Queue[Interval] = asyncio.Queue()
         self._pending = 0
@@ -203,7 +200,5 @@ class Repairer:
                 asked_at = datetime.now(UTC)
         for status, count in transitions.items():
             metrics.TRANSITIONS.labels("rest", status).inc(count)
-        if changed:
-            metrics.WORK.inc(changed)
-            self._on_change()
+        metrics.WORK.inc(changed)
         return Repaired(changed, findings)

@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 _OBSERVATION: Final = frozenset({"observed_at", "observed_via"})
 
 
-def _fill(query: LiteralString, row: type[models.Row], *, without: frozenset[str]) -> sql.Composed:
+def _fill(query: LiteralString, row: type[models.Row], *, without: frozenset[str]) -> bytes:
     columns = [name for name in row.columns() if name not in without]
     compared = [name for name in columns if name not in _OBSERVATION]
 
@@ -49,7 +49,7 @@ def _fill(query: LiteralString, row: type[models.Row], *, without: frozenset[str
             for name in columns
         )
 
-    return sql.SQL(query).format(
+    composed = sql.SQL(query).format(
         columns=listed(columns),
         given_columns=listed(columns, "g"),
         assignments=assigned("g"),
@@ -57,6 +57,7 @@ def _fill(query: LiteralString, row: type[models.Row], *, without: frozenset[str
         stored=listed(compared, "m"),
         given=listed(compared, "g"),
     )
+    return composed.as_bytes(None)
 
 
 _NOTHING: Final[frozenset[str]] = frozenset()

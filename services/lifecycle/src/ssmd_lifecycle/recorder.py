@@ -1,7 +1,7 @@
 """The loop that keeps and applies messages, batch by batch."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -28,7 +28,7 @@ MAX_LEFT_OUT: Final = 200_000
 
 
 class Recorder:
-    """`on_move` is called when the clock's next due time may have changed."""
+    """Takes messages from the inbox, and hands what they leave open to the resolver."""
 
     def __init__(
         self,
@@ -36,7 +36,6 @@ class Recorder:
         store: Store,
         resolver: Resolver,
         filter_file: FilterFile,
-        on_move: Callable[[], None],
         *,
         batch_messages: int,
     ) -> None:
@@ -44,7 +43,6 @@ class Recorder:
         self._store = store
         self._resolver = resolver
         self._filter = filter_file
-        self._on_move = on_move
         self._batch_messages = batch_messages
         self.busy_since: float | None = None
         """Since when a batch is on its way, in the event loop's time."""
@@ -117,8 +115,6 @@ class Recorder:
             metrics.TRANSITIONS.labels("ws", status).inc(count)
         count_turned(outcome.turned, now)
         self._resolver.add(outcome)
-        if outcome.moved:
-            self._on_move()
 
     async def _followed(self, batch: Sequence[LifecycleMessage]) -> Sequence[LifecycleMessage]:
         """Without what the series filter leaves out."""

@@ -7,7 +7,8 @@ service will see the market in any case, and the message itself is stored.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -26,7 +27,9 @@ from ssmd_lifecycle.wake import Wake
 
 log = structlog.get_logger(__name__)
 
-DELAYS_SECONDS: Final = (0.0, 0.3, 0.7, 1.5, 3.0, 6.0, 15.0, 30.0, 60.0, 120.0, 300.0)
+DELAYS_SECONDS: Final = (0.05, 0.3, 0.7, 1.5, 3.0, 6.0, 15.0, 30.0, 60.0, 120.0, 300.0)
+TOGETHER_SECONDS: Final = 0.25
+"""Questions that are due within this time are asked together."""
 MAX_WAITING: Final = 50_000
 """Open questions in memory at most; later ones are left to the sync service."""
 
@@ -41,15 +44,12 @@ class _Question:
 
 
 class Resolver:
-    """Takes what recording left open; `on_change` is called when rows were written."""
+    """Takes what recording left open."""
 
-    def __init__(
-        self, store: Store, rest: KalshiRest, mirror: Mirror, on_change: Callable[[], None]
-    ) -> None:
+    def __init__(self, store: Store, rest: KalshiRest, mirror: Mirror) -> None:
         self._store = store
         self._rest = rest
         self._mirror = mirror
-        self._on_change = on_change
         self._markets: dict[str, _Question] = {}
         self._events: dict[str, _Question] = {}
         self._wake = Wake()
@@ -99,7 +99,7 @@ class Resolver:
             if self.waiting >= MAX_WAITING:
                 metrics.ERRORS.labels("too_many_questions").inc()
                 return
-            question = questions[ticker] = _Question(self._time() + DELAYS_SECONDS[0])
+            question = questions[ticker] = _Question(self._due_after(DELAYS_SECONDS[0]))
         if message is not None and all(
             known.dedupe_key != message.dedupe_key for known in question.messages
         ):
@@ -146,9 +146,8 @@ class Resolver:
                 log.warning("the exchange does not know this ticker", ticker=ticker)
                 del questions[ticker]
                 continue
-            question.due = self._time() + DELAYS_SECONDS[question.tries]
+            question.due = self._due_after(DELAYS_SECONDS[question.tries])
         self._count()
-        self._on_change()
 
     def _count(self) -> None:
         metrics.UNPLACED.set(
@@ -159,6 +158,9 @@ class Resolver:
         due = [q.due for qs in (self._markets, self._events) for q in qs.values()]
         seconds = min((max(0.0, at - self._time()) for at in due), default=3600.0)
         await self._wake.sleep(runtime, seconds)
+
+    def _due_after(self, seconds: float) -> float:
+        return math.ceil((self._time() + seconds) / TOGETHER_SECONDS) * TOGETHER_SECONDS
 
     @staticmethod
     def _time() -> float:

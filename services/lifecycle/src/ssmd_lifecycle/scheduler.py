@@ -21,8 +21,9 @@ from ssmd_lifecycle.wake import Wake
 log = structlog.get_logger(__name__)
 
 RECHECK_SECONDS: Final = 5.0
-"""The longest sleep. What becomes due sooner is announced by the database: the notification covers
-the next ten seconds (migrations/004_lifecycle_due.sql), so nothing falls between."""
+"""The longest sleep. What becomes due sooner is announced by the database, whoever wrote it: the
+notification covers the next ten seconds (migrations/004_lifecycle_due.sql), so nothing falls
+between."""
 
 AHEAD_SECONDS: Final = 0.5
 """This long before something is due, what will be due is read: if another writer learns of it from
@@ -30,7 +31,7 @@ REST in the very moment, the transition still has its row."""
 
 
 class Scheduler:
-    """Call `wake` when markets were made or moved; `run` until the service stops."""
+    """`run` makes the transitions, `listen` hears of markets that became due soon."""
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
@@ -86,7 +87,7 @@ class Scheduler:
         return all_made
 
     async def listen(self, url: SecretStr, *, budget_seconds: float) -> None:
-        """Wake when another writer makes a market due within seconds; ends only with an error."""
+        """Wake when a writer makes a market due within seconds; ends only with an error."""
         connection = await postgres.connect(
             url, "ssmd-lifecycle-listen", budget_seconds=budget_seconds
         )

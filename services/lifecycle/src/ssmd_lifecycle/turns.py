@@ -92,8 +92,19 @@ class Turns:
             locked = [Due(turn, *row) for row in await cursor.fetchall()]
             # A market that moved to another event meanwhile is met at the next look.
             made = [due for due in locked if due.event_ticker in events]
-            await turn_locked(connection, turn, made, now)
-            await connection.execute(queries.settle_events, [list(events)])
+            if made:
+                # A key that is there already: the exchange took the transition back and it came
+                # again.
+                await insert_rows(connection, [row_of(due, now) for due in made])
+                await connection.execute(
+                    queries.turn_markets,
+                    {
+                        "tickers": [due.ticker for due in made],
+                        "status": STATUS_AFTER[turn],
+                        "now": now,
+                    },
+                )
+                await connection.execute(queries.settle_events, [list(events)])
             return made
 
         return await in_transaction(self._pool, attempt)
@@ -109,20 +120,6 @@ def chunked(chosen: Sequence[Due]) -> list[list[Due]]:
         chunks[-1].append(due)
         last_event = due.event_ticker
     return chunks
-
-
-async def turn_locked(
-    connection: Connection, turn: Turn, chosen: Sequence[Due], now: datetime
-) -> None:
-    """Make transitions of markets that are locked and due."""
-    if not chosen:
-        return
-    # A key that is there already: the exchange took the transition back and it came again.
-    await insert_rows(connection, [row_of(due, now) for due in chosen])
-    await connection.execute(
-        queries.turn_markets,
-        {"tickers": [due.ticker for due in chosen], "status": STATUS_AFTER[turn], "now": now},
-    )
 
 
 def row_of(due: Due, now: datetime) -> LifecycleRow:
