@@ -1,10 +1,12 @@
 """The small parts: the series filter, the inbox, the measure of silence."""
 
 import asyncio
+import gc
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import structlog
 from pydantic import SecretStr
 
 from ssmd_common.connections import postgres
@@ -13,6 +15,7 @@ from ssmd_common.health import Health
 from ssmd_common.runtime import Runtime
 from ssmd_kalshi.feed import Message
 from ssmd_kalshi.rest import KalshiRest
+from ssmd_lifecycle import metrics, retention, watch
 from ssmd_lifecycle.bookkeeper import Bookkeeper
 from ssmd_lifecycle.filter import EVERYTHING, FilterFile, parse
 from ssmd_lifecycle.gaps import GapStore, Repairer
@@ -21,6 +24,7 @@ from ssmd_lifecycle.intake import read
 from ssmd_lifecycle.liveness import is_alive
 from ssmd_lifecycle.messages import LifecycleMessage
 from ssmd_lifecycle.mirror import Mirror
+from ssmd_lifecycle.side import SideTasks
 from ssmd_lifecycle.silence import Silence, is_maintenance
 from ssmd_stack.database import Database
 
@@ -145,6 +149,51 @@ def test_maintenance_is_no_alarm() -> None:
     assert not silence.is_suspicious(thursday)
 
 
+async def test_each_silence_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    silence = heard_for(1, 0.5)
+    verdicts = iter([False, True, True, False, True])
+    looks: list[float] = []
+
+    def is_suspicious(_: Silence, now: datetime) -> bool:
+        looks.append(metrics.SILENT._value.get())
+        return next(verdicts)
+
+    async def pause(_: float) -> None:
+        if len(looks) == 5:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(Silence, "is_suspicious", is_suspicious)
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    with structlog.testing.capture_logs() as logs, pytest.raises(asyncio.CancelledError):
+        await watch.run(silence)
+    assert [entry["log_level"] for entry in logs] == ["warning", "warning"]
+    assert looks[1:] == [0, 1, 1, 0]
+    assert metrics.SILENT._value.get() == 1
+
+
+# --- retention ------------------------------------------------------------------------------------
+
+
+async def test_expired_rows_go_in_small_batches_the_oldest_first(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "BATCH_ROWS", 10)
+    pool = await postgres.open_pool(SecretStr(database.url), "t", budget_seconds=30, max_size=1)
+    async with database.connect() as connection:
+        await connection.execute(
+            "INSERT INTO market_lifecycle_events (event_type, metadata, received_at, dedupe_key)"
+            " SELECT 'settled', '{}', %s - n * interval '1 day', n::text"
+            " FROM generate_series(1, 40) n",
+            (NOW,),
+        )
+        before = NOW - timedelta(days=15, hours=1)
+        for gone, oldest in ((10, 30), (10, 20), (5, 15), (0, 15)):
+            assert await retention.expire(pool, before) == gone
+            query = "SELECT max(dedupe_key::int) FROM market_lifecycle_events"
+            assert await (await connection.execute(query)).fetchone() == (oldest,)
+    await pool.close()
+
+
 # --- liveness and gaps ----------------------------------------------------------------------------
 
 
@@ -165,7 +214,6 @@ async def test_a_gap_in_the_maintenance_window_is_expected(database: Database) -
             rest,
             Mirror(pool, rest),
             Bookkeeper(pool, FilterFile(None), lambda _: False),
-            lambda: None,
         )
         runtime = Runtime(Health("test"), tasks)
         for reason, until in (("closed", thursday), ("closed", NOW), ("sequence", thursday)):
@@ -173,3 +221,23 @@ async def test_a_gap_in_the_maintenance_window_is_expected(database: Database) -
     assert [gap.reason for gap in await store.unrepaired()] == ["maintenance", "closed", "sequence"]
     assert not runtime.health.ready
     await pool.close()
+
+
+@pytest.mark.filterwarnings("error")
+async def test_what_cannot_be_started_any_more_is_not_left_over() -> None:
+    """The listener is refused while the others are being started."""
+
+    async def refused() -> None:
+        raise ConfigurationError("the key is not known")
+
+    with pytest.raises(ExceptionGroup) as raised:
+        async with asyncio.TaskGroup() as tasks:
+            side = SideTasks(Runtime(Health("test"), tasks))
+            side.start("listener", refused())
+            try:
+                await asyncio.sleep(10)
+            except asyncio.CancelledError:
+                side.start("clock", asyncio.sleep(0))
+    kinds = [type(error) for error in raised.value.exceptions]
+    assert kinds == [ConfigurationError, RuntimeError]
+    gc.collect()

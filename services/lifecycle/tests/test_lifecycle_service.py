@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 from psycopg.rows import dict_row
 
 from ssmd_common.exitcodes import ExitCode
@@ -293,6 +294,32 @@ async def test_the_series_filter_leaves_out_and_is_read_again(
             return bool(await kinds(connection, now.ticker))
 
         await eventually("now it is followed", followed)
+
+
+@pytest.mark.parametrize("followed", [False, True])
+async def test_the_multivariate_channel_only_keeps_its_messages(
+    connection: Connection, start_service: StartService, eventually: Eventually, followed: bool
+) -> None:
+    async with Simulator("small") as sim:
+        service = await start_service(sim, LIFECYCLE_MULTIVARIATE=str(followed))
+        await service.ready()
+        combined = Order(series="KXMVE", multivariate=True, open_in=600, close_in=900)
+        [kept] = sim.control.order(combined)
+        [applied] = sim.control.order(Order(open_in=600, close_in=900))
+
+        async def known() -> bool:
+            return bool(await market(connection, applied.ticker))
+
+        await eventually("the market that came after", known)
+        assert await kinds(connection, kept.ticker) == (["created"] if followed else [])
+        assert await market(connection, kept.ticker) == {}
+        messages = await column(
+            connection,
+            "SELECT event_type FROM market_lifecycle_events WHERE event_ticker = %s",
+            kept.event.ticker,
+        )
+        assert len(messages) == (2 if followed else 0)
+        assert await column(connection, "SELECT event_ticker FROM events") == [applied.event.ticker]
 
 
 async def test_garbage_on_the_socket_loses_nothing(

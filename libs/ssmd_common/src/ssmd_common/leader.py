@@ -24,8 +24,11 @@ from ssmd_common.tasks import end
 
 log = structlog.get_logger(__name__)
 
-_POLL_SECONDS: Final = 0.5
+POLL_SECONDS: Final = 0.5
 _WATCH_SECONDS: Final = 2.0
+_ANSWER_SECONDS: Final = 10.0
+LOST_WITHIN_SECONDS: Final = _WATCH_SECONDS + _ANSWER_SECONDS
+"""A leader that is cut off knows it this soon: before the server gives its lock to another."""
 _SPACE: Final = 0x73736D64  # "ssmd": our own space of advisory locks
 
 
@@ -96,7 +99,7 @@ async def _acquire(
         runtime.health.state = "standby"
         runtime.health.set("leader", "another replica leads; this one stands by")
         runtime.health.progress()
-        await runtime.stopped_within(_POLL_SECONDS)
+        await runtime.stopped_within(POLL_SECONDS)
     return None
 
 
@@ -104,7 +107,7 @@ async def _watch(connection: psycopg.AsyncConnection[Any], name: str) -> None:
     while True:
         await asyncio.sleep(_WATCH_SECONDS)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(_ANSWER_SECONDS):
                 await connection.execute("SELECT 1")
         except (psycopg.Error, TimeoutError) as error:
             raise LeadershipLost(
