@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import yaml
 
 from ssmd_simulator.client import Client
+from ssmd_simulator.codes import CODES
 from ssmd_simulator.server import Simulator
 from ssmd_simulator.stepped import Stepped
 
@@ -148,6 +151,25 @@ async def test_bad_frames(client: Client) -> None:
 async def test_terminal_errors_end_a_subscription(client: Client, kind: str, code: int) -> None:
     frames = await _frames(client, {"kind": kind, "after": 1}, 2)
     assert json.loads(frames[1])["msg"]["code"] == code
+
+
+async def test_errors_on_demand(client: Client) -> None:
+    asked = {"kind": "error_frame", "code": 18, "times": 1}
+    error, *frames = await _frames(client, asked, 7)
+    assert json.loads(error)["msg"] == {"code": 18, "msg": "Command timeout"}
+    assert _seqs(frames) == [1, 2, 3, 4, 5, 6], "the subscription goes on"
+    await client.control("POST", "/faults", {"kind": "refuse", "times": 1})
+    async with client.socket() as ws:
+        await ws.send_json(SUBSCRIBE)
+        refused = await ws.receive_json()
+        assert (refused["id"], refused["type"], refused["msg"]["code"]) == (1, "error", 27)
+        await ws.send_json(SUBSCRIBE)
+        assert (await ws.receive_json())["type"] == "subscribed"
+
+
+async def test_codes_are_the_specification_s(kalshi_data: Path) -> None:
+    spec = yaml.safe_load((kalshi_data / "spec" / "asyncapi.yaml").read_text())
+    assert {row["code"]: row["name"] for row in spec["x-error-codes"]["codes"]} == CODES
 
 
 async def test_silence_does_not_close(http: aiohttp.ClientSession) -> None:

@@ -5,6 +5,7 @@ import json
 import signal
 import socket
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +86,18 @@ def test_maintenance_is_on_thursdays() -> None:
     assert maintenance.is_on(start + 7199)
     assert not maintenance.is_on(start + 7200)
     assert maintenance.next_start(start) == start + 7 * 86400
+
+
+@pytest.mark.parametrize(
+    ("start", "before"),
+    [
+        # 2026: summer time from 8 March to 1 November.
+        ("2026-03-05T08:00:00+00:00", "2026-03-01"),
+        ("2026-03-12T07:00:00+00:00", "2026-03-06"),
+        ("2026-10-29T07:00:00+00:00", "2026-10-29"),
+        ("2026-11-05T08:00:00+00:00", "2026-10-30"),
+    ],
+)
+def test_maintenance_follows_the_clocks_of_new_york(start: str, before: str) -> None:
+    began = datetime.fromisoformat(f"{before}T00:00:00+00:00").timestamp()
+    assert maintenance.next_start(began) == datetime.fromisoformat(start).timestamp()

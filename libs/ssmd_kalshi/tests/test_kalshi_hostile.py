@@ -92,6 +92,14 @@ async def subscribed(socket: KalshiSocket) -> None:
             pass
 
 
+async def test_a_subscription_refused_for_now_is_asked_for_again(simulator: Simulator) -> None:
+    await command(simulator, "/faults", kind="refuse", code=27, times=3)
+    async with connected(simulator) as socket:
+        await subscribed(socket)
+        await command(simulator, "/markets", series="KXTEST", ticker="KXTEST-AFTER")
+        await until(socket, "KXTEST-AFTER")
+
+
 def tickers(events: list[FeedEvent]) -> list[str]:
     return [
         event.msg["market_ticker"]

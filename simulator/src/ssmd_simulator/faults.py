@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 from aiohttp import web
 
+from ssmd_simulator.codes import CODES
 from ssmd_simulator.replies import PREFIX, VIEW, View, encoded
 
 Kind = Literal[
@@ -32,6 +33,8 @@ Kind = Literal[
     "garbage_frame",  # a frame that is not JSON before each frame
     "channel_error",  # error 10 ends the subscription
     "overflow",  # error 25 ends the subscription
+    "error_frame",  # error `code` before each frame; the subscription goes on
+    "refuse",  # commands are answered with error `code`
 ]
 
 FRAME_KINDS = frozenset(
@@ -43,6 +46,7 @@ FRAME_KINDS = frozenset(
         "garbage_frame",
         "channel_error",
         "overflow",
+        "error_frame",
     }
 )
 
@@ -62,6 +66,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True):
     lasting: float | None = None
     seconds: float = 1.0
     status: int | None = None
+    code: int = 27
     ticker: str = ""
     id: int = 0
     since: float = 0.0
@@ -87,6 +92,8 @@ class Faults:
             re.compile(fault.path)
         except re.error as error:
             raise ValueError(f"path is not a regular expression: {error}") from error
+        if fault.code not in CODES:
+            raise ValueError(f"the exchange knows no WebSocket error {fault.code}")
         fault.id, fault.since = next(self._ids), self._clock()
         self.active.append(fault)
         return fault
@@ -113,12 +120,20 @@ class Faults:
         return [
             fault
             for fault in self.active
-            if fault.kind not in FRAME_KINDS and re.fullmatch(fault.path, path) and self._hit(fault)
+            if fault.kind not in FRAME_KINDS
+            and fault.kind != "refuse"
+            and re.fullmatch(fault.path, path)
+            and self._hit(fault)
         ]
 
-    def for_frame(self) -> set[str]:
-        """The kinds of faults that hit a frame."""
-        return {f.kind for f in self.active if f.kind in FRAME_KINDS and self._hit(f)}
+    def for_frame(self) -> dict[str, Fault]:
+        """The faults that hit a frame, by kind."""
+        return {f.kind: f for f in self.active if f.kind in FRAME_KINDS and self._hit(f)}
+
+    def for_command(self) -> int | None:
+        """The code of the error that a command gets instead of its answer."""
+        refusals = (f.code for f in self.active if f.kind == "refuse" and self._hit(f))
+        return next(refusals, None)
 
     @property
     def silent(self) -> bool:

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 from aiohttp import WSMsgType, web
 
+from ssmd_simulator.codes import CODES
 from ssmd_simulator.exchange import Exchange
 from ssmd_simulator.faults import Faults
 from ssmd_simulator.messages import CHANNELS, Message
@@ -18,24 +19,6 @@ from ssmd_simulator.signatures import Keyring
 PATH = "/trade-api/ws/v2"
 BUFFER = 20_000
 """Frames a subscriber may lag behind before its subscription ends with error 25."""
-
-ERRORS = {
-    1: "Unable to process message",
-    2: "Params required",
-    3: "Channels required",
-    4: "Subscription IDs required",
-    5: "Unknown command",
-    6: "Already subscribed",
-    7: "Unknown subscription ID",
-    8: "Unknown channel name",
-    10: "Channel error",
-    11: "Invalid parameter",
-    12: "Exactly one subscription ID is required",
-    13: "Unsupported action",
-    15: "Action required",
-    17: "Internal error",
-    25: "Subscription buffer overflow",
-}
 
 OTHER_CHANNELS = frozenset(
     {
@@ -137,6 +120,8 @@ class Hub:
         if "channel_error" in kinds or "overflow" in kinds:
             self._end(connection, to, 10 if "channel_error" in kinds else 25)
             return
+        if "error_frame" in kinds:
+            connection.put(_error(None, kinds["error_frame"].code, sid=to.sid))
         if "garbage_frame" in kinds:
             connection.put(b"{not json")
         held = connection.held
@@ -222,6 +207,10 @@ class Hub:
         number = command.get("id")
         given: Any = command.get("params")
         params: dict[str, Any] = given if isinstance(given, dict) else {}
+        refused = self._faults.for_command()
+        if refused is not None:
+            connection.put(_error(number, refused))
+            return
         match command.get("cmd"):
             case "list_subscriptions":
                 held = [
@@ -290,7 +279,7 @@ def _with_id(number: object, frame: dict[str, Any]) -> dict[str, Any]:
 
 
 def _error(number: object, code: int, *, sid: int | None = None) -> bytes:
-    frame: dict[str, Any] = {"type": "error", "msg": {"code": code, "msg": ERRORS[code]}}
+    frame: dict[str, Any] = {"type": "error", "msg": {"code": code, "msg": CODES[code]}}
     if sid is not None:
         frame["sid"] = sid
     return _json.encode(_with_id(number, frame))
