@@ -1,8 +1,10 @@
 """What the tests of sync share: rows to write, and a store on a database of their own."""
 
+import sys
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -20,6 +22,9 @@ from ssmd_sync.report import Report
 from ssmd_sync.run import Run
 from ssmd_sync.scope import Mode, Scope
 from ssmd_sync.store import Store
+
+# Test directories are no packages: what tests share is found beside them.
+sys.path.append(str(Path(__file__).parent))
 
 T0 = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 

@@ -1,14 +1,13 @@
 """Runs on a real PostgreSQL against the simulator: the tables become the exchange's truth."""
 
 import asyncio
-import random
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from typing import Any
 
 import psycopg
 import pytest
+from sync_truth import EVENT, MARKET, OWN, SERIES, Raw, assert_truth
 
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.models import Event, Market, Series
@@ -21,160 +20,13 @@ from ssmd_sync.missing import Answer, Missing
 from ssmd_sync.scope import Mode
 from ssmd_sync.store import Store
 
-Raw = dict[str, Any]
-
-STATUS = {
-    "initialized": "open",
-    "active": "active",
-    "inactive": "open",
-    "closed": "closed",
-    "determined": "closed",
-    "disputed": "closed",
-    "amended": "closed",
-    "finalized": "settled",
-}
-
-
-def text(name: str) -> Callable[[Raw], Any]:
-    return lambda raw: raw.get(name) or None
-
-
-def flag(name: str) -> Callable[[Raw], Any]:
-    return lambda raw: raw.get(name)
-
-
-def number(name: str) -> Callable[[Raw], Any]:
-    return lambda raw: None if raw.get(name) in (None, "") else Decimal(str(raw[name]))
-
-
-def moment(name: str) -> Callable[[Raw], Any]:
-    def read(raw: Raw) -> datetime | None:
-        value = raw.get(name)
-        if not value or value.startswith("0001"):
-            return None
-        return datetime.fromisoformat(value)
-
-    return read
-
-
-def rounded(name: str, rounding: str, places: int = 2) -> Callable[[Raw], Any]:
-    def read(raw: Raw) -> int | None:
-        exact = number(name)(raw)
-        if exact is None:
-            return None
-        return int((exact * 10**places).to_integral_value(rounding))
-
-    return read
-
-
-# Every column of the models, from the exchange's own words and none of our code.
-MARKET: dict[str, Callable[[Raw], Any]] = {
-    **{name: text(name) for name in (
-        "ticker", "event_ticker", "series_ticker", "title", "result", "expiration_value",
-        "yes_sub_title", "no_sub_title", "market_type", "strike_type", "custom_strike",
-        "rules_primary", "price_level_structure", "price_ranges", "mve_collection_ticker",
-    )},
-    **{name: number(name) for name in (
-        "yes_bid_dollars", "yes_ask_dollars", "no_bid_dollars", "no_ask_dollars",
-        "last_price_dollars", "volume_fp", "volume_24h_fp", "open_interest_fp",
-        "settlement_value_dollars", "floor_strike", "cap_strike",
-    )},
-    **{name: moment(name) for name in (
-        "close_time", "open_time", "expected_expiration_time", "latest_expiration_time",
-    )},
-    "status": lambda raw: STATUS[raw["status"]],
-    "exchange_status": text("status"),
-    "yes_bid": rounded("yes_bid_dollars", ROUND_FLOOR),
-    "no_bid": rounded("no_bid_dollars", ROUND_FLOOR),
-    "yes_ask": rounded("yes_ask_dollars", ROUND_CEILING),
-    "no_ask": rounded("no_ask_dollars", ROUND_CEILING),
-    "last_price": rounded("last_price_dollars", ROUND_HALF_UP),
-    "volume": rounded("volume_fp", ROUND_DOWN, 0),
-    "volume_24h": rounded("volume_24h_fp", ROUND_DOWN, 0),
-    "open_interest": rounded("open_interest_fp", ROUND_DOWN, 0),
-    "settled_time": moment("settlement_ts"),
-    "can_close_early": flag("can_close_early"),
-    "is_provisional": flag("is_provisional"),
-    "exchange_updated_at": moment("updated_time"),
-}  # fmt: skip
-EVENT: dict[str, Callable[[Raw], Any]] = {
-    **{name: text(name) for name in (
-        "event_ticker", "title", "category", "series_ticker", "sub_title", "strike_period",
-        "collateral_return_type", "fee_type_override",
-    )},
-    "strike_date": moment("strike_date"),
-    "mutually_exclusive": flag("mutually_exclusive"),
-    "fee_multiplier_override": number("fee_multiplier_override"),
-    "exchange_updated_at": moment("last_updated_ts"),
-}  # fmt: skip
-SERIES: dict[str, Callable[[Raw], Any]] = {
-    **{name: text(name) for name in (
-        "ticker", "title", "category", "frequency", "fee_type", "settlement_sources",
-        "contract_url",
-    )},
-    "tags": flag("tags"),
-    "is_game": lambda raw: "GAME" in raw["ticker"] or "MATCH" in raw["ticker"],
-    "active": lambda raw: True,
-    "volume": rounded("volume_fp", ROUND_DOWN, 0),
-    "fee_multiplier": number("fee_multiplier"),
-    "exchange_updated_at": moment("last_updated_ts"),
-}  # fmt: skip
-
 OLD = datetime(2026, 1, 1, tzinfo=UTC)
-
-OWN = {"observed_at", "observed_via", "extra"}
-"""Columns of a market that are not one field of the exchange; tested by themselves."""
 
 
 def test_every_column_has_an_expectation() -> None:
     assert MARKET.keys() | OWN == set(Market.columns())
     assert EVENT.keys() == set(Event.columns())
     assert SERIES.keys() == set(Series.columns())
-
-
-def expected(raw: dict[str, Raw], columns: dict[str, Callable[[Raw], Any]]) -> dict[str, Raw]:
-    return {
-        ticker: {name: read(row) for name, read in columns.items()} for ticker, row in raw.items()
-    }
-
-
-def stored(rows: list[Raw], key: str, columns: dict[str, Callable[[Raw], Any]]) -> dict[str, Raw]:
-    return {row[key]: {name: row[name] for name in columns} for row in rows}
-
-
-async def assert_truth(sync: Any, exchange: Any, *, settled_too: bool = True) -> None:
-    """Every series, every event and market that is not settled, and no others but settled ones."""
-    rows = await sync.rows("SELECT * FROM series WHERE active")
-    assert stored(rows, "ticker", SERIES) == expected(await exchange.series(), SERIES)
-
-    raw = await exchange.markets()
-    found = {
-        row["ticker"]: row
-        for row in await sync.rows("SELECT * FROM markets WHERE deleted_at IS NULL")
-    }
-    wanted = {t: m for t, m in raw.items() if m["status"] != "finalized"}
-    assert wanted.keys() <= found.keys() <= raw.keys()
-    for ticker, row in found.items():
-        if settled_too or raw[ticker]["status"] != "finalized":
-            assert {name: row[name] for name in MARKET} == expected({ticker: raw[ticker]}, MARKET)[
-                ticker
-            ]
-
-    events = await exchange.events()
-    rows = await sync.rows("SELECT * FROM events WHERE deleted_at IS NULL")
-    kept = {row["event_ticker"] for row in rows}
-    assert {m["event_ticker"] for m in wanted.values()} <= kept
-    assert stored(rows, "event_ticker", EVENT) == expected(
-        {ticker: events[ticker] for ticker in kept}, EVENT
-    )
-    for event in rows:
-        statuses = {
-            row["status"] for row in found.values() if row["event_ticker"] == event["event_ticker"]
-        }
-        if not statuses or statuses & {"open", "active"}:
-            assert event["status"] == "open"
-        else:
-            assert event["status"] == ("settled" if statuses == {"settled"} else "closed")
 
 
 async def test_a_full_run_makes_the_tables_the_exchanges_truth_and_a_second_writes_nothing(
@@ -238,51 +90,6 @@ async def test_a_market_keeps_what_has_no_column_and_leaves_quotes_out(
     assert not [name for name in row["extra"] if "bid" in name or "ask" in name]
     assert row["observed_via"] == "rest"
     assert row["observed_at"] <= datetime.now(UTC)
-
-
-def edit_at_random(exchange: Any, dice: random.Random, now: float) -> None:
-    """A day in the life of the exchange, in no time."""
-    universe, does = exchange.simulator.universe, exchange.simulator.exchange
-    alive = [m for m in universe.unsettled if not m.event.multivariate]
-    for market in dice.sample(alive, 60):
-        status = market.status(now)
-        match dice.randrange(8):
-            case 0 if status == "active":
-                does.trade(market)
-            case 1 if status == "active":
-                does.pause(market, now)
-            case 2 if status == "inactive":
-                does.unpause(market, now)
-            case 3 if status in ("active", "closed"):
-                does.determine(market, dice.choice(["yes", "no"]), float("inf"), now)
-            case 4 if status == "determined":
-                does.settle(market, now)
-            case 5:
-                does.edit(market, {"title": f"Retitled {dice.random()}"}, now)
-            case 6 if status == "active":
-                does.move_close(market, now + dice.randrange(3600, 90_000), now)
-            case _:
-                does.edit(market, {"rules_primary": f"Rule {dice.random()}"}, now)
-    for event in dice.sample(list(universe.events.values()), 5):
-        does.edit_event(event, {"title": f"Event {dice.random()}"}, now)
-    for ticker in dice.sample(list(universe.series), 3):
-        does.put_series(ticker, {"title": f"Series {dice.random()}"}, now)
-
-
-@pytest.mark.parametrize("seed", range(3))
-async def test_random_edits_are_followed_by_the_cheapest_runs(
-    sync: Any, exchange: Any, seed: int
-) -> None:
-    """Updates see what is not trading, quotes what is: together they end in the truth."""
-    dice = random.Random(seed)
-    await sync()
-    for _ in range(3):
-        edit_at_random(exchange, dice, exchange.simulator.clock())
-        assert (await sync(Mode.INCREMENTAL)).outcome == "ok"
-        assert (await sync(Mode.ACTIVE)).outcome == "ok"
-        await assert_truth(sync, exchange, settled_too=False)
-    await sync()
-    await assert_truth(sync, exchange)
 
 
 async def test_incremental_reads_little(sync: Any, exchange: Any) -> None:
@@ -663,6 +470,23 @@ async def test_a_fee_run_reads_the_events_whose_override_changed(sync: Any, exch
         assert found == (fee or (None, None))
         again = await sync(Mode.FEES)
         assert (again.requests, again.total("updated")) == (3, 0)
+
+
+async def test_a_full_run_leaves_what_it_cannot_see_to_updates(sync: Any, exchange: Any) -> None:
+    """What is edited after it settled stands in no list but that of the updates."""
+    await sync()
+    now, does = exchange.simulator.clock(), exchange.simulator.exchange
+    event = next(e for e in exchange.simulator.universe.event_order if len(e.markets) == 1)
+    [market] = event.markets
+    if market.status(now) != "finalized":
+        does.determine(market, "yes", float("inf"), now)
+        does.settle(market, now)
+        await sync()
+    does.edit_event(event, {"title": "Afterwards"}, now + 1)
+    for mode in (Mode.FULL, Mode.INCREMENTAL):
+        assert (await sync(mode)).outcome == "ok"
+    [row] = await sync.rows("SELECT title FROM events WHERE event_ticker = %s", event.ticker)
+    assert row["title"] == "Afterwards"
 
 
 async def test_an_incremental_run_without_a_past_is_a_full_one(sync: Any, exchange: Any) -> None:

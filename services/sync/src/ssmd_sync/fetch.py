@@ -1,11 +1,11 @@
-"""The pages of one step of a plan, as rows of the published tables.
+"""The pages of a plan's scans, as rows of the published tables.
 
-The next page is asked for while the present one is written. A page remembers when it was asked for:
-that, not its arrival, is what its rows are an observation of.
+The next pages are asked for while the present ones are written. A page remembers when it was asked
+for: that, not its arrival, is what its rows are an observation of.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from ssmd_kalshi.pages import Page, SetAside
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.wire import WireEvent, WireMarket, WireRow, WireSeries
 from ssmd_sync.batches import SeenEvent, seen
-from ssmd_sync.plan import EventScan, MarketScan, SeriesScan
+from ssmd_sync.plan import EventScan, MarketScan, Scan, SeriesScan
 
 W = TypeVar("W", bound=WireRow)
 R = TypeVar("R")
@@ -38,6 +38,8 @@ class Rows:
     set_aside: list[SetAside] = field(default_factory=list)
     short: bool = False
     """The exchange may have left rows out."""
+    first: bool = False
+    """It is the first page of its scan."""
 
     def changed_at(self, what: str) -> datetime | None:
         """The latest time, by the exchange, of what the page shows."""
@@ -47,16 +49,17 @@ class Rows:
 
 
 @asynccontextmanager
-async def reading(
-    rest: KalshiRest, step: SeriesScan | EventScan | MarketScan
-) -> AsyncIterator[AsyncIterator[Rows]]:
-    """The rows of a step, page by page, read ahead; errors of `ssmd_kalshi` come out in place."""
+async def reading(rest: KalshiRest, scans: Sequence[Scan]) -> AsyncIterator[AsyncIterator[Rows]]:
+    """The rows of scans, page by page, read ahead; errors of `ssmd_kalshi` come out in place."""
     queue: asyncio.Queue[Rows | BaseException | None] = asyncio.Queue(AHEAD)
 
     async def produce() -> None:
         try:
-            async for rows in _rows(rest, step):
-                await queue.put(rows)
+            for scan in scans:
+                first = True
+                async for rows in _rows(rest, scan):
+                    rows.first, first = first, False
+                    await queue.put(rows)
         except Exception as error:
             await queue.put(error)
         else:
@@ -77,7 +80,7 @@ async def reading(
             await producer
 
 
-async def _rows(rest: KalshiRest, step: SeriesScan | EventScan | MarketScan) -> AsyncIterator[Rows]:
+async def _rows(rest: KalshiRest, step: Scan) -> AsyncIterator[Rows]:
     match step:
         case SeriesScan():
             asked_at = datetime.now(UTC)

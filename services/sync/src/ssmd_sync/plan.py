@@ -94,7 +94,9 @@ class OverrideScan:
         return "event fee changes"
 
 
-Step = SeriesScan | EventScan | MarketScan | FeeScan | OverrideScan
+Scan = SeriesScan | EventScan | MarketScan
+"""Pages of rows."""
+Step = Scan | FeeScan | OverrideScan
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,11 @@ class Plan:
 
     steps: tuple[Step, ...]
     sweep: bool = False
+
+    @property
+    def scans(self) -> tuple[Scan, ...]:
+        """The steps that read rows."""
+        return tuple(step for step in self.steps if isinstance(step, Scan))
 
     @property
     def requests(self) -> int:

@@ -22,8 +22,9 @@ from ssmd_sync.meter import Meter
 from ssmd_sync.plan import (
     CLOCK_SKEW,
     FeeScan,
+    Known,
     OverrideScan,
-    Step,
+    Plan,
     effective,
     next_watermark,
     plan_markets,
@@ -105,21 +106,33 @@ class Run:
         report, scope = self.report, self.report.scope
         known = await self._log.known()
         mode = effective(scope, known)
-        for step in plan_series(scope, known).steps:
-            await self._step(step)
-        known_series = await self._log.series()
-        tracked = scope.tracked(known_series)
-        await self._explain(known_series)
-        self._intake.tracked, report.tracked = frozenset(tracked), len(tracked)
-        plan = plan_markets(scope, known, tracked, report.started_at)
-        report.planned_requests = self._meter.requests + plan.requests
-        for step in plan.steps:
-            await self._step(step)
-        watermarks = self._watermarks(mode)
+        plan = plan_series(scope, known)
+        if scope.restricted or scope.by_series:
+            await self._read(plan)
+            tracked = await self._track()
+            plan = plan_markets(scope, known, tracked, report.started_at)
+            report.planned_requests = self._meter.requests + plan.requests
+            await self._read(plan)
+        else:
+            # Nothing depends on which series there are: read ahead from the first page to the last.
+            plan = plan.then(plan_markets(scope, known, (), report.started_at))
+            report.planned_requests = plan.requests
+            await self._read(plan)
+            await self._track()
+        await self._read_fees(plan)
+        watermarks = self._watermarks(mode, known)
         if plan.sweep and not report.incomplete:
             await Sweep(self._store, self._rest, self._intake, report)(watermarks)
         else:
             await self._intake.flush(watermarks)
+
+    async def _track(self) -> list[str]:
+        """Decide which series are in scope, of those that are known by now."""
+        series = await self._log.series()
+        tracked = self.report.scope.tracked(series)
+        await self._explain(series)
+        self._intake.tracked, self.report.tracked = frozenset(tracked), len(tracked)
+        return tracked
 
     async def _explain(self, series: Sequence[SeriesFacts]) -> None:
         """Say which words of the scope select nothing, as the exchange spells them."""
@@ -142,24 +155,27 @@ class Run:
 
     # --- steps --------------------------------------------------------------------------------
 
-    async def _step(self, step: Step) -> None:
-        if isinstance(step, FeeScan):
-            await self._fees.schedules()
-            return
-        if isinstance(step, OverrideScan):
-            await self._fees.overrides(self.report.started_at)
-            return
-        number = 0
-        async with reading(self._rest, step) as pages:
+    async def _read(self, plan: Plan) -> None:
+        async with reading(self._rest, plan.scans) as pages:
             async for rows in pages:
-                self._look_at(rows, is_first=number == 0)
+                self._look_at(rows)
                 await self._intake.take(rows)
                 self._show()
-                number += 1
                 if self._stop is not None and self._stop.is_set():
                     raise InterruptedWaitError("the run was stopped before its end")
 
-    def _look_at(self, rows: Rows, *, is_first: bool) -> None:
+    async def _read_fees(self, plan: Plan) -> None:
+        for step in plan.steps:
+            match step:
+                case FeeScan():
+                    await self._fees.schedules()
+                case OverrideScan():
+                    await self._fees.overrides(self.report.started_at)
+                case _:
+                    continue
+            self._show()
+
+    def _look_at(self, rows: Rows) -> None:
         """What a page tells beyond its rows: how complete it is, and what time it was."""
         if rows.short:
             self.report.incomplete.append("a page was shorter than asked for")
@@ -171,12 +187,12 @@ class Run:
             if changed_at is None:
                 continue
             self._latest[what] = max(self._latest.get(what, changed_at), changed_at)
-            if is_first:
+            if rows.first:
                 self._first.setdefault(what, changed_at)
 
     # --- bookkeeping --------------------------------------------------------------------------
 
-    def _watermarks(self, mode: Mode) -> list[Watermark]:
+    def _watermarks(self, mode: Mode, known: Known) -> list[Watermark]:
         """From where the next runs may read, once all that was read is written."""
         if self._is_short:
             # What the page left out would not be looked for again.
@@ -185,12 +201,16 @@ class Run:
         marks: list[Watermark] = []
         if mode in (Mode.FULL, Mode.INCREMENTAL):
             for what in LISTINGS:
+                name = watermark_name(what, scope)
+                if mode is Mode.FULL and name in known.watermarks:
+                    # A full run does not see what was edited after it settled: updates do.
+                    continue
                 at = next_watermark(self._first.get(what), self._latest.get(what), began_at)
                 if at is None and mode is Mode.FULL:
                     # The exchange gave no times: only our own clock is left.
                     at = began_at - CLOCK_SKEW
                 if at is not None:
-                    marks.append(Watermark(watermark_name(what, scope), at))
+                    marks.append(Watermark(name, at))
         if mode in (Mode.FULL, Mode.WINDOWS):
             marks += [
                 Watermark(watermark_name(what, scope), began_at) for what in ("closed", "settled")
