@@ -129,7 +129,8 @@ async def assert_truth(sync: Any, exchange: Any, *, settled_too: bool = True) ->
         for row in await sync.rows("SELECT * FROM markets WHERE deleted_at IS NULL")
     }
     wanted = {t: m for t, m in raw.items() if m["status"] != "finalized"}
-    assert wanted.keys() <= found.keys() <= raw.keys()
+    assert not wanted.keys() - found.keys()
+    assert not found.keys() - raw.keys()
     for ticker, row in found.items():
         if settled_too or raw[ticker]["status"] != "finalized":
             assert {name: row[name] for name in MARKET} == expected({ticker: raw[ticker]}, MARKET)[
