@@ -1,6 +1,12 @@
 """Keys end when the table says, and their index entries with them."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import pytest
+
+from ssmd_cache.verify import Verifier
+from ssmd_common.keys import Keys
 
 SERIES = "INSERT INTO series (ticker, category) VALUES ('S', 'C')"
 EVENT = "INSERT INTO events (event_ticker, series_ticker) VALUES ('E', 'S')"
@@ -50,3 +56,36 @@ async def test_an_expired_event_keeps_its_category_for_its_markets(world: Any) -
         assert await world.redis.smembers("secmaster:markets:by_category:Own") == {b"M"}
         await world.commit("UPDATE events SET category = 'Other'")
         await world.assert_right()
+
+
+@pytest.mark.parametrize("days", [-2, 2])
+async def test_a_clock_that_jumped_changes_nothing(
+    world: Any, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    """Redis's clock ends keys, so it alone says which have ended: not this process's."""
+
+    class Jumped(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.now(tz) + timedelta(days=days)
+
+    for module in ("warmup", "verify", "reconcile"):
+        monkeypatch.setattr(f"ssmd_cache.{module}.datetime", Jumped, raising=False)
+    monkeypatch.setattr("time.time", lambda: datetime.now(UTC).timestamp() + days * 86400)
+    await world.commit(
+        SERIES,
+        EVENT,
+        "INSERT INTO markets (ticker, event_ticker, series_ticker, status, close_time) VALUES"
+        " ('ENDED', 'E', 'S', 'settled', now() - interval '25 hours'),"
+        " ('ENDS', 'E', 'S', 'settled', now() - interval '23 hours'),"
+        " ('OPEN', 'E', 'S', 'active', now() + interval '1 hour')",
+    )
+    async with world.cache() as cache:
+        await cache.ready()
+        await world.assert_right()
+        assert set(await world.redis.hkeys("secmaster:markets")) == {b"ENDS", b"OPEN"}
+        await world.commit("UPDATE markets SET status = 'settled' WHERE ticker = 'OPEN'")
+        await world.assert_right()
+        async with world.database.connect() as connection:
+            report = await Verifier(connection, world.redis, Keys(""), rechecks=1).full()
+        assert not report.differences

