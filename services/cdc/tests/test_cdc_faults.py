@@ -349,6 +349,30 @@ async def test_a_lost_slot_begins_a_new_epoch(bench: Any) -> None:
     assert epochs(stream) == {1, 2}
 
 
+@pytest.mark.parametrize("running", [False, True])
+async def test_a_slot_made_again_by_hand_begins_a_new_epoch(bench: Any, running: bool) -> None:
+    publisher = bench.start()
+    await publisher.ready()
+    await insert(bench, 10)
+    await bench.settled(publisher)
+    if not running:
+        await publisher.stop()
+    async with bench.database.connect() as db:
+        await db.execute(
+            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
+            " WHERE slot_name = %s",
+            (bench.slot,),
+        )
+        await drop_slot(db, bench.slot)
+        await db.execute("DELETE FROM series WHERE ticker IN ('S1', 'S2')")
+        await db.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (bench.slot,))
+    if not running:
+        publisher = bench.start()
+    await insert(bench, 10, "T")
+    stream = await bench.assert_faithful(publisher)
+    assert max(epochs(stream)) == 2
+
+
 async def test_an_invalidated_slot_begins_a_new_epoch(private_postgres: Any, bench: Any) -> None:
     """`max_slot_wal_keep_size` exceeded while nobody read: wal_status is lost."""
     from ssmd_stack.database import Database

@@ -132,6 +132,16 @@ class Control:
             cursor = await connection.execute(queries.slot, {"slot": self._settings.cdc_slot})
             return await cursor.fetchone()
 
+    async def slot_is_anothers(self) -> bool:
+        """Whether the slot was dropped and made again by someone else; ask before streaming."""
+        async with self.connection() as connection:
+            cursor = await connection.execute(
+                queries.slot_is_anothers, {"slot": self._settings.cdc_slot}
+            )
+            row = await cursor.fetchone()
+            assert row is not None
+            return bool(row["anothers"])
+
     async def xid_reference(self) -> int:
         async with self.connection() as connection:
             row = await (await connection.execute(queries.xid_reference)).fetchone()

@@ -98,6 +98,8 @@ class Publisher:
             gone = "slot_missing", "the slot is not there"
         elif slot["wal_status"] == "lost":
             gone = "slot_lost", "the server gave up the slot's WAL (max_slot_wal_keep_size)"
+        elif await self._control.slot_is_anothers():
+            gone = "slot_recreated", "the slot was dropped and made again by someone else"
         else:
             try:
                 await replication.start()

@@ -14,6 +14,20 @@ SELECT slot_type, plugin, database, active, wal_status,
        current_database() AS here
 FROM pg_replication_slots WHERE slot_name = %(slot)s;
 
+-- name: slot_is_anothers
+-- Whether this is not the slot that was published from, but one made since under its name: nothing
+-- was ever decoded from it, although it stands behind what was remembered. The server forgets its
+-- counts in a crash; then it cannot be told.
+SELECT EXISTS (
+    SELECT FROM cdc_state c
+    JOIN pg_replication_slots s ON s.slot_name = c.slot
+    LEFT JOIN pg_stat_replication_slots t ON t.slot_name = c.slot
+    WHERE c.slot = %(slot)s AND c.seq >= 0
+      AND coalesce(t.total_txns, 0) = 0
+      AND s.confirmed_flush_lsn > c.lsn + 1
+      AND (SELECT stats_reset FROM pg_stat_bgwriter) < c.updated_at
+) AS anothers;
+
 -- name: xid_reference
 -- A fresh 64-bit transaction id, to widen those of the replication protocol; assigns none.
 SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
