@@ -8,10 +8,12 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import msgspec
+import psycopg
 import pytest
 import pytest_asyncio
 import redis.asyncio as aioredis
@@ -476,3 +478,18 @@ async def world(database: Any, nats_server: Any, valkey_server: Any) -> AsyncIte
 def new_world() -> type[World]:
     """For a test that brings servers of its own."""
     return World
+
+
+@pytest.fixture
+def own_database() -> Callable[[str], Any]:
+    """A database on a server of the test's own, as `database` is on the shared one."""
+
+    def made(url: str) -> Any:
+        @contextlib.asynccontextmanager
+        async def connect() -> AsyncIterator[Any]:
+            async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+                yield connection
+
+        return SimpleNamespace(name="private", url=url, connect=connect)
+
+    return made

@@ -7,10 +7,8 @@ import ipaddress
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import psycopg
 import redis.asyncio as aioredis
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -158,18 +156,10 @@ async def test_password_and_tls(world: Any, tmp_path: Path) -> None:
 
 
 async def test_postgres_killed_and_back(
-    private_postgres: Any, nats_server: Any, valkey_server: Any, new_world: Any
+    private_postgres: Any, nats_server: Any, valkey_server: Any, new_world: Any, own_database: Any
 ) -> None:
-    @contextlib.asynccontextmanager
-    async def connect() -> AsyncIterator[Any]:
-        async with await psycopg.AsyncConnection.connect(
-            private_postgres.url, autocommit=True
-        ) as connection:
-            yield connection
-
-    database = SimpleNamespace(name="private", url=private_postgres.url, connect=connect)
     async with contextlib.AsyncExitStack() as stack:
-        world = new_world(database, nats_server, valkey_server)
+        world = new_world(own_database(private_postgres.url), nats_server, valkey_server)
         await world.open(stack)
         await world.create_stream()
         await world.commit(SERIES, EVENT, MARKETS)
@@ -181,7 +171,7 @@ async def test_postgres_killed_and_back(
         async with world.process("ssmd_cache") as cache:
             await cache.until()
             await private_postgres.start()
-            world.pg = await stack.enter_async_context(connect())
+            world.pg = await stack.enter_async_context(world.database.connect())
             await world.commit("UPDATE markets SET yes_bid = 6")
             await cache.until(ready=True)
             await world.assert_right()
