@@ -28,7 +28,7 @@ from ssmd_kalshi import decode, markets
 from ssmd_kalshi.budget import BASIC_TOKENS_PER_SECOND, Budget
 from ssmd_kalshi.drift import Drift
 from ssmd_kalshi.endpoints import DEFAULT_COST
-from ssmd_kalshi.rest import KalshiRest
+from ssmd_kalshi.rest import KalshiRest, MarketStatus
 
 orjson = importlib.import_module("orjson") if importlib.util.find_spec("orjson") else None
 
@@ -36,6 +36,8 @@ Work = Callable[[bytes], object]
 
 PER_PAGE = 1000
 ROUNDS = 7
+SLOW_SECONDS = 0.1
+STATUSES: tuple[MarketStatus, ...] = ("unopened", "open", "closed", "settled")
 
 
 async def pages(count: int) -> list[bytes]:
@@ -74,6 +76,9 @@ def serve(markets: int) -> None:
         }
 
         async def handle(request: web.Request) -> web.Response:
+            if "status" in request.query:
+                # An exchange that takes longer for a page than the budget does.
+                await asyncio.sleep(SLOW_SECONDS)
             body = replies[following[request.query.get("cursor", "")]]
             return web.Response(body=body, content_type="application/json")
 
@@ -195,6 +200,19 @@ async def within_budget(url: str, size: int, tokens_per_second: float) -> None:
             pass
     took = time.monotonic() - began
     row("again, with the burst spent", f"{took:.2f} s", f"{took / allowed:.2f} ×; aim 1.15")
+    async with KalshiRest(url, budget=budget) as rest:
+
+        async def scan(status: MarketStatus) -> None:
+            async for _ in rest.markets(status=status):
+                pass
+
+        for count in (1, 4):
+            began = time.monotonic()
+            await asyncio.gather(*map(scan, STATUSES[:count]))
+            took = time.monotonic() - began
+            what = f"replies after {SLOW_SECONDS * 1e3:g} ms, scans side by side: {count}"
+            aim = "a cursor is one page at a time" if count == 1 else "aim 1.15"
+            row(what, f"{took:.2f} s", f"{took / allowed / count:.2f} ×; {aim}")
 
 
 def rate(seconds: float) -> str:

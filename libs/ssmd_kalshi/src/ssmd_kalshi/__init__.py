@@ -40,7 +40,8 @@ exhausted), `ReplyError` (`NotFoundError`, `BadRequestError`, `NotAuthorizedErro
 set); all are `KalshiError`. Anything else that escapes is a bug.
 
 Budget and retries (`budget`, `retry`): one `Budget` per process, shared; first come first served;
-halves on 429 and recovers. `RetryPolicy` is data.
+halves on 429 and recovers. One scan follows one cursor: where a page takes longer than the budget
+allows it, scans side by side (of different statuses, say) use what is left. `RetryPolicy` is data.
 
 Keys (`signing`): `load_signer(key_id, path)` checks the file and returns a `Signer` for REST and
 WebSocket.
@@ -56,6 +57,7 @@ WebSocket (`socket.KalshiSocket`; the events are in `feed`)::
                 case Gap(): ...            # channel, since, until, reason: reconcile over REST
                 case Message(): ...        # type, sid, seq, sent_at, msg, raw, received_at
 
+- A frame that cannot be read is an `Unreadable` (raw, reason, received_at), then the gaps it makes.
 - Order: after every (re)connect `Connected`, then per channel `Subscribed` and a `Gap` (since None
   and reason START at the first), then its messages. Sequence gaps, unreadable frames and terminal
   subscription errors (10, 17, 25) also give a `Gap`. The interval of a gap is what may have been
