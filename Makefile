@@ -39,6 +39,7 @@ $(READY): $(BIN)/uv requirements/dev.txt $(addsuffix /pyproject.toml,$(MEMBERS))
 lock: $(BIN)/uv ## Compile requirements/*.txt again (UPGRADE=1 takes newer versions)
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/bootstrap.in -o requirements/bootstrap.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras requirements/dev.in $(addsuffix /pyproject.toml,$(MEMBERS)) -o requirements/dev.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/nats-2.10.in -o requirements/nats-2.10.txt
 	for s in $(SERVICES); do $(COMPILE) -c requirements/dev.txt services/$$s/pyproject.toml -o requirements/$$s.txt; done
 	$(COMPILE) -c requirements/dev.txt cli/pyproject.toml -o requirements/cli.txt
 	$(COMPILE) -c requirements/dev.txt simulator/pyproject.toml -o requirements/simulator.txt
@@ -72,6 +73,10 @@ lifecycle-day: $(READY) ## A whole universe's quick day with every fault, for ha
 .PHONY: lifecycle-soak
 lifecycle-soak: $(READY) ## An hour of lifecycle at the exchange's real rate: nothing grows
 	@"$(BIN)/pytest" -n0 -s -m slow services/lifecycle/tests/test_lifecycle_soak.py $(ARGS)
+
+.PHONY: test-versions
+test-versions: $(READY) ## Run cdc's tests on the other PostgreSQL and NATS servers that can be had here
+	@"$(BIN)/python" tests/versions.py $(ARGS)
 
 .PHONY: check
 check: $(READY) ## Lint, format, types, import contracts, Dockerfile, chart

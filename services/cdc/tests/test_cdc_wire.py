@@ -1,13 +1,23 @@
-"""Bytes of the NATS protocol, cut anywhere."""
+"""Bytes of the NATS protocol, cut anywhere; credentials and encryption."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
-from ssmd_cdc.wire import Wire
+from ssmd_cdc.wire import Wire, WireLost
+from ssmd_stack.nats import NatsServer
 
 MESSAGES = (
     b'INFO {"server_id":"x","max_payload":4096}\r\n'
@@ -62,3 +72,73 @@ def test_it_ends_once() -> None:
         return lost
 
     assert asyncio.run(run()) == ["the server closed the connection"]
+
+
+def certificate(directory: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that is its own authority, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    files = directory / "server.pem", directory / "server.key"
+    files[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return files
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize("by", ["password", "token"])
+async def test_credentials_and_encryption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encrypted: bool, by: str
+) -> None:
+    options: dict[str, Any] = {
+        "authorization": (
+            {"token": "s3/cret"} if by == "token" else {"user": "cdc", "password": "s3/cret"}
+        )
+    }
+    if encrypted:
+        pem, key = certificate(tmp_path)
+        monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+        options["tls"] = {"cert_file": str(pem), "key_file": str(key)}
+    right, wrong = ("s3%2Fcret", "x") if by == "token" else ("cdc:s3%2Fcret", "cdc:x")
+    async with NatsServer(tmp_path / "nats", options=options) as server:
+
+        async def open_as(credentials: str) -> Wire:
+            wire = Wire(replies.extend, lost.append)
+            await wire.open(
+                SecretStr(f"nats://{credentials}@127.0.0.1:{server.port}"), "ssmd-cdc-test"
+            )
+            return wire
+
+        replies: list[tuple[int, bytes]] = []
+        lost: list[str] = []
+        wire = await open_as(right)
+        wire.publish("nobody.listens", 7, "NATS/1.0\r\n\r\n", b"x")
+        wire.flush()
+        async with asyncio.timeout(30):
+            while not replies:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert replies == [(7, b"")]
+        assert lost == []
+        wire.close()
+        with pytest.raises(WireLost, match="Authorization Violation"):
+            await open_as(wrong)

