@@ -384,7 +384,10 @@ class Running:
 
     async def die(self) -> None:
         """At once, wherever it stands: nothing is drained or acknowledged."""
-        await end(self.task)
+        while not self.task.done():
+            self.task.cancel()
+            # One cancellation can get lost in a library.
+            await asyncio.wait({self.task}, timeout=0.5)
 
     async def ready(self) -> None:
         async def is_ready() -> bool:
