@@ -252,8 +252,6 @@ def _delete(data: bytes) -> tuple[Delete, int]:
 def _truncate(data: bytes) -> tuple[Truncate, int]:
     count, _options = _TRUNCATE.unpack_from(data)
     end = _TRUNCATE.size + 4 * count
-    if end != len(data):
-        raise ValueError("a truncate's length does not fit its count")
     relations = tuple(_length(data, at)[0] for at in range(_TRUNCATE.size, end, 4))
     return Truncate(relations), end
 
