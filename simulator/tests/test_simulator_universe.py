@@ -1,5 +1,6 @@
 """The universe is deterministic, has the real distributions, and can be the real population."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -26,6 +27,15 @@ def test_the_same_seed_gives_the_same_universe_byte_for_byte() -> None:
     first = _bytes(generate(SIZES["small"], 7, DAY))
     assert first == _bytes(generate(SIZES["small"], 7, DAY))
     assert first != _bytes(generate(SIZES["small"], 8, DAY))
+
+
+def test_any_label_is_valid_json() -> None:
+    universe = generate(SIZES["small"], 7, DAY)
+    market = next(m for m in universe.unsettled if "{}" in m.event.question)
+    market.label = 'Ada "Countess" O\\Löve\u2028\n'
+    shown = json.loads(Renderer(universe.anchor, still=True).market(market, DAY))
+    assert shown["yes_sub_title"] == market.label
+    assert shown["title"] == market.event.question.replace("{}", market.label)
 
 
 @pytest.mark.parametrize(

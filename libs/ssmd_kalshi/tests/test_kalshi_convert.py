@@ -275,3 +275,11 @@ def test_prices_are_exact_and_cents_never_better(price: Decimal) -> None:
     assert market.yes_ask is not None
     assert Decimal(market.yes_bid) / 100 <= price <= Decimal(market.yes_ask) / 100
     assert market.yes_ask - market.yes_bid <= 1
+
+
+@given(st.decimals(-(10**9), 10**9, places=2) | st.integers(0, 10**12) | st.just(Decimal("0.00")))
+def test_counts_are_exact_and_whole_ones_cut_off(count: Decimal | int) -> None:
+    exact, whole = values.contracts(str(count))
+    assert exact == Decimal(count)
+    assert str(exact) == str(count), "as many decimals as the exchange gave"
+    assert whole == int(count)
