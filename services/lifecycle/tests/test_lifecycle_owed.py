@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import msgspec
 import psycopg
 import pytest
 import pytest_asyncio
+from aiohttp import web
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
@@ -18,12 +20,15 @@ from ssmd_common.health import Health
 from ssmd_common.models import Market
 from ssmd_common.runtime import Runtime
 from ssmd_kalshi import feed as wire
+from ssmd_kalshi.rest import KalshiRest
 from ssmd_lifecycle import bookkeeper as module
 from ssmd_lifecycle.bookkeeper import Bookkeeper, Findings
 from ssmd_lifecycle.clock import Due, Turn
 from ssmd_lifecycle.filter import FilterFile
+from ssmd_lifecycle.gaps import GapStore, Repairer
 from ssmd_lifecycle.intake import read
 from ssmd_lifecycle.messages import MARKET_CHANNEL
+from ssmd_lifecycle.mirror import Mirror
 from ssmd_lifecycle.owed import owed
 from ssmd_lifecycle.rows import Pool
 from ssmd_lifecycle.store import Store
@@ -273,3 +278,46 @@ async def test_rows_wait_for_the_messages_that_are_on_their_way(
         recorded.clear()
         assert not await keeper.settle(runtime, findings)
     assert asked[0] == findings.told_at
+
+
+async def test_a_gap_stays_open_until_what_was_found_has_its_rows(
+    pool: Pool, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who ends before leaves the gap to the next one."""
+    monkeypatch.setattr(module, "GRACE", timedelta(0))
+    behind = asyncio.Event()
+    behind.set()
+    store = GapStore(pool)
+    page = {"markets": [], "events": [], "cursor": ""}
+    async with serving(page) as url, KalshiRest(url) as rest, asyncio.TaskGroup() as tasks:
+        runtime = Runtime(Health("test"), tasks)
+        keeper = bookkeeper(pool, is_behind=lambda _: behind.is_set())
+        repairer = Repairer(store, rest, Mirror(pool, rest), keeper)
+        await repairer.add(runtime, "closed", SINCE, NOW)
+        repairing = tasks.create_task(repairer.run(runtime))
+        closing = tasks.create_task(repairer.close(runtime))
+        while not runtime.health.ready:  # noqa: ASYNC110 - nothing tells it
+            await asyncio.sleep(0.01)
+        assert len(await store.unrepaired()) == 1
+        behind.clear()
+        while await store.unrepaired():  # noqa: ASYNC110 - nothing tells it
+            await asyncio.sleep(0.01)
+        repairing.cancel()
+        runtime.stop.set()
+        await closing
+
+
+@asynccontextmanager
+async def serving(document: dict[str, Any]) -> AsyncIterator[str]:
+    """A REST that answers everything with one document."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response(document)
+
+    app = web.Application()
+    app.router.add_get("/{tail:.*}", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}/trade-api/v2"
+    await runner.cleanup()

@@ -101,6 +101,7 @@ async def test_without_a_key_the_clock_and_rest_go_on(
             return await kinds(connection, made.ticker) == lived
 
         await eventually("a row for each step", told)
+        assert await service.metric("ssmd_lifecycle_clock_late_seconds_count") > 0
         assert service.logs().count("no exchange key is configured") == 1
         assert not sim.hub.connections
 

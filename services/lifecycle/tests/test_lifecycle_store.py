@@ -12,10 +12,17 @@ from psycopg.rows import dict_row
 from pydantic import SecretStr
 
 from ssmd_common.connections import postgres
+from ssmd_common.health import Health
+from ssmd_common.runtime import Runtime
 from ssmd_kalshi.feed import Message
+from ssmd_kalshi.rest import KalshiRest
+from ssmd_lifecycle.filter import FilterFile
+from ssmd_lifecycle.inbox import Inbox
 from ssmd_lifecycle.intake import read
 from ssmd_lifecycle.messages import LifecycleMessage
-from ssmd_lifecycle.recorder import as_text
+from ssmd_lifecycle.mirror import Mirror
+from ssmd_lifecycle.recorder import Recorder, as_text
+from ssmd_lifecycle.resolver import Resolver
 from ssmd_lifecycle.rows import Pool
 from ssmd_lifecycle.store import Store
 from ssmd_stack.database import Database
@@ -315,3 +322,41 @@ async def test_a_row_that_another_writer_inserts_meanwhile_is_met(
     assert outcome.stored == 2
     [market] = await rows(connection, "SELECT * FROM markets")
     assert (market["close_time"], market["status"], market["result"]) == (at(77), "closed", "yes")
+
+
+async def test_the_recorder_says_what_is_not_recorded_yet(
+    store: Store,
+    connection: Connection,
+    database: Database,
+    eventually: Callable[..., Awaitable[Any]],
+) -> None:
+    """Rows of what REST told wait for it: the message may be on its way to its row."""
+    inbox = Inbox(10)
+    inbox.lead()
+    async with KalshiRest("http://127.0.0.1:1/trade-api/v2") as rest, asyncio.TaskGroup() as tasks:
+        resolver = Resolver(store, rest, Mirror(store._pool, rest))
+        recorder = Recorder(inbox, store, resolver, FilterFile(None), batch_messages=1)
+        runtime = Runtime(Health("test"), tasks)
+        assert not recorder.is_behind(at(99))
+        await inbox.put(event(sent=1))
+        await inbox.put(about("created", 2))
+        assert recorder.is_behind(at(1))
+        assert not recorder.is_behind(at(0.9))
+        async with database.connect(autocommit=False) as other:
+            await other.execute("LOCK TABLE market_lifecycle_events IN EXCLUSIVE MODE")
+            running = tasks.create_task(recorder.run(runtime))
+
+            async def waits() -> bool:
+                return len(inbox) == 1
+
+            await eventually("the first is being recorded", waits)
+            assert recorder.is_behind(at(1))
+
+        async def recorded() -> bool:
+            return not recorder.is_behind(at(99))
+
+        await eventually("both are recorded", recorded)
+        query = "SELECT FROM market_lifecycle_events WHERE sent_at IS NOT NULL"
+        assert len(await rows(connection, query)) == 2
+        runtime.stop.set()
+        await running

@@ -264,13 +264,47 @@ async def test_nothing_falls_between_two_readings_of_the_clock() -> None:
     assert len({now for _, now in turns.asked}) == 1
 
 
-async def test_another_writers_market_that_is_due_soon_wakes_the_clock(
+async def test_the_clock_hears_of_what_is_due_soon(
+    database: Database,
+    connection: Connection,
+    pool: Pool,
+    eventually: Callable[..., Awaitable[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It sleeps for an hour; nobody but the database wakes it."""
+    monkeypatch.setattr("ssmd_lifecycle.scheduler.RECHECK_SECONDS", 3600.0)
+    scheduler = Scheduler(Turns(pool))
+    async with asyncio.TaskGroup() as tasks:
+        runtime = Runtime(Health("test"), tasks)
+        listening = tasks.create_task(scheduler.listen(SecretStr(database.url), budget_seconds=30))
+        running = tasks.create_task(scheduler.run(runtime))
+
+        async def listens() -> bool:
+            query = "SELECT FROM pg_stat_activity WHERE query ~ 'LISTEN ssmd' AND state = 'idle'"
+            return bool(await (await connection.execute(query)).fetchall())
+
+        await eventually("it listens", listens)
+        looked_at = scheduler.looked_at
+        await add(connection, "KXA-1-1", open_time=datetime.now(UTC) + timedelta(seconds=1))
+
+        async def opened() -> bool:
+            query = "SELECT FROM markets WHERE status = 'active'"
+            return bool(await (await connection.execute(query)).fetchall())
+
+        await eventually("an open market", opened)
+        assert scheduler.looked_at > looked_at
+        runtime.stop.set()
+        await running
+        listening.cancel()
+
+
+async def test_another_writers_market_that_is_due_soon_is_announced(
     database: Database,
     connection: Connection,
     pool: Pool,
     eventually: Callable[..., Awaitable[Any]],
 ) -> None:
-    """Without the notification the clock would look only after its longest sleep."""
+    """By the database, to whoever listens."""
     announced: list[str] = []
     note = announced.append
 
