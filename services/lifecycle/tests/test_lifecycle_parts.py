@@ -21,6 +21,7 @@ from ssmd_lifecycle.filter import EVERYTHING, FilterFile, parse
 from ssmd_lifecycle.gaps import GapStore, Repairer
 from ssmd_lifecycle.inbox import Inbox
 from ssmd_lifecycle.intake import read
+from ssmd_lifecycle.listener import Listener
 from ssmd_lifecycle.liveness import is_alive
 from ssmd_lifecycle.messages import LifecycleMessage
 from ssmd_lifecycle.mirror import Mirror
@@ -164,8 +165,18 @@ async def test_each_silence_is_told_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(Silence, "is_suspicious", is_suspicious)
     monkeypatch.setattr(asyncio, "sleep", pause)
+    gaps: list[tuple[str, datetime | None]] = []
+
+    async def on_gap(reason: str, since: datetime | None, until: datetime) -> None:
+        gaps.append((reason, since))
+
+    listener = Listener(Inbox(1), silence)
+    await listener.on_silence(NOW, NOW)
+    listener.on_gap = on_gap
     with structlog.testing.capture_logs() as logs, pytest.raises(asyncio.CancelledError):
-        await watch.run(silence)
+        await watch.run(silence, listener.on_silence)
+    # A subscription may have died while the pings go on.
+    assert gaps == [("silence", silence.last_at)] * 2
     assert [entry["log_level"] for entry in logs] == ["warning", "warning"]
     assert looks[1:] == [0, 1, 1, 0]
     assert metrics.SILENT._value.get() == 1

@@ -63,7 +63,7 @@ async def serve(runtime: Runtime, settings: LifecycleSettings) -> None:
             outer = SideTasks(runtime)
             stack.push_async_callback(outer.stop)
             outer.start("listener", listener.run(runtime, socket))
-            outer.start("silence-watch", watch.run(silence))
+            outer.start("silence-watch", watch.run(silence, listener.on_silence))
         else:
             log.warning(
                 "no exchange key is configured: no messages come, markets open and close by the "

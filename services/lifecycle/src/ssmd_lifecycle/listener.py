@@ -6,7 +6,15 @@ from datetime import datetime
 import structlog
 
 from ssmd_common.runtime import Runtime
-from ssmd_kalshi.feed import Connected, Disconnected, Gap, Message, Subscribed, Unreadable
+from ssmd_kalshi.feed import (
+    Connected,
+    Disconnected,
+    Gap,
+    GapReason,
+    Message,
+    Subscribed,
+    Unreadable,
+)
 from ssmd_kalshi.socket import KalshiSocket
 from ssmd_lifecycle import metrics
 from ssmd_lifecycle.inbox import Inbox
@@ -66,6 +74,11 @@ class Listener:
                         detail=event.detail,
                         attempt=event.attempt,
                     )
+
+    async def on_silence(self, since: datetime, until: datetime) -> None:
+        """A subscription may have died while the pings go on: what was not heard is a gap."""
+        if self.on_gap is not None:
+            await self.on_gap(GapReason.SILENCE.value, since, until)
 
     async def _keep(self, message: LifecycleMessage) -> None:
         _count(message)
