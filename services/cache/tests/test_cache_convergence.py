@@ -106,9 +106,17 @@ class Chaos:
             await self.world.commit(*(s for s in statements if s))
 
     async def swapped(self) -> None:
-        """Messages in another order than that of their positions."""
-        first = await self.world.commit(await self.statement(), publish=False)
-        second = await self.world.commit(await self.statement(), publish=False)
+        """Two changes of a row, in another order than that of their positions."""
+        market = await self.pick("markets")
+        if market is None:
+            return
+        update = "UPDATE markets SET status = '{}', volume = {} WHERE ticker = '{}'"
+        first, second = [
+            await self.world.commit(
+                update.format(self.random.choice(STATUSES), volume, market["ticker"]), publish=False
+            )
+            for volume in (self.random.randrange(10**6), self.random.randrange(10**6))
+        ]
         for message in [*reversed(second), *reversed(first)]:
             row = message["data"] or message["key"]
             await self.world.publish(subject(message["table"], message["op"], row), message)
@@ -175,7 +183,10 @@ async def test_redis_converges(world: Any, seed: int, batch: int, steps: list[st
                     # The commits that follow fall into the middle of the warm-up.
                     await world.redis.incr("secmaster:_cache:rebuild_requests")
                 case "swapped":
+                    # At once, before something later hides what came of it.
+                    await cache.ready()
                     await chaos.swapped()
+                    await world.assert_right()
                 case "again":
                     await chaos.again()
                 case "purge":
