@@ -4,18 +4,25 @@ Everything runs on this machine, the servers too. Drains are ratios against what
 PostgreSQL's own client, needs for the same WAL with the same plugin in the same run, written to
 /dev/null: it only moves bytes, ours are decoded, published and acknowledged.
 
+Beside them: nats-py's plain publish, and psycopg2 with wal2json where both are there, for example
+with Debian's packages postgresql-15-wal2json and python3-psycopg2 and SSMD_POSTGRES_BIN.
+
 usage: python benchmarks/cdc.py [--rows 500000] [--rounds 3] [--only drain|latency|restart]
 """
 
 import argparse
 import asyncio
+import contextlib
+import importlib
+import json
 import os
+import select
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +105,10 @@ class Bench:
         name = f"wal_{per_transaction}"
         async with self.connect() as db:
             await db.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (name,))
+            with contextlib.suppress(psycopg.errors.UndefinedFile):
+                await db.execute(
+                    "SELECT pg_create_logical_replication_slot(%s, 'wal2json')", (f"{name}_json",)
+                )
             if per_transaction == 1:
                 # The server's own loop: a round trip for each transaction would take minutes.
                 await db.execute(_ONE_BY_ONE.encode())
@@ -147,6 +158,18 @@ class Bench:
         seconds = time.perf_counter() - begun
         await self.drop_slot(copy)
         return seconds
+
+    async def wal2json(self, slot: str, rows: int) -> str:
+        """Rows a second, or why there are none."""
+        async with self.connect() as db:
+            found = await db.execute(
+                "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s", (slot,)
+            )
+            if not await found.fetchone():
+                return "this PostgreSQL has no wal2json"
+        rate = await asyncio.to_thread(wal2json_rate, self.url, slot, rows)
+        await self.drop_slot(slot)
+        return "psycopg2 is not installed" if rate is None else f"{rate:,.0f}/s"
 
     async def publisher(self, slot: str, rows: int, **more: str) -> "Drain":
         """Seconds from the first message to the last, stored in JetStream on disk."""
@@ -231,6 +254,26 @@ END $$;
 """
 
 
+def wal2json_rate(url: str, slot: str, rows: int) -> float | None:
+    """Rows a second that psycopg2 and json.loads read from wal2json; nothing is published."""
+    try:
+        extras = importlib.import_module("psycopg2.extras")
+    except ImportError:
+        return None
+    connection = extras.LogicalReplicationConnection(url)
+    with closing(connection), connection.cursor() as cursor:
+        options = {"format-version": 2, "include-xids": 1, "include-lsn": 1}
+        cursor.start_replication(slot_name=slot, options=options, decode=True)
+        begun, seen = time.perf_counter(), 0
+        while seen < rows:
+            message = cursor.read_message()
+            if message is None:
+                select.select([cursor], [], [], 1)
+            else:
+                seen += json.loads(message.payload)["action"] == "U"
+        return rows / (time.perf_counter() - begun)
+
+
 class Drain:
     def __init__(
         self, *, seconds: float, until_first: float, cpu_us: float, memory_mb: float
@@ -278,6 +321,8 @@ async def drains(bench: Bench, tickers: list[str], rows: int, rounds: int) -> No
             f"{statistics.median(d.cpu_us for d in ours):>10.0f}  "
             f"{max(d.memory_mb for d in ours):.0f}"
         )
+        others = await bench.wal2json(f"{slot}_json", rows)
+        print(f"         psycopg2, wal2json and json.loads, publishing nothing: {others}")
         await bench.drop_slot(slot)
     print(f"nats-py, await js.publish one by one: {await plain_publish(bench.directory):,.0f}/s")
 
