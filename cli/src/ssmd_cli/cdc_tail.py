@@ -106,7 +106,7 @@ async def tail(
     console = Console(highlight=False, soft_wrap=True)
     shown = 0
     try:
-        async for message in _messages(client, filters, start):
+        async for message in follow(client, filters, start):
             if wanted.type and (message.headers or {}).get("Ssmd-Type") != wanted.type:
                 continue
             if as_json:
@@ -121,7 +121,7 @@ async def tail(
         await client.close()
 
 
-async def _messages(client: Client, filters: list[str], start: Start) -> AsyncIterator[Msg]:
+async def follow(client: Client, filters: list[str], start: Start) -> AsyncIterator[Msg]:
     """In order, each once, over reconnections of the server."""
     js = client.jetstream()
     try:

@@ -10,8 +10,7 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.text import Text
 
-from ssmd_cli.cdc_tail import Start
-from ssmd_cli.cdc_tail import _messages as messages
+from ssmd_cli.cdc_tail import Start, follow
 from ssmd_common import subjects
 from ssmd_common.change import decode
 from ssmd_common.connections import nats, postgres
@@ -57,7 +56,7 @@ async def tail(
             places = SeriesOf(
                 await postgres.connect(database_url, "ssmd-lifecycle-tail", budget_seconds=5)
             )
-        async for message in messages(client, [subject(type_)], start):
+        async for message in follow(client, [subject(type_)], start):
             row = decode(message.data).data
             if row is None or (places and await places.of(row) != series):
                 continue
