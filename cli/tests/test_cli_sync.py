@@ -3,8 +3,10 @@
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,21 +38,24 @@ async def exchange() -> AsyncIterator[Simulator]:
 
 
 @pytest.fixture
-def ssmd(database: Any, exchange: Simulator, tmp_path: Path) -> Ssmd:
-    """The command, in a folder where `.ssmd/env` says where everything is."""
+def ssmd_environment(database: Any, exchange: Simulator, tmp_path: Path) -> dict[str, str]:
+    """For a folder where `.ssmd/env` says where everything is."""
     (tmp_path / ".ssmd").mkdir()
     (tmp_path / ".ssmd" / "env").write_text(
         f"DATABASE_URL='{database.url}'\nKALSHI_BASE_URL={exchange.base_url}\n"
     )
-    environment = {
+    return {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("KALSHI") and name != "DATABASE_URL"
     }
 
+
+@pytest.fixture
+def ssmd(ssmd_environment: dict[str, str], tmp_path: Path) -> Ssmd:
     async def run(*arguments: str) -> Done:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "ssmd_cli", *arguments, cwd=tmp_path, env=environment,
+            sys.executable, "-m", "ssmd_cli", *arguments, cwd=tmp_path, env=ssmd_environment,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         async with asyncio.timeout(60):
@@ -124,6 +129,35 @@ async def test_by_series_asks_for_every_series_of_the_tag(
     assert done.json["total"]["requests"] >= 4 * series + 2
     stray = "SELECT count(*) FROM series WHERE NOT 'Soccer' = ANY(tags)"
     assert await count(database, stray) == 0
+
+
+async def test_a_terminal_has_a_bar_with_the_time_that_is_left(
+    ssmd_environment: dict[str, str], tmp_path: Path, exchange: Any
+) -> None:
+    exchange.faults.start(Fault("latency", path="/events", seconds=0.5))
+    ours, theirs = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "ssmd_cli", "secmaster", "sync", cwd=tmp_path, stderr=theirs,
+        env={**ssmd_environment, "TERM": "xterm", "COLUMNS": "80"}, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    os.close(theirs)
+    shown = bytearray()
+
+    def drain() -> None:
+        # A terminal whose last user is gone answers with an error.
+        with suppress(OSError):
+            while chunk := os.read(ours, 65536):
+                shown.extend(chunk)
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(asyncio.to_thread(drain), process.communicate())
+    os.close(ours)
+    assert process.returncode == ExitCode.OK
+    text = shown.decode(errors="replace")
+    assert "markets" in text
+    assert "━" in text
+    assert re.search(r"\d+/\d+", text)
+    assert re.search(r"\d:\d\d", text)
 
 
 async def test_a_scope_without_series_is_said(ssmd: Ssmd) -> None:

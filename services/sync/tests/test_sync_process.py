@@ -19,6 +19,7 @@ from ssmd_simulator.faults import Fault
 from ssmd_stack.ports import free_port
 
 DEADLINE_SECONDS = 60.0
+FOUNDED = 'ssmd_sync_runs_total{job="everything",outcome="ok"}'
 
 
 async def eventually(condition: Any) -> Any:
@@ -218,11 +219,16 @@ async def test_health_and_metrics_tell_what_happens(
 
         async def done() -> dict[str, float]:
             found = await measured()
-            return found if found.get("ssmd_work_total") else {}
+            return found if found.get(FOUNDED) else {}
 
         await eventually(process.ready)
         before = await eventually(done)
         assert before["ssmd_lag_seconds"] < DEADLINE_SECONDS
+        assert before['ssmd_sync_rows_total{outcome="inserted",table="markets"}'] > 0
+        assert before['ssmd_sync_last_success_timestamp_seconds{job="everything"}'] > 0
+        assert before["ssmd_work_total"] > 0
+        assert before["ssmd_kalshi_tokens_total"] > 0
+        assert [name for name in before if name.startswith("ssmd_kalshi_requests_total{")]
         # The exchange fails: the service lives, is not ready, says why, and comes back.
         fault = exchange.simulator.faults.start(Fault("garbage"))
 
@@ -287,10 +293,27 @@ async def test_one_job_by_hand_says_how_it_ended(
     variables: dict[str, str], sync: Any, exchange: Any
 ) -> None:
     async with started("run", "fees", **variables) as process:
-        code, _ = await process.ended()
+        code, log = await process.ended()
     assert code == ExitCode.OK
+    assert log[-1]["event"] == "run finished"
+    assert "error" not in log[-1]
     [run] = await sync.rows("SELECT job, outcome FROM sync_runs")
     assert run == {"job": "fees", "outcome": "ok"}
+
+
+async def test_a_mass_disappearance_is_exit_code_5(
+    variables: dict[str, str], sync: Any, exchange: Any
+) -> None:
+    await sync()
+    for market in [m for m in exchange.simulator.universe.unsettled if not m.event.multivariate][
+        :60
+    ]:
+        exchange.simulator.exchange.vanish(market)
+    async with started("run", "everything", **variables) as process:
+        code, log = await process.ended()
+    assert code == ExitCode.PARTIAL == 5
+    assert log[-1]["outcome"] == "refused"
+    assert "60 of" in log[-1]["error"]
 
 
 async def test_a_job_that_runs_elsewhere_is_left_to_it(

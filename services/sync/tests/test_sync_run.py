@@ -14,7 +14,7 @@ from ssmd_common.models import Event, Market, Series
 from ssmd_simulator.control import Order
 from ssmd_simulator.faults import Fault
 from ssmd_simulator.server import Simulator
-from ssmd_sync import fetch, retention
+from ssmd_sync import fetch, intake, retention
 from ssmd_sync.batches import seen
 from ssmd_sync.missing import Answer, Missing
 from ssmd_sync.scope import Mode
@@ -71,9 +71,16 @@ async def test_a_run_that_changes_nothing_writes_no_wal_to_speak_of(
             private_postgres.admin_url, autocommit=True
         ) as admin:
             await admin.execute("CHECKPOINT")
+        await connection.execute("SELECT pg_create_logical_replication_slot('cdc', 'pgoutput')")
         before = await wal(connection)
         assert (await sync()).total("unchanged") > 6000
         assert await wal(connection) - before <= 64 * 1024
+        # And nothing of it is for the change stream.
+        messages = await connection.execute(
+            "SELECT 1 FROM pg_logical_slot_peek_binary_changes('cdc', NULL, NULL,"
+            " 'proto_version', '1', 'publication_names', 'secmaster_cdc')"
+        )
+        assert await messages.fetchall() == []
 
 
 async def test_a_market_keeps_what_has_no_column_and_leaves_quotes_out(
@@ -90,6 +97,28 @@ async def test_a_market_keeps_what_has_no_column_and_leaves_quotes_out(
     assert not [name for name in row["extra"] if "bid" in name or "ask" in name]
     assert row["observed_via"] == "rest"
     assert row["observed_at"] <= datetime.now(UTC)
+
+
+async def test_watermarks_move_with_the_last_batch(
+    sync: Any, exchange: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its transaction: a process that dies before it reads that batch again."""
+    batches: list[tuple[int, int]] = []
+    write = Store.write_markets
+
+    async def watched(self: Store, rows: Any, watermarks: Any = ()) -> Any:
+        batches.append((len(rows), len(watermarks)))
+        return await write(self, rows, watermarks)
+
+    monkeypatch.setattr(Store, "write_markets", watched)
+    monkeypatch.setattr(intake, "BATCH_ROWS", 100)
+    await sync()
+    # Those of it whose events were not known are written after their events, and count as it.
+    marked = [batch for batch in batches if batch[1]]
+    assert batches[-len(marked) :] == marked
+    assert all(rows for rows, _ in marked)
+    assert len(marked) <= 2
+    assert max(rows for rows, _ in batches) == 100
 
 
 async def test_incremental_reads_little(sync: Any, exchange: Any) -> None:

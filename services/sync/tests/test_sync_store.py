@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from ssmd_common.models import Event, Market, Row, Series, SeriesFee
+from ssmd_sync import store as store_module
 from ssmd_sync.batches import seen
 from ssmd_sync.store import Store, Watermark
 
@@ -300,6 +301,72 @@ async def test_a_market_without_its_event_comes_back_as_an_orphan(
     assert result.orphans == {"KXB-9-T1"}
     assert result.unchanged == 1
     assert not result.set_aside
+
+
+async def test_watermarks_wait_for_orphans(store: Store, event: Any, market: Any) -> None:
+    await filled(store, event, market("KXA-1-T1"))
+    result = await store.write_markets([market("KXB-9-T1")], [Watermark("w", T0)])
+    assert result.orphans == {"KXB-9-T1"}
+    assert await rows(store, "SELECT * FROM sync_watermarks") == []
+
+
+async def test_a_batch_of_new_markets_is_as_if_it_had_been_judged(
+    store: Store, event: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shortcut writes every column, and the events' status follows."""
+    await store.write_events(seen([event("KXA-1"), event("KXA-2")], T0))
+    made = [distinct(Market, number, **FIXED[Market]) for number in range(2)]
+    made = [
+        msgspec.structs.replace(row, ticker=f"KXA-1-T{number}", status="settled")
+        for number, row in enumerate(made)
+    ]
+    monkeypatch.setattr(store_module, "WORTH_A_LOOK", 2)
+    monkeypatch.setattr(store, "_apply", None)
+    assert (await store.write_markets(made)).inserted == 2
+    found = await rows(store, "SELECT * FROM markets ORDER BY ticker")
+    stored = [Market(**{name: row[name] for name in Market.columns()}) for row in found]
+    assert stored == made
+    assert await event_status(store, made[0].event_ticker) == "settled"
+
+
+async def test_a_writer_that_is_faster_than_the_shortcut_is_judged_after_all(
+    database: Any, store: Store, event: Any, market: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.write_events(seen([event("KXA-1")], T0))
+    monkeypatch.setattr(store_module, "WORTH_A_LOOK", 10)
+    look = store._rows
+
+    async def look_and_be_late(query: Any, parameters: Any = None) -> Any:
+        found = await look(query, parameters)
+        monkeypatch.setattr(store, "_rows", look)
+        async with database.connect() as connection:
+            await connection.execute(
+                "INSERT INTO markets (ticker, event_ticker, series_ticker, title, observed_at,"
+                " observed_via) VALUES ('KXA-1-T7', 'KXA-1', 'KXA', 'faster', %s, 'ws')",
+                (T0 + 5 * MINUTE,),
+            )
+        return found
+
+    monkeypatch.setattr(store, "_rows", look_and_be_late)
+    made = [market(f"KXA-1-T{i}", series_ticker="KXA") for i in range(40)]
+    result = await store.write_markets(made, [Watermark("w", T0)])
+    assert (result.inserted, result.unchanged, result.set_aside) == (39, 1, [])
+    assert (await one(store, "KXA-1-T7"))["title"] == "faster"
+    assert await rows(store, "SELECT watermark FROM sync_watermarks") == [{"watermark": T0}]
+
+
+async def test_the_shortcut_is_not_taken_where_a_parent_is_missing_or_another(
+    store: Store, event: Any, market: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "WORTH_A_LOOK", 1)
+    await store.write_events(seen([event("KXA-1", series_ticker="KXOTHER")], T0))
+    made = [market("KXA-1-T1", series_ticker="KXA"), market("KXB-1-T1", series_ticker="KXB")]
+    result = await store.write_markets(made)
+    assert (result.inserted, result.orphans) == (1, {"KXB-1-T1"})
+    assert (await one(store, "KXA-1-T1"))["series_ticker"] == "KXOTHER"
+    unknown_word = market("KXA-1-T2", series_ticker="KXOTHER", status=None)
+    assert (await store.write_markets([unknown_word])).inserted == 1
+    assert (await one(store, "KXA-1-T2"))["status"] == "open"
 
 
 async def test_an_unknown_series_becomes_a_stub_that_a_pass_completes(
