@@ -235,8 +235,9 @@ class Bench:
             ).fetchone()
             assert row
             await db.execute(
-                "INSERT INTO cdc_state SELECT %s, 1, %s, %s, %s, 0, '0/1', 0, now()",
-                (slot, *row, created),
+                "INSERT INTO cdc_state SELECT slot_name, 1, %s, %s, %s, 0, confirmed_flush_lsn, 0,"
+                " now() FROM pg_replication_slots WHERE slot_name = %s",
+                (*row, created, slot),
             )
 
 
