@@ -1,4 +1,4 @@
-"""What `cache.lua` takes: one row's picture as a flat list of arguments. Pure."""
+"""What `lua/rows.lua` takes: one row's picture as a flat list of arguments. Pure."""
 
 from datetime import datetime
 from functools import lru_cache

@@ -15,7 +15,10 @@ from ssmd_cache.errors import Fenced, ForeignKeys, PictureLost, SequenceGap
 from ssmd_cache.position import CachePosition, decode, encode
 from ssmd_common.keys import Keys
 
-_SCRIPT: Final = files("ssmd_cache").joinpath("cache.lua").read_text("utf-8")
+_PARTS: Final = ("records", "links", "rows", "gate", "actions", "scrub")
+_SCRIPT: Final = "\n".join(
+    files("ssmd_cache").joinpath("lua", f"{part}.lua").read_text("utf-8") for part in _PARTS
+)
 _PAGE: Final = "500"
 Argument = str | bytes
 _KINDS: Final = ("m", "e", "s", "f")

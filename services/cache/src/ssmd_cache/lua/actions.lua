@@ -1,0 +1,113 @@
+-- What the leader asks for.
+
+if action == 'claim' then
+  if not state or state.v ~= 1 then
+    redis.call('SET', POSITION, cjson.encode({v = 1, token = token, warm = false}))
+  else
+    state.token = token
+    redis.call('SET', POSITION, cjson.encode(state))
+  end
+  return {'OK', redis.call('GET', POSITION)}
+end
+
+if not state or state.token ~= token then return {'LOST'} end
+
+if action == 'position' then
+  return {'OK', text}
+end
+
+if action == 'set' then  -- key, value: the position itself, last_sync, a request
+  if ARGV[5] == '' then redis.call('DEL', ARGV[4]) else redis.call('SET', ARGV[4], ARGV[5]) end
+  return {'OK'}
+end
+
+if action == 'warm' then  -- generation, rows
+  warm, generation = true, ARGV[4]
+  rows(ARGV[5])
+  return {'OK', changed, missing, blocked}
+end
+
+if action == 'apply' then  -- first and last stream sequence, generation, new position, rows
+  local first, last, at = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(state.sequence or -1)
+  if not state.warm then return {'LOST'} end
+  if last > 0 and last <= at then return {'OK', 0, missing, blocked} end
+  if last > 0 and first > at + 1 then return {'GAP', tostring(at)} end
+  generation = ARGV[6]
+  rows(ARGV[8])
+  if ARGV[7] ~= '' then redis.call('SET', POSITION, ARGV[7]) end
+  return {'OK', changed, missing, blocked}
+end
+
+if action == 'sweep' then  -- how many at most
+  local swept = 0
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', EXPIRIES, '-inf', now, 'LIMIT', 0, ARGV[4])) do
+    local kind, ticker = string.sub(member, 1, 1), string.sub(member, 3)
+    local record = load(kind, ticker)
+    local expires = record and (kind == 'm' and record[M_EXPIRES] or kind == 'e' and record[E_EXPIRES])
+    local has_markets = kind == 'e' and redis.call('EXISTS', name('event_markets:' .. ticker)) == 1
+    if not record then
+      redis.call('ZREM', EXPIRIES, member)
+    elseif record[KEY] ~= '' and (not expires or expires == '' or tonumber(expires) > now) then
+      schedule(kind, ticker, expires or '')
+    elseif record[KEY] ~= '' then
+      swept = swept + 1
+      if kind == 'e' then
+        -- Its category stays known as long as it has markets.
+        unlink_event(ticker, record)
+        record[KEY] = ''
+        save(kind, ticker, record)
+        schedule(kind, ticker, now + TOMBSTONE_MS)
+      else
+        bury(kind, ticker, record)
+      end
+    elseif has_markets then
+      schedule(kind, ticker, now + TOMBSTONE_MS)
+    else
+      if kind == 'e' then redis.call('SREM', own('uncategorised:' .. record[E_SERIES]), ticker) end
+      forget(kind, ticker)
+    end
+  end
+  flush()
+  return {'OK', swept}
+end
+
+if action == 'prune' then  -- kind, cursor, count, 'epoch' or 'generation', bound
+  local kind, by, bound = ARGV[4], ARGV[7], ARGV[8]
+  local function belongs(position, of)
+    if by == 'epoch' then return string.sub(position, 1, 8) >= bound end
+    return of == bound
+  end
+  local dropped, live, categorised, scored = 0, 0, 0, 0
+  local page = redis.call('HSCAN', OWN[kind], ARGV[5], 'COUNT', ARGV[6])
+  for i = 1, #page[2], 2 do
+    local ticker, record = page[2][i], cmsgpack.unpack(page[2][i + 1])
+    if kind == 'f' then
+      local kept = {}
+      for _, step in ipairs(record) do
+        if belongs(step[F_POS], step[F_GEN]) then kept[#kept + 1] = step end
+      end
+      if #kept < #record then
+        dropped = dropped + #record - #kept
+        write_fees(ticker, kept)
+      end
+      for _, step in ipairs(kept) do
+        if step[F_JSON] ~= '' then
+          live = live + 1
+          break
+        end
+      end
+    elseif not belongs(record[POS], record[GEN]) then
+      unlink(kind, ticker, record)
+      forget(kind, ticker)
+      dropped = dropped + 1
+    elseif record[KEY] ~= '' then
+      live = live + 1
+      if kind == 'm' and record[M_LISTED] == '1' then
+        if record[M_CATEGORY] ~= '' then categorised = categorised + 1 end
+        if record[M_SCORE] ~= '' then scored = scored + 1 end
+      end
+    end
+  end
+  flush()
+  return {'OK', page[1], dropped, live, categorised, scored}
+end

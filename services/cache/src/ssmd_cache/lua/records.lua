@@ -1,0 +1,139 @@
+-- Everything that the cache changes in Redis passes through one script: a call is one atomic step.
+-- These are its parts, in this order: records, links, rows; then gate, where a call of an older
+-- leader ends, having changed nothing; and what a call may ask for: actions, scrub.
+--
+-- KEYS[1] is secmaster:position. ARGV: action, key prefix, fencing token, then what the action takes.
+-- The only clock is this server's, which is also the one that expires keys. The reply is an array:
+-- a word (OK, FENCED, LOST, GAP, BLOCKED) and details.
+--
+-- Bookkeeping, in secmaster:_cache:*, holds one record for each row that has a key, and for a while
+-- for one that lost it (a tombstone, so that an older message cannot bring it back):
+--   markets  {position, generation, key, event, series, listed, category, score, expires}
+--   events   {position, generation, key, series, category, expires}
+--   series   {position, generation, key, category}
+--   fees     {{from, position, generation, json}, …}: a series' steps; json is '' for a tombstone
+--   expiries sorted set: what the sweep must look at, and when
+--   uncategorised:<series>  set: its events that have no category of their own
+-- An empty string stands for "none" everywhere. Positions are fixed-width text that sorts.
+
+local action, prefix = ARGV[1], ARGV[2]
+local token = tonumber(ARGV[3])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local POSITION = KEYS[1]
+local TOMBSTONE_MS = 3600000
+
+local POS, GEN, KEY = 1, 2, 3
+local M_EVENT, M_SERIES, M_LISTED, M_CATEGORY, M_SCORE, M_EXPIRES = 4, 5, 6, 7, 8, 9
+local E_SERIES, E_CATEGORY, E_EXPIRES = 4, 5, 6
+local S_CATEGORY = 4
+local F_FROM, F_POS, F_GEN, F_JSON = 1, 2, 3, 4
+
+local function name(text) return prefix .. 'secmaster:' .. text end
+local function own(text) return prefix .. 'secmaster:_cache:' .. text end
+
+local MARKETS, EVENTS, EXPIRING = name('markets'), name('events'), name('markets:expiring')
+local OWN = {m = own('markets'), e = own('events'), s = own('series'), f = own('fees')}
+local EXPIRIES = own('expiries')
+
+local function foreign(key, wanted)
+  local found = redis.call('TYPE', key).ok
+  return found ~= 'none' and found ~= wanted
+end
+
+-- Reads and writes of one call are gathered: a record is read once, and whatever only adds is
+-- written at the end, many at a time. What takes away flushes first.
+
+local LIMIT = 2000
+local records = {m = {}, e = {}, s = {}, f = {}}
+local strings, pending = {}, {}
+
+local function call_many(command, key, list)
+  for first = 1, #list, LIMIT do
+    local last = math.min(first + LIMIT - 1, #list)
+    if key then
+      redis.call(command, key, unpack(list, first, last))
+    else
+      redis.call(command, unpack(list, first, last))
+    end
+  end
+end
+
+local function flush()
+  if #strings > 0 then
+    local full = strings
+    strings = {}
+    call_many('MSET', nil, full)
+  end
+  local gathered = pending
+  pending = {}
+  for key, add in pairs(gathered) do call_many(add.command, key, add) end
+end
+
+local function later(command, key, one, other)
+  local add = pending[key]
+  if not add then
+    add = {command = command}
+    pending[key] = add
+  end
+  add[#add + 1] = one
+  if other then add[#add + 1] = other end
+end
+
+local function fetch(kind, tickers)
+  local known, wanted, asked = records[kind], {}, {}
+  for _, ticker in ipairs(tickers) do
+    if known[ticker] == nil and not asked[ticker] then
+      asked[ticker] = true
+      wanted[#wanted + 1] = ticker
+    end
+  end
+  for first = 1, #wanted, LIMIT do
+    local last = math.min(first + LIMIT - 1, #wanted)
+    local raw = redis.call('HMGET', OWN[kind], unpack(wanted, first, last))
+    for i = first, last do
+      local packed = raw[i - first + 1]
+      known[wanted[i]] = packed and cmsgpack.unpack(packed) or false
+    end
+  end
+end
+
+local function load(kind, ticker)
+  local record = records[kind][ticker]
+  if record == nil then
+    local raw = redis.call('HGET', OWN[kind], ticker)
+    record = raw and cmsgpack.unpack(raw) or false
+    records[kind][ticker] = record
+  end
+  return record or nil
+end
+
+local function save(kind, ticker, record)
+  records[kind][ticker] = record
+  later('HSET', OWN[kind], ticker, cmsgpack.pack(record))
+end
+
+local function forget(kind, ticker)
+  flush()
+  records[kind][ticker] = false
+  redis.call('HDEL', OWN[kind], ticker)
+  redis.call('ZREM', EXPIRIES, kind .. ':' .. ticker)
+end
+
+local function schedule(kind, ticker, at)
+  if at ~= '' then
+    later('ZADD', EXPIRIES, at, kind .. ':' .. ticker)
+  else
+    flush()
+    redis.call('ZREM', EXPIRIES, kind .. ':' .. ticker)
+  end
+end
+
+local function write_value(key, value, expires)
+  if expires == '' then
+    strings[#strings + 1] = key
+    strings[#strings + 1] = value
+  else
+    redis.call('SET', key, value, 'PXAT', expires)
+  end
+end
