@@ -511,7 +511,10 @@ async def test_a_full_run_leaves_what_it_cannot_see_to_updates(sync: Any, exchan
         does.determine(market, "yes", float("inf"), now)
         does.settle(market, now)
         await sync()
-    does.edit_event(event, {"title": "Afterwards"}, now + 1)
+    # Half an hour ago, while updates had last been read an hour ago; others changed since.
+    await sync.rows("UPDATE sync_watermarks SET watermark = watermark - interval '1 h' RETURNING 1")
+    does.edit_event(event, {"title": "Afterwards"}, now - 1800)
+    does.edit_event(exchange.market().event, {"title": "Just now"}, now)
     for mode in (Mode.FULL, Mode.INCREMENTAL):
         assert (await sync(mode)).outcome == "ok"
     [row] = await sync.rows("SELECT title FROM events WHERE event_ticker = %s", event.ticker)
