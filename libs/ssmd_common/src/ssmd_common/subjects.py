@@ -6,6 +6,7 @@ A subject is `cdc.<table>.<op>.<tokens>`, so that subscribers filter on the serv
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 STREAM: Final = "SECMASTER_CDC"
@@ -34,7 +35,16 @@ def token(value: str | None) -> str:
     """
     if not value:
         return "_"
-    return _UNSAFE.sub(lambda m: "".join(f"%{b:02X}" for b in m[0].encode()), value)
+    return _UNSAFE.sub(_percent, value)
+
+
+@lru_cache(maxsize=1024)
+def _encoded(character: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in character.encode())
+
+
+def _percent(match: re.Match[str]) -> str:
+    return _encoded(match[0])
 
 
 def subject(table: str, op: str, row: Mapping[str, object]) -> str:
