@@ -60,7 +60,7 @@ down: $(READY) ## Stop what `make up` started
 
 .PHONY: test
 test: $(READY) ## Run every test of the default suite (ARGS="-k cdc" …)
-	@"$(BIN)/pytest" -n auto --dist loadfile $(ARGS)
+	@"$(BIN)/pytest" -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: test-slow
 test-slow: $(READY) ## Run the suites that take longer than a coffee

@@ -651,10 +651,10 @@ async def test_a_hung_synchronous_commit_is_in_the_stream_once(
         await admin.execute("SELECT pg_reload_conf()")
         # The checkpointer applies the setting when it gets to it, and no view shows that.
         await asyncio.sleep(1.5)
+        before = await last_sequence(bench)
         hung = asyncio.create_task(
             db.execute("INSERT INTO series (ticker, title) VALUES ('HUNG', 'x')")
         )
-        before = await last_sequence(bench)
         await until_sequence(bench, before + 1)
         assert not hung.done()
         # Our own marks and memory do not wait, so the slot moves and a crash finds its way.
