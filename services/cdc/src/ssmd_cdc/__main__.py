@@ -10,7 +10,6 @@ from ssmd_cdc.settings import CdcSettings
 from ssmd_common.connections import nats, postgres
 from ssmd_common.runtime import Runtime, run
 
-
 _GARBAGE: Final = 50_000
 """Objects that gather before Python looks for cycles among them."""
 
