@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ssmd_cdc.errors import UnreadableValue
 from ssmd_cdc.pgoutput import Value
-from ssmd_cdc.values import NULL, ToJson
+from ssmd_cdc.values import LONGEST_KEPT, MOST_KEPT, NULL, ToJson
 
 if TYPE_CHECKING:
     from ssmd_cdc.envelope import Envelope, Outgoing
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 _TEXT: Final = b"t\0\0"
 _OLD: Final = ord("O")
 
-_LONGEST_KEPT: Final = 128
-_MOST_KEPT: Final = 512
 _MOST_KNOWN: Final = 1 << 14
 
 
@@ -72,8 +70,8 @@ class _Place(dict[bytes, Step]):
             after += len(nulls)
         text_or_none = text if self._identifies else None
         made = members, self._quick.places[after], value, self._at, text_or_none
-        if len(piece) <= _LONGEST_KEPT:
-            if len(self) >= _MOST_KEPT:
+        if len(piece) <= LONGEST_KEPT:
+            if len(self) >= MOST_KEPT:
                 self.clear()
             self[piece] = made
         return made

@@ -10,7 +10,7 @@ from ssmd_cdc import changetype
 from ssmd_cdc.errors import UnreadableValue
 from ssmd_cdc.pgoutput import Column, Value
 from ssmd_cdc.quick import Quick
-from ssmd_cdc.values import NULL, ToJson, TypeInfo, converter, text
+from ssmd_cdc.values import LONGEST_KEPT, MOST_KEPT, NULL, ToJson, TypeInfo, converter, text
 from ssmd_common import subjects
 
 _TICKER_COLUMNS: Final[Mapping[str, str]] = {
@@ -23,9 +23,6 @@ _TICKER_COLUMNS: Final[Mapping[str, str]] = {
 
 # NATS takes control lines of 4 KiB; our columns hold 128 characters, others' may hold anything.
 _LONGEST_TOKEN: Final = 512
-
-_LONGEST_KEPT: Final = 128
-_MOST_KEPT: Final = 512
 
 
 Row: TypeAlias = list[Value] | Mapping[int, Value]
@@ -50,8 +47,8 @@ class Member(dict[Value, bytes]):
         if not isinstance(value, bytes):
             raise UnreadableValue("a column was not sent")
         made = self._label + self.convert(value)
-        if len(made) <= _LONGEST_KEPT:
-            if len(self) >= _MOST_KEPT:
+        if len(made) <= LONGEST_KEPT:
+            if len(self) >= MOST_KEPT:
                 self.clear()
                 self[None] = self._label + NULL
             self[value] = made

@@ -18,6 +18,11 @@ ToJson: TypeAlias = Callable[[bytes], bytes]
 
 NULL: Final = b"null"
 
+# Most columns hold few different values, whose JSON is worth keeping: what is made of them is kept
+# up to this size and this number for each column.
+LONGEST_KEPT: Final = 128
+MOST_KEPT: Final = 512
+
 _encode = msgspec.json.Encoder().encode
 
 
