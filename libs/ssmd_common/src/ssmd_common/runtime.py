@@ -68,21 +68,6 @@ class Runtime:
             await end(task)
 
 
-def raise_if_cancelled() -> None:
-    """Take up a cancellation of this task that something on the way swallowed.
-
-    To call where an error is about to be mended by trying again. Python 3.11 can lose one in two
-    ways: a TaskGroup with failed tasks raises their errors instead, and `wait_for` returns a result
-    that came in the same turn of the loop; nats-py catches some itself.
-
-    Raises:
-        CancelledError: it was cancelled.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
 def run(
     name: str,
     settings_type: type[S],

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import structlog
 
+from ssmd_common.tasks import end
 from ssmd_kalshi import metrics
 from ssmd_kalshi.pages import Page, PageGuard, Suspicion
 from ssmd_kalshi.wire import WireRow
@@ -42,11 +43,7 @@ async def scan(
             if not page.cursor:
                 return
     finally:
-        following.cancel()
-        # wait() neither raises what the task raised nor leaves it running.
-        await asyncio.wait([following])
-        if not following.cancelled():
-            following.exception()
+        await end(following)
 
 
 def _next(

@@ -13,7 +13,7 @@ from ssmd_cdc.settings import CdcSettings
 from ssmd_common import subjects
 from ssmd_common.change import Position
 from ssmd_common.errors import UpstreamUnavailable
-from ssmd_common.runtime import raise_if_cancelled
+from ssmd_common.tasks import raise_if_cancelled
 
 log = structlog.get_logger(__name__)
 

@@ -29,7 +29,7 @@ from ssmd_common.change import Position
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.health import Health
 from ssmd_common.metrics import ERRORS, WORK
-from ssmd_common.runtime import raise_if_cancelled
+from ssmd_common.tasks import raise_if_cancelled
 
 log = structlog.get_logger(__name__)
 

@@ -10,6 +10,7 @@ from psycopg_pool import PoolTimeout
 
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.runtime import Runtime
+from ssmd_common.tasks import end
 
 
 class SideTasks:
@@ -29,9 +30,7 @@ class SideTasks:
 
     async def stop(self) -> None:
         """Cancel all, and wait until they have ended."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
 
 
 async def telling(work: Coroutine[Any, Any, None]) -> None:

@@ -6,12 +6,13 @@ for: that, not its arrival, is what its rows are an observation of.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, TypeVar, assert_never
 
 from ssmd_common.models import Market, Series
+from ssmd_common.tasks import end
 from ssmd_kalshi import convert, markets
 from ssmd_kalshi.errors import BadFieldError, excerpt
 from ssmd_kalshi.pages import Page, SetAside
@@ -75,9 +76,7 @@ async def reading(rest: KalshiRest, scans: Sequence[Scan]) -> AsyncIterator[Asyn
     try:
         yield consume()
     finally:
-        producer.cancel()
-        with suppress(asyncio.CancelledError):
-            await producer
+        await end(producer)
 
 
 async def _rows(rest: KalshiRest, step: Scan) -> AsyncIterator[Rows]:
