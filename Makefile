@@ -40,6 +40,7 @@ lock: $(BIN)/uv ## Compile requirements/*.txt again (UPGRADE=1 takes newer versi
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/bootstrap.in -o requirements/bootstrap.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras requirements/dev.in $(addsuffix /pyproject.toml,$(MEMBERS)) -o requirements/dev.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/nats-2.10.in -o requirements/nats-2.10.txt
+	for v in 15 16 17; do $(COMPILE:3.11=3.12) $(if $(UPGRADE),--upgrade) requirements/postgresql-$$v.in -o requirements/postgresql-$$v.txt; done
 	for s in $(SERVICES); do $(COMPILE) -c requirements/dev.txt services/$$s/pyproject.toml -o requirements/$$s.txt; done
 	$(COMPILE) -c requirements/dev.txt cli/pyproject.toml -o requirements/cli.txt
 	$(COMPILE) -c requirements/dev.txt simulator/pyproject.toml -o requirements/simulator.txt

