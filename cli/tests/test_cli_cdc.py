@@ -9,9 +9,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import nats.errors
 import pytest
+from pydantic import SecretStr
 
-from ssmd_cli.cdc_tail import Filter, Lsn, parse_since
+from ssmd_cli.cdc_tail import Filter, Lsn, NoStream, follow, parse_since
+from ssmd_common import subjects
+from ssmd_common.connections import nats as connections
 from ssmd_common.errors import ConfigurationError
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
@@ -150,6 +154,44 @@ async def test_tail_without_a_stream_or_a_server(environment: dict[str, str]) ->
     code, _, err = await ssmd(nowhere, "cdc", "tail")
     assert code == 4
     assert "NATS_URL" in err
+
+
+async def test_following_outlives_an_outage(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the stream itself is gone, which no waiting mends."""
+    client = await connections.connect(
+        SecretStr(nats_server.url), "test", budget_seconds=PATIENCE_SECONDS
+    )
+    js = client.jetstream(timeout=0.3)
+    monkeypatch.setattr(client, "jetstream", lambda: js)
+    tried, add_consumer = asyncio.Event(), js.add_consumer
+
+    async def try_to_add_consumer(*arguments: Any) -> Any:
+        tried.set()
+        return await add_consumer(*arguments)
+
+    monkeypatch.setattr(js, "add_consumer", try_to_add_consumer)
+    await js.add_stream(name=subjects.STREAM, subjects=[subjects.SUBJECTS])
+    followed = follow(client, [subjects.SUBJECTS], 1)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await js.publish("cdc.series.insert.A", b"1")
+        assert (await anext(followed)).data == b"1"
+        tried.clear()
+        await nats_server.stop()
+        following = asyncio.ensure_future(anext(followed))
+        await tried.wait()
+        # It has no consumer, and whoever asks for one gets no answer.
+        with pytest.raises(nats.errors.TimeoutError):
+            await js.stream_info(subjects.STREAM)
+        await nats_server.start()
+        await client.flush(PATIENCE_SECONDS)
+        await js.publish("cdc.series.insert.A", b"2", timeout=PATIENCE_SECONDS)
+        assert (await following).data == b"2"
+        await js.delete_stream(subjects.STREAM)
+        with pytest.raises(NoStream):
+            await anext(followed)
+    await connections.close(client)
 
 
 def test_where_to_begin() -> None:

@@ -71,7 +71,7 @@ def status_command(
         try:
             return await overview(settings, client)
         finally:
-            await client.close()
+            await nats.close(client)
 
     found = asyncio.run(look())
     if as_json:

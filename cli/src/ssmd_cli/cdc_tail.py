@@ -1,9 +1,10 @@
 """Reading SECMASTER_CDC for `ssmd cdc tail`."""
 
 import asyncio
+import contextlib
 import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -118,26 +119,24 @@ async def tail(
             if shown == limit:
                 return
     finally:
-        await client.close()
+        await connections.close(client)
 
 
 async def follow(client: Client, filters: list[str], start: Start) -> AsyncIterator[Msg]:
-    """In order, each once, over reconnections of the server."""
+    """In order, each once, over reconnections of the server.
+
+    Raises:
+        NoStream: it is not there, or not any more.
+    """
     js = client.jetstream()
-    try:
+    with _no_stream():
         await js.stream_info(subjects.STREAM)
-    except nats.js.errors.NotFoundError:
-        raise NoStream(
-            f"the stream {subjects.STREAM} is not there: start cdc, or check NATS_URL"
-        ) from None
-    if isinstance(start, Lsn):
-        start = await sequence_of(js, start)
-    following: Start = start
+        following: Start = await sequence_of(js, start) if isinstance(start, Lsn) else start
     while True:
-        config = _consumer(filters, following)
-        info = await js.add_consumer(subjects.STREAM, config)
-        subscription = await js.pull_subscribe_bind(info.name, subjects.STREAM)
         try:
+            with _no_stream():
+                info = await js.add_consumer(subjects.STREAM, _consumer(filters, following))
+            subscription = await js.pull_subscribe_bind(info.name, subjects.STREAM)
             while True:
                 try:
                     messages = await subscription.fetch(_BATCH, timeout=2)
@@ -149,7 +148,18 @@ async def follow(client: Client, filters: list[str], start: Start) -> AsyncItera
                     following = message.metadata.sequence.stream + 1
                     yield message
         except (nats.js.errors.Error, nats.errors.Error):
+            # However long the server is away: its client reconnects by itself.
             await asyncio.sleep(0.5)
+
+
+@contextlib.contextmanager
+def _no_stream() -> Iterator[None]:
+    try:
+        yield
+    except nats.js.errors.NotFoundError:
+        raise NoStream(
+            f"the stream {subjects.STREAM} is not there: start cdc, or check NATS_URL"
+        ) from None
 
 
 def _consumer(filters: list[str], start: Start) -> ConsumerConfig:

@@ -69,7 +69,7 @@ async def tail(
             if shown == limit:
                 return
     finally:
-        await client.close()
+        await nats.close(client)
         if places is not None:
             await places.connection.close()
 
