@@ -91,11 +91,13 @@ class Envelope:
         return [self._row(shape, "update", type_, new, shape.json(new), more)]
 
     def plain_update(
-        self, shape: Shape, subject: str, ticker: bytes, key: bytes, row: bytes, changes: bytes
+        self, shape: Shape, subject: str, about: bytes, data: bytes, changes: bytes
     ) -> Outgoing:
-        """What `update` makes where the type is the usual one, from the parts as JSON."""
-        data, more = b"{%b}" % row, b',"changes":{%b}' % changes
-        return self._message(shape.table, "update", shape.updated, subject, ticker, key, data, more)
+        """What `update` makes where the type is the usual one, from its parts as JSON."""
+        seq = self.seq
+        self.seq = seq + 1
+        payload = b'%b%d%b%b,"changes":{%b}}' % (self._head, seq, about, data, changes)
+        return Outgoing(self.lsn, seq, shape.table, "update", shape.updated, subject, payload)
 
     def blind_update(self, shape: Shape, new: list[Value]) -> Outgoing:
         """An update of a table without REPLICA IDENTITY FULL: what differs cannot be told.
@@ -164,16 +166,14 @@ class Envelope:
     ) -> Outgoing:
         seq = self.seq
         self.seq = seq + 1
-        payload = b'%b%d%b%b,"key":%b,"data":%b%b}' % (
-            self._head,
-            seq,
-            _constant(table, op, type_),
-            ticker,
-            key,
-            data,
-            more,
-        )
+        about = self.about(table, op, type_, ticker, key)
+        payload = b"%b%d%b%b%b}" % (self._head, seq, about, data, more)
         return Outgoing(self.lsn, seq, table, op, type_, subject, payload, raw)
+
+    @staticmethod
+    def about(table: str, op: str, type_: str, ticker: bytes, key: bytes) -> bytes:
+        """What a message says between its number and its row."""
+        return b'%b%b,"key":%b,"data":' % (_constant(table, op, type_), ticker, key)
 
 
 @lru_cache(maxsize=512)

@@ -1,10 +1,12 @@
 """The most frequent message, quickly: an update that keeps the row's key, status and nulls.
 
 What is unusual in any way is left to `pgoutput` and `envelope`, which know everything and decide.
+No bytecode of Python runs for each column: a row is split, looked up, compared and put together
+by a handful of calls, so that it costs about what its bytes cost to move.
 """
 
-from itertools import compress
-from operator import ne
+from itertools import chain, compress
+from operator import call, itemgetter, ne
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ssmd_cdc.errors import UnreadableValue
@@ -19,148 +21,194 @@ if TYPE_CHECKING:
 # 65,535 bytes, splitting at this separates the columns: each piece is the rest of the length, the
 # text, and an "n" for each null that follows. Every piece's length is checked against its own.
 _TEXT: Final = b"t\0\0"
-_OLD: Final = ord("O")
 
+_MOST_LAYOUTS: Final = 256
+_MOST_PATTERNS: Final = 256
 _MOST_KNOWN: Final = 1 << 14
+
+_ROWS_FOR_EACH_KEPT: Final = 4
+"""A column that has filled its room within fewer rows has too many values to keep them."""
 
 
 class _Unusual(Exception):
-    """Nothing for us."""
+    """Not a row of this layout."""
 
 
-Step: TypeAlias = "tuple[bytes, _Place, bytes, int, bytes | None]"
-"""What a piece means at its place: its members of the row's JSON object, the place of the next
-piece, the value's JSON, the column, and the text itself where it identifies the row."""
+class _Place(dict[bytes, bytes]):
+    """A column that so many nulls follow: its value's JSON by its piece.
 
-
-class _Place(dict[bytes, Step]):
-    """Where a column begins. What a piece means there is worked out once for as long as it is kept.
-
-    Most columns hold few different values: a status, a strike type, a price in cents.
+    Most columns hold few different values, a status, a strike type, a price in cents. These are
+    kept, and `json` looks them up; of a column that holds many, it makes each anew.
     """
 
-    __slots__ = ("_at", "_convert", "_identifies", "_quick", "label")
+    __slots__ = ("_convert", "_nulls", "_quick", "_since", "json")
 
-    def __init__(
-        self, quick: "Quick", at: int, label: bytes, convert: ToJson | None, *, identifies: bool
-    ) -> None:
+    def __init__(self, quick: "Quick", convert: ToJson, nulls: int) -> None:
         self._quick = quick
-        self._at = at
         self._convert = convert
-        self._identifies = identifies
-        self.label = label
+        self._nulls = b"n" * nulls
+        self._since = 0
+        self.json: ToJson = self.__getitem__
 
-    def __missing__(self, piece: bytes) -> Step:
-        if self._convert is None:
-            raise _Unusual  # A piece behind the last column.
-        end = 2 + (piece[0] << 8 | piece[1])
-        after = self._at + 1
-        if len(piece) == end:
-            text = piece[2:]
-            value = self._convert(text)
-            members = self.label + value
-        else:
-            text, nulls = piece[2:end], piece[end:]
-            if len(text) + 2 != end or nulls.strip(b"n"):
-                raise _Unusual
-            value = self._convert(text)
-            members = b",".join(
-                [self.label + value, *self._quick.nulls[after : after + len(nulls)]]
-            )
-            after += len(nulls)
-        text_or_none = text if self._identifies else None
-        made = members, self._quick.places[after], value, self._at, text_or_none
+    def __missing__(self, piece: bytes) -> bytes:
+        made = self._make(piece)
         if len(piece) <= LONGEST_KEPT:
             if len(self) >= MOST_KEPT:
-                self.clear()
+                self._make_room()
             self[piece] = made
         return made
 
+    def _make(self, piece: bytes) -> bytes:
+        end = 2 + (piece[0] << 8 | piece[1])
+        if len(piece) < end or piece[end:] != self._nulls:
+            raise _Unusual
+        return self._convert(piece[2:end])
+
+    def _make_room(self) -> None:
+        self.clear()
+        if self._quick.rows - self._since < _ROWS_FOR_EACH_KEPT * MOST_KEPT:
+            self.json = self._make
+            self._quick.forget_layouts()
+        self._since = self._quick.rows
+
+
+Pattern: TypeAlias = "tuple[bytes, tuple[ToJson, ...]] | None"
+"""Of the columns that differ: a template for the old and new value of each, and what makes the old.
+None if the type or the identity depends on one."""
+
+
+class _Layout:
+    """The rows which are null in the same columns, so that their pieces are the same columns."""
+
+    def __init__(self, quick: "Quick", columns: tuple[int, ...]) -> None:
+        shape = quick.shape
+        after = (*columns[1:], len(shape.columns))
+        self._shape = shape
+        self._columns = columns
+        self._nulls = [next_at - at - 1 for at, next_at in zip(columns, after, strict=True)]
+        self._json = [quick.place(at, n).json for at, n in zip(columns, self._nulls, strict=True)]
+        self._leading = b"n" * columns[0]
+        self._end = quick.begin_new + self._leading
+        self._labels = [label.replace(b"%", b"%%") for label in shape.labels]
+        self._row = b"{%b}" % b",".join(
+            label + (b"%b" if at in columns else NULL) for at, label in enumerate(self._labels)
+        )
+        self._patterns: dict[tuple[bool, ...], Pattern] = {}
+        self._unusual = shape.identity | shape.watched_columns
+        self._all_who = quick.who
+        self._who = [columns.index(at) for at in quick.who if at in columns]
+        # One twice, so that it is a tuple.
+        self._pick = itemgetter(*self._who, self._who[0])
+        self._known: dict[tuple[bytes, ...], tuple[str, bytes]] = {}
+
+    def update(self, envelope: "Envelope", pieces: list[bytes]) -> "Outgoing | None":
+        """As `Quick.update`, of a message with as many pieces as this layout has.
+
+        Raises:
+            _Unusual: the pieces are not these columns.
+        """
+        middle = len(pieces) // 2
+        new = pieces[middle + 1 :]
+        old = pieces[1 : middle + 1]
+        if pieces[0] != self._leading or not old[-1].endswith(self._end):
+            raise _Unusual
+        old[-1] = old[-1][: -len(self._end)]
+        values = tuple(map(call, self._json, new))
+        differing = tuple(map(ne, old, new))
+        try:
+            pattern = self._patterns[differing]
+        except KeyError:
+            pattern = self._learn_pattern(differing)
+        if pattern is None:
+            return None
+        template, json = pattern
+        before = map(call, json, compress(old, differing))
+        changes = template % tuple(
+            chain.from_iterable(zip(before, compress(values, differing), strict=True))
+        )
+        who = self._pick(new)
+        subject, about = self._known.get(who) or self._learn_identity(envelope, who)
+        return envelope.plain_update(self._shape, subject, about, self._row % values, changes)
+
+    def _learn_pattern(self, differing: tuple[bool, ...]) -> Pattern:
+        columns = list(compress(self._columns, differing))
+        template = b",".join(b'%b{"old":%%b,"new":%%b}' % self._labels[at] for at in columns)
+        plain = self._unusual.isdisjoint(columns)
+        pattern = (template, tuple(compress(self._json, differing))) if plain else None
+        if len(self._patterns) >= _MOST_PATTERNS:
+            self._patterns.clear()
+        self._patterns[differing] = pattern
+        return pattern
+
+    def _learn_identity(self, envelope: "Envelope", who: tuple[bytes, ...]) -> tuple[str, bytes]:
+        """The subject, and what the message says of the row before its data."""
+        shape = self._shape
+        row: dict[int, Value] = dict.fromkeys(self._all_who)
+        for at, piece in zip(self._who, who, strict=False):
+            row[self._columns[at]] = piece[2 : len(piece) - self._nulls[at]]
+        about = envelope.about(
+            shape.table, "update", shape.updated, shape.ticker_json(row), shape.key_json(row)
+        )
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        known = self._known[who] = shape.subject("update", row), about
+        return known
+
 
 class Quick:
-    """What is known of one table."""
+    """What is known of one table; `rows` counts its rows."""
 
     def __init__(self, shape: "Shape", converters: tuple[ToJson, ...]) -> None:
-        self._shape = shape
-        self._who = tuple(sorted(shape.identity | set(shape.ticker)))
-        self._unusual = shape.identity | shape.watched_columns
-        self._known: dict[tuple[Value, ...], tuple[str, bytes, bytes]] = {}
-        self._count = len(converters).to_bytes(2, "big")
-        self.nulls = [label + NULL for label in shape.labels]
-        self.places = [
-            _Place(self, at, label, convert, identifies=at in self._who)
-            for at, (label, convert) in enumerate(zip(shape.labels, converters, strict=True))
-        ]
-        self.places.append(_Place(self, len(converters), b"", None, identifies=False))
+        self.shape = shape
+        self.who = tuple(sorted(shape.identity | set(shape.ticker)))
+        self.rows = 0
+        count = len(converters).to_bytes(2, "big")
+        self._begin_old = b"O" + count
+        self.begin_new = b"N" + count
+        self._converters = converters
+        self._places: dict[tuple[int, int], _Place] = {}
+        self._layouts: dict[tuple[int, ...], _Layout] = {}
+        self._last: dict[int, _Layout] = {}
 
     def update(self, envelope: "Envelope", data: bytes) -> "Outgoing | None":
         """The message for an update, or None if it is not a plain one."""
         pieces = data[8:].split(_TEXT)
-        middle = len(pieces) // 2
-        # Both rows have the same nulls, so as many pieces.
-        leading = pieces[0]
-        end = b"N" + self._count + leading
-        if (
-            data[5] != _OLD
-            or data[6:8] != self._count
-            or len(pieces) != 2 * middle + 1
-            or not pieces[middle].endswith(end)
-            or leading.strip(b"n")
-        ):
+        if data[5:8] != self._begin_old or not len(pieces) & 1:
             return None
-        new = pieces[middle + 1 :]
-        old = pieces[1 : middle + 1]
-        old[-1:] = [old[-1][: -len(end)]] if old else []
+        self.rows += 1
         try:
-            steps = self._walk(len(leading), new)
-            changes = self._changes(steps, old, new)
-            identity = self._identity(steps)
+            try:
+                return self._last[len(pieces)].update(envelope, pieces)
+            except (KeyError, _Unusual):
+                layout = self._layout(pieces)
+                return layout.update(envelope, pieces) if layout is not None else None
         except (_Unusual, UnreadableValue, UnicodeDecodeError, IndexError):
             return None
-        row = b",".join([*self.nulls[: len(leading)], *[step[0] for step in steps]])
-        return envelope.plain_update(self._shape, *identity, row, changes)
 
-    def _walk(self, leading: int, pieces: list[bytes]) -> list[Step]:
-        place = self.places[leading]
-        steps: list[Step] = []
-        for piece in pieces:
-            step = place[piece]
-            steps.append(step)
-            place = step[1]
-        if place is not self.places[-1]:
-            raise _Unusual
-        return steps
+    def place(self, column: int, nulls: int) -> _Place:
+        """The column where so many nulls follow it."""
+        place = self._places.get((column, nulls))
+        if place is None:
+            place = self._places[column, nulls] = _Place(self, self._converters[column], nulls)
+        return place
 
-    def _changes(self, steps: list[Step], old: list[bytes], new: list[bytes]) -> bytes:
-        changes = []
-        for at in compress(range(len(old)), map(ne, old, new)):
-            step = steps[at]
-            if step[3] in self._unusual:
-                raise _Unusual
-            place = self.places[step[3]]
-            before = place[old[at]]
-            if before[1] is not step[1]:
-                raise _Unusual  # A null came or went.
-            changes.append(b'%b{"old":%b,"new":%b}' % (place.label, before[2], step[2]))
-        return b",".join(changes)
+    def forget_layouts(self) -> None:
+        self._layouts.clear()
+        self._last.clear()
 
-    def _identity(self, steps: list[Step]) -> tuple[str, bytes, bytes]:
-        """Subject, ticker and key."""
-        texts = tuple([_text(steps, column) for column in self._who])
-        known = self._known.get(texts)
-        if known is None:
-            row = dict(zip(self._who, texts, strict=True))
-            shape = self._shape
-            known = shape.subject("update", row), shape.ticker_json(row), shape.key_json(row)
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            self._known[texts] = known
-        return known
-
-
-def _text(steps: list[Step], column: int) -> Value:
-    # Each null before it is one step less.
-    at = min(column, len(steps) - 1)
-    while at >= 0 and steps[at][3] > column:
-        at -= 1
-    return steps[at][4] if at >= 0 and steps[at][3] == column else None
+    def _layout(self, pieces: list[bytes]) -> _Layout | None:
+        """The layout of the row's new state; from now on of all with as many pieces."""
+        at, columns = len(pieces[0]), []
+        for piece in pieces[len(pieces) // 2 + 1 :]:
+            columns.append(at)
+            at += 1 + len(piece) - 2 - (piece[0] << 8 | piece[1])
+        if at != len(self._converters) or not set(self.who) & set(columns):
+            return None
+        key = tuple(columns)
+        layout = self._layouts.get(key)
+        if layout is None:
+            if len(self._layouts) >= _MOST_LAYOUTS:
+                self.forget_layouts()
+            layout = self._layouts[key] = _Layout(self, key)
+        self._last[len(pieces)] = layout
+        return layout

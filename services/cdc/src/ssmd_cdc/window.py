@@ -14,8 +14,8 @@ import msgspec
 from ssmd_cdc.envelope import Outgoing
 from ssmd_common import subjects
 
-_ACK: Final = b'{"stream":"%b", "seq":%%d}' % subjects.STREAM.encode()
-"""What servers answer; one that is written otherwise is read as JSON."""
+_ACK: Final = b'{"stream":"%b","seq":%%d}' % subjects.STREAM.encode()
+"""What servers answer, but for a space; one that is written otherwise is read as JSON."""
 
 
 class Refused(Exception):
@@ -73,7 +73,7 @@ class Window:
             if number != self.first + done + count - 1 or done + count > len(self.entries):
                 reason = f"an answer came to message {number}, whose turn it is not"
                 break
-            if payload != _ACK % (sequence + count):
+            if payload.replace(b" ", b"") != _ACK % (sequence + count):
                 try:
                     stored = stored_sequence(payload)
                 except Refused as error:
