@@ -2,7 +2,6 @@
 
 import contextlib
 import struct
-from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -32,7 +31,7 @@ rows = st.lists(values, max_size=8)
 
 
 def make_envelope() -> Envelope:
-    return Envelope(1, 2, 3, datetime(2026, 2, 3, tzinfo=UTC))
+    return Envelope(1, 2, 3, "2026-02-03T00:00:00.000000Z")
 
 
 def encode_row(row: list[Value]) -> bytes:

@@ -1,7 +1,6 @@
 """The outbox alone: a second publisher with an old view of the stream can store nothing."""
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -39,9 +38,9 @@ async def test_a_stale_publisher_stores_nothing(
 
         first, second = outbox(), outbox()
         running = asyncio.create_task(first.run())
-        envelope = Envelope(1, 100, 1, datetime.now(UTC))
+        envelope = Envelope(1, 100, 1, "2026-02-03T00:00:00.000000Z")
         for _ in range(20):
-            await first.send(envelope.truncate("series"))
+            await first.send([envelope.truncate("series")])
         await first.drained()
         assert first.acknowledged_sequence == 20
         assert first.acknowledged_position == Position(1, 100, 19)
@@ -53,9 +52,9 @@ async def test_a_stale_publisher_stores_nothing(
             return views.pop() if views else await look()
 
         monkeypatch.setattr(streams, "look", look_late)
-        late = Envelope(1, 200, 2, datetime.now(UTC))
+        late = Envelope(1, 200, 2, "2026-02-03T00:00:00.000000Z")
         for _ in range(20):
-            await second.send(late.truncate("series"))
+            await second.send([late.truncate("series")])
         with pytest.raises(Fenced):
             async with asyncio.timeout(30):
                 await second.run()

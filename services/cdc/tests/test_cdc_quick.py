@@ -1,7 +1,6 @@
 """The quick way makes the very bytes that the thorough one makes, or leaves the message to it."""
 
 import struct
-from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import patch
 
@@ -34,7 +33,7 @@ def message(old: list[Value], new: list[Value]) -> bytes:
 
 def both_ways(shape: Shape, data: bytes) -> tuple[list[Outgoing], list[Outgoing]]:
     def made() -> list[Outgoing]:
-        envelope = Envelope(1, 2, 3, datetime(2026, 2, 3, tzinfo=UTC))
+        envelope = Envelope(1, 2, 3, "2026-02-03T00:00:00.000000Z")
         return translate(envelope, {7: shape}, data) + translate(envelope, {7: shape}, data)
 
     quick = made()
@@ -83,7 +82,7 @@ def test_a_plain_update_goes_the_quick_way() -> None:
         ["ticker"],
         {},
     )
-    envelope = Envelope(1, 2, 3, datetime(2026, 2, 3, tzinfo=UTC))
+    envelope = Envelope(1, 2, 3, "2026-02-03T00:00:00.000000Z")
     old: list[Value] = [None, b"KX-1", b"45", None]
     plain = shape.quick.update(envelope, message(old, [None, b"KX-1", b"46", None]))
     assert plain is not None

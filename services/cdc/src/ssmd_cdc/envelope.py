@@ -34,15 +34,15 @@ class Outgoing(msgspec.Struct, gc=False):
 class Envelope:
     """The messages of one transaction, numbered from 0 in order.
 
-    `lsn` is its commit LSN, `xid` its 64-bit id; None re-announces rows.
+    `lsn` is its commit LSN, `xid` its 64-bit id, `time` when it was committed (`utc`); without an
+    id, rows are re-announced.
     """
 
     __slots__ = ("_head", "lsn", "seq")
 
-    def __init__(self, epoch: int, lsn: int, xid: int | None, committed_at: datetime) -> None:
+    def __init__(self, epoch: int, lsn: int, xid: int | None, time: str) -> None:
         self.lsn = lsn
         self.seq = 0
-        time = committed_at.isoformat(timespec="microseconds").replace("+00:00", "Z")
         self._head = (
             f'{{"v":{VERSION},"lsn":"{format_lsn(lsn)}","xid":{"null" if xid is None else xid},'
             f'"epoch":{epoch},"timestamp":"{time}","seq":'
@@ -214,14 +214,25 @@ def as_marker(message: Outgoing, error: str) -> Outgoing:
     )
 
 
-def commit_time(microseconds: int) -> datetime:
-    """A time of the replication protocol (µs since 2000)."""
-    return _EPOCH_OF_POSTGRES + timedelta(microseconds=microseconds)
+def utc(microseconds: int) -> str:
+    """A time of the replication protocol (µs since 2000) as RFC 3339."""
+    seconds, rest = divmod(microseconds, 1_000_000)
+    return f"{_utc_second(seconds)}.{rest:06d}Z"
+
+
+@lru_cache(maxsize=64)
+def _utc_second(seconds: int) -> str:
+    return (_EPOCH_OF_POSTGRES + timedelta(seconds=seconds)).isoformat()[:19]
 
 
 def unix_seconds(microseconds: int) -> float:
     """The same time in seconds since 1970."""
     return _EPOCH_UNIX + microseconds / 1_000_000
+
+
+def protocol_time(unix_seconds: float) -> int:
+    """The same time, as the replication protocol has it."""
+    return int((unix_seconds - _EPOCH_UNIX) * 1_000_000)
 
 
 def _refuse_unchanged(shape: Shape, new: list[Value]) -> None:

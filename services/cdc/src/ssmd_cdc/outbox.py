@@ -41,7 +41,7 @@ _PAUSE_SECONDS: Final = 0.25
 
 
 class Outbox:
-    """`send` hands a message over and waits only while the window is full or NATS is away.
+    """`send` hands messages over and waits only while the window is full or NATS is away.
 
     `run` is its side task, which connects, watches deadlines and recovers. `on_acknowledged(n)` is
     called when the next n messages, in order, are in the stream.
@@ -95,12 +95,31 @@ class Outbox:
         """Whether it is busy mending a broken connection or chain."""
         return not self._live
 
-    def offer(self, message: Outgoing) -> bool:
-        """Publish after all that was sent before, if that needs no waiting; else False."""
-        if message.raw is not None or self._too_large(message) or not self._room.is_set():
-            return False
+    async def send(self, messages: list[Outgoing]) -> None:
+        """Publish these after all that was sent before, however long it has to wait for room."""
+        now = self._loop.time()
+        for message in messages:
+            if message.raw is not None or self._too_large(message) or not self._room.is_set():
+                message = await self._ready(message)
+                now = self._loop.time()
+            self._add(message, now)
+
+    async def _ready(self, message: Outgoing) -> Outgoing:
+        """Wait until the message, or the marker in its place, can be published."""
+        while True:
+            if message.raw is not None:
+                await self._dead_letters.keep(message, message.raw, self._limit)
+                message.raw = None
+            elif self._too_large(message):
+                message = await self._set_aside(message)
+            elif not self._room.is_set():
+                await self._room.wait()
+            else:
+                return message
+
+    def _add(self, message: Outgoing, now: float) -> None:
         window = self._window
-        number = window.add(message, self._loop.time())
+        number = window.add(message, now)
         if number == window.first:
             self._empty.clear()
         if self._live:
@@ -108,18 +127,6 @@ class Outbox:
             self._groups.add(message, number)
         if window.full or (self._wire is not None and not self._wire.writable.is_set()):
             self._room.clear()
-        return True
-
-    async def send(self, message: Outgoing) -> None:
-        """Publish after all that was sent before, however long it has to wait for room."""
-        while not self.offer(message):
-            if message.raw is not None:
-                await self._dead_letters.keep(message, message.raw, self._limit)
-                message.raw = None
-            elif self._too_large(message):
-                message = await self._set_aside(message)
-            else:
-                await self._room.wait()
 
     async def drained(self) -> None:
         """Wait until every message is acknowledged."""

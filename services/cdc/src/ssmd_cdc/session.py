@@ -3,7 +3,6 @@
 import asyncio
 import math
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -11,7 +10,7 @@ import structlog
 from ssmd_cdc import metrics
 from ssmd_cdc.announce import Snapshot
 from ssmd_cdc.control import HEARTBEAT_PREFIX, Control, remembered
-from ssmd_cdc.envelope import Envelope, Outgoing, commit_time, unix_seconds
+from ssmd_cdc.envelope import Envelope, Outgoing, protocol_time, unix_seconds, utc
 from ssmd_cdc.epoch import State
 from ssmd_cdc.errors import Fenced, MalformedMessage
 from ssmd_cdc.heartbeat import Heartbeats
@@ -31,7 +30,8 @@ from ssmd_common.visibility import widen
 log = structlog.get_logger(__name__)
 
 _FRAMES_PER_TURN = 256
-"""Frames read before other tasks get their turn."""
+_BYTES_PER_TURN = 1 << 20
+"""Read before what was read is published, and other tasks get their turn."""
 
 _WAIT_SECONDS = 0.5
 _DRAIN_SECONDS = 10.0
@@ -121,7 +121,7 @@ class Session:
 
     async def _announce(self, snapshot: Snapshot) -> None:
         self._progress.began()
-        envelope = Envelope(self._epoch, self._start_lsn, None, datetime.now(UTC))
+        envelope = Envelope(self._epoch, self._start_lsn, None, utc(protocol_time(time.time())))
         rows = await snapshot.announce(self._control, envelope, self._send)
         await snapshot.close()
         await self._outbox.drained()
@@ -131,41 +131,60 @@ class Session:
 
     async def _follow(self) -> None:
         """Read the WAL and publish what it says, until the service is asked to stop."""
-        replication, stop, progress = self._replication, self._runtime.stop, self._progress
-        turn = 0
-        while not stop.is_set():
-            frame = replication.poll()
-            if frame is None:
-                self._health.progress()
-                await replication.wait(_WAIT_SECONDS)
-                continue
+        messages: list[Outgoing] = []
+        while not self._runtime.stop.is_set():
+            more = self._read(messages)
+            self._health.progress()
+            await self._outbox.send(messages)
+            messages.clear()
+            if isinstance(more, Relation):
+                await self._learn(more)
+            elif more:
+                await asyncio.sleep(0)
+            else:
+                await self._replication.wait(_WAIT_SECONDS)
+
+    def _read(self, messages: list[Outgoing]) -> Relation | bool:
+        """Add what the frames that are there become; whether there are more of them.
+
+        A table's description stops it, since the rows that follow need it.
+        """
+        size = 0
+        for count, frame in enumerate(self._replication.frames(), 1):
             if frame[0] == WAL_DATA:
-                await self._message(bytes(frame[DATA_AT:]))
+                data = bytes(frame[DATA_AT:])
+                if data[0] in _ROWS:
+                    messages += self._row(data)
+                else:
+                    relation = self._between_rows(data)
+                    if relation is not None:
+                        return relation
             else:
                 wal_end, wants_answer = keepalive(frame)
-                progress.keepalive(wal_end)
+                self._progress.keepalive(wal_end)
                 if wants_answer:
                     self._answer.set()
-            turn += 1
-            if turn % _FRAMES_PER_TURN == 0:
-                self._health.progress()
-                await asyncio.sleep(0)
+            size += len(frame)
+            if count >= _FRAMES_PER_TURN or size >= _BYTES_PER_TURN:
+                return True
+        return False
 
-    async def _message(self, data: bytes) -> None:
-        if data[0] in _ROWS:
-            if self._envelope is None:
-                raise MalformedMessage("a row came outside of a transaction")
-            for message in translate(self._envelope, self._shapes, data):
-                if self._resume is not None:
-                    if (message.lsn, message.seq) <= self._resume:
-                        continue
-                    self._resume = None
-                await self._send(message)
-            return
+    def _row(self, data: bytes) -> list[Outgoing]:
+        if self._envelope is None:
+            raise MalformedMessage("a row came outside of a transaction")
+        messages = translate(self._envelope, self._shapes, data)
+        if self._resume is not None:
+            messages = [m for m in messages if (m.lsn, m.seq) > self._resume]
+            if messages:
+                self._resume = None
+        self._progress.sent += len(messages)
+        return messages
+
+    def _between_rows(self, data: bytes) -> Relation | None:
         match decode(data):
             case Begin(commit_lsn, committed_at, xid):
                 wide = widen(xid, self._xid_reference)
-                self._envelope = Envelope(self._epoch, commit_lsn, wide, commit_time(committed_at))
+                self._envelope = Envelope(self._epoch, commit_lsn, wide, utc(committed_at))
                 self._progress.began()
             case Commit(_, end_lsn, committed_at):
                 self._envelope = None
@@ -173,14 +192,14 @@ class Session:
                 self._heartbeats.ended(end_lsn)
                 self._advance()
             case Relation() as relation:
-                await self._learn(relation)
+                return relation
             case Logical(_, _, prefix, content) if prefix == HEARTBEAT_PREFIX:
                 self._heartbeats.saw(content.decode(errors="replace"))
+        return None
 
     async def _send(self, message: Outgoing) -> None:
         self._progress.sent += 1
-        if not self._outbox.offer(message):
-            await self._outbox.send(message)
+        await self._outbox.send([message])
 
     async def _learn(self, relation: Relation) -> None:
         """A table is described before its first row, and again after it changed."""

@@ -7,7 +7,7 @@ and waits only when there is neither.
 import asyncio
 import struct
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ import psycopg
 from psycopg import pq, sql
 from psycopg.rows import dict_row
 
+from ssmd_cdc.envelope import protocol_time
 from ssmd_cdc.epoch import System
 from ssmd_cdc.errors import ReplicationEnded, SlotBusy, SlotGone, SlotRefused
 from ssmd_cdc.settings import CdcSettings
@@ -22,7 +23,6 @@ from ssmd_common.change import parse_lsn
 from ssmd_common.connections import postgres
 from ssmd_common.connections.retry import first_line
 
-_POSTGRES_EPOCH_US: Final = 946_684_800_000_000
 _STATUS: Final = struct.Struct(">cQQQqB")
 _KEEPALIVE: Final = struct.Struct(">xQqB")
 
@@ -126,25 +126,26 @@ class Replication:
             raise self._refusal(result)
         pgconn.nonblocking = 1
 
-    def poll(self) -> memoryview | None:
-        """The next frame if one is there: `WAL_DATA` or `KEEPALIVE`.
+    def frames(self) -> Iterator[memoryview]:
+        """What is there to read, `WAL_DATA` and `KEEPALIVE`, until nothing is.
 
         Raises:
             ReplicationEnded: the stream or the connection ended.
         """
-        pgconn = self._pgconn
+        get, consume = self._pgconn.get_copy_data, self._pgconn.consume_input
         try:
-            size, frame = pgconn.get_copy_data(1)
-            if size == 0:
-                pgconn.consume_input()
-                size, frame = pgconn.get_copy_data(1)
+            while True:
+                size, frame = get(1)
+                if size == 0:
+                    consume()
+                    size, frame = get(1)
+                if size <= 0:
+                    break
+                yield frame
         except psycopg.Error as error:
             raise ReplicationEnded(first_line(error)) from error
-        if size > 0:
-            return frame
-        if size == 0:
-            return None
-        raise self._end()
+        if size < 0:
+            raise self._end()
 
     async def wait(self, seconds: float) -> None:
         """Wait for something to read, at most so long."""
@@ -156,7 +157,7 @@ class Replication:
         Raises:
             ReplicationEnded: the connection ended.
         """
-        now = int(time.time() * 1_000_000) - _POSTGRES_EPOCH_US
+        now = protocol_time(time.time())
         try:
             self._pgconn.put_copy_data(_STATUS.pack(b"r", lsn, lsn, lsn, now, 0))
             # What does not fit now is flushed with the next.

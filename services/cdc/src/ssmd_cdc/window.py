@@ -14,8 +14,10 @@ import msgspec
 from ssmd_cdc.envelope import Outgoing
 from ssmd_common import subjects
 
-_ACK: Final = b'{"stream":"%b","seq":%%d}' % subjects.STREAM.encode()
-"""What servers answer, but for a space; one that is written otherwise is read as JSON."""
+_ACKS: Final = [
+    b'{"stream":"%b",%b"seq":%%d}' % (subjects.STREAM.encode(), space) for space in (b"", b" ")
+]
+"""How servers write an answer; one that is written otherwise is read as JSON."""
 
 
 class Refused(Exception):
@@ -68,12 +70,13 @@ class Window:
         the chain is broken if it is.
         """
         done, sequence, reason = 0, self.acknowledged_sequence, None
+        ack = _ACKS[bool(answers) and b" " in answers[0][1]]
         for number, payload in answers:
             count = batches.pop(number, 1) if batches else 1
             if number != self.first + done + count - 1 or done + count > len(self.entries):
                 reason = f"an answer came to message {number}, whose turn it is not"
                 break
-            if payload.replace(b" ", b"") != _ACK % (sequence + count):
+            if payload != ack % (sequence + count):
                 try:
                     stored = stored_sequence(payload)
                 except Refused as error:
