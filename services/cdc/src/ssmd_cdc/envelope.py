@@ -90,13 +90,15 @@ class Envelope:
         more = b',"changes":{%b}' % changes
         return [self._row(shape, "update", type_, new, shape.json(new), more)]
 
-    def plain_update(
-        self, shape: Shape, subject: str, about: bytes, data: bytes, changes: bytes
-    ) -> Outgoing:
-        """What `update` makes where the type is the usual one, from its parts as JSON."""
+    def plain_update(self, shape: Shape, subject: str, parts: list[bytes]) -> Outgoing:
+        """What `update` makes where the type is the usual one: `parts` is its text in order.
+
+        The second is `about`; the first is for us.
+        """
         seq = self.seq
         self.seq = seq + 1
-        payload = b'%b%d%b%b,"changes":{%b}}' % (self._head, seq, about, data, changes)
+        parts[0] = b"%b%d" % (self._head, seq)
+        payload = b"".join(parts)
         return Outgoing(self.lsn, seq, shape.table, "update", shape.updated, subject, payload)
 
     def blind_update(self, shape: Shape, new: list[Value]) -> Outgoing:

@@ -5,7 +5,7 @@ No bytecode of Python runs for each column: a row is split, looked up, compared 
 by a handful of calls, so that it costs about what its bytes cost to move.
 """
 
-from itertools import chain, compress
+from itertools import compress
 from operator import call, itemgetter, ne
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -60,7 +60,7 @@ class _Place(dict[bytes, bytes]):
 
     def _make(self, piece: bytes) -> bytes:
         end = 2 + (piece[0] << 8 | piece[1])
-        if len(piece) < end or piece[end:] != self._nulls:
+        if len(piece) - len(self._nulls) != end or not piece.endswith(self._nulls):
             raise _Unusual
         return self._convert(piece[2:end])
 
@@ -72,9 +72,12 @@ class _Place(dict[bytes, bytes]):
         self._since = self._quick.rows
 
 
-Pattern: TypeAlias = "tuple[bytes, tuple[ToJson, ...]] | None"
-"""Of the columns that differ: a template for the old and new value of each, and what makes the old.
-None if the type or the identity depends on one."""
+Pattern: TypeAlias = "tuple[list[bytes], list[ToJson]] | None"
+"""Of the columns that differ: the message's parts, with gaps to be filled, and what makes the old
+values. None if the type or the identity depends on one."""
+
+_GAP: Final = b"\0"
+"""What JSON never holds."""
 
 
 class _Layout:
@@ -89,10 +92,13 @@ class _Layout:
         self._json = [quick.place(at, n).json for at, n in zip(columns, self._nulls, strict=True)]
         self._leading = b"n" * columns[0]
         self._end = quick.begin_new + self._leading
-        self._labels = [label.replace(b"%", b"%%") for label in shape.labels]
         self._row = b"{%b}" % b",".join(
-            label + (b"%b" if at in columns else NULL) for at, label in enumerate(self._labels)
+            label + (_GAP if at in columns else NULL) for at, label in enumerate(shape.labels)
         )
+        # Gaps are at odd places. The first is for all that comes before the row.
+        changes = 3 + 2 * len(columns)
+        self._values_at = slice(3, changes, 2)
+        self._old_at, self._new_at = slice(changes, None, 4), slice(changes + 2, None, 4)
         self._patterns: dict[tuple[bool, ...], Pattern] = {}
         self._unusual = shape.identity | shape.watched_columns
         self._all_who = quick.who
@@ -113,7 +119,7 @@ class _Layout:
         if pieces[0] != self._leading or not old[-1].endswith(self._end):
             raise _Unusual
         old[-1] = old[-1][: -len(self._end)]
-        values = tuple(map(call, self._json, new))
+        values = list(map(call, self._json, new))
         differing = tuple(map(ne, old, new))
         try:
             pattern = self._patterns[differing]
@@ -121,20 +127,27 @@ class _Layout:
             pattern = self._learn_pattern(differing)
         if pattern is None:
             return None
-        template, json = pattern
-        before = map(call, json, compress(old, differing))
-        changes = template % tuple(
-            chain.from_iterable(zip(before, compress(values, differing), strict=True))
-        )
         who = self._pick(new)
         subject, about = self._known.get(who) or self._learn_identity(envelope, who)
-        return envelope.plain_update(self._shape, subject, about, self._row % values, changes)
+        gapped, json = pattern
+        parts = gapped.copy()
+        parts[self._values_at] = values
+        parts[self._old_at] = map(call, json, compress(old, differing))
+        parts[self._new_at] = compress(values, differing)
+        parts[1] = about
+        return envelope.plain_update(self._shape, subject, parts)
 
     def _learn_pattern(self, differing: tuple[bool, ...]) -> Pattern:
         columns = list(compress(self._columns, differing))
-        template = b",".join(b'%b{"old":%%b,"new":%%b}' % self._labels[at] for at in columns)
-        plain = self._unusual.isdisjoint(columns)
-        pattern = (template, tuple(compress(self._json, differing))) if plain else None
+        pattern: Pattern = None
+        if self._unusual.isdisjoint(columns):
+            labels = [self._shape.labels[at] for at in columns]
+            changes = b",".join([b'%b{"old":%b,"new":%b}' % (x, _GAP, _GAP) for x in labels])
+            message = b'%b%b,"changes":{%b}}' % (_GAP, self._row, changes)
+            parts: list[bytes] = []
+            for text in message.split(_GAP):
+                parts += text, b""
+            pattern = parts[:-1], list(compress(self._json, differing))
         if len(self._patterns) >= _MOST_PATTERNS:
             self._patterns.clear()
         self._patterns[differing] = pattern
