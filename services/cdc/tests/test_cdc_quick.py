@@ -8,11 +8,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ssmd_cdc.envelope import Envelope, Outgoing
+from ssmd_cdc.errors import MalformedMessage
 from ssmd_cdc.pgoutput import UNCHANGED, Column, Value
 from ssmd_cdc.quick import Quick
 from ssmd_cdc.shape import Shape
 from ssmd_cdc.translate import translate
+from ssmd_cdc.values import MOST_KEPT
 
+TIME = "2026-02-03T00:00:00.000000Z"
 NAMES = ["ticker", "series_ticker", "event_ticker", "status", "deleted_at", "title", "a", "b"]
 TYPES = [25, 23, 16, 1700, 1184, 3802, 1007]
 
@@ -31,10 +34,14 @@ def message(old: list[Value], new: list[Value]) -> bytes:
     return b"U\0\0\0\7O" + encode(old) + b"N" + encode(new)
 
 
-def both_ways(shape: Shape, data: bytes) -> tuple[list[Outgoing], list[Outgoing]]:
-    def made() -> list[Outgoing]:
-        envelope = Envelope(1, 2, 3, "2026-02-03T00:00:00.000000Z")
-        return translate(envelope, {7: shape}, data) + translate(envelope, {7: shape}, data)
+def both_ways(shape: Shape, data: bytes) -> tuple[Any, Any]:
+    """What the messages are, or the error."""
+
+    def made() -> list[Outgoing] | str:
+        try:
+            return translate(Envelope(1, 2, 3, TIME), {7: shape}, data)
+        except MalformedMessage as error:
+            return str(error)
 
     quick = made()
     with patch.object(Quick, "update", return_value=None):
@@ -46,33 +53,90 @@ texts = st.one_of(
     st.text(max_size=8).map(str.encode),
     st.binary(max_size=8),
     st.sampled_from([b"", b"t", b"t\0\0", b"t\0\0\0\1x", b"12", b"2026-02-03 00:00:00+00", b"n"]),
-    st.integers(120, 300).map(lambda size: b"x" * size),
+    st.sampled_from([b"x" * 120, b"x" * 300, b"x" * 70_000]),
 )
 values = st.one_of(texts, texts, texts, st.none(), st.just(UNCHANGED))
 
 
 @st.composite
-def updates(draw: Any) -> tuple[Shape, bytes]:
+def updates(draw: Any) -> tuple[Shape, list[bytes]]:
+    """A table, and updates that are alike, so that what was learnt from one meets the next."""
     names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=6, unique=True))
     columns = [Column(name, draw(st.sampled_from(TYPES))) for name in names]
     table = draw(st.sampled_from(["markets", "events", "elsewhere"]))
     shape = Shape.of(table, columns, draw(st.sets(st.sampled_from(names))), {})
-    old = draw(st.lists(values, min_size=len(names), max_size=len(names)))
-    new = [draw(values) if draw(st.integers(0, 2)) == 0 else value for value in old]
-    data = message(old, new)
-    if draw(st.integers(0, 4)) == 0:
-        at = draw(st.integers(6, len(data) - 1))
-        data = data[:at] + draw(st.binary(max_size=2)) + data[at + 1 :]
-    return shape, data
+    row = draw(st.lists(values, min_size=len(names), max_size=len(names)))
+    made = []
+    for _ in range(draw(st.integers(1, 6))):
+        old = [draw(values) if draw(st.integers(0, 5)) == 0 else value for value in row]
+        new = [draw(values) if draw(st.integers(0, 3)) == 0 else value for value in old]
+        data = message(old, new)
+        if draw(st.integers(0, 3)) == 0:
+            at = draw(st.integers(5, len(data) - 1))
+            spoilt = st.one_of(st.binary(max_size=2), st.sampled_from([b"n", b"nn", b"N", b"O"]))
+            data = data[:at] + draw(spoilt) + data[at + 1 :]
+        made.append(data)
+    return shape, made
+
+
+def table(*names: str, key: tuple[str, ...] = ()) -> Shape:
+    return Shape.of("t", [Column(name, 25) for name in names], key, {})
+
+
+def same(*row: Value) -> bytes:
+    """An update that changes nothing."""
+    return message(list(row), list(row))
+
+
+LONG = b"x" * 70_000
 
 
 @given(updates())
-@example((Shape.of("t", [Column("a", 25)], (), {}), message([None], [None])))
-@example((Shape.of("markets", [Column("ticker", 16)], (), {}), message([b"\x80"], [b"\x80"])))
-@example((Shape.of("t", [Column("a", 25)], (), {}), message([b"x" * 70_000], [b"y" * 70_000])))
-def test_both_ways_make_the_same(update: tuple[Shape, bytes]) -> None:
-    quick, thorough = both_ways(*update)
-    assert quick == thorough
+@example((table("a"), [same(None)]))
+@example((Shape.of("markets", [Column("ticker", 16)], (), {}), [same(b"\x80")]))
+@example((table("a"), [message([LONG], [LONG + b"y"])]))
+# A long text swallows the next column: then there are as many pieces as with a null.
+@example((table("a", "b", "c", key=("a",)), [same(b"1", b"2", None), same(b"1", LONG, b"n")]))
+@example((table("a", "b", "c", key=("a",)), [same(b"1", b"2", None), same(b"1", LONG, b"2")]))
+# Another column is null, with as many pieces.
+@example((table("a", "b", "c", key=("b",)), [same(b"1", b"2", None), same(None, b"2", b"1")]))
+@example((table("a", "b", "c", key=("a",)), [same(b"1", b"2", None), same(b"1", None, b"2")]))
+# A null in front came or went.
+@example((table("a", "b", key=("b",)), [same(None, b"2"), message([b"n", b"2"], [None, b"2"])]))
+@example((table("a", "b", key=("b",)), [message([None, b"2"], [b"2", b"2"])]))
+# What begins a row says otherwise.
+@example((table("a", key=("a",)), [same(b"1"), same(b"1").replace(b"O", b"K")]))
+@example((table("a", key=("a",)), [same(b"1"), same(b"1").replace(b"O\0\1", b"O\0\2")]))
+@example((table("a", key=("a",)), [same(b"1"), same(b"1").replace(b"N\0\1", b"N\0\2")]))
+@example((table("a", key=("a",)), [same(b"1"), same(b"1").replace(b"O\0\1", b"O\0\1n")]))
+@example((table("a", key=("a",)), [b"U\0\0\0\7O\0\1t\0\0N\0\1t\0\0"]))
+@example((table("a", key=("a",)), [same(b"1"), same(b"1") + b"n"]))
+@example((table("a", key=("a",)), [same(b"1"), same(b"1")[:-1]]))
+def test_both_ways_make_the_same(update: tuple[Shape, list[bytes]]) -> None:
+    shape, messages = update
+    for data in messages:
+        quick, thorough = both_ways(shape, data)
+        assert quick == thorough
+
+
+def test_many_rows_of_changing_layouts() -> None:
+    """Columns of few and of many values, nulls that come and go, and what is kept runs out."""
+    columns = [Column("ticker", 25), Column("title", 25), Column("a", 1700), Column("b", 1184)]
+    shape = Shape.of("markets", columns, ["ticker"], {})
+    for number in range(5 * MOST_KEPT):
+        title = b'"%d"' % number if number % 3 else None
+        when = b"2026-02-03 00:00:00+00" if number % 7 else None
+        old: list[Value] = [b"KX-%d" % (number % 5), title, b"0.%d" % (number % 9), when]
+        data = message(old, [*old[:2], b"0.5", when])
+        plain = shape.quick.update(Envelope(1, 2, 3, TIME), data)
+        with patch.object(Quick, "update", return_value=None):
+            assert translate(Envelope(1, 2, 3, TIME), {7: shape}, data) == [plain]
+    titles, others = shape.quick.place(1, 0), shape.quick.place(2, 0)
+    # Each title is made anew, and those of the other column are looked up.
+    assert titles.json != titles.__getitem__
+    assert len(titles) <= 1
+    assert others.json == others.__getitem__
+    assert len(others) == 9
 
 
 def test_a_plain_update_goes_the_quick_way() -> None:
@@ -82,7 +146,7 @@ def test_a_plain_update_goes_the_quick_way() -> None:
         ["ticker"],
         {},
     )
-    envelope = Envelope(1, 2, 3, "2026-02-03T00:00:00.000000Z")
+    envelope = Envelope(1, 2, 3, TIME)
     old: list[Value] = [None, b"KX-1", b"45", None]
     plain = shape.quick.update(envelope, message(old, [None, b"KX-1", b"46", None]))
     assert plain is not None
