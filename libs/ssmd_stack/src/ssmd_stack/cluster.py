@@ -32,7 +32,13 @@ _SETTINGS = {
     "log_line_prefix": "%m [%p] %q%u@%d ",
 }
 #: For tests that do not lose the machine: nothing is forced to disk.
-_VOLATILE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "on"}
+_VOLATILE = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "on",
+    # DROP DATABASE waits for whoever began to connect and was cancelled.
+    "authentication_timeout": "15s",
+}
 
 _COMPLETE: Final = "initialised"
 _ON_DISK: Final = "synced"
