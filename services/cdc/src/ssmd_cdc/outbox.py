@@ -153,6 +153,7 @@ class Outbox:
                 await self._drain()
         finally:
             self._live = False
+            self.report()
             if self._wire is not None:
                 self._wire.close()
 

@@ -20,7 +20,7 @@ class Progress:
     @property
     def idle(self) -> bool:
         """Whether everything that was received is confirmed."""
-        return not self.in_transaction and not self._ended and self.sent == self.acknowledged
+        return not self.in_transaction and not self._ended
 
     def began(self) -> None:
         self.in_transaction = True

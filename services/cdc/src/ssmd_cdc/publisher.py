@@ -69,6 +69,7 @@ class Publisher:
                 LEADER.set(0)
 
     async def _session(self) -> None:
+        await self._control.prepare()
         slot = await self._control.slot()
         if slot and slot["active"]:
             raise SlotBusy("another process streams from the slot")
@@ -77,7 +78,6 @@ class Publisher:
                 f"the slot {self._settings.cdc_slot} belongs to another program (plugin "
                 f"{slot['plugin']}, database {slot['database']}): set CDC_SLOT to another name"
             )
-        await self._control.prepare()
         await self._streams.ensure()
         async with open_replication(self._settings) as replication:
             system = await replication.identify()
@@ -96,14 +96,13 @@ class Publisher:
         gone = None
         if slot is None:
             gone = "slot_missing", "the slot is not there"
-        elif slot["wal_status"] == "lost":
-            gone = "slot_lost", "the server gave up the slot's WAL (max_slot_wal_keep_size)"
         elif await self._control.slot_is_anothers():
             gone = "slot_recreated", "the slot was dropped and made again by someone else"
         else:
             try:
                 await replication.start()
             except SlotGone as error:
+                # It gave up the slot's WAL: max_slot_wal_keep_size.
                 gone = "slot_lost", f"the server refuses the slot: {error}"
         # Only now: while another process held the slot, both could still change.
         state = await self._control.read_state()

@@ -40,7 +40,11 @@ class ApiError(Exception):
     def __init__(self, error: Mapping[str, Any]) -> None:
         super().__init__(str(error.get("description", error)))
         self.code = int(error.get("err_code", 0))
-        self.temporary = int(error.get("code", 0)) in (500, 503)
+        self.status = int(error.get("code", 0))
+
+    @property
+    def temporary(self) -> bool:
+        return self.status in (500, 503)
 
 
 class _TailMessage(msgspec.Struct):
@@ -189,7 +193,8 @@ class Streams:
         try:
             await self._request(f"STREAM.{verb}.{wanted['name']}", wanted)
         except ApiError as error:
-            if error.temporary:
+            # 500 is also said of a change that can never be made, such as another kind of storage.
+            if error.status == 503:
                 raise StreamUnavailable(str(error)) from error
             raise StreamRefused(
                 f"NATS refuses the stream {wanted['name']} ({error}): change the settings of cdc "
