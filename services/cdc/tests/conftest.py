@@ -1,6 +1,8 @@
 """The publisher in this process against real servers, and the oracle that judges its stream."""
 
 import asyncio
+import contextlib
+import gc
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -51,6 +53,11 @@ class Publisher:
         self.task.cancel()
         async with asyncio.timeout(PATIENCE_SECONDS):
             await asyncio.wait({self.task})
+        # The error holds the frames, and they a socket that was only just connecting: until it
+        # closes, the server drops no database.
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            self.task.result()
+        gc.collect()
 
     async def until(self, condition: Callable[["Publisher"], bool]) -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -293,9 +300,13 @@ def as_json(value: Any, type_oid: int = 0) -> Any:
 
 
 class Proxy:
-    """A TCP proxy in front of a server: `cut` breaks its connections, `freeze` swallows bytes."""
+    """A TCP proxy in front of a server: `cut` breaks its connections, `freeze` swallows bytes.
 
-    def __init__(self, url: str) -> None:
+    After `passes` bytes to the server it freezes by itself.
+    """
+
+    def __init__(self, url: str, *, passes: int | None = None) -> None:
+        self._left = passes
         parts = urlsplit(url)
         assert parts.port is not None
         self._target = parts.hostname, parts.port
@@ -339,7 +350,7 @@ class Proxy:
             return
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(reader, there[1]))
+                group.create_task(self._pump(reader, there[1], self._count))
                 group.create_task(self._pump(there[0], writer))
         except (asyncio.CancelledError, ExceptionGroup):
             pass
@@ -347,8 +358,20 @@ class Proxy:
             writer.transport.abort()
             there[1].transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _count(self, size: int) -> None:
+        if self._left is not None:
+            self._left -= size
+            if self._left < 0:
+                self.freeze()
+
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        count: Callable[[int], None] = lambda _: None,
+    ) -> None:
         while data := await reader.read(1 << 16):
+            count(len(data))
             await self._thawed.wait()
             writer.write(data)
             await writer.drain()

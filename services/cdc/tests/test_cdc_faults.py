@@ -1,6 +1,8 @@
 """What is killed, cut, fenced, purged or lost: the stream stays whole, or says that it is anew."""
 
 import asyncio
+import contextlib
+import itertools
 import json
 import os
 import signal
@@ -12,8 +14,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ssmd_cdc import groups, outbox, session
+from ssmd_cdc import groups, outbox, session, wire
+from ssmd_cdc import metrics as cdc_metrics
 from ssmd_common import subjects
+from ssmd_common.errors import SsmdError
+from ssmd_stack.database import new_database
 from ssmd_stack.ports import free_port
 
 PATIENCE_SECONDS = 60
@@ -87,13 +92,24 @@ async def until_sequence(bench: Any, target: int) -> None:
 
 async def test_killed_over_and_over_while_writers_write(bench: Any, atomic: bool) -> None:
     """kill -9 at moments that nobody chose: inside transactions, windows and feedback."""
-    writing = asyncio.create_task(insert(bench, 2000))
+    enough = asyncio.Event()
+
+    async def write() -> None:
+        # Until the last kill: each round waits for more than what came before it.
+        part = 0
+        while not enough.is_set():
+            await insert(bench, 50, f"P{part}-")
+            part += 1
+            await asyncio.sleep(0.15)
+
+    writing = asyncio.create_task(write())
     for round_ in range(4):
         victim = await process(bench, CDC_DURABLE=str(atomic).lower())
         before = await last_sequence(bench)
         await until_sequence(bench, before + 30 + 77 * round_)
         victim.kill()
         await victim.wait()
+    enough.set()
     await writing
     publisher = bench.start(cdc_durable=atomic)
     stream = await bench.assert_faithful(publisher)
@@ -155,13 +171,15 @@ async def test_killed_at(bench: Any, monkeypatch: pytest.MonkeyPatch, point: str
     assert epochs(stream) == {1}
 
 
-async def test_killed_while_announcing(bench: Any) -> None:
+async def test_killed_while_announcing(bench: Any, proxy: Any) -> None:
     """An epoch without its final end is abandoned for the next; readers end with what is there."""
     await insert(bench, 3000)
-    victim = await process(bench, CDC_WINDOW_MESSAGES="20")
-    await until_sequence(bench, 500)
-    victim.kill()
-    await victim.wait()
+    # However quick it is, no more than a part gets through before it is killed.
+    async with proxy(bench.nats_server.url, passes=500_000) as between:
+        victim = await process(bench, NATS_URL=between.url)
+        await until_sequence(bench, 500)
+        victim.kill()
+        await victim.wait()
     async with bench.database.connect() as db:
         await db.execute("DELETE FROM series WHERE ticker = 'S1'")
     publisher = bench.start()
@@ -194,6 +212,8 @@ async def test_nats_is_away_for_a_while(bench: Any) -> None:
     async with bench.database.connect() as db:
         # Longer than wal_sender_timeout: without feedback the server would have hung up.
         await asyncio.sleep(4)
+        # A full window, and the rest waits in PostgreSQL.
+        assert cdc_metrics.IN_FLIGHT._value.get() == 50
         active = await (
             await db.execute(
                 "SELECT active FROM pg_replication_slots WHERE slot_name = %s", (bench.slot,)
@@ -207,15 +227,28 @@ async def test_nats_is_away_for_a_while(bench: Any) -> None:
     await publisher.ready()
 
 
-@pytest.mark.parametrize("in_flight", [0, 20])
-async def test_it_stops_cleanly_while_nats_is_away(bench: Any, in_flight: int) -> None:
+async def test_its_process_stops_cleanly_while_nats_is_away(bench: Any) -> None:
     running = await process(bench)
     await until_sequence(bench, ANNOUNCED)
     await bench.nats_server.stop()
-    await insert(bench, in_flight)
     running.terminate()
     async with asyncio.timeout(PATIENCE_SECONDS):
         assert await running.wait() == 0
+    await bench.nats_server.start()
+    publisher = bench.start()
+    await insert(bench, 5)
+    await bench.assert_faithful(publisher)
+
+
+async def test_it_stops_cleanly_with_messages_that_nats_does_not_take(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_DRAIN_SECONDS", 0.5)
+    publisher = bench.start()
+    await publisher.ready()
+    await bench.nats_server.stop()
+    await insert(bench, 20)
+    await publisher.stop()
     await bench.nats_server.start()
     publisher = bench.start()
     await insert(bench, 5, "T")
@@ -228,13 +261,23 @@ async def test_feedback_goes_on_while_the_memory_hangs(bench: Any) -> None:
     async with bench.database.connect() as db, db.transaction():
         await db.execute("LOCK TABLE cdc_state")
         await insert(bench, 5)
+        written = await (await db.execute("SELECT pg_current_wal_insert_lsn()")).fetchone()
         # Longer than wal_sender_timeout.
-        await asyncio.sleep(5)
+        await asyncio.sleep(4)
+        # Nothing is confirmed before it is remembered.
+        row = await (
+            await db.execute(
+                "SELECT confirmed_flush_lsn < %s FROM pg_replication_slots WHERE slot_name = %s",
+                (*written, bench.slot),
+            )
+        ).fetchone()
+        assert row == (True,)
     await bench.assert_faithful(publisher)
     assert publisher.health.last_error is None
 
 
-async def test_nats_hangs(bench: Any) -> None:
+async def test_nats_hangs(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "_PING_SECONDS", 0.5)
     publisher = bench.start(cdc_ack_seconds=1.0)
     await publisher.ready()
     os.kill(bench.nats_server.pid, signal.SIGSTOP)
@@ -246,6 +289,63 @@ async def test_nats_hangs(bench: Any) -> None:
         os.kill(bench.nats_server.pid, signal.SIGCONT)
     stream = await bench.assert_faithful(publisher)
     assert epochs(stream) == {1}
+
+
+async def test_an_answer_that_never_comes(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection is fine and the message is stored; only its deadline tells."""
+    publisher = bench.start(cdc_ack_seconds=1.0)
+    await publisher.ready()
+    publish, lost = wire.Wire.publish, []
+
+    def publish_without_answer(
+        self: Any, subject: str, token: Any, headers: str, payload: bytes
+    ) -> None:
+        if b'"S4"' in payload and not lost:
+            lost.append(token)
+            token = None
+        publish(self, subject, token, headers, payload)
+
+    monkeypatch.setattr(wire.Wire, "publish", publish_without_answer)
+    async with bench.database.connect() as db:
+        # It is the last of them, so that no later answer shows that its own is missing.
+        await db.execute("INSERT INTO series (ticker) SELECT 'S' || g FROM generate_series(0, 4) g")
+    stream = await bench.assert_faithful(publisher)
+    assert lost
+    assert "not acknowledged" in publisher.health.last_error
+    assert epochs(stream) == {1}
+
+
+async def test_publishers_of_two_databases_do_not_fence_each_other_for_ever(
+    bench: Any, postgres_server: Any
+) -> None:
+    """No lock is between them, so one has to give up, and says what to mend."""
+    async with new_database(postgres_server) as other:
+        slot = f"s_{other.name}"
+        rivals = [bench.start(), bench.start(database_url=other.url, cdc_slot=slot)]
+        writing = [asyncio.create_task(insert_slowly(db)) for db in (bench.database, other)]
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                done, _ = await asyncio.wait(
+                    {rival.task for rival in rivals}, return_when=asyncio.FIRST_COMPLETED
+                )
+            with pytest.raises(SsmdError, match="another publisher writes to the stream"):
+                done.pop().result()
+        finally:
+            for task in writing:
+                task.cancel()
+            await asyncio.wait(writing)
+            for rival in rivals:
+                await rival.kill()
+            async with other.connect() as db:
+                with contextlib.suppress(psycopg.errors.UndefinedObject):
+                    await drop_slot(db, slot)
+
+
+async def insert_slowly(database: Any) -> None:
+    async with database.connect() as db:
+        for number in itertools.count():
+            await db.execute("INSERT INTO series (ticker) VALUES (%s)", (f"SLOW{number}",))
+            await asyncio.sleep(0.02)
 
 
 async def test_the_walsender_is_terminated(bench: Any) -> None:
@@ -633,30 +733,56 @@ async def test_xids_are_64_bits_wide(bench: Any) -> None:
     assert stream.bodies[-1]["xid"] == row[0]
 
 
+async def hang(bench: Any, admin: Any, db: Any, ticker: str) -> "asyncio.Task[Any]":
+    """A commit that waits for a synchronous standby that never answers."""
+    while True:
+        # The checkpointer applies the setting when it gets to it, and no view shows that.
+        hung = asyncio.create_task(
+            db.execute("INSERT INTO series (ticker) VALUES (%s) ON CONFLICT DO NOTHING", (ticker,))
+        )
+        while not hung.done():
+            row = await (
+                await admin.execute(
+                    "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event = 'SyncRep'",
+                    (db.info.backend_pid,),
+                )
+            ).fetchone()
+            if row:
+                return hung
+            await asyncio.sleep(0.01)
+        await hung
+        await db.execute("SET synchronous_commit = local")
+        await db.execute("DELETE FROM series WHERE ticker = %s", (ticker,))
+        await db.execute("RESET synchronous_commit")
+
+
 async def test_a_hung_synchronous_commit_is_in_the_stream_once(
     private_postgres: Any, bench: Any
 ) -> None:
-    """Not yet visible, but in the WAL: neither lost nor doubled, and nothing of ours waits."""
+    """Not yet visible, but in the WAL: neither lost nor doubled, and nothing of ours waits for it
+    but a snapshot, which has it or has it not.
+    """
     from ssmd_stack.database import Database
 
     server = private_postgres
     bench.database = Database("ssmd", server.url, server.admin_url)
-    publisher = bench.start()
-    await publisher.ready()
     async with (
         await psycopg.AsyncConnection.connect(server.admin_url, autocommit=True) as admin,
         bench.database.connect() as db,
     ):
         await admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         await admin.execute("SELECT pg_reload_conf()")
-        # The checkpointer applies the setting when it gets to it, and no view shows that.
-        await asyncio.sleep(1.5)
-        before = await last_sequence(bench)
-        hung = asyncio.create_task(
-            db.execute("INSERT INTO series (ticker, title) VALUES ('HUNG', 'x')")
-        )
-        await until_sequence(bench, before + 1)
-        assert not hung.done()
+        hung = await hang(bench, admin, db, "BEFORE")
+        publisher = bench.start()
+        await publisher.until(lambda p: "being made" in (p.health.conditions.get("slot") or ""))
+        await admin.execute(sql.SQL("ALTER SYSTEM RESET synchronous_standby_names"))
+        await admin.execute("SELECT pg_reload_conf()")
+        await hung
+        await publisher.ready()
+
+        await admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        await admin.execute("SELECT pg_reload_conf()")
+        hung = await hang(bench, admin, db, "HUNG")
         # Our own marks and memory do not wait, so the slot moves and a crash finds its way.
         await bench.settled(publisher)
         assert publisher.health.last_error is None
@@ -668,7 +794,14 @@ async def test_a_hung_synchronous_commit_is_in_the_stream_once(
         await admin.execute("SELECT pg_reload_conf()")
         await hung
     stream = await bench.assert_faithful(again)
-    assert [b["ticker"] for b in stream.bodies].count("HUNG") == 1
+    assert epochs(stream) == {1}
+    there = [(b["ticker"], b["xid"] is None) for b in stream.bodies if b["data"]]
+    # The snapshot waited for the first; a row of a later hung commit is streamed before it is seen.
+    assert there.count(("BEFORE", True)) == 1
+    assert ("BEFORE", False) not in there
+    assert there.count(("HUNG", False)) == 1 + len(
+        [b for b in stream.bodies if b["ticker"] == "HUNG" and b["op"] == "delete"]
+    )
 
 
 @pytest.mark.parametrize("mode", ["fast", "smart"])

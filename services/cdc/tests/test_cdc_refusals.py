@@ -1,0 +1,59 @@
+"""What cannot work as configured ends the service with a sentence that says what to mend."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from nats.aio.client import Client
+from nats.js.api import StorageType
+
+from ssmd_cdc.errors import SlotRefused, StreamRefused
+from ssmd_common import subjects
+from ssmd_common.exitcodes import ExitCode
+from ssmd_stack.database import Database
+
+PATIENCE_SECONDS = 60
+
+
+async def end_of(publisher: Any) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await publisher.task
+
+
+async def test_a_stream_that_cannot_be_changed(bench: Any) -> None:
+    async with bench.client() as client:
+        await client.jetstream().add_stream(
+            name=subjects.STREAM, subjects=[subjects.SUBJECTS], storage=StorageType.MEMORY
+        )
+    with pytest.raises(StreamRefused, match="refuses the stream SECMASTER_CDC") as refusal:
+        await end_of(bench.start())
+    assert refusal.value.exit_code == ExitCode.USAGE
+
+
+async def test_a_setting_that_the_server_drops_in_silence(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As servers before 2.10 drop the compression: only reading it back shows that."""
+    request = Client.request
+
+    async def forget(self: Client, subject: str, payload: bytes = b"", **more: Any) -> Any:
+        if subject.startswith(("$JS.API.STREAM.CREATE", "$JS.API.STREAM.UPDATE")):
+            wanted = json.loads(payload)
+            wanted.pop("compression", None)
+            payload = json.dumps(wanted).encode()
+        return await request(self, subject, payload, **more)
+
+    monkeypatch.setattr(Client, "request", forget)
+    with pytest.raises(StreamRefused, match=r"keeps other settings .*\(compression\)"):
+        await end_of(bench.start())
+
+
+async def test_a_database_that_is_not_logged_logically(private_postgres: Any, bench: Any) -> None:
+    server = private_postgres
+    bench.database = Database("ssmd", server.url, server.admin_url)
+    await server.stop()
+    server.settings["wal_level"] = "replica"
+    await server.start()
+    with pytest.raises(SlotRefused, match="wal_level replica"):
+        await end_of(bench.start())

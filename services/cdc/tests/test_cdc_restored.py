@@ -1,0 +1,149 @@
+"""A database that lives on elsewhere or otherwise than the stream remembers it."""
+
+import asyncio
+import shutil
+from typing import Any
+
+import psycopg
+import pytest
+from prometheus_client import REGISTRY
+
+from ssmd_cdc.errors import SlotRefused
+from ssmd_stack.cluster import ENVIRONMENT
+from ssmd_stack.database import Database
+from ssmd_stack.process import Process
+
+PATIENCE_SECONDS = 60
+
+
+def began(cause: str) -> float:
+    """Epochs begun in this process for that reason."""
+    return REGISTRY.get_sample_value("ssmd_cdc_epochs_total", {"cause": cause}) or 0.0
+
+
+async def insert(bench: Any, count: int, prefix: str = "S") -> None:
+    async with bench.database.connect() as db:
+        for number in range(count):
+            await db.execute("INSERT INTO series (ticker) VALUES (%s)", (f"{prefix}{number}",))
+
+
+async def admin(server: Any) -> psycopg.AsyncConnection[Any]:
+    return await psycopg.AsyncConnection.connect(server.admin_url, autocommit=True)
+
+
+async def test_a_promoted_standby_begins_a_new_epoch(private_postgres: Any, bench: Any) -> None:
+    """What the old primary had published may never have reached it. Until then it is refused."""
+    server = private_postgres
+    bench.database = Database("ssmd", server.url, server.admin_url)
+    publisher = bench.start()
+    await insert(bench, 10)
+    await bench.settled(publisher)
+    await publisher.stop()
+    await server.stop()
+    (server.data_dir / "standby.signal").touch()
+    await server.start()
+    with pytest.raises(SlotRefused, match="read-only standby"):
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await bench.start().task
+    async with await admin(server) as db:
+        await db.execute("SELECT pg_promote()")
+    before = began("other_timeline")
+    promoted = bench.start()
+    await insert(bench, 10, "T")
+    stream = await bench.assert_faithful(promoted)
+    assert {body["epoch"] for body in stream.bodies} == {1, 2}
+    assert began("other_timeline") == before + 1
+
+
+async def test_a_database_put_back_to_an_older_copy_begins_a_new_epoch(
+    private_postgres: Any, bench: Any
+) -> None:
+    """A copy of its files, with the same identifier and timeline: its WAL is behind the stream."""
+    server = private_postgres
+    bench.database = Database("ssmd", server.url, server.admin_url)
+    publisher = bench.start()
+    await insert(bench, 10)
+    await bench.settled(publisher)
+    await publisher.stop()
+    await server.stop()
+    copy = server.data_dir.with_name("copy")
+    await keep(server.data_dir, copy)
+    await server.start()
+    publisher = bench.start()
+    await insert(bench, 200, "LOST")
+    await bench.settled(publisher)
+    await publisher.stop()
+    await server.stop()
+    shutil.rmtree(server.data_dir)
+    await keep(copy, server.data_dir)
+    await server.start()
+    before = began("wal_behind")
+    restored = bench.start()
+    await insert(bench, 10, "T")
+    stream = await bench.assert_faithful(restored)
+    assert {body["epoch"] for body in stream.bodies} == {1, 2}
+    assert began("wal_behind") == before + 1
+
+
+async def keep(source: Any, target: Any) -> None:
+    # With its owner, who is another where the tests run as root.
+    copying = await asyncio.create_subprocess_exec("cp", "-a", source, target)
+    assert await copying.wait() == 0
+
+
+async def test_transaction_ids_wrap_around(private_postgres: Any, bench: Any) -> None:
+    """The server counts to 2**32 and begins anew; the stream counts on."""
+    server = private_postgres
+    bench.database = Database("ssmd", server.url, server.admin_url)
+    await freeze(server)
+    await server.stop()
+    near = 2**32 - 100
+    # 8,192 bytes a page, 4 ids a byte, 32 pages a file.
+    status = server.data_dir / "pg_xact" / f"{near // (8192 * 4 * 32):04X}"
+    await program(server, "cp", "pg_xact/0000", f"pg_xact/{status.name}")
+    await program(server, "truncate", "-s", "0", f"pg_xact/{status.name}")
+    await program(server, "truncate", "-s", str(8192 * 32), f"pg_xact/{status.name}")
+    await program(server, server.bin_dir / "pg_resetwal", "-e", "3", "-x", str(near), ".")
+    await server.start()
+    publisher = bench.start()
+    await publisher.ready()
+    said: dict[str, int] = {}
+    async with bench.database.connect() as db:
+        for number in range(200):
+            row = await (
+                await db.execute(
+                    "INSERT INTO series (ticker) VALUES (%s)"
+                    " RETURNING ticker, pg_current_xact_id()::text::bigint",
+                    (f"S{number}",),
+                )
+            ).fetchone()
+            assert row is not None
+            said[row[0]] = row[1]
+    assert min(said.values()) < 4 << 32 < max(said.values())
+    stream = await bench.assert_faithful(publisher)
+    assert {b["ticker"]: b["xid"] for b in stream.bodies if b["xid"]} == said
+
+
+async def freeze(server: Any) -> None:
+    """Then no row depends on the ids that are skipped."""
+    async with await admin(server) as db:
+        names = await (
+            await db.execute("SELECT datname FROM pg_database WHERE datallowconn")
+        ).fetchall()
+        for (name,) in names:
+            async with await psycopg.AsyncConnection.connect(
+                server.admin_url_of(name), autocommit=True
+            ) as there:
+                await there.execute("VACUUM FREEZE")
+
+
+async def program(server: Any, *arguments: Any) -> None:
+    """Run as the account that owns the data, in its directory."""
+    process = Process(
+        list(arguments),
+        log=server.home / "program.log",
+        cwd=server.data_dir,
+        account=server._user,
+        env=ENVIRONMENT,
+    )
+    assert await process.wait() == 0, process.tail()

@@ -1,0 +1,129 @@
+"""What an operator sees of the publisher: metrics, readiness, what `ssmd cdc status` tells."""
+
+import math
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec.structs import replace
+from prometheus_client import REGISTRY
+
+from ssmd_cdc import metrics
+from ssmd_cdc.overview import Memory, Overview, Slot, StreamState, _problems, overview
+from ssmd_common.metrics import LAG_SECONDS, LEADER
+
+GAUGES = (
+    metrics.SLOT_LAG_BYTES,
+    metrics.SLOT_RETAINED_BYTES,
+    metrics.SLOT_SAFE_BYTES,
+    metrics.IN_FLIGHT,
+    metrics.IN_FLIGHT_BYTES,
+    metrics.HEARTBEAT_SECONDS,
+    metrics.EPOCH,
+    LAG_SECONDS,
+    LEADER,
+)
+COUNTS: dict[str, dict[str, str]] = {
+    "ssmd_cdc_messages_total": {"table": "series", "op": "update"},
+    "ssmd_cdc_publish_seconds_count": {},
+    "ssmd_cdc_commit_to_ack_seconds_count": {},
+    "ssmd_cdc_restarts_total": {"cause": "postgres"},
+    "ssmd_cdc_epochs_total": {"cause": "first_start"},
+}
+
+
+def counts() -> dict[str, float]:
+    return {name: REGISTRY.get_sample_value(name, labels) or 0.0 for name, labels in COUNTS.items()}
+
+
+async def test_the_metrics_of_a_publisher(bench: Any) -> None:
+    # They belong to the process, so that another test's values may be in them.
+    for gauge in GAUGES:
+        gauge.set(-1)
+    before = counts()
+    publisher = bench.start()
+    await publisher.ready()
+    async with bench.database.connect() as db:
+        await db.execute("INSERT INTO series (ticker) SELECT g FROM generate_series(1, 5) g")
+        await db.execute("UPDATE series SET title = 'x'")
+        await bench.settled(publisher)
+        await db.execute(
+            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
+            " WHERE slot_name = %s",
+            (bench.slot,),
+        )
+
+    def since() -> dict[str, float]:
+        return {name: now - before[name] for name, now in counts().items()}
+
+    await publisher.until(lambda p: since()["ssmd_cdc_restarts_total"] == 1)
+    await publisher.ready()
+    await publisher.until(lambda p: since()["ssmd_cdc_messages_total"] == 5)
+    assert since()["ssmd_cdc_epochs_total"] == 1
+    assert since()["ssmd_cdc_publish_seconds_count"] > 0
+    assert since()["ssmd_cdc_commit_to_ack_seconds_count"] >= 2
+    # Without max_slot_wal_keep_size there is no limit.
+    assert math.isnan(metrics.SLOT_SAFE_BYTES._value.get())
+    for gauge in GAUGES:
+        assert gauge._value.get() != -1, gauge
+    assert (LEADER._value.get(), metrics.EPOCH._value.get()) == (1, 1)
+    assert metrics.HEARTBEAT_SECONDS._value.get() > 0
+    assert metrics.SLOT_RETAINED_BYTES._value.get() >= metrics.SLOT_LAG_BYTES._value.get() >= 0
+
+
+async def test_a_slot_far_behind_is_not_ready(bench: Any) -> None:
+    publisher = bench.start(cdc_ready_lag_bytes=100_000, cdc_ready_lag_seconds=600)
+    await publisher.ready()
+    await bench.nats_server.stop()
+    async with bench.database.connect() as db:
+        await db.execute(
+            "INSERT INTO series (ticker, title)"
+            " SELECT g, repeat('x', 300) FROM generate_series(1, 500) g"
+        )
+    await publisher.until(lambda p: "bytes behind" in (p.health.conditions["slot"] or ""))
+    found = metrics.SLOT_LAG_BYTES._value.get()
+    assert found > 100_000
+    await bench.nats_server.start()
+    await publisher.ready()
+    await bench.assert_faithful(publisher)
+
+
+async def test_the_overview(bench: Any) -> None:
+    publisher = bench.start()
+    await publisher.ready()
+    async with bench.client() as client:
+        found = await overview(publisher.settings, client)
+        assert found.problems == []
+        assert found.slot is not None
+        assert (found.slot.active, found.slot.name) == (True, bench.slot)
+        assert found.memory is not None
+        assert (found.memory.epoch, found.memory.announcing) == (1, False)
+        assert found.stream is not None
+        assert found.stream.tail is not None
+        assert found.stream.tail.startswith("1:")
+        await publisher.stop()
+        found = await overview(publisher.settings, client)
+        assert found.problems == ["nobody streams from the slot: start cdc"]
+
+
+def test_each_problem_has_its_sentence(bench: Any) -> None:
+    slot = Slot("s", True, "reserved", "0/1", 0, 0, None, 0.0)
+    memory = Memory(7, 1, "0/1", 0, False, datetime.now(UTC))
+    stream = StreamState(1, 1, 1, 1, 1, 1, "7:0/1:0", 0)
+    settings = bench.settings(cdc_ready_lag_bytes=10)
+
+    def problems(slot: Slot | None, memory: Memory, stream: StreamState | None) -> list[str]:
+        return _problems(Overview(slot, memory, stream, []), settings)
+
+    assert problems(slot, memory, stream) == []
+    for changed, word in (
+        ((None, memory, stream), "slot .* is missing"),
+        ((replace(slot, wal_status="lost"), memory, stream), "slot is lost"),
+        ((replace(slot, active=False), memory, stream), "nobody streams"),
+        ((replace(slot, lag_bytes=11), memory, stream), "11 bytes behind"),
+        ((slot, replace(memory, announcing=True), stream), "epoch 7 is still being announced"),
+        ((slot, memory, None), "stream SECMASTER_CDC is missing"),
+        ((slot, memory, replace(stream, dead_letters=3)), "3 messages are in SECMASTER_DLQ"),
+    ):
+        [problem] = problems(*changed)
+        assert re.search(word, problem), problem
