@@ -94,8 +94,8 @@ format: $(READY) ## Format and fix what can be fixed
 	"$(BIN)/ruff" format
 
 .PHONY: bench
-bench: $(READY) ## Make the README's figures again
-	@PYTHONPATH=tests "$(BIN)/python" benchmarks/readme.py
+bench: $(READY) ## Make the README's figures again (BENCH=cdc ARGS="--rows 100000" …: others of benchmarks/)
+	@PYTHONPATH=tests "$(BIN)/python" benchmarks/$(or $(BENCH),readme).py $(ARGS)
 
 .PHONY: docs
 docs: $(READY) ## Write the pages that are made from the code

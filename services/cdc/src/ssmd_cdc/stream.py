@@ -237,8 +237,9 @@ def stream_configuration(settings: CdcSettings) -> dict[str, Any]:
         "max_msgs_per_subject": -1,
         "max_msg_size": -1,
         "num_replicas": settings.cdc_stream_replicas,
-        # The sequence chain keeps a message from being stored twice; this is only its second lock.
-        "duplicate_window": _duplicate_window(settings),
+        # The sequence chain keeps a message from being stored twice; this is only its second lock,
+        # and the server pays for every message in it.
+        "duplicate_window": _SECOND_NS,
         "deny_delete": False,
         "republish": None,
     }
@@ -273,8 +274,3 @@ def _same(found: Any, wanted: Any) -> bool:
     if isinstance(wanted, dict) and isinstance(found, dict):
         return not differences(found, wanted)
     return (found or None) == (wanted or None)
-
-
-def _duplicate_window(settings: CdcSettings) -> int:
-    age = settings.cdc_stream_max_age_seconds
-    return (min(10, age) if age else 10) * _SECOND_NS
