@@ -3,9 +3,11 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,11 @@ import nats.errors
 import pytest
 from pydantic import SecretStr
 
-from ssmd_cli.cdc_tail import Filter, Lsn, NoStream, follow, parse_since
+from ssmd_cli.cdc_tail import Filter, Lsn, NoStream, follow, parse_since, tail
 from ssmd_common import subjects
 from ssmd_common.connections import nats as connections
 from ssmd_common.errors import ConfigurationError
+from ssmd_common.settings import NatsSettings
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
@@ -82,7 +85,12 @@ async def write(database: Database) -> None:
 
 
 @pytest.mark.usefixtures("publisher")
-async def test_tail(environment: dict[str, str], database: Database) -> None:
+async def test_tail(
+    environment: dict[str, str],
+    database: Database,
+    nats_server: NatsServer,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     await write(database)
     code, out, err = await ssmd(
         environment, "cdc", "tail", "--since", "1", "--series", "KXA", "--limit", "4", "--json"
@@ -95,25 +103,58 @@ async def test_tail(environment: dict[str, str], database: Database) -> None:
         "market_added",
         "market_settled",
     ]
-    settled = messages[-1]
+    _, event, market, settled = messages
 
-    async def only(*arguments: str) -> dict[str, Any]:
-        code, out, err = await ssmd(
-            environment, "cdc", "tail", "--limit", "1", "--json", *arguments
-        )
-        assert code == 0, err
-        return dict(json.loads(out))
+    async def only(
+        since: str | None,
+        series: str | None = None,
+        table: str | None = None,
+        type_: str | None = None,
+    ) -> dict[str, Any]:
+        """In this process, which is quicker than to start a command for each."""
+        settings = NatsSettings(nats_url=SecretStr(nats_server.url))
+        wanted, start = Filter(series, table, type_), parse_since(since)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await tail(settings, wanted, start, limit=1, as_json=True)
+        return dict(json.loads(capsys.readouterr().out))
 
-    assert await only("--since", settled["lsn"], "--table", "markets") == settled
-    assert await only("--since", "1h", "--type", "market_settled") == settled
-    assert await only("--since", "2020-01-01T00:00:00", "--type", "market_settled") == settled
+    client = await connections.connect(SecretStr(nats_server.url), "test", budget_seconds=30)
+    js = client.jetstream()
+    last = (await js.stream_info(subjects.STREAM)).state.last_seq
+    now = datetime.now(UTC)
+    # Those of tails that ended stay for a minute.
+    consumers = len(await js.consumers_info(subjects.STREAM))
+    tailing = asyncio.create_task(only(None))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while len(await js.consumers_info(subjects.STREAM)) == consumers:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    async with database.connect() as db:
+        await db.execute("INSERT INTO fees VALUES ('later', 0.1, 0.2)")
+    later = await tailing
+    assert later["key"] == {"tier": "later"}
+    assert await only(now.isoformat()) == later
+    assert await only(f"{now:%Y-%m-%dT%H:%M:%S.%f}") == later
+    assert await only(str(last)) == settled
+    assert await only(event["lsn"]) == event
+    assert await only(event["lsn"], table="markets") == market
+    assert await only("1h", type_="market_settled") == settled
+    assert await only("1", "KXA", "events") == event
+    assert (await only("1", table="markets"))["table"] == "markets"
+    await connections.close(client)
 
     code, out, _ = await ssmd(
-        environment, "cdc", "tail", "--since", "1", "--type", "market_settled", "--limit", "1"
-    )
+        {**without(environment, "NO_COLOR"), "FORCE_COLOR": "1", "TERM": "xterm-256color"},
+        "cdc", "tail", "--since", "1", "--type", "market_settled", "--limit", "1",
+    )  # fmt: skip
     assert code == 0
-    assert "market_settled" in out
-    assert "result ∅→yes" in out
+    assert "\x1b[36m  market_settled" in out
+    text = re.sub(r"\x1b\[[0-9;]*m", "", out)
+    assert "A.1-M" in text
+    assert "result ∅→yes" in text
+
+
+def without(environment: dict[str, str], name: str) -> dict[str, str]:
+    return {key: value for key, value in environment.items() if key != name}
 
 
 @pytest.mark.usefixtures("publisher")

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ssmd_cdc import groups, outbox, session, wire
+from ssmd_cdc import control, groups, outbox, session, wire
 from ssmd_cdc import metrics as cdc_metrics
 from ssmd_common import subjects
 from ssmd_common.errors import SsmdError
@@ -375,6 +375,26 @@ async def test_a_standby_takes_over(bench: Any) -> None:
     await second.leading()
     stream = await bench.assert_faithful(second)
     assert epochs(stream) == {1}
+    await second.ready()
+
+
+async def test_a_standby_that_is_too_late_for_the_slot(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looked while nobody streamed; only taking the slot tells."""
+    first = bench.start()
+    await first.ready()
+    slot = control.Control.slot
+
+    async def slot_as_it_was(self: Any) -> Any:
+        return {**await slot(self), "active": False}
+
+    monkeypatch.setattr(control.Control, "slot", slot_as_it_was)
+    second = bench.start()
+    await second.until(lambda p: p.health.state == "standby")
+    assert second.health.last_error is None
+    monkeypatch.undo()
+    await first.stop()
     await second.ready()
 
 
