@@ -139,6 +139,25 @@ def test_many_rows_of_changing_layouts() -> None:
     assert len(others) == 9
 
 
+def test_whose_row_it_is_depends_on_which_columns_are_null() -> None:
+    """An event and a market of the same name have nothing in common."""
+    columns = [Column("market_ticker", 25), Column("id", 20), Column("event_ticker", 25)]
+    shape = Shape.of("market_lifecycle_events", columns, (), {})
+    rows: list[list[Value]] = [[b"KX", b"1", None], [None, b"1", b"KX"], [b"KX", b"1", b"KX"]]
+    for row in rows * 2:
+        quick, thorough = both_ways(shape, message(row, [row[0], b"2", row[2]]))
+        assert quick == thorough
+
+
+def test_what_is_learnt_is_bounded() -> None:
+    columns = [Column("ticker", 25), *(Column(f"c{at}", 23) for at in range(12))]
+    shape = Shape.of("markets", columns, ["ticker"], {})
+    for number in range(1 << 12):
+        row: list[Value] = [b"1" if number >> at & 1 else None for at in range(12)]
+        assert shape.quick.update(Envelope(1, 2, 3, TIME), message([b"KX", *row], [b"KX", *row]))
+    assert len(shape.quick._layouts) <= 1024
+
+
 def test_a_plain_update_goes_the_quick_way() -> None:
     shape = Shape.of(
         "markets",

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 # text, and an "n" for each null that follows. Every piece's length is checked against its own.
 _TEXT: Final = b"t\0\0"
 
-_MOST_LAYOUTS: Final = 256
-_MOST_PATTERNS: Final = 256
+_MOST_LEARNT: Final = 1024
+"""Layouts and patterns of a table, some 4 KB each."""
+
 _MOST_KNOWN: Final = 1 << 14
+"""Rows whose subject and key are kept, some 600 bytes each."""
 
 _ROWS_FOR_EACH_KEPT: Final = 4
 """A column that has filled its room within fewer rows has too many values to keep them."""
@@ -86,6 +88,7 @@ class _Layout:
     def __init__(self, quick: "Quick", columns: tuple[int, ...]) -> None:
         shape = quick.shape
         after = (*columns[1:], len(shape.columns))
+        self._quick = quick
         self._shape = shape
         self._columns = columns
         self._nulls = [next_at - at - 1 for at, next_at in zip(columns, after, strict=True)]
@@ -101,11 +104,10 @@ class _Layout:
         self._old_at, self._new_at = slice(changes, None, 4), slice(changes + 2, None, 4)
         self._patterns: dict[tuple[bool, ...], Pattern] = {}
         self._unusual = shape.identity | shape.watched_columns
-        self._all_who = quick.who
         self._who = [columns.index(at) for at in quick.who if at in columns]
         # One twice, so that it is a tuple.
         self._pick = itemgetter(*self._who, self._who[0])
-        self._known: dict[tuple[bytes, ...], tuple[str, bytes]] = {}
+        self._known = quick.known(tuple(at for at in quick.who if at in columns))
 
     def update(self, envelope: "Envelope", pieces: list[bytes]) -> "Outgoing | None":
         """As `Quick.update`, of a message with as many pieces as this layout has.
@@ -148,15 +150,14 @@ class _Layout:
             for text in message.split(_GAP):
                 parts += text, b""
             pattern = parts[:-1], list(compress(self._json, differing))
-        if len(self._patterns) >= _MOST_PATTERNS:
-            self._patterns.clear()
+        self._quick.count_learnt()
         self._patterns[differing] = pattern
         return pattern
 
     def _learn_identity(self, envelope: "Envelope", who: tuple[bytes, ...]) -> tuple[str, bytes]:
         """The subject, and what the message says of the row before its data."""
         shape = self._shape
-        row: dict[int, Value] = dict.fromkeys(self._all_who)
+        row: dict[int, Value] = dict.fromkeys(self._quick.who)
         for at, piece in zip(self._who, who, strict=False):
             row[self._columns[at]] = piece[2 : len(piece) - self._nulls[at]]
         about = envelope.about(
@@ -182,6 +183,8 @@ class Quick:
         self._places: dict[tuple[int, int], _Place] = {}
         self._layouts: dict[tuple[int, ...], _Layout] = {}
         self._last: dict[int, _Layout] = {}
+        self._known: dict[tuple[int, ...], dict[tuple[bytes, ...], tuple[str, bytes]]] = {}
+        self._learnt = 0
 
     def update(self, envelope: "Envelope", data: bytes) -> "Outgoing | None":
         """The message for an update, or None if it is not a plain one."""
@@ -205,7 +208,18 @@ class Quick:
             place = self._places[column, nulls] = _Place(self, self._converters[column], nulls)
         return place
 
+    def known(self, columns: tuple[int, ...]) -> "dict[tuple[bytes, ...], tuple[str, bytes]]":
+        """What is kept of rows of which just these columns, of those that say who, are not null."""
+        return self._known.setdefault(columns, {})
+
+    def count_learnt(self) -> None:
+        """A layout or a pattern is added; too many are dropped for those that come now."""
+        self._learnt += 1
+        if self._learnt > _MOST_LEARNT:
+            self.forget_layouts()
+
     def forget_layouts(self) -> None:
+        self._learnt = 0
         self._layouts.clear()
         self._last.clear()
 
@@ -220,8 +234,7 @@ class Quick:
         key = tuple(columns)
         layout = self._layouts.get(key)
         if layout is None:
-            if len(self._layouts) >= _MOST_LAYOUTS:
-                self.forget_layouts()
+            self.count_learnt()
             layout = self._layouts[key] = _Layout(self, key)
         self._last[len(pieces)] = layout
         return layout
