@@ -140,12 +140,10 @@ def test_many_rows_of_changing_layouts() -> None:
 
 
 def test_whose_row_it_is_depends_on_which_columns_are_null() -> None:
-    """An event and a market of the same name have nothing in common."""
-    columns = [Column("market_ticker", 25), Column("id", 20), Column("event_ticker", 25)]
-    shape = Shape.of("market_lifecycle_events", columns, (), {})
-    rows: list[list[Value]] = [[b"KX", b"1", None], [None, b"1", b"KX"], [b"KX", b"1", b"KX"]]
-    for row in rows * 2:
-        quick, thorough = both_ways(shape, message(row, [row[0], b"2", row[2]]))
+    names = ["series_ticker", "yes_bid", "event_ticker", "ticker"]
+    shape = Shape.of("markets", [Column(name, 25) for name in names], ["ticker"], {})
+    for row in ([b"KX", b"1", None, b"KX-1"], [None, b"1", b"KX", b"KX-1"]):
+        quick, thorough = both_ways(shape, message(list(row), [row[0], b"2", *row[2:]]))
         assert quick == thorough
 
 
