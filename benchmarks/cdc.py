@@ -235,8 +235,8 @@ class Bench:
             ).fetchone()
             assert row
             await db.execute(
-                "INSERT INTO cdc_state SELECT slot_name, 1, %s, %s, %s, 0, confirmed_flush_lsn, 0,"
-                " now() FROM pg_replication_slots WHERE slot_name = %s",
+                "INSERT INTO cdc_state SELECT slot_name, 1, %s, %s, %s, 0,"
+                " confirmed_flush_lsn - 1, 0, now() FROM pg_replication_slots WHERE slot_name = %s",
                 (*row, created, slot),
             )
 

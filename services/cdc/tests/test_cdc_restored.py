@@ -55,10 +55,13 @@ async def test_a_promoted_standby_begins_a_new_epoch(private_postgres: Any, benc
     assert began("other_timeline") == before + 1
 
 
+@pytest.mark.parametrize("cause", ["wal_behind", "wal_diverged"])
 async def test_a_database_put_back_to_an_older_copy_begins_a_new_epoch(
-    private_postgres: Any, bench: Any
+    private_postgres: Any, bench: Any, cause: str
 ) -> None:
-    """A copy of its files, with the same identifier and timeline: its WAL is behind the stream."""
+    """A copy of its files, with the same identifier and timeline: its WAL is behind the stream, or
+    has grown past it by now and says something else.
+    """
     server = private_postgres
     bench.database = Database("ssmd", server.url, server.admin_url)
     publisher = bench.start()
@@ -77,12 +80,16 @@ async def test_a_database_put_back_to_an_older_copy_begins_a_new_epoch(
     shutil.rmtree(server.data_dir)
     await keep(copy, server.data_dir)
     await server.start()
-    before = began("wal_behind")
+    before = began(cause)
+    if cause == "wal_diverged":
+        async with bench.database.connect() as db:
+            await db.execute("SELECT pg_logical_emit_message(true, 'x', repeat('x', 1000000))")
+            await db.execute("DELETE FROM series WHERE ticker = 'S0'")
     restored = bench.start()
     await insert(bench, 10, "T")
     stream = await bench.assert_faithful(restored)
     assert {body["epoch"] for body in stream.bodies} == {1, 2}
-    assert began("wal_behind") == before + 1
+    assert began(cause) == before + 1
 
 
 async def keep(source: Any, target: Any) -> None:

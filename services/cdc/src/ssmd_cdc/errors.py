@@ -51,6 +51,12 @@ class StreamChanged(SessionEnded):
     cause = "stream_changed"
 
 
+class WalDiverged(SessionEnded):
+    """The WAL does not have the change that the stream ends with: it is not what was published."""
+
+    cause = "wal_diverged"
+
+
 class ShuttingDown(SessionEnded):
     """PostgreSQL is shutting down and must not wait for us."""
 

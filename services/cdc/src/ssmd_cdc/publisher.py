@@ -19,13 +19,21 @@ from ssmd_cdc.epoch import (
     decide,
     next_epoch,
 )
-from ssmd_cdc.errors import Fenced, MalformedMessage, SessionEnded, SlotBusy, SlotGone, SlotRefused
+from ssmd_cdc.errors import (
+    Fenced,
+    MalformedMessage,
+    SessionEnded,
+    SlotBusy,
+    SlotGone,
+    SlotRefused,
+    WalDiverged,
+)
 from ssmd_cdc.outbox import Outbox
 from ssmd_cdc.session import Session
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.slot import Replication, open_replication
 from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
-from ssmd_common.change import Position
+from ssmd_common.change import Position, parse_lsn
 from ssmd_common.errors import SsmdError, UpstreamUnavailable
 from ssmd_common.metrics import ERRORS, LEADER
 from ssmd_common.runtime import Runtime
@@ -50,6 +58,7 @@ class Publisher:
         self._streams = Streams(client, settings)
         self._failing_since: float | None = None
         self._fenced = False
+        self._diverged = False
 
     async def run(self) -> None:
         """Publish until the service stops.
@@ -107,6 +116,8 @@ class Publisher:
         # Only now: while another process held the slot, both could still change.
         state = await self._control.read_state()
         stream = await self._streams.look_since(state)
+        if gone is None and self._diverged:
+            gone = "wal_diverged", "the WAL is not what was published: the database was restored"
         if gone is None:
             return state, stream, decide(state, stream, system)
         if state is None:
@@ -117,7 +128,10 @@ class Publisher:
         self, replication: Replication, state: State, stream: Stream, verdict: Continue
     ) -> None:
         log.info("going on", position=str(verdict.position), stream_sequence=stream.last_sequence)
-        await self._follow(replication, state, stream, verdict.position, None)
+        slot = await self._control.slot()
+        # Nobody else moves it any more. Before a commit it is sent, behind it no longer.
+        overlaps = slot is not None and parse_lsn(slot["confirmed"]) <= verdict.position.lsn
+        await self._follow(replication, state, stream, verdict.position, None, overlaps=overlaps)
 
     async def _begin(
         self, replication: Replication, stream: Stream, system: System, verdict: NewEpoch
@@ -126,6 +140,7 @@ class Publisher:
         level = log.info if verdict.cause == "first_start" else log.error
         level("new epoch", epoch=verdict.epoch, cause=verdict.cause, reason=verdict.reason)
         self._refuse_rivalry(verdict)
+        self._diverged = False
         metrics.EPOCHS.labels(verdict.cause).inc()
         state = State(
             epoch=verdict.epoch,
@@ -149,7 +164,7 @@ class Publisher:
             await replication.start()
             # One below the consistent point: a transaction may commit exactly there.
             position = Position(verdict.epoch, consistent_lsn - 1, ANNOUNCING)
-            await self._follow(replication, state, stream, position, snapshot)
+            await self._follow(replication, state, stream, position, snapshot, overlaps=False)
         finally:
             await snapshot.close()
 
@@ -171,6 +186,8 @@ class Publisher:
         stream: Stream,
         position: Position,
         snapshot: Snapshot | None,
+        *,
+        overlaps: bool,
     ) -> None:
         LEADER.set(1)
         metrics.EPOCH.set(position.epoch)
@@ -185,6 +202,7 @@ class Publisher:
             state,
             position,
             await self._control.xid_reference(),
+            overlaps=overlaps,
         )
         outbox = Outbox(
             self._client,
@@ -220,6 +238,7 @@ class Publisher:
         self._health.progress()
         self._health.set("slot", f"the session ended: {error}")
         self._fenced = self._fenced or isinstance(error, Fenced)
+        self._diverged = self._diverged or isinstance(error, WalDiverged)
         log.error("session ended", cause=cause, error=str(error))
         now = asyncio.get_running_loop().time()
         self._failing_since = self._failing_since or now

@@ -12,7 +12,7 @@ from ssmd_cdc.announce import Snapshot
 from ssmd_cdc.control import HEARTBEAT_PREFIX, Control, remembered
 from ssmd_cdc.envelope import Envelope, Outgoing, protocol_time, unix_seconds, utc
 from ssmd_cdc.epoch import State
-from ssmd_cdc.errors import Fenced, MalformedMessage
+from ssmd_cdc.errors import Fenced, MalformedMessage, WalDiverged
 from ssmd_cdc.heartbeat import Heartbeats
 from ssmd_cdc.outbox import Outbox
 from ssmd_cdc.pgoutput import Begin, Commit, Logical, Relation, decode
@@ -42,7 +42,8 @@ class Session:
     """Follows the WAL of one slot in one epoch.
 
     `state` is what was last remembered; `position` the last change in the stream, and what
-    arrives up to it is skipped.
+    arrives up to it is skipped. `overlaps` tells that the slot begins at or before it, so that it
+    has to arrive.
     """
 
     def __init__(
@@ -54,6 +55,8 @@ class Session:
         state: State,
         position: Position,
         xid_reference: int,
+        *,
+        overlaps: bool,
     ) -> None:
         self.flowed = False
         self._runtime = runtime
@@ -64,6 +67,7 @@ class Session:
         self._state = state
         self._epoch = position.epoch
         self._resume: tuple[int, int] | None = (position.lsn, position.seq)
+        self._overlaps = overlaps
         self._xid_reference = xid_reference
         self._outbox: Outbox
         self._progress = Progress(confirmed=0)
@@ -174,11 +178,24 @@ class Session:
             raise MalformedMessage("a row came outside of a transaction")
         messages = translate(self._envelope, self._shapes, data)
         if self._resume is not None:
-            messages = [m for m in messages if (m.lsn, m.seq) > self._resume]
-            if messages:
-                self._resume = None
+            messages = self._beyond(self._resume, messages)
         self._progress.sent += len(messages)
         return messages
+
+    def _beyond(self, resume: tuple[int, int], messages: list[Outgoing]) -> list[Outgoing]:
+        """Those that the stream does not have yet.
+
+        Raises:
+            WalDiverged: the last one that it has did not come before them, although it had to.
+        """
+        beyond = [message for message in messages if (message.lsn, message.seq) > resume]
+        if any((message.lsn, message.seq) == resume for message in messages):
+            self._overlaps = False
+        if beyond:
+            if self._overlaps:
+                raise WalDiverged("the WAL does not have the change that the stream ends with")
+            self._resume = None
+        return beyond
 
     def _between_rows(self, data: bytes) -> Relation | None:
         match decode(data):
