@@ -378,6 +378,21 @@ async def test_a_standby_takes_over(bench: Any) -> None:
     await second.ready()
 
 
+async def test_a_publisher_whose_memory_is_anothers_gives_up(bench: Any) -> None:
+    """Whoever took the slot over has written a later epoch; nothing is confirmed after that."""
+    publisher = bench.start()
+    await publisher.ready()
+    async with bench.database.connect() as db:
+        await db.execute("UPDATE cdc_state SET epoch = epoch + 1")
+        await insert(bench, 5)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            with pytest.raises(SsmdError, match="another publisher"):
+                await publisher.task
+        row = await (await db.execute("SELECT epoch FROM cdc_state")).fetchone()
+    assert "later publisher" in publisher.health.last_error
+    assert row == (2,)
+
+
 async def test_a_standby_that_is_too_late_for_the_slot(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,10 @@
 
 from typing import Any
 
+import pytest
+
+from ssmd_cdc import publisher as publisher_module
+
 SERIES = "INSERT INTO series (ticker, title) VALUES (%s, %s)"
 EVENT = "INSERT INTO events (event_ticker, series_ticker, title) VALUES (%s, %s, %s)"
 MARKET = (
@@ -27,6 +31,30 @@ async def test_first_start_announces_what_is_there_and_then_follows(bench: Any) 
     assert by_ticker["KXB"]["xid"] > 0
     fee = next(b for b in stream.bodies if b["table"] == "fees" and b["op"] == "insert")
     assert fee["data"] == {"tier": "default", "maker_fee": "0.017500", "taker_fee": "0.070000"}
+
+
+async def test_what_commits_while_the_state_is_announced_is_told_once(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slot has it, so the snapshot must not, although it is read later."""
+    open_snapshot = publisher_module.open_snapshot
+
+    async def open_snapshot_late(settings: Any, name: str) -> Any:
+        async with bench.database.connect() as db:
+            await db.execute(SERIES, ("KXB", "between"))
+            await db.execute("UPDATE series SET title = 'changed' WHERE ticker = 'KXA'")
+        return await open_snapshot(settings, name)
+
+    monkeypatch.setattr(publisher_module, "open_snapshot", open_snapshot_late)
+    async with bench.database.connect() as db:
+        await db.execute(SERIES, ("KXA", "before"))
+    stream = await bench.assert_faithful(bench.start())
+    told = [(b["op"], b["ticker"], b["xid"] is None) for b in stream.bodies if b["ticker"]]
+    assert [one for one in told if one[1] in ("KXA", "KXB")] == [
+        ("insert", "KXA", True),
+        ("insert", "KXB", False),
+        ("update", "KXA", False),
+    ]
 
 
 async def test_a_day_in_the_life_of_a_market(bench: Any) -> None:

@@ -8,6 +8,7 @@ import pytest
 from ssmd_cdc.envelope import Envelope
 from ssmd_cdc.epoch import Stream
 from ssmd_cdc.errors import Fenced, StreamRefused
+from ssmd_cdc.metrics import MESSAGES
 from ssmd_cdc.outbox import Outbox
 from ssmd_cdc.stream import Streams, differences, stream_configuration
 from ssmd_common.change import Position
@@ -19,6 +20,8 @@ async def test_a_stale_publisher_stores_nothing(
 ) -> None:
     # Of the batches the smallest ones, so that the few messages here are such.
     settings = bench.settings(cdc_durable=atomic)
+    counted = MESSAGES.labels("series", "truncate")._value
+    counted_before = counted.get()
     async with bench.client() as client:
         streams = Streams(client, settings)
         await streams.ensure()
@@ -62,6 +65,8 @@ async def test_a_stale_publisher_stores_nothing(
         assert (await streams.look()).last_sequence == 20
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+        # What was acknowledged last is counted, too.
+        assert counted.get() == counted_before + 20
 
 
 async def test_an_old_server_is_refused_with_a_sentence(bench: Any) -> None:
