@@ -15,11 +15,14 @@ import nats.errors
 import pytest
 from pydantic import SecretStr
 
+from ssmd_cdc.overview import overview
+from ssmd_cdc.settings import CdcSettings
 from ssmd_cli.cdc_tail import Filter, Lsn, NoStream, follow, parse_since, tail
 from ssmd_common import subjects
 from ssmd_common.connections import nats as connections
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.settings import NatsSettings
+from ssmd_stack import binaries
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
@@ -41,13 +44,22 @@ def environment(database: Database, nats_server: NatsServer) -> dict[str, str]:
 
 
 @pytest.fixture
-async def publisher(environment: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+async def publisher(
+    environment: dict[str, str], database: Database, nats_server: NatsServer
+) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "ssmd_cdc", env=environment, stdout=asyncio.subprocess.DEVNULL
     )
+    settings = CdcSettings(
+        database_url=SecretStr(database.url),
+        nats_url=SecretStr(nats_server.url),
+        cdc_slot=environment["CDC_SLOT"],
+    )
+    client = await connections.connect(settings.nats_url, "test", budget_seconds=PATIENCE_SECONDS)
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while (await ssmd(environment, "cdc", "status"))[0] != 0:  # noqa: ASYNC110
-            await asyncio.sleep(0.2)
+        while (await overview(settings, client)).problems:
+            await asyncio.sleep(0.05)
+    await connections.close(client)
     yield process
     process.send_signal(signal.SIGTERM)
     async with asyncio.timeout(PATIENCE_SECONDS):
@@ -195,6 +207,24 @@ async def test_tail_without_a_stream_or_a_server(environment: dict[str, str]) ->
     code, _, err = await ssmd(nowhere, "cdc", "tail")
     assert code == 4
     assert "NATS_URL" in err
+
+
+@pytest.mark.parametrize("verb", ["tail", "status"])
+async def test_a_server_without_jetstream(environment: dict[str, str], verb: str) -> None:
+    port = free_port()
+    server = await asyncio.create_subprocess_exec(
+        binaries.nats_server(), "-a", "127.0.0.1", "-p", str(port),
+        stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        plain = {**environment, "NATS_URL": f"nats://127.0.0.1:{port}"}
+        code, _, err = await ssmd(plain, "cdc", verb)
+    finally:
+        server.kill()
+        await server.wait()
+    assert code == 4
+    assert "JetStream" in err
+    assert "Traceback" not in err
 
 
 async def test_following_outlives_an_outage(

@@ -21,7 +21,7 @@ from rich.text import Text
 from ssmd_common import subjects
 from ssmd_common.change import Change, Position, decode, parse_lsn
 from ssmd_common.connections import nats as connections
-from ssmd_common.errors import ConfigurationError, SsmdError
+from ssmd_common.errors import ConfigurationError, SsmdError, UpstreamUnavailable
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.settings import NatsSettings
 
@@ -127,11 +127,17 @@ async def follow(client: Client, filters: list[str], start: Start) -> AsyncItera
 
     Raises:
         NoStream: it is not there, or not any more.
+        UpstreamUnavailable: NATS has no JetStream, or does not answer at the start.
     """
     js = client.jetstream()
-    with _no_stream():
-        await js.stream_info(subjects.STREAM)
-        following: Start = await sequence_of(js, start) if isinstance(start, Lsn) else start
+    try:
+        with _no_stream():
+            await js.stream_info(subjects.STREAM)
+            following: Start = await sequence_of(js, start) if isinstance(start, Lsn) else start
+    except (nats.js.errors.Error, nats.errors.Error) as error:
+        raise UpstreamUnavailable(
+            f"NATS does not tell of its streams ({error}): check that it runs with JetStream"
+        ) from error
     while True:
         try:
             with _no_stream():

@@ -11,9 +11,10 @@ from psycopg.rows import dict_row
 from ssmd_cdc.control import queries
 from ssmd_cdc.epoch import Stream
 from ssmd_cdc.settings import CdcSettings
-from ssmd_cdc.stream import ApiError, Streams
+from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
 from ssmd_common import subjects
 from ssmd_common.connections import postgres
+from ssmd_common.errors import UpstreamUnavailable
 
 
 class Slot(msgspec.Struct, frozen=True):
@@ -65,7 +66,11 @@ class Overview(msgspec.Struct, frozen=True):
 
 
 async def overview(settings: CdcSettings, client: Client) -> Overview:
-    """Look once at the slot, the memory and the stream."""
+    """Look once at the slot, the memory and the stream.
+
+    Raises:
+        UpstreamUnavailable: PostgreSQL or JetStream does not answer.
+    """
     async with await postgres.connect(
         settings.database_url,
         "ssmd-cdc-status",
@@ -74,7 +79,12 @@ async def overview(settings: CdcSettings, client: Client) -> Overview:
         slot = await _row(connection, "slot_overview", settings)
         memory = await _row(connection, "state_overview", settings)
     streams = Streams(client, settings)
-    stream = await _stream(streams)
+    try:
+        stream = await _stream(streams)
+    except StreamUnavailable as error:
+        raise UpstreamUnavailable(
+            f"NATS does not tell of its streams ({error}): check that it runs with JetStream"
+        ) from error
     found = Overview(
         msgspec.convert(slot, Slot) if slot else None,
         msgspec.convert(memory, Memory) if memory else None,
