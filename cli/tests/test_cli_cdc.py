@@ -57,7 +57,7 @@ async def publisher(
     )
     client = await connections.connect(settings.nats_url, "test", budget_seconds=PATIENCE_SECONDS)
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while (await overview(settings, client)).problems:
+        while (await overview(settings, client)).problems:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     await connections.close(client)
     yield process
