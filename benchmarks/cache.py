@@ -159,13 +159,13 @@ async def warming(bench: Bench, rounds: int) -> None:
     seconds: dict[str, list[float]] = {"warm-up": [], "again": [], "plain SET": []}
     client, rows = bench.redis, 0
     for round_ in range(rounds):
-        await client.flushall()
+        await client.flushall(asynchronous=False)
         seconds["warm-up"].append(await warm(bench))
         seconds["again"].append(await warm(bench))
         keys = [key async for key in client.scan_iter(match="secmaster:series:*", count=5000)]
         values = [value for part in chunks(keys, 5000) for value in await client.mget(part)]
         rows = len(keys)
-        await client.flushall()
+        await client.flushall(asynchronous=False)
         began = time.monotonic()
         for part in chunks(list(zip(keys, values, strict=True)), 1000):
             pipeline = client.pipeline(transaction=False)
@@ -179,7 +179,7 @@ async def warming(bench: Bench, rounds: int) -> None:
     row("the same values, plain pipelined SET", f"{plain:.2f} s", "the reference")
     row("ratio", f"{warm_up_seconds / plain:.2f}", "bound 1.5, aim 1.0")
     row("warm up again, beside live data", f"{again:.2f} s")
-    await client.flushall()
+    await client.flushall(asynchronous=False)
     async with bench.service("ssmd_cache") as process:
         await bench.reached(0)
         row("resident memory after warming up", f"{peak_mib(process):.0f} MiB", "peak; bound 200")

@@ -1,6 +1,8 @@
 """Redis's side by itself: what is older changes nothing, and an older leader changes nothing."""
 
+import contextlib
 import random
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,6 +10,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 import redis.asyncio as aioredis
+import redis.exceptions
 
 from ssmd_cache.commands import Command, fee_gone, gone, picture_of, put
 from ssmd_cache.errors import Fenced, ForeignKeys, PictureLost, SequenceGap
@@ -156,18 +159,79 @@ async def test_an_older_leader_is_fenced_in_every_action(client: Any) -> None:
     for attempt in (
         lambda: old.apply(2, msgspec.structs.replace(position, sequence=2), [later]),
         lambda: old.repair("g", [later]),
-        lambda: old.warm("g", [later]),
+        lambda: old.fill([["SET", "secmaster:series:S", "x"]]),
         lambda: old.set_position(position),
         lambda: old.set("secmaster:last_sync", b"x"),
         old.sweep,
         lambda: old.prune("epoch", "ffffffff"),
         old.scrub,
+        old.look,
         old.claim,
         old.position,
     ):
         with pytest.raises(Fenced):
             await attempt()
     assert await contents(client) | {"p": await client.get("secmaster:position")} == before
+
+
+class Interrupted(RedisSink):
+    """Something happens after a warm-up's page was allowed and before it is written."""
+
+    meanwhile: Callable[[], Awaitable[Any]] | None = None
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        async with super()._connection() as exchange:
+
+            async def interrupted(packed: list[bytes], replies: int) -> list[Any]:
+                answer = await exchange(packed, replies)
+                if self.meanwhile is not None:
+                    meanwhile, self.meanwhile = self.meanwhile, None
+                    await meanwhile()
+                return answer
+
+            yield interrupted
+
+
+async def test_a_page_of_a_warm_up_is_written_by_the_leader_alone(client: Any) -> None:
+    """Whatever happens between the look at the token and the write."""
+    await warm_sink(client)
+    sink = Interrupted(client, KEYS, 1)
+    page: list[Any] = [["SET", "secmaster:series:S", "x"], ["HSET", "secmaster:markets", "M", "x"]]
+    await sink.fill(page)
+    assert await client.delete("secmaster:series:S", "secmaster:markets") == 2
+
+    async def another_leads() -> None:
+        await RedisSink(client, KEYS, 2).claim()
+
+    async def lose_connections() -> None:
+        await client.connection_pool.disconnect()
+        await another_leads()
+
+    for meanwhile, error in (
+        (client.flushall, PictureLost),
+        (lose_connections, redis.exceptions.ConnectionError),
+        (another_leads, Fenced),
+    ):
+        await client.flushall()
+        await warm_sink(client)
+        sink.meanwhile = meanwhile
+        with pytest.raises(error):
+            await sink.fill(page)
+        assert not await client.exists("secmaster:series:S", "secmaster:markets")
+
+
+async def test_a_page_that_redis_has_no_room_for_is_not_written_in_part(client: Any) -> None:
+    sink = await warm_sink(client)
+    page: list[Any] = [["SREM", "secmaster:event_markets:E", "M"], ["SET", "secmaster:fee:S", "x"]]
+    await client.sadd("secmaster:event_markets:E", "M")
+    await client.config_set("maxmemory", 1)
+    with pytest.raises(aioredis.ResponseError, match=r"OOM|maxmemory"):
+        await sink.fill(page)
+    await client.config_set("maxmemory", 0)
+    assert await contents(client) == {"secmaster:event_markets:E": {b"M"}}
+    await sink.fill(page)
+    assert await client.get("secmaster:fee:S") == b"x"
 
 
 async def test_a_flush_is_noticed_by_the_next_write(client: Any) -> None:

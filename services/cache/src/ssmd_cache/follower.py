@@ -188,8 +188,6 @@ class Follower:
 
     async def _drop_before(self, epoch: int) -> None:
         bound = sortable_epoch(epoch)
-        pruned = await self._patience.call(lambda: self._sink.prune("epoch", bound))
-        PRUNED.inc(pruned.dropped)
-        log.info(
-            "a new epoch is announced, older rows are gone", epoch=epoch, removed=pruned.dropped
-        )
+        removed = (await self._patience.call(lambda: self._sink.prune("epoch", bound))).dropped
+        PRUNED.inc(removed)
+        log.info("a new epoch is announced, older rows are gone", epoch=epoch, removed=removed)

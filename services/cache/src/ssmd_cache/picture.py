@@ -8,7 +8,6 @@ by Redis's own clock, which is the one that ends keys.
 """
 
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -156,13 +155,8 @@ def fee_picture(facts: FeeFacts, keys: Keys) -> FeePicture:
 
 
 def seconds(moment: datetime) -> str:
-    """Epoch seconds as a sorted set shows them: a fraction only where there is one."""
-    if moment.microsecond == 0:
-        # Whole seconds are exact as a float, and this is the usual case.
-        return str(int(moment.timestamp()))
-    exact = microseconds(moment)
-    whole, fraction = divmod(abs(exact), 1_000_000)
-    return f"{'-' if exact < 0 else ''}{whole}.{fraction:06d}".rstrip("0")
+    """Epoch seconds as a sorted set's score: the text of the number that is nearest."""
+    return str(moment.timestamp())
 
 
 def market_category(event_category: str | None, series_category: str | None) -> str:
@@ -172,12 +166,11 @@ def market_category(event_category: str | None, series_category: str | None) -> 
 
 def value(row: bytes | msgspec.Raw, position: Position) -> str:
     """The row's JSON with its position: what a reader gets."""
-    return str(memoryview(row)[:-1], "utf-8") + _stamps(position)
+    return str(memoryview(row)[:-1], "utf-8") + stamps(position)
 
 
-@lru_cache(maxsize=4)
-def _stamps(position: Position) -> str:
-    # All rows of a warm-up share one.
+def stamps(position: Position) -> str:
+    """A position as the last members of a row's JSON, and its brace."""
     lsn = format_lsn(position.lsn)
     return f',"epoch":{position.epoch},"lsn":"{lsn}","seq":{position.seq}}}'
 

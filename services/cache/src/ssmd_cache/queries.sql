@@ -31,53 +31,48 @@ SELECT max(finished_at) FROM sync_runs WHERE outcome = 'ok'
 
 -- name: series
 -- Every series.
-SELECT convert_to(row_to_json(r)::text, 'UTF8') FROM (SELECT {columns} FROM series t) r
+SELECT convert_to({row}, 'UTF8') FROM series t
 
 -- name: events
 -- Events that may have a key at `now`, and those whose category an open or active market needs.
-SELECT convert_to(row_to_json(r)::text, 'UTF8') FROM (
-    SELECT {columns} FROM events t
-    WHERE t.deleted_at IS NULL
-          AND (t.status = 'open'
-               OR coalesce(t.strike_date, t.updated_at) + interval '1 day' >= %(now)s)
-       OR EXISTS (SELECT FROM markets m
-                  WHERE m.event_ticker = t.event_ticker AND m.status IN ('open', 'active')
-                        AND m.deleted_at IS NULL)
-) r
+SELECT convert_to({row}, 'UTF8') FROM events t
+WHERE t.deleted_at IS NULL
+      AND (t.status = 'open'
+           OR coalesce(t.strike_date, t.updated_at) + interval '1 day' >= %(now)s)
+   OR EXISTS (SELECT FROM markets m
+              WHERE m.event_ticker = t.event_ticker AND m.status IN ('open', 'active')
+                    AND m.deleted_at IS NULL)
 
 -- name: markets
--- Markets that may have a key at `now`.
-SELECT convert_to(row_to_json(r)::text, 'UTF8') FROM (
-    SELECT {columns} FROM markets t
-    WHERE t.deleted_at IS NULL
-          AND (t.status IN ('open', 'active', 'closed')
-               OR CASE WHEN t.close_time IS NULL THEN t.updated_at
-                       ELSE least(t.close_time, t.settled_time) END + interval '1 day' >= %(now)s)
-) r
+-- Markets that may have a key at `now`, each with its category: its event's, else its series'.
+SELECT convert_to({row}, 'UTF8'), coalesce(nullif(e.category, ''), s.category, '')
+FROM markets t
+JOIN events e ON e.event_ticker = t.event_ticker
+JOIN series s ON s.ticker = e.series_ticker
+WHERE t.deleted_at IS NULL
+      AND (t.status IN ('open', 'active', 'closed')
+           OR CASE WHEN t.close_time IS NULL THEN t.updated_at
+                   ELSE least(t.close_time, t.settled_time) END + interval '1 day' >= %(now)s)
 
 -- name: series_fees
--- Every step of every fee schedule.
-SELECT convert_to(row_to_json(r)::text, 'UTF8') FROM (SELECT {columns} FROM series_fees t) r
+-- Every fee schedule: all steps of a series.
+SELECT array_agg(convert_to({row}, 'UTF8')) FROM series_fees t GROUP BY t.series_ticker
 
 -- name: one_series
 -- The series with these tickers.
-SELECT convert_to(row_to_json(r)::text, 'UTF8')
-FROM (SELECT {columns} FROM series t WHERE t.ticker = ANY(%(tickers)s)) r
+SELECT convert_to({row}, 'UTF8') FROM series t WHERE t.ticker = ANY(%(tickers)s)
 
 -- name: one_events
 -- The events with these tickers.
-SELECT convert_to(row_to_json(r)::text, 'UTF8')
-FROM (SELECT {columns} FROM events t WHERE t.event_ticker = ANY(%(tickers)s)) r
+SELECT convert_to({row}, 'UTF8') FROM events t WHERE t.event_ticker = ANY(%(tickers)s)
 
 -- name: one_markets
 -- The markets with these tickers.
-SELECT convert_to(row_to_json(r)::text, 'UTF8')
-FROM (SELECT {columns} FROM markets t WHERE t.ticker = ANY(%(tickers)s)) r
+SELECT convert_to({row}, 'UTF8') FROM markets t WHERE t.ticker = ANY(%(tickers)s)
 
 -- name: one_series_fees
 -- The fee schedules of these series.
-SELECT convert_to(row_to_json(r)::text, 'UTF8')
-FROM (SELECT {columns} FROM series_fees t WHERE t.series_ticker = ANY(%(tickers)s)) r
+SELECT convert_to({row}, 'UTF8') FROM series_fees t WHERE t.series_ticker = ANY(%(tickers)s)
 
 -- name: sample_markets
 -- Some markets, by chance.

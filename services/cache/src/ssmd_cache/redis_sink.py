@@ -1,9 +1,11 @@
 """Redis as the cache writes it: every change one atomic step, under the leader's fencing token."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
+import hiredis
 import msgspec
 import redis.asyncio as aioredis
 import redis.exceptions
@@ -12,6 +14,7 @@ from ssmd_cache.census import Census
 from ssmd_cache.commands import Command
 from ssmd_cache.entries import glob
 from ssmd_cache.errors import Fenced, ForeignKeys, PictureLost, SequenceGap
+from ssmd_cache.fill import Words
 from ssmd_cache.position import CachePosition, decode, encode
 from ssmd_common.keys import Keys
 
@@ -21,6 +24,7 @@ _SCRIPT: Final = "\n".join(
 )
 _PAGE: Final = "500"
 Argument = str | bytes
+Exchange = Callable[[list[bytes], int], Awaitable[list[Any]]]
 _KINDS: Final = ("m", "e", "s", "f")
 
 
@@ -55,7 +59,7 @@ class RedisSink:
     def __init__(self, client: aioredis.Redis, keys: Keys, token: int) -> None:
         self.client = client
         self.keys = keys
-        self._token = str(token)
+        self._token = token
         self._sha: str | None = None
 
     async def claim(self) -> CachePosition | None:
@@ -68,17 +72,14 @@ class RedisSink:
         reply = await self._call("position")
         return decode(reply[1])
 
-    async def is_empty(self) -> bool:
-        """Whether Redis holds nothing of ours but a position."""
-        cursor = 0
-        while True:
-            cursor, found = await self.client.scan(
-                cursor, match=glob(self.keys.prefix) + "secmaster:*", count=1000
-            )
-            if any(key not in (self.keys.position.encode(), self.keys.position) for key in found):
-                return False
-            if cursor == 0:
-                return True
+    async def look(self) -> tuple[bool, frozenset[str]]:
+        """Whether there is nothing of ours but a position, and keys of someone else's type."""
+        is_empty, foreign = True, set[str]()
+        async for found in self._scan():
+            is_empty = is_empty and set(found) <= {self.keys.position.encode()}
+            reply = await self._call("foreign", *found)
+            foreign.update(key.decode() for key in reply[1])
+        return is_empty, frozenset(foreign)
 
     async def set_position(self, position: CachePosition) -> None:
         await self.set(self.keys.position, encode(position))
@@ -87,9 +88,28 @@ class RedisSink:
         """Set one of the cache's own strings; empty text deletes it."""
         await self._call("set", key, text)
 
-    async def warm(self, generation: str, commands: Sequence[Command]) -> Written:
-        """Write rows of a snapshot over whatever is there."""
-        return self._written(await self._call("warm", generation, _packed(commands)))
+    async def fill(self, commands: Sequence[Words]) -> None:
+        """Write rows of a snapshot over whatever is there, in one atomic step.
+
+        The position is watched from before the token is read in it: should another leader write
+        its own there in between, or Redis be emptied, nothing of the step happens.
+        """
+        look = _wire([["WATCH", self.keys.position], ["GET", self.keys.position]])
+        write = _wire([["MULTI"], *commands, ["EXEC"]])
+        written = None
+        async with self._connection() as exchange:
+            while written is None:
+                _, text = await exchange(look, 2)
+                position = decode(text) if text is not None else None
+                if position is None or position.token < self._token:
+                    raise PictureLost("Redis does not hold the picture any more")
+                if position.token > self._token:
+                    raise _fenced(position.token)
+                # None: the position was written. By whom, the next look at it says.
+                written = (await exchange(write, len(commands) + 2))[-1]
+        for reply in written:
+            if isinstance(reply, Exception):
+                raise reply
 
     async def apply(
         self, first: int, position: CachePosition, commands: Sequence[Command]
@@ -147,33 +167,31 @@ class RedisSink:
         )
         return Pruned(dropped, kept)
 
-    async def scrub(self) -> Written:
-        """Remove keys and index entries of ours that no row accounts for; how many.
-
-        What holds another type than ours is left alone, and told.
-        """
+    async def scrub(self) -> int:
+        """Remove keys and index entries of ours that no row accounts for; how many."""
         dropped = 0
-        for index in ("m", "e", "z"):
-            cursor = b"0"
-            while True:
-                reply = await self._call("scrub_index", index, cursor, _PAGE)
-                cursor = reply[1]
-                dropped += int(reply[2])
-                if cursor == b"0":
-                    break
-        foreign: set[str] = set()
-        scan = 0
+        async for found in self._scan():
+            reply = await self._call("scrub", *found)
+            dropped += int(reply[1])
+            unfinished = iter(reply[2])
+            for key, cursor in zip(unfinished, unfinished, strict=True):
+                while True:
+                    page = await self._call("scrub_index", key, cursor)
+                    dropped += int(page[1])
+                    cursor = page[2]
+                    if cursor == b"0":
+                        break
+        return dropped
+
+    async def _scan(self) -> AsyncIterator[list[Argument]]:
+        """All keys of ours, page by page; some may come twice."""
+        cursor, pattern = 0, glob(self.keys.prefix) + "secmaster:*"
         while True:
-            scan, found = await self.client.scan(
-                scan, match=glob(self.keys.prefix) + "secmaster:*", count=1000
-            )
+            cursor, found = await self.client.scan(cursor, match=pattern, count=1000)
             if found:
-                reply = await self._call("scrub_keys", *found)
-                dropped += int(reply[1])
-                foreign.update(name.decode() for name in reply[2])
-            if scan == 0:
-                break
-        return Written(dropped, frozenset(), frozenset(foreign))
+                yield found
+            if cursor == 0:
+                return
 
     def _written(self, reply: list[Any]) -> Written:
         missing, foreign = (frozenset(name.decode() for name in part) for part in reply[2:4])
@@ -184,7 +202,7 @@ class RedisSink:
             self.keys.position,
             action,
             self.keys.prefix,
-            self._token,
+            str(self._token),
             *arguments,
         )
         if self._sha is None:
@@ -198,10 +216,7 @@ class RedisSink:
             case b"OK":
                 return list(reply)
             case b"FENCED":
-                raise Fenced(
-                    f"a later leader (fencing token {reply[1].decode()}) writes to Redis: "
-                    "this one ends and is to be restarted"
-                )
+                raise _fenced(int(reply[1]))
             case b"LOST":
                 raise PictureLost("Redis does not hold the picture any more")
             case b"GAP":
@@ -211,9 +226,45 @@ class RedisSink:
             case word:
                 raise AssertionError(f"the script answered {word!r}")
 
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Exchange]:
+        """A connection of one's own: send commands that are packed already, get so many replies.
+
+        redis-py packs commands in Python, word by word, which takes longer than all else.
+        """
+        pool = self.client.connection_pool
+        connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+
+        async def exchange(packed: list[bytes], replies: int) -> list[Any]:
+            if not connection.is_connected:
+                # Left to itself it would connect anew, and what was watched would not be any more.
+                raise redis.exceptions.ConnectionError("the connection to Redis was lost")
+            await connection.send_packed_command(packed, check_health=False)
+            return [await connection.read_response() for _ in range(replies)]
+
+        try:
+            yield exchange
+        except BaseException:
+            # Replies may be under way that nobody waits for any more.
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            await pool.release(connection)
+
     async def _execute(self, *command: Argument | int) -> list[Any]:
         reply: list[Any] = await self.client.execute_command(*command)  # type: ignore[no-untyped-call]
         return reply
+
+
+def _fenced(token: int) -> Fenced:
+    return Fenced(
+        f"a later leader (fencing token {token}) writes to Redis: "
+        "this one ends and is to be restarted"
+    )
+
+
+def _wire(commands: Iterable[Words]) -> list[bytes]:
+    return [hiredis.pack_command(tuple(words)) for words in commands]  # type: ignore[arg-type]
 
 
 def _packed(commands: Iterable[Command]) -> bytes:

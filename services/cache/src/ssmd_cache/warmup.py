@@ -2,23 +2,27 @@
 
 import asyncio
 import time
+from collections import deque
 from contextlib import aclosing
+from typing import Final
 
 import structlog
 
 from ssmd_cache.census import count
-from ssmd_cache.commands import Command, picture_of, put
 from ssmd_cache.entries import clock
+from ssmd_cache.fill import Fill, Words
 from ssmd_cache.join import Join
 from ssmd_cache.metrics import PRUNED, WARMUP_SECONDS, WARMUPS
 from ssmd_cache.patience import Patience
-from ssmd_cache.picture import TABLES, EventPicture, facts_of
+from ssmd_cache.picture import TABLES, stamps
 from ssmd_cache.position import CachePosition
-from ssmd_cache.redis_sink import RedisSink, Written
+from ssmd_cache.redis_sink import RedisSink
 from ssmd_common.change import format_lsn
 from ssmd_common.tasks import end
 
 log = structlog.get_logger(__name__)
+
+_UNDER_WAY: Final = 2
 
 
 async def warm_up(
@@ -37,32 +41,31 @@ async def warm_up(
     an empty picture. Killed half-way, the position says so and the next warm-up begins anew.
     """
     started = time.monotonic()
-    now = await patience.call(lambda: clock(sink.client))
     generation = f"{token}.{time.time_ns():x}"
     await patience.call(lambda: sink.set_position(CachePosition(token=token, rebuilds=rebuilds)))
-    # Nothing can be left over where nothing was.
-    was_empty = await patience.call(sink.is_empty)
-    writer = _Writer(sink, patience, generation)
-    rows = 0
+    was_empty, foreign = await patience.call(sink.look)
+    now = await patience.call(lambda: clock(sink.client))
+    fill = Fill(sink.keys, join.position, generation, now, foreign)
+    close = stamps(join.position)
+    writer = _Writer(sink, patience)
+    rows = removed = 0
     try:
         for table in TABLES:
-            async with aclosing(join.rows.all(table, now, batch_rows)) as pages:
+            async with aclosing(join.rows.all(table, now, batch_rows, close)) as pages:
                 async for page in pages:
-                    await writer.write(_commands(table, page, join, sink))
+                    await writer.write(fill.commands(table, page))
                     rows += len(page)
                     patience.health.progress()
         await writer.finish()
     finally:
         await writer.close()
-    foreign, removed = writer.foreign, 0
+    # Nothing can be left over where nothing was.
     if not was_empty:
         pruned = await patience.call(lambda: sink.prune("generation", generation))
         removed = pruned.dropped
         # Every row was just written: where the counts agree there is nothing else.
         if await patience.call(lambda: count(sink.client, sink.keys)) != pruned.kept:
-            scrubbed = await patience.call(sink.scrub)
-            removed += scrubbed.changed
-            foreign |= scrubbed.foreign
+            removed += await patience.call(sink.scrub)
     position = CachePosition(
         token=token,
         warm=True,
@@ -88,42 +91,29 @@ async def warm_up(
         seconds=round(seconds, 3),
         stream_sequence=join.sequence,
     )
-    return position, frozenset(foreign)
+    return position, foreign
 
 
 class _Writer:
-    """One batch is on its way while the next one is read and prepared."""
+    """Two pages are on their way while the next one is read and prepared."""
 
-    def __init__(self, sink: RedisSink, patience: Patience, generation: str) -> None:
+    def __init__(self, sink: RedisSink, patience: Patience) -> None:
         self._sink = sink
         self._patience = patience
-        self._generation = generation
-        self._under_way: asyncio.Task[Written] | None = None
-        self.foreign: set[str] = set()
+        self._under_way: deque[asyncio.Task[None]] = deque()
 
-    async def write(self, commands: list[Command]) -> None:
-        """Returns once the batch before this one is written."""
-        await self.finish()
-        self._under_way = asyncio.create_task(
-            self._patience.call(lambda: self._sink.warm(self._generation, commands)),
-            name="cache-warm-batch",
+    async def write(self, commands: list[Words]) -> None:
+        """Returns once there is room for one more."""
+        await self.finish(leave=_UNDER_WAY - 1)
+        self._under_way.append(
+            asyncio.create_task(
+                self._patience.call(lambda: self._sink.fill(commands)), name="cache-warm-page"
+            )
         )
 
-    async def finish(self) -> None:
-        if self._under_way is not None:
-            written, self._under_way = await self._under_way, None
-            self.foreign |= written.foreign
+    async def finish(self, leave: int = 0) -> None:
+        while len(self._under_way) > leave:
+            await self._under_way.popleft()
 
     async def close(self) -> None:
-        if self._under_way is not None:
-            await end(self._under_way)
-
-
-def _commands(table: str, page: list[bytes], join: Join, sink: RedisSink) -> list[Command]:
-    commands = []
-    for row in page:
-        picture = picture_of(facts_of(table, row), sink.keys)
-        # An event without a key is still remembered, for its markets' category.
-        if isinstance(picture, EventPicture) or getattr(picture, "key", None) is not None:
-            commands.append(put(picture, row, join.position))
-    return commands
+        await end(*self._under_way)

@@ -21,12 +21,6 @@ if action == 'set' then  -- key, value: the position itself, last_sync, a reques
   return {'OK'}
 end
 
-if action == 'warm' then  -- generation, rows
-  warm, generation = true, ARGV[4]
-  rows(ARGV[5])
-  return {'OK', changed, missing, blocked}
-end
-
 if action == 'apply' then  -- first and last stream sequence, generation, new position, rows
   local first, last, at = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(state.sequence or -1)
   if not state.warm then return {'LOST'} end

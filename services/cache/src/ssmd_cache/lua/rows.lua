@@ -1,10 +1,10 @@
--- Rows. `warm` writes whatever was there before; a streamed change only what is newer.
+-- Rows of the stream: only what is newer than its record counts.
 
-local warm, generation = false, ''
+local generation = ''
 local changed, missing, blocked = 0, {}, {}
 
 local function is_old(record, position)
-  return record and not warm and position <= record[POS]
+  return record and position <= record[POS]
 end
 
 -- Whether a key holds someone else's type. What a record of ours names is ours.
@@ -35,7 +35,7 @@ local gone
 local function put_market(
     ticker, position, key, event, series, listed, score, expires, value, if_known)
   if expires ~= '' and tonumber(expires) <= now then
-    return gone('m', ticker, position, warm and '1' or if_known)
+    return gone('m', ticker, position, if_known)
   end
   local old = load('m', ticker)
   local known = old
@@ -60,7 +60,7 @@ local function put_market(
     old = nil
   end
   write_value(key, value, expires)
-  if warm or not old or old[KEY] == '' then
+  if not old or old[KEY] == '' then
     later('HSET', MARKETS, ticker, key)
     later('SADD', members, ticker)
     if listed == '1' then
@@ -154,7 +154,7 @@ local function put_fee(series, position, from, json, if_known)
   for _, step in ipairs(steps) do
     if step[F_FROM] == from then found = step end
   end
-  if found and not warm and position <= found[F_POS] then return end
+  if found and position <= found[F_POS] then return end
   if not found and if_known == '1' then return end
   if found then
     found[F_POS], found[F_GEN], found[F_JSON] = position, generation, json

@@ -1,4 +1,7 @@
--- Removing what no record accounts for: leftovers of another version, or of someone's hand.
+-- The end of a warm-up that began beside something: what no record accounts for goes. It was left by
+-- the row's state before, by another version, or by someone's hand.
+
+local MEMBERS_MOST = 2000
 
 local function owned(kind, ticker, key)
   local record = load(kind, ticker)
@@ -12,102 +15,112 @@ local function told_by(rest)
   return ({'s', 'e', 'm'})[#parts], parts[#parts]
 end
 
-local function value_is_ours(key, kind, ticker)
+local function value_is_ours(key, rest)
+  local kind, ticker = told_by(rest)
   if kind and owned(kind, ticker, key) then return true end
+  if redis.call('TYPE', key).ok ~= 'string' then return false end
   local readable, row = pcall(cjson.decode, redis.call('GET', key))
   if not readable or type(row) ~= 'table' then return false end
   return owned('m', tostring(row.ticker), key) or owned('e', tostring(row.event_ticker), key)
     or owned('s', tostring(row.ticker), key)
 end
 
-local function scrub_members(key, rest, fits)
-  local dropped, members = 0, redis.call('SMEMBERS', key)
-  fetch('m', members)
-  for _, ticker in ipairs(members) do
-    local record = load('m', ticker)
-    if not (record and record[KEY] ~= '' and fits(record, rest)) then
-      redis.call('SREM', key, ticker)
+-- Values: who says whether one belongs. Indexes: of which rows the members are, and who says
+-- whether one belongs, given its row's record, the rest of the index's name, and its content.
+local function is_at(record, _, key) return record[KEY] == key end
+local VALUES = {['series:'] = value_is_ours, ['fee:'] = function(_, rest) return load('f', rest) end}
+local INDEXES = {
+  markets = {'hash', 'm', is_at},
+  events = {'hash', 'e', is_at},
+  ['markets:expiring'] = {'zset', 'm', function(record)
+    return record[KEY] ~= '' and record[M_LISTED] == '1' and record[M_SCORE] ~= ''
+  end},
+  ['event_markets:'] = {'set', 'm', function(record, event)
+    return record[KEY] ~= '' and record[M_EVENT] == event
+  end},
+  ['markets:by_category:'] = {'set', 'm', function(record, category)
+    return record[KEY] ~= '' and record[M_LISTED] == '1' and record[M_CATEGORY] == category
+  end},
+  ['_cache:uncategorised:'] = {'set', 'e', function(record, series)
+    return record[E_SERIES] == series and record[E_CATEGORY] == ''
+  end},
+}
+local SCAN = {hash = 'HSCAN', set = 'SSCAN', zset = 'ZSCAN'}
+local REMOVE = {hash = 'HDEL', set = 'SREM', zset = 'ZREM'}
+
+-- What a key is by its name: who judges a value, or an index; and the rest of the name.
+local function known(key)
+  local text = string.sub(key, #prefix + #'secmaster:' + 1)
+  if INDEXES[text] then return nil, INDEXES[text], '' end
+  local family = string.match(text, '^[^:]*:')
+  if family == 'markets:' or family == '_cache:' then family = string.match(text, '^[^:]*:[^:]*:') end
+  if not family then return nil end
+  return VALUES[family], INDEXES[family], string.sub(text, #family + 1)
+end
+
+-- One page of an index; where the next begins, how many were looked at, and how many are gone.
+local function scrub_page(key, index, rest, cursor)
+  local page = redis.call(SCAN[index[1]], key, cursor, 'COUNT', 500)
+  local step = index[1] == 'set' and 1 or 2
+  local members, dropped = {}, 0
+  for i = 1, #page[2], step do members[#members + 1] = page[2][i] end
+  fetch(index[2], members)
+  for i, ticker in ipairs(members) do
+    local record = load(index[2], ticker)
+    if not (record and index[3](record, rest, page[2][i * step])) then
+      redis.call(REMOVE[index[1]], key, ticker)
       dropped = dropped + 1
     end
   end
-  return dropped
+  return page[1], #members, dropped
 end
 
-local function in_event(record, event) return record[M_EVENT] == event end
-local function in_category(record, category)
-  return record[M_LISTED] == '1' and record[M_CATEGORY] == category
+if action == 'foreign' then  -- keys…: which of them hold another type than ours
+  for i = 4, #ARGV do
+    local judge, index = known(ARGV[i])
+    if (judge or index) and foreign(ARGV[i], index and index[1] or 'string') then
+      blocked[#blocked + 1] = ARGV[i]
+    end
+  end
+  return {'OK', blocked}
 end
 
-local FAMILIES = {
-  {'fee:', 'string', function(key, rest)
-    if load('f', rest) then return 0 end
-    redis.call('DEL', key)
-    return 1
-  end},
-  {'event_markets:', 'set', function(key, rest) return scrub_members(key, rest, in_event) end},
-  {'markets:by_category:', 'set', function(key, rest) return scrub_members(key, rest, in_category) end},
-}
-
-if action == 'scrub_keys' then  -- keys…: as a SCAN found them
-  local dropped, start = 0, #prefix + #'secmaster:' + 1
-  local values, tickers = {}, {m = {}, e = {}, s = {}}
+if action == 'scrub' then  -- keys…; indexes that are too long for one call are told, with a cursor
+  local dropped, seen, unfinished, values = 0, 0, {}, {}
+  local tickers = {m = {}, e = {}, s = {}}
   for i = 4, #ARGV do
     local key = ARGV[i]
-    local rest = string.sub(key, start)
-    if string.sub(rest, 1, 7) == 'series:' then
-      local kind, ticker = told_by(string.sub(rest, 8))
-      values[#values + 1] = {key, kind, ticker}
-      if kind then tickers[kind][#tickers[kind] + 1] = ticker end
-    else
-      for _, family in ipairs(FAMILIES) do
-        if string.sub(rest, 1, #family[1]) == family[1] then
-          if foreign(key, family[2]) then
-            blocked[#blocked + 1] = key
-          elseif redis.call('EXISTS', key) == 1 then
-            dropped = dropped + family[3](key, string.sub(rest, #family[1] + 1))
-          end
-          break
-        end
+    local judge, index, rest = known(key)
+    if judge then
+      local kind, ticker = told_by(rest)
+      values[#values + 1] = {key, rest, judge}
+      if judge == value_is_ours and kind then tickers[kind][#tickers[kind] + 1] = ticker end
+    elseif index and not foreign(key, index[1]) then
+      local cursor, looked_at, gone_now = '0', 0, 0
+      local fits = seen < MEMBERS_MOST
+      if fits then cursor, looked_at, gone_now = scrub_page(key, index, rest, cursor) end
+      seen, dropped = seen + looked_at, dropped + gone_now
+      if not fits or cursor ~= '0' then
+        unfinished[#unfinished + 1] = key
+        unfinished[#unfinished + 1] = cursor
       end
     end
   end
   for kind, wanted in pairs(tickers) do fetch(kind, wanted) end
   for _, value in ipairs(values) do
-    local key, kind, ticker = value[1], value[2], value[3]
-    if not (kind and owned(kind, ticker, key)) then
-      if foreign(key, 'string') then
-        blocked[#blocked + 1] = key
-      elseif redis.call('EXISTS', key) == 1 and not value_is_ours(key, kind, ticker) then
-        redis.call('DEL', key)
-        dropped = dropped + 1
-      end
-    end
-  end
-  return {'OK', dropped, blocked}
-end
-
-if action == 'scrub_index' then  -- 'm', 'e' or 'z', cursor, count
-  local dropped = 0
-  local which = ARGV[4]
-  local index = which == 'm' and MARKETS or which == 'e' and EVENTS or EXPIRING
-  local page = redis.call(which == 'z' and 'ZSCAN' or 'HSCAN', index, ARGV[5], 'COUNT', ARGV[6])
-  local members = {}
-  for i = 1, #page[2], 2 do members[#members + 1] = page[2][i] end
-  fetch(which == 'e' and 'e' or 'm', members)
-  for i = 1, #page[2], 2 do
-    local ticker, content = page[2][i], page[2][i + 1]
-    if which == 'z' then
-      local record = load('m', ticker)
-      if not (record and record[KEY] ~= '' and record[M_LISTED] == '1' and record[M_SCORE] ~= '') then
-        redis.call('ZREM', index, ticker)
-        dropped = dropped + 1
-      end
-    elseif not owned(which, ticker, content) then
-      redis.call('HDEL', index, ticker)
+    local key, rest, judge = value[1], value[2], value[3]
+    if not judge(key, rest) and redis.call('TYPE', key).ok == 'string' then
+      redis.call('DEL', key)
       dropped = dropped + 1
     end
   end
-  return {'OK', page[1], dropped}
+  return {'OK', dropped, unfinished}
+end
+
+if action == 'scrub_index' then  -- key, cursor: one page
+  local _, index, rest = known(ARGV[4])
+  local cursor, _, dropped = scrub_page(ARGV[4], index, rest, ARGV[5])
+  return {'OK', dropped, cursor}
 end
 
 return redis.error_reply('ERR unknown action ' .. action)
