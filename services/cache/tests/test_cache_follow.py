@@ -1,8 +1,12 @@
 """Warm up, follow, continue: the main path over real servers."""
 
+import asyncio
 from typing import Any
 
 import nats.js.errors
+import pytest
+
+from ssmd_cache.redis_sink import RedisSink
 
 SERIES = (
     "INSERT INTO series (ticker, title, category, tags)"
@@ -104,6 +108,68 @@ async def test_flushed_redis_is_warmed_again(world: Any) -> None:
         await world.valkey_server.kill()
         await world.commit("UPDATE markets SET yes_bid = 47")
         await world.valkey_server.start()
+        await world.assert_right()
+
+
+async def test_what_changed_while_no_cache_ran_leaves_nothing_behind(world: Any) -> None:
+    """A new picture is written over the old one: what the old one held elsewhere must go."""
+    await world.commit(SERIES, EVENT, MARKET)
+    await world.commit("INSERT INTO series (ticker, category) VALUES ('KXB', 'Sports')")
+    await world.commit(
+        "INSERT INTO events (event_ticker, series_ticker) VALUES ('KXB-1', 'KXB'), ('KXB-2', 'KXB')"
+    )
+    await world.commit(
+        "INSERT INTO markets (ticker, event_ticker, series_ticker, status, close_time)"
+        " SELECT 'M' || n, 'KXB-' || 1 + n % 2, 'KXB', 'active', now() FROM generate_series(1, 6) n"
+    )
+    async with world.cache() as cache:
+        await cache.ready()
+        await world.settled()
+    for statement in (
+        "UPDATE events SET series_ticker = 'KXB', category = NULL WHERE series_ticker = 'KXA'",
+        "UPDATE events SET category = 'Own' WHERE event_ticker = 'KXB-2'",
+        "UPDATE markets SET status = 'closed' WHERE ticker = 'M1'",
+        "UPDATE markets SET close_time = NULL WHERE ticker = 'M2'",
+        "UPDATE markets SET event_ticker = 'KXB-1' WHERE ticker = 'M3'",
+        "DELETE FROM markets WHERE ticker = 'M4'",
+        "UPDATE markets SET deleted_at = now() WHERE ticker = 'M5'",
+        "UPDATE events SET deleted_at = now() WHERE event_ticker = 'KXB-1'",
+    ):
+        await world.commit(statement, publish=False)
+    await world.redis.incr("secmaster:_cache:rebuild_requests")
+    async with world.cache(cache_warm_batch_rows=2):
+
+        async def rebuilt() -> bool:
+            return (await world.position()).get("rebuilds") == 1
+
+        await world.eventually(rebuilt, "a new picture")
+        await world.assert_right()
+        assert await world.redis.smembers("secmaster:_cache:uncategorised:KXB") == {
+            b"KXA-1", b"KXB-1"
+        }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
+async def test_a_killed_warm_up_leaves_nothing_behind(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.commit(SERIES, EVENT, MARKET)
+    fill, written = RedisSink.fill, asyncio.Event()
+
+    async def stuck(sink: RedisSink, commands: Any) -> None:
+        await fill(sink, commands)
+        if await sink.client.exists("secmaster:markets"):
+            written.set()
+            await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RedisSink, "fill", stuck)
+        async with world.cache(cache_warm_batch_rows=1) as cache:
+            await written.wait()
+            await cache.die()
+    assert not (await world.position())["warm"]
+    await world.commit("DELETE FROM markets", "DELETE FROM events", publish=False)
+    async with world.cache():
         await world.assert_right()
 
 

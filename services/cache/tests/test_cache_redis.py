@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SUITES = ("sink", "follow", "expiry", "servers", "verify")
+SUITES = ("sink", "follow", "join", "expiry", "servers", "verify")
 
 
 @pytest.mark.timeout(600)
