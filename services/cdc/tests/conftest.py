@@ -345,8 +345,8 @@ class Proxy:
         pipe.add_done_callback(self._pipes.discard)
         try:
             there = await asyncio.open_connection(*self._target)
-        except OSError:
-            writer.close()
+        except (OSError, asyncio.CancelledError):
+            writer.transport.abort()
             return
         try:
             async with asyncio.TaskGroup() as group:
