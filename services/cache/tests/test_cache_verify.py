@@ -126,6 +126,19 @@ async def test_a_prefix_keeps_two_caches_apart(world: Any, prefix: str) -> None:
     assert {key for key in await world.redis.keys() if not key.startswith(prefix.encode())} == {
         b"secmaster:series:other"
     }
+    # A rebuild takes away what is under this prefix alone, whatever the prefix would match.
+    neighbours = ["secmaster:series:other", "axxxb!:secmaster:fee:T"]
+    await world.redis.set(neighbours[1], "someone else's")
+    await world.redis.set(f"{prefix}secmaster:series:surplus", "{}")
+    await world.redis.incr(f"{prefix}secmaster:_cache:rebuild_requests")
+    async with world.cache(redis_key_prefix=prefix):
+
+        async def rebuilt() -> bool:
+            return (await world.position(prefix)).get("rebuilds") == 1
+
+        await world.eventually(rebuilt, "the rebuild")
+    assert not await world.differences(prefix)
+    assert await world.redis.exists(*neighbours) == 2
 
 
 async def test_two_caches_of_one_database_work_side_by_side(world: Any) -> None:
