@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
     for result, names in results.items():
         if names:
             print(f"{result}: {', '.join(names)}")
-    return bool(results["failed on"]) or not results["passed on"]
+    return bool(results["failed on"])
 
 
 def server(name: str) -> dict[str, str]:
