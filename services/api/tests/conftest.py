@@ -42,7 +42,11 @@ def serve(database: Database) -> Serve:
                 aiohttp.ClientSession() as http,
             ):
                 key = await make_key(database, "read", "admin")
-                yield Client(http, f"http://127.0.0.1:{port()}", key, context, status)
+                try:
+                    yield Client(http, f"http://127.0.0.1:{port()}", key, context, status)
+                finally:
+                    # As the service does when it ends: readers of the stream are let go.
+                    context.stopping.set()
 
     return start
 
