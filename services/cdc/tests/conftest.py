@@ -110,6 +110,12 @@ class Bench:
     def slot(self) -> str:
         return self.settings().cdc_slot
 
+    async def insert(self, count: int, prefix: str = "S") -> None:
+        """So many series, each in a transaction of its own."""
+        async with self.database.connect() as db:
+            for number in range(count):
+                await db.execute("INSERT INTO series (ticker) VALUES (%s)", (f"{prefix}{number}",))
+
     @asynccontextmanager
     async def client(self) -> AsyncIterator[nats.NATS]:
         client = await nats.connect(self.nats_server.url, connect_timeout=10)
@@ -404,3 +410,10 @@ async def bench(database: Database, nats_server: NatsServer) -> AsyncIterator[Be
         for publisher in made.publishers:
             if not publisher.task.done():
                 await publisher.kill()
+
+
+@pytest.fixture
+def own_server(private_postgres: Any, bench: Bench) -> Any:
+    """A PostgreSQL of the test's own, which may be stopped or changed; the bench works on it."""
+    bench.database = Database("ssmd", private_postgres.url, private_postgres.admin_url)
+    return private_postgres

@@ -508,17 +508,15 @@ async def test_a_slot_made_again_by_hand_begins_a_new_epoch(bench: Any, running:
     assert max(epochs(stream)) == 2
 
 
-async def test_an_invalidated_slot_begins_a_new_epoch(private_postgres: Any, bench: Any) -> None:
+async def test_an_invalidated_slot_begins_a_new_epoch(own_server: Any, bench: Any) -> None:
     """`max_slot_wal_keep_size` exceeded while nobody read: wal_status is lost."""
-    from ssmd_stack.database import Database
-
-    server = private_postgres
-    bench.database = Database("ssmd", server.url, server.admin_url)
     publisher = bench.start()
     await insert(bench, 20)
     await bench.settled(publisher)
     await publisher.stop()
-    async with await psycopg.AsyncConnection.connect(server.admin_url, autocommit=True) as admin:
+    async with await psycopg.AsyncConnection.connect(
+        own_server.admin_url, autocommit=True
+    ) as admin:
         await admin.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
         await admin.execute("SELECT pg_reload_conf()")
         await insert(bench, 20, "T")
@@ -791,18 +789,12 @@ async def hang(bench: Any, admin: Any, db: Any, ticker: str) -> "asyncio.Task[An
         await db.execute("RESET synchronous_commit")
 
 
-async def test_a_hung_synchronous_commit_is_in_the_stream_once(
-    private_postgres: Any, bench: Any
-) -> None:
+async def test_a_hung_synchronous_commit_is_in_the_stream_once(own_server: Any, bench: Any) -> None:
     """Not yet visible, but in the WAL: neither lost nor doubled, and nothing of ours waits for it
     but a snapshot, which has it or has it not.
     """
-    from ssmd_stack.database import Database
-
-    server = private_postgres
-    bench.database = Database("ssmd", server.url, server.admin_url)
     async with (
-        await psycopg.AsyncConnection.connect(server.admin_url, autocommit=True) as admin,
+        await psycopg.AsyncConnection.connect(own_server.admin_url, autocommit=True) as admin,
         bench.database.connect() as db,
     ):
         await admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
@@ -842,28 +834,24 @@ async def test_a_hung_synchronous_commit_is_in_the_stream_once(
 @pytest.mark.parametrize("mode", ["fast", "smart"])
 @pytest.mark.parametrize("nats_is_there", [True, False])
 async def test_postgres_shuts_down(
-    private_postgres: Any, bench: Any, mode: str, nats_is_there: bool
+    own_server: Any, bench: Any, mode: str, nats_is_there: bool
 ) -> None:
     """It must not wait for us, not even with messages that NATS does not take."""
-    from ssmd_stack.database import Database
-
-    server = private_postgres
-    bench.database = Database("ssmd", server.url, server.admin_url)
     publisher = bench.start(cdc_heartbeat_seconds=1.0)
     await publisher.ready()
     await insert(bench, 50)
     if not nats_is_there:
         await bench.nats_server.stop()
         await insert(bench, 50, "T")
-    assert server.pid is not None
-    os.kill(server.pid, signal.SIGINT if mode == "fast" else signal.SIGTERM)
+    assert own_server.pid is not None
+    os.kill(own_server.pid, signal.SIGINT if mode == "fast" else signal.SIGTERM)
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while server.running:  # noqa: ASYNC110
+        while own_server.running:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     if not nats_is_there:
         await bench.nats_server.start()
-    await server.stop()
-    await server.start()
+    await own_server.stop()
+    await own_server.start()
     await insert(bench, 50, "U")
     stream = await bench.assert_faithful(publisher)
     assert epochs(stream) == {1}

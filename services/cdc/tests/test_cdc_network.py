@@ -14,16 +14,9 @@ import pytest
 
 from ssmd_cdc.session import Session
 from ssmd_common import subjects
-from ssmd_stack.database import Database
 from ssmd_stack.ports import free_port
 
 PATIENCE_SECONDS = 90
-
-
-async def insert(bench: Any, count: int, prefix: str = "S") -> None:
-    async with bench.database.connect() as db:
-        for number in range(count):
-            await db.execute("INSERT INTO series (ticker) VALUES (%s)", (f"{prefix}{number}",))
 
 
 def epochs(stream: Any) -> set[int]:
@@ -38,7 +31,7 @@ async def test_connections_are_cut_again_and_again(bench: Any, proxy: Any, which
         name = "database_url" if which == "postgres" else "nats_url"
         publisher = bench.start(**{name: between.url})
         await publisher.ready()
-        writing = asyncio.create_task(insert(bench, 600))
+        writing = asyncio.create_task(bench.insert(600))
         for _ in range(8):
             await asyncio.sleep(chance.random() * 0.5)
             between.cut()
@@ -53,15 +46,15 @@ async def test_a_lost_node_is_replaced(bench: Any, proxy: Any) -> None:
     async with proxy(bench.database.url) as between:
         lost = bench.start(database_url=between.url, cdc_wal_sender_timeout_seconds=3)
         await lost.ready()
-        await insert(bench, 20)
+        await bench.insert(20)
         standby = bench.start()
         await standby.until(lambda p: p.health.state == "standby")
         between.freeze()
-        await insert(bench, 20, "T")
+        await bench.insert(20, "T")
         # Less than the server's own wal_sender_timeout, which is a minute.
         async with asyncio.timeout(40):
             await standby.leading()
-        await insert(bench, 20, "U")
+        await bench.insert(20, "U")
         stream = await bench.assert_faithful(standby)
         assert epochs(stream) == {1}
         await lost.kill()
@@ -85,7 +78,7 @@ async def test_a_cancellation_while_a_session_fails_is_not_lost(
     await publisher.leading()
     async with bench.client() as client:
         await client.jetstream().delete_stream(subjects.STREAM)
-    await insert(bench, 1)
+    await bench.insert(1)
     async with asyncio.timeout(PATIENCE_SECONDS):
         await ending.wait()
         publisher.task.cancel()
@@ -94,15 +87,14 @@ async def test_a_cancellation_while_a_session_fails_is_not_lost(
     assert publisher.task.cancelled()
 
 
-async def test_postgres_crashes(private_postgres: Any, bench: Any) -> None:
-    bench.database = Database("ssmd", private_postgres.url, private_postgres.admin_url)
+async def test_postgres_crashes(own_server: Any, bench: Any) -> None:
     publisher = bench.start()
     await publisher.ready()
     for round_ in range(2):
-        await insert(bench, 100, f"R{round_}-")
-        await private_postgres.kill()
-        await private_postgres.start()
-    await insert(bench, 10)
+        await bench.insert(100, f"R{round_}-")
+        await own_server.kill()
+        await own_server.start()
+    await bench.insert(10)
     stream = await bench.assert_faithful(publisher)
     assert epochs(stream) == {1}
 
@@ -122,7 +114,7 @@ async def test_a_stuck_walsender_is_seen(bench: Any) -> None:
         finally:
             os.kill(row[0], signal.SIGCONT)
     await publisher.ready()
-    await insert(bench, 5)
+    await bench.insert(5)
     await bench.assert_faithful(publisher)
 
 

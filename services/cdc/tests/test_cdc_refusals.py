@@ -11,7 +11,6 @@ from nats.js.api import StorageType
 from ssmd_cdc.errors import SlotRefused, StreamRefused
 from ssmd_common import subjects
 from ssmd_common.exitcodes import ExitCode
-from ssmd_stack.database import Database
 
 PATIENCE_SECONDS = 60
 
@@ -49,11 +48,9 @@ async def test_a_setting_that_the_server_drops_in_silence(
         await end_of(bench.start())
 
 
-async def test_a_database_that_is_not_logged_logically(private_postgres: Any, bench: Any) -> None:
-    server = private_postgres
-    bench.database = Database("ssmd", server.url, server.admin_url)
-    await server.stop()
-    server.settings["wal_level"] = "replica"
-    await server.start()
+async def test_a_database_that_is_not_logged_logically(own_server: Any, bench: Any) -> None:
+    await own_server.stop()
+    own_server.settings["wal_level"] = "replica"
+    await own_server.start()
     with pytest.raises(SlotRefused, match="wal_level replica"):
         await end_of(bench.start())

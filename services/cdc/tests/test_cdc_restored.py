@@ -10,7 +10,6 @@ from prometheus_client import REGISTRY
 
 from ssmd_cdc.errors import SlotRefused
 from ssmd_stack.cluster import ENVIRONMENT
-from ssmd_stack.database import Database
 from ssmd_stack.process import Process
 
 PATIENCE_SECONDS = 60
@@ -21,35 +20,27 @@ def began(cause: str) -> float:
     return REGISTRY.get_sample_value("ssmd_cdc_epochs_total", {"cause": cause}) or 0.0
 
 
-async def insert(bench: Any, count: int, prefix: str = "S") -> None:
-    async with bench.database.connect() as db:
-        for number in range(count):
-            await db.execute("INSERT INTO series (ticker) VALUES (%s)", (f"{prefix}{number}",))
-
-
 async def admin(server: Any) -> psycopg.AsyncConnection[Any]:
     return await psycopg.AsyncConnection.connect(server.admin_url, autocommit=True)
 
 
-async def test_a_promoted_standby_begins_a_new_epoch(private_postgres: Any, bench: Any) -> None:
+async def test_a_promoted_standby_begins_a_new_epoch(own_server: Any, bench: Any) -> None:
     """What the old primary had published may never have reached it. Until then it is refused."""
-    server = private_postgres
-    bench.database = Database("ssmd", server.url, server.admin_url)
     publisher = bench.start()
-    await insert(bench, 10)
+    await bench.insert(10)
     await bench.settled(publisher)
     await publisher.stop()
-    await server.stop()
-    (server.data_dir / "standby.signal").touch()
-    await server.start()
+    await own_server.stop()
+    (own_server.data_dir / "standby.signal").touch()
+    await own_server.start()
     with pytest.raises(SlotRefused, match="read-only standby"):
         async with asyncio.timeout(PATIENCE_SECONDS):
             await bench.start().task
-    async with await admin(server) as db:
+    async with await admin(own_server) as db:
         await db.execute("SELECT pg_promote()")
     before = began("other_timeline")
     promoted = bench.start()
-    await insert(bench, 10, "T")
+    await bench.insert(10, "T")
     stream = await bench.assert_faithful(promoted)
     assert {body["epoch"] for body in stream.bodies} == {1, 2}
     assert began("other_timeline") == before + 1
@@ -57,36 +48,34 @@ async def test_a_promoted_standby_begins_a_new_epoch(private_postgres: Any, benc
 
 @pytest.mark.parametrize("cause", ["wal_behind", "wal_diverged"])
 async def test_a_database_put_back_to_an_older_copy_begins_a_new_epoch(
-    private_postgres: Any, bench: Any, cause: str
+    own_server: Any, bench: Any, cause: str
 ) -> None:
     """A copy of its files, with the same identifier and timeline: its WAL is behind the stream, or
     has grown past it by now and says something else.
     """
-    server = private_postgres
-    bench.database = Database("ssmd", server.url, server.admin_url)
     publisher = bench.start()
-    await insert(bench, 10)
+    await bench.insert(10)
     await bench.settled(publisher)
     await publisher.stop()
-    await server.stop()
-    copy = server.data_dir.with_name("copy")
-    await keep(server.data_dir, copy)
-    await server.start()
+    await own_server.stop()
+    copy = own_server.data_dir.with_name("copy")
+    await keep(own_server.data_dir, copy)
+    await own_server.start()
     publisher = bench.start()
-    await insert(bench, 200, "LOST")
+    await bench.insert(200, "LOST")
     await bench.settled(publisher)
     await publisher.stop()
-    await server.stop()
-    shutil.rmtree(server.data_dir)
-    await keep(copy, server.data_dir)
-    await server.start()
+    await own_server.stop()
+    shutil.rmtree(own_server.data_dir)
+    await keep(copy, own_server.data_dir)
+    await own_server.start()
     before = began(cause)
     if cause == "wal_diverged":
         async with bench.database.connect() as db:
             await db.execute("SELECT pg_logical_emit_message(true, 'x', repeat('x', 1000000))")
             await db.execute("DELETE FROM series WHERE ticker = 'S0'")
     restored = bench.start()
-    await insert(bench, 10, "T")
+    await bench.insert(10, "T")
     stream = await bench.assert_faithful(restored)
     assert {body["epoch"] for body in stream.bodies} == {1, 2}
     assert began(cause) == before + 1
@@ -98,20 +87,18 @@ async def keep(source: Any, target: Any) -> None:
     assert await copying.wait() == 0
 
 
-async def test_transaction_ids_wrap_around(private_postgres: Any, bench: Any) -> None:
+async def test_transaction_ids_wrap_around(own_server: Any, bench: Any) -> None:
     """The server counts to 2**32 and begins anew; the stream counts on."""
-    server = private_postgres
-    bench.database = Database("ssmd", server.url, server.admin_url)
-    await freeze(server)
-    await server.stop()
+    await freeze(own_server)
+    await own_server.stop()
     near = 2**32 - 100
     # 8,192 bytes a page, 4 ids a byte, 32 pages a file.
-    status = server.data_dir / "pg_xact" / f"{near // (8192 * 4 * 32):04X}"
-    await program(server, "cp", "pg_xact/0000", f"pg_xact/{status.name}")
-    await program(server, "truncate", "-s", "0", f"pg_xact/{status.name}")
-    await program(server, "truncate", "-s", str(8192 * 32), f"pg_xact/{status.name}")
-    await program(server, server.bin_dir / "pg_resetwal", "-e", "3", "-x", str(near), ".")
-    await server.start()
+    status = own_server.data_dir / "pg_xact" / f"{near // (8192 * 4 * 32):04X}"
+    await program(own_server, "cp", "pg_xact/0000", f"pg_xact/{status.name}")
+    await program(own_server, "truncate", "-s", "0", f"pg_xact/{status.name}")
+    await program(own_server, "truncate", "-s", str(8192 * 32), f"pg_xact/{status.name}")
+    await program(own_server, own_server.bin_dir / "pg_resetwal", "-e", "3", "-x", str(near), ".")
+    await own_server.start()
     publisher = bench.start()
     await publisher.ready()
     said: dict[str, int] = {}
