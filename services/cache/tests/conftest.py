@@ -8,13 +8,10 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import msgspec
-import psycopg
-import pytest
 import pytest_asyncio
 import redis.asyncio as aioredis
 import redis.exceptions
@@ -31,6 +28,7 @@ from ssmd_common.health import Health
 from ssmd_common.runtime import Runtime
 from ssmd_common.subjects import STREAM, subject, table_subject
 from ssmd_common.tasks import end
+from ssmd_stack.database import Database
 from ssmd_stack.ports import free_port
 
 PRIMARY_KEYS = {
@@ -477,22 +475,13 @@ async def world(database: Any, nats_server: Any, valkey_server: Any) -> AsyncIte
         yield made
 
 
-@pytest.fixture
-def new_world() -> type[World]:
-    """For a test that brings servers of its own."""
-    return World
-
-
-@pytest.fixture
-def own_database() -> Callable[[str], Any]:
-    """A database on a server of the test's own, as `database` is on the shared one."""
-
-    def made(url: str) -> Any:
-        @contextlib.asynccontextmanager
-        async def connect() -> AsyncIterator[Any]:
-            async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-                yield connection
-
-        return SimpleNamespace(name="private", url=url, connect=connect)
-
-    return made
+@pytest_asyncio.fixture
+async def own_world(
+    private_postgres: Any, nats_server: Any, valkey_server: Any
+) -> AsyncIterator[World]:
+    """A world on a PostgreSQL of the test's own, without a stream yet."""
+    database = Database("ssmd", private_postgres.url, private_postgres.admin_url)
+    async with contextlib.AsyncExitStack() as stack:
+        made = World(database, nats_server, valkey_server)
+        await made.open(stack)
+        yield made

@@ -1,7 +1,6 @@
 """The snapshot joins the stream by visibility: nothing is lost, nothing is told twice."""
 
 import asyncio
-import contextlib
 from datetime import timedelta
 from typing import Any
 
@@ -77,24 +76,22 @@ async def test_the_join_waits_for_older_transactions(world: Any) -> None:
 
 
 async def test_no_id_that_a_snapshot_has_seen_is_given_again_after_a_crash(
-    private_postgres: Any, nats_server: Any, valkey_server: Any, new_world: Any, own_database: Any
+    private_postgres: Any, own_world: Any
 ) -> None:
     """A change under such an id would be taken for one that the snapshot holds."""
-    async with contextlib.AsyncExitStack() as stack:
-        world = new_world(own_database(private_postgres.url), nats_server, valkey_server)
-        await world.open(stack)
-        await world.create_stream()
-        for _ in range(200):
-            await world.pg.execute("SELECT pg_current_xact_id()")
-        async with joining.join(
-            world.settings().database_url, Stream(world.nats), wait_seconds=60, budget_seconds=10
-        ) as joined:
-            pass
-        await private_postgres.kill()
-        await private_postgres.start()
-        async with world.database.connect() as connection:
-            row = await (await connection.execute(XID)).fetchone()
-        assert not joined.snapshot.sees(row[0])
+    world = own_world
+    await world.create_stream()
+    for _ in range(200):
+        await world.pg.execute("SELECT pg_current_xact_id()")
+    async with joining.join(
+        world.settings().database_url, Stream(world.nats), wait_seconds=60, budget_seconds=10
+    ) as joined:
+        pass
+    await private_postgres.kill()
+    await private_postgres.start()
+    async with world.database.connect() as connection:
+        row = await (await connection.execute(XID)).fetchone()
+    assert not joined.snapshot.sees(row[0])
 
 
 async def test_changes_the_snapshot_holds_are_not_applied_again(world: Any) -> None:

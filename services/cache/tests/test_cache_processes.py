@@ -182,12 +182,9 @@ async def supervised(world: Any, module: str) -> AsyncIterator[None]:
         await end(keeping)
 
 
-async def test_postgres_killed_under_load(
-    private_postgres: Any, nats_server: Any, valkey_server: Any, new_world: Any, own_database: Any
-) -> None:
+async def test_postgres_killed_under_load(private_postgres: Any, own_world: Any) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        world = new_world(own_database(private_postgres.url), nats_server, valkey_server)
-        await world.open(stack)
+        world = own_world
         await world.pg.execute(UNIVERSE)
         await stack.enter_async_context(supervised(world, "ssmd_cdc"))
         await stack.enter_async_context(supervised(world, "ssmd_cache"))

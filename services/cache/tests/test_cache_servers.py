@@ -155,12 +155,9 @@ async def test_password_and_tls(world: Any, tmp_path: Path) -> None:
     await world.redis.aclose()
 
 
-async def test_postgres_killed_and_back(
-    private_postgres: Any, nats_server: Any, valkey_server: Any, new_world: Any, own_database: Any
-) -> None:
+async def test_postgres_killed_and_back(private_postgres: Any, own_world: Any) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        world = new_world(own_database(private_postgres.url), nats_server, valkey_server)
-        await world.open(stack)
+        world = own_world
         await world.create_stream()
         await world.commit(SERIES, EVENT, MARKETS)
         async with world.process("ssmd_cache") as cache:
