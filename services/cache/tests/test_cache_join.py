@@ -1,10 +1,13 @@
 """The snapshot joins the stream by visibility: nothing is lost, nothing is told twice."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
+
 from ssmd_cache import join as joining
+from ssmd_cache.picture import TABLES
 from ssmd_cache.stream import Stream
 from ssmd_common.change import parse_lsn
 
@@ -73,6 +76,26 @@ async def test_the_join_waits_for_older_transactions(world: Any) -> None:
         await other.execute("COMMIT")
         joined = await waiting
     assert joined.sequence == world.sequence
+
+
+async def test_tables_are_read_to_their_end_without_cancelling_a_query(
+    world: Any, monkeypatch: Any
+) -> None:
+    """A cancellation that PostgreSQL sees in time aborts the snapshot of the tables to come."""
+    cancelled: list[psycopg.AsyncConnection[Any]] = []
+
+    async def cancel(connection: psycopg.AsyncConnection[Any], *, timeout: float) -> None:
+        cancelled.append(connection)
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "cancel_safe", cancel)
+    await world.commit(SERIES, EVENT, MARKET)
+    async with joining.join(
+        world.settings().database_url, Stream(world.nats), wait_seconds=60, budget_seconds=10
+    ) as joined:
+        now = datetime.now(UTC)
+        read = {table: [p async for p in joined.rows.all(table, now, 1)] for table in TABLES}
+    assert [len(pages) for pages in read.values()] == [2, 1, 1, 0]
+    assert not cancelled
 
 
 async def test_no_id_that_a_snapshot_has_seen_is_given_again_after_a_crash(

@@ -85,6 +85,8 @@ class Rows:
                 while page := await coming.popleft():
                     ask()
                     yield page
+                # Cancelling a query that runs aborts the transaction, which others still read in.
+                await coming.popleft()
             finally:
                 await end(*coming)
 
