@@ -13,6 +13,8 @@ MEMBERS := libs/ssmd_common libs/ssmd_kalshi libs/ssmd_stack \
 SERVICES := sync lifecycle cdc cache api
 VERSION := $(shell sed -n 's/^appVersion: //p' deploy/helm/ssmd/Chart.yaml)
 OWN     := ssmd-common ssmd-kalshi ssmd-stack ssmd-sync ssmd-lifecycle ssmd-cdc ssmd-cache ssmd-api ssmd-cli ssmd-simulator
+# Tests wait for servers nearly half of their time: three processes for every two cores.
+WORKERS ?= $$("$(BIN)/python" -c 'import os; print(os.cpu_count() * 3 // 2)')
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
            --no-header $(addprefix --no-emit-package ,$(OWN))
 
@@ -61,7 +63,7 @@ down: $(READY) ## Stop what `make up` started
 
 .PHONY: test
 test: $(READY) ## Run every test of the default suite (ARGS="-k cdc" …)
-	@"$(BIN)/pytest" -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+	@"$(BIN)/pytest" -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: test-slow
 test-slow: $(READY) ## Run the suites that take longer than a coffee
@@ -74,6 +76,10 @@ lifecycle-day: $(READY) ## A whole universe's quick day with every fault, for ha
 .PHONY: lifecycle-soak
 lifecycle-soak: $(READY) ## An hour of lifecycle at the exchange's real rate: nothing grows
 	@"$(BIN)/pytest" -n0 -s -m slow services/lifecycle/tests/test_lifecycle_soak.py $(ARGS)
+
+.PHONY: cdc-outage
+cdc-outage: $(READY) ## An hour without NATS while the database is written to: nothing grows, nothing is lost
+	@CDC_OUTAGE_SECONDS=3600 "$(BIN)/pytest" -n0 -s -m slow services/cdc/tests/test_cdc_outage.py $(ARGS)
 
 .PHONY: test-versions
 test-versions: $(READY) ## Run cdc's tests on the other PostgreSQL and NATS servers that can be had here

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import gc
 import json
+import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ from ssmd_common.health import Health
 from ssmd_common.runtime import Runtime
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
+from ssmd_stack.ports import free_port
 
 PATIENCE_SECONDS = 60.0
 FOREIGN = b"{}"
@@ -115,6 +118,36 @@ class Bench:
         async with self.database.connect() as db:
             for number in range(count):
                 await db.execute("INSERT INTO series (ticker) VALUES (%s)", (f"{prefix}{number}",))
+
+    async def process(self, **more: str) -> asyncio.subprocess.Process:
+        """`ssmd-cdc` as a process of its own, to be killed or measured."""
+        environment = {
+            **os.environ,
+            "DATABASE_URL": self.database.url,
+            "NATS_URL": self.nats_server.url,
+            "CDC_SLOT": self.slot,
+            "CDC_HEARTBEAT_SECONDS": "0.3",
+            "CDC_FEEDBACK_SECONDS": "0.1",
+            "OPS_PORT": str(free_port()),
+            **more,
+        }
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "ssmd_cdc", env=environment, stdout=asyncio.subprocess.DEVNULL
+        )
+
+    async def last_sequence(self) -> int:
+        """The stream's last; 0 before there is a stream."""
+        async with self.client() as client:
+            try:
+                info = await client.jetstream().stream_info(subjects.STREAM)
+            except nats.js.errors.NotFoundError:
+                return 0
+            return int(info.state.last_seq)
+
+    async def until_sequence(self, target: int) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while await self.last_sequence() < target:  # noqa: ASYNC110 - it asks a server
+                await asyncio.sleep(0.01)
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[nats.NATS]:
@@ -229,6 +262,10 @@ class Stream:
         epoch = max(body["epoch"] for body in self.bodies)
         kept = [message for message in self.messages if message[3]["epoch"] == epoch]
         return Stream(self.first, self.last, kept)
+
+    @property
+    def epochs(self) -> set[int]:
+        return {body["epoch"] for body in self.bodies}
 
     def positions(self) -> list[change.Position]:
         return [

@@ -6,10 +6,8 @@ import itertools
 import json
 import os
 import signal
-import sys
 from typing import Any
 
-import nats
 import psycopg
 import pytest
 from psycopg import sql
@@ -19,7 +17,6 @@ from ssmd_cdc import metrics as cdc_metrics
 from ssmd_common import subjects
 from ssmd_common.errors import SsmdError
 from ssmd_stack.database import new_database
-from ssmd_stack.ports import free_port
 
 PATIENCE_SECONDS = 60
 ANNOUNCED = 13
@@ -38,31 +35,6 @@ async def insert(bench: Any, count: int, prefix: str = "S") -> None:
                     )
 
 
-def epochs(stream: Any) -> set[int]:
-    return {body["epoch"] for body in stream.bodies}
-
-
-async def process(bench: Any, **more: str) -> asyncio.subprocess.Process:
-    """`ssmd-cdc` as a process of its own, to be killed."""
-    settings = bench.settings()
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "ssmd_cdc",
-        env={
-            **os.environ,
-            "DATABASE_URL": bench.database.url,
-            "NATS_URL": bench.nats_server.url,
-            "CDC_SLOT": settings.cdc_slot,
-            "CDC_HEARTBEAT_SECONDS": "0.3",
-            "CDC_FEEDBACK_SECONDS": "0.1",
-            "OPS_PORT": str(free_port()),
-            **more,
-        },
-        stdout=asyncio.subprocess.DEVNULL,
-    )
-
-
 async def drop_slot(db: psycopg.AsyncConnection[Any], name: str) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
@@ -73,21 +45,6 @@ async def drop_slot(db: psycopg.AsyncConnection[Any], name: str) -> None:
                 await asyncio.sleep(0.05)
             else:
                 return
-
-
-async def last_sequence(bench: Any) -> int:
-    async with bench.client() as client:
-        try:
-            info = await client.jetstream().stream_info(subjects.STREAM)
-        except nats.js.errors.NotFoundError:
-            return 0
-        return int(info.state.last_seq)
-
-
-async def until_sequence(bench: Any, target: int) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while await last_sequence(bench) < target:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 async def test_killed_over_and_over_while_writers_write(bench: Any, atomic: bool) -> None:
@@ -104,9 +61,9 @@ async def test_killed_over_and_over_while_writers_write(bench: Any, atomic: bool
 
     writing = asyncio.create_task(write())
     for round_ in range(4):
-        victim = await process(bench, CDC_DURABLE=str(atomic).lower())
-        before = await last_sequence(bench)
-        await until_sequence(bench, before + 30 + 77 * round_)
+        victim = await bench.process(CDC_DURABLE=str(atomic).lower())
+        before = await bench.last_sequence()
+        await bench.until_sequence(before + 30 + 77 * round_)
         victim.kill()
         await victim.wait()
     enough.set()
@@ -168,7 +125,7 @@ async def test_killed_at(bench: Any, monkeypatch: pytest.MonkeyPatch, point: str
     again = bench.start()
     await insert(bench, 5, "U")
     stream = await bench.assert_faithful(again)
-    assert epochs(stream) == {1}
+    assert stream.epochs == {1}
 
 
 async def test_killed_while_announcing(bench: Any, proxy: Any) -> None:
@@ -176,15 +133,15 @@ async def test_killed_while_announcing(bench: Any, proxy: Any) -> None:
     await insert(bench, 3000)
     # However quick it is, no more than a part gets through before it is killed.
     async with proxy(bench.nats_server.url, passes=500_000) as between:
-        victim = await process(bench, NATS_URL=between.url)
-        await until_sequence(bench, 500)
+        victim = await bench.process(NATS_URL=between.url)
+        await bench.until_sequence(500)
         victim.kill()
         await victim.wait()
     async with bench.database.connect() as db:
         await db.execute("DELETE FROM series WHERE ticker = 'S1'")
     publisher = bench.start()
     stream = await bench.assert_faithful(publisher)
-    assert epochs(stream) == {1, 2}
+    assert stream.epochs == {1, 2}
     finals = [body["epoch"] for body in stream.bodies if body.get("final")]
     assert finals == [2]
 
@@ -199,7 +156,7 @@ async def test_nats_restarts(bench: Any, atomic: bool) -> None:
         await bench.nats_server.start()
     await writing
     stream = await bench.assert_faithful(publisher)
-    assert epochs(stream) == {1}
+    assert stream.epochs == {1}
 
 
 async def test_nats_is_away_for_a_while(bench: Any) -> None:
@@ -223,13 +180,13 @@ async def test_nats_is_away_for_a_while(bench: Any) -> None:
     assert "nats" in {name for name, why in publisher.health.conditions.items() if why}
     await bench.nats_server.start()
     stream = await bench.assert_faithful(publisher)
-    assert epochs(stream) == {1}
+    assert stream.epochs == {1}
     await publisher.ready()
 
 
 async def test_its_process_stops_cleanly_while_nats_is_away(bench: Any) -> None:
-    running = await process(bench)
-    await until_sequence(bench, ANNOUNCED)
+    running = await bench.process()
+    await bench.until_sequence(ANNOUNCED)
     await bench.nats_server.stop()
     running.terminate()
     async with asyncio.timeout(PATIENCE_SECONDS):
@@ -288,7 +245,7 @@ async def test_nats_hangs(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         os.kill(bench.nats_server.pid, signal.SIGCONT)
     stream = await bench.assert_faithful(publisher)
-    assert epochs(stream) == {1}
+    assert stream.epochs == {1}
 
 
 async def test_an_answer_that_never_comes(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,7 +269,7 @@ async def test_an_answer_that_never_comes(bench: Any, monkeypatch: pytest.Monkey
     stream = await bench.assert_faithful(publisher)
     assert lost
     assert "not acknowledged" in publisher.health.last_error
-    assert epochs(stream) == {1}
+    assert stream.epochs == {1}
 
 
 async def test_publishers_of_two_databases_do_not_fence_each_other_for_ever(
@@ -360,7 +317,7 @@ async def test_the_walsender_is_terminated(bench: Any) -> None:
                 (bench.slot,),
             )
     stream = await bench.assert_faithful(publisher)
-    assert epochs(stream) == {1}
+    assert stream.epochs == {1}
 
 
 async def test_a_standby_takes_over(bench: Any) -> None:
@@ -374,7 +331,7 @@ async def test_a_standby_takes_over(bench: Any) -> None:
     await insert(bench, 200, "T")
     await second.leading()
     stream = await bench.assert_faithful(second)
-    assert epochs(stream) == {1}
+    assert stream.epochs == {1}
     await second.ready()
 
 
@@ -414,10 +371,10 @@ async def test_a_standby_that_is_too_late_for_the_slot(
 
 
 async def test_a_paused_publisher_that_wakes_can_write_nothing(bench: Any) -> None:
-    old = await process(bench, CDC_WAL_SENDER_TIMEOUT_SECONDS="3")
-    await until_sequence(bench, 1)
+    old = await bench.process(CDC_WAL_SENDER_TIMEOUT_SECONDS="3")
+    await bench.until_sequence(1)
     await insert(bench, 50)
-    await until_sequence(bench, 60)
+    await bench.until_sequence(60)
     old.send_signal(signal.SIGSTOP)
     try:
         new = bench.start()
@@ -428,7 +385,7 @@ async def test_a_paused_publisher_that_wakes_can_write_nothing(bench: Any) -> No
         old.send_signal(signal.SIGCONT)
     await insert(bench, 50, "U")
     stream = await bench.assert_faithful(new)
-    assert epochs(stream) == {1}
+    assert stream.epochs == {1}
     assert new.health.state == "leading"
     old.terminate()
     assert await old.wait() == 0
@@ -454,7 +411,7 @@ async def test_a_foreign_message_fences_the_publisher(
             await db.execute(
                 "INSERT INTO series (ticker) SELECT 'S' || g FROM generate_series(0, 9) g"
             )
-        await until_sequence(bench, await last_sequence(bench) + 9 - foreign)
+        await bench.until_sequence(await bench.last_sequence() + 9 - foreign)
         await publisher.kill()
         publisher = bench.start()
     else:
@@ -462,7 +419,7 @@ async def test_a_foreign_message_fences_the_publisher(
         await publisher.until(lambda p: "another publisher" in (p.health.last_error or ""))
     await insert(bench, 5, "T")
     stream = await bench.settled(publisher)
-    assert max(epochs(stream)) >= 2
+    assert max(stream.epochs) >= 2
     announced = stream.last_epoch()
     announced.assert_in_order()
     assert announced.replay() == await bench.tables()
@@ -481,7 +438,7 @@ async def test_a_lost_slot_begins_a_new_epoch(bench: Any) -> None:
     again = bench.start()
     await insert(bench, 10, "T")
     stream = await bench.assert_faithful(again)
-    assert epochs(stream) == {1, 2}
+    assert stream.epochs == {1, 2}
 
 
 @pytest.mark.parametrize("running", [False, True])
@@ -505,7 +462,7 @@ async def test_a_slot_made_again_by_hand_begins_a_new_epoch(bench: Any, running:
         publisher = bench.start()
     await insert(bench, 10, "T")
     stream = await bench.assert_faithful(publisher)
-    assert max(epochs(stream)) == 2
+    assert max(stream.epochs) == 2
 
 
 async def test_an_invalidated_slot_begins_a_new_epoch(own_server: Any, bench: Any) -> None:
@@ -532,7 +489,7 @@ async def test_an_invalidated_slot_begins_a_new_epoch(own_server: Any, bench: An
                     break
     again = bench.start()
     stream = await bench.assert_faithful(again)
-    assert epochs(stream) == {1, 2}
+    assert stream.epochs == {1, 2}
 
 
 @pytest.mark.parametrize("how", ["deleted", "restored"])
@@ -563,7 +520,7 @@ async def test_a_stream_behind_begins_a_new_epoch(bench: Any, how: str, tmp_path
     again = bench.start()
     await insert(bench, 20, "U")
     stream = await bench.assert_faithful(again)
-    assert max(epochs(stream)) == 2
+    assert max(stream.epochs) == 2
 
 
 async def test_a_stream_deleted_while_running_begins_a_new_epoch(bench: Any) -> None:
@@ -576,7 +533,7 @@ async def test_a_stream_deleted_while_running_begins_a_new_epoch(bench: Any) -> 
     await insert(bench, 20, "T")
     await publisher.until(lambda p: bool(p.health.last_error))
     stream = await bench.assert_faithful(publisher)
-    assert epochs(stream) == {2}
+    assert stream.epochs == {2}
 
 
 @pytest.mark.parametrize("running", [True, False])
@@ -594,7 +551,7 @@ async def test_a_stream_that_aged_out_goes_on(bench: Any, running: bool) -> None
     await insert(bench, 20, "T")
     stream = await bench.settled(publisher)
     assert [body["ticker"] for body in stream.bodies] == [f"T{number}" for number in range(20)]
-    assert epochs(stream) == {1}
+    assert stream.epochs == {1}
 
 
 async def test_an_idle_slot_moves_and_is_no_reason_for_a_new_epoch(bench: Any) -> None:
@@ -609,7 +566,7 @@ async def test_an_idle_slot_moves_and_is_no_reason_for_a_new_epoch(bench: Any) -
     again = bench.start()
     await insert(bench, 1)
     stream = await bench.assert_faithful(again)
-    assert epochs(stream) == {1}
+    assert stream.epochs == {1}
 
 
 async def test_a_row_that_is_too_large_goes_to_the_dead_letters(bench: Any) -> None:
@@ -706,7 +663,7 @@ async def test_a_replayed_slot_publishes_nothing_twice(bench: Any) -> None:
     again = bench.start()
     await insert(bench, 10, "T")
     stream = await bench.assert_faithful(again)
-    assert epochs(stream) == {1}
+    assert stream.epochs == {1}
     assert len([b for b in stream.bodies if b["table"] == "series" and b["xid"]]) == 110
 
 
@@ -821,7 +778,7 @@ async def test_a_hung_synchronous_commit_is_in_the_stream_once(own_server: Any, 
         await admin.execute("SELECT pg_reload_conf()")
         await hung
     stream = await bench.assert_faithful(again)
-    assert epochs(stream) == {1}
+    assert stream.epochs == {1}
     there = [(b["ticker"], b["xid"] is None) for b in stream.bodies if b["data"]]
     # The snapshot waited for the first; a row of a later hung commit is streamed before it is seen.
     assert there.count(("BEFORE", True)) == 1
@@ -854,4 +811,4 @@ async def test_postgres_shuts_down(
     await own_server.start()
     await insert(bench, 50, "U")
     stream = await bench.assert_faithful(publisher)
-    assert epochs(stream) == {1}
+    assert stream.epochs == {1}

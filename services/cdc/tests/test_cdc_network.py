@@ -5,7 +5,6 @@ import os
 import random
 import re
 import signal
-import sys
 from typing import Any
 
 import psutil
@@ -14,13 +13,10 @@ import pytest
 
 from ssmd_cdc.session import Session
 from ssmd_common import subjects
-from ssmd_stack.ports import free_port
 
 PATIENCE_SECONDS = 90
-
-
-def epochs(stream: Any) -> set[int]:
-    return {body["epoch"] for body in stream.bodies}
+ANNOUNCED = 13
+"""Messages of the first announcement: begin and end of six tables, and the default fees."""
 
 
 @pytest.mark.parametrize("which", ["postgres", "nats"])
@@ -37,7 +33,7 @@ async def test_connections_are_cut_again_and_again(bench: Any, proxy: Any, which
             between.cut()
         await writing
         stream = await bench.assert_faithful(publisher)
-        assert epochs(stream) == {1}
+        assert stream.epochs == {1}
         await publisher.stop()
 
 
@@ -56,7 +52,7 @@ async def test_a_lost_node_is_replaced(bench: Any, proxy: Any) -> None:
             await standby.leading()
         await bench.insert(20, "U")
         stream = await bench.assert_faithful(standby)
-        assert epochs(stream) == {1}
+        assert stream.epochs == {1}
         await lost.kill()
 
 
@@ -96,7 +92,7 @@ async def test_postgres_crashes(own_server: Any, bench: Any) -> None:
         await own_server.start()
     await bench.insert(10)
     stream = await bench.assert_faithful(publisher)
-    assert epochs(stream) == {1}
+    assert stream.epochs == {1}
 
 
 async def test_a_stuck_walsender_is_seen(bench: Any) -> None:
@@ -135,7 +131,7 @@ async def test_the_stream_fills_its_byte_cap(bench: Any) -> None:
     positions = stream.positions()
     assert positions == sorted(set(positions))
     assert stream.bodies[-1]["ticker"] == "LAST"
-    assert epochs(stream) == {1}
+    assert stream.epochs == {1}
 
 
 async def test_a_busy_neighbour_does_not_hold_back_the_slot(
@@ -167,44 +163,21 @@ async def test_a_busy_neighbour_does_not_hold_back_the_slot(
 
 
 async def big_transaction(bench: Any, rows: int) -> None:
-    window = 2000
-    environment = {
-        **os.environ,
-        "DATABASE_URL": bench.database.url,
-        "NATS_URL": bench.nats_server.url,
-        "CDC_SLOT": bench.slot,
-        "CDC_WINDOW_MESSAGES": str(window),
-        "OPS_PORT": str(free_port()),
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "ssmd_cdc", env=environment, stdout=asyncio.subprocess.DEVNULL
-    )
-    async with bench.client() as client:
-        js = client.jetstream()
-
-        async def until(sequence: int) -> None:
-            while True:
-                assert process.returncode is None
-                try:
-                    if (await js.stream_info(subjects.STREAM)).state.last_seq >= sequence:
-                        return
-                except Exception as error:
-                    if type(error).__name__ != "NotFoundError":
-                        raise
-                await asyncio.sleep(0.05)
-
-        await until(13)
-        memory = psutil.Process(process.pid).memory_info
-        async with bench.database.connect() as db:
-            await db.execute(
-                "INSERT INTO series (ticker, title) SELECT 'B' || g, repeat('x', 300)"
-                " FROM generate_series(1, %s) g",
-                (rows,),
-            )
-        await until(14)
-        before = memory().rss
-        await until(13 + rows)
-        grown = memory().rss - before
+    process = await bench.process(CDC_WINDOW_MESSAGES="2000")
+    await bench.until_sequence(ANNOUNCED)
+    memory = psutil.Process(process.pid).memory_info
+    async with bench.database.connect() as db:
+        await db.execute(
+            "INSERT INTO series (ticker, title) SELECT 'B' || g, repeat('x', 300)"
+            " FROM generate_series(1, %s) g",
+            (rows,),
+        )
+    await bench.until_sequence(ANNOUNCED + 1)
+    before = memory().rss
+    while await bench.last_sequence() < ANNOUNCED + rows:
+        assert process.returncode is None
+        await asyncio.sleep(0.05)
+    grown = memory().rss - before
     process.terminate()
     assert await process.wait() == 0
     # The whole transaction in memory would be `rows` kilobytes and more.
