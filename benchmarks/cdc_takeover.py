@@ -23,7 +23,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import aiohttp
 import nats
@@ -35,57 +34,17 @@ from ssmd_stack.database import migrate
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
 from ssmd_stack.postgres import PostgresServer
+from ssmd_stack.proxy import TcpProxy
 from ssmd_stack.scratch import scratch_directory
 
 BOUNDS_SECONDS = {"dead": 2.0, "lost": 15.0}
 SLOT = "takeover"
 
 
-class Way:
-    """A TCP proxy to one server; `vanish` swallows everything from then on and tells nobody."""
-
-    def __init__(self, url: str) -> None:
-        self._target = urlsplit(url)
-        self._there = asyncio.Event()
-        self._there.set()
-        self._pipes: set[asyncio.Task[None]] = set()
-
-    async def __aenter__(self) -> str:
-        """The server's URL, through us."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        port = self._server.sockets[0].getsockname()[1]
-        return self._target.geturl().replace(f":{self._target.port}", f":{port}")
-
-    async def __aexit__(self, *_: object) -> None:
-        """The publisher is gone by now, so that what passes between here comes to its end."""
-        self._there.set()
-        self._server.close()
-        await asyncio.gather(*self._pipes)
-
-    def vanish(self) -> None:
-        self._there.clear()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        pipe = asyncio.current_task()
-        assert pipe is not None
-        self._pipes.add(pipe)
-        there = await asyncio.open_connection(self._target.hostname, self._target.port)
-        await asyncio.gather(self._pump(reader, there[1]), self._pump(there[0], writer))
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(1 << 16):
-                await self._there.wait()
-                writer.write(data)
-                await writer.drain()
-        await self._there.wait()
-        writer.transport.abort()
-
-
 @dataclass
 class Publisher:
     process: asyncio.subprocess.Process
-    ways: list[Way]
+    proxies: list[TcpProxy]
     port: int
 
     async def until(self, state: str) -> None:
@@ -135,17 +94,16 @@ async def write(url: str) -> None:
 
 @asynccontextmanager
 async def publisher(postgres_url: str, nats_url: str) -> AsyncIterator[Publisher]:
-    ways = [Way(postgres_url), Way(nats_url)]
     port = free_port()
-    async with ways[0] as database_url, ways[1] as through:
+    async with TcpProxy(postgres_url) as database, TcpProxy(nats_url) as server:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "ssmd_cdc", stdout=subprocess.DEVNULL,
             env={
-                **os.environ, "DATABASE_URL": database_url, "NATS_URL": through,
+                **os.environ, "DATABASE_URL": database.url, "NATS_URL": server.url,
                 "CDC_SLOT": SLOT, "OPS_PORT": str(port),
             },
         )  # fmt: skip
-        made = Publisher(process, ways, port)
+        made = Publisher(process, [database, server], port)
         try:
             yield made
         finally:
@@ -162,8 +120,8 @@ async def measure(kind: str, postgres_url: str, nats_url: str, seen: Seen) -> fl
             if kind == "dead":
                 leader.process.kill()
             else:
-                for way in leader.ways:
-                    way.vanish()
+                for proxy in leader.proxies:
+                    proxy.freeze()
             seconds = await seen.first_after(lost) - lost
             await standby.until("leading")
     seen.arrivals.clear()

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
-from typing import Any, Self
-from urllib.parse import urlsplit
+from typing import Any
 
 import nats
 import pytest
@@ -131,8 +130,9 @@ class Bench:
             "OPS_PORT": str(free_port()),
             **more,
         }
+        # Shown with a test that fails.
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "ssmd_cdc", env=environment, stdout=asyncio.subprocess.DEVNULL
+            sys.executable, "-m", "ssmd_cdc", env=environment, stdout=sys.stderr
         )
 
     async def last_sequence(self) -> int:
@@ -342,85 +342,6 @@ def as_json(value: Any, type_oid: int = 0) -> Any:
     return value
 
 
-class Proxy:
-    """A TCP proxy in front of a server: `cut` breaks its connections, `freeze` swallows bytes.
-
-    After `passes` bytes to the server it freezes by itself.
-    """
-
-    def __init__(self, url: str, *, passes: int | None = None) -> None:
-        self._left = passes
-        parts = urlsplit(url)
-        assert parts.port is not None
-        self._target = parts.hostname, parts.port
-        self._url = url
-        self._thawed = asyncio.Event()
-        self._thawed.set()
-        self._pipes: set[asyncio.Task[None]] = set()
-
-    @property
-    def url(self) -> str:
-        """The server's URL with our port in it."""
-        return self._url.replace(f":{self._target[1]}", f":{self.port}")
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        self.cut()
-        await asyncio.gather(*self._pipes, return_exceptions=True)
-
-    def cut(self) -> None:
-        for pipe in self._pipes:
-            pipe.cancel()
-
-    def freeze(self) -> None:
-        """From now on nothing passes, and nobody is told: as when a node is lost."""
-        self._thawed.clear()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        pipe = asyncio.current_task()
-        assert pipe is not None
-        self._pipes.add(pipe)
-        pipe.add_done_callback(self._pipes.discard)
-        try:
-            there = await asyncio.open_connection(*self._target)
-        except (OSError, asyncio.CancelledError):
-            writer.transport.abort()
-            return
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(reader, there[1], self._count))
-                group.create_task(self._pump(there[0], writer))
-        except (asyncio.CancelledError, ExceptionGroup):
-            pass
-        finally:
-            writer.transport.abort()
-            there[1].transport.abort()
-
-    def _count(self, size: int) -> None:
-        if self._left is not None:
-            self._left -= size
-            if self._left < 0:
-                self.freeze()
-
-    async def _pump(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        count: Callable[[int], None] = lambda _: None,
-    ) -> None:
-        while data := await reader.read(1 << 16):
-            count(len(data))
-            await self._thawed.wait()
-            writer.write(data)
-            await writer.drain()
-        raise ConnectionResetError
-
-
 @pytest.fixture(params=[False, True], ids=["window", "atomic"])
 async def atomic(request: pytest.FixtureRequest, nats_server: NatsServer) -> bool:
     """Both ways of publishing, where the server has both."""
@@ -431,11 +352,6 @@ async def atomic(request: pytest.FixtureRequest, nats_server: NatsServer) -> boo
         if (version.major, version.minor) < (2, 12):
             pytest.skip("this NATS server has no atomic batches")
     return bool(request.param)
-
-
-@pytest.fixture
-def proxy() -> type[Proxy]:
-    return Proxy
 
 
 @pytest.fixture

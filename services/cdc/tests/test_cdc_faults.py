@@ -14,9 +14,11 @@ from psycopg import sql
 
 from ssmd_cdc import control, groups, outbox, session, wire
 from ssmd_cdc import metrics as cdc_metrics
+from ssmd_cdc.stream import Streams
 from ssmd_common import subjects
 from ssmd_common.errors import SsmdError
 from ssmd_stack.database import new_database
+from ssmd_stack.proxy import TcpProxy
 
 PATIENCE_SECONDS = 60
 ANNOUNCED = 13
@@ -128,11 +130,11 @@ async def test_killed_at(bench: Any, monkeypatch: pytest.MonkeyPatch, point: str
     assert stream.epochs == {1}
 
 
-async def test_killed_while_announcing(bench: Any, proxy: Any) -> None:
+async def test_killed_while_announcing(bench: Any) -> None:
     """An epoch without its final end is abandoned for the next; readers end with what is there."""
     await insert(bench, 3000)
     # However quick it is, no more than a part gets through before it is killed.
-    async with proxy(bench.nats_server.url, passes=500_000) as between:
+    async with TcpProxy(bench.nats_server.url, passes=500_000) as between:
         victim = await bench.process(NATS_URL=between.url)
         await bench.until_sequence(500)
         victim.kill()
@@ -144,6 +146,43 @@ async def test_killed_while_announcing(bench: Any, proxy: Any) -> None:
     assert stream.epochs == {1, 2}
     finals = [body["epoch"] for body in stream.bodies if body.get("final")]
     assert finals == [2]
+
+
+async def test_last_words_of_a_killed_publisher_come_late(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NATS takes what was on its way after the next publisher has looked where the stream ends."""
+    await insert(bench, 3000)
+    async with TcpProxy(bench.nats_server.url, passes=500_000) as between:
+        victim = await bench.process(NATS_URL=between.url)
+        await bench.until_sequence(500)
+        victim.kill()
+        await victim.wait()
+    [*_, (_, where, headers, last)] = (await bench.stream()).messages
+    assert last["op"] == "insert"
+    late = {**last, "seq": last["seq"] + 1}
+    identity = f"{late['epoch']}:{late['lsn']}:{late['seq']}"
+    headers = {"Nats-Msg-Id": identity, "Ssmd-Type": headers["Ssmd-Type"]}
+    look_since = Streams.look_since
+    looks = 0
+
+    async def look_and_be_late(streams: Any, state: Any) -> Any:
+        nonlocal looks
+        found = await look_since(streams, state)
+        looks += 1
+        if looks == 1:
+            async with bench.client() as client:
+                payload = json.dumps(late).encode()
+                await client.jetstream().publish(where, payload, headers=headers)
+        return found
+
+    monkeypatch.setattr(Streams, "look_since", look_and_be_late)
+    publisher = bench.start()
+    seen = await bench.assert_faithful(publisher)
+    assert late in seen.bodies
+    # The second epoch's first message was refused.
+    assert seen.epochs == {1, 3}
+    assert publisher.health.state == "leading"
 
 
 async def test_nats_restarts(bench: Any, atomic: bool) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from ssmd_cdc.session import Session
 from ssmd_common import subjects
+from ssmd_stack.proxy import TcpProxy
 
 PATIENCE_SECONDS = 90
 ANNOUNCED = 13
@@ -20,10 +21,10 @@ ANNOUNCED = 13
 
 
 @pytest.mark.parametrize("which", ["postgres", "nats"])
-async def test_connections_are_cut_again_and_again(bench: Any, proxy: Any, which: str) -> None:
+async def test_connections_are_cut_again_and_again(bench: Any, which: str) -> None:
     chance = random.Random(7)
     url = bench.database.url if which == "postgres" else bench.nats_server.url
-    async with proxy(url) as between:
+    async with TcpProxy(url) as between:
         name = "database_url" if which == "postgres" else "nats_url"
         publisher = bench.start(**{name: between.url})
         await publisher.ready()
@@ -37,9 +38,9 @@ async def test_connections_are_cut_again_and_again(bench: Any, proxy: Any, which
         await publisher.stop()
 
 
-async def test_a_lost_node_is_replaced(bench: Any, proxy: Any) -> None:
+async def test_a_lost_node_is_replaced(bench: Any) -> None:
     """Its connections stay open and silent: only the timeouts that it set itself free the slot."""
-    async with proxy(bench.database.url) as between:
+    async with TcpProxy(bench.database.url) as between:
         lost = bench.start(database_url=between.url, cdc_wal_sender_timeout_seconds=3)
         await lost.ready()
         await bench.insert(20)

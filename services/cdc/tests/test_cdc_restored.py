@@ -1,13 +1,16 @@
 """A database that lives on elsewhere or otherwise than the stream remembers it."""
 
 import asyncio
+import os
 import shutil
+import signal
 from typing import Any
 
 import psycopg
 import pytest
 from prometheus_client import REGISTRY
 
+from ssmd_cdc.epoch import decide
 from ssmd_cdc.errors import SlotRefused
 from ssmd_stack.cluster import ENVIRONMENT
 from ssmd_stack.process import Process
@@ -44,6 +47,34 @@ async def test_a_promoted_standby_begins_a_new_epoch(own_server: Any, bench: Any
     stream = await bench.assert_faithful(promoted)
     assert {body["epoch"] for body in stream.bodies} == {1, 2}
     assert began("other_timeline") == before + 1
+
+
+async def test_a_slot_that_the_server_frees_late_is_waited_for(
+    own_server: Any, bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection that found out that a new epoch is due holds the old slot until it is gone."""
+    publisher = bench.start()
+    await bench.insert(10)
+    await bench.settled(publisher)
+    await publisher.stop()
+    async with bench.database.connect() as db:
+        await db.execute("UPDATE cdc_state SET system_identifier = '1'")
+
+    def decide_and_stop_the_server_process(*facts: Any) -> Any:
+        with psycopg.connect(own_server.admin_url, autocommit=True) as db:
+            row = db.execute("SELECT active_pid FROM pg_replication_slots").fetchone()
+        assert row is not None
+        os.kill(row[0], signal.SIGSTOP)
+        asyncio.get_running_loop().call_later(1, os.kill, row[0], signal.SIGCONT)
+        return decide(*facts)
+
+    monkeypatch.setattr("ssmd_cdc.publisher.decide", decide_and_stop_the_server_process)
+    before = began("other_system")
+    again = bench.start()
+    await bench.insert(10, "T")
+    stream = await bench.assert_faithful(again)
+    assert stream.epochs == {1, 2}
+    assert began("other_system") == before + 1
 
 
 @pytest.mark.parametrize("cause", ["wal_behind", "wal_diverged"])

@@ -1,14 +1,9 @@
 """A node that is lost: its connections stay open, and nothing ever answers on them again."""
 
 import asyncio
-import ctypes
 import os
-import socket
-import struct
-from asyncio.trsock import TransportSocket
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Self
-from urllib.parse import urlsplit
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -19,79 +14,10 @@ from ssmd_common.leader import LOST_WITHIN_SECONDS, POLL_SECONDS
 from ssmd_simulator.control import Order
 from ssmd_simulator.server import Simulator
 from ssmd_stack.database import Database
+from ssmd_stack.proxy import TcpProxy
 
 StartService = Callable[..., Awaitable[Any]]
 Eventually = Callable[..., Awaitable[Any]]
-
-_SO_ATTACH_FILTER: Final = 26
-_DROP_EVERYTHING: Final = struct.pack("HBBI", 0x06, 0, 0, 0)
-
-
-def deafen(connection: TransportSocket) -> None:
-    """From now on the kernel drops what arrives for this socket: no acknowledgement, no reset."""
-    program = ctypes.create_string_buffer(_DROP_EVERYTHING)
-    address = ctypes.addressof(program)
-    connection.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, address))
-
-
-class Node:
-    """The network of a node, as a TCP proxy in front of PostgreSQL."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        assert parts.port is not None
-        self._target = parts.hostname, parts.port
-        self._url = url
-        self._sockets: set[TransportSocket] = set()
-        self._pipes: set[asyncio.Task[None]] = set()
-        self._lost = False
-
-    @property
-    def url(self) -> str:
-        return self._url.replace(f":{self._target[1]}", f":{self._port}")
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self._port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for pipe in self._pipes:
-            pipe.cancel()
-        await asyncio.gather(*self._pipes, return_exceptions=True)
-
-    def lose(self) -> None:
-        """All packets of both directions are lost."""
-        self._lost = True
-        for connection in self._sockets:
-            deafen(connection)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        pipe = asyncio.current_task()
-        assert pipe is not None
-        self._pipes.add(pipe)
-        there_reader, there = await asyncio.open_connection(*self._target)
-        ends = {end.get_extra_info("socket") for end in (writer, there)}
-        self._sockets |= ends
-        try:
-            await asyncio.gather(self._pump(reader, there), self._pump(there_reader, writer))
-        except (asyncio.CancelledError, OSError):
-            pass
-        finally:
-            self._sockets -= ends
-            writer.transport.abort()
-            there.transport.abort()
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(1 << 16):
-            if self._lost:
-                await asyncio.Event().wait()
-            writer.write(data)
-            await writer.drain()
-        if self._lost:
-            await asyncio.Event().wait()
-        raise ConnectionResetError
 
 
 @pytest.mark.skipif(os.uname().sysname != "Linux", reason="socket filters are Linux's")
@@ -99,7 +25,7 @@ async def test_a_lost_nodes_work_is_taken_over(
     database: Database, start_service: StartService, eventually: Eventually
 ) -> None:
     """PostgreSQL's own wait for a silent peer is two hours."""
-    async with Simulator("small") as sim, Node(database.url) as node:
+    async with Simulator("small") as sim, TcpProxy(database.url) as node:
         lost = await start_service(sim, DATABASE_URL=node.url)
         await lost.ready()
         standby = await start_service(sim)

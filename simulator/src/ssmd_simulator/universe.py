@@ -1,7 +1,7 @@
 """The truth: every series, event and market that exists, and the orders that pages list them in."""
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -179,12 +179,6 @@ class Universe:
     def seed_for(self, text: str) -> int:
         """The seed of whatever `text` names."""
         return seed_of(self.seed, text)
-
-    def with_status(self, words: frozenset[str], now: float) -> Iterator[Market]:
-        """The markets in one of the states, without multivariate ones, in no useful order."""
-        for market in self.markets.values():
-            if not market.event.multivariate and market.status(now) in words:
-                yield market
 
 
 def _discard(ordered: list[Market], market: Market) -> bool:

@@ -152,10 +152,6 @@ class BadFieldError(KalshiError):
 # --- WebSocket ----------------------------------------------------------------------------------
 
 
-class SocketError(TransientError):
-    """The WebSocket could not be opened or was lost; the client reconnects by itself."""
-
-
 class HandshakeRefusedError(KalshiError):
     """The WebSocket handshake was refused with 401 or 403: check the key and the clock."""
 

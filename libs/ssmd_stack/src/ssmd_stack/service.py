@@ -11,7 +11,6 @@ from typing import Any
 
 import aiohttp
 
-from ssmd_stack.errors import ServerFailed
 from ssmd_stack.process import Process, end_leftover
 
 #: A service drains for 25 s at most (ssmd_common.runtime).
@@ -108,11 +107,6 @@ class Service:
             if entry.get("level") in ("critical", "error"):
                 return str(entry.get("error") or entry.get("event"))
         return lines[-1].strip() if lines else ""
-
-    def raise_if_ended(self) -> None:
-        """Raise ServerFailed if it is not running, with its last words."""
-        if not self.running:
-            raise ServerFailed(f"{self.name} ended: {self.last_words()} (see {self.log})")
 
 
 def _readiness(status: int, body: bytes) -> Readiness:

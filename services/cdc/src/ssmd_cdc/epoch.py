@@ -94,6 +94,9 @@ def decide(state: State | None, stream: Stream, system: System) -> Continue | Ne
         return begin("stream_mixed", "someone else wrote to the stream")
     if known is None:
         return begin("stream_unknown", "the stream's end was deleted, so its position is not known")
+    if known.epoch < state.epoch and state.seq == ANNOUNCING:
+        # The last words of whoever was before, which may have come late: ours was yet to begin.
+        return begin("unfinished", "the last re-announcement was cut short before it began")
     if known.epoch != state.epoch:
         return begin("foreign_epoch", "the stream's tail is of another epoch than ours")
     if known.lsn > system.wal_lsn:

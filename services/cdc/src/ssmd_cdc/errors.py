@@ -57,12 +57,6 @@ class WalDiverged(SessionEnded):
     cause = "wal_diverged"
 
 
-class ShuttingDown(SessionEnded):
-    """PostgreSQL is shutting down and must not wait for us."""
-
-    cause = "postgres_shutdown"
-
-
 class StreamRefused(SsmdError):
     """NATS cannot hold the stream as configured, or is too old."""
 

@@ -42,6 +42,7 @@ log = structlog.get_logger(__name__)
 
 _STANDBY_SECONDS: Final = 0.5
 _PAUSE_SECONDS: Final = 0.5
+_RELEASE_SECONDS: Final = 0.02
 
 
 class Publisher:
@@ -95,8 +96,16 @@ class Publisher:
                 assert state is not None
                 await self._go_on(replication, state, stream, verdict)
                 return
+        await self._released(replication.backend)
         async with open_replication(self._settings) as replication:
             await self._begin(replication, stream, system, verdict)
+
+    async def _released(self, backend: int) -> None:
+        """Wait until the server knows that this connection of ours is closed, and the slot free."""
+        while (slot := await self._control.slot()) and slot["active_pid"] == backend:
+            self._health.progress()
+            if await self._runtime.stopped_within(_RELEASE_SECONDS):
+                return
 
     async def _verdict(
         self, replication: Replication, slot: dict[str, Any] | None, system: System

@@ -6,7 +6,7 @@ SELECT current_setting('wal_level') AS wal_level,
 
 -- name: slot
 -- The slot as the server sees it; no row when it is missing.
-SELECT plugin, database, active,
+SELECT plugin, database, active, active_pid,
        confirmed_flush_lsn::text AS confirmed,
        coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn), 0)::bigint AS lag_bytes,
        coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint AS retained_bytes,

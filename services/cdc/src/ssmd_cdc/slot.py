@@ -55,6 +55,8 @@ class Replication:
         self._pgconn = connection.pgconn
         self._settings = settings
         self._loop = asyncio.get_running_loop()
+        self.backend = connection.info.backend_pid
+        """The process of the server that serves it."""
 
     async def identify(self) -> System:
         row = await self._row("IDENTIFY_SYSTEM")

@@ -1,0 +1,113 @@
+"""A TCP proxy in front of a server: what networks do to connections, for tests and benchmarks."""
+
+import asyncio
+import ctypes
+import socket
+import struct
+from asyncio.trsock import TransportSocket
+from collections.abc import Callable
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+_CHUNK_BYTES: Final = 1 << 16
+_SO_ATTACH_FILTER: Final = 26
+_DROP_EVERYTHING: Final = struct.pack("HBBI", 0x06, 0, 0, 0)
+
+
+class TcpProxy:
+    """Passes bytes on until told otherwise; after `passes` bytes to the server it freezes."""
+
+    def __init__(self, url: str, *, passes: int | None = None) -> None:
+        parts = urlsplit(url)
+        if parts.hostname is None or parts.port is None:
+            raise ValueError(f"a host and a port are needed: {url}")
+        self._server_url = url
+        self._target = parts.hostname, parts.port
+        self._left = passes
+        self._port = 0
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self._sockets: set[TransportSocket] = set()
+        self._pipes: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        """The server's URL with our port in it."""
+        return self._server_url.replace(f":{self._target[1]}", f":{self._port}")
+
+    async def __aenter__(self) -> Self:
+        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._port = self._listener.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._listener.close()
+        self.cut()
+        await asyncio.gather(*self._pipes, return_exceptions=True)
+
+    def cut(self) -> None:
+        """Reset every connection; new ones are served."""
+        for pipe in self._pipes:
+            pipe.cancel()
+
+    def freeze(self) -> None:
+        """Pass nothing on and tell nobody: the connections stay open, and silent."""
+        self._flows.clear()
+
+    def thaw(self) -> None:
+        """Pass on again, and first what was held."""
+        self._flows.set()
+
+    def lose(self) -> None:
+        """Freeze, and let the kernel drop what still comes: no acknowledgement, no reset (Linux).
+
+        So a peer with keepalives or a TCP user timeout finds it out, as when a node is lost.
+        """
+        self.freeze()
+        for connection in self._sockets:
+            program = ctypes.create_string_buffer(_DROP_EVERYTHING)
+            filters = struct.pack("HP", 1, ctypes.addressof(program))
+            connection.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filters)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        pipe = asyncio.current_task()
+        assert pipe is not None
+        self._pipes.add(pipe)
+        pipe.add_done_callback(self._pipes.discard)
+        try:
+            there_reader, there = await asyncio.open_connection(*self._target)
+        except (OSError, asyncio.CancelledError):
+            writer.transport.abort()
+            return
+        ends = {end.get_extra_info("socket") for end in (writer, there)}
+        self._sockets |= ends
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pump(reader, there, self._count))
+                group.create_task(self._pump(there_reader, writer))
+        except (asyncio.CancelledError, ExceptionGroup):
+            pass
+        finally:
+            self._sockets -= ends
+            writer.transport.abort()
+            there.transport.abort()
+
+    def _count(self, size: int) -> None:
+        if self._left is not None:
+            self._left -= size
+            if self._left < 0:
+                self.freeze()
+
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        count: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        while data := await reader.read(_CHUNK_BYTES):
+            count(len(data))
+            await self._flows.wait()
+            writer.write(data)
+            await writer.drain()
+        await self._flows.wait()
+        raise ConnectionResetError
