@@ -9,12 +9,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis.asyncio as aioredis
+import redis.exceptions
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr
 
+from ssmd_cache.redis_sink import RedisSink
 from ssmd_stack.ports import free_port
 
 SERIES = "INSERT INTO series (ticker, category) VALUES ('S', 'C')"
@@ -49,6 +52,25 @@ async def test_a_warm_up_into_a_full_redis_waits(world: Any) -> None:
         await cache.says("redis", "maxmemory")
         assert not cache.health.ready
         await world.redis.config_set("maxmemory", 0)
+        await cache.ready()
+        await world.assert_right()
+
+
+async def test_it_stops_with_a_batch_that_redis_never_got(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: RedisSink) -> Any:
+        raise redis.exceptions.ConnectionError("nobody is there")
+
+    await world.commit(SERIES, EVENT, MARKETS)
+    # Nothing but a batch asks Redis for anything meanwhile.
+    async with world.cache(cache_check_seconds=600) as cache:
+        await world.settled()
+        monkeypatch.setattr(RedisSink, "_connection", refuse)
+        await world.commit("UPDATE markets SET yes_bid = 5")
+        await cache.says("redis", "nobody is there")
+    monkeypatch.undo()
+    async with world.cache() as cache:
         await cache.ready()
         await world.assert_right()
 

@@ -183,8 +183,10 @@ class Interrupted(RedisSink):
     async def _connection(self) -> AsyncIterator[Any]:
         async with super()._connection() as exchange:
 
-            async def interrupted(packed: list[bytes], replies: int) -> list[Any]:
-                answer = await exchange(packed, replies)
+            async def interrupted(
+                packed: list[bytes], replies: int, *sent: Callable[[], None]
+            ) -> list[Any]:
+                answer = await exchange(packed, replies, *sent)
                 if self.meanwhile is not None:
                     meanwhile, self.meanwhile = self.meanwhile, None
                     await meanwhile()

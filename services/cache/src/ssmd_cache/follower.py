@@ -159,11 +159,15 @@ class Follower:
         coalesced = apply.coalesce(commands)
         await self.drained()
         self.position = position
+        sent = asyncio.Event()
         task = asyncio.create_task(
-            self._patience.call(lambda: self._sink.apply(first, position, coalesced)),
+            self._patience.call(lambda: self._sink.apply(first, position, coalesced, sent.set)),
             name="cache-batch",
         )
+        task.add_done_callback(lambda _: sent.set())
         self._under_way = _UnderWay(task, len(coalesced), last)
+        # From here on Redis works on it, while the next batch is prepared.
+        await sent.wait()
 
     async def _tell_events(self) -> None:
         """Events that have no key and no trace, but whose category a market needs."""

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import hiredis
 import msgspec
@@ -24,8 +24,19 @@ _SCRIPT: Final = "\n".join(
 )
 _PAGE: Final = "500"
 Argument = str | bytes
-Exchange = Callable[[list[bytes], int], Awaitable[list[Any]]]
 _KINDS: Final = ("m", "e", "s", "f")
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
+class Exchange(Protocol):
+    """Send commands that are packed already, get so many replies; `sent` is called in between."""
+
+    def __call__(
+        self, packed: list[bytes], replies: int, sent: Callable[[], None] = ...
+    ) -> Awaitable[list[Any]]: ...
 
 
 class Written(NamedTuple):
@@ -112,9 +123,15 @@ class RedisSink:
                 raise reply
 
     async def apply(
-        self, first: int, position: CachePosition, commands: Sequence[Command]
+        self,
+        first: int,
+        position: CachePosition,
+        commands: Sequence[Command],
+        sent: Callable[[], None] = _nothing,
     ) -> Written:
         """Write what the stream's messages `first` to `position.sequence` do, and the position.
+
+        `sent` is called once Redis has it to work on.
 
         Rows that Redis holds in this or a later state stay. A batch that was applied already
         changes nothing.
@@ -129,6 +146,7 @@ class RedisSink:
             position.generation,
             encode(position),
             _packed(commands),
+            sent=sent,
         )
         return self._written(reply)
 
@@ -197,7 +215,9 @@ class RedisSink:
         missing, foreign = (frozenset(name.decode() for name in part) for part in reply[2:4])
         return Written(int(reply[1]), missing, foreign)
 
-    async def _call(self, action: str, *arguments: Argument) -> list[Any]:
+    async def _call(
+        self, action: str, *arguments: Argument, sent: Callable[[], None] = _nothing
+    ) -> list[Any]:
         arguments = (
             self.keys.position,
             action,
@@ -208,10 +228,10 @@ class RedisSink:
         if self._sha is None:
             self._sha = str(await self.client.script_load(_SCRIPT))
         try:
-            reply = await self._execute("EVALSHA", self._sha, 1, *arguments)
+            reply = await self._execute("EVALSHA", self._sha, 1, *arguments, sent=sent)
         except redis.exceptions.NoScriptError:
             # A restarted server has forgotten it.
-            reply = await self._execute("EVAL", _SCRIPT, 1, *arguments)
+            reply = await self._execute("EVAL", _SCRIPT, 1, *arguments, sent=sent)
         match reply[0]:
             case b"OK":
                 return list(reply)
@@ -228,18 +248,21 @@ class RedisSink:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Exchange]:
-        """A connection of one's own: send commands that are packed already, get so many replies.
+        """A connection of one's own.
 
         redis-py packs commands in Python, word by word, which takes longer than all else.
         """
         pool = self.client.connection_pool
         connection = await pool.get_connection()  # type: ignore[no-untyped-call]
 
-        async def exchange(packed: list[bytes], replies: int) -> list[Any]:
+        async def exchange(
+            packed: list[bytes], replies: int, sent: Callable[[], None] = _nothing
+        ) -> list[Any]:
             if not connection.is_connected:
                 # Left to itself it would connect anew, and what was watched would not be any more.
                 raise redis.exceptions.ConnectionError("the connection to Redis was lost")
             await connection.send_packed_command(packed, check_health=False)
+            sent()
             return [await connection.read_response() for _ in range(replies)]
 
         try:
@@ -251,9 +274,10 @@ class RedisSink:
         finally:
             await pool.release(connection)
 
-    async def _execute(self, *command: Argument | int) -> list[Any]:
-        reply: list[Any] = await self.client.execute_command(*command)  # type: ignore[no-untyped-call]
-        return reply
+    async def _execute(self, *command: Argument | int, sent: Callable[[], None]) -> list[Any]:
+        async with self._connection() as exchange:
+            [reply] = await exchange(_wire([command]), 1, sent)
+        return list(reply)
 
 
 def _fenced(token: int) -> Fenced:
@@ -263,7 +287,7 @@ def _fenced(token: int) -> Fenced:
     )
 
 
-def _wire(commands: Iterable[Words]) -> list[bytes]:
+def _wire(commands: Iterable[Words | tuple[Argument | int, ...]]) -> list[bytes]:
     return [hiredis.pack_command(tuple(words)) for words in commands]  # type: ignore[arg-type]
 
 
