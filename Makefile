@@ -71,7 +71,7 @@ test-slow: $(READY) ## Run the suites that take longer than a coffee
 
 .PHONY: lifecycle-day
 lifecycle-day: $(READY) ## A whole universe's quick day with every fault, for half an hour
-	@LIFECYCLE_DAY_SECONDS=1800 LIFECYCLE_DAY_SIZE=full "$(BIN)/pytest" -n0 -s services/lifecycle/tests/test_lifecycle_day.py $(ARGS)
+	@LIFECYCLE_DAY_SECONDS=$${LIFECYCLE_DAY_SECONDS:-1800} LIFECYCLE_DAY_SIZE=full "$(BIN)/pytest" -n0 -s services/lifecycle/tests/test_lifecycle_day.py $(ARGS)
 
 .PHONY: lifecycle-soak
 lifecycle-soak: $(READY) ## An hour of lifecycle at the exchange's real rate: nothing grows
@@ -79,7 +79,7 @@ lifecycle-soak: $(READY) ## An hour of lifecycle at the exchange's real rate: no
 
 .PHONY: cdc-outage
 cdc-outage: $(READY) ## An hour without NATS while the database is written to: nothing grows, nothing is lost
-	@CDC_OUTAGE_SECONDS=3600 "$(BIN)/pytest" -n0 -s -m slow services/cdc/tests/test_cdc_outage.py $(ARGS)
+	@CDC_OUTAGE_SECONDS=$${CDC_OUTAGE_SECONDS:-3600} "$(BIN)/pytest" -n0 -s -m slow services/cdc/tests/test_cdc_outage.py $(ARGS)
 
 .PHONY: test-versions
 test-versions: $(READY) ## Run cdc's tests on the other PostgreSQL and NATS servers that can be had here
