@@ -23,6 +23,7 @@ from ssmd_cdc.settings import CdcSettings
 from ssmd_common import change, subjects
 from ssmd_common.health import Health
 from ssmd_common.runtime import Runtime
+from ssmd_common.tasks import end
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
@@ -52,9 +53,9 @@ class Publisher:
 
     async def kill(self) -> None:
         """Without a word to anyone: nothing is drained, remembered or confirmed."""
-        self.task.cancel()
         async with asyncio.timeout(PATIENCE_SECONDS):
-            await asyncio.wait({self.task})
+            # As the runtime does: libraries swallow one now and then.
+            await end(self.task)
         # The error holds the frames, and they a socket that was only just connecting: until it
         # closes, the server drops no database.
         with contextlib.suppress(asyncio.CancelledError, Exception):

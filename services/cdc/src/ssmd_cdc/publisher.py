@@ -37,12 +37,15 @@ from ssmd_common.change import Position, parse_lsn
 from ssmd_common.errors import SsmdError, UpstreamUnavailable
 from ssmd_common.metrics import ERRORS, LEADER
 from ssmd_common.runtime import Runtime
+from ssmd_common.tasks import raise_if_cancelled
 
 log = structlog.get_logger(__name__)
 
 _STANDBY_SECONDS: Final = 0.5
 _PAUSE_SECONDS: Final = 0.5
 _RELEASE_SECONDS: Final = 0.02
+_RIVALRY: Final = 3
+"""So often someone else was faster: someone lives."""
 
 
 class Publisher:
@@ -58,7 +61,7 @@ class Publisher:
         self._control = control
         self._streams = Streams(client, settings)
         self._failing_since: float | None = None
-        self._fenced = False
+        self._fenced = 0
         self._diverged = False
 
     async def run(self) -> None:
@@ -92,6 +95,7 @@ class Publisher:
         async with open_replication(self._settings) as replication:
             system = await replication.identify()
             state, stream, verdict = await self._verdict(replication, slot, system)
+            raise_if_cancelled()
             if isinstance(verdict, Continue):
                 assert state is not None
                 await self._go_on(replication, state, stream, verdict)
@@ -246,7 +250,7 @@ class Publisher:
         self._health.failed(error)
         self._health.progress()
         self._health.set("slot", f"the session ended: {error}")
-        self._fenced = self._fenced or isinstance(error, Fenced)
+        self._fenced += isinstance(error, Fenced)
         self._diverged = self._diverged or isinstance(error, WalDiverged)
         log.error("session ended", cause=cause, error=str(error))
         now = asyncio.get_running_loop().time()
@@ -259,8 +263,11 @@ class Publisher:
         await self._runtime.stopped_within(_PAUSE_SECONDS)
 
     def _refuse_rivalry(self, verdict: NewEpoch) -> None:
-        # Beginning anew each time would make two publishers fence each other for ever.
-        if self._fenced and verdict.cause == "foreign_epoch":
+        # Beginning anew each time would make two publishers fence each other for ever. The last
+        # words of one that was killed come late only once.
+        if (verdict.cause == "foreign_epoch" and self._fenced) or (
+            verdict.cause == "unfinished" and self._fenced >= _RIVALRY
+        ):
             raise SsmdError(
                 "another publisher writes to the stream, from another slot or database: stop it, "
                 "or give one of them its own NATS server or account"
