@@ -53,18 +53,21 @@ class Environment:
 
     def run(self, service: str, **changed: str | None) -> tuple[int, dict[str, Any], str]:
         """The exit code, the last log line and all output of a service that must end by itself."""
+        process = self.start(service, **changed)
+        output, errors = process.communicate(timeout=90)
+        lines = output.splitlines()
+        assert lines, errors
+        return process.returncode, json.loads(lines[-1]), output + errors
+
+    def start(self, service: str, **changed: str | None) -> "subprocess.Popen[str]":
         merged = {**self.variables, **changed}
-        done = subprocess.run(
+        return subprocess.Popen(
             [Path(sys.executable).with_name(f"ssmd-{service}")],
             env={name: value for name, value in merged.items() if value is not None},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
-            timeout=90,
         )
-        lines = done.stdout.splitlines()
-        assert lines, done.stderr
-        return done.returncode, json.loads(lines[-1]), done.stdout + done.stderr
 
 
 @pytest.fixture
@@ -110,6 +113,25 @@ async def test_a_server_that_is_not_there_is_named(
     assert code == 4
     assert f"check {variable}" in last["error"]
     assert "hunter2" not in output
+
+
+@pytest.mark.parametrize(
+    ("service", "variable"),
+    [(service, variable) for variable, services in NEEDS.items() for service in services],
+)
+async def test_a_stop_ends_the_wait_for_a_server(
+    environment: Environment, service: str, variable: str
+) -> None:
+    scheme = {"DATABASE_URL": "postgresql", "NATS_URL": "nats", "REDIS_URL": "redis"}[variable]
+    dead = f"{scheme}://127.0.0.1:{free_port()}"
+    process = environment.start(service, **{variable: dead, "STARTUP_BUDGET_SECONDS": "3600"})
+    assert process.stdout is not None
+    while json.loads(process.stdout.readline())["level"] != "warning":
+        pass
+    process.terminate()
+    output, _ = process.communicate(timeout=90)
+    assert json.loads(output.splitlines()[-1])["event"] == "service stopped"
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -21,6 +21,12 @@ class UpstreamUnavailable(SsmdError):
     exit_code = ExitCode.UPSTREAM
 
 
+class StopRequested(SsmdError):
+    """The service was asked to stop while it waited for a server."""
+
+    exit_code = ExitCode.OK
+
+
 class LeadershipLost(SsmdError):
     """The advisory lock's connection is gone, so another replica may lead by now."""
 

@@ -15,7 +15,8 @@ import structlog
 from aiohttp import web
 
 from ssmd_common import health, logs
-from ssmd_common.errors import ConfigurationError, SsmdError
+from ssmd_common.connections.retry import service_stop
+from ssmd_common.errors import ConfigurationError, SsmdError, StopRequested
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.health import Health
 from ssmd_common.settings import Settings, load
@@ -100,6 +101,7 @@ async def _supervise(name: str, settings: S, serve: Callable[[Runtime, S], Await
             asyncio.TaskGroup() as tasks,
         ):
             runtime = Runtime(status, tasks)
+            service_stop.set(runtime.stop)
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, _ask_to_stop, runtime, number)
@@ -146,6 +148,9 @@ def _ask_to_stop(runtime: Runtime, number: signal.Signals) -> None:
 
 
 def _report(error: BaseException) -> int:
+    if isinstance(error, StopRequested):
+        log.info("service stopped")
+        return ExitCode.OK
     if isinstance(error, SsmdError):
         log.critical("service ended", error=str(error), kind=type(error).__name__)
         return error.exit_code

@@ -9,7 +9,7 @@ import structlog
 from nats.aio.client import Client
 from pydantic import SecretStr
 
-from ssmd_common.connections.retry import first_line
+from ssmd_common.connections.retry import first_line, unless_stopped
 from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
 
 log = structlog.get_logger(__name__)
@@ -23,7 +23,14 @@ async def connect(
     Raises:
         UpstreamUnavailable: no answer within the budget.
         ConfigurationError: the server refuses the credentials.
+        StopRequested: the service was asked to stop meanwhile.
     """
+    return await unless_stopped(_connected(url, application, budget_seconds, more))
+
+
+async def _connected(
+    url: SecretStr, application: str, budget_seconds: float, more: dict[str, Any]
+) -> Client:
     client = Client()
     last_error: list[str] = ["no answer"]
     loop = asyncio.get_running_loop()
@@ -61,6 +68,9 @@ async def connect(
             async with asyncio.timeout_at(deadline):
                 # A server that is not there is tried again by the client; one that refuses us not.
                 await client.connect(allow_reconnect=False, **{**options, **more})
+        except asyncio.CancelledError:
+            await close(client)
+            raise
         except (nats.errors.Error, OSError) as error:
             await close(client)
             if _refuses(error):

@@ -1,17 +1,42 @@
-"""Waiting for a server that does not answer yet, in one place."""
+"""Waiting for a server that does not answer yet, in one place; a service's stop ends it."""
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from contextvars import ContextVar
+from typing import Final, TypeVar
 
 import structlog
 
-from ssmd_common.errors import UpstreamUnavailable
+from ssmd_common.errors import StopRequested, UpstreamUnavailable
+from ssmd_common.tasks import end
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+
+service_stop: Final[ContextVar[asyncio.Event | None]] = ContextVar("service_stop", default=None)
+"""The stop event of the service that runs here; none in a command."""
+
+
+async def unless_stopped(work: Awaitable[T]) -> T:
+    """The result of `work`, which a service that drains already waits for as long as it takes.
+
+    Raises:
+        StopRequested: the stop came first; `work` is cancelled.
+    """
+    stop = service_stop.get()
+    if stop is None or stop.is_set():
+        return await work
+    task, stopped = asyncio.ensure_future(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise StopRequested("asked to stop while waiting for a server")
+        return task.result()
+    finally:
+        stopped.cancel()
+        await end(task)
 
 
 async def within_budget(
@@ -26,7 +51,18 @@ async def within_budget(
 
     Raises:
         UpstreamUnavailable: none succeeded within the budget; the sentence names `what` and `mend`.
+        StopRequested: the service was asked to stop meanwhile.
     """
+    return await unless_stopped(_tried(what, mend, attempt, budget_seconds, retry_on))
+
+
+async def _tried(
+    what: str,
+    mend: str,
+    attempt: Callable[[], Awaitable[T]],
+    budget_seconds: float,
+    retry_on: tuple[type[BaseException], ...],
+) -> T:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + budget_seconds
     pause = 0.2
