@@ -20,7 +20,7 @@ from ssmd_common.errors import ConfigurationError, SsmdError, StopRequested
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.health import Health
 from ssmd_common.settings import Settings, load
-from ssmd_common.tasks import end
+from ssmd_common.tasks import end, until
 
 log = structlog.get_logger(__name__)
 
@@ -59,14 +59,7 @@ class Runtime:
 
     async def until_stop(self, work: Awaitable[T]) -> T | None:
         """The result of `work`, or None when the stop comes first (`work` is then cancelled)."""
-        task = asyncio.ensure_future(work)
-        stop = asyncio.create_task(self.stop.wait())
-        try:
-            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-            return task.result() if task.done() else None
-        finally:
-            stop.cancel()
-            await end(task)
+        return await until(self.stop, work)
 
 
 def run(

@@ -1,7 +1,10 @@
 """Ending tasks for certain: cancellations that libraries swallow, and how none is lost."""
 
 import asyncio
-from typing import Any, Final
+from collections.abc import Awaitable
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
 
 # Longer than it takes to close connections in order: a task that is ending is not to be disturbed.
 _AGAIN_SECONDS: Final = 3.0
@@ -23,6 +26,17 @@ async def end(*tasks: asyncio.Future[Any]) -> None:
         if not task.cancelled():
             # Looked at, or asyncio says that nobody did.
             task.exception()
+
+
+async def until(event: asyncio.Event, work: Awaitable[T]) -> T | None:
+    """The result of `work`, or None when the event comes first (`work` is then cancelled)."""
+    task, waiting = asyncio.ensure_future(work), asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        waiting.cancel()
+        await end(task)
 
 
 def raise_if_cancelled() -> None:

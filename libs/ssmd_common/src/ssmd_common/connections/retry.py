@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 import structlog
 
 from ssmd_common.errors import StopRequested, UpstreamUnavailable
-from ssmd_common.tasks import end
+from ssmd_common.tasks import until
 
 log = structlog.get_logger(__name__)
 
@@ -20,7 +20,7 @@ service_stop: Final[ContextVar[asyncio.Event | None]] = ContextVar("service_stop
 
 
 async def unless_stopped(work: Awaitable[T]) -> T:
-    """The result of `work`, which a service that drains already waits for as long as it takes.
+    """The result of `work`, a connection; a service that drains already waits as long as it takes.
 
     Raises:
         StopRequested: the stop came first; `work` is cancelled.
@@ -28,15 +28,10 @@ async def unless_stopped(work: Awaitable[T]) -> T:
     stop = service_stop.get()
     if stop is None or stop.is_set():
         return await work
-    task, stopped = asyncio.ensure_future(work), asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise StopRequested("asked to stop while waiting for a server")
-        return task.result()
-    finally:
-        stopped.cancel()
-        await end(task)
+    result = await until(stop, work)
+    if result is None:
+        raise StopRequested("asked to stop while waiting for a server")
+    return result
 
 
 async def within_budget(
