@@ -11,6 +11,7 @@ import psutil
 import psycopg
 import pytest
 
+from ssmd_cdc.control import Control
 from ssmd_cdc.session import Session
 from ssmd_common import subjects
 from ssmd_stack.proxy import TcpProxy
@@ -187,6 +188,31 @@ async def big_transaction(bench: Any, rows: int) -> None:
 
 async def test_a_large_transaction_does_not_fill_memory(bench: Any) -> None:
     await big_transaction(bench, 60_000)
+
+
+async def test_a_connection_that_is_given_up_half_way_comes_to_its_end(bench: Any) -> None:
+    """A server that shuts down would wait a minute for what was yet to be sent on it."""
+    asked, go, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # First a client asks for encryption, in eight bytes.
+        while len(await reader.read(1000)) == 8:
+            asked.set()
+            await go.wait()
+            writer.write(b"N")
+        ended.set()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        control = Control(bench.settings(database_url=f"postgresql://u@127.0.0.1:{port}/d"))
+        asking = asyncio.create_task(control.slot())
+        await asked.wait()
+        asking.cancel()
+        await asyncio.wait({asking})
+        go.set()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await ended.wait()
 
 
 @pytest.mark.slow

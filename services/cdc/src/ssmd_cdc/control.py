@@ -5,7 +5,7 @@ to end, and one that refuses a new connection is how we learn of it; then we let
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 queries = Queries("ssmd_cdc")
 
+Connection = psycopg.AsyncConnection[Any]
+
 HEARTBEAT_PREFIX: Final = "ssmd_cdc.heartbeat"
 
 # A heartbeat and our own memory must not wait for a synchronous standby that does not answer. After
@@ -43,7 +45,8 @@ class Control:
 
     def __init__(self, settings: CdcSettings) -> None:
         self._settings = settings
-        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._connection: Connection | None = None
+        self._abandoned: set[asyncio.Task[Connection]] = set()
         self._opened = 0.0
         self._turn = asyncio.Lock()
 
@@ -53,7 +56,7 @@ class Control:
             await connection.close()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    async def connection(self) -> AsyncIterator[Connection]:
         """The connection, for statements that end soon.
 
         Raises:
@@ -74,7 +77,7 @@ class Control:
                     f"PostgreSQL refuses a statement ({first_line(error)}): apply the migrations"
                 ) from error
 
-    async def _current(self) -> psycopg.AsyncConnection[Any]:
+    async def _current(self) -> Connection:
         now = asyncio.get_running_loop().time()
         if self._connection is not None and now - self._opened > (
             0.9 * self._settings.cdc_heartbeat_seconds
@@ -83,8 +86,8 @@ class Control:
         if self._connection is None:
             info = postgres.conninfo(self._settings.database_url, "ssmd-cdc")
             try:
-                self._connection = await psycopg.AsyncConnection.connect(
-                    info, autocommit=True, row_factory=dict_row
+                self._connection = await self._whole(
+                    psycopg.AsyncConnection.connect(info, autocommit=True, row_factory=dict_row)
                 )
             except psycopg.OperationalError as error:
                 postgres.raise_if_refused(error)
@@ -92,6 +95,25 @@ class Control:
             await self._connection.execute(_SESSION)
             self._opened = now
         return self._connection
+
+    async def _whole(self, connect: Coroutine[Any, Any, Connection]) -> Connection:
+        """The connection; if we are cancelled, the attempt still comes to its end, and is closed.
+
+        Left half-way, its socket would stay open until Python finds it, and a server that shuts
+        down waits for what we were about to send: a minute (authentication_timeout).
+        """
+        attempt = asyncio.create_task(connect, name="cdc-connect")
+        try:
+            return await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            self._abandoned.add(attempt)
+            attempt.add_done_callback(self._discard)
+            raise
+
+    def _discard(self, attempt: "asyncio.Task[Connection]") -> None:
+        self._abandoned.discard(attempt)
+        if not attempt.cancelled() and attempt.exception() is None:
+            attempt.result().pgconn.finish()
 
     async def prepare(self) -> None:
         """Check the server, and make the publication if it is missing.
