@@ -21,6 +21,11 @@ NEEDS = {
     "NATS_URL": ("cdc", "cache"),
     "REDIS_URL": ("cache",),
 }
+SCHEMES = {"DATABASE_URL": "postgresql", "NATS_URL": "nats", "REDIS_URL": "redis"}
+each_server = pytest.mark.parametrize(
+    ("service", "variable"),
+    [(service, variable) for variable, services in NEEDS.items() for service in services],
+)
 
 
 _WRONG_KEY = {"KALSHI_READ_BUDGET": "0", "KALSHI_PRIVATE_KEY_PATH": "/nowhere/key.pem"}
@@ -100,30 +105,22 @@ async def test_a_missing_database_url_is_named(environment: Environment, service
     assert "DATABASE_URL: is missing" in last["error"]
 
 
-@pytest.mark.parametrize(
-    ("service", "variable"),
-    [(service, variable) for variable, services in NEEDS.items() for service in services],
-)
+@each_server
 async def test_a_server_that_is_not_there_is_named(
     environment: Environment, service: str, variable: str
 ) -> None:
-    scheme = {"DATABASE_URL": "postgresql", "NATS_URL": "nats", "REDIS_URL": "redis"}[variable]
-    dead = f"{scheme}://u:hunter2@127.0.0.1:{free_port()}"
+    dead = f"{SCHEMES[variable]}://u:hunter2@127.0.0.1:{free_port()}"
     code, last, output = environment.run(service, **{variable: dead})
     assert code == 4
     assert f"check {variable}" in last["error"]
     assert "hunter2" not in output
 
 
-@pytest.mark.parametrize(
-    ("service", "variable"),
-    [(service, variable) for variable, services in NEEDS.items() for service in services],
-)
+@each_server
 async def test_a_stop_ends_the_wait_for_a_server(
     environment: Environment, service: str, variable: str
 ) -> None:
-    scheme = {"DATABASE_URL": "postgresql", "NATS_URL": "nats", "REDIS_URL": "redis"}[variable]
-    dead = f"{scheme}://127.0.0.1:{free_port()}"
+    dead = f"{SCHEMES[variable]}://127.0.0.1:{free_port()}"
     process = environment.start(service, **{variable: dead, "STARTUP_BUDGET_SECONDS": "3600"})
     assert process.stdout is not None
     while json.loads(process.stdout.readline())["level"] != "warning":

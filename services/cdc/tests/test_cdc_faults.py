@@ -21,8 +21,6 @@ from ssmd_stack.database import new_database
 from ssmd_stack.proxy import TcpProxy
 
 PATIENCE_SECONDS = 60
-ANNOUNCED = 13
-"""Messages of the first announcement: begin and end of six tables, and the default fees."""
 
 
 async def insert(bench: Any, count: int, prefix: str = "S") -> None:
@@ -130,15 +128,19 @@ async def test_killed_at(bench: Any, monkeypatch: pytest.MonkeyPatch, point: str
     assert stream.epochs == {1}
 
 
-async def test_killed_while_announcing(bench: Any) -> None:
-    """An epoch without its final end is abandoned for the next; readers end with what is there."""
+async def announce_a_part_and_die(bench: Any) -> None:
+    """A first publisher: however quick it is, no more gets through before it is killed."""
     await insert(bench, 3000)
-    # However quick it is, no more than a part gets through before it is killed.
     async with TcpProxy(bench.nats_server.url, passes=500_000) as between:
         victim = await bench.process(NATS_URL=between.url)
         await bench.until_sequence(500)
         victim.kill()
         await victim.wait()
+
+
+async def test_killed_while_announcing(bench: Any) -> None:
+    """An epoch without its final end is abandoned for the next; readers end with what is there."""
+    await announce_a_part_and_die(bench)
     async with bench.database.connect() as db:
         await db.execute("DELETE FROM series WHERE ticker = 'S1'")
     publisher = bench.start()
@@ -156,12 +158,7 @@ async def test_last_words_of_a_killed_publisher_come_late(
 
     Whoever speaks again and again is not dead.
     """
-    await insert(bench, 3000)
-    async with TcpProxy(bench.nats_server.url, passes=500_000) as between:
-        victim = await bench.process(NATS_URL=between.url)
-        await bench.until_sequence(500)
-        victim.kill()
-        await victim.wait()
+    await announce_a_part_and_die(bench)
     [*_, (_, where, headers, late)] = (await bench.stream()).messages
     assert late["op"] == "insert"
     look_since = Streams.look_since
@@ -256,7 +253,7 @@ async def test_nats_is_away_for_a_while(bench: Any) -> None:
 
 async def test_its_process_stops_cleanly_while_nats_is_away(bench: Any) -> None:
     running = await bench.process()
-    await bench.until_sequence(ANNOUNCED)
+    await bench.until_sequence(bench.ANNOUNCED)
     await bench.nats_server.stop()
     running.terminate()
     async with asyncio.timeout(PATIENCE_SECONDS):

@@ -17,8 +17,6 @@ from ssmd_common import subjects
 from ssmd_stack.proxy import TcpProxy
 
 PATIENCE_SECONDS = 90
-ANNOUNCED = 13
-"""Messages of the first announcement: begin and end of six tables, and the default fees."""
 
 
 @pytest.mark.parametrize("which", ["postgres", "nats"])
@@ -166,7 +164,7 @@ async def test_a_busy_neighbour_does_not_hold_back_the_slot(
 
 async def big_transaction(bench: Any, rows: int) -> None:
     process = await bench.process(CDC_WINDOW_MESSAGES="2000")
-    await bench.until_sequence(ANNOUNCED)
+    await bench.until_sequence(bench.ANNOUNCED)
     memory = psutil.Process(process.pid).memory_info
     async with bench.database.connect() as db:
         await db.execute(
@@ -181,9 +179,9 @@ async def big_transaction(bench: Any, rows: int) -> None:
             assert process.returncode is None
             await asyncio.sleep(0.05)
 
-    await until(ANNOUNCED + 1)
+    await until(bench.ANNOUNCED + 1)
     before = memory().rss
-    await until(ANNOUNCED + rows)
+    await until(bench.ANNOUNCED + rows)
     grown = memory().rss - before
     process.terminate()
     assert await process.wait() == 0

@@ -21,8 +21,6 @@ from ssmd_stack.ports import free_port
 SECONDS = float(os.environ.get("CDC_OUTAGE_SECONDS", "60"))
 ROWS = 180_000
 """As many whatever the length, so that to keep them would show: 300 MB."""
-ANNOUNCED = 13
-"""Messages of the first announcement: begin and end of six tables, and the default fees."""
 GROWTH_MB = 64.0
 """What a window of messages and catching up may take; what waited, kept, would be far more."""
 
@@ -91,7 +89,7 @@ async def write_rows(bench: Any) -> None:
 @pytest.mark.timeout(SECONDS * 2 + 240)
 async def test_an_hour_without_nats_is_bounded_memory_and_no_loss(bench: Any) -> None:
     async with Supervised(bench).running() as cdc:
-        await bench.until_sequence(ANNOUNCED)
+        await bench.until_sequence(bench.ANNOUNCED)
         before = max(cdc.memory_mb)
         await bench.nats_server.stop()
         await write_rows(bench)
@@ -102,7 +100,7 @@ async def test_an_hour_without_nats_is_bounded_memory_and_no_loss(bench: Any) ->
         during = max(cdc.memory_mb)
         await bench.nats_server.start()
         async with asyncio.timeout(SECONDS + 120):
-            while await bench.last_sequence() < ANNOUNCED + ROWS:  # noqa: ASYNC110
+            while await bench.last_sequence() < bench.ANNOUNCED + ROWS:  # noqa: ASYNC110
                 await asyncio.sleep(0.5)
         print(  # noqa: T201 - what the run is for
             f"{ROWS} rows waited; started {cdc.starts} times; at most {before:.0f} MB before,"
@@ -112,4 +110,4 @@ async def test_an_hour_without_nats_is_bounded_memory_and_no_loss(bench: Any) ->
     publisher = bench.start()
     stream = await bench.assert_faithful(publisher)
     assert stream.epochs == {1}
-    assert len(stream.bodies) == ANNOUNCED + ROWS
+    assert len(stream.bodies) == bench.ANNOUNCED + ROWS

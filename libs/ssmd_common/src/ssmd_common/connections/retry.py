@@ -48,32 +48,26 @@ async def within_budget(
         UpstreamUnavailable: none succeeded within the budget; the sentence names `what` and `mend`.
         StopRequested: the service was asked to stop meanwhile.
     """
-    return await unless_stopped(_tried(what, mend, attempt, budget_seconds, retry_on))
 
+    async def tried() -> T:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + budget_seconds
+        pause = 0.2
+        while True:
+            try:
+                return await attempt()
+            except retry_on as error:
+                left = deadline - loop.time()
+                if left <= 0:
+                    raise UpstreamUnavailable(
+                        f"{what} did not answer within {budget_seconds:g} s "
+                        f"({first_line(error)}): {mend}"
+                    ) from error
+                log.warning("server not reachable yet", server=what, error=first_line(error))
+                await asyncio.sleep(min(left, random.uniform(0.05, pause)))  # noqa: S311
+                pause = min(pause * 2, 5.0)
 
-async def _tried(
-    what: str,
-    mend: str,
-    attempt: Callable[[], Awaitable[T]],
-    budget_seconds: float,
-    retry_on: tuple[type[BaseException], ...],
-) -> T:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + budget_seconds
-    pause = 0.2
-    while True:
-        try:
-            return await attempt()
-        except retry_on as error:
-            left = deadline - loop.time()
-            if left <= 0:
-                raise UpstreamUnavailable(
-                    f"{what} did not answer within {budget_seconds:g} s "
-                    f"({first_line(error)}): {mend}"
-                ) from error
-            log.warning("server not reachable yet", server=what, error=first_line(error))
-            await asyncio.sleep(min(left, random.uniform(0.05, pause)))  # noqa: S311
-            pause = min(pause * 2, 5.0)
+    return await unless_stopped(tried())
 
 
 def first_line(error: BaseException) -> str:
