@@ -2,11 +2,13 @@
 
 import asyncio
 from typing import Any
+from unittest.mock import AsyncMock
 
 import nats.js.errors
 import pytest
 
 from ssmd_cache.redis_sink import RedisSink
+from ssmd_cache.stream import Feed
 
 SERIES = (
     "INSERT INTO series (ticker, title, category, tags)"
@@ -201,6 +203,26 @@ async def test_a_stream_gap_is_answered_by_a_warm_up(world: Any) -> None:
         await world.eventually(deleted, "a consumer to delete")
         await world.commit("UPDATE markets SET yes_bid = 51")
         await world.assert_right()
+
+
+@pytest.mark.parametrize("how", ["the stream was purged", "the last message was deleted"])
+async def test_what_is_gone_before_it_came_is_missed_at_once(
+    world: Any, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Not only when there is a later message."""
+    await world.commit(SERIES, EVENT, MARKET)
+    pull = Feed._pull
+    with monkeypatch.context() as patch:
+        patch.setattr(Feed, "_pull", AsyncMock())
+        async with world.cache() as cache:
+            await cache.ready()
+            await world.commit("UPDATE markets SET yes_bid_dollars = 0.48")
+            if how == "the stream was purged":
+                await world.js.purge_stream("SECMASTER_CDC")
+            else:
+                await world.js.delete_msg("SECMASTER_CDC", world.sequence)
+            patch.setattr(Feed, "_pull", pull)
+            await world.assert_right()
 
 
 async def test_another_stream_of_the_same_name_is_not_continued(world: Any) -> None:

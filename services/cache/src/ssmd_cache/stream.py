@@ -27,6 +27,7 @@ _HEARTBEAT_SECONDS: Final = 1.0
 _EXPIRES_SECONDS: Final = 30.0
 # Several heartbeats missed: the consumer, the stream or the connection is gone.
 _SILENCE_SECONDS: Final = 4.0
+_LOOK_SECONDS: Final = 1.0
 _ACK_WAIT_SECONDS: Final = 30.0
 _REQUEST_SECONDS: Final = 5.0
 
@@ -98,7 +99,7 @@ class Stream:
         Where to start is the reader's own record, not the consumer's.
 
         Raises:
-            StreamGap: the stream no longer holds `start`.
+            StreamGap: the stream no longer holds `start`, or nothing after it.
             FeedBroken: the consumer is not the one that was asked for.
         """
         info = await self.info()
@@ -110,15 +111,20 @@ class Stream:
             raise StreamGap(
                 f"the stream begins at {info.first_sequence}, after what comes next ({start})"
             )
-        await self._make_consumer(consumer, start)
-        feed = Feed(self.client, self.name, consumer, start)
+        pending = await self._make_consumer(consumer, start)
+        if not pending and info.last_sequence >= start:
+            raise StreamGap(
+                f"the stream ends at {info.last_sequence}, and holds nothing from {start} on"
+            )
+        feed = Feed(self, consumer, start)
         await feed.open()
         try:
             yield feed
         finally:
             await feed.close()
 
-    async def _make_consumer(self, consumer: str, start: int) -> None:
+    async def _make_consumer(self, consumer: str, start: int) -> int:
+        """Make it; how many messages it has to deliver."""
         wanted = api.ConsumerConfig(
             durable_name=consumer,
             description="ssmd cache: PostgreSQL's picture in Redis",
@@ -132,13 +138,13 @@ class Stream:
         )
         with suppress(nats.js.errors.NotFoundError):
             await self._js.delete_consumer(self.name, consumer)
-        made = (await self._js.add_consumer(self.name, wanted)).config
+        info = await self._js.add_consumer(self.name, wanted)
         # Some servers ignore what they do not know: what counts is what they say they do.
         for field in ("deliver_policy", "opt_start_seq", "ack_policy"):
-            if getattr(made, field) != getattr(wanted, field):
-                raise FeedBroken(
-                    f"NATS made the consumer {consumer} with {field} {getattr(made, field)!r}"
-                )
+            made = getattr(info.config, field)
+            if made != getattr(wanted, field):
+                raise FeedBroken(f"NATS made the consumer {consumer} with {field} {made!r}")
+        return info.num_pending or 0
 
 
 class StreamMissing(UpstreamUnavailable):
@@ -146,11 +152,15 @@ class StreamMissing(UpstreamUnavailable):
 
 
 class Feed:
-    """A pull consumer's messages. Duplicates are dropped; a hole, or silence, breaks the feed."""
+    """A pull consumer's messages. Duplicates are dropped.
 
-    def __init__(self, client: Client, stream: str, consumer: str, start: int) -> None:
-        self._client = client
-        self._next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+    A hole, silence, or an end of the stream that does not come breaks the feed.
+    """
+
+    def __init__(self, stream: Stream, consumer: str, start: int) -> None:
+        self._stream = stream
+        self._client = stream.client
+        self._next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream.name}.{consumer}"
         self._start = start
         self._expected = start
         self._buffer: deque[Delivery] = deque()
@@ -159,7 +169,9 @@ class Feed:
         self._heard = asyncio.get_running_loop().time()
         self._broken: str | None = None
         self._gap = False
-        self._inbox = client.new_inbox()
+        self._look_at = 0.0
+        self._expected_then = self._end_then = 0
+        self._inbox = self._client.new_inbox()
         self._subscription: Any = None
 
     @property
@@ -180,7 +192,7 @@ class Feed:
         """What is there, up to `most`; waits for the first message up to `wait_seconds`.
 
         Raises:
-            FeedBroken: there is a hole in what came, or nothing came for too long.
+            FeedBroken: there is a hole in what came, or what is there does not come.
             StreamGap: the stream does not hold the first message.
         """
         if not self._buffer:
@@ -192,6 +204,7 @@ class Feed:
                 await self._wait(left)
         if not self._buffer:
             self._check()
+            await self._look()
         taken = [self._buffer.popleft() for _ in range(min(most, len(self._buffer)))]
         await self._pull()
         return taken
@@ -216,6 +229,24 @@ class Feed:
             if self._gap:
                 raise StreamGap(self._broken)
             raise FeedBroken(self._broken)
+
+    async def _look(self) -> None:
+        """What the stream held a while ago must have come by now, or something before it.
+
+        What was purged before it was delivered never comes, and leaves a hole that is not seen
+        before there is a later message.
+        """
+        now = asyncio.get_running_loop().time()
+        if now < self._look_at:
+            return
+        if self._expected == self._expected_then <= self._end_then:
+            raise FeedBroken(
+                f"message {self._expected} does not come, and the stream reaches to"
+                f" {self._end_then}"
+            )
+        self._look_at = now + _LOOK_SECONDS
+        self._expected_then = self._expected
+        self._end_then = (await self._stream.info()).last_sequence
 
     async def _pull(self) -> None:
         if self._broken is None and self._credit <= _PULL // 2 and len(self._buffer) <= _PULL:
