@@ -109,8 +109,13 @@ async def check_steps(sim: Simulator, connection: Connection, since: float) -> N
         life = market.life
         moments = {"created": life.created, "determined": life.determined, "settled": life.settled}
         for step, moment in moments.items():
-            # A repair reads from a little before its gap: from before this time, too.
-            least, most = since < moment < now, since - 30 < moment < now
+            # A repair reads from a little before its gap: from before this time, too. Of what it
+            # finds determined REST does not say since when, only when it changed the last time.
+            seen = {moment}
+            if step == "determined":
+                seen |= {life.settled, market.updated or 0.0}
+            least = since < moment < now
+            most = moment < now and any(since - 30 < at < now for at in seen)
             if not least <= counted[ticker, step] <= most:
                 wrong.append(f"{ticker} {step} × {counted[ticker, step]}, not {most:d}")
         for step, moment in (("opened", life.open), ("closed", life.close)):

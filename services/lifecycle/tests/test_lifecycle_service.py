@@ -152,7 +152,10 @@ async def test_messages_that_a_lost_connection_hid_are_repaired(
         query = "SELECT metadata ->> 'source' FROM market_lifecycle_events WHERE market_ticker = %s"
         sources = await column(connection, query, made.ticker)
         assert sources == [None, "clock", "rest", "rest", "rest"]
-        assert await service.metric("ssmd_lifecycle_found_total") == 3
+        # Other markets may have made a step just before the service first listened.
+        query = "SELECT count(*) FROM market_lifecycle_events WHERE metadata ->> 'source' = 'rest'"
+        found = await column(connection, query)
+        assert [await service.metric("ssmd_lifecycle_found_total")] == found
 
 
 async def test_while_a_gap_is_being_read_the_service_is_not_ready(
