@@ -43,9 +43,9 @@ class Health:
         """The main loop went round once more."""
         self._beat = time.monotonic()
 
-    def failed(self, error: BaseException | str) -> None:
-        """Count a survived error and remember it for the picture of what flows."""
-        ERRORS.labels(type(error).__name__ if isinstance(error, BaseException) else "other").inc()
+    def failed(self, kind: str, error: BaseException | str) -> None:
+        """Count a survived error by kind, and remember it for the picture of what flows."""
+        ERRORS.labels(kind).inc()
         self.last_error = str(error) or type(error).__name__
         self.last_error_at = datetime.now(UTC)
 

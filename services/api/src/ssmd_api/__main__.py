@@ -26,7 +26,6 @@ from ssmd_common import health, runtime
 from ssmd_common.connections import redis
 from ssmd_common.connections.retry import first_line
 from ssmd_common.keys import Keys
-from ssmd_common.metrics import ERRORS
 from ssmd_common.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -89,8 +88,7 @@ async def _check(running: Runtime, context: Context) -> None:
         await context.authenticator.write_uses()
         running.health.set("postgres", None)
     except psycopg.Error as error:
-        ERRORS.labels("postgres").inc()
-        running.health.failed(error)
+        running.health.failed("postgres", error)
         running.health.set("postgres", f"PostgreSQL does not answer: {first_line(error)}")
     await context.cached.ping()
     if not running.stop.is_set():

@@ -5,7 +5,6 @@ import structlog
 
 from ssmd_cache.patience import Patience
 from ssmd_common.health import Health
-from ssmd_common.metrics import ERRORS
 
 log = structlog.get_logger(__name__)
 
@@ -37,10 +36,9 @@ class Foreign:
             f"keys with our names hold another type and are left alone ({names}): "
             "remove them, or set REDIS_KEY_PREFIX"
         )
-        ERRORS.labels(kind="foreign_keys").inc(len(new))
         log.error("keys with our names hold another type", keys=sorted(new)[:20], count=len(new))
         self._health.set("foreign", reason)
-        self._health.failed(reason)
+        self._health.failed("foreign_keys", reason)
 
     async def remain(self) -> bool:
         """Whether all are still as they were found."""

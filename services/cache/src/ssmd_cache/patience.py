@@ -10,7 +10,6 @@ import structlog
 
 from ssmd_common.connections.retry import first_line
 from ssmd_common.health import Health
-from ssmd_common.metrics import ERRORS
 
 log = structlog.get_logger(__name__)
 
@@ -44,11 +43,10 @@ class Patience:
                 reason = why(error)
                 if reason is None:
                     raise
-                ERRORS.labels(kind="redis").inc()
                 if self.health.conditions.get("redis") != reason:
                     log.warning("redis does not take writes", reason=reason)
                 self.health.set("redis", reason)
-                self.health.failed(reason)
+                self.health.failed("redis", reason)
                 # Waiting for a server is progress: the loop is alive.
                 self.health.progress()
                 await self._sleep(random.uniform(0.02, pause))  # noqa: S311

@@ -28,7 +28,7 @@ from ssmd_common import subjects
 from ssmd_common.change import Position
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.health import Health
-from ssmd_common.metrics import ERRORS, WORK
+from ssmd_common.metrics import WORK
 from ssmd_common.tasks import raise_if_cancelled
 
 log = structlog.get_logger(__name__)
@@ -146,8 +146,7 @@ class Outbox:
                 assert self._failure is not None
                 reason = await self._watch(self._failure)
                 self._live = False
-                ERRORS.labels("publish").inc()
-                self._health.failed(reason)
+                self._health.failed("publish", reason)
                 self._health.set("nats", f"publishing is interrupted: {reason}")
                 log.warning("publishing interrupted", reason=reason, in_flight=self.in_flight)
                 await self._drain()

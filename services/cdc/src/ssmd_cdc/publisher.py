@@ -35,7 +35,7 @@ from ssmd_cdc.slot import Replication, open_replication
 from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
 from ssmd_common.change import Position, parse_lsn
 from ssmd_common.errors import SsmdError, UpstreamUnavailable
-from ssmd_common.metrics import ERRORS, LEADER
+from ssmd_common.metrics import LEADER
 from ssmd_common.runtime import Runtime
 from ssmd_common.tasks import raise_if_cancelled
 
@@ -246,8 +246,7 @@ class Publisher:
         """Note why the session ended, and wait a moment; past the budget, end the process."""
         cause = error.cause if isinstance(error, SessionEnded) else type(error).__name__.lower()
         metrics.RESTARTS.labels(cause).inc()
-        ERRORS.labels("session").inc()
-        self._health.failed(error)
+        self._health.failed("session", error)
         self._health.progress()
         self._health.set("slot", f"the session ended: {error}")
         self._fenced += isinstance(error, Fenced)

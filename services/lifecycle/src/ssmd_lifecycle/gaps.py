@@ -167,8 +167,7 @@ class Repairer:
                 return None
             except TransientError as error:
                 metrics.REPAIRS.labels("failed").inc()
-                metrics.ERRORS.labels("repair").inc()
-                runtime.health.failed(error)
+                runtime.health.failed("repair", error)
                 runtime.health.set("gap", f"what changed cannot be read over REST: {error}")
                 log.warning("repair failed", reason=reason, error=str(error))
             pause = _RETRY_SECONDS[min(tries, len(_RETRY_SECONDS) - 1)]

@@ -81,8 +81,7 @@ class Resolver:
             except InterruptedWaitError:
                 return
             except TransientError as error:
-                metrics.ERRORS.labels("resolve").inc()
-                runtime.health.failed(error)
+                runtime.health.failed("resolve", error)
                 log.warning("exchange cannot be asked", error=str(error))
                 if await runtime.stopped_within(2.0):
                     return

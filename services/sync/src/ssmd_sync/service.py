@@ -17,7 +17,7 @@ import structlog
 from ssmd_common.connections.retry import first_line
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.leader import lock_key
-from ssmd_common.metrics import ERRORS, LAG_SECONDS, LEADER
+from ssmd_common.metrics import LAG_SECONDS, LEADER
 from ssmd_common.runtime import Runtime
 from ssmd_sync import metrics, retention
 from ssmd_sync.exchange import Exchange
@@ -86,8 +86,7 @@ class Service:
                     pause = await turn(store)
             except psycopg.OperationalError as error:
                 # The next borrower connects again, within its budget or not at all.
-                ERRORS.labels("postgres").inc()
-                self._runtime.health.failed(error)
+                self._runtime.health.failed("postgres", error)
                 log.warning("database connection lost", job=name, error=first_line(error))
                 pause = ELSEWHERE_SECONDS
             await self._sleep(pause)
@@ -143,8 +142,7 @@ class Service:
                 self._fresh_at = report.started_at.timestamp()
             return
         if not self._runtime.stop.is_set():
-            ERRORS.labels("run").inc()
-            health.failed(report.error)
+            health.failed("run", report.error)
             health.set("exchange", f"the last run failed: {report.error}")
 
 
