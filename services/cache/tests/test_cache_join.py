@@ -5,8 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
+import pytest
 
 from ssmd_cache import join as joining
+from ssmd_cache import service
 from ssmd_cache.picture import TABLES
 from ssmd_cache.stream import Stream
 from ssmd_common.change import parse_lsn
@@ -38,6 +40,27 @@ async def test_a_transaction_open_during_the_snapshot_is_not_lost(world: Any) ->
             assert b'"yes_bid":1,' in await world.redis.get("secmaster:series:S:E:M")
             await other.execute("COMMIT")
             await publish_update(world, row[0], 1 << 40, 2)
+            await world.assert_right()
+
+
+async def test_joining_early_outlives_a_stream_that_discards(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first message is gone before the picture is made, every time."""
+    await world.commit(SERIES, EVENT, MARKET)
+    await world.js.update_stream(name="SECMASTER_CDC", subjects=["cdc.>"], max_msgs=40)
+    warm_up = service.warm_up
+
+    async def slow(*arguments: Any, **more: Any) -> Any:
+        await world.commit("UPDATE markets SET volume = coalesce(volume, 0) + 1")
+        return await warm_up(*arguments, **more)
+
+    monkeypatch.setattr(service, "warm_up", slow)
+    for volume in range(50):
+        await world.commit(f"UPDATE markets SET volume = {volume}")
+    async with world.database.connect() as other, other.transaction():
+        await other.execute("SELECT pg_current_xact_id()")
+        async with world.cache(cache_snapshot_wait_seconds=0.1):
             await world.assert_right()
 
 

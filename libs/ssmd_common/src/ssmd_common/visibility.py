@@ -43,6 +43,18 @@ def applies(xid: int | None, snapshot: Snapshot) -> bool:
     return xid is None or not snapshot.sees(xid)
 
 
+def early(first_sequence: int, last_sequence: int) -> int:
+    """The sequence after which to read who must see as much of the stream as there is.
+
+    Once the stream discards what is old, its first message is gone before the snapshot is read. A
+    tenth of the stream is time enough; a transaction that was published before, and is invisible
+    still, must have hung in its commit all the while.
+    """
+    if first_sequence <= 1:
+        return 0
+    return first_sequence - 1 + (last_sequence + 1 - first_sequence) // 10
+
+
 def widen(xid32: int, reference: int) -> int:
     """The 64-bit id of a 32-bit xid from pgoutput, nearest to a fresh 64-bit reference.
 

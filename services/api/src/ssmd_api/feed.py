@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from ssmd_common.connections import nats as connections
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.subjects import STREAM
+from ssmd_common.visibility import early
 
 _BATCH: Final = 200
 _WAIT_SECONDS: Final = 2.0
@@ -62,8 +63,10 @@ class ChangeFeed:
         """The stream's last sequence now; 0 before the first message."""
         return (await self._state(await self._jetstream())).last_seq
 
-    async def first_sequence(self) -> int:
-        return (await self._state(await self._jetstream())).first_seq
+    async def early_sequence(self) -> int:
+        """The one after which a reader begins who must read as much as there is."""
+        state = await self._state(await self._jetstream())
+        return early(state.first_seq, state.last_seq)
 
     async def start_after(self, last: EventId | int | None) -> int:
         """The sequence that a reader begins with: after the last it has, or with what is new.

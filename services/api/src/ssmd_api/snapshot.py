@@ -79,11 +79,11 @@ async def take(
 ) -> AsyncIterator[Taken]:
     """Take a snapshot. Transactions that are older than it may be in the stream and yet invisible:
 
-    they are waited for; past `wait_seconds` the stream is joined at its first message instead.
+    they are waited for; past `wait_seconds` the stream is joined near its beginning instead.
     """
     sequence = await feed.last_sequence()
     if not await _older_are_finished(database, wait_seconds):
-        sequence = max(await feed.first_sequence() - 1, 0)
+        sequence = await feed.early_sequence()
     async with database.reading() as connection:
         row = await (await connection.execute(queries.current_snapshot)).fetchone()
         assert row is not None

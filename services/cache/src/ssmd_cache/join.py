@@ -1,7 +1,7 @@
 """Joining a snapshot of PostgreSQL to the change stream by visibility (docs/architecture.md, 4)."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from ssmd_cache.rows import Connection, Rows, queries
 from ssmd_cache.stream import Stream
 from ssmd_common.change import Position, parse_lsn
 from ssmd_common.connections import postgres
-from ssmd_common.visibility import Snapshot
+from ssmd_common.visibility import Snapshot, early
 
 log = structlog.get_logger(__name__)
 
@@ -36,23 +36,30 @@ class Join:
 
 @asynccontextmanager
 async def join(
-    url: SecretStr, stream: Stream, *, wait_seconds: float, budget_seconds: float
+    url: SecretStr,
+    stream: Stream,
+    *,
+    wait_seconds: float,
+    budget_seconds: float,
+    progress: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Join]:
     """A snapshot, held while inside, and where to join the stream.
 
-    Older transactions may be in the stream and yet invisible; they are waited for. Past
-    `wait_seconds` the stream is joined at its first message instead, where all of them come again.
+    Older transactions may be in the stream and yet invisible; they are waited for, which is
+    `progress`. Past `wait_seconds` the stream is joined near its beginning instead, where all of
+    them come again.
     """
     info = await stream.info()
     connection = await postgres.connect(url, "ssmd-cache-snapshot", budget_seconds=budget_seconds)
     async with connection:
         sequence = info.last_sequence
-        if await _older_are_finished(connection, wait_seconds):
+        if await _older_are_finished(connection, wait_seconds, progress):
             position = await stream.position_at(sequence)
         else:
-            sequence = max(info.first_sequence - 1, 0)
+            info = await stream.info()
+            sequence = early(info.first_sequence, info.last_sequence)
             position = None
-            log.warning("older transactions still run, joining at the stream's first message")
+            log.warning("older transactions still run, joining early", after_sequence=sequence)
         if position is None:
             position = await _before(connection, await stream.position_at(sequence + 1))
         await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -77,13 +84,16 @@ async def _make_durable(url: SecretStr, budget_seconds: float) -> None:
         await connection.execute(queries.write_wal)
 
 
-async def _older_are_finished(connection: Connection, wait_seconds: float) -> bool:
+async def _older_are_finished(
+    connection: Connection, wait_seconds: float, progress: Callable[[], None]
+) -> bool:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait_seconds
     newest = await _number(connection, queries.new_xid)
     while await _number(connection, queries.oldest_running) <= newest:
         if loop.time() >= deadline:
             return False
+        progress()
         await asyncio.sleep(_POLL_SECONDS)
     return True
 
