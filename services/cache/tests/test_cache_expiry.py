@@ -69,8 +69,7 @@ async def test_a_clock_that_jumped_changes_nothing(
         def now(cls, tz: Any = None) -> datetime:
             return datetime.now(tz) + timedelta(days=days)
 
-    for module in ("warmup", "verify", "reconcile"):
-        monkeypatch.setattr(f"ssmd_cache.{module}.datetime", Jumped, raising=False)
+    monkeypatch.setattr("ssmd_cache.entries.datetime", Jumped)
     monkeypatch.setattr("time.time", lambda: datetime.now(UTC).timestamp() + days * 86400)
     await world.commit(
         SERIES,

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 from unittest.mock import AsyncMock
 
+import msgspec
 import nats.js.errors
 import pytest
 
@@ -223,6 +224,73 @@ async def test_what_is_gone_before_it_came_is_missed_at_once(
                 await world.js.delete_msg("SECMASTER_CDC", world.sequence)
             patch.setattr(Feed, "_pull", pull)
             await world.assert_right()
+
+
+async def test_a_redis_that_forgot_a_part_of_a_warm_up_is_not_warm(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Restarted from a save that holds the position, and of the rows those written by then."""
+    await world.commit(SERIES, EVENT, MARKET)
+    fill, saved = RedisSink.fill, list[tuple[bytes, bytes]]()
+
+    async def forgetful(sink: RedisSink, commands: Any) -> None:
+        if await sink.client.exists("secmaster:events") and not saved:
+            saved.extend(
+                [
+                    (key, await sink.client.dump(key))
+                    for key in ("secmaster:position", "secmaster:_cache:series")
+                ]
+            )
+            await sink.client.flushall()
+            for key, content in saved:
+                await sink.client.restore(key, 0, content)
+        await fill(sink, commands)
+
+    monkeypatch.setattr(RedisSink, "fill", forgetful)
+    async with world.cache(cache_warm_batch_rows=1):
+        await world.assert_right()
+    assert saved
+
+
+async def test_a_stream_that_went_back_and_grew_again_is_not_continued(world: Any) -> None:
+    """NATS was restored; the publisher announces from there on, past where the cache stands."""
+    await world.commit(SERIES, EVENT, MARKET)
+    async with world.cache() as cache:
+        await cache.ready()
+        await world.settled()
+    await world.commit("UPDATE markets SET yes_bid = 60", publish=False)
+    [position] = await world.redis.mget("secmaster:position")
+    await world.announce()
+    # As if the announcement had begun before the last message that was read.
+    await world.redis.set(
+        "secmaster:position",
+        msgspec.json.encode(msgspec.json.decode(position) | {"sequence": world.sequence - 2}),
+    )
+    async with world.cache():
+        await world.assert_right()
+
+
+async def test_what_comes_over_a_new_connection_breaks_the_feed(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server may have come back with less than it had."""
+    open_feed, feeds = Feed.open, list[Feed]()
+
+    async def opened(feed: Feed) -> None:
+        feeds.append(feed)
+        await open_feed(feed)
+
+    monkeypatch.setattr(Feed, "open", opened)
+    await world.commit(SERIES, EVENT, MARKET)
+    async with world.cache() as cache:
+        await cache.ready()
+        await world.settled()
+        feeds[0]._client.stats["reconnects"] += 1
+        await world.commit("UPDATE markets SET yes_bid = 61")
+        await world.assert_right()
+        assert cache.health.last_error == "the connection to NATS was made anew"
+    assert feeds[0].buffered == 0
+    assert len(feeds) == 2
 
 
 async def test_another_stream_of_the_same_name_is_not_continued(world: Any) -> None:

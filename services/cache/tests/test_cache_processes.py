@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import random
 import signal
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -211,11 +210,9 @@ async def test_two_replicas_one_leads_and_a_paused_leader_writes_nothing(system:
         await first.until(ready=True)
         second = await stack.enter_async_context(system.process("ssmd_cache"))
         await second.until(state="standby", ready=False)
-        # Dead: the other takes over, and how soon is for the eye; it is a matter of 0.5 s polls.
-        killed_at = time.monotonic()
+        # Dead: the other takes over, at its next look at the lock.
         first.child.kill()
         await second.until(state="following")
-        assert time.monotonic() - killed_at < SECONDS
         await right(system)
 
         third = await stack.enter_async_context(system.process("ssmd_cache"))

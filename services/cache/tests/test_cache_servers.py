@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr
 
 from ssmd_cache.redis_sink import RedisSink
+from ssmd_cache.stream import Stream
 from ssmd_stack.ports import free_port
 
 SERIES = "INSERT INTO series (ticker, category) VALUES ('S', 'C')"
@@ -103,6 +104,73 @@ async def test_keys_of_someone_else_are_named_and_left_alone(world: Any) -> None
         await world.redis.delete("secmaster:markets")
         await cache.ready()
         await world.assert_right()
+
+
+async def test_a_key_of_someone_else_is_named_at_the_start(world: Any) -> None:
+    await world.commit(SERIES, EVENT, MARKETS)
+    await world.redis.set("secmaster:markets", "mine")
+    async with world.cache() as cache:
+        await cache.says("foreign", "secmaster:markets")
+        await world.redis.delete("secmaster:markets")
+        await cache.ready()
+        await world.assert_right()
+
+
+async def test_a_listing_of_someone_else_is_named(world: Any) -> None:
+    """In the way of an event that is new, one that changes category, and a market that ends."""
+    await world.commit(SERIES)
+    async with world.cache() as cache:
+        await cache.ready()
+        await world.redis.set("secmaster:event_markets:E", "mine")
+        await world.commit(EVENT)
+        await cache.says("foreign", "secmaster:event_markets:E")
+        await world.redis.delete("secmaster:event_markets:E")
+        await cache.ready()
+        await world.commit(MARKETS)
+        await world.settled()
+        for listing in ("secmaster:event_markets:E", "secmaster:markets:by_category:C"):
+            await world.redis.delete(listing)
+            await world.redis.set(listing, "mine")
+        await world.commit("UPDATE events SET category = 'D'")
+        await cache.says("foreign", "secmaster:event_markets:E")
+        await world.commit("DELETE FROM markets WHERE ticker = 'M7'")
+        await world.settled()
+        for listing in ("secmaster:event_markets:E", "secmaster:markets:by_category:C"):
+            assert await world.redis.getdel(listing) == b"mine"
+        await cache.ready()
+        await world.assert_right()
+
+
+async def test_it_stops_while_it_waits_for_its_first_word_with_redis(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(_: RedisSink) -> Any:
+        raise redis.exceptions.ConnectionError("nobody is there")
+
+    monkeypatch.setattr(RedisSink, "claim", refuse)
+    async with world.cache() as cache:
+        await cache.says("redis", "nobody is there")
+    assert cache.task.exception() is None
+
+
+async def test_nats_that_closes_the_connection_ends_it_with_a_sentence(world: Any) -> None:
+    """The client does not connect again after that: the next start does."""
+    await world.commit(SERIES, EVENT, MARKETS)
+    cut: list[Any] = []
+    info = Stream.info
+
+    async def closed(stream: Stream) -> Any:
+        cut.append(await stream.client.close())
+        return await info(stream)
+
+    with pytest.raises(ExceptionGroup) as ended, pytest.MonkeyPatch.context() as patch:
+        async with world.cache() as cache:
+            await cache.ready()
+            patch.setattr(Stream, "info", closed)
+            await asyncio.wait({cache.task})
+    assert cut
+    [error] = ended.value.exceptions
+    assert "NATS closed the connection" in str(error)
 
 
 def certificate(directory: Path) -> tuple[Path, Path]:

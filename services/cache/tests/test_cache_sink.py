@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -161,6 +162,7 @@ async def test_an_older_leader_is_fenced_in_every_action(client: Any) -> None:
         lambda: old.repair("g", [later]),
         lambda: old.fill([["SET", "secmaster:series:S", "x"]]),
         lambda: old.set_position(position),
+        lambda: old.complete(position, Counter()),
         lambda: old.set("secmaster:last_sync", b"x"),
         old.sweep,
         lambda: old.prune("epoch", "ffffffff"),

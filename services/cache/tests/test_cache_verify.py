@@ -1,14 +1,20 @@
 """The verification names every difference and nothing that is only under way."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
+import redis.exceptions
 from pydantic import SecretStr
 
+from ssmd_cache.rebuild import Fruitless, rebuild
+from ssmd_cache.reconcile import compare_once
+from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.settings import CacheSettings
 from ssmd_cache.verify import Report, Verifier
+from ssmd_common.health import Health
 from ssmd_common.keys import Keys
 
 UNIVERSE = """
@@ -184,7 +190,7 @@ def test_one_lock_for_each_picture() -> None:
 
 async def test_reconciliation_finds_and_mends_drift(world: Any) -> None:
     await world.commit(*UNIVERSE.split(";"))
-    async with world.cache(cache_reconcile_seconds=0.2) as cache:
+    async with world.cache(cache_reconcile_seconds=0.2, cache_ready_lag_seconds=1) as cache:
         await cache.ready()
         await world.settled()
         await world.redis.delete(FIRST)
@@ -194,3 +200,44 @@ async def test_reconciliation_finds_and_mends_drift(world: Any) -> None:
 
         await world.eventually(mended, "the deleted key is back")
         await world.assert_right()
+
+
+@pytest.mark.parametrize(
+    ("state", "waits", "told"),
+    [("following", None, True), ("following", "nats", False), ("warming", None, False)],
+)
+async def test_a_picture_that_is_behind_has_not_drifted(
+    world: Any, state: str, waits: str | None, told: bool
+) -> None:
+    await warmed(world)
+    await world.redis.delete(FIRST)
+    health = Health("cache", state=state, conditions={"warm": None})
+    if waits is not None:
+        health.set(waits, "it is away")
+    housekeeping: Any = SimpleNamespace(drift=None)
+    sink = RedisSink(world.redis, Keys(""), 1)
+    settings = world.settings(cache_ready_lag_seconds=0.1)
+    await compare_once(health, settings, sink, housekeeping)
+    assert bool(housekeeping.drift) is told
+
+
+async def test_a_rebuild_without_a_service(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: Any) -> None:
+        raise redis.exceptions.ConnectionError("nobody is there")
+
+    async def attempt(seconds: float = 60) -> Any:
+        return await rebuild(
+            world.settings(), world.redis, deadline_seconds=seconds, say=lambda _: None
+        )
+
+    await world.commit(*UNIVERSE.split(";"))
+    assert (await attempt()).warm
+    await world.assert_right()
+    with monkeypatch.context() as patch:
+        patch.setattr(RedisSink, "fill", refuse)
+        with pytest.raises(Fruitless, match="within 2 s: Redis does not answer"):
+            await attempt(2)
+    await world.redis.delete("secmaster:events")
+    await world.redis.set("secmaster:events", "mine")
+    with pytest.raises(Fruitless, match="hold another type"):
+        await attempt()

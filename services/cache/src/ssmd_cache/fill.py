@@ -5,6 +5,7 @@ what then no longer belongs is taken out at the warm-up's end. The records by wh
 changes are judged later are laid out as `lua/records.lua` says.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -63,6 +64,8 @@ class Fill:
         self._strings: Words = []
         self._ending: list[Words] = []
         self._gathered: dict[tuple[str, str], Words] = {}
+        self.written: Counter[str] = Counter()
+        """How many rows have a record, by table; of series_fees, how many series."""
 
     def commands(self, table: str, page: Sequence[tuple[Any, ...]]) -> list[Words]:
         """What a page writes; its rows are as `Rows.all` yields them."""
@@ -80,8 +83,8 @@ class Fill:
         if picture.key in self._foreign:
             return
         self._set(picture.key, row)
-        record = _packed((self._at, self._generation, picture.key, picture.category))
-        self._add("HSET", self._keys.own("series"), picture.ticker, record)
+        record = (picture.key, picture.category)
+        self._record("series", self._keys.own("series"), picture.ticker, record)
 
     def _event(self, row: bytes) -> None:
         facts = facts_of("events", row)
@@ -99,8 +102,7 @@ class Fill:
         # Without a key it is remembered for its markets; the sweep looks whether it has any.
         if look_at := expires if key else str(microseconds(self._now) // 1000):
             self._add("ZADD", self._expiries, look_at, f"e:{ticker}")
-        record = _packed((self._at, self._generation, key, series, category, expires))
-        self._add("HSET", self._event_records, ticker, record)
+        self._record("events", self._event_records, ticker, (key, series, category, expires))
 
     def _market(self, row: bytes, category: str) -> None:
         facts = facts_of("markets", row)
@@ -123,8 +125,7 @@ class Fill:
             self._add("ZADD", self._expiries, expires, f"m:{ticker}")
         listed = "1" if picture.listed else "0"
         record = (key, event, picture.series, listed, category, closes, expires)
-        packed = _packed((self._at, self._generation, *record))
-        self._add("HSET", self._market_records, ticker, packed)
+        self._record("markets", self._market_records, ticker, record)
 
     def _fees(self, schedule: list[bytes]) -> None:
         """The steps of one series, the earliest first."""
@@ -140,6 +141,11 @@ class Fill:
         steps.sort()
         self._set(picture.key, f"[{','.join(step[3] for step in steps)}]")
         self._add("HSET", self._keys.own("fees"), picture.series, _packed(steps))
+        self.written["series_fees"] += 1
+
+    def _record(self, table: str, key: str, ticker: str, record: tuple[str, ...]) -> None:
+        self._add("HSET", key, ticker, _packed((self._at, self._generation, *record)))
+        self.written[table] += 1
 
     def _set(self, key: str, value: str | bytes, expires: str = "") -> None:
         if expires:

@@ -26,7 +26,6 @@ from ssmd_common.tasks import end
 
 log = structlog.get_logger(__name__)
 
-_UNKNOWN: Final = Position(0, 0, 0)
 _TABLES: Final = frozenset(
     {"series", "events", "markets", "series_fees", "fees", "market_lifecycle_events"}
 )
@@ -174,8 +173,10 @@ class Follower:
         tickers = sorted(self._untold)
         rows = await self._lookup.rows("events", tickers)
         # Read later than the messages at hand: whatever they still say about these events counts.
+        # Of this epoch, or the end of its announcement would take them for leftovers.
+        at = Position(self.position.epoch, 0, 0)
         commands = [
-            put(picture_of(facts_of("events", row), self._sink.keys), row, _UNKNOWN) for row in rows
+            put(picture_of(facts_of("events", row), self._sink.keys), row, at) for row in rows
         ]
         generation = self.position.generation
         await self._patience.call(lambda: self._sink.repair(generation, commands))

@@ -86,9 +86,9 @@ class Housekeeping:
 
     async def _sweep(self) -> None:
         while True:
-            swept = await self._patience.call(lambda: self._sink.sweep(_SWEEP_MOST))
+            due, swept = await self._patience.call(lambda: self._sink.sweep(_SWEEP_MOST))
             SWEPT.inc(swept)
-            if swept < _SWEEP_MOST:
+            if due < _SWEEP_MOST:
                 return
 
     async def _measure(self) -> None:

@@ -3,12 +3,15 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Final
 
 import psycopg
 from pydantic import SecretStr
 
 from ssmd_cache.rows import Connection, Rows, queries
 from ssmd_common.connections import postgres
+
+_STATEMENT_SECONDS: Final = 10
 
 
 class Lookup:
@@ -54,6 +57,9 @@ class Lookup:
             self._connection = await postgres.connect(
                 self._url, "ssmd-cache-lookup", budget_seconds=self._budget_seconds
             )
+            # The stream is not applied meanwhile, so a table that someone has locked must not
+            # hold it up for long.
+            await self._connection.execute(f"SET statement_timeout = '{_STATEMENT_SECONDS}s'")
             self._rows = Rows(self._connection)
             await self._rows.prepare()
         return self._connection, self._rows

@@ -8,6 +8,7 @@ from typing import Final
 import psycopg
 import redis.asyncio as aioredis
 
+from ssmd_cache.errors import ForeignKeys, PictureLost
 from ssmd_cache.join import join
 from ssmd_cache.patience import Patience
 from ssmd_cache.position import CachePosition, decode
@@ -38,7 +39,7 @@ async def rebuild(
     """Ask the cache that leads for a new picture and wait for it; without one, make it here.
 
     Raises:
-        Fruitless: no new picture within the deadline; the sentence says where to look.
+        Fruitless: no new picture; the sentence says why, or where to look.
     """
     keys = Keys(settings.redis_key_prefix)
     wanted = int(await client.incr(keys.own("rebuild_requests")))
@@ -53,7 +54,9 @@ async def rebuild(
         async with _lead(settings) as token:
             if token is not None:
                 say("no cache service leads, so the picture is made from here")
-                return await _make(settings, client, keys, token, wanted)
+                health = Health("cache")
+                async with _fruitful(health, deadline, deadline_seconds):
+                    return await _make(settings, client, keys, token, wanted, health)
         if not said:
             say("the running cache service makes a new picture")
             said = True
@@ -64,8 +67,30 @@ async def rebuild(
     )
 
 
+@contextlib.asynccontextmanager
+async def _fruitful(health: Health, deadline: float, seconds: float) -> AsyncIterator[None]:
+    """What can keep a picture from being made, in an operator's words."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            yield
+    except TimeoutError:
+        why = health.conditions.get("redis") or "PostgreSQL or NATS does not answer"
+        raise Fruitless(f"no new picture could be made within {seconds:g} s: {why}") from None
+    except ForeignKeys as error:
+        raise Fruitless(
+            f"keys with our names hold another type ({error}): remove them, or set REDIS_KEY_PREFIX"
+        ) from error
+    except PictureLost as error:
+        raise Fruitless("Redis was emptied or restarted meanwhile: run this again") from error
+
+
 async def _make(
-    settings: CacheSettings, client: aioredis.Redis, keys: Keys, token: int, rebuilds: int
+    settings: CacheSettings,
+    client: aioredis.Redis,
+    keys: Keys,
+    token: int,
+    rebuilds: int,
+    health: Health,
 ) -> CachePosition:
     sink = RedisSink(client, keys, token)
     await sink.claim()
@@ -82,7 +107,7 @@ async def _make(
             position, _ = await warm_up(
                 sink,
                 joined,
-                Patience(Health("cache"), asyncio.Event()),
+                Patience(health, asyncio.Event()),
                 token=token,
                 rebuilds=rebuilds,
                 batch_rows=settings.cache_warm_batch_rows,

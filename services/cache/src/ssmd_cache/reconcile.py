@@ -1,5 +1,7 @@
 """Comparing everything with PostgreSQL now and then, slowly, beside the work."""
 
+from typing import Final
+
 import psycopg
 import redis.exceptions
 import structlog
@@ -11,12 +13,15 @@ from ssmd_cache.settings import CacheSettings
 from ssmd_cache.verify import Verifier
 from ssmd_common.connections import postgres
 from ssmd_common.connections.retry import first_line
+from ssmd_common.health import Health
 from ssmd_common.metrics import ERRORS
 from ssmd_common.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 
-_PAGE_PAUSE_SECONDS = 0.05
+_PAGE_PAUSE_SECONDS: Final = 0.05
+_RECHECKS: Final = 5
+_PAUSE_SECONDS: Final = 0.6
 
 
 async def reconcile(
@@ -24,16 +29,19 @@ async def reconcile(
 ) -> None:
     """Until the stop: compare, and ask for a new picture where one is due."""
     while not await runtime.stopped_within(settings.cache_reconcile_seconds):
-        if runtime.health.conditions.get("warm"):
-            continue
         try:
-            await _once(settings, sink, housekeeping)
+            await compare_once(runtime.health, settings, sink, housekeeping)
         except (psycopg.OperationalError, redis.exceptions.RedisError, OSError) as error:
             ERRORS.labels(kind="reconcile").inc()
             log.warning("reconciliation was cut short", error=first_line(error))
 
 
-async def _once(settings: CacheSettings, sink: RedisSink, housekeeping: Housekeeping) -> None:
+async def compare_once(
+    health: Health, settings: CacheSettings, sink: RedisSink, housekeeping: Housekeeping
+) -> None:
+    """Compare, unless the picture is behind; what differs is told and makes a new picture due."""
+    if _is_behind(health):
+        return
     connection = await postgres.connect(
         settings.database_url,
         "ssmd-cache-reconcile",
@@ -41,11 +49,26 @@ async def _once(settings: CacheSettings, sink: RedisSink, housekeeping: Housekee
     )
     async with connection:
         report = await Verifier(
-            connection, sink.client, sink.keys, page_pause_seconds=_PAGE_PAUSE_SECONDS
+            connection,
+            sink.client,
+            sink.keys,
+            rechecks=_RECHECKS,
+            # Longer in all than the stream may be behind without the health's telling.
+            pause_seconds=max(_PAUSE_SECONDS, settings.cache_ready_lag_seconds / (_RECHECKS - 2)),
+            page_pause_seconds=_PAGE_PAUSE_SECONDS,
         ).full()
+    if _is_behind(health):
+        # What differs may be what was not applied yet.
+        return
     DRIFT.set(len(report.differences))
     log.info("reconciled", rows=report.rows, entries=report.entries, drift=len(report.differences))
     if report.differences:
         sample = [f"{d.key} {d.field}" for d in report.differences[:5]]
         log.error("redis differs from the database", drift=len(report.differences), sample=sample)
         housekeeping.drift = f"{len(report.differences)} differences from the database were found"
+
+
+def _is_behind(health: Health) -> bool:
+    """Whether the picture is not what the stream would make of it."""
+    waits = any(health.conditions.get(name) for name in ("warm", "redis", "nats", "lag"))
+    return waits or health.state != "following"

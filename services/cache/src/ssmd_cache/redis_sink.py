@@ -1,6 +1,6 @@
 """Redis as the cache writes it: every change one atomic step, under the leader's fencing token."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any, Final, NamedTuple, Protocol
@@ -95,6 +95,15 @@ class RedisSink:
     async def set_position(self, position: CachePosition) -> None:
         await self.set(self.keys.position, encode(position))
 
+    async def complete(self, position: CachePosition, written: Mapping[str, int]) -> None:
+        """A warm-up is done; `written` rows by table.
+
+        Raises:
+            PictureLost: Redis was restarted meanwhile, and has not kept all of them.
+        """
+        counts = (str(written[table]) for table in ("markets", "events", "series", "series_fees"))
+        await self._call("warm", encode(position), *counts)
+
     async def set(self, key: str, text: bytes) -> None:
         """Set one of the cache's own strings; empty text deletes it."""
         await self._call("set", key, text)
@@ -155,9 +164,10 @@ class RedisSink:
         reply = await self._call("apply", "0", "0", generation, b"", _packed(commands))
         return self._written(reply)
 
-    async def sweep(self, most: int = 500) -> int:
-        """Take expired keys out of the indexes; how many, up to `most`."""
-        return int((await self._call("sweep", str(most)))[1])
+    async def sweep(self, most: int = 500) -> tuple[int, int]:
+        """Take expired keys out of the indexes; how many were due, up to `most`, and are out."""
+        reply = await self._call("sweep", str(most))
+        return int(reply[1]), int(reply[2])
 
     async def prune(self, by: str, bound: str) -> Pruned:
         """Remove rows of another generation, or of an epoch before `bound`; count the others."""
@@ -282,8 +292,9 @@ class RedisSink:
 
 def _fenced(token: int) -> Fenced:
     return Fenced(
-        f"a later leader (fencing token {token}) writes to Redis: "
-        "this one ends and is to be restarted"
+        f"a later leader (fencing token {token}) writes to Redis: this one ends and is to be "
+        "restarted. If there is no other, the database was restored or made anew: "
+        "delete the key secmaster:position from Redis"
     )
 
 

@@ -32,7 +32,7 @@ from ssmd_cache.stream import Delivery, Feed, Stream, StreamMissing
 from ssmd_cache.warmup import warm_up
 from ssmd_common.connections.retry import first_line
 from ssmd_common.leader import Leadership
-from ssmd_common.metrics import ERRORS, LAG_SECONDS
+from ssmd_common.metrics import LAG_SECONDS
 from ssmd_common.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -68,15 +68,25 @@ class Cache:
     async def run(self) -> None:
         """Until the service is asked to stop."""
         self._health.set("lag", None)
-        self._position = await self._claim()
-        reason = await self._why_not_continue()
         if self._settings.cache_reconcile_seconds:
             self._runtime.spawn(
                 "cache-reconcile",
                 reconcile(self._runtime, self._settings, self._sink, self._housekeeping),
             )
+        reason: str | None = None
+        blocked: ForeignKeys | None = None
+        claimed = False
         while not self._runtime.stop.is_set():
             try:
+                if blocked is not None:
+                    await self._until_free(blocked)
+                    reason, blocked = "keys that were not ours are gone", None
+                    continue
+                if not claimed:
+                    self._position = await self._patience.call(self._sink.claim)
+                    claimed = True
+                    reason = reason or await self._why_not_continue()
+                    continue
                 if reason is not None:
                     await self._warm(reason)
                     reason = None
@@ -86,14 +96,12 @@ class Cache:
             except NewPictureDue as error:
                 reason = str(error)
             except (PictureLost, StreamGap) as error:
-                reason = str(error)
-                self._position = await self._claim()
+                reason, claimed = str(error), False
             except SequenceGap as error:
                 log.warning("redis went back in time, reading on from there", sequence=error.at)
-                self._position = await self._claim()
-                reason = await self._why_not_continue()
+                claimed = False
             except ForeignKeys as error:
-                reason = await self._until_free(error)
+                blocked, claimed = error, False
             except FeedBroken as error:
                 self._survived("feed", error)
             except psycopg.OperationalError as error:
@@ -105,9 +113,6 @@ class Cache:
                 self._health.set("nats", f"NATS does not serve the stream ({first_line(error)})")
                 await self._runtime.stopped_within(_PAUSE_SECONDS)
             self._health.progress()
-
-    async def _claim(self) -> CachePosition | None:
-        return await self._patience.call(self._sink.claim)
 
     async def _why_not_continue(self) -> str | None:
         """Why the picture in Redis must be made anew; None if the stream continues it."""
@@ -139,6 +144,7 @@ class Cache:
             self._stream,
             wait_seconds=self._settings.cache_snapshot_wait_seconds,
             budget_seconds=self._settings.startup_budget_seconds,
+            progress=self._health.progress,
         ) as joined:
             self._health.set("nats", None)
             self._position, foreign = await warm_up(
@@ -157,6 +163,9 @@ class Cache:
         info = await self._stream.info()
         if info.created != self._position.stream_created:
             raise StreamGap("the stream was deleted and made anew")
+        at = await self._stream.position_at(self._position.sequence)
+        if at is not None and at.epoch > self._position.epoch:
+            raise StreamGap("the stream went back, and a new epoch was written from there on")
         start = self._position.sequence + 1
         async with self._stream.feed(self._settings.consumer, start) as feed:
             log.info("following the stream", after_sequence=self._position.sequence)
@@ -205,13 +214,12 @@ class Cache:
             self._health.progress()
         await follower.drained()
 
-    async def _until_free(self, error: ForeignKeys) -> str:
-        """Wait until keys that nothing can be done without are gone; then a new picture is due."""
+    async def _until_free(self, error: ForeignKeys) -> None:
+        """Wait until keys that nothing can be done without are gone."""
         await self._foreign.add(frozenset(error.keys))
         while not self._runtime.stop.is_set() and await self._foreign.remain():
             self._health.progress()
             await self._runtime.stopped_within(self._settings.cache_check_seconds)
-        return "keys that were not ours are gone"
 
     def _report_lag(self, batch: list[Delivery], feed: Feed) -> None:
         if batch:
@@ -230,6 +238,5 @@ class Cache:
         )
 
     def _survived(self, kind: str, error: BaseException) -> None:
-        ERRORS.labels(kind=kind).inc()
-        self._health.failed(error)
+        self._health.failed(kind, error)
         log.warning("survived an error, going on", kind=kind, error=first_line(error))

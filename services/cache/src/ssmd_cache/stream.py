@@ -36,7 +36,6 @@ class StreamInfo(NamedTuple):
     created: str
     first_sequence: int
     last_sequence: int
-    messages: int
 
 
 class Delivery(NamedTuple):
@@ -62,9 +61,15 @@ class Stream:
         """Its bounds now.
 
         Raises:
-            StreamMissing: there is no such stream.
+            StreamMissing: there is no such stream, or JetStream does not tell about it now.
+            UpstreamUnavailable: the client is closed for good.
             NATS errors: the server does not answer.
         """
+        if self.client.is_closed:
+            raise UpstreamUnavailable(
+                f"NATS closed the connection ({self.client.last_error}): "
+                "check NATS_URL and the user's permissions"
+            )
         subject = f"$JS.API.STREAM.INFO.{self.name}"
         reply = await self.client.request(subject, b"", timeout=_REQUEST_SECONDS)
         answer = json.loads(reply.data)
@@ -73,14 +78,12 @@ class Stream:
                 raise StreamMissing(
                     f"the stream {self.name} does not exist yet: cdc creates it when it starts"
                 )
-            raise UpstreamUnavailable(
+            raise StreamMissing(
                 f"NATS does not tell about the stream {self.name} ({error.get('description')}): "
                 "check that JetStream is enabled and healthy"
             )
         state = answer["state"]
-        return StreamInfo(
-            answer["created"], state["first_seq"], state["last_seq"], state["messages"]
-        )
+        return StreamInfo(answer["created"], state["first_seq"], state["last_seq"])
 
     async def position_at(self, sequence: int) -> Position | None:
         """The position of one message; None where there is none, or none that can be read."""
@@ -148,7 +151,7 @@ class Stream:
 
 
 class StreamMissing(UpstreamUnavailable):
-    """The stream does not exist."""
+    """The stream does not exist, or cannot be asked for."""
 
 
 class Feed:
@@ -169,6 +172,7 @@ class Feed:
         self._heard = asyncio.get_running_loop().time()
         self._broken: str | None = None
         self._gap = False
+        self._reconnects = self._client.stats["reconnects"]
         self._look_at = 0.0
         self._expected_then = self._end_then = 0
         self._inbox = self._client.new_inbox()
@@ -221,7 +225,15 @@ class Feed:
         except TimeoutError:
             pass
 
+    @property
+    def _was_cut(self) -> bool:
+        # The server may have come back with less than it had, and what is written anew there has
+        # sequences that were read already.
+        return bool(self._client.stats["reconnects"] != self._reconnects)
+
     def _check(self) -> None:
+        if self._broken is None and self._was_cut:
+            self._broken = "the connection to NATS was made anew"
         silent = asyncio.get_running_loop().time() - self._heard
         if self._broken is None and silent > _SILENCE_SECONDS:
             self._broken = f"the consumer has been silent for {silent:.0f} s"
@@ -263,6 +275,9 @@ class Feed:
             )
 
     async def _on_message(self, message: Msg) -> None:
+        if self._was_cut:
+            self._arrived.set()
+            return
         self._heard = asyncio.get_running_loop().time()
         if not message.reply.startswith("$JS.ACK."):
             await self._on_status(message)

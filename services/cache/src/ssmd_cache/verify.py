@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -87,36 +87,36 @@ class Verifier:
         return await self._report({entry: about.get(entry) for entry in wrong})
 
     async def _report(self, suspects: dict[Entry, About | None]) -> Report:
-        differences: list[Difference] = []
-        before: set[Entry] | None = None
+        differences: dict[tuple[str, str], Difference] = {}
         for attempt in range(self._rechecks):
             if not suspects:
                 break
             if attempt:
                 await asyncio.sleep(self._pause_seconds)
-            rows = {row for row in suspects.values() if row is not None}
-            expected, _ = await self._expect(rows)
-            wanted = {entry: expected.get(entry) for entry in suspects}
-            wrong = await self._compare(wanted)
-            current = {
-                entry: difference
-                for entry in wrong
-                for difference in _differences(entry, wanted[entry], wrong[entry])
-            }
-            # What is wrong in the same way twice is no change under way.
-            told = [
-                difference
-                for entry in wrong
-                for difference in _differences(entry, wanted[entry], wrong[entry])
-            ]
-            differences = told if before is None else [d for d in told if d in differences]
-            suspects = {entry: suspects[entry] for entry in current}
-            before = set(suspects)
+            told: dict[tuple[str, str], Difference] = {}
+            still: dict[Entry, About | None] = {}
+            for some in _in_pages(suspects):
+                for difference in await self._look_again(some, still):
+                    at = (difference.key, difference.field)
+                    # What is wrong in the same way twice is no change under way.
+                    if not attempt or differences.get(at) == difference:
+                        told[at] = difference
+            differences, suspects = told, still
         return Report(
             self._compared_rows,
             self._compared_entries,
-            sorted(differences, key=lambda d: (d.key, d.field)),
+            [difference for _, difference in sorted(differences.items())],
         )
+
+    async def _look_again(
+        self, suspects: dict[Entry, About | None], still: dict[Entry, About | None]
+    ) -> list[Difference]:
+        """The differences of these entries now; those that have any are added to `still`."""
+        expected, _ = await self._expect({row for row in suspects.values() if row is not None})
+        wanted = {entry: expected.get(entry) for entry in suspects}
+        wrong = await self._compare(wanted)
+        still |= {entry: suspects[entry] for entry in wrong}
+        return [d for entry in wrong for d in _differences(entry, wanted[entry], wrong[entry])]
 
     async def _compare_all(self) -> dict[Entry, About | None]:
         now = await clock(self._client)
@@ -243,6 +243,13 @@ class Verifier:
                 return About("markets", str(row["ticker"]))
             return About("events", str(row["event_ticker"]))
         return About("series", str(row["ticker"])) if "ticker" in row else None
+
+
+def _in_pages(suspects: dict[Entry, About | None]) -> Iterator[dict[Entry, About | None]]:
+    """Those of the same rows together."""
+    entries = sorted(suspects, key=lambda entry: suspects[entry] or ("", ""))
+    for first in range(0, len(entries), _PAGE):
+        yield {entry: suspects[entry] for entry in entries[first : first + _PAGE]}
 
 
 def _same(entry: Entry, expected: Any, found: Any) -> bool:

@@ -39,6 +39,9 @@ async def warm_up(
     Returns the position reached, and keys that hold someone else's type and were left alone.
     Old values stay until their rows are written again, old rows until the end: a reader never sees
     an empty picture. Killed half-way, the position says so and the next warm-up begins anew.
+
+    Raises:
+        PictureLost: Redis did not keep what was written.
     """
     started = time.monotonic()
     generation = f"{token}.{time.time_ns():x}"
@@ -79,7 +82,7 @@ async def warm_up(
         warmed_at=now.isoformat().replace("+00:00", "Z"),
         rebuilds=rebuilds,
     )
-    await patience.call(lambda: sink.set_position(position))
+    await patience.call(lambda: sink.complete(position, fill.written))
     seconds = time.monotonic() - started
     WARMUPS.inc()
     WARMUP_SECONDS.set(seconds)

@@ -21,6 +21,15 @@ if action == 'set' then  -- key, value: the position itself, last_sync, a reques
   return {'OK'}
 end
 
+if action == 'warm' then  -- the position, and how many rows of each kind were written
+  for i, kind in ipairs({'m', 'e', 's', 'f'}) do
+    -- Redis came back as it was saved half-way: what it forgot nobody would write again.
+    if redis.call('HLEN', OWN[kind]) < tonumber(ARGV[4 + i]) then return {'LOST'} end
+  end
+  redis.call('SET', POSITION, ARGV[4])
+  return {'OK'}
+end
+
 if action == 'apply' then  -- first and last stream sequence, generation, new position, rows
   local first, last, at = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(state.sequence or -1)
   if not state.warm then return {'LOST'} end
@@ -32,9 +41,10 @@ if action == 'apply' then  -- first and last stream sequence, generation, new po
   return {'OK', changed, missing, blocked}
 end
 
-if action == 'sweep' then  -- how many at most
+if action == 'sweep' then  -- how many at most; how many were looked at, and swept
+  local due = redis.call('ZRANGEBYSCORE', EXPIRIES, '-inf', now, 'LIMIT', 0, ARGV[4])
   local swept = 0
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', EXPIRIES, '-inf', now, 'LIMIT', 0, ARGV[4])) do
+  for _, member in ipairs(due) do
     local kind, ticker = string.sub(member, 1, 1), string.sub(member, 3)
     local record = load(kind, ticker)
     local expires = record and (kind == 'm' and record[M_EXPIRES] or kind == 'e' and record[E_EXPIRES])
@@ -62,7 +72,7 @@ if action == 'sweep' then  -- how many at most
     end
   end
   flush()
-  return {'OK', swept}
+  return {'OK', #due, swept}
 end
 
 if action == 'prune' then  -- kind, cursor, count, 'epoch' or 'generation', bound

@@ -10,19 +10,29 @@ local function event_category(record)
   return series_category(record[E_SERIES])
 end
 
+-- Someone else may have put another type there since: then there is nothing of ours to take out.
+local function leave(set, member)
+  redis.pcall('SREM', set, member)
+end
+
 local function recategorise(event, category)
   flush()
-  local members = redis.call('SMEMBERS', name('event_markets:' .. event))
+  local listing, by_category = name('event_markets:' .. event), name('markets:by_category:' .. category)
+  for _, key in ipairs({listing, category ~= '' and by_category or nil}) do
+    if foreign(key, 'set') then
+      blocked[#blocked + 1] = key
+      return
+    end
+  end
+  local members = redis.call('SMEMBERS', listing)
   fetch('m', members)
   for _, ticker in ipairs(members) do
     local record = load('m', ticker)
     if record and record[M_LISTED] == '1' and record[M_CATEGORY] ~= category then
       if record[M_CATEGORY] ~= '' then
-        redis.call('SREM', name('markets:by_category:' .. record[M_CATEGORY]), ticker)
+        leave(name('markets:by_category:' .. record[M_CATEGORY]), ticker)
       end
-      if category ~= '' then
-        later('SADD', name('markets:by_category:' .. category), ticker)
-      end
+      if category ~= '' then later('SADD', by_category, ticker) end
       record[M_CATEGORY] = category
       save('m', ticker, record)
     end
@@ -36,11 +46,11 @@ local function unlink_market(ticker, record)
   flush()
   redis.call('DEL', record[KEY])
   redis.call('HDEL', MARKETS, ticker)
-  redis.call('SREM', name('event_markets:' .. record[M_EVENT]), ticker)
+  leave(name('event_markets:' .. record[M_EVENT]), ticker)
   if record[M_LISTED] == '1' then
     redis.call('ZREM', EXPIRING, ticker)
     if record[M_CATEGORY] ~= '' then
-      redis.call('SREM', name('markets:by_category:' .. record[M_CATEGORY]), ticker)
+      leave(name('markets:by_category:' .. record[M_CATEGORY]), ticker)
     end
   end
 end

@@ -37,6 +37,9 @@ local MARKETS, EVENTS, EXPIRING = name('markets'), name('events'), name('markets
 local OWN = {m = own('markets'), e = own('events'), s = own('series'), f = own('fees')}
 local EXPIRIES = own('expiries')
 
+-- Keys of ours that hold someone else's type, and so were left alone.
+local blocked = {}
+
 local function foreign(key, wanted)
   local found = redis.call('TYPE', key).ok
   return found ~= 'none' and found ~= wanted

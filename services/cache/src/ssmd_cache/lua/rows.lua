@@ -1,7 +1,7 @@
 -- Rows of the stream: only what is newer than its record counts.
 
 local generation = ''
-local changed, missing, blocked = 0, {}, {}
+local changed, missing = 0, {}
 
 local function is_old(record, position)
   return record and position <= record[POS]
