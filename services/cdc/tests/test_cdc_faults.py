@@ -603,6 +603,36 @@ async def test_a_stream_deleted_while_running_begins_a_new_epoch(bench: Any) -> 
     assert stream.epochs == {2}
 
 
+@pytest.mark.parametrize("deleted", [1, 2, 3])
+async def test_a_last_message_that_was_deleted_begins_a_new_epoch(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, deleted: int
+) -> None:
+    """The stream's end is not known, whether or not the memory still reaches to it."""
+    publisher = bench.start()
+    await insert(bench, 20)
+    await bench.settled(publisher)
+
+    async def forget(_: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(session.Session, "_remember", forget)
+    before = await bench.last_sequence()
+    await insert(bench, 2, "T")
+    await bench.until_sequence(before + 2)
+    await publisher.kill()
+    monkeypatch.undo()
+    async with bench.client() as client:
+        for sequence in range(before + 2, before + 2 - deleted, -1):
+            await client.jetstream().delete_msg(subjects.STREAM, sequence)
+    again = bench.start()
+    await insert(bench, 5, "U")
+    stream = await bench.settled(again)
+    assert stream.epochs == {1, 2}
+    announced = stream.last_epoch()
+    announced.assert_in_order()
+    assert announced.replay() == await bench.tables()
+
+
 @pytest.mark.parametrize("running", [True, False])
 async def test_a_stream_that_aged_out_goes_on(bench: Any, running: bool) -> None:
     """Purged or aged out, they look alike: what was acknowledged stays published."""

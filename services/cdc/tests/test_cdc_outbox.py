@@ -7,10 +7,11 @@ import pytest
 
 from ssmd_cdc.envelope import Envelope
 from ssmd_cdc.epoch import Stream
-from ssmd_cdc.errors import Fenced, StreamRefused
+from ssmd_cdc.errors import Fenced, StreamChanged, StreamRefused
 from ssmd_cdc.metrics import MESSAGES
 from ssmd_cdc.outbox import Outbox
 from ssmd_cdc.stream import Streams, differences, stream_configuration
+from ssmd_common import subjects
 from ssmd_common.change import Position
 from ssmd_common.health import Health
 
@@ -67,6 +68,47 @@ async def test_a_stale_publisher_stores_nothing(
         await asyncio.gather(running, return_exceptions=True)
         # What was acknowledged last is counted, too.
         assert counted.get() == counted_before + 20
+
+
+@pytest.mark.parametrize("deleted", ["all", "last"])
+async def test_what_was_deleted_before_it_was_seen_is_nobody_elses_doing(
+    bench: Any, deleted: str
+) -> None:
+    """Of the messages in flight the stream had all, and has some or none of them any more."""
+    settings = bench.settings()
+    async with bench.client() as client:
+        streams = Streams(client, settings)
+        await streams.ensure()
+        before = await streams.look()
+
+        def outbox() -> Outbox:
+            return Outbox(
+                client,
+                streams,
+                settings,
+                Health("cdc"),
+                epoch=1,
+                stream=before,
+                position=Position(1, 0, 0),
+                on_acknowledged=lambda _: None,
+            )
+
+        first, second = outbox(), outbox()
+        running = asyncio.create_task(first.run())
+        for each in first, second:
+            envelope = Envelope(1, 100, 1, "2026-02-03T00:00:00.000000Z")
+            for _ in range(3):
+                await each.send([envelope.truncate("series")])
+        await first.drained()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        if deleted == "all":
+            await client.jetstream().purge_stream(subjects.STREAM)
+        else:
+            await client.jetstream().delete_msg(subjects.STREAM, 3)
+        with pytest.raises(StreamChanged, match="deleted or aged out"):
+            async with asyncio.timeout(30):
+                await second.run()
 
 
 async def test_an_old_server_is_refused_with_a_sentence(bench: Any) -> None:

@@ -201,6 +201,8 @@ class Outbox:
             # that one was refused and those after it were stored.
             ours = [self._position(entry.message) for entry in islice(self._window.entries, stored)]
             found = await self._streams.positions(known + 1, stream.last_sequence)
+            if len(found) < stored and set(found) <= set(ours):
+                raise StreamChanged("messages were deleted or aged out before they were confirmed")
             if found != ours:
                 raise Fenced("another publisher wrote to the stream: its tail is not ours")
         return stream.last_sequence, stored

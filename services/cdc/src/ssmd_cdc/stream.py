@@ -117,6 +117,7 @@ class Streams:
         None stands for a message without one, which is not ours.
         """
         found: list[Position | None] = []
+        seen = first - 1
         js = self._client.jetstream()
         try:
             subscription = await js.subscribe(
@@ -134,12 +135,14 @@ class Streams:
                     try:
                         message = await subscription.next_msg(timeout=_READ_SECONDS)
                     except TimeoutError:
-                        if (await self.look()).tail is None:
-                            return found  # All of it aged out meanwhile.
+                        tail = (await self.look()).tail
+                        if tail is None or tail.sequence <= seen:
+                            return found  # The rest aged out or was deleted.
                         raise
-                    if message.metadata.sequence.stream <= last:
+                    seen = message.metadata.sequence.stream
+                    if seen <= last:
                         found.append(_position((message.headers or {}).get("Nats-Msg-Id")))
-                    if message.metadata.sequence.stream >= last:
+                    if seen >= last:
                         return found
             finally:
                 await subscription.unsubscribe()
