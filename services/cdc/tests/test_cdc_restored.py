@@ -10,8 +10,11 @@ import psycopg
 import pytest
 from prometheus_client import REGISTRY
 
+from ssmd_cdc import session
+from ssmd_cdc.control import Control
 from ssmd_cdc.epoch import decide
 from ssmd_cdc.errors import SlotRefused
+from ssmd_common.change import parse_lsn
 from ssmd_stack.cluster import ENVIRONMENT
 from ssmd_stack.process import Process
 
@@ -77,13 +80,8 @@ async def test_a_slot_that_the_server_frees_late_is_waited_for(
     assert began("other_system") == before + 1
 
 
-@pytest.mark.parametrize("cause", ["wal_behind", "wal_diverged"])
-async def test_a_database_put_back_to_an_older_copy_begins_a_new_epoch(
-    own_server: Any, bench: Any, cause: str
-) -> None:
-    """A copy of its files, with the same identifier and timeline: its WAL is behind the stream, or
-    has grown past it by now and says something else.
-    """
+async def put_back(own_server: Any, bench: Any) -> None:
+    """Publish, and put the database back to a copy of its files from before most of it."""
     publisher = bench.start()
     await bench.insert(10)
     await bench.settled(publisher)
@@ -100,16 +98,98 @@ async def test_a_database_put_back_to_an_older_copy_begins_a_new_epoch(
     shutil.rmtree(own_server.data_dir)
     await keep(copy, own_server.data_dir)
     await own_server.start()
+
+
+async def grow(bench: Any) -> None:
+    """Past the stream's end, behind which nothing is published."""
+    async with bench.database.connect() as db:
+        await db.execute("DELETE FROM series WHERE ticker = 'S0'")
+        await db.execute(
+            "INSERT INTO sync_watermarks SELECT repeat('x', 100) || g, now()"
+            " FROM generate_series(1, 10000) g"
+        )
+
+
+@pytest.mark.parametrize(
+    ("cause", "later"), [("wal_behind", 10), ("wal_diverged", 10), ("wal_diverged", 0)]
+)
+async def test_a_database_put_back_to_an_older_copy_begins_a_new_epoch(
+    own_server: Any, bench: Any, cause: str, later: int
+) -> None:
+    """A copy of its files, with the same identifier and timeline: its WAL is behind the stream, or
+    has grown past it by now and says something else.
+    """
+    await put_back(own_server, bench)
     before = began(cause)
     if cause == "wal_diverged":
-        async with bench.database.connect() as db:
-            await db.execute("SELECT pg_logical_emit_message(true, 'x', repeat('x', 1000000))")
-            await db.execute("DELETE FROM series WHERE ticker = 'S0'")
+        await grow(bench)
     restored = bench.start()
-    await bench.insert(10, "T")
+    await bench.insert(later, "T")
     stream = await bench.assert_faithful(restored)
     assert {body["epoch"] for body in stream.bodies} == {1, 2}
     assert began(cause) == before + 1
+
+
+async def test_a_session_that_only_hears_how_far_the_wal_is_hides_nothing_from_the_next(
+    own_server: Any, bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database was put back and has grown, and the session ends before any commit comes."""
+    await put_back(own_server, bench)
+    await grow(bench)
+    async with bench.database.connect() as db:
+        row = await (await db.execute("SELECT pg_current_wal_lsn()")).fetchone()
+    assert row is not None
+    grown, told = parse_lsn(row[0]), asyncio.Event()
+    keepalive, feedback, heard = session.keepalive, session.Replication.feedback, 0
+
+    def hear(frame: Any) -> tuple[int, bool]:
+        nonlocal heard
+        heard = max(heard, keepalive(frame)[0])
+        return keepalive(frame)
+
+    def tell(replication: Any, lsn: int) -> None:
+        feedback(replication, lsn)
+        if heard >= grown:
+            told.set()
+
+    async def write_no_mark(*_: Any) -> None:
+        pass
+
+    monkeypatch.setattr(session, "keepalive", hear)
+    monkeypatch.setattr(session.Replication, "feedback", tell)
+    monkeypatch.setattr(Control, "emit_heartbeat", write_no_mark)
+    deaf = bench.start()
+    for _ in range(3):
+        # What was told in the same turn of the loop may be what was so before.
+        told.clear()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await told.wait()
+    await deaf.stop()
+    monkeypatch.undo()
+    before = began("wal_diverged")
+    stream = await bench.assert_faithful(bench.start())
+    assert stream.epochs == {1, 2}
+    assert began("wal_diverged") == before + 1
+
+
+async def test_a_slot_confirmed_short_of_the_tail_goes_on(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The feedback lagged: the tail's own transaction comes again, after others, before marks."""
+    publisher = bench.start()
+    await bench.insert(10)
+    await bench.settled(publisher)
+    monkeypatch.setattr(session.Replication, "feedback", lambda *_: None)
+    before = await bench.last_sequence()
+    await bench.insert(10, "T")
+    await bench.until_sequence(before + 10)
+    await publisher.kill()
+    monkeypatch.undo()
+    again = bench.start()
+    await again.ready()
+    stream = await bench.assert_faithful(again)
+    assert stream.epochs == {1}
+    assert again.health.last_error is None
 
 
 async def keep(source: Any, target: Any) -> None:

@@ -36,6 +36,7 @@ _BYTES_PER_TURN = 1 << 20
 _WAIT_SECONDS = 0.5
 _DRAIN_SECONDS = 10.0
 _ROWS = frozenset(b"IUDT")
+_DIVERGED = "the WAL does not have the change that the stream ends with"
 
 
 class Session:
@@ -165,7 +166,8 @@ class Session:
                         return relation
             else:
                 wal_end, wants_answer = keepalive(frame)
-                self._progress.keepalive(wal_end)
+                if not self._misses_tail(wal_end):
+                    self._progress.keepalive(wal_end)
                 if wants_answer:
                     self._answer.set()
             size += len(frame)
@@ -193,7 +195,7 @@ class Session:
             self._overlaps = False
         if beyond:
             if self._overlaps:
-                raise WalDiverged("the WAL does not have the change that the stream ends with")
+                raise WalDiverged(_DIVERGED)
             self._resume = None
         return beyond
 
@@ -204,6 +206,8 @@ class Session:
                 self._envelope = Envelope(self._epoch, commit_lsn, wide, utc(committed_at))
                 self._progress.began()
             case Commit(_, end_lsn, committed_at):
+                if self._misses_tail(end_lsn):
+                    raise WalDiverged(_DIVERGED)
                 self._envelope = None
                 self._progress.ended(end_lsn, unix_seconds(committed_at))
                 self._heartbeats.ended(end_lsn)
@@ -213,6 +217,13 @@ class Session:
             case Logical(_, _, prefix, content) if prefix == HEARTBEAT_PREFIX:
                 self._heartbeats.saw(content.decode(errors="replace"))
         return None
+
+    def _misses_tail(self, end_lsn: int) -> bool:
+        """Whether the stream's last change should have come before `end_lsn`, and has not.
+
+        Confirmed so far, the slot would no longer tell the next session that it has to come.
+        """
+        return self._overlaps and end_lsn > self._start_lsn
 
     async def _send(self, message: Outgoing) -> None:
         self._progress.sent += 1
