@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ssmd_cdc import control, groups, outbox, session, wire
+from ssmd_cdc import control, groups, outbox, publisher, session, wire
 from ssmd_cdc import metrics as cdc_metrics
 from ssmd_cdc.stream import Streams
 from ssmd_common import subjects
@@ -435,6 +435,67 @@ async def test_a_standby_that_is_too_late_for_the_slot(
     monkeypatch.undo()
     await first.stop()
     await second.ready()
+
+
+@pytest.mark.parametrize("slot_exists", [False, True])
+async def test_two_that_make_the_slot_at_once(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, slot_exists: bool
+) -> None:
+    """Whoever announces one slot's state does not stream from the other's, which begins later."""
+    if slot_exists:
+        first = bench.start()
+        await first.ready()
+        await bench.settled(first)
+        await first.stop()
+        async with bench.database.connect() as db:
+            await db.execute("UPDATE cdc_state SET system_identifier = '1'")
+    begin, create = publisher.Publisher._begin, session.Replication.create
+    start = session.Replication.start
+    both, made, again, taken = (asyncio.Event() for _ in range(4))
+    makers: list[Any] = []
+    created = itertools.count()
+
+    async def begin_together(self: Any, *facts: Any) -> None:
+        makers.append(self)
+        if len(makers) == 1:
+            await both.wait()
+        elif len(makers) == 2:
+            both.set()
+            await made.wait()
+        try:
+            await begin(self, *facts)
+        finally:
+            again.set()
+
+    async def create_one_after_the_other(self: Any) -> Any:
+        number = next(created)
+        found = await create(self)
+        if number == 0:
+            await insert(bench, 1, "BETWEEN")
+            made.set()
+            await again.wait()
+        elif number == 1:
+            again.set()
+            await taken.wait()
+        return found
+
+    async def start_and_tell(self: Any) -> None:
+        await start(self)
+        if again.is_set():
+            taken.set()
+
+    monkeypatch.setattr(publisher.Publisher, "_begin", begin_together)
+    monkeypatch.setattr(session.Replication, "create", create_one_after_the_other)
+    monkeypatch.setattr(session.Replication, "start", start_and_tell)
+    rivals = [bench.start(), bench.start()]
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await again.wait()
+    await bench.assert_faithful(rivals[0])
+    if not slot_exists:
+        # The second leaves alone what it did not find there.
+        assert makers[0]._health.state == "leading"
+    assert sorted(rival.health.state for rival in rivals) == ["leading", "standby"]
+    assert [rival.health.last_error for rival in rivals] == [None, None]
 
 
 async def test_a_paused_publisher_that_wakes_can_write_nothing(bench: Any) -> None:

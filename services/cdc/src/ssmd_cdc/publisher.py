@@ -102,7 +102,7 @@ class Publisher:
                 return
         await self._released(replication.backend)
         async with open_replication(self._settings) as replication:
-            await self._begin(replication, stream, system, verdict)
+            await self._begin(replication, slot, stream, system, verdict)
 
     async def _released(self, backend: int) -> None:
         """Wait until the server knows that this connection of ours is closed, and the slot free."""
@@ -147,9 +147,17 @@ class Publisher:
         await self._follow(replication, state, stream, verdict.position, None, overlaps=overlaps)
 
     async def _begin(
-        self, replication: Replication, stream: Stream, system: System, verdict: NewEpoch
+        self,
+        replication: Replication,
+        slot: dict[str, Any] | None,
+        stream: Stream,
+        system: System,
+        verdict: NewEpoch,
     ) -> None:
-        """Make the slot anew, and announce the state that it starts from."""
+        """Make the slot anew, and announce the state that it starts from.
+
+        `slot` is the one that the verdict is about.
+        """
         level = log.info if verdict.cause == "first_start" else log.error
         level("new epoch", epoch=verdict.epoch, cause=verdict.cause, reason=verdict.reason)
         self._refuse_rivalry(verdict)
@@ -166,7 +174,8 @@ class Publisher:
         )
         if not await self._control.write_state(state):
             raise Fenced("a later publisher has taken over this slot's memory")
-        await replication.drop()
+        if slot is not None:
+            await replication.drop()
         self._health.set("slot", "the slot is being made, after all transactions that run now")
         made = await self._runtime.until_stop(self._make_slot(replication))
         if made is None:
@@ -175,6 +184,10 @@ class Publisher:
         snapshot = await open_snapshot(self._settings, name)
         try:
             await replication.start()
+            slot = await self._control.slot()
+            if slot is None or parse_lsn(slot["confirmed"]) != consistent_lsn:
+                # Until it streams anyone may drop it, and the snapshot belongs to this one only.
+                raise SlotBusy("another replica made the slot anew")
             # One below the consistent point: a transaction may commit exactly there.
             position = Position(verdict.epoch, consistent_lsn - 1, ANNOUNCING)
             await self._follow(replication, state, stream, position, snapshot, overlaps=False)
