@@ -3,7 +3,9 @@
 import asyncio
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from nats.aio.client import Client
 from nats.js.api import StorageType
@@ -54,3 +56,13 @@ async def test_a_database_that_is_not_logged_logically(own_server: Any, bench: A
     await own_server.start()
     with pytest.raises(SlotRefused, match="wal_level replica"):
         await end_of(bench.start())
+
+
+async def test_a_role_that_may_not_replicate(own_server: Any, bench: Any) -> None:
+    async with await psycopg.AsyncConnection.connect(own_server.admin_url, autocommit=True) as db:
+        await db.execute("CREATE ROLE reader LOGIN PASSWORD 'reader'")
+    parts = urlsplit(bench.database.url)
+    url = parts._replace(netloc=f"reader:reader@{parts.hostname}:{parts.port}").geturl()
+    with pytest.raises(SlotRefused, match="give the role REPLICATION") as refusal:
+        await end_of(bench.start(database_url=url))
+    assert refusal.value.exit_code == ExitCode.USAGE

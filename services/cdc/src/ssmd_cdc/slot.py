@@ -35,6 +35,12 @@ _SESSION: Final = (
     "SET client_encoding = 'UTF8'",
 )
 
+# PostgreSQL 16 and newer, and 15. While connecting, psycopg has only the server's text.
+_MAY_NOT_REPLICATE: Final = (
+    "permission denied to start WAL sender",
+    "must be superuser or replication role to start walsender",
+)
+
 WAL_DATA: Final = ord("w")
 KEEPALIVE: Final = ord("k")
 DATA_AT: Final = 25
@@ -227,6 +233,7 @@ async def open_replication(settings: CdcSettings) -> AsyncIterator[Replication]:
 
     Raises:
         ReplicationEnded: the server is not there.
+        SlotRefused: the role may not replicate.
     """
     info = postgres.conninfo(settings.database_url, "ssmd-cdc-slot", replication="database")
     try:
@@ -234,6 +241,11 @@ async def open_replication(settings: CdcSettings) -> AsyncIterator[Replication]:
             info, autocommit=True, row_factory=dict_row
         )
     except psycopg.OperationalError as error:
+        if any(text in str(error) for text in _MAY_NOT_REPLICATE):
+            raise SlotRefused(
+                f"the slot {settings.cdc_slot} cannot be read ({first_line(error)}): give the role "
+                "REPLICATION"
+            ) from error
         postgres.raise_if_refused(error)
         raise ReplicationEnded(first_line(error)) from error
     try:
