@@ -1,10 +1,13 @@
 """The stream replayed equals the tables, whatever transactions do."""
 
+import asyncio
 from typing import Any
 
 import pytest
+from psycopg import sql
 
 from ssmd_cdc import publisher as publisher_module
+from ssmd_cdc import session
 
 SERIES = "INSERT INTO series (ticker, title) VALUES (%s, %s)"
 EVENT = "INSERT INTO events (event_ticker, series_ticker, title) VALUES (%s, %s, %s)"
@@ -31,6 +34,36 @@ async def test_first_start_announces_what_is_there_and_then_follows(bench: Any) 
     assert by_ticker["KXB"]["xid"] > 0
     fee = next(b for b in stream.bodies if b["table"] == "fees" and b["op"] == "insert")
     assert fee["data"] == {"tier": "default", "maker_fee": "0.017500", "taker_fee": "0.070000"}
+
+
+@pytest.mark.parametrize("setting", ["statement_timeout", "idle_in_transaction_session_timeout"])
+async def test_an_announcement_may_take_longer_than_a_statement(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    """NATS is slow while the snapshot is open, and while more is read than all buffers hold."""
+    async with bench.database.connect() as db:
+        await db.execute(
+            "INSERT INTO series (ticker, title)"
+            " SELECT 'S' || g, repeat('x', 500000) FROM generate_series(1, 60) g"
+        )
+        await db.execute(
+            sql.SQL("ALTER DATABASE {} SET {} = '500ms'").format(
+                sql.Identifier(bench.database.name), sql.Identifier(setting)
+            )
+        )
+    send, slow = session.Session._send, {"snapshot_begin", "insert"}
+
+    async def send_slowly(self: Any, message: Any) -> None:
+        if message.op in slow:
+            slow.remove(message.op)
+            await asyncio.sleep(1)
+        await send(self, message)
+
+    monkeypatch.setattr(session.Session, "_send", send_slowly)
+    publisher = bench.start()
+    stream = await bench.assert_faithful(publisher)
+    assert stream.epochs == {1}
+    assert not slow
 
 
 async def test_what_commits_while_the_state_is_announced_is_told_once(
