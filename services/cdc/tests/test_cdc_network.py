@@ -139,7 +139,7 @@ async def test_a_busy_neighbour_does_not_hold_back_the_slot(
 ) -> None:
     """Another database of the same server writes; ours is idle, and its slot moves all the same."""
     # No mark of its own helps: what moves it is the server's word that there is nothing for us.
-    publisher = bench.start(cdc_heartbeat_seconds=600, cdc_wal_sender_timeout_seconds=3)
+    publisher = bench.start(cdc_heartbeat_seconds=60, cdc_wal_sender_timeout_seconds=3)
     await publisher.ready()
     async with await psycopg.AsyncConnection.connect(
         postgres_server.admin_url, autocommit=True

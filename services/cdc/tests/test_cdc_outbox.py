@@ -123,6 +123,15 @@ async def test_an_old_server_is_refused_with_a_sentence(bench: Any) -> None:
         await Streams(Old(), bench.settings(cdc_durable=True)).ensure()  # type: ignore[arg-type]
 
 
+async def test_the_streams_may_keep_less_than_before(bench: Any) -> None:
+    async with bench.client() as client:
+        js = client.jetstream()
+        for seconds in (0, 7 * 86400, 60, 0):
+            await Streams(client, bench.settings(cdc_stream_max_age_seconds=seconds)).ensure()
+            for name in (subjects.STREAM, subjects.DEAD_LETTER_STREAM):
+                assert (await js.stream_info(name)).config.max_age == seconds
+
+
 def test_differences_of_a_configuration(bench: Any) -> None:
     wanted = stream_configuration(bench.settings(cdc_republish="a.b"))
     assert differences({**wanted, "more": 1}, wanted) == set()

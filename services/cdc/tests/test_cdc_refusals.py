@@ -11,8 +11,11 @@ from nats.aio.client import Client
 from nats.js.api import StorageType
 
 from ssmd_cdc.errors import SlotRefused, StreamRefused
+from ssmd_cdc.settings import CdcSettings
 from ssmd_common import subjects
+from ssmd_common.errors import ConfigurationError
 from ssmd_common.exitcodes import ExitCode
+from ssmd_common.settings import load
 
 PATIENCE_SECONDS = 60
 
@@ -66,3 +69,17 @@ async def test_a_role_that_may_not_replicate(own_server: Any, bench: Any) -> Non
     with pytest.raises(SlotRefused, match="give the role REPLICATION") as refusal:
         await end_of(bench.start(database_url=url))
     assert refusal.value.exit_code == ExitCode.USAGE
+
+
+def test_settings_that_do_not_work_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them at once; the second is a default."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://localhost/x")
+    monkeypatch.setenv("CDC_HEARTBEAT_SECONDS", "61")
+    monkeypatch.setenv("CDC_FEEDBACK_SECONDS", "5")
+    with pytest.raises(ConfigurationError) as refusal:
+        load(CdcSettings)
+    assert "CDC_HEARTBEAT_SECONDS: Input should be less than" in str(refusal.value)
+    assert "CDC_WAL_SENDER_TIMEOUT_SECONDS: PostgreSQL would hang up" in str(refusal.value)
+    monkeypatch.setenv("CDC_HEARTBEAT_SECONDS", "60")
+    monkeypatch.setenv("CDC_WAL_SENDER_TIMEOUT_SECONDS", "11")
+    assert load(CdcSettings).cdc_wal_sender_timeout_seconds == 11

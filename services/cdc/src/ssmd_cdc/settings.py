@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from ssmd_common.settings import NatsSettings, PostgresSettings
 
@@ -54,10 +54,13 @@ class CdcSettings(PostgresSettings, NatsSettings):
         1.0, gt=0, le=5, description="How often PostgreSQL is told how far the stream is."
     )
     cdc_heartbeat_seconds: float = Field(
-        5.0, gt=0, description="How often a mark is written to the WAL, to measure the lag."
+        5.0, gt=0, le=60, description="How often a mark is written to the WAL, to measure the lag."
     )
     cdc_wal_sender_timeout_seconds: int = Field(
-        10, ge=3, description="After this silence PostgreSQL frees the slot for the standby."
+        10,
+        ge=3,
+        validate_default=True,
+        description="After this silence PostgreSQL frees the slot for the standby.",
     )
     cdc_ready_lag_seconds: float = Field(
         30.0, gt=0, description="Further behind than this is not ready."
@@ -68,3 +71,13 @@ class CdcSettings(PostgresSettings, NatsSettings):
     cdc_outage_budget_seconds: float = Field(
         300.0, gt=0, description="How long NATS or PostgreSQL may be away before the process ends."
     )
+
+    @field_validator("cdc_wal_sender_timeout_seconds")
+    @classmethod
+    def _outlasts_the_feedback(cls, seconds: int, info: ValidationInfo) -> int:
+        if 2 * info.data.get("cdc_feedback_seconds", 0) >= seconds:
+            raise ValueError(
+                "PostgreSQL would hang up between two reports: set this to more than twice "
+                "CDC_FEEDBACK_SECONDS"
+            )
+        return seconds

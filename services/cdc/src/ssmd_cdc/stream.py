@@ -26,6 +26,7 @@ _OLDEST_ATOMIC: Final = (2, 12)
 _NOT_FOUND: Final = (10059, 10037)
 _READ_SECONDS: Final = 5.0
 _SECOND_NS: Final = 1_000_000_000
+_DUPLICATES_SECONDS: Final = 120
 
 _LINE = re.compile(r"^Nats-Msg-Id:\s*(\S+)\s*$", re.MULTILINE | re.IGNORECASE)
 
@@ -255,6 +256,7 @@ def stream_configuration(settings: CdcSettings) -> dict[str, Any]:
 
 def dead_letter_configuration(settings: CdcSettings) -> dict[str, Any]:
     """What SECMASTER_DLQ must be."""
+    max_age = settings.cdc_stream_max_age_seconds
     return {
         "name": subjects.DEAD_LETTER_STREAM,
         "description": "The bytes of changes that SECMASTER_CDC could not carry.",
@@ -262,7 +264,10 @@ def dead_letter_configuration(settings: CdcSettings) -> dict[str, Any]:
         "retention": "limits",
         "discard": "old",
         "storage": "file",
-        "max_age": settings.cdc_stream_max_age_seconds * _SECOND_NS,
+        "max_age": max_age * _SECOND_NS,
+        # The server's own choice for a new stream. It keeps that when the age is lowered, and then
+        # refuses the age.
+        "duplicate_window": min(max_age or _DUPLICATES_SECONDS, _DUPLICATES_SECONDS) * _SECOND_NS,
         "max_bytes": max(1 << 20, settings.cdc_stream_max_bytes // 8),
         "num_replicas": settings.cdc_stream_replicas,
     }
