@@ -803,6 +803,39 @@ async def test_max_payload_lowered_while_running(bench: Any) -> None:
     assert small["data"]["title"] == "x"
 
 
+@pytest.mark.parametrize("max_payload", [8 << 20, 100_000])
+async def test_a_row_that_comes_before_the_connection_is_there(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, max_payload: int
+) -> None:
+    """What the server takes is known by then, whether more or less than usual."""
+    bench.nats_server.options["max_payload"] = max_payload
+    await bench.nats_server.stop()
+    await bench.nats_server.start()
+    long = "x" * 3_000_000
+    async with bench.database.connect() as db:
+        await db.execute("INSERT INTO series (ticker, title) VALUES ('BIG', %s)", (long,))
+    open_wire, judge, came = wire.Wire.open, outbox.Outbox._too_large, asyncio.Event()
+
+    async def open_late(*details: Any) -> None:
+        await came.wait()
+        await open_wire(*details)
+
+    def judge_and_tell(self: Any, message: Any) -> bool:
+        if len(message.payload) > len(long):
+            came.set()
+        return judge(self, message)
+
+    monkeypatch.setattr(wire.Wire, "open", open_late)
+    monkeypatch.setattr(outbox.Outbox, "_too_large", judge_and_tell)
+    stream = await bench.settled(bench.start())
+    stream.assert_in_order()
+    [big] = [b for b in stream.bodies if (b["table"], b["op"]) == ("series", "insert")]
+    if max_payload > len(long):
+        assert big["data"]["title"] == long
+    else:
+        assert "the server takes 100000" in big["error"]
+
+
 async def test_a_replayed_slot_publishes_nothing_twice(bench: Any) -> None:
     """The slot's position is put back far behind the tail, as after a lost feedback."""
     publisher = bench.start()

@@ -38,7 +38,7 @@ def feed(pieces: list[bytes]) -> tuple[list[tuple[int, bytes]], list[str], Wire]
     lost: list[str] = []
 
     async def run() -> Wire:
-        wire = Wire(replies.extend, lost.append)
+        wire = Wire(replies.extend, lost.append, 1 << 20)
         for piece in pieces:
             wire.data_received(piece)
         return wire
@@ -65,7 +65,7 @@ def test_an_error_of_the_server_ends_the_connection_with_its_words() -> None:
 def test_it_ends_once() -> None:
     async def run() -> list[Any]:
         lost: list[str] = []
-        wire = Wire(lambda _: None, lost.append)
+        wire = Wire(lambda _: None, lost.append, 1 << 20)
         wire.connection_lost(None)
         wire.connection_lost(OSError("again"))
         wire.data_received(b"-ERR 'late'\r\n")
@@ -123,7 +123,7 @@ async def test_credentials_and_encryption(
     async with NatsServer(tmp_path / "nats", options=options) as server:
 
         async def open_as(credentials: str) -> Wire:
-            wire = Wire(replies.extend, lost.append)
+            wire = Wire(replies.extend, lost.append, 1 << 20)
             await wire.open(
                 SecretStr(f"nats://{credentials}@127.0.0.1:{server.port}"), "ssmd-cdc-test"
             )

@@ -34,7 +34,8 @@ class DeadLetters:
         Raises:
             UpstreamUnavailable: it could not be stored within the budget.
         """
-        step = max(1, max_payload // 2)
+        # The client goes by what it heard when it connected.
+        step = max(1, min(max_payload, self._client.max_payload) // 2)
         chunks = [raw[at : at + step] for at in range(0, len(raw), step)] or [b""]
         identity = str(Position(self._epoch, message.lsn, message.seq))
         subject = f"dlq.{subjects.table_subject(message.table, message.op)}"

@@ -59,6 +59,7 @@ class Outbox:
         position: Position,
         on_acknowledged: Callable[[int], None],
     ) -> None:
+        self._client = client
         self._dead_letters = DeadLetters(client, settings, epoch)
         self._streams = streams
         self._settings = settings
@@ -223,7 +224,7 @@ class Outbox:
                 fail(reason)
             groups.write()
 
-        wire = self._wire = Wire(reply, fail)
+        wire = self._wire = Wire(reply, fail, self._limit)
         groups = self._groups = Groups(
             wire, self._window, self._epoch, durable=self._settings.cdc_durable
         )
@@ -299,7 +300,8 @@ class Outbox:
 
     @property
     def _limit(self) -> int:
-        return self._wire.max_payload if self._wire else 1 << 20
+        # A wire hears of a change while it runs, the client when it connects.
+        return self._wire.max_payload if self._wire else self._client.max_payload
 
     def _position(self, message: Outgoing) -> Position:
         return Position(self._epoch, message.lsn, message.seq)

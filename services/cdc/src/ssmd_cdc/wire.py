@@ -34,15 +34,16 @@ class Wire(asyncio.Protocol):
 
     `on_replies` is called with the replies that came together, in order: the number that `publish`
     gave to the message, and the answer to it. `on_lost(reason)` is called once, when the
-    connection ends.
+    connection ends. `max_payload` is what the server is thought to take until it says so.
     """
 
     def __init__(
         self,
         on_replies: Callable[[list[tuple[int, bytes]]], None],
         on_lost: Callable[[str], None],
+        max_payload: int,
     ) -> None:
-        self.max_payload = 1 << 20
+        self.max_payload = max_payload
         self.writable = asyncio.Event()
         self._inbox = f"_INBOX.{secrets.token_hex(11)}"
         self._on_replies = on_replies
