@@ -41,7 +41,6 @@ def test_a_stream_that_aged_out_while_everything_was_off_goes_on_from_memory() -
         (STATE, STREAM, changed(SYSTEM, timeline=2), "other_timeline"),
         (STATE, changed(STREAM, created="2026-01-02"), SYSTEM, "stream_recreated"),
         (STATE, changed(STREAM, last_sequence=99), SYSTEM, "stream_behind"),
-        (STATE, changed(STREAM, mixed=True), SYSTEM, "stream_mixed"),
         (STATE, changed(STREAM, last_sequence=101, tail=None), SYSTEM, "stream_unknown"),
         (STATE, changed(STREAM, last_sequence=101), SYSTEM, "stream_unknown"),
         (STATE, changed(STREAM, tail=Tail(100, None, False)), SYSTEM, "stream_unknown"),

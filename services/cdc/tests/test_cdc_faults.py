@@ -12,8 +12,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ssmd_cdc import control, groups, outbox, publisher, session, wire
+from ssmd_cdc import control, groups, outbox, session, wire
 from ssmd_cdc import metrics as cdc_metrics
+from ssmd_cdc import publisher as publisher_module
 from ssmd_cdc.stream import Streams
 from ssmd_common import subjects
 from ssmd_common.errors import SsmdError
@@ -161,12 +162,12 @@ async def test_last_words_of_a_killed_publisher_come_late(
     await announce_a_part_and_die(bench)
     [*_, (_, where, headers, late)] = (await bench.stream()).messages
     assert late["op"] == "insert"
-    look_since = Streams.look_since
+    judge = publisher_module.Publisher._verdict
     said = 0
 
-    async def look_and_be_late(streams: Any, state: Any) -> Any:
+    async def judge_and_be_late(*facts: Any) -> Any:
         nonlocal said
-        found = await look_since(streams, state)
+        found = await judge(*facts)
         if said < often:
             said += 1
             late["seq"] += 1
@@ -177,7 +178,7 @@ async def test_last_words_of_a_killed_publisher_come_late(
                 await client.jetstream().publish(where, payload, headers=names)
         return found
 
-    monkeypatch.setattr(Streams, "look_since", look_and_be_late)
+    monkeypatch.setattr(publisher_module.Publisher, "_verdict", judge_and_be_late)
     publisher = bench.start()
     if often > 1:
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -195,10 +196,10 @@ async def test_a_cancellation_that_nats_py_swallows_is_taken_up(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`asyncio.wait_for` of Python 3.11 returns what came at the same moment instead."""
-    look_since = Streams.look_since
+    look = Streams.look
 
-    async def look_and_swallow(streams: Any, state: Any) -> Any:
-        found = await look_since(streams, state)
+    async def look_and_swallow(streams: Any) -> Any:
+        found = await look(streams)
         task = asyncio.current_task()
         assert task is not None
         task.cancel()
@@ -206,7 +207,7 @@ async def test_a_cancellation_that_nats_py_swallows_is_taken_up(
             await asyncio.sleep(0)
         return found
 
-    monkeypatch.setattr(Streams, "look_since", look_and_swallow)
+    monkeypatch.setattr(Streams, "look", look_and_swallow)
     publisher = bench.start()
     async with asyncio.timeout(PATIENCE_SECONDS):
         await asyncio.wait({publisher.task})
@@ -449,7 +450,7 @@ async def test_two_that_make_the_slot_at_once(
         await first.stop()
         async with bench.database.connect() as db:
             await db.execute("UPDATE cdc_state SET system_identifier = '1'")
-    begin, create = publisher.Publisher._begin, session.Replication.create
+    begin, create = publisher_module.Publisher._begin, session.Replication.create
     start = session.Replication.start
     both, made, again, taken = (asyncio.Event() for _ in range(4))
     makers: list[Any] = []
@@ -484,7 +485,7 @@ async def test_two_that_make_the_slot_at_once(
         if again.is_set():
             taken.set()
 
-    monkeypatch.setattr(publisher.Publisher, "_begin", begin_together)
+    monkeypatch.setattr(publisher_module.Publisher, "_begin", begin_together)
     monkeypatch.setattr(session.Replication, "create", create_one_after_the_other)
     monkeypatch.setattr(session.Replication, "start", start_and_tell)
     rivals = [bench.start(), bench.start()]
@@ -692,6 +693,45 @@ async def test_a_last_message_that_was_deleted_begins_a_new_epoch(
     announced = stream.last_epoch()
     announced.assert_in_order()
     assert announced.replay() == await bench.tables()
+
+
+@pytest.mark.parametrize("same_system", [True, False])
+async def test_much_that_came_since_the_memory(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, same_system: bool
+) -> None:
+    """It is read only where it decides something, and PostgreSQL hears meanwhile that we live."""
+    publisher = bench.start()
+    await publisher.ready()
+    await bench.settled(publisher)
+
+    async def forget(_: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(session.Session, "_remember", forget)
+    before = await bench.last_sequence()
+    await insert(bench, 20)
+    await bench.until_sequence(before + 20)
+    await publisher.kill()
+    monkeypatch.undo()
+    if not same_system:
+        async with bench.database.connect() as db:
+            await db.execute("UPDATE cdc_state SET system_identifier = '1'")
+    positions, moved = Streams.positions, []
+
+    async def read_slowly(streams: Any, first: int, last: int) -> Any:
+        beat = again.health._beat
+        # Longer than wal_sender_timeout.
+        await asyncio.sleep(4)
+        moved.append(again.health._beat > beat)
+        async for position in positions(streams, first, last):
+            yield position
+
+    monkeypatch.setattr(Streams, "positions", read_slowly)
+    again = bench.start(cdc_wal_sender_timeout_seconds=3)
+    stream = await bench.assert_faithful(again)
+    assert stream.epochs == ({1} if same_system else {1, 2})
+    assert moved == ([True] if same_system else [])
+    assert again.health.last_error is None
 
 
 @pytest.mark.parametrize("running", [True, False])

@@ -47,16 +47,11 @@ class Tail(msgspec.Struct, frozen=True):
 
 
 class Stream(msgspec.Struct, frozen=True):
-    """The stream as it is; `tail` is None when it holds no message.
-
-    `mixed`: among the messages since what is remembered, some are not ours or not in order. Each
-    of them may stand in the place of one of ours that was refused, although the tail is ours.
-    """
+    """The stream as it is; `tail` is None when it holds no message."""
 
     created: str
     last_sequence: int
     tail: Tail | None
-    mixed: bool = False
 
 
 class Continue(msgspec.Struct, frozen=True):
@@ -90,8 +85,6 @@ def decide(state: State | None, stream: Stream, system: System) -> Continue | Ne
         return begin("stream_recreated", "the stream was deleted and made anew")
     if stream.last_sequence < state.stream_sequence:
         return begin("stream_behind", "the stream was restored from before what was acknowledged")
-    if stream.mixed:
-        return begin("stream_mixed", "someone else wrote to the stream")
     if known is None:
         return begin("stream_unknown", "the stream's end was deleted, so its position is not known")
     if known.epoch < state.epoch and state.seq == ANNOUNCING:

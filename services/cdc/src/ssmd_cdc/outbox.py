@@ -201,7 +201,8 @@ class Outbox:
             # The tail alone would not tell: where a foreign message took the place of one of ours,
             # that one was refused and those after it were stored.
             ours = [self._position(entry.message) for entry in islice(self._window.entries, stored)]
-            found = await self._streams.positions(known + 1, stream.last_sequence)
+            between = self._streams.positions(known + 1, stream.last_sequence)
+            found = [position async for position in between]
             if len(found) < stored and set(found) <= set(ours):
                 raise StreamChanged("messages were deleted or aged out before they were confirmed")
             if found != ours:

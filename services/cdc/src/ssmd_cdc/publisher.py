@@ -1,7 +1,8 @@
 """The publisher: take the slot, decide where the stream goes on, follow the WAL; and again."""
 
 import asyncio
-from typing import Any, Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
 
 import structlog
 from nats.aio.client import Client
@@ -34,12 +35,15 @@ from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.slot import Replication, open_replication
 from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
 from ssmd_common.change import Position, parse_lsn
+from ssmd_common.connections.retry import unless_stopped
 from ssmd_common.errors import SsmdError, UpstreamUnavailable
 from ssmd_common.metrics import LEADER
 from ssmd_common.runtime import Runtime
-from ssmd_common.tasks import raise_if_cancelled
+from ssmd_common.tasks import end, raise_if_cancelled
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 _STANDBY_SECONDS: Final = 0.5
 _PAUSE_SECONDS: Final = 0.5
@@ -128,11 +132,16 @@ class Publisher:
                 gone = "slot_lost", f"the server refuses the slot: {error}"
         # Only now: while another process held the slot, both could still change.
         state = await self._control.read_state()
-        stream = await self._streams.look_since(state)
+        stream = await self._streams.look()
         if gone is None and self._diverged:
             gone = "wal_diverged", "the WAL is not what was published: the database was restored"
         if gone is None:
-            return state, stream, decide(state, stream, system)
+            verdict = decide(state, stream, system)
+            if state is None or isinstance(verdict, NewEpoch):
+                return state, stream, verdict
+            if not await self._mixed(replication, state, stream):
+                return state, stream, verdict
+            gone = "stream_mixed", "someone else wrote to the stream"
         if state is None:
             gone = "first_start", "nothing was published from this slot yet"
         return state, stream, NewEpoch(next_epoch(state, stream), *gone)
@@ -194,16 +203,31 @@ class Publisher:
         finally:
             await snapshot.close()
 
+    async def _mixed(self, replication: Replication, state: State, stream: Stream) -> bool:
+        """Whether someone else wrote to the stream since what is remembered."""
+
+        def live() -> None:
+            self._health.progress()
+            replication.feedback(0)
+
+        # There may be a million messages, and the server waits only so long for a word from us.
+        return await unless_stopped(
+            self._patiently(self._streams.mixed_since(state, stream), meanwhile=live)
+        )
+
     async def _make_slot(self, replication: Replication) -> tuple[int, str]:
         """However long it takes: the server first waits for all transactions that run now."""
-        making = asyncio.create_task(replication.create(), name="cdc-create-slot")
+        return await self._patiently(replication.create(), meanwhile=self._health.progress)
+
+    async def _patiently(self, work: Coroutine[Any, Any, T], *, meanwhile: Callable[[], None]) -> T:
+        task = asyncio.create_task(work, name="cdc-prepare")
         try:
-            while not making.done():
-                self._health.progress()
-                await asyncio.wait({making}, timeout=_PAUSE_SECONDS)
-            return making.result()
+            while not task.done():
+                meanwhile()
+                await asyncio.wait({task}, timeout=_PAUSE_SECONDS)
+            return task.result()
         finally:
-            making.cancel()
+            await end(task)
 
     async def _follow(
         self,

@@ -3,7 +3,8 @@
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any, Final
 
 import msgspec
@@ -95,29 +96,26 @@ class Streams:
         """STREAM.INFO of one stream, as the server gives it."""
         return await self._request(f"STREAM.INFO.{name}", {})
 
-    async def look_since(self, state: State | None) -> Stream:
-        """Where the stream ends, and whether all since what is remembered is one chain of ours."""
-        stream = await self.look()
-        if (
-            state is None
-            or stream.created != state.stream_created
-            or stream.last_sequence <= state.stream_sequence
-        ):
-            return stream
-        positions = await self.positions(state.stream_sequence + 1, stream.last_sequence)
-        before = Position(0, 0, 0)
-        for position in positions:
-            if position is None or position <= before:
-                return msgspec.structs.replace(stream, mixed=True)
-            before = position
-        return stream
+    async def mixed_since(self, state: State, stream: Stream) -> bool:
+        """Whether some of the messages since what is remembered are not ours, or not in order.
 
-    async def positions(self, first: int, last: int) -> list[Position | None]:
+        Each of them may stand in the place of one of ours that was refused, although the tail is
+        ours.
+        """
+        before = Position(0, 0, 0)
+        between = self.positions(state.stream_sequence + 1, stream.last_sequence)
+        async with aclosing(between) as positions:
+            async for position in positions:
+                if position is None or position <= before:
+                    return True
+                before = position
+        return False
+
+    async def positions(self, first: int, last: int) -> AsyncGenerator[Position | None]:
         """The identities of the messages in this range of sequences that are still there.
 
         None stands for a message without one, which is not ours.
         """
-        found: list[Position | None] = []
         seen = first - 1
         js = self._client.jetstream()
         try:
@@ -132,19 +130,17 @@ class Streams:
                 ),
             )
             try:
-                while True:
+                while seen < last:
                     try:
                         message = await subscription.next_msg(timeout=_READ_SECONDS)
                     except TimeoutError:
                         tail = (await self.look()).tail
                         if tail is None or tail.sequence <= seen:
-                            return found  # The rest aged out or was deleted.
+                            return  # The rest aged out or was deleted.
                         raise
                     seen = message.metadata.sequence.stream
                     if seen <= last:
-                        found.append(_position((message.headers or {}).get("Nats-Msg-Id")))
-                    if seen >= last:
-                        return found
+                        yield _position((message.headers or {}).get("Nats-Msg-Id"))
             finally:
                 await subscription.unsubscribe()
         except (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError) as error:
