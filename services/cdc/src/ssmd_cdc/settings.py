@@ -66,7 +66,10 @@ class CdcSettings(PostgresSettings, NatsSettings):
         30.0, gt=0, description="Further behind than this is not ready."
     )
     cdc_ready_lag_bytes: int = Field(
-        1 << 30, ge=1, description="WAL kept back by the slot beyond this is not ready."
+        1 << 30,
+        ge=1,
+        description="WAL from the slot's confirmed position to the server's end beyond this is not "
+        "ready.",
     )
     cdc_outage_budget_seconds: float = Field(
         300.0, gt=0, description="How long NATS or PostgreSQL may be away before the process ends."
