@@ -20,7 +20,7 @@ class CacheSettings(PostgresSettings, NatsSettings, RedisSettings):
     cache_warm_batch_rows: int = Field(500, ge=1, le=10_000)
     """Rows that a warm-up writes in one atomic step, at most."""
     cache_snapshot_wait_seconds: float = Field(30.0, ge=0)
-    """How long a warm-up waits for older transactions before it reads the stream from near its start."""
+    """How long a warm-up waits for older transactions before it joins the stream early."""
     cache_check_seconds: float = Field(1.0, gt=0)
     """How often Redis is asked what it holds, and expired keys are swept."""
     cache_reconcile_seconds: float = Field(3600.0, ge=0)
