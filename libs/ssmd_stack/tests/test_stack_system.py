@@ -37,7 +37,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                                "last_error_at": "2026-01-01T00:00:00+00:00"}).encode()
         else:
             body = (f"# TYPE ssmd_work_total counter\\nssmd_work_total {time.time()*100:.0f}\\n"
-                    "# TYPE ssmd_lag_seconds gauge\\nssmd_lag_seconds 1.5\\n").encode()
+                    "# TYPE ssmd_lag_seconds gauge\\nssmd_lag_seconds 1.5\\n"
+                    "# TYPE ssmd_errors_total counter\\nssmd_errors_total NaN\\n").encode()
         self.send_response(200); self.end_headers(); self.wfile.write(body)
     def log_message(self, *_):
         pass
@@ -131,6 +132,7 @@ async def test_picture_has_state_rate_lag_and_last_error(make: Callable[..., Sys
     assert list(flows) == ["postgres", "nats", "valkey", *SERVICES]
     found = flows["cdc"]
     assert (found.state, found.ready, found.lag_seconds) == ("running", True, 1.5)
+    assert found.errors is None
     assert found.note is not None
     assert found.note.endswith(" min ago: a survived error")
     assert found.rate is not None

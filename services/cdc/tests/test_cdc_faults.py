@@ -15,6 +15,7 @@ from psycopg import sql
 from ssmd_cdc import control, groups, outbox, session, wire
 from ssmd_cdc import metrics as cdc_metrics
 from ssmd_cdc import publisher as publisher_module
+from ssmd_cdc.errors import ReplicationEnded
 from ssmd_cdc.stream import Streams
 from ssmd_common import subjects
 from ssmd_common.errors import SsmdError
@@ -552,6 +553,52 @@ async def test_a_foreign_message_fences_the_publisher(
     announced = stream.last_epoch()
     announced.assert_in_order()
     assert announced.replay() == await bench.tables()
+
+
+async def test_a_rival_of_long_ago_is_forgotten(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is to be stopped any more, so that a memory put back later begins a new epoch."""
+    monkeypatch.setattr(publisher_module, "_FORGIVEN_SECONDS", 0.0)
+    publisher = bench.start()
+    await publisher.ready()
+    await bench.settled(publisher)
+    async with bench.client() as client:
+        await client.jetstream().publish("cdc.series.insert.X", b"{}")
+    await insert(bench, 1)
+    await publisher.until(lambda p: "another publisher" in (p.health.last_error or ""))
+    await publisher.ready()
+    await bench.settled(publisher)
+    async with bench.database.connect() as db:
+        await db.execute("UPDATE cdc_state SET epoch = 7")
+        await db.execute(
+            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
+            " WHERE slot_name = %s",
+            (bench.slot,),
+        )
+    await bench.until_sequence(await bench.last_sequence() + bench.ANNOUNCED)
+    announced = (await bench.settled(publisher)).last_epoch()
+    assert announced.epochs == {8}
+    assert announced.replay() == await bench.tables()
+
+
+async def test_sessions_that_last_are_no_outage(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An announcement may take longer than the budget, and fail more than once."""
+    run, ended = session.Session.run, []
+
+    async def run_long_and_fail(self: Any, *work: Any) -> None:
+        if len(ended) < 2:
+            await asyncio.sleep(1.5)
+            ended.append(self)
+            raise ReplicationEnded("the server ended the stream")
+        await run(self, *work)
+
+    monkeypatch.setattr(session.Session, "run", run_long_and_fail)
+    publisher = bench.start(cdc_outage_budget_seconds=1.0)
+    await publisher.ready()
+    assert len(ended) == 2
 
 
 async def test_a_lost_slot_begins_a_new_epoch(bench: Any) -> None:

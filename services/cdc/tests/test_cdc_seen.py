@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 from ssmd_cdc import metrics
 from ssmd_cdc.overview import Memory, Overview, Slot, StreamState, _problems, overview
 from ssmd_common.metrics import LAG_SECONDS, LEADER
+from ssmd_stack.proxy import TcpProxy
 
 GAUGES = (
     metrics.SLOT_LAG_BYTES,
@@ -69,6 +70,29 @@ async def test_the_metrics_of_a_publisher(bench: Any) -> None:
     assert (LEADER._value.get(), metrics.EPOCH._value.get()) == (1, 1)
     assert metrics.HEARTBEAT_SECONDS._value.get() > 0
     assert metrics.SLOT_RETAINED_BYTES._value.get() >= metrics.SLOT_LAG_BYTES._value.get() >= 0
+
+
+async def test_a_standby_does_not_say_what_only_the_leader_knows(bench: Any) -> None:
+    """It led until NATS went away for it, and another took over."""
+    async with TcpProxy(bench.nats_server.url) as between:
+        publisher = bench.start(nats_url=between.url)
+        await publisher.ready()
+        between.freeze()
+        await publisher.until(lambda p: bool(p.health.conditions["nats"]))
+        leader = await bench.process()
+        async with bench.database.connect() as db:
+            await db.execute(
+                "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
+                " WHERE slot_name = %s",
+                (bench.slot,),
+            )
+        await publisher.until(lambda p: p.health.state == "standby")
+        assert set(publisher.health.document()["reasons"]) == {"slot"}
+        for gauge in GAUGES:
+            assert math.isnan(gauge._value.get()) or gauge in (metrics.EPOCH, LEADER), gauge
+        between.thaw()
+        leader.terminate()
+        assert await leader.wait() == 0
 
 
 async def test_a_slot_far_behind_is_not_ready(bench: Any) -> None:

@@ -1,6 +1,7 @@
 """What flows: for each part of a running system its state, rate, lag and last error."""
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -123,7 +124,7 @@ class Observer:
         return found if isinstance(found, dict) else {}
 
     async def _figures(self, url: str | None) -> dict[str, float]:
-        """Every metric by name, summed over its labels."""
+        """Every metric by name, summed over its labels; one that has no value now is left out."""
         assert self._http is not None
         if url is None:
             return {}
@@ -135,7 +136,8 @@ class Observer:
         sums: dict[str, float] = {}
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+                if not math.isnan(sample.value):
+                    sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
         return sums
 
 

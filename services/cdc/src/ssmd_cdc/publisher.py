@@ -1,6 +1,7 @@
 """The publisher: take the slot, decide where the stream goes on, follow the WAL; and again."""
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
@@ -37,7 +38,7 @@ from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
 from ssmd_common.change import Position, parse_lsn
 from ssmd_common.connections.retry import unless_stopped
 from ssmd_common.errors import SsmdError, UpstreamUnavailable
-from ssmd_common.metrics import LEADER
+from ssmd_common.metrics import LAG_SECONDS, LEADER
 from ssmd_common.runtime import Runtime
 from ssmd_common.tasks import end, raise_if_cancelled
 
@@ -50,6 +51,19 @@ _PAUSE_SECONDS: Final = 0.5
 _RELEASE_SECONDS: Final = 0.02
 _RIVALRY: Final = 3
 """So often someone else was faster: someone lives."""
+
+_FORGIVEN_SECONDS: Final = 600.0
+"""After so long in a ready session, whoever was faster is gone."""
+
+_OF_LEADER: Final = (
+    LAG_SECONDS,
+    metrics.SLOT_LAG_BYTES,
+    metrics.SLOT_RETAINED_BYTES,
+    metrics.SLOT_SAFE_BYTES,
+    metrics.HEARTBEAT_SECONDS,
+    metrics.IN_FLIGHT,
+    metrics.IN_FLIGHT_BYTES,
+)
 
 
 class Publisher:
@@ -264,15 +278,25 @@ class Publisher:
             position=position,
             on_acknowledged=session.acknowledged,
         )
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
             await session.run(outbox, snapshot)
         finally:
-            if session.flowed:
+            lasted = loop.time() - began
+            if session.flowed or lasted > self._settings.cdc_outage_budget_seconds:
                 self._failing_since = None
+            if session.flowed and lasted > _FORGIVEN_SECONDS:
+                self._fenced = 0
 
     async def _stand_by(self) -> None:
         if self._health.state != "standby":
             log.info("standing by, another process streams from the slot")
+            # What it knew as the leader is not so any more.
+            for gauge in _OF_LEADER:
+                gauge.set(math.nan)
+            for name in "nats", "lag":
+                self._health.conditions.pop(name, None)
         self._health.state = "standby"
         self._health.set("slot", "another process streams from the slot; this one stands by")
         self._health.progress()
