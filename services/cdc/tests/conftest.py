@@ -119,6 +119,15 @@ class Bench:
             for number in range(count):
                 await db.execute("INSERT INTO series (ticker) VALUES (%s)", (f"{prefix}{number}",))
 
+    async def end_session(self) -> None:
+        """The server ends whoever streams from the slot."""
+        async with self.database.connect() as db:
+            await db.execute(
+                "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
+                " WHERE slot_name = %s",
+                (self.slot,),
+            )
+
     async def process(self, **more: str) -> asyncio.subprocess.Process:
         """`ssmd-cdc` as a process of its own, to be killed or measured."""
         environment = {

@@ -377,14 +377,9 @@ async def insert_slowly(database: Any) -> None:
 async def test_the_walsender_is_terminated(bench: Any) -> None:
     publisher = bench.start()
     await publisher.ready()
-    async with bench.database.connect() as db:
-        for round_ in range(3):
-            await insert(bench, 200, f"R{round_}-")
-            await db.execute(
-                "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
-                " WHERE slot_name = %s",
-                (bench.slot,),
-            )
+    for round_ in range(3):
+        await insert(bench, 200, f"R{round_}-")
+        await bench.end_session()
     stream = await bench.assert_faithful(publisher)
     assert stream.epochs == {1}
 
@@ -571,11 +566,7 @@ async def test_a_rival_of_long_ago_is_forgotten(
     await bench.settled(publisher)
     async with bench.database.connect() as db:
         await db.execute("UPDATE cdc_state SET epoch = 7")
-        await db.execute(
-            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
-            " WHERE slot_name = %s",
-            (bench.slot,),
-        )
+    await bench.end_session()
     await bench.until_sequence(await bench.last_sequence() + bench.ANNOUNCED)
     announced = (await bench.settled(publisher)).last_epoch()
     assert announced.epochs == {8}
@@ -626,11 +617,7 @@ async def test_a_slot_made_again_by_hand_begins_a_new_epoch(bench: Any, running:
     if not running:
         await publisher.stop()
     async with bench.database.connect() as db:
-        await db.execute(
-            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
-            " WHERE slot_name = %s",
-            (bench.slot,),
-        )
+        await bench.end_session()
         await drop_slot(db, bench.slot)
         await db.execute("DELETE FROM series WHERE ticker IN ('S1', 'S2')")
         await db.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (bench.slot,))
@@ -712,6 +699,22 @@ async def test_a_stream_deleted_while_running_begins_a_new_epoch(bench: Any) -> 
     assert stream.epochs == {2}
 
 
+async def die_before_remembering(
+    bench: Any, publisher: Any, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Killed when so many more messages are stored, none of which it wrote down."""
+
+    async def forget(_: Any) -> None:
+        await asyncio.Event().wait()
+
+    before = await bench.last_sequence()
+    with monkeypatch.context() as patch:
+        patch.setattr(session.Session, "_remember", forget)
+        await insert(bench, count, "T")
+        await bench.until_sequence(before + count)
+        await publisher.kill()
+
+
 @pytest.mark.parametrize("deleted", [1, 2, 3])
 async def test_a_last_message_that_was_deleted_begins_a_new_epoch(
     bench: Any, monkeypatch: pytest.MonkeyPatch, deleted: int
@@ -720,18 +723,10 @@ async def test_a_last_message_that_was_deleted_begins_a_new_epoch(
     publisher = bench.start()
     await insert(bench, 20)
     await bench.settled(publisher)
-
-    async def forget(_: Any) -> None:
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(session.Session, "_remember", forget)
-    before = await bench.last_sequence()
-    await insert(bench, 2, "T")
-    await bench.until_sequence(before + 2)
-    await publisher.kill()
-    monkeypatch.undo()
+    await die_before_remembering(bench, publisher, monkeypatch, 2)
+    last = await bench.last_sequence()
     async with bench.client() as client:
-        for sequence in range(before + 2, before + 2 - deleted, -1):
+        for sequence in range(last, last - deleted, -1):
             await client.jetstream().delete_msg(subjects.STREAM, sequence)
     again = bench.start()
     await insert(bench, 5, "U")
@@ -750,16 +745,7 @@ async def test_much_that_came_since_the_memory(
     publisher = bench.start()
     await publisher.ready()
     await bench.settled(publisher)
-
-    async def forget(_: Any) -> None:
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(session.Session, "_remember", forget)
-    before = await bench.last_sequence()
-    await insert(bench, 20)
-    await bench.until_sequence(before + 20)
-    await publisher.kill()
-    monkeypatch.undo()
+    await die_before_remembering(bench, publisher, monkeypatch, 20)
     if not same_system:
         async with bench.database.connect() as db:
             await db.execute("UPDATE cdc_state SET system_identifier = '1'")

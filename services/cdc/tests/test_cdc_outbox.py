@@ -4,16 +4,32 @@ import asyncio
 from typing import Any
 
 import pytest
+from nats.aio.client import Client
 
 from ssmd_cdc.envelope import Envelope
 from ssmd_cdc.epoch import Stream
 from ssmd_cdc.errors import Fenced, StreamChanged, StreamRefused
 from ssmd_cdc.metrics import MESSAGES
 from ssmd_cdc.outbox import Outbox
+from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.stream import Streams, differences, stream_configuration
 from ssmd_common import subjects
 from ssmd_common.change import Position
 from ssmd_common.health import Health
+
+
+def outbox(client: Client, streams: Streams, settings: CdcSettings, before: Stream) -> Outbox:
+    """At the start of epoch 1, in a stream as it was `before`."""
+    return Outbox(
+        client,
+        streams,
+        settings,
+        Health("cdc"),
+        epoch=1,
+        stream=before,
+        position=Position(1, 0, 0),
+        on_acknowledged=lambda _: None,
+    )
 
 
 async def test_a_stale_publisher_stores_nothing(
@@ -27,20 +43,7 @@ async def test_a_stale_publisher_stores_nothing(
         streams = Streams(client, settings)
         await streams.ensure()
         before = await streams.look()
-
-        def outbox() -> Outbox:
-            return Outbox(
-                client,
-                streams,
-                settings,
-                Health("cdc"),
-                epoch=1,
-                stream=before,
-                position=Position(1, 0, 0),
-                on_acknowledged=lambda _: None,
-            )
-
-        first, second = outbox(), outbox()
+        first, second = (outbox(client, streams, settings, before) for _ in range(2))
         running = asyncio.create_task(first.run())
         envelope = Envelope(1, 100, 1, "2026-02-03T00:00:00.000000Z")
         for _ in range(20):
@@ -80,20 +83,7 @@ async def test_what_was_deleted_before_it_was_seen_is_nobody_elses_doing(
         streams = Streams(client, settings)
         await streams.ensure()
         before = await streams.look()
-
-        def outbox() -> Outbox:
-            return Outbox(
-                client,
-                streams,
-                settings,
-                Health("cdc"),
-                epoch=1,
-                stream=before,
-                position=Position(1, 0, 0),
-                on_acknowledged=lambda _: None,
-            )
-
-        first, second = outbox(), outbox()
+        first, second = (outbox(client, streams, settings, before) for _ in range(2))
         running = asyncio.create_task(first.run())
         for each in first, second:
             envelope = Envelope(1, 100, 1, "2026-02-03T00:00:00.000000Z")

@@ -48,11 +48,7 @@ async def test_the_metrics_of_a_publisher(bench: Any) -> None:
         await db.execute("INSERT INTO series (ticker) SELECT g FROM generate_series(1, 5) g")
         await db.execute("UPDATE series SET title = 'x'")
         await bench.settled(publisher)
-        await db.execute(
-            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
-            " WHERE slot_name = %s",
-            (bench.slot,),
-        )
+    await bench.end_session()
 
     def since() -> dict[str, float]:
         return {name: now - before[name] for name, now in counts().items()}
@@ -80,12 +76,7 @@ async def test_a_standby_does_not_say_what_only_the_leader_knows(bench: Any) -> 
         between.freeze()
         await publisher.until(lambda p: bool(p.health.conditions["nats"]))
         leader = await bench.process()
-        async with bench.database.connect() as db:
-            await db.execute(
-                "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
-                " WHERE slot_name = %s",
-                (bench.slot,),
-            )
+        await bench.end_session()
         await publisher.until(lambda p: p.health.state == "standby")
         assert set(publisher.health.document()["reasons"]) == {"slot"}
         for gauge in GAUGES:

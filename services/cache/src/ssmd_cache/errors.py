@@ -35,7 +35,10 @@ class ForeignKeys(Exception):
     """Keys of ours hold someone else's type; they are left alone."""
 
     def __init__(self, keys: list[str]) -> None:
-        super().__init__(", ".join(keys))
+        super().__init__(
+            f"keys with our names hold another type and are left alone ({', '.join(keys[:5])}): "
+            "remove them, or set REDIS_KEY_PREFIX"
+        )
         self.keys = keys
 
 

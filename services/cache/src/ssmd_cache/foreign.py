@@ -3,6 +3,7 @@
 import redis.asyncio as aioredis
 import structlog
 
+from ssmd_cache.errors import ForeignKeys
 from ssmd_cache.patience import Patience
 from ssmd_common.health import Health
 
@@ -31,11 +32,7 @@ class Foreign:
             return
         for key in new:
             self.keys[key] = await self._type(key)
-        names = ", ".join(sorted(self.keys)[:5])
-        reason = (
-            f"keys with our names hold another type and are left alone ({names}): "
-            "remove them, or set REDIS_KEY_PREFIX"
-        )
+        reason = str(ForeignKeys(sorted(self.keys)))
         log.error("keys with our names hold another type", keys=sorted(new)[:20], count=len(new))
         self._health.set("foreign", reason)
         self._health.failed("foreign_keys", reason)

@@ -77,9 +77,7 @@ async def _fruitful(health: Health, deadline: float, seconds: float) -> AsyncIte
         why = health.conditions.get("redis") or "PostgreSQL or NATS does not answer"
         raise Fruitless(f"no new picture could be made within {seconds:g} s: {why}") from None
     except ForeignKeys as error:
-        raise Fruitless(
-            f"keys with our names hold another type ({error}): remove them, or set REDIS_KEY_PREFIX"
-        ) from error
+        raise Fruitless(str(error)) from error
     except PictureLost as error:
         raise Fruitless("Redis was emptied or restarted meanwhile: run this again") from error
 

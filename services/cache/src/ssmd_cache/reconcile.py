@@ -10,7 +10,7 @@ from ssmd_cache.housekeeping import Housekeeping
 from ssmd_cache.metrics import DRIFT
 from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.settings import CacheSettings
-from ssmd_cache.verify import Verifier
+from ssmd_cache.verify import PAUSE_SECONDS, RECHECKS, Verifier
 from ssmd_common.connections import postgres
 from ssmd_common.connections.retry import first_line
 from ssmd_common.health import Health
@@ -20,8 +20,6 @@ from ssmd_common.runtime import Runtime
 log = structlog.get_logger(__name__)
 
 _PAGE_PAUSE_SECONDS: Final = 0.05
-_RECHECKS: Final = 5
-_PAUSE_SECONDS: Final = 0.6
 
 
 async def reconcile(
@@ -52,9 +50,8 @@ async def compare_once(
             connection,
             sink.client,
             sink.keys,
-            rechecks=_RECHECKS,
             # Longer in all than the stream may be behind without the health's telling.
-            pause_seconds=max(_PAUSE_SECONDS, settings.cache_ready_lag_seconds / (_RECHECKS - 2)),
+            pause_seconds=max(PAUSE_SECONDS, settings.cache_ready_lag_seconds / (RECHECKS - 2)),
             page_pause_seconds=_PAGE_PAUSE_SECONDS,
         ).full()
     if _is_behind(health):

@@ -26,6 +26,8 @@ from ssmd_cache.picture import TABLES, facts_of
 from ssmd_cache.rows import Connection, Rows, queries
 from ssmd_common.keys import Keys
 
+RECHECKS: Final = 5
+PAUSE_SECONDS: Final = 0.6
 _PAGE: Final = 1000
 _TOLERANCE_MS: Final = 1000
 
@@ -56,8 +58,8 @@ class Verifier:
         client: aioredis.Redis,
         keys: Keys,
         *,
-        rechecks: int = 5,
-        pause_seconds: float = 0.6,
+        rechecks: int = RECHECKS,
+        pause_seconds: float = PAUSE_SECONDS,
         page_pause_seconds: float = 0.0,
         progress: Callable[[int], None] = lambda _: None,
     ) -> None:

@@ -20,7 +20,7 @@ service_stop: Final[ContextVar[asyncio.Event | None]] = ContextVar("service_stop
 
 
 async def unless_stopped(work: Awaitable[T]) -> T:
-    """The result of `work`, a connection; a service that drains already waits as long as it takes.
+    """What `work` brings, never None; a service that drains already waits as long as it takes.
 
     Raises:
         StopRequested: the stop came first; `work` is cancelled.
