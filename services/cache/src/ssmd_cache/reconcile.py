@@ -55,7 +55,6 @@ async def compare_once(
             page_pause_seconds=_PAGE_PAUSE_SECONDS,
         ).full()
     if _is_behind(health):
-        # What differs may be what was not applied yet.
         return
     DRIFT.set(len(report.differences))
     log.info("reconciled", rows=report.rows, entries=report.entries, drift=len(report.differences))
@@ -66,6 +65,9 @@ async def compare_once(
 
 
 def _is_behind(health: Health) -> bool:
-    """Whether the picture is not what the stream would make of it."""
+    """Whether the picture is not what the stream would make of it: what differs is no drift then."""
     waits = any(health.conditions.get(name) for name in ("warm", "redis", "nats", "lag"))
-    return waits or health.state != "following"
+    behind = waits or health.state != "following"
+    if behind:
+        log.info("reconciliation is put off, the picture is behind")
+    return behind
