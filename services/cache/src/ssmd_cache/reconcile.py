@@ -65,7 +65,7 @@ async def compare_once(
 
 
 def _is_behind(health: Health) -> bool:
-    """Whether the picture is not what the stream would make of it: what differs is no drift then."""
+    """Whether the picture is not what the stream makes of it: what differs is no drift then."""
     waits = any(health.conditions.get(name) for name in ("warm", "redis", "nats", "lag"))
     behind = waits or health.state != "following"
     if behind:
