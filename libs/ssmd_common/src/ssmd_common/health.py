@@ -24,13 +24,17 @@ class Health:
 
     `conditions` maps a name ("postgres", "warm", "leader") to None when fine, else to the reason
     why not, in words for an operator. A service is ready when it has set at least one and all are
-    None.
+    None. `degraded` likewise names what an operator should look at although the service works.
+    `position` is how far the service is, by names of its own; `lag_seconds` how far behind that is.
     """
 
     service: str
     stalled_after_seconds: float = 60.0
     state: str = "starting"
     conditions: dict[str, str | None] = field(default_factory=dict)
+    degraded: dict[str, str] = field(default_factory=dict)
+    position: dict[str, object] = field(default_factory=dict)
+    lag_seconds: float | None = None
     last_error: str | None = None
     last_error_at: datetime | None = None
     _beat: float = field(default_factory=time.monotonic)
@@ -38,6 +42,13 @@ class Health:
     def set(self, name: str, reason: str | None) -> None:
         """Record a condition: fine when `reason` is None."""
         self.conditions[name] = reason
+
+    def degrade(self, name: str, reason: str | None) -> None:
+        """Record what is not as it should be and keeps nothing from working; None clears it."""
+        if reason is None:
+            self.degraded.pop(name, None)
+        else:
+            self.degraded[name] = reason
 
     def progress(self) -> None:
         """The main loop went round once more."""
@@ -68,6 +79,7 @@ class Health:
             "ready": self.ready,
             "state": self.state,
             "reasons": {name: why for name, why in self.conditions.items() if why},
+            "degraded": dict(self.degraded),
             "last_error": self.last_error,
             "last_error_at": self.last_error_at and self.last_error_at.isoformat(),
         }

@@ -12,15 +12,39 @@ from typing import Any
 import msgspec
 
 
+class RejectedField(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A field of the exchange whose value could not be read; the rest of its row could.
+
+    `columns` are those that it stands for: a stored row keeps its values there, a new one has NULL.
+    `reason` is a sentence for an operator, `raw` the beginning of what the exchange sent.
+    """
+
+    field: str
+    columns: tuple[str, ...] = ()
+    reason: str
+    raw: str
+
+
 class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A row; `columns()` names its fields in order. Rows hold no rows: no cycle needs finding."""
 
     @classmethod
     def columns(cls) -> tuple[str, ...]:
-        return cls.__struct_fields__
+        return tuple(name for name in cls.__struct_fields__ if name != "rejected")
 
 
-class Series(Row, frozen=True, kw_only=True, gc=False):
+class ReadRow(Row, frozen=True, kw_only=True, gc=False):
+    """A row as the exchange sent it; `rejected`, which is no column, names what was unreadable."""
+
+    rejected: tuple[RejectedField, ...] = ()
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """Columns that a stored row keeps, because what the exchange said there is unreadable."""
+        return frozenset(column for field in self.rejected for column in field.columns)
+
+
+class Series(ReadRow, frozen=True, kw_only=True, gc=False):
     ticker: str
     title: str | None = None
     category: str | None = None
@@ -36,7 +60,7 @@ class Series(Row, frozen=True, kw_only=True, gc=False):
     exchange_updated_at: datetime | None = None
 
 
-class Event(Row, frozen=True, kw_only=True, gc=False):
+class Event(ReadRow, frozen=True, kw_only=True, gc=False):
     """`status` is not here: it follows from the event's markets (`ssmd_common.status`)."""
 
     event_ticker: str
@@ -53,7 +77,7 @@ class Event(Row, frozen=True, kw_only=True, gc=False):
     exchange_updated_at: datetime | None = None
 
 
-class Market(Row, frozen=True, kw_only=True, gc=False):
+class Market(ReadRow, frozen=True, kw_only=True, gc=False):
     """`status` is None where the exchange's word is unknown: what is stored stays."""
 
     ticker: str

@@ -20,13 +20,14 @@ _TIMES: Memo[str] = Memo(str)
 
 def renderer(table: Table) -> Callable[[Row], list[Any]]:
     """From a staged row of a table to its values, in the order of the staged columns."""
-    fields_ = msgspec.structs.fields(table.staged)
+    # `rejected` comes first and is no column.
+    fields_ = msgspec.structs.fields(table.staged)[1:]
     json = tuple(i for i, field in enumerate(fields_) if field.name in JSON_COLUMNS)
     times = tuple(i for i, field in enumerate(fields_) if field.type in _MOMENT)
     encode = msgspec.json.encode
 
     def values(row: Row) -> list[Any]:
-        fields = list(msgspec.structs.astuple(row))
+        fields = list(msgspec.structs.astuple(row)[1:])
         for i in times:
             if (moment := fields[i]) is not None:
                 fields[i] = _TIMES[moment]
