@@ -55,7 +55,7 @@ async def publisher(
         nats_url=SecretStr(nats_server.url),
         cdc_slot=environment["CDC_SLOT"],
     )
-    client = await connections.connect(settings.nats_url, "test", budget_seconds=PATIENCE_SECONDS)
+    client = await connections.connect(settings, "test", budget_seconds=PATIENCE_SECONDS)
     async with asyncio.timeout(PATIENCE_SECONDS):
         while (await overview(settings, client)).problems:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
@@ -124,13 +124,13 @@ async def test_tail(
         type_: str | None = None,
     ) -> dict[str, Any]:
         """In this process, which is quicker than to start a command for each."""
-        settings = NatsSettings(nats_url=SecretStr(nats_server.url))
         wanted, start = Filter(series, table, type_), parse_since(since)
         async with asyncio.timeout(PATIENCE_SECONDS):
             await tail(settings, wanted, start, limit=1, as_json=True)
         return dict(json.loads(capsys.readouterr().out))
 
-    client = await connections.connect(SecretStr(nats_server.url), "test", budget_seconds=30)
+    settings = NatsSettings(nats_url=SecretStr(nats_server.url))
+    client = await connections.connect(settings, "test", budget_seconds=30)
     js = client.jetstream()
     last = (await js.stream_info(subjects.STREAM)).state.last_seq
     now = datetime.now(UTC)
@@ -232,7 +232,7 @@ async def test_following_outlives_an_outage(
 ) -> None:
     """Until the stream itself is gone, which no waiting mends."""
     client = await connections.connect(
-        SecretStr(nats_server.url), "test", budget_seconds=PATIENCE_SECONDS
+        NatsSettings(nats_url=SecretStr(nats_server.url)), "test", budget_seconds=PATIENCE_SECONDS
     )
     js = client.jetstream(timeout=0.3)
     monkeypatch.setattr(client, "jetstream", lambda: js)

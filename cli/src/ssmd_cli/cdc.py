@@ -67,7 +67,7 @@ def status_command(
     settings = load(CdcSettings)
 
     async def look() -> Overview:
-        client = await nats.connect(settings.nats_url, "ssmd-cdc-status", budget_seconds=5)
+        client = await nats.connect(settings, "ssmd-cdc-status", budget_seconds=5)
         try:
             return await overview(settings, client)
         finally:

@@ -9,13 +9,9 @@ import typer
 from ssmd_cli import output
 from ssmd_cli.environment import load_env_file
 from ssmd_common.exitcodes import ExitCode
-from ssmd_common.settings import NatsSettings, PostgresSettings, load
+from ssmd_common.settings import PostgresSettings, load
 
 app = typer.Typer(no_args_is_help=True, help="Follow what happens to markets and events.")
-
-
-class TailSettings(PostgresSettings, NatsSettings):
-    """The stream, and the tables that know a market's series."""
 
 
 @app.command("tail")
@@ -37,7 +33,7 @@ def tail_command(
 ) -> None:
     """Show lifecycle events as they are committed, until Ctrl-C."""
     from ssmd_cli.cdc_tail import parse_since
-    from ssmd_cli.lifecycle_tail import tail
+    from ssmd_cli.lifecycle_tail import TailSettings, tail
 
     load_env_file()
     output.logs_to_stderr()
@@ -46,8 +42,7 @@ def tail_command(
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
         asyncio.run(
             tail(
-                settings.nats_url,
-                settings.database_url,
+                settings,
                 series=series,
                 type_=type_,
                 start=start,

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import msgspec
 import psycopg
-from pydantic import SecretStr
 from rich.console import Console
 from rich.text import Text
 
@@ -14,6 +13,7 @@ from ssmd_cli.cdc_tail import Start, follow
 from ssmd_common import subjects
 from ssmd_common.change import decode
 from ssmd_common.connections import nats, postgres
+from ssmd_common.settings import NatsSettings, PostgresSettings
 from ssmd_common.sql import Queries
 
 queries: Final = Queries("ssmd_cli", "lifecycle.sql")
@@ -36,9 +36,12 @@ def subject(type_: str | None) -> str:
     return f"cdc.market_lifecycle_events.insert.{kind}.>"
 
 
+class TailSettings(PostgresSettings, NatsSettings):
+    """The stream, and the tables that know a market's series."""
+
+
 async def tail(
-    nats_url: SecretStr,
-    database_url: SecretStr,
+    settings: TailSettings,
     *,
     series: str | None,
     type_: str | None,
@@ -47,14 +50,16 @@ async def tail(
     as_json: bool,
 ) -> None:
     """Print rows until `limit` are, or for ever."""
-    client = await nats.connect(nats_url, "ssmd-lifecycle-tail", budget_seconds=5)
+    client = await nats.connect(settings, "ssmd-lifecycle-tail", budget_seconds=5)
     places: SeriesOf | None = None
     console = Console(highlight=False, soft_wrap=True)
     shown = 0
     try:
         if series is not None:
             places = SeriesOf(
-                await postgres.connect(database_url, "ssmd-lifecycle-tail", budget_seconds=5)
+                await postgres.connect(
+                    settings.database_url, "ssmd-lifecycle-tail", budget_seconds=5
+                )
             )
         async for message in follow(client, [subject(type_)], start):
             row = decode(message.data).data

@@ -58,8 +58,8 @@ async def test_servers_that_do_not_answer_are_named_with_what_to_check() -> None
         url = SecretStr(f"postgresql://u:hunter2@127.0.0.1:{port}/d")
         await postgres.connect(url, "test", budget_seconds=0.2)
     with pytest.raises(UpstreamUnavailable, match=r"NATS .* check NATS_URL"):
-        url = SecretStr(f"nats://127.0.0.1:{port}")
-        await nats_connection.connect(url, "test", budget_seconds=0.2)
+        settings = NatsSettings(nats_url=SecretStr(f"nats://127.0.0.1:{port}"))
+        await nats_connection.connect(settings, "test", budget_seconds=0.2)
     with pytest.raises(UpstreamUnavailable, match=r"Redis .* check REDIS_URL"):
         await redis.connect(SecretStr(f"redis://127.0.0.1:{port}"), "test", budget_seconds=0.2)
 
@@ -83,8 +83,8 @@ async def test_a_nats_that_goes_away_while_it_greets_is_tried_again(nats_server:
 
     port = unused_port()
     async with await asyncio.start_server(meet, "127.0.0.1", port):
-        url = SecretStr(f"nats://127.0.0.1:{port}")
-        client = await nats_connection.connect(url, "test", budget_seconds=60)
+        settings = NatsSettings(nats_url=SecretStr(f"nats://127.0.0.1:{port}"))
+        client = await nats_connection.connect(settings, "test", budget_seconds=60)
         await client.flush()
         await nats_connection.close(client)
     assert met == 2

@@ -17,7 +17,11 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from ssmd_cdc.wire import Wire, WireLost
+from ssmd_common.connections.nats_access import NatsAccess
+from ssmd_common.settings import NatsSettings
 from ssmd_stack.nats import NatsServer
+
+ACCESS = NatsAccess.of(NatsSettings())
 
 MESSAGES = (
     b'INFO {"server_id":"x","max_payload":4096}\r\n'
@@ -38,7 +42,7 @@ def feed(pieces: list[bytes]) -> tuple[list[tuple[int, bytes]], list[str], Wire]
     lost: list[str] = []
 
     async def run() -> Wire:
-        wire = Wire(replies.extend, lost.append, 1 << 20)
+        wire = Wire(ACCESS, replies.extend, lost.append, 1 << 20)
         for piece in pieces:
             wire.data_received(piece)
         return wire
@@ -65,7 +69,7 @@ def test_an_error_of_the_server_ends_the_connection_with_its_words() -> None:
 def test_it_ends_once() -> None:
     async def run() -> list[Any]:
         lost: list[str] = []
-        wire = Wire(lambda _: None, lost.append, 1 << 20)
+        wire = Wire(ACCESS, lambda _: None, lost.append, 1 << 20)
         wire.connection_lost(None)
         wire.connection_lost(OSError("again"))
         wire.data_received(b"-ERR 'late'\r\n")
@@ -123,10 +127,10 @@ async def test_credentials_and_encryption(
     async with NatsServer(tmp_path / "nats", options=options) as server:
 
         async def open_as(credentials: str) -> Wire:
-            wire = Wire(replies.extend, lost.append, 1 << 20)
-            await wire.open(
-                SecretStr(f"nats://{credentials}@127.0.0.1:{server.port}"), "ssmd-cdc-test"
-            )
+            url = SecretStr(f"nats://{credentials}@127.0.0.1:{server.port}")
+            access = NatsAccess.of(NatsSettings(nats_url=url))
+            wire = Wire(access, replies.extend, lost.append, 1 << 20)
+            await wire.open(access.servers[0], "ssmd-cdc-test")
             return wire
 
         replies: list[tuple[int, bytes]] = []

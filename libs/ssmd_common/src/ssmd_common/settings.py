@@ -21,16 +21,21 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ssmd_common.errors import ConfigurationError
 
+T = TypeVar("T")
 
-def _url(*schemes: str) -> AfterValidator:
+
+def _url(*schemes: str, several: bool = False) -> AfterValidator:
     def check(secret: SecretStr) -> SecretStr:
-        try:
-            parts = urlsplit(secret.get_secret_value())
-            _ = parts.port
-        except ValueError:
-            raise ValueError("is not a URL") from None
-        if parts.scheme not in schemes or not parts.hostname:
-            raise ValueError(f"must be a URL such as {schemes[0]}://host:port")
+        text = secret.get_secret_value()
+        for url in text.split(",") if several else [text]:
+            try:
+                parts = urlsplit(url.strip())
+                _ = parts.port
+            except ValueError:
+                raise ValueError("is not a URL") from None
+            if parts.scheme not in schemes or not parts.hostname:
+                more = ", or several with a comma between them" if several else ""
+                raise ValueError(f"must be a URL such as {schemes[0]}://host:port{more}")
         return secret
 
     return AfterValidator(check)
@@ -38,7 +43,7 @@ def _url(*schemes: str) -> AfterValidator:
 
 # URLs may carry passwords, so none of them is ever shown.
 PostgresUrl = Annotated[SecretStr, _url("postgresql", "postgres")]
-NatsUrl = Annotated[SecretStr, _url("nats", "tls")]
+NatsUrl = Annotated[SecretStr, _url("nats", "tls", several=True)]
 RedisUrl = Annotated[SecretStr, _url("redis", "rediss")]
 HttpUrl = Annotated[SecretStr, _url("http", "https")]
 WebSocketUrl = Annotated[SecretStr, _url("wss", "ws")]
@@ -76,7 +81,51 @@ class PostgresSettings(Settings):
 
 class NatsSettings(Settings):
     nats_url: NatsUrl = SecretStr("nats://localhost:4222")
-    """NATS with JetStream; `tls://` for TLS, credentials as user:password@."""
+    """NATS with JetStream, `tls://` for TLS; nodes of a cluster with commas between them."""
+    nats_user: str | None = None
+    """The user at NATS, where NATS_URL does not name one."""
+    nats_password: SecretStr | None = None
+    """The user's password."""
+    nats_token: SecretStr | None = None
+    """A token instead of a user."""
+    nats_creds_path: Path | None = None
+    """A `.creds` file: a user's JWT with its seed."""
+    nats_nkey_path: Path | None = None
+    """A file with the seed of an nkey."""
+    nats_ca_path: Path | None = None
+    """The authorities, in PEM form, that sign NATS' certificate; default: the system's."""
+    nats_cert_path: Path | None = None
+    """Our certificate in PEM form, where NATS asks for one."""
+    nats_key_path: Path | None = None
+    """Its key, where it does not stand in the same file."""
+    nats_inbox_prefix: str = Field(default="_INBOX", pattern=r"^[^\s.*>]+(\.[^\s.*>]+)*$")
+    """What subjects for replies begin with, where rights at NATS depend on it."""
+
+    @field_validator(
+        "nats_creds_path", "nats_nkey_path", "nats_ca_path", "nats_cert_path", "nats_key_path"
+    )
+    @classmethod
+    def _is_a_file(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_file():
+            raise ValueError("there is no file at that path")
+        return path
+
+    @field_validator("nats_token", "nats_creds_path", "nats_nkey_path")
+    @classmethod
+    def _is_the_only_identity(cls, value: T, info: ValidationInfo) -> T:
+        identities = ("nats_user", "nats_token", "nats_creds_path", "nats_nkey_path")
+        others = [name.upper() for name in identities if info.data.get(name) is not None]
+        if value is not None and others:
+            raise ValueError(f"{others[0]} says already who we are to NATS: set one of them")
+        return value
+
+    @field_validator("nats_password", "nats_key_path")
+    @classmethod
+    def _belongs_to_another(cls, value: T, info: ValidationInfo) -> T:
+        other = "nats_user" if info.field_name == "nats_password" else "nats_cert_path"
+        if value is not None and other in info.data and info.data[other] is None:
+            raise ValueError(f"set {other.upper()} too")
+        return value
 
 
 class RedisSettings(Settings):

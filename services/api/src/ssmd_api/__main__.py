@@ -43,7 +43,7 @@ async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
             settings.redis_url, "ssmd-api", timeout_seconds=_REDIS_TIMEOUT_SECONDS
         )
         stack.push_async_callback(client.aclose)
-        feed = ChangeFeed(settings.nats_url)
+        feed = ChangeFeed(settings)
         stack.push_async_callback(feed.close)
         database = Database(pool, settings.api_statement_timeout_seconds)
         store, keys = Store(database), KeyStore(pool)

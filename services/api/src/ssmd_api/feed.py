@@ -11,10 +11,10 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamState
 from nats.js.client import JetStreamContext
-from pydantic import SecretStr
 
 from ssmd_common.connections import nats as connections
 from ssmd_common.errors import UpstreamUnavailable
+from ssmd_common.settings import NatsSettings
 from ssmd_common.subjects import STREAM
 from ssmd_common.visibility import early
 
@@ -50,8 +50,8 @@ class EventId:
 class ChangeFeed:
     """Readers of the stream, each with a consumer of its own that dies with it."""
 
-    def __init__(self, url: SecretStr) -> None:
-        self._url = url
+    def __init__(self, settings: NatsSettings) -> None:
+        self._settings = settings
         self._client: Client | None = None
         self._connecting = asyncio.Lock()
 
@@ -141,7 +141,7 @@ class ChangeFeed:
         async with self._connecting:
             if self._client is None or self._client.is_closed:
                 self._client = await connections.connect(
-                    self._url, "ssmd-api", budget_seconds=_CONNECT_SECONDS
+                    self._settings, "ssmd-api", budget_seconds=_CONNECT_SECONDS
                 )
         if not self._client.is_connected:
             raise UpstreamUnavailable("NATS does not answer")

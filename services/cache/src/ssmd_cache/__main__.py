@@ -26,7 +26,7 @@ async def serve(runtime: Runtime, settings: CacheSettings) -> None:
             return
         client = await redis.connect(settings.redis_url, "ssmd-cache", budget_seconds=budget)
         stack.push_async_callback(client.aclose)
-        stream = await nats.connect(settings.nats_url, "ssmd-cache", budget_seconds=budget)
+        stream = await nats.connect(settings, "ssmd-cache", budget_seconds=budget)
         stack.push_async_callback(nats.close, stream)
         rows = await stack.enter_async_context(lookup(settings.database_url, budget_seconds=budget))
         sink = RedisSink(client, Keys(settings.redis_key_prefix), leadership.token)

@@ -93,7 +93,7 @@ async def _make(
     sink = RedisSink(client, keys, token)
     await sink.claim()
     stream = await nats.connect(
-        settings.nats_url, "ssmd-cache-rebuild", budget_seconds=settings.startup_budget_seconds
+        settings, "ssmd-cache-rebuild", budget_seconds=settings.startup_budget_seconds
     )
     try:
         async with join(

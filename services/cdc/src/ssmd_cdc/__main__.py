@@ -20,7 +20,7 @@ async def serve(runtime: Runtime, settings: CdcSettings) -> None:
     # Both servers get their time to start; from then on sessions have a budget of their own.
     first = await postgres.connect(settings.database_url, "ssmd-cdc", budget_seconds=budget)
     await first.close()
-    client = await nats.connect(settings.nats_url, "ssmd-cdc", budget_seconds=budget)
+    client = await nats.connect(settings, "ssmd-cdc", budget_seconds=budget)
     control = Control(settings)
     # What is loaded by now stays, and rows bring many objects and no cycles: looking for some would
     # be a fifteenth of the work.

@@ -26,6 +26,8 @@ from ssmd_cdc.window import Entry, Window
 from ssmd_cdc.wire import Wire, WireLost
 from ssmd_common import subjects
 from ssmd_common.change import Position
+from ssmd_common.connections.nats import nodes
+from ssmd_common.connections.nats_access import NatsAccess
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.health import Health
 from ssmd_common.metrics import WORK
@@ -60,6 +62,7 @@ class Outbox:
         on_acknowledged: Callable[[int], None],
     ) -> None:
         self._client = client
+        self._access = NatsAccess.of(settings)
         self._dead_letters = DeadLetters(client, settings, epoch)
         self._streams = streams
         self._settings = settings
@@ -225,11 +228,10 @@ class Outbox:
                 fail(reason)
             groups.write()
 
-        wire = self._wire = Wire(reply, fail, self._limit)
+        wire = await self._open_wire(reply, fail)
         groups = self._groups = Groups(
             wire, self._window, self._epoch, durable=self._settings.cdc_durable
         )
-        await wire.open(self._settings.nats_url, "ssmd-cdc-publish")
         self._settle(self._window.rechain(last_sequence, stored))
         sent = self._window.first
         while (at := sent - self._window.first) < len(self._window.entries):
@@ -245,6 +247,30 @@ class Outbox:
                 raise WireLost(failure.result())
         self._live = True
         self._make_room()
+
+    async def _open_wire(
+        self, reply: Callable[[list[tuple[int, bytes]]], None], fail: Callable[[str], None]
+    ) -> Wire:
+        """A wire to the node that the client is connected to, else to another that it knows: where
+        one is drained or gone, the others go on."""
+        reasons = ["no node of NATS is known"]
+
+        def lost(reason: str) -> None:
+            reasons.append(reason)
+            if self._wire is wire:
+                fail(reason)
+
+        for server in nodes(self._client, self._access):
+            wire = Wire(self._access, reply, lost, self._limit)
+            try:
+                await wire.open(server, "ssmd-cdc-publish")
+            except WireLost as error:
+                reasons.append(str(error))
+                continue
+            if not wire.lost:
+                self._wire = wire
+                return wire
+        raise WireLost(reasons[-1])
 
     async def _watch(self, failure: asyncio.Future[str]) -> str:
         """Wait until sending fails: for its reason, or because an answer is overdue."""

@@ -8,12 +8,10 @@ import asyncio
 import json
 import re
 import secrets
-import ssl
 from collections.abc import Callable
 from typing import Any, Final, cast
-from urllib.parse import unquote, urlsplit
 
-from pydantic import SecretStr
+from ssmd_common.connections.nats_access import NatsAccess, NatsServer
 
 _CONNECT_SECONDS: Final = 5.0
 _PING_SECONDS: Final = 3.0
@@ -39,13 +37,15 @@ class Wire(asyncio.Protocol):
 
     def __init__(
         self,
+        access: NatsAccess,
         on_replies: Callable[[list[tuple[int, bytes]]], None],
         on_lost: Callable[[str], None],
         max_payload: int,
     ) -> None:
         self.max_payload = max_payload
         self.writable = asyncio.Event()
-        self._inbox = f"_INBOX.{secrets.token_hex(11)}"
+        self._access = access
+        self._inbox = f"{access.inbox_prefix}.{secrets.token_hex(11)}"
         self._on_replies = on_replies
         self._on_lost = on_lost
         self._buffer = b""
@@ -62,25 +62,24 @@ class Wire(asyncio.Protocol):
     def lost(self) -> bool:
         return self._reason is not None
 
-    async def open(self, url: SecretStr, name: str) -> None:
-        """Connect, and subscribe to the inbox for replies.
+    async def open(self, server: NatsServer, name: str) -> None:
+        """Connect to this node, and subscribe to the inbox for replies.
 
         Raises:
-            WireLost: no server, or it refuses us.
+            WireLost: it does not answer, or it refuses us.
         """
-        parts = urlsplit(url.get_secret_value())
-        host, port = parts.hostname or "localhost", parts.port or 4222
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                transport, _ = await loop.create_connection(lambda: self, host, port)
+                transport, _ = await loop.create_connection(lambda: self, server.host, server.port)
                 info = await self._greeted
-                if parts.scheme == "tls" or info.get("tls_required"):
-                    context = ssl.create_default_context()
-                    upgraded = await loop.start_tls(transport, self, context, server_hostname=host)
+                if server.tls or info.get("tls_required"):
+                    upgraded = await loop.start_tls(
+                        transport, self, self._access.tls(), server_hostname=server.host
+                    )
                     assert upgraded is not None
                     self._transport = upgraded
-                self._send(_connect_frame(parts.username, parts.password, name))
+                self._send(_connect_frame(name, self._access.connect_fields(info.get("nonce"))))
                 self._send(f"SUB {self._inbox}.* 1\r\nPING\r\n".encode())
                 await self._ponged.wait()
                 if self._reason is not None:
@@ -216,7 +215,7 @@ class Wire(asyncio.Protocol):
         self.close()
 
 
-def _connect_frame(user: str | None, password: str | None, name: str) -> bytes:
+def _connect_frame(name: str, identity: dict[str, str]) -> bytes:
     options: dict[str, Any] = {
         "verbose": False,
         "pedantic": False,
@@ -226,9 +225,6 @@ def _connect_frame(user: str | None, password: str | None, name: str) -> bytes:
         "headers": True,
         "no_responders": True,
         "name": name,
+        **identity,
     }
-    if user and password is None:
-        options["auth_token"] = unquote(user)
-    elif user:
-        options["user"], options["pass"] = unquote(user), unquote(password or "")
     return b"CONNECT " + json.dumps(options).encode() + b"\r\n"

@@ -7,29 +7,32 @@ from typing import Any
 import nats.errors
 import structlog
 from nats.aio.client import Client
-from pydantic import SecretStr
 
+from ssmd_common.connections.nats_access import NatsAccess, NatsServer
 from ssmd_common.connections.retry import first_line, unless_stopped
 from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
+from ssmd_common.settings import NatsSettings
 
 log = structlog.get_logger(__name__)
 
 
 async def connect(
-    url: SecretStr, application: str, *, budget_seconds: float, **more: Any
+    settings: NatsSettings, application: str, *, budget_seconds: float, **more: Any
 ) -> Client:
-    """A connected client; once connected it reconnects for ever by itself.
+    """A connected client; once connected it reconnects for ever by itself, to any node it knows.
 
     Raises:
         UpstreamUnavailable: no answer within the budget.
-        ConfigurationError: the server refuses the credentials.
+        ConfigurationError: the server refuses the credentials or a certificate, or ours refuses
+            the server's.
         StopRequested: the service was asked to stop meanwhile.
     """
-    return await unless_stopped(_connected(url, application, budget_seconds, more))
+    access = NatsAccess.of(settings)
+    return await unless_stopped(_connected(access, application, budget_seconds, more))
 
 
 async def _connected(
-    url: SecretStr, application: str, budget_seconds: float, more: dict[str, Any]
+    access: NatsAccess, application: str, budget_seconds: float, more: dict[str, Any]
 ) -> Client:
     client = Client()
     last_error: list[str] = ["no answer"]
@@ -52,7 +55,7 @@ async def _connected(
         log.info("nats reconnected")
 
     options: dict[str, Any] = {
-        "servers": url.get_secret_value(),
+        **access.options(),
         "name": application,
         "connect_timeout": 3,
         "max_reconnect_attempts": -1,
@@ -89,6 +92,13 @@ async def _connected(
         else:
             client.options["allow_reconnect"] = True
             return client
+
+
+def nodes(client: Client, access: NatsAccess) -> list[NatsServer]:
+    """The nodes that the client knows of, the one that it is connected to first."""
+    urls = [client.connected_url, *client.servers, *client.discovered_servers]
+    found = [access.node(url.hostname or "localhost", url.port or 4222) for url in urls if url]
+    return list(dict.fromkeys(found))
 
 
 def _refuses(error: Exception) -> bool:
