@@ -1,6 +1,7 @@
 """Bytes of the NATS protocol, cut anywhere; credentials and encryption."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from itertools import pairwise
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
+from nats_security import KINDS, security
 from pydantic import SecretStr
 
 from ssmd_cdc.wire import Wire, WireLost
@@ -146,3 +148,30 @@ async def test_credentials_and_encryption(
         wire.close()
         with pytest.raises(WireLost, match="Authorization Violation"):
             await open_as(wrong)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_it_opens_with_whatever_credentials_the_settings_name(
+    kind: str, tmp_path: Path
+) -> None:
+    asked = security(kind, tmp_path)
+    async with NatsServer(tmp_path / "nats", options=dict(asked.options)) as server:
+
+        async def opened(given: Mapping[str, Any]) -> Wire:
+            settings = NatsSettings.model_validate({"nats_url": server.url, **given})
+            access = NatsAccess.of(settings)
+            wire = Wire(access, replies.extend, lambda _: None, 1 << 20)
+            await wire.open(access.servers[0], "ssmd-cdc-test")
+            return wire
+
+        replies: list[tuple[int, bytes]] = []
+        wire = await opened(asked.right)
+        wire.publish("nobody.listens", 7, "NATS/1.0\r\n\r\n", b"x")
+        wire.flush()
+        async with asyncio.timeout(30):
+            while not replies:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        wire.close()
+        if asked.wrong:
+            with pytest.raises(WireLost):
+                await opened(asked.wrong)

@@ -9,6 +9,7 @@
   and start.
 - `nats_server` (test): a `NatsServer` with JetStream: `.url`, `.stop()`, `.kill()`, and `.start()`
   on the same port and store.
+- `nats_cluster` (test): a `NatsCluster` of three nodes: `.nodes`, each a `NatsServer`.
 - `valkey_server` (test): a `ValkeyServer`, the same shape; it starts empty.
 - `scratch` (session): a private directory, removed at the end.
 
@@ -38,6 +39,7 @@ from ssmd_stack.containers import NatsContainer, PostgresContainer, ValkeyContai
 from ssmd_stack.database import Database, DatabaseServer, drop, make_template, migrate, new_database
 from ssmd_stack.external import ExternalPostgres, ExternalServer, external
 from ssmd_stack.nats import NatsServer
+from ssmd_stack.nats_cluster import NatsCluster
 from ssmd_stack.postgres import PostgresServer
 from ssmd_stack.scratch import scratch_directory
 from ssmd_stack.servers import stack_kind
@@ -149,6 +151,15 @@ async def nats_server(scratch: Path) -> AsyncIterator[OwnServer | Borrowed]:
 
 
 @pytest_asyncio.fixture
+async def nats_cluster(scratch: Path) -> AsyncIterator[NatsCluster]:
+    if stack_kind() != "embedded":
+        pytest.skip("a cluster of NATS nodes is only made of embedded servers")
+    cluster = NatsCluster(scratch / f"nats-cluster-{secrets.token_hex(4)}")
+    async with _running(cluster):
+        yield cluster
+
+
+@pytest_asyncio.fixture
 async def valkey_server(scratch: Path) -> AsyncIterator[OwnServer | Borrowed]:
     kind = stack_kind()
     if kind == "external":
@@ -169,7 +180,7 @@ async def valkey_server(scratch: Path) -> AsyncIterator[OwnServer | Borrowed]:
 
 
 @asynccontextmanager
-async def _running(server: OwnServer) -> AsyncIterator[None]:
+async def _running(server: OwnServer | NatsCluster) -> AsyncIterator[None]:
     try:
         await server.start()
         yield

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from typing import Any
+import ssl
+from typing import Any, Final
 
 import nats.errors
 import structlog
@@ -12,6 +13,9 @@ from ssmd_common.connections.nats_access import NatsAccess, NatsServer
 from ssmd_common.connections.retry import first_line, unless_stopped
 from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
 from ssmd_common.settings import NatsSettings
+from ssmd_common.tasks import end
+
+_CLOSE_SECONDS: Final = 3.0
 
 log = structlog.get_logger(__name__)
 
@@ -76,11 +80,8 @@ async def _connected(
             raise
         except (nats.errors.Error, OSError) as error:
             await close(client)
-            if _refuses(error):
-                raise ConfigurationError(
-                    f"NATS refuses the connection ({first_line(error)}): "
-                    "check the credentials in NATS_URL"
-                ) from error
+            if refusal := _refusal(error):
+                raise ConfigurationError(refusal) from error
             if loop.time() >= deadline:
                 raise UpstreamUnavailable(
                     f"NATS did not answer within {budget_seconds:g} s ({last_error[-1]}): "
@@ -90,6 +91,7 @@ async def _connected(
             client = Client()
             await asyncio.sleep(0.25)
         else:
+            await _check_encryption(client, access)
             client.options["allow_reconnect"] = True
             return client
 
@@ -101,13 +103,52 @@ def nodes(client: Client, access: NatsAccess) -> list[NatsServer]:
     return list(dict.fromkeys(found))
 
 
-def _refuses(error: Exception) -> bool:
+def _refusal(error: Exception) -> str | None:
+    """The sentence for what no second try mends."""
     text = str(error).lower()
-    return "authorization" in text or "authentication" in text
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate of NATS is not trusted ({error.verify_message}): check NATS_URL and "
+            "NATS_CA_PATH"
+        )
+    if "alert" in text and ("certificate" in text or "unknown ca" in text):
+        return (
+            f"NATS refuses the connection, it wants a certificate of ours ({first_line(error)}): "
+            "check NATS_CERT_PATH and NATS_KEY_PATH"
+        )
+    if "authorization" in text or "authentication" in text:
+        return (
+            f"NATS refuses the connection ({first_line(error)}): check the credentials in "
+            "NATS_URL, NATS_USER, NATS_TOKEN, NATS_CREDS_PATH or NATS_NKEY_PATH"
+        )
+    return None
+
+
+async def _check_encryption(client: Client, access: NatsAccess) -> None:
+    """nats-py encrypts where the server demands it, whatever the URL says.
+
+    Raises:
+        ConfigurationError: `tls://` was asked for and is not there.
+    """
+    wanted = any(server.tls for server in access.servers)
+    if wanted and not client._server_info.get("tls_required"):  # noqa: SLF001
+        await close(client)
+        raise ConfigurationError(
+            "NATS_URL says tls:// and that server does not speak TLS: configure TLS there, or "
+            "say nats://"
+        )
 
 
 async def close(client: Client) -> None:
-    """Close it, also while its server is away: that is no reason for a service to end badly."""
+    """Close it, also while its server is away: that is no reason for a service to end badly.
+
+    Where the other side does not take part in the end, as after a handshake that it refused, the
+    connection is dropped.
+    """
+    closing = asyncio.ensure_future(client.close())
+    await asyncio.wait({closing}, timeout=_CLOSE_SECONDS)
+    if not closing.done():
+        await end(closing)
     # uvloop raises RuntimeError where a transport that the server closed is written to.
-    with contextlib.suppress(nats.errors.Error, OSError, RuntimeError):
-        await client.close()
+    with contextlib.suppress(nats.errors.Error, OSError, RuntimeError, asyncio.CancelledError):
+        closing.result()
