@@ -107,7 +107,7 @@ def _run(work: "Callable[[CacheSettings, aioredis.Redis], Awaitable[Any]]") -> A
 
     async def inside() -> Any:
         client = await redis_connection.connect(
-            settings.redis_url, "ssmd-cli", budget_seconds=settings.startup_budget_seconds
+            settings, "ssmd-cli", budget_seconds=settings.startup_budget_seconds
         )
         async with contextlib.aclosing(client):
             try:

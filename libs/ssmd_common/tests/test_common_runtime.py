@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from ssmd_common.connections import nats as nats_connection
 from ssmd_common.connections import postgres, redis
 from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
-from ssmd_common.settings import NatsSettings, PostgresSettings, load
+from ssmd_common.settings import NatsSettings, PostgresSettings, RedisSettings, load
 
 
 class Both(PostgresSettings, NatsSettings):
@@ -61,7 +61,8 @@ async def test_servers_that_do_not_answer_are_named_with_what_to_check() -> None
         settings = NatsSettings(nats_url=SecretStr(f"nats://127.0.0.1:{port}"))
         await nats_connection.connect(settings, "test", budget_seconds=0.2)
     with pytest.raises(UpstreamUnavailable, match=r"Redis .* check REDIS_URL"):
-        await redis.connect(SecretStr(f"redis://127.0.0.1:{port}"), "test", budget_seconds=0.2)
+        place = RedisSettings(redis_url=SecretStr(f"redis://127.0.0.1:{port}"))
+        await redis.connect(place, "test", budget_seconds=0.2)
 
 
 async def test_a_nats_that_goes_away_while_it_greets_is_tried_again(nats_server: Any) -> None:

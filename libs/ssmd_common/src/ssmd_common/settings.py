@@ -24,27 +24,39 @@ from ssmd_common.errors import ConfigurationError
 T = TypeVar("T")
 
 
-def _url(*schemes: str, several: bool = False) -> AfterValidator:
-    def check(secret: SecretStr) -> SecretStr:
-        text = secret.get_secret_value()
-        for url in text.split(",") if several else [text]:
-            try:
-                parts = urlsplit(url.strip())
-                _ = parts.port
-            except ValueError:
-                raise ValueError("is not a URL") from None
-            if parts.scheme not in schemes or not parts.hostname:
-                more = ", or several with a comma between them" if several else ""
-                raise ValueError(f"must be a URL such as {schemes[0]}://host:port{more}")
-        return secret
+def _checked(secret: SecretStr, *schemes: str, several: bool = False) -> SecretStr:
+    text = secret.get_secret_value()
+    for url in text.split(",") if several else [text]:
+        try:
+            parts = urlsplit(url.strip())
+            _ = parts.port
+        except ValueError:
+            raise ValueError("is not a URL") from None
+        if parts.scheme not in schemes or not parts.hostname:
+            more = ", or several with a comma between them" if several else ""
+            raise ValueError(f"must be a URL such as {schemes[0]}://host:port{more}")
+    return secret
 
-    return AfterValidator(check)
+
+def _url(*schemes: str, several: bool = False) -> AfterValidator:
+    return AfterValidator(lambda secret: _checked(secret, *schemes, several=several))
+
+
+def _check_redis(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not text.partition("://")[0].endswith("+sentinel"):
+        return _checked(secret, "redis", "rediss")
+    # It loads redis-py, which not every service has.
+    from ssmd_common.connections.redis_place import SentinelPlace
+
+    SentinelPlace.parse(text)
+    return secret
 
 
 # URLs may carry passwords, so none of them is ever shown.
 PostgresUrl = Annotated[SecretStr, _url("postgresql", "postgres")]
 NatsUrl = Annotated[SecretStr, _url("nats", "tls", several=True)]
-RedisUrl = Annotated[SecretStr, _url("redis", "rediss")]
+RedisUrl = Annotated[SecretStr, AfterValidator(_check_redis)]
 HttpUrl = Annotated[SecretStr, _url("http", "https")]
 WebSocketUrl = Annotated[SecretStr, _url("wss", "ws")]
 
@@ -130,7 +142,11 @@ class NatsSettings(Settings):
 
 class RedisSettings(Settings):
     redis_url: RedisUrl = SecretStr("redis://localhost:6379/0")
-    """Redis or Valkey; `rediss://` for TLS."""
+    """Redis or Valkey, `rediss://` for TLS; or `redis+sentinel://host:26379,host:26379/master/0`."""
+    redis_sentinel_user: str | None = None
+    """The user at the Sentinels, where they ask for one."""
+    redis_sentinel_password: SecretStr | None = None
+    """The password at the Sentinels; that of the master stands in REDIS_URL."""
     redis_key_prefix: str = ""
     """Put before every key, for example `kalshi-prod:`."""
 

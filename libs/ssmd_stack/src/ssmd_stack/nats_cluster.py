@@ -7,6 +7,7 @@ from typing import Any
 import nats
 import nats.errors
 import nats.js.errors
+from nats.aio.client import Client
 
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
@@ -63,7 +64,7 @@ class NatsCluster:
             node.remove()
 
 
-async def _has_leader(client: nats.NATS) -> bool:
+async def _has_leader(client: Client) -> bool:
     try:
         await client.jetstream(timeout=1).account_info()
     except (nats.errors.Error, nats.js.errors.Error):

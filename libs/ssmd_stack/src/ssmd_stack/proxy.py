@@ -22,6 +22,7 @@ class TcpProxy:
         if parts.hostname is None or parts.port is None:
             raise ValueError(f"a host and a port are needed: {url}")
         self._server_url = url
+        self._given_port = parts.port
         self._target = parts.hostname, parts.port
         self._left = passes
         self._port = 0
@@ -33,7 +34,7 @@ class TcpProxy:
     @property
     def url(self) -> str:
         """The server's URL with our port in it."""
-        return self._server_url.replace(f":{self._target[1]}", f":{self._port}")
+        return self._server_url.replace(f":{self._given_port}", f":{self._port}")
 
     async def __aenter__(self) -> Self:
         self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -49,6 +50,13 @@ class TcpProxy:
         """Reset every connection; new ones are served."""
         for pipe in self._pipes:
             pipe.cancel()
+
+    def lead_to(self, url: str) -> None:
+        """New connections go to this server; the old ones stay where they are."""
+        parts = urlsplit(url)
+        assert parts.hostname is not None
+        assert parts.port is not None
+        self._target = parts.hostname, parts.port
 
     def freeze(self) -> None:
         """Pass nothing on and tell nobody: the connections stay open, and silent."""

@@ -40,7 +40,7 @@ async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_pool(settings))
         client: aioredis.Redis = redis.client(
-            settings.redis_url, "ssmd-api", timeout_seconds=_REDIS_TIMEOUT_SECONDS
+            settings, "ssmd-api", timeout_seconds=_REDIS_TIMEOUT_SECONDS
         )
         stack.push_async_callback(client.aclose)
         feed = ChangeFeed(settings)

@@ -24,7 +24,7 @@ async def serve(runtime: Runtime, settings: CacheSettings) -> None:
         )
         if leadership is None:
             return
-        client = await redis.connect(settings.redis_url, "ssmd-cache", budget_seconds=budget)
+        client = await redis.connect(settings, "ssmd-cache", budget_seconds=budget)
         stack.push_async_callback(client.aclose)
         stream = await nats.connect(settings, "ssmd-cache", budget_seconds=budget)
         stack.push_async_callback(nats.close, stream)

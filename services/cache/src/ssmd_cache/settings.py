@@ -3,8 +3,8 @@
 import zlib
 
 from pydantic import Field
-from redis.asyncio.connection import parse_url
 
+from ssmd_common.connections.redis_place import place_of
 from ssmd_common.settings import NatsSettings, PostgresSettings, RedisSettings
 
 
@@ -35,9 +35,7 @@ class CacheSettings(PostgresSettings, NatsSettings, RedisSettings):
         Replicas must name their Redis alike. Should they not, two lead, and the fencing token ends
         the earlier one.
         """
-        place = parse_url(self.redis_url.get_secret_value())
-        host, port = place.get("host", "localhost"), place.get("port", 6379)
-        return f"cache:{host.lower()}:{port}/{place.get('db', 0)}:{self.redis_key_prefix}"
+        return f"cache:{place_of(self.redis_url.get_secret_value())}:{self.redis_key_prefix}"
 
     @property
     def consumer(self) -> str:

@@ -1,41 +1,85 @@
-"""Redis and Valkey connections."""
+"""Redis and Valkey connections: one server, or the master that Sentinels name."""
 
-from typing import Final
+from typing import Any, Final
 
 import redis.asyncio as aioredis
 import redis.exceptions
-from pydantic import SecretStr
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 
+from ssmd_common.connections.redis_place import SENTINEL_SCHEMES, SentinelPlace
 from ssmd_common.connections.retry import within_budget
 from ssmd_common.errors import ConfigurationError
+from ssmd_common.settings import RedisSettings
 
 _MEND: Final = "check REDIS_URL and that Redis or Valkey runs"
 
 
-def client(url: SecretStr, application: str, *, timeout_seconds: float = 5.0) -> aioredis.Redis:
-    """A client that has not connected yet; replies are bytes."""
-    return aioredis.Redis.from_url(
-        url.get_secret_value(),
-        client_name=application,
-        socket_connect_timeout=timeout_seconds,
-        socket_timeout=timeout_seconds,
-        socket_keepalive=True,
-        health_check_interval=15,
+class _OfSentinels(aioredis.Redis):
+    """A client of a master that closes its connections to the Sentinels too."""
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        await super().aclose(close_connection_pool)
+        pool = self.connection_pool
+        assert isinstance(pool, SentinelConnectionPool)
+        for sentinel in pool.sentinel_manager.sentinels:
+            await sentinel.aclose()
+
+
+def client(
+    settings: RedisSettings, application: str, *, timeout_seconds: float = 5.0
+) -> aioredis.Redis:
+    """A client that has not connected yet; replies are bytes.
+
+    With Sentinels it asks them for the master before each new connection, and leaves a master that
+    was demoted.
+    """
+    url = settings.redis_url.get_secret_value()
+    options: dict[str, Any] = {
+        "client_name": application,
+        "socket_connect_timeout": timeout_seconds,
+        "socket_timeout": timeout_seconds,
+        "socket_keepalive": True,
+        "health_check_interval": 15,
+    }
+    if not url.startswith(SENTINEL_SCHEMES):
+        return aioredis.Redis.from_url(url, **options)
+    place = SentinelPlace.parse(url)
+    secret = settings.redis_sentinel_password
+    own = {
+        "socket_connect_timeout": timeout_seconds,
+        "socket_timeout": timeout_seconds,
+        "username": settings.redis_sentinel_user,
+        "password": None if secret is None else secret.get_secret_value(),
+        "ssl": place.tls,
+    }
+    sentinel = Sentinel(list(place.sentinels), sentinel_kwargs=own)  # type: ignore[no-untyped-call]
+    made: aioredis.Redis = sentinel.master_for(
+        place.master,
+        redis_class=_OfSentinels,
+        db=place.database,
+        username=place.user,
+        password=place.password,
+        ssl=place.tls,
+        **options,
     )
+    return made
 
 
-async def connect(url: SecretStr, application: str, *, budget_seconds: float) -> aioredis.Redis:
+async def connect(
+    settings: RedisSettings, application: str, *, budget_seconds: float
+) -> aioredis.Redis:
     """A client that has answered a PING.
 
     Raises:
         UpstreamUnavailable: no answer within the budget.
-        ConfigurationError: the server refuses the password.
+        ConfigurationError: the server refuses the password, or is a node of a Redis Cluster.
     """
-    made = client(url, application)
+    made = client(settings, application)
 
     async def attempt() -> aioredis.Redis:
         try:
             await made.ping()
+            await _refuse_cluster(made)
         except redis.exceptions.AuthenticationError as error:
             raise ConfigurationError(
                 "Redis refuses the password: check the one in REDIS_URL"
@@ -53,3 +97,44 @@ async def connect(url: SecretStr, application: str, *, budget_seconds: float) ->
     except BaseException:
         await made.aclose()
         raise
+
+
+async def _refuse_cluster(made: aioredis.Redis) -> None:
+    try:
+        found = await made.info("cluster")
+    except redis.exceptions.NoPermissionError:
+        # A role that may not ask; a cluster shows itself by its first MOVED.
+        return
+    if int(found.get("cluster_enabled", 0)):
+        raise ConfigurationError(
+            "REDIS_URL names a node of a Redis Cluster, which is not supported: a change is "
+            "written in one step over several keys, and a cluster keeps them on different nodes. "
+            "Use one server, or a master with replicas and Sentinels (redis+sentinel://)"
+        )
+
+
+async def master_moved(made: aioredis.Redis) -> bool:
+    """Whether its connections lead to another server than a new one would.
+
+    After a failover the Sentinels name another master, and a name or a virtual address leads to
+    another server, while old connections still reach the old one, which nobody else reads.
+    """
+    pool = made.connection_pool
+    if isinstance(pool, SentinelConnectionPool):
+        before, now = pool.master_address, await pool.get_master_address()  # type: ignore[no-untyped-call]
+        return before is not None and now != before
+    fresh = aioredis.Redis(
+        connection_pool=aioredis.ConnectionPool(
+            pool.connection_class, max_connections=1, **pool.connection_kwargs
+        )
+    )
+    try:
+        told = [await each.info("server") for each in (made, fresh)]
+    finally:
+        await fresh.aclose(close_connection_pool=True)
+    return bool(told[0].get("run_id") != told[1].get("run_id"))
+
+
+async def leave(made: aioredis.Redis) -> None:
+    """Drop all its connections: the next command makes one to whoever is the master now."""
+    await made.connection_pool.disconnect(inuse_connections=True)
