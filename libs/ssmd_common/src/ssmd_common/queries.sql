@@ -41,3 +41,23 @@ DELETE FROM service_status WHERE (service, instance) IN (
         FROM service_status) AS rows
     WHERE place > 1 AND updated_at < clock_timestamp() - interval '1 minute'
         AND (place > 20 OR updated_at < clock_timestamp() - interval '1 day'))
+
+-- name: status_overview
+-- All that is known of the whole, as one JSON text: every row of service_status with its age, what
+-- was last heard and read of the exchange, and what may be missing.
+SELECT json_build_object(
+    'now', clock_timestamp(),
+    'rows', (SELECT coalesce(json_agg(row_to_json(r) ORDER BY r.updated_at DESC), '[]') FROM (
+        SELECT *, extract(epoch FROM clock_timestamp() - updated_at) AS age_seconds
+            FROM service_status) AS r),
+    'last_message_at', (SELECT received_at FROM market_lifecycle_events
+        WHERE NOT metadata ? 'source' ORDER BY received_at DESC LIMIT 1),
+    'last_sync_at', (SELECT started_at FROM sync_runs WHERE outcome IN ('ok', 'partial')
+        AND coalesce(scope ->> 'mode', 'full') IN ('full', 'active', 'incremental')
+        ORDER BY id DESC LIMIT 1),
+    'full_sync_at', (SELECT finished_at FROM sync_runs WHERE outcome IN ('ok', 'partial')
+        AND NOT scope ?| ARRAY['mode', 'categories', 'tags', 'games_only', 'min_volume']
+        ORDER BY id LIMIT 1),
+    'gaps', (SELECT coalesce(json_agg(json_build_object('reason', reason, 'began_at', began_at)
+        ORDER BY began_at), '[]') FROM lifecycle_gaps WHERE repaired_at IS NULL),
+    'repaired_at', (SELECT max(repaired_at) FROM lifecycle_gaps))::text

@@ -21,6 +21,7 @@ from ssmd_cache.follower import Follower
 from ssmd_cache.foreign import Foreign
 from ssmd_cache.housekeeping import Housekeeping
 from ssmd_cache.join import join
+from ssmd_cache.journey import Journey
 from ssmd_cache.lookup import Lookup
 from ssmd_cache.metrics import LAG_MESSAGES
 from ssmd_cache.patience import Patience, Stopped
@@ -62,6 +63,7 @@ class Cache:
         self._patience = Patience(runtime.health, runtime.stop)
         self._foreign = Foreign(sink.client, runtime.health, self._patience)
         self._housekeeping = Housekeeping(settings, sink, lookup, runtime.health, self._patience)
+        self._journey = Journey(runtime.health)
         self._position: CachePosition | None = None
         self._untold: set[str] = set()
 
@@ -200,6 +202,7 @@ class Cache:
                 settings.cache_batch_seconds,
             )
             if batch:
+                self._journey.saw(batch)
                 await follower.take(batch)
             if self._housekeeping.is_due or not feed.buffered:
                 await follower.drained()

@@ -57,6 +57,10 @@ class Recorder:
                 self.busy_since = asyncio.get_running_loop().time()
                 self._recording_from = batch[0].received_at
                 await self.record(batch)
+                runtime.health.position |= {
+                    "last_message_at": batch[-1].received_at,
+                    "last_committed_at": datetime.now(UTC),
+                }
                 self.busy_since = self._recording_from = None
         left = len(self._inbox)
         while left > 0 and (batch := self._inbox.take_now(self._batch_messages)):

@@ -30,6 +30,11 @@ class PastRun:
         """Its work came to its end, whatever it found."""
         return self.outcome not in ("failed", "running")
 
+    @property
+    def succeeded(self) -> bool:
+        """What it was to read is stored, but for rows that could not be read."""
+        return self.outcome in ("ok", "partial")
+
 
 class RunLog:
     """Reads and writes the unpublished tables of sync on the store's own connection."""

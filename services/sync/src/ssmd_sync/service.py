@@ -24,7 +24,7 @@ from ssmd_sync.exchange import Exchange
 from ssmd_sync.plan import watermark_name
 from ssmd_sync.report import Report
 from ssmd_sync.run import Progress, Run
-from ssmd_sync.runlog import RunLog
+from ssmd_sync.runlog import PastRun, RunLog
 from ssmd_sync.schedule import Job, due_at
 from ssmd_sync.scope import Mode, Scope
 from ssmd_sync.sessions import Sessions
@@ -72,6 +72,7 @@ class Service:
         LEADER.set(1)
         LAG_SECONDS.set_function(lambda: time.time() - self._fresh_at)
         for job in self._jobs:
+            metrics.INTERVAL.labels(job.id).set(job.period.total_seconds())
             self._runtime.spawn(f"job-{job.id}", self._keep(job.id, partial(self._turn, job)))
         self._runtime.spawn("retention", self._keep("retention", self._expire))
         await self._runtime.stop.wait()
@@ -108,6 +109,7 @@ class Service:
             if not await self._founded(job, store):
                 return ELSEWHERE_SECONDS
             runs = await RunLog(store.connection).last_runs(job.id)
+            self._known(job, runs)
             due = due_at(job, runs, self._since, now)
             if due > now:
                 return (due - now).total_seconds()
@@ -123,6 +125,20 @@ class Service:
             return 0.0
         finally:
             await _unlock(store, job.id)
+
+    def _known(self, job: Job, runs: Sequence[PastRun]) -> None:
+        """What is known of a job's runs, whichever replica made them."""
+        good = next((run for run in runs if run.succeeded), None)
+        if good is not None:
+            metrics.LAST_SUCCESS.labels(job.id).set(good.started_at.timestamp())
+        jobs = self._runtime.health.position.setdefault("jobs", {})
+        assert isinstance(jobs, dict)
+        jobs[job.id] = {
+            "every_seconds": job.period.total_seconds(),
+            "last_run_at": runs[0].started_at if runs else None,
+            "last_outcome": runs[0].outcome if runs else None,
+            "last_success_at": good and good.started_at,
+        }
 
     async def _expire(self, store: Store) -> float:
         await retention.expire(store, self._retention_days)
