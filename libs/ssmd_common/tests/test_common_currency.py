@@ -145,6 +145,9 @@ def test_lifecycle_gone_is_incomplete_since_its_last_word() -> None:
     found = whole(instead(well(last_message_at=ago(400)), silent))
     assert found.incomplete_since == ago(300)
     assert found.legs["exchange"].as_of == ago(40), "sync has read since"
+    failed = row("lifecycle", 5.0, state="failed", ready=False, reasons={"running": "broke"})
+    # Its last words came when it had long stopped to store anything.
+    assert whole(instead(well(), failed)).incomplete_since == ago(60)
     waiting = row("lifecycle", ready=False, reasons={"exchange": "not connected"})
     found = whole(instead(well(), waiting))
     assert found.incomplete_since == ago(60)

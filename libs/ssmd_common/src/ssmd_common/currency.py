@@ -166,8 +166,8 @@ def _completeness(
     if not lifecycle.ready:
         speaker = lifecycle.speaker
         since = known.last_message_at
-        if speaker is not None and not lifecycle.processes[0].alive:
-            # Up to its last word it listened.
+        if speaker is not None and speaker.ready and not speaker.alive:
+            # It listened up to its last word.
             since = max(filter(None, (since, speaker.updated_at)))
         return None, since, f"lifecycle is not ready ({lifecycle.note})"
     return max(filter(None, (known.full_sync_at, known.repaired_at))), None, None

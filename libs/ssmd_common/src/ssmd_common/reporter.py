@@ -107,19 +107,10 @@ class Reporter:
             await self._close()
 
     def cut_off(self) -> None:
-        """Whoever waits for PostgreSQL here finds the connection closed.
-
-        Cancelling alone would not do: psycopg then waits for the server to confirm.
-        """
+        """Whoever waits for PostgreSQL here finds the connection closed."""
         connection = self._connection
-        if connection is not None and not connection.closed and self._waits:
-            with socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
-                duplicate.shutdown(socket.SHUT_RDWR)
-
-    @property
-    def _waits(self) -> bool:
-        connection = self._connection
-        return connection is not None and connection.lock.locked()
+        if connection is not None and connection.lock.locked():
+            postgres.cut_off(connection)
 
     async def _keep_writing(self) -> None:
         while True:

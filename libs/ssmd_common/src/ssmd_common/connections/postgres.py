@@ -1,6 +1,10 @@
 """PostgreSQL connections that notice a dead peer, on both sides, within 15 seconds."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import psycopg
@@ -69,6 +73,26 @@ async def connect(
         budget_seconds=budget_seconds,
         retry_on=(psycopg.OperationalError,),
     )
+
+
+@contextmanager
+def cut_off_after(connection: psycopg.AsyncConnection[Any], seconds: float) -> Iterator[None]:
+    """Whoever waits on the connection for longer than that, while inside, finds it closed.
+
+    Cancelling the task would not do: psycopg then waits for the server to confirm.
+    """
+    timer = asyncio.get_running_loop().call_later(seconds, cut_off, connection)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def cut_off(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Whoever waits on the connection finds it closed."""
+    if not connection.closed:
+        with socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+            duplicate.shutdown(socket.SHUT_RDWR)
 
 
 async def open_pool(
