@@ -21,12 +21,11 @@ from ssmd_cli.flow import Line, Look, lines_here, lines_of, look_once
 from ssmd_cli.migrate import states
 from ssmd_common.currency import whole_of
 from ssmd_common.errors import SsmdError
-from ssmd_common.parts import Known, parts_of
+from ssmd_common.parts import SERVICES, Known, parts_of
 from ssmd_stack import account, binaries
 from ssmd_stack.claim import holder_of
 from ssmd_stack.envfile import read_env
 from ssmd_stack.flow import SystemRecord, processes
-from ssmd_stack.plan import SERVICES
 from ssmd_stack.ports import free_port
 from ssmd_stack.servers import stack_kind
 

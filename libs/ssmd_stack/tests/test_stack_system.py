@@ -13,13 +13,14 @@ import psycopg
 import pytest
 
 from ssmd_common.errors import ConfigurationError
+from ssmd_common.parts import SERVICES
 from ssmd_stack import account
 from ssmd_stack.claim import claim, holder_of
 from ssmd_stack.envfile import read_env
 from ssmd_stack.errors import DirectoryInUse, DirectoryUnusable, PortInUse, ServerFailed
 from ssmd_stack.flow import SystemRecord, processes
 from ssmd_stack.nats import NatsServer
-from ssmd_stack.plan import SERVICES, Exchange, Plan
+from ssmd_stack.plan import Exchange, Plan
 from ssmd_stack.ports import free_port, is_taken
 from ssmd_stack.postgres import PostgresServer
 from ssmd_stack.process import is_alive

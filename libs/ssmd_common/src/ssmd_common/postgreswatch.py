@@ -19,7 +19,7 @@ SILENT_SECONDS: Final = 8.0
 """So long without any answer, and PostgreSQL does not answer."""
 
 _LOST_SECONDS: Final = 20.0
-_LOOK_SECONDS: Final = 0.2
+_LOOK_SECONDS: Final = 0.5
 _CONDITION: Final = "postgres"
 
 

@@ -39,6 +39,7 @@ WRITE_SECONDS: Final = 3.0
 """How often a process writes its row when nothing changes."""
 
 _LOOK_SECONDS: Final = 0.2
+_REWORD_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 2.0
 _TIDY_SECONDS: Final = 600.0
 _LAST_WORDS_SECONDS: Final = 2.0
@@ -100,8 +101,8 @@ class Reporter:
         try:
             async with asyncio.timeout(_LAST_WORDS_SECONDS + 1):
                 await self._write()
-        except (psycopg.Error, OSError, TimeoutError) as error:
-            log.debug("the end could not be written down", error=first_line(error))
+        except Exception as error:
+            log.warning("the end could not be written down", error=first_line(error))
         finally:
             timer.cancel()
             await self._close()
@@ -114,7 +115,7 @@ class Reporter:
 
     async def _keep_writing(self) -> None:
         while True:
-            seen = self._seen()
+            seen, told = self._seen(), self._told()
             try:
                 await self._write()
             except Exception as error:
@@ -123,19 +124,29 @@ class Reporter:
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 self._wrote()
-                await self._until_due(seen)
+                await self._until_due(seen, told)
 
-    async def _until_due(self, seen: object) -> None:
-        due = time.monotonic() + WRITE_SECONDS
+    async def _until_due(self, seen: object, told: object) -> None:
+        wrote = time.monotonic()
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            if time.monotonic() >= due or self._seen() != seen:
+            ago = time.monotonic() - wrote
+            if (
+                ago >= WRITE_SECONDS
+                or self._seen() != seen
+                or (ago >= _REWORD_SECONDS and self._told() != told)
+            ):
                 return
 
     def _seen(self) -> object:
         """What is told at once when it changes."""
         health = self._health
-        return health.state, dict(health.conditions), dict(health.degraded)
+        fine = {name: not why for name, why in health.conditions.items()}
+        return health.state, fine, set(health.degraded)
+
+    def _told(self) -> object:
+        """The words for it, which may change all the time."""
+        return dict(self._health.conditions), dict(self._health.degraded)
 
     async def _write(self) -> None:
         connection = self._connection
@@ -223,15 +234,16 @@ def _judge(error: Exception) -> tuple[str, str, bool]:
             return "missing", f"{_CANNOT}: {text}: run `ssmd db migrate`", True
         case psycopg.errors.InsufficientPrivilege():
             return "denied", f"{_CANNOT}: {text}: the role must own the database", True
-        case psycopg.OperationalError() if error.sqlstate is None:
+        case psycopg.OperationalError() if (error.sqlstate or "57P").startswith("57P"):
             # While connecting, psycopg has only the server's text.
             words = str(error)
             said = "FATAL" in words and not any(part in words for part in _NOT_UP)
             return ("refused", f"{_CANNOT}: {text}", True) if said else ("unreachable", text, False)
-        case psycopg.Error():
-            return "other", f"{_CANNOT}: {text}", error.sqlstate is not None
+        case OSError():
+            return "unreachable", text, False
         case _:
-            return "other", f"{_CANNOT}: {text}", False
+            # The server said it, or it never came so far as to ask.
+            return "other", f"{_CANNOT}: {text}", True
 
 
 _CANNOT: Final = "service_status cannot be written"

@@ -13,11 +13,11 @@ from typing import Any, Final
 import aiohttp
 
 from ssmd_common.exitcodes import ExitCode
+from ssmd_common.parts import SERVICES
 from ssmd_stack.envfile import remove_env, write_env
 from ssmd_stack.errors import NotReady, ServerFailed
 from ssmd_stack.keeper import Keeper
 from ssmd_stack.plan import (
-    SERVICES,
     Addresses,
     Exchange,
     Plan,
