@@ -1,6 +1,7 @@
 """`service_status`: what a process says of itself, and that saying it never gets in its way."""
 
 import asyncio
+import math
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from pydantic import SecretStr
 
 from ssmd_common import reporter
 from ssmd_common.health import Health
-from ssmd_common.metrics import STATUS_WRITE_FAILURES, WORK, total
+from ssmd_common.metrics import LAG_SECONDS, STATUS_WRITE_FAILURES, WORK, total
 from ssmd_common.postgreswatch import SILENT_SECONDS
 from ssmd_common.reporter import reporting
 from ssmd_stack.postgres import PostgresServer
@@ -86,8 +87,13 @@ async def test_a_service_tells_how_it_is_and_each_change_at_once(database: Any) 
             return (await row())["updated_at"] > second["updated_at"]
 
         await eventually(again)
+        # It does not know any more, whatever the gauge still has.
+        LAG_SECONDS.set(0.25)
+        health.lag_seconds = None
         health.ended(None)
+    LAG_SECONDS.set(math.nan)
     last = await row()
+    assert last["lag_seconds"] is None
     assert (last["state"], last["ready"]) == ("stopped", False)
     assert last["instance"] == first["instance"]
 

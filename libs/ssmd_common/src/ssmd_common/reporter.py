@@ -74,6 +74,7 @@ class Reporter:
         self._tidied = float("-inf")
         self._watch = PostgresWatch(health, self.cut_off)
         self._error: str | None = None
+        self._says_lag = False
         self._works: deque[tuple[float, float]] = deque()
         host = socket.gethostname()
         self._is = {
@@ -186,7 +187,6 @@ class Reporter:
             self._works.popleft()
         then, work_then = self._works[0]
         per_second = (work - work_then) / (now - then) if now > then else None
-        lag = health.lag_seconds if health.lag_seconds is not None else total(LAG_SECONDS)
         ago = health.last_error_seconds_ago
         return {
             **self._is,
@@ -195,8 +195,7 @@ class Reporter:
             "reasons": _json({k: why for k, why in health.conditions.items() if why}),
             "degraded": _json(health.degraded),
             "position": _json(health.position),
-            # NaN is what a gauge says that was not set.
-            "lag_seconds": None if math.isnan(lag) else lag,
+            "lag_seconds": self._lag_seconds(),
             "work": work,
             "work_per_second": per_second,
             "errors": total(ERRORS),
@@ -205,6 +204,15 @@ class Reporter:
             "last_error_seconds_ago": ago,
             "seconds_since_start": now - self._began,
         }
+
+    def _lag_seconds(self) -> float | None:
+        """As the service says; of one that never said it, what its gauge has."""
+        if self._health.lag_seconds is not None:
+            self._says_lag = True
+        if self._says_lag:
+            return self._health.lag_seconds
+        lag = total(LAG_SECONDS)
+        return None if math.isnan(lag) else lag
 
     def _wrote(self) -> None:
         if self._error is not None:
