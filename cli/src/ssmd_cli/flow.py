@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 queries: Final = Queries("ssmd_common")
 
-_ANSWER_SECONDS: Final = 3.0
+_ANSWER_SECONDS: Final = 5.0
 UNKNOWN: Final = "PostgreSQL does not answer, and so nobody tells how it is"
 
 
@@ -79,7 +79,7 @@ class Look:
         """
         try:
             if self._connection is None or self._connection.closed:
-                info = postgres.conninfo(self._url, "ssmd-status", connect_timeout=2)
+                info = postgres.conninfo(self._url, "ssmd-status", connect_timeout=5)
                 self._connection = await psycopg.AsyncConnection.connect(info, autocommit=True)
             with postgres.cut_off_after(self._connection, _ANSWER_SECONDS):
                 found = await (await self._connection.execute(queries.status_overview)).fetchone()

@@ -43,6 +43,8 @@ _REWORD_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 2.0
 _TIDY_SECONDS: Final = 600.0
 _LAST_WORDS_SECONDS: Final = 2.0
+# It goes by the clock, also where we are late ourselves: that must not look like silence.
+_CONNECT_SECONDS: Final = 30
 _RATE_SECONDS: Final = 10.0
 _MOST_TEXT: Final = 500
 # What a server says that is not there for anyone; all else that it says while connecting is an
@@ -68,7 +70,9 @@ class Reporter:
 
     def __init__(self, health: Health, url: SecretStr) -> None:
         self._health = health
-        self._info = postgres.conninfo(url, f"ssmd-{health.service}-status")
+        self._info = postgres.conninfo(
+            url, f"ssmd-{health.service}-status", connect_timeout=_CONNECT_SECONDS
+        )
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._began = time.monotonic()
         self._tidied = float("-inf")

@@ -75,26 +75,6 @@ async def connect(
     )
 
 
-@contextmanager
-def cut_off_after(connection: psycopg.AsyncConnection[Any], seconds: float) -> Iterator[None]:
-    """Whoever waits on the connection for longer than that, while inside, finds it closed.
-
-    Cancelling the task would not do: psycopg then waits for the server to confirm.
-    """
-    timer = asyncio.get_running_loop().call_later(seconds, cut_off, connection)
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def cut_off(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Whoever waits on the connection finds it closed."""
-    if not connection.closed:
-        with socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
-            duplicate.shutdown(socket.SHUT_RDWR)
-
-
 async def open_pool(
     url: SecretStr,
     application: str,
@@ -138,3 +118,23 @@ def raise_if_refused(error: psycopg.OperationalError) -> None:
             f"PostgreSQL refuses the connection ({line.partition('FATAL:')[2].strip() or line}): "
             "check the role, password and database in DATABASE_URL"
         ) from error
+
+
+@contextmanager
+def cut_off_after(connection: psycopg.AsyncConnection[Any], seconds: float) -> Iterator[None]:
+    """Whoever waits on the connection for longer than that, while inside, finds it closed.
+
+    Cancelling the task would not do: psycopg then waits for the server to confirm.
+    """
+    timer = asyncio.get_running_loop().call_later(seconds, cut_off, connection)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def cut_off(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Whoever waits on the connection finds it closed."""
+    if not connection.closed:
+        with socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+            duplicate.shutdown(socket.SHUT_RDWR)
