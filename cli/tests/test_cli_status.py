@@ -22,6 +22,7 @@ from ssmd_cli.flow import lines_here, lines_of, look_once
 from ssmd_common.health import Health
 from ssmd_common.parts import OLD_SECONDS, SERVICES
 from ssmd_common.reporter import reporting
+from ssmd_stack.claim import claim
 from ssmd_stack.flow import MemberProcess
 from ssmd_stack.ports import free_port
 
@@ -134,6 +135,22 @@ async def test_nothing_here_is_3(tmp_path: Path) -> None:
     assert "DATABASE_URL" in found.stderr
     elsewhere = await ssmd(tmp_path, "postgresql://u@h/d", "status", "--dir", str(tmp_path))
     assert elsewhere.returncode == 3, "a directory that was named is what is looked at"
+
+
+async def test_a_system_that_begins_to_start_is_1(tmp_path: Path) -> None:
+    record = {
+        "pid": os.getpid(), "state": "starting", "exchange": "sim", "started_at": "now",
+        "api_url": None, "members": [{"name": "nats", "pid": os.getpid(), "restarts": 0}],
+    }  # fmt: skip
+    with claim(tmp_path):
+        (tmp_path / "system.json").write_text(json.dumps(record))
+        found = await ssmd(tmp_path, None, "status", "--json", "--dir", str(tmp_path))
+        shown = await ssmd(tmp_path, None, "status", "--dir", str(tmp_path))
+    assert (found.returncode, shown.returncode) == (1, 1), found.stderr
+    document = json.loads(found.stdout)
+    assert (document["state"], document["ready"]) == ("starting", False)
+    assert document["servers"]["nats"]["state"] == "up"
+    assert "starting" in shown.stdout
 
 
 async def test_no_answer_is_4_and_a_missing_migration_6(

@@ -23,9 +23,12 @@ app = typer.Typer(add_completion=False)
 
 
 class System(NamedTuple):
-    """What is looked at: a database, and the record of a system on this machine, if it is one."""
+    """What is looked at: a database, and the record of a system on this machine, if it is one.
 
-    url: SecretStr
+    Without a database it is a system that begins to start, or has all but stopped.
+    """
+
+    url: SecretStr | None
     record: "SystemRecord | None"
 
 
@@ -57,7 +60,8 @@ def status_command(
         raise typer.Exit(ExitCode.NOT_FOUND)
     known: Known | None = None
     try:
-        known = asyncio.run(look_once(system.url))
+        if system.url is not None:
+            known = asyncio.run(look_once(system.url))
     except UpstreamUnavailable as error:
         if system.record is None:
             raise
@@ -77,7 +81,7 @@ def status_command(
         typer.echo(msgspec.json.format(msgspec.json.encode(document), indent=1).decode())
     else:
         _show(system.record, known, lines, ready=ready)
-    if known is None:
+    if known is None and system.url is not None:
         raise typer.Exit(ExitCode.UPSTREAM)
     if not ready:
         raise typer.Exit(ExitCode.FAILED)
@@ -95,9 +99,9 @@ def find(directory: Path | None) -> System | None:
         return System(SecretStr(given), None) if given else None
     place = (directory or ENV_FILE.parent).absolute()
     here = read_env(place).get("DATABASE_URL")
-    record = SystemRecord.read(place) if here and holder_of(place) is not None else None
-    if record is not None and here and given in (None, here):
-        return System(SecretStr(here), record)
+    record = SystemRecord.read(place) if holder_of(place) is not None else None
+    if record is not None and given in (None, here):
+        return System(SecretStr(here) if here else None, record)
     return System(SecretStr(given), None) if given else None
 
 
