@@ -98,7 +98,7 @@ class Fill:
             self._set(key, row, expires)
             self._add("HSET", self._events, ticker, key)
         if not category:
-            self._add("SADD", self._keys.own(f"uncategorised:{series}"), ticker)
+            self._add("SADD", self._keys.uncategorised(series), ticker)
         # Without a key it is remembered for its markets; the sweep looks whether it has any.
         if look_at := expires if key else str(microseconds(self._now) // 1000):
             self._add("ZADD", self._expiries, look_at, f"e:{ticker}")

@@ -24,7 +24,7 @@ from ssmd_cache.entries import (
 from ssmd_cache.expectation import Expectation
 from ssmd_cache.picture import TABLES, facts_of
 from ssmd_cache.rows import Connection, Rows, queries
-from ssmd_common.keys import Keys
+from ssmd_common.keys import Keys, from_token
 
 RECHECKS: Final = 5
 PAUSE_SECONDS: Final = 0.6
@@ -233,7 +233,7 @@ class Verifier:
     async def _whose(self, key: str) -> About | None:
         """The row that a surplus value was once written for."""
         if key.startswith(self._keys.fee("")):
-            return About("series_fees", key.removeprefix(self._keys.fee("")))
+            return About("series_fees", from_token(key.removeprefix(self._keys.fee(""))))
         if await self._client.type(key) != b"string":
             return None
         text = await self._client.get(key)

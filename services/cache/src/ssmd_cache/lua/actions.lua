@@ -1,8 +1,8 @@
 -- What the leader asks for.
 
 if action == 'claim' then
-  if not state or state.v ~= 1 then
-    redis.call('SET', POSITION, cjson.encode({v = 1, token = token, warm = false}))
+  if not state or state.v ~= VERSION then
+    redis.call('SET', POSITION, cjson.encode({v = VERSION, token = token, warm = false}))
   else
     state.token = token
     redis.call('SET', POSITION, cjson.encode(state))
@@ -48,7 +48,7 @@ if action == 'sweep' then  -- how many at most; how many were looked at, and swe
     local kind, ticker = string.sub(member, 1, 1), string.sub(member, 3)
     local record = load(kind, ticker)
     local expires = record and (kind == 'm' and record[M_EXPIRES] or kind == 'e' and record[E_EXPIRES])
-    local has_markets = kind == 'e' and redis.call('EXISTS', name('event_markets:' .. ticker)) == 1
+    local has_markets = kind == 'e' and redis.call('EXISTS', members_key(ticker)) == 1
     if not record then
       redis.call('ZREM', EXPIRIES, member)
     elseif record[KEY] ~= '' and (not expires or expires == '' or tonumber(expires) > now) then
@@ -67,7 +67,7 @@ if action == 'sweep' then  -- how many at most; how many were looked at, and swe
     elseif has_markets then
       schedule(kind, ticker, now + TOMBSTONE_MS)
     else
-      if kind == 'e' then redis.call('SREM', own('uncategorised:' .. record[E_SERIES]), ticker) end
+      if kind == 'e' then redis.call('SREM', uncategorised_key(record[E_SERIES]), ticker) end
       forget(kind, ticker)
     end
   end

@@ -23,6 +23,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local POSITION = KEYS[1]
 local TOMBSTONE_MS = 3600000
+local VERSION = 2  -- of the position, as position.py has it
 
 local POS, GEN, KEY = 1, 2, 3
 local M_EVENT, M_SERIES, M_LISTED, M_CATEGORY, M_SCORE, M_EXPIRES = 4, 5, 6, 7, 8, 9
@@ -32,6 +33,21 @@ local F_FROM, F_POS, F_GEN, F_JSON = 1, 2, 3, 4
 
 local function name(text) return prefix .. 'secmaster:' .. text end
 local function own(text) return prefix .. 'secmaster:_cache:' .. text end
+
+-- A ticker or category as it stands in a key (ssmd_common.keys), and back.
+local function as_token(text)
+  if not string.find(text, '[%%:]') then return text end
+  return (string.gsub(text, '[%%:]', {['%'] = '%25', [':'] = '%3A'}))
+end
+
+local function from_token(text)
+  return (string.gsub(string.gsub(text, '%%3A', ':'), '%%25', '%%'))
+end
+
+local function members_key(event) return name('event_markets:' .. as_token(event)) end
+local function category_key(category) return name('markets:by_category:' .. as_token(category)) end
+local function uncategorised_key(series) return own('uncategorised:' .. as_token(series)) end
+local function fee_key(series) return name('fee:' .. as_token(series)) end
 
 local MARKETS, EVENTS, EXPIRING = name('markets'), name('events'), name('markets:expiring')
 local OWN = {m = own('markets'), e = own('events'), s = own('series'), f = own('fees')}

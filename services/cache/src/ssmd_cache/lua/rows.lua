@@ -50,7 +50,7 @@ local function put_market(
       category = series_category(series)
     end
   end
-  local members, by_category = name('event_markets:' .. event), name('markets:by_category:' .. category)
+  local members, by_category = members_key(event), category_key(category)
   if not (old and old[KEY] == key) and refuses(key, 'string') then return end
   if refuses_set(members) or (category ~= '' and refuses_set(by_category)) then return end
   if old and old[KEY] ~= '' and (old[KEY] ~= key or old[M_EVENT] ~= event or old[M_LISTED] ~= listed
@@ -85,10 +85,10 @@ local function put_event(ticker, position, key, series, category, expires, value
   if old and old[KEY] ~= key then unlink_event(ticker, old) end
   if old and old[E_CATEGORY] == '' and (old[E_SERIES] ~= series or category ~= '') then
     flush()
-    redis.call('SREM', own('uncategorised:' .. old[E_SERIES]), ticker)
+    redis.call('SREM', uncategorised_key(old[E_SERIES]), ticker)
   end
   if category == '' and series ~= '' then
-    later('SADD', own('uncategorised:' .. series), ticker)
+    later('SADD', uncategorised_key(series), ticker)
   end
   if key ~= '' then
     write_value(key, value, expires)
@@ -115,7 +115,7 @@ local function put_series(ticker, position, key, category, value)
   save('s', ticker, {position, generation, key, category})
   if not old or old[S_CATEGORY] ~= category then
     flush()
-    for _, event in ipairs(redis.call('SMEMBERS', own('uncategorised:' .. ticker))) do
+    for _, event in ipairs(redis.call('SMEMBERS', uncategorised_key(ticker))) do
       local record = load('e', event)
       if record and record[E_SERIES] == ticker and record[E_CATEGORY] == '' then
         recategorise(event, category)
@@ -132,7 +132,7 @@ local function write_fees(series, steps)
   for _, step in ipairs(steps) do
     if step[F_JSON] ~= '' then live[#live + 1] = step[F_JSON] end
   end
-  local key = name('fee:' .. series)
+  local key = fee_key(series)
   if #live > 0 then
     redis.call('SET', key, '[' .. table.concat(live, ',') .. ']')
   else
@@ -148,7 +148,7 @@ end
 
 local function put_fee(series, position, from, json, if_known)
   local steps = load('f', series) or {}
-  if #steps == 0 and refuses(name('fee:' .. series), 'string') then return end
+  if #steps == 0 and refuses(fee_key(series), 'string') then return end
   from = tonumber(from)
   local found
   for _, step in ipairs(steps) do
