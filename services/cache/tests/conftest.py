@@ -219,6 +219,7 @@ class World:
             yield running
 
     eventually = staticmethod(eventually)
+    subject_of = staticmethod(subject)
 
     async def position(self, prefix: str = "") -> dict[str, Any]:
         text = await self.redis.get(f"{prefix}secmaster:position")

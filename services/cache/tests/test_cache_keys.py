@@ -76,12 +76,16 @@ MARKET = (
 FEE = "INSERT INTO series_fees (series_ticker, fee_type, fee_multiplier, effective_from) VALUES"
 COLONS = (
     f"{SERIES} ('A', 'C:1'), ('A:B', 'C%3A1'), ('A%3AB', NULL), ('', 'C')",
-    f"{EVENT} ('B', 'A', 'open'), ('B:C', 'A', 'open'), ('C', 'A:B', 'open'), (':', '', 'open'),"
-    " ('%', 'A%3AB', 'open')",
-    f"{MARKET} ('C', 'B', 'A', 'active', now() + interval '1 day', now()),"
-    " ('D', 'B:C', 'A', 'active', now() + interval '1 day', now()),"
-    " ('::', 'C', 'A:B', 'active', NULL, now()), ('', ':', '', 'active', NULL, now()),"
-    " ('%3A', '%', 'A%3AB', 'closed', NULL, now())",
+    (
+        f"{EVENT} ('B', 'A', 'open'), ('B:C', 'A', 'open'), ('C', 'A:B', 'open'),"
+        " (':', '', 'open'), ('%', 'A%3AB', 'open')"
+    ),
+    (
+        f"{MARKET} ('C', 'B', 'A', 'active', now() + interval '1 day', now()),"
+        " ('D', 'B:C', 'A', 'active', now() + interval '1 day', now()),"
+        " ('::', 'C', 'A:B', 'active', NULL, now()), ('', ':', '', 'active', NULL, now()),"
+        " ('%3A', '%', 'A%3AB', 'closed', NULL, now())"
+    ),
     f"{FEE} ('A', 'q', 1, now()), ('A:B', 'q', 2, now()), ('', 'q', 3, now())",
 )
 

@@ -6,7 +6,7 @@ ISO 8601 extends them, with a sign (44 BC is `-0043-03-15T00:00:00Z`, the year 1
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from ssmd_common.errors import MalformedTime
@@ -66,6 +66,30 @@ def moment(text: str) -> datetime | None:
         return None
 
 
+def microseconds(text: str) -> int:
+    """Of a spelling, since 1970 and exact for every year; the infinities are ±2^62.
+
+    Raises:
+        MalformedTime: it is not one of the spellings above.
+    """
+    try:
+        # 400 years of the calendar are as long as any other 400.
+        match = _SPELLED.fullmatch(text)
+        if match is None:
+            return _INFINITIES[text]
+        year = int(match[1])
+        near = 2000 + year % 400
+        at = datetime.fromisoformat(f"{near}{match[2]}+00:00")
+    except (KeyError, ValueError) as error:
+        raise MalformedTime("a time is in no form that is known here") from error
+    return (at - _1970) // _MICROSECOND + (year - near) // 400 * _400_YEARS
+
+
+_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_400_YEARS: Final = 146_097 * 86_400 * 1_000_000
+_INFINITIES: Final = {"infinity": 1 << 62, "-infinity": -(1 << 62)}
+_SPELLED: Final = re.compile(r"([+-]?\d{4,})(-\d\d-\d\dT[0-9:.]+)Z", re.ASCII)
 _FAR: Final = re.compile(
     r"(?:[+-]?\d{4,}-\d\d-\d\dT[0-9:.]+Z|\d{4,}-\d\d-\d\d [0-9:.]+\+00(?: BC)?)", re.ASCII
 )

@@ -14,3 +14,9 @@ SWEPT: Final = Counter("ssmd_cache_swept", "Expired keys whose index entries wer
 PRUNED: Final = Counter("ssmd_cache_pruned", "Keys and entries removed that belong no longer")
 DRIFT: Final = Gauge("ssmd_cache_drift", "Differences found by the last reconciliation")
 REDIS_MEMORY_BYTES: Final = Gauge("ssmd_cache_redis_memory_bytes", "Memory that Redis uses")
+UNREADABLE: Final = Counter(
+    "ssmd_cache_unreadable", "Messages and rows that could not be read", ["what", "reason"]
+)
+UNREADABLE_ROWS: Final = Gauge(
+    "ssmd_cache_unreadable_rows", "Rows of PostgreSQL that Redis does not show as they are"
+)

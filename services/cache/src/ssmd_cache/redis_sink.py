@@ -12,7 +12,7 @@ import redis.exceptions
 
 from ssmd_cache.census import Census
 from ssmd_cache.commands import Command
-from ssmd_cache.entries import glob
+from ssmd_cache.entries import glob, text_of
 from ssmd_cache.errors import Fenced, ForeignKeys, PictureLost, SequenceGap
 from ssmd_cache.fill import Words
 from ssmd_cache.position import CachePosition, decode, encode
@@ -89,7 +89,7 @@ class RedisSink:
         async for found in self._scan():
             is_empty = is_empty and set(found) <= {self.keys.position.encode()}
             reply = await self._call("foreign", *found)
-            foreign.update(key.decode() for key in reply[1])
+            foreign.update(text_of(key) for key in reply[1])
         return is_empty, frozenset(foreign)
 
     async def set_position(self, position: CachePosition) -> None:
@@ -222,7 +222,7 @@ class RedisSink:
                 return
 
     def _written(self, reply: list[Any]) -> Written:
-        missing, foreign = (frozenset(name.decode() for name in part) for part in reply[2:4])
+        missing, foreign = (frozenset(text_of(name) for name in part) for part in reply[2:4])
         return Written(int(reply[1]), missing, foreign)
 
     async def _call(
@@ -252,7 +252,7 @@ class RedisSink:
             case b"GAP":
                 raise SequenceGap(int(float(reply[1])))
             case b"BLOCKED":
-                raise ForeignKeys([name.decode() for name in reply[1]])
+                raise ForeignKeys([text_of(name) for name in reply[1]])
             case word:
                 raise AssertionError(f"the script answered {word!r}")
 

@@ -29,6 +29,7 @@ from ssmd_cache.reconcile import reconcile
 from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.settings import CacheSettings
 from ssmd_cache.stream import Delivery, Feed, Stream, StreamMissing
+from ssmd_cache.unreadable import Unreadable
 from ssmd_cache.warmup import warm_up
 from ssmd_common.connections.retry import first_line
 from ssmd_common.leader import Leadership
@@ -61,6 +62,7 @@ class Cache:
         self._lookup = lookup
         self._patience = Patience(runtime.health, runtime.stop)
         self._foreign = Foreign(sink.client, runtime.health, self._patience)
+        self._unreadable = Unreadable(sink, runtime.health, self._patience)
         self._housekeeping = Housekeeping(settings, sink, lookup, runtime.health, self._patience)
         self._position: CachePosition | None = None
         self._untold: set[str] = set()
@@ -71,7 +73,13 @@ class Cache:
         if self._settings.cache_reconcile_seconds:
             self._runtime.spawn(
                 "cache-reconcile",
-                reconcile(self._runtime, self._settings, self._sink, self._housekeeping),
+                reconcile(
+                    self._runtime,
+                    self._settings,
+                    self._sink,
+                    self._housekeeping,
+                    self._unreadable,
+                ),
             )
         reason: str | None = None
         blocked: ForeignKeys | None = None
@@ -85,6 +93,7 @@ class Cache:
                 if not claimed:
                     self._position = await self._patience.call(self._sink.claim)
                     claimed = True
+                    await self._unreadable.load()
                     reason = reason or await self._why_not_continue()
                     continue
                 if reason is not None:
@@ -147,7 +156,7 @@ class Cache:
             progress=self._health.progress,
         ) as joined:
             self._health.set("nats", None)
-            self._position, foreign = await warm_up(
+            warm = await warm_up(
                 self._sink,
                 joined,
                 self._patience,
@@ -155,7 +164,10 @@ class Cache:
                 rebuilds=max(rebuilds, self._housekeeping.requested),
                 batch_rows=self._settings.cache_warm_batch_rows,
             )
-        await self._foreign.add(foreign)
+        self._position = warm.position
+        await self._foreign.add(warm.foreign)
+        self._unreadable.replace(warm.unreadable)
+        await self._unreadable.save()
 
     async def _follow(self) -> None:
         """Apply the stream from the recorded position on, until something breaks or the stop."""
@@ -180,6 +192,7 @@ class Cache:
                 self._foreign,
                 self._patience,
                 self._untold,
+                self._unreadable,
             )
             try:
                 await self._apply(feed, follower)

@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import api
 
-from ssmd_cache.apply import decode, position_of
+from ssmd_cache.apply import decode, position_of, salvage
 from ssmd_cache.errors import FeedBroken, StreamGap
 from ssmd_common.change import Position
 from ssmd_common.errors import MalformedChange, UpstreamUnavailable
@@ -42,6 +42,7 @@ class Delivery(NamedTuple):
     """One message; `pending` is how many the stream holds after it."""
 
     sequence: int
+    subject: str
     payload: bytes
     stored_at: float
     """Seconds since 1970, by the server's clock."""
@@ -91,9 +92,16 @@ class Stream:
             return None
         try:
             message = await self._js.get_msg(self.name, sequence)
-            return position_of(decode(message.data or b""))
-        except (nats.js.errors.NotFoundError, MalformedChange):
+        except nats.js.errors.NotFoundError:
             return None
+        payload = message.data or b""
+        try:
+            return position_of(decode(payload))
+        except MalformedChange:
+            nowhere = Position(0, 0, 0)
+            found = salvage(payload, message.subject or "", nowhere)
+            position = None if found is None else position_of(found)
+            return None if position == nowhere else position
 
     @asynccontextmanager
     async def feed(self, consumer: str, start: int) -> AsyncIterator["Feed"]:
@@ -299,6 +307,7 @@ class Feed:
         self._buffer.append(
             Delivery(
                 sequence,
+                message.subject,
                 message.data,
                 int(tokens[sequence_at + 2]) / 1e9,
                 int(tokens[sequence_at + 3]),

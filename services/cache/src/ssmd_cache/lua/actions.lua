@@ -84,8 +84,10 @@ if action == 'prune' then  -- kind, cursor, count, 'epoch' or 'generation', boun
   local dropped, live, categorised, scored = 0, 0, 0, 0
   local page = redis.call('HSCAN', OWN[kind], ARGV[5], 'COUNT', ARGV[6])
   for i = 1, #page[2], 2 do
-    local ticker, record = page[2][i], cmsgpack.unpack(page[2][i + 1])
-    if kind == 'f' then
+    local ticker, record = page[2][i], unpacked(page[2][i + 1])
+    if not record then
+      forget(kind, ticker)
+    elseif kind == 'f' then
       local kept = {}
       for _, step in ipairs(record) do
         if belongs(step[F_POS], step[F_GEN]) then kept[#kept + 1] = step end

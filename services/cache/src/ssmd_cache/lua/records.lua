@@ -100,6 +100,12 @@ local function later(command, key, one, other)
   if other then add[#add + 1] = other end
 end
 
+-- A record; false for what is none, as someone else may have put it there.
+local function unpacked(raw)
+  local readable, record = pcall(cmsgpack.unpack, raw)
+  return readable and type(record) == 'table' and record[1] ~= nil and record
+end
+
 local function fetch(kind, tickers)
   local known, wanted, asked = records[kind], {}, {}
   for _, ticker in ipairs(tickers) do
@@ -113,7 +119,7 @@ local function fetch(kind, tickers)
     local raw = redis.call('HMGET', OWN[kind], unpack(wanted, first, last))
     for i = first, last do
       local packed = raw[i - first + 1]
-      known[wanted[i]] = packed and cmsgpack.unpack(packed) or false
+      known[wanted[i]] = packed and unpacked(packed) or false
     end
   end
 end
@@ -122,7 +128,7 @@ local function load(kind, ticker)
   local record = records[kind][ticker]
   if record == nil then
     local raw = redis.call('HGET', OWN[kind], ticker)
-    record = raw and cmsgpack.unpack(raw) or false
+    record = raw and unpacked(raw) or false
     records[kind][ticker] = record
   end
   return record or nil

@@ -88,6 +88,7 @@ local function put_event(ticker, position, key, series, category, expires, value
     redis.call('SREM', uncategorised_key(old[E_SERIES]), ticker)
   end
   if category == '' and series ~= '' then
+    if refuses_set(uncategorised_key(series)) then return end
     later('SADD', uncategorised_key(series), ticker)
   end
   if key ~= '' then
@@ -106,11 +107,16 @@ local function put_event(ticker, position, key, series, category, expires, value
   changed = changed + 1
 end
 
+-- A series without a key (key '') cannot be given to readers: its category still counts.
 local function put_series(ticker, position, key, category, value)
   local old = load('s', ticker)
   if is_old(old, position) then return end
-  if not (old and old[KEY] == key) and refuses(key, 'string') then return end
-  write_value(key, value, '')
+  if key ~= '' then
+    if not (old and old[KEY] == key) and refuses(key, 'string') then return end
+    write_value(key, value, '')
+  elseif old then
+    unlink('s', ticker, old)
+  end
   if old and old[KEY] == '' then schedule('s', ticker, '') end
   save('s', ticker, {position, generation, key, category})
   if not old or old[S_CATEGORY] ~= category then
@@ -165,6 +171,24 @@ local function put_fee(series, position, from, json, if_known)
   changed = changed + 1
 end
 
+-- Of a fee schedule that was read as a whole: steps that are not there any more.
+local function only_steps(series, position, ...)
+  local steps = load('f', series)
+  if not steps then return end
+  local there, dropped = {}, false
+  for _, from in ipairs({...}) do there[tonumber(from)] = true end
+  for _, step in ipairs(steps) do
+    if step[F_JSON] ~= '' and not there[step[F_FROM]] and position > step[F_POS] then
+      step[F_POS], step[F_GEN], step[F_JSON] = position, generation, ''
+      dropped = true
+    end
+  end
+  if dropped then
+    write_fees(series, steps)
+    changed = changed + 1
+  end
+end
+
 -- A deleted row. An announced one (if_known) is not worth a tombstone where nothing is known.
 gone = function(kind, ticker, position, if_known)
   local old = load(kind, ticker)
@@ -184,7 +208,7 @@ gone = function(kind, ticker, position, if_known)
   changed = changed + 1
 end
 
-local PUT = {m = put_market, e = put_event, s = put_series, f = put_fee, g = gone}
+local PUT = {m = put_market, e = put_event, s = put_series, f = put_fee, d = only_steps, g = gone}
 
 -- Rows come as one packed list: {{op, arguments…}, …}.
 local function rows(packed)
@@ -192,7 +216,7 @@ local function rows(packed)
   local tickers = {m = {}, e = {}, s = {}, f = {}}
   for _, row in ipairs(list) do
     local op = row[1]
-    local of = op == 'g' and tickers[row[2]] or tickers[op]
+    local of = op == 'g' and tickers[row[2]] or tickers[op == 'd' and 'f' or op]
     of[#of + 1] = op == 'g' and row[3] or row[2]
     if op == 'm' and row[7] == '1' then tickers.e[#tickers.e + 1] = row[5] end
   end
