@@ -67,7 +67,7 @@ def moment(text: str) -> datetime | None:
 
 
 def microseconds(text: str) -> int:
-    """Of a spelling, since 1970 and exact for every year; the infinities are ±2^62.
+    """Of a spelling, since 1970 and exact for every year; the infinities are before and after all.
 
     Raises:
         MalformedTime: it is not one of the spellings above.
@@ -88,7 +88,7 @@ def microseconds(text: str) -> int:
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _400_YEARS: Final = 146_097 * 86_400 * 1_000_000
-_INFINITIES: Final = {"infinity": 1 << 62, "-infinity": -(1 << 62)}
+_INFINITIES: Final = {"infinity": (1 << 64) - 1, "-infinity": -(1 << 63)}
 _SPELLED: Final = re.compile(r"([+-]?\d{4,})(-\d\d-\d\dT[0-9:.]+)Z", re.ASCII)
 _FAR: Final = re.compile(
     r"(?:[+-]?\d{4,}-\d\d-\d\dT[0-9:.]+Z|\d{4,}-\d\d-\d\d [0-9:.]+\+00(?: BC)?)", re.ASCII

@@ -32,11 +32,15 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Refetch(NamedTuple):
-    """The message could not carry its row: read it from PostgreSQL."""
+    """The message could not carry its row: read it from PostgreSQL.
+
+    `sequence` is the message's, where known.
+    """
 
     table: str
     ticker: str
     position: Position
+    sequence: int = 0
 
 
 class Rewarm(NamedTuple):

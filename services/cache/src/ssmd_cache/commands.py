@@ -144,6 +144,18 @@ def hidden(table: str, ticker: str, facts: Facts | None, position: Position) -> 
             return None
 
 
+def after(command: Command, sequence: int) -> Command:
+    """The same between its position and what comes next in the stream.
+
+    For rows read from PostgreSQL in place of the message `sequence`, which need not tell its
+    position: what Redis holds of the last message that did is older.
+    """
+    at = 3 if command.arguments[0] == "g" else 2
+    words = list(command.arguments)
+    words[at] += f"~{sequence:016x}"
+    return Command(command.row, tuple(words))
+
+
 def only_steps(series: str, starts: list[int], position: Position) -> Command:
     """Take out the steps of a fee schedule that do not begin at these times."""
     begins = map(str, sorted(starts))

@@ -28,6 +28,8 @@ from ssmd_common.visibility import Snapshot
 
 log = structlog.get_logger(__name__)
 
+_OTHER_SUBJECTS: Final = ("cdc.fees.", "cdc.market_lifecycle_events.")
+"""Of tables that have no keys."""
 _OPS: Final = frozenset(get_args(Op))
 _LABELS: Final = frozenset(
     {"series", "events", "markets", "series_fees", "fees", "market_lifecycle_events"}
@@ -97,8 +99,10 @@ class Follower:
             match effect:
                 case None:
                     pass
-                case Command() | Refetch():
+                case Command():
                     pending.append(effect)
+                case Refetch():
+                    pending.append(effect._replace(sequence=delivery.sequence))
                 case Announcement():
                     # It replaces what the snapshot showed, so from here on every change counts.
                     visible = None
@@ -197,6 +201,9 @@ class Follower:
         visible: Snapshot | None,
     ) -> tuple[Message | None, Effect]:
         """An unreadable message counts as a marker: its row is read from PostgreSQL."""
+        if delivery.subject.startswith(_OTHER_SUBJECTS):
+            self._unreadable.other(error.reason)
+            return None, None
         message = apply.salvage(delivery.payload, delivery.subject, reached)
         effect: Effect = None
         if message is not None:

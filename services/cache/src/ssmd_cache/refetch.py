@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from ssmd_cache.apply import Refetch
-from ssmd_cache.commands import TABLES, Command, gone, hidden, only_steps, picture_of, put
+from ssmd_cache.commands import TABLES, Command, after, gone, hidden, only_steps, picture_of, put
 from ssmd_cache.errors import UnreadableRow
 from ssmd_cache.lookup import Lookup
 from ssmd_cache.picture import FeePicture, facts_of, ticker_of
@@ -35,7 +35,8 @@ class Refetcher:
         for effect in pending:
             if isinstance(effect, Refetch):
                 found = rows[effect.table, effect.ticker]
-                commands += self.effects(effect.table, effect.ticker, found, effect.position)
+                some = self.effects(effect.table, effect.ticker, found, effect.position)
+                commands += [after(command, effect.sequence) for command in some]
             else:
                 if self._unreadable.rows and effect.row[0] in ("m", "e", "s"):
                     self._unreadable.readable([(TABLES[effect.row[0]], effect.row[1])])

@@ -145,6 +145,8 @@ class Cache:
         log.info("warming up", reason=reason)
         self._health.state = "warming"
         self._health.set("warm", f"a new picture is being made: {reason}")
+        # How far behind is not known before the stream is followed again.
+        self._health.lag_seconds = None
         await self._housekeeping.look_for_requests()
         rebuilds = self._position.rebuilds if self._position else 0
         self._foreign.forget()
@@ -217,6 +219,7 @@ class Cache:
             if self._housekeeping.is_due or not feed.buffered:
                 await follower.drained()
                 self._report_lag(batch, feed)
+                self._report_position(follower.position)
                 self._health.set("warm", None)
             if self._housekeeping.is_due:
                 wish = await self._housekeeping.work(follower.position)
@@ -234,6 +237,14 @@ class Cache:
             self._health.progress()
             await self._runtime.stopped_within(self._settings.cache_check_seconds)
 
+    def _report_position(self, position: CachePosition) -> None:
+        """What Redis reflects."""
+        self._health.position = {
+            "sequence": position.sequence,
+            "epoch": position.epoch,
+            "lsn": position.lsn,
+        }
+
     def _report_lag(self, batch: list[Delivery], feed: Feed) -> None:
         if batch:
             pending = batch[-1].pending
@@ -244,6 +255,7 @@ class Cache:
             return
         LAG_MESSAGES.set(pending)
         LAG_SECONDS.set(behind)
+        self._health.lag_seconds = behind
         limit = self._settings.cache_ready_lag_seconds
         self._health.set(
             "lag",

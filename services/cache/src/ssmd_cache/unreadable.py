@@ -62,6 +62,10 @@ class Unreadable:
         self._tell()
         return True
 
+    def other(self, reason: str) -> None:
+        """A message of a table that has no keys: it would have changed nothing."""
+        UNREADABLE.labels(what="message", reason=reason).inc()
+
     def add(self, row: Row, reason: str, why: str, sequence: int | None = None) -> None:
         """A row cannot be read."""
         if self.rows.get(row) == why:

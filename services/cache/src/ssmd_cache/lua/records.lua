@@ -15,7 +15,8 @@
 --   fees     {{from, position, generation, json}, …}: a series' steps; json is '' for a tombstone
 --   expiries sorted set: what the sweep must look at, and when
 --   uncategorised:<series>  set: its events that have no category of their own
--- An empty string stands for "none" everywhere. Positions are fixed-width text that sorts.
+-- An empty string stands for "none" everywhere. Positions are text that sorts: of
+-- fixed width, or that and a "~" and more for a row that was read in place of the next message.
 
 local action, prefix = ARGV[1], ARGV[2]
 local token = tonumber(ARGV[3])
