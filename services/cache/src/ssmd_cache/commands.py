@@ -151,8 +151,14 @@ def after(command: Command, sequence: int) -> Command:
     position: what Redis holds of the last message that did is older.
     """
     at = 3 if command.arguments[0] == "g" else 2
+    return standing_at(command, f"{command.arguments[at]}~{sequence:016x}")
+
+
+def standing_at(command: Command, position: str) -> Command:
+    """The same at another position, as Redis has it."""
+    at = 3 if command.arguments[0] == "g" else 2
     words = list(command.arguments)
-    words[at] += f"~{sequence:016x}"
+    words[at] = position
     return Command(command.row, tuple(words))
 
 

@@ -101,10 +101,15 @@ class Housekeeping:
             pipeline.hlen(keys.own("series"))
             pipeline.hlen(keys.own("fees"))
             pipeline.zcard(keys.expiring)
+            pipeline.hlen(keys.own("markets"))
+            pipeline.hlen(keys.own("events"))
             pipeline.info()
             return list(await pipeline.execute())
 
-        *counts, info = await self._patience.call(ask)
+        *counts, market_records, event_records, info = await self._patience.call(ask)
+        if counts[0] > market_records or counts[1] > event_records:
+            # Every entry has one: without them nothing that is missing would be found out.
+            self.drift = "records of the cache's own are missing"
         for kind, count in zip(
             ("markets", "events", "series", "fees", "expiring"), counts, strict=True
         ):

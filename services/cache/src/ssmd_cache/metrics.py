@@ -20,3 +20,6 @@ UNREADABLE: Final = Counter(
 UNREADABLE_ROWS: Final = Gauge(
     "ssmd_cache_unreadable_rows", "Rows of PostgreSQL that Redis does not show as they are"
 )
+MENDED: Final = Counter(
+    "ssmd_cache_mended", "Index entries and keys that were missing and were put back", ["kind"]
+)

@@ -18,7 +18,7 @@ from ssmd_cache.fill import Words
 from ssmd_cache.position import CachePosition, decode, encode
 from ssmd_common.keys import Keys
 
-_PARTS: Final = ("records", "links", "rows", "gate", "actions", "scrub")
+_PARTS: Final = ("records", "links", "rows", "gate", "actions", "patrol", "scrub")
 _SCRIPT: Final = "\n".join(
     files("ssmd_cache").joinpath("lua", f"{part}.lua").read_text("utf-8") for part in _PARTS
 )
@@ -48,6 +48,18 @@ class Written(NamedTuple):
     changed: int
     missing: frozenset[str]
     foreign: frozenset[str]
+
+
+class Seen(NamedTuple):
+    """A page of a patrol: `mended` index entries were missing, and are back.
+
+    `valueless` are the rows whose values are missing, each with the position of its record.
+    """
+
+    cursor: bytes
+    rows: int
+    mended: int
+    valueless: list[tuple[str, str]]
 
 
 class Pruned(NamedTuple):
@@ -194,6 +206,17 @@ class RedisSink:
             expiring=expiring,
         )
         return Pruned(dropped, kept)
+
+    async def patrol(self, kind: str, cursor: bytes, count: int) -> Seen:
+        """See that some rows of a kind are in the indexes where they belong, and have values."""
+        reply = await self._call("patrol", kind, cursor, str(count))
+        words = iter(text_of(word) for word in reply[4])
+        return Seen(reply[1], int(reply[2]), int(reply[3]), list(zip(words, words, strict=True)))
+
+    async def restore(self, generation: str, commands: Sequence[Command]) -> Written:
+        """Write rows whose values are missing, as `repair` does, over what is as old."""
+        reply = await self._call("apply", "0", "0", generation, b"", _packed(commands), "again")
+        return self._written(reply)
 
     async def scrub(self) -> int:
         """Remove keys and index entries of ours that no row accounts for; how many."""

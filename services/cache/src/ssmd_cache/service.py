@@ -21,9 +21,10 @@ from ssmd_cache.follower import Follower
 from ssmd_cache.foreign import Foreign
 from ssmd_cache.housekeeping import Housekeeping
 from ssmd_cache.join import join
-from ssmd_cache.lookup import Lookup
+from ssmd_cache.lookup import Lookup, lookup
 from ssmd_cache.metrics import LAG_MESSAGES
 from ssmd_cache.patience import Patience, Stopped
+from ssmd_cache.patrol import Patrol
 from ssmd_cache.position import CachePosition
 from ssmd_cache.reconcile import reconcile
 from ssmd_cache.redis_sink import RedisSink
@@ -81,6 +82,8 @@ class Cache:
                     self._unreadable,
                 ),
             )
+        if self._settings.cache_patrol_seconds:
+            self._runtime.spawn("cache-patrol", self._patrol())
         reason: str | None = None
         blocked: ForeignKeys | None = None
         claimed = False
@@ -122,6 +125,15 @@ class Cache:
                 self._health.set("nats", f"NATS does not serve the stream ({first_line(error)})")
                 await self._runtime.stopped_within(_PAUSE_SECONDS)
             self._health.progress()
+
+    async def _patrol(self) -> None:
+        settings = self._settings
+        async with lookup(
+            settings.database_url, budget_seconds=settings.startup_budget_seconds
+        ) as rows:
+            await Patrol(
+                self._runtime, self._sink, rows, self._unreadable, settings.cache_patrol_seconds
+            ).run()
 
     async def _why_not_continue(self) -> str | None:
         """Why the picture in Redis must be made anew; None if the stream continues it."""

@@ -30,12 +30,12 @@ if action == 'warm' then  -- the position, and how many rows of each kind were w
   return {'OK'}
 end
 
-if action == 'apply' then  -- first and last stream sequence, generation, new position, rows
+if action == 'apply' then  -- first and last stream sequence, generation, new position, rows, 'again'
   local first, last, at = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(state.sequence or -1)
   if not state.warm then return {'LOST'} end
   if last > 0 and last <= at then return {'OK', 0, missing, blocked} end
   if last > 0 and first > at + 1 then return {'GAP', tostring(at)} end
-  generation = ARGV[6]
+  generation, again = ARGV[6], ARGV[9] == 'again'
   rows(ARGV[8])
   if ARGV[7] ~= '' then redis.call('SET', POSITION, ARGV[7]) end
   return {'OK', changed, missing, blocked}

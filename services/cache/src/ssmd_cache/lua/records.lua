@@ -1,7 +1,7 @@
 -- All that the cache changes in Redis passes through one script, a call of which is one atomic step;
 -- only the rows of a warm-up are written by plain commands (fill.py). These are its parts, in this order:
 -- records, links, rows; then gate, where a call of an older leader ends, having changed nothing; and
--- what a call may ask for: actions, scrub.
+-- what a call may ask for: actions, patrol, scrub.
 --
 -- KEYS[1] is secmaster:position. ARGV: action, key prefix, fencing token, then what the action takes.
 -- The only clock is this server's, which is also the one that expires keys. The reply is an array:

@@ -3,8 +3,11 @@
 local generation = ''
 local changed, missing = 0, {}
 
+-- Whether what is as old as the record counts, as its value is missing.
+local again = false
+
 local function is_old(record, position)
-  return record and position <= record[POS]
+  return record and (position < record[POS] or position == record[POS] and not again)
 end
 
 -- Whether a key holds someone else's type. What a record of ours names is ours.
