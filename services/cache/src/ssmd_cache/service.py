@@ -70,6 +70,12 @@ class Cache:
 
     async def run(self) -> None:
         """Until the service is asked to stop."""
+        try:
+            await self._run()
+        finally:
+            await self._housekeeping.close()
+
+    async def _run(self) -> None:
         self._health.set("lag", None)
         if self._settings.cache_reconcile_seconds:
             self._runtime.spawn(
