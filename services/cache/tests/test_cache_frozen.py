@@ -89,12 +89,13 @@ async def test_the_stream_does_not_wait_for_postgresql(
     world = own_world
     await world.create_stream()
     await world.commit(SERIES, EVENT, MARKETS)
-    messages = await world.commit("UPDATE markets SET yes_bid = 7", publish=False)
     async with world.cache() as cache:
         await cache.ready()
+        messages = await world.commit("UPDATE markets SET yes_bid = 7", publish=False)
         with frozen(private_postgres.pid):
-            for message in messages:
-                await asyncio.sleep(0.3)
+            # For longer than the last sync's time goes unasked.
+            for message in messages[:16]:
+                await asyncio.sleep(0.5)
                 await world.publish(f"cdc.markets.update.S.E.{message['key']['ticker']}", message)
                 key = f"secmaster:series:S:E:{message['key']['ticker']}"
 
