@@ -22,6 +22,7 @@ from ssmd_common.tasks import end
 log = structlog.get_logger(__name__)
 
 _SWEEP_MOST: Final = 500
+_END_SECONDS: Final = 3.0
 _SLOW_SECONDS: Final = 5.0
 """How often the picture's size and the last sync are looked at."""
 
@@ -163,5 +164,7 @@ class Housekeeping:
     async def close(self) -> None:
         """End what is asked for."""
         if self._asked is not None:
+            # Cancelled while it connects, psycopg would leave the connection open.
+            await asyncio.wait({self._asked}, timeout=_END_SECONDS)
             await end(self._asked)
             self._asked = None
