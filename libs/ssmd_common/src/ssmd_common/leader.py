@@ -20,7 +20,7 @@ from ssmd_common.connections import postgres
 from ssmd_common.errors import LeadershipLost
 from ssmd_common.metrics import LEADER
 from ssmd_common.runtime import Runtime
-from ssmd_common.tasks import end
+from ssmd_common.tasks import answered, end
 
 log = structlog.get_logger(__name__)
 
@@ -107,8 +107,8 @@ async def _watch(connection: psycopg.AsyncConnection[Any], name: str) -> None:
     while True:
         await asyncio.sleep(_WATCH_SECONDS)
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                await connection.execute("SELECT 1")
+            # The kernel tells of a lost peer in time, also where this process hardly gets to run.
+            await answered(connection.execute("SELECT 1"), _ANSWER_SECONDS)
         except (psycopg.Error, TimeoutError) as error:
             raise LeadershipLost(
                 f"the connection that holds the lock {name!r} is gone, so another replica may "

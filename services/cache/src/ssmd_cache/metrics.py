@@ -19,3 +19,12 @@ EXCHANGE_TO_SUBSCRIBER: Final = Histogram(
     "From the exchange's own time of a lifecycle message to its arrival at this subscriber",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 3600),
 )
+UNREADABLE: Final = Counter(
+    "ssmd_cache_unreadable", "Messages and rows that could not be read", ["what", "reason"]
+)
+UNREADABLE_ROWS: Final = Gauge(
+    "ssmd_cache_unreadable_rows", "Rows of PostgreSQL that Redis does not show as they are"
+)
+MENDED: Final = Counter(
+    "ssmd_cache_mended", "Index entries and keys that were missing and were put back", ["kind"]
+)
