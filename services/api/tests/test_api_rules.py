@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from multidict import MultiDict
 
@@ -86,30 +86,58 @@ def test_any_text_is_a_cursor_or_malformed(text: str) -> None:
         cursors.decode(text, "ticker", "text")
 
 
+SECOND = 1_000_000_000
+
+
 @given(
     st.integers(1, 1000),
-    st.lists(st.floats(0, 10), min_size=1, max_size=300),
+    st.lists(st.integers(0, 10 * SECOND), min_size=1, max_size=300),
 )
-def test_a_key_never_passes_more_than_its_rate(limit: int, pauses: list[float]) -> None:
+def test_a_key_never_passes_more_than_its_rate(limit: int, pauses: list[int]) -> None:
     """In any stretch from the start: the full bucket, and what refilled meanwhile."""
-    limiter, now, passed = RateLimiter(), 0.0, 0
+    limiter, now, passed = RateLimiter(), 12_345, 0
+    began = now
     for pause in pauses:
         now += pause
         verdict = limiter.take("k", limit, now)
         passed += verdict.allowed
-        assert passed <= limit + now * limit / 60 + 1e-6
+        assert passed * 60 * SECOND <= limit * (60 * SECOND + now - began)
         assert verdict.allowed == (verdict.retry_after_seconds == 0)
         assert 0 <= verdict.remaining <= limit
-    later = now + limiter.peek("k", limit, now).retry_after_seconds
-    assert limiter.take("k", limit, later).allowed
+
+
+@given(
+    st.integers(1, 600),
+    st.lists(st.integers(0, 70 * SECOND), max_size=20),
+    st.integers(0, 2**62),
+)
+@example(limit=1, pauses=[4_413_379_689], start=0)
+def test_who_waits_as_long_as_retry_after_says_is_never_early(
+    limit: int, pauses: list[int], start: int
+) -> None:
+    """And what RateLimit says of itself holds as well: full again after `t` seconds."""
+    limiter, now = RateLimiter(), start
+    limiter.take("k", limit, now)
+    for pause in pauses:
+        now += pause
+        limiter.take("k", limit, now)
+    while (verdict := limiter.take("k", limit, now)).allowed:
+        pass
+    assert verdict.remaining == 0
+    assert 1 <= verdict.retry_after_seconds <= verdict.reset_seconds
+    later = now + verdict.retry_after_seconds * SECOND
+    # A second less is not enough: it is as early as whole seconds can say.
+    assert not limiter.peek("k", limit, later - SECOND).allowed
+    assert limiter.peek("k", limit, later).allowed
+    assert limiter.peek("k", limit, now + verdict.reset_seconds * SECOND).remaining == limit
 
 
 def test_a_limiter_forgets_the_oldest_names_only() -> None:
     limiter = RateLimiter(capacity=2)
     for name in ("a", "b", "a", "c"):
-        limiter.take(name, 2, 0.0)
-    assert not limiter.take("a", 2, 0.0).allowed
-    assert limiter.take("b", 2, 0.0).allowed
+        limiter.take(name, 2, 0)
+    assert not limiter.take("a", 2, 0).allowed
+    assert limiter.take("b", 2, 0).allowed
 
 
 @given(MOMENTS)
