@@ -22,6 +22,7 @@ from ssmd_api.keystore import KeyStore
 from ssmd_api.ratelimit import RateLimiter
 from ssmd_api.settings import ApiSettings
 from ssmd_api.store import Store
+from ssmd_api.unreadable import Unreadable
 from ssmd_common import health, runtime
 from ssmd_common.connections import redis
 from ssmd_common.connections.retry import first_line
@@ -59,6 +60,7 @@ async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
             limiter=RateLimiter(),
             database=database,
             feed=feed,
+            unreadable=Unreadable(),
             exports=asyncio.Semaphore(settings.api_exports),
             streams=asyncio.Semaphore(settings.api_streams),
             stopping=asyncio.Event(),

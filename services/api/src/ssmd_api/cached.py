@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar, cast
 
-import msgspec
 import redis.asyncio as aioredis
 import redis.exceptions
 import structlog
@@ -150,7 +149,7 @@ def _json(value: Any) -> Any:
     """What a value holds; None if it holds no JSON."""
     try:
         return None if value is None else rows.decode(value)
-    except msgspec.DecodeError:
+    except rows.Unreadable:
         return None
 
 

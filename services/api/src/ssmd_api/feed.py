@@ -1,6 +1,7 @@
 """SECMASTER_CDC for /v1/changes and /v1/snapshot. NATS is connected to when it is first needed."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -9,7 +10,7 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamState
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RawStreamMsg, StreamState
 from nats.js.client import JetStreamContext
 from pydantic import SecretStr
 
@@ -22,6 +23,8 @@ _BATCH: Final = 200
 _WAIT_SECONDS: Final = 2.0
 _CONNECT_SECONDS: Final = 2.0
 _LINGER_SECONDS: Final = 30.0
+_IDENTITY = re.compile(r"[0-9A-Za-z:/_.-]{1,64}", re.ASCII)
+_NO_IDENTITY: Final = "-"
 
 
 class Gone(Exception):
@@ -45,6 +48,12 @@ class EventId:
         if not at or not position or not sequence.isascii() or not sequence.isdigit():
             raise ValueError("is not the id of an event of this stream")
         return cls(int(sequence), position)
+
+    @classmethod
+    def of(cls, message: Msg | RawStreamMsg, sequence: int) -> "EventId":
+        """The id of a message; one that was not published by us may have no identity."""
+        identity = (message.headers or {}).get("Nats-Msg-Id", "")
+        return cls(sequence, identity if _IDENTITY.fullmatch(identity) else _NO_IDENTITY)
 
 
 class ChangeFeed:
@@ -86,7 +95,7 @@ class ChangeFeed:
                 message = await js.get_msg(STREAM, sequence)
             except nats.js.errors.NotFoundError:
                 raise Gone from None
-            if (message.headers or {}).get("Nats-Msg-Id") != last.position:
+            if EventId.of(message, sequence) != last:
                 raise Gone
         return sequence + 1
 

@@ -18,4 +18,7 @@ CACHE_READS: Final = Counter(
     "ssmd_api_cache_reads", "Single reads: hit, miss, or error of Redis", ["outcome"]
 )
 REDIS_UP: Final = Gauge("ssmd_api_redis_up", "1 while Redis answers; without it all is from SQL")
+UNREADABLE: Final = Counter(
+    "ssmd_api_unreadable_messages", "Messages of the stream that were passed over as unreadable"
+)
 REFUSED: Final = Counter("ssmd_api_refused", "Requests refused before they were read", ["reason"])

@@ -33,7 +33,7 @@ class Verdict:
 
 @dataclass(slots=True)
 class _Bucket:
-    """`credit` grows by the limit each nanosecond: a token is a minute of it, none is a fraction."""
+    """`credit` grows by the limit each nanosecond; a token costs what a minute has of those."""
 
     credit: int
     filled_at: int

@@ -5,6 +5,7 @@ is one), arrays and jsonb JSON: the shape of the change stream (docs/contracts.m
 in the order below, which is the tables' own.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -173,14 +174,47 @@ EVENT_OF_MARKET: Final = (
 )
 SERIES_OF_MARKET: Final = ("ticker", "title", "category", "tags", "is_game", "volume")
 
+MAX_DEPTH: Final = 128
+"""Of what is sent and read: no reader's JSON has to follow further."""
+
+_STRING_OR_BRACKET: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+
 # Decimals stay exact in jsonb too.
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
+class Unreadable(ValueError):
+    """No JSON, or JSON that common readers refuse."""
+
+
 def decode(raw: bytes) -> Any:
-    """Read JSON without losing a digit."""
-    return _decoder.decode(raw)
+    """Read JSON without losing a digit.
+
+    Raises:
+        Unreadable: it is none, or nested more than `MAX_DEPTH` deep.
+    """
+    if too_deep(raw):
+        raise Unreadable(f"nested more than {MAX_DEPTH} deep")
+    try:
+        return _decoder.decode(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise Unreadable(str(error)) from error
+
+
+def too_deep(raw: bytes) -> bool:
+    """Whether arrays and objects are nested more than `MAX_DEPTH` deep."""
+    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
+        return False
+    depth = 0
+    for bracket in _STRING_OR_BRACKET.finditer(raw):
+        if bracket[0] in b"[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                return True
+        elif bracket[0] in b"]}":
+            depth -= 1
+    return False
 
 
 def encode(document: Any) -> bytes:
@@ -204,7 +238,12 @@ class _TimestampLoader(Loader):
 
 class _JsonLoader(Loader):
     def load(self, data: Buffer) -> Any:
-        return decode(bytes(data))
+        """One value that cannot be sent as JSON costs itself, not its row nor its page."""
+        raw = bytes(data)
+        try:
+            return decode(raw)
+        except Unreadable as error:
+            return {"unreadable": str(error), "text": raw.decode()}
 
 
 def timestamp(text: str) -> str:
