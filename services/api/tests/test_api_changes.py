@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
-import nats
 import psycopg
 import pytest
 import pytest_asyncio
@@ -38,15 +37,6 @@ ROWS: dict[str, dict[str, Any]] = {
     "market_lifecycle_events": {"event_type": "settled", "market_ticker": TICKER},
 }
 OTHER = {"series_ticker": "KXOLD", "event_ticker": "KXOLD-25", "ticker": "KXOLD-25-A"}
-
-
-@pytest_asyncio.fixture
-async def js(nats_server: NatsServer) -> AsyncIterator[JetStreamContext]:
-    client = await nats.connect(nats_server.url)
-    made = client.jetstream()
-    await made.add_stream(name=subjects.STREAM, subjects=[subjects.SUBJECTS])
-    yield made
-    await client.close()
 
 
 @pytest_asyncio.fixture

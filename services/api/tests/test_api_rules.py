@@ -19,6 +19,7 @@ from ssmd_api.parameters import Parameters, moment
 from ssmd_api.problems import Problem
 from ssmd_api.ratelimit import RateLimiter
 from ssmd_common import apikeys
+from ssmd_common.times import spelled_moment
 
 NOW = datetime(2026, 2, 3, 12, tzinfo=UTC)
 MOMENTS = st.datetimes(timezones=st.just(UTC))
@@ -68,7 +69,7 @@ def test_any_query_is_read_or_refused(name: str, value: str) -> None:
     st.one_of(
         st.tuples(st.just("bigint"), st.integers(-(2**63) + 1, 2**63 - 1)),
         st.tuples(st.just("text"), TICKERS),
-        st.tuples(st.just("timestamptz"), MOMENTS.map(rows.rfc3339)),
+        st.tuples(st.just("timestamptz"), MOMENTS.map(spelled_moment)),
         st.tuples(st.sampled_from(["bigint", "text", "timestamptz"]), st.none()),
     ),
     TICKERS,
@@ -140,14 +141,18 @@ def test_a_limiter_forgets_the_oldest_names_only() -> None:
     assert limiter.take("b", 2, 0).allowed
 
 
-@given(MOMENTS)
-def test_times_look_the_same_from_python_and_from_postgresql(at: datetime) -> None:
-    """A fraction only where there is one, without trailing zeros."""
-    text = rows.rfc3339(at)
-    assert datetime.fromisoformat(text) == at
-    whole = at.strftime("%m-%d %H:%M:%S")
-    fraction = f".{at.microsecond:06d}".rstrip("0") if at.microsecond else ""
-    assert rows.timestamp(f"{at.year:04d}-{whole}{fraction}+00") == text
+def test_times_that_python_cannot_hold_still_have_their_order() -> None:
+    early = ["-infinity", "-4713-11-24T00:00:00Z", "0000-12-31T23:59:59Z"]
+    late = ["+15000-12-31T23:40:28Z", "infinity"]
+    for text in early:
+        assert rows.nearest(text) < rows.nearest("0001-06-01T00:00:00Z")
+    for text in late:
+        assert rows.nearest(text) > rows.nearest("9999-06-01T00:00:00Z")
+    assert rows.for_postgresql("-0043-03-15T00:00:00Z") == "0044-03-15T00:00:00Z BC"
+    assert rows.for_postgresql("0000-03-15T00:00:00Z") == "0001-03-15T00:00:00Z BC"
+    assert rows.for_postgresql("+15000-12-31T23:40:28Z") == "15000-12-31T23:40:28Z"
+    for text in ("2026-02-03T22:05:00Z", "infinity", "-infinity", "0001-01-01T00:00:00Z"):
+        assert rows.for_postgresql(text) == text
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import psycopg
-import redis.asyncio as aioredis
 import structlog
 
 from ssmd_api.app import make_app
@@ -24,7 +23,6 @@ from ssmd_api.settings import ApiSettings
 from ssmd_api.store import Store
 from ssmd_api.unreadable import Unreadable
 from ssmd_common import health, runtime
-from ssmd_common.connections import redis
 from ssmd_common.connections.retry import first_line
 from ssmd_common.keys import Keys
 from ssmd_common.runtime import Runtime
@@ -32,7 +30,6 @@ from ssmd_common.runtime import Runtime
 log = structlog.get_logger(__name__)
 
 _CHECK_SECONDS: Final = 2.0
-_REDIS_TIMEOUT_SECONDS: Final = 0.5
 
 
 @asynccontextmanager
@@ -40,10 +37,8 @@ async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
     """Connect to PostgreSQL, and to Redis when it is there."""
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_pool(settings))
-        client: aioredis.Redis = redis.client(
-            settings.redis_url, "ssmd-api", timeout_seconds=_REDIS_TIMEOUT_SECONDS
-        )
-        stack.push_async_callback(client.aclose)
+        cached = Cached(settings.redis_url, Keys(settings.redis_key_prefix))
+        stack.push_async_callback(cached.close)
         feed = ChangeFeed(settings.nats_url)
         stack.push_async_callback(feed.close)
         database = Database(pool, settings.api_statement_timeout_seconds)
@@ -51,7 +46,7 @@ async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
         yield Context(
             settings=settings,
             store=store,
-            cached=Cached(client, Keys(settings.redis_key_prefix)),
+            cached=cached,
             freshness=Freshness(store),
             keys=keys,
             authenticator=Authenticator(
@@ -74,6 +69,7 @@ async def serve(running: Runtime, settings: ApiSettings) -> None:
         async with health.serve(app, settings.api_host, settings.api_port, "API_PORT") as port:
             log.info("serving", port=port())
             running.health.state = "serving"
+            running.spawn("redis", _watch_redis(running, context))
             await _check(running, context)
             while not await running.stopped_within(_CHECK_SECONDS):
                 await _check(running, context)
@@ -92,10 +88,15 @@ async def _check(running: Runtime, context: Context) -> None:
     except psycopg.Error as error:
         running.health.failed("postgres", error)
         running.health.set("postgres", f"PostgreSQL does not answer: {first_line(error)}")
-    await context.cached.ping()
-    if not running.stop.is_set():
-        running.health.state = "serving" if context.cached.up else "serving without redis"
     running.health.progress()
+
+
+async def _watch_redis(running: Runtime, context: Context) -> None:
+    """Apart from what is asked of PostgreSQL, so that neither waits for the other."""
+    while not await running.stopped_within(_CHECK_SECONDS):
+        await context.cached.ping()
+        if not running.stop.is_set():
+            running.health.state = "serving" if context.cached.up else "serving without redis"
 
 
 def main() -> None:
