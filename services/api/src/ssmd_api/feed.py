@@ -1,23 +1,27 @@
-"""SECMASTER_CDC for /v1/changes and /v1/snapshot. NATS is connected to when it is first needed."""
+"""SECMASTER_CDC for /v1/changes and /v1/snapshot. NATS is connected to when it is first needed.
+
+So is its library imported then: most starts, and many APIs, never need it.
+"""
+
+from __future__ import annotations
 
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import nats.errors
-import nats.js.errors
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RawStreamMsg, StreamState
-from nats.js.client import JetStreamContext
 from pydantic import SecretStr
 
-from ssmd_common.connections import nats as connections
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.subjects import STREAM
 from ssmd_common.visibility import early
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+    from nats.js.api import RawStreamMsg, StreamState
+    from nats.js.client import JetStreamContext
 
 _BATCH: Final = 200
 _WAIT_SECONDS: Final = 2.0
@@ -42,7 +46,7 @@ class EventId:
         return f"{self.sequence}@{self.position}"
 
     @classmethod
-    def parse(cls, text: str) -> "EventId":
+    def parse(cls, text: str) -> EventId:
         """ValueError if it is none."""
         sequence, at, position = text.partition("@")
         if not at or not position or not sequence.isascii() or not sequence.isdigit():
@@ -50,7 +54,7 @@ class EventId:
         return cls(int(sequence), position)
 
     @classmethod
-    def of(cls, message: Msg | RawStreamMsg, sequence: int) -> "EventId":
+    def of(cls, message: Msg | RawStreamMsg, sequence: int) -> EventId:
         """The id of a message; one that was not published by us may have no identity."""
         identity = (message.headers or {}).get("Nats-Msg-Id", "")
         return cls(sequence, identity if _IDENTITY.fullmatch(identity) else _NO_IDENTITY)
@@ -66,6 +70,8 @@ class ChangeFeed:
 
     async def close(self) -> None:
         if self._client is not None:
+            from ssmd_common.connections import nats as connections
+
             await connections.close(self._client)
 
     async def last_sequence(self) -> int:
@@ -83,6 +89,8 @@ class ChangeFeed:
         Raises:
             Gone: the stream no longer holds that, or is another one.
         """
+        import nats.js.errors
+
         js = await self._jetstream()
         state = await self._state(js)
         if last is None:
@@ -109,6 +117,10 @@ class ChangeFeed:
         Raises:
             Gone: the reader was so slow that messages which it had not read are gone.
         """
+        import nats.errors
+        import nats.js.errors
+        from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
         js = await self._jetstream()
         config = ConsumerConfig(
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
@@ -139,6 +151,9 @@ class ChangeFeed:
             return
 
     async def _state(self, js: JetStreamContext) -> StreamState:
+        import nats.errors
+        import nats.js.errors
+
         try:
             return (await js.stream_info(STREAM)).state
         except nats.js.errors.NotFoundError as error:
@@ -147,6 +162,8 @@ class ChangeFeed:
             raise UpstreamUnavailable("NATS does not answer") from error
 
     async def _jetstream(self) -> JetStreamContext:
+        from ssmd_common.connections import nats as connections
+
         async with self._connecting:
             if self._client is None or self._client.is_closed:
                 self._client = await connections.connect(

@@ -4,17 +4,21 @@ Anyone who may publish can put one there, and PostgreSQL holds values that no re
 subscriber is told of such a message and gets what comes after it.
 """
 
+from __future__ import annotations
+
 from collections import OrderedDict
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
-from nats.aio.msg import Msg
 
 from ssmd_api import rows
 from ssmd_api.metrics import UNREADABLE
 from ssmd_common import change
 from ssmd_common.errors import MalformedChange
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
 
 log = structlog.get_logger(__name__)
 

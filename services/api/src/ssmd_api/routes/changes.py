@@ -1,14 +1,15 @@
 """/v1/changes: the change stream as server-sent events."""
 
+from __future__ import annotations
+
 import asyncio
 import re
 import time
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
-from nats.aio.msg import Msg
 
 from ssmd_api import context, rows
 from ssmd_api.changefilter import TABLES, ChangeFilter, NothingFits
@@ -17,6 +18,9 @@ from ssmd_api.middleware import check_key
 from ssmd_api.parameters import Parameters
 from ssmd_api.problems import Problem, too_many
 from ssmd_api.unreadable import Unreadable
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
 
 _KEEP_ALIVE_SECONDS: Final = 15.0
 _SLOWEST_WRITE_SECONDS: Final = 30.0
