@@ -208,6 +208,24 @@ async def test_a_row_that_could_not_be_read_concerns_who_might_have_wanted_it(
     assert json.loads(found[0]["data"])["error"] == error
 
 
+async def test_how_far_the_readers_are_is_known(streaming: Client, js: JetStreamContext) -> None:
+    feed = streaming.context.feed
+
+    async def becomes(position: dict[str, int], lag_seconds: float | None) -> None:
+        async with asyncio.timeout(60):
+            while (feed.position(), feed.lag_seconds()) != (position, lag_seconds):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+    await becomes({"readers": 0}, None)
+    for number in range(3):
+        await publish(js, "series", {"ticker": f"S{number}"})
+    async with listening(streaming, "?after=0") as events, listening(streaming, "?table=fees"):
+        await take(events, 3)
+        # Nothing waits for either of them: they are not behind.
+        await becomes({"readers": 2, "sequence": 3, "slowest_sequence": 3}, 0.0)
+    await becomes({"readers": 0}, None)
+
+
 UNREADABLE = {
     "nested 2,000 deep": envelope("markets", {"extra": 0}).replace(
         b'"extra": 0', b'"extra": ' + b"[" * 2000 + b"]" * 2000

@@ -69,7 +69,8 @@ async def serve(running: Runtime, settings: ApiSettings) -> None:
         async with health.serve(app, settings.api_host, settings.api_port, "API_PORT") as port:
             log.info("serving", port=port())
             running.health.state = "serving"
-            running.spawn("redis", _watch_redis(running, context))
+            await _look(running, context)
+            running.spawn("watch", _watch(running, context))
             await _check(running, context)
             while not await running.stopped_within(_CHECK_SECONDS):
                 await _check(running, context)
@@ -91,12 +92,20 @@ async def _check(running: Runtime, context: Context) -> None:
     running.health.progress()
 
 
-async def _watch_redis(running: Runtime, context: Context) -> None:
-    """Apart from what is asked of PostgreSQL, so that neither waits for the other."""
+async def _watch(running: Runtime, context: Context) -> None:
+    """Redis and the stream, apart from what is asked of PostgreSQL: neither waits for the other."""
     while not await running.stopped_within(_CHECK_SECONDS):
-        await context.cached.ping()
-        if not running.stop.is_set():
-            running.health.state = "serving" if context.cached.up else "serving without redis"
+        await _look(running, context)
+
+
+async def _look(running: Runtime, context: Context) -> None:
+    feed = context.feed
+    running.health.position = feed.position()
+    running.health.lag_seconds = feed.lag_seconds()
+    running.health.degrade("changes", context.unreadable.degraded(feed.first_sequence))
+    await context.cached.ping()
+    if not running.stop.is_set():
+        running.health.state = "serving" if context.cached.up else "serving without redis"
 
 
 def main() -> None:

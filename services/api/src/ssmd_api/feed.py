@@ -9,6 +9,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from pydantic import SecretStr
@@ -60,6 +61,14 @@ class EventId:
         return cls(sequence, identity if _IDENTITY.fullmatch(identity) else _NO_IDENTITY)
 
 
+@dataclass(slots=True, eq=False)
+class _Reader:
+    """How far a reader is; `behind_seconds` is how old a message was when it was handed over."""
+
+    sequence: int
+    behind_seconds: float = 0.0
+
+
 class ChangeFeed:
     """Readers of the stream, each with a consumer of its own that dies with it."""
 
@@ -67,6 +76,27 @@ class ChangeFeed:
         self._url = url
         self._client: Client | None = None
         self._connecting = asyncio.Lock()
+        self._readers: set[_Reader] = set()
+        self.first_sequence = 0
+        """The stream's first sequence, when it was last asked for."""
+
+    def position(self) -> dict[str, object]:
+        """How many readers there are, and the sequences that the first and the last one have."""
+        sequences = [reader.sequence for reader in self._readers]
+        if not sequences:
+            return {"readers": 0}
+        return {
+            "readers": len(sequences),
+            "sequence": max(sequences),
+            "slowest_sequence": min(sequences),
+        }
+
+    def lag_seconds(self) -> float | None:
+        """From a message's being stored to its reader, of the reader that is least behind.
+
+        One that catches up from long ago says nothing of us. None without readers.
+        """
+        return min((reader.behind_seconds for reader in self._readers), default=None)
 
     async def close(self) -> None:
         if self._client is not None:
@@ -130,6 +160,8 @@ class ChangeFeed:
             mem_storage=True,
             inactive_threshold=_LINGER_SECONDS,
         )
+        reader = _Reader(start - 1)
+        self._readers.add(reader)
         try:
             consumer = await js.add_consumer(STREAM, config)
             subscription = await js.pull_subscribe_bind(consumer.name, STREAM)
@@ -142,20 +174,28 @@ class ChangeFeed:
                     # Fails, and so ends the feed, if the consumer is gone.
                     if (await subscription.consumer_info()).num_pending == 0:
                         start = max(start, seen + 1)
+                        reader.behind_seconds = 0.0
                 if (await self._state(js)).first_seq > start and batch:
                     raise Gone
                 if batch:
                     start = batch[-1].metadata.sequence.stream + 1
+                    age = datetime.now(UTC) - batch[-1].metadata.timestamp
+                    reader.behind_seconds = max(0.0, age.total_seconds())
+                reader.sequence = start - 1
                 yield batch
         except (nats.errors.Error, nats.js.errors.Error, OSError):
             return
+        finally:
+            self._readers.discard(reader)
 
     async def _state(self, js: JetStreamContext) -> StreamState:
         import nats.errors
         import nats.js.errors
 
         try:
-            return (await js.stream_info(STREAM)).state
+            state = (await js.stream_info(STREAM)).state
+            self.first_sequence = state.first_seq
+            return state
         except nats.js.errors.NotFoundError as error:
             raise UpstreamUnavailable(f"the stream {STREAM} is not there yet") from error
         except (nats.errors.Error, OSError) as error:
