@@ -33,7 +33,7 @@ $(BIN)/uv: requirements/bootstrap.txt
 	@touch "$@"
 
 $(READY): $(BIN)/uv requirements/dev.txt $(addsuffix /pyproject.toml,$(MEMBERS))
-	"$(BIN)/uv" pip install -q --python "$(BIN)/python" --require-hashes -r requirements/dev.txt -r requirements/bootstrap.txt
+	"$(BIN)/uv" pip install -q --compile-bytecode --python "$(BIN)/python" --require-hashes -r requirements/dev.txt -r requirements/bootstrap.txt
 	"$(BIN)/uv" pip install -q --python "$(BIN)/python" --no-deps --no-build-isolation $(addprefix -e ./,$(MEMBERS))
 	@touch "$@"
 

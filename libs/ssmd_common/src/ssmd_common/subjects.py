@@ -58,6 +58,13 @@ def table_subject(table: str, op: str) -> str:
     return f"cdc.{token(table)}.{op}"
 
 
+def unreadable_filter(table: str) -> str:
+    """The filter for markers of a table's rows that could not be read, so that whose they are is
+    unknown: each token is `_`. Who filters by a token that is not `_` asks for these as well.
+    """
+    return ".".join(["cdc", token(table), "*", *("_" for _ in TOKEN_COLUMNS.get(table, ("",)))])
+
+
 def _text(row: Mapping[str, object], columns: str) -> str | None:
     for column in columns.split("|"):
         value = row.get(column)

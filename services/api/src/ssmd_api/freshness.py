@@ -16,6 +16,7 @@ import psycopg
 from ssmd_api.rows import Row
 from ssmd_api.store import Store
 from ssmd_common.status import MarketStatus
+from ssmd_common.times import moment
 
 _REFRESH_SECONDS: Final = 2.0
 _STATUSES_READ: Final = {
@@ -65,7 +66,8 @@ def covers(run: Run, market: Row) -> bool:
 
 def _observed(market: Row) -> list[datetime]:
     text = market["observed_at"]
-    return [datetime.fromisoformat(text)] if text else []
+    observed = moment(text) if text else None
+    return [observed] if observed else []
 
 
 class Freshness:

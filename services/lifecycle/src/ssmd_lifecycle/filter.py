@@ -18,7 +18,6 @@ from typing import Final
 
 import msgspec
 import structlog
-import yaml
 
 from ssmd_common.errors import ConfigurationError
 from ssmd_lifecycle import metrics
@@ -67,6 +66,9 @@ def parse(text: str, where: str) -> SeriesFilter:
     Raises:
         ConfigurationError: it is not YAML of the documented form.
     """
+    # Most services have no filter, and start without it.
+    import yaml
+
     try:
         document = yaml.safe_load(text)
         return msgspec.convert(document if document is not None else {}, SeriesFilter)
