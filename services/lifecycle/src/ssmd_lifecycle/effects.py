@@ -20,7 +20,14 @@ from ssmd_lifecycle.rows import (
     lock_events,
     queries,
 )
-from ssmd_lifecycle.transitions import EventState, MarketState, advance, advance_event, born
+from ssmd_lifecycle.transitions import (
+    EventState,
+    MarketState,
+    advance,
+    advance_event,
+    born,
+    differences,
+)
 from ssmd_lifecycle.turns import row_of
 
 
@@ -87,7 +94,7 @@ async def _apply_to_events(
 ) -> None:
     """Apply event-level messages; `events` gains the new ones."""
     inserts: list[EventState] = []
-    updates: list[EventState] = []
+    updates: list[dict[str, Any]] = []
     history = await _history(connection, queries.event_history, of_events, known=events)
     for ticker, messages in of_events.items():
         before = events.get(ticker)
@@ -106,7 +113,7 @@ async def _apply_to_events(
             continue
         after = advance_event(before, {m.dedupe_key for m in messages}, history[ticker])
         if after is not before:
-            updates.append(after)
+            updates.append({"event_ticker": ticker, **differences(before, after)})
             events[ticker] = after
     if inserts:
         cursor = await connection.execute(queries.insert_events, {"rows": encode_rows(inserts)})
@@ -130,7 +137,7 @@ async def _apply_to_markets(
         markets = {market.ticker: market for market in await cursor.fetchall()}
     history = await _history(connection, queries.market_history, of_markets, known=markets)
     inserts: list[MarketState] = []
-    updates: list[MarketState] = []
+    updates: list[dict[str, Any]] = []
     for ticker, messages in of_markets.items():
         before = markets.get(ticker)
         keys = {message.dedupe_key for message in messages}
@@ -159,7 +166,10 @@ async def _apply_to_markets(
         while chance := due(after, now):
             outcome.turned.append(chance)
             after = turned(after, chance.turn, now)
-        (inserts if before is None else updates).append(after)
+        if before is None:
+            inserts.append(after)
+        else:
+            updates.append({"ticker": ticker, **differences(before, after)})
         if after.exchange_status in ("determined", "finalized") and after.result is None:
             outcome.incomplete.add(ticker)
     if inserts:

@@ -1,8 +1,8 @@
 """From what the socket yields to what the service keeps: every message becomes one. Pure."""
 
 from dataclasses import replace
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import msgspec
 
@@ -93,15 +93,19 @@ class _Stored(msgspec.Struct, frozen=True):
 
 
 _stored = msgspec.json.Decoder(_Stored)
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 def read_stored(
-    metadata: bytes, sent_at: datetime | None, received_at: datetime, dedupe_key: str
+    metadata: bytes, sent_at: datetime | None, received_at: datetime | None, dedupe_key: str
 ) -> LifecycleMessage | None:
-    """A message again from its row; None for a row that never was a message, as the clock's."""
+    """A message again from its row; None for a row that never was a message, as the clock's.
+
+    Where neither time could be read it outweighs nothing.
+    """
     try:
         envelope = _stored.decode(metadata)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None
     if not envelope.type:
         return None
@@ -113,7 +117,7 @@ def read_stored(
             sent_at=sent_at,
             msg=envelope.msg,
             raw=metadata,
-            received_at=received_at,
+            received_at=received_at or sent_at or _LONG_AGO,
         )
     )
     return replace(message, dedupe_key=dedupe_key)
@@ -123,7 +127,7 @@ def content_key_of(metadata: str) -> str | None:
     """The content key of a stored message; None where it has no body."""
     try:
         envelope = _stored.decode(metadata.encode())
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None
     return dedupe.content_key(envelope.type, envelope.msg)
 

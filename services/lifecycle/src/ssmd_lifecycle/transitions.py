@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ssmd_common.status import FROM_EXCHANGE, MarketStatus
 from ssmd_lifecycle.messages import PAUSES, Kind, LifecycleMessage
@@ -75,6 +75,9 @@ class EventState:
     fee_type_override: str | None = None
     fee_multiplier_override: Decimal | None = None
     exchange_updated_at: datetime | None = None
+
+
+S = TypeVar("S", MarketState, EventState)
 
 
 def born(created: LifecycleMessage, series_ticker: str) -> MarketState:
@@ -199,11 +202,11 @@ def _status(market: MarketState, now: datetime) -> str:
     return FROM_EXCHANGE[word]
 
 
-def differences(before: MarketState, after: MarketState) -> dict[str, Any]:
+def differences(before: S, after: S) -> dict[str, Any]:
     """The columns that differ, with their values after."""
     return {
         name: getattr(after, name)
-        for name in MarketState.__slots__
+        for name in type(before).__slots__
         if getattr(before, name) != getattr(after, name)
     }
 
