@@ -262,7 +262,9 @@ async def test_rest_writes_rows_with_such_a_time(
     pool: Pool, connection: Connection, far: str
 ) -> None:
     names = await add_one_for_each_time(connection, far, close_time=at(600))
-    await connection.execute("UPDATE events SET exchange_updated_at = %s, strike_date = %s", [far] * 2)
+    await connection.execute(
+        "UPDATE events SET exchange_updated_at = %s, strike_date = %s", (far, far)
+    )
     async with KalshiRest("http://127.0.0.1:1/trade-api/v2") as rest:
         mirror = Mirror(pool, rest)
         event = WireEvent(

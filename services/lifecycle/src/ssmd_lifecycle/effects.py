@@ -98,14 +98,13 @@ async def _apply_to_events(
     history = await _history(connection, queries.event_history, of_events, known=events)
     for ticker, messages in of_events.items():
         before = events.get(ticker)
-        announced = next((m for m in history[ticker] if m.kind is Kind.EVENT_LIFECYCLE), None)
-        if before is None and (announced is None or announced.series_ticker is None):
-            outcome.unplaced.extend(messages)
-            continue
         if before is None:
-            assert announced is not None
-            assert announced.series_ticker is not None
-            start = EventState(event_ticker=ticker, series_ticker=announced.series_ticker)
+            series = next((m.series_ticker for m in history[ticker] if m.series_ticker), None)
+            if series is None:
+                # Nobody has said where it belongs: REST is asked.
+                outcome.unplaced.extend(messages)
+                continue
+            start = EventState(event_ticker=ticker, series_ticker=series)
             keys = {message.dedupe_key for message in history[ticker]}
             inserts.append(advance_event(start, keys, history[ticker]))
             events[ticker] = inserts[-1]
