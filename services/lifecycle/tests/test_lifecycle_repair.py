@@ -301,6 +301,7 @@ FIELDS = {
     "updated_time": ("soon", ("exchange_updated_at",)),
     "yes_bid_dollars": ("abc", ("yes_bid_dollars", "yes_bid")),
     "floor_strike": ({"a": 1}, ("floor_strike",)),
+    "created_time": ({"a": 1}, ()),
 }
 
 
