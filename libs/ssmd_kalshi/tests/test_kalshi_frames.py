@@ -73,7 +73,7 @@ def test_documented_codes_equal_the_specification() -> None:
         b"[]",
         b"{}",
         b'{"type":7}',
-        b'{"type":"x","sid":"a"}',
+        b'{"type":"x\0"}',
         b'{"type":"x"',
         b'{"type":"x","msg":' + b"[" * 50_000,
         b"\xff\xfe",
@@ -82,6 +82,38 @@ def test_documented_codes_equal_the_specification() -> None:
 def test_what_is_no_frame_is_a_typed_error(raw: bytes) -> None:
     with pytest.raises(BrokenReplyError):
         decode_frame(raw)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        rb'"title":"a\u0000b"',
+        rb'"title":"\ud800"',
+        b'"title":"\xff"',
+        b'"title":"a\0"',
+        b'"title":"a","title":"b"',
+        b'"open_ts":NaN',
+        b'"open_ts":1e400',
+        b'"open_ts":' + b"9" * 5000,
+        b'"custom_strike":' + b'{"a":' * 2000 + b"1" + b"}" * 2000,
+        b'"custom_strike":' + b"[" * 100_000 + b"]" * 100_000,
+    ],
+)
+def test_a_frame_is_read_whatever_is_in_its_body(body: bytes) -> None:
+    raw = (
+        b'{"type":"market_lifecycle_v2","sid":1,"seq":4,"msg":{"market_ticker":"M",%b,'
+        b'"event_type":"created"}}' % body
+    )
+    frame = decode_frame(raw)
+    assert (frame.type, frame.sid, frame.seq) == ("market_lifecycle_v2", 1, 4)
+    assert (frame.body["market_ticker"], frame.body["event_type"]) == ("M", "created")
+
+
+@pytest.mark.parametrize("name", ["id", "sid", "seq", "sending_ts_ms"])
+@pytest.mark.parametrize("value", ['"1"', "true", "[]", "{}", "NaN", "1.5e999", '""'])
+def test_what_cannot_be_read_of_an_envelope_is_absent(name: str, value: str) -> None:
+    frame = decode_frame(f'{{"type":"x","{name}":{value},"msg":{{"a":1}}}}'.encode())
+    assert frame == Frame("x", msg={"a": 1})
 
 
 def test_subscribe_command() -> None:

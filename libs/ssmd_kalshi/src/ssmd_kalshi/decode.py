@@ -9,22 +9,20 @@ readable ticker is set aside. Pure but for the counting (`drift`).
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from ssmd_kalshi import unread, wire
+from ssmd_kalshi import lenient, unread, wire
 from ssmd_kalshi.drift import Drift
 from ssmd_kalshi.errors import BadFieldError, BrokenReplyError, excerpt
 from ssmd_kalshi.pages import Page, SetAside
-from ssmd_kalshi.shallow import shallow
-from ssmd_kalshi.unread import NoNumber, Unread
+from ssmd_kalshi.unread import Unread
 from ssmd_kalshi.wire import (
     REJECTED_FIELD,
     UNKNOWN_FIELD,
@@ -40,9 +38,6 @@ R = TypeVar("R", bound=WireRow)
 T = TypeVar("T")
 
 RAW_CHARACTERS = 2000
-MAX_DIGITS: Final = 400
-"""Of a whole number in JSON: beyond any float, and short of what Python takes long for."""
-
 _has_nul = re.compile(rb"\\u0000").search
 """NUL is valid in JSON and impossible in PostgreSQL: one of them would fail a whole batch there.
 A regular expression, because `in` takes twice as long over a page."""
@@ -170,8 +165,11 @@ class PageReader(Generic[R]):
         row = self._at_once(plain) if reading.clean else None
         if row is None:
             row = self._by_field(plain, rejected)
-        if unknown or rejected:
-            row = msgspec.structs.replace(row, unknown=unknown or None, rejected=tuple(rejected))
+        # The row is new and nobody else's yet; a copy would take as long as all of its reading.
+        if unknown:
+            msgspec.structs.force_setattr(row, "unknown", unknown)
+        if rejected:
+            msgspec.structs.force_setattr(row, "rejected", tuple(rejected))
         if rejected and self._whole and (fault := self._missing(rejected)):
             reading.put_aside(self._entity, ticker, fault, value)
             return None
@@ -286,35 +284,12 @@ def _object(body: bytes) -> tuple[dict[str, Any], bool]:
 
 
 def _lenient(body: bytes) -> object:
-    """Unpaired surrogates, bytes that are not UTF-8 (they become such surrogates), control
-    characters, numbers that are none and endless nesting spoil a field, not a page."""
-    text = body.decode("utf-8", "surrogateescape")
     try:
-        try:
-            return _LENIENT.decode(text)
-        except RecursionError:
-            return _LENIENT.decode(shallow(text))
+        return lenient.parse(body)
     except (ValueError, RecursionError) as error:
         raise BrokenReplyError(
             f"the reply is not complete JSON ({len(body)} bytes, beginning {excerpt(body, 80)!r})"
         ) from error
-
-
-def _whole_number(text: str) -> int | NoNumber:
-    return int(text) if len(text) <= MAX_DIGITS else NoNumber(text)
-
-
-def _real_number(text: str) -> float | NoNumber:
-    number = float(text)
-    return number if abs(number) < float("inf") else NoNumber(text)
-
-
-_LENIENT = json.JSONDecoder(
-    strict=False,
-    parse_int=_whole_number,
-    parse_float=_real_number,
-    parse_constant=NoNumber,
-)
 
 
 def _wrong_shape(key: str, kind: str, body: bytes) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
+from ssmd_kalshi import lenient, unread
 from ssmd_kalshi.errors import BrokenReplyError, excerpt
 
 TERMINAL_CODES = frozenset({10, 17, 25})
@@ -100,13 +102,45 @@ _decoder = msgspec.json.Decoder(Frame)
 
 
 def decode_frame(raw: bytes) -> Frame:
-    """BrokenReplyError where the frame is not one of the exchange's."""
+    """BrokenReplyError where the frame is not one of the exchange's.
+
+    What cannot be read of the envelope is None: without its number a frame leaves a gap in the
+    sequence, and that is said. What cannot be read of the body is left for who knows its fields:
+    texts may hold NUL and unpaired surrogates, values may be nested to any depth.
+    """
     try:
         return _decoder.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise BrokenReplyError(
-            f"a WebSocket frame cannot be read ({excerpt(str(error), 100)}): {excerpt(raw, 80)}"
-        ) from error
+        frame = _by_field(raw)
+        if frame is None:
+            raise BrokenReplyError(
+                f"a WebSocket frame cannot be read ({excerpt(str(error), 100)}): {excerpt(raw, 80)}"
+            ) from error
+        return frame
+
+
+def _by_field(raw: bytes) -> Frame | None:
+    try:
+        value = lenient.parse(raw)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict) or unread.text_fault(value.get("type")):
+        return None
+    good = {
+        name: value[name]
+        for name, kinds in _ENVELOPE.items()
+        if isinstance(value.get(name), kinds) and not isinstance(value[name], bool)
+    }
+    return Frame(value["type"], **good)
+
+
+_ENVELOPE: Mapping[str, type | tuple[type, ...]] = {
+    "id": int,
+    "sid": int,
+    "seq": int,
+    "sending_ts_ms": (int, float),
+    "msg": (dict, list, str),
+}
 
 
 def subscribe_command(command_id: int, channel: str) -> bytes:
