@@ -285,7 +285,7 @@ def _object(body: bytes) -> tuple[dict[str, Any], bool]:
 
 def _lenient(body: bytes) -> object:
     try:
-        return lenient.parse(body)
+        return lenient.loads(body)
     except (ValueError, RecursionError) as error:
         raise BrokenReplyError(
             f"the reply is not complete JSON ({len(body)} bytes, beginning {excerpt(body, 80)!r})"

@@ -1,65 +1,76 @@
-"""JSON that a strict parser gives up on, as a whole, for the sake of one value in it. Pure.
+"""JSON that the usual reader refuses, read as far as it goes. Pure.
 
-Unpaired surrogates, bytes that are not UTF-8 (they become such surrogates), control characters in
-texts, numbers that are none, and nesting without end spoil a field, not a reply: here they are
-parsed into values that the field's check then rejects (`ssmd_kalshi.unread`).
+One number out of range, one lone surrogate, one byte that is not UTF-8 or one value nested too
+deeply spoils itself, not the frame or the page around it. What comes out may hold what PostgreSQL
+does not take: lone surrogates, NUL, NaN and infinities; who stores it looks for them
+(`ssmd_kalshi.unread`).
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
-from typing import Final
+from typing import Any, Self
 
-from ssmd_kalshi.unread import NoNumber
+KEPT_DEPTH = 64
+"""Deeper values are read as null: twice what is stored, so that they are still found too deep."""
 
-MAX_DIGITS: Final = 400
-"""Of a whole number: beyond any float, and short of what Python takes long for."""
+_MAX_DIGITS = 400
+"""Python refuses to read integers from 4,300 digits on, and a column ends long before."""
 
-MAX_DEPTH: Final = 100
-"""Far above what a stored value may have below its row, far below any parser's limit. What is cut
-out below it leaves its field deep enough to be rejected for its depth."""
-
-_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)|[\[{]|[\]}]', re.DOTALL)
+_TOKENS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[][{}]', re.DOTALL)
 
 
-def parse(body: bytes) -> object:
-    """ValueError where it is no JSON for all that, RecursionError where it ends in its nesting."""
-    text = body.decode("utf-8", "surrogateescape")
-    try:
-        return _decoder.decode(text)
-    except RecursionError:
-        return _decoder.decode(shallow(text))
+class NoNumber(float):
+    """What no Python number is (`NaN`, 1e400, 5,000 digits): NaN or an infinity, and its text."""
+
+    __slots__ = ("text",)
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        # float() reads any number of digits, as infinity where they are too many.
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
 
 
-def _whole(text: str) -> int | NoNumber:
-    return int(text) if len(text) <= MAX_DIGITS else NoNumber(text)
+def loads(raw: bytes) -> Any:
+    """ValueError where it is not JSON at all. Bytes that are not UTF-8 become lone surrogates."""
+    text = raw.decode("utf-8", "surrogateescape")
+    return _decoder.decode(_pruned(text))
 
 
-def _real(text: str) -> float | NoNumber:
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _MAX_DIGITS else NoNumber(digits)
+
+
+def _real(text: str) -> float:
     number = float(text)
-    return number if abs(number) < float("inf") else NoNumber(text)
+    return number if math.isfinite(number) else NoNumber(text)
 
 
 _decoder = json.JSONDecoder(
-    strict=False, parse_int=_whole, parse_float=_real, parse_constant=NoNumber
+    strict=False, parse_int=_integer, parse_float=_real, parse_constant=NoNumber
 )
 
 
-def shallow(text: str) -> str:
-    """The text with `"…"` in place of every list or object that is more than `MAX_DEPTH` deep."""
-    depth, start, done = 0, 0, 0
+def _pruned(text: str) -> str:
+    """The text with null for what is nested too deeply, whatever the readers' own limits are."""
     parts: list[str] = []
+    depth = start = 0
     for token in _TOKENS.finditer(text):
-        match token[0]:
-            case "[" | "{":
-                depth += 1
-                if depth == MAX_DEPTH + 1:
-                    start = token.start()
-            case "]" | "}":
-                if depth == MAX_DEPTH + 1:
-                    parts += [text[done:start], '"…"']
-                    done = token.end()
-                depth -= 1
-    parts.append(text[done:])
-    return "".join(parts)
+        sign = token[0]
+        if sign in "[{":
+            depth += 1
+            if depth == KEPT_DEPTH + 1:
+                parts += text[start : token.start()], "null"
+        elif sign in "]}":
+            if depth == KEPT_DEPTH + 1:
+                start = token.end()
+            depth -= 1
+    if not parts:
+        return text
+    if depth > KEPT_DEPTH:
+        raise ValueError("it ends in the middle")
+    return "".join([*parts, text[start:]])

@@ -8,6 +8,7 @@ import structlog
 
 from ssmd_common import runtime as common
 from ssmd_common.connections import postgres
+from ssmd_common.connections.loaders import forgive_values
 from ssmd_common.leader import lead
 from ssmd_common.runtime import Runtime
 from ssmd_kalshi.budget import Budget
@@ -44,7 +45,12 @@ async def serve(runtime: Runtime, settings: LifecycleSettings) -> None:
     runtime.health.set("gap", "what changed since the last message has not been read yet")
     async with AsyncExitStack() as stack:
         pool = await postgres.open_pool(
-            url, "ssmd-lifecycle", budget_seconds=budget_seconds, max_size=5, check=_unchecked
+            url,
+            "ssmd-lifecycle",
+            budget_seconds=budget_seconds,
+            max_size=5,
+            configure=forgive_values,
+            check=_unchecked,
         )
         stack.push_async_callback(pool.close)
         rest = await stack.enter_async_context(

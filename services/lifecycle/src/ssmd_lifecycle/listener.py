@@ -96,3 +96,12 @@ def _count(message: LifecycleMessage) -> None:
             ticker=message.ticker,
             fault=message.fault,
         )
+    for rejected in message.rejected:
+        metrics.REJECTED.labels(rejected.field).inc()
+    if message.rejected:
+        log.warning(
+            "fields of a message cannot be read",
+            event_type=message.event_type,
+            ticker=message.ticker,
+            fields={rejected.field: rejected.reason for rejected in message.rejected},
+        )

@@ -23,7 +23,7 @@ from ssmd_lifecycle.rows import (
     Connection,
     Pool,
     add_series,
-    encode_rows,
+    encode_read,
     in_transaction,
     lock_events,
     queries,
@@ -54,6 +54,7 @@ def _fill(query: LiteralString, row: type[models.Row], *, without: frozenset[str
         given_columns=listed(columns, "g"),
         assignments=assigned("g"),
         excluded=assigned("excluded"),
+        excluded_columns=listed(compared, "excluded"),
         stored=listed(compared, "m"),
         given=listed(compared, "g"),
     )
@@ -145,7 +146,7 @@ class Mirror:
         async def attempt(connection: Connection) -> None:
             await add_series(connection, {row.series_ticker for row in rows})
             await lock_events(connection, tickers)
-            given = {"rows": encode_rows(rows)}
+            given = {"rows": encode_read(rows)}
             await connection.execute(MIRROR_EVENTS, given)
             await connection.execute(ADD_EVENTS, given)
 
@@ -165,7 +166,7 @@ class Mirror:
                 log.warning("series stays a stub", series=ticker, error=str(error))
         if rows:
             async with self._pool.connection() as connection:
-                await connection.execute(COMPLETE_SERIES, {"rows": encode_rows(rows)})
+                await connection.execute(COMPLETE_SERIES, {"rows": encode_read(rows)})
 
     async def _known_events(self, tickers: Sequence[str]) -> set[str]:
         async with self._pool.connection() as connection:
@@ -181,7 +182,7 @@ async def _write(
         return result
     cursor = await connection.execute(queries.lock_statuses, [[row.ticker for row in rows]])
     before = dict(await cursor.fetchall())
-    given = {"rows": encode_rows(rows)}
+    given = {"rows": encode_read(rows)}
     cursor = await connection.execute(MIRROR_MARKETS, given)
     for ticker, status in await cursor.fetchall():
         result.changed += 1

@@ -10,6 +10,7 @@ import structlog
 from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool
 
+from ssmd_common.models import ReadRow
 from ssmd_common.sql import Queries
 from ssmd_common.tickers import is_game
 from ssmd_lifecycle import metrics
@@ -105,3 +106,16 @@ async def lock_events(connection: Connection, tickers: Sequence[str]) -> dict[st
 def encode_rows(rows: Sequence[Any]) -> str:
     """Rows as one JSON array for jsonb_populate_recordset: exact decimals as text."""
     return msgspec.json.encode(rows).decode()
+
+
+def encode_read(rows: Iterable[ReadRow]) -> str:
+    """Rows of REST likewise, each without the columns that could not be read."""
+    documents = []
+    for row in rows:
+        kept = row.kept
+        documents.append(
+            {name: getattr(row, name) for name in row.columns() if name not in kept}
+            if kept
+            else row
+        )
+    return msgspec.json.encode(documents).decode()

@@ -19,6 +19,7 @@ import structlog
 from pydantic import SecretStr
 
 from ssmd_common.connections import postgres
+from ssmd_common.connections.loaders import forgive_values
 from ssmd_common.models import Market, Row, Series, SeriesFee
 from ssmd_kalshi.pages import SetAside
 from ssmd_sync import metrics, statements
@@ -63,6 +64,7 @@ class Store:
     @classmethod
     async def on(cls, connection: psycopg.AsyncConnection[Any]) -> Self:
         """A store on an autocommit connection."""
+        await forgive_values(connection)
         await connection.execute("SET client_min_messages = warning")
         await connection.execute(statements.session_setup())
         return cls(connection)
