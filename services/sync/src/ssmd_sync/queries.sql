@@ -280,6 +280,13 @@ SELECT m.ticker, m.series_ticker FROM markets m
     -- No listing shows multivariate markets and their events unless it is asked to.
     AND m.mve_collection_ticker IS NULL
 
+-- name: trading_markets
+-- The same of a scan of what trades: each was to show a market that is active.
+SELECT m.ticker, m.series_ticker FROM markets m
+    WHERE m.status = 'active' AND m.deleted_at IS NULL
+    AND m.created_at < %(began_at)s AND m.observed_at < %(began_at)s
+    AND m.mve_collection_ticker IS NULL
+
 -- name: live_series
 -- The same of series; those that we only know from their events may be missing in the listing.
 SELECT ticker, ticker FROM series WHERE active AND created_at < %(began_at)s
@@ -339,7 +346,8 @@ INSERT INTO sync_runs (job, scope, started_at) VALUES (%(job)s, %(scope)s, %(sta
 -- What a run did.
 UPDATE sync_runs SET finished_at = clock_timestamp(), outcome = %(outcome)s, requests = %(requests)s,
     tokens = %(tokens)s, fetched = %(fetched)s, inserted = %(inserted)s, updated = %(updated)s,
-    unchanged = %(unchanged)s, deleted = %(deleted)s, set_aside = %(set_aside)s, error = %(error)s
+    unchanged = %(unchanged)s, deleted = %(deleted)s, set_aside = %(set_aside)s,
+    rejected_fields = %(rejected_fields)s, unread = %(unread)s, error = %(error)s
     WHERE id = %(id)s
 
 -- name: watermark
@@ -362,17 +370,18 @@ SELECT started_at, finished_at, outcome FROM sync_runs
     WHERE job = %s ORDER BY started_at DESC LIMIT 20
 
 -- name: expire_runs
--- One small batch of old runs. Freshness needs the last success, a reader of it what came after.
+-- One small batch of old runs. Freshness needs the last one that read what it was to read, a reader
+-- of it what came after.
 DELETE FROM sync_runs WHERE id IN (
     SELECT r.id FROM sync_runs r
     WHERE r.started_at < %(before)s
     AND EXISTS (
         SELECT FROM sync_runs n
         WHERE n.job = r.job AND n.scope = r.scope AND n.started_at > r.started_at)
-    AND (r.outcome <> 'ok' OR EXISTS (
+    AND ((r.outcome <> 'ok' AND r.unread IS NULL) OR EXISTS (
         SELECT FROM sync_runs n
         WHERE n.job = r.job AND n.scope = r.scope AND n.started_at > r.started_at
-        AND n.outcome = 'ok'))
+        AND (n.outcome = 'ok' OR n.unread IS NOT NULL)))
     ORDER BY r.started_at LIMIT %(limit)s)
 
 -- name: try_lock

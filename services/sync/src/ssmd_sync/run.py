@@ -76,6 +76,7 @@ class Run:
         """Do it. What goes wrong upstream is in the report; a lost database connection is raised
         after all, since nothing can be recorded any more."""
         report = self.report
+        await self._store.follow_schema()
         run_id = await self._log.begin(report, alone=alone)
         try:
             try:
@@ -125,6 +126,22 @@ class Run:
             await Sweep(self._store, self._rest, self._intake, report)(watermarks)
         else:
             await self._intake.flush(watermarks)
+        await self._note_coverage(mode)
+
+    async def _note_coverage(self, mode: Mode) -> None:
+        """What was to be read has been; where pages left rows out, the rows that none has shown
+        have not."""
+        report = self.report
+        if report.incomplete:
+            match mode:
+                case Mode.FULL:
+                    listed = await self._log.live("markets", report.started_at)
+                case Mode.ACTIVE:
+                    listed = await self._log.trading(report.started_at)
+                case _:
+                    return
+            report.unread |= self._intake.unseen(listed)
+        report.covers = True
 
     async def _track(self) -> list[str]:
         """Decide which series are in scope, of those that are known by now."""

@@ -198,6 +198,7 @@ async def run_job(
         unchanged=report.total("unchanged"),
         deleted=report.total("deleted"),
         set_aside=len(report.set_aside),
+        rejected_fields=report.rejected_count,
         **({"error": report.sentence} if report.sentence else {}),
     )
     return report
