@@ -30,13 +30,13 @@ async def test_everything_new_is_reported(exchange) -> None:
     async with KalshiRest(exchange.base_url, budget=Budget(1e6)) as rest:
         findings = await survey(rest)
     seen = {(f.kind, f.entity, f.name): f for f in findings}
-    assert seen["unknown field", "series", "mood"].example == "'good'"
+    assert seen["unknown field", "series", "mood"].example == '"good"'
     word = seen["unknown word", "market", "status"]
     assert (word.example, word.count, word.rows) == ("frozen", 6, 6)
     assert seen["missing field", "market", "event_ticker"].count == 6
     assert ("missing field", "market", "status") not in seen
     [aside] = [f for f in findings if f.kind == "row set aside"]
-    assert "`str" in aside.name
+    assert "it is not a text" in aside.name
 
 
 async def test_no_more_pages_than_asked_for(exchange) -> None:

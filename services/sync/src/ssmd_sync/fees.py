@@ -16,7 +16,7 @@ import msgspec
 
 from ssmd_common.models import SeriesFee
 from ssmd_kalshi import convert
-from ssmd_kalshi.errors import BadFieldError, excerpt
+from ssmd_kalshi.errors import excerpt
 from ssmd_kalshi.pages import SetAside
 from ssmd_kalshi.values import dollars, time
 from ssmd_kalshi.wire import WireEventFeeChange, WireSeriesFeeChange
@@ -69,17 +69,13 @@ def announced(
     changes: Iterable[WireSeriesFeeChange],
 ) -> tuple[dict[str, list[SeriesFee]], list[SetAside]]:
     """The exchange's steps of each series in order, and what cannot be read of them."""
-    by_series: dict[str, list[WireSeriesFeeChange]] = {}
-    for change in changes:
-        by_series.setdefault(change.series_ticker, []).append(change)
+    rows, unreadable = convert.fee_schedule(changes)
     steps: dict[str, list[SeriesFee]] = {}
-    set_aside: list[SetAside] = []
-    for ticker, own in by_series.items():
-        try:
-            steps[ticker] = convert.fee_schedule(own)
-        except BadFieldError as error:
-            set_aside.append(SetAside(ticker, f"series_fees: {error}", excerpt(repr(own), 2000)))
-    return steps, set_aside
+    for row in rows:
+        steps.setdefault(row.series_ticker, []).append(row)
+    return steps, [
+        msgspec.structs.replace(one, reason=f"series_fees: {one.reason}") for one in unreadable
+    ]
 
 
 def schedule(
