@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, TypeVar, assert_never
 
+import msgspec
+
 from ssmd_common.models import Market, Series
 from ssmd_common.tasks import end
 from ssmd_kalshi import convert, markets
@@ -128,13 +130,30 @@ def event_rows(page: Page[WireEvent], asked_at: datetime) -> Rows:
     for wire in page.items:
         if wire.markets:
             series = wire.series_ticker or ""
-            rows.markets += _converted(
+            inside = _converted(
                 wire.markets,
                 lambda w, series=series: markets.market(w, series, asked_at),  # type: ignore[misc]
                 lambda w: w.ticker,
                 rows,
             )
+            rows.markets += [
+                row if row.event_ticker else _placed(row, wire.event_ticker, series)
+                for row in inside
+            ]
     return rows
+
+
+def _placed(row: Market, event_ticker: str, series_ticker: str) -> Market:
+    """A market that does not say readably where it belongs, and stands inside its event."""
+    rejected = [
+        msgspec.structs.replace(
+            field, columns=tuple(name for name in field.columns if name != "event_ticker")
+        )
+        for field in row.rejected
+    ]
+    return msgspec.structs.replace(
+        row, event_ticker=event_ticker, series_ticker=series_ticker, rejected=tuple(rejected)
+    )
 
 
 def market_rows(page: Page[WireMarket], asked_at: datetime) -> Rows:
