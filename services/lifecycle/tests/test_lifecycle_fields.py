@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from ssmd_common.connections import postgres
 from ssmd_kalshi.feed import Message, Unreadable
 from ssmd_kalshi.frames import decode_frame
+from ssmd_kalshi.unread import KEPT_CHARACTERS
 from ssmd_lifecycle import metrics
 from ssmd_lifecycle.inbox import Inbox
 from ssmd_lifecycle.intake import read, read_stored, read_unreadable
@@ -22,7 +23,6 @@ from ssmd_lifecycle.listener import Listener
 from ssmd_lifecycle.messages import Kind, LifecycleMessage
 from ssmd_lifecycle.rows import Pool
 from ssmd_lifecycle.silence import Silence
-from ssmd_lifecycle.storable import KEPT_CHARACTERS
 from ssmd_lifecycle.store import Store
 from ssmd_stack.database import Database
 

@@ -38,6 +38,7 @@ R = TypeVar("R", bound=WireRow)
 T = TypeVar("T")
 
 RAW_CHARACTERS = 2000
+
 _has_nul = re.compile(rb"\\u0000").search
 """NUL is valid in JSON and impossible in PostgreSQL: one of them would fail a whole batch there.
 A regular expression, because `in` takes twice as long over a page."""

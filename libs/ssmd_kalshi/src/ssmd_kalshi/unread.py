@@ -16,7 +16,6 @@ import msgspec
 
 from ssmd_common.models import RejectedField
 from ssmd_kalshi.errors import BadFieldError, excerpt
-from ssmd_kalshi.lenient import NoNumber
 
 MAX_JSON_DEPTH: Final = 32
 """Objects and lists inside one another, of any value that is stored as JSON."""
@@ -31,6 +30,15 @@ _NUMBER_LIMIT: Final = 2**63
 """jsonb writes 1e300 out, and readers of JSON take whole numbers of 64 bits."""
 
 _CUT: Final = "…"
+
+
+class NoNumber:
+    """A JSON number that no Python number is (`NaN`, 1e400, 5,000 digits); its text is shown."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
 
 
 class Unread:
@@ -65,7 +73,7 @@ def cut(text: str, limit: int) -> str:
 
 def json_text(value: object) -> str:
     """The value as JSON in ASCII, whatever is in it; what is nested too deeply is left out."""
-    return json.dumps(_shallow(value, MAX_JSON_DEPTH + 1), ensure_ascii=True, default=repr)
+    return json.dumps(_shallow(value, MAX_JSON_DEPTH + 1), ensure_ascii=True)
 
 
 def printable(name: str) -> str:
@@ -81,7 +89,9 @@ def _shallow(value: object, levels: int) -> object:
         return {str(key): _shallow(inner, levels - 1) for key, inner in value.items()}
     if isinstance(value, list):
         return [_shallow(inner, levels - 1) for inner in value] if levels else _CUT
-    return value.text if isinstance(value, NoNumber) else value
+    if isinstance(value, str | int | float | None):
+        return value
+    return value.text if isinstance(value, NoNumber) else repr(value)
 
 
 def mended(value: object) -> object:

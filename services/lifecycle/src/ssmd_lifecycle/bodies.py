@@ -11,9 +11,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from ssmd_common.models import RejectedField
+from ssmd_kalshi.unread import RAW_CHARACTERS, cut, json_text
 from ssmd_lifecycle import fields
 from ssmd_lifecycle.messages import EVENT_KINDS, Kind, MalformedMessage
-from ssmd_lifecycle.storable import escaped, is_marked
+from ssmd_lifecycle.storable import is_marked
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +92,11 @@ class _Body:
         return value
 
     def _reject(self, name: str, columns: tuple[str, ...], reason: str, value: Any) -> None:
-        raw = value["unreadable"] if is_marked(value) else escaped(value)
+        raw = value["unreadable"] if is_marked(value) else json_text(value)
         self.rejected.append(
-            RejectedField(field=name, columns=columns, reason=reason, raw=str(raw))
+            RejectedField(
+                field=name, columns=columns, reason=reason, raw=cut(str(raw), RAW_CHARACTERS)
+            )
         )
 
 

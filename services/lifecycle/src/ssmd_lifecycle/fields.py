@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from ssmd_lifecycle.messages import MAX_TICKER_CHARACTERS
+from ssmd_kalshi.unread import ticker_fault
 
 Fields = Mapping[str, tuple[str, Callable[[Any], Any]]]
 """Field of a message → column, and the reader of its value."""
@@ -91,11 +91,9 @@ def whole_number(value: Any) -> int:
 def ticker(value: Any) -> str | None:
     if value is None or value == "":
         return None
-    if not isinstance(value, str) or not value.isprintable() or " " in value:
-        raise ValueError("it is not a ticker")
-    if len(value) > MAX_TICKER_CHARACTERS:
-        raise ValueError("it is longer than 128 characters")
-    return value
+    if fault := ticker_fault(value):
+        raise ValueError(fault)
+    return str(value)
 
 
 MARKET: Final[Fields] = {

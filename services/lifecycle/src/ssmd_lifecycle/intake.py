@@ -8,6 +8,7 @@ import msgspec
 
 from ssmd_kalshi import lenient
 from ssmd_kalshi.feed import Message, Unreadable
+from ssmd_kalshi.unread import MAX_JSON_BYTES
 from ssmd_lifecycle import dedupe, fields
 from ssmd_lifecycle.bodies import Parsed, parse_body
 from ssmd_lifecycle.messages import (
@@ -17,7 +18,7 @@ from ssmd_lifecycle.messages import (
     LifecycleMessage,
     MalformedMessage,
 )
-from ssmd_lifecycle.storable import MAX_BYTES, is_suspicious, storable
+from ssmd_lifecycle.storable import is_suspicious, storable
 
 
 def read(message: Message, *, multivariate: bool = False) -> LifecycleMessage:
@@ -61,7 +62,7 @@ def read(message: Message, *, multivariate: bool = False) -> LifecycleMessage:
 
 def read_unreadable(frame: Unreadable) -> LifecycleMessage:
     """A frame that is none of the exchange's, as text: it is kept, not applied."""
-    text = frame.raw[:MAX_BYTES].decode("utf-8", "backslashreplace")
+    text = frame.raw[:MAX_JSON_BYTES].decode("utf-8", "backslashreplace")
     body = {"unreadable": text.replace("\x00", "\\u0000")}
     return LifecycleMessage(
         kind=Kind.UNKNOWN,

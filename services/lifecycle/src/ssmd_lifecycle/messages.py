@@ -14,7 +14,6 @@ from ssmd_common.models import RejectedField
 
 MARKET_CHANNEL: Final = "market_lifecycle_v2"
 MULTIVARIATE_CHANNEL: Final = "multivariate_market_lifecycle"
-MAX_TICKER_CHARACTERS: Final = 128
 MAX_TYPE_CHARACTERS: Final = 32
 
 
