@@ -19,7 +19,7 @@ from ssmd_common.exitcodes import ExitCode
 from ssmd_common.leader import lock_key
 from ssmd_common.metrics import LAG_SECONDS, LEADER
 from ssmd_common.runtime import Runtime
-from ssmd_sync import metrics, retention
+from ssmd_sync import memory, metrics, retention
 from ssmd_sync.exchange import Exchange
 from ssmd_sync.plan import watermark_name
 from ssmd_sync.report import Report
@@ -189,6 +189,8 @@ async def run_job(
             progress=show,
         )
         report = await run(alone=alone)
+    del run, rest
+    memory.hand_back()
     metrics.run(report)
     log.info(
         "run finished",
