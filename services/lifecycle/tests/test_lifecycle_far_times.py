@@ -288,6 +288,27 @@ async def test_rest_writes_rows_with_such_a_time(
     assert await cursor.fetchall() == [("New",)]
 
 
+async def test_a_message_whose_effect_is_refused_is_kept_as_it_is(
+    recorder: Recorder, connection: Connection
+) -> None:
+    await add_event(connection)
+    await add(connection, "KXA-1-1", close_time=at(600))
+    await add(connection, "KXA-1-2", close_time=at(600))
+    await connection.execute("ALTER TABLE markets ADD CHECK (title <> 'forbidden')")
+    batch = [
+        frame(1, "KXA-1-1", "metadata_updated", title="forbidden"),
+        frame(2, "KXA-1-2", "deactivated"),
+    ]
+    await recorder.record(batch)
+    cursor = await connection.execute(
+        "SELECT event_type, metadata -> 'msg' ->> 'title' FROM market_lifecycle_events ORDER BY id"
+    )
+    assert await cursor.fetchall() == [("metadata_updated", "forbidden"), ("deactivated", None)]
+    assert (await words(connection))["KXA-1-2"] == ("open", "inactive")
+    # What the message would have changed REST knows.
+    assert set(recorder._resolver._markets) == {"KXA-1-1"}
+
+
 async def test_a_frame_is_applied_to_a_row_with_json_too_deep_for_python(
     recorder: Recorder, connection: Connection
 ) -> None:

@@ -181,6 +181,22 @@ async def test_a_stored_message_reads_back_with_the_same_claims() -> None:
     assert set(rejected(again)) == set(rejected(message)) == unreadable
 
 
+async def test_a_message_with_an_unreadable_number_outweighs_a_late_one(
+    store: Store, connection: Connection
+) -> None:
+    await add_market(connection)
+
+    def paused(kind: str, second: int, envelope: str) -> LifecycleMessage:
+        sent = int((NOW + timedelta(seconds=second)).timestamp() * 1000)
+        msg = f'{{"market_ticker":"KXA-1-A","event_type":"{kind}","odd":[{DEEP}]}}'
+        start = f'{{"type":"market_lifecycle_v2","sending_ts_ms":{sent},{envelope},"msg":'
+        return heard(f"{start}{msg}}}", 60)
+
+    await store.record([paused("deactivated", 9, '"sid":1,"seq":"x","id":{}')], NOW)
+    await store.record([paused("activated", 8, '"sid":1,"seq":2')], NOW)
+    assert (await row(connection))["exchange_status"] == "inactive"
+
+
 async def test_what_is_no_frame_is_kept_as_escaped_cut_text(
     store: Store, connection: Connection
 ) -> None:

@@ -301,6 +301,7 @@ FIELDS = {
     "updated_time": ("soon", ("exchange_updated_at",)),
     "yes_bid_dollars": ("abc", ("yes_bid_dollars", "yes_bid")),
     "floor_strike": ({"a": 1}, ("floor_strike",)),
+    "created_time": ({"a": 1}, ()),
 }
 
 
@@ -343,6 +344,24 @@ async def test_a_market_keeps_its_stored_event_or_has_no_place(
     assert (row["event_ticker"], row["series_ticker"]) == ("ZBAD-1", "ZBAD")
     assert (row["status"], row["result"]) == ("settled", "yes")
     assert (await repair.rows("events"))["ZBAD-1"]["status"] == "settled"
+
+
+async def test_a_row_that_postgres_refuses_costs_itself(
+    repair: Repair, exchange: Exchange, connection: Connection
+) -> None:
+    """Whatever a reader has not thought of."""
+    for table in ("series", "events", "markets"):
+        await connection.execute(f"ALTER TABLE {table} ADD CHECK (title <> 'forbidden')")
+    exchange.series["ZBAD"]["title"] = "forbidden"
+    exchange.markets["ZBAD-1-B"]["title"] = "forbidden"
+    await repair()
+    await all_but(repair, "ZBAD-1-B")
+    assert (await repair.rows("series"))["ZBAD"]["title"] is None
+    exchange.events["ZBAD-1"] |= {"title": "forbidden", "last_updated_ts": at(0)}
+    exchange.events["ZGOOD-1"] |= {"title": "New", "last_updated_ts": at(0)}
+    await repair()
+    events = await repair.rows("events")
+    assert (events["ZBAD-1"]["title"], events["ZGOOD-1"]["title"]) == ("ZBAD?", "New")
 
 
 # --- what is no row's fault -----------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import sys
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from typing import Final
 
 import structlog
 
@@ -35,6 +36,10 @@ from ssmd_lifecycle.turns import Turns
 
 log = structlog.get_logger(__name__)
 
+_BORROW_SECONDS: Final = 120.0
+"""A connection that others of ours use may take long where we hardly get to run. Whether PostgreSQL
+answers is not found out by waiting for it: the leader's watch ends a service that is cut off."""
+
 
 async def serve(runtime: Runtime, settings: LifecycleSettings) -> None:
     """Run until `runtime.stop`: stand by, then lead."""
@@ -53,6 +58,7 @@ async def serve(runtime: Runtime, settings: LifecycleSettings) -> None:
             check=_unchecked,
         )
         stack.push_async_callback(pool.close)
+        pool.timeout = _BORROW_SECONDS
         rest = await stack.enter_async_context(
             KalshiRest(
                 settings.kalshi_base_url.get_secret_value(),

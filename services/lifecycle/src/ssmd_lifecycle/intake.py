@@ -7,7 +7,9 @@ from typing import Any, Final
 import msgspec
 
 from ssmd_kalshi import lenient
+from ssmd_kalshi.errors import BrokenReplyError
 from ssmd_kalshi.feed import Message, Unreadable
+from ssmd_kalshi.frames import decode_frame
 from ssmd_kalshi.unread import MAX_JSON_BYTES
 from ssmd_lifecycle import dedupe, fields
 from ssmd_lifecycle.bodies import Parsed, parse_body
@@ -82,15 +84,6 @@ def read_unreadable(frame: Unreadable) -> LifecycleMessage:
     )
 
 
-class _Stored(msgspec.Struct, frozen=True):
-    """The envelope inside `market_lifecycle_events.metadata`."""
-
-    type: str = ""
-    seq: int | None = None
-    msg: dict[str, Any] = {}
-
-
-_stored = msgspec.json.Decoder(_Stored)
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -102,20 +95,19 @@ def read_stored(
     Where neither time could be read it outweighs nothing.
     """
     try:
-        envelope = _stored.decode(metadata)
-    except (msgspec.MsgspecError, RecursionError):
-        return None
-    if not envelope.type:
+        frame = decode_frame(metadata)
+    except BrokenReplyError:
         return None
     message = read(
         Message(
-            type=envelope.type,
+            type=frame.type,
             sid=None,
-            seq=envelope.seq,
+            seq=frame.seq,
             sent_at=sent_at,
-            msg=envelope.msg,
+            msg=frame.body,
             raw=metadata,
             received_at=received_at or sent_at or _LONG_AGO,
+            document=frame.document,
         )
     )
     return replace(message, dedupe_key=dedupe_key)
@@ -124,10 +116,10 @@ def read_stored(
 def content_key_of(metadata: str) -> str | None:
     """The content key of a stored message; None where it has no body."""
     try:
-        envelope = _stored.decode(metadata.encode())
-    except (msgspec.MsgspecError, RecursionError):
+        frame = decode_frame(metadata.encode())
+    except BrokenReplyError:
         return None
-    return dedupe.content_key(envelope.type, envelope.msg)
+    return dedupe.content_key(frame.type, frame.body)
 
 
 def _storable(message: Message) -> tuple[str, dict[str, Any], str]:

@@ -28,6 +28,7 @@ from ssmd_kalshi.unread import ticker_fault
 from ssmd_kalshi.wire import WireEvent, WireMarket
 from ssmd_lifecycle import metrics
 from ssmd_lifecycle.rows import (
+    REFUSED,
     Connection,
     Pool,
     add_series,
@@ -95,6 +96,14 @@ class Mirrored:
     told: Sequence[models.Market] = ()
     """All that could be read, changed or not."""
 
+    def and_(self, other: "Mirrored") -> "Mirrored":
+        """Both together."""
+        return Mirrored(
+            self.changed + other.changed,
+            self.transitions + other.transitions,
+            [*self.told, *other.told],
+        )
+
 
 class Mirror:
     """Reads parents where they are missing, and writes only what differs and is newer.
@@ -141,7 +150,16 @@ class Mirror:
                 )
             return await _write(connection, rows, list(events))
 
-        return await in_transaction(self._pool, attempt)
+        try:
+            return await in_transaction(self._pool, attempt)
+        except REFUSED as error:
+            # One row's fault: it is found by halving, and the others are written.
+            if len(wires) == 1:
+                _refused("market", wires[0].ticker, error)
+                return Mirrored()
+            middle = len(wires) // 2
+            first = await self.markets(wires[:middle], asked_at)
+            return first.and_(await self.markets(wires[middle:], asked_at))
 
     async def fetch_events(self, tickers: Iterable[str]) -> set[str]:
         """Read events over REST and write them; those that the exchange knows."""
@@ -186,7 +204,14 @@ class Mirror:
             await connection.execute(ADD_EVENTS, given)
             return {row.event_ticker for row in rows}
 
-        return await in_transaction(self._pool, attempt) if told else set()
+        try:
+            return await in_transaction(self._pool, attempt) if told else set()
+        except REFUSED as error:
+            if len(wires) == 1:
+                _refused("event", wires[0].event_ticker, error)
+                return set()
+            middle = len(wires) // 2
+            return await self.events(wires[:middle]) | await self.events(wires[middle:])
 
     async def _complete_series(self, tickers: set[str]) -> None:
         async with self._pool.connection() as connection:
@@ -200,10 +225,13 @@ class Mirror:
                 self._give_up(ticker, error)
                 metrics.ERRORS.labels("series_set_aside").inc()
                 log.warning("series stays a stub", series=ticker, error=str(error))
-        if rows:
-            _tell_of_fields("series", ((row.ticker, row) for row in rows))
-            async with self._pool.connection() as connection:
-                await connection.execute(COMPLETE_SERIES, {"rows": encode_read(rows)})
+        _tell_of_fields("series", ((row.ticker, row) for row in rows))
+        for row in rows:
+            try:
+                async with self._pool.connection() as connection:
+                    await connection.execute(COMPLETE_SERIES, {"rows": encode_read([row])})
+            except REFUSED as error:
+                _refused("series", row.ticker, error)
 
     def _give_up(self, ticker: str, error: Exception) -> None:
         """Raise an error that may pass; one reply that stays broken keeps nothing else waiting."""
@@ -227,6 +255,11 @@ async def _stored_parents(connection: Connection, wires: Sequence[WireMarket]) -
         return {}
     cursor = await connection.execute(queries.locate_markets, [lost])
     return {ticker: event for ticker, event, _ in await cursor.fetchall()}
+
+
+def _refused(entity: str, ticker: str | None, error: Exception) -> None:
+    metrics.ERRORS.labels(f"{entity}_set_aside").inc()
+    log.warning("PostgreSQL refuses a row", entity=entity, ticker=ticker, error=str(error).strip())
 
 
 def _tell_of_fields(entity: str, rows: Iterable[tuple[str, models.ReadRow]]) -> None:

@@ -37,7 +37,18 @@ RETRIED: Final = (
     psycopg.errors.SerializationFailure,
     # A parent that was there when it was looked up and is not now.
     psycopg.errors.ForeignKeyViolation,
+    # A migration changed the type of a column that a prepared statement returns; the rollback
+    # forgets the statement.
+    psycopg.errors.FeatureNotSupported,
 )
+
+
+REFUSED: Final = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.errors.ProgramLimitExceeded,
+)
+"""What PostgreSQL does not take, however often it is tried: one row's fault, not its batch's."""
 
 
 async def in_transaction(pool: Pool, attempt: Callable[[Connection], Awaitable[T]]) -> T:
