@@ -85,6 +85,10 @@ cdc-outage: $(READY) ## An hour without NATS while the database is written to: n
 test-versions: $(READY) ## Run cdc's tests on the other PostgreSQL and NATS servers that can be had here
 	@"$(BIN)/python" tests/versions.py $(ARGS)
 
+.PHONY: test-dates
+test-dates: $(READY) ## Run suites with the clock moved to midnight, month's end, summer time (needs libfaketime)
+	@"$(BIN)/python" tests/dates.py $(ARGS)
+
 .PHONY: check
 check: $(READY) ## Lint, format, types, import contracts, Dockerfile, chart
 	"$(BIN)/ruff" check

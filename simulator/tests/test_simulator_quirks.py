@@ -100,7 +100,11 @@ async def test_other_forbidden_combinations_quietly_give_nothing(
     ],
 )
 async def test_allowed_combinations_give_something(client: Client, query: dict[str, Any]) -> None:
-    assert (await client.get("/markets", **query))["markets"]
+    found = (await client.get("/markets", **query))["markets"]
+    # Late in the day nothing waits to open any more.
+    now, universe = client.sim.clock(), client.sim.universe
+    waiting = any(market.status(now) == "initialized" for market in universe.unsettled)
+    assert found or (query.get("status") == "unopened" and not waiting)
 
 
 async def test_lower_bounds_are_exclusive(client: Client) -> None:

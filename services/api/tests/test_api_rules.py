@@ -264,3 +264,27 @@ def test_what_a_run_covers(scope: dict[str, Any], status: str, expected: bool) -
     run = Run(scope, NOW - timedelta(seconds=7), NOW)
     assert covers(run, market) is expected
     assert age_seconds([market], [run], NOW) == (7 if expected else None)
+
+
+@pytest.mark.parametrize("unread", ["T1", "E1"])
+def test_what_a_run_did_not_read_is_as_old_as_the_run_that_did(unread: str) -> None:
+    """A market, or its whole event; and no listing shows multivariate markets."""
+    series = {"category": "Sports", "tags": [], "is_game": False, "volume": 5}
+
+    def market(ticker: str, event: str, collection: str | None = None) -> dict[str, Any]:
+        return {
+            "ticker": ticker,
+            "event_ticker": event,
+            "mve_collection_ticker": collection,
+            "status": "active",
+            "observed_at": None,
+            "series": series,
+        }
+
+    before, last = (
+        Run({}, NOW - timedelta(seconds=ago), NOW, frozenset(names))
+        for ago, names in ((50, []), (7, [unread]))
+    )
+    assert age_seconds([market("T1", "E1")], [before, last], NOW) == 50
+    assert age_seconds([market("T2", "E2")], [before, last], NOW) == 7
+    assert age_seconds([market("T3", "E3", "KXMVE")], [before, last], NOW) is None

@@ -164,6 +164,8 @@ _EVENT_FIELDS: Fields = {
     "strike_date": TIME.__getitem__,
     "last_updated_ts": TIME.__getitem__,
     "fee_multiplier_override": DOLLARS.__getitem__,
+    "product_metadata": json_value,
+    "settlement_sources": json_value,
 }
 _SERIES_FIELDS: Fields = {
     "last_updated_ts": TIME.__getitem__,
@@ -172,5 +174,8 @@ _SERIES_FIELDS: Fields = {
     "volume": contracts,
     "settlement_sources": json_value,
     "tags": json_value,
+    "categories": json_value,
+    "product_metadata": json_value,
+    "additional_prohibitions": json_value,
 }
 _STEP_FIELDS: Fields = {"scheduled_ts": time, "fee_multiplier": dollars}

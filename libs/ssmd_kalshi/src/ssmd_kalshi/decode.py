@@ -166,8 +166,11 @@ class PageReader(Generic[R]):
         row = self._at_once(plain) if reading.clean else None
         if row is None:
             row = self._by_field(plain, rejected)
-        if unknown or rejected:
-            row = msgspec.structs.replace(row, unknown=unknown or None, rejected=tuple(rejected))
+        # The row is new and nobody else's yet; a copy would take as long as all of its reading.
+        if unknown:
+            msgspec.structs.force_setattr(row, "unknown", unknown)
+        if rejected:
+            msgspec.structs.force_setattr(row, "rejected", tuple(rejected))
         if rejected and self._whole and (fault := self._missing(rejected)):
             reading.put_aside(self._entity, ticker, fault, value)
             return None

@@ -328,7 +328,7 @@ def market_rows(
 
 # --- how each field is read, and what it stands for ---------------------------------------------
 
-_TIMES = {
+TIMES = {
     "close_time": "close_time",
     "open_time": "open_time",
     "expected_expiration_time": "expected_expiration_time",
@@ -345,7 +345,7 @@ STAND_INS: StandIns = {
 }
 
 _FIELDS: Fields = {
-    **dict.fromkeys(_TIMES, time),
+    **dict.fromkeys(TIMES, time),
     "status": _status,
     **{f"{name}_dollars": dollars for name in (*_PRICES, "settlement_value")},
     **dict.fromkeys((*_PRICES, "settlement_value"), cents),
@@ -356,14 +356,10 @@ _FIELDS: Fields = {
 }
 
 COLUMNS: Columns = {
-    **{
-        name: (name,)
-        for name in WireMarket.__struct_fields__
-        if name in models.Market.__struct_fields__
-    },
+    **{name: (name,) for name in WireMarket.__struct_fields__ if name in models.Market.columns()},
     "event_ticker": ("event_ticker", "series_ticker"),
     "status": ("exchange_status",),
-    **{name: (column,) for name, column in _TIMES.items()},
+    **{name: (column,) for name, column in TIMES.items()},
     **{name: (f"{name}_dollars", name) for name in _PRICES},
     **{f"{name}_dollars": (f"{name}_dollars", name) for name in _PRICES},
     **{name: (f"{name}_fp", name) for name in _COUNTS},

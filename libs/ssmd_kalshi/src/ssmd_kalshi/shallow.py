@@ -13,11 +13,13 @@ from typing import Final
 MAX_DEPTH: Final = 100
 """Far above what a stored value may have below its row, far below any parser's limit."""
 
-_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)|[\[{]|[\]}]', re.DOTALL)
+_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
 
 
 def shallow(text: str) -> str:
     """The text with `"…"` in place of every list or object that is more than `MAX_DEPTH` deep."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return text
     depth, start, done = 0, 0, 0
     parts: list[str] = []
     for token in _TOKENS.finditer(text):

@@ -146,6 +146,7 @@ SYNC_RUNS: Final = (
     "unchanged",
     "deleted",
     "set_aside",
+    "rejected_fields",
     "error",
 )
 

@@ -97,6 +97,7 @@ _JSON: Final = frozenset(
         "metadata",
         "scope",
         "set_aside",
+        "rejected_fields",
     ]
 )
 _TEXTS: Final = frozenset(["tags", "scopes"])

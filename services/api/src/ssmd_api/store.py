@@ -162,7 +162,8 @@ class Store:
         return read((await self._all(sql.SQL(common.status_overview)))[0][0])
 
     async def covering_runs(self) -> list[tuple[Any, ...]]:
-        """(scope, started_at, finished_at) of each job's and scope's last success."""
+        """(scope, started_at, finished_at, unread) of the runs that freshness counts, the last one
+        first."""
         async with self._database.cursor(patience_seconds=SHORT_PATIENCE_SECONDS) as cursor:
             await cursor.execute(queries.covering_runs)
             return await cursor.fetchall()

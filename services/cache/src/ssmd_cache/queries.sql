@@ -26,8 +26,8 @@ SELECT pg_logical_emit_message(true, 'ssmd_cache', '')
 SELECT epoch, lsn::text, seq FROM cdc_state ORDER BY updated_at DESC LIMIT 1
 
 -- name: last_sync
--- When the last successful sync ended.
-SELECT max(finished_at) FROM sync_runs WHERE outcome = 'ok'
+-- When the last sync ended that read what it was to read, whatever single rows it rejected.
+SELECT max(finished_at) FROM sync_runs WHERE outcome = 'ok' OR unread IS NOT NULL
 
 -- name: series
 -- Every series.

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, TypeVar, assert_never
 
+import msgspec
+
 from ssmd_common.models import Market, Series
 from ssmd_common.tasks import end
 from ssmd_kalshi import convert, markets
@@ -24,8 +26,8 @@ from ssmd_sync.plan import EventScan, MarketScan, Scan, SeriesScan
 W = TypeVar("W", bound=WireRow)
 R = TypeVar("R")
 
-AHEAD: Final = 10
-"""Pages that wait for the database: about as many as arrive while a batch is written."""
+AHEAD_ROWS: Final = 5_000
+"""Rows that wait for the database: about as many as arrive while a batch is written."""
 
 
 @dataclass(slots=True)
@@ -42,6 +44,10 @@ class Rows:
     first: bool = False
     """It is the first page of its scan."""
 
+    @property
+    def count(self) -> int:
+        return len(self.series) + len(self.events) + len(self.markets)
+
     def changed_at(self, what: str) -> datetime | None:
         """The latest time, by the exchange, of what the page shows."""
         rows: Iterable[Series | SeenEvent | Market] = getattr(self, what)
@@ -52,24 +58,35 @@ class Rows:
 @asynccontextmanager
 async def reading(rest: KalshiRest, scans: Sequence[Scan]) -> AsyncIterator[AsyncIterator[Rows]]:
     """The rows of scans, page by page, read ahead; errors of `ssmd_kalshi` come out in place."""
-    queue: asyncio.Queue[Rows | BaseException | None] = asyncio.Queue(AHEAD)
+    queue: asyncio.Queue[Rows | BaseException | None] = asyncio.Queue()
+    waiting = 0
+    room = asyncio.Event()
 
     async def produce() -> None:
+        nonlocal waiting
         try:
             for scan in scans:
                 first = True
                 async for rows in _rows(rest, scan):
                     rows.first, first = first, False
-                    await queue.put(rows)
+                    queue.put_nowait(rows)
+                    waiting += rows.count
+                    # A page of events has a few markets or thousands: what counts is rows.
+                    while waiting >= AHEAD_ROWS:
+                        room.clear()
+                        await room.wait()
         except Exception as error:
-            await queue.put(error)
+            queue.put_nowait(error)
         else:
-            await queue.put(None)
+            queue.put_nowait(None)
 
     async def consume() -> AsyncIterator[Rows]:
+        nonlocal waiting
         while (item := await queue.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
+            waiting -= item.count
+            room.set()
             yield item
 
     producer = asyncio.create_task(produce(), name="read-ahead")
@@ -128,13 +145,30 @@ def event_rows(page: Page[WireEvent], asked_at: datetime) -> Rows:
     for wire in page.items:
         if wire.markets:
             series = wire.series_ticker or ""
-            rows.markets += _converted(
+            inside = _converted(
                 wire.markets,
                 lambda w, series=series: markets.market(w, series, asked_at),  # type: ignore[misc]
                 lambda w: w.ticker,
                 rows,
             )
+            rows.markets += [
+                row if row.event_ticker else _placed(row, wire.event_ticker, series)
+                for row in inside
+            ]
     return rows
+
+
+def _placed(row: Market, event_ticker: str, series_ticker: str) -> Market:
+    """A market that does not say readably where it belongs, and stands inside its event."""
+    rejected = [
+        msgspec.structs.replace(
+            field, columns=tuple(name for name in field.columns if name != "event_ticker")
+        )
+        for field in row.rejected
+    ]
+    return msgspec.structs.replace(
+        row, event_ticker=event_ticker, series_ticker=series_ticker, rejected=tuple(rejected)
+    )
 
 
 def market_rows(page: Page[WireMarket], asked_at: datetime) -> Rows:

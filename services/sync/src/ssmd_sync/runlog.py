@@ -70,6 +70,8 @@ class RunLog:
                 "unchanged": report.total("unchanged"),
                 "deleted": report.total("deleted"),
                 "set_aside": report.set_aside_json(),
+                "rejected_fields": report.rejected_fields_json(),
+                "unread": report.covered_but_for(),
                 "error": (report.sentence or "")[:MAX_ERROR] or None,
             },
         )
@@ -104,6 +106,10 @@ class RunLog:
             "markets": QUERIES.live_markets,
         }[what]
         return await self._all(query, {"began_at": began_at})
+
+    async def trading(self, began_at: datetime) -> list[tuple[str, str]]:
+        """Tickers that a scan of what trades must show, each with its series."""
+        return await self._all(QUERIES.trading_markets, {"began_at": began_at})
 
     async def own_fees(self) -> dict[str, OwnFee]:
         """What each series says of its fee."""

@@ -19,7 +19,7 @@ from ssmd_common.exitcodes import ExitCode
 from ssmd_common.leader import lock_key
 from ssmd_common.metrics import LAG_SECONDS, LEADER
 from ssmd_common.runtime import Runtime
-from ssmd_sync import metrics, retention
+from ssmd_sync import memory, metrics, retention
 from ssmd_sync.exchange import Exchange
 from ssmd_sync.plan import watermark_name
 from ssmd_sync.report import Report
@@ -40,6 +40,8 @@ SAY_SECONDS: Final = 10.0
 """How often a long run says how far it is."""
 GARBAGE: Final = 200_000
 """Objects that gather before Python looks for cycles among them."""
+UNRECORDED_SECONDS: Final = 10.0
+"""How long after a run that the database could not even take note of."""
 ELSEWHERE_SECONDS: Final = 1.0
 """How long after finding a job's lock taken it is tried again."""
 
@@ -122,7 +124,8 @@ class Service:
                 progress=lambda _: self._runtime.health.progress(),
             )
             self._finished(report)
-            return 0.0
+            # What is not recorded is due at once.
+            return 0.0 if report.recorded else UNRECORDED_SECONDS
         finally:
             await _unlock(store, job.id)
 
@@ -154,12 +157,14 @@ class Service:
         health = self._runtime.health
         if report.error is None:
             health.set("exchange", None)
+            health.set("postgres", None)
             if report.scope.mode not in (Mode.SERIES, Mode.FEES):
                 self._fresh_at = report.started_at.timestamp()
             return
         if not self._runtime.stop.is_set():
             health.failed("run", report.error)
-            health.set("exchange", f"the last run failed: {report.error}")
+            at_fault = "postgres" if report.of_postgres else "exchange"
+            health.set(at_fault, f"the last run failed: {report.error}")
 
 
 async def run_job(
@@ -200,6 +205,8 @@ async def run_job(
             progress=show,
         )
         report = await run(alone=alone)
+    del run, rest
+    memory.hand_back()
     metrics.run(report)
     log.info(
         "run finished",
@@ -214,6 +221,7 @@ async def run_job(
         unchanged=report.total("unchanged"),
         deleted=report.total("deleted"),
         set_aside=len(report.set_aside),
+        rejected_fields=report.rejected_count,
         **({"error": report.sentence} if report.sentence else {}),
     )
     return report
