@@ -116,7 +116,7 @@ def _insert(envelope: Envelope, shape: Shape, texts: tuple[str | None, ...]) -> 
     except UnreadableValue as error:
         envelope.seq = numbered
         raw = "\t".join("\\N" if text is None else text for text in texts).encode()
-        return envelope.marker(shape.table, "insert", f"the row cannot be read: {error}", raw)
+        return envelope.marker(shape, "insert", f"the row cannot be read: {error}", raw, row)
 
 
 def _copy(table: dict[str, Any]) -> sql.Composed:
