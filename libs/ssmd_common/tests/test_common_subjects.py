@@ -1,4 +1,4 @@
-"""Subjects: injective whatever a ticker holds, within what NATS takes, and plain for real tickers."""
+"""Subjects: injective whatever a ticker holds, such as NATS takes, and plain for real tickers."""
 
 import re
 

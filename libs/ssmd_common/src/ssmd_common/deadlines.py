@@ -29,6 +29,7 @@ async def answered_within(seconds: float, *, attended: float | None = None) -> A
     loop = asyncio.get_running_loop()
     due = loop.time() + seconds
     left = seconds if attended is None else attended
+    handle: asyncio.Handle
     async with asyncio.timeout(None) as scope:
 
         def step() -> None:
@@ -46,7 +47,7 @@ async def answered_within(seconds: float, *, attended: float | None = None) -> A
             else:
                 scope.reschedule(loop.time())
 
-        handle: asyncio.Handle = loop.call_later(STEP_SECONDS, step)
+        handle = loop.call_later(STEP_SECONDS, step)
         try:
             yield
         finally:

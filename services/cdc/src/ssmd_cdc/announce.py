@@ -93,9 +93,7 @@ async def open_snapshot(settings: CdcSettings, name: str) -> Snapshot:
     """
     info = postgres.conninfo(settings.database_url, "ssmd-cdc-announce")
     try:
-        connection = await psycopg.AsyncConnection.connect(
-            info, autocommit=True, row_factory=dict_row
-        )
+        connection = await postgres.open_connection(info, autocommit=True, row_factory=dict_row)
         try:
             await settle_session(connection)
             await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")

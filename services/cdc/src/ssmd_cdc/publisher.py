@@ -295,7 +295,7 @@ class Publisher:
             # What it knew as the leader is not so any more.
             for gauge in _OF_LEADER:
                 gauge.set(math.nan)
-            for name in "nats", "lag":
+            for name in "nats", "lag", "postgres", "dead_letters":
                 self._health.conditions.pop(name, None)
         self._health.state = "standby"
         self._health.set("slot", "another process streams from the slot; this one stands by")

@@ -1,31 +1,35 @@
 """SECMASTER_CDC and SECMASTER_DLQ on the server: their configuration, and where the stream ends."""
 
+import asyncio
 import base64
+import contextlib
 import json
 import re
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final
 
 import msgspec
 import nats.errors
-import nats.js.errors
 import structlog
 from nats.aio.client import Client
-from nats.js.api import ConsumerConfig, DeliverPolicy
+from nats.aio.msg import Msg
 
 from ssmd_cdc.epoch import State, Stream, Tail
-from ssmd_cdc.errors import StreamRefused
+from ssmd_cdc.errors import StreamRefused, without_jetstream
 from ssmd_cdc.settings import CdcSettings
 from ssmd_common import subjects
 from ssmd_common.change import Position
+from ssmd_common.deadlines import answered_within
 
 log = structlog.get_logger(__name__)
 
 _OLDEST_SERVER: Final = (2, 10)
 _OLDEST_ATOMIC: Final = (2, 12)
 _NOT_FOUND: Final = (10059, 10037)
+_NO_STORAGE: Final = 10047
 _READ_SECONDS: Final = 5.0
+_BATCH: Final = 1000
 _SECOND_NS: Final = 1_000_000_000
 _DUPLICATES_SECONDS: Final = 120
 
@@ -117,34 +121,77 @@ class Streams:
         None stands for a message without one, which is not ours.
         """
         seen = first - 1
-        js = self._client.jetstream()
         try:
-            subscription = await js.subscribe(
-                subjects.SUBJECTS,
-                stream=subjects.STREAM,
-                ordered_consumer=True,
-                config=ConsumerConfig(
-                    deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-                    opt_start_seq=first,
-                    headers_only=True,
-                ),
-            )
-            try:
+            async with self._reader(first) as read:
                 while seen < last:
-                    try:
-                        message = await subscription.next_msg(timeout=_READ_SECONDS)
-                    except TimeoutError:
+                    messages = await read(min(last - seen, _BATCH))
+                    for message in messages:
+                        seen = message.metadata.sequence.stream
+                        if seen <= last:
+                            yield _position((message.headers or {}).get("Nats-Msg-Id"))
+                    if not messages:
                         tail = (await self.look()).tail
                         if tail is None or tail.sequence <= seen:
                             return  # The rest aged out or was deleted.
-                        raise
-                    seen = message.metadata.sequence.stream
-                    if seen <= last:
-                        yield _position((message.headers or {}).get("Nats-Msg-Id"))
-            finally:
-                await subscription.unsubscribe()
-        except (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError) as error:
+                        raise StreamUnavailable("the stream's messages do not come")
+        except (nats.errors.Error, OSError) as error:
             raise StreamUnavailable(str(error) or type(error).__name__) from error
+
+    @asynccontextmanager
+    async def _reader(self, first: int) -> AsyncIterator[Callable[[int], Awaitable[list[Msg]]]]:
+        """Reads on from a sequence, so many at a time, headers only; nothing where nothing is."""
+        made = await self._request(
+            f"CONSUMER.CREATE.{subjects.STREAM}",
+            {
+                "stream_name": subjects.STREAM,
+                "config": {
+                    "deliver_policy": "by_start_sequence",
+                    "opt_start_seq": max(1, first),
+                    "ack_policy": "none",
+                    "replay_policy": "instant",
+                    "headers_only": True,
+                    "mem_storage": True,
+                    "num_replicas": 1,
+                    "inactive_threshold": 60 * _SECOND_NS,
+                },
+            },
+        )
+        name = made["name"]
+        arrived: list[Msg] = []
+        wanted, complete = 0, asyncio.Event()
+
+        async def take(message: Msg) -> None:
+            # What is no message is the server's word that there are no more.
+            if message.reply:
+                arrived.append(message)
+            if not message.reply or len(arrived) >= wanted:
+                complete.set()
+
+        async def read(count: int) -> list[Msg]:
+            nonlocal wanted
+            wanted = count
+            arrived.clear()
+            complete.clear()
+            request = json.dumps({"batch": count, "no_wait": True}).encode()
+            await self._client.publish(
+                f"$JS.API.CONSUMER.MSG.NEXT.{subjects.STREAM}.{name}", request, reply=inbox
+            )
+            before = -1
+            while not complete.is_set() and len(arrived) > before:
+                before = len(arrived)
+                with contextlib.suppress(TimeoutError):
+                    async with answered_within(_READ_SECONDS):
+                        await complete.wait()
+            return arrived.copy()
+
+        inbox = self._client.new_inbox()
+        subscription = await self._client.subscribe(inbox, cb=take)
+        try:
+            yield read
+        finally:
+            await subscription.unsubscribe()
+            with contextlib.suppress(StreamUnavailable, ApiError):
+                await self._request(f"CONSUMER.DELETE.{subjects.STREAM}.{name}", {})
 
     async def _last_message(self) -> Tail | None:
         try:
@@ -195,7 +242,13 @@ class Streams:
         except ApiError as error:
             # 500 is also said of a change that can never be made, such as another kind of storage.
             if error.status == 503:
-                raise StreamUnavailable(str(error)) from error
+                raise StreamUnavailable(without_jetstream(str(error))) from error
+            if error.code == _NO_STORAGE:
+                raise StreamRefused(
+                    f"NATS has no room for {wanted['max_bytes']} bytes of the stream "
+                    f"{wanted['name']} ({error}): lower CDC_STREAM_MAX_BYTES, or give JetStream a "
+                    "larger disk, max_file_store or account limit"
+                ) from error
             raise StreamRefused(
                 f"NATS refuses the stream {wanted['name']} ({error}): change the settings of cdc "
                 "or of the server"
@@ -203,11 +256,16 @@ class Streams:
 
     async def _request(self, what: str, body: dict[str, Any]) -> dict[str, Any]:
         try:
-            reply = await self._client.request(
-                f"$JS.API.{what}", json.dumps(body).encode() if body else b"", timeout=5
-            )
+            async with answered_within(_READ_SECONDS):
+                # Its own limit, by the clock, is not to be the first.
+                reply = await self._client.request(
+                    f"$JS.API.{what}", json.dumps(body).encode() if body else b"", timeout=120
+                )
+        except nats.errors.NoRespondersError as error:
+            raise StreamUnavailable(without_jetstream(str(error))) from error
         except (nats.errors.Error, OSError, TimeoutError) as error:
-            raise StreamUnavailable(str(error) or type(error).__name__) from error
+            text = str(error) or type(error).__name__
+            raise StreamUnavailable(f"NATS does not answer: {text}") from error
         answer: dict[str, Any] = json.loads(reply.data)
         if "error" in answer:
             raise ApiError(answer["error"])
