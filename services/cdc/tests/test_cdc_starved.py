@@ -3,32 +3,32 @@
 import asyncio
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
+from ssmd_cdc import control, metrics, wire
 from ssmd_stack.process import Process
 
 ROWS = 10_000
-LONG_SECONDS = 6.0
-"""Longer than any connection attempt, ping or answer may take."""
+ON_SECONDS = 0.05
 
 
 @asynccontextmanager
 async def starved(process: Process, share: float) -> AsyncIterator[None]:
-    """It gets that share of the time, and now and then nothing for long."""
+    """It gets that share of the time."""
 
     async def stop_and_go() -> None:
-        turn = 0
         while True:
             process.send(signal.SIGSTOP)
-            await asyncio.sleep(LONG_SECONDS if turn == 4 else 0.05 / share - 0.05)
+            await asyncio.sleep(ON_SECONDS / share - ON_SECONDS)
             process.send(signal.SIGCONT)
-            await asyncio.sleep(0.05)
-            turn += 1
+            await asyncio.sleep(ON_SECONDS)
 
     task = asyncio.create_task(stop_and_go())
     try:
@@ -43,7 +43,14 @@ async def starved(process: Process, share: float) -> AsyncIterator[None]:
 def launch(bench: Any, log: Path) -> Process:
     # PostgreSQL goes by its own clock when it frees the slot of who is silent.
     settings = bench.environment(CDC_WAL_SENDER_TIMEOUT_SECONDS="60", CDC_READY_LAG_SECONDS="600")
+    # The shortest that libpq knows: what is slow here is not the server.
+    url = settings["DATABASE_URL"]
+    settings["DATABASE_URL"] = f"{url}{'&' if '?' in url else '?'}connect_timeout=2"
     return Process([sys.executable, "-m", "ssmd_cdc"], log=log, env=settings)
+
+
+def told(publisher: Any) -> str:
+    return publisher.health.conditions.get("postgres") or ""
 
 
 def assert_undisturbed(log: Path) -> None:
@@ -89,3 +96,75 @@ async def test_it_starts_and_goes_on_where_the_stream_ends(bench: Any, tmp_path:
         assert_undisturbed(log)
     finally:
         await process.stop()
+
+
+async def test_beside_a_stream_that_flows_a_statement_may_hang(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "_STATEMENT_SECONDS", 0.3)
+    publisher = bench.start()
+    await publisher.ready()
+    restarts = metrics.RESTARTS.labels("postgres")._value.get()
+    async with bench.database.connect() as db:
+        async with db.transaction():
+            # Only its memory, which heartbeats wait for in turn.
+            await db.execute("LOCK TABLE cdc_state")
+            await bench.insert(5)
+            await publisher.until(lambda p: "although changes flow" in told(p))
+            # In the stream all the same, and longer than many deadlines.
+            await bench.until_sequence(bench.ANNOUNCED + 5)
+            for number in range(4):
+                await asyncio.sleep(0.5)
+                await bench.insert(1, f"L{number}")
+                await bench.until_sequence(bench.ANNOUNCED + 6 + number)
+            assert metrics.RESTARTS.labels("postgres")._value.get() == restarts
+        await publisher.ready()
+        assert not told(publisher)
+    await bench.assert_faithful(publisher)
+    assert metrics.RESTARTS.labels("postgres")._value.get() == restarts
+
+
+async def test_its_connections_are_kept(bench: Any) -> None:
+    publisher = bench.start()
+    await publisher.ready()
+
+    async def backends() -> list[Any]:
+        async with bench.database.connect() as db:
+            cursor = await db.execute(
+                "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'ssmd-cdc%'"
+                " AND datname = current_database() ORDER BY pid"
+            )
+            return await cursor.fetchall()
+
+    before = await backends()
+    assert len(before) == 2
+    seen = publisher.health._beat
+    for _ in range(4):
+        mark = metrics.HEARTBEAT_SECONDS._value.get()
+        await publisher.until(lambda p: metrics.HEARTBEAT_SECONDS._value.get() != mark)  # noqa: B023
+    assert publisher.health._beat > seen
+    assert await backends() == before
+
+
+async def test_an_answer_that_waits_while_we_are_away_is_not_overdue(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher = bench.start(cdc_ack_seconds=0.5, cdc_wal_sender_timeout_seconds=30)
+    await publisher.ready()
+    publish = wire.Wire.flush
+    paused = 0
+
+    def publish_and_pause(self: Any) -> None:
+        nonlocal paused
+        sends = bool(self._frames)
+        publish(self)
+        if sends and paused < 5:
+            paused += 1
+            # Nothing runs here meanwhile, as if the process was stopped.
+            time.sleep(1.2)
+
+    monkeypatch.setattr(wire.Wire, "flush", publish_and_pause)
+    await bench.insert(20)
+    await bench.assert_faithful(publisher)
+    assert paused == 5
+    assert publisher.health.last_error is None
