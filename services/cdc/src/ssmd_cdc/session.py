@@ -136,12 +136,25 @@ class Session:
     async def _announce(self, snapshot: Snapshot) -> None:
         self._progress.began()
         envelope = Envelope(self._epoch, self._start_lsn, None, utc(protocol_time(time.time())))
-        rows = await snapshot.announce(self._control, envelope, self._send)
+        told = await snapshot.announce(self._control, envelope, self._send)
         await snapshot.close()
         await self._outbox.drained()
         self._progress.in_transaction = False
         await self._remember()
-        log.info("state announced", epoch=self._epoch, rows=rows)
+        log.info("state announced", epoch=self._epoch, rows=told.rows, bytes=told.state_bytes)
+        self._judge_cap(told.state_bytes)
+
+    def _judge_cap(self, state_bytes: int) -> None:
+        """Who reads the announcement late finds its beginning discarded if it has no room."""
+        cap, reason = self._settings.cdc_stream_max_bytes, None
+        if state_bytes > cap:
+            reason = (
+                f"CDC_STREAM_MAX_BYTES is too small for the state: it takes {state_bytes} bytes of "
+                f"the stream, which keeps {cap}. Readers that begin with the stream miss what it "
+                f"discarded: set it to {2 * state_bytes} or more"
+            )
+            log.error("the stream is too small", bytes=state_bytes, kept_bytes=cap)
+        self._health.degrade("stream", reason)
 
     async def _follow(self) -> None:
         """Read the WAL and publish what it says, until the service is asked to stop."""
