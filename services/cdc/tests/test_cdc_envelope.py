@@ -211,6 +211,7 @@ SICK = {"deleted_at": b"no time"}
         (row_message(b"I", (b"N", ROW))[:-1], "insert._._._", False),
         (row_message(b"U", (b"N", replaced(ticker=UNCHANGED))), "update._._._", False),
     ],
+    ids=["insert", "update", "delete", "another key", "no text", "short", "cut", "not sent"],
 )
 def test_a_marker_says_whose_row_it_is_where_that_can_be_read(
     data: bytes, subject: str, ticker: bool

@@ -245,7 +245,7 @@ def unix_seconds(microseconds: int) -> float:
 
 def protocol_time(unix_seconds: float) -> int:
     """The same time, as the replication protocol has it."""
-    return int((unix_seconds - _EPOCH_UNIX) * 1_000_000)
+    return round((unix_seconds - _EPOCH_UNIX) * 1_000_000)
 
 
 def _whose(shape: Shape, op: str, row: list[Value]) -> tuple[str, bytes, bytes]:

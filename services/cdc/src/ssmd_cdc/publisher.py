@@ -293,6 +293,8 @@ class Publisher:
         if self._health.state != "standby":
             log.info("standing by, another process streams from the slot")
             # What it knew as the leader is not so any more.
+            self._health.position, self._health.lag_seconds = {}, None
+            self._health.degrade("stream", None)
             for gauge in _OF_LEADER:
                 gauge.set(math.nan)
             for name in "nats", "lag", "postgres", "dead_letters":

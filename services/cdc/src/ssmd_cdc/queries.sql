@@ -102,7 +102,7 @@ SELECT min(id) AS id FROM (
 
 -- name: slot_overview
 -- The slot, and how long after being written its WAL was confirmed, as the server measured it.
-SELECT s.slot_name AS name, s.active, s.wal_status, s.confirmed_flush_lsn::text AS confirmed_lsn,
+SELECT s.slot_name AS name, pg_current_wal_flush_lsn()::text AS wal_lsn, s.active, s.wal_status, s.confirmed_flush_lsn::text AS confirmed_lsn,
        coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), s.confirmed_flush_lsn), 0)::bigint AS lag_bytes,
        coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn), 0)::bigint AS retained_bytes,
        s.safe_wal_size AS safe_bytes,

@@ -22,7 +22,7 @@ from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.shape import Shape, table_name
 from ssmd_cdc.slot import DATA_AT, WAL_DATA, Replication, keepalive
 from ssmd_cdc.translate import translate
-from ssmd_common.change import Position
+from ssmd_common.change import Position, format_lsn
 from ssmd_common.metrics import LAG_SECONDS
 from ssmd_common.runtime import Runtime
 from ssmd_common.tasks import raise_if_cancelled
@@ -85,6 +85,7 @@ class Session:
         self._answer = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._heard = 0
+        self._committed_at: float | None = None
         self._still_seconds = 0.0
         self._failing_since: dict[str, float] = {}
 
@@ -267,6 +268,7 @@ class Session:
     def _advance(self) -> None:
         passed = self._progress.advance()
         if passed:
+            self._committed_at = passed[-1]
             metrics.COMMIT_TO_ACK_SECONDS.observe(max(0.0, time.time() - passed[-1]))
             self._heartbeats.confirmed(self._progress.confirmed, self._loop.time())
 
@@ -354,6 +356,14 @@ class Session:
             self.flowed = True
         if lag is not None:
             LAG_SECONDS.set(lag)
+        self._health.lag_seconds = lag
+        committed = self._committed_at
+        self._health.position = {
+            "epoch": self._epoch,
+            "lsn": format_lsn(self._outbox.acknowledged_position.lsn),
+            "stream_sequence": self._outbox.acknowledged_sequence,
+            "commit_time": None if committed is None else utc(protocol_time(committed)),
+        }
         if self._heartbeats.round_trip is not None:
             metrics.HEARTBEAT_SECONDS.set(self._heartbeats.round_trip)
         self._health.set("lag", reason)
