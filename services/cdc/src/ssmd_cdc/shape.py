@@ -149,7 +149,8 @@ def _first(row: Row, choices: tuple[int, ...]) -> Value:
     return None
 
 
-@lru_cache(maxsize=1 << 16)
+# Some 500 bytes each. Plain updates, which come again and again, are kept elsewhere (`quick`).
+@lru_cache(maxsize=1 << 12)
 def _subject(table: str, op: str, *raws: Value) -> str:
     return subjects.subject_of(
         table, op, [raw.decode() if isinstance(raw, bytes) else None for raw in raws]
