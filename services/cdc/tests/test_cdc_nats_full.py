@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ssmd_cdc import outbox
+from ssmd_cdc.interruption import Interruption
 from ssmd_common import subjects
 from ssmd_stack import binaries
 from ssmd_stack.nats import NatsServer
@@ -43,13 +43,13 @@ async def test_a_full_disk_of_nats(
     """It says so, does not ask all the time, stays unready, and goes on when NATS does."""
     server = NatsServer(small_disk / "nats")
     pauses = []
-    rest = outbox.Outbox._rest
+    rest = Interruption.rest
 
-    async def rest_and_note(box: Any) -> None:
-        pauses.append(box._pause)
-        await rest(box)
+    async def rest_and_note(self: Any) -> None:
+        pauses.append(self._pause)
+        await rest(self)
 
-    monkeypatch.setattr(outbox.Outbox, "_rest", rest_and_note)
+    monkeypatch.setattr(Interruption, "rest", rest_and_note)
     async with server:
         bench.nats_server = server
         publisher = bench.start(cdc_stream_max_bytes=CAP, cdc_ack_seconds=0.5)

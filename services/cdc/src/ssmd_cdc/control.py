@@ -49,6 +49,7 @@ class Control:
         self._connection: Connection | None = None
         self._abandoned: set[asyncio.Task[Connection]] = set()
         self._turn = asyncio.Lock()
+        self._asked = 0.0
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -110,11 +111,15 @@ class Control:
             attempt.result().pgconn.finish()
 
     async def let_go_if_shutting_down(self) -> None:
-        """Close the connection if the server takes no new sessions.
+        """Close the connection if the server takes no new sessions; asks it once in a heartbeat.
 
         Raises:
             ReplicationEnded: so it is.
         """
+        now = asyncio.get_running_loop().time()
+        if now - self._asked < 0.9 * self._settings.cdc_heartbeat_seconds:
+            return
+        self._asked = now
         info = postgres.conninfo(self._settings.database_url, "ssmd-cdc")
         # The library asks in its own time, whatever the server does.
         if await asyncio.to_thread(pq.PGconn.ping, info.encode()) == pq.Ping.REJECT:

@@ -26,6 +26,7 @@ from ssmd_cdc.errors import (
     without_jetstream,
 )
 from ssmd_cdc.groups import Groups
+from ssmd_cdc.interruption import Interruption
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
 from ssmd_cdc.window import Entry, Window
@@ -45,9 +46,6 @@ _OVERHEAD: Final = 512
 
 _DRAIN_SECONDS: Final = 2.0
 _PAUSE_SECONDS: Final = 0.25
-_LONGEST_PAUSE_SECONDS: Final = 1.0
-_STEADY_SECONDS: Final = 5.0
-"""A connection that broke sooner is not made again at once."""
 
 
 class Outbox:
@@ -73,7 +71,6 @@ class Outbox:
         self._dead_letters = DeadLetters(client, settings, health, epoch)
         self._streams = streams
         self._settings = settings
-        self._health = health
         self._epoch = epoch
         self._created = stream.created
         self._window = Window(
@@ -91,9 +88,7 @@ class Outbox:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._groups: Groups | None = None
         self._proof: asyncio.Future[None] | None = None
-        self._unproven: int | None = None
-        self._told = ""
-        self._pause = _PAUSE_SECONDS
+        self._interruption = Interruption(health)
         self.acknowledged_position = position
 
     @property
@@ -162,12 +157,9 @@ class Outbox:
                 began = self._loop.time()
                 reason = await self._watch(self._failure)
                 self._live = False
-                self._interrupted(reason)
+                self._interruption.because(reason, self.in_flight)
                 await self._drain()
-                if self._loop.time() - began < _STEADY_SECONDS:
-                    await self._rest()
-                else:
-                    self._pause = _PAUSE_SECONDS
+                await self._interruption.rest_unless_steady(self._loop.time() - began)
         finally:
             self._live = False
             self.report()
@@ -193,25 +185,13 @@ class Outbox:
                 return
             except (StreamUnavailable, WireLost, NotStored, nats.errors.Error) as error:
                 raise_if_cancelled()
-                self._interrupted(str(error) or type(error).__name__)
+                self._interruption.because(str(error) or type(error).__name__, self.in_flight)
                 if self._loop.time() > deadline:
                     raise UpstreamUnavailable(
                         f"nothing was published for {self._settings.cdc_outage_budget_seconds:g} s "
                         f"({error}): check NATS_URL and that NATS runs with JetStream"
                     ) from error
-                await self._rest()
-
-    def _interrupted(self, reason: str) -> None:
-        """Not ready from now on until all that is in flight is stored."""
-        self._health.set("nats", f"publishing is interrupted: {reason}")
-        if reason != self._told:
-            self._told = reason
-            self._health.failed("publish", reason)
-            log.warning("publishing interrupted", reason=reason, in_flight=self.in_flight)
-
-    async def _rest(self) -> None:
-        await asyncio.sleep(self._pause)
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
+                await self._interruption.rest()
 
     async def _stored_entries(self) -> tuple[int, int]:
         """The stream's last sequence, and how many of the entries in flight it holds."""
@@ -260,7 +240,7 @@ class Outbox:
         await wire.open(self._settings.nats_url, "ssmd-cdc-publish")
         self._settle(self._window.rechain(last_sequence, stored))
         first = sent = self._window.first
-        self._unproven = first + len(self._window.entries)
+        self._interruption.lasts_until(first + len(self._window.entries))
         while (at := sent - self._window.first) < len(self._window.entries):
             entry = self._window.entries[at]
             if self._too_large(entry.message):
@@ -278,7 +258,7 @@ class Outbox:
             if failure.done():
                 raise WireLost(failure.result())
         self._live = True
-        self._say_if_proven()
+        self._interruption.stored(self._window.first)
         self._make_room()
 
     async def _proven(self, proof: asyncio.Future[None], failure: asyncio.Future[str]) -> None:
@@ -345,16 +325,10 @@ class Outbox:
             self._empty.set()
         if self._proof is not None and not self._proof.done():
             self._proof.set_result(None)
-        self._say_if_proven()
+        if self._live:
+            self._interruption.stored(self._window.first)
         self._make_room()
         self._on_acknowledged(len(done))
-
-    def _say_if_proven(self) -> None:
-        """Ready once all that was in flight at the last interruption is stored."""
-        if self._live and self._unproven is not None and self._window.first >= self._unproven:
-            self._unproven = None
-            self._told = ""
-            self._health.set("nats", None)
 
     def _make_room(self) -> None:
         if not self._window.full and (self._wire is None or self._wire.writable.is_set()):

@@ -100,6 +100,8 @@ class Publisher:
                 LEADER.set(0)
 
     async def _session(self) -> None:
+        # One that stands by keeps a connection, too.
+        await self._control.let_go_if_shutting_down()
         await self._control.prepare()
         slot = await self._control.slot()
         if slot and slot["active"]:

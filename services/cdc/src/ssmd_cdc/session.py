@@ -3,17 +3,17 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable
 from typing import Any
 
 import structlog
 
 from ssmd_cdc import metrics
 from ssmd_cdc.announce import Snapshot
+from ssmd_cdc.beside import Beside
 from ssmd_cdc.control import HEARTBEAT_PREFIX, Control, remembered
 from ssmd_cdc.envelope import Envelope, Outgoing, protocol_time, unix_seconds, utc
 from ssmd_cdc.epoch import State
-from ssmd_cdc.errors import Fenced, MalformedMessage, ReplicationEnded, WalDiverged
+from ssmd_cdc.errors import Fenced, MalformedMessage, WalDiverged
 from ssmd_cdc.heartbeat import Heartbeats
 from ssmd_cdc.outbox import Outbox
 from ssmd_cdc.pgoutput import Begin, Commit, Logical, Relation, decode
@@ -36,8 +36,6 @@ _BYTES_PER_TURN = 1 << 20
 
 _WAIT_SECONDS = 0.5
 _DRAIN_SECONDS = 10.0
-_STILL_SECONDS = 5.0
-"""Of reading and hearing nothing from the slot, who does not answer beside it does not answer."""
 _ROWS = frozenset(b"IUDT")
 _DIVERGED = "the WAL does not have the change that the stream ends with"
 
@@ -86,8 +84,7 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._heard = 0
         self._committed_at: float | None = None
-        self._still_seconds = 0.0
-        self._failing_since: dict[str, float] = {}
+        self._beside = Beside(runtime.health, settings.cdc_outage_budget_seconds)
 
     async def run(self, outbox: Outbox, snapshot: Snapshot | None) -> None:
         """Until the service stops, which it does cleanly.
@@ -114,7 +111,7 @@ class Session:
             raise_if_cancelled()
             raise _first(group_of_errors) from group_of_errors
         finally:
-            self._health.conditions.pop("postgres", None)
+            self._beside.end()
 
     def acknowledged(self, count: int) -> None:
         """The outbox says that the next `count` messages are in the stream."""
@@ -295,49 +292,22 @@ class Session:
             except TimeoutError:
                 pass
             self._answer.clear()
-            await self._beside("memory", self._remember())
+            await self._beside.do("memory", self._remember())
 
     async def _feed_back(self) -> None:
         """Tell the server that we live, also while publishing or remembering hangs."""
-        acknowledged = heard = -1
         seconds = self._settings.cdc_feedback_seconds
         while True:
+            interrupted = self._outbox.interrupted
             # While publishing is interrupted nothing is read, and no word would be heard.
-            self._replication.feedback(self._safe_lsn, ask=not self._outbox.interrupted)
+            self._replication.feedback(self._safe_lsn, ask=not interrupted)
             self._report()
             # Reading may wait for publishing; that is progress as long as publishing makes some,
             # or knows that it does not and tries.
-            publishes = acknowledged != self._progress.acknowledged or self._outbox.interrupted
-            if publishes:
+            acknowledged = self._progress.acknowledged
+            if self._beside.watch(acknowledged, self._heard, seconds, interrupted=interrupted):
                 self._health.progress()
-            flows = publishes or heard != self._heard
-            # Turns of ours, not the clock: a server that we had no time to hear is not silent.
-            self._still_seconds = 0.0 if flows else self._still_seconds + seconds
-            acknowledged, heard = self._progress.acknowledged, self._heard
             await asyncio.sleep(seconds)
-
-    async def _beside(self, name: str, work: Awaitable[None]) -> None:
-        """Do what runs beside the stream. Its failure is no reason to end a session that flows.
-
-        Raises:
-            ReplicationEnded: it failed, and nothing comes from the slot either; or it fails for
-                longer than a server may be away.
-        """
-        now = self._loop.time()
-        try:
-            await work
-        except ReplicationEnded as error:
-            since = self._failing_since.setdefault(name, now)
-            away = self._loop.time() - since > self._settings.cdc_outage_budget_seconds
-            if away or self._still_seconds >= _STILL_SECONDS:
-                raise
-            if since == now:
-                log.warning("beside the stream", task=name, error=str(error))
-            self._health.failed(name, error)
-            self._health.set("postgres", f"{error}, although changes flow from it")
-            return
-        if self._failing_since.pop(name, None) is not None and not self._failing_since:
-            self._health.set("postgres", None)
 
     async def _watch_for_shutdown(self) -> None:
         while True:
@@ -370,7 +340,7 @@ class Session:
 
     async def _beat(self) -> None:
         while True:
-            await self._beside("heartbeat", self._one_beat())
+            await self._beside.do("heartbeat", self._one_beat())
             await asyncio.sleep(self._settings.cdc_heartbeat_seconds)
 
     async def _one_beat(self) -> None:

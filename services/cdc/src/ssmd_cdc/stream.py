@@ -1,22 +1,20 @@
 """SECMASTER_CDC and SECMASTER_DLQ on the server: their configuration, and where the stream ends."""
 
-import asyncio
 import base64
-import contextlib
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any, Final
 
 import msgspec
 import nats.errors
 import structlog
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 from ssmd_cdc.epoch import State, Stream, Tail
 from ssmd_cdc.errors import StreamRefused, without_jetstream
+from ssmd_cdc.reader import reading
 from ssmd_cdc.settings import CdcSettings
 from ssmd_common import subjects
 from ssmd_common.change import Position
@@ -122,7 +120,7 @@ class Streams:
         """
         seen = first - 1
         try:
-            async with self._reader(first) as read:
+            async with reading(self._client, self._request, first) as read:
                 while seen < last:
                     messages = await read(min(last - seen, _BATCH))
                     for message in messages:
@@ -136,62 +134,6 @@ class Streams:
                         raise StreamUnavailable("the stream's messages do not come")
         except (nats.errors.Error, OSError) as error:
             raise StreamUnavailable(str(error) or type(error).__name__) from error
-
-    @asynccontextmanager
-    async def _reader(self, first: int) -> AsyncIterator[Callable[[int], Awaitable[list[Msg]]]]:
-        """Reads on from a sequence, so many at a time, headers only; nothing where nothing is."""
-        made = await self._request(
-            f"CONSUMER.CREATE.{subjects.STREAM}",
-            {
-                "stream_name": subjects.STREAM,
-                "config": {
-                    "deliver_policy": "by_start_sequence",
-                    "opt_start_seq": max(1, first),
-                    "ack_policy": "none",
-                    "replay_policy": "instant",
-                    "headers_only": True,
-                    "mem_storage": True,
-                    "num_replicas": 1,
-                    "inactive_threshold": 60 * _SECOND_NS,
-                },
-            },
-        )
-        name = made["name"]
-        arrived: list[Msg] = []
-        wanted, complete = 0, asyncio.Event()
-
-        async def take(message: Msg) -> None:
-            # What is no message is the server's word that there are no more.
-            if message.reply:
-                arrived.append(message)
-            if not message.reply or len(arrived) >= wanted:
-                complete.set()
-
-        async def read(count: int) -> list[Msg]:
-            nonlocal wanted
-            wanted = count
-            arrived.clear()
-            complete.clear()
-            request = json.dumps({"batch": count, "no_wait": True}).encode()
-            await self._client.publish(
-                f"$JS.API.CONSUMER.MSG.NEXT.{subjects.STREAM}.{name}", request, reply=inbox
-            )
-            before = -1
-            while not complete.is_set() and len(arrived) > before:
-                before = len(arrived)
-                with contextlib.suppress(TimeoutError):
-                    async with answered_within(_READ_SECONDS):
-                        await complete.wait()
-            return arrived.copy()
-
-        inbox = self._client.new_inbox()
-        subscription = await self._client.subscribe(inbox, cb=take)
-        try:
-            yield read
-        finally:
-            await subscription.unsubscribe()
-            with contextlib.suppress(StreamUnavailable, ApiError):
-                await self._request(f"CONSUMER.DELETE.{subjects.STREAM}.{name}", {})
 
     async def _last_message(self) -> Tail | None:
         try:
