@@ -157,8 +157,8 @@ class Bench:
                 return 0
             return int(info.state.last_seq)
 
-    async def until_sequence(self, target: int) -> None:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+    async def until_sequence(self, target: int, patience: float = PATIENCE_SECONDS) -> None:
+        async with asyncio.timeout(patience):
             while await self.last_sequence() < target:  # noqa: ASYNC110 - it asks a server
                 await asyncio.sleep(0.01)
 
