@@ -116,7 +116,7 @@ async def test_killed_at(bench: Any, monkeypatch: pytest.MonkeyPatch, point: str
         monkeypatch.setattr(session.Session, "_remember", hang)
     else:
         # Remembered, but never told to the slot.
-        monkeypatch.setattr(session.Replication, "feedback", lambda *_: None)
+        monkeypatch.setattr(session.Replication, "feedback", lambda *_, **__: None)
         reached.set()
     await insert(bench, 30, "T")
     async with asyncio.timeout(PATIENCE_SECONDS):
