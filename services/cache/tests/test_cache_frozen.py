@@ -12,8 +12,6 @@ import aiohttp
 import psutil
 import pytest
 
-from ssmd_common.tasks import answered
-
 pytestmark = pytest.mark.timeout(180)
 
 SERIES = "INSERT INTO series (ticker, category) VALUES ('S', 'C')"
@@ -159,24 +157,3 @@ async def test_a_paused_leader_goes_on(world: Any) -> None:
         await world.commit("UPDATE markets SET yes_bid = 8")
         await world.assert_right()
         assert (await world.position())["token"] == before["token"]
-
-
-async def test_an_answer_that_came_while_nobody_looked_counts() -> None:
-    """The loop runs its timers before it reads: a deadline must not pass in that moment."""
-    loop = asyncio.get_running_loop()
-    reading, writing = os.pipe()
-    answer: asyncio.Future[bytes] = loop.create_future()
-    loop.add_reader(reading, lambda: answer.set_result(os.read(reading, 1)))
-    try:
-        waiting = asyncio.create_task(answered(asyncio.shield(answer), 0.6))
-        await asyncio.sleep(0)
-        os.write(writing, b"x")
-        # Stopped, as it were, for longer than the deadline.
-        time.sleep(1.0)  # noqa: ASYNC251
-        assert await waiting == b"x"
-        with pytest.raises(TimeoutError):
-            await answered(asyncio.sleep(60), 0.05)
-    finally:
-        loop.remove_reader(reading)
-        os.close(reading)
-        os.close(writing)

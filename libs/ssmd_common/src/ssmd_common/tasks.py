@@ -39,31 +39,6 @@ async def until(event: asyncio.Event, work: Awaitable[T]) -> T | None:
         await end(task)
 
 
-_SLICE_SECONDS: Final = 0.5
-
-
-async def answered(work: Awaitable[T], seconds: float) -> T:
-    """The result of `work`, which is cancelled after `seconds` in which this process ran.
-
-    A process that is starved or stopped finds an answer that came meanwhile only when it runs
-    again, after all its timers: a long time that passed without it counts as a moment.
-
-    Raises:
-        TimeoutError: it did not come.
-    """
-    task = asyncio.ensure_future(work)
-    left = seconds
-    try:
-        while left > 0:
-            part = min(left, _SLICE_SECONDS)
-            if (await asyncio.wait({task}, timeout=part))[0]:
-                return task.result()
-            left -= part
-        raise TimeoutError
-    finally:
-        await end(task)
-
-
 def raise_if_cancelled() -> None:
     """Take up a cancellation of this task that something on the way swallowed.
 

@@ -15,6 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
+from ssmd_common.deadlines import answered_within
+
 _CONNECT_SECONDS: Final = 5.0
 _PING_SECONDS: Final = 3.0
 _FLUSH_BYTES: Final = 1 << 16
@@ -72,7 +74,7 @@ class Wire(asyncio.Protocol):
         host, port = parts.hostname or "localhost", parts.port or 4222
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(_CONNECT_SECONDS):
+            async with answered_within(_CONNECT_SECONDS):
                 transport, _ = await loop.create_connection(lambda: self, host, port)
                 info = await self._greeted
                 if parts.scheme == "tls" or info.get("tls_required"):
@@ -195,10 +197,13 @@ class Wire(asyncio.Protocol):
         while True:
             self._ponged.clear()
             self._send(b"PING\r\n")
-            await asyncio.sleep(_PING_SECONDS)
-            if not self._ponged.is_set():
+            try:
+                async with answered_within(_PING_SECONDS):
+                    await self._ponged.wait()
+            except TimeoutError:
                 self._end("the server does not answer")
                 return
+            await asyncio.sleep(_PING_SECONDS)
 
     def _send(self, frame: bytes) -> None:
         if self._transport is not None and self._reason is None:

@@ -13,6 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 from pydantic import SecretStr
 
 from ssmd_common.connections.retry import within_budget
+from ssmd_common.deadlines import answered_within
 from ssmd_common.errors import ConfigurationError
 
 _MEND: Final = "check DATABASE_URL and that PostgreSQL runs"
@@ -25,6 +26,9 @@ _SERVER_OPTIONS: Final = (
     # Timestamps read as text are then RFC 3339 but for one space and the zone.
     "-c TimeZone=UTC -c DateStyle=ISO"
 )
+
+_PATIENCE_SECONDS: Final = 120
+"""psycopg's own limit, which goes by the clock: never the first to end an attempt."""
 
 FAULTS_OF_CONFIGURATION: Final = (
     psycopg.errors.InvalidPassword,
@@ -61,7 +65,7 @@ async def connect(
 
     async def attempt() -> psycopg.AsyncConnection[Any]:
         try:
-            return await psycopg.AsyncConnection.connect(info, autocommit=True)
+            return await open_connection(info, autocommit=True)
         except psycopg.OperationalError as error:
             raise_if_refused(error)
             raise
@@ -73,6 +77,25 @@ async def connect(
         budget_seconds=budget_seconds,
         retry_on=(psycopg.OperationalError,),
     )
+
+
+async def open_connection(info: str, **options: Any) -> psycopg.AsyncConnection[Any]:
+    """One attempt to connect; `connect_timeout` counts the server's silence, not our own lateness.
+
+    Raises:
+        psycopg.OperationalError: it failed.
+    """
+    given = psycopg.conninfo.conninfo_to_dict(info)
+    seconds = float(given.get("connect_timeout") or 0)
+    if seconds <= 0 or "," in str(given.get("host", "")):
+        # Of several hosts the next one is tried when the first does not answer, which psycopg does.
+        return await psycopg.AsyncConnection.connect(info, **options)
+    try:
+        async with answered_within(seconds):
+            patient = make_conninfo(info, connect_timeout=_PATIENCE_SECONDS)
+            return await psycopg.AsyncConnection.connect(patient, **options)
+    except TimeoutError as error:
+        raise psycopg.errors.ConnectionTimeout("connection timeout expired") from error
 
 
 async def open_pool(
