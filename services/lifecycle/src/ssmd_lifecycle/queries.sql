@@ -353,13 +353,14 @@ INSERT INTO markets (status, {columns})
     RETURNING ticker, status
 
 -- name: last_heard
--- The last moment of which this service can vouch: the last message, else the last good sync.
+-- The last moment of which this service can vouch: the last message, else the last sync that read its scope.
 SELECT coalesce(
     (SELECT received_at FROM market_lifecycle_events
         WHERE received_at BETWEEN '0001-01-01Z' AND '9999-12-31Z' AND NOT metadata ? 'source'
         ORDER BY received_at DESC LIMIT 1),
     (SELECT max(started_at) FROM sync_runs
-        WHERE outcome = 'ok' AND started_at BETWEEN '0001-01-01Z' AND '9999-12-31Z'))
+        WHERE (outcome = 'ok' OR unread IS NOT NULL)
+        AND started_at BETWEEN '0001-01-01Z' AND '9999-12-31Z'))
 
 -- name: open_gap
 -- An interval of unknown; `ended_at` is when messages came again.
