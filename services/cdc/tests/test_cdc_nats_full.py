@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ssmd_cdc.interruption import Interruption
+from ssmd_cdc.metrics import NOT_STORING
 from ssmd_common import subjects
 from ssmd_stack import binaries
 from ssmd_stack.nats import NatsServer
@@ -105,9 +106,11 @@ async def test_a_limit_of_the_stream(bench: Any) -> None:
         await publisher.until(lambda p: "maximum bytes exceeded (error 10077)" in told(p))
         assert "does not store" in told(publisher)
         assert "limits of JetStream" in told(publisher)
+        assert NOT_STORING._value.get() == 1
         config.discard, config.max_bytes = was
         await manager.update_stream(config)
     await publisher.ready()
+    assert NOT_STORING._value.get() == 0
     stream = await bench.assert_faithful(publisher)
     assert stream.epochs == {1}
 

@@ -52,10 +52,11 @@ SELECT json_build_object(
             FROM service_status) AS r),
     'last_message_at', (SELECT received_at FROM market_lifecycle_events
         WHERE NOT metadata ? 'source' ORDER BY received_at DESC LIMIT 1),
-    'last_sync_at', (SELECT started_at FROM sync_runs WHERE outcome IN ('ok', 'partial')
+    'last_sync_at', (SELECT started_at FROM sync_runs WHERE (outcome = 'ok' OR unread IS NOT NULL)
         AND coalesce(scope ->> 'mode', 'full') IN ('full', 'active', 'incremental')
         ORDER BY id DESC LIMIT 1),
-    'full_sync_at', (SELECT finished_at FROM sync_runs WHERE outcome IN ('ok', 'partial')
+    'full_sync_at', (SELECT finished_at FROM sync_runs
+        WHERE (outcome = 'ok' OR unread IS NOT NULL)
         AND NOT scope ?| ARRAY['mode', 'categories', 'tags', 'games_only', 'min_volume']
         ORDER BY id LIMIT 1),
     'gaps', (SELECT coalesce(json_agg(json_build_object('reason', reason, 'began_at', began_at)

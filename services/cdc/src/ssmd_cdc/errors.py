@@ -18,6 +18,11 @@ class NotStored(Exception):
     """NATS answers, and does not store; the text says what it said and what to look at."""
 
 
+_DOES_NOT_STORE: Final = "NATS does not store"
+_WITHOUT_JETSTREAM: Final = "NATS runs without JetStream"
+NOT_STORING: Final = (_DOES_NOT_STORE, _WITHOUT_JETSTREAM)
+"""How the sentences begin that say so."""
+
 _LOOK: Final = (
     "look at the disk of its store_dir, at its log, and at the limits of JetStream, of the account "
     "and of the stream"
@@ -26,13 +31,13 @@ _LOOK: Final = (
 
 def does_not_store(detail: str) -> str:
     """The sentence for an operator."""
-    return f"NATS does not store: {detail}; {_LOOK}"
+    return f"{_DOES_NOT_STORE}: {detail}; {_LOOK}"
 
 
 def without_jetstream(detail: str) -> str:
     """The sentence for a server whose JetStream is off."""
     return (
-        f"NATS runs without JetStream ({detail}): it turns it off when its disk is full, and on "
+        f"{_WITHOUT_JETSTREAM} ({detail}): it turns it off when its disk is full, and on "
         f"again when it is restarted; {_LOOK}"
     )
 

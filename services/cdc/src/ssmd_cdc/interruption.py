@@ -5,6 +5,8 @@ from typing import Final
 
 import structlog
 
+from ssmd_cdc import metrics
+from ssmd_cdc.errors import NOT_STORING
 from ssmd_common.health import Health
 
 log = structlog.get_logger(__name__)
@@ -28,6 +30,7 @@ class Interruption:
     def because(self, reason: str, in_flight: int) -> None:
         """Tell it; each reason is logged and counted once."""
         self._health.set(_CONDITION, f"publishing is interrupted: {reason}")
+        metrics.NOT_STORING.set(reason.startswith(NOT_STORING))
         if reason != self._told:
             self._told = reason
             self._health.failed("publish", reason)
@@ -55,3 +58,4 @@ class Interruption:
             self._until = None
             self._told = ""
             self._health.set(_CONDITION, None)
+            metrics.NOT_STORING.set(0)
