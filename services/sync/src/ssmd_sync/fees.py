@@ -79,18 +79,25 @@ def announced(
 
 
 def schedule(
-    own: OwnFee | None, announced: Sequence[SeriesFee], stored: Sequence[SeriesFee], now: datetime
+    own: OwnFee | None,
+    announced: Sequence[SeriesFee],
+    stored: Sequence[SeriesFee],
+    now: datetime,
+    *,
+    doubtful: bool = False,
 ) -> list[SeriesFee]:
     """The whole schedule, in order, without overlaps, each step in force until the next begins.
 
     `announced` are the exchange's steps. Of what is stored, only our own seeds and observations are
-    kept, where the exchange has announced nothing for that time: a past fee is history.
+    kept, where the exchange has announced nothing for that time: a past fee is history. All of it
+    is where a step is `doubtful`: one that cannot be read is not one that is gone.
     """
     starts = {step.effective_from: step for step in announced}
     first = min(starts, default=None)
     for step in stored:
-        ours = step.source_id in (SEED, OBSERVED)
-        if ours and (first is None or step.effective_from < first or step.source_id == OBSERVED):
+        unannounced = first is None or step.effective_from < first
+        ours = step.source_id == OBSERVED or (step.source_id == SEED and unannounced)
+        if ours or doubtful:
             starts.setdefault(step.effective_from, step)
     steps = _chained([starts[moment] for moment in sorted(starts)])
     if own is None:
