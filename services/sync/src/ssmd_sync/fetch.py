@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, TypeVar, assert_never
 
-import msgspec
-
 from ssmd_common.models import Market, Series
 from ssmd_common.tasks import end
 from ssmd_kalshi import convert, markets
@@ -142,33 +140,17 @@ def event_rows(page: Page[WireEvent], asked_at: datetime) -> Rows:
     rows = Rows(asked_at, set_aside=list(page.set_aside), short=page.short)
     events = _converted(page.items, convert.event, lambda w: w.event_ticker, rows)
     rows.events = seen(events, asked_at)
+    series_of = {event.event_ticker: event.series_ticker for event in events}
     for wire in page.items:
         if wire.markets:
-            series = wire.series_ticker or ""
-            inside = _converted(
+            series = series_of.get(wire.event_ticker, "")
+            rows.markets += _converted(
                 wire.markets,
                 lambda w, series=series: markets.market(w, series, asked_at),  # type: ignore[misc]
                 lambda w: w.ticker,
                 rows,
             )
-            rows.markets += [
-                row if row.event_ticker else _placed(row, wire.event_ticker, series)
-                for row in inside
-            ]
     return rows
-
-
-def _placed(row: Market, event_ticker: str, series_ticker: str) -> Market:
-    """A market that does not say readably where it belongs, and stands inside its event."""
-    rejected = [
-        msgspec.structs.replace(
-            field, columns=tuple(name for name in field.columns if name != "event_ticker")
-        )
-        for field in row.rejected
-    ]
-    return msgspec.structs.replace(
-        row, event_ticker=event_ticker, series_ticker=series_ticker, rejected=tuple(rejected)
-    )
 
 
 def market_rows(page: Page[WireMarket], asked_at: datetime) -> Rows:
