@@ -33,7 +33,7 @@ $(BIN)/uv: requirements/bootstrap.txt
 	@touch "$@"
 
 $(READY): $(BIN)/uv requirements/dev.txt $(addsuffix /pyproject.toml,$(MEMBERS))
-	"$(BIN)/uv" pip install -q --python "$(BIN)/python" --require-hashes -r requirements/dev.txt -r requirements/bootstrap.txt
+	"$(BIN)/uv" pip install -q --compile-bytecode --python "$(BIN)/python" --require-hashes -r requirements/dev.txt -r requirements/bootstrap.txt
 	"$(BIN)/uv" pip install -q --python "$(BIN)/python" --no-deps --no-build-isolation $(addprefix -e ./,$(MEMBERS))
 	@touch "$@"
 
@@ -84,6 +84,10 @@ cdc-outage: $(READY) ## An hour without NATS while the database is written to: n
 .PHONY: test-versions
 test-versions: $(READY) ## Run cdc's tests on the other PostgreSQL and NATS servers that can be had here
 	@"$(BIN)/python" tests/versions.py $(ARGS)
+
+.PHONY: test-dates
+test-dates: $(READY) ## Run suites with the clock moved to midnight, month's end, summer time (needs libfaketime)
+	@"$(BIN)/python" tests/dates.py $(ARGS)
 
 .PHONY: check
 check: $(READY) ## Lint, format, types, import contracts, Dockerfile, chart

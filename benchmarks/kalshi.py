@@ -52,7 +52,7 @@ async def pages(count: int) -> list[bytes]:
         async for page in rest.markets():
             rows += [msgspec.to_builtins(row) for row in page.items]
     for row in rows:
-        for name in [name for name, value in row.items() if value is None]:
+        for name in [name for name, value in row.items() if value is None or name[0] == "("]:
             del row[name]
     replies = []
     for start in range(0, count, PER_PAGE):

@@ -4,7 +4,7 @@ The simulator runs in a process of its own, PostgreSQL is embedded; both share t
 what is measured. Writing is to be read against a COPY of the same rows into an identically indexed
 table, in the same run; fetching against a reader that only counts the bytes of the same pages.
 
-usage: python benchmarks/sync.py [--size full] [--rounds 3] [--skip-basic]
+usage: python benchmarks/sync.py [--size full] [--rounds 3] [--skip-basic] [--memory]
 """
 
 import argparse
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -26,9 +26,15 @@ from psycopg import sql
 
 from ssmd_common.migrations import migration_files
 from ssmd_common.models import Event, Market, Series, SeriesFee
+from ssmd_common.settings import load
 from ssmd_stack.database import Database, make_template, new_database
 from ssmd_stack.ports import free_port
 from ssmd_stack.postgres import PostgresServer
+from ssmd_sync.exchange import Exchange
+from ssmd_sync.scope import Mode, Scope
+from ssmd_sync.service import run_job
+from ssmd_sync.settings import SyncSettings
+from ssmd_sync.store import Store
 
 OLD_PASS_SECONDS_PER_REQUEST = 0.3
 """One request after the other, each series for itself: how such a mirror is first written."""
@@ -252,16 +258,56 @@ async def lifted(server: PostgresServer, size: str, rounds: int) -> None:
     print(f"  peak memory: {max(peaks) / 2**20:.0f} MiB")
 
 
+async def repeated(server: PostgresServer, size: str, rounds: int) -> None:
+    """What stays after each of some passes of one process, and two at once."""
+    async with simulator(size, 0) as exchange, new_database(server) as database:
+        os.environ |= {
+            "DATABASE_URL": database.url,
+            "KALSHI_BASE_URL": exchange,
+            "KALSHI_READ_BUDGET": "1000000",
+        }
+        settings = load(SyncSettings)
+        print(f"before the first pass: {memory_mib('VmRSS')} MiB")
+        for modes in [*[(Mode.FULL,)] * rounds, (Mode.FULL, Mode.ACTIVE)]:
+            # The kernel begins to count the peak anew.
+            Path("/proc/self/clear_refs").write_text("5")  # noqa: ASYNC240 - /proc does not block
+            await passes(settings, modes)
+            peak, left = memory_mib("VmHWM"), memory_mib("VmRSS")
+            print(f"{' and '.join(modes)}: peak {peak} MiB, then {left} MiB", flush=True)
+
+
+async def passes(settings: SyncSettings, modes: tuple[Mode, ...]) -> None:
+    exchange = Exchange(settings)
+    async with AsyncExitStack() as stack:
+        opened = [Store.open(settings.database_url, "bench", 10) for _ in modes]
+        stores = [await stack.enter_async_context(store) for store in opened]
+        await asyncio.gather(
+            *(
+                run_job(f"bench-{mode}", Scope(mode=mode), store, exchange)
+                for mode, store in zip(modes, stores, strict=True)
+            )
+        )
+
+
+def memory_mib(name: str) -> int:
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) // 1024 if found else 0
+
+
 async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--size", default="full", choices=["small", "full"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--skip-basic", action="store_true")
+    parser.add_argument("--memory", action="store_true", help="only: passes of one process")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         server = PostgresServer(Path(directory) / "postgres")
         async with server:
             await make_template(server, migration_files())
+            if options.memory:
+                await repeated(server, options.size, options.rounds)
+                return
             if not options.skip_basic:
                 await basic(server, options.size)
             await lifted(server, options.size, options.rounds)

@@ -55,6 +55,23 @@ async def ssmd(home: Path, *arguments: str, **more: str) -> tuple[int, str, str]
     return child.returncode, out.decode(), err.decode()
 
 
+async def test_a_row_that_cannot_be_read_is_named_and_no_drift(home: Path, database: Any) -> None:
+    async with database.connect() as connection:
+        await connection.execute(
+            "UPDATE markets SET extra = (repeat('[', 2000) || repeat(']', 2000))::jsonb"
+            " WHERE ticker = 'M1'"
+        )
+    code, _, err = await ssmd(home, "rebuild")
+    assert code == 0, err
+    code, out, err = await ssmd(home, "verify", "--fix")
+    assert code == 5, err
+    assert out == "unreadable row in PostgreSQL: markets M1: nested more than 256 deep\n"
+    assert "no difference in 12 rows" in err
+    assert "new picture" not in err
+    code, out, _ = await ssmd(home, "verify", "--sample", "10", "--json")
+    assert (code, json.loads(out)["unreadable"][0]["ticker"]) == (5, "M1")
+
+
 async def test_drift_is_named_fixed_and_gone(home: Path, valkey_server: Any) -> None:
     code, out, err = await ssmd(home, "verify")
     assert code == 6, err

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from ssmd_cdc.overview import overview
 from ssmd_cdc.settings import CdcSettings
-from ssmd_cli.cdc_tail import Filter, Lsn, NoStream, follow, parse_since, tail
+from ssmd_cli.cdc_tail import Filter, Lsn, NoStream, follow, parse_since, sequence_of, tail
 from ssmd_common import subjects
 from ssmd_common.connections import nats as connections
 from ssmd_common.errors import ConfigurationError
@@ -265,6 +265,77 @@ async def test_following_outlives_an_outage(
     await connections.close(client)
 
 
+def envelope(number: int, **more: Any) -> bytes:
+    """A message's content, the change with that LSN."""
+    change = {
+        "v": 1,
+        "lsn": f"0/{number:X}",
+        "seq": 0,
+        "xid": 7,
+        "epoch": 1,
+        "table": "series",
+        "op": "insert",
+        "type": "series_added",
+        "ticker": f"S{number}",
+        "key": None,
+        "data": {"ticker": f"S{number}"},
+        "timestamp": "2026-02-03T22:05:00Z",
+    }
+    return json.dumps({**change, **more}).encode()
+
+
+async def test_messages_that_cannot_be_read_are_named_and_passed_over(
+    nats_server: NatsServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also by the search for an LSN, wherever they stand."""
+    client = await connections.connect(
+        SecretStr(nats_server.url), "test", budget_seconds=PATIENCE_SECONDS
+    )
+    js = client.jetstream()
+    await js.add_stream(name=subjects.STREAM, subjects=[subjects.SUBJECTS])
+    deep = envelope(9).replace(b'"S9"}', b'"S9", "a": ' + b"[" * 2000 + b"]" * 2000 + b"}")
+    poison = (deep, b"hello", b"[]", b"", b'{"v":1}', b'"\xff"')
+    # A time whose UTC Python cannot hold, and a value whose text it does not make.
+    far = envelope(
+        20,
+        timestamp="9999-12-31T23:59:59-05:00",
+        changes={"title": {"old": None, "new": 1}},
+    ).replace(b'"new": 1', b'"new": ' + b"[" * 900 + b"]" * 900)
+    for number in range(1, 8):
+        await js.publish("cdc.series.insert.A", envelope(number))
+        for content in poison:
+            await js.publish("cdc.series.insert.A", content)
+    await js.publish("cdc.series.insert.A", far)
+    await js.publish("cdc.series.insert.A", b"the last one")
+    settings = NatsSettings(nats_url=SecretStr(nats_server.url))
+
+    async def tailed(since: str, limit: int, *, as_json: bool) -> str:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await tail(
+                settings,
+                Filter(None, None, None),
+                parse_since(since),
+                limit=limit,
+                as_json=as_json,
+            )
+        shown = capsys.readouterr()
+        assert "passed over" in shown.err
+        assert "(cdc.series.insert.A)" in shown.err
+        assert "Traceback" not in shown.err
+        return shown.out
+
+    for since, first in (("1", 1), ("0/1", 1), ("0/3", 3), ("0/5", 5), ("0/7", 7)):
+        lines = (await tailed(since, 9 - first, as_json=True)).splitlines()
+        numbers = [int(json.loads(line)["lsn"].partition("/")[2], 16) for line in lines]
+        assert numbers == [*range(first, 8), 0x14]
+    assert "S20" in await tailed("0/7", 2, as_json=False)
+    await js.purge_stream(subjects.STREAM)
+    await js.publish("cdc.series.insert.A", b"alone")
+    end = (await js.stream_info(subjects.STREAM)).state.last_seq
+    assert await sequence_of(js, Lsn(1)) == end + 1
+    await connections.close(client)
+
+
 def test_where_to_begin() -> None:
     assert parse_since("1042") == 1042
     assert parse_since("0/16B3748") == Lsn(0x16B3748)
@@ -278,7 +349,12 @@ def test_where_to_begin() -> None:
 def test_the_server_filters() -> None:
     assert Filter(None, None, None).subjects() == ["cdc.>"]
     assert Filter(None, "markets", None).subjects() == ["cdc.markets.>"]
-    assert Filter("KX.A", "events", None).subjects() == ["cdc.events.*.KX%2EA.>"]
+    assert Filter("KX.A", "events", None).subjects() == [
+        "cdc.events.*.KX%2EA.>",
+        # Markers of rows that could not be read.
+        "cdc.events.*._._",
+    ]
+    assert Filter("_", "events", None).subjects() == ["cdc.events.*._.>"]
     assert "cdc.series.*.KXA" in Filter("KXA", None, None).subjects()
     with pytest.raises(ConfigurationError, match="fees"):
         Filter("KXA", "fees", None).subjects()

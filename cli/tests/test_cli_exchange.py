@@ -78,7 +78,7 @@ async def test_drift_is_exit_code_6_and_named(strange_exchange: str) -> None:
         "name": "mood",
         "count": 1,
         "rows": 1,
-        "example": "'[red]good'",
+        "example": '"[red]good"',
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import nats
 from nats.js.api import StreamConfig
 
-from ssmd_cli.lifecycle_tail import line, subject
+from ssmd_cli.lifecycle_tail import filters, line
 from ssmd_common import subjects
 from ssmd_common.leader import lock_key
 from ssmd_stack.database import Database
@@ -85,6 +85,24 @@ async def test_tail_follows_one_series_and_one_type(
         change(4, "determined", "KXA-1-T1.5", result="yes"),
     ):
         await js.publish(*message)
+    # What cannot be read, and rows that only a stranger's program would write.
+    deep = b"[" * 2000 + b"]" * 2000
+    poison = change(5, "settled", "KXA-1-T1.5", metadata="?")[1].replace(b'"?"', deep)
+    for content in (poison, b"hello", b""):
+        await js.publish("cdc.market_lifecycle_events.insert.settled.X", content)
+    for row in (
+        {"market_ticker": {"a": 1}},
+        {"market_ticker": "\x00"},
+        {"market_ticker": 7, "event_ticker": []},
+    ):
+        await js.publish(*change(6, "settled", "OTHER", **row))
+    await js.publish(*change(7, "settled", "KXA-1-T1.5", received_at="infinity", metadata=[1]))
+    await js.publish(*change(8, "settled", "KXA-1-T1.5", sent_at="-0043-03-15T00:00:00Z"))
+    # A marker: this row could not be carried.
+    _, marker = change(9, "settled", "KXA-1-T1.5")
+    document = {**json.loads(marker), "data": None, "error": "its bytes are in SECMASTER_DLQ"}
+    await js.publish("cdc.market_lifecycle_events.insert._._", json.dumps(document).encode())
+    await js.publish(*change(10, "settled", "KXA-1-T1.5"))
     await client.close()
     stores = {"NATS_URL": nats_server.url, "DATABASE_URL": database.url}
     code, out, error = await ssmd(
@@ -101,6 +119,18 @@ async def test_tail_follows_one_series_and_one_type(
         ["settled", "KXB-1-1"],
         ["settled", "KXA-1-T1.5"],
     ]
+    code, out, error = await ssmd(
+        "tail", "--since", "5", "--type", "settled", "--series", "KXA", "--limit", "3", **stores
+    )
+    assert code == 0, error
+    assert [text.split()[:3] for text in out.splitlines()] == [
+        ["infinity", "settled", "KXA-1-T1.5"],
+        ["-0043-03-15T00:00:00Z", "settled", "KXA-1-T1.5"],
+        ["03:00:00.000", "settled", "KXA-1-T1.5"],
+    ]
+    assert [text[:9] for text in error.splitlines()] == ["message 5", "message 6", "message 7",
+                                                         "message 1"]  # fmt: skip
+    assert "message 13: its bytes are in SECMASTER_DLQ" in error
 
 
 def test_a_line_says_what_the_clock_did() -> None:
@@ -117,8 +147,12 @@ def test_a_line_says_what_the_clock_did() -> None:
 
 
 def test_the_server_filters_by_type() -> None:
-    assert subject(None) == "cdc.market_lifecycle_events.insert.*.>"
-    assert subject("determined") == "cdc.market_lifecycle_events.insert.determined.>"
+    assert filters(None) == ["cdc.market_lifecycle_events.insert.*.>"]
+    assert filters("determined") == [
+        "cdc.market_lifecycle_events.insert.determined.>",
+        # Markers of rows that could not be read.
+        "cdc.market_lifecycle_events.*._._",
+    ]
 
 
 async def test_status_names_what_is_wrong(database: Database) -> None:

@@ -190,3 +190,16 @@ async def test_data_goes_to_stdout_and_everything_else_to_stderr(ssmd: Ssmd) -> 
     done = await ssmd("fees", "sync", "--json")
     assert done.json["outcome"] == "ok"
     assert "run finished" in done.err
+
+
+async def test_rejected_fields_are_shown_and_no_failure(ssmd: Ssmd, exchange: Simulator) -> None:
+    market = next(m for m in exchange.universe.unsettled if not m.event.multivariate)
+    exchange.exchange.edit(market, {"title": 5}, exchange.clock())
+    shown = await ssmd("secmaster", "sync")
+    assert shown.code == ExitCode.OK
+    [line] = [line for line in shown.err.splitlines() if "rejected field" in line]
+    assert "markets.title of 1 rows" in line
+    assert market.ticker in line
+    again = await ssmd("secmaster", "sync", "--json")
+    [field] = again.json["rejected_fields"]
+    assert (field["table"], field["ticker"], field["field"]) == ("markets", market.ticker, "title")

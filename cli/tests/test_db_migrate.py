@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,24 @@ async def test_two_at_once_apply_everything_once(empty_database: Database) -> No
     url = SecretStr(empty_database.url)
     runs = await asyncio.gather(*(migrate(url) for _ in range(4)))
     assert sorted(name for run in runs for name in run) == NAMES
+
+
+async def test_a_view_that_is_not_ours_is_named(
+    empty_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would have to be made again after the change, which only its owner can do."""
+    for file in migration_files():
+        if file.name < "006":
+            shutil.copy(file, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setenv("SSMD_MIGRATIONS", str(tmp_path))
+        await migrate(SecretStr(empty_database.url))
+    async with empty_database.connect() as connection:
+        await connection.execute("CREATE VIEW my_words AS SELECT exchange_status FROM markets")
+        with pytest.raises(MigrationFailed, match=r"006.*view my_words.*docs/operations.md"):
+            await migrate(SecretStr(empty_database.url))
+        await connection.execute("DROP VIEW my_words")
+    assert "006_unknown_words" in await migrate(SecretStr(empty_database.url))
 
 
 async def test_clears_the_lock_row_of_a_killed_run(empty_database: Database) -> None:

@@ -1,5 +1,6 @@
 """`ssmd up`, `status`, `doctor` and `down`: the whole system, from the outside."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -10,14 +11,17 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nats
 import psutil
 import psycopg
 import pytest
 
+from ssmd_common.subjects import STREAM
 from ssmd_stack import account
 from ssmd_stack.envfile import read_env
 from ssmd_stack.ports import free_port
@@ -86,6 +90,16 @@ def ports_of(processes: list[psutil.Process]) -> set[int]:
     return found
 
 
+async def subjects(url: str, pattern: str) -> dict[str, int]:
+    """How many messages SECMASTER_CDC has of each subject."""
+    client = await nats.connect(url)
+    try:
+        info = await client.jetstream().stream_info(STREAM, subjects_filter=pattern)
+    finally:
+        await client.close()
+    return info.state.subjects or {}
+
+
 def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -111,8 +125,22 @@ def test_up_down_and_everything_between(place: Place) -> None:
     assert status["state"] == "ready"
     assert set(status["services"]) | set(status["servers"]) == PARTS
     assert all(part["ready"] for part in status["services"].values())
+    assert status["sentence"].startswith("current as of ")
+    assert status["services"]["lifecycle"]["position"]["listening"] is True
+    # What programs elsewhere see is the same.
+    asked = urllib.request.Request(
+        f"{env['SSMD_API_URL']}/v1/status", headers={"X-API-Key": env["SSMD_DATA_API_KEY"]}
+    )
+    with urllib.request.urlopen(asked) as reply:
+        told = json.load(reply)
+    assert told["ready"]
+    assert {name: part["state"] for name, part in told["services"].items()} == {
+        name: part["state"] for name, part in status["services"].items()
+    }
     table = place.ssmd("status")
     assert all(part in table.stdout for part in PARTS)
+    assert asyncio.run(subjects(env["NATS_URL"], "cdc.service_status.>")) == {}
+    assert asyncio.run(subjects(env["NATS_URL"], "cdc.markets.>")) != {}
 
     doctor = place.ssmd("doctor")
     assert doctor.returncode == 0, doctor.stdout

@@ -83,6 +83,36 @@ async def test_a_fault_is_over_after_its_time(http: aiohttp.ClientSession, clock
         assert await client.control("DELETE", f"/faults/{fault['id']}") == {"cleared": 1}
 
 
+@pytest.mark.parametrize("text", ['{"a":1}', "NaN", r'"\ud800"', '"\xff"', None])
+async def test_one_field_of_one_row(client: Client, text: str | None) -> None:
+    paths = ["/markets", "/events?with_nested_markets=true", "/series"]
+    before = {path: json.loads((await _raw(client, path))[2]) for path in paths}
+    market = before[paths[1]]["events"][0]["markets"][0]
+    paths += [f"/markets/{market['ticker']}", f"/events/{market['event_ticker']}"]
+    before |= {path: json.loads((await _raw(client, path))[2]) for path in paths[3:]}
+    spoil = {"kind": "unreadable", "ticker": market["ticker"], "field": "title", "json": text}
+    await client.control("POST", "/faults", spoil)
+    for path in paths:
+        body = (await _raw(client, path))[2].decode("latin-1")
+        mended = body.replace(f'"title":{text}', '"title":"?"')
+        assert (mended != body) == (text is not None and f'"{market["ticker"]}"' in body)
+        rows: dict[str, Any] = json.loads(mended.encode("latin-1"))
+        wanted = before[path]
+        for found in (rows, wanted):
+            for row in _markets(found):
+                if row["ticker"] == market["ticker"]:
+                    assert ("title" in row) == (found is wanted or text is not None)
+                    row.pop("title", None)
+        assert rows == wanted
+
+
+def _markets(reply: dict[str, Any]) -> list[dict[str, Any]]:
+    events = [*reply.get("events", []), *([reply["event"]] if "event" in reply else [])]
+    nested = [market for event in events for market in event.get("markets") or ()]
+    single = [reply["market"]] if "market" in reply else []
+    return [*reply.get("markets", []), *nested, *single]
+
+
 async def test_an_unknown_fault_is_refused(client: Client) -> None:
     url = client.sim.control_url + "/faults"
     async with client.http.post(url, json={"kind": "earthquake"}) as response:

@@ -98,6 +98,42 @@ async def test_all_faults_are_named_at_once(environment: Environment, service: s
     assert "hunter2" not in output
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"include: [", "include and exclude"),
+        (b"include: {series: 5}", "include and exclude"),
+        (b"\xff", "UTF-8"),
+        (b"[" * 5000, "include and exclude"),
+        (None, "No such file"),
+    ],
+)
+async def test_what_files_hold_is_told_with_all_other_faults(
+    environment: Environment, tmp_path: Path, text: bytes | None, says: str
+) -> None:
+    """Before anything is opened: the port to listen on is taken, and that is not what is told."""
+    filter_path, key_path = tmp_path / "filter.yaml", tmp_path / "key.pem"
+    if text is not None:
+        filter_path.write_bytes(text)
+    key_path.write_text("no key")
+    wrong = {
+        "LIFECYCLE_FILTER_PATH": str(filter_path),
+        "KALSHI_PRIVATE_KEY_PATH": str(key_path),
+        "LIFECYCLE_BATCH_MESSAGES": "0",
+    }
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        code, last, _ = environment.run("lifecycle", KALSHI_API_KEY="k", OPS_PORT=port, **wrong)
+    assert code == 2
+    for name in wrong:
+        assert name in last["error"]
+    assert says in last["error"]
+    assert "is not a private key in PEM" in last["error"]
+    assert last["error"].count(str(filter_path)) == 1
+
+
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_missing_database_url_is_named(environment: Environment, service: str) -> None:
     code, last, _ = environment.run(service, DATABASE_URL=None)

@@ -1,10 +1,13 @@
 """What the documentation says is what the code does."""
 
 import re
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from documented import settings_page
+from documented import SERVICES, settings_page
+from prometheus_client import REGISTRY
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -18,6 +21,19 @@ def test_the_settings_page_is_made_from_the_settings() -> None:
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_every_metric_to_alert_on_exists() -> None:
+    for service in ("common", "kalshi", *SERVICES):
+        if find_spec(f"ssmd_{service}.metrics"):
+            import_module(f"ssmd_{service}.metrics")
+    known = set(REGISTRY._names_to_collectors)
+    page = (ROOT / "docs/operations.md").read_text()
+    section = page.partition("## What to alert on\n")[2].partition("\n## ")[0]
+    named = re.findall(r"^\| `(\w+)`", section, re.MULTILINE)
+    named += re.findall(r"`(ssmd_\w+)`", section)
+    assert len(named) > 20
+    assert set(named) <= known
 
 
 def test_every_decision_is_listed() -> None:

@@ -39,7 +39,8 @@ def verify_command(
 ) -> None:
     """Compare Redis with PostgreSQL, key by key and field by field; exit code 6 if they differ.
 
-    What differs is looked at again a few times, so that changes under way do not count.
+    What differs is looked at again a few times, so that changes under way do not count. Rows that
+    cannot be read, and so have no key, are named: with them and no difference the exit code is 5.
     """
     if sample is not None and full:
         raise typer.BadParameter("--sample and --full exclude each other")
@@ -63,6 +64,9 @@ def verify_command(
         _show(report)
     if report.differences:
         raise typer.Exit(ExitCode.DRIFT)
+    if report.unreadable:
+        # Making the picture anew would not mend them.
+        raise typer.Exit(ExitCode.PARTIAL)
 
 
 @app.command("rebuild")
@@ -157,6 +161,10 @@ def _show(report: "Report") -> None:
         typer.echo(f"{difference.key}\t{difference.field}\texpected {expected}\tfound {found}")
     if (more := len(report.differences) - _SHOWN) > 0:
         typer.echo(f"… and {more} more (--json has all)")
+    for row in report.unreadable[:_SHOWN]:
+        typer.echo(f"unreadable row in PostgreSQL: {row.table} {row.ticker}: {row.reason}")
+    if (more := len(report.unreadable) - _SHOWN) > 0:
+        typer.echo(f"… and {more} more rows that cannot be read (--json has all)")
     verdict = f"{len(report.differences)} differences" if report.differences else "no difference"
     typer.echo(f"{verdict} in {report.rows} rows, {report.entries} entries", err=True)
 

@@ -54,7 +54,10 @@ def tail_command(
 def status_command(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Show the slot, the stream and the epoch. Exit code 1 if something is not as it should be."""
+    """Show the slot, the stream and the epoch.
+
+    Exit code 4 if nothing gets to the stream, 1 if something else is not as it should be.
+    """
     import msgspec
 
     from ssmd_cdc.overview import Overview, overview
@@ -78,5 +81,7 @@ def status_command(
         typer.echo(msgspec.json.encode(found).decode())
     else:
         show(found)
+    if found.stuck:
+        raise typer.Exit(ExitCode.UPSTREAM)
     if found.problems:
         raise typer.Exit(ExitCode.FAILED)

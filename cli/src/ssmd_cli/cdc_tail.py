@@ -18,10 +18,16 @@ from nats.js.client import JetStreamContext
 from rich.console import Console
 from rich.text import Text
 
+from ssmd_cli import output
 from ssmd_common import subjects
 from ssmd_common.change import Change, Position, decode, parse_lsn
 from ssmd_common.connections import nats as connections
-from ssmd_common.errors import ConfigurationError, SsmdError, UpstreamUnavailable
+from ssmd_common.errors import (
+    ConfigurationError,
+    MalformedChange,
+    SsmdError,
+    UpstreamUnavailable,
+)
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.settings import NatsSettings
 
@@ -65,9 +71,13 @@ class Filter:
                 f"--series cannot be used with --table {self.table}: only "
                 f"{', '.join(_OF_SERIES)} carry their series"
             )
-        token = subjects.token(self.series)
+        wanted = subjects.token(self.series)
         tables = [self.table] if self.table else list(_OF_SERIES)
-        return [f"cdc.{name}.*.{token}{_OF_SERIES[name]}" for name in tables]
+        found = [f"cdc.{name}.*.{wanted}{_OF_SERIES[name]}" for name in tables]
+        if wanted != subjects.token(None):
+            # A row that could not be read may be one of this series.
+            found += [subjects.unreadable_filter(name) for name in tables]
+        return found
 
 
 def parse_since(text: str | None) -> Start:
@@ -108,18 +118,31 @@ async def tail(
     shown = 0
     try:
         async for message in follow(client, filters, start):
+            change = read(message)
+            if change is None:
+                continue
             if wanted.type and (message.headers or {}).get("Ssmd-Type") != wanted.type:
                 continue
             if as_json:
-                sys.stdout.write(message.data.decode() + "\n")
+                sys.stdout.write(message.data.decode().replace("\n", " ") + "\n")
                 sys.stdout.flush()
             else:
-                console.print(line(decode(message.data)))
+                console.print(line(change))
             shown += 1
             if shown == limit:
                 return
     finally:
         await connections.close(client)
+
+
+def read(message: Msg) -> Change | None:
+    """The change of a message. None if it cannot be read, which is said on stderr."""
+    try:
+        return decode(message.data)
+    except MalformedChange as error:
+        number, reason = message.metadata.sequence.stream, error.__cause__ or error
+        output.note(f"message {number} ({message.subject}) is passed over as unreadable: {reason}")
+        return None
 
 
 async def follow(client: Client, filters: list[str], start: Start) -> AsyncIterator[Msg]:
@@ -189,22 +212,41 @@ async def sequence_of(js: JetStreamContext, lsn: Lsn) -> int:
     """Where in the stream the first change at or after an LSN is: positions only grow."""
     state = (await js.stream_info(subjects.STREAM)).state
     low, high = state.first_seq, state.last_seq + 1
-    if not state.messages:
+    last = high
+    while last > low and (newest := await _position(js, last - 1)) is None:
+        last -= 1
+    if last == low:
         return high
-    epoch = (await _position(js, state.last_seq)).epoch
+    assert newest is not None
     while low < high:
         middle = (low + high) // 2
         position = await _position(js, middle)
-        if (position.epoch, position.lsn) < (epoch, lsn.number):
+        if position and (position.epoch, position.lsn) < (newest.epoch, lsn.number):
             low = middle + 1
         else:
             high = middle
     return low
 
 
-async def _position(js: JetStreamContext, sequence: int) -> Position:
-    message = await js.get_msg(subjects.STREAM, sequence, subjects.SUBJECTS, next=True)
-    return decode(message.data or b"").position
+async def _position(js: JetStreamContext, sequence: int) -> Position | None:
+    """Of the first message from there on that has one; None if there is none."""
+    while True:
+        try:
+            message = await js.get_msg(subjects.STREAM, sequence, subjects.SUBJECTS, next=True)
+        except nats.js.errors.NotFoundError:
+            return None
+        with contextlib.suppress(ValueError):
+            return Position.parse((message.headers or {}).get("Nats-Msg-Id", ""))
+        with contextlib.suppress(MalformedChange):
+            return decode(message.data or b"").position
+        sequence = (message.seq or sequence) + 1
+
+
+def clock(at: datetime) -> str:
+    """The time of day in UTC; of a time whose UTC Python cannot hold, in its own zone."""
+    with contextlib.suppress(OverflowError):
+        at = at.astimezone(UTC)
+    return f"{at:%H:%M:%S.%f}"[:12]
 
 
 _STYLES: Final = {
@@ -221,7 +263,7 @@ def line(change: Change) -> Text:
     """One change for a person: when, what, which, and what differs."""
     style = "yellow" if change.error else _STYLES[change.op]
     text = Text()
-    text.append(f"{change.timestamp.astimezone(UTC):%H:%M:%S.%f}"[:12], style="dim")
+    text.append(clock(change.timestamp), style="dim")
     text.append(f"  {change.type:<18}", style=style)
     text.append(f" {change.ticker or change.table}", style="bold")
     if change.error:
@@ -235,5 +277,8 @@ def line(change: Change) -> Text:
 
 
 def _short(value: object) -> str:
-    text = "∅" if value is None else str(value)
+    try:
+        text = "∅" if value is None else str(value)
+    except RecursionError:
+        text = "…"
     return text if len(text) <= 40 else f"{text[:39]}…"

@@ -10,24 +10,28 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 import aiohttp
 from pydantic import SecretStr
 
+from ssmd_cli.flow import Line, Look, lines_here, lines_of, look_once
 from ssmd_cli.migrate import states
+from ssmd_common.currency import whole_of
 from ssmd_common.errors import SsmdError
+from ssmd_common.parts import SERVICES, Known, parts_of
 from ssmd_stack import account, binaries
 from ssmd_stack.claim import holder_of
 from ssmd_stack.envfile import read_env
-from ssmd_stack.flow import Observer, SystemRecord
-from ssmd_stack.plan import SERVICES
+from ssmd_stack.flow import SystemRecord, processes
 from ssmd_stack.ports import free_port
 from ssmd_stack.servers import stack_kind
 
 _ENOUGH_DISK_BYTES: Final = 2_000_000_000
 _ENOUGH_FILES: Final = 1024
+_PATIENCE: Final = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +83,45 @@ async def running_system(directory: Path) -> list[Finding]:
                     f"wait, or look at {directory}/logs/supervisor.log")
         ]  # fmt: skip
     findings = [Finding("system", True, f"{record.state}, process {record.pid}")]
-    async with Observer() as observer:
-        for flow in await observer.look(record.members):
-            detail = f"{flow.state}" + (f" ({flow.note})" if flow.note else "")
-            log = directory / "logs" / f"{flow.name}.log"
-            findings.append(_judge(flow.name, flow.ready, detail, f"look at {log}"))
+    known: Known | None = None
+    if "DATABASE_URL" in env:
+        async with Look(SecretStr(env["DATABASE_URL"])) as look:
+            known = await look.now_or_none()
+    for line in lines_here(known, processes(record.members)):
+        log = directory / "logs" / f"{line.name}.log"
+        findings.append(_part(line, f"look at {log}"))
+    if known is not None:
+        findings.append(_whole(known))
     if "DATABASE_URL" in env:
         findings.append(await _migrations(env["DATABASE_URL"]))
         findings.append(await _api(env))
     return findings
+
+
+async def deployment(url: SecretStr) -> list[Finding]:
+    """The services that write to a database, wherever they run."""
+    try:
+        known = await look_once(url)
+    except SsmdError as error:
+        sentence, _, mend = str(error).partition(": ")
+        return [Finding("PostgreSQL", False, sentence, mend or "check DATABASE_URL")]
+    parts = [_part(line, "look at its log") for line in lines_of(known)]
+    return [*parts, _whole(known), await _migrations(url.get_secret_value())]
+
+
+def _part(line: Line, mend: str) -> Finding:
+    detail = line.state + (f" ({line.note})" if line.note else "")
+    return _judge(line.name, line.ready, detail, mend)
+
+
+def _whole(known: Known) -> Finding:
+    whole = whole_of(known, parts_of(known))
+    since = whole.incomplete_since
+    # A start, or a gap that is being repaired, is nothing to be mended.
+    fine = since is None or known.now - since < _PATIENCE
+    return _judge(
+        "the whole", fine, whole.sentence, "look at the parts above, and at lifecycle_gaps"
+    )
 
 
 def _judge(what: str, ok: bool, detail: str, mend: str) -> Finding:

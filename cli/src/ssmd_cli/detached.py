@@ -1,5 +1,6 @@
 """`ssmd up --detach`: the same command in a session of its own, watched until it is ready."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -9,14 +10,19 @@ import time
 from collections.abc import Sequence
 
 import typer
+from pydantic import SecretStr
 
+from ssmd_cli.environment import quiet_logs
+from ssmd_cli.flow import until_told
 from ssmd_cli.invitation import invitation
 from ssmd_common.exitcodes import ExitCode
 from ssmd_stack.claim import claim
+from ssmd_stack.envfile import read_env
 from ssmd_stack.flow import SystemRecord
 from ssmd_stack.plan import Plan
 
 _POLL_SECONDS = 0.05
+_TOLD_SECONDS = 15.0
 
 
 def start_and_wait(plan: Plan, arguments: Sequence[str]) -> int:
@@ -27,6 +33,7 @@ def start_and_wait(plan: Plan, arguments: Sequence[str]) -> int:
     Raises:
         DirectoryInUse, ConfigurationError, PortInUse: at once, before anything is started.
     """
+    quiet_logs()
     with claim(plan.directory):
         plan.check()
     logs = plan.directory / "logs"
@@ -51,6 +58,9 @@ def start_and_wait(plan: Plan, arguments: Sequence[str]) -> int:
                 return code
             record = SystemRecord.read(plan.directory)
             if record is not None and record.pid == child.pid and record.state == "ready":
+                # What they say to their supervisor they tell the database a moment later.
+                url = SecretStr(read_env(plan.directory)["DATABASE_URL"])
+                asyncio.run(until_told(url, patience_seconds=_TOLD_SECONDS))
                 typer.echo(invitation(plan.directory))
                 return ExitCode.OK
             time.sleep(_POLL_SECONDS)

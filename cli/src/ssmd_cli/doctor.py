@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import SecretStr
 
 from ssmd_cli.environment import quiet_logs
 from ssmd_common.exitcodes import ExitCode
@@ -21,15 +23,20 @@ def doctor_command(
         ".ssmd"
     ),
 ) -> None:
-    """Look at Python, binaries, ports, disk, permissions, and at the system if one runs.
+    """Look at Python, binaries, ports, disk, permissions, at the system if one runs here, and at
+    the deployment that DATABASE_URL names, if it is set.
 
     Exit code 1 if something is wrong.
     """
-    from ssmd_cli.checkup import machine, running_system
+    from ssmd_cli.checkup import deployment, machine, running_system
+    from ssmd_stack.envfile import read_env
 
     quiet_logs()
     directory = directory.absolute()
+    given, here = os.environ.get("DATABASE_URL"), read_env(directory).get("DATABASE_URL")
     findings = [*machine(directory), *asyncio.run(running_system(directory))]
+    if given and given != here:
+        findings += asyncio.run(deployment(SecretStr(given)))
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:

@@ -26,10 +26,10 @@ def drift(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Report unknown fields and words, missing fields, and rows that cannot be read.
+    """Report unknown fields and words, missing fields, and fields and rows that cannot be read.
 
-    Exit code 6 when there is any: nothing is lost (unknown fields are kept in `extra`), but it is
-    time to look, or to update ssmd.
+    Exit code 6 when there is any: what is good of a row is stored (a market's unknown and
+    unreadable fields are kept in its `extra`), but it is time to look, or to update ssmd.
     """
     style = output.chosen(as_json=as_json, as_csv=as_csv)
     findings, rows = asyncio.run(_survey(pages))

@@ -16,11 +16,14 @@ from rich.live import Live
 
 from ssmd_cli import picture
 from ssmd_cli.environment import quiet_logs
+from ssmd_cli.flow import Look, lines_here
 from ssmd_cli.invitation import invitation
 from ssmd_cli.local_key import ensure_key
 from ssmd_cli.migrate import migrate
+from ssmd_common.currency import whole_of
+from ssmd_common.parts import parts_of
 from ssmd_stack.claim import claim
-from ssmd_stack.flow import Observer
+from ssmd_stack.flow import MemberProcess, processes
 from ssmd_stack.plan import Plan
 from ssmd_stack.system import System
 
@@ -84,23 +87,31 @@ async def _show(
     system: System, stop: asyncio.Event, console: Console, happened: "deque[str]"
 ) -> None:
     title = f"ssmd · {system.plan.exchange} exchange · pid {os.getpid()} · Ctrl-C stops"
-    async with Observer() as observer:
+    assert system.addresses is not None
+    async with Look(SecretStr(system.addresses.database_url)) as look:
         if not console.is_terminal:
-            await _log_lines(system, stop, observer)
+            await _log_lines(system, stop, look)
             return
         with Live(console=console, auto_refresh=False, transient=False) as screen:
             while not stop.is_set():
-                flows = await observer.look([member.record() for member in system.members])
-                screen.update(picture.picture(flows, title, list(happened)), refresh=True)
+                known = await look.now_or_none()
+                flows = lines_here(known, _processes(system))
+                sentence = whole_of(known, parts_of(known)).sentence if known else ""
+                shown = picture.picture(flows, title, list(happened), sentence)
+                screen.update(shown, refresh=True)
                 await _sleep(stop, 1.0)
 
 
-async def _log_lines(system: System, stop: asyncio.Event, observer: Observer) -> None:
+def _processes(system: System) -> list[MemberProcess]:
+    return processes([member.record() for member in system.members])
+
+
+async def _log_lines(system: System, stop: asyncio.Event, look: Look) -> None:
     """Whoever becomes ready or stops being so, at once; the whole picture every half minute."""
     ready: dict[str, bool] = {}
     next_picture = 0.0
     while not stop.is_set():
-        flows = await observer.look([member.record() for member in system.members])
+        flows = lines_here(await look.now_or_none(), _processes(system))
         for flow in flows:
             if flow.ready != ready.get(flow.name, True):
                 what = (

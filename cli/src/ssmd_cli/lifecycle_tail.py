@@ -1,7 +1,7 @@
 """Reading lifecycle events from the change stream for `ssmd lifecycle tail`."""
 
+import contextlib
 import sys
-from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -9,12 +9,14 @@ import psycopg
 from rich.console import Console
 from rich.text import Text
 
-from ssmd_cli.cdc_tail import Start, follow
+from ssmd_cli import output
+from ssmd_cli.cdc_tail import Start, clock, follow, read
 from ssmd_common import subjects
-from ssmd_common.change import decode
 from ssmd_common.connections import nats, postgres
+from ssmd_common.errors import MalformedTime
 from ssmd_common.settings import NatsSettings, PostgresSettings
 from ssmd_common.sql import Queries
+from ssmd_common.times import moment
 
 queries: Final = Queries("ssmd_cli", "lifecycle.sql")
 
@@ -27,13 +29,17 @@ _STYLES: Final = {
     "determined": "bold",
     "settled": "bold green",
 }
+_TABLE: Final = "market_lifecycle_events"
 _MAX_REMEMBERED: Final = 100_000
 
 
-def subject(type_: str | None) -> str:
-    """What to ask the server for: lifecycle rows, of one type if given."""
-    kind = "*" if type_ is None else subjects.token(type_)
-    return f"cdc.market_lifecycle_events.insert.{kind}.>"
+def filters(type_: str | None) -> list[str]:
+    """What to ask the server for: lifecycle rows, of one type if given, and unreadable ones."""
+    if type_ is None:
+        return [f"cdc.{_TABLE}.insert.*.>"]
+    kind = subjects.token(type_)
+    unreadable = [] if kind == subjects.token(None) else [subjects.unreadable_filter(_TABLE)]
+    return [f"cdc.{_TABLE}.insert.{kind}.>", *unreadable]
 
 
 class TailSettings(PostgresSettings, NatsSettings):
@@ -61,8 +67,12 @@ async def tail(
                     settings.database_url, "ssmd-lifecycle-tail", budget_seconds=5
                 )
             )
-        async for message in follow(client, [subject(type_)], start):
-            row = decode(message.data).data
+        async for message in follow(client, filters(type_), start):
+            change = read(message)
+            row = change.data if change else None
+            if change is not None and change.error:
+                # Whose it is nobody knows: it may be one of those asked for.
+                output.note(f"message {message.metadata.sequence.stream}: {change.error}")
             if row is None or (places and await places.of(row) != series):
                 continue
             if as_json:
@@ -88,13 +98,20 @@ class SeriesOf:
 
     async def of(self, row: dict[str, Any]) -> str | None:
         """None for a market or event that has no row."""
-        market, event = row.get("market_ticker"), row.get("event_ticker")
+        market, event = (
+            value if isinstance(value := row.get(column), str) else None
+            for column in ("market_ticker", "event_ticker")
+        )
         name = market or event
         if name in self._known:
             return self._known[name]
-        cursor = await self.connection.execute(
-            queries.series_of, {"market": market, "event": event}
-        )
+        try:
+            cursor = await self.connection.execute(
+                queries.series_of, {"market": market, "event": event}
+            )
+        except psycopg.DataError:
+            # A text that PostgreSQL cannot hold is no ticker of its.
+            return None
         found = await cursor.fetchone()
         series: str | None = found[0] if found else None
         if name and series:
@@ -109,14 +126,22 @@ def line(row: dict[str, Any]) -> Text:
     kind = str(row.get("event_type"))
     at = row.get("sent_at") or row.get("received_at")
     text = Text()
-    text.append(datetime.fromisoformat(str(at)).strftime("%H:%M:%S.%f")[:12], style="dim")
+    text.append(_clock(str(at)), style="dim")
     text.append(f"  {kind:<29}", style=_STYLES.get(kind, ""))
     text.append(f" {row.get('market_ticker') or row.get('event_ticker') or '?'}", style="bold")
     for name in ("result", "open_ts", "close_ts", "determined_ts", "settled_ts"):
         if row.get(name) is not None:
             text.append(f"  {name} ", style="dim")
             text.append(str(row[name]))
-    source = (row.get("metadata") or {}).get("source")
-    if source is not None:
+    metadata = row.get("metadata")
+    if isinstance(metadata, dict) and (source := metadata.get("source")) is not None:
         text.append("  by the clock" if source == "clock" else "  found over REST", style="dim")
     return text
+
+
+def _clock(spelling: str) -> str:
+    """The time of day; a time that Python cannot hold stays as it is."""
+    with contextlib.suppress(MalformedTime):
+        if (at := moment(spelling)) is not None:
+            return clock(at)
+    return spelling

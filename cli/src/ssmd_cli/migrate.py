@@ -146,4 +146,11 @@ def _explain(name: str, error: psycopg.Error) -> str:
         )
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         return f"migration {name} failed: {reason}; the role in DATABASE_URL must own the database"
+    if isinstance(error, psycopg.errors.FeatureNotSupported) and error.diag.message_detail:
+        # A view, a rule or a trigger that is not ours stands on a column whose type changes.
+        return (
+            f"migration {name} failed, and left nothing behind: {reason}:"
+            f" {error.diag.message_detail}; drop that, or end the session that holds it, and make"
+            " it again afterwards (docs/operations.md, before a column changes)"
+        )
     return f"migration {name} failed, and left nothing behind: {reason}"

@@ -205,14 +205,32 @@ def _show(report: "Report", *, as_json: bool) -> None:
                 "set_aside": [
                     {"ticker": row.ticker, "reason": row.reason} for row in report.set_aside
                 ],
+                "rejected_fields": report.rejected_fields(),
             }
         )
     else:
         output.rows([*found, total], _COLUMNS, output.Format.TABLE)
         for row in report.set_aside[:20]:
             output.note(f"set aside {row.ticker or 'a row'}: {row.reason}")
+        _note_rejected_fields(report)
     if report.outcome != "ok":
         output.note(f"{report.outcome}: {report.sentence or 'some rows were set aside'}")
+
+
+def _note_rejected_fields(report: "Report") -> None:
+    """A line for each field, with the first rows that were stored without it."""
+    by_field: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for (table, ticker, name), reason in report.rejected.items():
+        by_field.setdefault((table, name), []).append((ticker, reason))
+    for (table, name), found in by_field.items():
+        tickers = ", ".join(ticker for ticker, _ in found[:3])
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        output.note(
+            f"rejected field {table}.{name} of {len(found)} rows ({tickers}{more}): {found[0][1]}; "
+            "stored values stay, the rest of each row is written"
+        )
+    if report.more_rejected:
+        output.note(f"rejected fields: {report.more_rejected} more")
 
 
 @contextmanager

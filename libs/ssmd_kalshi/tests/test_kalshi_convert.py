@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,7 +106,7 @@ def test_nothing_but_tickers() -> None:
 def test_unknown_status_is_kept_and_has_no_meaning() -> None:
     market = row(status="suspended_by_an_act_of_god")
     assert market.status is None
-    assert market.exchange_status == "suspended_by_an_"
+    assert market.exchange_status == "suspended_by_an_act_of_god"
 
 
 def test_unknown_fields_go_to_extra_quotes_do_not() -> None:
@@ -133,7 +134,7 @@ def test_every_field_is_a_column_or_extra_or_a_quote() -> None:
     samples |= {"mve_selected_legs": [{"side": "yes"}], "can_close_early": False}
     samples |= {"is_provisional": False, "unknown": {"new": 1}}
     for name in WireMarket.__struct_fields__:
-        if name in QUOTES or name in ("ticker", "event_ticker"):
+        if name in QUOTES or name in ("ticker", "event_ticker", "rejected"):
             continue
         number = name.endswith(("_seconds", "_index", "tick_size", "_cents", "notional_value"))
         value = samples.get(name, 0 if number else "1" if "time" not in name else None)
@@ -160,10 +161,18 @@ def test_every_field_is_a_column_or_extra_or_a_quote() -> None:
         ("yes_bid", "x"),
     ],
 )
-def test_value_without_meaning_names_its_field(field: str, value: object) -> None:
-    with pytest.raises(BadFieldError) as caught:
-        row(**{field: value})
-    assert caught.value.field == field
+def test_value_without_meaning_costs_its_field_alone(field: str, value: object) -> None:
+    rest = {"title": "t", "no_bid_dollars": "0.3000", "open_time": "2026-01-01T00:00:00Z"}
+    market = row(**rest, **{field: value})
+    [rejected] = market.rejected
+    assert rejected.field == field
+    assert rejected.reason.startswith(f"{field} is ")
+    assert market.kept == set(markets.COLUMNS[field])
+    assert all(getattr(market, column) is None for column in market.kept)
+    # The rest is as if the field had not been sent.
+    assert market.extra == {field: value}
+    assert msgspec.structs.replace(market, rejected=(), extra=None) == row(**rest)
+    assert row(**rest, **{field: value}) == market, "the same again is equal"
 
 
 @pytest.mark.parametrize("ticker", ["A B", "A\nB", "A\x7f", "\u200b"])
@@ -172,9 +181,14 @@ def test_ticker_that_is_none(ticker: str) -> None:
         markets.market(WireMarket(ticker=ticker, event_ticker="E"), "S", NOW)
 
 
-def test_market_without_event_has_no_place() -> None:
-    with pytest.raises(BadFieldError, match="event_ticker"):
-        markets.market(WireMarket(ticker="A"), "S", NOW)
+@pytest.mark.parametrize("event_ticker", [None, "", "A B", "A\x01", "x" * 129])
+def test_market_whose_event_cannot_be_read(event_ticker: str | None) -> None:
+    wire = WireMarket(ticker="A", event_ticker=event_ticker, title="t")
+    market = markets.market(wire, "S", NOW)
+    assert (market.event_ticker, market.series_ticker, market.title) == ("", "", "t")
+    assert market.kept == {"event_ticker", "series_ticker"}
+    result = markets.market_rows([wire], {}, NOW)
+    assert (result.parentless, result.rows, result.orphans) == ([market], [], [])
 
 
 def test_page_of_markets_loses_none() -> None:
@@ -183,12 +197,13 @@ def test_page_of_markets_loses_none() -> None:
         WireMarket(ticker="B", event_ticker="unseen"),
         WireMarket(ticker="C", event_ticker="E", close_time="never"),
         WireMarket(ticker="D"),
+        WireMarket(ticker="E F", event_ticker="E"),
     ]
     result = markets.market_rows(page, {"E": "S"}, NOW)
-    assert [m.ticker for m in result.rows] == ["A"]
+    assert [m.ticker for m in result.rows] == ["A", "C"]
     assert [m.ticker for m in result.orphans] == ["B"]
-    assert [s.ticker for s in result.set_aside] == ["C", "D"]
-    assert "close_time" in result.set_aside[0].reason
+    assert [m.ticker for m in result.parentless] == ["D"]
+    assert [s.ticker for s in result.set_aside] == ["E F"]
 
 
 def test_event() -> None:
@@ -209,10 +224,12 @@ def test_event() -> None:
     assert event.fee_multiplier_override == Decimal("0.5")
     assert event.collateral_return_type is None
     assert event.exchange_updated_at == datetime(2026, 1, 1, 0, 0, 0, 500_000, tzinfo=UTC)
-    with pytest.raises(BadFieldError, match="series_ticker"):
-        convert.event(WireEvent(event_ticker="E"))
-    with pytest.raises(BadFieldError, match="strike_date"):
-        convert.event(WireEvent(event_ticker="E", series_ticker="S", strike_date="?"))
+    orphan = convert.event(WireEvent(event_ticker="E", title="T"))
+    assert (orphan.series_ticker, orphan.title, orphan.kept) == ("", "T", {"series_ticker"})
+    dated = convert.event(WireEvent(event_ticker="E", series_ticker="S", strike_date="?"))
+    assert (dated.strike_date, dated.kept) == (None, {"strike_date"})
+    with pytest.raises(BadFieldError, match="event_ticker"):
+        convert.event(WireEvent(event_ticker="E F", series_ticker="S"))
 
 
 def test_series() -> None:
@@ -224,8 +241,10 @@ def test_series() -> None:
     assert series.volume == 12
     assert series.active
     assert convert.series(WireSeries(ticker="CO2", volume=5)).volume == 5
-    with pytest.raises(BadFieldError, match="fee_multiplier"):
-        convert.series(WireSeries(ticker="CO2", fee_multiplier="much"))
+    free = convert.series(WireSeries(ticker="CO2", fee_multiplier="much", title="t"))
+    assert (free.fee_multiplier, free.title, free.kept) == (None, "t", {"fee_multiplier"})
+    with pytest.raises(BadFieldError, match="ticker"):
+        convert.series(WireSeries(ticker="C O2"))
 
 
 def test_fee_schedule_is_contiguous() -> None:
@@ -238,18 +257,27 @@ def test_fee_schedule_is_contiguous() -> None:
             scheduled_ts=f"2026-01-{day:02}T00:00:00Z",
         )
 
-    rows = convert.fee_schedule(
+    rows, unreadable = convert.fee_schedule(
         [step("3", 9, 1), step("1", 2, 0.5), step("2", 2, 0.25), step("4", 5, 2, "T")]
     )
+    assert not unreadable
     mine = [r for r in rows if r.series_ticker == "S"]
     assert [r.fee_multiplier for r in mine] == [Decimal("0.25"), Decimal(1)]
     assert mine[0].effective_to == mine[1].effective_from
     assert mine[1].effective_to is None
     assert mine[0].source_id == "2"
-    with pytest.raises(BadFieldError, match="scheduled_ts"):
-        convert.fee_schedule([WireSeriesFeeChange(series_ticker="S")])
-    with pytest.raises(BadFieldError, match="fee_type"):
-        convert.fee_schedule([WireSeriesFeeChange(series_ticker="S", scheduled_ts="2026-01-01")])
+    bad = [
+        WireSeriesFeeChange(series_ticker="S"),
+        WireSeriesFeeChange(series_ticker="S", scheduled_ts="2026-01-01T00:00:00Z"),
+        msgspec.structs.replace(step("5", 3, 1), fee_multiplier="much"),
+        msgspec.structs.replace(step("6", 3, 1), scheduled_ts="2026-01-01T24:00:00Z"),
+    ]
+    good = [step("3", 9, 1), step("2", 2, 0.25)]
+    kept, unreadable = convert.fee_schedule([*bad, *good])
+    assert kept == mine
+    assert [one.ticker for one in unreadable] == ["S"] * 4
+    reasons = " ".join(one.reason for one in unreadable)
+    assert all(name in reasons for name in ("scheduled_ts", "fee_type", "fee_multiplier"))
 
 
 @given(

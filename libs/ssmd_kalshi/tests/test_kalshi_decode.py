@@ -103,28 +103,33 @@ def test_unknown_word_is_kept_and_counted() -> None:
     assert drift.unknown_words == {("market.status", "halted"): 1}
 
 
-def test_one_bad_row_is_set_aside_with_its_reason() -> None:
+def test_only_a_row_without_a_readable_ticker_is_set_aside() -> None:
     drift = Drift()
     page = decode.MARKETS.page(
         body(
             markets=[
                 {"ticker": "A"},
-                {"ticker": "B", "can_close_early": "maybe"},
+                {"ticker": "B", "can_close_early": "maybe", "title": "read"},
                 {"title": "no ticker"},
                 {"ticker": ""},
+                {"ticker": 7},
+                {"ticker": "a\0b"},
+                {"ticker": "x" * 129},
                 ["not", "an", "object"],
-                {"ticker": "C"},
+                {"ticker": "C:D"},
             ]
         ),
         drift,
     )
-    assert [m.ticker for m in page.items] == ["A", "C"]
-    assert [s.ticker for s in page.set_aside] == ["B", None, None, None]
-    assert "can_close_early" in page.set_aside[0].reason
-    assert "maybe" in page.set_aside[0].raw
+    assert [m.ticker for m in page.items] == ["A", "B", "C:D"]
+    [rejected] = page.items[1].rejected
+    assert (page.items[1].title, page.items[1].can_close_early) == ("read", None)
+    assert rejected.reason == 'can_close_early is "maybe": it is neither true nor false'
+    assert [s.ticker for s in page.set_aside] == [None, None, None, "a b", "x" * 128 + "x", None]
+    assert page.set_aside[2].reason == "ticker is 7: it is not a text"
     assert not page.complete
-    assert page.row_count == 6
-    assert drift.set_aside == {"market": 4}
+    assert page.row_count == 9
+    assert drift.set_aside == {"market": 6}
 
 
 def test_bad_nested_market_does_not_take_its_event_along() -> None:
@@ -171,20 +176,28 @@ def test_both_price_generations_and_numbers_instead_of_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("title", "kept"),
+    ("title", "kept", "why"),
     [
-        (rb"a\u0000b", "ab"),
-        (rb"a\ud800b", "a?b"),
-        (b"a\xffb", "a\ufffdb"),
+        (rb"a\u0000b", r'"a\u0000b"', "it has a NUL, which no text may have"),
+        (b"a\0b", r'"a\u0000b"', "it has a NUL, which no text may have"),
+        (rb"a\ud800b", r'"a\ud800b"', "it is not valid Unicode"),
+        (b"a\xffb", r'"a\udcffb"', "it is not valid Unicode"),
     ],
 )
-def test_text_that_postgresql_cannot_hold_is_mended(title: bytes, kept: str) -> None:
+def test_text_that_postgresql_cannot_hold_is_one_bad_field(
+    title: bytes, kept: str, why: str
+) -> None:
     page = decode.MARKETS.page(
-        b'{"markets":[{"ticker":"A","title":"' + title + b'"},{"ticker":"B"}],"cursor":"c"}',
+        b'{"markets":[{"ticker":"A","title":"' + title + b'","status":"active"},'
+        b'{"ticker":"B","title":"b"}],"cursor":"c"}',
         Drift(),
     )
-    assert [m.title for m in page.items] == [kept, None]
+    assert [m.title for m in page.items] == [None, "b"]
+    assert page.items[0].status == "active"
+    [rejected] = page.items[0].rejected
+    assert (rejected.name, rejected.kept, rejected.why) == ("title", kept, why)
     assert page.cursor == "c"
+    assert page.complete
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from ssmd_kalshi import frames
 from ssmd_kalshi.errors import BrokenReplyError
 from ssmd_kalshi.frames import Frame, Sequence, decode_frame
+from ssmd_kalshi.shallow import MAX_DEPTH
 
 
 def test_documented_messages_are_read(documented_messages: list[bytes]) -> None:
@@ -73,7 +75,6 @@ def test_documented_codes_equal_the_specification() -> None:
         b"[]",
         b"{}",
         b'{"type":7}',
-        b'{"type":"x","sid":"a"}',
         b'{"type":"x"',
         b'{"type":"x","msg":' + b"[" * 50_000,
         b"\xff\xfe",
@@ -132,3 +133,51 @@ def test_a_gap_is_seen_exactly_where_numbers_are_missing(start: int, dropped: se
     for seq in (start + n for n in range(1, 32) if n not in dropped):
         assert bool(sequence.missing(seq)) == (seq != previous + 1)
         previous = seq
+
+
+@pytest.mark.parametrize("value", ['"a"', "1.5", "true", "{}", "[]", "1e999", "1" * 5000, "null"])
+@pytest.mark.parametrize("name", ["id", "sid", "seq", "sending_ts_ms"])
+def test_an_unreadable_field_of_the_envelope_costs_itself(name: str, value: str) -> None:
+    fields = {"id": "1", "sid": "2", "seq": "3", "sending_ts_ms": "4"}
+    raw = ",".join(f'"{n}":{v}' for n, v in {**fields, name: value}.items())
+    frame = decode_frame(f'{{"type":"t",{raw},"msg":{{"a":5}}}}'.encode())
+    expected = {n: int(v) for n, v in fields.items() if n != name}
+    assert {n: getattr(frame, n) for n in expected} == expected
+    assert frame.body == {"a": 5}
+    # sending_ts_ms may have a fraction.
+    assert getattr(frame, name) in (None, 1.5 if name == "sending_ts_ms" else None)
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        (rb'"\ud800"', "\ud800"),
+        (b'"\xff"', "\udcff"),
+        (rb'"\u0000"', "\x00"),
+        (b'"a\nb"', "a\nb"),
+    ],
+)
+def test_an_unreadable_value_of_the_body_costs_itself(value: bytes, read: Any) -> None:
+    frame = decode_frame(b'{"type":"t","seq":3,"msg":{"bad":%b,"good":"\xc3\xa9"}}' % value)
+    assert (frame.type, frame.seq) == ("t", 3)
+    assert frame.body == {"bad": read, "good": "é"}
+
+
+@pytest.mark.parametrize("value", ["1e999", "7" * 5000, "NaN"])
+def test_a_number_that_is_none_costs_itself(value: str) -> None:
+    frame = decode_frame(f'{{"type":"t","msg":{{"bad":{value},"good":5}}}}'.encode())
+    assert frame.body["good"] == 5
+    assert frame.body["bad"].text == value
+
+
+@pytest.mark.parametrize("opening", ['{"a":', "["])
+def test_depth_costs_the_value(opening: str) -> None:
+    closing = "}" if opening[0] == "{" else "]"
+    for depth in (60, 2000, 100_000):
+        value = opening * depth + "1" + closing * depth
+        frame = decode_frame(f'{{"type":"t","msg":{{"bad":{value},"t":"]}}","good":5}}}}'.encode())
+        assert (frame.body["good"], frame.body["t"]) == (5, "]}")
+        deepest, found = frame.body["bad"], 0
+        while isinstance(deepest, dict | list) and deepest:
+            deepest, found = deepest["a" if isinstance(deepest, dict) else 0], found + 1
+        assert found == (depth if depth == 60 else MAX_DEPTH - 2)

@@ -3,19 +3,19 @@
 import pytest
 
 from ssmd_kalshi.errors import CursorLoopError, EmptyPageError, RepeatedPageError
-from ssmd_kalshi.pages import Page, PageGuard, SetAside, Suspicion
+from ssmd_kalshi.pages import MAX_EMPTY_PAGES, Page, PageGuard, SetAside, Suspicion
 
 
 def test_good_scan_raises_no_doubt() -> None:
     guard = PageGuard("markets", 2)
     for keys, cursor in ((["a", "b"], "1"), (["c", "d"], "2"), (["e"], "")):
         assert guard.suspect(keys, len(keys), cursor) is None
-        guard.accept(keys, cursor)
+        guard.accept(keys, cursor, len(keys))
 
 
 def test_empty_last_page_is_fine() -> None:
     guard = PageGuard("markets", 2)
-    guard.accept(["a", "b"], "1")
+    guard.accept(["a", "b"], "1", 2)
     assert guard.suspect([], 0, "") is None
 
 
@@ -32,7 +32,7 @@ def test_empty_last_page_is_fine() -> None:
 )
 def test_doubts(keys: list[str], rows: int, cursor: str, doubt: Suspicion | None) -> None:
     guard = PageGuard("markets", 2)
-    guard.accept(["a", "b"], "1")
+    guard.accept(["a", "b"], "1", 2)
     assert guard.suspect(keys, rows, cursor) is doubt
 
 
@@ -47,13 +47,23 @@ def test_short_pages_may_be_normal() -> None:
     [
         (Suspicion.CURSOR_LOOP, CursorLoopError),
         (Suspicion.REPEATED, RepeatedPageError),
-        (Suspicion.EMPTY, EmptyPageError),
     ],
 )
 def test_refusals_say_what_to_do(doubt: Suspicion, error: type[Exception]) -> None:
     refusal = PageGuard("markets", 2).refuse(doubt)
     assert type(refusal) is error
     assert "start it again" in str(refusal)
+
+
+def test_empty_pages_are_followed_up_to_a_bound() -> None:
+    guard = PageGuard("markets", 2)
+    for n in range(MAX_EMPTY_PAGES):
+        guard.accept([], str(n), 0)
+    guard.accept([], "unreadable", 1)
+    for n in range(MAX_EMPTY_PAGES):
+        guard.accept([], f"again {n}", 0)
+    with pytest.raises(EmptyPageError, match="start it again"):
+        guard.accept([], "too many", 0)
 
 
 def test_completeness() -> None:

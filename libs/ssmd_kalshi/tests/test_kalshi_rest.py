@@ -278,10 +278,29 @@ async def test_repeated_page_is_refused(exchange, budget: Budget) -> None:
             await tickers(rest, limit=1)
 
 
-async def test_empty_page_in_the_middle_is_refused(exchange, budget: Budget) -> None:
-    exchange.otherwise = page(cursor="1")
+async def test_an_empty_page_with_a_new_cursor_is_followed(exchange, budget: Budget) -> None:
+    """The same nothing twice: as a short page that stays the same."""
+    empty = page(cursor="2")
+    exchange.then(page("A", cursor="1"), page("A", cursor="1"), empty, empty, page("B"))
+    async with KalshiRest(exchange.base_url, budget=budget) as rest:
+        pages = [one async for one in rest.markets(limit=5)]
+    assert [m.ticker for one in pages for m in one.items] == ["A", "B"]
+    assert all(one.complete for one in pages)
+
+
+async def test_empty_pages_without_end_are_refused(exchange, budget: Budget) -> None:
+    exchange.otherwise = lambda request: page(cursor=request.query.get("cursor", "") + "1")(request)
     async with KalshiRest(exchange.base_url, budget=budget) as rest:
         with pytest.raises(errors.EmptyPageError):
+            await tickers(rest)
+
+
+async def test_an_empty_page_with_a_cursor_already_followed_is_a_loop(
+    exchange, budget: Budget
+) -> None:
+    exchange.otherwise = page(cursor="1")
+    async with KalshiRest(exchange.base_url, budget=budget) as rest:
+        with pytest.raises(errors.CursorLoopError):
             await tickers(rest)
 
 

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import socket as socketlib
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -9,9 +12,12 @@ from http import HTTPStatus
 from typing import Any
 
 import pytest
+import uvloop
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
+from websockets.sync.server import ServerConnection as ThreadedConnection
+from websockets.sync.server import serve as threaded_serve
 
 from ssmd_kalshi.errors import ConfigurationError, HandshakeRefusedError, SubscribeRefusedError
 from ssmd_kalshi.feed import Connected, Disconnected, Gap, GapReason, Message, Subscribed
@@ -268,6 +274,48 @@ async def test_pings_alone_keep_it_alive_and_waiting_may_be_cancelled() -> None:
         assert server.served == 1
     assert isinstance(events[-1], Message)
     assert pings == 20
+
+
+def test_what_this_process_was_late_is_not_the_exchanges_silence() -> None:
+    """As on a busy node: the exchange sends all the time, and uvloop's timers come first."""
+    ready, stands = threading.Event(), threading.Event()
+
+    def handle(connection: ThreadedConnection) -> None:
+        command = json.loads(connection.recv())
+        connection.send(json.dumps({"id": command["id"], "type": "subscribed", "msg": {"sid": 1}}))
+        ready.wait(60)
+        stands.wait(60)
+        connection.send(json.dumps({"type": CHANNEL, "sid": 1, "seq": 1, "msg": {"n": 1}}))
+        connection.recv(60)
+
+    async def consume(url: str) -> list[Any]:
+        def stand() -> None:
+            ours.recv(1)
+            stands.set()
+            time.sleep(1.0)
+
+        ours, theirs = socketlib.socketpair()
+        policy = SocketPolicy(silence_seconds=0.5, reconnect=POLICY.reconnect)
+        async with KalshiSocket(url, channels=[CHANNEL], policy=policy) as socket:
+            events = await take(socket, 3)
+            ready.set()
+            loop = asyncio.get_running_loop()
+            loop.add_reader(ours, stand)
+            theirs.send(b"x")
+            events += await take(socket, 1)
+            loop.remove_reader(ours)
+        ours.close()
+        theirs.close()
+        return events
+
+    with (
+        threaded_serve(handle, "127.0.0.1", 0, ping_interval=None) as server,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        events = runner.run(consume(f"ws://127.0.0.1:{server.socket.getsockname()[1]}/"))
+        server.shutdown()
+    assert kinds(events) == ["Connected", "Subscribed", "Gap", "Message"]
 
 
 async def test_waiting_in_slices_does_not_hide_the_silence() -> None:

@@ -30,13 +30,42 @@ async def test_everything_new_is_reported(exchange) -> None:
     async with KalshiRest(exchange.base_url, budget=Budget(1e6)) as rest:
         findings = await survey(rest)
     seen = {(f.kind, f.entity, f.name): f for f in findings}
-    assert seen["unknown field", "series", "mood"].example == "'good'"
+    assert seen["unknown field", "series", "mood"].example == '"good"'
     word = seen["unknown word", "market", "status"]
     assert (word.example, word.count, word.rows) == ("frozen", 6, 6)
     assert seen["missing field", "market", "event_ticker"].count == 6
     assert ("missing field", "market", "status") not in seen
     [aside] = [f for f in findings if f.kind == "row set aside"]
-    assert "`str" in aside.name
+    assert "it is not a text" in aside.name
+
+
+async def test_rejected_fields_are_listed_with_a_count_and_an_example(exchange) -> None:
+    bad = {"event_ticker": "E", "custom_strike": "x", "close_time": "2026-01-01T24:00:00Z"}
+    replies = {
+        "/series": {"series": [{"ticker": "S", "tags": ["a", None]}]},
+        "/series/fee_changes": {"series_fee_change_arr": []},
+        "/events/fee_changes": {"event_fee_changes": [], "cursor": ""},
+        "/events": {"events": [{"event_ticker": "E", "strike_date": "soon"}], "cursor": ""},
+        "/markets": {"markets": [{"ticker": "M", **bad}, {"ticker": "N", **bad}], "cursor": ""},
+        "/historical/markets": {"markets": None, "cursor": ""},
+    }
+    exchange.otherwise = lambda r: web.json_response(replies[r.path.removeprefix("/trade-api/v2")])
+    async with KalshiRest(exchange.base_url, budget=Budget(1e6)) as rest:
+        findings = await survey(rest)
+    rejected = {
+        (f.entity, f.name): (f.count, f.rows, f.example)
+        for f in findings
+        if f.kind == "rejected field"
+    }
+    assert rejected == {
+        ("series", "tags"): (1, 1, '["a", null]'),
+        ("event", "strike_date"): (3, 3, '"soon"'),
+        ("market", "custom_strike"): (12, 12, '"x"'),
+        ("market", "close_time"): (12, 12, '"2026-01-01T24:00:00Z"'),
+    }
+    # What is missing is not unreadable.
+    missing = {(f.entity, f.name) for f in findings if f.kind == "missing field"}
+    assert ("event", "series_ticker") in missing
 
 
 async def test_no_more_pages_than_asked_for(exchange) -> None:

@@ -13,33 +13,27 @@ import psycopg
 import pytest
 
 from ssmd_common.errors import ConfigurationError
+from ssmd_common.parts import SERVICES
 from ssmd_stack import account
 from ssmd_stack.claim import claim, holder_of
 from ssmd_stack.envfile import read_env
 from ssmd_stack.errors import DirectoryInUse, DirectoryUnusable, PortInUse, ServerFailed
-from ssmd_stack.flow import MemberFlow, Observer, SystemRecord
+from ssmd_stack.flow import SystemRecord, processes
 from ssmd_stack.nats import NatsServer
-from ssmd_stack.plan import SERVICES, Exchange, Plan
+from ssmd_stack.plan import Exchange, Plan
 from ssmd_stack.ports import free_port, is_taken
 from ssmd_stack.postgres import PostgresServer
 from ssmd_stack.process import is_alive
 from ssmd_stack.system import System
 from ssmd_stack.valkey import ValkeyServer
 
-# Answers /readyz and /metrics as a service does, and counts up.
+# Answers /readyz as a service does.
 STAND_IN = """
-import http.server, json, os, signal, sys, time
+import http.server, json, os, signal, sys
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        if self.path == "/readyz":
-            body = json.dumps({"service": "x", "ready": True, "state": "running", "reasons": {},
-                               "last_error": "a survived error",
-                               "last_error_at": "2026-01-01T00:00:00+00:00"}).encode()
-        else:
-            body = (f"# TYPE ssmd_work_total counter\\nssmd_work_total {time.time()*100:.0f}\\n"
-                    "# TYPE ssmd_lag_seconds gauge\\nssmd_lag_seconds 1.5\\n"
-                    "# TYPE ssmd_errors_total counter\\nssmd_errors_total NaN\\n").encode()
-        self.send_response(200); self.end_headers(); self.wfile.write(body)
+        body = json.dumps({"service": "x", "ready": True, "state": "running", "reasons": {}})
+        self.send_response(200); self.end_headers(); self.wfile.write(body.encode())
     def log_message(self, *_):
         pass
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -121,23 +115,15 @@ async def test_starts_everything_and_leaves_nothing(make: Callable[..., System])
     assert read_env(directory) == {}
 
 
-async def test_picture_has_state_rate_lag_and_last_error(make: Callable[..., System]) -> None:
+async def test_processes_of_a_running_system(make: Callable[..., System]) -> None:
     system = make()
     await system.start()
-    records = [member.record() for member in system.members]
-    async with Observer() as observer:
-        await observer.look(records)
-        await asyncio.sleep(0.05)
-        flows: dict[str, MemberFlow] = {flow.name: flow for flow in await observer.look(records)}
-    assert list(flows) == ["postgres", "nats", "valkey", *SERVICES]
-    found = flows["cdc"]
-    assert (found.state, found.ready, found.lag_seconds) == ("running", True, 1.5)
-    assert found.errors is None
-    assert found.note is not None
-    assert found.note.endswith(" min ago: a survived error")
-    assert found.rate is not None
-    assert found.rate > 0
-    assert found.memory_bytes
+    found = {each.name: each for each in processes([m.record() for m in system.members])}
+    assert list(found) == ["postgres", "nats", "valkey", *SERVICES]
+    assert all(each.alive for each in found.values())
+    assert found["cdc"].memory_bytes
+    gone = {**member_of(system, "cdc").record(), "pid": 2**22 - 1}  # type: ignore[attr-defined]
+    assert not processes([gone])[0].alive
 
 
 @pytest.mark.parametrize("name", ["cdc", "valkey", "nats", "postgres"])

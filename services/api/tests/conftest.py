@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import nats
 import pytest
 import pytest_asyncio
+from nats.js.client import JetStreamContext
 
 from ssmd_api.__main__ import open_context
 from ssmd_api.app import make_app
 from ssmd_api.settings import ApiSettings
-from ssmd_common import health
+from ssmd_common import health, subjects
 from ssmd_common.health import Health
 from ssmd_stack.database import Database
+from ssmd_stack.nats import NatsServer
 from ssmd_stack.valkey import ValkeyServer
 
 # Test directories are no packages: what tests share is found beside them.
@@ -26,8 +29,10 @@ from api_universe import fill
 
 
 @pytest.fixture
-def serve(database: Database) -> Serve:
+def serve(database: Database, monkeypatch: pytest.MonkeyPatch) -> Serve:
     """Start the API with some settings changed."""
+    # On a busy machine this process is often late for an answer that is there.
+    monkeypatch.setattr("ssmd_api.cached._READ_SECONDS", 5.0)
 
     @asynccontextmanager
     async def start(**changed: Any) -> AsyncIterator[Client]:
@@ -70,3 +75,13 @@ async def universe(database: Database) -> None:
     """The rows of `api_universe` in the database."""
     async with database.connect() as connection:
         await fill(connection)
+
+
+@pytest_asyncio.fixture
+async def js(nats_server: NatsServer) -> AsyncIterator[JetStreamContext]:
+    """SECMASTER_CDC, empty."""
+    client = await nats.connect(nats_server.url)
+    made = client.jetstream()
+    await made.add_stream(name=subjects.STREAM, subjects=[subjects.SUBJECTS])
+    yield made
+    await client.close()

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
-import nats
 import psycopg
 import pytest
 import pytest_asyncio
@@ -15,6 +14,7 @@ from api_testbed import Client, Serve
 from nats.js.client import JetStreamContext
 
 from ssmd_api.changefilter import ChangeFilter, NothingFits
+from ssmd_api.metrics import UNREADABLE as UNREADABLE_MESSAGES
 from ssmd_api.snapshot import take as take_snapshot
 from ssmd_common import subjects
 from ssmd_common.visibility import Snapshot
@@ -40,15 +40,6 @@ OTHER = {"series_ticker": "KXOLD", "event_ticker": "KXOLD-25", "ticker": "KXOLD-
 
 
 @pytest_asyncio.fixture
-async def js(nats_server: NatsServer) -> AsyncIterator[JetStreamContext]:
-    client = await nats.connect(nats_server.url)
-    made = client.jetstream()
-    await made.add_stream(name=subjects.STREAM, subjects=[subjects.SUBJECTS])
-    yield made
-    await client.close()
-
-
-@pytest_asyncio.fixture
 async def streaming(serve: Serve, nats_server: NatsServer) -> AsyncIterator[Client]:
     async with serve(nats_url=nats_server.url) as client:
         yield client
@@ -60,10 +51,29 @@ async def publish(js: JetStreamContext, table: str, row: dict[str, Any], kind: s
     position = f"3:0/{info.state.last_seq + 1:X}:0"
     acknowledged = await js.publish(
         subjects.subject(table, "update", row),
-        json.dumps({"table": table, "data": row}).encode(),
+        envelope(table, row, kind),
         headers={"Nats-Msg-Id": position, "Ssmd-Type": kind},
     )
     return acknowledged.seq
+
+
+def envelope(table: str, row: dict[str, Any] | None, kind: str = "x", **more: Any) -> bytes:
+    """A message's content; whatever its place in the stream is."""
+    change = {
+        "v": 1,
+        "lsn": "0/1",
+        "seq": 0,
+        "xid": 7,
+        "epoch": 3,
+        "table": table,
+        "op": "update" if row else "truncate",
+        "type": kind,
+        "ticker": None,
+        "key": None,
+        "data": row,
+        "timestamp": "2026-02-03T22:05:00Z",
+    }
+    return json.dumps({**change, **more}).encode()
 
 
 @asynccontextmanager
@@ -159,12 +169,134 @@ async def test_filters(
         if "table" not in query and "type" not in query:
             await publish(js, "markets", OTHER)
         # What concerns a whole table is for everyone who reads that table.
-        await js.publish("cdc.markets.truncate", b'{"table":"truncated"}',
+        await js.publish("cdc.markets.truncate", envelope("truncated", None),
                          headers={"Ssmd-Type": "wanted"})  # fmt: skip
         last = {"truncated"} if "markets" in expected else set()
         found = await take(events, len(expected | last))
         found_tables = {json.loads(event["data"])["table"] for event in found}
     assert found_tables == expected | last
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "series=KXBTCD",
+        "event=KXBTCD-26FEB03",
+        f"market={TICKER}",
+        "table=markets&series=_&event=KXBTCD-26FEB03",
+        "table=markets&series=_",
+        "",
+    ],
+)
+async def test_a_row_that_could_not_be_read_concerns_who_might_have_wanted_it(
+    streaming: Client, js: JetStreamContext, query: str
+) -> None:
+    """Its marker has no tokens: whose row it was nobody knows. It comes once."""
+    error = "a row of markets could not be decoded: its bytes are in SECMASTER_DLQ"
+    marker = subjects.unreadable_filter("markets").replace("*", "update")
+    assert marker == "cdc.markets.update._._._"
+    async with listening(streaming, f"?{query}") as events:
+        for number in (1, 2):
+            await js.publish(
+                marker,
+                envelope("markets", None, "market_updated", op="update", error=error),
+                headers={"Nats-Msg-Id": f"3:0/A:{number}", "Ssmd-Type": "market_updated"},
+            )
+        found = await take(events, 2)
+    assert [event["id"] for event in found] == ["1@3:0/A:1", "2@3:0/A:2"]
+    assert {event["event"] for event in found} == {"market_updated"}
+    assert json.loads(found[0]["data"])["error"] == error
+
+
+async def test_how_far_the_readers_are_is_known(streaming: Client, js: JetStreamContext) -> None:
+    feed = streaming.context.feed
+
+    async def becomes(position: dict[str, int], lag_seconds: float | None) -> None:
+        async with asyncio.timeout(60):
+            while (feed.position(), feed.lag_seconds()) != (position, lag_seconds):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+    await becomes({"readers": 0}, None)
+    for number in range(3):
+        await publish(js, "series", {"ticker": f"S{number}"})
+    async with listening(streaming, "?after=0") as events, listening(streaming, "?table=fees"):
+        await take(events, 3)
+        # Nothing waits for either of them: they are not behind.
+        await becomes({"readers": 2, "sequence": 3, "slowest_sequence": 3}, 0.0)
+    await becomes({"readers": 0}, None)
+
+
+UNREADABLE = {
+    "nested 2,000 deep": envelope("markets", {"extra": 0}).replace(
+        b'"extra": 0', b'"extra": ' + b"[" * 2000 + b"]" * 2000
+    ),
+    "not JSON": b"hello",
+    "nothing": b"",
+    "wrong shape": b'{"table":"markets"}',
+    "a list": b"[]",
+    "wrong type": envelope("markets", {}, lsn=7),
+    "no LSN": envelope("markets", {}, lsn="x"),
+    "another version": envelope("markets", {}, v=2),
+    "invalid UTF-8": envelope("markets", {"title": "?"}).replace(b"?", b"\xff\xfe"),
+    "cut": envelope("markets", {"title": "?"})[:-5],
+}
+
+
+@pytest.mark.parametrize("poison", UNREADABLE.values(), ids=UNREADABLE)
+async def test_a_message_that_cannot_be_read_is_told_and_passed_over(
+    streaming: Client,
+    js: JetStreamContext,
+    poison: bytes,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    counted = UNREADABLE_MESSAGES._value.get()
+    subject = subjects.subject("markets", "update", ROWS["markets"])
+    async with listening(streaming) as events, listening(streaming, "?type=wanted") as others:
+        await publish(js, "markets", {"ticker": "BEFORE"}, kind="wanted")
+        # Whoever may publish may publish without the headers of a change, or with odd ones.
+        await js.publish(subject, poison)
+        await js.publish(subject, poison, headers={"Nats-Msg-Id": "a b", "Ssmd-Type": "not: this"})
+        await publish(js, "markets", {"ticker": "AFTER"}, kind="wanted")
+        for reader in (events, others):
+            before, told, again, after = await take(reader, 4)
+            assert json.loads(before["data"])["data"] == {"ticker": "BEFORE"}
+            assert json.loads(after["data"])["data"] == {"ticker": "AFTER"}
+            assert (told["event"], told["id"]) == ("unreadable", "2@-")
+            assert (again["event"], again["id"]) == ("unreadable", "3@-")
+            document = json.loads(told["data"])
+            assert (document["sequence"], document["subject"]) == (2, subject)
+            assert document["reason"]
+    # Behind it, without it being told again.
+    async with listening(streaming, **{"Last-Event-ID": again["id"]}) as events:
+        (next_one,) = await take(events, 1)
+    assert next_one["id"] == after["id"]
+    # Two readers and one that resumed, and yet each message is counted and named once.
+    assert UNREADABLE_MESSAGES._value.get() - counted == 2
+    named = [line for line in capsys.readouterr().out.splitlines() if "passed over" in line]
+    assert len(named) == 2
+    assert subject in named[0]
+    reason = streaming.context.unreadable.degraded(1)
+    assert reason is not None
+    assert "message 3" in reason
+    assert streaming.context.unreadable.degraded(4) is None
+
+
+async def test_a_message_with_odd_headers_or_line_ends_is_one_event(
+    streaming: Client, js: JetStreamContext
+) -> None:
+    """Nothing that a stranger publishes becomes a field of the event, or a second event."""
+    content = envelope("series", {"ticker": "A"}).replace(b", ", b",\r\n \r")
+    async with listening(streaming) as events:
+        await js.publish(
+            "cdc.series.update.A",
+            content,
+            headers={"Nats-Msg-Id": "é\x00 x", "Ssmd-Type": "gone: \rdata"},
+        )
+        await publish(js, "series", {"ticker": "B"})
+        found = await take(events, 2)
+    assert [json.loads(event["data"])["data"]["ticker"] for event in found] == ["A", "B"]
+    assert found[0]["event"] == "change"
+    assert found[0]["id"] == "1@-"
 
 
 def test_subjects_are_encoded_and_contradictions_refused() -> None:

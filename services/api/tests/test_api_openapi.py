@@ -67,6 +67,7 @@ ASKED = (
     ("/v1/fees/{series}", "/v1/fees/KXBTCD?price=0.5&as_of=24h"),
     ("/v1/fees/{series}", "/v1/fees/KXOLD?price=0.5"),
     ("/v1/search", "/v1/search?q=win"),
+    ("/v1/status", "/v1/status"),
     ("/v1/stats/series", "/v1/stats/series"),
     ("/v1/stats/markets", "/v1/stats/markets"),
     ("/v1/stats/sync", "/v1/stats/sync"),

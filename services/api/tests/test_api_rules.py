@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from multidict import MultiDict
 
@@ -19,6 +19,7 @@ from ssmd_api.parameters import Parameters, moment
 from ssmd_api.problems import Problem
 from ssmd_api.ratelimit import RateLimiter
 from ssmd_common import apikeys
+from ssmd_common.times import spelled_moment
 
 NOW = datetime(2026, 2, 3, 12, tzinfo=UTC)
 MOMENTS = st.datetimes(timezones=st.just(UTC))
@@ -68,7 +69,7 @@ def test_any_query_is_read_or_refused(name: str, value: str) -> None:
     st.one_of(
         st.tuples(st.just("bigint"), st.integers(-(2**63) + 1, 2**63 - 1)),
         st.tuples(st.just("text"), TICKERS),
-        st.tuples(st.just("timestamptz"), MOMENTS.map(rows.rfc3339)),
+        st.tuples(st.just("timestamptz"), MOMENTS.map(spelled_moment)),
         st.tuples(st.sampled_from(["bigint", "text", "timestamptz"]), st.none()),
     ),
     TICKERS,
@@ -86,40 +87,72 @@ def test_any_text_is_a_cursor_or_malformed(text: str) -> None:
         cursors.decode(text, "ticker", "text")
 
 
+SECOND = 1_000_000_000
+
+
 @given(
     st.integers(1, 1000),
-    st.lists(st.floats(0, 10), min_size=1, max_size=300),
+    st.lists(st.integers(0, 10 * SECOND), min_size=1, max_size=300),
 )
-def test_a_key_never_passes_more_than_its_rate(limit: int, pauses: list[float]) -> None:
+def test_a_key_never_passes_more_than_its_rate(limit: int, pauses: list[int]) -> None:
     """In any stretch from the start: the full bucket, and what refilled meanwhile."""
-    limiter, now, passed = RateLimiter(), 0.0, 0
+    limiter, now, passed = RateLimiter(), 12_345, 0
+    began = now
     for pause in pauses:
         now += pause
         verdict = limiter.take("k", limit, now)
         passed += verdict.allowed
-        assert passed <= limit + now * limit / 60 + 1e-6
+        assert passed * 60 * SECOND <= limit * (60 * SECOND + now - began)
         assert verdict.allowed == (verdict.retry_after_seconds == 0)
         assert 0 <= verdict.remaining <= limit
-    later = now + limiter.peek("k", limit, now).retry_after_seconds
-    assert limiter.take("k", limit, later).allowed
+
+
+@given(
+    st.integers(1, 600),
+    st.lists(st.integers(0, 70 * SECOND), max_size=20),
+    st.integers(0, 2**62),
+)
+@example(limit=1, pauses=[4_413_379_689], start=0)
+def test_who_waits_as_long_as_retry_after_says_is_never_early(
+    limit: int, pauses: list[int], start: int
+) -> None:
+    """And what RateLimit says of itself holds as well: full again after `t` seconds."""
+    limiter, now = RateLimiter(), start
+    limiter.take("k", limit, now)
+    for pause in pauses:
+        now += pause
+        limiter.take("k", limit, now)
+    while (verdict := limiter.take("k", limit, now)).allowed:
+        pass
+    assert verdict.remaining == 0
+    assert 1 <= verdict.retry_after_seconds <= verdict.reset_seconds
+    later = now + verdict.retry_after_seconds * SECOND
+    # A second less is not enough: it is as early as whole seconds can say.
+    assert not limiter.peek("k", limit, later - SECOND).allowed
+    assert limiter.peek("k", limit, later).allowed
+    assert limiter.peek("k", limit, now + verdict.reset_seconds * SECOND).remaining == limit
 
 
 def test_a_limiter_forgets_the_oldest_names_only() -> None:
     limiter = RateLimiter(capacity=2)
     for name in ("a", "b", "a", "c"):
-        limiter.take(name, 2, 0.0)
-    assert not limiter.take("a", 2, 0.0).allowed
-    assert limiter.take("b", 2, 0.0).allowed
+        limiter.take(name, 2, 0)
+    assert not limiter.take("a", 2, 0).allowed
+    assert limiter.take("b", 2, 0).allowed
 
 
-@given(MOMENTS)
-def test_times_look_the_same_from_python_and_from_postgresql(at: datetime) -> None:
-    """A fraction only where there is one, without trailing zeros."""
-    text = rows.rfc3339(at)
-    assert datetime.fromisoformat(text) == at
-    whole = at.strftime("%m-%d %H:%M:%S")
-    fraction = f".{at.microsecond:06d}".rstrip("0") if at.microsecond else ""
-    assert rows.timestamp(f"{at.year:04d}-{whole}{fraction}+00") == text
+def test_times_that_python_cannot_hold_still_have_their_order() -> None:
+    early = ["-infinity", "-4713-11-24T00:00:00Z", "0000-12-31T23:59:59Z"]
+    late = ["+15000-12-31T23:40:28Z", "infinity"]
+    for text in early:
+        assert rows.nearest(text) < rows.nearest("0001-06-01T00:00:00Z")
+    for text in late:
+        assert rows.nearest(text) > rows.nearest("9999-06-01T00:00:00Z")
+    assert rows.for_postgresql("-0043-03-15T00:00:00Z") == "0044-03-15T00:00:00Z BC"
+    assert rows.for_postgresql("0000-03-15T00:00:00Z") == "0001-03-15T00:00:00Z BC"
+    assert rows.for_postgresql("+15000-12-31T23:40:28Z") == "15000-12-31T23:40:28Z"
+    for text in ("2026-02-03T22:05:00Z", "infinity", "-infinity", "0001-01-01T00:00:00Z"):
+        assert rows.for_postgresql(text) == text
 
 
 @pytest.mark.parametrize(
@@ -231,3 +264,27 @@ def test_what_a_run_covers(scope: dict[str, Any], status: str, expected: bool) -
     run = Run(scope, NOW - timedelta(seconds=7), NOW)
     assert covers(run, market) is expected
     assert age_seconds([market], [run], NOW) == (7 if expected else None)
+
+
+@pytest.mark.parametrize("unread", ["T1", "E1"])
+def test_what_a_run_did_not_read_is_as_old_as_the_run_that_did(unread: str) -> None:
+    """A market, or its whole event; and no listing shows multivariate markets."""
+    series = {"category": "Sports", "tags": [], "is_game": False, "volume": 5}
+
+    def market(ticker: str, event: str, collection: str | None = None) -> dict[str, Any]:
+        return {
+            "ticker": ticker,
+            "event_ticker": event,
+            "mve_collection_ticker": collection,
+            "status": "active",
+            "observed_at": None,
+            "series": series,
+        }
+
+    before, last = (
+        Run({}, NOW - timedelta(seconds=ago), NOW, frozenset(names))
+        for ago, names in ((50, []), (7, [unread]))
+    )
+    assert age_seconds([market("T1", "E1")], [before, last], NOW) == 50
+    assert age_seconds([market("T2", "E2")], [before, last], NOW) == 7
+    assert age_seconds([market("T3", "E3", "KXMVE")], [before, last], NOW) is None

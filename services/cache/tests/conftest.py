@@ -219,6 +219,7 @@ class World:
             yield running
 
     eventually = staticmethod(eventually)
+    subject_of = staticmethod(subject)
 
     async def position(self, prefix: str = "") -> dict[str, Any]:
         text = await self.redis.get(f"{prefix}secmaster:position")
@@ -410,6 +411,11 @@ def same(expected: Any, found: Any) -> bool:
     return expected == found
 
 
+def part(ticker: str) -> str:
+    """A ticker or category within a key."""
+    return ticker.replace("%", "%25").replace(":", "%3A")
+
+
 def specification(tables: Any, now: datetime) -> dict[str, Any]:
     """contracts.md § 3, line by line."""
     picture: dict[str, Any] = {}
@@ -422,7 +428,7 @@ def specification(tables: Any, now: datetime) -> dict[str, Any]:
     series = {row["ticker"]: row for row in tables["series"].values()}
     events = {row["event_ticker"]: row for row in tables["events"].values()}
     for ticker, row in series.items():
-        add(f"secmaster:series:{ticker}", row, None)
+        add(f"secmaster:series:{part(ticker)}", row, None)
     event_keys, market_keys, expiring = {}, {}, {}
     for ticker, row in events.items():
         expires = None
@@ -430,7 +436,7 @@ def specification(tables: Any, now: datetime) -> dict[str, Any]:
             expires = (row["strike_date"] or row["updated_at"]) + day
         if row["deleted_at"] or (expires and expires <= now):
             continue
-        event_keys[ticker] = f"secmaster:series:{row['series_ticker']}:{ticker}"
+        event_keys[ticker] = f"secmaster:series:{part(row['series_ticker'])}:{part(ticker)}"
         add(event_keys[ticker], row, expires)
     for row in tables["markets"].values():
         ticker, event = row["ticker"], row["event_ticker"]
@@ -444,13 +450,14 @@ def specification(tables: Any, now: datetime) -> dict[str, Any]:
                 expires = min(row["close_time"], row["settled_time"]) + day
         if row["deleted_at"] or (expires and expires <= now):
             continue
-        market_keys[ticker] = f"secmaster:series:{row['series_ticker']}:{event}:{ticker}"
+        series_part = part(row["series_ticker"])
+        market_keys[ticker] = f"secmaster:series:{series_part}:{part(event)}:{part(ticker)}"
         add(market_keys[ticker], row, expires)
-        picture.setdefault(f"secmaster:event_markets:{event}", set()).add(ticker)
+        picture.setdefault(f"secmaster:event_markets:{part(event)}", set()).add(ticker)
         if row["status"] in ("open", "active"):
             category = events[event]["category"] or series[row["series_ticker"]]["category"]
             if category:
-                name = f"secmaster:markets:by_category:{category}"
+                name = f"secmaster:markets:by_category:{part(category)}"
                 picture.setdefault(name, set()).add(ticker)
             if row["close_time"]:
                 expiring[ticker] = row["close_time"].timestamp()
@@ -459,7 +466,7 @@ def specification(tables: Any, now: datetime) -> dict[str, Any]:
         document = {column: as_json(value) for column, value in row.items()}
         schedules.setdefault(row["series_ticker"], []).append(document)
     for ticker, schedule in schedules.items():
-        picture[f"secmaster:fee:{ticker}"] = (schedule, None)
+        picture[f"secmaster:fee:{part(ticker)}"] = (schedule, None)
     indexes = {"markets": market_keys, "events": event_keys, "markets:expiring": expiring}
     picture |= {f"secmaster:{name}": content for name, content in indexes.items() if content}
     return picture

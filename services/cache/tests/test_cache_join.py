@@ -214,7 +214,8 @@ async def test_truncate_and_markers_are_answered_from_the_database(world: Any) -
         await world.publish("cdc.markets.update.S.E.M", marker)
         await world.assert_right()
         await world.commit("DELETE FROM markets", publish=False)
-        row = world.message("markets", "truncate", None, None, xid=10**9, lsn=1 << 41, seq=0)
+        lsn = parse_lsn(message["lsn"]) + 1
+        row = world.message("markets", "truncate", None, None, xid=10**9, lsn=lsn, seq=0)
         await world.publish("cdc.markets.truncate", row)
         await world.assert_right()
         await world.js.publish("cdc.markets.update.S.E.M", b"what no publisher of ours writes")

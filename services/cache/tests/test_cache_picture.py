@@ -12,7 +12,7 @@ from ssmd_cache import apply
 from ssmd_cache.apply import Announcement, EndOfEpoch, Refetch, Rewarm
 from ssmd_cache.commands import Command, sortable
 from ssmd_cache.entries import glob
-from ssmd_cache.errors import NewerStream
+from ssmd_cache.errors import UnreadableMessage
 from ssmd_cache.picture import (
     EventFacts,
     MarketFacts,
@@ -196,10 +196,11 @@ def test_what_each_message_does() -> None:
 
 
 def test_messages_of_another_version_are_refused() -> None:
-    with pytest.raises(NewerStream, match="version 2"):
+    with pytest.raises(UnreadableMessage, match="version is 2"):
         message(v=2)
-    with pytest.raises(MalformedChange):
-        apply.position_of(message(lsn="x"))
+    for wrong in ({"lsn": "x"}, {"epoch": 1 << 32}, {"seq": -1}, {"epoch": -1}):
+        with pytest.raises(UnreadableMessage):
+            apply.position_of(message(**wrong))
 
 
 def test_of_several_commands_about_a_row_the_latest_counts() -> None:

@@ -278,3 +278,29 @@ async def test_readers_never_miss_an_active_market_during_a_rebuild(system: Any)
         stop.set()
         await asyncio.gather(*hammers)
         assert reads > 10
+
+
+async def test_a_row_as_deep_as_anyone_likes_stops_nothing(system: Any) -> None:
+    """Written by hand, through the real publisher, and over a restart."""
+    key = "secmaster:series:S:E2:M1"
+    async with system.process("ssmd_cache") as cache:
+        await cache.until(ready=True)
+        await system.pg.execute(
+            "UPDATE markets SET custom_strike = (repeat('[', 5000) || repeat(']', 5000))::jsonb"
+            " WHERE ticker = 'M1'"
+        )
+
+        async def hidden() -> bool:
+            return not await system.redis.exists(key)
+
+        await system.eventually(hidden, "the row is not shown")
+        await cache.until(ready=True)
+        assert "markets M1" in (await cache.document())["degraded"]["unreadable"]
+    await system.redis.delete("secmaster:position")
+    async with system.process("ssmd_cache") as cache:
+        await cache.until(ready=True)
+        assert "markets M1" in (await cache.document())["degraded"]["unreadable"]
+        # The message that mends it holds the row before.
+        await system.pg.execute("UPDATE markets SET custom_strike = NULL WHERE ticker = 'M1'")
+        await cache.until(ready=True, degraded={})
+        await right(system)

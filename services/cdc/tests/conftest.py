@@ -130,7 +130,14 @@ class Bench:
 
     async def process(self, **more: str) -> asyncio.subprocess.Process:
         """`ssmd-cdc` as a process of its own, to be killed or measured."""
-        environment = {
+        # Shown with a test that fails.
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "ssmd_cdc", env=self.environment(**more), stdout=sys.stderr
+        )
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Of such a process."""
+        return {
             **os.environ,
             "DATABASE_URL": self.database.url,
             "NATS_URL": self.nats_server.url,
@@ -140,10 +147,6 @@ class Bench:
             "OPS_PORT": str(free_port()),
             **more,
         }
-        # Shown with a test that fails.
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "ssmd_cdc", env=environment, stdout=sys.stderr
-        )
 
     async def last_sequence(self) -> int:
         """The stream's last; 0 before there is a stream."""
@@ -154,8 +157,8 @@ class Bench:
                 return 0
             return int(info.state.last_seq)
 
-    async def until_sequence(self, target: int) -> None:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+    async def until_sequence(self, target: int, patience: float = PATIENCE_SECONDS) -> None:
+        async with asyncio.timeout(patience):
             while await self.last_sequence() < target:  # noqa: ASYNC110 - it asks a server
                 await asyncio.sleep(0.01)
 

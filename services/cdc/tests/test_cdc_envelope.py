@@ -1,6 +1,7 @@
 """From rows to messages: whole rows, differences, keys, subjects, identities."""
 
 import json
+import struct
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from ssmd_cdc.envelope import Envelope, Outgoing, as_marker, utc
 from ssmd_cdc.errors import UnreadableValue
 from ssmd_cdc.pgoutput import UNCHANGED, Column, Value
 from ssmd_cdc.shape import Shape
+from ssmd_cdc.translate import translate
 from ssmd_common import change
 
 MARKETS = Shape.of(
@@ -44,6 +46,16 @@ def update(
 ) -> list[Outgoing]:
     differing = [at for at, value in enumerate(new) if value != old[at]]
     return (envelope or make_envelope()).update(shape, old, new, differing)
+
+
+def encode(row: list[Value]) -> bytes:
+    parts = [struct.pack(">H", len(row))]
+    for value in row:
+        if isinstance(value, bytes):
+            parts.append(b"t" + struct.pack(">I", len(value)) + value)
+        else:
+            parts.append(b"n" if value is None else b"u")
+    return b"".join(parts)
 
 
 def replaced(**values: Value) -> list[Value]:
@@ -169,6 +181,49 @@ def test_a_marker_keeps_the_identity_and_says_why() -> None:
     assert marker.raw == message.payload
     expected = {**body(message), "data": None, "error": "too large"}
     assert body(marker) == expected
+
+
+def row_message(kind: bytes, *rows: tuple[bytes, list[Value]]) -> bytes:
+    return kind + b"\0\0\0\7" + b"".join(mark + encode(row) for mark, row in rows)
+
+
+SICK = {"deleted_at": b"no time"}
+
+
+@pytest.mark.parametrize(
+    ("data", "subject", "ticker"),
+    [
+        (row_message(b"I", (b"N", replaced(**SICK))), "insert.KXA.KXA-1.KXA-1-T9%2E5", True),
+        (
+            row_message(b"U", (b"O", ROW), (b"N", replaced(**SICK))),
+            "update.KXA.KXA-1.KXA-1-T9%2E5",
+            True,
+        ),
+        (row_message(b"D", (b"O", replaced(**SICK))), "delete.KXA.KXA-1.KXA-1-T9%2E5", True),
+        # About two rows, or one that cannot be split or told: nobody's.
+        (
+            row_message(b"U", (b"O", ROW), (b"N", replaced(ticker=b"NEW", **SICK))),
+            "update._._._",
+            False,
+        ),
+        (row_message(b"I", (b"N", replaced(ticker=b"\xff"))), "insert._._._", False),
+        (row_message(b"I", (b"N", ROW[:3])), "insert._._._", False),
+        (row_message(b"I", (b"N", ROW))[:-1], "insert._._._", False),
+        (row_message(b"U", (b"N", replaced(ticker=UNCHANGED))), "update._._._", False),
+    ],
+    ids=["insert", "update", "delete", "another key", "no text", "short", "cut", "not sent"],
+)
+def test_a_marker_says_whose_row_it_is_where_that_can_be_read(
+    data: bytes, subject: str, ticker: bool
+) -> None:
+    [marker] = translate(make_envelope(), {7: MARKETS}, data)
+    assert marker.subject == f"cdc.markets.{subject}"
+    assert marker.raw == data
+    found = body(marker)
+    assert "cannot be read" in found["error"]
+    assert (found["ticker"], found["key"]) == (
+        ("KXA-1-T9.5", {"ticker": "KXA-1-T9.5"}) if ticker else (None, None)
+    )
 
 
 texts = st.text(alphabet=st.characters(exclude_categories=("Cs",), exclude_characters="\0"))

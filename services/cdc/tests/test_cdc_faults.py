@@ -116,7 +116,7 @@ async def test_killed_at(bench: Any, monkeypatch: pytest.MonkeyPatch, point: str
         monkeypatch.setattr(session.Session, "_remember", hang)
     else:
         # Remembered, but never told to the slot.
-        monkeypatch.setattr(session.Replication, "feedback", lambda *_: None)
+        monkeypatch.setattr(session.Replication, "feedback", lambda *_, **__: None)
         reached.set()
     await insert(bench, 30, "T")
     async with asyncio.timeout(PATIENCE_SECONDS):
@@ -1076,3 +1076,17 @@ async def test_postgres_shuts_down(
     await insert(bench, 50, "U")
     stream = await bench.assert_faithful(publisher)
     assert stream.epochs == {1}
+
+
+async def test_a_standby_does_not_hold_back_a_shutdown(own_server: Any, bench: Any) -> None:
+    publisher = bench.start(cdc_heartbeat_seconds=0.5)
+    await publisher.ready()
+    standby = bench.start(cdc_heartbeat_seconds=0.5)
+    await standby.until(lambda p: p.health.state == "standby")
+    # Smart: the server waits for its sessions to end.
+    os.kill(own_server.pid, signal.SIGTERM)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while own_server.running:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    await publisher.kill()
+    await standby.kill()

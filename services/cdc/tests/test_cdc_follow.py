@@ -1,6 +1,7 @@
 """The stream replayed equals the tables, whatever transactions do."""
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
@@ -123,3 +124,80 @@ async def test_a_day_in_the_life_of_a_market(bench: Any) -> None:
     closed = markets[1]
     assert closed["changes"]["status"] == {"old": "active", "new": "closed"}
     assert closed["data"]["yes_bid_dollars"] == "0.450000"
+
+
+STATE_TABLES = ("series", "events", "markets", "series_fees", "fees")
+
+
+async def fill_the_log(bench: Any, count: int, age: str = "1 minute") -> None:
+    async with bench.database.connect() as db:
+        await db.execute(
+            "INSERT INTO market_lifecycle_events"
+            " (market_ticker, event_type, metadata, received_at, dedupe_key)"
+            " SELECT 'M' || g, 'activated', jsonb_build_object('text', repeat('x', 3000)),"
+            "        now() - %s::interval, %s || g"
+            " FROM generate_series(1, %s) g",
+            (age, age, count),
+        )
+
+
+async def test_a_long_log_does_not_push_the_state_out_of_the_stream(bench: Any) -> None:
+    """Three times what the stream keeps; the state before it is whole, and the epoch ends."""
+    async with bench.database.connect() as db:
+        await db.execute(SERIES, ("KXA", "x" * 100_000))
+        await db.execute(
+            "INSERT INTO series (ticker) SELECT 'S' || g FROM generate_series(1, 300) g"
+        )
+    await fill_the_log(bench, 1000)
+    publisher = bench.start(cdc_stream_max_bytes=1 << 20)
+    await publisher.ready()
+    stream = await bench.settled(publisher)
+    stream.assert_in_order()
+    assert (stream.first, stream.epochs) == (1, {1})
+    [*_, last] = stream.bodies
+    assert (last["op"], last["table"], last["final"]) == (
+        "snapshot_end", "market_lifecycle_events", True
+    )  # fmt: skip
+    replayed, tables = stream.replay(), await bench.tables()
+    for table in STATE_TABLES:
+        assert replayed.get(table, {}) == tables[table], table
+    # The newest of the log, and no more than an eighth of the stream.
+    told = [row["market_ticker"] for row in replayed["market_lifecycle_events"].values()]
+    assert 20 < len(told) < (1 << 20) // 8 // 3000
+    assert told == [f"M{number}" for number in range(1001 - len(told), 1001)]
+    assert publisher.health.degraded == {}
+
+
+async def test_of_the_log_nothing_is_announced_that_the_stream_would_have_dropped(
+    bench: Any,
+) -> None:
+    await fill_the_log(bench, 3, age="8 days")
+    await fill_the_log(bench, 2, age="6 days")
+    publisher = bench.start()
+    stream = await bench.settled(publisher)
+    told = [b for b in stream.bodies if b["op"] == "insert" and b["ticker"]]
+    assert [body["data"]["market_ticker"] for body in told] == ["M1", "M2"]
+    # From now on every row is, as ever.
+    await fill_the_log(bench, 1, age="9 days")
+    stream = await bench.settled(publisher)
+    assert stream.bodies[-1]["type"] == "lifecycle_recorded"
+
+
+async def test_a_stream_too_small_for_the_state_says_so(bench: Any) -> None:
+    async with bench.database.connect() as db:
+        await db.execute(
+            "INSERT INTO series (ticker, title)"
+            " SELECT 'S' || g, repeat('x', 3000) FROM generate_series(1, 500) g"
+        )
+    await fill_the_log(bench, 10)
+    publisher = bench.start(cdc_stream_max_bytes=1 << 20)
+    await publisher.ready()
+    stream = await bench.settled(publisher)
+    # It ends all the same, once, without the log.
+    assert stream.first > 1
+    assert stream.epochs == {1}
+    assert stream.bodies[-1]["final"]
+    assert not [b for b in stream.bodies if b["type"] == "lifecycle_recorded"]
+    assert "CDC_STREAM_MAX_BYTES is too small" in publisher.health.degraded["stream"]
+    counted = int(re.search(r"takes (\d+) bytes", publisher.health.degraded["stream"])[1])
+    assert 1_600_000 < counted < 2_500_000

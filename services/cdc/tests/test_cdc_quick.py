@@ -172,3 +172,19 @@ def test_a_plain_update_goes_the_quick_way() -> None:
     for unusual in ([None, b"KX-2", b"45", None], [None, b"KX-1", b"45", b"yes"]):
         assert shape.quick.update(envelope, message(old, list(unusual))) is None
     assert envelope.seq == 1
+
+
+def test_the_values_that_are_kept_are_bounded_together() -> None:
+    """Whatever nulls follow a column, and however many columns there are."""
+    width = 100
+    columns = [Column("ticker", 25), *(Column(f"c{at}", 23) for at in range(width))]
+    shape = Shape.of("markets", columns, ["ticker"], {})
+    most = 0
+    for number in range(3 * (1 << 15) // width):
+        # Some null, so that they differ in what follows them too.
+        row: list[Value] = [
+            None if (number + at) % 7 == 0 else b"%d" % (number % 400) for at in range(width)
+        ]
+        assert shape.quick.update(Envelope(1, 2, 3, TIME), message([b"KX", *row], [b"KX", *row]))
+        most = max(most, sum(map(len, shape.quick._places.values())))
+    assert (1 << 14) < most <= 1 << 15

@@ -147,8 +147,8 @@ async def test_a_session_that_only_hears_how_far_the_wal_is_hides_nothing_from_t
         heard = max(heard, keepalive(frame)[0])
         return keepalive(frame)
 
-    def tell(replication: Any, lsn: int) -> None:
-        feedback(replication, lsn)
+    def tell(replication: Any, lsn: int, *, ask: bool = False) -> None:
+        feedback(replication, lsn, ask=ask)
         if heard >= grown:
             told.set()
 
@@ -179,7 +179,7 @@ async def test_a_slot_confirmed_short_of_the_tail_goes_on(
     publisher = bench.start()
     await bench.insert(10)
     await bench.settled(publisher)
-    monkeypatch.setattr(session.Replication, "feedback", lambda *_: None)
+    monkeypatch.setattr(session.Replication, "feedback", lambda *_, **__: None)
     before = await bench.last_sequence()
     await bench.insert(10, "T")
     await bench.until_sequence(before + 10)

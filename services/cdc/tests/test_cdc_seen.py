@@ -5,10 +5,12 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
 from ssmd_cdc import metrics
+from ssmd_cdc import overview as overview_module
 from ssmd_cdc.overview import Memory, Overview, Slot, StreamState, _problems, overview
 from ssmd_common.metrics import LAG_SECONDS, LEADER
 from ssmd_stack.proxy import TcpProxy
@@ -136,9 +138,73 @@ def test_each_problem_has_its_sentence(bench: Any) -> None:
         ((replace(slot, wal_status="lost"), memory, stream), "slot is lost"),
         ((replace(slot, active=False), memory, stream), "nobody streams"),
         ((replace(slot, lag_bytes=11), memory, stream), "11 bytes behind"),
+        ((replace(slot, still_seconds=12.0), memory, stream), "for 12 s, with 0 bytes"),
         ((slot, replace(memory, announcing=True), stream), "epoch 7 is still being announced"),
         ((slot, memory, None), "stream SECMASTER_CDC is missing"),
         ((slot, memory, replace(stream, dead_letters=3)), "3 messages are in SECMASTER_DLQ"),
     ):
         [problem] = problems(*changed)
         assert re.search(word, problem), problem
+
+
+async def test_an_outage_of_seconds_is_seen_though_few_bytes_wait(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NATS hangs for cdc only. The server's own measure of the lag stays at its last value."""
+    monkeypatch.setattr(overview_module, "_STILL_SECONDS", 2.0)
+    async with TcpProxy(bench.nats_server.url) as between, bench.client() as client:
+        publisher = bench.start(nats_url=between.url)
+        await publisher.ready()
+        assert not (await overview(publisher.settings, client)).stuck
+        between.freeze()
+        await bench.insert(1)
+        found = await overview(publisher.settings, client)
+        assert found.stuck
+        assert found.slot.lag_seconds >= 2
+        assert found.slot.lag_bytes < 100_000
+        [problem] = found.problems
+        assert "nothing was published or confirmed for" in problem
+        between.thaw()
+        await publisher.ready()
+        await bench.settled(publisher)
+        assert not (await overview(publisher.settings, client)).stuck
+
+
+async def test_its_position_and_lag_for_whoever_writes_them_down(bench: Any) -> None:
+    publisher = bench.start()
+    await publisher.ready()
+    before = datetime.now(UTC)
+    await bench.insert(3)
+    stream = await bench.settled(publisher)
+    last = stream.bodies[-1]
+    await publisher.until(lambda p: p.health.position["stream_sequence"] == stream.last)
+    position = publisher.health.position
+    assert position == {
+        "epoch": 1,
+        "lsn": last["lsn"],
+        "stream_sequence": stream.last,
+        "commit_time": position["commit_time"],
+    }
+    # Marks in the WAL are transactions too, and may have moved it on.
+    assert before <= datetime.fromisoformat(str(position["commit_time"])) <= datetime.now(UTC)
+    assert str(position["commit_time"]) >= last["timestamp"]
+    assert 0 <= publisher.health.lag_seconds < 60
+
+
+async def test_writes_to_unpublished_tables_are_no_lag_and_no_messages(bench: Any) -> None:
+    """As each service's own state, every few seconds."""
+    publisher = bench.start(cdc_ready_lag_seconds=5.0)
+    await publisher.ready()
+    length = await bench.last_sequence()
+    async with bench.database.connect() as db:
+        await db.execute("CREATE TABLE own_state (name text PRIMARY KEY, n int)")
+        await db.execute("INSERT INTO own_state VALUES ('a', 0)")
+        for _ in range(200):
+            await db.execute("UPDATE own_state SET n = n + 1")
+        memory = await (await db.execute("SELECT updated_at FROM cdc_state")).fetchone()
+        # The slot moves past them all.
+        await bench.settled(publisher)
+        assert await (await db.execute("SELECT updated_at FROM cdc_state")).fetchone() == memory
+    assert await bench.last_sequence() == length
+    assert publisher.health.ready
+    assert publisher.health.last_error is None

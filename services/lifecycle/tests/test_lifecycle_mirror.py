@@ -138,7 +138,7 @@ async def test_an_unknown_word_keeps_the_status(mirror: Mirror, connection: Conn
 async def test_a_market_that_cannot_be_read_is_set_aside_and_the_others_are_written(
     mirror: Mirror, connection: Connection
 ) -> None:
-    bad = WireMarket(ticker="KXA-1-2", event_ticker="KXA-1", close_time="soon", status="active")
+    bad = WireMarket(ticker="KXA 1", event_ticker="KXA-1", status="active")
     assert (await mirror.markets([bad, wire()], at(1))).changed == 1
 
 

@@ -303,6 +303,19 @@ async def test_all_or_nothing(
     assert await rows(connection, "SELECT * FROM events") == []
 
 
+async def test_a_column_whose_type_is_changed_meanwhile_is_met(
+    store: Store, connection: Connection
+) -> None:
+    await store.record([event(), about("created", 1)], at(1))
+    # Statements are prepared when they come again and again.
+    for second in range(2, 12):
+        await store.record([about("metadata_updated", second, title=f"{second}")], at(second))
+    await connection.execute("ALTER TABLE markets ALTER COLUMN strike_type TYPE varchar(1000)")
+    await store.record([about("metadata_updated", 12, title="after")], at(12))
+    [market] = await rows(connection, "SELECT title FROM markets")
+    assert market["title"] == "after"
+
+
 async def test_a_row_that_another_writer_inserts_meanwhile_is_met(
     store: Store, connection: Connection, database: Database
 ) -> None:

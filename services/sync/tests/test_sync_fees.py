@@ -123,6 +123,14 @@ def override(day: int, multiplier: float | None = 0.5, name: str = "KXA-1") -> W
     )
 
 
+def test_a_change_that_cannot_be_read_is_not_one_that_is_gone() -> None:
+    stored = sound(schedule(None, [change(-9), change(-2, "2"), change(4, "3")], [], NOW))
+    left = [change(-9), change(5, "4")]
+    kept = sound(schedule(None, left, stored, NOW, doubtful=True))
+    assert [step.fee_multiplier for step in kept] == [1, 2, 3, 4]
+    assert len(schedule(None, left, stored, NOW)) == 2
+
+
 def test_the_override_in_force_is_the_last_that_has_begun() -> None:
     changes = [override(-1, 0.25), override(-3), override(1, None), override(-2, None, "KXB-1")]
     found, set_aside = overrides([*changes, override(5, 0.5, "KXC-1")], NOW)

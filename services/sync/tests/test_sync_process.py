@@ -227,6 +227,16 @@ async def test_health_and_metrics_tell_what_happens(
         assert before["ssmd_lag_seconds"] < DEADLINE_SECONDS
         assert before['ssmd_sync_rows_total{outcome="inserted",table="markets"}'] > 0
         assert before['ssmd_sync_last_success_timestamp_seconds{job="everything"}'] > 0
+        assert before['ssmd_sync_interval_seconds{job="everything"}'] == 300
+
+        async def told() -> dict[str, Any]:
+            found = await sync.rows("SELECT position FROM service_status WHERE service = 'sync'")
+            jobs: dict[str, Any] = found[0]["position"].get("jobs", {}) if found else {}
+            return jobs if jobs.get("everything", {}).get("last_success_at") else {}
+
+        jobs = await eventually(told)
+        assert jobs["everything"]["every_seconds"] == 300
+        assert jobs["everything"]["last_outcome"] == "ok"
         assert before["ssmd_work_total"] > 0
         assert before["ssmd_kalshi_tokens_total"] > 0
         assert [name for name in before if name.startswith("ssmd_kalshi_requests_total{")]

@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssmd_common.errors import ConfigurationError
+from ssmd_common.settings import load as load_settings
 from ssmd_simulator.generator import REAL_COUNTS
 from ssmd_sync.runlog import PastRun
 from ssmd_sync.schedule import LONGEST_RETRY, Job, due_at, duration, load, parse
 from ssmd_sync.scope import Mode
+from ssmd_sync.settings import SyncSettings
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -158,9 +160,21 @@ def test_every_fault_of_a_file_is_named_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "jobs: []", "jobs: {a: 1}", "- 1", "a: [", "jobs: [1]"])
-def test_a_file_that_is_no_schedule_is_refused_in_one_sentence(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="SYNC_JOBS_FILE"):
+def test_a_file_that_is_no_schedule_is_refused_in_one_sentence(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That names the setting once, whatever is the matter."""
+    with pytest.raises(ConfigurationError):
         parse(text)
+    path = tmp_path / "jobs.yaml"
+    path.write_text(text)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://here/db")
+    monkeypatch.setenv("KALSHI_BASE_URL", "http://there")
+    for name in (str(path), str(tmp_path / "absent.yaml")):
+        monkeypatch.setenv("SYNC_JOBS_FILE", name)
+        with pytest.raises(ConfigurationError) as error:
+            load_settings(SyncSettings)
+        assert str(error.value).count("SYNC_JOBS_FILE") == 1
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import psycopg
 import pytest
+from sync_rows import FIXED, distinct
 
 from ssmd_common.models import Event, Market, Row, Series, SeriesFee
 from ssmd_sync import store as store_module
@@ -38,48 +39,6 @@ async def filled(store: Store, event: Any, *markets: Market) -> None:
     result = await store.write_markets(markets)
     assert not result.orphans
     assert not result.set_aside
-
-
-def distinct(row_type: type[Row], turn: int, **fixed: Any) -> Any:
-    """A row in which every column has a value of its own; another `turn`, other values."""
-    values: dict[str, Any] = {}
-    for number, field in enumerate(msgspec.structs.fields(row_type)):
-        kind = str(field.type)
-        n = number + 100 * turn
-        if field.name in fixed:
-            values[field.name] = fixed[field.name]
-        elif "datetime" in kind:
-            values[field.name] = T0 + timedelta(seconds=n)
-        elif "Decimal" in kind:
-            values[field.name] = Decimal(n) / 100
-        elif "bool" in kind:
-            values[field.name] = turn % 2 == 0
-        elif "list[str]" in kind:
-            values[field.name] = [f"{field.name}{turn}", "it's {quoted}, \\ and NULL"]
-        elif "list" in kind:
-            values[field.name] = [{"name": f"{field.name}{turn}"}]
-        elif "dict" in kind:
-            values[field.name] = {"key": f"{field.name}{turn}", "nested": [1, None, "ü\t\n"]}
-        elif "int" in kind:
-            values[field.name] = n
-        else:
-            values[field.name] = f"{field.name} {turn}"
-    return row_type(**values)
-
-
-FIXED: dict[type[Row], dict[str, Any]] = {
-    Series: {"ticker": "KXA"},
-    Event: {"event_ticker": "KXA-1", "series_ticker": "KXA"},
-    Market: {
-        "ticker": "KXA-1-T1",
-        "event_ticker": "KXA-1",
-        "series_ticker": "KXA",
-        "status": "active",
-        "exchange_status": "active",
-        "observed_via": "rest",
-        "close_time": T0 + timedelta(days=9),
-    },
-}
 
 
 @pytest.mark.parametrize(
@@ -388,24 +347,39 @@ async def test_the_series_of_a_market_is_its_events(store: Store, event: Any, ma
     assert (await one(store, "KXA-1-T1"))["series_ticker"] == "KXMOVED"
 
 
-async def test_bad_rows_are_set_aside_and_the_others_written(
+async def test_of_what_the_database_refuses_the_field_is_rejected_or_else_the_row(
     store: Store, event: Any, market: Any
 ) -> None:
-    bad = {
+    """The reader rejects all that it can; what only the database notices costs no more."""
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    bad: dict[str, dict[str, Any]] = {
         "KXA-1-T40": {"title": "nul \0 byte"},
-        "KXA-1-T41": {"status": "sideways"},
         "KXA-1-T42": {"custom_strike": {"a": "\0"}},
         "KXA-1-T43": {"volume": 2**63},
+        "KXA-1-T44": {"price_ranges": deep},
+        "KXA-1-T45": {"yes_bid_dollars": Decimal("12345.5")},
+        "KXA-1-T46": {"rules_primary": "half a surrogate \ud800"},
+        "KXA-1-T47": {"extra": {"a": "\0"}, "result": "\0"},
     }
+    whole = {"KXA-1-T41": {"status": "sideways"}, "KXA-1-T48": {"event_ticker": "KXA-1\0"}}
     markets = [market(f"KXA-1-T{i}") for i in range(60)]
-    markets = [msgspec.structs.replace(m, **bad.get(m.ticker, {})) for m in markets]
+    markets = [msgspec.structs.replace(m, **{**bad, **whole}.get(m.ticker, {})) for m in markets]
     await store.write_events(seen([event("KXA-1")], T0))
     watermark = Watermark("w", T0)
     result = await store.write_markets(markets, [watermark])
-    assert result.inserted == 56
-    assert {row.ticker for row in result.set_aside} == set(bad)
+    assert result.inserted == 58
+    rejected = {(each.ticker, each.field.field) for each in result.rejected}
+    assert rejected == {(ticker, name) for ticker, fields in bad.items() for name in fields}
+    assert all(each.field.reason for each in result.rejected)
+    assert {row.ticker for row in result.set_aside} == set(whole)
     assert all(row.reason.startswith("markets: ") for row in result.set_aside)
     assert await rows(store, "SELECT watermark FROM sync_watermarks") == [{"watermark": T0}]
+    found = await one(store, "KXA-1-T43")
+    assert (found["title"], found["volume"]) == ("Market KXA-1-T43", None)
+    again = await store.write_markets(markets)
+    assert (again.inserted, again.updated, again.unchanged) == (0, 0, 58)
 
 
 async def test_the_watermark_moves_with_its_data_or_not_at_all(

@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import web
 
 from ssmd_simulator.codes import CODES
+from ssmd_simulator.corruption import ENTITIES, spoilt
 from ssmd_simulator.replies import PREFIX, VIEW, View, encoded
 
 Kind = Literal[
@@ -26,6 +27,7 @@ Kind = Literal[
     "garbage",  # a whole reply that is not JSON
     "stale",  # replies of the moment when the fault was set
     "flip",  # one market (`ticker`) as it was `seconds` ago
+    "unreadable",  # `field` of the `entity` (`ticker`) is `json`, any text at all; None: left out
     "duplicate",  # frames come twice
     "reorder",  # each two frames change places
     "gap",  # frames are lost, their sequence numbers used up
@@ -68,6 +70,9 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True):
     status: int | None = None
     code: int = 27
     ticker: str = ""
+    entity: str = "market"
+    field: str = ""
+    json: str | None = None
     id: int = 0
     since: float = 0.0
     hits: int = 0
@@ -94,6 +99,8 @@ class Faults:
             raise ValueError(f"path is not a regular expression: {error}") from error
         if fault.code not in CODES:
             raise ValueError(f"the exchange knows no WebSocket error {fault.code}")
+        if fault.entity not in ENTITIES:
+            raise ValueError(f"entity is one of {', '.join(sorted(ENTITIES))}")
         fault.id, fault.since = next(self._ids), self._clock()
         self.active.append(fault)
         return fault
@@ -201,6 +208,9 @@ async def _spoiled(fault: Fault, request: web.Request, whole: web.Response) -> w
         case "truncated":
             half = body[: len(body) // 2]
             return web.Response(body=half, status=whole.status, content_type="application/json")
+        case "unreadable" if whole.status == 200:
+            row = (fault.entity, fault.ticker, fault.field, fault.json)
+            return web.Response(body=spoilt(body, *row), content_type="application/json")
         case "wrong_type":
             return web.Response(body=body, status=whole.status, content_type="text/plain")
         case "reset":

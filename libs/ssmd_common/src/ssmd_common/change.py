@@ -96,7 +96,7 @@ def decode(payload: bytes) -> Change:
     try:
         change = _decoder.decode(payload)
         parse_lsn(change.lsn)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise MalformedChange(f"a message of the change stream cannot be read: {error}") from error
     if change.v != VERSION:
         raise MalformedChange(f"a message has version {change.v}; this program reads {VERSION}")

@@ -37,3 +37,7 @@ class MalformedChange(SsmdError):
 
 class MalformedTicker(SsmdError):
     """A ticker's text has none of the known forms."""
+
+
+class MalformedTime(SsmdError):
+    """A time's text has none of the known forms."""

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from ssmd_common.errors import ConfigurationError
-from ssmd_common.metrics import ERRORS, TASKS
+from ssmd_common.errors import ConfigurationError, StopRequested
+from ssmd_common.metrics import CONDITION, DEGRADED, ERRORS, READY, TASKS
 
 
 @dataclass(slots=True)
@@ -60,6 +60,21 @@ class Health:
         self.last_error = str(error) or type(error).__name__
         self.last_error_at = datetime.now(UTC)
 
+    def ended(self, error: BaseException | None) -> None:
+        """The service is over: stopped as it was asked to, or failed with its last sentence."""
+        if error is None or isinstance(error, StopRequested):
+            self.state, why = "stopped", "the service was stopped"
+        else:
+            self.state, why = "failed", str(error) or repr(error)
+        self.conditions = {"running": why}
+
+    @property
+    def last_error_seconds_ago(self) -> float | None:
+        """How long ago the last survived error was; None where there was none."""
+        if self.last_error_at is None:
+            return None
+        return max(0.0, (datetime.now(UTC) - self.last_error_at).total_seconds())
+
     @property
     def ready(self) -> bool:
         return bool(self.conditions) and not any(self.conditions.values())
@@ -97,6 +112,15 @@ def add_routes(app: web.Application, health: Health) -> None:
 
     async def metrics(_: web.Request) -> web.Response:
         TASKS.set(len(asyncio.all_tasks()))
+        READY.set(health.ready)
+        for gauge, values in (
+            (CONDITION, {name: not why for name, why in health.conditions.items()}),
+            (DEGRADED, dict.fromkeys(health.degraded, 1)),
+        ):
+            # What is said no more is no longer shown.
+            gauge.clear()
+            for name, value in values.items():
+                gauge.labels(name).set(value)
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app.router.add_get("/livez", livez)

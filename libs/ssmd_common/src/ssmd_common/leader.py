@@ -17,6 +17,7 @@ import structlog
 from pydantic import SecretStr
 
 from ssmd_common.connections import postgres
+from ssmd_common.deadlines import answered_within
 from ssmd_common.errors import LeadershipLost
 from ssmd_common.metrics import LEADER
 from ssmd_common.runtime import Runtime
@@ -27,6 +28,7 @@ log = structlog.get_logger(__name__)
 POLL_SECONDS: Final = 0.5
 _WATCH_SECONDS: Final = 2.0
 _ANSWER_SECONDS: Final = 10.0
+_ATTENDED_SECONDS: Final = 1.0
 LOST_WITHIN_SECONDS: Final = _WATCH_SECONDS + _ANSWER_SECONDS
 """A leader that is cut off knows it this soon: before the server gives its lock to another."""
 _SPACE: Final = 0x73736D64  # "ssmd": our own space of advisory locks
@@ -107,7 +109,8 @@ async def _watch(connection: psycopg.AsyncConnection[Any], name: str) -> None:
     while True:
         await asyncio.sleep(_WATCH_SECONDS)
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
+            # Paused or starved, we are late ourselves: then the answer is looked for first.
+            async with answered_within(_ANSWER_SECONDS, attended=_ATTENDED_SECONDS):
                 await connection.execute("SELECT 1")
         except (psycopg.Error, TimeoutError) as error:
             raise LeadershipLost(

@@ -8,6 +8,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ from ssmd_common.connections.retry import service_stop
 from ssmd_common.errors import ConfigurationError, SsmdError, StopRequested
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.health import Health
-from ssmd_common.settings import Settings, load
+from ssmd_common.settings import PostgresSettings, Settings, load
 from ssmd_common.tasks import end, until
 
 log = structlog.get_logger(__name__)
@@ -91,23 +92,45 @@ async def _supervise(name: str, settings: S, serve: Callable[[Runtime, S], Await
     try:
         async with (
             health.serve(app, settings.ops_host, settings.ops_port, "OPS_PORT"),
-            asyncio.TaskGroup() as tasks,
+            _reporting(status, settings),
         ):
-            runtime = Runtime(status, tasks)
-            service_stop.set(runtime.stop)
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, _ask_to_stop, runtime, number)
             try:
-                await _serve(runtime, settings, serve)
-            finally:
-                await end(*tasks._tasks)  # noqa: SLF001
+                await _live(status, settings, serve)
+            except BaseException as error:
+                status.ended(_first(error))
+                raise
+            status.ended(None)
     except BaseExceptionGroup as group:
         return _report(_first(group))
     except Exception as error:
         return _report(error)
     log.info("service stopped")
     return ExitCode.OK
+
+
+async def _live(
+    status: Health, settings: S, serve: Callable[[Runtime, S], Awaitable[None]]
+) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        runtime = Runtime(status, tasks)
+        service_stop.set(runtime.stop)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _ask_to_stop, runtime, number)
+        try:
+            await _serve(runtime, settings, serve)
+        finally:
+            await end(*tasks._tasks)  # noqa: SLF001
+
+
+def _reporting(status: Health, settings: Settings) -> AbstractAsyncContextManager[None]:
+    """How the service is, told to the database; a service without one tells nobody."""
+    if not isinstance(settings, PostgresSettings):
+        return nullcontext()
+    # Only then is there a driver.
+    from ssmd_common.reporter import reporting
+
+    return reporting(status, settings.database_url)
 
 
 async def _serve(
@@ -151,10 +174,10 @@ def _report(error: BaseException) -> int:
     return ExitCode.FAILED
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def _first(error: BaseException) -> BaseException:
     """The error to report of several: one of ours if there is one."""
     leaves: list[BaseException] = []
-    pending: list[BaseException] = [group]
+    pending: list[BaseException] = [error]
     while pending:
         error = pending.pop(0)
         if isinstance(error, BaseExceptionGroup):

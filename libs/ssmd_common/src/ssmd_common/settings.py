@@ -4,6 +4,7 @@ A field's name in capitals is its variable: `database_url` is DATABASE_URL. `loa
 fault at once, before anything is opened, and never repeats a value: it may be a secret.
 """
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -71,7 +72,6 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         allow_inf_nan=False,
-        use_attribute_docstrings=True,
     )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -203,6 +203,34 @@ def _faults(error: ValidationError) -> str:
 
 
 def variables(settings_type: type[Settings]) -> dict[str, FieldInfo]:
-    """Every variable that a service reads, for documentation and the chart's tests."""
+    """Every variable that a service reads, described, for documentation and the chart's tests."""
+    described: dict[str, str] = {}
+    for base in reversed(settings_type.__mro__):
+        if issubclass(base, Settings):
+            described |= _docstrings(base)
     fields: dict[str, Any] = dict(settings_type.model_fields)
-    return {name.upper(): field for name, field in fields.items()}
+    return {
+        name.upper(): FieldInfo.merge_field_infos(
+            field, description=described.get(name, field.description)
+        )
+        for name, field in fields.items()
+    }
+
+
+def _docstrings(settings_type: type[Settings]) -> dict[str, str]:
+    """The text below each field of a class. pydantic could read it, too, but at every start."""
+    import ast
+    import inspect
+    import textwrap
+
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(settings_type))).body
+    assert isinstance(body, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(text.value.value)
+        for field, text in pairwise(body.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }

@@ -4,8 +4,9 @@ A subject is `cdc.<table>.<op>.<tokens>`, so that subscribers filter on the serv
 `cdc.markets.*.KXBTCD.>` is everything about one series.
 """
 
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -26,21 +27,43 @@ TOKEN_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
 """The columns that a table's subject carries; `a|b` is a where it is not null, else b."""
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
+_LAST_ESCAPE = re.compile(r"%[0-9A-F]?$")
+
+NONE: Final = "_"
+"""The token of a value that is null or empty, or could not be read."""
+
+LONGEST_TOKEN: Final = 512
+"""Characters. NATS takes control lines of 4 KiB, and a subject has up to three tokens."""
+
+_HASH_CHARACTERS: Final = 64
 
 
 def token(value: str | None) -> str:
     """One subject token: every character outside `[A-Za-z0-9_-]` percent-encoded as UTF-8.
 
-    A null or empty value is `_`, since NATS has no empty tokens.
+    A null or empty value is `_`, since NATS has no empty tokens; a value that is itself `_` is
+    `%5F`. One that is longer than `LONGEST_TOKEN` is cut between escapes and goes on with `~` and
+    its SHA-256 in hexadecimal, so that different values never share a token.
     """
     if not value:
-        return "_"
-    return _UNSAFE.sub(_percent, value)
+        return NONE
+    if value == NONE:
+        return "%5F"
+    encoded = _UNSAFE.sub(_percent, value)
+    if len(encoded) <= LONGEST_TOKEN:
+        return encoded
+    kept = _LAST_ESCAPE.sub("", encoded[: LONGEST_TOKEN - 1 - _HASH_CHARACTERS])
+    return f"{kept}~{hashlib.sha256(_bytes(value)).hexdigest()}"
+
+
+def _bytes(text: str) -> bytes:
+    # No text of PostgreSQL has lone surrogates, but what a client asks for may.
+    return text.encode(errors="surrogatepass")
 
 
 @lru_cache(maxsize=1024)
 def _encoded(character: str) -> str:
-    return "".join(f"%{byte:02X}" for byte in character.encode())
+    return "".join(f"%{byte:02X}" for byte in _bytes(character))
 
 
 def _percent(match: re.Match[str]) -> str:
@@ -49,13 +72,33 @@ def _percent(match: re.Match[str]) -> str:
 
 def subject(table: str, op: str, row: Mapping[str, object]) -> str:
     """The subject of one change of `row`; a table not in `TOKEN_COLUMNS` has no tokens but `_`."""
-    tokens = [token(_text(row, column)) for column in TOKEN_COLUMNS.get(table, ())]
-    return ".".join(["cdc", token(table), op, *(tokens or ["_"])])
+    values = [_text(row, column) for column in TOKEN_COLUMNS.get(table, ())]
+    return subject_of(table, op, values)
+
+
+def subject_of(table: str, op: str, values: Sequence[str | None]) -> str:
+    """The same from the values that the subject carries, in the order of `TOKEN_COLUMNS`."""
+    return ".".join(["cdc", token(table), op, *(map(token, values) if values else [NONE])])
+
+
+def unreadable_subject(table: str, op: str) -> str:
+    """The subject of a change whose row, and so what it is about, cannot be read: each token `_`.
+
+    Who filters by a series, an event or a ticker asks for these beside it.
+    """
+    return subject_of(table, op, [None] * len(TOKEN_COLUMNS.get(table, ())))
 
 
 def table_subject(table: str, op: str) -> str:
     """The subject of what concerns a whole table: truncate, snapshot_begin, snapshot_end."""
     return f"cdc.{token(table)}.{op}"
+
+
+def unreadable_filter(table: str) -> str:
+    """The filter for markers of a table's rows that could not be read, so that whose they are is
+    unknown: each token is `_`. Who filters by a token that is not `_` asks for these as well.
+    """
+    return ".".join(["cdc", token(table), "*", *("_" for _ in TOKEN_COLUMNS.get(table, ("",)))])
 
 
 def _text(row: Mapping[str, object], columns: str) -> str | None:

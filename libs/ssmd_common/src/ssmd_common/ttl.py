@@ -19,8 +19,8 @@ def market_expires_at(
     if status != MarketStatus.SETTLED:
         return None
     if close_time is None:
-        return updated_at + AFTER
-    return min(close_time, settled_time or close_time) + AFTER
+        return _after(updated_at)
+    return _after(min(close_time, settled_time or close_time))
 
 
 def event_expires_at(
@@ -29,4 +29,12 @@ def event_expires_at(
     """None while open; then a day after its strike date."""
     if status == EventStatus.OPEN:
         return None
-    return (strike_date or updated_at) + AFTER
+    return _after(strike_date or updated_at)
+
+
+def _after(moment: datetime) -> datetime | None:
+    try:
+        return moment + AFTER
+    except OverflowError:
+        # In the year 10000: no end that any clock here reaches.
+        return None

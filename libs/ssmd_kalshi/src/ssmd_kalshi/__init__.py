@@ -20,19 +20,25 @@ REST (`rest`, `pages`, `wire`, `convert`, `markets`)::
         await rest.filters_by_sport(); await rest.exchange_status()
         await rest.exchange_schedule(); await rest.endpoint_costs()   # the budget learns them
 
-- A `Page` has `items` (wire structs), `set_aside` (`ticker`, `reason`, `raw`: rows that could not
-  be read), `cursor` ("" on the last page), `short`, `complete`. Take absence from a scan for
-  deletion only if every page was `complete`. A scan that loops, repeats itself or shows empty pages
-  raises a `PageError`; resume any scan with `cursor=`.
+- A `Page` has `items` (wire structs), `set_aside` (`ticker`, `reason`, `raw`: rows without a
+  readable ticker), `cursor` ("" on the last page), `short`, `complete`. Take absence from a scan
+  for deletion only if every page was `complete`. A scan that loops, repeats itself or shows empty
+  pages without end raises a `PageError`; resume any scan with `cursor=`.
 - While a page is worked on the next one is on its way; closing the iterator
   (`contextlib.aclosing`) cancels it.
 - `markets` and `historical_markets` exclude multivariate markets unless asked for them.
 - Forbidden combinations of filters raise `ForbiddenFilterError` from the call, before any request.
 - Wire rows are verbatim and tolerant. `markets.market(wire, series_ticker, observed_at)`,
-  `convert.event(wire)`, `convert.series(wire)` and `convert.fee_schedule(changes)` give rows of
-  `ssmd_common.models` or raise `BadFieldError`; `markets.market_rows(items, series_of, now)` does a
-  page: `.rows`, `.set_aside`, `.orphans` (markets whose event is not in `series_of` yet).
-- An event's nested markets are `event.markets` (None when not asked for).
+  `convert.event(wire)` and `convert.series(wire)` give rows of `ssmd_common.models`, with what
+  could not be read in `.rejected` and the columns that a stored row keeps in `.kept`;
+  `BadFieldError` means that the row has no readable ticker. A market whose event cannot be read
+  has the `event_ticker` and `series_ticker` "", an event whose series cannot be read the
+  `series_ticker` "". `markets.market_rows(items, series_of, now)` does a page: `.rows`,
+  `.set_aside`, `.orphans` (markets whose event is not in `series_of` yet), `.parentless` (rows
+  whose event cannot be read). `convert.fee_schedule(changes)` gives the steps and, as `SetAside`,
+  those that cannot be read.
+- An event's nested markets are `event.markets` (None when not asked for); they are the event's,
+  whatever they say.
 
 Errors (`errors`): `TransientError` (unreachable, 429, 5xx, foreign bodies; the retry policy is
 exhausted), `ReplyError` (`NotFoundError`, `BadRequestError`, `NotAuthorizedError`, …),
@@ -65,5 +71,5 @@ WebSocket (`socket.KalshiSocket`; the events are in `feed`)::
 - The consumer's pace is the socket's: frames wait in a bounded buffer, then in TCP.
 
 What the client did not know (`drift`): `rest.drift` counts unknown fields, unknown words and rows
-set aside; the same counts are metrics `ssmd_kalshi_*` (`metrics`).
+set aside; the same counts are metrics `ssmd_kalshi_*` (`metrics`), rejected fields too.
 """

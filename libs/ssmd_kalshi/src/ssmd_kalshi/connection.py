@@ -30,6 +30,11 @@ class Connection(ClientConnection):
                 self._arrivals.append(self.arrived_time)
         super().process_event(event)
 
+    @property
+    def holds_frames(self) -> bool:
+        """Whether a message has arrived that was not received yet."""
+        return bool(self._arrivals)
+
     async def receive(self) -> tuple[bytes, datetime]:
         """The next message and when it arrived. May be cancelled without losing anything."""
         raw = await self.recv(decode=False)

@@ -1,6 +1,7 @@
-"""Series, events and fees from the wire → rows of the published tables. Pure.
+"""Series, events and fees from the wire → rows of the published tables.
 
-Empty text is None, and so is the year 1, which the exchange writes for "never". Markets are in
+Empty text is None, and so is the year 1, which the exchange writes for "never". What cannot be read
+is None and named in `rejected`; that is counted, and the module is pure else. Markets are in
 `ssmd_kalshi.markets`.
 """
 
@@ -9,123 +10,172 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+import msgspec
+
 from ssmd_common import models
 from ssmd_common.tickers import is_game
-from ssmd_kalshi.errors import BadFieldError
+from ssmd_kalshi.drift import count_rejected
+from ssmd_kalshi.errors import BadFieldError, excerpt
+from ssmd_kalshi.pages import SetAside
+from ssmd_kalshi.unread import Unread, check_ticker, ticker_fault
 from ssmd_kalshi.values import (
     DOLLARS,
     TIME,
+    Columns,
     Fields,
+    StandIns,
     category_text,
-    check_tickers,
     contracts,
-    count,
     dollars,
-    first_bad,
+    json_value,
+    rejected_fields,
     time,
+    without_bad,
 )
-from ssmd_kalshi.wire import WireEvent, WireSeries, WireSeriesFeeChange
+from ssmd_kalshi.wire import WireEvent, WireRow, WireSeries, WireSeriesFeeChange
 
 
 def event(wire: WireEvent) -> models.Event:
-    """The row of an event, without its status, which follows from its markets."""
-    try:
-        if not wire.series_ticker:
-            raise BadFieldError(
-                "series_ticker", wire.series_ticker, "an event without a series has no place"
-            )
-        check_tickers(wire.event_ticker, wire.series_ticker)
-        return models.Event(
-            event_ticker=wire.event_ticker,
-            title=wire.title or None,
-            category=category_text(wire.category),
-            series_ticker=wire.series_ticker,
-            strike_date=TIME[wire.strike_date],
-            mutually_exclusive=wire.mutually_exclusive,
-            sub_title=wire.sub_title or None,
-            strike_period=wire.strike_period or None,
-            collateral_return_type=wire.collateral_return_type or None,
-            fee_type_override=wire.fee_type_override or None,
-            fee_multiplier_override=DOLLARS[wire.fee_multiplier_override],
-            exchange_updated_at=TIME[wire.last_updated_ts],
-        )
-    except (ValueError, ArithmeticError, TypeError) as error:
-        raise first_bad(wire, _EVENT_FIELDS, error) from error
+    """The row of an event, without its status, which follows from its markets.
+
+    `series_ticker` is "" where it cannot be read: the row then stands for one that is stored, or
+    has no place. Raises BadFieldError for an event without a readable ticker.
+    """
+    check_ticker("event_ticker", wire.event_ticker)
+    good, bad = without_bad(wire, _EVENT_FIELDS, {})
+    series_ticker = wire.series_ticker
+    if fault := ticker_fault(series_ticker):
+        if all(one.name != "series_ticker" for one in bad):
+            bad.append(Unread("series_ticker", fault, series_ticker))
+        series_ticker = ""
+    count_rejected("event", bad, WireEvent)
+    return models.Event(
+        event_ticker=good.event_ticker,
+        title=good.title or None,
+        category=category_text(good.category),
+        series_ticker=series_ticker or "",
+        strike_date=TIME[good.strike_date],
+        mutually_exclusive=good.mutually_exclusive,
+        sub_title=good.sub_title or None,
+        strike_period=good.strike_period or None,
+        collateral_return_type=good.collateral_return_type or None,
+        fee_type_override=good.fee_type_override or None,
+        fee_multiplier_override=DOLLARS[good.fee_multiplier_override],
+        exchange_updated_at=TIME[good.last_updated_ts],
+        rejected=rejected_fields(bad, good, EVENT_COLUMNS, {}),
+    )
 
 
 def series(wire: WireSeries, *, active: bool = True) -> models.Series:
-    """The row of a series; `volume` is whole contracts and None unless volumes were asked for."""
-    try:
-        check_tickers(wire.ticker)
-        volume = wire.volume if wire.volume_fp is None else wire.volume_fp
-        return models.Series(
-            ticker=wire.ticker,
-            title=wire.title or None,
-            category=category_text(wire.category),
-            tags=wire.tags,
-            is_game=is_game(wire.ticker),
-            active=active,
-            volume=contracts(volume)[1],
-            frequency=wire.frequency or None,
-            fee_type=wire.fee_type or None,
-            fee_multiplier=DOLLARS[wire.fee_multiplier],
-            settlement_sources=wire.settlement_sources or None,
-            contract_url=wire.contract_url or None,
-            exchange_updated_at=TIME[wire.last_updated_ts],
-        )
-    except (ValueError, ArithmeticError, TypeError) as error:
-        raise first_bad(wire, _SERIES_FIELDS, error) from error
+    """The row of a series; `volume` is whole contracts and None unless volumes were asked for.
 
-
-def fee_schedule(changes: Iterable[WireSeriesFeeChange]) -> list[models.SeriesFee]:
-    """The steps of each series in order of time, each in force until the next one begins.
-
-    Of two steps for the same moment the one with the greater id holds. Raises BadFieldError for a
-    step without a time, a type or a multiplier.
+    Raises BadFieldError for a series without a readable ticker.
     """
-    steps: dict[str, dict[datetime, WireSeriesFeeChange]] = {}
+    check_ticker("ticker", wire.ticker)
+    good, bad = without_bad(wire, _SERIES_FIELDS, SERIES_STAND_INS)
+    count_rejected("series", bad, WireSeries)
+    volume = good.volume if good.volume_fp is None else good.volume_fp
+    return models.Series(
+        ticker=good.ticker,
+        title=good.title or None,
+        category=category_text(good.category),
+        tags=good.tags,
+        is_game=is_game(good.ticker),
+        active=active,
+        volume=contracts(volume)[1],
+        frequency=good.frequency or None,
+        fee_type=good.fee_type or None,
+        fee_multiplier=DOLLARS[good.fee_multiplier],
+        settlement_sources=good.settlement_sources or None,
+        contract_url=good.contract_url or None,
+        exchange_updated_at=TIME[good.last_updated_ts],
+        rejected=rejected_fields(bad, good, SERIES_COLUMNS, SERIES_STAND_INS),
+    )
+
+
+def fee_schedule(
+    changes: Iterable[WireSeriesFeeChange],
+) -> tuple[list[models.SeriesFee], list[SetAside]]:
+    """The steps of each series in order of time, each in force until the next one begins, and the
+    steps that cannot be read: one of them is no reason to forget the others.
+
+    Of two steps for the same moment the one with the greater id holds.
+    """
+    steps: dict[str, dict[datetime, models.SeriesFee]] = {}
+    unreadable: list[SetAside] = []
     for change in sorted(changes, key=lambda change: change.id or ""):
         try:
-            moment = time(change.scheduled_ts)
-        except ValueError as error:
-            raise BadFieldError("scheduled_ts", change.scheduled_ts, str(error)) from error
-        if moment is None:
-            raise BadFieldError("scheduled_ts", change.scheduled_ts, "a fee without a beginning")
-        steps.setdefault(change.series_ticker, {})[moment] = change
+            step = _step(change)
+        except BadFieldError as error:
+            raw = excerpt(repr(change), 2000)
+            unreadable.append(SetAside(change.series_ticker, str(error), raw))
+            continue
+        steps.setdefault(step.series_ticker, {})[step.effective_from] = step
     rows: list[models.SeriesFee] = []
-    for ticker, by_moment in steps.items():
+    for by_moment in steps.values():
         moments = sorted(by_moment)
         for moment, following in zip(moments, [*moments[1:], None], strict=True):
-            change = by_moment[moment]
-            try:
-                multiplier = dollars(change.fee_multiplier)
-            except (ValueError, ArithmeticError) as error:
-                raise BadFieldError("fee_multiplier", change.fee_multiplier, str(error)) from error
-            if multiplier is None or not change.fee_type:
-                raise BadFieldError("fee_type", change.fee_type, "a fee without type or multiplier")
-            rows.append(
-                models.SeriesFee(
-                    series_ticker=ticker,
-                    fee_type=change.fee_type,
-                    fee_multiplier=multiplier,
-                    effective_from=moment,
-                    effective_to=following,
-                    source_id=change.id or None,
-                )
-            )
-    return rows
+            rows.append(msgspec.structs.replace(by_moment[moment], effective_to=following))
+    return rows, unreadable
 
 
-# --- how each field is read, to name a bad one --------------------------------------------------
+def _step(change: WireSeriesFeeChange) -> models.SeriesFee:
+    """BadFieldError without a ticker, a time, a type or a multiplier."""
+    check_ticker("series_ticker", change.series_ticker)
+    good, bad = without_bad(change, _STEP_FIELDS, {})
+    for one in bad:
+        if one.name in change.__struct_fields__:
+            raise BadFieldError(one.name, one.kept, one.why)
+    moment, multiplier = time(good.scheduled_ts), dollars(good.fee_multiplier)
+    if moment is None:
+        raise BadFieldError("scheduled_ts", good.scheduled_ts, "a fee without a beginning")
+    if multiplier is None or not good.fee_type:
+        raise BadFieldError("fee_type", good.fee_type, "a fee without type or multiplier")
+    return models.SeriesFee(
+        series_ticker=good.series_ticker,
+        fee_type=good.fee_type,
+        fee_multiplier=multiplier,
+        effective_from=moment,
+        source_id=good.id or None,
+    )
 
-_EVENT_FIELDS: Fields = (
-    ("strike_date", time),
-    ("last_updated_ts", time),
-    ("fee_multiplier_override", dollars),
-)
-_SERIES_FIELDS: Fields = (
-    ("last_updated_ts", time),
-    ("fee_multiplier", dollars),
-    ("volume_fp", count),
-    ("volume", count),
-)
+
+# --- how each field is read, and what it stands for ---------------------------------------------
+
+
+def _same_name(wire: type[WireRow], row: type[models.Row]) -> dict[str, tuple[str, ...]]:
+    columns = row.columns()
+    return {name: (name,) for name in wire.__struct_fields__ if name in columns}
+
+
+SERIES_STAND_INS: StandIns = {"volume": "volume_fp"}
+
+EVENT_COLUMNS: Columns = {
+    **_same_name(WireEvent, models.Event),
+    "last_updated_ts": ("exchange_updated_at",),
+}
+SERIES_COLUMNS: Columns = {
+    **_same_name(WireSeries, models.Series),
+    "volume_fp": ("volume",),
+    "last_updated_ts": ("exchange_updated_at",),
+}
+
+_EVENT_FIELDS: Fields = {
+    "strike_date": TIME.__getitem__,
+    "last_updated_ts": TIME.__getitem__,
+    "fee_multiplier_override": DOLLARS.__getitem__,
+    "product_metadata": json_value,
+    "settlement_sources": json_value,
+}
+_SERIES_FIELDS: Fields = {
+    "last_updated_ts": TIME.__getitem__,
+    "fee_multiplier": DOLLARS.__getitem__,
+    "volume_fp": contracts,
+    "volume": contracts,
+    "settlement_sources": json_value,
+    "tags": json_value,
+    "categories": json_value,
+    "product_metadata": json_value,
+    "additional_prohibitions": json_value,
+}
+_STEP_FIELDS: Fields = {"scheduled_ts": time, "fee_multiplier": dollars}

@@ -1,26 +1,30 @@
 """Reply bytes → wire rows. A whole page fast when all is well, row by row when something is new.
 
 The fast path decodes straight into structs that forbid unknown fields. A page that does not fit (an
-unknown field, a type that changed, text that is not valid Unicode) is decoded again without a
-schema and its rows are read one at a time: unknown fields are counted and kept, and a row that
-cannot be read is set aside with its reason while the others go on. Pure but for the counting
-(`drift`).
+unknown field, a value of another type, text that is no valid Unicode) is decoded again without a
+schema and its rows are read one at a time: unknown fields are counted and kept, a field that cannot
+be read is rejected with its reason while the rest of its row is read, and only a row without a
+readable ticker is set aside. Pure but for the counting (`drift`).
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from ssmd_kalshi import lenient, unread, wire
 from ssmd_kalshi.drift import Drift
-from ssmd_kalshi.errors import BrokenReplyError, excerpt
+from ssmd_kalshi.errors import BadFieldError, BrokenReplyError, excerpt
 from ssmd_kalshi.pages import Page, SetAside
+from ssmd_kalshi.unread import Unread
 from ssmd_kalshi.wire import (
+    REJECTED_FIELD,
     UNKNOWN_FIELD,
     WireEvent,
     WireEventFeeChange,
@@ -39,17 +43,39 @@ _has_nul = re.compile(rb"\\u0000").search
 """NUL is valid in JSON and impossible in PostgreSQL: one of them would fail a whole batch there.
 A regular expression, because `in` takes twice as long over a page."""
 
+_CHECKS: Mapping[object, unread.Check] = {
+    wire.Text: unread.text_fault,
+    wire.Number: unread.number_fault,
+    wire.Flag: unread.flag_fault,
+    wire.Object: unread.object_fault,
+    wire.Objects: unread.objects_fault,
+    wire.Texts: unread.texts_fault,
+}
+"""By the type that a field is declared with."""
+
+_event_tickers = attrgetter("event_ticker")
+
 
 class PageReader(Generic[R]):
-    """Reads replies of the form `{"<key>": [row, …], "cursor": …}`."""
+    """Reads replies of the form `{"<key>": [row, …], "cursor": …}`.
 
-    def __init__(self, key: str, row: type[R], ticker_field: str, entity: str) -> None:
+    `whole` rows are set aside for any field: a step of a fee schedule is no step without one.
+    """
+
+    def __init__(
+        self, key: str, row: type[R], ticker_field: str, entity: str, *, whole: bool = False
+    ) -> None:
         self._key = key
         self._row = row
         self._entity = entity
         self._ticker_field = ticker_field
-        names = frozenset(field.encode_name for field in msgspec.structs.fields(row))
-        self._known = names - {UNKNOWN_FIELD}
+        self._whole = whole
+        fields = msgspec.structs.fields(row)
+        ours = {UNKNOWN_FIELD, REJECTED_FIELD, ticker_field, "markets"}
+        self._known = frozenset(field.encode_name for field in fields) - ours | {ticker_field}
+        self._checks = {
+            field.name: _CHECKS[field.type] for field in fields if field.encode_name not in ours
+        }
         rows = ("rows", list[row], msgspec.field(name=key))  # type: ignore[valid-type]
         reply = msgspec.defstruct("Reply", [rows, ("cursor", str, "")])
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(reply)
@@ -60,10 +86,13 @@ class PageReader(Generic[R]):
             return self._page_by_row(body, drift)
         try:
             reply = self._decoder.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return self._page_by_row(body, drift)
-        self._count(reply.rows, drift)
-        return Page(items=reply.rows, set_aside=[], cursor=reply.cursor)
+        rows = reply.rows
+        if self._row is WireEvent:
+            rows = [_with_parent(event) for event in rows]
+        self._count(rows, drift)
+        return Page(items=rows, set_aside=[], cursor=reply.cursor)
 
     def _count(self, rows: list[R], drift: Drift) -> None:
         drift.count_rows(self._entity, len(rows))
@@ -74,27 +103,26 @@ class PageReader(Generic[R]):
                     MARKETS._count(event.markets, drift)  # type: ignore[attr-defined]
 
     def one(self, body: bytes, drift: Drift) -> R:
-        """The row of a reply `{"<key>": row}`; a row that cannot be read is a BrokenReplyError."""
-        reply = _object(body)
+        """The row of a reply `{"<key>": row}`. BadFieldError for a row without a readable ticker,
+        BrokenReplyError for a reply without a row."""
+        reply, clean = _object(body)
         value = reply.get(self._key)
         if not isinstance(value, dict):
             raise BrokenReplyError(_wrong_shape(self._key, "object", body))
         if self._entity == "event" and "markets" in reply and value.get("markets") is None:
             # Without nested markets the event's markets stand beside it.
             value["markets"] = reply["markets"]
-        reading = _Reading()
+        reading = _Reading(clean)
         row = self._read(value, reading)
         reading.count(drift)
         if row is None:
-            raise BrokenReplyError(
-                f"the reply's {self._key} cannot be read ({reading.set_aside[-1].reason}): "
-                "the exchange's format changed, update ssmd"
-            )
+            unread.check_ticker(self._ticker_field, value.get(self._ticker_field))
+            raise BadFieldError(self._key, value, reading.set_aside[-1].reason)
         self._count([row], drift)
         return row
 
     def _page_by_row(self, body: bytes, drift: Drift) -> Page[R]:
-        reply = _object(body)
+        reply, clean = _object(body)
         if self._key not in reply:
             raise BrokenReplyError(_wrong_shape(self._key, "list", body))
         values = reply[self._key]
@@ -103,7 +131,9 @@ class PageReader(Generic[R]):
         cursor = reply.get("cursor")
         if not isinstance(values, list) or not isinstance(cursor, str | None):
             raise BrokenReplyError(_wrong_shape(self._key, "list", body))
-        reading = _Reading()
+        if cursor and unread.text_fault(cursor):
+            raise BrokenReplyError(f"the reply's cursor is no text: {excerpt(body, 80)}")
+        reading = _Reading(clean)
         rows = [self._read(value, reading) for value in values]
         items = [row for row in rows if row is not None]
         reading.count(drift)
@@ -111,58 +141,130 @@ class PageReader(Generic[R]):
         return Page(items=items, set_aside=reading.set_aside, cursor=cursor or "")
 
     def _read(self, value: object, reading: _Reading) -> R | None:
-        """One row, or None and an entry in `reading.set_aside`. Consumes `value`."""
+        """One row, or None and an entry in `reading.set_aside`."""
         if not isinstance(value, dict):
             reading.put_aside(self._entity, None, "the row is not an object", value)
             return None
         ticker = value.get(self._ticker_field)
-        try:
-            if names := value.keys() - self._known:
-                unknown = {name: value.pop(name) for name in names}
-                value[UNKNOWN_FIELD] = unknown
-                reading.note(self._entity, unknown)
-            nested = value.pop("markets", None) if self._row is WireEvent else None
-            row = msgspec.convert(value, self._row)
-            if isinstance(nested, list):
-                markets = [MARKETS._read(market, reading) for market in nested]
-                row = msgspec.structs.replace(row, markets=[m for m in markets if m is not None])
-            return row
-        except (msgspec.MsgspecError, RecursionError) as error:
-            ticker = excerpt(ticker) if isinstance(ticker, str) and ticker else None
-            reading.put_aside(self._entity, ticker, excerpt(str(error)), value)
+        if fault := unread.ticker_fault(ticker):
+            shown = excerpt(ticker) if isinstance(ticker, str) and ticker else None
+            reason = f"{self._ticker_field} is {excerpt(unread.json_text(ticker), 80)}: {fault}"
+            reading.put_aside(self._entity, shown, reason, value)
             return None
+        plain = dict(value)
+        nested = plain.pop("markets", None) if self._row is WireEvent else None
+        unknown: dict[str, Any] = {}
+        rejected: list[Unread] = []
+        if foreign := plain.keys() - self._known:
+            for name in sorted(foreign):
+                one = plain.pop(name)
+                reading.note(self._entity, name, one)
+                if fault := unread.text_fault(name) or unread.json_fault(one):
+                    rejected.append(Unread(name, fault, one))
+                else:
+                    unknown[name] = one
+        row = self._at_once(plain) if reading.clean else None
+        if row is None:
+            row = self._by_field(plain, rejected)
+        # The row is new and nobody else's yet; a copy would take as long as all of its reading.
+        if unknown:
+            msgspec.structs.force_setattr(row, "unknown", unknown)
+        if rejected:
+            msgspec.structs.force_setattr(row, "rejected", tuple(rejected))
+        if rejected and self._whole and (fault := self._missing(rejected)):
+            reading.put_aside(self._entity, ticker, fault, value)
+            return None
+        return row if nested is None else self._with_markets(row, nested, reading)
+
+    def _missing(self, rejected: list[Unread]) -> str | None:
+        return next((one.reason for one in rejected if one.name in self._checks), None)
+
+    def _at_once(self, fields: dict[str, Any]) -> R | None:
+        """The row if it is good; most are, whatever it is that another row of the page has."""
+        try:
+            return msgspec.convert(fields, self._row)
+        except (msgspec.MsgspecError, RecursionError):
+            return None
+
+    def _by_field(self, fields: dict[str, Any], rejected: list[Unread]) -> R:
+        """The row, with those of its fields that can be read; the others come to `rejected`."""
+        good: dict[str, Any] = {self._ticker_field: fields[self._ticker_field]}
+        for name, check in self._checks.items():
+            value = fields.get(name)
+            if value is None:
+                continue
+            if fault := check(value):
+                rejected.append(Unread(name, fault, value))
+            else:
+                good[name] = value
+        return self._row(**good)
+
+    def _with_markets(self, event: Any, nested: object, reading: _Reading) -> Any:
+        """The event with those of its markets that can be read."""
+        if not isinstance(nested, list):
+            fault = "it is not a list of markets"
+            # What markets there are is not known: nobody may take their absence for an end.
+            reading.put_aside("market", None, f"markets of {event.event_ticker}: {fault}", nested)
+            rejected = (*event.rejected, Unread("markets", fault, nested))
+            return msgspec.structs.replace(event, rejected=rejected)
+        markets = [MARKETS._read(market, reading) for market in nested]
+        readable = [market for market in markets if market is not None]
+        return _with_parent(msgspec.structs.replace(event, markets=readable))
+
+
+def _with_parent(event: Any) -> Any:
+    """The event, named by all of its markets: one that stands in an event is the event's, whether
+    it says so readably or not."""
+    ticker = event.event_ticker
+    if not event.markets or set(map(_event_tickers, event.markets)) == {ticker}:
+        return event
+    markets: list[WireMarket] = []
+    for market in event.markets:
+        said = market.event_ticker
+        if fault := unread.ticker_fault(said):
+            rejected = (*market.rejected, Unread("event_ticker", fault, said)) if said else ()
+            market = msgspec.structs.replace(
+                market, event_ticker=ticker, rejected=rejected or market.rejected
+            )
+        markets.append(market)
+    return msgspec.structs.replace(event, markets=markets)
 
 
 @dataclass(slots=True)
 class _Reading:
     """What one reply brought that is new or unreadable; counted once at its end."""
 
+    clean: bool
+    """There is no text in it that PostgreSQL could not hold."""
     set_aside: list[SetAside] = field(default_factory=list)
     entities: list[str] = field(default_factory=list)
     unknown: Counter[tuple[str, str]] = field(default_factory=Counter)
     examples: dict[tuple[str, str], object] = field(default_factory=dict)
 
-    def note(self, entity: str, unknown: dict[str, Any]) -> None:
-        for name, value in unknown.items():
-            self.unknown[entity, name] += 1
-            self.examples.setdefault((entity, name), value)
+    def note(self, entity: str, name: str, value: object) -> None:
+        self.unknown[entity, name] += 1
+        self.examples.setdefault((entity, name), value)
 
     def put_aside(self, entity: str, ticker: str | None, reason: str, value: object) -> None:
-        self.set_aside.append(SetAside(ticker, reason, _raw(value)))
+        raw = unread.cut(unread.json_text(value), RAW_CHARACTERS)
+        self.set_aside.append(SetAside(ticker, reason, raw))
         self.entities.append(entity)
 
     def count(self, drift: Drift) -> None:
-        for key, count in self.unknown.items():
-            drift.count_unknown_field(*key, count, self.examples[key])
+        for (entity, name), count in self.unknown.items():
+            example = self.examples[entity, name]
+            drift.count_unknown_field(entity, unread.printable(name), count, example)
         for entity in self.entities:
             drift.count_set_aside(entity)
 
 
 def decode_object(body: bytes, into: type[T], key: str | None = None) -> T:
     """A reply that is one object (or whose `key` is): BrokenReplyError where it is not."""
-    reply = _object(body)
+    reply, clean = _object(body)
     value: object = reply if key is None else reply.get(key)
     try:
+        if not clean:
+            value = unread.mended(value)
         return msgspec.convert(value, into)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise BrokenReplyError(
@@ -171,48 +273,24 @@ def decode_object(body: bytes, into: type[T], key: str | None = None) -> T:
         ) from error
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _object(body: bytes) -> tuple[dict[str, Any], bool]:
+    """The reply, and whether every text in it is one that PostgreSQL can hold."""
     try:
-        reply = _lenient(body) if _has_nul(body) else msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        reply = _lenient(body)
-    except RecursionError as error:
-        raise BrokenReplyError("the reply is nested too deeply to be one of ours") from error
+        reply, clean = msgspec.json.decode(body), not _has_nul(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        reply, clean = _lenient(body), False
     if not isinstance(reply, dict):
         raise BrokenReplyError(f"the reply is not a JSON object: {excerpt(body, 80)}")
-    return reply
+    return reply, clean
 
 
 def _lenient(body: bytes) -> object:
-    """Unpaired surrogates, NUL and bytes that are not UTF-8 spoil a title, not a page."""
     try:
-        return _clean(json.loads(body.decode("utf-8", "replace")))
+        return lenient.loads(body)
     except (ValueError, RecursionError) as error:
         raise BrokenReplyError(
             f"the reply is not complete JSON ({len(body)} bytes, beginning {excerpt(body, 80)!r})"
         ) from error
-
-
-def _clean(value: Any) -> Any:
-    """The value without NUL and unpaired surrogates, which PostgreSQL cannot hold."""
-    if isinstance(value, str):
-        return _printable(value)
-    if isinstance(value, dict):
-        return {_printable(k): _clean(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_clean(v) for v in value]
-    return value
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "")
-
-
-def _raw(value: object) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=True)[:RAW_CHARACTERS]
-    except (ValueError, RecursionError):
-        return repr(type(value))
 
 
 def _wrong_shape(key: str, kind: str, body: bytes) -> str:
@@ -225,8 +303,12 @@ EVENTS = PageReader("events", WireEvent, "event_ticker", "event")
 EVENT = PageReader("event", WireEvent, "event_ticker", "event")
 SERIES_LIST = PageReader("series", WireSeries, "ticker", "series")
 SERIES_FEE_CHANGES = PageReader(
-    "series_fee_change_arr", WireSeriesFeeChange, "series_ticker", "series_fee_change"
+    "series_fee_change_arr",
+    WireSeriesFeeChange,
+    "series_ticker",
+    "series_fee_change",
+    whole=True,
 )
 EVENT_FEE_CHANGES = PageReader(
-    "event_fee_changes", WireEventFeeChange, "event_ticker", "event_fee_change"
+    "event_fee_changes", WireEventFeeChange, "event_ticker", "event_fee_change", whole=True
 )

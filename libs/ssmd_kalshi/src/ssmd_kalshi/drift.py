@@ -1,4 +1,4 @@
-"""What the exchange says that this version of the client does not know, counted.
+"""What the exchange says that this version of the client does not know or cannot read, counted.
 
 A new field or a new word of an enumeration is no fault: the row is kept with it. It is a reason to
 look, so it is counted in the metrics and, with one example each, for `ssmd exchange drift`.
@@ -7,12 +7,14 @@ look, so it is counted in the metrics and, with one example each, for `ssmd exch
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 
 from ssmd_kalshi import metrics
 from ssmd_kalshi.errors import excerpt
+from ssmd_kalshi.unread import Unread, json_text
+from ssmd_kalshi.wire import UNKNOWN_FIELD, WireRow
 
 MAX_DISTINCT = 200
 """Distinct foreign names kept per process; the rest is counted as "(other)"."""
@@ -107,7 +109,7 @@ class Drift:
     def count_unknown_field(self, entity: str, name: str, count: int, example: object) -> None:
         key = self._bounded(self.unknown_fields, (entity, excerpt(name, 64)))
         self.unknown_fields[key] += count
-        self.examples.setdefault(key, excerpt(repr(example), 80))
+        self.examples.setdefault(key, excerpt(json_text(example), 80))
         metrics.UNKNOWN_FIELDS.labels(*key).inc(count)
 
     def check_words(self, entity: str, rows: Sequence[object]) -> None:
@@ -131,3 +133,10 @@ class Drift:
     @staticmethod
     def _bounded(counts: Counter[tuple[str, str]], key: tuple[str, str]) -> tuple[str, str]:
         return key if key in counts or len(counts) < MAX_DISTINCT else (key[0], OTHER)
+
+
+def count_rejected(entity: str, fields: Iterable[Unread], row: type[WireRow]) -> None:
+    """Fields of a row that could not be read; foreign names under one label."""
+    for one in fields:
+        name = one.name if one.name in row.__struct_fields__ else UNKNOWN_FIELD
+        metrics.REJECTED_FIELDS.labels(entity, name).inc()

@@ -135,14 +135,14 @@ class RepeatedPageError(PageError):
 
 
 class EmptyPageError(PageError):
-    """A page without rows that nevertheless names a next page, twice in a row."""
+    """More pages without rows that nevertheless name a next page than any listing can have."""
 
 
 # --- values -------------------------------------------------------------------------------------
 
 
 class BadFieldError(KalshiError):
-    """A field of a row holds a value without meaning; the row is set aside, not the page."""
+    """A row without a readable ticker, or a step of a fee schedule with an unreadable field."""
 
     def __init__(self, field: str, value: object, why: str) -> None:
         self.field = field

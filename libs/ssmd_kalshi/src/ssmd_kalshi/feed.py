@@ -67,6 +67,8 @@ class Gap(msgspec.Struct, frozen=True):
 class Message(msgspec.Struct, frozen=True):
     """One message of a subscription: `msg` is its body, `raw` the frame as received.
 
+    `document` is the whole frame where `raw` is not JSON that every reader takes: a number out of
+    range, half of a surrogate pair, too deep a value. What of the envelope cannot be read is None.
     `seq` is contiguous per `sid` where the exchange sends it; `sent_at` is its `sending_ts_ms`. A
     message may come twice, or late (a lower `seq` than the one before).
     """
@@ -78,6 +80,7 @@ class Message(msgspec.Struct, frozen=True):
     msg: dict[str, Any]
     raw: bytes
     received_at: datetime
+    document: dict[str, Any] | None = None
 
 
 class Unreadable(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from ssmd_kalshi import lenient
 from ssmd_kalshi.errors import BrokenReplyError, excerpt
 
 TERMINAL_CODES = frozenset({10, 17, 25})
@@ -55,7 +56,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Frame(msgspec.Struct, frozen=True):
-    """The envelope of everything that the exchange sends."""
+    """The envelope of everything that the exchange sends; a field that cannot be read is None."""
 
     type: str
     id: int | None = None
@@ -63,6 +64,11 @@ class Frame(msgspec.Struct, frozen=True):
     seq: int | None = None
     sending_ts_ms: int | float | None = None
     msg: dict[str, Any] | list[Any] | str | None = None
+
+    @property
+    def document(self) -> dict[str, Any] | None:
+        """The whole frame where the usual reader refused it (`ssmd_kalshi.lenient`)."""
+        return None
 
     @property
     def body(self) -> dict[str, Any]:
@@ -88,25 +94,58 @@ class Frame(msgspec.Struct, frozen=True):
 
     @property
     def sent_at(self) -> datetime | None:
-        if self.sending_ts_ms is None:
+        if self.sending_ts_ms is None or self.sending_ts_ms < 0:
             return None
         try:
             return _EPOCH + timedelta(milliseconds=self.sending_ts_ms)
-        except OverflowError:
+        except (OverflowError, ValueError):
             return None
+
+
+class _ReadByField(Frame, frozen=True, kw_only=True):
+    whole: dict[str, Any]
+
+    @property
+    def document(self) -> dict[str, Any] | None:
+        return self.whole
 
 
 _decoder = msgspec.json.Decoder(Frame)
 
 
 def decode_frame(raw: bytes) -> Frame:
-    """BrokenReplyError where the frame is not one of the exchange's."""
+    """BrokenReplyError where the frame is not one of the exchange's: no JSON object with a type."""
     try:
         return _decoder.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
+        return _by_field(raw)
+
+
+def _by_field(raw: bytes) -> Frame:
+    try:
+        document = lenient.loads(raw)
+    except (ValueError, RecursionError) as error:
         raise BrokenReplyError(
             f"a WebSocket frame cannot be read ({excerpt(str(error), 100)}): {excerpt(raw, 80)}"
         ) from error
+    kind = document.get("type") if isinstance(document, dict) else None
+    if not isinstance(kind, str):
+        raise BrokenReplyError(f"a WebSocket frame has no type: {excerpt(raw, 80)}")
+
+    def number(name: str) -> int | None:
+        value = document.get(name)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    sent, msg = document.get("sending_ts_ms"), document.get("msg")
+    return _ReadByField(
+        type=kind,
+        id=number("id"),
+        sid=number("sid"),
+        seq=number("seq"),
+        sending_ts_ms=sent if isinstance(sent, float) else number("sending_ts_ms"),
+        msg=msg if isinstance(msg, dict | list | str) else None,
+        whole=document,
+    )
 
 
 def subscribe_command(command_id: int, channel: str) -> bytes:

@@ -1,9 +1,10 @@
-"""Markets from the wire → rows of `markets`. Pure.
+"""Markets from the wire → rows of `markets`. Pure but for the counting of what is rejected.
 
 Both price generations are understood: fixed-point dollars and counts as text, and the integer cents
-and whole contracts of older replies; where both stand, dollars win. Empty text is None. The year 1,
-which the exchange writes for "never", is None. `extra` holds every field that has no column of its
-own, quotes that change with every trade left out.
+and whole contracts of older replies; where both stand, dollars win, and where these cannot be read
+the older ones stand in. Empty text is None. The year 1, which the exchange writes for "never", is
+None. `extra` holds every field that has no column of its own, quotes that change with every trade
+left out, and what the exchange sent in fields that were rejected.
 """
 
 from __future__ import annotations
@@ -13,40 +14,54 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from ssmd_common import models
 from ssmd_common.status import MarketStatus, market_status
-from ssmd_kalshi.drift import Drift
+from ssmd_kalshi.drift import Drift, count_rejected
 from ssmd_kalshi.errors import BadFieldError, excerpt
 from ssmd_kalshi.pages import SetAside
+from ssmd_kalshi.unread import (
+    MAX_JSON_BYTES,
+    MAX_TICKER_CHARACTERS,
+    Unread,
+    check_ticker,
+    printable,
+    ticker_fault,
+)
 from ssmd_kalshi.values import (
     ASK,
     BID,
     DECIMAL,
     DOLLARS,
+    FAULTS,
     LAST,
     TIME,
+    Columns,
     Fields,
     Memo,
-    check_tickers,
+    StandIns,
+    cents,
     contracts,
-    count,
     decimal,
     dollars,
-    first_bad,
     from_cents,
+    json_value,
+    rejected_fields,
     time,
+    without_bad,
 )
 from ssmd_kalshi.wire import WireMarket
 
-MAX_STATUS_CHARACTERS = 16
-
 
 def _status(word: str | None) -> tuple[MarketStatus | None, str | None]:
-    # The column is narrower than a word that nobody has seen yet may be.
-    return market_status(word), word[:MAX_STATUS_CHARACTERS] if word else None
+    if word and word.isspace():
+        raise ValueError("it is blank")
+    return market_status(word), word or None
 
 
 _STATUS = Memo(_status)
+_encode = msgspec.json.Encoder().encode
 
 
 # Quotes change with every trade; an unknown field of these names is one too.
@@ -64,97 +79,152 @@ _VOLATILE_PREFIXES = (
 
 
 def market(
-    wire: WireMarket, series_ticker: str, observed_at: datetime, *, observed_via: str = "rest"
+    wire: WireMarket,
+    series_ticker: str,
+    observed_at: datetime,
+    *,
+    observed_via: str = "rest",
 ) -> models.Market:
     """The row of a market; its series is its event's, which the market does not say.
 
-    `status` is None where the exchange's word is not known: what is stored stays. Raises
-    BadFieldError where a value has no meaning.
+    What cannot be read is None and in `rejected`, and in `extra` as the exchange sent it; the rest
+    is as if it had not been sent. `event_ticker` and `series_ticker` are "" where the market's
+    event cannot be read: the row then stands for one that is stored, or has no place. `status` is
+    None where the exchange's word is not known: what is stored stays. Raises BadFieldError for a
+    market without a readable ticker.
     """
+    event_ticker = wire.event_ticker
+    if not wire.rejected and event_ticker and not _odd(wire.ticker, event_ticker):
+        try:
+            return _row(wire, event_ticker, series_ticker, observed_at, observed_via)
+        except FAULTS:
+            # Converting does not keep book: what it was is found when it is looked for.
+            pass
+    return _salvaged(wire, series_ticker, observed_at, observed_via)
+
+
+def _odd(ticker: str, event_ticker: str) -> bool:
+    """Whether one of them is no ticker; written out because every market passes here."""
+    both = ticker + event_ticker
+    return (
+        not both.isprintable()
+        or " " in both
+        or len(ticker) > MAX_TICKER_CHARACTERS
+        or len(event_ticker) > MAX_TICKER_CHARACTERS
+    )
+
+
+def _salvaged(
+    wire: WireMarket, series_ticker: str, observed_at: datetime, observed_via: str
+) -> models.Market:
+    check_ticker("ticker", wire.ticker)
+    good, bad = without_bad(wire, _FIELDS, STAND_INS)
+    event_ticker = wire.event_ticker
+    if fault := ticker_fault(event_ticker):
+        if all(one.name != "event_ticker" for one in bad):
+            bad.append(Unread("event_ticker", fault, event_ticker))
+        event_ticker = series_ticker = ""
     try:
-        event_ticker = wire.event_ticker
-        if not event_ticker:
-            raise BadFieldError(
-                "event_ticker", event_ticker, "a market without an event has no place"
-            )
-        check_tickers(wire.ticker, event_ticker)
-        yes_bid = wire.yes_bid_dollars
-        yes_ask = wire.yes_ask_dollars
-        no_bid = wire.no_bid_dollars
-        no_ask = wire.no_ask_dollars
-        last = wire.last_price_dollars
-        if yes_bid is None or yes_ask is None or no_bid is None or no_ask is None or last is None:
-            yes_bid = from_cents(wire.yes_bid) if yes_bid is None else yes_bid
-            yes_ask = from_cents(wire.yes_ask) if yes_ask is None else yes_ask
-            no_bid = from_cents(wire.no_bid) if no_bid is None else no_bid
-            no_ask = from_cents(wire.no_ask) if no_ask is None else no_ask
-            last = from_cents(wire.last_price) if last is None else last
-        settled_at = wire.settlement_value_dollars
-        if settled_at is None and wire.settlement_value is not None:
-            settled_at = from_cents(wire.settlement_value)
-        volume = wire.volume if wire.volume_fp is None else wire.volume_fp
-        volume_24h = wire.volume_24h if wire.volume_24h_fp is None else wire.volume_24h_fp
-        interest = wire.open_interest if wire.open_interest_fp is None else wire.open_interest_fp
-        yes_bid_dollars, yes_bid_cents = BID[yes_bid]
-        yes_ask_dollars, yes_ask_cents = ASK[yes_ask]
-        no_bid_dollars, no_bid_cents = BID[no_bid]
-        no_ask_dollars, no_ask_cents = ASK[no_ask]
-        last_dollars, last_cents = LAST[last]
-        volume_fp, volume_whole = contracts(volume)
-        volume_24h_fp, volume_24h_whole = contracts(volume_24h)
-        interest_fp, interest_whole = contracts(interest)
-        status, word = _STATUS[wire.status]
-        return models.Market(
-            ticker=wire.ticker,
-            event_ticker=event_ticker,
-            title=wire.title or None,
-            status=status,
-            close_time=TIME[wire.close_time],
-            yes_bid=yes_bid_cents,
-            yes_ask=yes_ask_cents,
-            no_bid=no_bid_cents,
-            no_ask=no_ask_cents,
-            last_price=last_cents,
-            volume=volume_whole,
-            volume_24h=volume_24h_whole,
-            open_interest=interest_whole,
-            series_ticker=series_ticker,
-            exchange_status=word,
-            yes_bid_dollars=yes_bid_dollars,
-            yes_ask_dollars=yes_ask_dollars,
-            no_bid_dollars=no_bid_dollars,
-            no_ask_dollars=no_ask_dollars,
-            last_price_dollars=last_dollars,
-            volume_fp=volume_fp,
-            volume_24h_fp=volume_24h_fp,
-            open_interest_fp=interest_fp,
-            open_time=TIME[wire.open_time],
-            expected_expiration_time=TIME[wire.expected_expiration_time],
-            latest_expiration_time=TIME[wire.latest_expiration_time],
-            settled_time=TIME[wire.settlement_ts],
-            result=wire.result or None,
-            settlement_value_dollars=DOLLARS[settled_at],
-            expiration_value=wire.expiration_value or None,
-            yes_sub_title=wire.yes_sub_title or None,
-            no_sub_title=wire.no_sub_title or None,
-            market_type=wire.market_type or None,
-            strike_type=wire.strike_type or None,
-            floor_strike=DECIMAL[wire.floor_strike],
-            cap_strike=DECIMAL[wire.cap_strike],
-            custom_strike=wire.custom_strike or None,
-            can_close_early=wire.can_close_early,
-            rules_primary=wire.rules_primary or None,
-            price_level_structure=wire.price_level_structure or None,
-            price_ranges=wire.price_ranges or None,
-            mve_collection_ticker=wire.mve_collection_ticker or None,
-            is_provisional=wire.is_provisional,
-            extra=_extra(wire),
-            exchange_updated_at=TIME[wire.updated_time],
-            observed_at=observed_at,
-            observed_via=observed_via,
-        )
-    except (ValueError, ArithmeticError, TypeError) as error:
-        raise first_bad(wire, _FIELDS, error) from error
+        row = _row(good, event_ticker or "", series_ticker, observed_at, observed_via)
+    except FAULTS as error:
+        raise BadFieldError("ticker", wire.ticker, excerpt(str(error))) from error
+    columns = COLUMNS if not event_ticker else {**COLUMNS, "event_ticker": ()}
+    rejected = rejected_fields(bad, good, columns, STAND_INS)
+    if not rejected:
+        return row
+    count_rejected("market", bad, WireMarket)
+    kept = {printable(one.name): one.kept for one in bad if one.kept is not None}
+    return msgspec.structs.replace(row, rejected=rejected, extra={**(row.extra or {}), **kept})
+
+
+def _row(
+    wire: WireMarket,
+    event_ticker: str,
+    series_ticker: str,
+    observed_at: datetime,
+    observed_via: str,
+) -> models.Market:
+    yes_bid = wire.yes_bid_dollars
+    yes_ask = wire.yes_ask_dollars
+    no_bid = wire.no_bid_dollars
+    no_ask = wire.no_ask_dollars
+    last = wire.last_price_dollars
+    if yes_bid is None or yes_ask is None or no_bid is None or no_ask is None or last is None:
+        yes_bid = from_cents(wire.yes_bid) if yes_bid is None else yes_bid
+        yes_ask = from_cents(wire.yes_ask) if yes_ask is None else yes_ask
+        no_bid = from_cents(wire.no_bid) if no_bid is None else no_bid
+        no_ask = from_cents(wire.no_ask) if no_ask is None else no_ask
+        last = from_cents(wire.last_price) if last is None else last
+    settled_at = wire.settlement_value_dollars
+    if settled_at is None and wire.settlement_value is not None:
+        settled_at = from_cents(wire.settlement_value)
+    volume = wire.volume if wire.volume_fp is None else wire.volume_fp
+    volume_24h = wire.volume_24h if wire.volume_24h_fp is None else wire.volume_24h_fp
+    interest = wire.open_interest if wire.open_interest_fp is None else wire.open_interest_fp
+    yes_bid_dollars, yes_bid_cents = BID[yes_bid]
+    yes_ask_dollars, yes_ask_cents = ASK[yes_ask]
+    no_bid_dollars, no_bid_cents = BID[no_bid]
+    no_ask_dollars, no_ask_cents = ASK[no_ask]
+    last_dollars, last_cents = LAST[last]
+    volume_fp, volume_whole = contracts(volume)
+    volume_24h_fp, volume_24h_whole = contracts(volume_24h)
+    interest_fp, interest_whole = contracts(interest)
+    status, word = _STATUS[wire.status]
+    custom_strike = wire.custom_strike or None
+    price_ranges = wire.price_ranges or None
+    if (custom_strike and len(_encode(custom_strike)) > MAX_JSON_BYTES) or (
+        price_ranges and len(_encode(price_ranges)) > MAX_JSON_BYTES
+    ):
+        raise ValueError("too long for a column")
+    return models.Market(
+        ticker=wire.ticker,
+        event_ticker=event_ticker,
+        title=wire.title or None,
+        status=status,
+        close_time=TIME[wire.close_time],
+        yes_bid=yes_bid_cents,
+        yes_ask=yes_ask_cents,
+        no_bid=no_bid_cents,
+        no_ask=no_ask_cents,
+        last_price=last_cents,
+        volume=volume_whole,
+        volume_24h=volume_24h_whole,
+        open_interest=interest_whole,
+        series_ticker=series_ticker,
+        exchange_status=word,
+        yes_bid_dollars=yes_bid_dollars,
+        yes_ask_dollars=yes_ask_dollars,
+        no_bid_dollars=no_bid_dollars,
+        no_ask_dollars=no_ask_dollars,
+        last_price_dollars=last_dollars,
+        volume_fp=volume_fp,
+        volume_24h_fp=volume_24h_fp,
+        open_interest_fp=interest_fp,
+        open_time=TIME[wire.open_time],
+        expected_expiration_time=TIME[wire.expected_expiration_time],
+        latest_expiration_time=TIME[wire.latest_expiration_time],
+        settled_time=TIME[wire.settlement_ts],
+        result=wire.result or None,
+        settlement_value_dollars=DOLLARS[settled_at],
+        expiration_value=wire.expiration_value or None,
+        yes_sub_title=wire.yes_sub_title or None,
+        no_sub_title=wire.no_sub_title or None,
+        market_type=wire.market_type or None,
+        strike_type=wire.strike_type or None,
+        floor_strike=DECIMAL[wire.floor_strike],
+        cap_strike=DECIMAL[wire.cap_strike],
+        custom_strike=custom_strike,
+        can_close_early=wire.can_close_early,
+        rules_primary=wire.rules_primary or None,
+        price_level_structure=wire.price_level_structure or None,
+        price_ranges=price_ranges,
+        mve_collection_ticker=wire.mve_collection_ticker or None,
+        is_provisional=wire.is_provisional,
+        extra=_extra(wire),
+        exchange_updated_at=TIME[wire.updated_time],
+        observed_at=observed_at,
+        observed_via=observed_via,
+    )
 
 
 def _extra(wire: WireMarket) -> dict[str, Any] | None:
@@ -192,6 +262,8 @@ def _extra(wire: WireMarket) -> dict[str, Any] | None:
     if wire.settlement_floor_dollars:
         extra["settlement_floor_dollars"] = wire.settlement_floor_dollars
     if wire.mve_selected_legs:
+        if len(_encode(wire.mve_selected_legs)) > MAX_JSON_BYTES:
+            raise ValueError("too long for a value in extra")
         extra["mve_selected_legs"] = wire.mve_selected_legs
     if wire.settlement_timer_seconds is not None:
         extra["settlement_timer_seconds"] = wire.settlement_timer_seconds
@@ -217,12 +289,16 @@ def _extra(wire: WireMarket) -> dict[str, Any] | None:
 
 @dataclass(slots=True)
 class MarketRows:
-    """What became of a page's markets: every one is in exactly one of the three lists."""
+    """What became of a page's markets: every one is in exactly one of the four lists."""
 
     rows: list[models.Market] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)
+    """Markets without a readable ticker."""
     orphans: list[WireMarket] = field(default_factory=list)
     """Markets whose event is not in `series_of`: read the event first, then convert these again."""
+    parentless: list[models.Market] = field(default_factory=list)
+    """Markets whose event cannot be read: for those that are stored the stored one holds, others
+    have no place."""
 
 
 def market_rows(
@@ -236,58 +312,58 @@ def market_rows(
     result = MarketRows()
     for wire in markets:
         series_ticker = series_of.get(wire.event_ticker or "")
-        if series_ticker is None and wire.event_ticker:
+        if series_ticker is None and not ticker_fault(wire.event_ticker):
             result.orphans.append(wire)
             continue
         try:
-            result.rows.append(market(wire, series_ticker or "", observed_at))
+            row = market(wire, series_ticker or "", observed_at)
         except BadFieldError as error:
             result.set_aside.append(SetAside(wire.ticker, str(error), excerpt(repr(wire), 2000)))
             if drift is not None:
                 drift.count_set_aside("market")
+            continue
+        (result.rows if row.event_ticker else result.parentless).append(row)
     return result
 
 
-# --- how each field is read, to name a bad one --------------------------------------------------
+# --- how each field is read, and what it stands for ---------------------------------------------
 
-_FIELDS: Fields = (
-    *(
-        (name, time)
-        for name in [
-            "close_time",
-            "open_time",
-            "expected_expiration_time",
-            "latest_expiration_time",
-            "settlement_ts",
-            "updated_time",
-        ]
-    ),
-    *(
-        (name, dollars)
-        for name in [
-            "yes_bid_dollars",
-            "yes_ask_dollars",
-            "no_bid_dollars",
-            "no_ask_dollars",
-            "last_price_dollars",
-            "settlement_value_dollars",
-        ]
-    ),
-    *(
-        (name, decimal)
-        for name in ["yes_bid", "yes_ask", "no_bid", "no_ask", "last_price", "settlement_value"]
-    ),
-    *(
-        (name, count)
-        for name in [
-            "volume_fp",
-            "volume_24h_fp",
-            "open_interest_fp",
-            "volume",
-            "volume_24h",
-            "open_interest",
-        ]
-    ),
-    ("floor_strike", decimal),
-    ("cap_strike", decimal),
-)
+TIMES = {
+    "close_time": "close_time",
+    "open_time": "open_time",
+    "expected_expiration_time": "expected_expiration_time",
+    "latest_expiration_time": "latest_expiration_time",
+    "settlement_ts": "settled_time",
+    "updated_time": "exchange_updated_at",
+}
+_PRICES = ("yes_bid", "yes_ask", "no_bid", "no_ask", "last_price")
+_COUNTS = ("volume", "volume_24h", "open_interest")
+
+STAND_INS: StandIns = {
+    **{name: f"{name}_dollars" for name in (*_PRICES, "settlement_value")},
+    **{name: f"{name}_fp" for name in _COUNTS},
+}
+
+_FIELDS: Fields = {
+    **dict.fromkeys(TIMES, time),
+    "status": _status,
+    **{f"{name}_dollars": dollars for name in (*_PRICES, "settlement_value")},
+    **dict.fromkeys((*_PRICES, "settlement_value"), cents),
+    **{f"{name}_fp": contracts for name in _COUNTS},
+    **dict.fromkeys(_COUNTS, contracts),
+    **dict.fromkeys(("floor_strike", "cap_strike"), decimal),
+    **dict.fromkeys(("custom_strike", "price_ranges", "mve_selected_legs"), json_value),
+}
+
+COLUMNS: Columns = {
+    **{name: (name,) for name in WireMarket.__struct_fields__ if name in models.Market.columns()},
+    "event_ticker": ("event_ticker", "series_ticker"),
+    "status": ("exchange_status",),
+    **{name: (column,) for name, column in TIMES.items()},
+    **{name: (f"{name}_dollars", name) for name in _PRICES},
+    **{f"{name}_dollars": (f"{name}_dollars", name) for name in _PRICES},
+    **{name: (f"{name}_fp", name) for name in _COUNTS},
+    **{f"{name}_fp": (f"{name}_fp", name) for name in _COUNTS},
+    "settlement_value": ("settlement_value_dollars",),
+}
+"""Fields that are not here stand for a part of `extra` alone, or for nothing that is stored."""

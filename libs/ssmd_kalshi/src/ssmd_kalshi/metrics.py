@@ -42,6 +42,11 @@ UNKNOWN_WORDS = Counter(
     "Words of an enumeration that this version does not know, by field and word.",
     ["field", "word"],
 )
+REJECTED_FIELDS = Counter(
+    "ssmd_kalshi_rejected_fields_total",
+    "Fields whose value could not be read, by kind of row and field; their rows were.",
+    ["entity", "field"],
+)
 SET_ASIDE = Counter(
     "ssmd_kalshi_rows_set_aside_total",
     "Rows that could not be read, by kind of row.",

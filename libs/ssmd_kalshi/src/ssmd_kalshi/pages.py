@@ -1,8 +1,9 @@
 """One page of a listing, and the checks that a scan over pages makes.
 
 Pure: no request is made here. A listing is only as good as its completeness, because a row that a
-scan missed may be taken for deleted; so a scan that loops, repeats itself or shows empty pages in
-the middle ends in a `PageError`, and a page that is shorter than asked for says so (`short`).
+scan missed may be taken for deleted; so a scan that loops or repeats itself ends in a `PageError`,
+and a page that is shorter than asked for says so (`short`). A page without rows is followed as any
+short one is while its cursor is new: a listing that is filtered after paging has such pages.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ import msgspec
 from ssmd_kalshi.errors import CursorLoopError, EmptyPageError, PageError, RepeatedPageError
 
 T = TypeVar("T")
+
+MAX_EMPTY_PAGES = 50
+"""In a row, in the middle of a scan."""
 
 
 class SetAside(msgspec.Struct, frozen=True):
@@ -64,7 +68,7 @@ class Suspicion(enum.Enum):
 class PageGuard:
     """Remembers one scan. `suspect` looks at a page, `accept` adds it to what was seen."""
 
-    __slots__ = ("_cursors", "_endpoint", "_limit", "_pages", "_short_is_normal")
+    __slots__ = ("_cursors", "_empty", "_endpoint", "_limit", "_pages", "_short_is_normal")
 
     def __init__(self, endpoint: str, limit: int) -> None:
         self._endpoint = endpoint
@@ -72,6 +76,7 @@ class PageGuard:
         self._cursors: set[str] = set()
         self._pages: set[int] = set()
         self._short_is_normal = False
+        self._empty = 0
 
     def suspect(self, keys: Sequence[str], row_count: int, cursor: str) -> Suspicion | None:
         """The first doubt about a page, or None. The last page may hold any number of rows."""
@@ -89,7 +94,14 @@ class PageGuard:
         """A second request gave the same short page: stop doubting short pages of this listing."""
         self._short_is_normal = True
 
-    def accept(self, keys: Sequence[str], cursor: str) -> None:
+    def accept(self, keys: Sequence[str], cursor: str, row_count: int) -> None:
+        """EmptyPageError for one empty page too many."""
+        self._empty = 0 if row_count or not cursor else self._empty + 1
+        if self._empty > MAX_EMPTY_PAGES:
+            raise EmptyPageError(
+                f"{self._endpoint}: {self._empty} pages in a row are empty and name a next one; "
+                "the scan is not complete, start it again"
+            )
         if cursor:
             self._cursors.add(cursor)
         if keys:
@@ -108,12 +120,7 @@ class PageGuard:
                     f"{self._endpoint}: the exchange sent the same page twice; "
                     "the scan is not complete, start it again"
                 )
-            case Suspicion.EMPTY:
-                return EmptyPageError(
-                    f"{self._endpoint}: an empty page names a next page; "
-                    "the scan is not complete, start it again"
-                )
-            case Suspicion.SHORT:
+            case Suspicion.EMPTY | Suspicion.SHORT:
                 raise AssertionError("a short page is marked, not refused")
             case _:
                 assert_never(suspicion)

@@ -15,6 +15,9 @@ from ssmd_kalshi.wire import WireRow
 
 R = TypeVar("R", bound=WireRow)
 
+# Less than was asked for, and no reason to refuse it.
+_SHORT = (Suspicion.SHORT, Suspicion.EMPTY)
+
 log = structlog.get_logger(__name__)
 
 
@@ -67,21 +70,25 @@ async def _believable(
 ) -> Page[R]:
     page = await ask(cursor)
     keys = [key(row) for row in page.items]
-    doubt = guard.suspect(keys, page.row_count, page.cursor)
+    first = doubt = guard.suspect(keys, page.row_count, page.cursor)
     if doubt is not None:
         metrics.SUSPECT_PAGES.labels(endpoint, doubt.value).inc()
         log.warning("page is asked for again", endpoint=endpoint, doubt=doubt.value)
         again = await ask(cursor)
         keys_again = [key(row) for row in again.items]
         doubt = guard.suspect(keys_again, again.row_count, again.cursor)
-        if doubt is Suspicion.SHORT:
+        if doubt in _SHORT:
             # The same rows twice: the listing is filtered after paging. Other rows: trust neither.
-            if keys_again == keys:
-                guard.short_is_normal()
-            else:
+            if keys_again == keys and again.row_count == page.row_count:
+                # An empty page is asked for again each time: it says less than a short one.
+                if doubt is Suspicion.SHORT:
+                    guard.short_is_normal()
+            elif first in _SHORT:
                 again = max(page, again, key=lambda one: one.row_count).marked_short()
+            else:
+                again = again.marked_short()
         elif doubt is not None:
             raise guard.refuse(doubt)
         page, keys = again, [key(row) for row in again.items]
-    guard.accept(keys, page.cursor)
+    guard.accept(keys, page.cursor, page.row_count)
     return page

@@ -12,15 +12,16 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from ssmd_kalshi.errors import ConfigurationError, KeyFileError
+
+# Without a key nothing is signed, and a start need not wait for the library.
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 MAX_KEY_FILE_BYTES = 65_536
 MIN_RSA_BITS = 2048
@@ -49,6 +50,8 @@ class Signer:
 
     @property
     def algorithm(self) -> str:
+        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
         return "rsa-pss" if isinstance(self._key, RSAPrivateKey) else "ed25519"
 
     def headers(self, method: str, path: str) -> dict[str, str]:
@@ -61,6 +64,10 @@ class Signer:
         }
 
     def _sign(self, text: str) -> str:
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import padding
+        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
         message = text.encode()
         if isinstance(self._key, RSAPrivateKey):
             signature = self._key.sign(
@@ -112,6 +119,11 @@ def load_signer(key_id: str, path: Path | str) -> Signer:
 
 def parse_private_key(pem: bytes, where: str) -> RSAPrivateKey | Ed25519PrivateKey:
     """An RSA (≥ 2048 bits) or Ed25519 key in PEM without a passphrase; else KeyFileError."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
     if len(pem) > MAX_KEY_FILE_BYTES:
         raise KeyFileError(f"{where} is larger than any private key: it must hold one key in PEM")
     try:

@@ -35,6 +35,9 @@ from ssmd_kalshi.subscriptions import Subscriptions
 
 log = structlog.get_logger(__name__)
 
+_LATE_SECONDS = 0.1
+"""A timer that is later than this tells of us, not of the exchange."""
+
 
 @dataclass(frozen=True, slots=True)
 class SocketPolicy:
@@ -234,9 +237,13 @@ class KalshiSocket:
             async with asyncio.timeout_at(self._deadline(connection)):
                 raw, arrived = await connection.receive()
         except TimeoutError:
+            if loop.time() - self._deadline(connection) > _LATE_SECONDS:
+                # It was this process that did not get to run, or was stopped: uvloop's timers come
+                # before what has arrived meanwhile.
+                await asyncio.sleep(_LATE_SECONDS)
             # Pings do not wake recv, and what a slow consumer kept waiting in TCP is read only now:
             # look again whether anything came.
-            if loop.time() < self._deadline(connection):
+            if connection.holds_frames or loop.time() < self._deadline(connection):
                 return
             if any(deadline <= loop.time() for deadline in self._subscriptions.deadlines):
                 detail = "a subscription is not confirmed"

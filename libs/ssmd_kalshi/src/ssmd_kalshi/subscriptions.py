@@ -144,7 +144,16 @@ class Subscriptions:
                     self._gap(channel, now, GapReason.SEQUENCE, missing)
                 channel.known_until = now
         self.events.append(
-            Message(frame.type, frame.sid, frame.seq, frame.sent_at, frame.body, raw, now)
+            Message(
+                frame.type,
+                frame.sid,
+                frame.seq,
+                frame.sent_at,
+                frame.body,
+                raw,
+                now,
+                frame.document,
+            )
         )
 
     def _unreadable(self, raw: bytes, now: datetime, reason: str) -> None:

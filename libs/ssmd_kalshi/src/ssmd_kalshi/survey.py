@@ -6,8 +6,12 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
+from ssmd_common.models import ReadRow
+from ssmd_kalshi import convert, markets
+from ssmd_kalshi.errors import BadFieldError, excerpt
 from ssmd_kalshi.pages import Page, SetAside
 from ssmd_kalshi.rest import EventStatus, KalshiRest, MarketStatus
 from ssmd_kalshi.wire import (
@@ -67,7 +71,7 @@ ENTITIES: dict[type[WireRow], str] = {
 MARKET_STATUSES: tuple[MarketStatus, ...] = ("unopened", "open", "paused", "closed", "settled")
 EVENT_STATUSES: tuple[EventStatus, ...] = ("open", "closed", "settled")
 
-Kind = Literal["unknown field", "unknown word", "missing field", "row set aside"]
+Kind = Literal["unknown field", "unknown word", "missing field", "rejected field", "row set aside"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +92,48 @@ class _Sample:
     rows: Counter[str] = field(default_factory=Counter)
     missing: Counter[tuple[str, str]] = field(default_factory=Counter)
     set_aside: list[tuple[str, SetAside]] = field(default_factory=list)
+    rejected: Counter[tuple[str, str]] = field(default_factory=Counter)
+    examples: dict[tuple[str, str], str] = field(default_factory=dict)
+    """The first value of each rejected field."""
 
     def add(self, kind: type[R], rows: Sequence[R], set_aside: Iterable[SetAside] = ()) -> None:
         entity = ENTITIES[kind]
         self.rows[entity] += len(rows)
         for row in rows:
-            for name in REQUIRED[kind]:
-                if getattr(row, name) is None:
-                    self.missing[entity, name] += 1
+            self._look(entity, kind, row)
+        steps = [row for row in rows if isinstance(row, WireSeriesFeeChange)]
+        self.set_aside += [(entity, aside) for aside in convert.fee_schedule(steps)[1]]
         self.set_aside += [(entity, aside) for aside in set_aside]
+
+    def _look(self, entity: str, kind: type[WireRow], row: WireRow) -> None:
+        unreadable = {one.name for one in row.rejected}
+        for name in REQUIRED[kind]:
+            if getattr(row, name) is None and name not in unreadable:
+                self.missing[entity, name] += 1
+        try:
+            converted = _converted(row)
+        except BadFieldError as error:
+            self.set_aside.append((entity, SetAside(None, str(error), excerpt(repr(row), 2000))))
+            return
+        for one in converted.rejected if converted else ():
+            if getattr(row, one.field, None) is None and one.field not in unreadable:
+                # Not there at all, as said above.
+                continue
+            self.rejected[entity, one.field] += 1
+            self.examples.setdefault((entity, one.field), one.raw)
+
+
+def _converted(row: WireRow) -> ReadRow | None:
+    """The row as it would be stored; steps of a fee schedule have none of their own."""
+    match row:
+        case WireMarket():
+            return markets.market(row, "", datetime.now(UTC))
+        case WireEvent():
+            return convert.event(row)
+        case WireSeries():
+            return convert.series(row)
+        case _:
+            return None
 
 
 async def survey(rest: KalshiRest, pages: int = 1) -> list[Finding]:
@@ -153,6 +190,9 @@ def _findings(rest: KalshiRest, sample: _Sample) -> list[Finding]:
         found.append(Finding("unknown word", entity, name, count, sample.rows[entity], word))
     for (entity, name), count in sample.missing.items():
         found.append(Finding("missing field", entity, name, count, sample.rows[entity]))
+    for (entity, name), count in sample.rejected.items():
+        example = excerpt(sample.examples[entity, name], 80)
+        found.append(Finding("rejected field", entity, name, count, sample.rows[entity], example))
     reasons = Counter((entity, aside.reason) for entity, aside in sample.set_aside)
     for (entity, reason), count in reasons.items():
         found.append(Finding("row set aside", entity, reason, count, sample.rows[entity]))

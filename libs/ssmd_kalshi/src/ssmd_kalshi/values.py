@@ -6,16 +6,21 @@ is remembered by text; that, and not cleverness, is why a page converts in a few
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
+from ssmd_common.models import RejectedField
 from ssmd_common.prices import ask_cents, bid_cents, last_price_cents, whole_contracts
-from ssmd_kalshi.errors import BadFieldError, excerpt
-from ssmd_kalshi.wire import MAX_TICKER_CHARACTERS, Number
+from ssmd_kalshi.unread import MAX_TICKER_CHARACTERS, Unread, json_fault
+from ssmd_kalshi.wire import Number, WireRow
 
 V = TypeVar("V")
+R = TypeVar("R", bound=WireRow)
 
 MEMO_ENTRIES = 16_384
 """All prices and most times of a universe."""
@@ -24,6 +29,14 @@ _DOLLARS_LIMIT = Decimal(9_999)  # numeric(10,6) and numeric(8,4), rounding incl
 _COUNT_LIMIT = Decimal(10) ** 18  # numeric(20,2), and whole contracts in a bigint
 _MAX_EXPONENT = 30
 _NO_CONTRACTS = (Decimal("0.00"), 0)
+
+# What Decimal takes beside this (spaces, underscores, other scripts' digits) no exchange writes.
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?").fullmatch
+# What datetime takes beside this differs between versions of Python.
+_RFC_3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?"
+    r"(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+).fullmatch
 
 
 class Memo(dict[Any, V], Generic[V]):
@@ -44,6 +57,8 @@ def decimal(value: Number) -> Decimal | None:
     """The exact number. ValueError or ArithmeticError for text that is none, NaN and infinities."""
     if value is None or value == "":
         return None
+    if isinstance(value, str) and not _NUMBER(value):
+        raise ValueError("it is not a number")
     # repr of a float is the shortest text that reads back the same: what the exchange wrote.
     number = Decimal(value if isinstance(value, str | int) else repr(value))
     if not number.is_finite() or abs(number.adjusted()) > _MAX_EXPONENT:
@@ -69,9 +84,11 @@ def contracts(value: Number) -> tuple[Decimal | None, int | None]:
     """A count, exact and in whole contracts. Not remembered: counts differ between markets."""
     if value == "0.00":
         return _NO_CONTRACTS
-    if isinstance(value, str) and value[-3:-2] == "." and len(value) < 20:
+    if isinstance(value, str) and value[-3:-2] == "." and len(value) < 20 and value.isascii():
         # Two decimals, as the exchange writes counts: what is before them is whole and not too big.
-        return Decimal(value), int(value[:-3])
+        whole = value[:-3]
+        if whole.isdigit() and value[-2:].isdigit():
+            return Decimal(value), int(whole)
     number = count(value)
     return number, whole_contracts(number)
 
@@ -79,15 +96,22 @@ def contracts(value: Number) -> tuple[Decimal | None, int | None]:
 def time(value: str | None) -> datetime | None:
     """RFC 3339 text with any number of fractional digits (microseconds are kept) as UTC.
 
-    The year 1 is how the exchange writes "never": None. A time without a zone is UTC.
+    Upper-case T and Z, a zone, hours to 23 and seconds to 59: the same text reads the same on
+    every version of Python, and the hour 24, leap seconds, week dates and what is only nearly RFC
+    3339 are ValueError. The year 1 is how the exchange writes "never": None.
     """
-    if not value or value.startswith("0001-"):
+    if not value:
         return None
-    moment = datetime.fromisoformat(value)
+    if not _RFC_3339(value):
+        raise ValueError("it is not a time as RFC 3339 writes it")
     try:
-        if moment.tzinfo is UTC:
-            return moment
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        moment = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise ValueError("there is no such day") from error
+    if moment.year == 1:
+        return None
+    try:
+        return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     except OverflowError as error:
         raise ValueError("it is beyond the year 9999") from error
 
@@ -117,28 +141,63 @@ def from_cents(cents: Number) -> str | None:
     return None if number is None else str(number.scaleb(-2))
 
 
-# --- naming what is wrong -----------------------------------------------------------------------
-
-Fields = Sequence[tuple[str, Callable[[Any], object]]]
-"""Fields of a wire row, each with the function that reads it."""
+def cents(value: Number) -> Decimal | None:
+    return dollars(from_cents(value))
 
 
-def first_bad(row: object, fields: Fields, error: Exception) -> BadFieldError:
-    """Which field it was that `error` came from: converting does not keep book."""
-    for name, parse in fields:
-        value = getattr(row, name)
+def json_value(value: object) -> object:
+    """ValueError for what cannot be stored as JSON (`ssmd_kalshi.unread`)."""
+    if value is not None and (fault := json_fault(value)):
+        raise ValueError(fault)
+    return value
+
+
+# --- what cannot be read ------------------------------------------------------------------------
+
+FAULTS = (ValueError, ArithmeticError, TypeError)
+Fields = Mapping[str, Callable[[Any], object]]
+"""Fields of a wire row by name, each with the function that reads it."""
+Columns = Mapping[str, tuple[str, ...]]
+"""The columns of the row that a field stands for; fields without a column are absent."""
+StandIns = Mapping[str, str]
+"""Fields of the older generation, each with the field that it stands in for."""
+
+
+def without_bad(wire: R, fields: Fields, stand_ins: StandIns) -> tuple[R, list[Unread]]:
+    """The wire row with None for what cannot be read, and what that is.
+
+    A field that stands in for another is looked at only where it is needed.
+    """
+    bad = {one.name: one for one in wire.rejected}
+    for name, parse in fields.items():
+        newer = stand_ins.get(name)
+        if newer is not None and newer not in bad and getattr(wire, newer) is not None:
+            continue
+        value = getattr(wire, name)
         try:
             parse(value)
-        except (ValueError, ArithmeticError, TypeError):
-            return BadFieldError(name, value, "it has no meaning here")
-    return BadFieldError("row", None, excerpt(str(error)))
+        except FAULTS as error:
+            # Decimal's own errors say where in its code they arose.
+            why = str(error) if isinstance(error, ValueError) else "it is not a number"
+            bad[name] = Unread(name, why, value)
+    if not bad:
+        return wire, []
+    new: dict[str, Any] = {name: None for name in bad if name in fields}
+    return msgspec.structs.replace(wire, rejected=(), **new), list(bad.values())
 
 
-def check_tickers(ticker: str, parent: str = "") -> None:
-    """BadFieldError where one of them has characters or a length that tickers do not have."""
-    both = ticker + parent
-    if not both.isprintable() or " " in both or len(parent) > MAX_TICKER_CHARACTERS:
-        raise BadFieldError("ticker", both, "it is not a ticker")
+def rejected_fields(
+    bad: Iterable[Unread], good: WireRow, columns: Columns, stand_ins: StandIns
+) -> tuple[RejectedField, ...]:
+    """What was rejected, with the columns that have no value because of it: none where a field of
+    the other generation says it, or where it is known from elsewhere."""
+    others = {**stand_ins, **{newer: older for older, newer in stand_ins.items()}}
+    found = []
+    for one in bad:
+        other = others.get(one.name)
+        said = other is not None and getattr(good, other) is not None
+        found.append(one.field(() if said else columns.get(one.name, ())))
+    return tuple(found)
 
 
 def category_text(category: str | None) -> str | None:

@@ -4,7 +4,8 @@ Every field but the ticker is optional, because the exchange leaves optional fie
 retires fields monthly. Numbers and prices stay in the text or number the exchange sent (`"0.5400"`,
 `"56.43"`, or the integer cents of older replies), times stay RFC 3339 text, words of enumerations
 stay text. `ssmd_kalshi.convert` gives them meaning. A field that is not declared here lands in
-`unknown` (see `ssmd_kalshi.decode`), so nothing that the exchange said is lost.
+`unknown`, one whose value has not its type in `rejected` (see `ssmd_kalshi.decode`), so nothing
+that the exchange said is lost.
 """
 
 from __future__ import annotations
@@ -13,23 +14,36 @@ from typing import Annotated, Any
 
 import msgspec
 
-MAX_TICKER_CHARACTERS = 128
+from ssmd_kalshi.unread import MAX_TICKER_CHARACTERS, Unread
 
 Ticker = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TICKER_CHARACTERS)]
-Number = str | int | float | None
+# Where a number goes beyond 64 bits nothing that reads the tables can follow.
+Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Real = Annotated[float, msgspec.Meta(gt=-(2.0**63), lt=2.0**63)]
+Number = str | Whole | Real | None
 Text = str | None
+Texts = list[str] | None
 Flag = bool | None
-Object = dict[str, Any] | None
-Objects = list[dict[str, Any]] | None
+# Deep enough for all that was seen. What is deeper is read row by row, where depth is measured.
+_Leaf = str | Whole | Real | bool | None
+_Twig = _Leaf | list[_Leaf] | dict[str, _Leaf]
+_Branch = _Leaf | list[_Twig] | dict[str, _Twig]
+Object = dict[str, _Branch] | None
+Objects = list[dict[str, _Branch]] | None
 
-# No field of the exchange has such a name.
+# No field of the exchange has such names.
 UNKNOWN_FIELD = "(unknown)"
+REJECTED_FIELD = "(rejected)"
+# Filled by the row by row reading alone, where it is measured: nothing on the wire fits it.
+_Nothing = Annotated[dict[str, Any], msgspec.Meta(max_length=0)]
 
 
 class WireRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """Base: `unknown` holds the fields that this version of the client does not know."""
+    """Base: `unknown` holds the fields that this version of the client does not know, `rejected`
+    those whose values have not their type; these are None in the row."""
 
-    unknown: dict[str, Any] | None = msgspec.field(default=None, name=UNKNOWN_FIELD)
+    unknown: _Nothing | None = msgspec.field(default=None, name=UNKNOWN_FIELD)
+    rejected: tuple[Unread, ...] = msgspec.field(default=(), name=REJECTED_FIELD)
 
 
 class WireMarket(WireRow, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -142,16 +156,16 @@ class WireSeries(WireRow, frozen=True, kw_only=True, forbid_unknown_fields=True,
     ticker: Ticker
     title: Text = None
     category: Text = None
-    categories: list[str] | None = None
+    categories: Texts = None
     frequency: Text = None
-    tags: list[str] | None = None
+    tags: Texts = None
     settlement_sources: Objects = None
     contract_url: Text = None
     contract_terms_url: Text = None
     product_metadata: Object = None
     fee_type: Text = None
     fee_multiplier: Number = None
-    additional_prohibitions: list[str] | None = None
+    additional_prohibitions: Texts = None
     volume_fp: Number = None
     volume: Number = None
     last_updated_ts: Text = None

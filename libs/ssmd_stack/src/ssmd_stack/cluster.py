@@ -3,6 +3,7 @@
 Each step leaves a mark when it is complete: a start that was killed is made good by the next one.
 """
 
+import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +13,15 @@ from ssmd_stack import account, binaries
 from ssmd_stack.errors import ServerFailed
 from ssmd_stack.process import Account, Process, tail
 
-#: Nothing of the caller's: PGDATA, PGPORT or a locale would change what the server does.
-ENVIRONMENT: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
+#: What moves the clock of a process (libfaketime): tests/dates.py moves all of them alike.
+_CLOCK: Final = ("LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC", "NO_FAKE_STAT")
+#: Nothing else of the caller's: PGDATA, PGPORT or a locale would change what the server does.
+ENVIRONMENT: Final = {
+    "PATH": "/usr/bin:/bin",
+    "LC_ALL": "C",
+    "TZ": "UTC",
+    **({name: os.environ[name] for name in _CLOCK if name in os.environ}),
+}
 
 #: For every server: logical replication with room for all services and their tests.
 _SETTINGS = {

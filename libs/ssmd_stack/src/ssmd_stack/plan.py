@@ -11,7 +11,6 @@ from ssmd_common.errors import ConfigurationError
 from ssmd_stack.errors import PortInUse
 from ssmd_stack.ports import free_port, is_taken
 
-SERVICES: Final = ("sync", "lifecycle", "cdc", "cache", "api")
 PORTS: Final = ("postgres", "nats", "valkey", "api", "exchange")
 
 _LOCAL_KEY: Final = "ssmd-local"

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -114,6 +115,26 @@ class PostgresServer(EmbeddedServer):
         await self._process.wait()
         await asyncio.to_thread(wait_for_end, family, 10.0)
         self._process = None
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """While inside, no process of the server does anything; connections stay open."""
+        if self._process is None:
+            raise ServerFailed("PostgreSQL is not running: call start() first")
+        postmaster = psutil.Process(self._process.pid)
+        # The one that makes others first.
+        stopped = [postmaster]
+        postmaster.suspend()
+        try:
+            for member in self._process.descendants():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    member.suspend()
+                    stopped.append(member)
+            yield
+        finally:
+            for member in stopped:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    member.resume()
 
     def remove(self) -> None:
         """Delete all its files. It must not be running."""

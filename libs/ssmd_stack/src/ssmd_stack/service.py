@@ -37,7 +37,6 @@ class Service:
         *,
         env: Mapping[str, str],
         ready_url: str,
-        metrics_url: str | None,
         log: Path,
         pid_file: Path,
     ) -> None:
@@ -45,7 +44,6 @@ class Service:
         self.arguments = list(arguments)
         self.env = dict(env)
         self.ready_url = ready_url
-        self.metrics_url = metrics_url
         self.log = log
         self.pid_file = pid_file
         self._process: Process | None = None

@@ -13,11 +13,11 @@ from typing import Any, Final
 import aiohttp
 
 from ssmd_common.exitcodes import ExitCode
+from ssmd_common.parts import SERVICES
 from ssmd_stack.envfile import remove_env, write_env
 from ssmd_stack.errors import NotReady, ServerFailed
 from ssmd_stack.keeper import Keeper
 from ssmd_stack.plan import (
-    SERVICES,
     Addresses,
     Exchange,
     Plan,
@@ -51,8 +51,6 @@ class Member:
             "pid": self.keeper.runnable.pid,
             "restarts": self.keeper.restarts,
             "last_exit": self.keeper.last_exit,
-            "ready_url": self.service and self.service.ready_url,
-            "metrics_url": self.service and self.service.metrics_url,
             "log": self.service and str(self.service.log),
         }
 
@@ -164,7 +162,6 @@ class System:
             exchange_command(self.plan, port, self._anchor()),
             env=self.plan.environment,
             ready_url=f"http://127.0.0.1:{port}/healthz",
-            metrics_url=None,
             log=self._logs / "exchange.log",
             pid_file=self._run / "exchange.pid",
         )
@@ -195,7 +192,6 @@ class System:
             self.plan.commands.get(name, ["-m", f"ssmd_{name}"]),
             env=service_environment(self.plan, self.addresses, name, ops_port, api_port),
             ready_url=f"http://127.0.0.1:{ops_port}/readyz",
-            metrics_url=f"http://127.0.0.1:{ops_port}/metrics",
             log=self._logs / f"{name}.log",
             pid_file=self._run / f"{name}.pid",
         )

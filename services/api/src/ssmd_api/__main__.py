@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import psycopg
-import redis.asyncio as aioredis
 import structlog
 
 from ssmd_api.app import make_app
@@ -22,8 +21,8 @@ from ssmd_api.keystore import KeyStore
 from ssmd_api.ratelimit import RateLimiter
 from ssmd_api.settings import ApiSettings
 from ssmd_api.store import Store
+from ssmd_api.unreadable import Unreadable
 from ssmd_common import health, runtime
-from ssmd_common.connections import redis
 from ssmd_common.connections.retry import first_line
 from ssmd_common.keys import Keys
 from ssmd_common.runtime import Runtime
@@ -31,7 +30,6 @@ from ssmd_common.runtime import Runtime
 log = structlog.get_logger(__name__)
 
 _CHECK_SECONDS: Final = 2.0
-_REDIS_TIMEOUT_SECONDS: Final = 0.5
 
 
 @asynccontextmanager
@@ -39,10 +37,8 @@ async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
     """Connect to PostgreSQL, and to Redis when it is there."""
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_pool(settings))
-        client: aioredis.Redis = redis.client(
-            settings, "ssmd-api", timeout_seconds=_REDIS_TIMEOUT_SECONDS
-        )
-        stack.push_async_callback(client.aclose)
+        cached = Cached(settings, Keys(settings.redis_key_prefix))
+        stack.push_async_callback(cached.close)
         feed = ChangeFeed(settings)
         stack.push_async_callback(feed.close)
         database = Database(pool, settings.api_statement_timeout_seconds)
@@ -50,7 +46,7 @@ async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
         yield Context(
             settings=settings,
             store=store,
-            cached=Cached(client, Keys(settings.redis_key_prefix)),
+            cached=cached,
             freshness=Freshness(store),
             keys=keys,
             authenticator=Authenticator(
@@ -59,6 +55,7 @@ async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
             limiter=RateLimiter(),
             database=database,
             feed=feed,
+            unreadable=Unreadable(),
             exports=asyncio.Semaphore(settings.api_exports),
             streams=asyncio.Semaphore(settings.api_streams),
             stopping=asyncio.Event(),
@@ -72,6 +69,8 @@ async def serve(running: Runtime, settings: ApiSettings) -> None:
         async with health.serve(app, settings.api_host, settings.api_port, "API_PORT") as port:
             log.info("serving", port=port())
             running.health.state = "serving"
+            await _look(running, context)
+            running.spawn("watch", _watch(running, context))
             await _check(running, context)
             while not await running.stopped_within(_CHECK_SECONDS):
                 await _check(running, context)
@@ -90,10 +89,23 @@ async def _check(running: Runtime, context: Context) -> None:
     except psycopg.Error as error:
         running.health.failed("postgres", error)
         running.health.set("postgres", f"PostgreSQL does not answer: {first_line(error)}")
+    running.health.progress()
+
+
+async def _watch(running: Runtime, context: Context) -> None:
+    """Redis and the stream, apart from what is asked of PostgreSQL: neither waits for the other."""
+    while not await running.stopped_within(_CHECK_SECONDS):
+        await _look(running, context)
+
+
+async def _look(running: Runtime, context: Context) -> None:
+    feed = context.feed
+    running.health.position = feed.position()
+    running.health.lag_seconds = feed.lag_seconds()
+    running.health.degrade("changes", context.unreadable.degraded(feed.first_sequence))
     await context.cached.ping()
     if not running.stop.is_set():
         running.health.state = "serving" if context.cached.up else "serving without redis"
-    running.health.progress()
 
 
 def main() -> None:

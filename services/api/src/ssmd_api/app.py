@@ -18,6 +18,7 @@ from ssmd_api.routes import (
     series,
     snapshot,
     stats,
+    status,
 )
 from ssmd_common import health
 from ssmd_common.health import Health
@@ -40,6 +41,7 @@ ROUTES: Final[tuple[tuple[str, str, str, Handler], ...]] = (
     ("GET", "/v1/export", "read", export.export),
     ("GET", "/v1/snapshot", "read", snapshot.snapshot),
     ("GET", "/v1/changes", "read", changes.changes),
+    ("GET", "/v1/status", "read", status.show),
     ("GET", "/v1/stats/series", "read", stats.series),
     ("GET", "/v1/stats/markets", "read", stats.markets),
     ("GET", "/v1/stats/sync", "read", stats.sync),

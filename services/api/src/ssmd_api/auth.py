@@ -81,7 +81,7 @@ class Authenticator:
         memory = self._good.get(key.hash)
         away = memory is not None and now < self._away_until
         if memory is None or (now - memory.checked_at > self._memory_seconds and not away):
-            if memory is None and not self._may_try(address, now):
+            if memory is None and not self._may_try(address):
                 return None
             try:
                 memory = await self._look_up(key, now)
@@ -107,14 +107,15 @@ class Authenticator:
             self._good.popitem(last=False)
         return memory
 
-    def _may_try(self, address: str, now: float) -> bool:
-        return self._failures.peek(address, self._failures_per_minute, now).allowed
+    def _may_try(self, address: str) -> bool:
+        limit, now = self._failures_per_minute, time.monotonic_ns()
+        return self._failures.peek(address, limit, now).allowed
 
     def _refusal(self, text: str | None, address: str) -> Problem:
         if text is None:
             REFUSED.labels("no_key").inc()
             return unauthorized("send the key as X-API-Key or as Authorization: Bearer")
-        verdict = self._failures.take(address, self._failures_per_minute, time.monotonic())
+        verdict = self._failures.take(address, self._failures_per_minute, time.monotonic_ns())
         if not verdict.allowed:
             REFUSED.labels("too_many_failures").inc()
             return too_many(

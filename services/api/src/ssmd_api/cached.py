@@ -1,31 +1,37 @@
 """Single reads from the Redis that the cache service fills. Redis is never needed.
 
-Whatever is missing, unreadable or late counts as a miss, and PostgreSQL answers. After an error
-Redis is left alone for a moment, so that an outage costs a request its timeout only now and then.
+Whatever is missing, unreadable or late counts as a miss, and PostgreSQL answers. A read that fails
+costs itself only: whether Redis is away a probe finds out, which is more patient than a request;
+while it is away no request waits for it.
 """
 
-import time
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar, cast
 
-import msgspec
-import redis.asyncio as aioredis
 import redis.exceptions
 import structlog
 
-from ssmd_api import rows
+from ssmd_api import rows, schemas
 from ssmd_api.metrics import CACHE_READS, REDIS_UP
 from ssmd_api.rows import Row
 from ssmd_api.store import MarketDetail
+from ssmd_common import tasks, times
+from ssmd_common.connections import redis as connections
 from ssmd_common.connections.retry import first_line
+from ssmd_common.errors import MalformedTime
 from ssmd_common.keys import Keys
 from ssmd_common.metrics import ERRORS
+from ssmd_common.settings import RedisSettings
 
 log = structlog.get_logger(__name__)
 
-_PAUSE_SECONDS: Final = 1.0
+_READ_SECONDS: Final = 0.5
+# So long that a process which gets little of a processor does not take its own delay for Redis'.
+_PROBE_SECONDS: Final = 3.0
 T = TypeVar("T")
 
 _FAILURES: Final = (redis.exceptions.RedisError, OSError, TimeoutError)
@@ -42,15 +48,23 @@ class CachedMarket:
 class Cached:
     """Rows from Redis, or None."""
 
-    def __init__(self, client: aioredis.Redis, keys: Keys) -> None:
-        self._client = client
+    def __init__(self, settings: RedisSettings, keys: Keys) -> None:
+        self._client = connections.client(settings, "ssmd-api", timeout_seconds=_READ_SECONDS)
+        self._probe = connections.client(settings, "ssmd-api-probe", timeout_seconds=_PROBE_SECONDS)
         self._keys = keys
-        self._paused_until = 0.0
+        self._probing: asyncio.Task[None] | None = None
         self._up = True
         REDIS_UP.set(1)
 
+    async def close(self) -> None:
+        if self._probing is not None:
+            await tasks.end(self._probing)
+        await self._client.aclose()
+        await self._probe.aclose()
+
     @property
     def up(self) -> bool:
+        """Whether Redis answered when it was last probed."""
         return self._up
 
     async def market(self, ticker: str) -> CachedMarket | None:
@@ -72,12 +86,27 @@ class Cached:
         return found
 
     async def ping(self) -> None:
-        """Find out, at once, whether Redis answers."""
-        self._paused_until = 0.0
-        await self._try(self._ping)
+        """Find out whether Redis answers."""
+        await asyncio.shield(self._probed())
 
-    async def _ping(self) -> None:
-        await cast(Any, self._client.ping())
+    def _probed(self) -> asyncio.Task[None]:
+        """The probe that runs, or a new one."""
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.create_task(self._find_out(), name="redis probe")
+        return self._probing
+
+    async def _find_out(self) -> None:
+        error: Exception | None = None
+        try:
+            await cast(Any, self._probe.ping())
+        except _FAILURES as failure:
+            error = failure
+        if error is not None and self._up:
+            log.warning("redis does not answer, reading from sql", error=first_line(error))
+        elif error is None and not self._up:
+            log.info("redis answers again")
+        self._up = error is None
+        REDIS_UP.set(self._up)
 
     async def _market(self, ticker: str) -> CachedMarket | None:
         key: bytes | None = await cast(Any, self._client.hget(self._keys.markets, ticker))
@@ -87,75 +116,80 @@ class Cached:
         event_key, _, _ = key.rpartition(b":")
         series_key, _, _ = event_key.rpartition(b":")
         *values, synced = await self._client.mget(key, event_key, series_key, self._keys.last_sync)
-        market, event, series = (_decoded(value) for value in values)
-        try:
-            detail = MarketDetail(
-                rows.pick(market, rows.MARKETS),
-                rows.pick(event, rows.EVENTS),
-                rows.pick(series, rows.SERIES),
-            )
-        except KeyError:
+        market = _row(values[0], rows.MARKETS)
+        event = _row(values[1], rows.EVENTS)
+        series = _row(values[2], rows.SERIES)
+        if market is None or event is None or series is None:
             return None
-        return CachedMarket(detail, _moment(synced))
+        if (market["ticker"], market["event_ticker"], market["series_ticker"]) != (
+            ticker,
+            event["event_ticker"],
+            series["ticker"],
+        ):
+            return None
+        return CachedMarket(MarketDetail(market, event, series), _moment(synced))
 
     async def _fee_schedule(self, series: str) -> list[Row] | None:
-        value = await self._client.get(self._keys.fee(series))
-        steps = _json(value)
-        try:
-            return [rows.pick(step, rows.SERIES_FEES) for step in steps] or None
-        except (KeyError, TypeError):
+        steps = _json(await self._client.get(self._keys.fee(series)))
+        if not isinstance(steps, list):
             return None
+        found = [step for step in steps if _fits(step, rows.SERIES_FEES)]
+        if len(found) < len(steps):
+            return None
+        return [rows.pick(step, rows.SERIES_FEES) for step in found] or None
 
     async def _lookup(self, tickers: Sequence[str]) -> dict[str, Row]:
         keys = await cast(Any, self._client.hmget(self._keys.markets, list(tickers)))
         known = [key for key in keys if key is not None]
         values = await self._client.mget(known) if known else []
-        found = {}
-        for value in values:
-            try:
-                row = rows.pick(_decoded(value), rows.LOOKUP)
-            except KeyError:
-                continue
-            found[row["ticker"]] = row
-        return found
+        read = (_row(value, rows.LOOKUP) for value in values)
+        return {row["ticker"]: row for row in read if row is not None}
 
     async def _try(self, read: Callable[[], Awaitable[T]]) -> T | None:
-        if time.monotonic() < self._paused_until:
+        if not self._up:
             return None
         try:
-            found = await read()
-        except _FAILURES as error:
-            self._paused_until = time.monotonic() + _PAUSE_SECONDS
+            return await read()
+        except redis.exceptions.ResponseError:
+            # It answers: what is under a key is not what should be there.
+            CACHE_READS.labels("unreadable").inc()
+        except _FAILURES:
             CACHE_READS.labels("error").inc()
             ERRORS.labels("redis").inc()
-            if self._up:
-                log.warning("redis does not answer, reading from sql", error=first_line(error))
-            self._up = False
-            REDIS_UP.set(0)
-            return None
-        if not self._up:
-            log.info("redis answers again")
-        self._up = True
-        REDIS_UP.set(1)
-        return found
+            self._probed()
+        return None
 
 
-def _decoded(value: Any) -> Mapping[str, Any]:
-    """A value's row; empty where there is none."""
-    found = _json(value)
-    return found if isinstance(found, dict) else {}
+def _row(value: Any, columns: Sequence[str]) -> Row | None:
+    """These columns of a value's row; None where there is none, or none that can be read."""
+    row = _json(value)
+    if row is None:
+        return None
+    if not _fits(row, columns):
+        CACHE_READS.labels("unreadable").inc()
+        return None
+    return rows.pick(row, columns)
+
+
+def _fits(row: Any, columns: Sequence[str]) -> bool:
+    """Whether what Redis holds has these columns, each as PostgreSQL would give it."""
+    return isinstance(row, Mapping) and all(
+        column in row and schemas.fits(column, row[column]) for column in columns
+    )
 
 
 def _json(value: Any) -> Any:
     """What a value holds; None if it holds no JSON."""
+    if value is None:
+        return None
     try:
-        return None if value is None else rows.decode(value)
-    except msgspec.DecodeError:
+        return rows.decode(value)
+    except rows.Unreadable:
+        CACHE_READS.labels("unreadable").inc()
         return None
 
 
 def _moment(value: Any) -> datetime | None:
-    try:
-        return None if value is None else datetime.fromisoformat(bytes(value).decode())
-    except ValueError:
-        return None
+    with contextlib.suppress(MalformedTime, UnicodeDecodeError):
+        return None if value is None else times.moment(bytes(value).decode())
+    return None

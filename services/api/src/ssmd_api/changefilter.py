@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ssmd_common.subjects import TOKEN_COLUMNS, token
+from ssmd_common.subjects import TOKEN_COLUMNS, token, unreadable_filter
 
 TABLES: Final = tuple(TOKEN_COLUMNS)
 _OF_WHOLE_TABLES: Final = ("truncate", "snapshot_begin", "snapshot_end")
@@ -25,7 +25,10 @@ class ChangeFilter:
     types: Sequence[str] = ()
 
     def subjects(self) -> list[str]:
-        """Subjects that do not overlap; what concerns a whole table is always among them.
+        """Subjects that do not overlap.
+
+        What concerns a whole table is always among them, and so are markers of rows that could not
+        be read.
 
         Raises:
             NothingFits: none of the tables has all these in its subjects.
@@ -49,6 +52,9 @@ class ChangeFilter:
                 continue
             wanted = ".".join(token(asked[name]) if name in asked else "*" for name in names)
             found += [f"cdc.{table}.*.{wanted}"]
+            if any(token(value) != token(None) for value in asked.values()):
+                # A row that could not be read may be one of those asked for.
+                found += [unreadable_filter(table)]
             found += [f"cdc.{table}.{op}" for op in _OF_WHOLE_TABLES]
         if not found:
             raise NothingFits(f"no table can be filtered by {' and '.join(asked)}")

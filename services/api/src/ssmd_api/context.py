@@ -15,6 +15,7 @@ from ssmd_api.keystore import KeyStore
 from ssmd_api.ratelimit import RateLimiter
 from ssmd_api.settings import ApiSettings
 from ssmd_api.store import Store
+from ssmd_api.unreadable import Unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Context:
     limiter: RateLimiter
     database: Database
     feed: ChangeFeed
+    unreadable: Unreadable
     exports: asyncio.Semaphore
     """As many exports and snapshots as may run at once."""
     streams: asyncio.Semaphore

@@ -7,10 +7,12 @@ that row whatever was inserted meanwhile.
 import base64
 import binascii
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import msgspec
+
+from ssmd_common.errors import MalformedTime
+from ssmd_common.times import moment
 
 Key = str | int | None
 
@@ -64,7 +66,7 @@ def _fits(key: Key, column_type: str) -> bool:
 
 def _is_time(text: str) -> bool:
     try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return text in ("infinity", "-infinity")
+        moment(text)
+    except MalformedTime:
+        return False
     return True

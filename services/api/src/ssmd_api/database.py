@@ -4,11 +4,8 @@
 Cancelling the task would not do: psycopg then waits for the server to confirm.
 """
 
-import asyncio
-import os
-import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import psycopg
@@ -74,7 +71,7 @@ class Database:
                 the time for a statement and a grace.
         """
         async with self._pool.connection(timeout=patience_seconds) as connection:
-            with _cut_off_after(connection, self._answer_seconds):
+            with postgres.cut_off_after(connection, self._answer_seconds):
                 async with connection.cursor() as cursor:
                     rows.register(cursor)
                     yield cursor
@@ -101,32 +98,16 @@ class Database:
         """The rows of a statement, `size` at a time, by a cursor on the server."""
         async with connection.cursor("ssmd_api_pages") as cursor:
             rows.register(cursor)
-            with _cut_off_after(connection, self._answer_seconds):
+            with postgres.cut_off_after(connection, self._answer_seconds):
                 await cursor.execute(statement.query, statement.parameters)
             while True:
-                with _cut_off_after(connection, self._answer_seconds):
+                with postgres.cut_off_after(connection, self._answer_seconds):
                     page = await cursor.fetchmany(size)
                 if not page:
                     return
                 yield page
 
 
-@contextmanager
-def _cut_off_after(connection: Connection, seconds: float) -> Iterator[None]:
-    timer = asyncio.get_running_loop().call_later(seconds, _cut_off, connection)
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _cut_off(connection: Connection) -> None:
-    """Whoever waits on the connection finds it closed."""
-    if not connection.closed:
-        with socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
-            duplicate.shutdown(socket.SHUT_RDWR)
-
-
 async def _check(connection: Connection) -> None:
-    with _cut_off_after(connection, _GRACE_SECONDS):
+    with postgres.cut_off_after(connection, _GRACE_SECONDS):
         await AsyncConnectionPool.check_connection(connection)

@@ -1,27 +1,34 @@
-"""SECMASTER_CDC for /v1/changes and /v1/snapshot. NATS is connected to when it is first needed."""
+"""SECMASTER_CDC for /v1/changes and /v1/snapshot. NATS is connected to when it is first needed.
+
+So is its library imported then: most starts, and many APIs, never need it.
+"""
+
+from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
 
-import nats.errors
-import nats.js.errors
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamState
-from nats.js.client import JetStreamContext
-
-from ssmd_common.connections import nats as connections
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.settings import NatsSettings
 from ssmd_common.subjects import STREAM
 from ssmd_common.visibility import early
 
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+    from nats.js.api import RawStreamMsg, StreamState
+    from nats.js.client import JetStreamContext
+
 _BATCH: Final = 200
 _WAIT_SECONDS: Final = 2.0
 _CONNECT_SECONDS: Final = 2.0
 _LINGER_SECONDS: Final = 30.0
+_IDENTITY = re.compile(r"[0-9A-Za-z:/_.-]{1,64}", re.ASCII)
+_NO_IDENTITY: Final = "-"
 
 
 class Gone(Exception):
@@ -39,12 +46,26 @@ class EventId:
         return f"{self.sequence}@{self.position}"
 
     @classmethod
-    def parse(cls, text: str) -> "EventId":
+    def parse(cls, text: str) -> EventId:
         """ValueError if it is none."""
         sequence, at, position = text.partition("@")
         if not at or not position or not sequence.isascii() or not sequence.isdigit():
             raise ValueError("is not the id of an event of this stream")
         return cls(int(sequence), position)
+
+    @classmethod
+    def of(cls, message: Msg | RawStreamMsg, sequence: int) -> EventId:
+        """The id of a message; one that was not published by us may have no identity."""
+        identity = (message.headers or {}).get("Nats-Msg-Id", "")
+        return cls(sequence, identity if _IDENTITY.fullmatch(identity) else _NO_IDENTITY)
+
+
+@dataclass(slots=True, eq=False)
+class _Reader:
+    """How far a reader is; `behind_seconds` is how old a message was when it was handed over."""
+
+    sequence: int
+    behind_seconds: float = 0.0
 
 
 class ChangeFeed:
@@ -54,9 +75,32 @@ class ChangeFeed:
         self._settings = settings
         self._client: Client | None = None
         self._connecting = asyncio.Lock()
+        self._readers: set[_Reader] = set()
+        self.first_sequence = 0
+        """The stream's first sequence, when it was last asked for."""
+
+    def position(self) -> dict[str, object]:
+        """How many readers there are, and the sequences that the first and the last one have."""
+        sequences = [reader.sequence for reader in self._readers]
+        if not sequences:
+            return {"readers": 0}
+        return {
+            "readers": len(sequences),
+            "sequence": max(sequences),
+            "slowest_sequence": min(sequences),
+        }
+
+    def lag_seconds(self) -> float | None:
+        """From a message's being stored to its reader, of the reader that is least behind.
+
+        One that catches up from long ago says nothing of us. None without readers.
+        """
+        return min((reader.behind_seconds for reader in self._readers), default=None)
 
     async def close(self) -> None:
         if self._client is not None:
+            from ssmd_common.connections import nats as connections
+
             await connections.close(self._client)
 
     async def last_sequence(self) -> int:
@@ -74,6 +118,8 @@ class ChangeFeed:
         Raises:
             Gone: the stream no longer holds that, or is another one.
         """
+        import nats.js.errors
+
         js = await self._jetstream()
         state = await self._state(js)
         if last is None:
@@ -86,7 +132,7 @@ class ChangeFeed:
                 message = await js.get_msg(STREAM, sequence)
             except nats.js.errors.NotFoundError:
                 raise Gone from None
-            if (message.headers or {}).get("Nats-Msg-Id") != last.position:
+            if EventId.of(message, sequence) != last:
                 raise Gone
         return sequence + 1
 
@@ -100,6 +146,10 @@ class ChangeFeed:
         Raises:
             Gone: the reader was so slow that messages which it had not read are gone.
         """
+        import nats.errors
+        import nats.js.errors
+        from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
         js = await self._jetstream()
         config = ConsumerConfig(
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
@@ -109,6 +159,8 @@ class ChangeFeed:
             mem_storage=True,
             inactive_threshold=_LINGER_SECONDS,
         )
+        reader = _Reader(start - 1)
+        self._readers.add(reader)
         try:
             consumer = await js.add_consumer(STREAM, config)
             subscription = await js.pull_subscribe_bind(consumer.name, STREAM)
@@ -121,23 +173,36 @@ class ChangeFeed:
                     # Fails, and so ends the feed, if the consumer is gone.
                     if (await subscription.consumer_info()).num_pending == 0:
                         start = max(start, seen + 1)
+                        reader.behind_seconds = 0.0
                 if (await self._state(js)).first_seq > start and batch:
                     raise Gone
                 if batch:
                     start = batch[-1].metadata.sequence.stream + 1
+                    age = datetime.now(UTC) - batch[-1].metadata.timestamp
+                    reader.behind_seconds = max(0.0, age.total_seconds())
+                reader.sequence = start - 1
                 yield batch
         except (nats.errors.Error, nats.js.errors.Error, OSError):
             return
+        finally:
+            self._readers.discard(reader)
 
     async def _state(self, js: JetStreamContext) -> StreamState:
+        import nats.errors
+        import nats.js.errors
+
         try:
-            return (await js.stream_info(STREAM)).state
+            state = (await js.stream_info(STREAM)).state
+            self.first_sequence = state.first_seq
+            return state
         except nats.js.errors.NotFoundError as error:
             raise UpstreamUnavailable(f"the stream {STREAM} is not there yet") from error
         except (nats.errors.Error, OSError) as error:
             raise UpstreamUnavailable("NATS does not answer") from error
 
     async def _jetstream(self) -> JetStreamContext:
+        from ssmd_common.connections import nats as connections
+
         async with self._connecting:
             if self._client is None or self._client.is_closed:
                 self._client = await connections.connect(

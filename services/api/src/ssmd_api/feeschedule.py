@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from ssmd_api.rows import Row
+from ssmd_api.rows import Row, nearest
 from ssmd_common import fees
 
 
@@ -31,9 +31,7 @@ def in_force(schedule: Sequence[Row], at: datetime) -> Row | None:
     """The step with effective_from ≤ at < effective_to; None where the schedule says nothing."""
     for step in schedule:
         begin, end = step["effective_from"], step["effective_to"]
-        if (begin is None or datetime.fromisoformat(begin) <= at) and (
-            end is None or at < datetime.fromisoformat(end)
-        ):
+        if (begin is None or nearest(begin) <= at) and (end is None or at < nearest(end)):
             return step
     return None
 
@@ -42,14 +40,11 @@ def cost(step: Row | None, tier: Row, price: Decimal, count: Decimal) -> Row | N
     """What one fill of `count` contracts at `price` dollars costs; None for an unknown fee type."""
     if step is None or step["fee_multiplier"] is None:
         return None
-    fee = fees.fee(
-        step["fee_type"],
-        Decimal(step["fee_multiplier"]),
-        price,
-        count,
-        taker=Decimal(tier["taker_fee"]),
-        maker=Decimal(tier["maker_fee"]),
-    )
+    factors = [Decimal(n) for n in (step["fee_multiplier"], tier["taker_fee"], tier["maker_fee"])]
+    if not all(factor.is_finite() for factor in factors):
+        return None
+    multiplier, taker, maker = factors
+    fee = fees.fee(step["fee_type"], multiplier, price, count, taker=taker, maker=maker)
     if fee is None:
         return None
     return {"taker_dollars": str(fee.taker_dollars), "maker_dollars": str(fee.maker_dollars)}

@@ -1,7 +1,7 @@
 """How old what we say is: X-Ssmd-Age.
 
 `observed_at` is when an observation last changed a row, so a quiet row is as fresh as the last
-successful sync run that covered it.
+sync run that covered it. A run says which rows of its scope it did not read: it covers the others.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ import psycopg
 from ssmd_api.rows import Row
 from ssmd_api.store import Store
 from ssmd_common.status import MarketStatus
+from ssmd_common.times import moment
 
 _REFRESH_SECONDS: Final = 2.0
 _STATUSES_READ: Final = {
@@ -26,20 +27,22 @@ _STATUSES_READ: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A successful sync run: all that its scope selects is as fresh as its start."""
+    """A sync run that came to its end: what its scope selects is as fresh as its start, but for the
+    tickers of markets, and of events with all their markets, in `unread`."""
 
     scope: dict[str, Any]
     started_at: datetime
     finished_at: datetime
+    unread: frozenset[str] = frozenset()
 
 
 def age_seconds(markets: Iterable[Row], runs: Iterable[Run], now: datetime) -> int | None:
     """The age of the least fresh of some markets (each with its `series`); None if unknown."""
-    runs = tuple(runs)
+    latest_first = sorted(runs, key=lambda run: run.started_at, reverse=True)
     ages = [
         (now - max(moments)).total_seconds()
         for market in markets
-        if (moments := [*_observed(market), *(r.started_at for r in runs if covers(r, market))])
+        if (moments := [*_observed(market), *_covered(market, latest_first)])
     ]
     return max(0, int(max(ages))) if ages else None
 
@@ -56,6 +59,10 @@ def covers(run: Run, market: Row) -> bool:
     categories, tags = scope.get("categories"), scope.get("tags")
     return (
         market["status"] in statuses
+        # No listing shows multivariate markets.
+        and not market.get("mve_collection_ticker")
+        and market.get("ticker") not in run.unread
+        and market.get("event_ticker") not in run.unread
         and (not categories or series["category"] in categories)
         and (not tags or not set(tags).isdisjoint(series["tags"] or ()))
         and not (scope.get("games_only") and other_sport)
@@ -65,11 +72,16 @@ def covers(run: Run, market: Row) -> bool:
 
 def _observed(market: Row) -> list[datetime]:
     text = market["observed_at"]
-    return [datetime.fromisoformat(text)] if text else []
+    observed = moment(text) if text else None
+    return [observed] if observed else []
+
+
+def _covered(market: Row, latest_first: Iterable[Run]) -> list[datetime]:
+    return next(([run.started_at] for run in latest_first if covers(run, market)), [])
 
 
 class Freshness:
-    """Knows the last successful runs; reads them again every two seconds at most."""
+    """Knows the last runs that count; reads them again every two seconds at most."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -98,8 +110,13 @@ class Freshness:
                     self._read_at = time.monotonic()
                     return self._runs
                 self._runs = [
-                    Run(scope, datetime.fromisoformat(started), datetime.fromisoformat(finished))
-                    for scope, started, finished in found
+                    Run(
+                        scope,
+                        datetime.fromisoformat(started),
+                        datetime.fromisoformat(finished),
+                        frozenset(unread),
+                    )
+                    for scope, started, finished, unread in found
                 ]
                 self._read_at = time.monotonic()
         return self._runs

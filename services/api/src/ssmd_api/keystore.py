@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, LiteralString
 
 from ssmd_api.database import SHORT_PATIENCE_SECONDS, Cursor, Database, Pool
-from ssmd_api.rows import Row
+from ssmd_api.rows import Row, nearest
 from ssmd_api.store import queries
 from ssmd_common.apikeys import NewKey
 
@@ -43,8 +43,8 @@ class KeyStore:
             bytes(row["key_hash"]),
             frozenset(row["scopes"]),
             row["rate_limit_per_minute"],
-            _moment(row["expires_at"]),
-            _moment(row["revoked_at"]),
+            None if row["expires_at"] is None else nearest(row["expires_at"]),
+            None if row["revoked_at"] is None else nearest(row["revoked_at"]),
         )
 
     async def page(self, after: int, fetch: int) -> list[Row]:
@@ -90,7 +90,3 @@ class KeyStore:
 def _row(cursor: Cursor, values: tuple[Any, ...]) -> Row:
     assert cursor.description is not None
     return {column.name: value for column, value in zip(cursor.description, values, strict=True)}
-
-
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text).astimezone(UTC)

@@ -205,7 +205,9 @@ class _Where:
         if page.cursor:
             self._conditions.append(sql.SQL(condition).format(**parts))
             self.parameters["after_ticker"] = page.cursor.ticker
-            self.parameters["after_key"] = page.cursor.key
+            key = page.cursor.key
+            is_time = sorts[name] == "timestamptz" and isinstance(key, str)
+            self.parameters["after_key"] = rows.for_postgresql(str(key)) if is_time else key
         return sql.SQL(order).format(**parts)
 
     def clause(self) -> sql.Composed:

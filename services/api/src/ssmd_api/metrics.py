@@ -15,7 +15,10 @@ SECONDS: Final = Histogram(
 )
 IN_PROGRESS: Final = Gauge("ssmd_api_requests_in_progress", "Requests being answered")
 CACHE_READS: Final = Counter(
-    "ssmd_api_cache_reads", "Single reads: hit, miss, or error of Redis", ["outcome"]
+    "ssmd_api_cache_reads", "Single reads: hit, miss, unreadable values, errors", ["outcome"]
 )
 REDIS_UP: Final = Gauge("ssmd_api_redis_up", "1 while Redis answers; without it all is from SQL")
+UNREADABLE: Final = Counter(
+    "ssmd_api_unreadable_messages", "Messages of the stream that were passed over as unreadable"
+)
 REFUSED: Final = Counter("ssmd_api_refused", "Requests refused before they were read", ["reason"])

@@ -65,7 +65,7 @@ def guarded(scope: str, handler: Handler) -> Handler:
     async def guard(request: web.Request) -> web.StreamResponse:
         key = await check_key(request, scope)
         service = context.of(request)
-        limit = service.limiter.take(str(key.id), key.rate_limit_per_minute, time.monotonic())
+        limit = service.limiter.take(str(key.id), key.rate_limit_per_minute, time.monotonic_ns())
         request[_LIMITS] = limit.headers()
         if not limit.allowed:
             REFUSED.labels("rate_limit").inc()

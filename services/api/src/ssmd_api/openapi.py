@@ -7,6 +7,7 @@ from typing import Any, Final, LiteralString
 from ssmd_api import changefilter, lists, search, snapshot, tabular
 from ssmd_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_TEXT
 from ssmd_api.schemas import SCHEMAS, Schema, ref
+from ssmd_api.statusschemas import STATUS_SCHEMAS
 from ssmd_common.status import EventStatus, MarketStatus
 
 _TEXT: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT}
@@ -225,6 +226,9 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         ),
         streams=["text/event-stream"],
     ),
+    ("GET", "/v1/status"): Operation(
+        "How every service is, how current and how complete the whole", "Status"
+    ),
     ("GET", "/v1/stats/series"): Operation("Series by category", "SeriesStats"),
     ("GET", "/v1/stats/markets"): Operation(
         "Markets by status, category and series, and those that close soon",
@@ -274,7 +278,7 @@ def document(scopes: dict[tuple[str, str], str], version: str) -> dict[str, Any]
         "security": [{"key": []}, {"bearer": []}],
         "paths": paths,
         "components": {
-            "schemas": SCHEMAS,
+            "schemas": {**SCHEMAS, **STATUS_SCHEMAS},
             "securitySchemes": {
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
                 "bearer": {"type": "http", "scheme": "bearer"},

@@ -167,9 +167,9 @@ def decimal(value: str, lowest: Decimal, highest: Decimal) -> Decimal:
 
 def moment(value: str, now: datetime) -> datetime:
     """An ISO 8601 time (UTC where it names no zone) or a duration from now such as `24h`."""
-    if duration := _DURATION.fullmatch(value):
-        return now + timedelta(seconds=int(duration[1]) * _UNITS[duration[2]])
     try:
+        if duration := _DURATION.fullmatch(value):
+            return now + timedelta(seconds=int(duration[1]) * _UNITS[duration[2]])
         read = datetime.fromisoformat(_LOST_PLUS.sub(r"\1+\2", value))
         return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):

@@ -1,11 +1,14 @@
-"""Rate limits by token bucket. Pure: `now` is a monotonic time in seconds."""
+"""Rate limits by token bucket. Pure: `now` is a monotonic time in nanoseconds.
 
-import math
+Whole numbers throughout, so that who waits as long as `Retry-After` says is never too early.
+"""
+
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-MINUTE: Final = 60.0
+_SECOND: Final = 1_000_000_000
+_MINUTE: Final = 60 * _SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +33,16 @@ class Verdict:
 
 @dataclass(slots=True)
 class _Bucket:
-    tokens: float
-    filled_at: float
+    """`credit` grows by the limit each nanosecond; a token costs what a minute has of those."""
+
+    credit: int
+    filled_at: int
 
 
 class RateLimiter:
     """A bucket for each name, full at first, that refills `limit` tokens a minute.
 
-    Tokens are counted in fractions, so requests of the same instant each cost one. Of more than
+    Parts of tokens are counted too, so requests of the same instant each cost one. Of more than
     `capacity` names the one unused for longest is forgotten.
     """
 
@@ -45,25 +50,25 @@ class RateLimiter:
         self._capacity = capacity
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
-    def take(self, name: str, limit: int, now: float) -> Verdict:
+    def take(self, name: str, limit: int, now: int) -> Verdict:
         """Take a token if there is one."""
-        return self._judge(name, limit, now, 1.0)
+        return self._judge(name, limit, now, _MINUTE)
 
-    def peek(self, name: str, limit: int, now: float) -> Verdict:
+    def peek(self, name: str, limit: int, now: int) -> Verdict:
         """Say whether a token could be taken."""
-        return self._judge(name, limit, now, 0.0)
+        return self._judge(name, limit, now, 0)
 
-    def _judge(self, name: str, limit: int, now: float, cost: float) -> Verdict:
+    def _judge(self, name: str, limit: int, now: int, cost: int) -> Verdict:
+        full = limit * _MINUTE
         bucket = self._buckets.get(name)
         if bucket is None:
-            bucket = _Bucket(float(limit), now)
-        rate = limit / MINUTE
-        elapsed = max(0.0, now - bucket.filled_at)
-        bucket.tokens = min(float(limit), bucket.tokens + elapsed * rate)
-        bucket.filled_at = now
-        allowed = bucket.tokens >= 1.0
+            bucket = _Bucket(full, now)
+        elapsed = max(0, now - bucket.filled_at)
+        bucket.credit = min(full, bucket.credit + elapsed * limit)
+        bucket.filled_at = max(now, bucket.filled_at)
+        allowed = bucket.credit >= _MINUTE
         if allowed:
-            bucket.tokens -= cost
+            bucket.credit -= cost
         self._buckets[name] = bucket
         self._buckets.move_to_end(name)
         while len(self._buckets) > self._capacity:
@@ -71,7 +76,12 @@ class RateLimiter:
         return Verdict(
             allowed,
             limit,
-            max(0, math.floor(bucket.tokens)),
-            math.ceil((limit - bucket.tokens) / rate),
-            0 if allowed else max(1, math.ceil((1.0 - bucket.tokens) / rate)),
+            bucket.credit // _MINUTE,
+            _seconds(full - bucket.credit, limit),
+            0 if allowed else _seconds(_MINUTE - bucket.credit, limit),
         )
+
+
+def _seconds(missing: int, limit: int) -> int:
+    """How long so much credit takes to grow, in whole seconds, rounded up."""
+    return -(-missing // (limit * _SECOND))

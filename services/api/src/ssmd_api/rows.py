@@ -1,10 +1,11 @@
 """Rows as JSON, the same from PostgreSQL and from Redis.
 
-Integers are integers, NUMERIC exact strings, timestamps RFC 3339 UTC (a fraction only where there
-is one), arrays and jsonb JSON: the shape of the change stream (docs/contracts.md § 2). Columns come
-in the order below, which is the tables' own.
+Integers are integers, NUMERIC exact strings, timestamps as `ssmd_common.times` spells them, arrays
+and jsonb JSON: the shape of the change stream (docs/contracts.md § 2). Columns come in the order
+below, which is the tables' own.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -13,6 +14,8 @@ from typing import Any, Final
 import msgspec
 from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Loader
+
+from ssmd_common import times
 
 Row = dict[str, Any]
 
@@ -143,6 +146,7 @@ SYNC_RUNS: Final = (
     "unchanged",
     "deleted",
     "set_aside",
+    "rejected_fields",
     "error",
 )
 
@@ -173,14 +177,51 @@ EVENT_OF_MARKET: Final = (
 )
 SERIES_OF_MARKET: Final = ("ticker", "title", "category", "tags", "is_game", "volume")
 
+MAX_DEPTH: Final = 128
+"""Of what is sent and read: no reader's JSON has to follow further."""
+
+_STRING_OR_BRACKET: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
+_SIGNED_YEAR: Final = re.compile(r"(\+|-|(?=0000))(\d{4,})(-.*)", re.ASCII)
+
 # Decimals stay exact in jsonb too.
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
+class Unreadable(ValueError):
+    """No JSON, or JSON that common readers refuse."""
+
+
 def decode(raw: bytes) -> Any:
-    """Read JSON without losing a digit."""
-    return _decoder.decode(raw)
+    """Read JSON without losing a digit.
+
+    Raises:
+        Unreadable: it is none, or nested more than `MAX_DEPTH` deep.
+    """
+    if too_deep(raw):
+        raise Unreadable(f"nested more than {MAX_DEPTH} deep")
+    try:
+        return _decoder.decode(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise Unreadable(str(error)) from error
+
+
+def too_deep(raw: bytes) -> bool:
+    """Whether arrays and objects are nested more than `MAX_DEPTH` deep."""
+    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
+        return False
+    depth = 0
+    for bracket in _STRING_OR_BRACKET.finditer(raw):
+        if bracket[0] in b"[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                return True
+        elif bracket[0] in b"]}":
+            depth -= 1
+    return False
 
 
 def encode(document: Any) -> bytes:
@@ -199,24 +240,40 @@ class _TextLoader(Loader):
 
 class _TimestampLoader(Loader):
     def load(self, data: Buffer) -> str:
-        return timestamp(bytes(data).decode())
+        return times.spelled(bytes(data)).decode()
 
 
 class _JsonLoader(Loader):
     def load(self, data: Buffer) -> Any:
-        return decode(bytes(data))
+        """One value that cannot be sent as JSON costs itself, not its row nor its page."""
+        raw = bytes(data)
+        try:
+            return decode(raw)
+        except Unreadable as error:
+            return {"unreadable": str(error), "text": raw.decode()}
 
 
-def timestamp(text: str) -> str:
-    """`2026-02-03 22:05:00.12+00`, as PostgreSQL writes it in UTC, in RFC 3339."""
-    # infinity and years before Christ have no form in RFC 3339: they stay as they are.
-    return f"{text[:-3].replace(' ', 'T')}Z" if text.endswith("+00") else text
+def nearest(spelling: str) -> datetime:
+    """A time of a row to compare by: of one that Python cannot hold, the nearest that it can.
+
+    Raises:
+        MalformedTime: it is no time.
+    """
+    found = times.moment(spelling)
+    if found is None:
+        # Years up to 0 come before all that Python holds, and so does -infinity.
+        early = spelling.startswith(("-", "0000"))
+        return _FIRST if early else _LAST
+    return found
 
 
-def rfc3339(moment: datetime) -> str:
-    """An aware time in the same form as `timestamp` gives."""
-    text = moment.astimezone(UTC).replace(tzinfo=None).isoformat()
-    return f"{text.rstrip('0') if '.' in text else text}Z"
+def for_postgresql(spelling: str) -> str:
+    """A time's spelling as PostgreSQL reads it, which has no signs before years but BC."""
+    match = _SIGNED_YEAR.fullmatch(spelling)
+    if match is None:
+        return spelling
+    sign, year, rest = match.groups()
+    return f"{year}{rest}" if sign == "+" else f"{int(year) + 1:04d}{rest} BC"
 
 
 def register(context: AdaptContext) -> None:

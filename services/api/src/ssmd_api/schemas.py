@@ -4,12 +4,16 @@ A row's columns are those of `ssmd_api.rows`; what a column holds follows from i
 the same in every table.
 """
 
+import contextlib
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
 from ssmd_api import rows, search
 from ssmd_common.apikeys import SCOPES
+from ssmd_common.errors import MalformedTime
 from ssmd_common.status import EventStatus, MarketStatus
+from ssmd_common.times import moment
 
 Schema = dict[str, Any]
 
@@ -93,6 +97,7 @@ _JSON: Final = frozenset(
         "metadata",
         "scope",
         "set_aside",
+        "rejected_fields",
     ]
 )
 _TEXTS: Final = frozenset(["tags", "scopes"])
@@ -109,6 +114,8 @@ _NOTES: Final = {
     "observed_at": "The observation that last changed the row.",
     "deleted_at": "Set when the exchange does not know it any more.",
 }
+
+_NUMBER = re.compile(r"-?\d+(\.\d+)?|NaN|-?Infinity", re.ASCII)
 
 PAGE_CURSOR: Final[Schema] = {
     "type": ["string", "null"],
@@ -134,6 +141,26 @@ def column(name: str) -> Schema:
     else:
         schema = {"type": ["string", "null"]}
     return {**schema, "description": _NOTES[name]} if name in _NOTES else schema
+
+
+def fits(name: str, value: Any) -> bool:
+    """Whether a value is what PostgreSQL can have in the column."""
+    if value is None or name in _JSON:
+        return True
+    if name in _BOOLEANS or name in _INTEGERS:
+        return type(value) is (bool if name in _BOOLEANS else int)
+    if name in _TEXTS:
+        return isinstance(value, list) and all(isinstance(text, str) for text in value)
+    if not isinstance(value, str):
+        return False
+    if name in _NUMERICS:
+        return _NUMBER.fullmatch(value) is not None
+    if name in _TIMES:
+        with contextlib.suppress(MalformedTime):
+            moment(value)
+            return True
+        return False
+    return True
 
 
 def row(columns: Sequence[str], **more: Schema) -> Schema:

@@ -14,9 +14,11 @@ from ssmd_api.database import SHORT_PATIENCE_SECONDS, Database
 from ssmd_api.filters import EventFilter, MarketFilter, Page, SeriesFilter
 from ssmd_api.lists import Statement, columns
 from ssmd_api.rows import Row
+from ssmd_common.parts import Known, read
 from ssmd_common.sql import Queries
 
 queries: Final = Queries("ssmd_api")
+common: Final = Queries("ssmd_common")
 
 Entity = SeriesFilter | EventFilter | MarketFilter
 
@@ -155,8 +157,13 @@ class Store:
             "watermarks": dict(await self._all(sql.SQL(queries.stats_watermarks))),
         }
 
+    async def status(self) -> Known:
+        """What every service says of itself, and what may be missing."""
+        return read((await self._all(sql.SQL(common.status_overview)))[0][0])
+
     async def covering_runs(self) -> list[tuple[Any, ...]]:
-        """(scope, started_at, finished_at) of each job's and scope's last success."""
+        """(scope, started_at, finished_at, unread) of the runs that freshness counts, the last one
+        first."""
         async with self._database.cursor(patience_seconds=SHORT_PATIENCE_SECONDS) as cursor:
             await cursor.execute(queries.covering_runs)
             return await cursor.fetchall()

@@ -1,1 +1,3 @@
 """PostgreSQL snapshot and SECMASTER_CDC to Redis."""
+
+import ssmd_common.sparing  # noqa: F401 - before anything imports structlog

@@ -4,8 +4,6 @@ from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple, assert_never
 
-import msgspec
-
 from ssmd_cache.picture import (
     EventFacts,
     EventPicture,
@@ -27,6 +25,7 @@ from ssmd_common.change import Position
 from ssmd_common.keys import Keys
 
 KINDS = {"series": "s", "events": "e", "markets": "m", "series_fees": "f"}
+TABLES = {kind: table for table, kind in KINDS.items()}
 
 
 class Command(NamedTuple):
@@ -62,9 +61,7 @@ def picture_of(facts: Facts, keys: Keys, now: datetime | None = None) -> Picture
             assert_never(facts)
 
 
-def put(
-    picture: Picture, row: bytes | msgspec.Raw, position: Position, *, announced: bool = False
-) -> Command:
+def put(picture: Picture, row: bytes, position: Position, *, announced: bool = False) -> Command:
     """Write a row, or take it out if the rules give it no key.
 
     An `announced` row is not news: one without a key leaves no trace unless it was known.
@@ -113,9 +110,9 @@ def put(
                     "s",
                     picture.ticker,
                     at,
-                    picture.key,
+                    picture.key or "",
                     picture.category,
-                    value(row, position),
+                    value(row, position) if picture.key else "",
                 ),
             )
         case FeePicture():
@@ -126,6 +123,49 @@ def put(
             )
         case _:
             raise AssertionError(picture)
+
+
+def hidden(table: str, ticker: str, facts: Facts | None, position: Position) -> Command | None:
+    """Take out a row that readers cannot be given; None for a step of a fee schedule.
+
+    The category of a series or an event still counts for its markets, where it is known.
+    """
+    match table:
+        case "markets":
+            return gone(table, ticker, position)
+        case "events":
+            known = facts if isinstance(facts, EventFacts) else None
+            series, category = (known.series_ticker, known.category) if known else ("", None)
+            return put(EventPicture(ticker, series, None, category or "", None), b"", position)
+        case "series":
+            category = facts.category if isinstance(facts, SeriesFacts) else None
+            return put(SeriesPicture(ticker, None, category or ""), b"", position)
+        case _:
+            return None
+
+
+def after(command: Command, sequence: int) -> Command:
+    """The same between its position and what comes next in the stream.
+
+    For rows read from PostgreSQL in place of the message `sequence`, which need not tell its
+    position: what Redis holds of the last message that did is older.
+    """
+    at = 3 if command.arguments[0] == "g" else 2
+    return standing_at(command, f"{command.arguments[at]}~{sequence:016x}")
+
+
+def standing_at(command: Command, position: str) -> Command:
+    """The same at another position, as Redis has it."""
+    at = 3 if command.arguments[0] == "g" else 2
+    words = list(command.arguments)
+    words[at] = position
+    return Command(command.row, tuple(words))
+
+
+def only_steps(series: str, starts: list[int], position: Position) -> Command:
+    """Take out the steps of a fee schedule that do not begin at these times."""
+    begins = map(str, sorted(starts))
+    return Command(("d", series), ("d", series, sortable(position), *begins))
 
 
 def gone(table: str, ticker: str, position: Position, *, announced: bool = False) -> Command:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import redis.asyncio as aioredis
 
+from ssmd_cache.depth import DEEPEST, is_deep
 from ssmd_common.keys import Keys
 
 VALUE: Final = "value"
@@ -64,26 +65,27 @@ async def read(client: aioredis.Redis, keys: Keys, entries: Iterable[Entry]) -> 
             groups[kind, key].append(field)
         else:
             (values if field == VALUE else expires).append(key)
-    pipeline = client.pipeline(transaction=False)
+    pipeline: Any = client.pipeline(transaction=False)
     asked: list[list[Entry]] = []
 
     def ask(fields: list[Entry]) -> None:
         asked.append(fields)
 
     if values:
-        pipeline.mget(values)
+        pipeline.mget([raw_of(key) for key in values])
         ask([Entry(key, VALUE) for key in values])
     for key in expires:
-        pipeline.pexpiretime(key)
+        pipeline.pexpiretime(raw_of(key))
         ask([Entry(key, EXPIRES)])
     for (kind, key), members in groups.items():
+        name, raw = raw_of(key), [raw_of(member) for member in members]
         match kind:
             case "hash":
-                pipeline.hmget(key, members)
+                pipeline.hmget(name, raw)
             case "set":
-                pipeline.smismember(key, members)
+                pipeline.smismember(name, raw)
             case _:
-                pipeline.zmscore(key, members)
+                pipeline.zmscore(name, raw)
         ask([Entry(key, member) for member in members])
     found: Found = {}
     for fields, reply in zip(asked, await pipeline.execute(raise_on_error=False), strict=True):
@@ -100,7 +102,7 @@ def _plain(entry: Entry, content: Any, keys: Keys) -> Any:
         raise content
     match kind_of(entry.key, keys):
         case "hash":
-            return None if content is None else content.decode()
+            return None if content is None else text_of(content)
         case "set":
             return True if content else None
         case "zset":
@@ -111,11 +113,28 @@ def _plain(entry: Entry, content: Any, keys: Keys) -> Any:
             return None if content is None else row_of(content)
 
 
+def text_of(raw: bytes) -> str:
+    """Text that Redis holds, which need not be text at all: `raw_of` has it back."""
+    return raw.decode(errors="surrogateescape")
+
+
+def raw_of(text: str) -> bytes:
+    """The bytes of a key or member."""
+    return text.encode(errors="surrogateescape")
+
+
+def printable(text: str) -> str:
+    """The same for people, where it is no text."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def row_of(text: bytes) -> Any:
     """A value without the stream's stamps; text that is no JSON as it is."""
+    if is_deep(text):
+        return f"(nested more than {DEEPEST} deep)"
     try:
         value = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return text.decode(errors="replace")
     if isinstance(value, dict):
         return _without_stamps(value)

@@ -1,14 +1,28 @@
 """What can end a part of the cache's work; `SsmdError`s end the service."""
 
-from ssmd_common.errors import LeadershipLost, SsmdError
+from typing import Any
+
+from ssmd_common.errors import LeadershipLost, MalformedChange
 
 
 class Fenced(LeadershipLost):
     """A later leader has written to Redis: this process must not write any more."""
 
 
-class NewerStream(SsmdError):
-    """The stream speaks a version that this program does not know."""
+class UnreadableMessage(MalformedChange):
+    """A message of the stream cannot be read; `reason` is a word for the metrics."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class UnreadableRow(UnreadableMessage):
+    """A row that readers cannot be given; `facts` are what the rules need of it, if known."""
+
+    def __init__(self, reason: str, text: str, facts: Any = None) -> None:
+        super().__init__(reason, text)
+        self.facts = facts
 
 
 class PictureLost(Exception):

@@ -8,6 +8,7 @@ import msgspec
 
 from ssmd_cache.commands import picture_of
 from ssmd_cache.entries import EXPIRES, VALUE, About, Entry, Found
+from ssmd_cache.errors import UnreadableRow
 from ssmd_cache.picture import (
     EventFacts,
     EventPicture,
@@ -17,6 +18,7 @@ from ssmd_cache.picture import (
     SeriesPicture,
     facts_of,
     market_category,
+    ticker_of,
 )
 from ssmd_common.keys import Keys
 
@@ -29,6 +31,8 @@ class Expectation:
     now: datetime
     series_categories: dict[str, str] = field(default_factory=dict)
     event_categories: dict[str, str] = field(default_factory=dict)
+    unreadable: dict[About, str] = field(default_factory=dict)
+    """Rows that readers cannot be given, and why: nothing is to be there of them."""
 
     def of(self, table: str, rows: Iterable[bytes]) -> tuple[Found, dict[Entry, About]]:
         """The entries of these rows, and which row each is of.
@@ -39,13 +43,18 @@ class Expectation:
         about: dict[Entry, About] = {}
         schedules: dict[str, list[tuple[int, bytes]]] = {}
         for row in rows:
-            facts = facts_of(table, row)
+            try:
+                facts = facts_of(table, row)
+            except UnreadableRow as error:
+                self._hide(About(table, ticker_of(table, row)), error)
+                continue
             picture = picture_of(facts, self.keys, self.now)
             entries: Found = {}
             match picture:
                 case SeriesPicture():
                     assert isinstance(facts, SeriesFacts)
                     self.series_categories[picture.ticker] = facts.category or ""
+                    assert picture.key is not None
                     entries = _string(picture.key, row, None)
                     whose = About(table, picture.ticker)
                 case EventPicture():
@@ -72,6 +81,15 @@ class Expectation:
             found[entry] = rows_in_order
             about[entry] = About(table, series)
         return found, about
+
+    def _hide(self, whose: About, error: UnreadableRow) -> None:
+        """Its category still counts for its markets."""
+        self.unreadable[whose] = str(error)
+        match error.facts:
+            case SeriesFacts(category=category):
+                self.series_categories[whose.ticker] = category or ""
+            case EventFacts(category=category):
+                self.event_categories[whose.ticker] = category or ""
 
     def _market(self, picture: MarketPicture, key: str, row: bytes) -> Found:
         ticker = picture.ticker

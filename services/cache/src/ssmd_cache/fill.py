@@ -13,8 +13,10 @@ from typing import Any, Final
 import msgspec
 
 from ssmd_cache.commands import sortable
+from ssmd_cache.errors import UnreadableRow
 from ssmd_cache.picture import (
     EventFacts,
+    EventPicture,
     FeeFacts,
     MarketFacts,
     SeriesFacts,
@@ -24,6 +26,7 @@ from ssmd_cache.picture import (
     market_picture,
     microseconds,
     series_picture,
+    ticker_of,
 )
 from ssmd_common.change import Position
 from ssmd_common.keys import Keys
@@ -66,39 +69,60 @@ class Fill:
         self._gathered: dict[tuple[str, str], Words] = {}
         self.written: Counter[str] = Counter()
         """How many rows have a record, by table; of series_fees, how many series."""
+        self.unreadable: dict[tuple[str, str], str] = {}
+        """Rows that readers cannot be given, by table and ticker, and why."""
 
     def commands(self, table: str, page: Sequence[tuple[Any, ...]]) -> list[Words]:
         """What a page writes; its rows are as `Rows.all` yields them."""
         self._strings, self._ending, self._gathered = ["MSET"], [], {}
         add = self._of_page[table]
         for row in page:
-            add(*row)
+            try:
+                add(*row)
+            except UnreadableRow as error:
+                self._hide(table, row[0], error)
         strings = [self._strings] if len(self._strings) > 1 else []
         return [*strings, *self._ending, *self._gathered.values()]
+
+    def _hide(self, table: str, row: bytes, error: UnreadableRow) -> None:
+        """A row that readers cannot be given; its category still counts."""
+        ticker = ticker_of(table, row)
+        self.unreadable[table, ticker] = str(error)
+        match error.facts:
+            case SeriesFacts(category=category):
+                record = ("", category or "")
+                self._record("series", self._keys.own("series"), ticker, record)
+            case EventFacts(series_ticker=series, category=category):
+                self._event_record(EventPicture(ticker, series, None, category or "", None))
 
     def _series(self, row: bytes) -> None:
         facts = facts_of("series", row)
         assert isinstance(facts, SeriesFacts)
         picture = series_picture(facts, self._keys)
-        if picture.key in self._foreign:
+        key = picture.key or ""
+        if key in self._foreign:
             return
-        self._set(picture.key, row)
-        record = (picture.key, picture.category)
+        self._set(key, row)
+        record = (key, picture.category)
         self._record("series", self._keys.own("series"), picture.ticker, record)
 
     def _event(self, row: bytes) -> None:
         facts = facts_of("events", row)
         assert isinstance(facts, EventFacts)
         picture = event_picture(facts, self._keys, self._now)
-        ticker, series, category = picture.ticker, picture.series, picture.category
         key, expires = picture.key or "", _text(picture.expires_ms)
         if key in self._foreign:
             return
         if key:
             self._set(key, row, expires)
-            self._add("HSET", self._events, ticker, key)
+            self._add("HSET", self._events, picture.ticker, key)
+        self._event_record(picture)
+
+    def _event_record(self, picture: EventPicture) -> None:
+        ticker, series, category = picture.ticker, picture.series, picture.category
+        key, expires = picture.key or "", _text(picture.expires_ms)
         if not category:
-            self._add("SADD", self._keys.own(f"uncategorised:{series}"), ticker)
+            self._add("SADD", self._keys.uncategorised(series), ticker)
         # Without a key it is remembered for its markets; the sweep looks whether it has any.
         if look_at := expires if key else str(microseconds(self._now) // 1000):
             self._add("ZADD", self._expiries, look_at, f"e:{ticker}")
@@ -131,12 +155,16 @@ class Fill:
         """The steps of one series, the earliest first."""
         steps = []
         for row in schedule:
-            facts = facts_of("series_fees", row)
+            try:
+                facts = facts_of("series_fees", row)
+            except UnreadableRow as error:
+                self._hide("series_fees", row, error)
+                continue
             assert isinstance(facts, FeeFacts)
             picture = fee_picture(facts, self._keys)
             at = picture.from_microseconds
             steps.append((at, self._at, self._generation, row.decode()))
-        if picture.key in self._foreign:
+        if not steps or picture.key in self._foreign:
             return
         steps.sort()
         self._set(picture.key, f"[{','.join(step[3] for step in steps)}]")

@@ -2,31 +2,36 @@
 
 import asyncio
 from collections import Counter
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, get_args
 
 import msgspec
 import structlog
 
 from ssmd_cache import apply
-from ssmd_cache.apply import Announcement, EndOfEpoch, Refetch, Rewarm
-from ssmd_cache.commands import Command, gone, picture_of, put, sortable_epoch
-from ssmd_cache.errors import NewPictureDue
+from ssmd_cache.apply import Announcement, Effect, EndOfEpoch, Message, Refetch, Rewarm
+from ssmd_cache.commands import Command, sortable_epoch
+from ssmd_cache.errors import NewPictureDue, UnreadableMessage
 from ssmd_cache.foreign import Foreign
 from ssmd_cache.lookup import Lookup
 from ssmd_cache.metrics import CHANGES, PRUNED, STALE
 from ssmd_cache.patience import Patience
-from ssmd_cache.picture import facts_of
+from ssmd_cache.picture import ticker_of
 from ssmd_cache.position import CachePosition
 from ssmd_cache.redis_sink import RedisSink, Written
+from ssmd_cache.refetch import Refetcher
 from ssmd_cache.stream import Delivery, Feed
-from ssmd_common.change import Position, format_lsn
-from ssmd_common.errors import MalformedChange
-from ssmd_common.metrics import ERRORS, WORK
+from ssmd_cache.unreadable import Unreadable
+from ssmd_common.change import Op, Position, format_lsn
+from ssmd_common.metrics import WORK
 from ssmd_common.tasks import end
+from ssmd_common.visibility import Snapshot
 
 log = structlog.get_logger(__name__)
 
-_TABLES: Final = frozenset(
+_OTHER_SUBJECTS: Final = ("cdc.fees.", "cdc.market_lifecycle_events.")
+"""Of tables that have no keys."""
+_OPS: Final = frozenset(get_args(Op))
+_LABELS: Final = frozenset(
     {"series", "events", "markets", "series_fees", "fees", "market_lifecycle_events"}
 )
 
@@ -55,6 +60,7 @@ class Follower:
         foreign: Foreign,
         patience: Patience,
         untold: set[str],
+        unreadable: Unreadable,
     ) -> None:
         self.position = position
         self._feed = feed
@@ -65,6 +71,8 @@ class Follower:
         self._under_way: _UnderWay | None = None
         # Events whose category a market in Redis still lacks; it outlives this feed.
         self._untold = untold
+        self._unreadable = unreadable
+        self._refetch = Refetcher(lookup, sink.keys, unreadable)
 
     async def take(self, batch: list[Delivery]) -> None:
         """Prepare a batch, and send it once the one before is written.
@@ -72,12 +80,54 @@ class Follower:
         Raises:
             NewPictureDue: a message asks for more than single rows.
         """
-        try:
-            await self._take(batch)
-        except MalformedChange as error:
-            # Whatever it was to tell, a new picture holds it.
-            ERRORS.labels(kind="malformed").inc()
-            raise NewPictureDue(str(error)) from error
+        first = batch[0].sequence
+        pending: list[Command | Refetch] = []
+        kinds: Counter[tuple[str, str]] = Counter()
+        before: Delivery | None = None
+        reached, visible = self.position.reached, self.position.visible
+        for delivery in batch:
+            message: Message | None
+            try:
+                message = apply.decode(delivery.payload)
+                position = apply.position_of(message)
+                effect = apply.effect(message, position, reached.epoch, visible, self._sink.keys)
+            except UnreadableMessage as error:
+                message, effect = self._pass_over(delivery, error, reached, visible)
+                position = reached if message is None else apply.position_of(message)
+            if message is not None:
+                kinds[message.table, message.op] += 1
+            match effect:
+                case None:
+                    pass
+                case Command():
+                    pending.append(effect)
+                case Refetch():
+                    pending.append(effect._replace(sequence=delivery.sequence))
+                case Announcement():
+                    # It replaces what the snapshot showed, so from here on every change counts.
+                    visible = None
+                    self.position = msgspec.structs.replace(self.position, snapshot=None)
+                case Rewarm(reason):
+                    raise NewPictureDue(reason)
+                case EndOfEpoch(epoch):
+                    # What came before must be there before what is older goes.
+                    if before is not None:
+                        await self._send(
+                            first, before, reached, await self._refetch.resolve(pending)
+                        )
+                        first, pending = delivery.sequence, []
+                    await self.drained()
+                    await self._drop_before(epoch)
+            reached = max(reached, position)
+            before = delivery
+        assert before is not None
+        await self._send(first, before, reached, await self._refetch.resolve(pending))
+        WORK.inc(len(batch))
+        for (table, op), count in kinds.items():
+            # A label comes from a closed set.
+            known = table in _LABELS and op in _OPS
+            table, op = (table, op) if known else ("other", "other")
+            CHANGES.labels(table=table, op=op).inc(count)
 
     async def drained(self) -> None:
         """Wait until all that was taken is written, and acknowledge it."""
@@ -104,46 +154,6 @@ class Follower:
         if self._under_way is not None:
             await end(self._under_way.task)
             self._under_way = None
-
-    async def _take(self, batch: list[Delivery]) -> None:
-        first = batch[0].sequence
-        commands: list[Command] = []
-        kinds: Counter[tuple[str, str]] = Counter()
-        before: Delivery | None = None
-        reached, visible = self.position.reached, self.position.visible
-        for delivery in batch:
-            message = apply.decode(delivery.payload)
-            position = apply.position_of(message)
-            effect = apply.effect(message, position, reached.epoch, visible, self._sink.keys)
-            kinds[message.table, message.op] += 1
-            match effect:
-                case None:
-                    pass
-                case Command():
-                    commands.append(effect)
-                case Announcement():
-                    # It replaces what the snapshot showed, so from here on every change counts.
-                    visible = None
-                    self.position = msgspec.structs.replace(self.position, snapshot=None)
-                case Refetch():
-                    commands.extend(await self._refetch(effect))
-                case Rewarm(reason):
-                    raise NewPictureDue(reason)
-                case EndOfEpoch(epoch):
-                    # What came before must be there before what is older goes.
-                    if before is not None:
-                        await self._send(first, before, reached, commands)
-                        first, commands = delivery.sequence, []
-                    await self.drained()
-                    await self._drop_before(epoch)
-            reached = max(reached, position)
-            before = delivery
-        assert before is not None
-        await self._send(first, before, reached, commands)
-        WORK.inc(len(batch))
-        for (table, op), count in kinds.items():
-            # A label comes from a closed set.
-            CHANGES.labels(table=table if table in _TABLES else "other", op=op).inc(count)
 
     async def _send(
         self, first: int, last: Delivery, reached: Position, commands: list[Command]
@@ -175,21 +185,39 @@ class Follower:
         # Read later than the messages at hand: whatever they still say about these events counts.
         # Of this epoch, or the end of its announcement would take them for leftovers.
         at = Position(self.position.epoch, 0, 0)
-        commands = [
-            put(picture_of(facts_of("events", row), self._sink.keys), row, at) for row in rows
-        ]
+        commands: list[Command] = []
+        for row in rows:
+            commands += self._refetch.effects("events", ticker_of("events", row), [row], at)
+        await self._unreadable.save()
         generation = self.position.generation
         await self._patience.call(lambda: self._sink.repair(generation, commands))
         self._untold.clear()
 
-    async def _refetch(self, effect: Refetch) -> list[Command]:
-        rows = await self._lookup.rows(effect.table, [effect.ticker])
-        if not rows and effect.table != "series_fees":
-            return [gone(effect.table, effect.ticker, effect.position)]
-        return [
-            put(picture_of(facts_of(effect.table, row), self._sink.keys), row, effect.position)
-            for row in rows
-        ]
+    def _pass_over(
+        self,
+        delivery: Delivery,
+        error: UnreadableMessage,
+        reached: Position,
+        visible: Snapshot | None,
+    ) -> tuple[Message | None, Effect]:
+        """An unreadable message counts as a marker: its row is read from PostgreSQL."""
+        if delivery.subject.startswith(_OTHER_SUBJECTS):
+            self._unreadable.other(error.reason)
+            return None, None
+        message = apply.salvage(delivery.payload, delivery.subject, reached)
+        effect: Effect = None
+        if message is not None:
+            at = apply.position_of(message)
+            effect = apply.effect(message, at, reached.epoch, visible, self._sink.keys)
+        row = None
+        if message is not None and message.key is not None:
+            row = (message.table, str(message.key.get(apply.KEY[message.table])))
+        sequence, reason = delivery.sequence, error.reason
+        is_news = self._unreadable.message(sequence, delivery.subject, reason, row, str(error))
+        if isinstance(effect, Rewarm) and not is_news:
+            # The picture was made anew for it, and then joined the stream before it again.
+            effect = None
+        return message, effect
 
     async def _drop_before(self, epoch: int) -> None:
         bound = sortable_epoch(epoch)

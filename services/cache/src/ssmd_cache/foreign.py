@@ -3,6 +3,7 @@
 import redis.asyncio as aioredis
 import structlog
 
+from ssmd_cache.entries import printable, raw_of
 from ssmd_cache.errors import ForeignKeys
 from ssmd_cache.patience import Patience
 from ssmd_common.health import Health
@@ -32,8 +33,12 @@ class Foreign:
             return
         for key in new:
             self.keys[key] = await self._type(key)
-        reason = str(ForeignKeys(sorted(self.keys)))
-        log.error("keys with our names hold another type", keys=sorted(new)[:20], count=len(new))
+        reason = printable(str(ForeignKeys(sorted(self.keys))))
+        log.error(
+            "keys with our names hold another type",
+            keys=[printable(key) for key in sorted(new)[:20]],
+            count=len(new),
+        )
         self._health.set("foreign", reason)
         self._health.failed("foreign_keys", reason)
 
@@ -46,7 +51,7 @@ class Foreign:
 
     async def _type(self, key: str) -> bytes:
         async def ask() -> bytes:
-            found = await self._client.type(key)
+            found = await self._client.type(raw_of(key))
             return found if isinstance(found, bytes) else found.encode()
 
         return await self._patience.call(ask)

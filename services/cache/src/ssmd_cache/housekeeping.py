@@ -1,5 +1,6 @@
 """What the cache does besides the stream, now and then, between two batches."""
 
+import asyncio
 import time
 from typing import Any, Final
 
@@ -14,11 +15,14 @@ from ssmd_cache.position import CachePosition
 from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.settings import CacheSettings
 from ssmd_common.connections.retry import first_line
+from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.health import Health
+from ssmd_common.tasks import end
 
 log = structlog.get_logger(__name__)
 
 _SWEEP_MOST: Final = 500
+_END_SECONDS: Final = 3.0
 _SLOW_SECONDS: Final = 5.0
 """How often the picture's size and the last sync are looked at."""
 
@@ -40,7 +44,8 @@ class Housekeeping:
         self._health = health
         self._patience = patience
         self._checked = self._measured = float("-inf")
-        self._last_sync: str | None = None
+        self._asked: asyncio.Task[str | None] | None = None
+        self._unanswered = 0
         self._run_id: str | None = None
         self.requested = 0
         """How many rebuilds were ever asked for."""
@@ -64,7 +69,8 @@ class Housekeeping:
         if now - self._measured >= _SLOW_SECONDS:
             self._measured = now
             await self._measure()
-            await self._copy_last_sync()
+            self._ask_last_sync()
+        await self._copy_last_sync()
         await self.look_for_requests()
         if self.requested > position.rebuilds:
             return "a rebuild was asked for"
@@ -101,10 +107,15 @@ class Housekeeping:
             pipeline.hlen(keys.own("series"))
             pipeline.hlen(keys.own("fees"))
             pipeline.zcard(keys.expiring)
+            pipeline.hlen(keys.own("markets"))
+            pipeline.hlen(keys.own("events"))
             pipeline.info()
             return list(await pipeline.execute())
 
-        *counts, info = await self._patience.call(ask)
+        *counts, market_records, event_records, info = await self._patience.call(ask)
+        if counts[0] > market_records or counts[1] > event_records:
+            # Every entry has one: without them nothing that is missing would be found out.
+            self.drift = "records of the cache's own are missing"
         for kind, count in zip(
             ("markets", "events", "series", "fees", "expiring"), counts, strict=True
         ):
@@ -123,10 +134,25 @@ class Housekeeping:
             log.info("redis was restarted", run_id=run_id)
         self._run_id = run_id
 
+    def _ask_last_sync(self) -> None:
+        """Beside the stream, which does not wait for PostgreSQL."""
+        if self._asked is None:
+            self._unanswered = 0
+            self._asked = asyncio.create_task(self._lookup.last_sync(), name="cache-last-sync")
+            return
+        self._unanswered += 1
+        # One look may come before an answer that is there already.
+        if self._unanswered > 1:
+            seconds = self._unanswered * _SLOW_SECONDS
+            self._health.set("postgres", f"PostgreSQL has not answered for {seconds:.0f} s")
+
     async def _copy_last_sync(self) -> None:
+        if self._asked is None or not self._asked.done():
+            return
+        task, self._asked = self._asked, None
         try:
-            last = await self._lookup.last_sync()
-        except psycopg.OperationalError as error:
+            last = task.result()
+        except (psycopg.OperationalError, UpstreamUnavailable) as error:
             self._health.set("postgres", f"PostgreSQL does not answer ({first_line(error)})")
             await self._lookup.close()
             return
@@ -134,3 +160,11 @@ class Housekeeping:
         if last is not None:
             key = self._sink.keys.last_sync
             await self._patience.call(lambda: self._sink.set(key, last.encode()))
+
+    async def close(self) -> None:
+        """End what is asked for."""
+        if self._asked is not None:
+            # Cancelled while it connects, psycopg would leave the connection open.
+            await asyncio.wait({self._asked}, timeout=_END_SECONDS)
+            await end(self._asked)
+            self._asked = None

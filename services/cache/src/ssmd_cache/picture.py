@@ -7,13 +7,17 @@ A key whose end has passed at `now` is no key. Without a `now` none has: what is
 by Redis's own clock, which is the one that ends keys.
 """
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
 
+from ssmd_cache.depth import DEEPEST, is_deep, shallow
+from ssmd_cache.errors import UnreadableRow
+from ssmd_common import times
 from ssmd_common.change import Position, format_lsn
-from ssmd_common.errors import MalformedChange
+from ssmd_common.errors import MalformedTime
 from ssmd_common.keys import Keys
 from ssmd_common.status import NOT_YET_CLOSED
 from ssmd_common.ttl import event_expires_at, market_expires_at
@@ -53,15 +57,18 @@ class MarketFacts(msgspec.Struct, frozen=True):
 
 class FeeFacts(msgspec.Struct, frozen=True):
     series_ticker: str
-    effective_from: datetime
+    effective_from: str
+    """As it is spelled: a step counts whenever it begins."""
 
 
 Facts = SeriesFacts | EventFacts | MarketFacts | FeeFacts
 
 
 class SeriesPicture(msgspec.Struct, frozen=True):
+    """`key` is None for a series that readers cannot be given; its category still counts."""
+
     ticker: str
-    key: str
+    key: str | None
     category: str
 
 
@@ -150,7 +157,7 @@ def _has_passed(expires: datetime | None, now: datetime | None) -> bool:
 
 def fee_picture(facts: FeeFacts, keys: Keys) -> FeePicture:
     return FeePicture(
-        facts.series_ticker, keys.fee(facts.series_ticker), microseconds(facts.effective_from)
+        facts.series_ticker, keys.fee(facts.series_ticker), times.microseconds(facts.effective_from)
     )
 
 
@@ -164,7 +171,7 @@ def market_category(event_category: str | None, series_category: str | None) -> 
     return event_category or series_category or ""
 
 
-def value(row: bytes | msgspec.Raw, position: Position) -> str:
+def value(row: bytes, position: Position) -> str:
     """The row's JSON with its position: what a reader gets."""
     return str(memoryview(row)[:-1], "utf-8") + stamps(position)
 
@@ -184,26 +191,67 @@ _FACTS: Final[dict[str, type[Facts]]] = {
 _DECODERS: Final = {table: msgspec.json.Decoder(facts) for table, facts in _FACTS.items()}
 
 
-def facts_of(table: str, row: bytes | msgspec.Raw) -> Facts:
+def facts_of(table: str, row: bytes) -> Facts:
     """The columns of a row that the rules need.
 
     A timestamp that no clock shows (PostgreSQL's infinity, or before Christ) counts as none.
 
     Raises:
-        MalformedChange: the row has not the columns of its table.
+        UnreadableRow: readers cannot be given the row, whatever its columns say.
     """
+    if is_deep(row):
+        try:
+            facts = _facts_of(table, shallow(row))
+        except UnreadableRow:
+            facts = None
+        raise UnreadableRow("depth", f"nested more than {DEEPEST} deep", facts)
+    return _facts_of(table, row)
+
+
+def _facts_of(table: str, row: bytes) -> Facts:
     try:
-        return _DECODERS[table].decode(row)
+        facts = _DECODERS[table].decode(row)
     except msgspec.ValidationError as error:
         try:
-            return msgspec.convert(_without_odd_times(table, row), _FACTS[table])
+            facts = msgspec.convert(_without_odd_times(table, row), _FACTS[table])
         except msgspec.ValidationError:
-            raise MalformedChange(f"a row of {table} cannot be read: {error}") from error
-    except msgspec.DecodeError as error:
-        raise MalformedChange(f"a row of {table} is not JSON: {error}") from error
+            raise UnreadableRow("shape", str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UnreadableRow("json", str(error)) from error
+    if isinstance(facts, FeeFacts):
+        try:
+            times.microseconds(facts.effective_from)
+        except MalformedTime as error:
+            raise UnreadableRow("shape", str(error)) from error
+    return facts
 
 
-def _without_odd_times(table: str, row: bytes | msgspec.Raw) -> dict[str, Any]:
+_PRIMARY_KEY: Final = {
+    "series": "ticker",
+    "events": "event_ticker",
+    "markets": "ticker",
+    "series_fees": "series_ticker",
+}
+_NAMED: Final = {
+    table: re.compile(rb'"%b":("(?:[^"\\]|\\.)*")' % column.encode())
+    for table, column in _PRIMARY_KEY.items()
+}
+
+
+def ticker_of(table: str, row: bytes) -> str:
+    """Whose row it is, also of one that cannot be read; empty if even that cannot be found.
+
+    Of a fee step its series.
+    """
+    # It stands before the columns that could hold the same name.
+    match = _NAMED[table].search(row)
+    try:
+        return "" if match is None else str(msgspec.json.decode(match[1], type=str))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+
+
+def _without_odd_times(table: str, row: bytes) -> dict[str, Any]:
     columns: dict[str, Any] = dict(msgspec.json.decode(row, type=dict[str, Any]))
     for field in msgspec.structs.fields(_FACTS[table]):
         text = columns.get(field.name)

@@ -7,7 +7,8 @@ import msgspec
 from ssmd_common.change import Position, parse_lsn
 from ssmd_common.visibility import Snapshot
 
-VERSION: Final = 1
+VERSION: Final = 2
+"""A picture of another version is made anew: 2 encodes the tokens of keys."""
 
 
 class CachePosition(msgspec.Struct, frozen=True, kw_only=True):

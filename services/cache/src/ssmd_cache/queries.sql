@@ -26,8 +26,8 @@ SELECT pg_logical_emit_message(true, 'ssmd_cache', '')
 SELECT epoch, lsn::text, seq FROM cdc_state ORDER BY updated_at DESC LIMIT 1
 
 -- name: last_sync
--- When the last successful sync ended.
-SELECT max(finished_at) FROM sync_runs WHERE outcome = 'ok'
+-- When the last sync ended that read what it was to read, whatever single rows it rejected.
+SELECT max(finished_at) FROM sync_runs WHERE outcome = 'ok' OR unread IS NOT NULL
 
 -- name: series
 -- Every series.
@@ -36,9 +36,12 @@ SELECT convert_to({row}, 'UTF8') FROM series t
 -- name: events
 -- Events that may have a key at `now`, and those whose category an open or active market needs.
 SELECT convert_to({row}, 'UTF8') FROM events t
+-- A time that Python cannot hold counts as none; to add to one here might overflow.
 WHERE t.deleted_at IS NULL
       AND (t.status = 'open'
-           OR coalesce(t.strike_date, t.updated_at) + interval '1 day' >= %(now)s)
+           OR CASE WHEN t.strike_date >= '0001-01-01Z' AND t.strike_date < '10000-01-01Z'
+                   THEN t.strike_date ELSE t.updated_at
+              END >= %(now)s - interval '1 day')
    OR EXISTS (SELECT FROM markets m
               WHERE m.event_ticker = t.event_ticker AND m.status IN ('open', 'active')
                     AND m.deleted_at IS NULL)
@@ -51,8 +54,11 @@ JOIN events e ON e.event_ticker = t.event_ticker
 JOIN series s ON s.ticker = e.series_ticker
 WHERE t.deleted_at IS NULL
       AND (t.status IN ('open', 'active', 'closed')
-           OR CASE WHEN t.close_time IS NULL THEN t.updated_at
-                   ELSE least(t.close_time, t.settled_time) END + interval '1 day' >= %(now)s)
+           OR CASE WHEN t.close_time >= '0001-01-01Z' AND t.close_time < '10000-01-01Z'
+                   THEN least(t.close_time,
+                              CASE WHEN t.settled_time >= '0001-01-01Z' THEN t.settled_time END)
+                   ELSE t.updated_at
+              END >= %(now)s - interval '1 day')
 
 -- name: series_fees
 -- Every fee schedule: all steps of a series.

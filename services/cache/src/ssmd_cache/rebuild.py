@@ -102,7 +102,7 @@ async def _make(
             wait_seconds=settings.cache_snapshot_wait_seconds,
             budget_seconds=settings.startup_budget_seconds,
         ) as joined:
-            position, _ = await warm_up(
+            warm = await warm_up(
                 sink,
                 joined,
                 Patience(health, asyncio.Event()),
@@ -110,7 +110,7 @@ async def _make(
                 rebuilds=rebuilds,
                 batch_rows=settings.cache_warm_batch_rows,
             )
-        return position
+        return warm.position
     finally:
         await nats.close(stream)
 

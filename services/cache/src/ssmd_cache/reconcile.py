@@ -10,9 +10,11 @@ from ssmd_cache.housekeeping import Housekeeping
 from ssmd_cache.metrics import DRIFT
 from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.settings import CacheSettings
-from ssmd_cache.verify import PAUSE_SECONDS, RECHECKS, Verifier
+from ssmd_cache.unreadable import Unreadable
+from ssmd_cache.verify import PAUSE_SECONDS, RECHECKS, Report, Verifier
 from ssmd_common.connections import postgres
 from ssmd_common.connections.retry import first_line
+from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.health import Health
 from ssmd_common.metrics import ERRORS
 from ssmd_common.runtime import Runtime
@@ -23,23 +25,34 @@ _PAGE_PAUSE_SECONDS: Final = 0.05
 
 
 async def reconcile(
-    runtime: Runtime, settings: CacheSettings, sink: RedisSink, housekeeping: Housekeeping
+    runtime: Runtime,
+    settings: CacheSettings,
+    sink: RedisSink,
+    housekeeping: Housekeeping,
+    unreadable: Unreadable,
 ) -> None:
     """Until the stop: compare, and ask for a new picture where one is due."""
     while not await runtime.stopped_within(settings.cache_reconcile_seconds):
         try:
-            await compare_once(runtime.health, settings, sink, housekeeping)
-        except (psycopg.OperationalError, redis.exceptions.RedisError, OSError) as error:
+            report = await compare_once(runtime.health, settings, sink, housekeeping)
+            if report is not None and not report.differences:
+                unreadable.complete()
+        except (
+            psycopg.Error,
+            redis.exceptions.RedisError,
+            UpstreamUnavailable,
+            OSError,
+        ) as error:
             ERRORS.labels(kind="reconcile").inc()
             log.warning("reconciliation was cut short", error=first_line(error))
 
 
 async def compare_once(
     health: Health, settings: CacheSettings, sink: RedisSink, housekeeping: Housekeeping
-) -> None:
+) -> Report | None:
     """Compare, unless the picture is behind; what differs is told and makes a new picture due."""
     if _is_behind(health):
-        return
+        return None
     connection = await postgres.connect(
         settings.database_url,
         "ssmd-cache-reconcile",
@@ -55,13 +68,14 @@ async def compare_once(
             page_pause_seconds=_PAGE_PAUSE_SECONDS,
         ).full()
     if _is_behind(health):
-        return
+        return None
     DRIFT.set(len(report.differences))
     log.info("reconciled", rows=report.rows, entries=report.entries, drift=len(report.differences))
     if report.differences:
         sample = [f"{d.key} {d.field}" for d in report.differences[:5]]
         log.error("redis differs from the database", drift=len(report.differences), sample=sample)
         housekeeping.drift = f"{len(report.differences)} differences from the database were found"
+    return report
 
 
 def _is_behind(health: Health) -> bool:

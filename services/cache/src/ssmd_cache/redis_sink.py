@@ -12,13 +12,13 @@ import redis.exceptions
 
 from ssmd_cache.census import Census
 from ssmd_cache.commands import Command
-from ssmd_cache.entries import glob
+from ssmd_cache.entries import glob, text_of
 from ssmd_cache.errors import Fenced, ForeignKeys, PictureLost, SequenceGap
 from ssmd_cache.fill import Words
 from ssmd_cache.position import CachePosition, decode, encode
 from ssmd_common.keys import Keys
 
-_PARTS: Final = ("records", "links", "rows", "gate", "actions", "scrub")
+_PARTS: Final = ("records", "links", "rows", "gate", "actions", "patrol", "scrub")
 _SCRIPT: Final = "\n".join(
     files("ssmd_cache").joinpath("lua", f"{part}.lua").read_text("utf-8") for part in _PARTS
 )
@@ -48,6 +48,18 @@ class Written(NamedTuple):
     changed: int
     missing: frozenset[str]
     foreign: frozenset[str]
+
+
+class Seen(NamedTuple):
+    """A page of a patrol: `mended` index entries were missing, and are back.
+
+    `valueless` are the rows whose values are missing, each with the position of its record.
+    """
+
+    cursor: bytes
+    rows: int
+    mended: int
+    valueless: list[tuple[str, str]]
 
 
 class Pruned(NamedTuple):
@@ -89,7 +101,7 @@ class RedisSink:
         async for found in self._scan():
             is_empty = is_empty and set(found) <= {self.keys.position.encode()}
             reply = await self._call("foreign", *found)
-            foreign.update(key.decode() for key in reply[1])
+            foreign.update(text_of(key) for key in reply[1])
         return is_empty, frozenset(foreign)
 
     async def set_position(self, position: CachePosition) -> None:
@@ -195,6 +207,17 @@ class RedisSink:
         )
         return Pruned(dropped, kept)
 
+    async def patrol(self, kind: str, cursor: bytes, count: int) -> Seen:
+        """See that some rows of a kind are in the indexes where they belong, and have values."""
+        reply = await self._call("patrol", kind, cursor, str(count))
+        words = iter(text_of(word) for word in reply[4])
+        return Seen(reply[1], int(reply[2]), int(reply[3]), list(zip(words, words, strict=True)))
+
+    async def restore(self, generation: str, commands: Sequence[Command]) -> Written:
+        """Write rows whose values are missing, as `repair` does, over what is as old."""
+        reply = await self._call("apply", "0", "0", generation, b"", _packed(commands), "again")
+        return self._written(reply)
+
     async def scrub(self) -> int:
         """Remove keys and index entries of ours that no row accounts for; how many."""
         dropped = 0
@@ -222,7 +245,7 @@ class RedisSink:
                 return
 
     def _written(self, reply: list[Any]) -> Written:
-        missing, foreign = (frozenset(name.decode() for name in part) for part in reply[2:4])
+        missing, foreign = (frozenset(text_of(name) for name in part) for part in reply[2:4])
         return Written(int(reply[1]), missing, foreign)
 
     async def _call(
@@ -252,7 +275,7 @@ class RedisSink:
             case b"GAP":
                 raise SequenceGap(int(float(reply[1])))
             case b"BLOCKED":
-                raise ForeignKeys([name.decode() for name in reply[1]])
+                raise ForeignKeys([text_of(name) for name in reply[1]])
             case word:
                 raise AssertionError(f"the script answered {word!r}")
 

@@ -92,17 +92,26 @@ class Rows:
 
     async def some(self, table: str, tickers: Sequence[str]) -> list[bytes]:
         """The rows of these tickers (of series_fees: of these series), whatever their state."""
+        # Text that PostgreSQL cannot hold is no row's ticker.
+        tickers = [ticker for ticker in tickers if _can_be_stored(ticker)]
         if not tickers:
             return []
         cursor = await self._connection.execute(
             self._statement(f"one_{table}", table),
-            {"tickers": list(tickers), "close": "}"},
+            {"tickers": tickers, "close": "}"},
             binary=True,
         )
         return [row[0] for row in await cursor.fetchall()]
 
     def _statement(self, query: str, table: str | None = None) -> sql.Composed:
         return sql.SQL(getattr(queries, query)).format(row=self._rows[table or query])
+
+
+def _can_be_stored(ticker: str) -> bool:
+    try:
+        return b"\0" not in ticker.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _as_json(columns: Sequence[tuple[str, str]]) -> sql.Composed:

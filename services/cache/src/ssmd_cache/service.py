@@ -21,14 +21,17 @@ from ssmd_cache.follower import Follower
 from ssmd_cache.foreign import Foreign
 from ssmd_cache.housekeeping import Housekeeping
 from ssmd_cache.join import join
-from ssmd_cache.lookup import Lookup
+from ssmd_cache.journey import Journey
+from ssmd_cache.lookup import Lookup, lookup
 from ssmd_cache.metrics import LAG_MESSAGES
 from ssmd_cache.patience import Patience, Stopped
+from ssmd_cache.patrol import Patrol
 from ssmd_cache.position import CachePosition
 from ssmd_cache.reconcile import reconcile
 from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.settings import CacheSettings
 from ssmd_cache.stream import Delivery, Feed, Stream, StreamMissing
+from ssmd_cache.unreadable import Unreadable
 from ssmd_cache.warmup import warm_up
 from ssmd_common.connections.retry import first_line
 from ssmd_common.leader import Leadership
@@ -61,18 +64,34 @@ class Cache:
         self._lookup = lookup
         self._patience = Patience(runtime.health, runtime.stop)
         self._foreign = Foreign(sink.client, runtime.health, self._patience)
+        self._unreadable = Unreadable(sink, runtime.health, self._patience)
         self._housekeeping = Housekeeping(settings, sink, lookup, runtime.health, self._patience)
+        self._journey = Journey(runtime.health)
         self._position: CachePosition | None = None
         self._untold: set[str] = set()
 
     async def run(self) -> None:
         """Until the service is asked to stop."""
+        try:
+            await self._run()
+        finally:
+            await self._housekeeping.close()
+
+    async def _run(self) -> None:
         self._health.set("lag", None)
         if self._settings.cache_reconcile_seconds:
             self._runtime.spawn(
                 "cache-reconcile",
-                reconcile(self._runtime, self._settings, self._sink, self._housekeeping),
+                reconcile(
+                    self._runtime,
+                    self._settings,
+                    self._sink,
+                    self._housekeeping,
+                    self._unreadable,
+                ),
             )
+        if self._settings.cache_patrol_seconds:
+            self._runtime.spawn("cache-patrol", self._patrol())
         reason: str | None = None
         blocked: ForeignKeys | None = None
         claimed = False
@@ -85,6 +104,7 @@ class Cache:
                 if not claimed:
                     self._position = await self._patience.call(self._sink.claim)
                     claimed = True
+                    await self._unreadable.load()
                     reason = reason or await self._why_not_continue()
                     continue
                 if reason is not None:
@@ -114,6 +134,15 @@ class Cache:
                 await self._runtime.stopped_within(_PAUSE_SECONDS)
             self._health.progress()
 
+    async def _patrol(self) -> None:
+        settings = self._settings
+        async with lookup(
+            settings.database_url, budget_seconds=settings.startup_budget_seconds
+        ) as rows:
+            await Patrol(
+                self._runtime, self._sink, rows, self._unreadable, settings.cache_patrol_seconds
+            ).run()
+
     async def _why_not_continue(self) -> str | None:
         """Why the picture in Redis must be made anew; None if the stream continues it."""
         position = self._position
@@ -136,6 +165,8 @@ class Cache:
         log.info("warming up", reason=reason)
         self._health.state = "warming"
         self._health.set("warm", f"a new picture is being made: {reason}")
+        # How far behind is not known before the stream is followed again.
+        self._health.lag_seconds = None
         await self._housekeeping.look_for_requests()
         rebuilds = self._position.rebuilds if self._position else 0
         self._foreign.forget()
@@ -147,7 +178,7 @@ class Cache:
             progress=self._health.progress,
         ) as joined:
             self._health.set("nats", None)
-            self._position, foreign = await warm_up(
+            warm = await warm_up(
                 self._sink,
                 joined,
                 self._patience,
@@ -155,7 +186,10 @@ class Cache:
                 rebuilds=max(rebuilds, self._housekeeping.requested),
                 batch_rows=self._settings.cache_warm_batch_rows,
             )
-        await self._foreign.add(foreign)
+        self._position = warm.position
+        await self._foreign.add(warm.foreign)
+        self._unreadable.replace(warm.unreadable)
+        await self._unreadable.save()
 
     async def _follow(self) -> None:
         """Apply the stream from the recorded position on, until something breaks or the stop."""
@@ -180,6 +214,7 @@ class Cache:
                 self._foreign,
                 self._patience,
                 self._untold,
+                self._unreadable,
             )
             try:
                 await self._apply(feed, follower)
@@ -200,10 +235,12 @@ class Cache:
                 settings.cache_batch_seconds,
             )
             if batch:
+                self._journey.saw(batch)
                 await follower.take(batch)
             if self._housekeeping.is_due or not feed.buffered:
                 await follower.drained()
                 self._report_lag(batch, feed)
+                self._report_position(follower.position)
                 self._health.set("warm", None)
             if self._housekeeping.is_due:
                 wish = await self._housekeeping.work(follower.position)
@@ -221,6 +258,14 @@ class Cache:
             self._health.progress()
             await self._runtime.stopped_within(self._settings.cache_check_seconds)
 
+    def _report_position(self, position: CachePosition) -> None:
+        """What Redis reflects."""
+        self._health.position |= {
+            "sequence": position.sequence,
+            "epoch": position.epoch,
+            "lsn": position.lsn,
+        }
+
     def _report_lag(self, batch: list[Delivery], feed: Feed) -> None:
         if batch:
             pending = batch[-1].pending
@@ -231,6 +276,7 @@ class Cache:
             return
         LAG_MESSAGES.set(pending)
         LAG_SECONDS.set(behind)
+        self._health.lag_seconds = behind
         limit = self._settings.cache_ready_lag_seconds
         self._health.set(
             "lag",

@@ -25,6 +25,8 @@ class CacheSettings(PostgresSettings, NatsSettings, RedisSettings):
     """How often Redis is asked what it holds, and expired keys are swept."""
     cache_reconcile_seconds: float = Field(3600.0, ge=0)
     """How often everything is compared with PostgreSQL; 0 for never."""
+    cache_patrol_seconds: float = Field(10.0, ge=0)
+    """How long one look at every index entry and key takes, again and again; 0 for never."""
     cache_ready_lag_seconds: float = Field(30.0, gt=0)
     """Further behind the stream than this is not ready."""
 

@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import api
 
-from ssmd_cache.apply import decode, position_of
+from ssmd_cache.apply import decode, position_of, salvage
 from ssmd_cache.errors import FeedBroken, StreamGap
 from ssmd_common.change import Position
 from ssmd_common.errors import MalformedChange, UpstreamUnavailable
@@ -28,6 +28,7 @@ _EXPIRES_SECONDS: Final = 30.0
 # Several heartbeats missed: the consumer, the stream or the connection is gone.
 _SILENCE_SECONDS: Final = 4.0
 _LOOK_SECONDS: Final = 1.0
+_LATE_SECONDS: Final = 0.25
 _ACK_WAIT_SECONDS: Final = 30.0
 _REQUEST_SECONDS: Final = 5.0
 
@@ -42,6 +43,7 @@ class Delivery(NamedTuple):
     """One message; `pending` is how many the stream holds after it."""
 
     sequence: int
+    subject: str
     payload: bytes
     stored_at: float
     """Seconds since 1970, by the server's clock."""
@@ -91,9 +93,16 @@ class Stream:
             return None
         try:
             message = await self._js.get_msg(self.name, sequence)
-            return position_of(decode(message.data or b""))
-        except (nats.js.errors.NotFoundError, MalformedChange):
+        except nats.js.errors.NotFoundError:
             return None
+        payload = message.data or b""
+        try:
+            return position_of(decode(payload))
+        except MalformedChange:
+            nowhere = Position(0, 0, 0)
+            found = salvage(payload, message.subject or "", nowhere)
+            position = None if found is None else position_of(found)
+            return None if position == nowhere else position
 
     @asynccontextmanager
     async def feed(self, consumer: str, start: int) -> AsyncIterator["Feed"]:
@@ -169,11 +178,12 @@ class Feed:
         self._buffer: deque[Delivery] = deque()
         self._arrived = asyncio.Event()
         self._credit = 0
-        self._heard = asyncio.get_running_loop().time()
+        # How long nothing came while this process waited: what it was not there for does not count.
+        self._silent_seconds = 0.0
+        self._waited_seconds = 0.0
         self._broken: str | None = None
         self._gap = False
         self._reconnects = self._client.stats["reconnects"]
-        self._look_at = 0.0
         self._expected_then = self._end_then = 0
         self._inbox = self._client.new_inbox()
         self._subscription: Any = None
@@ -218,12 +228,19 @@ class Feed:
         await self._client.publish(delivery.reply, b"+ACK")
 
     async def _wait(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
         self._arrived.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._arrived.wait()
-        except TimeoutError:
-            pass
+        left = seconds
+        while left > 0 and not self._arrived.is_set():
+            began = loop.time()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._arrived.wait()
+            passed = loop.time() - began
+            self._silent_seconds += min(passed, left)
+            self._waited_seconds += min(passed, left)
+            # Stopped or starved meanwhile: what came is yet to be read, after the timers.
+            left = _LATE_SECONDS if passed > left + _LATE_SECONDS else 0.0
 
     @property
     def _was_cut(self) -> bool:
@@ -234,9 +251,8 @@ class Feed:
     def _check(self) -> None:
         if self._broken is None and self._was_cut:
             self._broken = "the connection to NATS was made anew"
-        silent = asyncio.get_running_loop().time() - self._heard
-        if self._broken is None and silent > _SILENCE_SECONDS:
-            self._broken = f"the consumer has been silent for {silent:.0f} s"
+        if self._broken is None and self._silent_seconds > _SILENCE_SECONDS:
+            self._broken = f"the consumer has been silent for {self._silent_seconds:.0f} s"
         if self._broken is not None:
             if self._gap:
                 raise StreamGap(self._broken)
@@ -248,15 +264,14 @@ class Feed:
         What was purged before it was delivered never comes, and leaves a hole that is not seen
         before there is a later message.
         """
-        now = asyncio.get_running_loop().time()
-        if now < self._look_at:
+        if self._waited_seconds < _LOOK_SECONDS:
             return
         if self._expected == self._expected_then <= self._end_then:
             raise FeedBroken(
                 f"message {self._expected} does not come, and the stream reaches to"
                 f" {self._end_then}"
             )
-        self._look_at = now + _LOOK_SECONDS
+        self._waited_seconds = 0.0
         self._expected_then = self._expected
         self._end_then = (await self._stream.info()).last_sequence
 
@@ -268,7 +283,7 @@ class Feed:
                 "idle_heartbeat": int(_HEARTBEAT_SECONDS * 1e9),
             }
             if self._credit == 0:
-                self._heard = asyncio.get_running_loop().time()
+                self._silent_seconds = 0.0
             self._credit += _PULL
             await self._client.publish(
                 self._next_subject, json.dumps(request).encode(), reply=self._inbox
@@ -278,7 +293,7 @@ class Feed:
         if self._was_cut:
             self._arrived.set()
             return
-        self._heard = asyncio.get_running_loop().time()
+        self._silent_seconds = 0.0
         if not message.reply.startswith("$JS.ACK."):
             await self._on_status(message)
             return
@@ -299,6 +314,7 @@ class Feed:
         self._buffer.append(
             Delivery(
                 sequence,
+                message.subject,
                 message.data,
                 int(tokens[sequence_at + 2]) / 1e9,
                 int(tokens[sequence_at + 3]),

@@ -18,13 +18,17 @@ from ssmd_cache.entries import (
     clock,
     glob,
     kind_of,
+    printable,
+    raw_of,
     read,
     row_of,
+    text_of,
 )
+from ssmd_cache.errors import UnreadableRow
 from ssmd_cache.expectation import Expectation
 from ssmd_cache.picture import TABLES, facts_of
 from ssmd_cache.rows import Connection, Rows, queries
-from ssmd_common.keys import Keys
+from ssmd_common.keys import Keys, from_token
 
 RECHECKS: Final = 5
 PAUSE_SECONDS: Final = 0.6
@@ -41,12 +45,24 @@ class Difference(msgspec.Struct, frozen=True):
     found: Any
 
 
+class Unread(msgspec.Struct, frozen=True, order=True):
+    """A row of PostgreSQL that Redis cannot show, and why; of a fee schedule the series' ticker.
+
+    That it has no key is right and no difference.
+    """
+
+    table: str
+    ticker: str
+    reason: str
+
+
 class Report(msgspec.Struct, frozen=True):
     """`rows` of PostgreSQL and `entries` of Redis were compared."""
 
     rows: int
     entries: int
     differences: list[Difference]
+    unreadable: list[Unread] = []
 
 
 class Verifier:
@@ -72,6 +88,7 @@ class Verifier:
         self._progress = progress
         self._rows = Rows(connection)
         self._compared_rows = self._compared_entries = 0
+        self._unreadable: dict[About, str] = {}
 
     async def full(self) -> Report:
         """Every row, and everything in Redis that no row accounts for."""
@@ -108,6 +125,7 @@ class Verifier:
             self._compared_rows,
             self._compared_entries,
             [difference for _, difference in sorted(differences.items())],
+            sorted(Unread(*row, reason) for row, reason in self._unreadable.items()),
         )
 
     async def _look_again(
@@ -139,6 +157,7 @@ class Verifier:
                         await self._compare_page(table, found, expectation, known, suspects)
                         self._progress(self._compared_rows)
                         await asyncio.sleep(self._page_pause_seconds)
+        self._unreadable = expectation.unreadable
         await self._find_surplus(known, suspects)
         return suspects
 
@@ -174,12 +193,12 @@ class Verifier:
         for table, ticker in rows:
             tickers[table].add(ticker)
         markets = await self._rows.some("markets", sorted(tickers["markets"]))
-        parents = [facts_of("markets", row) for row in markets]
+        parents = [_known("markets", row) for row in markets]
         events = tickers["events"] | {getattr(facts, "event_ticker", "") for facts in parents}
         event_rows = await self._rows.some("events", sorted(events))
         series = tickers["series"] | {
             getattr(facts, "series_ticker", "")
-            for facts in (*parents, *(facts_of("events", row) for row in event_rows))
+            for facts in (*parents, *(_known("events", row) for row in event_rows))
         }
         fees = tickers["series_fees"] | (series if with_parents else set())
         expectation = Expectation(self._keys, await clock(self._client))
@@ -196,6 +215,8 @@ class Verifier:
             about |= whose
             if with_parents:
                 self._compared_rows += len(part)
+        if with_parents:
+            self._unreadable = expectation.unreadable
         return found, about
 
     async def _find_surplus(
@@ -207,7 +228,7 @@ class Verifier:
         async for raw in self._client.scan_iter(
             match=glob(keys.prefix) + "secmaster:*", count=1000
         ):
-            key = raw.decode()
+            key = text_of(raw)
             if key in aside or key.startswith(keys.own("")):
                 continue
             kind = kind_of(key, keys)
@@ -221,22 +242,23 @@ class Verifier:
                     suspects[Entry(key, member)] = About(table, member)
 
     async def _members(self, key: str, kind: str) -> list[str]:
+        name = raw_of(key)
         match kind:
             case "hash":
-                found = [m async for m, _ in self._client.hscan_iter(key, count=1000)]
+                found = [m async for m, _ in self._client.hscan_iter(name, count=1000)]
             case "set":
-                found = [m async for m in self._client.sscan_iter(key, count=1000)]
+                found = [m async for m in self._client.sscan_iter(name, count=1000)]
             case _:
-                found = [m async for m, _ in self._client.zscan_iter(key, count=1000)]
-        return [member.decode() for member in found]
+                found = [m async for m, _ in self._client.zscan_iter(name, count=1000)]
+        return [text_of(member) for member in found]
 
     async def _whose(self, key: str) -> About | None:
         """The row that a surplus value was once written for."""
         if key.startswith(self._keys.fee("")):
-            return About("series_fees", key.removeprefix(self._keys.fee("")))
-        if await self._client.type(key) != b"string":
+            return About("series_fees", from_token(key.removeprefix(self._keys.fee(""))))
+        if await self._client.type(raw_of(key)) != b"string":
             return None
-        text = await self._client.get(key)
+        text = await self._client.get(raw_of(key))
         row = row_of(text) if isinstance(text, bytes) else None
         if not isinstance(row, dict):
             return None
@@ -245,6 +267,14 @@ class Verifier:
                 return About("markets", str(row["ticker"]))
             return About("events", str(row["event_ticker"]))
         return About("series", str(row["ticker"])) if "ticker" in row else None
+
+
+def _known(table: str, row: bytes) -> Any:
+    """The facts of a row as far as they are known, also of one that cannot be shown."""
+    try:
+        return facts_of(table, row)
+    except UnreadableRow as error:
+        return error.facts
 
 
 def _in_pages(suspects: dict[Entry, About | None]) -> Iterator[dict[Entry, About | None]]:
@@ -262,11 +292,12 @@ def _same(entry: Entry, expected: Any, found: Any) -> bool:
 
 def _differences(entry: Entry, expected: Any, found: Any) -> list[Difference]:
     """A value's columns one by one."""
+    key = printable(entry.key)
     if isinstance(expected, dict) and isinstance(found, dict):
         return [
-            Difference(entry.key, column, expected.get(column), found.get(column))
+            Difference(key, column, expected.get(column), found.get(column))
             for column in sorted(expected.keys() | found.keys())
             if expected.get(column) != found.get(column)
             or (column in expected) != (column in found)
         ]
-    return [Difference(entry.key, entry.field, expected, found)]
+    return [Difference(key, printable(entry.field), expected, found)]

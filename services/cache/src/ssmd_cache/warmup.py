@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from contextlib import aclosing
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -25,6 +25,18 @@ log = structlog.get_logger(__name__)
 _UNDER_WAY: Final = 2
 
 
+class Warm(NamedTuple):
+    """What a warm-up came to.
+
+    `foreign` keys hold someone else's type and were left alone; `unreadable` rows, by table and
+    ticker, cannot be given to readers: they have no key.
+    """
+
+    position: CachePosition
+    foreign: frozenset[str]
+    unreadable: dict[tuple[str, str], str]
+
+
 async def warm_up(
     sink: RedisSink,
     join: Join,
@@ -33,10 +45,9 @@ async def warm_up(
     token: int,
     rebuilds: int,
     batch_rows: int,
-) -> tuple[CachePosition, frozenset[str]]:
+) -> Warm:
     """Write every row that has a key, then remove what no longer belongs.
 
-    Returns the position reached, and keys that hold someone else's type and were left alone.
     Old values stay until their rows are written again, old rows until the end: a reader never sees
     an empty picture. Killed half-way, the position says so and the next warm-up begins anew.
 
@@ -94,7 +105,7 @@ async def warm_up(
         seconds=round(seconds, 3),
         stream_sequence=join.sequence,
     )
-    return position, foreign
+    return Warm(position, foreign, fill.unreadable)
 
 
 class _Writer:

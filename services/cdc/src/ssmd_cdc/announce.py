@@ -2,10 +2,13 @@
 
 For each table snapshot_begin, one insert per row, snapshot_end; `final` on the last. What commits
 after the snapshot comes from the slot, so that a reader misses nothing and sees nothing twice.
+
+The log of lifecycle messages comes last, and only its newest rows: it is many times larger than the
+state, which it must not push out of the stream (docs/decisions/0019).
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any, LiteralString, cast
+from typing import Any, Final, LiteralString, NamedTuple, cast
 
 import psycopg
 import structlog
@@ -27,6 +30,20 @@ log = structlog.get_logger(__name__)
 
 Send = Callable[[Outgoing], Awaitable[None]]
 
+_LOG: Final = "market_lifecycle_events"
+_STORED_BESIDE_BYTES: Final = 160
+"""What the stream stores of a message beside its payload and subject: headers and its own frame."""
+
+_LOG_ROW_BESIDE_BYTES: Final = 800
+"""What a row of the log costs in the stream beside its values."""
+
+
+class Announced(NamedTuple):
+    """`state_bytes` is what the stream stored without the log, about."""
+
+    rows: int
+    state_bytes: int
+
 
 class Snapshot:
     """An open transaction that sees the database exactly as it was when the slot was made."""
@@ -34,13 +51,14 @@ class Snapshot:
     def __init__(self, connection: psycopg.AsyncConnection[Any], settings: CdcSettings) -> None:
         self._connection = connection
         self._settings = settings
+        self._bytes = 0
 
     async def close(self) -> None:
         """End the transaction: as long as it is open, nothing can be vacuumed."""
         await self._connection.close()
 
-    async def announce(self, control: Control, envelope: Envelope, send: Send) -> int:
-        """Send the whole state; the number of rows.
+    async def announce(self, control: Control, envelope: Envelope, send: Send) -> Announced:
+        """Send the whole state, and the end of the log.
 
         Raises:
             SlotRefused: the publication covers no table.
@@ -54,10 +72,31 @@ class Snapshot:
                 f"the publication {self._settings.cdc_publication} covers no table: add the tables "
                 "of the security master to it"
             )
-        rows = 0
+
+        async def count(message: Outgoing) -> None:
+            self._bytes += len(message.payload) + len(message.subject) + _STORED_BESIDE_BYTES
+            await send(message)
+
+        rows = state_bytes = 0
         for table in tables:
-            rows += await self._table(table, control, envelope, send, final=table is tables[-1])
-        return rows
+            rows += await self._table(table, control, envelope, count, final=table is tables[-1])
+            if not _is_log(table):
+                state_bytes = self._bytes
+        return Announced(rows, state_bytes)
+
+    async def _log_begins(self) -> int | None:
+        """The id of the first row of the log that is announced; None for none."""
+        cap = self._settings.cdc_stream_max_bytes
+        cursor = await self._connection.execute(
+            queries.log_begins,
+            {
+                "overhead": _LOG_ROW_BESIDE_BYTES,
+                "age": self._settings.cdc_stream_max_age_seconds,
+                "room": min(cap // 8, max(0, cap // 2 - self._bytes)),
+            },
+        )
+        row = await cursor.fetchone()
+        return None if row is None or row["id"] is None else int(row["id"])
 
     async def _table(
         self,
@@ -77,7 +116,11 @@ class Snapshot:
         )
         await send(envelope.snapshot_begin(name))
         rows = 0
-        async with self._connection.cursor().copy(_copy(table)) as copy:
+        only: sql.Composable | None = None
+        if _is_log(table):
+            begins = await self._log_begins()
+            only = sql.SQL("false") if begins is None else sql.SQL("id >= {}").format(begins)
+        async with self._connection.cursor().copy(_copy(table, only)) as copy:
             async for texts in copy.rows():
                 await send(_insert(envelope, shape, cast(tuple[str | None, ...], texts)))
                 rows += 1
@@ -93,9 +136,7 @@ async def open_snapshot(settings: CdcSettings, name: str) -> Snapshot:
     """
     info = postgres.conninfo(settings.database_url, "ssmd-cdc-announce")
     try:
-        connection = await psycopg.AsyncConnection.connect(
-            info, autocommit=True, row_factory=dict_row
-        )
+        connection = await postgres.open_connection(info, autocommit=True, row_factory=dict_row)
         try:
             await settle_session(connection)
             await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -116,14 +157,23 @@ def _insert(envelope: Envelope, shape: Shape, texts: tuple[str | None, ...]) -> 
     except UnreadableValue as error:
         envelope.seq = numbered
         raw = "\t".join("\\N" if text is None else text for text in texts).encode()
-        return envelope.marker(shape.table, "insert", f"the row cannot be read: {error}", raw)
+        return envelope.marker(shape, "insert", f"the row cannot be read: {error}", raw, row)
 
 
-def _copy(table: dict[str, Any]) -> sql.Composed:
+def _is_log(table: dict[str, Any]) -> bool:
+    """Whether it is ours: another's of that name may lack the columns that we go by."""
+    ours = (table["schemaname"], table["tablename"]) == ("public", _LOG)
+    return ours and {"id", "received_at"} <= set(table["columns"])
+
+
+def _copy(table: dict[str, Any], only: sql.Composable | None) -> sql.Composed:
     # The row filter is PostgreSQL's own text of the publication's expression.
-    where: sql.Composable = sql.SQL("")
+    conditions = [only] if only else []
     if table["rowfilter"]:
-        where = sql.SQL(" WHERE ") + sql.SQL(cast(LiteralString, table["rowfilter"]))
+        conditions.append(sql.SQL("({})").format(sql.SQL(cast(LiteralString, table["rowfilter"]))))
+    where: sql.Composable = sql.SQL("")
+    if conditions:
+        where = sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions)
     return sql.SQL("COPY (SELECT {} FROM {}{}) TO STDOUT").format(
         sql.SQL(", ").join(map(sql.Identifier, table["columns"])),
         sql.Identifier(table["schemaname"], table["tablename"]),

@@ -1,7 +1,7 @@
 """The ordinary connection beside the replication connection: heartbeats, memory, the catalogue.
 
-It is opened anew every few seconds. A server that shuts down in smart mode waits for its sessions
-to end, and one that refuses a new connection is how we learn of it; then we let it go.
+It is kept. A server that shuts down in smart mode waits for its sessions to end, ours too, and
+tells nobody: only that it takes no new ones shows it, so that is asked from time to time.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import psycopg
 import structlog
-from psycopg import sql
+from psycopg import pq, sql
 from psycopg.rows import dict_row
 
 from ssmd_cdc.epoch import State
@@ -23,6 +23,7 @@ from ssmd_common import subjects
 from ssmd_common.change import Position, format_lsn, parse_lsn
 from ssmd_common.connections import postgres
 from ssmd_common.connections.retry import first_line
+from ssmd_common.deadlines import answered_within
 from ssmd_common.sql import Queries
 
 log = structlog.get_logger(__name__)
@@ -47,8 +48,8 @@ class Control:
         self._settings = settings
         self._connection: Connection | None = None
         self._abandoned: set[asyncio.Task[Connection]] = set()
-        self._opened = 0.0
         self._turn = asyncio.Lock()
+        self._asked = 0.0
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -64,7 +65,7 @@ class Control:
         """
         async with self._turn:
             try:
-                async with asyncio.timeout(_STATEMENT_SECONDS):
+                async with answered_within(_STATEMENT_SECONDS):
                     yield await self._current()
             except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as error:
                 await self.close()
@@ -78,22 +79,16 @@ class Control:
                 ) from error
 
     async def _current(self) -> Connection:
-        now = asyncio.get_running_loop().time()
-        if self._connection is not None and now - self._opened > (
-            0.9 * self._settings.cdc_heartbeat_seconds
-        ):
-            await self.close()
         if self._connection is None:
             info = postgres.conninfo(self._settings.database_url, "ssmd-cdc")
             try:
                 self._connection = await self._whole(
-                    psycopg.AsyncConnection.connect(info, autocommit=True, row_factory=dict_row)
+                    postgres.open_connection(info, autocommit=True, row_factory=dict_row)
                 )
             except psycopg.OperationalError as error:
                 postgres.raise_if_refused(error)
                 raise
             await self._connection.execute(_SESSION)
-            self._opened = now
         return self._connection
 
     async def _whole(self, connect: Coroutine[Any, Any, Connection]) -> Connection:
@@ -114,6 +109,23 @@ class Control:
         self._abandoned.discard(attempt)
         if not attempt.cancelled() and attempt.exception() is None:
             attempt.result().pgconn.finish()
+
+    async def let_go_if_shutting_down(self) -> None:
+        """Close the connection if the server takes no new sessions; asks it once in a heartbeat.
+
+        Raises:
+            ReplicationEnded: so it is.
+        """
+        now = asyncio.get_running_loop().time()
+        if now - self._asked < 0.9 * self._settings.cdc_heartbeat_seconds:
+            return
+        self._asked = now
+        info = postgres.conninfo(self._settings.database_url, "ssmd-cdc")
+        # The library asks in its own time, whatever the server does.
+        if await asyncio.to_thread(pq.PGconn.ping, info.encode()) == pq.Ping.REJECT:
+            async with self._turn:
+                await self.close()
+            raise ReplicationEnded("PostgreSQL takes no new sessions: it is shutting down")
 
     async def prepare(self) -> None:
         """Check the server, and make the publication if it is missing.
@@ -174,9 +186,13 @@ class Control:
         """Write a mark to the WAL."""
         async with self.connection() as connection:
             content = heartbeats.mark(asyncio.get_running_loop().time())
-            await connection.execute(
-                queries.emit_heartbeat, {"prefix": HEARTBEAT_PREFIX, "content": content}
-            )
+            try:
+                await connection.execute(
+                    queries.emit_heartbeat, {"prefix": HEARTBEAT_PREFIX, "content": content}
+                )
+            except BaseException:
+                heartbeats.forget(content)
+                raise
 
     async def read_state(self) -> State | None:
         async with self.connection() as connection:

@@ -9,22 +9,27 @@ from nats.aio.client import Client
 
 from ssmd_cdc import metrics
 from ssmd_cdc.envelope import Outgoing
+from ssmd_cdc.errors import does_not_store
 from ssmd_cdc.settings import CdcSettings
 from ssmd_common import subjects
 from ssmd_common.change import Position
 from ssmd_common.errors import UpstreamUnavailable
+from ssmd_common.health import Health
 from ssmd_common.tasks import raise_if_cancelled
 
 log = structlog.get_logger(__name__)
 
 _PAUSE_SECONDS: Final = 0.25
+_LONGEST_PAUSE_SECONDS: Final = 1.0
+_CONDITION: Final = "dead_letters"
 
 
 class DeadLetters:
     """Writes to the stream of dead letters, one acknowledged chunk after the other."""
 
-    def __init__(self, client: Client, settings: CdcSettings, epoch: int) -> None:
+    def __init__(self, client: Client, settings: CdcSettings, health: Health, epoch: int) -> None:
         self._client = client
+        self._health = health
         self._budget_seconds = settings.cdc_outage_budget_seconds
         self._epoch = epoch
 
@@ -52,6 +57,7 @@ class DeadLetters:
     async def _store(self, subject: str, chunk: bytes, headers: dict[str, str]) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._budget_seconds
+        pause = _PAUSE_SECONDS
         while True:
             try:
                 await self._client.jetstream().publish(
@@ -59,11 +65,18 @@ class DeadLetters:
                 )
             except (nats.errors.Error, OSError, TimeoutError) as error:
                 raise_if_cancelled()
+                reason = does_not_store(f"a dead letter is not taken ({error})")
+                if self._health.conditions.get(_CONDITION) != reason:
+                    self._health.failed("dead_letter", reason)
+                    log.warning("dead letter not stored", reason=reason)
+                self._health.set(_CONDITION, reason)
                 if loop.time() > deadline:
                     raise UpstreamUnavailable(
                         f"the dead letter of a change could not be stored ({error}): check the "
                         f"stream {subjects.DEAD_LETTER_STREAM}"
                     ) from error
-                await asyncio.sleep(_PAUSE_SECONDS)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
             else:
+                self._health.conditions.pop(_CONDITION, None)
                 return

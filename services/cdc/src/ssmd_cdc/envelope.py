@@ -1,5 +1,6 @@
 """Build the messages of one transaction, straight to JSON bytes (`ssmd_common.change.Change`)."""
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final
@@ -125,16 +126,26 @@ class Envelope:
         more = b',"final":true' if final else b""
         return self._about_table(table, "snapshot_end", "snapshot_end", more)
 
-    def marker(self, table: str, op: str, error: str, raw: bytes) -> Outgoing:
-        """Stands for a row that cannot be read; its bytes go to the dead letters."""
+    def marker(
+        self, shape: Shape, op: str, error: str, raw: bytes, row: list[Value] | None = None
+    ) -> Outgoing:
+        """Stands for a row that cannot be read; its bytes go to the dead letters.
+
+        `row` is what of it can be: where that tells whose change it is, the marker says so, else
+        each token of its subject is `_`.
+        """
+        table = shape.table
         type_ = {
             "insert": changetype.inserted(table, False),
             "update": changetype.updated(table, {}, {}),
             "delete": changetype.removed(table),
         }[op]
-        subject = f"{subjects.table_subject(table, op)}._"
         more = b',"error":' + text(error.encode())
-        return self._message(table, op, type_, subject, NULL, NULL, NULL, more, raw)
+        who = subjects.unreadable_subject(table, op), NULL, NULL
+        if row is not None:
+            with contextlib.suppress(UnreadableValue, UnicodeDecodeError):
+                who = _whose(shape, op, row)
+        return self._message(table, op, type_, *who, NULL, more, raw)
 
     def _row(
         self, shape: Shape, op: str, type_: str, row: list[Value], data: bytes, more: bytes
@@ -234,7 +245,18 @@ def unix_seconds(microseconds: int) -> float:
 
 def protocol_time(unix_seconds: float) -> int:
     """The same time, as the replication protocol has it."""
-    return int((unix_seconds - _EPOCH_UNIX) * 1_000_000)
+    return round((unix_seconds - _EPOCH_UNIX) * 1_000_000)
+
+
+def _whose(shape: Shape, op: str, row: list[Value]) -> tuple[str, bytes, bytes]:
+    """The subject, the ticker and the key of a row.
+
+    Raises:
+        UnreadableValue, UnicodeDecodeError: one of their columns cannot be read.
+    """
+    if any(row[at] is UNCHANGED for at in shape.identity):
+        raise UnreadableValue(f"{shape.table} was sent without what its subject carries")
+    return shape.subject(op, row), shape.ticker_json(row), shape.key_json(row)
 
 
 def _refuse_unchanged(shape: Shape, new: list[Value]) -> None:

@@ -56,6 +56,11 @@ class Groups:
         if self._gathered and not (self._durable and sent > 0):
             self._write()
 
+    def flush(self) -> None:
+        """Send what has gathered, now."""
+        if self._gathered:
+            self._write()
+
     def _write(self) -> None:
         messages, self._gathered = self._gathered, []
         count = len(messages)

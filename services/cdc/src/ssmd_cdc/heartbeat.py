@@ -23,6 +23,10 @@ class Heartbeats:
         self._sent[content] = now
         return content
 
+    def forget(self, content: str) -> None:
+        """It could not be written: nobody waits for it."""
+        self._sent.pop(content, None)
+
     def saw(self, content: str) -> None:
         """The mark came back, inside the transaction that is being read."""
         if content in self._sent:

@@ -35,4 +35,7 @@ HEARTBEAT_SECONDS: Final = Gauge(
 RESTARTS: Final = Counter("ssmd_cdc_restarts", "Sessions that ended, by cause", ["cause"])
 EPOCHS: Final = Counter("ssmd_cdc_epochs", "Epochs begun, by cause", ["cause"])
 EPOCH: Final = Gauge("ssmd_cdc_epoch", "The epoch that is published")
+NOT_STORING: Final = Gauge(
+    "ssmd_cdc_not_storing", "1 while NATS answers and does not store: a full disk or a limit"
+)
 DEAD_LETTERS: Final = Counter("ssmd_cdc_dead_letters", "Changes that went to SECMASTER_DLQ")

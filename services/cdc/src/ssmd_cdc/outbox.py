@@ -8,7 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 import nats.errors
 import structlog
@@ -18,8 +18,15 @@ from ssmd_cdc import metrics
 from ssmd_cdc.deadletters import DeadLetters
 from ssmd_cdc.envelope import Outgoing, as_marker
 from ssmd_cdc.epoch import Stream
-from ssmd_cdc.errors import Fenced, StreamChanged
+from ssmd_cdc.errors import (
+    Fenced,
+    NotStored,
+    StreamChanged,
+    does_not_store,
+    without_jetstream,
+)
 from ssmd_cdc.groups import Groups
+from ssmd_cdc.interruption import Interruption
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
 from ssmd_cdc.window import Entry, Window
@@ -28,6 +35,7 @@ from ssmd_common import subjects
 from ssmd_common.change import Position
 from ssmd_common.connections.nats import nodes
 from ssmd_common.connections.nats_access import NatsAccess
+from ssmd_common.deadlines import answered_within
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.health import Health
 from ssmd_common.metrics import WORK
@@ -63,10 +71,9 @@ class Outbox:
     ) -> None:
         self._client = client
         self._access = NatsAccess.of(settings)
-        self._dead_letters = DeadLetters(client, settings, epoch)
+        self._dead_letters = DeadLetters(client, settings, health, epoch)
         self._streams = streams
         self._settings = settings
-        self._health = health
         self._epoch = epoch
         self._created = stream.created
         self._window = Window(
@@ -83,6 +90,8 @@ class Outbox:
         self._loop = asyncio.get_running_loop()
         self._counts: Counter[tuple[str, str]] = Counter()
         self._groups: Groups | None = None
+        self._proof: asyncio.Future[None] | None = None
+        self._interruption = Interruption(health)
         self.acknowledged_position = position
 
     @property
@@ -148,12 +157,12 @@ class Outbox:
             while True:
                 await self._connect()
                 assert self._failure is not None
+                began = self._loop.time()
                 reason = await self._watch(self._failure)
                 self._live = False
-                self._health.failed("publish", reason)
-                self._health.set("nats", f"publishing is interrupted: {reason}")
-                log.warning("publishing interrupted", reason=reason, in_flight=self.in_flight)
+                self._interruption.because(reason, self.in_flight)
                 await self._drain()
+                await self._interruption.rest_unless_steady(self._loop.time() - began)
         finally:
             self._live = False
             self.report()
@@ -176,17 +185,16 @@ class Outbox:
                 stored = await self._stored_entries()
                 await self._resend(*stored)
                 raise_if_cancelled()
-                self._health.set("nats", None)
                 return
-            except (StreamUnavailable, WireLost, nats.errors.Error) as error:
+            except (StreamUnavailable, WireLost, NotStored, nats.errors.Error) as error:
                 raise_if_cancelled()
-                self._health.set("nats", f"NATS does not answer: {error}")
+                self._interruption.because(str(error) or type(error).__name__, self.in_flight)
                 if self._loop.time() > deadline:
                     raise UpstreamUnavailable(
-                        f"NATS was away for {self._settings.cdc_outage_budget_seconds:g} s "
+                        f"nothing was published for {self._settings.cdc_outage_budget_seconds:g} s "
                         f"({error}): check NATS_URL and that NATS runs with JetStream"
                     ) from error
-                await asyncio.sleep(_PAUSE_SECONDS)
+                await self._interruption.rest()
 
     async def _stored_entries(self) -> tuple[int, int]:
         """The stream's last sequence, and how many of the entries in flight it holds."""
@@ -194,7 +202,7 @@ class Outbox:
             stream = await self._streams.look()
         except ApiError as error:
             if error.temporary:
-                raise StreamUnavailable(str(error)) from error
+                raise StreamUnavailable(without_jetstream(str(error))) from error
             raise StreamChanged(f"the stream {subjects.STREAM} is gone ({error})") from error
         known = self._window.acknowledged_sequence
         if stream.created != self._created or stream.last_sequence < known:
@@ -233,7 +241,8 @@ class Outbox:
             wire, self._window, self._epoch, durable=self._settings.cdc_durable
         )
         self._settle(self._window.rechain(last_sequence, stored))
-        sent = self._window.first
+        first = sent = self._window.first
+        self._interruption.lasts_until(first + len(self._window.entries))
         while (at := sent - self._window.first) < len(self._window.entries):
             entry = self._window.entries[at]
             if self._too_large(entry.message):
@@ -242,10 +251,16 @@ class Outbox:
             entry.sent_at = self._loop.time()
             groups.add(entry.message, sent)
             sent += 1
+            if sent == first + 1:
+                # Alone: whether the server stores at all is not to be asked with 16 MiB.
+                self._proof = self._loop.create_future()
+                groups.flush()
+                await self._proven(self._proof, failure)
             await wire.writable.wait()
             if failure.done():
                 raise WireLost(failure.result())
         self._live = True
+        self._interruption.stored(self._window.first)
         self._make_room()
 
     async def _open_wire(
@@ -272,16 +287,42 @@ class Outbox:
                 return wire
         raise WireLost(reasons[-1])
 
+    async def _proven(self, proof: asyncio.Future[None], failure: asyncio.Future[str]) -> None:
+        """Wait until the one message under way is stored.
+
+        Raises:
+            NotStored: it has no answer, although the server has told of its stream just before.
+            WireLost: the connection broke, or the server refused the message.
+        """
+        seconds = self._settings.cdc_ack_seconds
+        try:
+            async with answered_within(seconds):
+                either: set[asyncio.Future[Any]] = {proof, failure}
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        except TimeoutError as error:
+            raise NotStored(
+                does_not_store(
+                    f"it answers, but for {seconds:g} s did not acknowledge a message whose turn "
+                    "it was, as with a full disk, after which NATS 2.15 stores nothing until it is "
+                    "restarted"
+                )
+            ) from error
+        if not proof.done():
+            raise WireLost(failure.result())
+
     async def _watch(self, failure: asyncio.Future[str]) -> str:
         """Wait until sending fails: for its reason, or because an answer is overdue."""
+        first, waited = -1, 0.0
         while True:
             done, _ = await asyncio.wait({failure}, timeout=_PAUSE_SECONDS)
             if done:
                 return failure.result()
             if self._wire is not None and self._wire.writable.is_set():
                 self._make_room()
-            entries = self._window.entries
-            waited = self._loop.time() - entries[0].sent_at if entries else 0.0
+            # Turns of ours, not the clock: an answer that we had no time to read is not overdue.
+            moved = first != self._window.first or not self._window.entries
+            waited = 0.0 if moved else waited + _PAUSE_SECONDS
+            first = self._window.first
             if waited > self._settings.cdc_ack_seconds:
                 return f"a message was not acknowledged within {waited:.1f} s"
 
@@ -308,6 +349,10 @@ class Outbox:
         self.acknowledged_position = self._position(done[-1].message)
         if not self._window.entries:
             self._empty.set()
+        if self._proof is not None and not self._proof.done():
+            self._proof.set_result(None)
+        if self._live:
+            self._interruption.stored(self._window.first)
         self._make_room()
         self._on_acknowledged(len(done))
 

@@ -1,7 +1,8 @@
 """How far the publisher is, seen from outside: for `ssmd cdc status`."""
 
+import asyncio
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import psycopg
@@ -13,15 +14,23 @@ from ssmd_cdc.epoch import Stream
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
 from ssmd_common import subjects
+from ssmd_common.change import parse_lsn
 from ssmd_common.connections import postgres
 from ssmd_common.errors import UpstreamUnavailable
+
+_STILL_SECONDS: Final = 10.0
+"""Longer than the feedback, the heartbeat and an acknowledgement together when all is well."""
+
+_LOOK_SECONDS: Final = 0.25
 
 
 class Slot(msgspec.Struct, frozen=True):
     """The slot as PostgreSQL sees it; `safe_bytes` is None without a limit on retained WAL.
 
     `lag_seconds` is what the server measured between writing WAL and our confirming it, so up to
-    the feedback's interval when all is well; None when nobody streams.
+    the feedback's interval when all is well; None when nobody streams. The server measures nothing
+    while nothing is confirmed: `still_seconds` is how long it was watched to stand still, with WAL
+    waiting.
     """
 
     name: str
@@ -32,6 +41,8 @@ class Slot(msgspec.Struct, frozen=True):
     retained_bytes: int
     safe_bytes: int | None
     lag_seconds: float | None
+    wal_lsn: str = "0/0"
+    still_seconds: float = 0.0
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -57,28 +68,32 @@ class StreamState(msgspec.Struct, frozen=True):
 
 
 class Overview(msgspec.Struct, frozen=True):
-    """`problems` says in words what is not as it should be; empty when all is well."""
+    """`problems` says in words what is not as it should be; empty when all is well.
+
+    `stuck`: what is committed does not get to the stream.
+    """
 
     slot: Slot | None
     memory: Memory | None
     stream: StreamState | None
     problems: list[str]
+    stuck: bool = False
 
 
 async def overview(settings: CdcSettings, client: Client) -> Overview:
-    """Look once at the slot, the memory and the stream.
+    """Look at the slot, the memory and the stream, for up to ten seconds if they stand still.
 
     Raises:
         UpstreamUnavailable: PostgreSQL or JetStream does not answer.
     """
+    streams = Streams(client, settings)
     async with await postgres.connect(
         settings.database_url,
         "ssmd-cdc-status",
         budget_seconds=settings.startup_budget_seconds,
     ) as connection:
-        slot = await _row(connection, "slot_overview", settings)
+        slot = await _watched(connection, settings, streams)
         memory = await _row(connection, "state_overview", settings)
-    streams = Streams(client, settings)
     try:
         stream = await _stream(streams)
     except StreamUnavailable as error:
@@ -86,12 +101,49 @@ async def overview(settings: CdcSettings, client: Client) -> Overview:
             f"NATS does not tell of its streams ({error}): check that it runs with JetStream"
         ) from error
     found = Overview(
-        msgspec.convert(slot, Slot) if slot else None,
+        slot,
         msgspec.convert(memory, Memory) if memory else None,
         stream,
         [],
     )
-    return msgspec.structs.replace(found, problems=_problems(found, settings))
+    stuck = slot is not None and slot.still_seconds > 0
+    return msgspec.structs.replace(found, problems=_problems(found, settings), stuck=stuck)
+
+
+async def _watched(
+    connection: psycopg.AsyncConnection[Any], settings: CdcSettings, streams: Streams
+) -> Slot | None:
+    """The slot, once it has confirmed what was written by now, moves on, or stood still for long.
+
+    A large transaction is confirmed only at its end: until then the stream grows.
+    """
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    first: Slot | None = None
+    length = await _length(streams)
+    while True:
+        row = await _row(connection, "slot_overview", settings)
+        slot = msgspec.convert(row, Slot) if row else None
+        if slot is None or slot.confirmed_lsn is None or not slot.active:
+            return slot
+        first = first or slot
+        confirmed = parse_lsn(slot.confirmed_lsn)
+        if confirmed >= parse_lsn(first.wal_lsn) or slot.confirmed_lsn != first.confirmed_lsn:
+            return slot
+        if await _length(streams) != length:
+            return slot
+        still = loop.time() - began
+        if still >= _STILL_SECONDS:
+            lag = max(still, slot.lag_seconds or 0.0)
+            return msgspec.structs.replace(slot, still_seconds=still, lag_seconds=lag)
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _length(streams: Streams) -> int | None:
+    try:
+        return int((await streams.info(subjects.STREAM))["state"]["last_seq"])
+    except (ApiError, StreamUnavailable):
+        return None
 
 
 def _problems(found: Overview, settings: CdcSettings) -> list[str]:
@@ -105,6 +157,11 @@ def _problems(found: Overview, settings: CdcSettings) -> list[str]:
         problems.append("nobody streams from the slot: start cdc")
     if slot and slot.lag_bytes > settings.cdc_ready_lag_bytes:
         problems.append(f"the slot is {slot.lag_bytes} bytes behind the WAL")
+    if slot and slot.still_seconds:
+        problems.append(
+            f"nothing was published or confirmed for {slot.still_seconds:.0f} s, with "
+            f"{slot.lag_bytes} bytes of WAL waiting: look at cdc's log or /readyz, then at NATS"
+        )
     if memory and memory.announcing:
         problems.append(f"epoch {memory.epoch} is still being announced")
     if stream is None:

@@ -100,6 +100,8 @@ class Publisher:
                 LEADER.set(0)
 
     async def _session(self) -> None:
+        # One that stands by keeps a connection, too.
+        await self._control.let_go_if_shutting_down()
         await self._control.prepare()
         slot = await self._control.slot()
         if slot and slot["active"]:
@@ -293,9 +295,11 @@ class Publisher:
         if self._health.state != "standby":
             log.info("standing by, another process streams from the slot")
             # What it knew as the leader is not so any more.
+            self._health.position, self._health.lag_seconds = {}, None
+            self._health.degrade("stream", None)
             for gauge in _OF_LEADER:
                 gauge.set(math.nan)
-            for name in "nats", "lag":
+            for name in "nats", "lag", "postgres", "dead_letters":
                 self._health.conditions.pop(name, None)
         self._health.state = "standby"
         self._health.set("slot", "another process streams from the slot; this one stands by")

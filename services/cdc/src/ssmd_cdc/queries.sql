@@ -91,9 +91,18 @@ JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdroppe
 WHERE p.pubname = %(publication)s
 GROUP BY 1, 2, 3, 4;
 
+-- name: log_begins
+-- The first id of the log's newest rows, none older than so many seconds (0: any age), that have
+-- room in so many bytes; null for none. Each costs `overhead` beside its text.
+SELECT min(id) AS id FROM (
+    SELECT id, sum(octet_length(e::text) + %(overhead)s) OVER (ORDER BY id DESC) AS bytes
+    FROM market_lifecycle_events e
+    WHERE %(age)s = 0 OR received_at > now() - make_interval(secs => %(age)s)
+) newest WHERE bytes <= %(room)s;
+
 -- name: slot_overview
 -- The slot, and how long after being written its WAL was confirmed, as the server measured it.
-SELECT s.slot_name AS name, s.active, s.wal_status, s.confirmed_flush_lsn::text AS confirmed_lsn,
+SELECT s.slot_name AS name, pg_current_wal_flush_lsn()::text AS wal_lsn, s.active, s.wal_status, s.confirmed_flush_lsn::text AS confirmed_lsn,
        coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), s.confirmed_flush_lsn), 0)::bigint AS lag_bytes,
        coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn), 0)::bigint AS retained_bytes,
        s.safe_wal_size AS safe_bytes,

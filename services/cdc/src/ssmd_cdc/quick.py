@@ -32,6 +32,10 @@ _ROWS_FOR_EACH_KEPT: Final = 4
 """A column that has filled its room within fewer rows has too many values to keep them."""
 
 
+_MOST_VALUES: Final = 1 << 15
+"""Values of all columns of a table, with the nulls that follow them, some 300 bytes each."""
+
+
 class _Unusual(Exception):
     """Not a row of this layout."""
 
@@ -57,6 +61,7 @@ class _Place(dict[bytes, bytes]):
         if len(piece) <= LONGEST_KEPT:
             if len(self) >= MOST_KEPT:
                 self._make_room()
+            self._quick.count_kept()
             self[piece] = made
         return made
 
@@ -67,6 +72,7 @@ class _Place(dict[bytes, bytes]):
         return self._convert(piece[2:end])
 
     def _make_room(self) -> None:
+        self._quick.kept -= len(self)
         self.clear()
         if self._quick.rows - self._since < _ROWS_FOR_EACH_KEPT * MOST_KEPT:
             self.json = self._make
@@ -176,6 +182,7 @@ class Quick:
         self.shape = shape
         self.who = tuple(sorted(shape.identity | set(shape.ticker)))
         self.rows = 0
+        self.kept = 0
         count = len(converters).to_bytes(2, "big")
         self._begin_old = b"O" + count
         self.begin_new = b"N" + count
@@ -217,6 +224,14 @@ class Quick:
         self._learnt += 1
         if self._learnt > _MOST_LEARNT:
             self.forget_layouts()
+
+    def count_kept(self) -> None:
+        """A value is kept; too many of all columns together are dropped for those that come now."""
+        self.kept += 1
+        if self.kept > _MOST_VALUES:
+            self.kept = 1
+            for place in self._places.values():
+                place.clear()
 
     def forget_layouts(self) -> None:
         self._learnt = 0

@@ -9,6 +9,7 @@ import structlog
 
 from ssmd_cdc import metrics
 from ssmd_cdc.announce import Snapshot
+from ssmd_cdc.beside import Beside
 from ssmd_cdc.control import HEARTBEAT_PREFIX, Control, remembered
 from ssmd_cdc.envelope import Envelope, Outgoing, protocol_time, unix_seconds, utc
 from ssmd_cdc.epoch import State
@@ -21,7 +22,7 @@ from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.shape import Shape, table_name
 from ssmd_cdc.slot import DATA_AT, WAL_DATA, Replication, keepalive
 from ssmd_cdc.translate import translate
-from ssmd_common.change import Position
+from ssmd_common.change import Position, format_lsn
 from ssmd_common.metrics import LAG_SECONDS
 from ssmd_common.runtime import Runtime
 from ssmd_common.tasks import raise_if_cancelled
@@ -81,6 +82,9 @@ class Session:
         self._announced = asyncio.Event()
         self._answer = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._heard = 0
+        self._committed_at: float | None = None
+        self._beside = Beside(runtime.health, settings.cdc_outage_budget_seconds)
 
     async def run(self, outbox: Outbox, snapshot: Snapshot | None) -> None:
         """Until the service stops, which it does cleanly.
@@ -96,6 +100,7 @@ class Session:
                     group.create_task(self._feed_back(), name="cdc-feedback"),
                     group.create_task(self._remember_often(), name="cdc-remember"),
                     group.create_task(self._beat(), name="cdc-heartbeat"),
+                    group.create_task(self._watch_for_shutdown(), name="cdc-shutdown"),
                 ]
                 work = group.create_task(self._work(snapshot), name="cdc-follow")
                 if await self._stop_work(work):
@@ -105,6 +110,8 @@ class Session:
         except BaseExceptionGroup as group_of_errors:
             raise_if_cancelled()
             raise _first(group_of_errors) from group_of_errors
+        finally:
+            self._beside.end()
 
     def acknowledged(self, count: int) -> None:
         """The outbox says that the next `count` messages are in the stream."""
@@ -127,12 +134,25 @@ class Session:
     async def _announce(self, snapshot: Snapshot) -> None:
         self._progress.began()
         envelope = Envelope(self._epoch, self._start_lsn, None, utc(protocol_time(time.time())))
-        rows = await snapshot.announce(self._control, envelope, self._send)
+        told = await snapshot.announce(self._control, envelope, self._send)
         await snapshot.close()
         await self._outbox.drained()
         self._progress.in_transaction = False
         await self._remember()
-        log.info("state announced", epoch=self._epoch, rows=rows)
+        log.info("state announced", epoch=self._epoch, rows=told.rows, bytes=told.state_bytes)
+        self._judge_cap(told.state_bytes)
+
+    def _judge_cap(self, state_bytes: int) -> None:
+        """Who reads the announcement late finds its beginning discarded if it has no room."""
+        cap, reason = self._settings.cdc_stream_max_bytes, None
+        if state_bytes > cap:
+            reason = (
+                f"CDC_STREAM_MAX_BYTES is too small for the state: it takes {state_bytes} bytes of "
+                f"the stream, which keeps {cap}. Readers that begin with the stream miss what it "
+                f"discarded: set it to {2 * state_bytes} or more"
+            )
+            log.error("the stream is too small", bytes=state_bytes, kept_bytes=cap)
+        self._health.degrade("stream", reason)
 
     async def _follow(self) -> None:
         """Read the WAL and publish what it says, until the service is asked to stop."""
@@ -171,6 +191,7 @@ class Session:
                 if wants_answer:
                     self._answer.set()
             size += len(frame)
+            self._heard += 1
             if count >= _FRAMES_PER_TURN or size >= _BYTES_PER_TURN:
                 return True
         return False
@@ -244,6 +265,7 @@ class Session:
     def _advance(self) -> None:
         passed = self._progress.advance()
         if passed:
+            self._committed_at = passed[-1]
             metrics.COMMIT_TO_ACK_SECONDS.observe(max(0.0, time.time() - passed[-1]))
             self._heartbeats.confirmed(self._progress.confirmed, self._loop.time())
 
@@ -270,20 +292,27 @@ class Session:
             except TimeoutError:
                 pass
             self._answer.clear()
-            await self._remember()
+            await self._beside.do("memory", self._remember())
 
     async def _feed_back(self) -> None:
         """Tell the server that we live, also while publishing or remembering hangs."""
-        acknowledged = -1
+        seconds = self._settings.cdc_feedback_seconds
         while True:
-            self._replication.feedback(self._safe_lsn)
+            interrupted = self._outbox.interrupted
+            # While publishing is interrupted nothing is read, and no word would be heard.
+            self._replication.feedback(self._safe_lsn, ask=not interrupted)
             self._report()
             # Reading may wait for publishing; that is progress as long as publishing makes some,
             # or knows that it does not and tries.
-            if acknowledged != self._progress.acknowledged or self._outbox.interrupted:
-                acknowledged = self._progress.acknowledged
+            acknowledged = self._progress.acknowledged
+            if self._beside.watch(acknowledged, self._heard, seconds, interrupted=interrupted):
                 self._health.progress()
-            await asyncio.sleep(self._settings.cdc_feedback_seconds)
+            await asyncio.sleep(seconds)
+
+    async def _watch_for_shutdown(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.cdc_heartbeat_seconds)
+            await self._control.let_go_if_shutting_down()
 
     def _report(self) -> None:
         self._outbox.report()
@@ -297,16 +326,27 @@ class Session:
             self.flowed = True
         if lag is not None:
             LAG_SECONDS.set(lag)
+        self._health.lag_seconds = lag
+        committed = self._committed_at
+        self._health.position = {
+            "epoch": self._epoch,
+            "lsn": format_lsn(self._outbox.acknowledged_position.lsn),
+            "stream_sequence": self._outbox.acknowledged_sequence,
+            "commit_time": None if committed is None else utc(protocol_time(committed)),
+        }
         if self._heartbeats.round_trip is not None:
             metrics.HEARTBEAT_SECONDS.set(self._heartbeats.round_trip)
         self._health.set("lag", reason)
 
     async def _beat(self) -> None:
         while True:
-            self._report_slot(await self._control.slot())
-            self._xid_reference = await self._control.xid_reference()
-            await self._control.emit_heartbeat(self._heartbeats)
+            await self._beside.do("heartbeat", self._one_beat())
             await asyncio.sleep(self._settings.cdc_heartbeat_seconds)
+
+    async def _one_beat(self) -> None:
+        self._report_slot(await self._control.slot())
+        self._xid_reference = await self._control.xid_reference()
+        await self._control.emit_heartbeat(self._heartbeats)
 
     def _report_slot(self, slot: dict[str, Any] | None) -> None:
         if slot is None:

@@ -21,9 +21,6 @@ _TICKER_COLUMNS: Final[Mapping[str, str]] = {
     "market_lifecycle_events": "market_ticker|event_ticker",
 }
 
-# NATS takes control lines of 4 KiB; our columns hold 128 characters, others' may hold anything.
-_LONGEST_TOKEN: Final = 512
-
 
 Row: TypeAlias = list[Value] | Mapping[int, Value]
 """A row's values by column, or those that are asked for."""
@@ -152,13 +149,12 @@ def _first(row: Row, choices: tuple[int, ...]) -> Value:
     return None
 
 
-@lru_cache(maxsize=1 << 16)
+# Some 500 bytes each. Plain updates, which come again and again, are kept elsewhere (`quick`).
+@lru_cache(maxsize=1 << 12)
 def _subject(table: str, op: str, *raws: Value) -> str:
-    tokens = [
-        subjects.token(raw.decode() if isinstance(raw, bytes) else None)[:_LONGEST_TOKEN]
-        for raw in raws
-    ]
-    return ".".join(["cdc", subjects.token(table), op, *(tokens or ["_"])])
+    return subjects.subject_of(
+        table, op, [raw.decode() if isinstance(raw, bytes) else None for raw in raws]
+    )
 
 
 def table_name(namespace: str, name: str) -> str:

@@ -164,15 +164,15 @@ class Replication:
         """Wait for something to read, at most so long."""
         await self._wait(seconds=seconds)
 
-    def feedback(self, lsn: int) -> None:
-        """Tell the server that all before `lsn` is safe with us.
+    def feedback(self, lsn: int, *, ask: bool = False) -> None:
+        """Tell the server that all before `lsn` is safe with us; `ask` for a word that it lives.
 
         Raises:
             ReplicationEnded: the connection ended.
         """
         now = protocol_time(time.time())
         try:
-            self._pgconn.put_copy_data(_STATUS.pack(b"r", lsn, lsn, lsn, now, 0))
+            self._pgconn.put_copy_data(_STATUS.pack(b"r", lsn, lsn, lsn, now, ask))
             # What does not fit now is flushed with the next.
             self._pgconn.flush()
         except psycopg.Error as error:
@@ -242,9 +242,7 @@ async def open_replication(settings: CdcSettings) -> AsyncIterator[Replication]:
     """
     info = postgres.conninfo(settings.database_url, "ssmd-cdc-slot", replication="database")
     try:
-        connection = await psycopg.AsyncConnection.connect(
-            info, autocommit=True, row_factory=dict_row
-        )
+        connection = await postgres.open_connection(info, autocommit=True, row_factory=dict_row)
     except psycopg.OperationalError as error:
         if any(text in str(error) for text in _MAY_NOT_REPLICATE):
             raise SlotRefused(

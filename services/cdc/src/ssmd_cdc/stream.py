@@ -9,23 +9,25 @@ from typing import Any, Final
 
 import msgspec
 import nats.errors
-import nats.js.errors
 import structlog
 from nats.aio.client import Client
-from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from ssmd_cdc.epoch import State, Stream, Tail
-from ssmd_cdc.errors import StreamRefused
+from ssmd_cdc.errors import StreamRefused, without_jetstream
+from ssmd_cdc.reader import reading
 from ssmd_cdc.settings import CdcSettings
 from ssmd_common import subjects
 from ssmd_common.change import Position
+from ssmd_common.deadlines import answered_within
 
 log = structlog.get_logger(__name__)
 
 _OLDEST_SERVER: Final = (2, 10)
 _OLDEST_ATOMIC: Final = (2, 12)
 _NOT_FOUND: Final = (10059, 10037)
+_NO_STORAGE: Final = 10047
 _READ_SECONDS: Final = 5.0
+_BATCH: Final = 1000
 _SECOND_NS: Final = 1_000_000_000
 _DUPLICATES_SECONDS: Final = 120
 
@@ -117,33 +119,20 @@ class Streams:
         None stands for a message without one, which is not ours.
         """
         seen = first - 1
-        js = self._client.jetstream()
         try:
-            subscription = await js.subscribe(
-                subjects.SUBJECTS,
-                stream=subjects.STREAM,
-                ordered_consumer=True,
-                config=ConsumerConfig(
-                    deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-                    opt_start_seq=first,
-                    headers_only=True,
-                ),
-            )
-            try:
+            async with reading(self._client, self._request, first) as read:
                 while seen < last:
-                    try:
-                        message = await subscription.next_msg(timeout=_READ_SECONDS)
-                    except TimeoutError:
+                    messages = await read(min(last - seen, _BATCH))
+                    for message in messages:
+                        seen = message.metadata.sequence.stream
+                        if seen <= last:
+                            yield _position((message.headers or {}).get("Nats-Msg-Id"))
+                    if not messages:
                         tail = (await self.look()).tail
                         if tail is None or tail.sequence <= seen:
                             return  # The rest aged out or was deleted.
-                        raise
-                    seen = message.metadata.sequence.stream
-                    if seen <= last:
-                        yield _position((message.headers or {}).get("Nats-Msg-Id"))
-            finally:
-                await subscription.unsubscribe()
-        except (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError) as error:
+                        raise StreamUnavailable("the stream's messages do not come")
+        except (nats.errors.Error, OSError) as error:
             raise StreamUnavailable(str(error) or type(error).__name__) from error
 
     async def _last_message(self) -> Tail | None:
@@ -195,7 +184,13 @@ class Streams:
         except ApiError as error:
             # 500 is also said of a change that can never be made, such as another kind of storage.
             if error.status == 503:
-                raise StreamUnavailable(str(error)) from error
+                raise StreamUnavailable(without_jetstream(str(error))) from error
+            if error.code == _NO_STORAGE:
+                raise StreamRefused(
+                    f"NATS has no room for {wanted['max_bytes']} bytes of the stream "
+                    f"{wanted['name']} ({error}): lower CDC_STREAM_MAX_BYTES, or give JetStream a "
+                    "larger disk, max_file_store or account limit"
+                ) from error
             raise StreamRefused(
                 f"NATS refuses the stream {wanted['name']} ({error}): change the settings of cdc "
                 "or of the server"
@@ -203,11 +198,16 @@ class Streams:
 
     async def _request(self, what: str, body: dict[str, Any]) -> dict[str, Any]:
         try:
-            reply = await self._client.request(
-                f"$JS.API.{what}", json.dumps(body).encode() if body else b"", timeout=5
-            )
+            async with answered_within(_READ_SECONDS):
+                # Its own limit, by the clock, is not to be the first.
+                reply = await self._client.request(
+                    f"$JS.API.{what}", json.dumps(body).encode() if body else b"", timeout=120
+                )
+        except nats.errors.NoRespondersError as error:
+            raise StreamUnavailable(without_jetstream(str(error))) from error
         except (nats.errors.Error, OSError, TimeoutError) as error:
-            raise StreamUnavailable(str(error) or type(error).__name__) from error
+            text = str(error) or type(error).__name__
+            raise StreamUnavailable(f"NATS does not answer: {text}") from error
         answer: dict[str, Any] = json.loads(reply.data)
         if "error" in answer:
             raise ApiError(answer["error"])

@@ -34,8 +34,24 @@ def translate(envelope: Envelope, shapes: Mapping[int, Shape], data: bytes) -> l
             raise
         # What was numbered before the fault was found is not sent.
         envelope.seq = numbered
-        reason = f"the row cannot be read: {error}"
-        return [envelope.marker(shapes[relation].table, _OPS[data[0]], reason, data)]
+        shape, reason = shapes[relation], f"the row cannot be read: {error}"
+        return [envelope.marker(shape, _OPS[data[0]], reason, data, _readable(shape, data))]
+
+
+def _readable(shape: Shape, data: bytes) -> list[Value] | None:
+    """The row that the message is about, as far as it can be split; None if it is about two."""
+    try:
+        message = decode(data)
+    except MalformedMessage:
+        return None
+    match message:
+        case Insert(_, row) | Update(_, None, _, row) | Delete(_, row, True):
+            pass
+        case Update(_, _, True, row, differing) if shape.identity.isdisjoint(differing):
+            pass
+        case _:
+            return None
+    return row if len(row) == len(shape.columns) else None
 
 
 def _translate(envelope: Envelope, shapes: Mapping[int, Shape], data: bytes) -> list[Outgoing]:

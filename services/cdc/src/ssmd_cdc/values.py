@@ -2,8 +2,7 @@
 
 Integers become JSON integers, NUMERIC strings (0.4500 stays 0.4500; NaN and Infinity too), json
 and jsonb themselves, arrays arrays. Times need a session with DateStyle ISO and TimeZone UTC:
-timestamptz becomes RFC 3339 with Z; a year before 1 or after 9999 has a sign, as ISO 8601 extends
-years (44 BC is -0043); infinity stays the string "infinity". Anything else is its text as a string.
+they are spelled as `ssmd_common.times` says. Anything else is its text as a string.
 """
 
 import re
@@ -13,6 +12,8 @@ from typing import Final, TypeAlias
 import msgspec
 
 from ssmd_cdc.errors import UnreadableValue
+from ssmd_common.errors import MalformedTime
+from ssmd_common.times import spelled
 
 ToJson: TypeAlias = Callable[[bytes], bytes]
 
@@ -75,20 +76,11 @@ def date(raw: bytes) -> bytes:
     return b'"%b"' % raw if len(raw) == 10 else _unusual_time(raw)
 
 
-_TIME = re.compile(rb"(\d{4,})(-\d\d-\d\d)(?: ([0-9:.]+))?(\+00)?( BC)?")
-
-
 def _unusual_time(raw: bytes) -> bytes:
-    if raw in (b"infinity", b"-infinity"):
-        return b'"%b"' % raw
-    match = _TIME.fullmatch(raw)
-    if match is None:
-        raise UnreadableValue("a time is not in the form that DateStyle ISO and TimeZone UTC give")
-    year, day, clock, utc, bc = match.groups()
-    number = 1 - int(year) if bc else int(year)
-    sign = "" if 0 <= number <= 9999 else "-" if number < 0 else "+"
-    rest = b"T" + clock if clock else b""
-    return b'"%b%04d%b%b%b"' % (sign.encode(), abs(number), day, rest, b"Z" if utc else b"")
+    try:
+        return b'"%b"' % spelled(raw)
+    except MalformedTime as error:
+        raise UnreadableValue(str(error)) from error
 
 
 def array_of(element: ToJson, delimiter: str = ",") -> ToJson:

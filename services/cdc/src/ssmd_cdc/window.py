@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from ssmd_cdc.envelope import Outgoing
+from ssmd_cdc.errors import does_not_store
 from ssmd_common import subjects
 
 _ACKS: Final = [
@@ -74,7 +75,7 @@ class Window:
         for number, payload in answers:
             count = batches.pop(number, 1) if batches else 1
             if number != self.first + done + count - 1 or done + count > len(self.entries):
-                reason = f"an answer came to message {number}, whose turn it is not"
+                reason = _out_of_turn(number, payload)
                 break
             if payload != ack % (sequence + count):
                 try:
@@ -106,6 +107,20 @@ class Window:
         return done
 
 
+_NO_ROOM: Final = frozenset({10002, 10023, 10028, 10047, 10077})
+"""Error codes of JetStream: resources or storage are used up, or the store failed."""
+
+
+def _out_of_turn(number: int, payload: bytes) -> str:
+    try:
+        stored_sequence(payload)
+    except Refused as error:
+        # A full disk looks like this: the first has no answer, and those after it have no place.
+        detail = f"it gave no answer to a message, and refused the next ({error})"
+        return does_not_store(detail)
+    return f"an answer came to message {number}, whose turn it is not"
+
+
 def stored_sequence(payload: bytes) -> int:
     """The sequence that an acknowledgement names.
 
@@ -116,7 +131,12 @@ def stored_sequence(payload: bytes) -> int:
     try:
         answer = json.loads(payload)
         if "error" in answer:
-            raise Refused(str(answer["error"].get("description", answer["error"])))
+            error = answer["error"]
+            description = str(error.get("description", error))
+            code = error.get("err_code")
+            if code in _NO_ROOM or error.get("code") == 503:
+                description = does_not_store(f"{description} (error {code})")
+            raise Refused(description)
         if answer.get("duplicate"):
             raise Refused("the message is in the stream already")
         return int(answer["seq"])

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from ssmd_common.connections.nats_access import NatsAccess, NatsServer
+from ssmd_common.deadlines import answered_within
 
 _CONNECT_SECONDS: Final = 5.0
 _PING_SECONDS: Final = 3.0
@@ -70,12 +71,12 @@ class Wire(asyncio.Protocol):
         """
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(_CONNECT_SECONDS):
+            async with answered_within(_CONNECT_SECONDS):
                 transport, _ = await loop.create_connection(lambda: self, server.host, server.port)
                 info = await self._greeted
                 if server.tls or info.get("tls_required"):
                     upgraded = await loop.start_tls(
-                        transport, self, self._access.tls(), server_hostname=server.host
+                        transport, self, self._access.tls(), server_hostname=server.tls_name
                     )
                     assert upgraded is not None
                     self._transport = upgraded
@@ -194,10 +195,13 @@ class Wire(asyncio.Protocol):
         while True:
             self._ponged.clear()
             self._send(b"PING\r\n")
-            await asyncio.sleep(_PING_SECONDS)
-            if not self._ponged.is_set():
+            try:
+                async with answered_within(_PING_SECONDS):
+                    await self._ponged.wait()
+            except TimeoutError:
                 self._end("the server does not answer")
                 return
+            await asyncio.sleep(_PING_SECONDS)
 
     def _send(self, frame: bytes) -> None:
         if self._transport is not None and self._reason is None:

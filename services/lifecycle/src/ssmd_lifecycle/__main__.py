@@ -3,11 +3,13 @@
 import sys
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from typing import Final
 
 import structlog
 
 from ssmd_common import runtime as common
 from ssmd_common.connections import postgres
+from ssmd_common.connections.loaders import forgive_values
 from ssmd_common.leader import lead
 from ssmd_common.runtime import Runtime
 from ssmd_kalshi.budget import Budget
@@ -34,6 +36,10 @@ from ssmd_lifecycle.turns import Turns
 
 log = structlog.get_logger(__name__)
 
+_BORROW_SECONDS: Final = 120.0
+"""A connection that others of ours use may take long where we hardly get to run. Whether PostgreSQL
+answers is not found out by waiting for it: the leader's watch ends a service that is cut off."""
+
 
 async def serve(runtime: Runtime, settings: LifecycleSettings) -> None:
     """Run until `runtime.stop`: stand by, then lead."""
@@ -44,9 +50,15 @@ async def serve(runtime: Runtime, settings: LifecycleSettings) -> None:
     runtime.health.set("gap", "what changed since the last message has not been read yet")
     async with AsyncExitStack() as stack:
         pool = await postgres.open_pool(
-            url, "ssmd-lifecycle", budget_seconds=budget_seconds, max_size=5, check=_unchecked
+            url,
+            "ssmd-lifecycle",
+            budget_seconds=budget_seconds,
+            max_size=5,
+            configure=forgive_values,
+            check=_unchecked,
         )
         stack.push_async_callback(pool.close)
+        pool.timeout = _BORROW_SECONDS
         rest = await stack.enter_async_context(
             KalshiRest(
                 settings.kalshi_base_url.get_secret_value(),

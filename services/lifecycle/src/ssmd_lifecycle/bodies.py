@@ -1,70 +1,20 @@
 """The bodies of lifecycle messages: what each says, by column. Pure.
 
-Field names are those of the exchange's AsyncAPI specification, channel `market_lifecycle_v2`; times
-come as seconds since 1970 and become UTC. An absent field says nothing, an empty one that there is
-none.
+Field names are those of the exchange's AsyncAPI specification, channel `market_lifecycle_v2`. An
+absent field says nothing, an empty one that there is none. Each field is read by itself: one that
+cannot be read is rejected and claims nothing, and all others count (`ssmd_lifecycle.fields`).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from datetime import datetime
 from typing import Any, Final
 
-import msgspec
-
-from ssmd_lifecycle.messages import EVENT_KINDS, MAX_TICKER_CHARACTERS, Kind, MalformedMessage
-
-Clearable = msgspec.UnsetType | None
-
-
-class _Metadata(msgspec.Struct, frozen=True, kw_only=True):
-    """`additional_metadata` of `created`."""
-
-    event_ticker: str | None = None
-    title: str | Clearable = msgspec.UNSET
-    yes_sub_title: str | Clearable = msgspec.UNSET
-    no_sub_title: str | Clearable = msgspec.UNSET
-    rules_primary: str | Clearable = msgspec.UNSET
-    rules_secondary: str | Clearable = msgspec.UNSET
-    can_close_early: bool | Clearable = msgspec.UNSET
-    expected_expiration_ts: float | int | Clearable = msgspec.UNSET
-    strike_type: str | Clearable = msgspec.UNSET
-    floor_strike: float | int | str | Clearable = msgspec.UNSET
-    cap_strike: float | int | str | Clearable = msgspec.UNSET
-    custom_strike: dict[str, Any] | Clearable = msgspec.UNSET
-
-
-class _MarketBody(_Metadata, frozen=True, kw_only=True):
-    """`msg` of a market message. Every kind may carry every field: what is there counts."""
-
-    market_ticker: str
-    open_ts: float | int | Clearable = msgspec.UNSET
-    close_ts: float | int | Clearable = msgspec.UNSET
-    determination_ts: float | int | Clearable = msgspec.UNSET
-    settled_ts: float | int | Clearable = msgspec.UNSET
-    result: str | Clearable = msgspec.UNSET
-    settlement_value: str | float | int | Clearable = msgspec.UNSET
-    price_level_structure: str | Clearable = msgspec.UNSET
-    price_ranges: list[dict[str, Any]] | Clearable = msgspec.UNSET
-    exchange_index: int | Clearable = msgspec.UNSET
-    additional_metadata: _Metadata | None = None
-
-
-class _EventBody(msgspec.Struct, frozen=True, kw_only=True):
-    event_ticker: str
-    series_ticker: str
-    title: str | None = None
-    subtitle: str | None = None
-    collateral_return_type: str | None = None
-    strike_date: float | int | None = None
-    strike_period: str | None = None
-
-
-class _FeeBody(msgspec.Struct, frozen=True, kw_only=True):
-    event_ticker: str
-    fee_type_override: str | None
-    fee_multiplier_override: float | int | str | None
+from ssmd_common.models import RejectedField
+from ssmd_kalshi.unread import RAW_CHARACTERS, cut, json_text
+from ssmd_lifecycle import fields
+from ssmd_lifecycle.messages import EVENT_KINDS, Kind, MalformedMessage
+from ssmd_lifecycle.storable import is_marked
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,153 +27,147 @@ class Parsed:
     series_ticker: str | None = None
     claims: Mapping[str, Any] = field(default_factory=dict)
     times: Mapping[str, datetime] = field(default_factory=dict)
+    rejected: tuple[RejectedField, ...] = ()
 
 
 def parse_body(envelope_type: str, body: Mapping[str, Any]) -> Parsed:
     """Read the `msg` of a message.
 
     Raises:
-        MalformedMessage: the type is not known, or a value has no meaning.
+        MalformedMessage: its kind is not known, or whom it is about cannot be read.
     """
-    try:
-        match envelope_type:
-            case "market_lifecycle_v2" | "multivariate_market_lifecycle":
-                return _market(body)
-            case "event_lifecycle":
-                return _event(body)
-            case "event_fee_update":
-                return _fee(body)
-    except (msgspec.ValidationError, ValueError, ArithmeticError, TypeError) as error:
-        raise MalformedMessage(str(error)) from error
+    match envelope_type:
+        case "market_lifecycle_v2" | "multivariate_market_lifecycle":
+            return _market(body)
+        case "event_lifecycle":
+            return _event(body)
+        case "event_fee_update":
+            return _fee(body)
     raise MalformedMessage("the type is not known")
 
 
+class _Body:
+    """A body's fields; `rejected` gathers those that could not be read."""
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        self.rejected: list[RejectedField] = []
+        self._body = body
+        inner = body.get("additional_metadata")
+        self._inner: Mapping[str, Any] = {}
+        if isinstance(inner, dict) and not is_marked(inner):
+            self._inner = inner
+        elif inner is not None:
+            self._reject("additional_metadata", (), "it is not an object", inner)
+
+    def identity(self, name: str) -> str:
+        """The ticker that says whom the message is about."""
+        try:
+            ticker = fields.ticker(self._body.get(name))
+        except ValueError as error:
+            raise MalformedMessage(f"{name}: {error}") from error
+        if ticker is None:
+            raise MalformedMessage(f"{name} is missing")
+        return ticker
+
+    def claims(self, read: fields.Fields) -> dict[str, Any]:
+        """What the body says, by column; None where it says that there is none."""
+        claims: dict[str, Any] = {}
+        for name, (column, meaning) in read.items():
+            given = self._given(name)
+            if given is _ABSENT:
+                continue
+            try:
+                if is_marked(given):
+                    raise ValueError("it cannot be stored")
+                claims[column] = None if given is None or given == "" else meaning(given)
+            except (ValueError, TypeError, ArithmeticError) as error:
+                self._reject(name, (column,), str(error) or type(error).__name__, given)
+        return claims
+
+    def _given(self, name: str) -> Any:
+        """The field's value; what is empty or missing may stand in `additional_metadata`."""
+        value = self._body.get(name, _ABSENT)
+        if value is _ABSENT or value is None or value == "":
+            return self._inner.get(name, value)
+        return value
+
+    def _reject(self, name: str, columns: tuple[str, ...], reason: str, value: Any) -> None:
+        raw = value["unreadable"] if is_marked(value) else json_text(value)
+        self.rejected.append(
+            RejectedField(
+                field=name, columns=columns, reason=reason, raw=cut(str(raw), RAW_CHARACTERS)
+            )
+        )
+
+
+_ABSENT: Final = object()
+_MARKET_KINDS: Final = frozenset(Kind) - EVENT_KINDS - {Kind.UNKNOWN}
+
+# What these say by being empty is nothing: the exchange does not take them back.
+_ONLY_GIVEN: Final = (
+    *fields.MARKET_TIMES.values(),
+    "expected_expiration_time",
+    "price_level_structure",
+    "price_ranges",
+    "result",
+    "settlement_value_dollars",
+)
+
+
 def _market(body: Mapping[str, Any]) -> Parsed:
-    said = msgspec.convert(body, _MarketBody, strict=False)
     word = body.get("event_type")
-    kind = Kind(word) if word in _MARKET_KINDS else None
-    if kind is None:
+    if not isinstance(word, str) or word not in _MARKET_KINDS:
         raise MalformedMessage("the event type is not known")
-    inner = said.additional_metadata
-    claims: dict[str, Any] = _descriptive(inner) if inner else {}
-    claims |= _descriptive(said)
-    times: dict[str, datetime] = {}
-    for name, value, column in (
-        ("open_ts", said.open_ts, "open_time"),
-        ("close_ts", said.close_ts, "close_time"),
-        ("determined_ts", said.determination_ts, None),
-        ("settled_ts", said.settled_ts, "settled_time"),
-    ):
-        if isinstance(value, float | int):
-            times[name] = moment(value)
-            if column:
-                claims[column] = times[name]
+    kind, said = Kind(word), _Body(body)
+    market_ticker = said.identity("market_ticker")
+    claims = said.claims(fields.MARKET)
+    for column in _ONLY_GIVEN:
+        if claims.get(column, _ABSENT) is None:
+            del claims[column]
     if kind is Kind.DETERMINED:
-        claims["result"] = _given(said.result) or None
-        claims["settlement_value_dollars"] = _dollars(_given(said.settlement_value))
-    elif result := _given(said.result):
-        claims["result"] = result
-    if structure := _given(said.price_level_structure):
-        claims["price_level_structure"] = structure
-    if ranges := _given(said.price_ranges):
-        claims["price_ranges"] = ranges
+        unreadable = {column for field in said.rejected for column in field.columns}
+        for column in ("result", "settlement_value_dollars"):
+            if column not in unreadable:
+                claims.setdefault(column, None)
+    times = {
+        name: claims[column]
+        for name, column in fields.MARKET_TIMES.items()
+        if claims.get(column) is not None
+    }
+    claims.pop("determined_ts", None)
+    parent = said.claims(fields.PARENT).get("event_ticker")
     if kind is Kind.CREATED:
-        rules = _given(inner.rules_secondary) if inner else None
-        extra = {"rules_secondary": rules or None, "exchange_index": _given(said.exchange_index)}
+        extra = said.claims(fields.EXTRA)
         claims["extra"] = {name: value for name, value in extra.items() if value is not None}
-    event_ticker = said.event_ticker or (inner.event_ticker if inner else None)
     return Parsed(
         kind=kind,
-        market_ticker=_ticker(said.market_ticker),
-        event_ticker=_ticker(event_ticker) if event_ticker else None,
+        market_ticker=market_ticker,
+        event_ticker=parent,
         claims=claims,
         times=times,
+        rejected=tuple(said.rejected),
     )
 
 
-_MARKET_KINDS: Final = frozenset(Kind) - EVENT_KINDS - {Kind.UNKNOWN}
-_TEXTS: Final = ("title", "yes_sub_title", "no_sub_title", "rules_primary", "strike_type")
-
-
-def _descriptive(said: _Metadata) -> dict[str, Any]:
-    """Texts and strikes; an absent field claims nothing, an empty one claims that there is none."""
-    claims: dict[str, Any] = {}
-    for name in _TEXTS:
-        if (text := getattr(said, name)) is not msgspec.UNSET:
-            claims[name] = text or None
-    for name in ("floor_strike", "cap_strike"):
-        if (strike := getattr(said, name)) is not msgspec.UNSET:
-            claims[name] = _decimal(strike)
-    if said.custom_strike is not msgspec.UNSET:
-        claims["custom_strike"] = said.custom_strike or None
-    if said.can_close_early is not msgspec.UNSET:
-        claims["can_close_early"] = said.can_close_early
-    if isinstance(said.expected_expiration_ts, float | int):
-        claims["expected_expiration_time"] = moment(said.expected_expiration_ts)
-    return claims
-
-
 def _event(body: Mapping[str, Any]) -> Parsed:
-    said = msgspec.convert(body, _EventBody, strict=False)
+    said = _Body(body)
+    event_ticker = said.identity("event_ticker")
+    series_ticker = said.claims(fields.SERIES).get("series_ticker")
     return Parsed(
         kind=Kind.EVENT_LIFECYCLE,
-        event_ticker=_ticker(said.event_ticker),
-        series_ticker=_ticker(said.series_ticker),
-        claims={
-            "title": said.title or None,
-            "sub_title": said.subtitle or None,
-            "collateral_return_type": said.collateral_return_type or None,
-            "strike_date": None if not said.strike_date else moment(said.strike_date),
-            "strike_period": said.strike_period or None,
-        },
+        event_ticker=event_ticker,
+        series_ticker=series_ticker,
+        # A new event's message has nothing to take back.
+        claims={c: v for c, v in said.claims(fields.EVENT).items() if v is not None},
+        rejected=tuple(said.rejected),
     )
 
 
 def _fee(body: Mapping[str, Any]) -> Parsed:
-    said = msgspec.convert(body, _FeeBody, strict=False)
+    said = _Body(body)
     return Parsed(
         kind=Kind.EVENT_FEE_UPDATE,
-        event_ticker=_ticker(said.event_ticker),
-        claims={
-            "fee_type_override": said.fee_type_override or None,
-            "fee_multiplier_override": _decimal(said.fee_multiplier_override),
-        },
+        event_ticker=said.identity("event_ticker"),
+        claims=said.claims(fields.FEE),
+        rejected=tuple(said.rejected),
     )
-
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def moment(seconds: float) -> datetime:
-    """Seconds since 1970 as UTC; MalformedMessage where no calendar has that day."""
-    try:
-        return _EPOCH + timedelta(seconds=seconds)
-    except (OverflowError, ValueError) as error:
-        raise MalformedMessage(f"{seconds} is not a time in seconds") from error
-
-
-def _decimal(value: Any) -> Decimal | None:
-    if value is None or value == "":
-        return None
-    # repr of a float is the shortest text that reads back the same: what the exchange wrote.
-    number = Decimal(value if isinstance(value, str | int) else repr(value))
-    if not number.is_finite() or abs(number.adjusted()) > 30:
-        raise MalformedMessage("a number is out of any sensible range")
-    return number
-
-
-def _dollars(value: Any) -> Decimal | None:
-    number = _decimal(value)
-    if number is not None and abs(number) >= 10_000:
-        raise MalformedMessage("an amount is larger than its column, numeric(10,6)")
-    return number
-
-
-def _given(value: Any) -> Any:
-    return None if value is msgspec.UNSET else value
-
-
-def _ticker(text: str) -> str:
-    if not text or len(text) > MAX_TICKER_CHARACTERS:
-        raise MalformedMessage("a ticker is empty or longer than 128 characters")
-    return text

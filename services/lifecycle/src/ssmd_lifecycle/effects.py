@@ -20,7 +20,14 @@ from ssmd_lifecycle.rows import (
     lock_events,
     queries,
 )
-from ssmd_lifecycle.transitions import EventState, MarketState, advance, advance_event, born
+from ssmd_lifecycle.transitions import (
+    EventState,
+    MarketState,
+    advance,
+    advance_event,
+    born,
+    differences,
+)
 from ssmd_lifecycle.turns import row_of
 
 
@@ -87,18 +94,17 @@ async def _apply_to_events(
 ) -> None:
     """Apply event-level messages; `events` gains the new ones."""
     inserts: list[EventState] = []
-    updates: list[EventState] = []
+    updates: list[dict[str, Any]] = []
     history = await _history(connection, queries.event_history, of_events, known=events)
     for ticker, messages in of_events.items():
         before = events.get(ticker)
-        announced = next((m for m in history[ticker] if m.kind is Kind.EVENT_LIFECYCLE), None)
-        if before is None and (announced is None or announced.series_ticker is None):
-            outcome.unplaced.extend(messages)
-            continue
         if before is None:
-            assert announced is not None
-            assert announced.series_ticker is not None
-            start = EventState(event_ticker=ticker, series_ticker=announced.series_ticker)
+            series = next((m.series_ticker for m in history[ticker] if m.series_ticker), None)
+            if series is None:
+                # Nobody has said where it belongs: REST is asked.
+                outcome.unplaced.extend(messages)
+                continue
+            start = EventState(event_ticker=ticker, series_ticker=series)
             keys = {message.dedupe_key for message in history[ticker]}
             inserts.append(advance_event(start, keys, history[ticker]))
             events[ticker] = inserts[-1]
@@ -106,7 +112,7 @@ async def _apply_to_events(
             continue
         after = advance_event(before, {m.dedupe_key for m in messages}, history[ticker])
         if after is not before:
-            updates.append(after)
+            updates.append({"event_ticker": ticker, **differences(before, after)})
             events[ticker] = after
     if inserts:
         cursor = await connection.execute(queries.insert_events, {"rows": encode_rows(inserts)})
@@ -130,7 +136,7 @@ async def _apply_to_markets(
         markets = {market.ticker: market for market in await cursor.fetchall()}
     history = await _history(connection, queries.market_history, of_markets, known=markets)
     inserts: list[MarketState] = []
-    updates: list[MarketState] = []
+    updates: list[dict[str, Any]] = []
     for ticker, messages in of_markets.items():
         before = markets.get(ticker)
         keys = {message.dedupe_key for message in messages}
@@ -159,7 +165,10 @@ async def _apply_to_markets(
         while chance := due(after, now):
             outcome.turned.append(chance)
             after = turned(after, chance.turn, now)
-        (inserts if before is None else updates).append(after)
+        if before is None:
+            inserts.append(after)
+        else:
+            updates.append({"ticker": ticker, **differences(before, after)})
         if after.exchange_status in ("determined", "finalized") and after.result is None:
             outcome.incomplete.add(ticker)
     if inserts:

@@ -18,7 +18,6 @@ from typing import Final
 
 import msgspec
 import structlog
-import yaml
 
 from ssmd_common.errors import ConfigurationError
 from ssmd_lifecycle import metrics
@@ -67,10 +66,13 @@ def parse(text: str, where: str) -> SeriesFilter:
     Raises:
         ConfigurationError: it is not YAML of the documented form.
     """
+    # Most services have no filter, and start without it.
+    import yaml
+
     try:
         document = yaml.safe_load(text)
         return msgspec.convert(document if document is not None else {}, SeriesFilter)
-    except (yaml.YAMLError, msgspec.ValidationError) as error:
+    except (yaml.YAMLError, msgspec.ValidationError, RecursionError) as error:
         line = " ".join(str(error).split())
         raise ConfigurationError(
             f"the series filter {where} cannot be read ({line}): it has the keys include and "
@@ -92,9 +94,10 @@ class FilterFile:
             try:
                 self._stamp = _stamp(self.path)
                 self.current = parse(self.path.read_text("utf-8"), str(self.path))
-            except OSError as error:
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
                 raise ConfigurationError(
-                    f"the series filter {self.path} cannot be read ({error.strerror}): "
+                    f"the series filter {self.path} cannot be read ({reason}): "
                     "check LIFECYCLE_FILTER_PATH"
                 ) from error
 
@@ -109,7 +112,7 @@ class FilterFile:
             self._stamp = stamp
             self.current = parse(self.path.read_text("utf-8"), str(self.path))
             log.info("series filter read again", path=str(self.path))
-        except (OSError, ConfigurationError) as error:
+        except (OSError, ValueError, ConfigurationError) as error:
             metrics.ERRORS.labels("filter").inc()
             log.warning("series filter is not used", error=str(error))
 

@@ -28,6 +28,8 @@ MARGIN: Final = timedelta(seconds=10)
 bounds are exclusive whole seconds."""
 MAINTENANCE: Final = "maintenance"
 """The reason of a gap in the exchange's scheduled window: expected, and nothing to alarm about."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""Where a gap begins whose stored beginning is no time that Python can hold."""
 _RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 
 
@@ -69,7 +71,10 @@ class GapStore:
         """Gaps whose repair a former process did not finish."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(queries.unrepaired_gaps)
-            return [Interval(row[0], row[1], row[2]) for row in await cursor.fetchall()]
+            return [
+                Interval(number, since or _EPOCH, reason)
+                for number, since, reason in await cursor.fetchall()
+            ]
 
     async def close(self, interval: Interval, changed: int) -> None:
         """Record that a gap is repaired."""

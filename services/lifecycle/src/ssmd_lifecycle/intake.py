@@ -1,22 +1,26 @@
 """From what the socket yields to what the service keeps: every message becomes one. Pure."""
 
 from dataclasses import replace
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import msgspec
 
+from ssmd_kalshi import lenient
+from ssmd_kalshi.errors import BrokenReplyError
 from ssmd_kalshi.feed import Message, Unreadable
-from ssmd_lifecycle import dedupe
+from ssmd_kalshi.frames import decode_frame
+from ssmd_kalshi.unread import MAX_JSON_BYTES
+from ssmd_lifecycle import dedupe, fields
 from ssmd_lifecycle.bodies import Parsed, parse_body
 from ssmd_lifecycle.messages import (
-    MAX_TICKER_CHARACTERS,
     MAX_TYPE_CHARACTERS,
     MULTIVARIATE_CHANNEL,
     Kind,
     LifecycleMessage,
     MalformedMessage,
 )
+from ssmd_lifecycle.storable import is_suspicious, storable
 
 
 def read(message: Message, *, multivariate: bool = False) -> LifecycleMessage:
@@ -24,17 +28,11 @@ def read(message: Message, *, multivariate: bool = False) -> LifecycleMessage:
 
     `multivariate` tells that it came on the multivariate channel, whose messages are only kept.
     """
-    body, whole = message.msg, message.raw.decode("utf-8", "replace")
-    if "\\u0000" in whole:
-        # PostgreSQL stores no NUL, neither in text nor in jsonb.
-        body = _without_nul(body)
-        whole = msgspec.json.encode(
-            _without_nul(msgspec.json.decode(message.raw)), order="deterministic"
-        ).decode()
-    only_kept = multivariate or message.type == MULTIVARIATE_CHANNEL
+    kind, body, whole = _storable(message)
+    only_kept = multivariate or kind == MULTIVARIATE_CHANNEL
     fault = None
     try:
-        said = parse_body(message.type, body)
+        said = parse_body(kind, body)
     except MalformedMessage as error:
         fault = str(error)
         said = Parsed(
@@ -46,7 +44,7 @@ def read(message: Message, *, multivariate: bool = False) -> LifecycleMessage:
     word = body.get("event_type")
     return LifecycleMessage(
         kind=said.kind,
-        event_type=(word if isinstance(word, str) and word else message.type)[:MAX_TYPE_CHARACTERS],
+        event_type=(word if isinstance(word, str) and word else kind)[:MAX_TYPE_CHARACTERS],
         market_ticker=said.market_ticker,
         event_ticker=said.event_ticker,
         series_ticker=said.series_ticker,
@@ -55,17 +53,19 @@ def read(message: Message, *, multivariate: bool = False) -> LifecycleMessage:
         seq=message.seq,
         claims=said.claims,
         whole=whole,
-        dedupe_key=dedupe.dedupe_key(message.type, body, sent_ms, message.received_at),
-        content_key=dedupe.content_key(message.type, body),
+        dedupe_key=dedupe.dedupe_key(kind, body, sent_ms, message.received_at),
+        content_key=dedupe.content_key(kind, body),
         applies=fault is None and not only_kept,
         fault=fault,
         times=said.times,
+        rejected=said.rejected,
     )
 
 
 def read_unreadable(frame: Unreadable) -> LifecycleMessage:
     """A frame that is none of the exchange's, as text: it is kept, not applied."""
-    body = {"unreadable": frame.raw.decode("utf-8", "replace").replace("\x00", "")}
+    text = frame.raw[:MAX_JSON_BYTES].decode("utf-8", "backslashreplace")
+    body = {"unreadable": text.replace("\x00", "\\u0000")}
     return LifecycleMessage(
         kind=Kind.UNKNOWN,
         event_type="unreadable",
@@ -84,36 +84,30 @@ def read_unreadable(frame: Unreadable) -> LifecycleMessage:
     )
 
 
-class _Stored(msgspec.Struct, frozen=True):
-    """The envelope inside `market_lifecycle_events.metadata`."""
-
-    type: str = ""
-    seq: int | None = None
-    msg: dict[str, Any] = {}
-
-
-_stored = msgspec.json.Decoder(_Stored)
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 def read_stored(
-    metadata: bytes, sent_at: datetime | None, received_at: datetime, dedupe_key: str
+    metadata: bytes, sent_at: datetime | None, received_at: datetime | None, dedupe_key: str
 ) -> LifecycleMessage | None:
-    """A message again from its row; None for a row that never was a message, as the clock's."""
+    """A message again from its row; None for a row that never was a message, as the clock's.
+
+    Where neither time could be read it outweighs nothing.
+    """
     try:
-        envelope = _stored.decode(metadata)
-    except msgspec.MsgspecError:
-        return None
-    if not envelope.type:
+        frame = decode_frame(metadata)
+    except BrokenReplyError:
         return None
     message = read(
         Message(
-            type=envelope.type,
+            type=frame.type,
             sid=None,
-            seq=envelope.seq,
+            seq=frame.seq,
             sent_at=sent_at,
-            msg=envelope.msg,
+            msg=frame.body,
             raw=metadata,
-            received_at=received_at,
+            received_at=received_at or sent_at or _LONG_AGO,
+            document=frame.document,
         )
     )
     return replace(message, dedupe_key=dedupe_key)
@@ -122,23 +116,31 @@ def read_stored(
 def content_key_of(metadata: str) -> str | None:
     """The content key of a stored message; None where it has no body."""
     try:
-        envelope = _stored.decode(metadata.encode())
-    except msgspec.MsgspecError:
+        frame = decode_frame(metadata.encode())
+    except BrokenReplyError:
         return None
-    return dedupe.content_key(envelope.type, envelope.msg)
+    return dedupe.content_key(frame.type, frame.body)
+
+
+def _storable(message: Message) -> tuple[str, dict[str, Any], str]:
+    """The type, the body and the whole message as JSON, without what PostgreSQL cannot hold."""
+    if message.document is None and not is_suspicious(message.raw):
+        return message.type, message.msg, str(message.raw, "utf-8")
+    # Read anew, because what is nested too deeply must be left out before anything walks through.
+    given = message.document or lenient.loads(message.raw)
+    document = storable(given)
+    if document == given and message.document is None:
+        return message.type, message.msg, str(message.raw, "utf-8")
+    kind, body = document.get("type"), document.get("msg")
+    return (
+        kind if isinstance(kind, str) else "unreadable",
+        body if isinstance(body, dict) else {},
+        msgspec.json.encode(document).decode(),
+    )
 
 
 def _ticker(value: object) -> str | None:
-    return value if isinstance(value, str) and 0 < len(value) <= MAX_TICKER_CHARACTERS else None
-
-
-def _without_nul(value: Any) -> Any:
-    match value:
-        case str():
-            return value.replace("\x00", "\ufffd")
-        case dict():
-            return {_without_nul(key): _without_nul(item) for key, item in value.items()}
-        case list():
-            return [_without_nul(item) for item in value]
-        case _:
-            return value
+    try:
+        return fields.ticker(value)
+    except ValueError:
+        return None

@@ -60,6 +60,7 @@ class Listener:
                         self._multivariate.add(event.sid)
                     if socket.subscribed:
                         metrics.CONNECTED.set(1)
+                        runtime.health.position["listening"] = True
                         runtime.health.set("exchange", None)
                     log.info("subscribed", channel=event.channel)
                 case Connected():
@@ -67,6 +68,7 @@ class Listener:
                     log.info("connected to the exchange")
                 case Disconnected():
                     metrics.CONNECTED.set(0)
+                    runtime.health.position["listening"] = False
                     runtime.health.set("exchange", f"not connected to the exchange: {event.detail}")
                     log.warning(
                         "disconnected from the exchange",
@@ -95,4 +97,13 @@ def _count(message: LifecycleMessage) -> None:
             event_type=message.event_type,
             ticker=message.ticker,
             fault=message.fault,
+        )
+    for rejected in message.rejected:
+        metrics.REJECTED.labels(rejected.field).inc()
+    if message.rejected:
+        log.warning(
+            "fields of a message cannot be read",
+            event_type=message.event_type,
+            ticker=message.ticker,
+            fields={rejected.field: rejected.reason for rejected in message.rejected},
         )

@@ -10,9 +10,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from ssmd_common.models import RejectedField
+
 MARKET_CHANNEL: Final = "market_lifecycle_v2"
 MULTIVARIATE_CHANNEL: Final = "multivariate_market_lifecycle"
-MAX_TICKER_CHARACTERS: Final = 128
 MAX_TYPE_CHARACTERS: Final = 32
 
 
@@ -66,6 +67,8 @@ class LifecycleMessage:
     fault: str | None = None
     times: Mapping[str, datetime] = field(default_factory=dict)
     """The moments that the message names, by column of `market_lifecycle_events`."""
+    rejected: tuple[RejectedField, ...] = ()
+    """Fields that could not be read: they claim nothing, all others count."""
 
     @property
     def heard_at(self) -> datetime:
@@ -84,4 +87,4 @@ class LifecycleMessage:
 
 
 class MalformedMessage(ValueError):
-    """A message of a known type with a value that has no meaning."""
+    """A message of no known kind, or that does not say readably whom it is about."""

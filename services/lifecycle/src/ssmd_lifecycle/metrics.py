@@ -14,6 +14,11 @@ MESSAGES: Final = Counter(
 FILTERED: Final = Counter("ssmd_lifecycle_filtered", "Messages left out by the series filter")
 DUPLICATES: Final = Counter("ssmd_lifecycle_duplicates", "Messages that were stored already")
 UNKNOWN: Final = Counter("ssmd_lifecycle_unknown", "Messages kept without being understood")
+REJECTED: Final = Counter(
+    "ssmd_lifecycle_rejected_fields",
+    "Fields of messages that could not be read, by the exchange's name for them",
+    ["field"],
+)
 UNPLACED: Final = Gauge(
     "ssmd_lifecycle_unplaced", "Messages stored, waiting for their market or event to be known"
 )

@@ -10,20 +10,29 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, LiteralString
 
+import msgspec
 import structlog
 from psycopg import sql
 
 from ssmd_common import models
 from ssmd_kalshi import convert, markets
-from ssmd_kalshi.errors import BadFieldError, NotFoundError
+from ssmd_kalshi.errors import (
+    BadFieldError,
+    BadRequestError,
+    BrokenReplyError,
+    NotFoundError,
+    RefusedError,
+)
 from ssmd_kalshi.rest import KalshiRest
+from ssmd_kalshi.unread import ticker_fault
 from ssmd_kalshi.wire import WireEvent, WireMarket
 from ssmd_lifecycle import metrics
 from ssmd_lifecycle.rows import (
+    REFUSED,
     Connection,
     Pool,
     add_series,
-    encode_rows,
+    encode_read,
     in_transaction,
     lock_events,
     queries,
@@ -54,6 +63,7 @@ def _fill(query: LiteralString, row: type[models.Row], *, without: frozenset[str
         given_columns=listed(columns, "g"),
         assignments=assigned("g"),
         excluded=assigned("excluded"),
+        excluded_columns=listed(compared, "excluded"),
         stored=listed(compared, "m"),
         given=listed(compared, "g"),
     )
@@ -70,6 +80,13 @@ MIRROR_MARKETS: Final = _fill(queries.mirror_markets, models.Market, without=_ST
 ADD_MARKETS: Final = _fill(queries.add_markets, models.Market, without=_STATUS)
 
 
+UNREADABLE: Final = (BadFieldError, BadRequestError, RefusedError, BrokenReplyError)
+"""What is wrong with one row that was asked for alone."""
+BELIEVED_BROKEN: Final = 3
+"""Readings, each with all its retries, after which a broken reply is the row's fault."""
+_MOST_BROKEN: Final = 10_000
+
+
 @dataclass(slots=True)
 class Mirrored:
     """What a page of REST changed."""
@@ -79,44 +96,75 @@ class Mirrored:
     told: Sequence[models.Market] = ()
     """All that could be read, changed or not."""
 
+    def and_(self, other: "Mirrored") -> "Mirrored":
+        """Both together."""
+        return Mirrored(
+            self.changed + other.changed,
+            self.transitions + other.transitions,
+            [*self.told, *other.told],
+        )
+
 
 class Mirror:
-    """Reads parents where they are missing, and writes only what differs and is newer."""
+    """Reads parents where they are missing, and writes only what differs and is newer.
+
+    A field that cannot be read costs itself: a stored row keeps its value, a new one has NULL. A
+    row that cannot be read or has no place is rejected, the others of its page are written.
+    """
 
     def __init__(self, pool: Pool, rest: KalshiRest) -> None:
         self._pool = pool
         self._rest = rest
+        self._broken: Counter[str] = Counter()
 
     async def markets(self, wires: Sequence[WireMarket], asked_at: datetime) -> Mirrored:
         """Write markets as REST told them when it was asked at `asked_at`."""
         if not wires:
             return Mirrored()
-        parents = sorted({wire.event_ticker for wire in wires if wire.event_ticker})
-        known = await self._known_events(parents)
-        if missing := [ticker for ticker in parents if ticker not in known]:
+        parents = {t for w in wires if (t := w.event_ticker) and not ticker_fault(t)}
+        known = await self._known_events(sorted(parents))
+        if missing := [ticker for ticker in sorted(parents) if ticker not in known]:
             await self.fetch_events(missing)
 
         async def attempt(connection: Connection) -> Mirrored:
-            events = await lock_events(connection, parents)
+            stored = await _stored_parents(connection, wires)
+            events = await lock_events(connection, sorted(parents | set(stored.values())))
             series_of = {ticker: event.series_ticker for ticker, event in events.items()}
             converted = markets.market_rows(wires, series_of, asked_at)
-            if converted.set_aside or converted.orphans:
-                metrics.ERRORS.labels("market_set_aside").inc(
-                    len(converted.set_aside) + len(converted.orphans)
-                )
+            rows = list(converted.rows)
+            for row in converted.parentless:
+                if (event := events.get(stored.get(row.ticker, ""))) is not None:
+                    parent = {
+                        "event_ticker": event.event_ticker,
+                        "series_ticker": event.series_ticker,
+                    }
+                    rows.append(msgspec.structs.replace(row, **parent))
+            _tell_of_fields("market", ((row.ticker, row) for row in rows))
+            if rejected := len(wires) - len(rows):
+                metrics.ERRORS.labels("market_set_aside").inc(rejected)
+                placed = {row.ticker for row in rows}
                 log.warning(
-                    "markets set aside",
+                    "markets rejected",
                     unreadable=[row.ticker for row in converted.set_aside][:5],
-                    without_event=[wire.ticker for wire in converted.orphans][:5],
+                    without_event=[w.ticker for w in wires if w.ticker not in placed][:5],
                 )
-            return await _write(connection, converted.rows, list(events))
+            return await _write(connection, rows, list(events))
 
-        return await in_transaction(self._pool, attempt)
+        try:
+            return await in_transaction(self._pool, attempt)
+        except REFUSED as error:
+            # One row's fault: it is found by halving, and the others are written.
+            if len(wires) == 1:
+                _refused("market", wires[0].ticker, error)
+                return Mirrored()
+            middle = len(wires) // 2
+            first = await self.markets(wires[:middle], asked_at)
+            return first.and_(await self.markets(wires[middle:], asked_at))
 
     async def fetch_events(self, tickers: Iterable[str]) -> set[str]:
         """Read events over REST and write them; those that the exchange knows."""
         found: set[str] = set()
-        for chunk in chunks(sorted(tickers)):
+        for chunk in chunks(sorted(ticker for ticker in tickers if is_listable(ticker))):
             async for page in self._rest.events(tickers=chunk):
                 found |= await self.events(page.items)
         # The listing leaves multivariate events out; single reads know them.
@@ -125,32 +173,45 @@ class Mirror:
                 event = await self._rest.event(ticker, with_nested_markets=False)
             except NotFoundError:
                 continue
+            except UNREADABLE as error:
+                self._give_up(ticker, error)
+                metrics.ERRORS.labels("event_set_aside").inc()
+                log.warning("event rejected", ticker=ticker, error=str(error))
+                continue
             found |= await self.events([event])
         return found
 
     async def events(self, wires: Sequence[WireEvent]) -> set[str]:
         """Write events as REST told them; those that could be read."""
-        rows: list[models.Event] = []
+        told: list[models.Event] = []
         for wire in wires:
             try:
-                rows.append(convert.event(wire))
+                told.append(convert.event(wire))
             except BadFieldError as error:
                 metrics.ERRORS.labels("event_set_aside").inc()
-                log.warning("event set aside", event=wire.event_ticker, error=str(error))
-        if not rows:
-            return set()
-        await self._complete_series({row.series_ticker for row in rows})
-        tickers = sorted(row.event_ticker for row in rows)
+                log.warning("event rejected", ticker=wire.event_ticker, error=str(error))
+        await self._complete_series({row.series_ticker for row in told} - {""})
+        tickers = sorted(row.event_ticker for row in told)
 
-        async def attempt(connection: Connection) -> None:
-            await add_series(connection, {row.series_ticker for row in rows})
-            await lock_events(connection, tickers)
-            given = {"rows": encode_rows(rows)}
+        async def attempt(connection: Connection) -> set[str]:
+            await add_series(connection, {row.series_ticker for row in told} - {""})
+            stored = await lock_events(connection, tickers)
+            # One whose series cannot be read keeps the stored one, or has no place.
+            rows = [row for row in told if row.series_ticker or row.event_ticker in stored]
+            _tell_of_fields("event", ((row.event_ticker, row) for row in told))
+            given = {"rows": encode_read(rows)}
             await connection.execute(MIRROR_EVENTS, given)
             await connection.execute(ADD_EVENTS, given)
+            return {row.event_ticker for row in rows}
 
-        await in_transaction(self._pool, attempt)
-        return set(tickers)
+        try:
+            return await in_transaction(self._pool, attempt) if told else set()
+        except REFUSED as error:
+            if len(wires) == 1:
+                _refused("event", wires[0].event_ticker, error)
+                return set()
+            middle = len(wires) // 2
+            return await self.events(wires[:middle]) | await self.events(wires[middle:])
 
     async def _complete_series(self, tickers: set[str]) -> None:
         async with self._pool.connection() as connection:
@@ -160,17 +221,52 @@ class Mirror:
         for ticker in sorted(tickers - complete):
             try:
                 rows.append(convert.series(await self._rest.one_series(ticker)))
-            except (NotFoundError, BadFieldError) as error:
+            except (NotFoundError, *UNREADABLE) as error:
+                self._give_up(ticker, error)
                 metrics.ERRORS.labels("series_set_aside").inc()
                 log.warning("series stays a stub", series=ticker, error=str(error))
-        if rows:
-            async with self._pool.connection() as connection:
-                await connection.execute(COMPLETE_SERIES, {"rows": encode_rows(rows)})
+        _tell_of_fields("series", ((row.ticker, row) for row in rows))
+        for row in rows:
+            try:
+                async with self._pool.connection() as connection:
+                    await connection.execute(COMPLETE_SERIES, {"rows": encode_read([row])})
+            except REFUSED as error:
+                _refused("series", row.ticker, error)
+
+    def _give_up(self, ticker: str, error: Exception) -> None:
+        """Raise an error that may pass; one reply that stays broken keeps nothing else waiting."""
+        if isinstance(error, BrokenReplyError):
+            if len(self._broken) > _MOST_BROKEN:
+                self._broken.clear()
+            self._broken[ticker] += 1
+            if self._broken[ticker] < BELIEVED_BROKEN:
+                raise error
 
     async def _known_events(self, tickers: Sequence[str]) -> set[str]:
         async with self._pool.connection() as connection:
             cursor = await connection.execute(queries.series_of_events, [list(tickers)])
             return {ticker for ticker, _ in await cursor.fetchall()}
+
+
+async def _stored_parents(connection: Connection, wires: Sequence[WireMarket]) -> dict[str, str]:
+    """The stored events of those markets whose own word for it cannot be read."""
+    lost = [wire.ticker for wire in wires if ticker_fault(wire.event_ticker)]
+    if not lost:
+        return {}
+    cursor = await connection.execute(queries.locate_markets, [lost])
+    return {ticker: event for ticker, event, _ in await cursor.fetchall()}
+
+
+def _refused(entity: str, ticker: str | None, error: Exception) -> None:
+    metrics.ERRORS.labels(f"{entity}_set_aside").inc()
+    log.warning("PostgreSQL refuses a row", entity=entity, ticker=ticker, error=str(error).strip())
+
+
+def _tell_of_fields(entity: str, rows: Iterable[tuple[str, models.ReadRow]]) -> None:
+    for ticker, row in rows:
+        if row.rejected:
+            reasons = {field.field: field.reason for field in row.rejected}
+            log.warning("fields cannot be read", entity=entity, ticker=ticker, fields=reasons)
 
 
 async def _write(
@@ -181,7 +277,7 @@ async def _write(
         return result
     cursor = await connection.execute(queries.lock_statuses, [[row.ticker for row in rows]])
     before = dict(await cursor.fetchall())
-    given = {"rows": encode_rows(rows)}
+    given = {"rows": encode_read(rows)}
     cursor = await connection.execute(MIRROR_MARKETS, given)
     for ticker, status in await cursor.fetchall():
         result.changed += 1
@@ -196,6 +292,11 @@ async def _write(
 
 
 MAX_TICKERS: Final = 100
+
+
+def is_listable(ticker: str) -> bool:
+    """Whether a listing can be asked for it; a comma would ask for two others."""
+    return "," not in ticker
 
 
 def chunks(tickers: Sequence[str]) -> Iterable[Sequence[str]]:

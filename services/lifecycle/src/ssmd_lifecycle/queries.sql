@@ -1,6 +1,10 @@
 -- Every writer here takes its locks in one order (docs/architecture.md, decision 13): series, then
 -- events in ticker order, then markets in ticker order; at the end the events' status is recomputed.
--- Rows come as one JSON array and are read by the table's own row type.
+-- Rows come as one JSON array and are read by the table's own row type. Where a row is changed, what
+-- the JSON does not name stays as it is stored (`jsonb_populate_record` of the stored row).
+--
+-- Times that Python cannot hold (infinity, before the year 1, after 9999) count as none: a comparison
+-- that one of them would decide leaves it out.
 
 -- name: insert_messages
 -- Keep messages and the clock's transitions; what is stored already (by dedupe_key) is left alone.
@@ -120,20 +124,25 @@ INSERT INTO events (event_ticker, series_ticker, title, sub_title, collateral_re
 
 -- name: update_events
 -- What messages changed of locked events.
-UPDATE events e SET title = g.title, sub_title = g.sub_title,
-        collateral_return_type = g.collateral_return_type, strike_date = g.strike_date,
-        strike_period = g.strike_period, fee_type_override = g.fee_type_override,
-        fee_multiplier_override = g.fee_multiplier_override, updated_at = now()
-    FROM jsonb_populate_recordset(NULL::events, %(rows)s::jsonb) g
-    WHERE e.event_ticker = g.event_ticker
+UPDATE events e SET (
+        title, sub_title, collateral_return_type, strike_date, strike_period, fee_type_override,
+        fee_multiplier_override)
+    = (SELECT
+        g.title, g.sub_title, g.collateral_return_type, g.strike_date, g.strike_period,
+        g.fee_type_override, g.fee_multiplier_override
+        FROM jsonb_populate_record(e, d.doc) g),
+        updated_at = now()
+    FROM jsonb_array_elements(%(rows)s::jsonb) AS d(doc)
+    WHERE e.event_ticker = d.doc ->> 'event_ticker'
 
 -- name: lock_markets
--- Markets that are there, in ticker order.
+-- Markets that are there, in ticker order. A time of deletion that Python cannot hold is a deletion.
 SELECT ticker, event_ticker, series_ticker, status, exchange_status, title, open_time, close_time,
         expected_expiration_time, settled_time, result, settlement_value_dollars, yes_sub_title,
         no_sub_title, strike_type, floor_strike, cap_strike, custom_strike, can_close_early,
-        rules_primary, price_level_structure, price_ranges, extra, observed_at, observed_via,
-        deleted_at
+        rules_primary, price_level_structure, price_ranges, observed_at, observed_via,
+        CASE WHEN deleted_at IS NOT NULL
+            THEN greatest(least(deleted_at, '9999-12-31Z'), '0001-01-01Z') END AS deleted_at
     FROM markets WHERE ticker = ANY(%s) ORDER BY ticker FOR NO KEY UPDATE
 
 -- name: insert_markets
@@ -155,18 +164,21 @@ INSERT INTO markets (ticker, event_ticker, series_ticker, status, exchange_statu
 
 -- name: update_markets
 -- What messages changed of locked markets.
-UPDATE markets m SET status = g.status, exchange_status = g.exchange_status, title = g.title,
-        open_time = g.open_time, close_time = g.close_time,
-        expected_expiration_time = g.expected_expiration_time, settled_time = g.settled_time,
-        result = g.result, settlement_value_dollars = g.settlement_value_dollars,
-        yes_sub_title = g.yes_sub_title, no_sub_title = g.no_sub_title,
-        strike_type = g.strike_type, floor_strike = g.floor_strike, cap_strike = g.cap_strike,
-        custom_strike = g.custom_strike, can_close_early = g.can_close_early,
-        rules_primary = g.rules_primary, price_level_structure = g.price_level_structure,
-        price_ranges = g.price_ranges, observed_at = g.observed_at, observed_via = g.observed_via,
-        deleted_at = g.deleted_at, updated_at = now()
-    FROM jsonb_populate_recordset(NULL::markets, %(rows)s::jsonb) g
-    WHERE m.ticker = g.ticker
+UPDATE markets m SET (
+        status, exchange_status, title, open_time, close_time, expected_expiration_time,
+        settled_time, result, settlement_value_dollars, yes_sub_title, no_sub_title, strike_type,
+        floor_strike, cap_strike, custom_strike, can_close_early, rules_primary,
+        price_level_structure, price_ranges, observed_at, observed_via, deleted_at)
+    = (SELECT
+        g.status, g.exchange_status, g.title, g.open_time, g.close_time, g.expected_expiration_time,
+        g.settled_time, g.result, g.settlement_value_dollars, g.yes_sub_title, g.no_sub_title,
+        g.strike_type, g.floor_strike, g.cap_strike, g.custom_strike, g.can_close_early,
+        g.rules_primary, g.price_level_structure, g.price_ranges, g.observed_at, g.observed_via,
+        g.deleted_at
+        FROM jsonb_populate_record(m, d.doc) g),
+        updated_at = now()
+    FROM jsonb_array_elements(%(rows)s::jsonb) AS d(doc)
+    WHERE m.ticker = d.doc ->> 'ticker'
 
 -- name: settle_events
 -- The status of locked events, from their markets (docs/contracts.md § 1).
@@ -184,30 +196,32 @@ UPDATE events e SET status = c.status, updated_at = now()
 -- name: due_openings
 -- Markets whose open_time has come (`ssmd_lifecycle.clock.due` is the same rule).
 SELECT ticker, event_ticker, open_time FROM markets
-    WHERE status = 'open' AND open_time <= %(now)s AND deleted_at IS NULL
+    WHERE status = 'open' AND open_time BETWEEN '0001-01-01Z' AND %(now)s AND deleted_at IS NULL
     AND (exchange_status = 'initialized' OR exchange_status IS NULL)
     AND (observed_via IS DISTINCT FROM 'rest' OR observed_at IS NULL
-        OR observed_at < open_time + interval '10 s')
+        OR observed_at >= '10000-01-01Z' OR observed_at < open_time + interval '10 s')
     ORDER BY open_time LIMIT %(limit)s
 
 -- name: due_closings
 -- Markets whose close_time has come.
 SELECT ticker, event_ticker, close_time FROM markets
-    WHERE status IN ('open', 'active') AND close_time <= %(now)s AND deleted_at IS NULL
+    WHERE status IN ('open', 'active') AND close_time BETWEEN '0001-01-01Z' AND %(now)s
+    AND deleted_at IS NULL
     ORDER BY close_time LIMIT %(limit)s
 
 -- name: lock_openings
 -- Those of some markets that still are due to open, under their parents' locks.
 SELECT ticker, event_ticker, open_time FROM markets
-    WHERE ticker = ANY(%(tickers)s) AND status = 'open' AND open_time <= %(now)s
-    AND deleted_at IS NULL AND (exchange_status = 'initialized' OR exchange_status IS NULL)
+    WHERE ticker = ANY(%(tickers)s) AND status = 'open'
+    AND open_time BETWEEN '0001-01-01Z' AND %(now)s AND deleted_at IS NULL
+    AND (exchange_status = 'initialized' OR exchange_status IS NULL)
     ORDER BY ticker FOR NO KEY UPDATE
 
 -- name: lock_closings
 -- Those of some markets that still are due to close, under their parents' locks.
 SELECT ticker, event_ticker, close_time FROM markets
-    WHERE ticker = ANY(%(tickers)s) AND status IN ('open', 'active') AND close_time <= %(now)s
-    AND deleted_at IS NULL
+    WHERE ticker = ANY(%(tickers)s) AND status IN ('open', 'active')
+    AND close_time BETWEEN '0001-01-01Z' AND %(now)s AND deleted_at IS NULL
     ORDER BY ticker FOR NO KEY UPDATE
 
 -- name: turn_markets
@@ -239,11 +253,14 @@ SELECT t.turn, t.ticker
 -- When the clock has to act next, after a time; NULL if never.
 SELECT least(
     (SELECT min(open_time) FROM markets
-        WHERE status = 'open' AND open_time > %(now)s AND deleted_at IS NULL),
+        WHERE status = 'open' AND open_time > %(now)s AND open_time < '10000-01-01Z'
+        AND deleted_at IS NULL),
     (SELECT min(close_time) FROM markets
-        WHERE status = 'open' AND close_time > %(now)s AND deleted_at IS NULL),
+        WHERE status = 'open' AND close_time > %(now)s AND close_time < '10000-01-01Z'
+        AND deleted_at IS NULL),
     (SELECT min(close_time) FROM markets
-        WHERE status = 'active' AND close_time > %(now)s AND deleted_at IS NULL))
+        WHERE status = 'active' AND close_time > %(now)s AND close_time < '10000-01-01Z'
+        AND deleted_at IS NULL))
 
 -- name: listen
 -- Hear of markets that other writers made due soon (migrations/004_lifecycle_due.sql).
@@ -259,18 +276,26 @@ SELECT ticker FROM series WHERE ticker = ANY(%s) AND title IS NOT NULL
 
 -- name: complete_series
 -- Series that are new or only a stub, as REST tells them. {columns} and the like are filled from
--- ssmd_common.models, so that no column can be forgotten.
+-- ssmd_common.models, so that no column can be forgotten. What of a row could not be read is not in
+-- its JSON: a stored row keeps its value there, a new one has NULL.
 INSERT INTO series AS m ({columns})
-    SELECT {columns} FROM jsonb_populate_recordset(NULL::series, %(rows)s::jsonb) g
+    SELECT {given_columns}
+    FROM jsonb_array_elements(%(rows)s::jsonb) AS d(doc)
+    LEFT JOIN series s ON s.ticker = d.doc ->> 'ticker'
+    CROSS JOIN LATERAL jsonb_populate_record(s, d.doc) g
     ORDER BY g.ticker
-    ON CONFLICT (ticker) DO UPDATE SET {excluded}, updated_at = now() WHERE m.title IS NULL
+    ON CONFLICT (ticker) DO UPDATE SET {excluded}, updated_at = now()
+    WHERE m.title IS NULL AND ({stored}) IS DISTINCT FROM ({excluded_columns})
 
 -- name: mirror_events
 -- Locked events as REST tells them, where that is newer or completes a stub.
 UPDATE events m SET {assignments}, deleted_at = NULL, updated_at = now()
-    FROM jsonb_populate_recordset(NULL::events, %(rows)s::jsonb) g
-    WHERE m.event_ticker = g.event_ticker
+    FROM jsonb_array_elements(%(rows)s::jsonb) AS d(doc)
+    JOIN events s ON s.event_ticker = d.doc ->> 'event_ticker'
+    CROSS JOIN LATERAL jsonb_populate_record(s, d.doc) g
+    WHERE m.event_ticker = s.event_ticker
     AND (m.title IS NULL OR m.exchange_updated_at IS NULL
+        OR m.exchange_updated_at >= '10000-01-01Z'
         OR g.exchange_updated_at >= m.exchange_updated_at)
     AND (({stored}) IS DISTINCT FROM ({given}) OR m.deleted_at IS NOT NULL)
     RETURNING m.event_ticker
@@ -297,16 +322,21 @@ UPDATE markets m SET {assignments}, deleted_at = NULL, updated_at = now(),
         status = CASE
             WHEN g.status IS NULL THEN m.status
             WHEN m.status = 'closed' AND g.status IN ('open', 'active')
-                AND g.close_time <= g.observed_at THEN 'closed'
+                AND g.close_time BETWEEN '0001-01-01Z' AND g.observed_at THEN 'closed'
             WHEN m.status = 'active' AND g.exchange_status = 'initialized'
                 AND g.open_time <= g.observed_at AND g.close_time > g.observed_at THEN 'active'
             ELSE g.status END
-    FROM jsonb_populate_recordset(NULL::markets, %(rows)s::jsonb) g
-    WHERE m.ticker = g.ticker
-    AND (m.observed_at IS NULL OR m.observed_at < g.observed_at
+    FROM jsonb_array_elements(%(rows)s::jsonb) AS d(doc)
+    JOIN markets s ON s.ticker = d.doc ->> 'ticker'
+    CROSS JOIN LATERAL jsonb_populate_record(s, d.doc) g
+    WHERE m.ticker = s.ticker
+    AND (m.observed_at IS NULL OR m.observed_at >= '10000-01-01Z'
+        OR m.observed_at < g.observed_at
         OR (m.observed_at = g.observed_at AND m.observed_via = 'rest'))
     AND NOT (m.status = 'settled' AND g.status <> 'settled' AND (
-        g.exchange_updated_at > greatest(m.exchange_updated_at, m.settled_time)) IS NOT TRUE)
+        g.exchange_updated_at > (SELECT max(at)
+            FROM unnest(ARRAY[m.exchange_updated_at, m.settled_time]) AS at
+            WHERE at < '10000-01-01Z')) IS NOT TRUE)
     AND NOT (m.status = 'closed' AND g.status IN ('open', 'active') AND m.observed_via = 'ws'
         AND g.observed_at < m.observed_at + interval '2 s')
     AND (({stored}) IS DISTINCT FROM ({given}) OR m.deleted_at IS NOT NULL)
@@ -323,11 +353,14 @@ INSERT INTO markets (status, {columns})
     RETURNING ticker, status
 
 -- name: last_heard
--- The last moment of which this service can vouch: the last message, else the last good sync.
+-- The last moment of which this service can vouch: the last message, else the last sync that read its scope.
 SELECT coalesce(
     (SELECT received_at FROM market_lifecycle_events
-        WHERE NOT metadata ? 'source' ORDER BY received_at DESC LIMIT 1),
-    (SELECT max(started_at) FROM sync_runs WHERE outcome = 'ok'))
+        WHERE received_at BETWEEN '0001-01-01Z' AND '9999-12-31Z' AND NOT metadata ? 'source'
+        ORDER BY received_at DESC LIMIT 1),
+    (SELECT max(started_at) FROM sync_runs
+        WHERE (outcome = 'ok' OR unread IS NOT NULL)
+        AND started_at BETWEEN '0001-01-01Z' AND '9999-12-31Z'))
 
 -- name: open_gap
 -- An interval of unknown; `ended_at` is when messages came again.

@@ -17,6 +17,7 @@ from ssmd_lifecycle.filter import FilterFile
 from ssmd_lifecycle.inbox import Inbox
 from ssmd_lifecycle.messages import Kind, LifecycleMessage
 from ssmd_lifecycle.resolver import Resolver
+from ssmd_lifecycle.rows import REFUSED
 from ssmd_lifecycle.scheduler import count_turned
 from ssmd_lifecycle.store import Store
 
@@ -57,6 +58,10 @@ class Recorder:
                 self.busy_since = asyncio.get_running_loop().time()
                 self._recording_from = batch[0].received_at
                 await self.record(batch)
+                runtime.health.position |= {
+                    "last_message_at": batch[-1].received_at,
+                    "last_committed_at": datetime.now(UTC),
+                }
                 self.busy_since = self._recording_from = None
         left = len(self._inbox)
         while left > 0 and (batch := self._inbox.take_now(self._batch_messages)):
@@ -83,24 +88,40 @@ class Recorder:
             return
         try:
             outcome = await self._store.record(followed, datetime.now(UTC))
-        except psycopg.DataError:
+        except REFUSED:
             await self._one_by_one(followed)
             return
         self._done(followed, outcome)
 
     async def _one_by_one(self, batch: Sequence[LifecycleMessage]) -> None:
-        """Keep a batch with a message in it that PostgreSQL does not take as it is."""
+        """Keep a batch with a message in it that PostgreSQL does not take as it is: without its
+        effects, which REST is asked for, or else as text."""
         for message in batch:
             try:
                 outcome = await self._store.record([message], datetime.now(UTC))
-            except psycopg.DataError as error:
-                metrics.UNKNOWN.inc()
-                metrics.ERRORS.labels("message_not_storable").inc()
-                log.warning(
-                    "message kept as text only", ticker=message.ticker, error=str(error).strip()
-                )
-                outcome = await self._store.record([as_text(message)], datetime.now(UTC))
+            except REFUSED as error:
+                outcome = await self._kept_only(message, error)
             self._done([message], outcome)
+
+    async def _kept_only(self, message: LifecycleMessage, error: psycopg.Error) -> Outcome:
+        metrics.ERRORS.labels("message_not_applicable").inc()
+        log.warning(
+            "message kept, its market or event is asked for",
+            ticker=message.ticker,
+            error=str(error).strip(),
+        )
+        try:
+            outcome = await self._store.record([replace(message, applies=False)], datetime.now(UTC))
+        except REFUSED as worse:
+            metrics.UNKNOWN.inc()
+            metrics.ERRORS.labels("message_not_storable").inc()
+            log.warning("message kept as text only", ticker=message.ticker, error=str(worse))
+            return await self._store.record([as_text(message)], datetime.now(UTC))
+        if message.market_ticker is not None:
+            outcome.incomplete.add(message.market_ticker)
+        elif message.event_ticker is not None:
+            outcome.incomplete_events.add(message.event_ticker)
+        return outcome
 
     def _done(self, batch: Sequence[LifecycleMessage], outcome: Outcome) -> None:
         now = datetime.now(UTC)

@@ -8,7 +8,7 @@ service will see the market in any case, and the message itself is stored.
 
 import asyncio
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -16,12 +16,13 @@ from typing import Final
 import structlog
 
 from ssmd_common.runtime import Runtime
-from ssmd_kalshi.errors import InterruptedWaitError, TransientError
+from ssmd_kalshi.errors import InterruptedWaitError, NotFoundError, TransientError
 from ssmd_kalshi.rest import KalshiRest
+from ssmd_kalshi.wire import WireMarket
 from ssmd_lifecycle import metrics
 from ssmd_lifecycle.effects import Outcome
 from ssmd_lifecycle.messages import LifecycleMessage
-from ssmd_lifecycle.mirror import Mirror, chunks
+from ssmd_lifecycle.mirror import UNREADABLE, Mirror, chunks, is_listable
 from ssmd_lifecycle.store import Store
 from ssmd_lifecycle.wake import Wake
 
@@ -110,15 +111,28 @@ class Resolver:
         if due := self._due(self._events):
             found = await self._mirror.fetch_events(due)
             await self._answered(self._events, due, found)
-        for chunk in chunks(self._due(self._markets)):
+        due = self._due(self._markets)
+        for chunk in chunks([ticker for ticker in due if is_listable(ticker)]):
             asked_at = datetime.now(UTC)
             found = set()
             async for page in self._rest.markets(tickers=chunk):
-                mirrored = await self._mirror.markets(page.items, asked_at)
-                for status, count in mirrored.transitions.items():
-                    metrics.TRANSITIONS.labels("rest", status).inc(count)
+                await self._found(page.items, asked_at)
                 found |= {wire.ticker for wire in page.items}
             await self._answered(self._markets, chunk, found)
+        for ticker in due:
+            if not is_listable(ticker):
+                asked_at, found = datetime.now(UTC), set()
+                try:
+                    await self._found([await self._rest.market(ticker)], asked_at)
+                    found = {ticker}
+                except (NotFoundError, *UNREADABLE) as error:
+                    log.info("market cannot be read", ticker=ticker, error=str(error))
+                await self._answered(self._markets, [ticker], found)
+
+    async def _found(self, wires: Sequence[WireMarket], asked_at: datetime) -> None:
+        mirrored = await self._mirror.markets(wires, asked_at)
+        for status, count in mirrored.transitions.items():
+            metrics.TRANSITIONS.labels("rest", status).inc(count)
 
     def _due(self, questions: dict[str, _Question]) -> list[str]:
         now = self._time()

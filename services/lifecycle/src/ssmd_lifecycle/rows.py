@@ -10,6 +10,7 @@ import structlog
 from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool
 
+from ssmd_common.models import ReadRow
 from ssmd_common.sql import Queries
 from ssmd_common.tickers import is_game
 from ssmd_lifecycle import metrics
@@ -36,7 +37,18 @@ RETRIED: Final = (
     psycopg.errors.SerializationFailure,
     # A parent that was there when it was looked up and is not now.
     psycopg.errors.ForeignKeyViolation,
+    # A migration changed the type of a column that a prepared statement returns; the rollback
+    # forgets the statement.
+    psycopg.errors.FeatureNotSupported,
 )
+
+
+REFUSED: Final = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.errors.ProgramLimitExceeded,
+)
+"""What PostgreSQL does not take, however often it is tried: one row's fault, not its batch's."""
 
 
 async def in_transaction(pool: Pool, attempt: Callable[[Connection], Awaitable[T]]) -> T:
@@ -105,3 +117,16 @@ async def lock_events(connection: Connection, tickers: Sequence[str]) -> dict[st
 def encode_rows(rows: Sequence[Any]) -> str:
     """Rows as one JSON array for jsonb_populate_recordset: exact decimals as text."""
     return msgspec.json.encode(rows).decode()
+
+
+def encode_read(rows: Iterable[ReadRow]) -> str:
+    """Rows of REST likewise, each without the columns that could not be read."""
+    documents = []
+    for row in rows:
+        kept = row.kept
+        documents.append(
+            {name: getattr(row, name) for name in row.columns() if name not in kept}
+            if kept
+            else row
+        )
+    return msgspec.json.encode(documents).decode()

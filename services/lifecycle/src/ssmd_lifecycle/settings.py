@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Final
 
-from pydantic import Field
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
+from ssmd_common.errors import ConfigurationError
 from ssmd_common.settings import KalshiSettings, PostgresSettings
+from ssmd_kalshi.signing import MAX_KEY_FILE_BYTES, Signer, parse_private_key
+from ssmd_lifecycle.filter import FilterFile
 
 LOCK: Final = "lifecycle"
 """The advisory lock by which one replica is elected."""
@@ -28,3 +31,29 @@ class LifecycleSettings(PostgresSettings, KalshiSettings):
     """Without a key: how often what changed is read over REST."""
     lifecycle_silence_seconds: float = Field(default=25.0, gt=0)
     """The exchange pings every 10 s; this long without anything is a dead connection."""
+
+    # What the files hold is told with all other faults, before anything is opened.
+
+    @field_validator("kalshi_private_key_path")
+    @classmethod
+    def _is_a_key(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        key = info.data.get("kalshi_api_key")
+        if path is not None and isinstance(key, SecretStr):
+            try:
+                with path.open("rb") as file:
+                    pem = file.read(MAX_KEY_FILE_BYTES + 1)
+                Signer(key.get_secret_value(), parse_private_key(pem, str(path)))
+            except OSError as error:
+                raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+            except ConfigurationError as error:
+                raise ValueError(str(error)) from error
+        return path
+
+    @field_validator("lifecycle_filter_path")
+    @classmethod
+    def _is_a_filter(cls, path: Path | None) -> Path | None:
+        try:
+            FilterFile(path).load()
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from error
+        return path

@@ -12,11 +12,11 @@ state as the right order:
   `status` alone; a close that moves into the future takes back a closing that the clock made.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ssmd_common.status import FROM_EXCHANGE, MarketStatus
 from ssmd_lifecycle.messages import PAUSES, Kind, LifecycleMessage
@@ -75,6 +75,9 @@ class EventState:
     fee_type_override: str | None = None
     fee_multiplier_override: Decimal | None = None
     exchange_updated_at: datetime | None = None
+
+
+S = TypeVar("S", MarketState, EventState)
 
 
 def born(created: LifecycleMessage, series_ticker: str) -> MarketState:
@@ -199,11 +202,11 @@ def _status(market: MarketState, now: datetime) -> str:
     return FROM_EXCHANGE[word]
 
 
-def differences(before: MarketState, after: MarketState) -> dict[str, Any]:
+def differences(before: S, after: S) -> dict[str, Any]:
     """The columns that differ, with their values after."""
     return {
         name: getattr(after, name)
-        for name in MarketState.__slots__
+        for name in type(before).__slots__
         if getattr(before, name) != getattr(after, name)
     }
 
@@ -213,28 +216,19 @@ def advance_event(
 ) -> EventState:
     """The event after its fresh messages; the same object where they change nothing.
 
-    `event_lifecycle` announces a new event: it fills what the row does not have. The last
-    `event_fee_update` decides the override, unless REST has seen a later version of the event.
+    The last message that speaks of a column decides it, unless REST has seen a later version of the
+    event; what the row does not have, an announcement fills in any case.
     """
-    ordered = sorted((m for m in history if m.applies), key=lambda message: message.order)
+    deciders: dict[str, LifecycleMessage] = {}
+    for message in sorted((m for m in history if m.applies), key=lambda message: message.order):
+        for column in message.claims:
+            deciders[column] = message
+    known_at = state.exchange_updated_at
     changes: dict[str, Any] = {}
-    for message in ordered:
-        if message.kind is Kind.EVENT_LIFECYCLE and message.dedupe_key in fresh:
-            changes |= _missing(state, message.claims, changes)
-    fees = [message for message in ordered if message.kind is Kind.EVENT_FEE_UPDATE]
-    if fees and fees[-1].dedupe_key in fresh:
-        known_at = state.exchange_updated_at
-        if known_at is None or fees[-1].heard_at > known_at:
-            changes |= fees[-1].claims
-    changed = {name: value for name, value in changes.items() if getattr(state, name) != value}
-    return replace(state, **changed) if changed else state
-
-
-def _missing(
-    state: EventState, claims: Mapping[str, Any], already: Mapping[str, Any]
-) -> dict[str, Any]:
-    return {
-        column: value
-        for column, value in claims.items()
-        if value is not None and getattr(state, column) is None and column not in already
-    }
+    for column, message in deciders.items():
+        value, stored = message.claims[column], getattr(state, column)
+        later = known_at is None or message.heard_at > known_at
+        fills = message.kind is Kind.EVENT_LIFECYCLE and stored is None
+        if message.dedupe_key in fresh and (later or fills) and value != stored:
+            changes[column] = value
+    return replace(state, **changes) if changes else state

@@ -55,11 +55,16 @@ class Sweep:
         ]
         if all(believed):
             await self._delete(markets, events, series)
+        else:
+            self._report.unread.update(markets)
 
     async def _delete(
         self, markets: Sequence[str], events: Sequence[str], series: Sequence[str]
     ) -> None:
-        if doomed := await self._missing.confirm_markets(markets):
+        doomed = await self._missing.confirm_markets(markets)
+        # The exchange has the others, and no list shows them.
+        self._report.unread.update(set(markets).difference(doomed))
+        if doomed:
             deleted = await self._store.delete_markets(doomed, self._began_at)
             self._report.wrote("markets", deleted)
         if doomed := await self._missing.confirm_events(events):

@@ -16,7 +16,7 @@ import msgspec
 
 from ssmd_common.models import SeriesFee
 from ssmd_kalshi import convert
-from ssmd_kalshi.errors import BadFieldError, excerpt
+from ssmd_kalshi.errors import excerpt
 from ssmd_kalshi.pages import SetAside
 from ssmd_kalshi.values import dollars, time
 from ssmd_kalshi.wire import WireEventFeeChange, WireSeriesFeeChange
@@ -69,32 +69,35 @@ def announced(
     changes: Iterable[WireSeriesFeeChange],
 ) -> tuple[dict[str, list[SeriesFee]], list[SetAside]]:
     """The exchange's steps of each series in order, and what cannot be read of them."""
-    by_series: dict[str, list[WireSeriesFeeChange]] = {}
-    for change in changes:
-        by_series.setdefault(change.series_ticker, []).append(change)
+    rows, unreadable = convert.fee_schedule(changes)
     steps: dict[str, list[SeriesFee]] = {}
-    set_aside: list[SetAside] = []
-    for ticker, own in by_series.items():
-        try:
-            steps[ticker] = convert.fee_schedule(own)
-        except BadFieldError as error:
-            set_aside.append(SetAside(ticker, f"series_fees: {error}", excerpt(repr(own), 2000)))
-    return steps, set_aside
+    for row in rows:
+        steps.setdefault(row.series_ticker, []).append(row)
+    return steps, [
+        msgspec.structs.replace(one, reason=f"series_fees: {one.reason}") for one in unreadable
+    ]
 
 
 def schedule(
-    own: OwnFee | None, announced: Sequence[SeriesFee], stored: Sequence[SeriesFee], now: datetime
+    own: OwnFee | None,
+    announced: Sequence[SeriesFee],
+    stored: Sequence[SeriesFee],
+    now: datetime,
+    *,
+    doubtful: bool = False,
 ) -> list[SeriesFee]:
     """The whole schedule, in order, without overlaps, each step in force until the next begins.
 
     `announced` are the exchange's steps. Of what is stored, only our own seeds and observations are
-    kept, where the exchange has announced nothing for that time: a past fee is history.
+    kept, where the exchange has announced nothing for that time: a past fee is history. All of it
+    is where a step is `doubtful`: one that cannot be read is not one that is gone.
     """
     starts = {step.effective_from: step for step in announced}
     first = min(starts, default=None)
     for step in stored:
-        ours = step.source_id in (SEED, OBSERVED)
-        if ours and (first is None or step.effective_from < first or step.source_id == OBSERVED):
+        unannounced = first is None or step.effective_from < first
+        ours = step.source_id == OBSERVED or (step.source_id == SEED and unannounced)
+        if ours or doubtful:
             starts.setdefault(step.effective_from, step)
     steps = _chained([starts[moment] for moment in sorted(starts)])
     if own is None:

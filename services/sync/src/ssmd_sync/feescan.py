@@ -29,13 +29,19 @@ class FeeReader:
         page = await self._rest.series_fee_changes()
         announced, unreadable = fees.announced(page.items)
         self._report.read("series_fees", page.row_count)
-        self._report.set_aside += [*page.set_aside, *unreadable]
+        rejected = [*page.set_aside, *unreadable]
+        self._report.set_aside += rejected
+        doubtful = {row.ticker for row in rejected}
         own, stored = await self._log.own_fees(), await self._log.fee_schedules()
         changed: dict[str, list[SeriesFee]] = {}
         for ticker in (own.keys() | announced.keys()) & self._intake.tracked:
             before = stored.get(ticker, [])
             after = fees.schedule(
-                own.get(ticker), announced.get(ticker, []), before, self._report.started_at
+                own.get(ticker),
+                announced.get(ticker, []),
+                before,
+                self._report.started_at,
+                doubtful=ticker in doubtful or None in doubtful,
             )
             if after != before:
                 changed[ticker] = after

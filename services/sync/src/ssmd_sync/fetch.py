@@ -24,8 +24,8 @@ from ssmd_sync.plan import EventScan, MarketScan, Scan, SeriesScan
 W = TypeVar("W", bound=WireRow)
 R = TypeVar("R")
 
-AHEAD: Final = 10
-"""Pages that wait for the database: about as many as arrive while a batch is written."""
+AHEAD_ROWS: Final = 5_000
+"""Rows that wait for the database: about as many as arrive while a batch is written."""
 
 
 @dataclass(slots=True)
@@ -42,6 +42,10 @@ class Rows:
     first: bool = False
     """It is the first page of its scan."""
 
+    @property
+    def count(self) -> int:
+        return len(self.series) + len(self.events) + len(self.markets)
+
     def changed_at(self, what: str) -> datetime | None:
         """The latest time, by the exchange, of what the page shows."""
         rows: Iterable[Series | SeenEvent | Market] = getattr(self, what)
@@ -52,24 +56,35 @@ class Rows:
 @asynccontextmanager
 async def reading(rest: KalshiRest, scans: Sequence[Scan]) -> AsyncIterator[AsyncIterator[Rows]]:
     """The rows of scans, page by page, read ahead; errors of `ssmd_kalshi` come out in place."""
-    queue: asyncio.Queue[Rows | BaseException | None] = asyncio.Queue(AHEAD)
+    queue: asyncio.Queue[Rows | BaseException | None] = asyncio.Queue()
+    waiting = 0
+    room = asyncio.Event()
 
     async def produce() -> None:
+        nonlocal waiting
         try:
             for scan in scans:
                 first = True
                 async for rows in _rows(rest, scan):
                     rows.first, first = first, False
-                    await queue.put(rows)
+                    queue.put_nowait(rows)
+                    waiting += rows.count
+                    # A page of events has a few markets or thousands: what counts is rows.
+                    while waiting >= AHEAD_ROWS:
+                        room.clear()
+                        await room.wait()
         except Exception as error:
-            await queue.put(error)
+            queue.put_nowait(error)
         else:
-            await queue.put(None)
+            queue.put_nowait(None)
 
     async def consume() -> AsyncIterator[Rows]:
+        nonlocal waiting
         while (item := await queue.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
+            waiting -= item.count
+            room.set()
             yield item
 
     producer = asyncio.create_task(produce(), name="read-ahead")
@@ -125,9 +140,10 @@ def event_rows(page: Page[WireEvent], asked_at: datetime) -> Rows:
     rows = Rows(asked_at, set_aside=list(page.set_aside), short=page.short)
     events = _converted(page.items, convert.event, lambda w: w.event_ticker, rows)
     rows.events = seen(events, asked_at)
+    series_of = {event.event_ticker: event.series_ticker for event in events}
     for wire in page.items:
         if wire.markets:
-            series = wire.series_ticker or ""
+            series = series_of.get(wire.event_ticker, "")
             rows.markets += _converted(
                 wire.markets,
                 lambda w, series=series: markets.market(w, series, asked_at),  # type: ignore[misc]

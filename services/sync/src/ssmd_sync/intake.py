@@ -1,6 +1,6 @@
 """What a page brings into the tables: rows in scope, in batches, parents before their children."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -18,8 +18,8 @@ from ssmd_sync.runlog import RunLog
 from ssmd_sync.scope import SeriesFacts
 from ssmd_sync.store import Store, Watermark
 
-BATCH_ROWS: Final = 10_000
-"""Markets a transaction: a tenth of that costs a quarter of the speed, more holds locks longer."""
+BATCH_ROWS: Final = 5_000
+"""Markets a transaction: a fifth of that costs speed, more costs memory and holds locks longer."""
 STRANGERS: Final = 200
 """Events that are asked for one by one at a time, where no listing shows them."""
 
@@ -47,6 +47,7 @@ class Intake:
         unreadable = {row.ticker for row in rows.set_aside if row.ticker}
         for tickers in self.seen.values():
             tickers |= unreadable
+        self._report.unread |= unreadable
         await self._take_series(rows.series)
         await self._take_events(rows.events)
         await self._take_markets(rows.markets)
@@ -59,6 +60,11 @@ class Intake:
         parts = list(chunks(batch, BATCH_ROWS)) or [[]]
         for part in parts:
             await self._write_markets(part, watermarks if part is parts[-1] else ())
+
+    def unseen(self, markets: Iterable[tuple[str, str]]) -> set[str]:
+        """Of markets, each with its series, those in scope that no page has shown."""
+        seen = self.seen["markets"]
+        return {t for t, series in markets if self._is_tracked(series) and t not in seen}
 
     async def flush_without_asking(self) -> None:
         """Write of what waits all that needs nothing more from the exchange."""
@@ -97,7 +103,12 @@ class Intake:
             return
         self._report.read("events", len(events))
         self.seen["events"].update(row.event_ticker for row in events)
-        self._events += [row for row in events if self._is_tracked(row.series_ticker)]
+        self._events += [
+            # Of one whose series is unreadable the store knows the series, or none.
+            row
+            for row in events
+            if self._is_tracked(row.series_ticker) or (row.rejected and "series_ticker" in row.kept)
+        ]
         if len(self._events) >= BATCH_ROWS:
             await self._write_events()
 
@@ -120,12 +131,13 @@ class Intake:
             await self._write_events()
             self._series_of = await self._log.series_of_events()
         known = self._series_of
-        strangers = {m.event_ticker for m in markets if not m.series_ticker} - known.keys()
+        strangers = {m.event_ticker for m in markets if not m.series_ticker} - known.keys() - {""}
         known |= await self._adopt(sorted(strangers))
         return [
             row
             for row in markets
             if self._is_tracked(row.series_ticker or known.get(row.event_ticker))
+            or (row.rejected and "event_ticker" in row.kept)
         ]
 
     def _is_tracked(self, series_ticker: str | None) -> bool:

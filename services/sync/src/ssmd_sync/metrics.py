@@ -13,6 +13,7 @@ RUNS: Final = Counter("ssmd_sync_runs", "Runs by outcome", ["job", "outcome"])
 LAST_SUCCESS: Final = Gauge(
     "ssmd_sync_last_success_timestamp_seconds", "When a job last succeeded", ["job"]
 )
+INTERVAL: Final = Gauge("ssmd_sync_interval_seconds", "How often a job is to run", ["job"])
 RUN_SECONDS: Final = Gauge("ssmd_sync_last_run_seconds", "How long a job's last run took", ["job"])
 DELETIONS_REFUSED: Final = Counter(
     "ssmd_sync_deletions_refused", "Sweeps that found too much missing to believe it", ["table"]

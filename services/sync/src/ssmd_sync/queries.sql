@@ -3,13 +3,14 @@
 -- {columns} and the like are filled from ssmd_common.models, so that no column can be forgotten.
 
 -- name: set_up_session
--- The temporary tables and views of a writing session.
+-- The temporary tables of a writing session. `kept` names the columns that a stored row keeps.
 CREATE TEMP TABLE IF NOT EXISTS staged_series ON COMMIT DELETE ROWS AS
-    SELECT {series_columns} FROM series WITH NO DATA;
+    SELECT {series_columns}, NULL::text[] AS kept FROM series WITH NO DATA;
 CREATE TEMP TABLE IF NOT EXISTS staged_events ON COMMIT DELETE ROWS AS
-    SELECT {event_columns}, NULL::timestamptz AS observed_at FROM events WITH NO DATA;
+    SELECT {event_columns}, NULL::timestamptz AS observed_at, NULL::text[] AS kept
+    FROM events WITH NO DATA;
 CREATE TEMP TABLE IF NOT EXISTS staged_markets ON COMMIT DELETE ROWS AS
-    SELECT {market_columns} FROM markets WITH NO DATA;
+    SELECT {market_columns}, NULL::text[] AS kept FROM markets WITH NO DATA;
 CREATE TEMP TABLE IF NOT EXISTS staged_fees ON COMMIT DELETE ROWS AS
     SELECT {fee_columns} FROM series_fees WITH NO DATA;
 CREATE TEMP TABLE IF NOT EXISTS staged_tickers (ticker varchar(128)) ON COMMIT DELETE ROWS;
@@ -21,45 +22,69 @@ CREATE TEMP TABLE IF NOT EXISTS changed_markets
     (ticker varchar(128), verdict text, parent varchar(128), former_parent varchar(128))
     ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE IF NOT EXISTS locked_events (event_ticker varchar(128)) ON COMMIT DELETE ROWS;
-CREATE OR REPLACE TEMP VIEW judged_series AS
-    SELECT j.*, CASE
+
+-- name: column_types
+-- What the staging tables were made from: when a migration changes it, they are made anew.
+SELECT attrelid::text, attname::text, atttypid::text, atttypmod FROM pg_attribute
+    WHERE attrelid IN (
+        'series'::regclass, 'events'::regclass, 'markets'::regclass, 'series_fees'::regclass)
+    AND attnum > 0 AND NOT attisdropped
+    ORDER BY attrelid, attnum
+
+-- name: drop_staging
+-- The staging tables whose columns are those of published tables.
+DROP TABLE IF EXISTS staged_series, staged_events, staged_markets, staged_fees
+
+-- name: effective
+-- Staged rows some of whose fields were unreadable: those columns are what is stored.
+(SELECT {columns} FROM {staged} s LEFT JOIN {table} m ON m.{key} = s.{key})
+
+-- name: effective_column
+CASE WHEN {name} = ANY(s.kept) THEN m.{column} ELSE s.{column} END AS {column}
+
+-- name: judged_series
+-- Every statement spells out what it judges: a view would depend on the columns of a published
+-- table for as long as the session lives, and no migration could change their types.
+(SELECT j.*, CASE
         WHEN j.stored IS NULL THEN 'new'
         WHEN j.stale THEN 'stale'
         WHEN j.differs THEN 'changed'
         ELSE 'same' END AS verdict
     FROM (
-        SELECT {series_judged},
+        SELECT {judged},
             m.ticker AS stored,
             (s.exchange_updated_at < m.exchange_updated_at) IS TRUE AS stale,
-            ({series_compared}) IS DISTINCT FROM ({series_stored}) AS differs
-        FROM staged_series s LEFT JOIN series m ON m.ticker = s.ticker
-    ) j;
-CREATE OR REPLACE TEMP VIEW judged_events AS
-    SELECT j.*, CASE
+            ({compared}) IS DISTINCT FROM ({stored}) AS differs
+        FROM {staged} s LEFT JOIN series m ON m.ticker = s.ticker
+    ) j)
+
+-- name: judged_events
+(SELECT j.*, CASE
         WHEN j.stored IS NULL THEN 'new'
         WHEN j.stale THEN 'stale'
         WHEN j.differs OR j.returned THEN 'changed'
         ELSE 'same' END AS verdict
     FROM (
-        SELECT {event_judged},
+        SELECT {judged},
             m.event_ticker AS stored,
             m.deleted_at IS NOT NULL AS returned,
             -- A row without a title is a stub: whatever completes it is newer.
             (m.title IS NOT NULL AND (
                 s.exchange_updated_at < m.exchange_updated_at
                 OR s.observed_at < m.updated_at)) IS TRUE AS stale,
-            ({event_compared}) IS DISTINCT FROM ({event_stored}) AS differs
-        FROM staged_events s LEFT JOIN events m ON m.event_ticker = s.event_ticker
-    ) j;
-CREATE OR REPLACE TEMP VIEW judged_markets AS
-    SELECT j.*, CASE
+            ({compared}) IS DISTINCT FROM ({stored}) AS differs
+        FROM {staged} s LEFT JOIN events m ON m.event_ticker = s.event_ticker
+    ) j)
+
+-- name: judged_markets
+(SELECT j.*, CASE
         WHEN j.parent IS NULL THEN 'orphan'
         WHEN j.stored IS NULL THEN 'new'
         WHEN j.stale THEN 'stale'
         WHEN j.differs OR j.returned THEN 'changed'
         ELSE 'same' END AS verdict
     FROM (
-        SELECT {market_judged},
+        SELECT {judged},
             p.event_ticker AS parent,
             m.ticker AS stored,
             m.event_ticker AS former_parent,
@@ -79,11 +104,11 @@ CREATE OR REPLACE TEMP VIEW judged_markets AS
                     s.exchange_updated_at
                     > greatest(m.exchange_updated_at, m.settled_time)) IS NOT TRUE)
             ) IS TRUE AS stale,
-            ({market_compared}) IS DISTINCT FROM ({market_stored}) AS differs
-        FROM staged_markets s
+            ({compared}) IS DISTINCT FROM ({stored}) AS differs
+        FROM {staged} s
         LEFT JOIN events p ON p.event_ticker = s.event_ticker
         LEFT JOIN markets m ON m.ticker = s.ticker
-    ) j;
+    ) j)
 
 -- name: market_status
 -- What a market's status becomes. An unknown word keeps it. Opening and closing in time are made
@@ -101,25 +126,16 @@ END
 -- Rows into a table.
 COPY {table} ({columns}) FROM STDIN
 
--- name: mark_changed_series
+-- name: mark_changed
 -- Rows that are to be written; everything else is left alone.
-INSERT INTO changed_series
-    SELECT ticker, verdict FROM judged_series WHERE verdict IN ('new', 'changed');
-
--- name: mark_changed_events
--- Rows that are to be written; everything else is left alone.
-INSERT INTO changed_events
-    SELECT event_ticker, verdict FROM judged_events WHERE verdict IN ('new', 'changed');
+INSERT INTO {changed}
+    SELECT j.{key}, j.verdict FROM {view} j WHERE j.verdict IN ('new', 'changed')
 
 -- name: mark_changed_markets
 -- Rows that are to be written, with the events whose status may follow; orphans are only reported.
 INSERT INTO changed_markets
-    SELECT ticker, verdict, parent, former_parent FROM judged_markets
-    WHERE verdict IN ('new', 'changed', 'orphan');
-
--- name: stale_markets
--- How many rows are left alone because what is stored is newer.
-SELECT count(*) FROM judged_markets WHERE verdict = 'stale'
+    SELECT j.ticker, j.verdict, j.parent, j.former_parent FROM {view} j
+    WHERE j.verdict IN ('new', 'changed', 'orphan')
 
 -- name: orphans
 -- Markets whose event is not known.
@@ -148,6 +164,10 @@ INSERT INTO locked_events
         UNION SELECT former_parent FROM changed_markets WHERE former_parent IS NOT NULL)
     ORDER BY e.event_ticker FOR NO KEY UPDATE;
 
+-- name: stored_tickers
+-- Which of these rows are stored.
+SELECT {key} FROM {table} WHERE {key} = ANY(%(tickers)s)
+
 -- name: any_stored
 -- Whether one of these markets is stored.
 SELECT 1 FROM unnest(%(tickers)s::text[]) AS b(ticker) JOIN markets m ON m.ticker = b.ticker LIMIT 1
@@ -165,14 +185,14 @@ INSERT INTO locked_events
 INSERT INTO series (ticker, is_game)
     SELECT DISTINCT s.series_ticker, s.series_ticker ~ 'GAME|MATCH'
     FROM staged_events s LEFT JOIN series m ON m.ticker = s.series_ticker
-    WHERE m.ticker IS NULL
+    WHERE m.ticker IS NULL AND ('series_ticker' = ANY(s.kept)) IS NOT TRUE
     ORDER BY s.series_ticker
     ON CONFLICT (ticker) DO NOTHING
 
 -- name: insert_rows
 -- Rows that are not stored yet. A writer that was faster is met by the update that follows.
 INSERT INTO {table} ({columns})
-    SELECT {judged} FROM {changed} c JOIN {view} j ON j.{key} = c.ticker
+    SELECT {values} FROM {changed} c JOIN {view} j ON j.{key} = c.ticker
     WHERE c.verdict = 'new' AND j.verdict = 'new'
     ORDER BY j.{key}
     ON CONFLICT ({key}) DO NOTHING
@@ -260,6 +280,13 @@ SELECT m.ticker, m.series_ticker FROM markets m
     -- No listing shows multivariate markets and their events unless it is asked to.
     AND m.mve_collection_ticker IS NULL
 
+-- name: trading_markets
+-- The same of a scan of what trades: each was to show a market that is active.
+SELECT m.ticker, m.series_ticker FROM markets m
+    WHERE m.status = 'active' AND m.deleted_at IS NULL
+    AND m.created_at < %(began_at)s AND m.observed_at < %(began_at)s
+    AND m.mve_collection_ticker IS NULL
+
 -- name: live_series
 -- The same of series; those that we only know from their events may be missing in the listing.
 SELECT ticker, ticker FROM series WHERE active AND created_at < %(began_at)s
@@ -319,7 +346,8 @@ INSERT INTO sync_runs (job, scope, started_at) VALUES (%(job)s, %(scope)s, %(sta
 -- What a run did.
 UPDATE sync_runs SET finished_at = clock_timestamp(), outcome = %(outcome)s, requests = %(requests)s,
     tokens = %(tokens)s, fetched = %(fetched)s, inserted = %(inserted)s, updated = %(updated)s,
-    unchanged = %(unchanged)s, deleted = %(deleted)s, set_aside = %(set_aside)s, error = %(error)s
+    unchanged = %(unchanged)s, deleted = %(deleted)s, set_aside = %(set_aside)s,
+    rejected_fields = %(rejected_fields)s, unread = %(unread)s, error = %(error)s
     WHERE id = %(id)s
 
 -- name: watermark
@@ -342,17 +370,18 @@ SELECT started_at, finished_at, outcome FROM sync_runs
     WHERE job = %s ORDER BY started_at DESC LIMIT 20
 
 -- name: expire_runs
--- One small batch of old runs. Freshness needs the last success, a reader of it what came after.
+-- One small batch of old runs. Freshness needs the last one that read what it was to read, a reader
+-- of it what came after.
 DELETE FROM sync_runs WHERE id IN (
     SELECT r.id FROM sync_runs r
     WHERE r.started_at < %(before)s
     AND EXISTS (
         SELECT FROM sync_runs n
         WHERE n.job = r.job AND n.scope = r.scope AND n.started_at > r.started_at)
-    AND (r.outcome <> 'ok' OR EXISTS (
+    AND ((r.outcome <> 'ok' AND r.unread IS NULL) OR EXISTS (
         SELECT FROM sync_runs n
         WHERE n.job = r.job AND n.scope = r.scope AND n.started_at > r.started_at
-        AND n.outcome = 'ok'))
+        AND (n.outcome = 'ok' OR n.unread IS NOT NULL)))
     ORDER BY r.started_at LIMIT %(limit)s)
 
 -- name: try_lock

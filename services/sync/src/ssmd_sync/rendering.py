@@ -18,8 +18,9 @@ _MOMENT = (datetime, datetime | None)
 _TIMES: Memo[str] = Memo(str)
 
 
-def renderer(table: Table) -> Callable[[Row], list[Any]]:
-    """From a staged row of a table to its values, in the order of the staged columns."""
+def renderer(table: Table, *, keeping: bool = False) -> Callable[[Row], list[Any]]:
+    """From a staged row of a table to its values, in the order of the staged columns; `keeping`:
+    and then the columns that a stored row keeps."""
     # `rejected` comes first and is no column.
     fields_ = msgspec.structs.fields(table.staged)[1:]
     json = tuple(i for i, field in enumerate(fields_) if field.name in JSON_COLUMNS)
@@ -36,4 +37,7 @@ def renderer(table: Table) -> Callable[[Row], list[Any]]:
                 fields[i] = encode(value).decode()
         return fields
 
-    return values
+    def with_kept(row: Row) -> list[Any]:
+        return [*values(row), sorted(row.kept)]  # type: ignore[attr-defined]
+
+    return with_kept if keeping else values

@@ -1,4 +1,4 @@
-"""What a run did: its counts, what it set aside, how it ended."""
+"""What a run did: its counts, what it rejected, what it covers, how it ended."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,10 +9,10 @@ import msgspec
 from ssmd_common.exitcodes import ExitCode
 from ssmd_kalshi.pages import SetAside
 from ssmd_sync.scope import Scope
-from ssmd_sync.written import Count, Written
+from ssmd_sync.written import Count, RejectedIn, Written
 
 KEPT = 1000
-"""Rows set aside that `sync_runs` keeps with their reason; all are counted."""
+"""Rows set aside and fields rejected that `sync_runs` keeps with their reason; all are counted."""
 
 Outcome = Literal["ok", "partial", "refused", "failed"]
 
@@ -32,6 +32,14 @@ class Report:
     fetched: dict[str, int] = field(default_factory=dict)
     written: dict[str, Written] = field(default_factory=dict)
     set_aside: list[SetAside] = field(default_factory=list)
+    rejected: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    """Table, ticker and name of fields that rows were written without: why; the first `KEPT`."""
+    more_rejected: int = 0
+    """Beyond those."""
+    unread: set[str] = field(default_factory=set)
+    """Markets, or events with all their markets, that the run was to read and did not."""
+    covers: bool = False
+    """Whether it read its whole scope, but for `unread`."""
     refused: list[str] = field(default_factory=list)
     """Why a sweep was refused, one sentence each."""
     incomplete: list[str] = field(default_factory=list)
@@ -41,14 +49,43 @@ class Report:
     error: str | None = None
     upstream: bool = False
     """Whether the error is the exchange's or the database's and may pass."""
+    of_postgres: bool = False
+    """Whether it is the database's."""
+    recorded: bool = False
+    """Whether `sync_runs` has what became of it; a database without room may not take it."""
     finished_at: datetime | None = None
 
     def read(self, table: str, rows: int) -> None:
         self.fetched[table] = self.fetched.get(table, 0) + rows
 
     def wrote(self, table: str, result: Written) -> None:
+        rejected, result.rejected = result.rejected, []
+        for each in rejected:
+            self.rejects(table, each)
         self.written.setdefault(table, Written()).add(result)
         self.set_aside += result.set_aside
+        if table in ("markets", "events"):
+            self.unread.update(row.ticker for row in result.set_aside if row.ticker)
+
+    def rejects(self, table: str, rejected: RejectedIn) -> None:
+        """A field of a row that was written without it, counted once for the run."""
+        key = (table, rejected.ticker, rejected.field.field)
+        if key in self.rejected:
+            return
+        if len(self.rejected) < KEPT:
+            self.rejected[key] = rejected.field.reason
+        else:
+            self.more_rejected += 1
+
+    @property
+    def rejected_count(self) -> int:
+        return len(self.rejected) + self.more_rejected
+
+    def covered_but_for(self) -> list[str] | None:
+        """What of its scope the run did not read; None where nothing can be said of the rest."""
+        if not self.covers or self.error is not None or len(self.unread) > KEPT:
+            return None
+        return sorted(self.unread)
 
     def total(self, what: Count) -> int:
         return sum(getattr(result, what) for result in self.written.values())
@@ -86,3 +123,17 @@ class Report:
         if len(self.set_aside) > KEPT:
             kept.append({"ticker": None, "reason": f"and {len(self.set_aside) - KEPT} more"})
         return msgspec.json.encode(kept).decode()
+
+    def rejected_fields(self) -> list[dict[str, str | None]]:
+        """The rejected fields, and how many there are beside."""
+        kept: list[dict[str, str | None]] = [
+            {"table": table, "ticker": ticker, "field": name, "reason": reason}
+            for (table, ticker, name), reason in self.rejected.items()
+        ]
+        if self.more_rejected:
+            more = f"and {self.more_rejected} more"
+            kept.append({"table": None, "ticker": None, "field": None, "reason": more})
+        return kept
+
+    def rejected_fields_json(self) -> str:
+        return msgspec.json.encode(self.rejected_fields()).decode()

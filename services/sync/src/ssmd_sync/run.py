@@ -14,6 +14,7 @@ import structlog
 
 from ssmd_kalshi.errors import InterruptedWaitError, KalshiError, TransientError
 from ssmd_kalshi.rest import KalshiRest
+from ssmd_sync import upstream
 from ssmd_sync.deletion import Sweep
 from ssmd_sync.feescan import FeeReader
 from ssmd_sync.fetch import Rows, reading
@@ -76,7 +77,15 @@ class Run:
         """Do it. What goes wrong upstream is in the report; a lost database connection is raised
         after all, since nothing can be recorded any more."""
         report = self.report
-        run_id = await self._log.begin(report, alone=alone)
+        try:
+            await self._store.follow_schema()
+            run_id = await self._log.begin(report, alone=alone)
+        except psycopg.Error as error:
+            self._blame_postgres(error)
+            if not upstream.lacks_resources(error):
+                raise
+            self._finish()
+            return report
         try:
             try:
                 await self._work()
@@ -87,20 +96,36 @@ class Run:
             # What was read before a fault of the exchange is as true as ever.
             await self._intake.flush_without_asking()
         except psycopg.Error as error:
-            report.error = f"PostgreSQL: {str(error).partition(chr(10))[0]}"
+            self._blame_postgres(error)
         except Exception as error:
             report.error = f"a fault of ssmd itself: {error!r}"
             await self._end(run_id)
             raise
-        if report.error:
-            log.error("run failed", job=report.job, error=report.error)
         await self._end(run_id)
         return report
 
+    def _blame_postgres(self, error: psycopg.Error) -> None:
+        report = self.report
+        report.error, report.of_postgres = upstream.sentence(error), True
+        report.upstream = isinstance(error, psycopg.OperationalError)
+
     async def _end(self, run_id: int) -> None:
+        self._finish()
+        try:
+            await self._log.end(run_id, self.report)
+        except psycopg.Error as error:
+            if not upstream.lacks_resources(error):
+                raise
+            self._blame_postgres(error)
+            log.warning("run is not recorded", job=self.report.job, error=self.report.error)
+        else:
+            self.report.recorded = True
+
+    def _finish(self) -> None:
         self.report.finished_at = datetime.now(UTC)
+        if self.report.error:
+            log.error("run failed", job=self.report.job, error=self.report.error)
         self._show()
-        await self._log.end(run_id, self.report)
 
     async def _work(self) -> None:
         report, scope = self.report, self.report.scope
@@ -125,6 +150,22 @@ class Run:
             await Sweep(self._store, self._rest, self._intake, report)(watermarks)
         else:
             await self._intake.flush(watermarks)
+        await self._note_coverage(mode)
+
+    async def _note_coverage(self, mode: Mode) -> None:
+        """What was to be read has been; where pages left rows out, the rows that none has shown
+        have not."""
+        report = self.report
+        if report.incomplete:
+            match mode:
+                case Mode.FULL:
+                    listed = await self._log.live("markets", report.started_at)
+                case Mode.ACTIVE:
+                    listed = await self._log.trading(report.started_at)
+                case _:
+                    return
+            report.unread |= self._intake.unseen(listed)
+        report.covers = True
 
     async def _track(self) -> list[str]:
         """Decide which series are in scope, of those that are known by now."""

@@ -1,8 +1,8 @@
 """`sync_runs` and `sync_watermarks`: what ran, how it ended, where the next one resumes."""
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import msgspec
 import psycopg
@@ -15,6 +15,7 @@ from ssmd_sync.scope import SeriesFacts
 from ssmd_sync.statements import QUERIES, with_fee_columns
 
 MAX_ERROR = 2000
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,11 @@ class PastRun:
     def done(self) -> bool:
         """Its work came to its end, whatever it found."""
         return self.outcome not in ("failed", "running")
+
+    @property
+    def succeeded(self) -> bool:
+        """What it was to read is stored, but for rows that could not be read."""
+        return self.outcome in ("ok", "partial")
 
 
 class RunLog:
@@ -64,6 +70,8 @@ class RunLog:
                 "unchanged": report.total("unchanged"),
                 "deleted": report.total("deleted"),
                 "set_aside": report.set_aside_json(),
+                "rejected_fields": report.rejected_fields_json(),
+                "unread": report.covered_but_for(),
                 "error": (report.sentence or "")[:MAX_ERROR] or None,
             },
         )
@@ -71,7 +79,7 @@ class RunLog:
     async def last_runs(self, job: str) -> list[PastRun]:
         """The latest runs of a job, the last one first."""
         rows = await self._all(QUERIES.last_runs, (job,))
-        return [PastRun(*row) for row in rows]
+        return [PastRun(*row) for row in rows if row[0] is not None]
 
     async def known(self) -> Known:
         """What a planner needs."""
@@ -80,7 +88,8 @@ class RunLog:
 
     async def watermarks(self) -> dict[str, datetime]:
         """Every resume point by its name."""
-        return dict(await self._all(QUERIES.watermarks))
+        rows = await self._all(QUERIES.watermarks)
+        return {name: watermark for name, watermark in rows if watermark is not None}
 
     async def series(self) -> list[SeriesFacts]:
         """What is known of every series."""
@@ -98,6 +107,10 @@ class RunLog:
         }[what]
         return await self._all(query, {"began_at": began_at})
 
+    async def trading(self, began_at: datetime) -> list[tuple[str, str]]:
+        """Tickers that a scan of what trades must show, each with its series."""
+        return await self._all(QUERIES.trading_markets, {"began_at": began_at})
+
     async def own_fees(self) -> dict[str, OwnFee]:
         """What each series says of its fee."""
         return {row[0]: OwnFee(*row) for row in await self._all(QUERIES.own_fees)}
@@ -106,7 +119,10 @@ class RunLog:
         """The stored schedule of each series, in order."""
         schedules: dict[str, list[SeriesFee]] = {}
         for row in await self._all(with_fee_columns(QUERIES.fee_schedule)):
-            step = SeriesFee(**dict(zip(SeriesFee.columns(), row, strict=True)))
+            values = dict(zip(SeriesFee.columns(), row, strict=True))
+            # A beginning that Python cannot hold: in force for ever so long.
+            values["effective_from"] = values["effective_from"] or _LONG_AGO
+            step = SeriesFee(**values)
             schedules.setdefault(step.series_ticker, []).append(step)
         return schedules
 

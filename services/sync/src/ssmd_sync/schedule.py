@@ -103,7 +103,7 @@ def load(name: str) -> tuple[Job, ...]:
     """The jobs of a file: a packaged schedule by its name, else a path.
 
     Raises:
-        ConfigurationError: names every fault of the file.
+        ConfigurationError: names every fault of the file; whoever reads the setting, its name.
     """
     packaged = files("ssmd_sync").joinpath(name) if "/" not in name else None
     try:
@@ -111,8 +111,7 @@ def load(name: str) -> tuple[Job, ...]:
         text = source.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
-            f"SYNC_JOBS_FILE: the schedule {name} cannot be read: give a path, jobs.yaml or "
-            "jobs-local.yaml"
+            f"the schedule {name} cannot be read: give a path, jobs.yaml or jobs-local.yaml"
         ) from error
     return parse(text)
 
@@ -123,10 +122,10 @@ def parse(text: str) -> tuple[Job, ...]:
         document: Any = yaml.safe_load(text)
     except yaml.YAMLError as error:
         line = str(error).replace("\n", " ")
-        raise ConfigurationError(f"SYNC_JOBS_FILE: it is not YAML: {line}") from error
+        raise ConfigurationError(f"it is not YAML: {line}") from error
     entries = document.get("jobs") if isinstance(document, dict) else None
     if not isinstance(entries, list) or not entries:
-        raise ConfigurationError("SYNC_JOBS_FILE: it has no list `jobs`")
+        raise ConfigurationError("it has no list `jobs`")
     jobs: list[Job] = []
     faults: list[str] = []
     for number, entry in enumerate(entries, 1):
@@ -138,7 +137,7 @@ def parse(text: str) -> tuple[Job, ...]:
     ids = [job.id for job in jobs]
     faults += [f"job {name}: stands twice" for name in sorted({i for i in ids if ids.count(i) > 1})]
     if faults:
-        raise ConfigurationError("SYNC_JOBS_FILE has faults: " + "; ".join(faults))
+        raise ConfigurationError("; ".join(faults))
     return tuple(jobs)
 
 

@@ -19,12 +19,12 @@ from ssmd_common.exitcodes import ExitCode
 from ssmd_common.leader import lock_key
 from ssmd_common.metrics import LAG_SECONDS, LEADER
 from ssmd_common.runtime import Runtime
-from ssmd_sync import metrics, retention
+from ssmd_sync import memory, metrics, retention
 from ssmd_sync.exchange import Exchange
 from ssmd_sync.plan import watermark_name
 from ssmd_sync.report import Report
 from ssmd_sync.run import Progress, Run
-from ssmd_sync.runlog import RunLog
+from ssmd_sync.runlog import PastRun, RunLog
 from ssmd_sync.schedule import Job, due_at
 from ssmd_sync.scope import Mode, Scope
 from ssmd_sync.sessions import Sessions
@@ -40,6 +40,8 @@ SAY_SECONDS: Final = 10.0
 """How often a long run says how far it is."""
 GARBAGE: Final = 200_000
 """Objects that gather before Python looks for cycles among them."""
+UNRECORDED_SECONDS: Final = 10.0
+"""How long after a run that the database could not even take note of."""
 ELSEWHERE_SECONDS: Final = 1.0
 """How long after finding a job's lock taken it is tried again."""
 
@@ -72,6 +74,7 @@ class Service:
         LEADER.set(1)
         LAG_SECONDS.set_function(lambda: time.time() - self._fresh_at)
         for job in self._jobs:
+            metrics.INTERVAL.labels(job.id).set(job.period.total_seconds())
             self._runtime.spawn(f"job-{job.id}", self._keep(job.id, partial(self._turn, job)))
         self._runtime.spawn("retention", self._keep("retention", self._expire))
         await self._runtime.stop.wait()
@@ -108,6 +111,7 @@ class Service:
             if not await self._founded(job, store):
                 return ELSEWHERE_SECONDS
             runs = await RunLog(store.connection).last_runs(job.id)
+            self._known(job, runs)
             due = due_at(job, runs, self._since, now)
             if due > now:
                 return (due - now).total_seconds()
@@ -120,9 +124,24 @@ class Service:
                 progress=lambda _: self._runtime.health.progress(),
             )
             self._finished(report)
-            return 0.0
+            # What is not recorded is due at once.
+            return 0.0 if report.recorded else UNRECORDED_SECONDS
         finally:
             await _unlock(store, job.id)
+
+    def _known(self, job: Job, runs: Sequence[PastRun]) -> None:
+        """What is known of a job's runs, whichever replica made them."""
+        good = next((run for run in runs if run.succeeded), None)
+        if good is not None:
+            metrics.LAST_SUCCESS.labels(job.id).set(good.started_at.timestamp())
+        jobs = self._runtime.health.position.setdefault("jobs", {})
+        assert isinstance(jobs, dict)
+        jobs[job.id] = {
+            "every_seconds": job.period.total_seconds(),
+            "last_run_at": runs[0].started_at if runs else None,
+            "last_outcome": runs[0].outcome if runs else None,
+            "last_success_at": good and good.started_at,
+        }
 
     async def _expire(self, store: Store) -> float:
         await retention.expire(store, self._retention_days)
@@ -138,12 +157,14 @@ class Service:
         health = self._runtime.health
         if report.error is None:
             health.set("exchange", None)
+            health.set("postgres", None)
             if report.scope.mode not in (Mode.SERIES, Mode.FEES):
                 self._fresh_at = report.started_at.timestamp()
             return
         if not self._runtime.stop.is_set():
             health.failed("run", report.error)
-            health.set("exchange", f"the last run failed: {report.error}")
+            at_fault = "postgres" if report.of_postgres else "exchange"
+            health.set(at_fault, f"the last run failed: {report.error}")
 
 
 async def run_job(
@@ -184,6 +205,8 @@ async def run_job(
             progress=show,
         )
         report = await run(alone=alone)
+    del run, rest
+    memory.hand_back()
     metrics.run(report)
     log.info(
         "run finished",
@@ -198,6 +221,7 @@ async def run_job(
         unchanged=report.total("unchanged"),
         deleted=report.total("deleted"),
         set_aside=len(report.set_aside),
+        rejected_fields=report.rejected_count,
         **({"error": report.sentence} if report.sentence else {}),
     )
     return report

@@ -6,6 +6,7 @@ written without a change here.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, LiteralString
 
 from psycopg import sql
@@ -28,6 +29,8 @@ class Table:
 
     name: LiteralString
     key: LiteralString
+    parent: LiteralString | None
+    """The column that says where the row belongs: no row is stored without."""
     row: type[Row]
     staged: type[Row]
     """The row as it is staged: it may say more than what is stored."""
@@ -51,7 +54,41 @@ class Table:
             return sql.SQL("({})").format(sql.SQL(self.expressions[name]))
         return sql.Identifier("s", name)
 
-    def fill(self, query: LiteralString) -> sql.Composed:
+    def staging(self, *, keeping: bool) -> sql.Composable:
+        """Where the rows of a batch stand; `keeping`: with what is stored where they keep it."""
+        staged = sql.Identifier(f"staged_{self.name}")
+        if not keeping:
+            return staged
+        may_keep = [name for name in self.columns if name != self.key]
+        columns = [
+            sql.SQL(QUERIES.effective_column).format(
+                name=sql.Literal(name), column=sql.Identifier(name)
+            )
+            if name in may_keep
+            else sql.Identifier("s", name)
+            for name in self.staged.columns()
+        ]
+        return sql.SQL(QUERIES.effective).format(
+            columns=_join(columns), staged=staged, **self._names()
+        )
+
+    def view(self, *, keeping: bool) -> sql.Composed:
+        """What is staged beside what is stored, with a verdict on each row."""
+        judgement: dict[str, LiteralString] = {
+            "series": QUERIES.judged_series,
+            "events": QUERIES.judged_events,
+            "markets": QUERIES.judged_markets,
+        }
+        return sql.SQL(judgement[self.name]).format(
+            staged=self.staging(keeping=keeping),
+            judged=_join(
+                sql.SQL("{} AS {}").format(self.judged(n), sql.Identifier(n)) for n in self.columns
+            ),
+            compared=_join(self.judged(n) for n in self.compared),
+            stored=_list(self.compared, "m"),
+        )
+
+    def fill(self, query: LiteralString, *, keeping: bool = False) -> bytes:
         """A query of this table: its name, key, columns, assignments, view and change list."""
         pairs = [
             *(sql.SQL("{} = j.{}").format(*[sql.Identifier(n)] * 2) for n in self.columns),
@@ -60,23 +97,37 @@ class Table:
                 for name, value in self.also.items()
             ),
         ]
-        return sql.SQL(query).format(
-            table=sql.Identifier(self.name),
-            key=sql.Identifier(self.key),
+        filled = sql.SQL(query).format(
             columns=_list(self.columns),
-            judged=_list(self.columns, "j"),
-            view=sql.Identifier(f"judged_{self.name}"),
+            values=_list(self.columns, "j"),
+            view=self.view(keeping=keeping),
             changed=sql.Identifier(f"changed_{self.name}"),
             assignments=sql.SQL(", ").join(pairs),
+            **self._names(),
         )
+        return filled.as_bytes(None)
 
-    def stage(self) -> sql.Composed:
+    def stage(self, *, keeping: bool = False) -> sql.Composed:
         """The COPY into the staging table."""
-        return copy_into(f"staged_{self.name}", self.staged.columns())
+        columns = self.staged.columns()
+        return copy_into(f"staged_{self.name}", (*columns, "kept") if keeping else columns)
 
     def append(self) -> sql.Composed:
         """The COPY into the table itself."""
         return copy_into(self.name, self.columns)
+
+    def _names(self) -> dict[str, sql.Composable]:
+        return {"table": sql.Identifier(self.name), "key": sql.Identifier(self.key)}
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """What writes a batch of one table, filled in once."""
+
+    stage: sql.Composed
+    mark: bytes
+    insert: bytes
+    update: bytes
 
 
 def copy_into(table: str, columns: tuple[str, ...]) -> sql.Composed:
@@ -86,6 +137,7 @@ def copy_into(table: str, columns: tuple[str, ...]) -> sql.Composed:
 SERIES: Final = Table(
     name="series",
     key="ticker",
+    parent=None,
     row=Series,
     staged=Series,
     # The exchange tells the volume only when asked for it.
@@ -95,6 +147,7 @@ SERIES: Final = Table(
 EVENTS: Final = Table(
     name="events",
     key="event_ticker",
+    parent="series_ticker",
     row=Event,
     staged=SeenEvent,
     expressions={},
@@ -103,6 +156,7 @@ EVENTS: Final = Table(
 MARKETS: Final = Table(
     name="markets",
     key="ticker",
+    parent="event_ticker",
     row=Market,
     staged=Market,
     # A market's series is its event's, whatever the batch believes.
@@ -112,20 +166,30 @@ MARKETS: Final = Table(
 FEE_COLUMNS: Final = SeriesFee.columns()
 
 
+_TABLES: Final = {table.name: table for table in (SERIES, EVENTS, MARKETS)}
+
+
+@cache
+def writing(name: str, *, keeping: bool) -> Statements:
+    """What writes a batch into a table; `keeping`: its rows keep some of what is stored."""
+    table = _TABLES[name]
+    mark = QUERIES.mark_changed_markets if table is MARKETS else QUERIES.mark_changed
+    return Statements(
+        table.stage(keeping=keeping),
+        table.fill(mark, keeping=keeping),
+        table.fill(QUERIES.insert_rows, keeping=keeping),
+        table.fill(QUERIES.update_rows, keeping=keeping),
+    )
+
+
 def session_setup() -> sql.Composed:
-    """The temporary tables and views that all writing needs."""
-    names: dict[str, sql.Composable] = {}
-    for prefix, table in (("series", SERIES), ("event", EVENTS), ("market", MARKETS)):
-        names |= {
-            f"{prefix}_columns": _list(table.columns),
-            f"{prefix}_judged": _join(
-                sql.SQL("{} AS {}").format(table.judged(n), sql.Identifier(n))
-                for n in table.columns
-            ),
-            f"{prefix}_compared": _join(table.judged(n) for n in table.compared),
-            f"{prefix}_stored": _list(table.compared, "m"),
-        }
-    return sql.SQL(QUERIES.set_up_session).format(fee_columns=_list(FEE_COLUMNS), **names)
+    """The temporary tables that all writing needs."""
+    return sql.SQL(QUERIES.set_up_session).format(
+        series_columns=_list(SERIES.columns),
+        event_columns=_list(EVENTS.columns),
+        market_columns=_list(MARKETS.columns),
+        fee_columns=_list(FEE_COLUMNS),
+    )
 
 
 def with_fee_columns(query: LiteralString) -> sql.Composed:

@@ -2,7 +2,9 @@
 
 A batch is one transaction: COPY into a temporary table, an anti-join that finds what differs, locks
 in the one order (docs/architecture.md § 13), then insert and update. A row that the database
-refuses is found by halving its batch and set aside; the others are written.
+refuses is found by halving its batch, and written without the field at fault or rejected; the
+others are written. Rows with unreadable fields keep what is stored there: they are a batch of their
+own, so that the others need not ask.
 """
 
 import asyncio
@@ -19,17 +21,19 @@ import structlog
 from pydantic import SecretStr
 
 from ssmd_common.connections import postgres
-from ssmd_common.models import Market, Row, Series, SeriesFee
+from ssmd_common.connections.loaders import forgive_values
+from ssmd_common.models import Market, ReadRow, Series, SeriesFee
 from ssmd_kalshi.pages import SetAside
 from ssmd_sync import metrics, statements
 from ssmd_sync.batches import SeenEvent, newest
+from ssmd_sync.refusals import REFUSED, mended, rejected_whole
 from ssmd_sync.rendering import renderer
-from ssmd_sync.statements import EVENTS, MARKETS, QUERIES, SERIES, Table
-from ssmd_sync.written import Written
+from ssmd_sync.statements import EVENTS, MARKETS, QUERIES, SERIES, Statements, Table
+from ssmd_sync.written import RejectedIn, Written
 
 log = structlog.get_logger(__name__)
 
-R = TypeVar("R", bound=Row)
+R = TypeVar("R", bound=ReadRow)
 
 ATTEMPTS: Final = 5
 """Of a batch that loses a deadlock: ours come in one order, an operator's statement may not."""
@@ -37,12 +41,12 @@ ATTEMPTS: Final = 5
 WORTH_A_LOOK: Final = 1000
 """Rows of a batch from which on it is asked first whether all of them are new."""
 
-_SERIES: Final = renderer(SERIES)
-_EVENT: Final = renderer(EVENTS)
-_MARKET: Final = renderer(MARKETS)
+_RENDER: Final = {
+    table.name: {keeping: renderer(table, keeping=keeping) for keeping in (False, True)}
+    for table in (SERIES, EVENTS, MARKETS)
+}
 _FEE: Final = msgspec.structs.astuple
 
-_REFUSED: Final = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
 _AGAIN: Final = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 
 
@@ -59,13 +63,27 @@ class Store:
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self.connection = connection
+        self._column_types: list[tuple[Any, ...]] = []
 
     @classmethod
     async def on(cls, connection: psycopg.AsyncConnection[Any]) -> Self:
         """A store on an autocommit connection."""
+        await forgive_values(connection)
+        # A plan that a migration outdates would be an error once; few statements here are small.
+        connection.prepare_threshold = None
         await connection.execute("SET client_min_messages = warning")
-        await connection.execute(statements.session_setup())
-        return cls(connection)
+        store = cls(connection)
+        await store.follow_schema()
+        return store
+
+    async def follow_schema(self) -> None:
+        """Make the staging tables what the published tables are now; call it before each run."""
+        column_types = await self._rows(QUERIES.column_types)
+        if column_types != self._column_types:
+            async with self.connection.transaction():
+                await self._run(QUERIES.drop_staging)
+                await self._run(statements.session_setup())
+            self._column_types = column_types
 
     @classmethod
     @asynccontextmanager
@@ -97,10 +115,11 @@ class Store:
         """Make each series' schedule what is given, whatever it was."""
         try:
             result = await self._fees(schedules)
-        except _REFUSED as error:
+        except REFUSED as error:
             tickers = list(schedules)
             if len(tickers) == 1:
-                return Written(set_aside=[_refused("series_fees", tickers[0], error, schedules)])
+                rejected = rejected_whole("series_fees", tickers[0], error, schedules)
+                return Written(set_aside=[rejected])
             half = len(tickers) // 2
             result = await self.write_fees({t: schedules[t] for t in tickers[:half]})
             result.add(await self.write_fees({t: schedules[t] for t in tickers[half:]}))
@@ -153,41 +172,48 @@ class Store:
     # --- one batch, in a transaction that is already open -------------------------------------
 
     async def _series(self, rows: Sequence[Series]) -> Written:
-        await self._copy(SERIES.stage(), map(_SERIES, rows))
-        if not await self._run(QUERIES.mark_changed_series):
+        run = await self._stage(SERIES, rows)
+        if not await self._run(run.mark):
             return Written(unchanged=len(rows))
-        return await self._apply(SERIES, len(rows), QUERIES.lock_series)
+        return await self._apply(run, len(rows), QUERIES.lock_series)
 
     async def _events(self, rows: Sequence[SeenEvent]) -> Written:
-        await self._copy(EVENTS.stage(), map(_EVENT, rows))
-        if not await self._run(QUERIES.mark_changed_events):
+        run = await self._stage(EVENTS, rows)
+        if not await self._run(run.mark):
             return Written(unchanged=len(rows))
         await self._run(QUERIES.add_series_stubs)
-        return await self._apply(EVENTS, len(rows), QUERIES.lock_events)
+        return await self._apply(run, len(rows), QUERIES.lock_events)
 
     async def _markets(self, rows: Sequence[Market]) -> Written:
         if await self._can_append(rows):
-            await self._copy(MARKETS.append(), map(_MARKET, rows))
+            await self._copy(MARKETS.append(), map(_RENDER[MARKETS.name][False], rows))
             await self._run(QUERIES.settle_events)
             return Written(inserted=len(rows))
-        await self._copy(MARKETS.stage(), map(_MARKET, rows))
-        changed = await self._run(QUERIES.mark_changed_markets)
+        run = await self._stage(MARKETS, rows)
+        changed = await self._run(run.mark)
         if not changed:
             return Written(unchanged=len(rows))
         orphans = {ticker for (ticker,) in await self._rows(QUERIES.orphans)}
         count = len(rows) - len(orphans)
         if len(orphans) == changed:
             return Written(unchanged=count, orphans=orphans)
-        result = await self._apply(MARKETS, count, QUERIES.lock_parents)
+        result = await self._apply(run, count, QUERIES.lock_parents)
         await self._run(QUERIES.settle_events)
         result.orphans = orphans
         return result
+
+    async def _stage(self, table: Table, rows: Sequence[ReadRow]) -> Statements:
+        """Rows of which all have unreadable fields, or none; and what writes them."""
+        keeping = bool(rows[0].rejected)
+        run = statements.writing(table.name, keeping=keeping)
+        await self._copy(run.stage, map(_RENDER[table.name][keeping], rows))
+        return run
 
     async def _can_append(self, rows: Sequence[Market]) -> bool:
         """Whether there is nothing to judge: no row is stored and every parent is; then the parents
         are locked. A writer that is faster makes the COPY fail, and the batch is judged after all.
         """
-        if len(rows) < WORTH_A_LOOK or any(row.status is None for row in rows):
+        if len(rows) < WORTH_A_LOOK or any(row.status is None or row.rejected for row in rows):
             return False
         tickers = [row.ticker for row in rows]
         if await self._rows(QUERIES.any_stored, {"tickers": tickers}):
@@ -197,12 +223,12 @@ class Store:
         parameters = {"events": list(events), "series": list(series)}
         return await self._run(QUERIES.lock_known_parents, parameters) == len(parents)
 
-    async def _apply(self, table: Table, count: int, lock: Any) -> Written:
+    async def _apply(self, run: Statements, count: int, lock: Any) -> Written:
         await self._run(lock)
-        inserted = await self._run(table.fill(QUERIES.insert_rows))
+        inserted = await self._run(run.insert)
         updated = 0
         if inserted < count:
-            updated = await self._run(table.fill(QUERIES.update_rows))
+            updated = await self._run(run.update)
         return Written(inserted, updated, count - inserted - updated)
 
     # --- how ----------------------------------------------------------------------------------
@@ -214,9 +240,37 @@ class Store:
         batch: Callable[[Sequence[R]], Awaitable[Written]],
         watermarks: Sequence[Watermark],
     ) -> Written:
-        result = await self._halving(table, rows, batch, watermarks)
+        keeping, homeless = await self._with_a_place(table, [row for row in rows if row.rejected])
+        plain = [row for row in rows if not row.rejected] if keeping or homeless else rows
+        result = await self._halving(table, plain, batch, () if keeping else watermarks)
+        if keeping:
+            marks = () if result.orphans else watermarks
+            result.add(await self._halving(table, keeping, batch, marks))
+        result.set_aside += homeless
         metrics.rows(table.name, result)
         return result
+
+    async def _with_a_place(
+        self, table: Table, rows: Sequence[R]
+    ) -> tuple[list[R], list[SetAside]]:
+        """A row whose parent is unreadable keeps the stored one; one that is not stored has none
+        and is rejected whole."""
+        unread = {getattr(row, table.key) for row in rows if table.parent in row.kept}
+        if not unread:
+            return list(rows), []
+        query = table.fill(QUERIES.stored_tickers)
+        homeless = unread - {t for (t,) in await self._rows(query, {"tickers": list(unread)})}
+        rejected = [
+            SetAside(
+                getattr(row, table.key),
+                f"{table.name}: its {field.field} {field.reason}",
+                field.raw,
+            )
+            for row in rows
+            for field in row.rejected
+            if getattr(row, table.key) in homeless and table.parent in field.columns
+        ]
+        return [row for row in rows if getattr(row, table.key) not in homeless], rejected
 
     async def _halving(
         self,
@@ -226,15 +280,24 @@ class Store:
         watermarks: Sequence[Watermark],
     ) -> Written:
         try:
-            return await self._transaction(table, rows, batch, watermarks)
-        except _REFUSED as error:
+            result = await self._transaction(table, rows, batch, watermarks)
+            result.rejected += [
+                RejectedIn(str(getattr(row, table.key)), field)
+                for row in rows
+                for field in row.rejected
+                if getattr(row, table.key) not in result.orphans
+            ]
+            return result
+        except REFUSED as error:
             if not rows:
                 raise
             if len(rows) == 1:
-                for_watermarks = await self._transaction(table, [], batch, watermarks)
+                if (row := mended(table, rows[0], error)) is not None:
+                    return await self._halving(table, [row], batch, watermarks)
+                result = await self._transaction(table, [], batch, watermarks)
                 ticker = str(getattr(rows[0], table.key))
-                for_watermarks.set_aside.append(_refused(table.name, ticker, error, rows[0]))
-                return for_watermarks
+                result.set_aside.append(rejected_whole(table.name, ticker, error, rows[0]))
+                return result
         half = len(rows) // 2
         result = await self._halving(table, rows[:half], batch, ())
         rest = await self._halving(table, rows[half:], batch, () if result.orphans else watermarks)
@@ -280,9 +343,3 @@ class Store:
 
     async def _rows(self, query: Any, parameters: Any = None) -> list[tuple[Any, ...]]:
         return await (await self.connection.execute(query, parameters)).fetchall()
-
-
-def _refused(table: str, ticker: str, error: Exception, row: object) -> SetAside:
-    reason = str(error).partition("\n")[0]
-    log.warning("row set aside", table=table, reason=reason)
-    return SetAside(ticker, f"{table}: {reason}", repr(row)[:2000].replace("\0", ""))

@@ -3,10 +3,19 @@
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from ssmd_common.models import RejectedField
 from ssmd_kalshi.pages import SetAside
 
 Count = Literal["inserted", "updated", "unchanged", "deleted"]
 COUNTS: Final[tuple[Count, ...]] = ("inserted", "updated", "unchanged", "deleted")
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedIn:
+    """A field of a row that was written without it."""
+
+    ticker: str
+    field: RejectedField
 
 
 @dataclass(slots=True)
@@ -18,6 +27,7 @@ class Written:
     unchanged: int = 0
     deleted: int = 0
     set_aside: list[SetAside] = field(default_factory=list)
+    rejected: list[RejectedIn] = field(default_factory=list)
     orphans: set[str] = field(default_factory=set)
     """Tickers of markets whose event is not stored: write the event, then these again."""
 
@@ -27,4 +37,5 @@ class Written:
         self.unchanged += other.unchanged
         self.deleted += other.deleted
         self.set_aside += other.set_aside
+        self.rejected += other.rejected
         self.orphans |= other.orphans

@@ -61,7 +61,8 @@ async def _connected(
     options: dict[str, Any] = {
         **access.options(),
         "name": application,
-        "connect_timeout": 3,
+        # By the clock, so long enough for a process that seldom gets its turn.
+        "connect_timeout": 10,
         "max_reconnect_attempts": -1,
         "reconnect_time_wait": 0.25,
         "ping_interval": 5,

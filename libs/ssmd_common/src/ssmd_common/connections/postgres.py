@@ -1,6 +1,10 @@
 """PostgreSQL connections that notice a dead peer, on both sides, within 15 seconds."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import psycopg
@@ -9,6 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 from pydantic import SecretStr
 
 from ssmd_common.connections.retry import within_budget
+from ssmd_common.deadlines import answered_within
 from ssmd_common.errors import ConfigurationError
 
 _MEND: Final = "check DATABASE_URL and that PostgreSQL runs"
@@ -21,6 +26,9 @@ _SERVER_OPTIONS: Final = (
     # Timestamps read as text are then RFC 3339 but for one space and the zone.
     "-c TimeZone=UTC -c DateStyle=ISO"
 )
+
+_PATIENCE_SECONDS: Final = 120
+"""psycopg's own limit, which goes by the clock: never the first to end an attempt."""
 
 FAULTS_OF_CONFIGURATION: Final = (
     psycopg.errors.InvalidPassword,
@@ -57,7 +65,7 @@ async def connect(
 
     async def attempt() -> psycopg.AsyncConnection[Any]:
         try:
-            return await psycopg.AsyncConnection.connect(info, autocommit=True)
+            return await open_connection(info, autocommit=True)
         except psycopg.OperationalError as error:
             raise_if_refused(error)
             raise
@@ -69,6 +77,25 @@ async def connect(
         budget_seconds=budget_seconds,
         retry_on=(psycopg.OperationalError,),
     )
+
+
+async def open_connection(info: str, **options: Any) -> psycopg.AsyncConnection[Any]:
+    """One attempt to connect; `connect_timeout` counts the server's silence, not our own lateness.
+
+    Raises:
+        psycopg.OperationalError: it failed.
+    """
+    given = psycopg.conninfo.conninfo_to_dict(info)
+    seconds = float(given.get("connect_timeout") or 0)
+    if seconds <= 0 or "," in str(given.get("host", "")):
+        # Of several hosts the next one is tried when the first does not answer, which psycopg does.
+        return await psycopg.AsyncConnection.connect(info, **options)
+    try:
+        async with answered_within(seconds):
+            patient = make_conninfo(info, connect_timeout=_PATIENCE_SECONDS)
+            return await psycopg.AsyncConnection.connect(patient, **options)
+    except TimeoutError as error:
+        raise psycopg.errors.ConnectionTimeout("connection timeout expired") from error
 
 
 async def open_pool(
@@ -114,3 +141,23 @@ def raise_if_refused(error: psycopg.OperationalError) -> None:
             f"PostgreSQL refuses the connection ({line.partition('FATAL:')[2].strip() or line}): "
             "check the role, password and database in DATABASE_URL"
         ) from error
+
+
+@contextmanager
+def cut_off_after(connection: psycopg.AsyncConnection[Any], seconds: float) -> Iterator[None]:
+    """Whoever waits on the connection for longer than that, while inside, finds it closed.
+
+    Cancelling the task would not do: psycopg then waits for the server to confirm.
+    """
+    timer = asyncio.get_running_loop().call_later(seconds, cut_off, connection)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def cut_off(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Whoever waits on the connection finds it closed."""
+    if not connection.closed:
+        with socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+            duplicate.shutdown(socket.SHUT_RDWR)

@@ -1,24 +1,31 @@
 """/v1/changes: the change stream as server-sent events."""
 
+from __future__ import annotations
+
 import asyncio
+import re
 import time
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
-from nats.aio.msg import Msg
 
-from ssmd_api import context
+from ssmd_api import context, rows
 from ssmd_api.changefilter import TABLES, ChangeFilter, NothingFits
 from ssmd_api.feed import EventId, Gone
 from ssmd_api.middleware import check_key
 from ssmd_api.parameters import Parameters
 from ssmd_api.problems import Problem, too_many
+from ssmd_api.unreadable import Unreadable
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
 
 _KEEP_ALIVE_SECONDS: Final = 15.0
 _SLOWEST_WRITE_SECONDS: Final = 30.0
 _RETRY_MILLISECONDS: Final = 2000
+_KIND = re.compile(r"[a-z_]{1,64}", re.ASCII)
 _HEADERS: Final = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store",
@@ -77,7 +84,7 @@ async def _stream(
             async for batch in batches:
                 if service.stopping.is_set():
                     break
-                lines = b"".join(event(message) for message in batch if _fits(message, wanted))
+                lines = b"".join(_told(message, wanted, service.unreadable) for message in batch)
                 if not lines and time.monotonic() - told_at > _KEEP_ALIVE_SECONDS:
                     # The key may have been revoked meanwhile.
                     await check_key(request, "read")
@@ -90,20 +97,32 @@ async def _stream(
     return response
 
 
-def event(message: Msg) -> bytes:
+def _told(message: Msg, wanted: ChangeFilter, unreadable: Unreadable) -> bytes:
+    """What a reader is told of a message; nothing of one whose type is not wanted."""
+    kind = (message.headers or {}).get("Ssmd-Type", "change")
+    if (reason := unreadable.why(message)) is not None:
+        # Of what type it would have been nobody knows: whoever could have wanted it is told.
+        return _unreadable(message, reason)
+    if wanted.types and kind not in wanted.types:
+        return b""
+    return _event(message, kind if _KIND.fullmatch(kind) else "change", message.data)
+
+
+def _unreadable(message: Msg, reason: str) -> bytes:
+    document = {
+        "sequence": message.metadata.sequence.stream,
+        "subject": message.subject,
+        "reason": reason,
+    }
+    return _event(message, "unreadable", rows.encode(document))
+
+
+def _event(message: Msg, kind: str, data: bytes) -> bytes:
     """One server-sent event: its id resumes, its name is the change's type."""
-    headers = message.headers or {}
-    number = EventId(message.metadata.sequence.stream, headers.get("Nats-Msg-Id", ""))
-    kind = headers.get("Ssmd-Type", "change")
-    return b"id: %b\nevent: %b\ndata: %b\n\n" % (
-        str(number).encode(),
-        kind.encode(),
-        message.data.replace(b"\n", b" "),
-    )
-
-
-def _fits(message: Msg, wanted: ChangeFilter) -> bool:
-    return not wanted.types or (message.headers or {}).get("Ssmd-Type") in wanted.types
+    number = EventId.of(message, message.metadata.sequence.stream)
+    # A line's end in JSON is white space; in an event it would end the data.
+    data = data.replace(b"\n", b" ").replace(b"\r", b" ")
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (str(number).encode(), kind.encode(), data)
 
 
 async def _write(response: web.StreamResponse, data: bytes) -> None:

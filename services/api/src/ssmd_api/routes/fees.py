@@ -11,8 +11,9 @@ from ssmd_api.parameters import Parameters
 from ssmd_api.paths import named
 from ssmd_api.problems import Fault, bad_parameters, not_found
 from ssmd_api.replies import Source, reply
-from ssmd_api.rows import Row, rfc3339
+from ssmd_api.rows import Row
 from ssmd_api.store import Store
+from ssmd_common.times import spelled_moment
 
 _DEFAULT_TIER: Final = "default"
 _MOST_CONTRACTS: Final = Decimal(10) ** 12
@@ -51,7 +52,7 @@ async def show_series_fees(request: web.Request) -> web.Response:
     document = {
         "series_ticker": ticker,
         # Null is now: a time that runs would make each reply another.
-        "as_of": as_of and rfc3339(as_of),
+        "as_of": as_of and spelled_moment(as_of),
         "in_force": step,
         "schedule": schedule,
     }

@@ -66,7 +66,7 @@ async def revoke_key(request: web.Request) -> web.Response:
 def _read(body: bytes, now: datetime) -> tuple[KeyRequest, datetime | None]:
     try:
         wanted = msgspec.json.decode(body, type=KeyRequest)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise bad_parameters([Fault("body", str(error))]) from None
     faults = []
     if not wanted.name.strip() or len(wanted.name) > MAX_TEXT or not wanted.name.isprintable():

@@ -121,7 +121,7 @@ def statuses(chosen: list[MarketStatus] | list[str]) -> list[str]:
 def _lookup_of(body: bytes) -> Lookup:
     try:
         lookup = msgspec.json.decode(body, type=Lookup)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         detail = f'the body must be {{"tickers": ["…"]}}: {error}'
         raise bad_parameters([Fault("tickers", detail)]) from None
     if len(lookup.tickers) > MAX_LOOKUP:

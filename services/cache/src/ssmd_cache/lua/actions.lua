@@ -1,8 +1,8 @@
 -- What the leader asks for.
 
 if action == 'claim' then
-  if not state or state.v ~= 1 then
-    redis.call('SET', POSITION, cjson.encode({v = 1, token = token, warm = false}))
+  if not state or state.v ~= VERSION then
+    redis.call('SET', POSITION, cjson.encode({v = VERSION, token = token, warm = false}))
   else
     state.token = token
     redis.call('SET', POSITION, cjson.encode(state))
@@ -30,12 +30,12 @@ if action == 'warm' then  -- the position, and how many rows of each kind were w
   return {'OK'}
 end
 
-if action == 'apply' then  -- first and last stream sequence, generation, new position, rows
+if action == 'apply' then  -- first and last stream sequence, generation, new position, rows, 'again'
   local first, last, at = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(state.sequence or -1)
   if not state.warm then return {'LOST'} end
   if last > 0 and last <= at then return {'OK', 0, missing, blocked} end
   if last > 0 and first > at + 1 then return {'GAP', tostring(at)} end
-  generation = ARGV[6]
+  generation, again = ARGV[6], ARGV[9] == 'again'
   rows(ARGV[8])
   if ARGV[7] ~= '' then redis.call('SET', POSITION, ARGV[7]) end
   return {'OK', changed, missing, blocked}
@@ -48,7 +48,7 @@ if action == 'sweep' then  -- how many at most; how many were looked at, and swe
     local kind, ticker = string.sub(member, 1, 1), string.sub(member, 3)
     local record = load(kind, ticker)
     local expires = record and (kind == 'm' and record[M_EXPIRES] or kind == 'e' and record[E_EXPIRES])
-    local has_markets = kind == 'e' and redis.call('EXISTS', name('event_markets:' .. ticker)) == 1
+    local has_markets = kind == 'e' and redis.call('EXISTS', members_key(ticker)) == 1
     if not record then
       redis.call('ZREM', EXPIRIES, member)
     elseif record[KEY] ~= '' and (not expires or expires == '' or tonumber(expires) > now) then
@@ -67,7 +67,7 @@ if action == 'sweep' then  -- how many at most; how many were looked at, and swe
     elseif has_markets then
       schedule(kind, ticker, now + TOMBSTONE_MS)
     else
-      if kind == 'e' then redis.call('SREM', own('uncategorised:' .. record[E_SERIES]), ticker) end
+      if kind == 'e' then redis.call('SREM', uncategorised_key(record[E_SERIES]), ticker) end
       forget(kind, ticker)
     end
   end
@@ -84,8 +84,10 @@ if action == 'prune' then  -- kind, cursor, count, 'epoch' or 'generation', boun
   local dropped, live, categorised, scored = 0, 0, 0, 0
   local page = redis.call('HSCAN', OWN[kind], ARGV[5], 'COUNT', ARGV[6])
   for i = 1, #page[2], 2 do
-    local ticker, record = page[2][i], cmsgpack.unpack(page[2][i + 1])
-    if kind == 'f' then
+    local ticker, record = page[2][i], unpacked(page[2][i + 1])
+    if not record then
+      forget(kind, ticker)
+    elseif kind == 'f' then
       local kept = {}
       for _, step in ipairs(record) do
         if belongs(step[F_POS], step[F_GEN]) then kept[#kept + 1] = step end

@@ -17,7 +17,7 @@ end
 
 local function recategorise(event, category)
   flush()
-  local listing, by_category = name('event_markets:' .. event), name('markets:by_category:' .. category)
+  local listing, by_category = members_key(event), category_key(category)
   for _, key in ipairs({listing, category ~= '' and by_category or nil}) do
     if foreign(key, 'set') then
       blocked[#blocked + 1] = key
@@ -30,7 +30,7 @@ local function recategorise(event, category)
     local record = load('m', ticker)
     if record and record[M_LISTED] == '1' and record[M_CATEGORY] ~= category then
       if record[M_CATEGORY] ~= '' then
-        leave(name('markets:by_category:' .. record[M_CATEGORY]), ticker)
+        leave(category_key(record[M_CATEGORY]), ticker)
       end
       if category ~= '' then later('SADD', by_category, ticker) end
       record[M_CATEGORY] = category
@@ -46,11 +46,11 @@ local function unlink_market(ticker, record)
   flush()
   redis.call('DEL', record[KEY])
   redis.call('HDEL', MARKETS, ticker)
-  leave(name('event_markets:' .. record[M_EVENT]), ticker)
+  leave(members_key(record[M_EVENT]), ticker)
   if record[M_LISTED] == '1' then
     redis.call('ZREM', EXPIRING, ticker)
     if record[M_CATEGORY] ~= '' then
-      leave(name('markets:by_category:' .. record[M_CATEGORY]), ticker)
+      leave(category_key(record[M_CATEGORY]), ticker)
     end
   end
 end
@@ -68,7 +68,7 @@ local function unlink(kind, ticker, record)
     unlink_market(ticker, record)
   elseif kind == 'e' then
     unlink_event(ticker, record)
-    redis.call('SREM', own('uncategorised:' .. record[E_SERIES]), ticker)
+    redis.call('SREM', uncategorised_key(record[E_SERIES]), ticker)
   elseif record[KEY] ~= '' then
     redis.call('DEL', record[KEY])
   end

@@ -1,7 +1,7 @@
 -- All that the cache changes in Redis passes through one script, a call of which is one atomic step;
 -- only the rows of a warm-up are written by plain commands (fill.py). These are its parts, in this order:
 -- records, links, rows; then gate, where a call of an older leader ends, having changed nothing; and
--- what a call may ask for: actions, scrub.
+-- what a call may ask for: actions, patrol, scrub.
 --
 -- KEYS[1] is secmaster:position. ARGV: action, key prefix, fencing token, then what the action takes.
 -- The only clock is this server's, which is also the one that expires keys. The reply is an array:
@@ -15,7 +15,8 @@
 --   fees     {{from, position, generation, json}, …}: a series' steps; json is '' for a tombstone
 --   expiries sorted set: what the sweep must look at, and when
 --   uncategorised:<series>  set: its events that have no category of their own
--- An empty string stands for "none" everywhere. Positions are fixed-width text that sorts.
+-- An empty string stands for "none" everywhere. Positions are text that sorts: of
+-- fixed width, or that and a "~" and more for a row that was read in place of the next message.
 
 local action, prefix = ARGV[1], ARGV[2]
 local token = tonumber(ARGV[3])
@@ -23,6 +24,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local POSITION = KEYS[1]
 local TOMBSTONE_MS = 3600000
+local VERSION = 2  -- of the position, as position.py has it
 
 local POS, GEN, KEY = 1, 2, 3
 local M_EVENT, M_SERIES, M_LISTED, M_CATEGORY, M_SCORE, M_EXPIRES = 4, 5, 6, 7, 8, 9
@@ -32,6 +34,21 @@ local F_FROM, F_POS, F_GEN, F_JSON = 1, 2, 3, 4
 
 local function name(text) return prefix .. 'secmaster:' .. text end
 local function own(text) return prefix .. 'secmaster:_cache:' .. text end
+
+-- A ticker or category as it stands in a key (ssmd_common.keys), and back.
+local function as_token(text)
+  if not string.find(text, '[%%:]') then return text end
+  return (string.gsub(text, '[%%:]', {['%'] = '%25', [':'] = '%3A'}))
+end
+
+local function from_token(text)
+  return (string.gsub(string.gsub(text, '%%3A', ':'), '%%25', '%%'))
+end
+
+local function members_key(event) return name('event_markets:' .. as_token(event)) end
+local function category_key(category) return name('markets:by_category:' .. as_token(category)) end
+local function uncategorised_key(series) return own('uncategorised:' .. as_token(series)) end
+local function fee_key(series) return name('fee:' .. as_token(series)) end
 
 local MARKETS, EVENTS, EXPIRING = name('markets'), name('events'), name('markets:expiring')
 local OWN = {m = own('markets'), e = own('events'), s = own('series'), f = own('fees')}
@@ -84,6 +101,12 @@ local function later(command, key, one, other)
   if other then add[#add + 1] = other end
 end
 
+-- A record; false for what is none, as someone else may have put it there.
+local function unpacked(raw)
+  local readable, record = pcall(cmsgpack.unpack, raw)
+  return readable and type(record) == 'table' and record[1] ~= nil and record
+end
+
 local function fetch(kind, tickers)
   local known, wanted, asked = records[kind], {}, {}
   for _, ticker in ipairs(tickers) do
@@ -97,7 +120,7 @@ local function fetch(kind, tickers)
     local raw = redis.call('HMGET', OWN[kind], unpack(wanted, first, last))
     for i = first, last do
       local packed = raw[i - first + 1]
-      known[wanted[i]] = packed and cmsgpack.unpack(packed) or false
+      known[wanted[i]] = packed and unpacked(packed) or false
     end
   end
 end
@@ -106,7 +129,7 @@ local function load(kind, ticker)
   local record = records[kind][ticker]
   if record == nil then
     local raw = redis.call('HGET', OWN[kind], ticker)
-    record = raw and cmsgpack.unpack(raw) or false
+    record = raw and unpacked(raw) or false
     records[kind][ticker] = record
   end
   return record or nil

@@ -3,8 +3,11 @@
 local generation = ''
 local changed, missing = 0, {}
 
+-- Whether what is as old as the record counts, as its value is missing.
+local again = false
+
 local function is_old(record, position)
-  return record and position <= record[POS]
+  return record and (position < record[POS] or position == record[POS] and not again)
 end
 
 -- Whether a key holds someone else's type. What a record of ours names is ours.
@@ -50,7 +53,7 @@ local function put_market(
       category = series_category(series)
     end
   end
-  local members, by_category = name('event_markets:' .. event), name('markets:by_category:' .. category)
+  local members, by_category = members_key(event), category_key(category)
   if not (old and old[KEY] == key) and refuses(key, 'string') then return end
   if refuses_set(members) or (category ~= '' and refuses_set(by_category)) then return end
   if old and old[KEY] ~= '' and (old[KEY] ~= key or old[M_EVENT] ~= event or old[M_LISTED] ~= listed
@@ -85,10 +88,11 @@ local function put_event(ticker, position, key, series, category, expires, value
   if old and old[KEY] ~= key then unlink_event(ticker, old) end
   if old and old[E_CATEGORY] == '' and (old[E_SERIES] ~= series or category ~= '') then
     flush()
-    redis.call('SREM', own('uncategorised:' .. old[E_SERIES]), ticker)
+    redis.call('SREM', uncategorised_key(old[E_SERIES]), ticker)
   end
   if category == '' and series ~= '' then
-    later('SADD', own('uncategorised:' .. series), ticker)
+    if refuses_set(uncategorised_key(series)) then return end
+    later('SADD', uncategorised_key(series), ticker)
   end
   if key ~= '' then
     write_value(key, value, expires)
@@ -106,16 +110,21 @@ local function put_event(ticker, position, key, series, category, expires, value
   changed = changed + 1
 end
 
+-- A series without a key (key '') cannot be given to readers: its category still counts.
 local function put_series(ticker, position, key, category, value)
   local old = load('s', ticker)
   if is_old(old, position) then return end
-  if not (old and old[KEY] == key) and refuses(key, 'string') then return end
-  write_value(key, value, '')
+  if key ~= '' then
+    if not (old and old[KEY] == key) and refuses(key, 'string') then return end
+    write_value(key, value, '')
+  elseif old then
+    unlink('s', ticker, old)
+  end
   if old and old[KEY] == '' then schedule('s', ticker, '') end
   save('s', ticker, {position, generation, key, category})
   if not old or old[S_CATEGORY] ~= category then
     flush()
-    for _, event in ipairs(redis.call('SMEMBERS', own('uncategorised:' .. ticker))) do
+    for _, event in ipairs(redis.call('SMEMBERS', uncategorised_key(ticker))) do
       local record = load('e', event)
       if record and record[E_SERIES] == ticker and record[E_CATEGORY] == '' then
         recategorise(event, category)
@@ -132,7 +141,7 @@ local function write_fees(series, steps)
   for _, step in ipairs(steps) do
     if step[F_JSON] ~= '' then live[#live + 1] = step[F_JSON] end
   end
-  local key = name('fee:' .. series)
+  local key = fee_key(series)
   if #live > 0 then
     redis.call('SET', key, '[' .. table.concat(live, ',') .. ']')
   else
@@ -148,7 +157,7 @@ end
 
 local function put_fee(series, position, from, json, if_known)
   local steps = load('f', series) or {}
-  if #steps == 0 and refuses(name('fee:' .. series), 'string') then return end
+  if #steps == 0 and refuses(fee_key(series), 'string') then return end
   from = tonumber(from)
   local found
   for _, step in ipairs(steps) do
@@ -163,6 +172,24 @@ local function put_fee(series, position, from, json, if_known)
   end
   write_fees(series, steps)
   changed = changed + 1
+end
+
+-- Of a fee schedule that was read as a whole: steps that are not there any more.
+local function only_steps(series, position, ...)
+  local steps = load('f', series)
+  if not steps then return end
+  local there, dropped = {}, false
+  for _, from in ipairs({...}) do there[tonumber(from)] = true end
+  for _, step in ipairs(steps) do
+    if step[F_JSON] ~= '' and not there[step[F_FROM]] and position > step[F_POS] then
+      step[F_POS], step[F_GEN], step[F_JSON] = position, generation, ''
+      dropped = true
+    end
+  end
+  if dropped then
+    write_fees(series, steps)
+    changed = changed + 1
+  end
 end
 
 -- A deleted row. An announced one (if_known) is not worth a tombstone where nothing is known.
@@ -184,7 +211,7 @@ gone = function(kind, ticker, position, if_known)
   changed = changed + 1
 end
 
-local PUT = {m = put_market, e = put_event, s = put_series, f = put_fee, g = gone}
+local PUT = {m = put_market, e = put_event, s = put_series, f = put_fee, d = only_steps, g = gone}
 
 -- Rows come as one packed list: {{op, arguments…}, …}.
 local function rows(packed)
@@ -192,7 +219,7 @@ local function rows(packed)
   local tickers = {m = {}, e = {}, s = {}, f = {}}
   for _, row in ipairs(list) do
     local op = row[1]
-    local of = op == 'g' and tickers[row[2]] or tickers[op]
+    local of = op == 'g' and tickers[row[2]] or tickers[op == 'd' and 'f' or op]
     of[#of + 1] = op == 'g' and row[3] or row[2]
     if op == 'm' and row[7] == '1' then tickers.e[#tickers.e + 1] = row[5] end
   end

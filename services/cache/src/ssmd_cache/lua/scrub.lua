@@ -8,27 +8,27 @@ local function owned(kind, ticker, key)
   return record and record[KEY] == key
 end
 
--- The kind and ticker that a value's key tells, where no ticker has a colon in it.
+-- The kind and ticker that a value's key tells.
 local function told_by(rest)
   local parts = {}
-  for part in string.gmatch(rest, '[^:]+') do parts[#parts + 1] = part end
-  return ({'s', 'e', 'm'})[#parts], parts[#parts]
+  for part in string.gmatch(rest .. ':', '([^:]*):') do parts[#parts + 1] = part end
+  return ({'s', 'e', 'm'})[#parts], from_token(parts[#parts])
 end
 
 local function value_is_ours(key, rest)
   local kind, ticker = told_by(rest)
-  if kind and owned(kind, ticker, key) then return true end
-  if redis.call('TYPE', key).ok ~= 'string' then return false end
-  local readable, row = pcall(cjson.decode, redis.call('GET', key))
-  if not readable or type(row) ~= 'table' then return false end
-  return owned('m', tostring(row.ticker), key) or owned('e', tostring(row.event_ticker), key)
-    or owned('s', tostring(row.ticker), key)
+  return kind and owned(kind, ticker, key)
+end
+
+local function fee_is_ours(key, rest)
+  local series = from_token(rest)
+  return fee_key(series) == key and load('f', series)
 end
 
 -- Values: who says whether one belongs. Indexes: of which rows the members are, and who says
 -- whether one belongs, given its row's record, the rest of the index's name, and its content.
 local function is_at(record, _, key) return record[KEY] == key end
-local VALUES = {['series:'] = value_is_ours, ['fee:'] = function(_, rest) return load('f', rest) end}
+local VALUES = {['series:'] = value_is_ours, ['fee:'] = fee_is_ours}
 local INDEXES = {
   markets = {'hash', 'm', is_at},
   events = {'hash', 'e', is_at},
@@ -36,13 +36,13 @@ local INDEXES = {
     return record[KEY] ~= '' and record[M_LISTED] == '1' and record[M_SCORE] ~= ''
   end},
   ['event_markets:'] = {'set', 'm', function(record, event)
-    return record[KEY] ~= '' and record[M_EVENT] == event
+    return record[KEY] ~= '' and as_token(record[M_EVENT]) == event
   end},
   ['markets:by_category:'] = {'set', 'm', function(record, category)
-    return record[KEY] ~= '' and record[M_LISTED] == '1' and record[M_CATEGORY] == category
+    return record[KEY] ~= '' and record[M_LISTED] == '1' and as_token(record[M_CATEGORY]) == category
   end},
   ['_cache:uncategorised:'] = {'set', 'e', function(record, series)
-    return record[E_SERIES] == series and record[E_CATEGORY] == ''
+    return as_token(record[E_SERIES]) == series and record[E_CATEGORY] == ''
   end},
 }
 local SCAN = {hash = 'HSCAN', set = 'SSCAN', zset = 'ZSCAN'}

@@ -1,0 +1,159 @@
+"""Servers that hang, frozen and not closed, and a process that hardly gets to run."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import aiohttp
+import psutil
+import pytest
+
+pytestmark = pytest.mark.timeout(180)
+
+SERIES = "INSERT INTO series (ticker, category) VALUES ('S', 'C')"
+EVENT = "INSERT INTO events (event_ticker, series_ticker) VALUES ('E', 'S')"
+MARKETS = (
+    "INSERT INTO markets (ticker, event_ticker, series_ticker, status)"
+    " SELECT 'M' || n, 'E', 'S', 'active' FROM generate_series(1, 20) n"
+)
+WITHIN_SECONDS = 15.0
+
+
+@contextlib.contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """A server with all its processes: its sockets stay open, and nothing answers."""
+    root = psutil.Process(pid)
+    processes = [root, *root.children(recursive=True)]
+    for process in processes:
+        process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGCONT)
+
+
+async def until_not_ready(cache: Any) -> float:
+    """How long /readyz said 200 on; an ended process is not ready either."""
+    began = time.monotonic()
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+        while True:
+            try:
+                async with session.get(f"http://127.0.0.1:{cache.port}/readyz") as reply:
+                    if reply.status != 200:
+                        return time.monotonic() - began
+            except (aiohttp.ClientError, OSError, TimeoutError):
+                return time.monotonic() - began
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("server", ["valkey", "nats"])
+async def test_a_frozen_server_is_told_and_back(world: Any, server: str) -> None:
+    await world.commit(SERIES, EVENT, MARKETS)
+    of = {"valkey": world.valkey_server, "nats": world.nats_server}[server]
+    async with world.process("ssmd_cache") as cache:
+        await cache.until(ready=True)
+        with frozen(of.pid):
+            # Twice the promise, since the machine may be busy.
+            assert await until_not_ready(cache) < 2 * WITHIN_SECONDS
+        await cache.until(ready=True)
+        await world.commit("UPDATE markets SET yes_bid = 5")
+        await world.assert_right()
+
+
+async def test_a_frozen_postgresql_is_told_and_back(private_postgres: Any, own_world: Any) -> None:
+    world = own_world
+    await world.create_stream()
+    await world.commit(SERIES, EVENT, MARKETS)
+    async with world.process("ssmd_cache") as cache:
+        await cache.until(ready=True)
+        with frozen(private_postgres.pid):
+            assert await until_not_ready(cache) < 2 * WITHIN_SECONDS
+    # A leader that cannot tell whether it still leads ends, and is started again.
+    async with world.process("ssmd_cache") as cache:
+        await cache.until(ready=True)
+        await world.commit("UPDATE markets SET yes_bid = 6")
+        await world.assert_right()
+
+
+async def test_the_stream_does_not_wait_for_postgresql(
+    private_postgres: Any, own_world: Any
+) -> None:
+    world = own_world
+    await world.create_stream()
+    await world.commit(SERIES, EVENT, MARKETS)
+    async with world.cache() as cache:
+        await cache.ready()
+        messages = await world.commit("UPDATE markets SET yes_bid = 7", publish=False)
+        with frozen(private_postgres.pid):
+            # For longer than the last sync's time goes unasked.
+            for message in messages[:16]:
+                await asyncio.sleep(0.5)
+                await world.publish(f"cdc.markets.update.S.E.{message['key']['ticker']}", message)
+                key = f"secmaster:series:S:E:{message['key']['ticker']}"
+
+                async def there(key: str = key) -> bool:
+                    return b'"yes_bid":7' in await world.redis.get(key)
+
+                await world.eventually(there, "applied while PostgreSQL hangs", 3)
+
+
+async def test_a_starved_cache_goes_on_without_a_restart(world: Any) -> None:
+    """It runs for a twentieth of the time: 50 ms, then a second's pause."""
+    await world.commit(SERIES, EVENT, MARKETS)
+    async with world.process("ssmd_cache") as cache:
+        await cache.until(ready=True)
+        before = await world.position()
+        starved = True
+
+        async def starve() -> None:
+            while starved:
+                os.kill(cache.child.pid, signal.SIGSTOP)
+                await asyncio.sleep(0.95)
+                os.kill(cache.child.pid, signal.SIGCONT)
+                await asyncio.sleep(0.05)
+
+        starving = asyncio.create_task(starve())
+        try:
+            for bid in range(15):
+                await world.commit(f"UPDATE markets SET yes_bid = {bid}")
+                reached = world.sequence
+
+                async def applied(reached: int = reached) -> bool:
+                    assert cache.child.returncode is None
+                    return bool((await world.position()).get("sequence", 0) >= reached)
+
+                await world.eventually(applied, "it makes progress")
+        finally:
+            starved = False
+            await starving
+        await cache.until(ready=True)
+        await world.assert_right()
+        after = await world.position()
+        assert after["token"] == before["token"], "it led all the time"
+        assert after["warmed_at"] == before["warmed_at"], "no new picture was needed"
+    async with world.process("ssmd_cache") as cache:
+        await cache.until(ready=True)
+        assert (await world.position())["warmed_at"] == before["warmed_at"]
+
+
+async def test_a_paused_leader_goes_on(world: Any) -> None:
+    """Whatever it waits for finds its answer afterwards, after the timers."""
+    await world.commit(SERIES, EVENT, MARKETS)
+    async with world.process("ssmd_cache") as cache:
+        await cache.until(ready=True)
+        before = await world.position()
+        for _ in range(2):
+            os.kill(cache.child.pid, signal.SIGSTOP)
+            await asyncio.sleep(13)
+            os.kill(cache.child.pid, signal.SIGCONT)
+            # At another moment of the watch's round.
+            await asyncio.sleep(3)
+        await world.commit("UPDATE markets SET yes_bid = 8")
+        await world.assert_right()
+        assert (await world.position())["token"] == before["token"]

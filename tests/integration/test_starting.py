@@ -1,0 +1,66 @@
+"""What a start imports: libraries that a service does not use, or not yet, cost no start.
+
+Each took up to a tenth of a start's processor time, measured with `python -X importtime`. Times
+vary with the machine; what is imported does not.
+"""
+
+import subprocess
+import sys
+
+import pytest
+
+from ssmd_common.settings import variables
+
+# Of the development's and the command line's environment, and of what a service may never need.
+NEVER = {"rich", "pygments", "typer", "click", "pytest", "hypothesis", "ssmd_stack", "ssmd_cli"}
+NOT_YET = {
+    # A schedule is read at every start.
+    "sync": {"cryptography", "nats", "redis"},
+    "lifecycle": {"cryptography", "nats", "redis", "yaml"},
+    "cdc": {"redis", "yaml", "ssmd_kalshi"},
+    "cache": {"yaml", "ssmd_kalshi"},
+    "api": {"nats", "yaml", "ssmd_kalshi"},
+}
+SHOW = "import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+
+
+def imported(module: str) -> set[str]:
+    """The top-level modules that a fresh interpreter has after importing one."""
+    shown = subprocess.run(
+        [sys.executable, "-c", SHOW.format(module=module)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return set(shown.stdout.split())
+
+
+@pytest.mark.parametrize("service", NOT_YET)
+def test_a_service_imports_only_what_it_starts_with(service: str) -> None:
+    found = imported(f"ssmd_{service}.__main__")
+    assert "structlog" in found
+    assert not found & (NEVER | NOT_YET[service])
+
+
+def test_the_command_line_imports_no_service_until_one_is_needed() -> None:
+    found = imported("ssmd_cli.__main__")
+    assert not found & {"rich", "structlog", "aiohttp", "psycopg", "redis", "nats", "pydantic"}
+
+
+def test_what_is_not_imported_at_a_start_can_be_imported_later() -> None:
+    """Colours for who wants them: keeping structlog from rich keeps nobody else from it."""
+    program = (
+        "import sys, ssmd_api.__main__; assert 'rich' not in sys.modules;"
+        " import rich.console; print(rich.console.Console)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_settings_are_described_though_no_start_reads_their_docstrings() -> None:
+    from ssmd_api.settings import ApiSettings
+    from ssmd_cdc.settings import CdcSettings
+
+    for settings in (ApiSettings, CdcSettings):
+        assert all(field.description for field in variables(settings).values())
+        assert not settings.model_config.get("use_attribute_docstrings")
