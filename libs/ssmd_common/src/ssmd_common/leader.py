@@ -17,6 +17,7 @@ import structlog
 from pydantic import SecretStr
 
 from ssmd_common.connections import postgres
+from ssmd_common.connections.session import Session, look
 from ssmd_common.errors import LeadershipLost
 from ssmd_common.metrics import LEADER
 from ssmd_common.runtime import Runtime
@@ -30,6 +31,18 @@ _ANSWER_SECONDS: Final = 10.0
 LOST_WITHIN_SECONDS: Final = _WATCH_SECONDS + _ANSWER_SECONDS
 """A leader that is cut off knows it this soon: before the server gives its lock to another."""
 _SPACE: Final = 0x73736D64  # "ssmd": our own space of advisory locks
+
+# One statement, so that the lock is never taken on a session that a pooler gave us in between.
+_TRY: Final = """
+SELECT CASE WHEN pg_backend_pid() = %s AND current_setting('transaction_read_only') = 'off'
+            THEN pg_try_advisory_lock(%s, %s) END
+"""
+
+_HOLDER: Final = """
+SELECT pid FROM pg_locks
+WHERE locktype = 'advisory' AND granted AND classid = %s::oid AND objid = %s::oid AND objsubid = 2
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +80,7 @@ async def lead(
         runtime.health.set("leader", None)
         LEADER.set(1)
         log.info("leading", lock=lock, fencing_token=token)
-        watch = runtime.spawn(f"{name}-leader-watch", _watch(connection, lock))
+        watch = runtime.spawn(f"{name}-leader-watch", _watch(runtime, connection, lock))
         try:
             yield Leadership(name, token, connection)
         finally:
@@ -75,21 +88,26 @@ async def lead(
             await end(watch)
 
 
-async def _acquire(
-    runtime: Runtime, connection: psycopg.AsyncConnection[Any], name: str
-) -> int | None:
+async def _acquire(runtime: Runtime, connection: Session, name: str) -> int | None:
     # Polling, not waiting in pg_advisory_lock: a waiting statement would hold back vacuum for days.
     while not runtime.stop.is_set():
         try:
             row = await (
-                await connection.execute("SELECT pg_try_advisory_lock(%s, %s)", lock_key(name))
+                await connection.execute(_TRY, (connection.backend, *lock_key(name)), prepare=False)
             ).fetchone()
             if row and row[0]:
+                runtime.health.tell_writable(None)
                 token = await (
                     await connection.execute("SELECT nextval('fencing_tokens')")
                 ).fetchone()
                 assert token is not None
                 return int(token[0])
+            if row and row[0] is None:
+                await look(connection)
+                runtime.health.tell_writable(connection.refuses_writes)
+                runtime.health.progress()
+                await runtime.stopped_within(POLL_SECONDS)
+                continue
         except psycopg.OperationalError as error:
             raise LeadershipLost(
                 f"the connection that waits for the lock {name!r} is gone: restart the service"
@@ -103,12 +121,20 @@ async def _acquire(
     return None
 
 
-async def _watch(connection: psycopg.AsyncConnection[Any], name: str) -> None:
+async def _watch(runtime: Runtime, connection: Session, name: str) -> None:
+    key = [number % (1 << 32) for number in lock_key(name)]
     while True:
         await asyncio.sleep(_WATCH_SECONDS)
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                await connection.execute("SELECT 1")
+                await look(connection)
+                holder = await (await connection.execute(_HOLDER, key, prepare=False)).fetchone()
+            if holder != (connection.backend,):
+                raise LeadershipLost(
+                    f"the lock {name!r} is not held any more although its connection lives, so "
+                    "another replica may lead: this one ends and is to be restarted"
+                )
+            runtime.health.tell_writable(connection.refuses_writes)
         except (psycopg.Error, TimeoutError) as error:
             raise LeadershipLost(
                 f"the connection that holds the lock {name!r} is gone, so another replica may "

@@ -15,7 +15,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from ssmd_cdc.epoch import State
-from ssmd_cdc.errors import ReplicationEnded, SlotRefused
+from ssmd_cdc.errors import ReplicationEnded, ServerReadOnly, SlotRefused
 from ssmd_cdc.heartbeat import Heartbeats
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.values import TypeInfo, is_known
@@ -23,6 +23,8 @@ from ssmd_common import subjects
 from ssmd_common.change import Position, format_lsn, parse_lsn
 from ssmd_common.connections import postgres
 from ssmd_common.connections.retry import first_line
+from ssmd_common.connections.rights import lacking
+from ssmd_common.connections.session import Login, Session, open_session
 from ssmd_common.sql import Queries
 
 log = structlog.get_logger(__name__)
@@ -46,7 +48,7 @@ class Control:
     def __init__(self, settings: CdcSettings) -> None:
         self._settings = settings
         self._connection: Connection | None = None
-        self._abandoned: set[asyncio.Task[Connection]] = set()
+        self._abandoned: set[asyncio.Task[Session]] = set()
         self._opened = 0.0
         self._turn = asyncio.Lock()
 
@@ -61,6 +63,8 @@ class Control:
 
         Raises:
             ReplicationEnded: the server is not there, refuses new sessions, or does not answer.
+            ServerReadOnly: it takes no writes.
+            ConfigurationError: the role lacks a right, or the database cannot be used.
         """
         async with self._turn:
             try:
@@ -71,6 +75,11 @@ class Control:
                 raise ReplicationEnded(
                     f"PostgreSQL does not answer: {first_line(error)}"
                 ) from error
+            except psycopg.errors.InsufficientPrivilege as error:
+                raise lacking(error, self._settings.database_url) from error
+            except psycopg.errors.ReadOnlySqlTransaction as error:
+                await self.close()
+                raise ServerReadOnly(f"PostgreSQL is read-only ({first_line(error)})") from error
             except psycopg.Error as error:
                 # A database that is just being migrated gets there by itself.
                 raise ReplicationEnded(
@@ -84,19 +93,21 @@ class Control:
         ):
             await self.close()
         if self._connection is None:
-            info = postgres.conninfo(self._settings.database_url, "ssmd-cdc")
+            login = Login.of(self._settings.database_url, "ssmd-cdc")
             try:
-                self._connection = await self._whole(
-                    psycopg.AsyncConnection.connect(info, autocommit=True, row_factory=dict_row)
-                )
+                session = await self._whole(open_session(login, row_factory=dict_row))
             except psycopg.OperationalError as error:
                 postgres.raise_if_refused(error)
                 raise
-            await self._connection.execute(_SESSION)
+            self._connection = session
+            if session.refuses_writes is not None:
+                await self.close()
+                raise ServerReadOnly(session.refuses_writes)
+            await session.execute(_SESSION)
             self._opened = now
         return self._connection
 
-    async def _whole(self, connect: Coroutine[Any, Any, Connection]) -> Connection:
+    async def _whole(self, connect: Coroutine[Any, Any, Session]) -> Session:
         """The connection; if we are cancelled, the attempt still comes to its end, and is closed.
 
         Left half-way, its socket would stay open until Python finds it, and a server that shuts
@@ -110,7 +121,7 @@ class Control:
             attempt.add_done_callback(self._discard)
             raise
 
-    def _discard(self, attempt: "asyncio.Task[Connection]") -> None:
+    def _discard(self, attempt: "asyncio.Task[Session]") -> None:
         self._abandoned.discard(attempt)
         if not attempt.cancelled() and attempt.exception() is None:
             attempt.result().pgconn.finish()
@@ -131,8 +142,6 @@ class Control:
                     f"PostgreSQL runs with wal_level {facts['wal_level']}: set it to logical and "
                     "restart the server"
                 )
-            if facts["in_recovery"]:
-                raise SlotRefused("DATABASE_URL names a read-only standby: give the primary")
             if facts["has_publication"]:
                 return
             tables = sql.SQL(", ").join(map(sql.Identifier, subjects.TOKEN_COLUMNS))

@@ -19,6 +19,8 @@ import structlog
 from pydantic import SecretStr
 
 from ssmd_common.connections import postgres
+from ssmd_common.connections.session import Session
+from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.models import Market, Row, Series, SeriesFee
 from ssmd_kalshi.pages import SetAside
 from ssmd_sync import metrics, statements
@@ -57,11 +59,11 @@ class Watermark:
 class Store:
     """One writing session: a connection and its temporary tables. Use it from one task."""
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+    def __init__(self, connection: Session) -> None:
         self.connection = connection
 
     @classmethod
-    async def on(cls, connection: psycopg.AsyncConnection[Any]) -> Self:
+    async def on(cls, connection: Session) -> Self:
         """A store on an autocommit connection."""
         await connection.execute("SET client_min_messages = warning")
         await connection.execute(statements.session_setup())
@@ -74,6 +76,8 @@ class Store:
     ) -> AsyncIterator[Self]:
         connection = await postgres.connect(url, application, budget_seconds=budget_seconds)
         async with connection:
+            if connection.refuses_writes is not None:
+                raise UpstreamUnavailable(connection.refuses_writes)
             yield await cls.on(connection)
 
     async def write_series(
