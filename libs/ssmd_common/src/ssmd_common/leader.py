@@ -16,9 +16,9 @@ import psycopg
 import structlog
 from pydantic import SecretStr
 
-from ssmd_common.connections import postgres
+from ssmd_common.connections import pooler, postgres
 from ssmd_common.connections.session import Session, look
-from ssmd_common.errors import LeadershipLost
+from ssmd_common.errors import ConfigurationError, LeadershipLost
 from ssmd_common.metrics import LEADER
 from ssmd_common.runtime import Runtime
 from ssmd_common.tasks import end
@@ -32,16 +32,21 @@ LOST_WITHIN_SECONDS: Final = _WATCH_SECONDS + _ANSWER_SECONDS
 """A leader that is cut off knows it this soon: before the server gives its lock to another."""
 _SPACE: Final = 0x73736D64  # "ssmd": our own space of advisory locks
 
-# One statement, so that the lock is never taken on a session that a pooler gave us in between.
-_TRY: Final = """
-SELECT CASE WHEN pg_backend_pid() = %s AND current_setting('transaction_read_only') = 'off'
-            THEN pg_try_advisory_lock(%s, %s) END
-"""
-
 _HOLDER: Final = """
 SELECT pid FROM pg_locks
 WHERE locktype = 'advisory' AND granted AND classid = %s::oid AND objid = %s::oid AND objsubid = 2
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+# One statement, so that a pooler cannot give us another session in between. A lock that a session
+# holds is granted to it again, whichever client asks: ours has not asked yet.
+_TRY: Final = f"""
+WITH holder AS ({_HOLDER})
+SELECT CASE
+    WHEN pg_backend_pid() <> %s OR pg_backend_pid() IN (SELECT pid FROM holder) THEN 'shared'
+    WHEN current_setting('transaction_read_only') = 'on' THEN 'read-only'
+    WHEN pg_try_advisory_lock(%s, %s) THEN 'ours'
+    ELSE 'taken' END
 """
 
 
@@ -58,6 +63,12 @@ def lock_key(name: str) -> tuple[int, int]:
     """The two int4 keys of the lock called `name`."""
     number = zlib.crc32(name.encode())
     return _SPACE, number - (1 << 32) if number >= 1 << 31 else number
+
+
+def _holder_key(name: str) -> tuple[int, int]:
+    """The lock's keys as `pg_locks` shows them, unsigned."""
+    first, second = lock_key(name)
+    return first, second % (1 << 32)
 
 
 @asynccontextmanager
@@ -92,17 +103,19 @@ async def _acquire(runtime: Runtime, connection: Session, name: str) -> int | No
     # Polling, not waiting in pg_advisory_lock: a waiting statement would hold back vacuum for days.
     while not runtime.stop.is_set():
         try:
-            row = await (
-                await connection.execute(_TRY, (connection.backend, *lock_key(name)), prepare=False)
-            ).fetchone()
-            if row and row[0]:
+            parameters = (*_holder_key(name), connection.backend, *lock_key(name))
+            cursor = await connection.execute(_TRY, parameters, prepare=False)
+            [verdict] = await cursor.fetchone() or [None]
+            if verdict == "shared":
+                raise ConfigurationError(pooler.SHARED)
+            if verdict == "ours":
                 runtime.health.tell_writable(None)
                 token = await (
                     await connection.execute("SELECT nextval('fencing_tokens')")
                 ).fetchone()
                 assert token is not None
                 return int(token[0])
-            if row and row[0] is None:
+            if verdict == "read-only":
                 await look(connection)
                 runtime.health.tell_writable(connection.refuses_writes)
                 runtime.health.progress()
@@ -122,13 +135,13 @@ async def _acquire(runtime: Runtime, connection: Session, name: str) -> int | No
 
 
 async def _watch(runtime: Runtime, connection: Session, name: str) -> None:
-    key = [number % (1 << 32) for number in lock_key(name)]
     while True:
         await asyncio.sleep(_WATCH_SECONDS)
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 await look(connection)
-                holder = await (await connection.execute(_HOLDER, key, prepare=False)).fetchone()
+                cursor = await connection.execute(_HOLDER, _holder_key(name), prepare=False)
+                holder = await cursor.fetchone()
             if holder != (connection.backend,):
                 raise LeadershipLost(
                     f"the lock {name!r} is not held any more although its connection lives, so "
