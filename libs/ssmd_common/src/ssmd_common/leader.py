@@ -47,7 +47,7 @@ SELECT CASE
     WHEN current_setting('transaction_read_only') = 'on' THEN 'read-only'
     WHEN pg_try_advisory_lock(%s, %s) THEN 'ours'
     ELSE 'taken' END
-"""
+"""  # noqa: S608 - both are constants
 
 
 @dataclass(frozen=True, slots=True)
