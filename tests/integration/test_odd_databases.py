@@ -109,7 +109,7 @@ async def test_another_encoding_is_refused_in_words(
         ("cdc", "cdc_state", "GRANT SELECT, INSERT, UPDATE, DELETE ON cdc_state TO {role};"),
         ("cdc", "markets", "GRANT SELECT, INSERT, UPDATE, DELETE ON markets TO {role};"),
         ("api", "markets", "GRANT SELECT ON markets TO {role};"),
-        ("api", "api_keys", "GRANT SELECT ON api_keys TO {role};"),
+        ("api", "api_keys", "GRANT SELECT, UPDATE ON api_keys TO {role};"),
     ],
 )
 async def test_a_right_that_is_missing_is_told_with_its_grant(

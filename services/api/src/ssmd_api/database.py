@@ -19,6 +19,7 @@ from ssmd_api import rows
 from ssmd_api.lists import Statement
 from ssmd_api.settings import ApiSettings
 from ssmd_common.connections import postgres
+from ssmd_common.connections.rights import require_rights
 from ssmd_common.connections.session import Session, look
 
 Connection = psycopg.AsyncConnection[Any]
@@ -29,6 +30,17 @@ SHORT_PATIENCE_SECONDS: Final = 1.0
 """For what a read from Redis can do without."""
 
 _PATIENCE_SECONDS: Final = 5.0
+_RIGHTS: Final = {
+    "series": ["SELECT"],
+    "events": ["SELECT"],
+    "markets": ["SELECT"],
+    "series_fees": ["SELECT"],
+    "fees": ["SELECT"],
+    "market_lifecycle_events": ["SELECT"],
+    "sync_runs": ["SELECT"],
+    "sync_watermarks": ["SELECT"],
+    "api_keys": ["SELECT", "UPDATE"],
+}
 _GRACE_SECONDS: Final = 2.0
 
 
@@ -51,6 +63,8 @@ async def open_pool(settings: ApiSettings) -> AsyncIterator[Pool]:
         autocommit=True,
     )
     try:
+        async with pool.connection() as connection:
+            await require_rights(connection, _RIGHTS)
         yield pool
     finally:
         await pool.close()

@@ -1,10 +1,12 @@
 """Statements that PostgreSQL refuses for what its operator can mend, told in one sentence."""
 
 import re
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import tuple_row
 from pydantic import SecretStr
 
 from ssmd_common.connections.retry import first_line
@@ -23,6 +25,12 @@ _GRANTS: Final = {
 _DENIED: Final = re.compile(r"permission denied for (\w+) (\S+)")
 _TEMPORARY: Final = re.compile(r"permission denied to create temporary tables in database (\S+)")
 
+_MISSING: Final = """
+SELECT name, needed FROM unnest(%s::text[], %s::text[]) AS wanted (name, needed)
+WHERE to_regclass(name) IS NOT NULL AND NOT has_table_privilege(to_regclass(name)::oid, needed)
+ORDER BY name, needed
+"""
+
 
 def explained(error: BaseException, url: SecretStr | None) -> SsmdError | None:
     """The sentence that a process may end with; None for any other error."""
@@ -34,6 +42,31 @@ def explained(error: BaseException, url: SecretStr | None) -> SsmdError | None:
             "that takes writes"
         )
     return None
+
+
+async def require_rights(
+    connection: psycopg.AsyncConnection[Any], rights: Mapping[str, Sequence[str]]
+) -> None:
+    """Look for rights on tables before a reader finds out; tables that are missing have none.
+
+    Raises:
+        ConfigurationError: names each GRANT that is missing.
+    """
+    wanted = [(table, right) for table, needed in rights.items() for right in needed]
+    tables, needed = zip(*wanted, strict=True)
+    cursor = psycopg.AsyncCursor(connection, row_factory=tuple_row)
+    await cursor.execute(_MISSING, (list(tables), list(needed)))
+    missing: dict[str, list[str]] = {}
+    for table, right in await cursor.fetchall():
+        missing.setdefault(table, []).append(right)
+    if missing:
+        role = _quoted(connection.info.user)
+        grants = " ".join(
+            f"GRANT {', '.join(found)} ON {table} TO {role};" for table, found in missing.items()
+        )
+        raise ConfigurationError(
+            f"the role {role} in DATABASE_URL lacks rights on {', '.join(missing)}: {grants}"
+        )
 
 
 def lacking(
