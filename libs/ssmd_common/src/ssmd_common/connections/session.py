@@ -62,7 +62,7 @@ class Session(psycopg.AsyncConnection[Any]):
 class Login:
     """How to connect: libpq's connection string, and the settings to make once connected."""
 
-    info: str
+    info: str = field(repr=False)
     settings: dict[str, str] = field(repr=False)
 
     @classmethod
