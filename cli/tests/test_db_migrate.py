@@ -135,6 +135,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 from ssmd_cli import migrate
+from ssmd_common.connections.session import Login
 from ssmd_common.migrations import migration_files
 
 admin, owner, url = sys.argv[1:]
@@ -153,7 +154,7 @@ def run(url, kill_before):
         return execute(self, *args, **more)
     psycopg.Cursor.execute = counting
     try:
-        migrate._apply_missing(SecretStr(url), migration_files(), lambda: None)
+        migrate._apply_missing(Login.of(SecretStr(url), "test"), migration_files(), lambda: None)
     except BaseException as error:
         print(repr(error), file=sys.stderr, flush=True)
         os._exit(1)

@@ -5,6 +5,7 @@ fails its own verb and nothing else, and `ssmd --help` answers without importing
 """
 
 import importlib
+import os
 import sys
 from typing import Any, NamedTuple
 
@@ -77,7 +78,8 @@ def main() -> None:
     """Run the command line. An error of ours is one sentence on stderr and its exit code."""
     try:
         get_group(app)(prog_name="ssmd")
-    except Exception as error:
+    except Exception as raised:
+        error = _explained(raised)
         exit_code = getattr(error, "exit_code", None)
         if exit_code is None:
             raise
@@ -85,6 +87,18 @@ def main() -> None:
 
         typer.echo(f"ssmd: {error}{advice(error)}", err=True)
         sys.exit(int(exit_code))
+
+
+def _explained(error: Exception) -> Exception:
+    """The error as one of ours, if the database refused what its operator can mend."""
+    if "psycopg" not in sys.modules:
+        return error
+    from pydantic import SecretStr
+
+    from ssmd_common.connections.rights import explained
+
+    url = os.environ.get("DATABASE_URL")
+    return explained(error, SecretStr(url) if url else None) or error
 
 
 if __name__ == "__main__":

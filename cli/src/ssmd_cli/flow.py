@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from ssmd_common.connections import postgres
 from ssmd_common.connections.retry import first_line
+from ssmd_common.connections.session import Login, open_session
 from ssmd_common.errors import SsmdError, UpstreamUnavailable
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.parts import SERVICES, Known, Part, Process, duration, part_of, parts_of, read
@@ -79,8 +80,8 @@ class Look:
         """
         try:
             if self._connection is None or self._connection.closed:
-                info = postgres.conninfo(self._url, "ssmd-status", connect_timeout=5)
-                self._connection = await psycopg.AsyncConnection.connect(info, autocommit=True)
+                login = Login.of(self._url, "ssmd-status", connect_timeout=5)
+                self._connection = await open_session(login)
             with postgres.cut_off_after(self._connection, _ANSWER_SECONDS):
                 found = await (await self._connection.execute(queries.status_overview)).fetchone()
         except psycopg.errors.UndefinedTable:

@@ -22,7 +22,8 @@ from yoyo.connections import parse_uri
 from yoyo.migrations import Migration, MigrationList, default_migration_table
 
 from ssmd_common.connections import postgres
-from ssmd_common.errors import SsmdError
+from ssmd_common.connections.session import Login
+from ssmd_common.errors import SsmdError, UpstreamUnavailable
 from ssmd_common.leader import lock_key
 from ssmd_common.migrations import migration_files
 from ssmd_common.sql import Queries
@@ -55,11 +56,14 @@ async def migrate(
 
     Raises:
         MigrationFailed: names the migration and the server's reason.
-        UpstreamUnavailable: PostgreSQL did not answer within the budget.
+        UpstreamUnavailable: PostgreSQL did not answer within the budget, or takes no writes.
+        ConfigurationError: the database has another encoding, or a pooler shares its sessions.
     """
-    connection = await postgres.connect(url, "ssmd-migrate", budget_seconds=budget_seconds)
-    await connection.close()
-    return await asyncio.to_thread(_apply_missing, url, migration_files(), waiting)
+    session = await postgres.connect(url, "ssmd-migrate", budget_seconds=budget_seconds)
+    await session.close()
+    if session.refuses_writes is not None:
+        raise UpstreamUnavailable(session.refuses_writes)
+    return await asyncio.to_thread(_apply_missing, session.login, migration_files(), waiting)
 
 
 async def states(url: SecretStr, *, budget_seconds: float = 10.0) -> list[MigrationState]:
@@ -82,14 +86,15 @@ async def states(url: SecretStr, *, budget_seconds: float = 10.0) -> list[Migrat
 class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
     """yoyo's backend for psycopg 3, on one locked connection for all it does."""
 
-    def __init__(self, url: SecretStr, waiting: Callable[[], None]) -> None:
-        self._url = url
+    def __init__(self, login: Login, waiting: Callable[[], None]) -> None:
+        self._login = login
         self._waiting = waiting
         # The connection comes from `connect` below; yoyo's own reading of URLs is not needed.
         super().__init__(parse_uri("postgresql+psycopg:///"), default_migration_table)
 
     def connect(self, _dburi: Any) -> psycopg.Connection[Any]:
-        connection = psycopg.connect(postgres.conninfo(self._url, "ssmd-migrate"), autocommit=True)
+        connection = psycopg.connect(self._login.info, autocommit=True)
+        connection.execute(self._login.statement())
         row = connection.execute(queries.try_migration_lock, _LOCK).fetchone()
         if row is None or not row[0]:
             self._waiting()
@@ -120,8 +125,8 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         }
 
 
-def _apply_missing(url: SecretStr, files: list[Path], waiting: Callable[[], None]) -> list[str]:
-    with _Backend(url, waiting) as backend:
+def _apply_missing(login: Login, files: list[Path], waiting: Callable[[], None]) -> list[str]:
+    with _Backend(login, waiting) as backend:
         backend.init_database()
         # Whoever inserted the row is gone: we hold the lock.
         backend.break_lock()

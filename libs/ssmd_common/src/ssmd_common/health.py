@@ -50,6 +50,16 @@ class Health:
         else:
             self.degraded[name] = reason
 
+    def tell_writable(self, reason: str | None) -> None:
+        """Record why PostgreSQL takes no writes; None clears it.
+
+        Never a condition that is fine: it is told before a service knows whether it is ready.
+        """
+        if reason is None:
+            self.conditions.pop("writable", None)
+        else:
+            self.set("writable", reason)
+
     def progress(self) -> None:
         """The main loop went round once more."""
         self._beat = time.monotonic()

@@ -16,9 +16,10 @@ import psycopg
 import structlog
 from pydantic import SecretStr
 
-from ssmd_common.connections import postgres
+from ssmd_common.connections import pooler, postgres
+from ssmd_common.connections.session import Session, look
 from ssmd_common.deadlines import answered_within
-from ssmd_common.errors import LeadershipLost
+from ssmd_common.errors import ConfigurationError, LeadershipLost
 from ssmd_common.metrics import LEADER
 from ssmd_common.runtime import Runtime
 from ssmd_common.tasks import end
@@ -32,6 +33,23 @@ _ATTENDED_SECONDS: Final = 1.0
 LOST_WITHIN_SECONDS: Final = _WATCH_SECONDS + _ANSWER_SECONDS
 """A leader that is cut off knows it this soon: before the server gives its lock to another."""
 _SPACE: Final = 0x73736D64  # "ssmd": our own space of advisory locks
+
+_HOLDER: Final = """
+SELECT pid FROM pg_locks
+WHERE locktype = 'advisory' AND granted AND classid = %s::oid AND objid = %s::oid AND objsubid = 2
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+# One statement, so that a pooler cannot give us another session in between. A lock that a session
+# holds is granted to it again, whichever client asks: ours has not asked yet.
+_TRY: Final = f"""
+WITH holder AS ({_HOLDER})
+SELECT CASE
+    WHEN pg_backend_pid() <> %s OR pg_backend_pid() IN (SELECT pid FROM holder) THEN 'shared'
+    WHEN current_setting('transaction_read_only') = 'on' THEN 'read-only'
+    WHEN pg_try_advisory_lock(%s, %s) THEN 'ours'
+    ELSE 'taken' END
+"""  # noqa: S608 - both are constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +65,12 @@ def lock_key(name: str) -> tuple[int, int]:
     """The two int4 keys of the lock called `name`."""
     number = zlib.crc32(name.encode())
     return _SPACE, number - (1 << 32) if number >= 1 << 31 else number
+
+
+def _holder_key(name: str) -> tuple[int, int]:
+    """The lock's keys as `pg_locks` shows them, unsigned."""
+    first, second = lock_key(name)
+    return first, second % (1 << 32)
 
 
 @asynccontextmanager
@@ -69,7 +93,7 @@ async def lead(
         runtime.health.set("leader", None)
         LEADER.set(1)
         log.info("leading", lock=lock, fencing_token=token)
-        watch = runtime.spawn(f"{name}-leader-watch", _watch(connection, lock))
+        watch = runtime.spawn(f"{name}-leader-watch", _watch(runtime, connection, lock))
         try:
             yield Leadership(name, token, connection)
         finally:
@@ -77,21 +101,28 @@ async def lead(
             await end(watch)
 
 
-async def _acquire(
-    runtime: Runtime, connection: psycopg.AsyncConnection[Any], name: str
-) -> int | None:
+async def _acquire(runtime: Runtime, connection: Session, name: str) -> int | None:
     # Polling, not waiting in pg_advisory_lock: a waiting statement would hold back vacuum for days.
     while not runtime.stop.is_set():
         try:
-            row = await (
-                await connection.execute("SELECT pg_try_advisory_lock(%s, %s)", lock_key(name))
-            ).fetchone()
-            if row and row[0]:
+            parameters = (*_holder_key(name), connection.backend, *lock_key(name))
+            cursor = await connection.execute(_TRY, parameters, prepare=False)
+            [verdict] = await cursor.fetchone() or [None]
+            if verdict == "shared":
+                raise ConfigurationError(pooler.SHARED)
+            if verdict == "ours":
+                runtime.health.tell_writable(None)
                 token = await (
                     await connection.execute("SELECT nextval('fencing_tokens')")
                 ).fetchone()
                 assert token is not None
                 return int(token[0])
+            if verdict == "read-only":
+                await look(connection)
+                runtime.health.tell_writable(connection.refuses_writes)
+                runtime.health.progress()
+                await runtime.stopped_within(POLL_SECONDS)
+                continue
         except psycopg.OperationalError as error:
             raise LeadershipLost(
                 f"the connection that waits for the lock {name!r} is gone: restart the service"
@@ -105,13 +136,21 @@ async def _acquire(
     return None
 
 
-async def _watch(connection: psycopg.AsyncConnection[Any], name: str) -> None:
+async def _watch(runtime: Runtime, connection: Session, name: str) -> None:
     while True:
         await asyncio.sleep(_WATCH_SECONDS)
         try:
             # Paused or starved, we are late ourselves: then the answer is looked for first.
             async with answered_within(_ANSWER_SECONDS, attended=_ATTENDED_SECONDS):
-                await connection.execute("SELECT 1")
+                await look(connection)
+                cursor = await connection.execute(_HOLDER, _holder_key(name), prepare=False)
+                holder = await cursor.fetchone()
+            if holder != (connection.backend,):
+                raise LeadershipLost(
+                    f"the lock {name!r} is not held any more although its connection lives, so "
+                    "another replica may lead: this one ends and is to be restarted"
+                )
+            runtime.health.tell_writable(connection.refuses_writes)
         except (psycopg.Error, TimeoutError) as error:
             raise LeadershipLost(
                 f"the connection that holds the lock {name!r} is gone, so another replica may "

@@ -25,6 +25,7 @@ from pydantic import SecretStr
 
 from ssmd_common.connections import postgres
 from ssmd_common.connections.retry import first_line
+from ssmd_common.connections.session import Login, open_session
 from ssmd_common.health import Health
 from ssmd_common.metrics import ERRORS, LAG_SECONDS, STATUS_WRITE_FAILURES, WORK, total
 from ssmd_common.postgreswatch import PostgresWatch
@@ -70,7 +71,7 @@ class Reporter:
 
     def __init__(self, health: Health, url: SecretStr) -> None:
         self._health = health
-        self._info = postgres.conninfo(
+        self._login = Login.of(
             url, f"ssmd-{health.service}-status", connect_timeout=_CONNECT_SECONDS
         )
         self._connection: psycopg.AsyncConnection[Any] | None = None
@@ -164,7 +165,7 @@ class Reporter:
             await connection.execute(queries.forget_dead)
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
-        connection = await psycopg.AsyncConnection.connect(self._info, autocommit=True)
+        connection = await open_session(self._login)
         self._connection = connection
         await connection.execute(queries.prepare_status)
         for name, query in (

@@ -16,7 +16,8 @@ import structlog
 from aiohttp import web
 
 from ssmd_common import health, logs
-from ssmd_common.connections.retry import service_stop
+from ssmd_common.connections.retry import service_health, service_stop
+from ssmd_common.connections.rights import explained
 from ssmd_common.errors import ConfigurationError, SsmdError, StopRequested
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.health import Health
@@ -101,9 +102,9 @@ async def _supervise(name: str, settings: S, serve: Callable[[Runtime, S], Await
                 raise
             status.ended(None)
     except BaseExceptionGroup as group:
-        return _report(_first(group))
+        return _report(_first(group), settings)
     except Exception as error:
-        return _report(error)
+        return _report(error, settings)
     log.info("service stopped")
     return ExitCode.OK
 
@@ -114,6 +115,7 @@ async def _live(
     async with asyncio.TaskGroup() as tasks:
         runtime = Runtime(status, tasks)
         service_stop.set(runtime.stop)
+        service_health.set(status)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _ask_to_stop, runtime, number)
@@ -163,7 +165,8 @@ def _ask_to_stop(runtime: Runtime, number: signal.Signals) -> None:
     runtime.stop.set()
 
 
-def _report(error: BaseException) -> int:
+def _report(error: BaseException, settings: Settings) -> int:
+    error = explained(error, getattr(settings, "database_url", None)) or error
     if isinstance(error, StopRequested):
         log.info("service stopped")
         return ExitCode.OK

@@ -88,7 +88,8 @@ class Settings(BaseSettings):
 
 class PostgresSettings(Settings):
     database_url: PostgresUrl
-    """`postgresql://user:password@host:port/database`; the role owns the database."""
+    """`postgresql://user:password@host:port/database`; the role owns the database, which is encoded
+    in UTF8. Behind a pooler: session pooling ([topologies.md](topologies.md))."""
 
 
 class NatsSettings(Settings):

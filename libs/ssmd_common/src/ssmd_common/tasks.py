@@ -13,19 +13,31 @@ _AGAIN_SECONDS: Final = 3.0
 async def end(*tasks: asyncio.Future[Any]) -> None:
     """Cancel tasks until they have ended; what they raise is not raised here.
 
+    Being cancelled meanwhile changes nothing but that it is raised at the end: a task left behind
+    would outlive whoever made it.
+
     One cancellation can get lost: `asyncio.wait_for` of Python 3.11, which redis-py and nats-py
     use, swallows it where what it waits for is done at the same moment, and a client that is just
     reconnecting may.
     """
     left = {task for task in tasks if not task.done()}
+    interrupted = again = False
     while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=_AGAIN_SECONDS)
+        if not again:
+            for task in left:
+                task.cancel()
+        try:
+            _, left = await asyncio.wait(left, timeout=_AGAIN_SECONDS)
+            again = False
+        except asyncio.CancelledError:
+            interrupted = again = True
+            left = {task for task in left if not task.done()}
     for task in tasks:
         if not task.cancelled():
             # Looked at, or asyncio says that nobody did.
             task.exception()
+    if interrupted:
+        raise asyncio.CancelledError
 
 
 async def until(event: asyncio.Event, work: Awaitable[T]) -> T | None:

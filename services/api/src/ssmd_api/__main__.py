@@ -83,9 +83,13 @@ async def serve(running: Runtime, settings: ApiSettings) -> None:
 async def _check(running: Runtime, context: Context) -> None:
     """Readiness is PostgreSQL's alone: without Redis the API is slower and right."""
     try:
-        await context.store.ping()
-        await context.authenticator.write_uses()
+        refusal = await context.database.refuses_writes()
+        running.health.tell_writable(refusal)
+        if refusal is None:
+            await context.authenticator.write_uses()
         running.health.set("postgres", None)
+    except psycopg.errors.InsufficientPrivilege:
+        raise
     except psycopg.Error as error:
         running.health.failed("postgres", error)
         running.health.set("postgres", f"PostgreSQL does not answer: {first_line(error)}")

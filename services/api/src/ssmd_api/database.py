@@ -16,6 +16,8 @@ from ssmd_api import rows
 from ssmd_api.lists import Statement
 from ssmd_api.settings import ApiSettings
 from ssmd_common.connections import postgres
+from ssmd_common.connections.rights import require_rights
+from ssmd_common.connections.session import Session, look
 
 Connection = psycopg.AsyncConnection[Any]
 Pool = AsyncConnectionPool[Connection]
@@ -25,6 +27,17 @@ SHORT_PATIENCE_SECONDS: Final = 1.0
 """For what a read from Redis can do without."""
 
 _PATIENCE_SECONDS: Final = 5.0
+_RIGHTS: Final = {
+    "series": ["SELECT"],
+    "events": ["SELECT"],
+    "markets": ["SELECT"],
+    "series_fees": ["SELECT"],
+    "fees": ["SELECT"],
+    "market_lifecycle_events": ["SELECT"],
+    "sync_runs": ["SELECT"],
+    "sync_watermarks": ["SELECT"],
+    "api_keys": ["SELECT", "UPDATE"],
+}
 _GRACE_SECONDS: Final = 2.0
 
 
@@ -34,11 +47,7 @@ async def open_pool(settings: ApiSettings) -> AsyncIterator[Pool]:
     timeout = f"{settings.api_statement_timeout_seconds * 1000:.0f}"
 
     async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
-        await connection.execute(
-            "SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO', false),"
-            " set_config('statement_timeout', %s, false)",
-            (timeout,),
-        )
+        await connection.execute("SELECT set_config('statement_timeout', %s, false)", (timeout,))
 
     pool = await postgres.open_pool(
         settings.database_url,
@@ -47,9 +56,12 @@ async def open_pool(settings: ApiSettings) -> AsyncIterator[Pool]:
         max_size=settings.api_pool_size,
         configure=configure,
         check=_check,
+        reads=True,
         autocommit=True,
     )
     try:
+        async with pool.connection() as connection:
+            await require_rights(connection, _RIGHTS)
         yield pool
     finally:
         await pool.close()
@@ -75,6 +87,19 @@ class Database:
                 async with connection.cursor() as cursor:
                     rows.register(cursor)
                     yield cursor
+
+    async def refuses_writes(self) -> str | None:
+        """Why PostgreSQL takes no writes; None if it does.
+
+        Raises:
+            psycopg.OperationalError: it does not answer.
+            ConfigurationError: a pooler shares its sessions.
+        """
+        async with self._pool.connection(timeout=SHORT_PATIENCE_SECONDS) as connection:
+            assert isinstance(connection, Session)
+            with postgres.cut_off_after(connection, self._answer_seconds):
+                await look(connection)
+            return connection.refuses_writes
 
     @asynccontextmanager
     async def reading(

@@ -124,6 +124,9 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         ERRORS.labels("postgres").inc()
         log.warning("postgresql does not answer", error=first_line(error))
         return _reply(request, problems.unavailable("PostgreSQL cannot be reached: try again"))
+    except psycopg.errors.ReadOnlySqlTransaction:
+        ERRORS.labels("postgres").inc()
+        return _reply(request, problems.unavailable("PostgreSQL is read-only: try again"))
     except psycopg.DataError as error:
         # What got past our own checks, such as a forged cursor.
         log.info("value refused by postgresql", error=first_line(error))

@@ -23,8 +23,8 @@ from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.shape import Shape, table_name
 from ssmd_cdc.slot import settle_session
 from ssmd_common import subjects
-from ssmd_common.connections import postgres
 from ssmd_common.connections.retry import first_line
+from ssmd_common.connections.session import Login, open_session
 
 log = structlog.get_logger(__name__)
 
@@ -134,9 +134,9 @@ async def open_snapshot(settings: CdcSettings, name: str) -> Snapshot:
     Raises:
         ReplicationEnded: the server refused.
     """
-    info = postgres.conninfo(settings.database_url, "ssmd-cdc-announce")
+    login = Login.of(settings.database_url, "ssmd-cdc-announce")
     try:
-        connection = await postgres.open_connection(info, autocommit=True, row_factory=dict_row)
+        connection = await open_session(login, row_factory=dict_row)
         try:
             await settle_session(connection)
             await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")

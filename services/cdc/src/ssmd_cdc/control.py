@@ -15,7 +15,7 @@ from psycopg import pq, sql
 from psycopg.rows import dict_row
 
 from ssmd_cdc.epoch import State
-from ssmd_cdc.errors import ReplicationEnded, SlotRefused
+from ssmd_cdc.errors import ReplicationEnded, ServerReadOnly, SlotRefused
 from ssmd_cdc.heartbeat import Heartbeats
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.values import TypeInfo, is_known
@@ -23,14 +23,14 @@ from ssmd_common import subjects
 from ssmd_common.change import Position, format_lsn, parse_lsn
 from ssmd_common.connections import postgres
 from ssmd_common.connections.retry import first_line
+from ssmd_common.connections.rights import lacking
+from ssmd_common.connections.session import Login, Session, look, open_session
 from ssmd_common.deadlines import answered_within
 from ssmd_common.sql import Queries
 
 log = structlog.get_logger(__name__)
 
 queries = Queries("ssmd_cdc")
-
-Connection = psycopg.AsyncConnection[Any]
 
 HEARTBEAT_PREFIX: Final = "ssmd_cdc.heartbeat"
 
@@ -46,8 +46,8 @@ class Control:
 
     def __init__(self, settings: CdcSettings) -> None:
         self._settings = settings
-        self._connection: Connection | None = None
-        self._abandoned: set[asyncio.Task[Connection]] = set()
+        self._connection: Session | None = None
+        self._abandoned: set[asyncio.Task[Session]] = set()
         self._turn = asyncio.Lock()
         self._asked = 0.0
 
@@ -57,11 +57,13 @@ class Control:
             await connection.close()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    async def connection(self) -> AsyncIterator[Session]:
         """The connection, for statements that end soon.
 
         Raises:
             ReplicationEnded: the server is not there, refuses new sessions, or does not answer.
+            ServerReadOnly: it takes no writes.
+            ConfigurationError: the role lacks a right, or the database cannot be used.
         """
         async with self._turn:
             try:
@@ -72,26 +74,36 @@ class Control:
                 raise ReplicationEnded(
                     f"PostgreSQL does not answer: {first_line(error)}"
                 ) from error
+            except psycopg.errors.InsufficientPrivilege as error:
+                raise lacking(error, self._settings.database_url) from error
+            except psycopg.errors.ReadOnlySqlTransaction as error:
+                await self.close()
+                raise ServerReadOnly(f"PostgreSQL is read-only ({first_line(error)})") from error
             except psycopg.Error as error:
                 # A database that is just being migrated gets there by itself.
                 raise ReplicationEnded(
                     f"PostgreSQL refuses a statement ({first_line(error)}): apply the migrations"
                 ) from error
 
-    async def _current(self) -> Connection:
+    async def _current(self) -> Session:
         if self._connection is None:
-            info = postgres.conninfo(self._settings.database_url, "ssmd-cdc")
+            login = Login.of(self._settings.database_url, "ssmd-cdc")
             try:
-                self._connection = await self._whole(
-                    postgres.open_connection(info, autocommit=True, row_factory=dict_row)
-                )
+                session = await self._whole(open_session(login, row_factory=dict_row))
             except psycopg.OperationalError as error:
                 postgres.raise_if_refused(error)
                 raise
-            await self._connection.execute(_SESSION)
+            self._connection = session
+            await self._require_writable(session)
+            await session.execute(_SESSION)
         return self._connection
 
-    async def _whole(self, connect: Coroutine[Any, Any, Connection]) -> Connection:
+    async def _require_writable(self, session: Session) -> None:
+        if session.refuses_writes is not None:
+            await self.close()
+            raise ServerReadOnly(session.refuses_writes)
+
+    async def _whole(self, connect: Coroutine[Any, Any, Session]) -> Session:
         """The connection; if we are cancelled, the attempt still comes to its end, and is closed.
 
         Left half-way, its socket would stay open until Python finds it, and a server that shuts
@@ -105,7 +117,7 @@ class Control:
             attempt.add_done_callback(self._discard)
             raise
 
-    def _discard(self, attempt: "asyncio.Task[Connection]") -> None:
+    def _discard(self, attempt: "asyncio.Task[Session]") -> None:
         self._abandoned.discard(attempt)
         if not attempt.cancelled() and attempt.exception() is None:
             attempt.result().pgconn.finish()
@@ -120,12 +132,23 @@ class Control:
         if now - self._asked < 0.9 * self._settings.cdc_heartbeat_seconds:
             return
         self._asked = now
-        info = postgres.conninfo(self._settings.database_url, "ssmd-cdc")
+        info = Login.of(self._settings.database_url, "ssmd-cdc").info
         # The library asks in its own time, whatever the server does.
         if await asyncio.to_thread(pq.PGconn.ping, info.encode()) == pq.Ping.REJECT:
             async with self._turn:
                 await self.close()
             raise ReplicationEnded("PostgreSQL takes no new sessions: it is shutting down")
+
+    async def look(self) -> None:
+        """See whether the session is still ours, on a server that takes writes.
+
+        Raises:
+            ServerReadOnly: it takes none.
+            ConfigurationError: a pooler shares its sessions.
+        """
+        async with self.connection() as session:
+            await look(session)
+            await self._require_writable(session)
 
     async def prepare(self) -> None:
         """Check the server, and make the publication if it is missing.
@@ -143,8 +166,6 @@ class Control:
                     f"PostgreSQL runs with wal_level {facts['wal_level']}: set it to logical and "
                     "restart the server"
                 )
-            if facts["in_recovery"]:
-                raise SlotRefused("DATABASE_URL names a read-only standby: give the primary")
             if facts["has_publication"]:
                 return
             tables = sql.SQL(", ").join(map(sql.Identifier, subjects.TOKEN_COLUMNS))

@@ -57,6 +57,12 @@ class ReplicationEnded(SessionEnded):
     cause = "postgres"
 
 
+class ServerReadOnly(SessionEnded):
+    """PostgreSQL takes no writes: a standby that is not promoted, or set so."""
+
+    cause = "read_only"
+
+
 class SlotBusy(SessionEnded):
     """Another process streams from the slot."""
 

@@ -24,6 +24,7 @@ from ssmd_cdc.epoch import (
 from ssmd_cdc.errors import (
     Fenced,
     MalformedMessage,
+    ServerReadOnly,
     SessionEnded,
     SlotBusy,
     SlotGone,
@@ -318,6 +319,12 @@ class Publisher:
         self._diverged = self._diverged or isinstance(error, WalDiverged)
         log.error("session ended", cause=cause, error=str(error))
         now = asyncio.get_running_loop().time()
+        if isinstance(error, ServerReadOnly):
+            # It answers, and is waited for as long as it takes.
+            self._health.set("slot", str(error))
+            self._failing_since = None
+            await self._runtime.stopped_within(_PAUSE_SECONDS)
+            return
         self._failing_since = self._failing_since or now
         if now - self._failing_since > self._settings.cdc_outage_budget_seconds:
             raise UpstreamUnavailable(

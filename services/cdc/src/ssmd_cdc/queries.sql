@@ -1,7 +1,6 @@
 -- name: server_facts
 -- What must hold before anything is made: logical WAL, and whether the publication is there.
 SELECT current_setting('wal_level') AS wal_level,
-       pg_is_in_recovery() AS in_recovery,
        exists(SELECT FROM pg_publication WHERE pubname = %(publication)s) AS has_publication;
 
 -- name: slot

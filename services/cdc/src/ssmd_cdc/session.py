@@ -344,6 +344,7 @@ class Session:
             await asyncio.sleep(self._settings.cdc_heartbeat_seconds)
 
     async def _one_beat(self) -> None:
+        await self._control.look()
         self._report_slot(await self._control.slot())
         self._xid_reference = await self._control.xid_reference()
         await self._control.emit_heartbeat(self._heartbeats)

@@ -22,6 +22,7 @@ from ssmd_cdc.settings import CdcSettings
 from ssmd_common.change import parse_lsn
 from ssmd_common.connections import postgres
 from ssmd_common.connections.retry import first_line
+from ssmd_common.connections.session import Login, Session, open_session
 
 _STATUS: Final = struct.Struct(">cQQQqB")
 _KEEPALIVE: Final = struct.Struct(">xQqB")
@@ -46,6 +47,11 @@ _MAY_NOT_REPLICATE: Final = (
     "must be superuser or replication role to start walsender",
 )
 
+_NO_REPLICATION: Final = (
+    "DATABASE_URL leads through a pooler that passes no replication connection, on which the WAL "
+    "is read: give cdc a direct connection (pgbouncer 1.23 and newer pass it too)"
+)
+
 WAL_DATA: Final = ord("w")
 KEEPALIVE: Final = ord("k")
 DATA_AT: Final = 25
@@ -61,16 +67,20 @@ async def settle_session(connection: psycopg.AsyncConnection[Any]) -> None:
 class Replication:
     """A connection in replication mode; after `start` it streams until it ends."""
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any], settings: CdcSettings) -> None:
+    def __init__(self, connection: Session, settings: CdcSettings) -> None:
         self._connection = connection
         self._pgconn = connection.pgconn
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        self.backend = connection.info.backend_pid
+        self.backend = connection.backend
         """The process of the server that serves it."""
 
     async def identify(self) -> System:
-        row = await self._row("IDENTIFY_SYSTEM")
+        try:
+            row = await self._row("IDENTIFY_SYSTEM")
+        except psycopg.errors.SyntaxError as error:
+            # The pooler left out what asks for a walsender: an ordinary session answers.
+            raise SlotRefused(_NO_REPLICATION) from error
         return System(str(row["systemid"]), int(row["timeline"]), parse_lsn(row["xlogpos"]))
 
     async def create(self) -> tuple[int, str]:
@@ -240,10 +250,12 @@ async def open_replication(settings: CdcSettings) -> AsyncIterator[Replication]:
         ReplicationEnded: the server is not there.
         SlotRefused: the role may not replicate.
     """
-    info = postgres.conninfo(settings.database_url, "ssmd-cdc-slot", replication="database")
+    login = Login.of(settings.database_url, "ssmd-cdc-slot", replication="database")
     try:
-        connection = await postgres.open_connection(info, autocommit=True, row_factory=dict_row)
+        connection = await open_session(login, row_factory=dict_row)
     except psycopg.OperationalError as error:
+        if "unsupported startup parameter" in str(error):
+            raise SlotRefused(_NO_REPLICATION) from error
         if any(text in str(error) for text in _MAY_NOT_REPLICATE):
             raise SlotRefused(
                 f"the slot {settings.cdc_slot} cannot be read ({first_line(error)}): give the role "

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from psycopg_pool import PoolTimeout
 
+from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.runtime import Runtime
 from ssmd_common.tasks import end
@@ -42,4 +43,9 @@ async def telling(work: Coroutine[Any, Any, None]) -> None:
         raise UpstreamUnavailable(
             f"PostgreSQL does not answer any more ({line}): check that it runs; the service "
             "starts where it ended"
+        ) from error
+    except psycopg.errors.ReadOnlySqlTransaction as error:
+        raise UpstreamUnavailable(
+            f"PostgreSQL has become read-only ({first_line(error)}): the service starts again and "
+            "waits until it takes writes"
         ) from error

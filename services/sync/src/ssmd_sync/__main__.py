@@ -7,13 +7,14 @@ from typing import Final
 import structlog
 
 from ssmd_common import logs
+from ssmd_common.connections.watch import watch_postgres
 from ssmd_common.errors import ConfigurationError, SsmdError
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.runtime import Runtime, loop_factory, run
 from ssmd_common.settings import load
 from ssmd_sync import schedule
 from ssmd_sync.exchange import Exchange
-from ssmd_sync.service import Service, run_once
+from ssmd_sync.service import LOOK_SECONDS, Service, run_once
 from ssmd_sync.sessions import Sessions
 from ssmd_sync.settings import SyncSettings
 
@@ -28,6 +29,12 @@ async def serve(runtime: Runtime, settings: SyncSettings) -> None:
     async with Sessions(
         settings.database_url, settings.sync_concurrency, settings.startup_budget_seconds
     ) as sessions:
+        runtime.spawn(
+            "postgres-watch",
+            watch_postgres(
+                runtime, settings.database_url, "ssmd-sync-watch", every_seconds=LOOK_SECONDS
+            ),
+        )
         await Service(runtime, sessions, exchange, jobs, settings.sync_retention_days)()
 
 

@@ -6,12 +6,14 @@ run reads again what this one did not finish.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
 import psycopg
 import structlog
 
+from ssmd_common.connections.retry import first_line
 from ssmd_kalshi.errors import InterruptedWaitError, KalshiError, TransientError
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_sync import upstream
@@ -95,6 +97,15 @@ class Run:
                 report.error, report.upstream = str(error), isinstance(error, TransientError)
             # What was read before a fault of the exchange is as true as ever.
             await self._intake.flush_without_asking()
+        except (
+            psycopg.errors.InsufficientPrivilege,
+            psycopg.errors.ReadOnlySqlTransaction,
+        ) as error:
+            # Nothing can be recorded where nothing may be written: the service says it.
+            report.error = f"PostgreSQL: {first_line(error)}"
+            with suppress(psycopg.Error):
+                await self._end(run_id)
+            raise
         except psycopg.Error as error:
             self._blame_postgres(error)
         except Exception as error:

@@ -92,6 +92,11 @@ class Service:
                 self._runtime.health.failed("postgres", error)
                 log.warning("database connection lost", job=name, error=first_line(error))
                 pause = ELSEWHERE_SECONDS
+            except psycopg.errors.ReadOnlySqlTransaction as error:
+                # The watch says when it takes writes again; the job is due until then.
+                self._runtime.health.failed("postgres", error)
+                log.warning("the database takes no writes", job=name, error=first_line(error))
+                pause = LOOK_SECONDS
             await self._sleep(pause)
 
     async def _sleep(self, seconds: float) -> None:

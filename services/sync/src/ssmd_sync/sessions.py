@@ -9,6 +9,7 @@ from typing import Self
 from pydantic import SecretStr
 
 from ssmd_common.connections import postgres
+from ssmd_common.connections.session import look
 from ssmd_sync.store import Store
 
 
@@ -37,10 +38,16 @@ class Sessions:
 
     @asynccontextmanager
     async def borrow(self) -> AsyncIterator[Store]:
-        """A store of one's own for a while; UpstreamUnavailable when none can be made."""
+        """A store of one's own for a while.
+
+        Raises:
+            UpstreamUnavailable: none can be made.
+            ConfigurationError: a pooler shares its sessions.
+        """
         async with self._free:
             store = self._idle.pop() if self._idle else await self._open()
             try:
+                await look(store.connection)
                 yield store
             except BaseException:
                 # Whatever state it is in, its locks and transaction end with it.

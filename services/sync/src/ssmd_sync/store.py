@@ -22,6 +22,8 @@ from pydantic import SecretStr
 
 from ssmd_common.connections import postgres
 from ssmd_common.connections.loaders import forgive_values
+from ssmd_common.connections.session import Session
+from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.models import Market, ReadRow, Series, SeriesFee
 from ssmd_kalshi.pages import SetAside
 from ssmd_sync import metrics, statements
@@ -61,12 +63,12 @@ class Watermark:
 class Store:
     """One writing session: a connection and its temporary tables. Use it from one task."""
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+    def __init__(self, connection: Session) -> None:
         self.connection = connection
         self._column_types: list[tuple[Any, ...]] = []
 
     @classmethod
-    async def on(cls, connection: psycopg.AsyncConnection[Any]) -> Self:
+    async def on(cls, connection: Session) -> Self:
         """A store on an autocommit connection."""
         await forgive_values(connection)
         # A plan that a migration outdates would be an error once; few statements here are small.
@@ -92,6 +94,8 @@ class Store:
     ) -> AsyncIterator[Self]:
         connection = await postgres.connect(url, application, budget_seconds=budget_seconds)
         async with connection:
+            if connection.refuses_writes is not None:
+                raise UpstreamUnavailable(connection.refuses_writes)
             yield await cls.on(connection)
 
     async def write_series(

@@ -5,30 +5,18 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import psycopg
-from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool
 from pydantic import SecretStr
 
-from ssmd_common.connections.retry import within_budget
-from ssmd_common.deadlines import answered_within
+from ssmd_common.connections.retry import service_health, unless_stopped, within_budget
+from ssmd_common.connections.session import Login, Session, open_session, settle
 from ssmd_common.errors import ConfigurationError
 
 _MEND: Final = "check DATABASE_URL and that PostgreSQL runs"
-
-# The server's side of the same promise: without it a lost node keeps its locks and slots for
-# hours.
-_SERVER_OPTIONS: Final = (
-    "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=3 -c tcp_keepalives_count=3 "
-    "-c tcp_user_timeout=12000 "
-    # Timestamps read as text are then RFC 3339 but for one space and the zone.
-    "-c TimeZone=UTC -c DateStyle=ISO"
-)
-
-_PATIENCE_SECONDS: Final = 120
-"""psycopg's own limit, which goes by the clock: never the first to end an attempt."""
+_PROMOTED_SECONDS: Final = 1.0
 
 FAULTS_OF_CONFIGURATION: Final = (
     psycopg.errors.InvalidPassword,
@@ -37,65 +25,46 @@ FAULTS_OF_CONFIGURATION: Final = (
 )
 
 
-def conninfo(url: SecretStr, application: str, **more: Any) -> str:
-    """The connection string with this project's timeouts; values in the URL itself win."""
-    given = psycopg.conninfo.conninfo_to_dict(url.get_secret_value())
-    ours: dict[str, Any] = {
-        "application_name": application,
-        "connect_timeout": 5,
-        "keepalives_idle": 5,
-        "keepalives_interval": 3,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 12000,
-        "options": _SERVER_OPTIONS,
-    }
-    return make_conninfo("", **{**ours, **given, **more})
-
-
 async def connect(
-    url: SecretStr, application: str, *, budget_seconds: float, **more: Any
-) -> psycopg.AsyncConnection[Any]:
+    url: SecretStr, application: str, *, budget_seconds: float, reads: bool = False, **more: Any
+) -> Session:
     """An autocommit connection in UTC, tried again within the budget.
+
+    A service waits as long as it takes for a server that takes no writes, and says so in its
+    health; not where it only `reads`. A command is given what there is.
 
     Raises:
         UpstreamUnavailable: no answer within the budget.
-        ConfigurationError: the server answers and refuses the role, the password or the database.
+        ConfigurationError: the server answers and refuses the role, the password or the database;
+            the database cannot be used as it is, or a pooler shares its sessions.
+        StopRequested: the service was asked to stop meanwhile.
     """
-    info = conninfo(url, application, **more)
+    login = Login.of(url, application, **more)
 
-    async def attempt() -> psycopg.AsyncConnection[Any]:
+    async def attempt() -> Session:
         try:
-            return await open_connection(info, autocommit=True)
+            return await open_session(login)
         except psycopg.OperationalError as error:
             raise_if_refused(error)
             raise
 
-    return await within_budget(
-        "PostgreSQL",
-        _MEND,
-        attempt,
-        budget_seconds=budget_seconds,
-        retry_on=(psycopg.OperationalError,),
-    )
-
-
-async def open_connection(info: str, **options: Any) -> psycopg.AsyncConnection[Any]:
-    """One attempt to connect; `connect_timeout` counts the server's silence, not our own lateness.
-
-    Raises:
-        psycopg.OperationalError: it failed.
-    """
-    given = psycopg.conninfo.conninfo_to_dict(info)
-    seconds = float(given.get("connect_timeout") or 0)
-    if seconds <= 0 or "," in str(given.get("host", "")):
-        # Of several hosts the next one is tried when the first does not answer, which psycopg does.
-        return await psycopg.AsyncConnection.connect(info, **options)
-    try:
-        async with answered_within(seconds):
-            patient = make_conninfo(info, connect_timeout=_PATIENCE_SECONDS)
-            return await psycopg.AsyncConnection.connect(patient, **options)
-    except TimeoutError as error:
-        raise psycopg.errors.ConnectionTimeout("connection timeout expired") from error
+    health = service_health.get()
+    while True:
+        session = await within_budget(
+            "PostgreSQL",
+            _MEND,
+            attempt,
+            budget_seconds=budget_seconds,
+            retry_on=(psycopg.OperationalError,),
+        )
+        if health is None or reads:
+            return session
+        health.tell_writable(session.refuses_writes)
+        if session.refuses_writes is None:
+            return session
+        await session.close()
+        health.progress()
+        await unless_stopped(asyncio.sleep(_PROMOTED_SECONDS, result=True))
 
 
 async def open_pool(
@@ -104,37 +73,53 @@ async def open_pool(
     *,
     budget_seconds: float,
     max_size: int,
-    configure: Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]] | None = None,
-    check: Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]] | None = None,
+    configure: Callable[[Session], Awaitable[None]] | None = None,
+    check: Callable[[Session], Awaitable[None]] | None = None,
+    reads: bool = False,
     **options: Any,
 ) -> AsyncConnectionPool[psycopg.AsyncConnection[Any]]:
     """An open pool whose first connection has been made; the caller closes it.
 
     `configure` prepares each new connection, `check` raises for one that is no good when it is
-    lent (default: it answers a query); `options` are psycopg's, such as `autocommit`.
+    lent (default: it answers a query); `reads` as for `connect`; `options` are psycopg's, such as
+    `autocommit`.
     """
-    first = await connect(url, application, budget_seconds=budget_seconds)
+    first = await connect(url, application, budget_seconds=budget_seconds, reads=reads)
     await first.close()
-    pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] = AsyncConnectionPool(
-        conninfo(url, application),
+    login = first.login
+
+    async def configured(session: Session) -> None:
+        await settle(session, login)
+        if configure is not None:
+            await configure(session)
+
+    pool = AsyncConnectionPool(
+        login.info,
+        connection_class=Session,
         min_size=1,
         max_size=max_size,
         timeout=10,
         open=False,
         name=application,
-        configure=configure,
+        configure=configured,
         kwargs=options,
         check=check or AsyncConnectionPool.check_connection,
     )
     await pool.open()
-    return pool
+    # To its borrowers a connection like any other.
+    return cast("AsyncConnectionPool[psycopg.AsyncConnection[Any]]", pool)
 
 
 def raise_if_refused(error: psycopg.OperationalError) -> None:
     """Turn what no retry can mend into a ConfigurationError."""
     text = str(error)
     # While connecting, psycopg has only the server's text: no SQLSTATE reaches it.
-    refusals = ("password authentication failed", "does not exist", "no pg_hba.conf entry")
+    refusals = (
+        "password authentication failed",
+        "does not exist",
+        "no pg_hba.conf entry",
+        "unsupported startup parameter",
+    )
     if isinstance(error, FAULTS_OF_CONFIGURATION) or any(part in text for part in refusals):
         line = next((part for part in text.splitlines() if "FATAL" in part), text).strip()
         raise ConfigurationError(

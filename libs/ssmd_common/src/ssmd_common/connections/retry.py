@@ -4,12 +4,15 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
 from ssmd_common.errors import StopRequested, UpstreamUnavailable
 from ssmd_common.tasks import until
+
+if TYPE_CHECKING:
+    from ssmd_common.health import Health
 
 log = structlog.get_logger(__name__)
 
@@ -17,6 +20,9 @@ T = TypeVar("T")
 
 service_stop: Final[ContextVar[asyncio.Event | None]] = ContextVar("service_stop", default=None)
 """The stop event of the service that runs here; none in a command."""
+
+service_health: "Final[ContextVar[Health | None]]" = ContextVar("service_health", default=None)
+"""The health of the service that runs here; none in a command."""
 
 
 async def unless_stopped(work: Awaitable[T]) -> T:

@@ -1,0 +1,142 @@
+"""A PostgreSQL that takes no writes: not ready for one reason everywhere, and back by itself."""
+
+import asyncio
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+from topology import SERVICES, Topology, execute, topology
+
+from ssmd_common.migrations import migration_files
+from ssmd_stack import account
+from ssmd_stack.database import migrate
+from ssmd_stack.nats import NatsServer
+from ssmd_stack.postgres import PostgresServer
+from ssmd_stack.servers import stack_kind
+from ssmd_stack.valkey import ValkeyServer
+
+pytestmark = pytest.mark.timeout(400)
+
+REASON = "PostgreSQL is read-only"
+QUIET_SECONDS = 8.0
+"""Longer than it takes each service to look at its database."""
+
+
+@pytest.fixture
+async def primary(scratch: Path) -> AsyncIterator[PostgresServer]:
+    if stack_kind() != "embedded":
+        pytest.skip("these servers are made read-only: they must be the test's own")
+    server = PostgresServer(scratch / f"primary-{secrets.token_hex(4)}", durable=False)
+    try:
+        async with server:
+            await migrate(server.url, migration_files())
+            yield server
+    finally:
+        server.remove()
+
+
+@asynccontextmanager
+async def standby_of(primary: PostgresServer, directory: Path) -> AsyncIterator[PostgresServer]:
+    """A hot standby, made with pg_basebackup; its roles and passwords are the primary's."""
+    server = PostgresServer(directory, durable=False)
+    user = account.postgres_account()
+    given = conninfo_to_dict(primary.admin_url)
+    home = await asyncio.to_thread(account.settle, directory, user)
+    for name in ("superuser.password", "role.password", "initialised", "synced"):
+        if (primary.home / name).exists():
+            shutil.copy(primary.home / name, home / name)
+            account.hand_over(home / name, user)
+    await execute(
+        primary.admin_url,
+        "ALTER SYSTEM SET wal_keep_size = '256MB'",
+        "SELECT pg_reload_conf()",
+    )
+    hba = primary.data_dir / "pg_hba.conf"
+    hba.write_text(hba.read_text() + "\nhost replication all 127.0.0.1/32 scram-sha-256\n")
+    await execute(primary.admin_url, "SELECT pg_reload_conf()")
+    await asyncio.to_thread(
+        subprocess.run,
+        [
+            primary.bin_dir / "pg_basebackup", "-D", home / "data", "-R", "-X", "stream",
+            "-c", "fast", "-d", f"host=127.0.0.1 port={given['port']} user={given['user']}",
+        ],
+        env={"PGPASSWORD": str(given["password"]), "PATH": "/usr/bin:/bin"},
+        user=user.uid if user else None,
+        group=user.gid if user else None,
+        cwd=primary.home if user is None else "/",
+        check=True,
+    )  # fmt: skip
+    try:
+        # Not `start`, which makes the role and the database: they are the primary's.
+        await super(PostgresServer, server).start()
+        yield server
+    finally:
+        await super(PostgresServer, server).stop()
+        server.remove()
+
+
+@pytest.fixture
+async def services(
+    nats_server: NatsServer, valkey_server: ValkeyServer, tmp_path: Path
+) -> AsyncIterator[Topology]:
+    async with topology(nats_server, valkey_server, tmp_path) as made:
+        yield made
+
+
+async def test_services_wait_for_a_standby_to_be_promoted(
+    primary: PostgresServer, services: Topology, scratch: Path
+) -> None:
+    async with standby_of(primary, scratch / f"standby-{secrets.token_hex(4)}") as standby:
+        started = await services.start_all(standby.url)
+        for service in started:
+            await service.says(REASON)
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [Path(sys.executable).with_name("ssmd"), "db", "migrate"],
+            env={"PATH": "/usr/bin:/bin", "DATABASE_URL": standby.url},
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
+        assert done.returncode == 4
+        assert REASON in done.stderr
+        assert "Traceback" not in done.stderr
+        await execute(standby.admin_url, "SELECT pg_promote()")
+        for service in started:
+            await service.ready()
+            assert service.codes == [], "it waited, and was not restarted"
+
+
+async def test_services_say_that_their_database_has_become_read_only(
+    primary: PostgresServer, services: Topology
+) -> None:
+    """As servers of the cloud do whose disk is full; sessions that stand are told at once."""
+    started = await services.start_all(primary.url, restarts=True)
+    for service in started:
+        await service.ready()
+    await execute(
+        primary.admin_url,
+        "ALTER SYSTEM SET default_transaction_read_only = on",
+        "SELECT pg_reload_conf()",
+    )
+    for service in started:
+        await service.says(REASON)
+    # It stays so: nothing limps on, nothing ends for good.
+    await asyncio.sleep(QUIET_SECONDS)
+    for service in started:
+        await service.says(REASON)
+    async with await psycopg.AsyncConnection.connect(primary.admin_url, autocommit=True) as admin:
+        await admin.execute("SET default_transaction_read_only = off")
+        await admin.execute("ALTER SYSTEM RESET default_transaction_read_only")
+        await admin.execute("SELECT pg_reload_conf()")
+    for service in started:
+        await service.ready()
+        assert set(service.codes) <= {4}, service.name
+    assert [service.name for service in started] == list(SERVICES)
