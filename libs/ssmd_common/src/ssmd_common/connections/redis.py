@@ -118,6 +118,10 @@ async def master_moved(made: aioredis.Redis) -> bool:
 
     After a failover the Sentinels name another master, and a name or a virtual address leads to
     another server, while old connections still reach the old one, which nobody else reads.
+
+    Raises:
+        redis.exceptions.ConnectionError: it cannot be told: no server answers, or the Sentinels
+            have no master to name, as during a failover.
     """
     pool = made.connection_pool
     if isinstance(pool, SentinelConnectionPool):
