@@ -288,9 +288,8 @@ async def test_messages_that_cannot_be_read_are_named_and_passed_over(
     nats_server: NatsServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Also by the search for an LSN, wherever they stand."""
-    client = await connections.connect(
-        SecretStr(nats_server.url), "test", budget_seconds=PATIENCE_SECONDS
-    )
+    settings = NatsSettings(nats_url=SecretStr(nats_server.url))
+    client = await connections.connect(settings, "test", budget_seconds=PATIENCE_SECONDS)
     js = client.jetstream()
     await js.add_stream(name=subjects.STREAM, subjects=[subjects.SUBJECTS])
     deep = envelope(9).replace(b'"S9"}', b'"S9", "a": ' + b"[" * 2000 + b"]" * 2000 + b"}")
@@ -307,7 +306,6 @@ async def test_messages_that_cannot_be_read_are_named_and_passed_over(
             await js.publish("cdc.series.insert.A", content)
     await js.publish("cdc.series.insert.A", far)
     await js.publish("cdc.series.insert.A", b"the last one")
-    settings = NatsSettings(nats_url=SecretStr(nats_server.url))
 
     async def tailed(since: str, limit: int, *, as_json: bool) -> str:
         async with asyncio.timeout(PATIENCE_SECONDS):
