@@ -240,12 +240,16 @@ async def test_the_query_finds_all_of_it(database: Any) -> None:
         empty = await known()
         assert (empty.rows, empty.gaps, empty.full_sync_at) == ([], [], None)
         await connection.execute(
-            "INSERT INTO sync_runs (job, scope, started_at, finished_at, outcome) VALUES"
-            " ('everything', '{}', now() - interval '3 h', now() - interval '2 h', 'failed'),"
-            " ('everything', '{}', now() - interval '2 h', now() - interval '1 h', 'partial'),"
-            " ('some', '{\"tags\":[\"x\"]}', now() - interval '4 h', now() - interval '3 h', 'ok'),"
-            " ('everything', '{}', now() - interval '10 m', now() - interval '9 m', 'ok'),"
-            " ('fees', '{\"mode\":\"fees\"}', now(), now(), 'ok')"
+            "INSERT INTO sync_runs (job, scope, started_at, finished_at, outcome, unread) VALUES"
+            " ('everything', '{}', now() - interval '4 h', now() - interval '3 h', 'partial',"
+            "  NULL),"
+            " ('everything', '{}', now() - interval '3 h', now() - interval '2 h', 'failed', NULL),"
+            " ('everything', '{}', now() - interval '2 h', now() - interval '1 h', 'partial',"
+            "  '{}'),"
+            " ('some', '{\"tags\":[\"x\"]}', now() - interval '4 h', now() - interval '3 h', 'ok',"
+            "  '{}'),"
+            " ('everything', '{}', now() - interval '10 m', now() - interval '9 m', 'ok', NULL),"
+            " ('fees', '{\"mode\":\"fees\"}', now(), now(), 'ok', '{}')"
         )
         await connection.execute(
             "INSERT INTO lifecycle_gaps (reason, began_at, repaired_at) VALUES"
