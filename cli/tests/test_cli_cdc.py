@@ -352,7 +352,7 @@ def test_the_server_filters() -> None:
         # Markers of rows that could not be read.
         "cdc.events.*._._",
     ]
-    assert Filter("_", "events", None).subjects() == ["cdc.events.*._.>"]
+    assert Filter("_", "events", None).subjects() == ["cdc.events.*.%5F.>", "cdc.events.*._._"]
     assert "cdc.series.*.KXA" in Filter("KXA", None, None).subjects()
     with pytest.raises(ConfigurationError, match="fees"):
         Filter("KXA", "fees", None).subjects()

@@ -45,6 +45,8 @@ async def rows_of(url: str, service: str) -> Rows:
 
 
 async def test_a_service_tells_how_it_is_and_each_change_at_once(database: Any) -> None:
+    # What another test of this process has measured.
+    LAG_SECONDS.set(math.nan)
     health = Health("cdc")
     health.set("slot", "the slot is not taken yet")
 

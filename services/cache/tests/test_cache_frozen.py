@@ -140,20 +140,3 @@ async def test_a_starved_cache_goes_on_without_a_restart(world: Any) -> None:
     async with world.process("ssmd_cache") as cache:
         await cache.until(ready=True)
         assert (await world.position())["warmed_at"] == before["warmed_at"]
-
-
-async def test_a_paused_leader_goes_on(world: Any) -> None:
-    """Whatever it waits for finds its answer afterwards, after the timers."""
-    await world.commit(SERIES, EVENT, MARKETS)
-    async with world.process("ssmd_cache") as cache:
-        await cache.until(ready=True)
-        before = await world.position()
-        for _ in range(2):
-            os.kill(cache.child.pid, signal.SIGSTOP)
-            await asyncio.sleep(13)
-            os.kill(cache.child.pid, signal.SIGCONT)
-            # At another moment of the watch's round.
-            await asyncio.sleep(3)
-        await world.commit("UPDATE markets SET yes_bid = 8")
-        await world.assert_right()
-        assert (await world.position())["token"] == before["token"]

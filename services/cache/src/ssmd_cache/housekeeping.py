@@ -34,13 +34,13 @@ class Housekeeping:
         self,
         settings: CacheSettings,
         sink: RedisSink,
-        lookup: Lookup,
         health: Health,
         patience: Patience,
     ) -> None:
         self._settings = settings
         self._sink = sink
-        self._lookup = lookup
+        # Its own: what asks in the background must not hold up what the stream asks for.
+        self._lookup = Lookup(settings.database_url, budget_seconds=settings.startup_budget_seconds)
         self._health = health
         self._patience = patience
         self._checked = self._measured = float("-inf")
@@ -168,3 +168,4 @@ class Housekeeping:
             await asyncio.wait({self._asked}, timeout=_END_SECONDS)
             await end(self._asked)
             self._asked = None
+        await self._lookup.close()

@@ -65,7 +65,7 @@ class Cache:
         self._patience = Patience(runtime.health, runtime.stop)
         self._foreign = Foreign(sink.client, runtime.health, self._patience)
         self._unreadable = Unreadable(sink, runtime.health, self._patience)
-        self._housekeeping = Housekeeping(settings, sink, lookup, runtime.health, self._patience)
+        self._housekeeping = Housekeeping(settings, sink, runtime.health, self._patience)
         self._journey = Journey(runtime.health)
         self._position: CachePosition | None = None
         self._untold: set[str] = set()
