@@ -1,6 +1,7 @@
 """A session's settings and what it finds out, on a real PostgreSQL."""
 
 import asyncio
+import time
 from typing import Any
 
 import psycopg
@@ -10,11 +11,13 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
 from ssmd_common.connections import postgres
+from ssmd_common.connections import session as sessions
 from ssmd_common.connections.rights import explained, require_rights
-from ssmd_common.connections.session import Login, look
+from ssmd_common.connections.session import Login, look, open_session
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.tasks import end
 from ssmd_stack.database import Database
+from ssmd_stack.proxy import TcpProxy
 
 ODD = {
     "datestyle": "SQL, DMY",
@@ -102,6 +105,36 @@ async def test_a_session_sees_that_writes_are_not_taken_any_more(database: Datab
         await session.execute("SET default_transaction_read_only = off")
         await look(session)
         assert session.refuses_writes is None
+
+
+async def test_our_own_lateness_is_not_the_servers_silence(database: Database) -> None:
+    """Its answer was there, and the deadline had passed on the clock."""
+    login = Login.of(SecretStr(database.url), "test", connect_timeout=2)
+    opening = asyncio.create_task(open_session(login))
+    for _ in range(3):
+        # As if the process was stopped while it connects.
+        await asyncio.sleep(0)
+        time.sleep(0.9)  # noqa: ASYNC251
+    async with await opening as session:
+        assert session.backend == session.info.backend_pid
+
+
+async def test_a_session_that_nobody_answers_is_given_up(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a pooler's is, which takes connections also while its server answers nothing."""
+    monkeypatch.setattr(sessions, "_SETTLE_SECONDS", 0.3)
+    settle = sessions.settle
+    async with TcpProxy(database.url) as between:
+
+        async def frozen(session: Any, login: Login) -> None:
+            between.freeze()
+            await settle(session, login)
+
+        monkeypatch.setattr(sessions, "settle", frozen)
+        with pytest.raises(psycopg.OperationalError):
+            await open_session(Login.of(SecretStr(between.url), "test"))
+        between.thaw()
 
 
 async def test_rights_are_looked_for_together(database: Database) -> None:
