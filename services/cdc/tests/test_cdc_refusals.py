@@ -10,9 +10,11 @@ import pytest
 from nats.aio.client import Client
 from nats.js.api import StorageType
 
+from ssmd_cdc import control
 from ssmd_cdc.errors import SlotRefused, StreamRefused
 from ssmd_cdc.settings import CdcSettings
 from ssmd_common import subjects
+from ssmd_common.connections.session import Session
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.settings import load
@@ -69,6 +71,23 @@ async def test_a_role_that_may_not_replicate(own_server: Any, bench: Any) -> Non
     with pytest.raises(SlotRefused, match="give the role REPLICATION") as refusal:
         await end_of(bench.start(database_url=url))
     assert refusal.value.exit_code == ExitCode.USAGE
+
+
+async def test_a_pooler_that_begins_to_share_its_sessions(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Changed under a running cdc: from one beat on another process of the server answers."""
+    publisher = bench.start()
+    await publisher.ready()
+    look = control.look
+
+    async def look_at_anothers(session: Session) -> None:
+        session.backend += 1
+        await look(session)
+
+    monkeypatch.setattr(control, "look", look_at_anothers)
+    with pytest.raises(ConfigurationError, match="use session pooling or a direct connection"):
+        await end_of(publisher)
 
 
 def test_settings_that_do_not_work_together(monkeypatch: pytest.MonkeyPatch) -> None:
