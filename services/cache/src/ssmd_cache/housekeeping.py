@@ -14,6 +14,7 @@ from ssmd_cache.patience import Patience
 from ssmd_cache.position import CachePosition
 from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.settings import CacheSettings
+from ssmd_common.connections import redis as connections
 from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.health import Health
@@ -64,9 +65,12 @@ class Housekeeping:
             SequenceGap: Redis holds an older picture than was written.
         """
         now = self._checked = time.monotonic()
+        slow = now - self._measured >= _SLOW_SECONDS
+        if slow:
+            await self._follow_master()
         await self._check(position)
         await self._sweep()
-        if now - self._measured >= _SLOW_SECONDS:
+        if slow:
             self._measured = now
             await self._measure()
             self._ask_last_sync()
@@ -76,6 +80,14 @@ class Housekeeping:
             return "a rebuild was asked for"
         drift, self.drift = self.drift, None
         return drift
+
+    async def _follow_master(self) -> None:
+        """Leave a server that others take for the master no more, though it answers us still. What
+        the new one holds is looked at next, as after a restart."""
+        client = self._sink.client
+        if await self._patience.call(lambda: connections.master_moved(client)):
+            log.warning("redis moved: what is written goes to the new master from here on")
+            await connections.leave(client)
 
     async def look_for_requests(self) -> None:
         """Learn how many rebuilds were asked for."""
