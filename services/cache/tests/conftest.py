@@ -29,6 +29,7 @@ from ssmd_common.runtime import Runtime
 from ssmd_common.subjects import STREAM, subject, table_subject
 from ssmd_common.tasks import end
 from ssmd_stack.database import Database
+from ssmd_stack.ended import collect_what_ended
 from ssmd_stack.ports import free_port
 
 PRIMARY_KEYS = {
@@ -372,6 +373,7 @@ class Running:
                 self.runtime.stop.set()
                 await asyncio.wait({self.task})
                 await end(*tasks._tasks)
+                collect_what_ended()
 
     async def says(self, name: str, part: str) -> None:
         """Wait until it gives a reason why it is not ready."""
@@ -387,6 +389,7 @@ class Running:
             self.task.cancel()
             # One cancellation can get lost in a library.
             await asyncio.wait({self.task}, timeout=0.5)
+        collect_what_ended()
 
     async def ready(self) -> None:
         async def is_ready() -> bool:

@@ -1,7 +1,6 @@
 """The publisher in this process against real servers, and the oracle that judges its stream."""
 
 import asyncio
-import gc
 import json
 import os
 import sys
@@ -24,6 +23,7 @@ from ssmd_common.health import Health
 from ssmd_common.runtime import Runtime
 from ssmd_common.tasks import end
 from ssmd_stack.database import Database
+from ssmd_stack.ended import collect_what_ended
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
 
@@ -57,7 +57,7 @@ class Publisher:
             await end(self.task)
         # The error holds the frames, and they a socket that was only just connecting: until it
         # closes, the server drops no database.
-        gc.collect()
+        collect_what_ended()
 
     async def until(self, condition: Callable[["Publisher"], bool]) -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -310,6 +310,9 @@ class Publisher:
 
     async def _recover(self, error: Exception) -> None:
         """Note why the session ended, and wait a moment; past the budget, end the process."""
+        if isinstance(error, ServerReadOnly):
+            await self._wait_for_writes(error)
+            return
         cause = error.cause if isinstance(error, SessionEnded) else type(error).__name__.lower()
         metrics.RESTARTS.labels(cause).inc()
         self._health.failed("session", error)
@@ -319,18 +322,23 @@ class Publisher:
         self._diverged = self._diverged or isinstance(error, WalDiverged)
         log.error("session ended", cause=cause, error=str(error))
         now = asyncio.get_running_loop().time()
-        if isinstance(error, ServerReadOnly):
-            # It answers, and is waited for as long as it takes.
-            self._health.set("slot", str(error))
-            self._failing_since = None
-            await self._runtime.stopped_within(_PAUSE_SECONDS)
-            return
         self._failing_since = self._failing_since or now
         if now - self._failing_since > self._settings.cdc_outage_budget_seconds:
             raise UpstreamUnavailable(
                 f"no session lasted for {self._settings.cdc_outage_budget_seconds:g} s "
                 f"({error}): check DATABASE_URL, NATS_URL and that both servers run"
             ) from error
+        await self._runtime.stopped_within(_PAUSE_SECONDS)
+
+    async def _wait_for_writes(self, error: ServerReadOnly) -> None:
+        """A server that answers is waited for as long as it takes, and told of once."""
+        if self._health.conditions.get("slot") != str(error):
+            metrics.RESTARTS.labels(error.cause).inc()
+            self._health.failed("session", error)
+            self._health.set("slot", str(error))
+            log.warning("waiting for writes", reason=str(error))
+        self._health.progress()
+        self._failing_since = None
         await self._runtime.stopped_within(_PAUSE_SECONDS)
 
     def _refuse_rivalry(self, verdict: NewEpoch) -> None:
