@@ -15,7 +15,7 @@ from ssmd_stack.nats import NatsServer
 from ssmd_stack.pgbouncer import pgbouncer_binary, pgbouncer_version
 from ssmd_stack.valkey import ValkeyServer
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 REMEDY = "session pooling or a direct connection"
 

@@ -22,7 +22,7 @@ from ssmd_stack.postgres import PostgresServer
 from ssmd_stack.servers import stack_kind
 from ssmd_stack.valkey import ValkeyServer
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 REASON = "PostgreSQL is read-only"
 QUIET_SECONDS = 8.0
