@@ -7,16 +7,11 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import nkeys
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from certificates import Authority
 from nkeys import PREFIX_BYTE_ACCOUNT, PREFIX_BYTE_OPERATOR, PREFIX_BYTE_USER
 
 KINDS = ("user", "token", "nkey", "creds", "certificate", "inbox")
@@ -57,10 +52,14 @@ def security(kind: str, directory: Path) -> Security:
         case "certificate":
             authority = Authority()
             server, client = authority.issue(directory, "server"), authority.issue(directory, "us")
-            ca = _file(directory / "ca.pem", authority.pem)
-            tls = {"cert_file": server[0], "key_file": server[1], "ca_file": ca, "verify": True}
+            ca = str(authority.file(directory))
+            files = {"cert_file": str(server[0]), "key_file": str(server[1]), "ca_file": ca}
             ours = {"nats_cert_path": client[0], "nats_key_path": client[1]}
-            return Security({"tls": tls}, {"nats_ca_path": ca, **ours}, {"nats_ca_path": ca})
+            return Security(
+                {"tls": {**files, "verify": True}},
+                {"nats_ca_path": ca, **ours},
+                {"nats_ca_path": ca},
+            )
         case "inbox":
             rights = {"publish": [">"], "subscribe": ["_SSMD.>"]}
             user = {"user": "ssmd", "password": "x", "permissions": rights}
@@ -69,53 +68,6 @@ def security(kind: str, directory: Path) -> Security:
             return Security(options, right)
         case _:
             raise ValueError(kind)
-
-
-class Authority:
-    """Signs certificates for 127.0.0.1."""
-
-    def __init__(self) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")])
-        made = (
-            _builder(self._name, self._name, self._key)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(self._key, hashes.SHA256())
-        )
-        self.pem = made.public_bytes(serialization.Encoding.PEM)
-
-    def issue(self, directory: Path, name: str) -> tuple[str, str]:
-        """Files of a certificate and of its key."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        addresses = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-        made = (
-            _builder(subject, self._name, key)
-            .add_extension(addresses, critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
-        private = key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        pem = made.public_bytes(serialization.Encoding.PEM)
-        return _file(directory / f"{name}.pem", pem), _file(directory / f"{name}.key", private)
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
-) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-    )
 
 
 def _operator(directory: Path) -> tuple[dict[str, Any], str, str]:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nats_security import KINDS, Authority, security
+from certificates import Authority
+from nats_security import KINDS, security
 
 from ssmd_common.connections import nats
 from ssmd_common.connections.nats_access import NatsAccess
@@ -59,7 +60,7 @@ async def test_a_certificate_that_is_not_trusted_is_named(tmp_path: Path) -> Non
     """And nothing hangs in closing what never opened."""
     authority = Authority()
     pem, key = authority.issue(tmp_path, "server")
-    options = {"tls": {"cert_file": pem, "key_file": key}}
+    options = {"tls": {"cert_file": str(pem), "key_file": str(key)}}
     async with NatsServer(tmp_path / "nats", options=options) as server:
         settings = NatsSettings.model_validate({"nats_url": server.url})
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import datetime as dt
-import ipaddress
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,9 +10,7 @@ from typing import Any
 import pytest
 import redis.asyncio as aioredis
 import redis.exceptions
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from certificates import Authority
 from pydantic import SecretStr
 
 from ssmd_cache.redis_sink import RedisSink
@@ -173,41 +169,11 @@ async def test_nats_that_closes_the_connection_ends_it_with_a_sentence(world: An
     assert "NATS closed the connection" in str(error)
 
 
-def certificate(directory: Path) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "cache test")])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    cert, secret = directory / "cert.pem", directory / "key.pem"
-    cert.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    secret.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return cert, secret
-
-
 @contextlib.asynccontextmanager
 async def tls_in_front_of(port: int, directory: Path) -> AsyncIterator[tuple[int, Path]]:
     """TLS on a port of its own, ended before the server behind `port`."""
-    cert, secret = certificate(directory)
+    authority = Authority()
+    cert, secret = authority.issue(directory, "redis")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(cert, secret)
 
@@ -225,7 +191,7 @@ async def tls_in_front_of(port: int, directory: Path) -> AsyncIterator[tuple[int
     own = free_port()
     server = await asyncio.start_server(serve, "127.0.0.1", own, ssl=context)
     try:
-        yield own, cert
+        yield own, authority.file(directory)
     finally:
         server.close()
 

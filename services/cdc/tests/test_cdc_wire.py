@@ -2,17 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from certificates import Authority
 from hypothesis import given
 from hypothesis import strategies as st
 from nats_security import KINDS, security
@@ -80,37 +75,6 @@ def test_it_ends_once() -> None:
     assert asyncio.run(run()) == ["the server closed the connection"]
 
 
-def certificate(directory: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that is its own authority, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    files = directory / "server.pem", directory / "server.key"
-    files[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    files[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return files
-
-
 @pytest.mark.parametrize("encrypted", [False, True])
 @pytest.mark.parametrize("by", ["password", "token"])
 async def test_credentials_and_encryption(
@@ -122,8 +86,9 @@ async def test_credentials_and_encryption(
         )
     }
     if encrypted:
-        pem, key = certificate(tmp_path)
-        monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+        authority = Authority()
+        pem, key = authority.issue(tmp_path, "server")
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.file(tmp_path)))
         options["tls"] = {"cert_file": str(pem), "key_file": str(key)}
     right, wrong = ("s3%2Fcret", "x") if by == "token" else ("cdc:s3%2Fcret", "cdc:x")
     async with NatsServer(tmp_path / "nats", options=options) as server:

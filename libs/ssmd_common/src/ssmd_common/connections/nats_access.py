@@ -136,8 +136,8 @@ class NatsAccess:
     def connect_fields(self, nonce: str | None) -> dict[str, str]:
         """What a CONNECT frame says of us; `nonce` is the server's, to be signed."""
         if self.creds_path is not None:
-            jwt, seed = self._credentials()
-            return {"jwt": jwt.decode(), "sig": _signed(self._key_pair(seed), nonce)}
+            jwt, pair = self._credentials()
+            return {"jwt": jwt.decode(), "sig": _signed(pair, nonce)}
         if self.nkey_path is not None:
             pair = self._key_pair(self._nkey_seed())
             return {"nkey": pair.public_key.decode(), "sig": _signed(pair, nonce)}
@@ -145,7 +145,8 @@ class NatsAccess:
             return {"user": self.user, "pass": self.password or ""}
         return {} if self.token is None else {"auth_token": self.token}
 
-    def _credentials(self) -> tuple[bytes, bytes]:
+    def _credentials(self) -> tuple[bytes, Any]:
+        """The JWT, and the pair of keys that signs for it."""
         assert self.creds_path is not None
         content = _read("NATS_CREDS_PATH", self.creds_path)
         jwt, seed = _JWT.search(content), _SEED.search(content)
@@ -153,8 +154,7 @@ class NatsAccess:
             raise ConfigurationError(
                 f"NATS_CREDS_PATH: {self.creds_path} holds no user's JWT with its seed"
             )
-        self._key_pair(seed[1])
-        return jwt[1], seed[1]
+        return jwt[1], self._key_pair(seed[1])
 
     def _nkey_seed(self) -> bytes:
         assert self.nkey_path is not None
