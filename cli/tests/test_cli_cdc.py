@@ -18,7 +18,6 @@ from pydantic import SecretStr
 from ssmd_cdc.overview import overview
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cli.cdc_tail import Filter, Lsn, NoStream, follow, parse_since, sequence_of, tail
-from ssmd_common import subjects
 from ssmd_common.connections import nats as connections
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.settings import NatsSettings
@@ -26,6 +25,7 @@ from ssmd_stack import binaries
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
+from ssmd_stream import subjects
 
 PATIENCE_SECONDS = 60
 

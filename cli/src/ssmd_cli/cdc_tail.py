@@ -19,8 +19,6 @@ from rich.console import Console
 from rich.text import Text
 
 from ssmd_cli import output
-from ssmd_common import subjects
-from ssmd_common.change import Change, Position, decode, parse_lsn
 from ssmd_common.connections import nats as connections
 from ssmd_common.errors import (
     ConfigurationError,
@@ -30,6 +28,8 @@ from ssmd_common.errors import (
 )
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.settings import NatsSettings
+from ssmd_stream import subjects
+from ssmd_stream.change import Change, Position, decode, parse_lsn
 
 _BATCH: Final = 200
 _AGE = re.compile(r"(\d+)([smhd])")

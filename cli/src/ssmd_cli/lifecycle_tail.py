@@ -11,12 +11,12 @@ from rich.text import Text
 
 from ssmd_cli import output
 from ssmd_cli.cdc_tail import Start, clock, follow, read
-from ssmd_common import subjects
 from ssmd_common.connections import nats, postgres
 from ssmd_common.errors import MalformedTime
 from ssmd_common.settings import NatsSettings, PostgresSettings
 from ssmd_common.sql import Queries
 from ssmd_common.times import moment
+from ssmd_stream import subjects
 
 queries: Final = Queries("ssmd_cli", "lifecycle.sql")
 

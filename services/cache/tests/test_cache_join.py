@@ -10,8 +10,8 @@ import pytest
 from ssmd_cache import join as joining
 from ssmd_cache import service
 from ssmd_cache.picture import TABLES
-from ssmd_cache.stream import Stream
-from ssmd_common.change import parse_lsn
+from ssmd_stream.change import parse_lsn
+from ssmd_stream.stream import Stream
 
 SERIES = "INSERT INTO series (ticker, category) VALUES ('S', 'C'), ('T', 'D')"
 EVENT = "INSERT INTO events (event_ticker, series_ticker) VALUES ('E', 'S')"

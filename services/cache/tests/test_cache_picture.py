@@ -22,10 +22,10 @@ from ssmd_cache.picture import (
     seconds,
     value,
 )
-from ssmd_common.change import Position
 from ssmd_common.errors import MalformedChange
 from ssmd_common.keys import Keys
-from ssmd_common.visibility import Snapshot
+from ssmd_stream.change import Position
+from ssmd_stream.visibility import Snapshot
 
 NOW = datetime(2026, 2, 3, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -16,8 +16,8 @@ from ssmd_cache.picture import EventFacts, facts_of, ticker_of
 from ssmd_cache.rebuild import rebuild
 from ssmd_cache.rows import Rows
 from ssmd_cache.verify import Unread, Verifier
-from ssmd_common.change import Position
 from ssmd_common.keys import Keys
+from ssmd_stream.change import Position
 
 UNIVERSE = """
 INSERT INTO series (ticker, category) VALUES ('S', 'C'), ('T', 'D');

@@ -7,7 +7,7 @@ import pytest
 
 from ssmd_cdc.epoch import ANNOUNCING, Continue, NewEpoch, State, Stream, System, Tail, decide
 from ssmd_cdc.progress import Progress
-from ssmd_common.change import Position
+from ssmd_stream.change import Position
 
 SYSTEM = System("7300000000000000001", 1, 5000)
 STATE = State(3, SYSTEM.identifier, 1, "2026-01-01T00:00:00Z", 100, 4000, 7)

@@ -9,10 +9,10 @@ from ssmd_cache.commands import Command, fee_gone, gone, picture_of, put
 from ssmd_cache.errors import UnreadableMessage
 from ssmd_cache.picture import TABLES, facts_of
 from ssmd_common import times
-from ssmd_common.change import VERSION, Position, format_lsn, parse_lsn
 from ssmd_common.errors import MalformedTime
 from ssmd_common.keys import Keys
-from ssmd_common.visibility import Snapshot, applies
+from ssmd_stream.change import VERSION, Position, format_lsn, parse_lsn
+from ssmd_stream.visibility import Snapshot, applies
 
 
 class Message(msgspec.Struct, frozen=True):

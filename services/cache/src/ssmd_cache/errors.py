@@ -37,14 +37,6 @@ class SequenceGap(Exception):
         self.at = at
 
 
-class StreamGap(Exception):
-    """The stream no longer holds the messages that would continue the picture."""
-
-
-class FeedBroken(Exception):
-    """The consumer lost a message, fell silent or was deleted: make a new one."""
-
-
 class ForeignKeys(Exception):
     """Keys of ours hold someone else's type; they are left alone."""
 

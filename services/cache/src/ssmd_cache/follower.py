@@ -19,12 +19,12 @@ from ssmd_cache.picture import ticker_of
 from ssmd_cache.position import CachePosition
 from ssmd_cache.redis_sink import RedisSink, Written
 from ssmd_cache.refetch import Refetcher
-from ssmd_cache.stream import Delivery, Feed
 from ssmd_cache.unreadable import Unreadable
-from ssmd_common.change import Op, Position, format_lsn
 from ssmd_common.metrics import WORK
 from ssmd_common.tasks import end
-from ssmd_common.visibility import Snapshot
+from ssmd_stream.change import Op, Position, format_lsn
+from ssmd_stream.reader import Delivery, Reader
+from ssmd_stream.visibility import Snapshot
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +54,7 @@ class Follower:
     def __init__(
         self,
         position: CachePosition,
-        feed: Feed,
+        feed: Reader,
         sink: RedisSink,
         lookup: Lookup,
         foreign: Foreign,

@@ -16,11 +16,11 @@ import msgspec
 from ssmd_cache.depth import DEEPEST, is_deep, shallow
 from ssmd_cache.errors import UnreadableRow
 from ssmd_common import times
-from ssmd_common.change import Position, format_lsn
 from ssmd_common.errors import MalformedTime
 from ssmd_common.keys import Keys
 from ssmd_common.status import NOT_YET_CLOSED
 from ssmd_common.ttl import event_expires_at, market_expires_at
+from ssmd_stream.change import Position, format_lsn
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from ssmd_common.change import Position
+from ssmd_stream.change import Position
 
 ANNOUNCING: Final = -1
 """`State.seq` from the start of an epoch until all of its re-announcement is acknowledged."""

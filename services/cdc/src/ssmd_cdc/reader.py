@@ -9,8 +9,8 @@ from typing import Any, Final, TypeAlias
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from ssmd_common import subjects
 from ssmd_common.deadlines import answered_within
+from ssmd_stream import subjects
 
 Ask: TypeAlias = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
 """Makes a request of JetStream's API."""

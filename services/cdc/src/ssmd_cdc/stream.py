@@ -16,9 +16,9 @@ from ssmd_cdc.epoch import State, Stream, Tail
 from ssmd_cdc.errors import StreamRefused, without_jetstream
 from ssmd_cdc.reader import reading
 from ssmd_cdc.settings import CdcSettings
-from ssmd_common import subjects
-from ssmd_common.change import Position
 from ssmd_common.deadlines import answered_within
+from ssmd_stream import subjects
+from ssmd_stream.change import Position
 
 log = structlog.get_logger(__name__)
 
