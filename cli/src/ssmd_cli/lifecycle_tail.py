@@ -72,7 +72,7 @@ async def tail(
             row = change.data if change else None
             if change is not None and change.error:
                 # Whose it is nobody knows: it may be one of those asked for.
-                output.note(f"message {message.metadata.sequence.stream}: {change.error}")
+                output.note(f"message {message.sequence}: {change.error}")
             if row is None or (places and await places.of(row) != series):
                 continue
             if as_json:

@@ -7,6 +7,10 @@ class StreamUnavailable(UpstreamUnavailable):
     """The stream does not exist, or NATS does not tell about it now."""
 
 
+class StreamMissing(StreamUnavailable):
+    """There is no such stream."""
+
+
 class StreamGap(Exception):
     """What comes next is not in the stream any more, or the stream ends before it.
 

@@ -59,13 +59,14 @@ async def reading(
     *,
     subjects: Sequence[str] = (),
     durable: str | None = None,
+    headers_only: bool = False,
     expectations: Expectations = EXPECTATIONS,
 ) -> "AsyncIterator[Reader]":
     """Messages from sequence `start` on, through a consumer that is made anew.
 
     Where to start is the reader's own record, never the consumer's. With `subjects` only messages
-    of these come. A `durable` consumer can be watched by others while its reader is away; what the
-    reader acknowledges is for them.
+    of these come, with `headers_only` without their payloads. A `durable` consumer can be watched
+    by others while its reader is away; what the reader acknowledges is for them.
 
     Raises:
         StreamGap: the stream no longer holds `start`, or ends before it.
@@ -82,7 +83,7 @@ async def reading(
             f"the stream begins at {info.first_sequence}, after what comes next ({start})",
             range(start, info.first_sequence),
         )
-    name, pending = await _make_consumer(stream, start, subjects, durable)
+    name, pending = await _make_consumer(stream, start, subjects, durable, headers_only)
     if not pending and not subjects and info.last_sequence >= start:
         raise StreamGap(
             f"the stream ends at {info.last_sequence}, and holds nothing from {start} on",
@@ -98,7 +99,11 @@ async def reading(
 
 
 async def _make_consumer(
-    stream: Stream, start: int, subjects: Sequence[str], durable: str | None
+    stream: Stream,
+    start: int,
+    subjects: Sequence[str],
+    durable: str | None,
+    headers_only: bool,
 ) -> tuple[str, int]:
     """Make it; its name, and how many messages it has to deliver."""
     wanted = api.ConsumerConfig(
@@ -108,6 +113,7 @@ async def _make_consumer(
         ack_policy=api.AckPolicy.ALL if durable else api.AckPolicy.NONE,
         replay_policy=api.ReplayPolicy.INSTANT,
         filter_subjects=list(subjects) or None,
+        headers_only=headers_only or None,
     )
     if durable:
         wanted.ack_wait = _ACK_WAIT_SECONDS

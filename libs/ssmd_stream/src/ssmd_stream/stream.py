@@ -13,7 +13,7 @@ from nats.js import api
 
 from ssmd_common.errors import MalformedChange, UpstreamUnavailable
 from ssmd_stream.change import Position, decode
-from ssmd_stream.errors import StreamUnavailable
+from ssmd_stream.errors import StreamMissing, StreamUnavailable
 from ssmd_stream.subjects import STREAM
 
 _ANSWER_SECONDS: Final = 5.0
@@ -66,7 +66,8 @@ class Stream:
         """Its bounds now.
 
         Raises:
-            StreamUnavailable: there is no such stream, or NATS does not tell about it now.
+            StreamMissing: there is no such stream.
+            StreamUnavailable: NATS does not tell about it now.
             UpstreamUnavailable: the client is closed for good.
         """
         subject = f"$JS.API.STREAM.INFO.{self.name}"
@@ -75,7 +76,7 @@ class Stream:
         answer = json.loads(reply.data)
         if error := answer.get("error"):
             if error.get("code") == 404:
-                raise StreamUnavailable(
+                raise StreamMissing(
                     f"the stream {self.name} does not exist yet: cdc creates it when it starts"
                 )
             raise StreamUnavailable(
