@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -118,20 +118,21 @@ async def tail(
     console = Console(highlight=False, soft_wrap=True)
     shown = 0
     try:
-        async for message in follow(client, filters, start):
-            change = read(message)
-            if change is None:
-                continue
-            if wanted.type and message.headers.get("Ssmd-Type") != wanted.type:
-                continue
-            if as_json:
-                sys.stdout.write(message.payload.decode().replace("\n", " ") + "\n")
-                sys.stdout.flush()
-            else:
-                console.print(line(change))
-            shown += 1
-            if shown == limit:
-                return
+        async with contextlib.aclosing(follow(client, filters, start)) as followed:
+            async for message in followed:
+                change = read(message)
+                if change is None:
+                    continue
+                if wanted.type and message.headers.get("Ssmd-Type") != wanted.type:
+                    continue
+                if as_json:
+                    sys.stdout.write(message.payload.decode().replace("\n", " ") + "\n")
+                    sys.stdout.flush()
+                else:
+                    console.print(line(change))
+                shown += 1
+                if shown == limit:
+                    return
     finally:
         await connections.close(client)
 
@@ -146,7 +147,9 @@ def read(message: Delivery) -> Change | None:
         return None
 
 
-async def follow(client: Client, filters: list[str], start: Start) -> AsyncIterator[Delivery]:
+async def follow(
+    client: Client, filters: list[str], start: Start
+) -> AsyncGenerator[Delivery, None]:
     """In order, each once, over reconnections of the server; what is lost is said on stderr.
 
     Raises:
@@ -203,8 +206,9 @@ async def first_sequence(stream: Stream, start: Start) -> int:
     assert newest is not None
     place = (newest.epoch, start.number)
 
-    def reached(message: StoredMessage) -> bool:
-        return message.position is None or (message.position.epoch, message.position.lsn) >= place
+    def reached(message: StoredMessage) -> bool | None:
+        position = message.position
+        return None if position is None else (position.epoch, position.lsn) >= place
 
     return await stream.first_where(reached)
 

@@ -112,17 +112,20 @@ class Stream:
         found = await self.message(sequence)
         return found and found.position
 
-    async def first_where(self, reached: Callable[[StoredMessage], bool]) -> int:
-        """The first sequence whose message has reached something that later ones have, too.
+    async def first_where(self, reached: Callable[[StoredMessage], bool | None]) -> int:
+        """The first sequence whose message has reached something that all later ones have, too.
 
-        One after the last where none has.
+        One after the last where none has. None from `reached`: it cannot be told from this message,
+        the next one decides.
         """
         info = await self.info()
         low, high = info.first_sequence, info.last_sequence + 1
         while low < high:
             middle = (low + high) // 2
             found = await self.message(middle, or_next=True)
-            if found is None or reached(found):
+            while found is not None and (verdict := reached(found)) is None:
+                found = await self.message(found.sequence + 1, or_next=True)
+            if found is None or verdict:
                 high = middle
             else:
                 low = found.sequence + 1
