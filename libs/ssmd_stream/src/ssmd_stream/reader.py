@@ -152,7 +152,7 @@ class Reader:
     ) -> None:
         self._stream = stream
         self._client = stream.client
-        self._consumer = consumer
+        self.consumer = consumer
         self._next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream.name}.{consumer}"
         self._pulled = expectations.pull
         self._heartbeat_seconds = expectations.heartbeat_seconds
@@ -279,7 +279,7 @@ class Reader:
     async def _look_at_consumer(self) -> None:
         """Of some subjects the consumer knows how many there are, and which it has sent."""
         info = await self._still_held()
-        consumer = await self._stream.consumer(self._consumer)
+        consumer = await self._stream.consumer(self.consumer)
         sent = consumer.delivered.consumer_seq if consumer.delivered else 0
         if sent >= self._delivery == self._expected_then:
             raise ReaderBroken(f"message {self._delivery} of the consumer does not come")
