@@ -19,7 +19,6 @@ from ssmd_cli import output
 from ssmd_common.connections import nats as connections
 from ssmd_common.errors import (
     ConfigurationError,
-    MalformedChange,
     SsmdError,
     UpstreamUnavailable,
 )
@@ -27,7 +26,7 @@ from ssmd_common.exitcodes import ExitCode
 from ssmd_common.settings import NatsSettings
 from ssmd_stream import subjects
 from ssmd_stream.change import Change, decode, parse_lsn
-from ssmd_stream.errors import ReaderBroken, StreamGap, StreamMissing
+from ssmd_stream.errors import ReaderBroken, StreamGap, StreamMissing, UnreadableMessage
 from ssmd_stream.reader import Delivery, reading
 from ssmd_stream.stream import StoredMessage, Stream
 
@@ -141,9 +140,9 @@ def read(message: Delivery) -> Change | None:
     """The change of a message. None if it cannot be read, which is said on stderr."""
     try:
         return decode(message.payload)
-    except MalformedChange as error:
-        number, reason = message.sequence, error.__cause__ or error
-        output.note(f"message {number} ({message.subject}) is passed over as unreadable: {reason}")
+    except UnreadableMessage as error:
+        place = f"message {message.sequence} ({message.subject})"
+        output.note(f"{place} is passed over as unreadable: {error}")
         return None
 
 

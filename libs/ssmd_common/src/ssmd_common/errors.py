@@ -31,10 +31,6 @@ class LeadershipLost(SsmdError):
     """The advisory lock's connection is gone, so another replica may lead by now."""
 
 
-class MalformedChange(SsmdError):
-    """A message of the change stream is not one that this version can read."""
-
-
 class MalformedTicker(SsmdError):
     """A ticker's text has none of the known forms."""
 

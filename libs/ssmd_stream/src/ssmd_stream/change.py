@@ -1,11 +1,13 @@
 """The change envelope: one message of SECMASTER_CDC (docs/contracts.md § 2)."""
 
 from datetime import datetime
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self, TypeVar
+from urllib.parse import unquote
 
 import msgspec
 
-from ssmd_common.errors import MalformedChange
+from ssmd_common.depth import is_deep
+from ssmd_stream.errors import UnreadableMessage
 
 VERSION: Final = 1
 
@@ -84,20 +86,132 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return Position(self.epoch, parse_lsn(self.lsn), self.seq)
 
 
-_decoder = msgspec.json.Decoder(Change)
+class Head(msgspec.Struct, frozen=True):
+    """A change without its row: `data` are the bytes it came in. For readers that pass rows on."""
+
+    v: int
+    lsn: str
+    seq: int
+    epoch: int
+    table: str
+    op: str
+    xid: int | None = None
+    key: dict[str, Any] | None = None
+    data: msgspec.Raw = msgspec.Raw(b"null")
+    error: str | None = None
+    final: bool = False
+
+    @property
+    def position(self) -> Position:
+        """Where it stands.
+
+        Raises:
+            UnreadableMessage: there is no such position.
+        """
+        try:
+            position = Position(self.epoch, parse_lsn(self.lsn), self.seq)
+        except ValueError as error:
+            raise UnreadableMessage("position", str(error)) from error
+        if not (0 <= self.epoch < _END and 0 <= position.lsn < _END**2 and 0 <= self.seq < _END):
+            raise UnreadableMessage("position", f"{position} is no position")
+        return position
+
+
+DEEPEST: Final = 128
+"""How deep a message may be nested that `decode` reads."""
+
+_END: Final = 1 << 32
+_M = TypeVar("_M", Change, Head)
+_change_decoder = msgspec.json.Decoder(Change)
+_head_decoder = msgspec.json.Decoder(Head)
 
 
 def decode(payload: bytes) -> Change:
     """Read one message.
 
     Raises:
-        MalformedChange: it is not JSON of this shape, or of a version that is not ours.
+        UnreadableMessage: it is not JSON of this shape, of a version that is not ours, or nested
+            more than `DEEPEST` deep.
     """
+    if is_deep(payload, DEEPEST):
+        raise UnreadableMessage("depth", f"nested more than {DEEPEST} deep")
+    change = _decoded(_change_decoder, payload)
     try:
-        change = _decoder.decode(payload)
         parse_lsn(change.lsn)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise MalformedChange(f"a message of the change stream cannot be read: {error}") from error
-    if change.v != VERSION:
-        raise MalformedChange(f"a message has version {change.v}; this program reads {VERSION}")
+    except ValueError as error:
+        raise UnreadableMessage("position", str(error)) from error
     return change
+
+
+def decode_head(payload: bytes) -> Head:
+    """Read one message, but for its row, whose depth does not matter.
+
+    Raises:
+        UnreadableMessage: it is not JSON of this shape, or of a version that is not ours.
+    """
+    return _decoded(_head_decoder, payload)
+
+
+def _decoded(decoder: msgspec.json.Decoder[_M], payload: bytes) -> _M:
+    try:
+        message = decoder.decode(payload)
+    except RecursionError as error:
+        raise UnreadableMessage("depth", "nested too deep") from error
+    except msgspec.ValidationError as error:
+        raise UnreadableMessage("shape", str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UnreadableMessage("json", str(error)) from error
+    if message.v != VERSION:
+        raise UnreadableMessage(
+            "version", f"its version is {message.v}, this program reads {VERSION}"
+        )
+    return message
+
+
+KEY_COLUMN: Final = {
+    "series": "ticker",
+    "events": "event_ticker",
+    "markets": "ticker",
+    "series_fees": "series_ticker",
+}
+"""The column of a row's key that is a ticker, and the last token of its subject."""
+
+_ROW_OPS: Final = ("insert", "update", "delete")
+_AFTER_HEAD: Final = (b',"data":', b',"error":')
+
+
+def salvage(payload: bytes, subject: str, reached: Position) -> Head | None:
+    """What an unreadable message still says of itself, as a marker: which row it is about.
+
+    That stands before the row, else in the subject. None if it cannot be told, and for subjects
+    that are not of a table in `KEY_COLUMN`. Without a position of its own it stands where `reached`
+    is.
+    """
+    for end in _AFTER_HEAD:
+        before, found, _ = payload.partition(end)
+        if found:
+            try:
+                head = decode_head(before + b"}")
+                _ = head.position
+            except UnreadableMessage:
+                break
+            if head.table in KEY_COLUMN and head.op in _ROW_OPS and head.key:
+                return msgspec.structs.replace(head, error="unreadable")
+    words = subject.split(".")
+    if len(words) < 3 or words[0] != "cdc" or words[1] not in KEY_COLUMN:
+        return None
+    table, op, tokens = words[1], words[2], words[3:]
+    if op not in _ROW_OPS and op != "truncate" and not op.startswith("snapshot_"):
+        return None
+    # What concerns the table, and a row that is not named.
+    about = op in _ROW_OPS and tokens not in ([], ["_"])
+    return Head(
+        v=VERSION,
+        lsn=format_lsn(reached.lsn),
+        seq=reached.seq,
+        epoch=reached.epoch,
+        table=table,
+        op="update",
+        key={KEY_COLUMN[table]: unquote(tokens[-1])} if about else None,
+        error="unreadable",
+    )

@@ -1,6 +1,6 @@
 """What can be the matter with a stream, for whoever reads it."""
 
-from ssmd_common.errors import UpstreamUnavailable
+from ssmd_common.errors import SsmdError, UpstreamUnavailable
 
 
 class StreamUnavailable(UpstreamUnavailable):
@@ -24,3 +24,11 @@ class StreamGap(Exception):
 
 class ReaderBroken(Exception):
     """A reader lost a message, fell silent or was deleted: make a new one from where it was."""
+
+
+class UnreadableMessage(SsmdError):
+    """A message cannot be read; `reason` is a word for the metrics."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason

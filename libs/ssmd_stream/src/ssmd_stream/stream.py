@@ -11,9 +11,9 @@ import nats.js.errors
 from nats.aio.client import Client
 from nats.js import api
 
-from ssmd_common.errors import MalformedChange, UpstreamUnavailable
-from ssmd_stream.change import Position, decode
-from ssmd_stream.errors import StreamMissing, StreamUnavailable
+from ssmd_common.errors import UpstreamUnavailable
+from ssmd_stream.change import Position, decode_head
+from ssmd_stream.errors import StreamMissing, StreamUnavailable, UnreadableMessage
 from ssmd_stream.subjects import STREAM
 
 _ANSWER_SECONDS: Final = 5.0
@@ -44,8 +44,8 @@ class StoredMessage(NamedTuple):
         """Its identity, from its header or else from its envelope; None if it has none."""
         with suppress(ValueError):
             return Position.parse(self.headers.get("Nats-Msg-Id", ""))
-        with suppress(MalformedChange):
-            return decode(self.payload).position
+        with suppress(UnreadableMessage):
+            return decode_head(self.payload).position
         return None
 
 

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from ssmd_api import rows
 from ssmd_api.metrics import UNREADABLE
-from ssmd_common.errors import MalformedChange
 from ssmd_stream import change
+from ssmd_stream.errors import UnreadableMessage
 
 if TYPE_CHECKING:
     from ssmd_stream.reader import Delivery
@@ -64,9 +63,7 @@ class Unreadable:
 
 def _fault(data: bytes) -> str | None:
     try:
-        if rows.too_deep(data):
-            return f"it is nested more than {rows.MAX_DEPTH} deep"
         change.decode(data)
-    except MalformedChange as error:
-        return str(error.__cause__ or error)
+    except UnreadableMessage as error:
+        return str(error)
     return None
