@@ -3,6 +3,7 @@
 import sys
 import tomllib
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Final
@@ -24,25 +25,32 @@ SERVICES: Final = {
 }
 SETTINGS_HEAD: Final = """# Settings
 
-Every service reads its settings from the environment. It reports every fault that these show at once and exits 2, before it
-opens anything; what only a server or a file of credentials can show is reported when it is first used. This page is
-made from the code by `make docs`.
+Every service reads its settings from the environment. It reports every fault that these show at
+once and exits 2, before it opens anything; what only a server or a file of credentials can show is
+reported when it is first used. This page is made from the code by `make docs`.
 """
 METRICS_HEAD: Final = """# Metrics
 
-Each service serves its metrics for Prometheus at `/metrics` on `OPS_PORT`, api on `API_PORT` as well. Beside those below stand
-`process_…` and `python_…`, which the client library adds. Labels come from small sets, never from tickers. A counter counts since the
-process started; a histogram's series are `…_bucket`, `…_sum` and `…_count`. What to alert on is in
+Each service serves its metrics for Prometheus at `/metrics` on `OPS_PORT`, api on `API_PORT` as
+well. Beside those below stand `process_…` and `python_…`, which the client library adds. Labels
+come from small sets, never from tickers. A counter counts since the process started; a histogram's
+series are `…_bucket`, `…_sum` and `…_count`. What to alert on is in
 [operations.md](operations.md#what-to-alert-on). This page is made from the code by `make docs`.
 """
 
 
-def settings_page() -> str:
-    """What all services share first, then what each has of its own."""
-    found = {
+@cache
+def settings() -> dict[str, dict[str, FieldInfo]]:
+    """Each service's variables, described."""
+    return {
         service: variables(getattr(import_module(f"ssmd_{service}.settings"), name))
         for service, name in SERVICES.items()
     }
+
+
+def settings_page() -> str:
+    """What all services share first, then what each has of its own."""
+    found = settings()
     shared: dict[str, FieldInfo] = {}
     readers: dict[str, list[str]] = {}
     for service, fields in found.items():
@@ -82,6 +90,7 @@ def _cell(text: str | None) -> str:
     return " ".join((text or "").split()).replace("|", "\\|")
 
 
+@cache
 def metrics() -> dict[str, dict[str, MetricWrapperBase]]:
     """Each package's own metrics by the name that Prometheus has; a counter's ends in `_total`."""
     found: dict[str, dict[str, MetricWrapperBase]] = {}

@@ -51,8 +51,8 @@ SENT_TO_COMMIT: Final = Histogram(
 )
 TRANSITIONS: Final = Counter(
     "ssmd_lifecycle_transitions",
-    "Changes of a market's status, by cause (ws, clock, rest) and status after; rest rises with "
-    "each repair of a gap",
+    "Changes of a market's status, by cause (ws, clock, rest) and what it changed to; rest rises "
+    "with each repair of a gap",
     ["cause", "to"],
 )
 CLOCK_LATE: Final = Histogram(
