@@ -20,7 +20,10 @@ from ssmd_common.exitcodes import ExitCode
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES += sorted((ROOT / "docs/services").glob("*.md"))
-FOLDERS = ("benchmarks", "cli", "deploy", "docs", "libs", "migrations", "requirements", "services")
+FOLDERS = (
+    *("benchmarks", "cli", "deploy", "docs", "libs", "migrations", "requirements", "services"),
+    *("simulator", "tests"),
+)
 CODE = ("*.py", "*.sql", "*.lua", "*.yaml", "*.tpl", "Makefile")
 each_page = pytest.mark.parametrize(
     "page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix()
@@ -37,7 +40,7 @@ def packages() -> dict[str, Path]:
 @cache
 def code() -> dict[Path, str]:
     """Every file of ours that says something about the documentation or is named there."""
-    tops = [ROOT / top for top in (*FOLDERS, "simulator", "tests")]
+    tops = [ROOT / top for top in FOLDERS]
     found = [path for top in tops for kind in CODE for path in top.rglob(kind)]
     found += [ROOT / "Makefile", ROOT / "compose.yaml"]
     return {path: path.read_text() for path in found}
@@ -89,6 +92,29 @@ def test_paths_exist(page: Path) -> None:
 def test_modules_exist(page: Path) -> None:
     for named in named_in(page, r"(?:`|as )([\w./]+\.(?:py|lua|sql|yaml))\b"):
         assert module(page, named), named
+
+
+def test_the_layout_is_that_of_the_repository() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    layout = page.partition("## Layout\n\n```\n")[2].partition("```")[0]
+    first, *others = layout.splitlines()
+    shown = set(re.findall(r"(?:^|  )([\w./-]+)", first))
+    shown |= {line.split()[0].rstrip("/") for line in others if line[0] != " "}
+    assert all((ROOT / path).exists() for path in shown), shown
+    there = {
+        f"{top}/{path.name}" for top in ("libs", "services") for path in (ROOT / top).iterdir()
+    }
+    assert there <= shown
+
+
+def test_modules_that_the_architecture_calls_pure_are_held_to_it() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    paragraph = page.partition("- pure rules")[2].partition("\n- ")[0]
+    contract = (ROOT / ".importlinter").read_text().partition("contract:pure]")[2]
+    named = re.findall(r"`(ssmd_\w+)/(\w+)\.py`", paragraph)
+    assert named
+    for package, rules in named:
+        assert f"    {package}.{rules}\n" in contract, rules
 
 
 @each_page
