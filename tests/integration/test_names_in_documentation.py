@@ -16,6 +16,7 @@ from documented import metrics, settings
 from ssmd_api.app import ROUTES
 from ssmd_api.filters import EventFilter, MarketFilter, SeriesFilter
 from ssmd_common.exitcodes import ExitCode
+from ssmd_common.keys import Keys
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -158,6 +159,40 @@ def test_every_route_is_in_the_contract() -> None:
     for _, path, _, _ in ROUTES:
         stem = path.removeprefix("/v1").removesuffix("/{id}")
         assert re.search(re.escape(stem) + r"[`?\[]", contract), path
+
+
+def test_every_column_is_in_the_contract() -> None:
+    contract = (ROOT / "docs/contracts.md").read_text()
+    migrations = "\n".join(path.read_text() for path in sorted((ROOT / "migrations").glob("*.sql")))
+    tables = re.findall(r"(?ms)^CREATE TABLE (\w+) \((.*?)^\)", migrations)
+    # Those whose row in the contract says for whom they are, not each column.
+    ours = {"sync_watermarks", "cdc_state", "lifecycle_gaps", "sync_runs"}
+    missing = []
+    for table, text in tables:
+        if table in ours:
+            assert f"`{table}`" in contract
+            continue
+        [row] = re.findall(rf"(?m)^\| `{table}` \| (.*)$", contract)
+        for column in re.findall(r"(?m)^    ([a-z]\w+)\s", text):
+            kind = column.rpartition("_")[2]
+            if not re.search(rf"\b{column}\b", row) and f"`*_{kind} " not in row:
+                missing.append(f"{table}.{column}")
+    assert not missing
+
+
+def test_keys_of_redis_are_those_of_the_code() -> None:
+    contract = (ROOT / "docs/contracts.md").read_text()
+    section = contract.partition("## 3. Redis")[2].partition("\n## ")[0]
+    named = {key for line in re.findall(r"(?m)^\| (`.*?) \|", section) for key in line.split(", ")}
+    keys, (s, e, m, c) = Keys(), ("{S}", "{E}", "{M}", "{C}")
+    assert named == {
+        f"`{key}`"
+        for key in (
+            *(keys.series(s), keys.event(s, e), keys.market(s, e, m), keys.fee(s)),
+            *(keys.markets, keys.events, keys.event_markets(e), keys.markets_by_category(c)),
+            *(keys.expiring, keys.own("*"), keys.last_sync, keys.position),
+        )
+    }
 
 
 @each_page
