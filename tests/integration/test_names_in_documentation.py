@@ -91,7 +91,7 @@ def test_paths_exist(page: Path) -> None:
 
 @each_page
 def test_modules_exist(page: Path) -> None:
-    for named in named_in(page, r"(?:`|as )([\w./]+\.(?:py|lua|sql|yaml))\b"):
+    for named in named_in(page, r"(?<![\w./(*-])([\w/]+\.(?:py|lua|sql|yaml))\b"):
         assert module(page, named), named
 
 
