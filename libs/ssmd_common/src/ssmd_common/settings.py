@@ -1,7 +1,8 @@
 """Settings from the environment (docs/contracts.md § 6).
 
-A field's name in capitals is its variable: `database_url` is DATABASE_URL. `load` reports every
-fault at once, before anything is opened, and never repeats a value: it may be a secret.
+A field's name in capitals is its variable: `database_url` is DATABASE_URL. The text below a field
+is what docs/settings.md says of it. `load` reports every fault of the variables at once, before
+anything is opened, and never repeats a value: it may be a secret.
 """
 
 from itertools import pairwise
@@ -211,9 +212,7 @@ def variables(settings_type: type[Settings]) -> dict[str, FieldInfo]:
             described |= _docstrings(base)
     fields: dict[str, Any] = dict(settings_type.model_fields)
     return {
-        name.upper(): FieldInfo.merge_field_infos(
-            field, description=described.get(name, field.description)
-        )
+        name.upper(): FieldInfo.merge_field_infos(field, description=described.get(name))
         for name, field in fields.items()
     }
 

@@ -156,7 +156,7 @@ SELECT count(*) FROM (
     ORDER BY m.event_ticker FOR NO KEY UPDATE) locked
 
 -- name: lock_parents
--- Whoever changes markets first locks their events, in ticker order (docs/architecture.md, § 13).
+-- Whoever changes markets first locks their events, in ticker order (docs/architecture.md, decision 13).
 INSERT INTO locked_events
     SELECT e.event_ticker FROM events e
     WHERE e.event_ticker IN (

@@ -1,7 +1,7 @@
 """Rows into PostgreSQL: staged, judged, and written only where they differ.
 
 A batch is one transaction: COPY into a temporary table, an anti-join that finds what differs, locks
-in the one order (docs/architecture.md § 13), then insert and update. A row that the database
+in one order (docs/architecture.md, decision 13), then insert and update. A row that the database
 refuses is found by halving its batch, and written without the field at fault or rejected; the
 others are written. Rows with unreadable fields keep what is stored there: they are a batch of their
 own, so that the others need not ask.
