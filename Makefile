@@ -63,7 +63,7 @@ down: $(READY) ## Stop what `make up` started
 
 .PHONY: test
 test: $(READY) ## Run every test of the default suite (ARGS="-k cdc" …)
-	@"$(BIN)/pytest" -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@"$(BIN)/pytest" -n $(WORKERS) --dist worksteal $(ARGS)
 
 .PHONY: test-slow
 test-slow: $(READY) ## Run the suites that take longer than a coffee

@@ -6,6 +6,8 @@ import pytest
 from api_testbed import Client
 from yarl import URL
 
+from ssmd_api import feed
+
 pytestmark = pytest.mark.usefixtures("universe")
 
 BAD = ("%00", "a%00b", "%FF", "%ED%A0%80", "%0A", "%C2%85", "%7F", "%F4%90%80%80", "a%zz%00")
@@ -24,6 +26,12 @@ TEXTS = {
 }
 # Percent-encoded bytes that are no UTF-8 stay as they came: a text that nothing is called.
 AS_THEY_CAME = ("%FF", "%ED%A0%80", "%F4%90%80%80")
+
+
+@pytest.fixture(autouse=True)
+def no_nats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not there, and nothing here needs it: soon given up."""
+    monkeypatch.setattr(feed, "_CONNECT_SECONDS", 0.02)
 
 
 async def get(api: Client, path: str) -> tuple[int, bytes]:
