@@ -132,7 +132,11 @@ async def test_killed_at(bench: Any, monkeypatch: pytest.MonkeyPatch, point: str
 
 async def announce_a_part_and_die(bench: Any) -> None:
     """A first publisher: however quick it is, no more gets through before it is killed."""
-    await insert(bench, 3000)
+    async with bench.database.connect() as db:
+        await db.execute(
+            "INSERT INTO series (ticker, title)"
+            " SELECT 'S' || g, repeat('x', 100) FROM generate_series(0, 2999) g"
+        )
     async with TcpProxy(bench.nats_server.url, passes=500_000) as between:
         victim = await bench.process(NATS_URL=between.url)
         await bench.until_sequence(500)

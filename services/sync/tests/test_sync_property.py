@@ -223,9 +223,7 @@ async def test_a_few_histories_end_in_the_truth(
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @given(HISTORIES)
-@settings(
-    COMMON, max_examples=int(os.environ.get("SYNC_HISTORIES", "300")), derandomize=False
-)
+@settings(COMMON, max_examples=int(os.environ.get("SYNC_HISTORIES", "300")), derandomize=False)
 async def test_many_histories_end_in_the_truth(
     postgres_server: Any, new_sync: Any, new_exchange: Any, history: History
 ) -> None:
