@@ -128,7 +128,8 @@ async def test_no_migrations_is_a_fault_of_configuration(
 
 
 # Runs the migration in a child that ends itself with SIGKILL before its n-th statement, then once
-# more undisturbed, for every n or every so many. It forks: one process, one thread, no second start of Python.
+# more undisturbed, for every n or every so many. It forks: one process, one thread, no second start
+# of Python.
 _KILL_AT_EVERY_STATEMENT = """
 import json, os, signal, sys
 import psycopg

@@ -109,7 +109,7 @@ async def _create(server: DatabaseServer, name: str, *, template: str) -> None:
     owner = conninfo_to_dict(server.url_of(name))["user"]
     async with await _maintenance(server) as connection:
         await connection.execute(
-            # A copy of files takes a third of what a copy through the log takes; every test has one.
+            # A third of the work of a copy through the log, and every test has one.
             sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY file_copy").format(
                 sql.Identifier(name), sql.Identifier(template), sql.Identifier(str(owner))
             )
