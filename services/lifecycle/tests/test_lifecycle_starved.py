@@ -41,13 +41,13 @@ async def test_a_starved_service_records_and_turns_without_a_new_start(
     start_service: Callable[..., Awaitable[Any]],
     eventually: Callable[..., Awaitable[Any]],
 ) -> None:
-    async with Simulator("small", ping_seconds=1) as sim:
-        service = await start_service(sim, LIFECYCLE_SILENCE_SECONDS="6")
+    async with Simulator("small") as sim:
+        service = await start_service(sim, LIFECYCLE_SILENCE_SECONDS="12")
         await service.ready()
         gaps = "SELECT count(*) FROM lifecycle_gaps"
         before = await (await connection.execute(gaps)).fetchone()
         async with starving(service.process):
-            [made] = sim.control.order(Order(open_in=1, close_in=3, determine_in=8, settle_in=9))
+            [made] = sim.control.order(Order(open_in=1, close_in=3, determine_in=14, settle_in=15))
 
             async def settled() -> bool:
                 cursor = await connection.execute(
