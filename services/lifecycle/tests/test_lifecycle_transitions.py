@@ -282,7 +282,11 @@ def lives(draw: st.DrawFn) -> list[LifecycleMessage]:
     return list({m.dedupe_key: m for m in reversed(said)}.values())[::-1]
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=settings().max_examples * 2,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 @given(lives(), st.data())
 def test_any_order_and_repetition_ends_like_the_right_order(
     life: list[LifecycleMessage], data: st.DataObject
