@@ -6,7 +6,7 @@ the beginning, fast and slow ones), a writer beside the exchange, the exchange h
 of the cache made anew, all readers gone for a while. A line for each service tells the peak over
 its whole life (VmHWM) and what it has at the end; PSS counts what processes share only once.
 
-usage: PYTHONPATH=tests python benchmarks/memory.py [--minutes 10] [--updates 200]
+usage: PYTHONPATH=tests python benchmarks/memory.py [--minutes 10] [--readers 8] [--updates 200]
 """
 
 import argparse
@@ -32,7 +32,6 @@ from observers import eventually
 from ssmd_common.keys import Keys
 
 SERVICES = ("sync", "lifecycle", "cdc", "cache", "api")
-READERS = 8
 SLOW_BYTES_PER_SECOND = 50_000
 
 LISTS = ("/v1/markets", "/v1/events", "/v1/series")
@@ -56,7 +55,7 @@ PATHS = (
 )
 
 
-async def main(minutes: float, updates: int) -> None:
+async def main(minutes: float, readers: int, updates: int) -> None:
     with tempfile.TemporaryDirectory(prefix="ssmd-memory-") as directory:
         system = System(Path(directory), command=str(ROOT / ".venv/bin/ssmd"))
         system.ssmd("up", "--detach", "--size", "full", "--tempo", "quick")
@@ -64,7 +63,7 @@ async def main(minutes: float, updates: int) -> None:
             await eventually(lambda: complete(system), 300)
             tell(system, "the whole universe is there")
             deadline = time.monotonic() + minutes * 60
-            async with users(system, updates) as answered:
+            async with users(system, readers, updates) as answered:
                 while time.monotonic() < deadline:
                     await disturb(system, seconds=min(60.0, deadline - time.monotonic()))
                     tell(system, f"{sum(answered.values()):,} answers")
@@ -85,15 +84,17 @@ async def disturb(system: System, seconds: float) -> None:
     """What happens now and then, once: the exchange hangs up, the cache makes a new picture."""
     began = time.monotonic()
     exchange = system.env["KALSHI_BASE_URL"].partition("/trade-api")[0]
-    async with aiohttp.ClientSession() as http:
-        async with http.post(f"{exchange}/control/disconnect", json={}) as reply:
-            assert reply.status == 200, await reply.text()
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(f"{exchange}/control/disconnect", json={}) as reply,
+    ):
+        assert reply.status == 200, await reply.text()
     await asyncio.to_thread(system.ssmd, "cache", "rebuild", check=False)
     await asyncio.sleep(max(0.0, seconds - (time.monotonic() - began)))
 
 
 @contextlib.asynccontextmanager
-async def users(system: System, updates: int) -> AsyncIterator[Counter[str]]:
+async def users(system: System, readers: int, updates: int) -> AsyncIterator[Counter[str]]:
     """Readers of everything and a writer, for as long as the context lasts."""
     made = system.ssmd(
         "keys", "create", "bench", "--scope", "admin", "--scope", "read",
@@ -107,7 +108,7 @@ async def users(system: System, updates: int) -> AsyncIterator[Counter[str]]:
         asyncio.TaskGroup() as group,
     ):
         tasks = [
-            *(group.create_task(ask(http, url, answered, n)) for n in range(READERS)),
+            *(group.create_task(ask(http, url, answered, n)) for n in range(readers)),
             *(group.create_task(follow(http, url, answered, rate)) for rate in (0, 0, 0, 1)),
             group.create_task(write(system.env["DATABASE_URL"], updates)),
         ]
@@ -216,6 +217,7 @@ def say(line: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--readers", type=int, default=8)
     parser.add_argument("--updates", type=int, default=200, help="rows a second")
     given = parser.parse_args()
-    asyncio.run(main(given.minutes, given.updates))
+    asyncio.run(main(given.minutes, given.readers, given.updates))

@@ -22,6 +22,7 @@ from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.shape import Shape, table_name
 from ssmd_cdc.slot import DATA_AT, WAL_DATA, Replication, keepalive
 from ssmd_cdc.translate import translate
+from ssmd_common import memory
 from ssmd_common.change import Position, format_lsn
 from ssmd_common.metrics import LAG_SECONDS
 from ssmd_common.runtime import Runtime
@@ -36,6 +37,7 @@ _BYTES_PER_TURN = 1 << 20
 
 _WAIT_SECONDS = 0.5
 _DRAIN_SECONDS = 10.0
+_HAND_BACK_SECONDS = 3000.0
 _ROWS = frozenset(b"IUDT")
 _DIVERGED = "the WAL does not have the change that the stream ends with"
 
@@ -101,6 +103,7 @@ class Session:
                     group.create_task(self._remember_often(), name="cdc-remember"),
                     group.create_task(self._beat(), name="cdc-heartbeat"),
                     group.create_task(self._watch_for_shutdown(), name="cdc-shutdown"),
+                    group.create_task(_hand_back_often(), name="cdc-memory"),
                 ]
                 work = group.create_task(self._work(snapshot), name="cdc-follow")
                 if await self._stop_work(work):
@@ -368,6 +371,13 @@ class Session:
         except TimeoutError:
             log.warning("stopping with messages in flight", in_flight=self._outbox.in_flight)
         await self._remember()
+
+
+async def _hand_back_often() -> None:
+    """Each burst leaves the window's messages freed, in pieces between the rows that are kept."""
+    while True:
+        await asyncio.sleep(_HAND_BACK_SECONDS)
+        memory.hand_back()
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
