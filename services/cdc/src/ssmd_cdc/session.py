@@ -19,10 +19,9 @@ from ssmd_cdc.outbox import Outbox
 from ssmd_cdc.pgoutput import Begin, Commit, Logical, Relation, decode
 from ssmd_cdc.progress import Progress
 from ssmd_cdc.settings import CdcSettings
-from ssmd_cdc.shape import Shape, table_name
+from ssmd_cdc.shapes import Shapes, forget
 from ssmd_cdc.slot import DATA_AT, WAL_DATA, Replication, keepalive
 from ssmd_cdc.translate import translate
-from ssmd_common import memory
 from ssmd_common.change import Position, format_lsn
 from ssmd_common.metrics import LAG_SECONDS
 from ssmd_common.runtime import Runtime
@@ -37,7 +36,6 @@ _BYTES_PER_TURN = 1 << 20
 
 _WAIT_SECONDS = 0.5
 _DRAIN_SECONDS = 10.0
-_HAND_BACK_SECONDS = 3000.0
 _ROWS = frozenset(b"IUDT")
 _DIVERGED = "the WAL does not have the change that the stream ends with"
 
@@ -79,7 +77,7 @@ class Session:
         self._remembered = Position(state.epoch, state.lsn, state.seq)
         self._start_lsn = position.lsn
         self._heartbeats = Heartbeats()
-        self._shapes: dict[int, Shape] = {}
+        self._shapes = Shapes(control)
         self._envelope: Envelope | None = None
         self._announced = asyncio.Event()
         self._answer = asyncio.Event()
@@ -95,6 +93,8 @@ class Session:
             SessionEnded, SsmdError: why it could not go on.
         """
         self._outbox = outbox
+        # The session before is over, and its tables are among what nothing uses.
+        forget()
         try:
             async with asyncio.TaskGroup() as group:
                 side = [
@@ -103,7 +103,6 @@ class Session:
                     group.create_task(self._remember_often(), name="cdc-remember"),
                     group.create_task(self._beat(), name="cdc-heartbeat"),
                     group.create_task(self._watch_for_shutdown(), name="cdc-shutdown"),
-                    group.create_task(_hand_back_often(), name="cdc-memory"),
                 ]
                 work = group.create_task(self._work(snapshot), name="cdc-follow")
                 if await self._stop_work(work):
@@ -166,7 +165,7 @@ class Session:
             await self._outbox.send(messages)
             messages.clear()
             if isinstance(more, Relation):
-                await self._learn(more)
+                await self._shapes.learn(more)
             elif more:
                 await asyncio.sleep(0)
             else:
@@ -252,18 +251,6 @@ class Session:
     async def _send(self, message: Outgoing) -> None:
         self._progress.sent += 1
         await self._outbox.send([message])
-
-    async def _learn(self, relation: Relation) -> None:
-        """A table is described before its first row, and again after it changed."""
-        name = table_name(relation.namespace, relation.name)
-        self._shapes[relation.oid] = Shape.of(
-            name,
-            relation.columns,
-            await self._control.primary_key(relation.oid),
-            await self._control.types(column.type_oid for column in relation.columns),
-        )
-        if relation.identity != "f":
-            log.warning("table has no replica identity full", table=name)
 
     def _advance(self) -> None:
         passed = self._progress.advance()
@@ -371,13 +358,6 @@ class Session:
         except TimeoutError:
             log.warning("stopping with messages in flight", in_flight=self._outbox.in_flight)
         await self._remember()
-
-
-async def _hand_back_often() -> None:
-    """Each burst leaves the window's messages freed, in pieces between the rows that are kept."""
-    while True:
-        await asyncio.sleep(_HAND_BACK_SECONDS)
-        memory.hand_back()
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -14,13 +14,12 @@ from typing import Final
 import psycopg
 import structlog
 
-from ssmd_common import memory
 from ssmd_common.connections.retry import first_line
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.leader import lock_key
 from ssmd_common.metrics import LAG_SECONDS, LEADER
 from ssmd_common.runtime import Runtime
-from ssmd_sync import metrics, retention
+from ssmd_sync import memory, metrics, retention
 from ssmd_sync.exchange import Exchange
 from ssmd_sync.plan import watermark_name
 from ssmd_sync.report import Report

@@ -1,6 +1,6 @@
 """Hands memory back to the system: a pass needs much of it, and the hours after it little.
 
-The allocator keeps what was freed for the next time, in pieces between what lives on.
+The allocator keeps what was freed for the next pass, in pieces between what lives on.
 """
 
 import contextlib
