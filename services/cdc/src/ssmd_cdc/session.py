@@ -19,7 +19,7 @@ from ssmd_cdc.outbox import Outbox
 from ssmd_cdc.pgoutput import Begin, Commit, Logical, Relation, decode
 from ssmd_cdc.progress import Progress
 from ssmd_cdc.settings import CdcSettings
-from ssmd_cdc.shape import Shape, table_name
+from ssmd_cdc.shapes import Shapes, forget
 from ssmd_cdc.slot import DATA_AT, WAL_DATA, Replication, keepalive
 from ssmd_cdc.translate import translate
 from ssmd_common.change import Position, format_lsn
@@ -77,7 +77,7 @@ class Session:
         self._remembered = Position(state.epoch, state.lsn, state.seq)
         self._start_lsn = position.lsn
         self._heartbeats = Heartbeats()
-        self._shapes: dict[int, Shape] = {}
+        self._shapes = Shapes(control)
         self._envelope: Envelope | None = None
         self._announced = asyncio.Event()
         self._answer = asyncio.Event()
@@ -93,6 +93,8 @@ class Session:
             SessionEnded, SsmdError: why it could not go on.
         """
         self._outbox = outbox
+        # The session before is over, and its tables are among what nothing uses.
+        forget()
         try:
             async with asyncio.TaskGroup() as group:
                 side = [
@@ -163,7 +165,7 @@ class Session:
             await self._outbox.send(messages)
             messages.clear()
             if isinstance(more, Relation):
-                await self._learn(more)
+                await self._shapes.learn(more)
             elif more:
                 await asyncio.sleep(0)
             else:
@@ -249,18 +251,6 @@ class Session:
     async def _send(self, message: Outgoing) -> None:
         self._progress.sent += 1
         await self._outbox.send([message])
-
-    async def _learn(self, relation: Relation) -> None:
-        """A table is described before its first row, and again after it changed."""
-        name = table_name(relation.namespace, relation.name)
-        self._shapes[relation.oid] = Shape.of(
-            name,
-            relation.columns,
-            await self._control.primary_key(relation.oid),
-            await self._control.types(column.type_oid for column in relation.columns),
-        )
-        if relation.identity != "f":
-            log.warning("table has no replica identity full", table=name)
 
     def _advance(self) -> None:
         passed = self._progress.advance()
