@@ -30,6 +30,11 @@ DEGRADED: Final = Gauge(
     "1 for what is to be looked at although the service works",
     ["name"],
 )
+CLOCK_OFFSET: Final = Gauge(
+    "ssmd_clock_offset_seconds",
+    "This machine's clock minus PostgreSQL's, the least that explains its answers; NaN until asked",
+)
+CLOCK_OFFSET.set(math.nan)
 STATUS_WRITE_FAILURES: Final = Counter(
     "ssmd_status_write_failures", "Writes of the own row of service_status that failed", ["kind"]
 )

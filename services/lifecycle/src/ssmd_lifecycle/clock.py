@@ -3,6 +3,9 @@
 A market that waits for its `open_time` opens at it, one that trades or is paused closes at its
 `close_time`. A market that the exchange paused does not open. The exchange's own word stays as it
 was; only `status` moves.
+
+What a clock that was wrong turned before its time is turned back: to what the exchange's word and
+the stored times say.
 """
 
 from dataclasses import dataclass, replace
@@ -12,7 +15,8 @@ from typing import Final
 
 import msgspec
 
-from ssmd_common.status import NOT_YET_CLOSED, MarketStatus
+from ssmd_common.skew import WARNED_SECONDS
+from ssmd_common.status import NOT_YET_CLOSED, MarketStatus, market_status
 from ssmd_lifecycle import dedupe
 from ssmd_lifecycle.transitions import MarketState
 
@@ -27,6 +31,12 @@ class Turn(StrEnum):
     OPENED = "opened"
     CLOSED = "closed"
 
+
+TURNED_BACK: Final = "turned_back"
+"""The `event_type` of a transition that is taken back, because a wrong clock made it too early."""
+
+BACK_BEYOND: Final = timedelta(seconds=WARNED_SECONDS)
+"""What is due sooner than this stays turned: clocks that agree need not be equal."""
 
 STATUS_AFTER: Final = {Turn.OPENED: MarketStatus.ACTIVE, Turn.CLOSED: MarketStatus.CLOSED}
 
@@ -81,6 +91,47 @@ def opens(market: MarketState) -> bool:
         and market.observed_at >= market.open_time + REST_GRACE
     )
     return not believed
+
+
+@dataclass(frozen=True, slots=True)
+class TooEarly:
+    """A market that a clock turned before its time: `turn` was due at `at`, which is to come."""
+
+    turn: Turn
+    ticker: str
+    event_ticker: str
+    at: datetime
+    status: str
+    exchange_status: str | None
+    open_time: datetime | None
+
+    def status_before(self, now: datetime) -> MarketStatus:
+        """What it is until then, by the exchange's word; opening in time is the clock's."""
+        status = market_status(self.exchange_status) or MarketStatus.OPEN
+        waits = self.exchange_status in ("initialized", None) and self.turn is Turn.CLOSED
+        if waits and self.open_time is not None and self.open_time <= now:
+            return MarketStatus.ACTIVE
+        return status
+
+    def dedupe_key(self, now: datetime) -> str:
+        return dedupe.clock_key(self.ticker, TURNED_BACK, now)
+
+    def metadata(self, now: datetime) -> bytes:
+        """The row's `metadata`: what was turned back, to which status, how much too early."""
+        document = {
+            "source": "clock",
+            "msg": {
+                "event_type": TURNED_BACK,
+                "market_ticker": self.ticker,
+                "event_ticker": self.event_ticker,
+                "at": self.at,
+                "turn": self.turn,
+                "from": self.status,
+                "to": self.status_before(now),
+            },
+            "early_ms": round((self.at - now).total_seconds() * 1000),
+        }
+        return msgspec.json.encode(document)
 
 
 def turned(market: MarketState, turn: Turn, now: datetime) -> MarketState:
