@@ -18,7 +18,7 @@ import msgspec
 from ssmd_common.skew import WARNED_SECONDS
 from ssmd_common.status import NOT_YET_CLOSED, MarketStatus, market_status
 from ssmd_lifecycle import dedupe
-from ssmd_lifecycle.transitions import MarketState
+from ssmd_lifecycle.transitions import STAMPED_AHEAD, MarketState
 
 REST_GRACE: Final = timedelta(seconds=10)
 """The exchange's REST replies may be this much behind; what they say later than that is believed:
@@ -73,22 +73,22 @@ def due(market: MarketState, now: datetime) -> Due | None:
     """The transition that is due, the earlier one if both are; what `queries.sql` selects."""
     if market.deleted_at is not None:
         return None
-    if opens(market) and market.open_time is not None and market.open_time <= now:
+    if opens(market, now) and market.open_time is not None and market.open_time <= now:
         return Due(Turn.OPENED, market.ticker, market.event_ticker, market.open_time)
     if market.status in NOT_YET_CLOSED and market.close_time and market.close_time <= now:
         return Due(Turn.CLOSED, market.ticker, market.event_ticker, market.close_time)
     return None
 
 
-def opens(market: MarketState) -> bool:
-    """Whether the market waits for its open_time."""
+def opens(market: MarketState, now: datetime) -> bool:
+    """Whether the market waits for its open_time. A stamp that is still to come proves nothing."""
     if market.status != MarketStatus.OPEN or market.exchange_status not in ("initialized", None):
         return False
     believed = (
         market.observed_via == "rest"
         and market.observed_at is not None
         and market.open_time is not None
-        and market.observed_at >= market.open_time + REST_GRACE
+        and market.open_time + REST_GRACE <= market.observed_at <= now + STAMPED_AHEAD
     )
     return not believed
 

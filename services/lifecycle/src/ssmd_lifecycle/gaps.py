@@ -59,8 +59,8 @@ class GapStore:
     async def last_heard(self) -> datetime | None:
         """The last moment of which the stored rows can vouch; None in an empty database."""
         async with self._pool.connection() as connection:
-            [heard_at] = await (await connection.execute(queries.last_heard)).fetchone() or [None]
-        return heard_at
+            row = await (await connection.execute(queries.last_heard)).fetchone()
+        return None if row is None else row[0]
 
     async def open(self, reason: str, since: datetime, until: datetime) -> Interval:
         """Record a gap."""

@@ -199,7 +199,7 @@ SELECT ticker, event_ticker, open_time FROM markets
     WHERE status = 'open' AND open_time BETWEEN '0001-01-01Z' AND %(now)s AND deleted_at IS NULL
     AND (exchange_status = 'initialized' OR exchange_status IS NULL)
     AND (observed_via IS DISTINCT FROM 'rest' OR observed_at IS NULL
-        OR observed_at >= '10000-01-01Z' OR observed_at < open_time + interval '10 s')
+        OR observed_at > %(now)s + interval '30 s' OR observed_at < open_time + interval '10 s')
     ORDER BY open_time LIMIT %(limit)s
 
 -- name: due_closings
