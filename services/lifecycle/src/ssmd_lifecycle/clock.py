@@ -116,6 +116,13 @@ class TooEarly:
     def dedupe_key(self, now: datetime) -> str:
         return dedupe.clock_key(self.ticker, TURNED_BACK, now)
 
+    def early_keys(self, now: datetime) -> list[str]:
+        """The keys of what was turned: they are needed again when the time has come."""
+        keys = [dedupe.clock_key(self.ticker, self.turn, self.at)]
+        if self.turn is Turn.CLOSED and self.open_time is not None and self.open_time > now:
+            keys.append(dedupe.clock_key(self.ticker, Turn.OPENED, self.open_time))
+        return keys
+
     def metadata(self, now: datetime) -> bytes:
         """The row's `metadata`: what was turned back, to which status, how much too early."""
         document = {

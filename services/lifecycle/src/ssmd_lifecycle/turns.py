@@ -8,7 +8,6 @@ from typing import Final, TypeVar
 import msgspec
 
 from ssmd_common.status import NOT_YET_CLOSED
-from ssmd_lifecycle import dedupe
 from ssmd_lifecycle.clock import BACK_BEYOND, STATUS_AFTER, TURNED_BACK, Due, TooEarly, Turn
 from ssmd_lifecycle.rows import (
     Connection,
@@ -98,7 +97,7 @@ class Turns:
             found = await _too_early(connection, tickers, now)
             turned = [early for early in found if early.event_ticker in events]
             if turned:
-                keys = [dedupe.clock_key(e.ticker, e.turn, e.at) for e in turned]
+                keys = [key for early in turned for key in early.early_keys(now)]
                 await connection.execute(queries.rename_early, [keys])
                 await insert_rows(connection, [row_back(early, now) for early in turned])
                 for status in NOT_YET_CLOSED:
