@@ -32,9 +32,8 @@ async def add(
     connection: Connection, ticker: str, word: str | None, opens: datetime, closes: datetime
 ) -> None:
     """A market as the exchange tells it: its status before any clock has looked at it."""
-    status = {"active": "active", "closed": "closed", "determined": "closed"}.get(
-        word or "", "open"
-    )
+    said = {"active": "active", "closed": "closed", "determined": "closed"}
+    status = said.get(word or "", "open")
     event = ticker.rpartition("-")[0]
     await connection.execute("INSERT INTO series (ticker) VALUES ('KXA') ON CONFLICT DO NOTHING")
     await connection.execute(
