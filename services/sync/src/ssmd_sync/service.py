@@ -118,6 +118,9 @@ class Service:
             return ELSEWHERE_SECONDS
         try:
             now = datetime.now(UTC)
+            # It may have begun by a clock that was ahead.
+            self._since = min(self._since, now)
+            self._fresh_at = min(self._fresh_at, now.timestamp())
             if not await self._founded(job, store):
                 return ELSEWHERE_SECONDS
             runs = await RunLog(store.connection).last_runs(job.id)
