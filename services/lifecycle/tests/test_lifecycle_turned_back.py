@@ -1,5 +1,6 @@
 """What a wrong clock turned before its time is turned back, with a row that says so."""
 
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
@@ -10,7 +11,12 @@ import pytest_asyncio
 from pydantic import SecretStr
 
 from ssmd_common.connections import postgres
-from ssmd_lifecycle.rows import Pool
+from ssmd_common.connections.clock import Clock
+from ssmd_common.errors import ClockDiffers
+from ssmd_lifecycle import retention
+from ssmd_lifecycle.__main__ import vouched
+from ssmd_lifecycle.gaps import GapStore
+from ssmd_lifecycle.rows import Pool, queries
 from ssmd_lifecycle.scheduler import Scheduler
 from ssmd_lifecycle.turns import Turns
 from ssmd_stack.database import Database
@@ -158,3 +164,59 @@ async def test_more_than_one_chunk_is_turned_back(pool: Pool, connection: Connec
     )
     assert len(await Scheduler(Turns(pool)).turn_back(now)) == 2000
     assert set((await statuses(connection)).values()) == {"active"}
+
+
+async def test_what_a_wrong_clock_would_turn_is_refused(
+    pool: Pool, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the door of every transaction, however late its loop hears of it."""
+    ahead = 0.0
+    monkeypatch.setattr("ssmd_lifecycle.rows.CLOCK", Clock(wall=lambda: time.time() + ahead))
+    now = datetime.now(UTC)
+    await add(connection, "KXA-1-1", "active", now - HOUR, now)
+    await add(connection, "KXA-1-2", "active", now - HOUR, now + HOUR)
+    await connection.execute("UPDATE markets SET status = 'closed' WHERE ticker = 'KXA-1-2'")
+    scheduler = Scheduler(Turns(pool))
+    for ahead in (300.0, -300.0):  # noqa: B007 - the clock reads it
+        with pytest.raises(ClockDiffers):
+            await scheduler.catch_up(now)
+        with pytest.raises(ClockDiffers):
+            await scheduler.turn_back(now)
+        with pytest.raises(ClockDiffers):
+            await GapStore(pool).open("start", now, now)
+        with pytest.raises(ClockDiffers):
+            await retention.expire(pool, now)
+    assert await statuses(connection) == {"KXA-1-1": "active", "KXA-1-2": "closed"}
+    assert await lived(connection, "KXA-1-1") == await lived(connection, "KXA-1-2") == []
+    ahead = 0.0
+    await scheduler.catch_up(now)
+    await scheduler.turn_back(now)
+    assert await statuses(connection) == {"KXA-1-1": "closed", "KXA-1-2": "active"}
+
+
+def test_a_stamp_ahead_of_us_vouches_for_nothing() -> None:
+    now = datetime.now(UTC)
+    assert vouched(None, now) == now
+    for seconds in (-100, 0, 1):
+        heard = now + timedelta(seconds=seconds)
+        assert vouched(heard, now) == heard
+    # Nobody knows since when that clock was wrong, nor by how much when it was set.
+    assert vouched(now + timedelta(minutes=5), now) == now - HOUR
+    assert vouched(now + 2 * HOUR, now) == now - 4 * HOUR
+
+
+async def test_looking_for_what_was_turned_too_early_uses_an_index(connection: Connection) -> None:
+    now = datetime.now(UTC)
+    await add(connection, "KXA-1-0", "active", now - HOUR, now + HOUR)
+    await connection.execute(
+        "INSERT INTO markets (ticker, event_ticker, series_ticker, status, exchange_status,"
+        " open_time, close_time) SELECT 'KXA-1-' || n, 'KXA-1', 'KXA',"
+        " CASE n %% 20 WHEN 0 THEN 'active' WHEN 1 THEN 'open' ELSE 'closed' END, 'active',"
+        " %s, %s - n * interval '1 s' FROM generate_series(1, 20000) n",
+        (now, now),
+    )
+    await connection.execute("ANALYZE markets")
+    given = {"after": now, "margin": timedelta(seconds=2), "tickers": None, "limit": 20000}
+    plan = await connection.execute("EXPLAIN " + queries.turned_too_early, given)
+    text = "\n".join(line for (line,) in await plan.fetchall())
+    assert "Seq Scan" not in text, text
