@@ -11,7 +11,9 @@ from test_sync_process import eventually, jobs, started
 
 from ssmd_common.connections.clock import Clock
 from ssmd_common.exitcodes import ExitCode
+from ssmd_kalshi.rest import KalshiRest
 from ssmd_stack.faketime import WrongClock
+from ssmd_sync.meter import Meter
 from ssmd_sync.report import Report
 from ssmd_sync.run import Run
 from ssmd_sync.scope import Mode, Scope
@@ -95,9 +97,6 @@ async def test_a_clock_that_is_set_under_a_run_ends_it_before_anything_is_stampe
             ahead = 300.0
 
     scope = Scope(mode=Mode.FULL)
-    from ssmd_kalshi.rest import KalshiRest
-    from ssmd_sync.meter import Meter
-
     meter = Meter(sync.budget)
     async with KalshiRest(sync.url, budget=meter) as rest:
         run = Run(
