@@ -11,8 +11,9 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from ssmd_stack.faketime import library
+
 ROOT = Path(__file__).parents[1]
-LIBRARY = "faketime/libfaketimeMT.so.1"
 SUITES = (
     "services/sync", "libs/ssmd_common", "libs/ssmd_kalshi", "simulator", "services/lifecycle",
     "services/api",
@@ -37,11 +38,6 @@ def dates(now: datetime) -> list[datetime]:
         datetime(2027, 11, 7, 5, 55, tzinfo=UTC),
         datetime(2027, 11, 7, 6, 55, tzinfo=UTC),
     ]
-
-
-def library() -> Path | None:
-    folders = [Path("/usr/lib"), *Path("/usr/lib").glob("*-linux-gnu*")]
-    return next((f / LIBRARY for f in folders if (f / LIBRARY).is_file()), None)
 
 
 def main(arguments: list[str]) -> int:

@@ -50,6 +50,11 @@ DEGRADED: Final = Gauge(
     "its sentence",
     ["name"],
 )
+CLOCK_OFFSET: Final = Gauge(
+    "ssmd_clock_offset_seconds",
+    "This machine's clock minus PostgreSQL's, the least that explains its answers; NaN until asked",
+)
+CLOCK_OFFSET.set(math.nan)
 STATUS_WRITE_FAILURES: Final = Counter(
     "ssmd_status_write_failures",
     "Writes of this process's row of service_status that failed, by kind; rises while `ssmd "

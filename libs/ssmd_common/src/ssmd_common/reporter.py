@@ -2,7 +2,8 @@
 
 A side task of every service that has a DATABASE_URL, on a small connection of its own. It never
 ends the service and never keeps it waiting: a write that fails is counted and tried again. As it
-speaks to PostgreSQL every few seconds, it also knows first when PostgreSQL is silent.
+speaks to PostgreSQL every few seconds, it also knows first when PostgreSQL is silent, and when the
+clocks differ.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ import structlog
 from pydantic import SecretStr
 
 from ssmd_common.connections import postgres
+from ssmd_common.connections.clock import CLOCK
 from ssmd_common.connections.retry import first_line
 from ssmd_common.connections.session import Login, open_session
 from ssmd_common.health import Health
@@ -139,6 +141,7 @@ class Reporter:
             ago = time.monotonic() - wrote
             if (
                 ago >= WRITE_SECONDS
+                or CLOCK.jumped
                 or self._seen() != seen
                 or (ago >= _REWORD_SECONDS and self._told() != told)
             ):
@@ -158,6 +161,9 @@ class Reporter:
         connection = self._connection
         if connection is None or connection.closed:
             connection = await self._connect()
+        await CLOCK.compare(connection)
+        self._watch.answered()
+        CLOCK.tell(self._health)
         await connection.execute(queries.write_status, self._row())
         self._watch.answered()
         if time.monotonic() - self._tidied > _TIDY_SECONDS:

@@ -57,6 +57,12 @@ class Snapshot:
         """End the transaction: as long as it is open, nothing can be vacuumed."""
         await self._connection.close()
 
+    async def server_time(self) -> float:
+        """Now by PostgreSQL's clock, as the commits of changes are; in seconds since 1970."""
+        row = await (await self._connection.execute(queries.server_time)).fetchone()
+        assert row is not None
+        return float(row["seconds"])
+
     async def announce(self, control: Control, envelope: Envelope, send: Send) -> Announced:
         """Send the whole state, and the end of the log.
 

@@ -3,6 +3,10 @@
 SELECT current_setting('wal_level') AS wal_level,
        exists(SELECT FROM pg_publication WHERE pubname = %(publication)s) AS has_publication;
 
+-- name: server_time
+-- The time by the clock that commits are stamped by.
+SELECT extract(epoch FROM clock_timestamp())::float8 AS seconds;
+
 -- name: slot
 -- The slot as the server sees it; no row when it is missing.
 SELECT plugin, database, active, active_pid,

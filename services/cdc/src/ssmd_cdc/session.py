@@ -135,7 +135,8 @@ class Session:
 
     async def _announce(self, snapshot: Snapshot) -> None:
         self._progress.began()
-        envelope = Envelope(self._epoch, self._start_lsn, None, utc(protocol_time(time.time())))
+        at = utc(protocol_time(await snapshot.server_time()))
+        envelope = Envelope(self._epoch, self._start_lsn, None, at)
         told = await snapshot.announce(self._control, envelope, self._send)
         await snapshot.close()
         await self._outbox.drained()

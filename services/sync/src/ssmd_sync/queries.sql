@@ -91,8 +91,9 @@ CASE WHEN {name} = ANY(s.kept) THEN m.{column} ELSE s.{column} END AS {column}
             m.deleted_at IS NOT NULL AS returned,
             (
                 -- Another observation has been written since this one was asked for. What the
-                -- WebSocket or the clock wrote in that very moment is newer than a page.
-                s.observed_at < m.observed_at
+                -- WebSocket or the clock wrote in that very moment is newer than a page. A stamp
+                -- that is still to come is of a clock that was wrong.
+                (s.observed_at < m.observed_at AND m.observed_at <= now() + interval '30 s')
                 OR s.observed_at < m.deleted_at
                 OR (s.observed_at = m.observed_at AND m.observed_via <> 'rest')
                 -- An older copy of the row, from whatever cache of the exchange. A message is sent
