@@ -14,6 +14,8 @@ class Heartbeats:
     _name: str = field(default_factory=lambda: secrets.token_hex(8))
     _numbers: "count[int]" = field(default_factory=count)
     _sent: dict[str, float] = field(default_factory=dict)
+    _awaited: dict[str, int | None] = field(default_factory=dict)
+    """Marks that have not come back, in order: an LSN behind each, once it is known."""
     _seen: str | None = None
     _ended: deque[tuple[int, str]] = field(default_factory=deque)
 
@@ -21,14 +23,26 @@ class Heartbeats:
         """The content of a new mark, to be written to the WAL now."""
         content = f"{self._name}:{next(self._numbers)}"
         self._sent[content] = now
+        self._awaited[content] = None
         return content
+
+    def wrote(self, content: str, lsn: int) -> None:
+        """The mark is committed, before `lsn`."""
+        if content in self._awaited:
+            self._awaited[content] = lsn
 
     def forget(self, content: str) -> None:
         """It could not be written: nobody waits for it."""
         self._sent.pop(content, None)
+        self._awaited.pop(content, None)
+
+    def awaited(self) -> int | None:
+        """An LSN behind the oldest mark that has not come back; None if there is none."""
+        return next(iter(self._awaited.values()), None)
 
     def saw(self, content: str) -> None:
         """The mark came back, inside the transaction that is being read."""
+        self._awaited.pop(content, None)
         if content in self._sent:
             self._seen = content
 
@@ -53,3 +67,21 @@ class Heartbeats:
         under_way = now - min(self._sent.values())
         # A mark that is only just written says nothing yet.
         return under_way if self.round_trip is None else max(under_way, self.round_trip)
+
+
+@dataclass(slots=True)
+class Stillness:
+    """For how long nothing moves, in turns of ours: by what we are late ourselves does not count."""
+
+    limit_seconds: float
+    _seen: object = None
+    _seconds: float = 0.0
+
+    def lasts(self, seen: object, seconds: float, *, rests: bool) -> bool:
+        """Note what is seen, `seconds` after the last note; whether it is the same for too long.
+
+        `rests`: it has a reason not to move.
+        """
+        self._seconds = 0.0 if rests or seen != self._seen else self._seconds + seconds
+        self._seen = seen
+        return self._seconds >= self.limit_seconds

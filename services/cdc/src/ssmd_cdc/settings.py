@@ -15,6 +15,12 @@ class CdcSettings(PostgresSettings, NatsSettings):
     """What the publisher reads; each field's description is what the documentation says of it."""
 
     cdc_slot: SlotName = Field("ssmd_cdc", description="The replication slot, made when missing.")
+    cdc_slot_failover: bool = Field(
+        False,
+        description="Have standbys of PostgreSQL 17 or newer keep a copy of the slot (FAILOVER), "
+        "so that after a promotion the stream goes on without a new epoch; the servers need "
+        "settings, too ([topologies.md](topologies.md)).",
+    )
     cdc_publication: Identifier = Field(
         "secmaster_cdc", description="The publication, made when missing."
     )
