@@ -5,7 +5,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from ssmd_cdc.epoch import ANNOUNCING, Continue, NewEpoch, State, Stream, System, Tail, decide
+from ssmd_cdc.epoch import (
+    ANNOUNCING,
+    Continue,
+    NewEpoch,
+    State,
+    Stream,
+    System,
+    Tail,
+    decide,
+    history,
+)
+from ssmd_cdc.heartbeat import Heartbeats, Stillness
 from ssmd_cdc.progress import Progress
 from ssmd_common.change import Position
 
@@ -95,3 +106,72 @@ def test_a_keepalive_inside_a_transaction_confirms_nothing() -> None:
     progress.began()
     progress.keepalive(50)
     assert progress.confirmed == 5
+
+
+PROMOTED = System(SYSTEM.identifier, 3, 5000, {1: 4001, 2: 4500})
+
+
+def test_a_promoted_server_that_has_the_streams_end_goes_on() -> None:
+    verdict = decide(STATE, STREAM, PROMOTED, True)
+    assert isinstance(verdict, Continue)
+    assert verdict.position == Position(3, 4000, 7)
+    assert "has all that was published" in str(verdict.reason)
+
+
+@pytest.mark.parametrize(
+    ("system", "synced", "word"),
+    [
+        # The record of the last commit begins where the timeline was left, or later.
+        (changed(PROMOTED, left_at={1: 4000}), True, "lacks what was published"),
+        (changed(PROMOTED, left_at={1: 100}, wal_lsn=200), True, "lacks what was published"),
+        (changed(PROMOTED, left_at={2: 4500}), True, "does not come from timeline 1"),
+        (changed(PROMOTED, left_at={}), True, "does not come from timeline 1"),
+        # Another kind of slot: it may have been made on the new timeline.
+        (PROMOTED, False, "promoted or restored"),
+    ],
+)
+def test_a_promoted_server_of_which_that_is_not_known_begins_a_new_epoch(
+    system: System, synced: bool, word: str
+) -> None:
+    verdict = decide(STATE, STREAM, system, synced)
+    assert isinstance(verdict, NewEpoch)
+    assert verdict.cause == "other_timeline"
+    assert word in verdict.reason
+
+
+def test_a_synced_slot_is_no_reason_to_go_on_after_anything_else() -> None:
+    stream = changed(STREAM, created="2026-01-02")
+    verdict = decide(STATE, stream, PROMOTED, True)
+    assert isinstance(verdict, NewEpoch)
+    assert verdict.cause == "stream_recreated"
+
+
+def test_a_timelines_history() -> None:
+    text = "# made by hand\n1\t0/3000060\tno recovery target specified\n\n2\t1A/FF\tbefore 2000\n"
+    assert history(text) == {1: 0x3000060, 2: 0x1A000000FF}
+
+
+def test_a_mark_is_awaited_from_its_commit_until_it_comes_back() -> None:
+    marks = Heartbeats()
+    first, second = marks.mark(0), marks.mark(1)
+    assert marks.awaited() is None, "it is not known to be committed"
+    marks.wrote(first, 100)
+    marks.wrote(second, 200)
+    assert marks.awaited() == 100
+    marks.saw(first)
+    assert marks.awaited() == 200
+    early = marks.mark(2)
+    marks.saw(early)
+    marks.wrote(early, 300)
+    marks.forget(second)
+    assert marks.awaited() is None
+
+
+def test_what_does_not_move_is_still_unless_it_rests() -> None:
+    still = Stillness(3.0)
+    assert [still.lasts("a", 1.0, rests=False) for _ in range(4)] == [False, False, False, True]
+    assert not still.lasts("b", 1.0, rests=False)
+    assert not still.lasts("b", 2.0, rests=False)
+    assert not still.lasts("b", 9.0, rests=True)
+    assert not still.lasts("b", 2.0, rests=False)
+    assert still.lasts("b", 1.0, rests=False)

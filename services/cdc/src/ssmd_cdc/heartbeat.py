@@ -71,7 +71,7 @@ class Heartbeats:
 
 @dataclass(slots=True)
 class Stillness:
-    """For how long nothing moves, in turns of ours: by what we are late ourselves does not count."""
+    """For how long nothing moves, in turns of ours: what we are late by does not count."""
 
     limit_seconds: float
     _seen: object = None
