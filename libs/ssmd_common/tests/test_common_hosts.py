@@ -24,6 +24,9 @@ from ssmd_stack.proxy import TcpProxy
 from ssmd_stack.servers import stack_kind
 from ssmd_stack.standby import promote, standby_of
 
+# Two servers and a copy are made first.
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.mark.parametrize(
     "url",
