@@ -16,7 +16,8 @@ from ssmd_cdc.epoch import (
     decide,
     history,
 )
-from ssmd_cdc.heartbeat import Heartbeats, Stillness
+from ssmd_cdc.errors import MarksMissing
+from ssmd_cdc.heartbeat import STILL_SECONDS, Heartbeats, Return
 from ssmd_cdc.progress import Progress
 from ssmd_common.change import Position
 
@@ -167,11 +168,30 @@ def test_a_mark_is_awaited_from_its_commit_until_it_comes_back() -> None:
     assert marks.awaited() is None
 
 
-def test_what_does_not_move_is_still_unless_it_rests() -> None:
-    still = Stillness(3.0)
-    assert [still.lasts("a", 1.0, rests=False) for _ in range(4)] == [False, False, False, True]
-    assert not still.lasts("b", 1.0, rests=False)
-    assert not still.lasts("b", 2.0, rests=False)
-    assert not still.lasts("b", 9.0, rests=True)
-    assert not still.lasts("b", 2.0, rests=False)
-    assert still.lasts("b", 1.0, rests=False)
+def test_a_slot_that_sends_nothing_while_marks_are_written_is_left() -> None:
+    marks = Heartbeats()
+    back = Return(marks)
+    back.turn("a", STILL_SECONDS, rests=False)
+    back.turn("a", STILL_SECONDS, rests=False)
+    marks.wrote(marks.mark(0), 100)
+    back.turn("a", STILL_SECONDS - 1, rests=False)
+    back.turn("b", 1.0, rests=False)
+    back.passed(50)
+    back.turn("b", STILL_SECONDS, rests=False)
+    back.turn("b", STILL_SECONDS, rests=True)
+    back.turn("b", STILL_SECONDS - 1, rests=False)
+    with pytest.raises(MarksMissing):
+        back.turn("b", 1.0, rests=False)
+
+
+def test_a_mark_that_the_wal_has_passed_by_is_missing() -> None:
+    marks = Heartbeats()
+    back = Return(marks)
+    first = marks.mark(0)
+    marks.wrote(first, 100)
+    back.passed(100)
+    marks.saw(first)
+    back.passed(200)
+    marks.wrote(marks.mark(0), 300)
+    with pytest.raises(MarksMissing):
+        back.passed(301)

@@ -4,6 +4,11 @@ import secrets
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Final
+
+from ssmd_cdc.errors import MarksMissing
+
+STILL_SECONDS: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -69,19 +74,44 @@ class Heartbeats:
         return under_way if self.round_trip is None else max(under_way, self.round_trip)
 
 
-@dataclass(slots=True)
-class Stillness:
-    """For how long nothing moves, in turns of ours: what we are late by does not count."""
+class Return:
+    """Whether the marks come back through the slot; a session where they do not has to end."""
 
-    limit_seconds: float
-    _seen: object = None
-    _seconds: float = 0.0
+    def __init__(self, heartbeats: Heartbeats) -> None:
+        self._heartbeats = heartbeats
+        self._wal_end = 0
+        self._seen: object = None
+        self._still_seconds = 0.0
 
-    def lasts(self, seen: object, seconds: float, *, rests: bool) -> bool:
-        """Note what is seen, `seconds` after the last note; whether it is the same for too long.
+    def passed(self, wal_end: int) -> None:
+        """All that was committed before `wal_end` has come.
 
-        `rests`: it has a reason not to move.
+        Raises:
+            MarksMissing: a mark has not.
         """
-        self._seconds = 0.0 if rests or seen != self._seen else self._seconds + seconds
+        self._wal_end = wal_end
+        awaited = self._heartbeats.awaited()
+        if awaited is not None and awaited < wal_end:
+            raise MarksMissing(
+                "a mark that was written to the WAL did not come back through the slot: the two "
+                "connections are on different servers"
+            )
+
+    def turn(self, moved: object, seconds: float, *, rests: bool) -> None:
+        """Note how far the session is, `seconds` after the last note of it.
+
+        Not by the clock: by what we are late ourselves nothing is still. A slot that reads a huge
+        transaction sends nothing for long, but that it moves. `rests`: there is a reason not to.
+
+        Raises:
+            MarksMissing: nothing has moved for a minute although marks were written.
+        """
+        seen = moved, self._wal_end
+        still = seen == self._seen and not rests and self._heartbeats.awaited() is not None
+        self._still_seconds = self._still_seconds + seconds if still else 0.0
         self._seen = seen
-        return self._seconds >= self.limit_seconds
+        if self._still_seconds >= STILL_SECONDS:
+            raise MarksMissing(
+                f"the slot has sent nothing for {STILL_SECONDS:g} s although marks were written to "
+                "the WAL"
+            )

@@ -13,8 +13,8 @@ from ssmd_cdc.beside import Beside
 from ssmd_cdc.control import HEARTBEAT_PREFIX, Control, remembered
 from ssmd_cdc.envelope import Envelope, Outgoing, protocol_time, unix_seconds, utc
 from ssmd_cdc.epoch import State
-from ssmd_cdc.errors import Fenced, MalformedMessage, MarksMissing, WalDiverged
-from ssmd_cdc.heartbeat import Heartbeats, Stillness
+from ssmd_cdc.errors import Fenced, MalformedMessage, WalDiverged
+from ssmd_cdc.heartbeat import Heartbeats, Return
 from ssmd_cdc.outbox import Outbox
 from ssmd_cdc.pgoutput import Begin, Commit, Logical, Relation, decode
 from ssmd_cdc.progress import Progress
@@ -36,7 +36,6 @@ _BYTES_PER_TURN = 1 << 20
 
 _WAIT_SECONDS = 0.5
 _DRAIN_SECONDS = 10.0
-_STILL_SECONDS = 60.0
 _HELD_BACK = "which sends no change before its standbys have it (synchronized_standby_slots)"
 _ROWS = frozenset(b"IUDT")
 _DIVERGED = "the WAL does not have the change that the stream ends with"
@@ -85,9 +84,8 @@ class Session:
         self._answer = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._heard = 0
-        self._wal_end = 0
         self._held_back = False
-        self._still = Stillness(_STILL_SECONDS)
+        self._return = Return(self._heartbeats)
         self._committed_at: float | None = None
         self._beside = Beside(runtime.health, settings.cdc_outage_budget_seconds)
 
@@ -191,7 +189,7 @@ class Session:
                         return relation
             else:
                 wal_end, wants_answer = keepalive(frame)
-                self._require_marks(wal_end)
+                self._return.passed(wal_end)
                 if not self._misses_tail(wal_end):
                     self._progress.keepalive(wal_end)
                 if wants_answer:
@@ -201,20 +199,6 @@ class Session:
             if count >= _FRAMES_PER_TURN or size >= _BYTES_PER_TURN:
                 return True
         return False
-
-    def _require_marks(self, wal_end: int) -> None:
-        """All that was committed before `wal_end` has come.
-
-        Raises:
-            MarksMissing: a mark of ours has not.
-        """
-        self._wal_end = wal_end
-        awaited = self._heartbeats.awaited()
-        if awaited is not None and awaited < wal_end:
-            raise MarksMissing(
-                "a mark that was written to the WAL did not come back through the slot: the two "
-                "connections are on different servers"
-            )
 
     def _row(self, data: bytes) -> list[Outgoing]:
         if self._envelope is None:
@@ -325,25 +309,12 @@ class Session:
             # Reading may wait for publishing; that is progress as long as publishing makes some,
             # or knows that it does not and tries.
             acknowledged = self._progress.acknowledged
-            self._require_flow(seconds, interrupted=interrupted)
+            moved = self._progress.sent, self._progress.confirmed
+            rests = interrupted or self._held_back or not self._announced.is_set()
+            self._return.turn(moved, seconds, rests=rests)
             if self._beside.watch(acknowledged, self._heard, seconds, interrupted=interrupted):
                 self._health.progress()
             await asyncio.sleep(seconds)
-
-    def _require_flow(self, seconds: float, *, interrupted: bool) -> None:
-        """A slot that sends nothing while marks are written is left; a huge transaction moves.
-
-        Raises:
-            MarksMissing: so it has been for a minute.
-        """
-        awaited = self._heartbeats.awaited()
-        rests = interrupted or self._held_back or not self._announced.is_set() or awaited is None
-        moved = self._progress.sent, self._progress.confirmed, self._wal_end
-        if self._still.lasts(moved, seconds, rests=rests):
-            raise MarksMissing(
-                f"the slot has sent nothing for {_STILL_SECONDS:g} s although marks were written "
-                "to the WAL"
-            )
 
     async def _watch_for_shutdown(self) -> None:
         while True:
