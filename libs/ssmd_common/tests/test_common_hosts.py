@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 from pydantic import SecretStr, ValidationError
 
 from ssmd_common import placewatch
@@ -114,8 +115,10 @@ async def test_every_connection_is_to_the_primary_also_while_the_old_one_lives(
             assert await port(lent) == old
         assert await port(held) == old
         replication = Login.of(url, "test", replication="database")
-        async with await open_session(replication.at(held)) as walsender:
-            assert walsender.server == held.server
+        # As cdc opens its own.
+        for each in (replication.at(held), Login.of(url, "test")):
+            async with await open_session(each, row_factory=dict_row) as session:
+                assert session.server == held.server
         await promote(standby)
         # The old primary still takes writes, and a standing connection tells nothing.
         assert held.refuses_writes is None

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import psycopg
 import structlog
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import tuple_row
 
 from ssmd_common.connections.retry import first_line
 from ssmd_common.connections.server import Facts, Server, facts
@@ -155,7 +156,7 @@ async def _identifier(session: psycopg.AsyncConnection[Any]) -> str:
     alone = session.autocommit
     await session.set_autocommit(True)
     try:
-        cursor = psycopg.AsyncCursor(session)
+        cursor = psycopg.AsyncCursor(session, row_factory=tuple_row)
         await cursor.execute("SELECT system_identifier::text FROM pg_control_system()")
         row = await cursor.fetchone()
     except psycopg.errors.InsufficientPrivilege:
