@@ -183,3 +183,17 @@ async def test_a_host_that_refuses_is_no_fault_of_the_configuration_while_anothe
         await open_session(Login.of(away, "test"))
     assert "password authentication failed" in str(caught.value)
     assert not postgres.is_refused(caught.value)
+
+
+async def test_a_server_that_does_not_tell_its_timeline_is_one_like_others(
+    primary: PostgresServer,
+) -> None:
+    """As those of some clouds."""
+    async with await psycopg.AsyncConnection.connect(
+        primary.admin_url_of("ssmd"), autocommit=True
+    ) as admin:
+        await admin.execute("REVOKE EXECUTE ON FUNCTION pg_walfile_name FROM public")
+    login = Login.of(through(primary, primary.port, free_port()), "test")
+    async with await open_session(login) as session:
+        assert session.server.timeline is None
+        assert session.refuses_writes is None

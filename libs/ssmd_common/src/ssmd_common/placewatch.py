@@ -36,14 +36,12 @@ async def follow_the_url(health: Health, login: Login) -> None:
         except (psycopg.Error, SsmdError, OSError, TimeoutError) as error:
             log.debug("no new connection to compare with", error=str(error))
             continue
-        try:
+        async with session:
             left = postgres.leave_others(session)
-        finally:
-            await session.close()
         if left:
             told = (
                 f"DATABASE_URL leads to {session.server} now: the connections to "
                 f"{', '.join(map(str, left))} were closed"
             )
-            log.warning("another server is the primary", reason=told)
+            log.warning("another server answers", reason=told)
             health.failed("moved", told)

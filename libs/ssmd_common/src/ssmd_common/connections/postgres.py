@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, cast
 
 import psycopg
@@ -155,7 +155,8 @@ def cut_off_after(connection: psycopg.AsyncConnection[Any], seconds: float) -> I
 def cut_off(connection: psycopg.AsyncConnection[Any]) -> None:
     """Whoever waits on the connection finds it closed."""
     if not connection.closed:
-        with socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+        # The other side may have done so before us.
+        with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
             duplicate.shutdown(socket.SHUT_RDWR)
 
 
@@ -164,7 +165,8 @@ def leave_others(session: Session) -> list[Server]:
 
     After a failover old connections can be on the old primary, which may live and take writes.
     Whoever used them connects anew, as after any loss. Nothing is left for a server that takes no
-    writes. Returns the servers that were left.
+    writes. Returns the servers that were left; an earlier run of the same is one, if its end was
+    not noticed yet.
     """
     if session.refuses_writes is not None:
         return []

@@ -1,18 +1,21 @@
 """Which PostgreSQL server answers a session, and whether it takes writes."""
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import psycopg
 from psycopg.rows import tuple_row
 
-# The timeline is that of the WAL being written: the control file's is late after a promotion.
+# That of the WAL being written: the control file's is late after a promotion.
+_TIMELINE: Final = """CASE WHEN NOT pg_is_in_recovery()
+    THEN ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer END"""
+
 _FACTS: Final = """
 SELECT pg_backend_pid(), current_database(), current_setting('server_encoding'),
        pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
        (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint,
-       CASE WHEN NOT pg_is_in_recovery()
-           THEN ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer END,
+       {timeline},
        host(inet_server_addr()) || ':' || inet_server_port()
 """
 
@@ -22,7 +25,7 @@ class Server:
     """One run of one server, told from all others by the microsecond in which it started.
 
     Not by its address, which servers behind a proxy share, nor by the system identifier, which a
-    standby has from its primary. `timeline` is None where it is a standby.
+    standby has from its primary. `timeline` is None where it is a standby, or does not tell.
     """
 
     started_us: int
@@ -30,8 +33,11 @@ class Server:
     address: str | None = field(compare=False)
 
     def __str__(self) -> str:
-        timeline = "a standby" if self.timeline is None else f"timeline {self.timeline}"
-        return f"{self.address or 'a local socket'} ({timeline})"
+        started = datetime.fromtimestamp(self.started_us / 1e6, UTC)
+        return (
+            f"{self.address or 'a local socket'} (timeline {self.timeline or 'unknown'}, started "
+            f"{started:%Y-%m-%dT%H:%M:%SZ})"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,16 @@ async def facts(session: psycopg.AsyncConnection[Any]) -> Facts:
     """Ask the server."""
     # Not prepared: a pooler may give the next statement to a process that does not know it.
     cursor = psycopg.AsyncCursor(session, row_factory=tuple_row)
-    row = await (await cursor.execute(_FACTS, prepare=False)).fetchone()
+    try:
+        await cursor.execute(_FACTS.format(timeline=_TIMELINE), prepare=False)
+    except (
+        psycopg.errors.InsufficientPrivilege,
+        psycopg.errors.UndefinedFunction,
+        psycopg.errors.FeatureNotSupported,
+    ):
+        # Servers of some clouds do not tell about their WAL.
+        await cursor.execute(_FACTS.format(timeline="NULL::integer"), prepare=False)
+    row = await cursor.fetchone()
     assert row is not None
     backend, database, encoding, standby, read_only, started_us, timeline, address = row
     server = Server(started_us, timeline, address)
