@@ -19,6 +19,7 @@ from ssmd_common.errors import ConfigurationError
 from ssmd_common.health import Health
 from ssmd_common.settings import PostgresSettings
 from ssmd_common.tasks import end
+from ssmd_stack.database import Database
 from ssmd_stack.ports import free_port
 from ssmd_stack.postgres import PostgresServer
 from ssmd_stack.proxy import TcpProxy
@@ -90,10 +91,10 @@ async def standby(primary: PostgresServer, scratch: Path) -> AsyncIterator[Postg
         yield server
 
 
-def through(server: PostgresServer, *ports: int, password: str | None = None) -> SecretStr:
-    """Its URL with these ports in place of its own, in this order."""
-    given = urlsplit(server.url)
-    addresses = ",".join(f"127.0.0.1:{port}" for port in ports)
+def through(url: str, *ports: int | None, password: str | None = None) -> SecretStr:
+    """The URL with these ports in place of its own, in this order; None is its own."""
+    given = urlsplit(url)
+    addresses = ",".join(f"127.0.0.1:{port or given.port}" for port in ports)
     password = password or given.password
     return SecretStr(f"postgresql://{given.username}:{password}@{addresses}{given.path}")
 
@@ -108,7 +109,7 @@ async def test_every_connection_is_to_the_primary_also_while_the_old_one_lives(
     primary: PostgresServer, standby: PostgresServer
 ) -> None:
     old, new = primary.port, standby.port
-    url = through(primary, new, old, free_port())
+    url = through(primary.url, new, old, free_port())
     pool = await postgres.open_pool(url, "test", budget_seconds=30, max_size=4, autocommit=True)
     async with pool, await postgres.connect(url, "test", budget_seconds=30) as held:
         async with pool.connection() as lent:
@@ -124,7 +125,7 @@ async def test_every_connection_is_to_the_primary_also_while_the_old_one_lives(
         assert held.refuses_writes is None
         # libpq would take the first.
         for ports in (new, old), (old, new):
-            login = Login.of(through(primary, *ports), "test")
+            login = Login.of(through(primary.url, *ports), "test")
             async with await open_session(login) as fresh:
                 assert await port(fresh) == new
                 assert fresh.server.timeline == 2
@@ -172,13 +173,20 @@ async def test_connections_leave_a_server_that_the_address_leads_to_no_more(
             await other.close()
 
 
+@pytest.fixture
+def own_database(database: Database) -> Database:
+    if stack_kind() != "embedded":
+        pytest.skip("its server may not be where a second host can be named")
+    return database
+
+
 async def test_a_host_that_refuses_is_no_fault_of_the_configuration_while_another_is_away(
-    primary: PostgresServer,
+    own_database: Database,
 ) -> None:
-    wrong = through(primary, primary.port, primary.port, password="wrong")
+    wrong = through(own_database.url, None, None, password="wrong")
     with pytest.raises(ConfigurationError):
         await postgres.connect(wrong, "test", budget_seconds=30)
-    away = through(primary, primary.port, free_port(), password="wrong")
+    away = through(own_database.url, None, free_port(), password="wrong")
     with pytest.raises(psycopg.OperationalError) as caught:
         await open_session(Login.of(away, "test"))
     assert "password authentication failed" in str(caught.value)
@@ -186,14 +194,14 @@ async def test_a_host_that_refuses_is_no_fault_of_the_configuration_while_anothe
 
 
 async def test_a_server_that_does_not_tell_its_timeline_is_one_like_others(
-    primary: PostgresServer,
+    own_database: Database,
 ) -> None:
     """As those of some clouds."""
     async with await psycopg.AsyncConnection.connect(
-        primary.admin_url_of("ssmd"), autocommit=True
+        own_database.admin_url, autocommit=True
     ) as admin:
         await admin.execute("REVOKE EXECUTE ON FUNCTION pg_walfile_name FROM public")
-    login = Login.of(through(primary, primary.port, free_port()), "test")
+    login = Login.of(through(own_database.url, None, free_port()), "test")
     async with await open_session(login) as session:
         assert session.server.timeline is None
         assert session.refuses_writes is None
