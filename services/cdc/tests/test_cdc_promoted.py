@@ -145,7 +145,7 @@ async def test_a_session_without_its_marks_ends(
 async def test_a_copy_of_the_slot_is_continued_where_nothing_is_missing(
     primary: PostgresServer, bench: Any, scratch: Path, holds_back: bool, drains: bool
 ) -> None:
-    """Promoted in mid-drain. Where the old primary does not hold changes back until the standby has
+    """In mid-drain or idle. Where the old primary does not hold changes back until the standby has
     them, some are published that the promoted server never had.
     """
     if int(await one(primary.admin_url, "SHOW server_version_num")) < 170000:
@@ -200,105 +200,6 @@ async def test_a_copy_of_the_slot_is_continued_where_nothing_is_missing(
                 " WHERE slot_name = slot",
             )
             await primary.kill()
-        address.lead_to(standby.url)
-        before = count("restarts", "other_server")
-        await one(
-            primary.admin_url,
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-            " WHERE application_name = 'ssmd-cdc'",
-        )
-        await publisher.until(lambda p: count("restarts", "other_server") > before)
-        bench.database = database_of(standby)
-        await publisher.until(lambda p: p.health.ready and p.health.position.get("epoch") == 2)
-        await bench.insert(10, "T")
-        stream = await bench.assert_faithful(publisher)
-        assert stream.epochs == {1, 2}
-        memory = "SELECT (epoch, timeline)::text FROM cdc_state"
-        assert await one(primary.url, memory) == "(1,1)"
-        assert await one(standby.url, memory) == "(2,2)"
-
-
-async def test_a_session_without_its_marks_ends(
-    bench: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They are written where the slot does not read; its WAL passes them by."""
-    publisher = bench.start()
-    await publisher.ready()
-
-    async def elsewhere(control: Control, heartbeats: Heartbeats) -> None:
-        mark = heartbeats.mark(asyncio.get_running_loop().time())
-        url = bench.database.admin_url.rpartition("/")[0] + "/postgres"
-        await one(url, "SELECT pg_logical_emit_message(true, 'ssmd_cdc.heartbeat', %s)", mark)
-        heartbeats.wrote(
-            mark, parse_lsn(await one(url, "SELECT pg_current_wal_insert_lsn()::text"))
-        )
-
-    before = count("restarts", "marks_missing")
-    with monkeypatch.context() as patch:
-        patch.setattr(Control, "emit_heartbeat", elsewhere)
-        await publisher.until(lambda p: count("restarts", "marks_missing") > before)
-    await publisher.ready()
-    await bench.insert(10)
-    assert (await bench.assert_faithful(publisher)).epochs == {1}
-
-
-@pytest.mark.parametrize(
-    ("holds_back", "drains"),
-    [
-        pytest.param(True, True, id="in-step"),
-        pytest.param(True, False, id="idle", marks=pytest.mark.slow),
-        pytest.param(False, True, id="behind", marks=pytest.mark.slow),
-    ],
-)
-async def test_a_copy_of_the_slot_is_continued_where_nothing_is_missing(
-    primary: PostgresServer, bench: Any, scratch: Path, holds_back: bool, drains: bool
-) -> None:
-    """Promoted in mid-drain. Where the old primary does not hold changes back until the standby has
-    them, some are published that the promoted server never had.
-    """
-    if int(await one(primary.admin_url, "SHOW server_version_num")) < 170000:
-        pytest.skip("failover slots are new in PostgreSQL 17")
-    folder = scratch / f"standby-{secrets.token_hex(4)}"
-    async with (
-        standby_of(primary, folder, FAILOVER) as standby,
-        address_of(primary, bench) as address,
-    ):
-        # A slot that was made before the setting was turned on.
-        plain = bench.start(database_url=address.url)
-        await plain.ready()
-        await plain.stop()
-        if holds_back:
-            await alter(primary, f"synchronized_standby_slots = '{FAILOVER_SLOT}'")
-        settings = {
-            "database_url": address.url,
-            "cdc_slot_failover": True,
-            "cdc_ready_lag_seconds": 1.0,
-        }
-        publisher = bench.start(**settings)
-        await bench.insert(10)
-        await bench.settled(publisher)
-        # Told to read its settings, the standby looks at once for what to copy.
-        await until(
-            standby.admin_url,
-            "SELECT pg_reload_conf() AND EXISTS (SELECT FROM pg_replication_slots"
-            " WHERE synced AND failover AND NOT temporary)",
-        )
-        if holds_back:
-            with standby.frozen():
-                await bench.insert(1, "HELD")
-                await publisher.until(
-                    lambda p: "synchronized_standby_slots" in str(p.health.conditions.get("lag"))
-                )
-            await publisher.ready()
-        else:
-            await alter(standby, "primary_conninfo = ''")
-            await until(standby.admin_url, "SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver)")
-        published = publisher.health.position["stream_sequence"]
-        writing = asyncio.create_task(bench.insert(1000, "MID"))
-        await publisher.until(lambda p: p.health.position["stream_sequence"] > published + 50)
-        await primary.kill()
-        with contextlib.suppress(psycopg.Error):
-            await writing
         address.lead_to(standby.url)
         before = count("epochs", "other_timeline")
         with structlog.testing.capture_logs() as logs:
