@@ -53,6 +53,7 @@ class Control:
 
     def __init__(self, settings: CdcSettings) -> None:
         self._settings = settings
+        self._login = self._reached = Login.of(settings.database_url, "ssmd-cdc")
         self._connection: Session | None = None
         self._beside: Session | None = None
         self._abandoned: set[asyncio.Task[Session]] = set()
@@ -116,13 +117,13 @@ class Control:
 
     async def _current(self) -> Session:
         if self._connection is None:
-            login = Login.of(self._settings.database_url, "ssmd-cdc")
+            login = self._login
             try:
                 session = await self._whole(open_session(login, row_factory=dict_row))
             except psycopg.OperationalError as error:
                 postgres.raise_if_refused(error)
                 raise
-            self._connection = session
+            self._connection, self._reached = session, login.at(session)
             if self._beside is not None:
                 require_same_server(session, self._beside)
             await self._require_writable(session)
@@ -159,13 +160,11 @@ class Control:
         Raises:
             ReplicationEnded: so it is.
         """
-        now, connection = asyncio.get_running_loop().time(), self._connection
-        if connection is None or connection.closed:
-            return
+        now = asyncio.get_running_loop().time()
         if now - self._asked < 0.9 * self._settings.cdc_heartbeat_seconds:
             return
         self._asked = now
-        info = connection.login.at(connection).info
+        info = self._reached.info
         # The library asks in its own time, whatever the server does.
         if await asyncio.to_thread(pq.PGconn.ping, info.encode()) == pq.Ping.REJECT:
             async with self._turn:
