@@ -30,6 +30,7 @@ from ssmd_common.connections.retry import first_line
 from ssmd_common.connections.session import Login, open_session
 from ssmd_common.health import Health
 from ssmd_common.metrics import ERRORS, LAG_SECONDS, STATUS_WRITE_FAILURES, WORK, total
+from ssmd_common.placewatch import follow_the_url
 from ssmd_common.postgreswatch import PostgresWatch
 from ssmd_common.sql import Queries
 from ssmd_common.tasks import end
@@ -76,6 +77,7 @@ class Reporter:
         self._login = Login.of(
             url, f"ssmd-{health.service}-status", connect_timeout=_CONNECT_SECONDS
         )
+        self._place = Login.of(url, f"ssmd-{health.service}-place")
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._began = time.monotonic()
         self._tidied = float("-inf")
@@ -96,11 +98,14 @@ class Reporter:
 
     async def run(self) -> None:
         """Until cancelled; nothing is raised."""
-        watch = asyncio.create_task(self._watch.run(), name="status-watch")
+        watches = (
+            asyncio.create_task(self._watch.run(), name="status-watch"),
+            asyncio.create_task(follow_the_url(self._health, self._place), name="status-place"),
+        )
         try:
             await self._keep_writing()
         finally:
-            await end(watch)
+            await end(*watches)
 
     async def last_words(self) -> None:
         """Write once more, how it ended; not for long."""

@@ -14,7 +14,7 @@ from ssmd_cdc.control import HEARTBEAT_PREFIX, Control, remembered
 from ssmd_cdc.envelope import Envelope, Outgoing, protocol_time, unix_seconds, utc
 from ssmd_cdc.epoch import State
 from ssmd_cdc.errors import Fenced, MalformedMessage, WalDiverged
-from ssmd_cdc.heartbeat import Heartbeats
+from ssmd_cdc.heartbeat import Heartbeats, Return
 from ssmd_cdc.outbox import Outbox
 from ssmd_cdc.pgoutput import Begin, Commit, Logical, Relation, decode
 from ssmd_cdc.progress import Progress
@@ -36,6 +36,7 @@ _BYTES_PER_TURN = 1 << 20
 
 _WAIT_SECONDS = 0.5
 _DRAIN_SECONDS = 10.0
+_HELD_BACK = "which sends no change before its standbys have it (synchronized_standby_slots)"
 _ROWS = frozenset(b"IUDT")
 _DIVERGED = "the WAL does not have the change that the stream ends with"
 
@@ -83,6 +84,8 @@ class Session:
         self._answer = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._heard = 0
+        self._held_back = False
+        self._return = Return(self._heartbeats)
         self._committed_at: float | None = None
         self._beside = Beside(runtime.health, settings.cdc_outage_budget_seconds)
 
@@ -189,6 +192,7 @@ class Session:
                         return relation
             else:
                 wal_end, wants_answer = keepalive(frame)
+                self._return.passed(wal_end)
                 if not self._misses_tail(wal_end):
                     self._progress.keepalive(wal_end)
                 if wants_answer:
@@ -296,6 +300,9 @@ class Session:
             # Reading may wait for publishing; that is progress as long as publishing makes some,
             # or knows that it does not and tries.
             acknowledged = self._progress.acknowledged
+            moved = self._progress.sent, self._progress.confirmed
+            rests = interrupted or self._held_back or not self._announced.is_set()
+            self._return.turn(moved, seconds, rests=rests)
             if self._beside.watch(acknowledged, self._heard, seconds, interrupted=interrupted):
                 self._health.progress()
             await asyncio.sleep(seconds)
@@ -313,6 +320,8 @@ class Session:
             reason = "no mark in the WAL has come back yet"
         elif lag > self._settings.cdc_ready_lag_seconds:
             reason = f"the stream is {lag:.0f} s behind the database"
+            if self._held_back:
+                reason += f", {_HELD_BACK}"
         else:
             self.flowed = True
         if lag is not None:
@@ -343,6 +352,7 @@ class Session:
     def _report_slot(self, slot: dict[str, Any] | None) -> None:
         if slot is None:
             return
+        self._held_back = bool(slot["held_back"])
         metrics.SLOT_LAG_BYTES.set(slot["lag_bytes"])
         metrics.SLOT_RETAINED_BYTES.set(slot["retained_bytes"])
         safe = slot["safe_wal_size"]

@@ -16,6 +16,10 @@ class CdcSettings(PostgresSettings, NatsSettings):
 
     cdc_slot: SlotName = "ssmd_cdc"
     """The replication slot, made when missing."""
+    cdc_slot_failover: bool = False
+    """Have standbys of PostgreSQL 17 or newer keep a copy of the slot (FAILOVER), so that after a
+    promotion the stream goes on without a new epoch; the servers need settings, too
+    ([topologies.md](topologies.md))."""
     cdc_publication: Identifier = "secmaster_cdc"
     """The publication, made when missing."""
 
