@@ -181,18 +181,26 @@ async def test_redis_may_go_and_come_back(warm_api: Client, valkey_server: Valke
     assert (await warm_api.get(path)).status == 200
 
 
-async def test_redis_that_hangs_only_slows(warm_api: Client, valkey_server: ValkeyServer) -> None:
+async def test_redis_that_hangs_only_slows(
+    serve: Serve,
+    database: Database,
+    valkey_server: ValkeyServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The first reply waits for the timeout; those after it do not try."""
     import os
     import signal
 
     assert valkey_server.pid
-    os.kill(valkey_server.pid, signal.SIGSTOP)
-    try:
-        replies = await asyncio.gather(*(warm_api.get(f"/v1/markets/{TICKER}") for _ in range(10)))
-        assert {reply.status for reply in replies} == {200}
-    finally:
-        os.kill(valkey_server.pid, signal.SIGCONT)
+    monkeypatch.setattr("ssmd_api.cached._READ_SECONDS", 0.5)
+    await warm(database, valkey_server.url)
+    async with serve(redis_url=valkey_server.url) as api:
+        os.kill(valkey_server.pid, signal.SIGSTOP)
+        try:
+            replies = await asyncio.gather(*(api.get(f"/v1/markets/{TICKER}") for _ in range(10)))
+            assert {reply.status for reply in replies} == {200}
+        finally:
+            os.kill(valkey_server.pid, signal.SIGCONT)
 
 
 async def test_cached_reads_go_on_without_the_database(

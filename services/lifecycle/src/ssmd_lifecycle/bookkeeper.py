@@ -21,7 +21,7 @@ from ssmd_lifecycle.clock import Due
 from ssmd_lifecycle.filter import FilterFile
 from ssmd_lifecycle.messages import Kind
 from ssmd_lifecycle.owed import Step, metadata, owed
-from ssmd_lifecycle.rows import LifecycleRow, Pool, encode_rows, queries
+from ssmd_lifecycle.rows import LifecycleRow, Pool, encode_rows, queries, writing
 from ssmd_lifecycle.turns import row_of
 
 log = structlog.get_logger(__name__)
@@ -83,7 +83,7 @@ class Bookkeeper:
 
     async def _write(self, steps: Sequence[Step | Due]) -> int:
         now = datetime.now(UTC)
-        async with self._pool.connection() as connection:
+        async with writing(self._pool) as connection:
             chosen = self._filter.current
             if not chosen.is_empty:
                 tickers = [step.ticker for step in steps]

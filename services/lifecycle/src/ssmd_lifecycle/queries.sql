@@ -199,7 +199,7 @@ SELECT ticker, event_ticker, open_time FROM markets
     WHERE status = 'open' AND open_time BETWEEN '0001-01-01Z' AND %(now)s AND deleted_at IS NULL
     AND (exchange_status = 'initialized' OR exchange_status IS NULL)
     AND (observed_via IS DISTINCT FROM 'rest' OR observed_at IS NULL
-        OR observed_at >= '10000-01-01Z' OR observed_at < open_time + interval '10 s')
+        OR observed_at > %(now)s + interval '30 s' OR observed_at < open_time + interval '10 s')
     ORDER BY open_time LIMIT %(limit)s
 
 -- name: due_closings
@@ -229,6 +229,37 @@ SELECT ticker, event_ticker, close_time FROM markets
 UPDATE markets SET status = %(status)s, observed_at = %(now)s, observed_via = 'clock',
         updated_at = now()
     WHERE ticker = ANY(%(tickers)s)
+
+-- name: turned_too_early
+-- Markets that a clock turned before their time, by ours and the server's: the exchange's word is one
+-- of trading, and the time is to come. What the exchange itself closed has another word.
+SELECT turn, ticker, event_ticker, at, status, exchange_status, open_time FROM (
+    SELECT 'closed' AS turn, ticker, event_ticker, close_time AS at, status, exchange_status,
+        CASE WHEN open_time BETWEEN '0001-01-01Z' AND '9999-12-31Z' THEN open_time END AS open_time
+        FROM markets
+        WHERE status = 'closed' AND deleted_at IS NULL
+        AND close_time > greatest(%(after)s, now() + %(margin)s) AND close_time < '10000-01-01Z'
+        AND (exchange_status IN ('initialized', 'active', 'inactive')
+            OR (exchange_status IS NULL AND observed_via = 'clock'))
+    UNION ALL
+    SELECT 'opened', ticker, event_ticker, open_time, status, exchange_status, open_time
+        FROM markets
+        WHERE status = 'active' AND deleted_at IS NULL
+        AND open_time > greatest(%(after)s, now() + %(margin)s) AND open_time < '10000-01-01Z'
+        AND (exchange_status = 'initialized'
+            OR (exchange_status IS NULL AND observed_via = 'clock'))) AS early
+    WHERE %(tickers)s::text[] IS NULL OR ticker = ANY(%(tickers)s)
+    ORDER BY at DESC LIMIT %(limit)s
+
+-- name: lock_tickers
+-- Markets, in ticker order, under their parents' locks.
+SELECT ticker FROM markets WHERE ticker = ANY(%s) ORDER BY ticker FOR NO KEY UPDATE
+
+-- name: rename_early
+-- The clock's rows of transitions that are taken back: their keys are free for those that are to come.
+UPDATE market_lifecycle_events
+    SET dedupe_key = encode(sha256(convert_to(dedupe_key || ' ' || id, 'UTF8')), 'hex')
+    WHERE dedupe_key = ANY(%s)
 
 -- name: due_at
 -- What will be due at one moment, as it stands now.
@@ -317,7 +348,7 @@ SELECT ticker, status FROM markets WHERE ticker = ANY(%s) ORDER BY ticker FOR NO
 -- Locked markets as REST tells them, where it was asked after what is stored was observed. An
 -- unknown word keeps the status; opening and closing in time are the clock's, and a reply does not
 -- undo them; nothing but newer information takes a market back from settled; a reply that comes
--- upon the heels of a message may not know of it.
+-- upon the heels of a message may not know of it. A stamp that is still to come is of a wrong clock.
 UPDATE markets m SET {assignments}, deleted_at = NULL, updated_at = now(),
         status = CASE
             WHEN g.status IS NULL THEN m.status
@@ -330,7 +361,7 @@ UPDATE markets m SET {assignments}, deleted_at = NULL, updated_at = now(),
     JOIN markets s ON s.ticker = d.doc ->> 'ticker'
     CROSS JOIN LATERAL jsonb_populate_record(s, d.doc) g
     WHERE m.ticker = s.ticker
-    AND (m.observed_at IS NULL OR m.observed_at >= '10000-01-01Z'
+    AND (m.observed_at IS NULL OR m.observed_at > now() + interval '30 s'
         OR m.observed_at < g.observed_at
         OR (m.observed_at = g.observed_at AND m.observed_via = 'rest'))
     AND NOT (m.status = 'settled' AND g.status <> 'settled' AND (

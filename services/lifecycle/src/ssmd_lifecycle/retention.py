@@ -7,7 +7,7 @@ import structlog
 
 from ssmd_common.runtime import Runtime
 from ssmd_lifecycle import metrics
-from ssmd_lifecycle.rows import Pool, queries
+from ssmd_lifecycle.rows import Pool, queries, writing
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,7 @@ async def run(runtime: Runtime, pool: Pool, days: int) -> None:
 
 async def expire(pool: Pool, before: datetime) -> int:
     """Delete one batch of rows received before a time; how many they were."""
-    async with pool.connection() as connection:
+    async with writing(pool) as connection:
         cursor = await connection.execute(
             queries.expire_messages, {"before": before, "limit": BATCH_ROWS}
         )

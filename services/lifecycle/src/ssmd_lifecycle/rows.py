@@ -1,6 +1,7 @@
 """Rows of the tables, read and written inside a transaction that takes their locks in order."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -10,6 +11,7 @@ import structlog
 from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool
 
+from ssmd_common.connections.clock import CLOCK
 from ssmd_common.models import ReadRow
 from ssmd_common.sql import Queries
 from ssmd_common.tickers import is_game
@@ -51,11 +53,23 @@ REFUSED: Final = (
 """What PostgreSQL does not take, however often it is tried: one row's fault, not its batch's."""
 
 
+@asynccontextmanager
+async def writing(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection for one transaction of what our clock stamped.
+
+    Raises:
+        ClockDiffers: nothing may be written by our clock now.
+    """
+    async with pool.connection() as connection, connection.transaction():
+        await CLOCK.require(connection)
+        yield connection
+
+
 async def in_transaction(pool: Pool, attempt: Callable[[Connection], Awaitable[T]]) -> T:
     """Run `attempt` in a transaction; again where it lost a race that the next try wins."""
     for tries in range(1, MAX_TRIES + 1):
         try:
-            async with pool.connection() as connection, connection.transaction():
+            async with writing(pool) as connection:
                 return await attempt(connection)
         except RETRIED as error:
             metrics.ERRORS.labels("transaction_retried").inc()

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
+from ssmd_common.skew import HELD_SECONDS
 from ssmd_common.status import FROM_EXCHANGE, MarketStatus
 from ssmd_lifecycle.messages import PAUSES, Kind, LifecycleMessage
 
@@ -26,6 +27,8 @@ _DETERMINED: Final = frozenset({"determined", "disputed", "amended"})
 REST_LAG: Final = timedelta(seconds=2)
 """A reply of REST may not know yet what was sent this long before it was asked for, and the
 exchange's clock may not be ours. Applying again what it did know changes nothing."""
+STAMPED_AHEAD: Final = timedelta(seconds=HELD_SECONDS)
+"""No clock that may write is so far ahead: a stamp beyond this is of one that was wrong."""
 _FINAL: Final = frozenset({"result", "settlement_value_dollars", "settled_time"})
 
 
@@ -108,6 +111,9 @@ def advance(
     new = [message for message in ordered if message.dedupe_key in fresh]
     if not new:
         return state
+    before = state
+    if state.observed_at is not None and state.observed_at > now + STAMPED_AHEAD:
+        state = replace(state, observed_at=None)
     rest_at = None
     if state.observed_via == "rest" and state.observed_at is not None:
         rest_at = state.observed_at - REST_LAG
@@ -120,7 +126,7 @@ def advance(
     moved = replace(state, exchange_status=word, **changes)
     status = _status(moved, now)
     if status == state.status and moved == state:
-        return state
+        return before
     # Its arrival, not its sending: REST that was asked before it may not know of it.
     observed_at = max(message.received_at for message in new)
     return replace(

@@ -91,8 +91,9 @@ CASE WHEN {name} = ANY(s.kept) THEN m.{column} ELSE s.{column} END AS {column}
             m.deleted_at IS NOT NULL AS returned,
             (
                 -- Another observation has been written since this one was asked for. What the
-                -- WebSocket or the clock wrote in that very moment is newer than a page.
-                s.observed_at < m.observed_at
+                -- WebSocket or the clock wrote in that very moment is newer than a page. A stamp
+                -- that is still to come is of a clock that was wrong.
+                (s.observed_at < m.observed_at AND m.observed_at <= now() + interval '30 s')
                 OR s.observed_at < m.deleted_at
                 OR (s.observed_at = m.observed_at AND m.observed_via <> 'rest')
                 -- An older copy of the row, from whatever cache of the exchange. A message is sent
@@ -156,7 +157,7 @@ SELECT count(*) FROM (
     ORDER BY m.event_ticker FOR NO KEY UPDATE) locked
 
 -- name: lock_parents
--- Whoever changes markets first locks their events, in ticker order (docs/architecture.md, § 13).
+-- Whoever changes markets first locks their events, in ticker order (docs/architecture.md, decision 13).
 INSERT INTO locked_events
     SELECT e.event_ticker FROM events e
     WHERE e.event_ticker IN (

@@ -13,7 +13,9 @@ from typing import Final
 import psycopg
 import structlog
 
+from ssmd_common.connections.clock import CLOCK
 from ssmd_common.connections.retry import first_line
+from ssmd_common.errors import ClockDiffers
 from ssmd_kalshi.errors import InterruptedWaitError, KalshiError, TransientError
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_sync import upstream
@@ -81,7 +83,12 @@ class Run:
         report = self.report
         try:
             await self._store.follow_schema()
+            await CLOCK.require(self._store.connection)
             run_id = await self._log.begin(report, alone=alone)
+        except ClockDiffers as error:
+            self._blame_clock(error)
+            self._finish()
+            return report
         except psycopg.Error as error:
             self._blame_postgres(error)
             if not upstream.lacks_resources(error):
@@ -106,6 +113,9 @@ class Run:
             with suppress(psycopg.Error):
                 await self._end(run_id)
             raise
+        except ClockDiffers as error:
+            # What was read and not written yet has stamps that nobody can trust.
+            self._blame_clock(error)
         except psycopg.Error as error:
             self._blame_postgres(error)
         except Exception as error:
@@ -114,6 +124,10 @@ class Run:
             raise
         await self._end(run_id)
         return report
+
+    def _blame_clock(self, error: ClockDiffers) -> None:
+        self.report.error, self.report.of_clock = str(error), True
+        self.report.upstream = True
 
     def _blame_postgres(self, error: psycopg.Error) -> None:
         report = self.report

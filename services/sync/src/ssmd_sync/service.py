@@ -14,6 +14,7 @@ from typing import Final
 import psycopg
 import structlog
 
+from ssmd_common.connections.clock import CLOCK
 from ssmd_common.connections.retry import first_line
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.leader import lock_key
@@ -100,19 +101,26 @@ class Service:
             await self._sleep(pause)
 
     async def _sleep(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
+        """Not beyond that time, nor longer than that: the clock may be set meanwhile."""
+        until, at = time.monotonic() + seconds, time.time() + seconds
         while not self._runtime.stop.is_set():
             self._runtime.health.progress()
-            left = until - time.monotonic()
+            left = min(until - time.monotonic(), at - time.time())
             if left <= 0 or await self._runtime.stopped_within(min(left, LOOK_SECONDS)):
                 return
 
     async def _turn(self, job: Job, store: Store) -> float:
         """Run the job if it is due and free; the seconds after which to look again."""
+        if await CLOCK.differs(store.connection):
+            # Neither what is due nor what would be stamped is known; its health says so.
+            return LOOK_SECONDS
         if self._runtime.stop.is_set() or not await _try_lock(store, job.id):
             return ELSEWHERE_SECONDS
         try:
             now = datetime.now(UTC)
+            # It may have begun by a clock that was ahead.
+            self._since = min(self._since, now)
+            self._fresh_at = min(self._fresh_at, now.timestamp())
             if not await self._founded(job, store):
                 return ELSEWHERE_SECONDS
             runs = await RunLog(store.connection).last_runs(job.id)
@@ -149,6 +157,8 @@ class Service:
         }
 
     async def _expire(self, store: Store) -> float:
+        if await CLOCK.differs(store.connection):
+            return LOOK_SECONDS
         await retention.expire(store, self._retention_days)
         return retention.ROUND_SECONDS
 
@@ -168,6 +178,9 @@ class Service:
             return
         if not self._runtime.stop.is_set():
             health.failed("run", report.error)
+            if report.of_clock:
+                CLOCK.tell(health)
+                return
             at_fault = "postgres" if report.of_postgres else "exchange"
             health.set(at_fault, f"the last run failed: {report.error}")
 

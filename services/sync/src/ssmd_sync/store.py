@@ -1,7 +1,7 @@
 """Rows into PostgreSQL: staged, judged, and written only where they differ.
 
 A batch is one transaction: COPY into a temporary table, an anti-join that finds what differs, locks
-in the one order (docs/architecture.md § 13), then insert and update. A row that the database
+in one order (docs/architecture.md, decision 13), then insert and update. A row that the database
 refuses is found by halving its batch, and written without the field at fault or rejected; the
 others are written. Rows with unreadable fields keep what is stored there: they are a batch of their
 own, so that the others need not ask.
@@ -21,6 +21,7 @@ import structlog
 from pydantic import SecretStr
 
 from ssmd_common.connections import postgres
+from ssmd_common.connections.clock import CLOCK
 from ssmd_common.connections.loaders import forgive_values
 from ssmd_common.connections.session import Session
 from ssmd_common.errors import UpstreamUnavailable
@@ -133,7 +134,7 @@ class Store:
 
     async def _fees(self, schedules: Mapping[str, Sequence[SeriesFee]]) -> Written:
         rows = [row for schedule in schedules.values() for row in schedule]
-        async with self.connection.transaction():
+        async with self._writing():
             await self._stage_tickers(schedules)
             copy = statements.copy_into("staged_fees", statements.FEE_COLUMNS)
             await self._copy(copy, map(_FEE, rows))
@@ -146,7 +147,7 @@ class Store:
 
     async def delete_markets(self, tickers: Sequence[str], began_at: datetime) -> Written:
         """Soft-delete markets that nobody has touched since `began_at`."""
-        async with self.connection.transaction():
+        async with self._writing():
             await self._stage_tickers(tickers)
             await self._run(QUERIES.mark_doomed_markets, {"began_at": began_at})
             await self._run(QUERIES.lock_parents)
@@ -158,7 +159,7 @@ class Store:
 
     async def delete_events(self, tickers: Sequence[str]) -> Written:
         """Soft-delete events that have no market any more."""
-        async with self.connection.transaction():
+        async with self._writing():
             await self._stage_tickers(tickers)
             await self._run(QUERIES.lock_doomed_events)
             result = Written(deleted=await self._run(QUERIES.delete_events))
@@ -167,7 +168,7 @@ class Store:
 
     async def retire_series(self, tickers: Sequence[str]) -> Written:
         """Mark series as not listed any more."""
-        async with self.connection.transaction():
+        async with self._writing():
             await self._stage_tickers(tickers)
             result = Written(deleted=await self._run(QUERIES.retire_series))
         metrics.rows("series", result)
@@ -317,7 +318,7 @@ class Store:
     ) -> Written:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                async with self.connection.transaction():
+                async with self._writing():
                     result = await batch(rows) if rows else Written()
                     for watermark in () if result.orphans else watermarks:
                         await self._run(
@@ -331,6 +332,17 @@ class Store:
                 log.warning("batch is tried again", table=table.name, error=str(error))
                 await asyncio.sleep(random.uniform(0, 0.1 * attempt))  # noqa: S311
         raise AssertionError("the last attempt returns or raises")
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[None]:
+        """A transaction that writes what our clock stamped.
+
+        Raises:
+            ClockDiffers: nothing may be written by our clock now.
+        """
+        async with self.connection.transaction():
+            await CLOCK.require(self.connection)
+            yield
 
     async def _copy(self, statement: Any, rows: Iterable[Sequence[Any]]) -> None:
         async with self.connection.cursor() as cursor, cursor.copy(statement) as copy:
