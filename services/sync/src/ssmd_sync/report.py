@@ -49,8 +49,6 @@ class Report:
     error: str | None = None
     upstream: bool = False
     """Whether the error is the exchange's or the database's and may pass."""
-    of_postgres: bool = False
-    """Whether it is the database's."""
     recorded: bool = False
     """Whether `sync_runs` has what became of it; a database without room may not take it."""
     finished_at: datetime | None = None
