@@ -109,7 +109,7 @@ bench: $(READY) ## Make the README's figures again (BENCH=cdc ARGS="--rows 10000
 
 .PHONY: docs
 docs: $(READY) ## Write the pages that are made from the code
-	@PYTHONPATH=tests "$(BIN)/python" -m documented > docs/settings.md
+	@for page in settings metrics; do PYTHONPATH=tests "$(BIN)/python" -m documented $$page > docs/$$page.md; done
 
 .PHONY: images
 images: ## Build every image (needs a container engine; IMAGES="cdc api" for some)

@@ -1,8 +1,10 @@
-"""docs/settings.md, made from the settings themselves: `make docs` writes it, a test holds it."""
+"""Pages of docs/ that are made from the code: `make docs` writes them, a test holds them."""
 
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 
+from prometheus_client.metrics import MetricWrapperBase
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -65,5 +67,44 @@ def _meaning(field: FieldInfo) -> str:
     return " ".join((field.description or "").split()).replace("|", "\\|")
 
 
+METRICS_HEAD = """# Metrics
+
+Every service answers `/metrics` on `OPS_PORT`. What to alert on is in
+[operations.md](operations.md#what-to-alert-on). A counter is shown with `_total` behind its name, a
+histogram with `_bucket`, `_sum` and `_count`. This page is made from the code by `make docs`.
+"""
+
+
+def metrics() -> dict[str, list[MetricWrapperBase]]:
+    """Each metric of ours once, by the package that has it."""
+    found: dict[str, list[MetricWrapperBase]] = {}
+    for package in ("common", "kalshi", *SERVICES):
+        if find_spec(f"ssmd_{package}.metrics"):
+            for each in vars(import_module(f"ssmd_{package}.metrics")).values():
+                if isinstance(each, MetricWrapperBase) and not any(
+                    each in of for of in found.values()
+                ):
+                    found.setdefault(package, []).append(each)
+    return found
+
+
+def metrics_page() -> str:
+    """The page: what all services have first, what the exchange's client counts, each service."""
+    titles = {"common": "Every service", "kalshi": "sync and lifecycle, of the exchange"}
+    parts = [METRICS_HEAD]
+    for package, of in metrics().items():
+        parts.append(f"## {titles.get(package, package)}\n")
+        parts.append("| metric | kind | labels | meaning |\n|---|---|---|---|")
+        for each in of:
+            total = "_total" if each._type == "counter" else ""
+            labels = ", ".join(f"`{name}`" for name in each._labelnames)
+            meaning = each._documentation.replace("|", "\\|")
+            parts.append(f"| `{each._name}{total}` | {each._type} | {labels} | {meaning} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+PAGES = {"settings": settings_page, "metrics": metrics_page}
+
 if __name__ == "__main__":
-    sys.stdout.write(settings_page())
+    sys.stdout.write(PAGES[sys.argv[1]]())

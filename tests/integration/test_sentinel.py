@@ -1,4 +1,4 @@
-"""Redis behind Sentinels, with a master that they have given up and that answers us all the same."""
+"""Redis behind Sentinels: a master that they gave up, and that answers us all the same."""
 
 import asyncio
 import contextlib
@@ -27,11 +27,11 @@ from ssmd_stack.ports import free_port
 from ssmd_stack.proxy import TcpProxy
 from ssmd_stack.valkey import ValkeySentinel, ValkeyServer
 
-ROWS = (
-    "INSERT INTO series (ticker, category) VALUES ('S', 'C')",
-    "INSERT INTO events (event_ticker, series_ticker) VALUES ('E', 'S')",
+SERIES = "INSERT INTO series (ticker, category) VALUES ('S', 'C')"
+EVENT = "INSERT INTO events (event_ticker, series_ticker) VALUES ('E', 'S')"
+MARKETS = (
     "INSERT INTO markets (ticker, event_ticker, series_ticker, status)"
-    " SELECT 'M' || n, 'E', 'S', 'active' FROM generate_series(1, 20) n",
+    " SELECT 'M' || n, 'E', 'S', 'active' FROM generate_series(1, 20) n"
 )
 MARKET = Keys().market("S", "E", "M1")
 
@@ -57,10 +57,10 @@ class Replicated:
         self.address.lead_to(self.master.url)
 
     async def freeze(self) -> None:
-        self.master._process.send(signal.SIGSTOP)  # type: ignore[union-attr]  # noqa: SLF001
+        self.master._process.send(signal.SIGSTOP)  # type: ignore[union-attr]
 
     async def thaw(self) -> None:
-        self.master._process.send(signal.SIGCONT)  # type: ignore[union-attr]  # noqa: SLF001
+        self.master._process.send(signal.SIGCONT)  # type: ignore[union-attr]
 
 
 async def role(server: ValkeyServer) -> tuple[str, str | None]:
@@ -158,12 +158,11 @@ async def test_a_master_that_was_given_up_is_left_by_writer_and_readers(
     services: Topology, replicated: Replicated, database: Database, how: str
 ) -> None:
     key = apikeys.generate("test")
-    await execute(
-        database.url,
-        *ROWS,
+    stored = (
         "INSERT INTO api_keys (name, key_prefix, key_hash, scopes, rate_limit_per_minute)"
-        f" VALUES ('test', '{key.prefix}', '\\x{key.hash.hex()}', '{{read}}', 100000)",
+        f" VALUES ('test', '{key.prefix}', '\\x{key.hash.hex()}', '{{read}}', 100000)"
     )
+    await execute(database.url, SERIES, EVENT, MARKETS, stored)
     port = str(free_port())
     started = [await services.start(name, database.url) for name in ("cdc", "cache")]
     started.append(await services.start("api", database.url, API_PORT=port))
