@@ -187,8 +187,11 @@ async def test_a_master_that_was_given_up_is_left_by_writer_and_readers(
         await until(lambda: reader.reads(2), "the API reads from the new master")
         if how == "isolated":
             # Whoever still reads there is found out.
-            async with aioredis.Redis.from_url(replicated.master.url) as old:
-                row = msgspec.json.decode(await old.get(MARKET))
+            async with (
+                aioredis.Redis.from_url(replicated.replica.url) as new,
+                aioredis.Redis.from_url(replicated.master.url) as old,
+            ):
+                row = msgspec.json.decode(await new.get(MARKET) or b"")
                 await old.set(MARKET, msgspec.json.encode({**row, "yes_bid": 66}))
         await (replicated.reunite() if how == "isolated" else replicated.thaw())
         answers: set[int | None] = set()
