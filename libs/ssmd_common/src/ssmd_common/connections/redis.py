@@ -131,8 +131,8 @@ class MasterWatch:
             redis.exceptions.ConnectionError: it cannot be told: no server answers, or the Sentinels
                 have no master to name, as during a failover.
         """
-        # Kept from look to look: one connection that was lost and made anew, or a pool that was told
-        # of the new master meanwhile, says nothing of the others.
+        # Kept from look to look: one connection that was lost and made anew, or a pool that was
+        # told of the new master meanwhile, says nothing of the others.
         before = self._known or await self._reached()
         now = await self._led_to()
         moved = before not in (None, now)
