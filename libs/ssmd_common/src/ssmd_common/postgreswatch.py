@@ -57,7 +57,7 @@ class PostgresWatch:
                 self._answered, silent, lost = False, 0.0, 0.0
                 self._heard()
             elif silent >= SILENT_SECONDS:
-                pass
+                self._tell()
             if lost >= _LOST_SECONDS:
                 # One that was lost without a word is made anew.
                 lost = 0.0
