@@ -46,12 +46,15 @@ class Replicated:
     url: str
 
     async def isolate(self) -> None:
-        """Sentinel and replica lose it; connections of clients stay open."""
+        """Sentinel and replica lose it; connections of the services stay open."""
         self.address.lead_to(f"redis://127.0.0.1:{free_port()}")
-        async with aioredis.Redis.from_url(self.master.url) as client:
-            for each in await client.client_list():
-                if each["name"].startswith("sentinel-") or "S" in each["flags"]:
-                    await client.client_kill_filter(_id=each["id"])
+        async with aioredis.Redis.from_url(self.master.url, client_name="ssmd-test") as client:
+            # Again, for what was just being connected, and had no name yet.
+            for _ in range(3):
+                for each in await client.client_list():
+                    if not each["name"].startswith("ssmd-"):
+                        await client.client_kill_filter(_id=each["id"])
+                await asyncio.sleep(0.2)
 
     async def reunite(self) -> None:
         self.address.lead_to(self.master.url)
