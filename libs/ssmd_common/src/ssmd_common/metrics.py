@@ -52,7 +52,8 @@ DEGRADED: Final = Gauge(
 )
 CLOCK_OFFSET: Final = Gauge(
     "ssmd_clock_offset_seconds",
-    "This machine's clock minus PostgreSQL's, the least that explains its answers; NaN until asked",
+    "Seconds that this machine's clock is ahead of PostgreSQL's, the least that explains its "
+    "answers; beyond 30, either way, nothing is stamped; NaN until asked",
 )
 CLOCK_OFFSET.set(math.nan)
 STATUS_WRITE_FAILURES: Final = Counter(
