@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from psycopg import sql
 
 from ssmd_common.keys import Keys
 from ssmd_stack.database import Database
+from ssmd_stack.proxy import TcpProxy
 from ssmd_stack.valkey import ValkeyServer
 
 pytestmark = pytest.mark.usefixtures("universe")
@@ -123,6 +125,28 @@ async def test_the_reply_is_the_same_byte_for_byte(
     assert cached.status == stored.status == 200
     assert cached.body == stored.body
     assert cached.headers["ETag"] == stored.headers["ETag"]
+
+
+async def test_a_redis_that_its_address_leads_to_no_more_is_left(
+    serve: Serve, database: Database, valkey_server: ValkeyServer, tmp_path: Path
+) -> None:
+    """Though the connection to it is open, and it answers."""
+    await warm(database, valkey_server.url)
+    async with (
+        ValkeyServer(tmp_path / "new") as new,
+        TcpProxy(valkey_server.url) as address,
+        serve(redis_url=address.url) as api,
+    ):
+
+        async def source() -> Any:
+            await api.context.cached.follow_master()
+            return (await api.get(f"/v1/markets/{TICKER}")).headers["X-Ssmd-Source"]
+
+        assert await source() == "cache"
+        address.lead_to(new.url)
+        assert await source() == "database"
+        await warm(database, new.url)
+        assert await source() == "cache"
 
 
 async def test_lookup_asks_the_database_for_what_the_cache_lacks(warm_api: Client) -> None:

@@ -36,6 +36,7 @@ import pytest
 import pytest_asyncio
 import redis.asyncio
 
+from ssmd_common import sparing
 from ssmd_common.migrations import migration_files
 from ssmd_stack.containers import NatsContainer, PostgresContainer, ValkeyContainer
 from ssmd_stack.database import Database, DatabaseServer, drop, make_template, migrate, new_database
@@ -47,6 +48,9 @@ from ssmd_stack.postgres import PostgresServer
 from ssmd_stack.scratch import scratch_directory
 from ssmd_stack.servers import stack_kind
 from ssmd_stack.valkey import ValkeyServer
+
+# A test run is no start of a service: its garbage is looked for all the time.
+sparing.imports_done()
 
 
 class OwnServer(Protocol):

@@ -101,6 +101,7 @@ async def _check(running: Runtime, context: Context) -> None:
 async def _watch(running: Runtime, context: Context) -> None:
     """Redis and the stream, apart from what is asked of PostgreSQL: neither waits for the other."""
     while not await running.stopped_within(_CHECK_SECONDS):
+        await context.cached.follow_master()
         await _look(running, context)
 
 

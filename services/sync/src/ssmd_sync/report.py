@@ -49,8 +49,6 @@ class Report:
     error: str | None = None
     upstream: bool = False
     """Whether the error is the exchange's or the database's and may pass."""
-    of_postgres: bool = False
-    """Whether it is the database's."""
     of_clock: bool = False
     """Whether it is that our clock and the database's differ."""
     recorded: bool = False

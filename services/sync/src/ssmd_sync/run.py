@@ -37,7 +37,7 @@ from ssmd_sync.plan import (
     watermark_name,
 )
 from ssmd_sync.report import Report
-from ssmd_sync.runlog import RunLog
+from ssmd_sync.runlog import STOPPED, RunLog
 from ssmd_sync.scope import Mode, Scope, SeriesFacts
 from ssmd_sync.store import Store, Watermark
 from ssmd_sync.vocabulary import explained, idle_words, without_games
@@ -99,7 +99,7 @@ class Run:
             try:
                 await self._work()
             except InterruptedWaitError:
-                report.error = "the run was stopped before its end"
+                report.error = STOPPED
             except KalshiError as error:
                 report.error, report.upstream = str(error), isinstance(error, TransientError)
             # What was read before a fault of the exchange is as true as ever.
@@ -131,7 +131,7 @@ class Run:
 
     def _blame_postgres(self, error: psycopg.Error) -> None:
         report = self.report
-        report.error, report.of_postgres = upstream.sentence(error), True
+        report.error = upstream.sentence(error)
         report.upstream = isinstance(error, psycopg.OperationalError)
 
     async def _end(self, run_id: int) -> None:
@@ -228,7 +228,7 @@ class Run:
                 await self._intake.take(rows)
                 self._show()
                 if self._stop is not None and self._stop.is_set():
-                    raise InterruptedWaitError("the run was stopped before its end")
+                    raise InterruptedWaitError(STOPPED)
 
     async def _read_fees(self, plan: Plan) -> None:
         for step in plan.steps:
