@@ -33,6 +33,7 @@ import nats
 import pytest
 import pytest_asyncio
 import redis.asyncio
+from hypothesis import settings
 
 from ssmd_common.migrations import migration_files
 from ssmd_stack.containers import NatsContainer, PostgresContainer, ValkeyContainer
@@ -44,6 +45,11 @@ from ssmd_stack.postgres import PostgresServer
 from ssmd_stack.scratch import scratch_directory
 from ssmd_stack.servers import stack_kind
 from ssmd_stack.valkey import ValkeyServer
+
+
+# Hypothesis' deadline of 200 ms says how busy the machine is, and nothing of what is tested.
+settings.register_profile("unhurried", settings(), deadline=None)
+settings.load_profile("unhurried")
 
 
 class OwnServer(Protocol):
