@@ -46,7 +46,6 @@ from ssmd_stack.scratch import scratch_directory
 from ssmd_stack.servers import stack_kind
 from ssmd_stack.valkey import ValkeyServer
 
-
 # Hypothesis' deadline of 200 ms says how busy the machine is, and nothing of what is tested.
 settings.register_profile("unhurried", settings(), deadline=None)
 settings.load_profile("unhurried")
