@@ -110,6 +110,7 @@ bench: $(READY) ## Make the README's figures again (BENCH=cdc ARGS="--rows 10000
 .PHONY: docs
 docs: $(READY) ## Write the pages that are made from the code
 	@PYTHONPATH=tests "$(BIN)/python" -m documented > docs/settings.md
+	@PYTHONPATH=tests "$(BIN)/python" -m documented_rights > docs/rights.new && mv docs/rights.new docs/rights.md
 
 .PHONY: images
 images: ## Build every image (needs a container engine; IMAGES="cdc api" for some)

@@ -1,13 +1,17 @@
 """What the documentation says is what the code does."""
 
 import re
+import subprocess
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from documented import SERVICES, settings_page
+from documented_rights import PAGE, with_rights
 from prometheus_client import REGISTRY
+
+from ssmd_stack import binaries
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -15,6 +19,20 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglo
 
 def test_the_settings_page_is_made_from_the_settings() -> None:
     assert (ROOT / "docs/settings.md").read_text() == settings_page(), "run `make docs`"
+
+
+def test_the_page_of_rights_is_made_from_the_rights() -> None:
+    page = PAGE.read_text()
+    assert page == with_rights(page), "run `make docs`"
+    assert page.count("<!-- made: ") == 4
+
+
+def test_the_page_of_rights_is_what_a_nats_server_takes(tmp_path: Path) -> None:
+    [block] = re.findall(r"<!-- made: nats -->\n```text\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (tmp_path / "nats.conf").write_text(block)
+    command = [binaries.nats_server(), "-t", "-c", tmp_path / "nats.conf"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
