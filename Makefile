@@ -70,7 +70,7 @@ test-slow: $(READY) ## Run the suites that take longer than a coffee
 	@"$(BIN)/pytest" -m slow $(ARGS)
 
 .PHONY: test-random
-test-random: $(READY) ## Run the property tests with other examples than ever before, and ten times as many
+test-random: $(READY) ## Run the property tests with other examples than ever before, and five times as many
 	@"$(BIN)/pytest" -n $(WORKERS) --dist worksteal -m "hypothesis and not slow" --hypothesis-profile=random $(ARGS)
 
 .PHONY: lifecycle-day

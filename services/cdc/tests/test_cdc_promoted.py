@@ -134,12 +134,13 @@ async def test_a_session_without_its_marks_ends(
     assert (await bench.assert_faithful(publisher)).epochs == {1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("holds_back", "drains"),
     [
         pytest.param(True, True, id="in-step"),
-        pytest.param(True, False, id="idle", marks=pytest.mark.slow),
-        pytest.param(False, True, id="behind", marks=pytest.mark.slow),
+        pytest.param(True, False, id="idle"),
+        pytest.param(False, True, id="behind"),
     ],
 )
 async def test_a_copy_of_the_slot_is_continued_where_nothing_is_missing(

@@ -210,7 +210,7 @@ COMMON = settings(
 @given(HISTORIES)
 @settings(
     COMMON,
-    max_examples=settings().max_examples // 10,
+    max_examples=settings().max_examples // 20,
     # A smaller one that fails as well would take minutes to find.
     phases=[Phase.explicit, Phase.generate],
 )

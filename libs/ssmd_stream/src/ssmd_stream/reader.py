@@ -13,6 +13,7 @@ import structlog
 from nats.aio.msg import Msg
 from nats.js import api
 
+from ssmd_common.connections.nats_rights import NatsClient
 from ssmd_stream.errors import ReaderBroken, StreamGap
 from ssmd_stream.stream import Stream, StreamInfo
 
@@ -250,7 +251,9 @@ class Reader:
         if self._broken is None and self._was_cut:
             self._broken = "the connection to NATS was made anew"
         if self._broken is None and self._silent_seconds > 4 * self._heartbeat_seconds:
-            self._broken = f"the consumer has been silent for {self._silent_seconds:.0f} s"
+            denied = self._client.denied if isinstance(self._client, NatsClient) else None
+            silent = f"the consumer has been silent for {self._silent_seconds:.0f} s"
+            self._broken = denied or silent
         if self._broken is not None:
             if self._lost is not None:
                 raise StreamGap(self._broken, self._lost)

@@ -11,6 +11,7 @@ import nats.js.errors
 from nats.aio.client import Client
 from nats.js import api
 
+from ssmd_common.connections.nats_rights import Denied
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_stream.change import Position, decode_head
 from ssmd_stream.errors import StreamMissing, StreamUnavailable, UnreadableMessage
@@ -148,6 +149,8 @@ class Stream:
             yield
         except nats.js.errors.NotFoundError:
             raise
+        except Denied as error:
+            raise StreamUnavailable(str(error)) from error
         except (nats.errors.Error, nats.js.errors.Error, OSError) as error:
             detail = str(error) or type(error).__name__
             raise StreamUnavailable(

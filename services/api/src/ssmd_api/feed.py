@@ -12,12 +12,16 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ssmd_common.errors import UpstreamUnavailable
+import structlog
+
+from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
 from ssmd_common.settings import NatsSettings
 
 if TYPE_CHECKING:
     from ssmd_stream.reader import Delivery
     from ssmd_stream.stream import Stream
+
+log = structlog.get_logger(__name__)
 
 _BATCH: Final = 200
 _WAIT_SECONDS: Final = 2.0
@@ -72,6 +76,8 @@ class ChangeFeed:
         self._stream: Stream | None = None
         self._connecting = asyncio.Lock()
         self._readers: set[_Reader] = set()
+        self.refusal: str | None = None
+        """Why NATS does not let us read it, in words for an operator; None where it does."""
 
     @property
     def first_sequence(self) -> int:
@@ -169,10 +175,25 @@ class ChangeFeed:
 
         async with self._connecting:
             if self._stream is None or self._stream.client.is_closed:
-                client = await connections.connect(
-                    self._settings, "ssmd-api", budget_seconds=_CONNECT_SECONDS
-                )
+                try:
+                    client = await connections.connect(
+                        self._settings,
+                        "ssmd-api",
+                        budget_seconds=_CONNECT_SECONDS,
+                        service="api",
+                        tell=self._refused,
+                    )
+                except ConfigurationError as error:
+                    # Whoever asks over HTTP can do nothing about it.
+                    self._refused(str(error))
+                    raise UpstreamUnavailable("NATS refuses the API") from error
+                self._refused(None)
                 self._stream = Stream(client, answer_seconds=_CONNECT_SECONDS)
         if not self._stream.client.is_connected:
             raise UpstreamUnavailable("NATS does not answer")
         return self._stream
+
+    def _refused(self, reason: str | None) -> None:
+        if reason is not None and reason != self.refusal:
+            log.error("nats refuses the api", error=reason)
+        self.refusal = reason

@@ -13,8 +13,9 @@ import structlog
 from nats.aio.client import Client
 
 from ssmd_cdc.epoch import State, Stream, Tail
-from ssmd_cdc.errors import StreamRefused, without_jetstream
+from ssmd_cdc.errors import MayNot, StreamRefused, without_jetstream
 from ssmd_cdc.settings import CdcSettings
+from ssmd_common.connections.nats_rights import Denied, NatsClient
 from ssmd_common.deadlines import answered_within
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_stream import subjects
@@ -75,6 +76,7 @@ class Streams:
         Raises:
             StreamRefused: the server is too old, or keeps another configuration than it was given.
             StreamUnavailable: no answer.
+            MayNot: the user lacks a right.
         """
         version = self._client.connected_server_version
         if (version.major, version.minor) < _OLDEST_SERVER:
@@ -138,11 +140,17 @@ class Streams:
                     return  # The stream was made anew.
                 seen = gap.lost.stop - 1
             except ReaderBroken as error:
+                self._raise_if_denied(error)
                 # Messages in between were deleted: a new reader begins with what is there.
                 if seen == before:
                     raise StreamUnavailable(str(error)) from error
             except (UpstreamUnavailable, nats.errors.Error, OSError) as error:
+                self._raise_if_denied(error)
                 raise StreamUnavailable(str(error) or type(error).__name__) from error
+
+    def _raise_if_denied(self, error: Exception) -> None:
+        if isinstance(self._client, NatsClient) and self._client.denied:
+            raise MayNot(self._client.denied) from error
 
     async def _last_message(self) -> Tail | None:
         try:
@@ -212,6 +220,8 @@ class Streams:
                 reply = await self._client.request(
                     f"$JS.API.{what}", json.dumps(body).encode() if body else b"", timeout=120
                 )
+        except Denied as error:
+            raise MayNot(str(error)) from error
         except nats.errors.NoRespondersError as error:
             raise StreamUnavailable(without_jetstream(str(error))) from error
         except (nats.errors.Error, OSError, TimeoutError) as error:

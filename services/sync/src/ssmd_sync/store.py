@@ -23,6 +23,7 @@ from pydantic import SecretStr
 from ssmd_common.connections import postgres
 from ssmd_common.connections.clock import CLOCK
 from ssmd_common.connections.loaders import forgive_values
+from ssmd_common.connections.rights import require_rights
 from ssmd_common.connections.session import Session
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.models import Market, ReadRow, Series, SeriesFee
@@ -70,7 +71,12 @@ class Store:
 
     @classmethod
     async def on(cls, connection: Session) -> Self:
-        """A store on an autocommit connection."""
+        """A store on an autocommit connection.
+
+        Raises:
+            ConfigurationError: the role lacks a right.
+        """
+        await require_rights(connection, "sync")
         await forgive_values(connection)
         # A plan that a migration outdates would be an error once; few statements here are small.
         connection.prepare_threshold = None
