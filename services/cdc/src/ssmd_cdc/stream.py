@@ -68,7 +68,6 @@ class Streams:
     def __init__(self, client: Client, settings: CdcSettings) -> None:
         self._client = client
         self._settings = settings
-        self._stream = ChangeStream(client)
 
     async def ensure(self) -> None:
         """Create both streams, or update them to the settings, and read them back.
@@ -125,11 +124,11 @@ class Streams:
 
         None stands for a message without one, which is not ours.
         """
-        seen = first - 1
+        stream, seen = ChangeStream(self._client), first - 1
         while seen < last:
             before = seen
             try:
-                async with reading(self._stream, seen + 1, headers_only=True) as reader:
+                async with reading(stream, seen + 1, headers_only=True) as reader:
                     while seen < last:
                         for message in await reader.batch(_BATCH, _WAIT_SECONDS):
                             seen = message.sequence
