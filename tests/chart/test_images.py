@@ -24,7 +24,7 @@ def installed(prefix: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("service", "ours"),
     [
-        ("cdc", {"ssmd-common", "ssmd-cdc"}),
+        ("cdc", {"ssmd-common", "ssmd-stream", "ssmd-cdc"}),
         pytest.param(
             "lifecycle",
             {"ssmd-common", "ssmd-kalshi", "ssmd-lifecycle"},

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import psycopg
 import structlog
-from psycopg import pq, sql
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
 from ssmd_cdc.backend import require_same_server
@@ -27,6 +28,7 @@ from ssmd_cdc.heartbeat import Heartbeats
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.values import TypeInfo, is_known
 from ssmd_common.connections import postgres
+from ssmd_common.connections.accepting import refuses_sessions
 from ssmd_common.connections.retry import first_line
 from ssmd_common.connections.rights import lacking
 from ssmd_common.connections.session import Login, Session, look, open_session
@@ -46,6 +48,7 @@ HEARTBEAT_PREFIX: Final = "ssmd_cdc.heartbeat"
 _SESSION: Final = "SET synchronous_commit = local"
 
 _STATEMENT_SECONDS: Final = 10.0
+_ASKING_SECONDS: Final = 3.0
 
 
 class Control:
@@ -53,7 +56,8 @@ class Control:
 
     def __init__(self, settings: CdcSettings) -> None:
         self._settings = settings
-        self._login = self._reached = Login.of(settings.database_url, "ssmd-cdc")
+        self._login = Login.of(settings.database_url, "ssmd-cdc")
+        self._reached: Login | None = None
         self._connection: Session | None = None
         self._beside: Session | None = None
         self._abandoned: set[asyncio.Task[Session]] = set()
@@ -164,9 +168,10 @@ class Control:
         if now - self._asked < 0.9 * self._settings.cdc_heartbeat_seconds:
             return
         self._asked = now
-        info = self._reached.info
-        # The library asks in its own time, whatever the server does.
-        if await asyncio.to_thread(pq.PGconn.ping, info.encode()) == pq.Ping.REJECT:
+        if self._reached is None:
+            return
+        server = conninfo_to_dict(self._reached.info)
+        if await refuses_sessions(server, _ASKING_SECONDS):
             async with self._turn:
                 await self.close()
             raise ReplicationEnded("PostgreSQL takes no new sessions: it is shutting down")
