@@ -14,11 +14,11 @@ from ssmd_common.models import Event, Market, Series
 from ssmd_simulator.control import Order
 from ssmd_simulator.faults import Fault
 from ssmd_simulator.server import Simulator
+from ssmd_store.observed import seen
+from ssmd_store.pages import Store
 from ssmd_sync import fetch, intake, retention
-from ssmd_sync.batches import seen
 from ssmd_sync.missing import Answer, Missing
 from ssmd_sync.scope import Mode
-from ssmd_sync.store import Store
 
 OLD = datetime(2026, 1, 1, tzinfo=UTC)
 

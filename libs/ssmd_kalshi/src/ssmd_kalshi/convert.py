@@ -13,10 +13,10 @@ from datetime import datetime
 import msgspec
 
 from ssmd_common import models
+from ssmd_common.models import SetAside
 from ssmd_common.tickers import is_game
 from ssmd_kalshi.drift import count_rejected
 from ssmd_kalshi.errors import BadFieldError, excerpt
-from ssmd_kalshi.pages import SetAside
 from ssmd_kalshi.unread import Unread, check_ticker, ticker_fault
 from ssmd_kalshi.values import (
     DOLLARS,

@@ -17,10 +17,11 @@ from typing import Any
 import msgspec
 
 from ssmd_common import models
+from ssmd_common.memo import Memo
+from ssmd_common.models import SetAside
 from ssmd_common.status import MarketStatus, market_status
 from ssmd_kalshi.drift import Drift, count_rejected
 from ssmd_kalshi.errors import BadFieldError, excerpt
-from ssmd_kalshi.pages import SetAside
 from ssmd_kalshi.unread import (
     MAX_JSON_BYTES,
     MAX_TICKER_CHARACTERS,
@@ -39,7 +40,6 @@ from ssmd_kalshi.values import (
     TIME,
     Columns,
     Fields,
-    Memo,
     StandIns,
     cents,
     contracts,

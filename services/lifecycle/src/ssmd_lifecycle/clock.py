@@ -6,7 +6,7 @@ was; only `status` moves.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
@@ -14,11 +14,8 @@ import msgspec
 
 from ssmd_common.status import NOT_YET_CLOSED, MarketStatus
 from ssmd_lifecycle import dedupe
-from ssmd_lifecycle.transitions import MarketState
-
-REST_GRACE: Final = timedelta(seconds=10)
-"""The exchange's REST replies may be this much behind; what they say later than that is believed:
-a market that is still `initialized` then has not opened."""
+from ssmd_store.rules import OPENING_GRACE
+from ssmd_store.states import MarketState
 
 
 class Turn(StrEnum):
@@ -60,7 +57,7 @@ class Due:
 
 
 def due(market: MarketState, now: datetime) -> Due | None:
-    """The transition that is due, the earlier one if both are; what `queries.sql` selects."""
+    """The transition that is due, the earlier one if both are; what `ssmd_store.clock` selects."""
     if market.deleted_at is not None:
         return None
     if opens(market) and market.open_time is not None and market.open_time <= now:
@@ -78,7 +75,7 @@ def opens(market: MarketState) -> bool:
         market.observed_via == "rest"
         and market.observed_at is not None
         and market.open_time is not None
-        and market.observed_at >= market.open_time + REST_GRACE
+        and market.observed_at >= market.open_time + OPENING_GRACE
     )
     return not believed
 

@@ -8,24 +8,18 @@ from typing import Final
 import msgspec
 
 from ssmd_lifecycle.clock import STATUS_AFTER, Due, Turn
-from ssmd_lifecycle.rows import (
-    Connection,
-    LifecycleRow,
-    Pool,
-    in_transaction,
-    insert_rows,
-    lock_events,
-    queries,
-)
+from ssmd_lifecycle.rows import Pool, in_transaction
+from ssmd_store import clock, log
+from ssmd_store.log import LifecycleRow
+from ssmd_store.messages import EVENTS
+from ssmd_store.parents import Connection
+from ssmd_store.rules import OPENING_GRACE
 
 CHUNK: Final = 1500
 """Markets in one transaction: enough to be fast, few enough to hold no lock for long."""
 AT_ONCE: Final = 2
 """Transactions side by side when many markets are due; they share no event."""
 _MOST: Final = 20_000
-
-_DUE: Final = {Turn.OPENED: queries.due_openings, Turn.CLOSED: queries.due_closings}
-_LOCK: Final = {Turn.OPENED: queries.lock_openings, Turn.CLOSED: queries.lock_closings}
 
 
 class Turns:
@@ -37,13 +31,14 @@ class Turns:
     async def due(self, turn: Turn, now: datetime) -> list[Due]:
         """Transitions that are due, the oldest first, up to a bound."""
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(_DUE[turn], {"now": now, "limit": _MOST})
+            given = {"now": now, "limit": _MOST, "grace": OPENING_GRACE}
+            cursor = await connection.execute(clock.DUE[turn.value], given)
             return [Due(turn, *row) for row in await cursor.fetchall()]
 
     async def due_at(self, moment: datetime) -> list[Due]:
         """What will be due at one moment to come."""
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(queries.due_at, {"moment": moment})
+            cursor = await connection.execute(clock.QUERIES.due_at, {"moment": moment})
             return [Due(Turn(row[0]), *row[1:]) for row in await cursor.fetchall()]
 
     async def note(self, expected: Sequence[Due], now: datetime) -> int:
@@ -53,7 +48,7 @@ class Turns:
             return 0
         async with self._pool.connection() as connection, connection.transaction():
             cursor = await connection.execute(
-                queries.turned_by_others,
+                clock.QUERIES.turned_by_others,
                 {
                     "turns": [due.turn for due in expected],
                     "tickers": [due.ticker for due in expected],
@@ -62,12 +57,12 @@ class Turns:
             )
             done = set(await cursor.fetchall())
             noted = [due for due in expected if (due.turn, due.ticker) in done]
-            return len(await insert_rows(connection, [row_of(due, now) for due in noted]))
+            return len(await log.insert(connection, [row_of(due, now) for due in noted]))
 
     async def next_due(self, now: datetime) -> datetime | None:
         """When something will be due next, after `now`."""
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(queries.next_due, {"now": now})
+            cursor = await connection.execute(clock.QUERIES.next_due, {"now": now})
             row = await cursor.fetchone()
             assert row is not None
             return row[0]  # type: ignore[no-any-return]
@@ -86,25 +81,18 @@ class Turns:
     async def _make(self, turn: Turn, chosen: Sequence[Due], now: datetime) -> list[Due]:
 
         async def attempt(connection: Connection) -> list[Due]:
-            events = await lock_events(connection, sorted({due.event_ticker for due in chosen}))
+            events = await EVENTS.lock(connection, sorted({due.event_ticker for due in chosen}))
             tickers = [due.ticker for due in chosen]
-            cursor = await connection.execute(_LOCK[turn], {"tickers": tickers, "now": now})
-            locked = [Due(turn, *row) for row in await cursor.fetchall()]
+            still_due = await clock.lock_due(connection, turn.value, tickers, now)
+            locked = [Due(turn, *row) for row in still_due]
             # A market that moved to another event meanwhile is met at the next look.
             made = [due for due in locked if due.event_ticker in events]
             if made:
                 # A key that is there already: the exchange took the transition back and it came
                 # again.
-                await insert_rows(connection, [row_of(due, now) for due in made])
-                await connection.execute(
-                    queries.turn_markets,
-                    {
-                        "tickers": [due.ticker for due in made],
-                        "status": STATUS_AFTER[turn],
-                        "now": now,
-                    },
-                )
-                await connection.execute(queries.settle_events, [list(events)])
+                await log.insert(connection, [row_of(due, now) for due in made])
+                tickers = [due.ticker for due in made]
+                await clock.turn(connection, tickers, STATUS_AFTER[turn], now, list(events))
             return made
 
         return await in_transaction(self._pool, attempt)

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, TypeVar, assert_never
 
-from ssmd_common.models import Market, Series
+from ssmd_common.models import Market, Series, SetAside
 from ssmd_common.tasks import end
 from ssmd_kalshi import convert, markets
 from ssmd_kalshi.errors import BadFieldError, excerpt
-from ssmd_kalshi.pages import Page, SetAside
+from ssmd_kalshi.pages import Page
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.wire import WireEvent, WireMarket, WireRow, WireSeries
-from ssmd_sync.batches import SeenEvent, seen
+from ssmd_store.observed import SeenEvent, seen
 from ssmd_sync.plan import EventScan, MarketScan, Scan, SeriesScan
 
 W = TypeVar("W", bound=WireRow)

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
+from ssmd_common.memo import Memo
 from ssmd_common.models import Row
-from ssmd_kalshi.values import Memo
-from ssmd_sync.statements import JSON_COLUMNS, Table
+from ssmd_store.statements import JSON_COLUMNS, Table
 
 _MOMENT = (datetime, datetime | None)
 _TIMES: Memo[str] = Memo(str)
