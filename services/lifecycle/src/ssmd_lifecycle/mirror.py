@@ -75,17 +75,16 @@ class Mirror:
         # Those whose own word for their event cannot be read stay with the stored one.
         lost = [wire.ticker for wire in wires if ticker_fault(wire.event_ticker)]
         stored = await self._found(queries.locate_markets, lost)
-        rows: list[models.Market] = []
-        for wire in wires:
-            try:
-                row = markets.market(wire, "", asked_at)
-            except BadFieldError as error:
-                _rejected("market", wire.ticker, str(error))
-                continue
-            event = row.event_ticker or stored.get(row.ticker, "")
-            rows.append(msgspec.structs.replace(row, event_ticker=event))
+        rows, unreadable = convert.readable(wires, lambda w: markets.market(w, "", asked_at))
+        rows = [
+            msgspec.structs.replace(
+                row, event_ticker=row.event_ticker or stored.get(row.ticker, "")
+            )
+            for row in rows
+        ]
         async with self._store() as store:
             written = await store.write_markets(rows)
+        written.set_aside += unreadable
         _tell("market", written)
         unwritten = written.orphans | {row.ticker for row in written.set_aside}
         return Mirrored(
@@ -118,15 +117,11 @@ class Mirror:
     async def events(self, wires: Sequence[WireEvent], asked_at: datetime) -> set[str]:
         """Write events as REST told them when it was asked at `asked_at`, by the database's clock;
         those that could be read."""
-        told: list[models.Event] = []
-        for wire in wires:
-            try:
-                told.append(convert.event(wire))
-            except BadFieldError as error:
-                _rejected("event", wire.event_ticker, str(error))
+        told, unreadable = convert.readable(wires, convert.event)
         await self._complete_series({row.series_ticker for row in told} - {""})
         async with self._store() as store:
             written = await store.write_events(seen(told, asked_at))
+        written.set_aside += unreadable
         _tell("event", written)
         return {row.event_ticker for row in told} - {row.ticker for row in written.set_aside}
 
