@@ -116,9 +116,9 @@ async def test_watermarks_move_with_the_last_batch(
     batches: list[tuple[int, int]] = []
     write = Store.write_markets
 
-    async def watched(self: Store, rows: Any, watermarks: Any = ()) -> Any:
-        batches.append((len(rows), len(watermarks)))
-        return await write(self, rows, watermarks)
+    async def watched(self: Store, rows: Any, then: Any = None) -> Any:
+        batches.append((len(rows), then is not None))
+        return await write(self, rows, then)
 
     monkeypatch.setattr(Store, "write_markets", watched)
     monkeypatch.setattr(intake, "BATCH_ROWS", 100)

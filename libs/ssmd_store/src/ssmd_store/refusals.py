@@ -1,4 +1,4 @@
-"""What PostgreSQL refuses of a row: the field alone where it can be named, else the row. Pure.
+"""What PostgreSQL refuses of a row: the field alone where it can be named, else the row.
 
 The reader rejects what is unreadable long before; this is for what only the database notices.
 """

@@ -1,4 +1,4 @@
-"""Rows as values that psycopg turns into COPY's text at once. Pure.
+"""Rows as values that psycopg turns into COPY's text at once.
 
 psycopg calls Python for every time it writes; the exchange's times repeat, so their texts are
 remembered. JSON is written here, since a list or an object could also be meant as an array.

@@ -1,4 +1,4 @@
-"""Statements of each table that pages write, from `pages.sql`, `rules.sql` and the models. Pure.
+"""Statements of each table that pages write, from `pages.sql`, `rules.sql` and the models.
 
 Column lists come from `ssmd_common.models`: a column that a model gains is staged, compared and
 written without a change here.
