@@ -19,6 +19,7 @@ from ssmd_common.status import FROM_EXCHANGE
 T = datetime(2026, 11, 20, 12, tzinfo=UTC)
 FAR = ("infinity", "-infinity", "0044-03-15 12:00:00+00 BC", "15000-06-01 00:00:00+00")
 WORDS = (*FROM_EXCHANGE, "teleported")
+JUST = (-3600, -3, -2, -1, 0, 1)
 OFFSETS = (-3600, -11, -10, -9, -3, -2, -1, 0, 1, 2, 3, 9, 10, 11, 3600)
 
 
@@ -40,19 +41,25 @@ def at(seconds: float) -> datetime:
     return T + timedelta(seconds=seconds)
 
 
-def _time(chance: random.Random, *, none: float = 0.15, far: float = 0.0) -> Any:
+def _time(
+    chance: random.Random,
+    offsets: Sequence[int] = OFFSETS,
+    *,
+    none: float = 0.15,
+    far: float = 0.0,
+) -> Any:
     if chance.random() < none:
         return None
     if chance.random() < far:
         return chance.choice(FAR)
-    return at(chance.choice(OFFSETS))
+    return at(chance.choice(offsets))
 
 
 def market_pairs(chance: random.Random, count: int) -> list[Pair]:
     """Of markets of the event KXA-1."""
     pairs = []
     for number in range(count):
-        word = chance.choice(WORDS)
+        word = "active" if chance.random() < 0.4 else chance.choice(WORDS)
         times = {
             "open_time": _time(chance),
             "close_time": _time(chance),
@@ -64,7 +71,7 @@ def market_pairs(chance: random.Random, count: int) -> list[Pair]:
             "title": "stored",
             **{name: _time(chance, far=0.1) for name in times},
             "exchange_updated_at": _time(chance, far=0.1),
-            "observed_at": _time(chance, none=0.03, far=0.05),
+            "observed_at": _time(chance, JUST, none=0.03, far=0.05),
             "observed_via": chance.choice(["rest", "ws", "clock"]),
             "deleted_at": _time(chance, none=0.7, far=0.2),
         }

@@ -153,7 +153,7 @@ def check(
 
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_pages_of_markets(store: Store, seed: int) -> None:
-    pairs = market_pairs(random.Random(seed), 500)
+    pairs = market_pairs(random.Random(seed), 800)
     await store_parents(store.connection)
     parents = {"event_ticker": "KXA-1", "series_ticker": "KXA"}
     await store_them(store.connection, pairs, "markets", "ticker", **parents)
