@@ -51,9 +51,9 @@ CASE WHEN {name} = ANY(s.kept) THEN m.{column} ELSE s.{column} END AS {column}
 (SELECT j.*, CASE
         WHEN j.orphan THEN 'orphan'
         WHEN j.stored IS NULL THEN 'new'
+        WHEN NOT (j.differs OR j.returned) THEN 'same'
         WHEN j.older THEN 'older'
-        WHEN j.differs OR j.returned THEN 'changed'
-        ELSE 'same' END AS verdict
+        ELSE 'changed' END AS verdict
     FROM (
         SELECT {judged}, {beside},
             m.{key} AS stored,
