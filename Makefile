@@ -63,15 +63,19 @@ down: $(READY) ## Stop what `make up` started
 
 .PHONY: test
 test: $(READY) ## Run every test of the default suite (ARGS="-k cdc" …)
-	@"$(BIN)/pytest" -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@"$(BIN)/pytest" -n $(WORKERS) --dist worksteal $(ARGS)
 
 .PHONY: test-slow
 test-slow: $(READY) ## Run the suites that take longer than a coffee
 	@"$(BIN)/pytest" -m slow $(ARGS)
 
+.PHONY: test-random
+test-random: $(READY) ## Run the property tests with other examples than ever before, and five times as many
+	@"$(BIN)/pytest" -n $(WORKERS) --dist worksteal -m "hypothesis and not slow" --hypothesis-profile=random $(ARGS)
+
 .PHONY: lifecycle-day
 lifecycle-day: $(READY) ## A whole universe's quick day with every fault, for half an hour
-	@LIFECYCLE_DAY_SECONDS=$${LIFECYCLE_DAY_SECONDS:-1800} LIFECYCLE_DAY_SIZE=full "$(BIN)/pytest" -n0 -s services/lifecycle/tests/test_lifecycle_day.py $(ARGS)
+	@LIFECYCLE_DAY_SECONDS=$${LIFECYCLE_DAY_SECONDS:-1800} LIFECYCLE_DAY_SIZE=$${LIFECYCLE_DAY_SIZE:-full} "$(BIN)/pytest" -n0 -s services/lifecycle/tests/test_lifecycle_day.py $(ARGS)
 
 .PHONY: lifecycle-soak
 lifecycle-soak: $(READY) ## An hour of lifecycle at the exchange's real rate: nothing grows
@@ -109,7 +113,7 @@ bench: $(READY) ## Make the README's figures again (BENCH=cdc ARGS="--rows 10000
 
 .PHONY: docs
 docs: $(READY) ## Write the pages that are made from the code
-	@PYTHONPATH=tests "$(BIN)/python" -m documented > docs/settings.md
+	@PYTHONPATH=tests "$(BIN)/python" -m documented
 
 .PHONY: images
 images: ## Build every image (needs a container engine; IMAGES="cdc api" for some)

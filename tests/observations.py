@@ -16,10 +16,10 @@ from psycopg import sql
 
 from ssmd_common.status import FROM_EXCHANGE
 
-T = datetime(2026, 11, 20, 12, tzinfo=UTC)
+T = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
 FAR = ("infinity", "-infinity", "0044-03-15 12:00:00+00 BC", "15000-06-01 00:00:00+00")
 WORDS = (*FROM_EXCHANGE, "teleported")
-JUST = (-3600, -3, -2, -1, 0, 1)
+JUST = (-3600, -3, -2, -1, -1, 0, 1, 1, 2 * 86400)
 OFFSETS = (-3600, -11, -10, -9, -3, -2, -1, 0, 1, 2, 3, 9, 10, 11, 3600)
 
 
@@ -34,6 +34,9 @@ class Pair:
     def known(self, column: str) -> datetime | None:
         """A stored time; None for one that Python cannot hold."""
         value = (self.stored or {}).get(column)
+        if column == "observed_at" and isinstance(value, datetime) and value > at(86400 + 60):
+            # Still to come: of a clock that was wrong.
+            return None
         return value if isinstance(value, datetime) else None
 
 

@@ -14,13 +14,17 @@ from typing import Any
 import nats.errors
 import pytest
 from pydantic import SecretStr
+from typer.testing import CliRunner
 
+from ssmd_cdc import overview as overview_module
 from ssmd_cdc.overview import overview
 from ssmd_cdc.settings import CdcSettings
+from ssmd_cli.cdc import app
 from ssmd_cli.cdc_tail import Filter, Lsn, NoStream, follow, parse_since, sequence_of, tail
 from ssmd_common import subjects
 from ssmd_common.connections import nats as connections
 from ssmd_common.errors import ConfigurationError
+from ssmd_common.exitcodes import ExitCode
 from ssmd_common.settings import NatsSettings
 from ssmd_stack import binaries
 from ssmd_stack.database import Database
@@ -165,6 +169,28 @@ async def test_tail(
     assert "result ∅→yes" in text
 
 
+async def test_a_series_tail_shows_the_marker_of_a_row_that_could_not_be_read(
+    nats_server: NatsServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whose row it was nobody knows: whoever filters might have wanted it."""
+    settings = NatsSettings(nats_url=SecretStr(nats_server.url))
+    client = await connections.connect(settings, "test", budget_seconds=30)
+    js = client.jetstream()
+    await js.add_stream(name=subjects.STREAM, subjects=["cdc.>"])
+    for subject in ("cdc.markets.update.KXB.E.M", subjects.unreadable_subject("markets", "update")):
+        message = {
+            "v": 1, "lsn": "0/1", "seq": 0, "xid": 7, "epoch": 1, "table": "markets",
+            "op": "update", "type": "market_updated", "ticker": None, "key": None, "data": None,
+            "timestamp": "2026-02-03T22:05:00Z", "error": subject,
+        }  # fmt: skip
+        headers = {"Ssmd-Type": "market_updated"}
+        await js.publish(subject, json.dumps(message).encode(), headers=headers)
+    await connections.close(client)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await tail(settings, Filter("KXA", None, None), parse_since("1"), limit=1, as_json=True)
+    assert json.loads(capsys.readouterr().out)["error"] == "cdc.markets.update._._._"
+
+
 def without(environment: dict[str, str], name: str) -> dict[str, str]:
     return {key: value for key, value in environment.items() if key != name}
 
@@ -191,6 +217,31 @@ async def test_status(environment: dict[str, str], database: Database, tmp_path:
     assert code == 0, err
     assert "streaming" in out
     assert "epoch" in out
+
+
+async def test_status_judges_progress_and_seconds_not_bytes(
+    environment: dict[str, str],
+    database: Database,
+    publisher: asyncio.subprocess.Process,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The server measures no lag of who confirms nothing, and it is a few hundred bytes."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(overview_module, "_STILL_SECONDS", 1.0)
+    publisher.send_signal(signal.SIGSTOP)
+    try:
+        await write(database)
+        shown = await asyncio.to_thread(CliRunner().invoke, app, ["status"])
+        told = await asyncio.to_thread(CliRunner().invoke, app, ["status", "--json"])
+    finally:
+        publisher.send_signal(signal.SIGCONT)
+    assert (shown.exit_code, told.exit_code) == (ExitCode.UPSTREAM, ExitCode.UPSTREAM)
+    status = json.loads(told.stdout)
+    assert status["stuck"]
+    assert status["slot"]["lag_seconds"] >= status["slot"]["still_seconds"] >= 1
+    assert 0 < status["slot"]["lag_bytes"] < 1 << 20
+    assert "nothing was published or confirmed for" in shown.stderr
 
 
 async def test_status_says_what_is_wrong(environment: dict[str, str]) -> None:

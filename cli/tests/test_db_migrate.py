@@ -128,7 +128,8 @@ async def test_no_migrations_is_a_fault_of_configuration(
 
 
 # Runs the migration in a child that ends itself with SIGKILL before its n-th statement, then once
-# more undisturbed, for every n. It forks: one process, one thread, no second start of Python.
+# more undisturbed, for every n or every so many. It forks: one process, one thread, no second start
+# of Python.
 _KILL_AT_EVERY_STATEMENT = """
 import json, os, signal, sys
 import psycopg
@@ -138,7 +139,7 @@ from ssmd_cli import migrate
 from ssmd_common.connections.session import Login
 from ssmd_common.migrations import migration_files
 
-admin, owner, url = sys.argv[1:]
+admin, owner, url, step = sys.argv[1:]
 execute = psycopg.Cursor.execute
 
 def run(url, kill_before):
@@ -160,13 +161,13 @@ def run(url, kill_before):
         os._exit(1)
     os._exit(0)
 
-killed, outcomes = 0, []
+kill_before, outcomes = 1, []
 while True:
-    name = f"testdb_kill_{os.getpid()}_{killed}"
+    name = f"testdb_kill_{os.getpid()}_{kill_before}"
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} OWNER {owner}")
     target = make_conninfo(url, dbname=name)
-    was_killed = run(target, killed + 1) == signal.SIGKILL
+    was_killed = run(target, kill_before) == signal.SIGKILL
     repaired = run(target, 0) == 0
     with psycopg.connect(target) as connection:
         marks = connection.execute(
@@ -176,25 +177,27 @@ while True:
         ).fetchone()
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    outcomes.append([killed + 1, repaired, marks])
+    outcomes.append([kill_before, repaired, marks])
     if not was_killed:
         break
-    killed += 1
+    kill_before += int(step)
 print(json.dumps(outcomes))
 """
 
 
+# Every one is too slow for the default run; a prime of them meets each part of a migration's life.
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
 async def test_kill_before_any_statement_is_repaired(
-    empty_database: Database, postgres_server: PostgresServer
+    empty_database: Database, postgres_server: PostgresServer, step: int
 ) -> None:
     run = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _KILL_AT_EVERY_STATEMENT,
-        postgres_server.admin_url, postgres_server.role, empty_database.url,
+        postgres_server.admin_url, postgres_server.role, empty_database.url, str(step),
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     output, _ = await run.communicate()
     outcomes = json.loads(output)
-    assert len(outcomes) > 20, "the kills must reach into the migrations"
+    assert outcomes[-1][0] > 20, "the kills must reach into the migrations"
     good = [NAMES, True, 1, 1, 0]
     assert [outcome for outcome in outcomes if outcome[1:] != [True, good]] == []
 

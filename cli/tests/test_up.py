@@ -171,6 +171,7 @@ def test_up_down_and_everything_between(place: Place) -> None:
     assert place.ssmd("down").returncode == 0, "nothing to stop is no failure"
 
 
+@pytest.mark.slow
 def test_killed_and_started_again(place: Place) -> None:
     assert place.ssmd("up", "--detach").returncode == 0
     key = read_env(place.folder / ".ssmd")["SSMD_DATA_API_KEY"]
@@ -222,6 +223,7 @@ def test_wrong_arguments_are_2(place: Place, wrong: tuple[str, str]) -> None:
     assert wrong[0] in done.stderr
 
 
+@pytest.mark.slow
 def test_in_the_foreground_it_logs_lines_and_ctrl_c_stops_it(place: Place) -> None:
     up = place.background("up", stderr=subprocess.PIPE, stdout=subprocess.PIPE)
     assert up.stderr is not None

@@ -267,6 +267,7 @@ async def test_markets_live_their_lives_in_every_store(system: System) -> None:
     assert_gone(system, env)
 
 
+@pytest.mark.slow
 async def test_no_kill_of_a_service_loses_or_doubles_anything(system: System) -> None:
     env = system.env
     async with look(system) as view:

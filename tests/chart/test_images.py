@@ -25,7 +25,11 @@ def installed(prefix: Path) -> set[str]:
     ("service", "ours"),
     [
         ("cdc", {"ssmd-common", "ssmd-cdc"}),
-        ("lifecycle", {"ssmd-common", "ssmd-kalshi", "ssmd-lifecycle", "ssmd-store"}),
+        pytest.param(
+            "lifecycle",
+            {"ssmd-common", "ssmd-kalshi", "ssmd-lifecycle", "ssmd-store"},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_build_stage_installs_one_service_and_only_what_it_imports(

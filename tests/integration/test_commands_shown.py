@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,17 @@ from ssmd_cli.__main__ import VERBS, app
 
 ROOT = Path(__file__).parents[2]
 SHOWN_IN = [
-    *["README.md", "compose.yaml", "docs/api.md", "docs/operations.md"],
+    *["README.md", "compose.yaml"],
     *["deploy/helm/ssmd/templates/NOTES.txt", "deploy/helm/ssmd/templates/tests/api.yaml"],
+    # Decisions tell of their time, and may show what is gone.
+    *(
+        page.relative_to(ROOT).as_posix()
+        for page in sorted((ROOT / "docs").rglob("*.md"))
+        if page.parent.name != "decisions"
+    ),
 ]
 _VERB = "|".join(VERBS)
-_IN_SHELL = re.compile(rf"\bssmd ((?:{_VERB})\b[^`\n#|)…\[]*)")
+_IN_SHELL = re.compile(rf"\bssmd ((?:{_VERB})\b[^`\n#|)…\[]*+)(?!\|\w)")
 _IN_COMPOSE = re.compile(rf"run --rm migrate ((?:{_VERB})\b.*)")
 _IN_JSON = re.compile(r'"args":\[(.*?)\]')
 
@@ -48,6 +55,37 @@ def test_commands_are_found_at_all() -> None:
 def test_a_command_that_is_shown_can_be_parsed(page: str, command: list[str]) -> None:
     del page
     parse(get_group(app), command)
+
+
+def test_the_contract_lists_every_command() -> None:
+    paragraph = re.search(r"(?m)^`ssmd up(?:.+\n)+", (ROOT / "docs/contracts.md").read_text())
+    assert paragraph
+    listed = set()
+    for words in re.findall(r"`ssmd ([^`]+)`", paragraph[0]):
+        group, _, names = words.rpartition(" ")
+        listed |= {f"{group} {command}".strip() for command in names.split("|")}
+    assert listed == set(commands())
+
+
+def commands() -> Iterator[str]:
+    group: Any = get_group(app)
+    context = group.make_context("ssmd", ["up"])
+    for verb, described in VERBS.items():
+        _, command, _ = group.resolve_command(context, [verb])
+        yield from (f"{verb} {name}" for name in command.commands) if described.is_group else [verb]
+
+
+def test_options_in_the_contract_are_those_of_the_commands() -> None:
+    contract = (ROOT / "docs/contracts.md").read_text()
+    shown = re.findall(r"`ssmd (\w+ \w+) (\[--[^`]+)`", contract)
+    assert len(shown) == 3
+    group: Any = get_group(app)
+    for words, options in shown:
+        verb, name = words.split()
+        context = group.make_context("ssmd", [verb])
+        _, command, _ = group.resolve_command(context, [verb])
+        known = {option for part in command.commands[name].params for option in part.opts}
+        assert set(re.findall(r"\[(--[\w-]+)", options)) <= known, words
 
 
 def parse(group: Any, words: list[str]) -> None:

@@ -2,24 +2,21 @@
 
 import asyncio
 import secrets
-import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
 from topology import SERVICES, Topology, execute, topology
 
 from ssmd_common.migrations import migration_files
-from ssmd_stack import account
 from ssmd_stack.database import migrate
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.postgres import PostgresServer
 from ssmd_stack.servers import stack_kind
+from ssmd_stack.standby import promote, standby_of
 from ssmd_stack.valkey import ValkeyServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -39,46 +36,6 @@ async def primary(scratch: Path) -> AsyncIterator[PostgresServer]:
             await migrate(server.url, migration_files())
             yield server
     finally:
-        server.remove()
-
-
-@asynccontextmanager
-async def standby_of(primary: PostgresServer, directory: Path) -> AsyncIterator[PostgresServer]:
-    """A hot standby, made with pg_basebackup; its roles and passwords are the primary's."""
-    server = PostgresServer(directory, durable=False)
-    user = account.postgres_account()
-    given = conninfo_to_dict(primary.admin_url)
-    home = await asyncio.to_thread(account.settle, directory, user)
-    for name in ("superuser.password", "role.password", "initialised", "synced"):
-        if (primary.home / name).exists():
-            shutil.copy(primary.home / name, home / name)
-            account.hand_over(home / name, user)
-    await execute(
-        primary.admin_url,
-        "ALTER SYSTEM SET wal_keep_size = '256MB'",
-        "SELECT pg_reload_conf()",
-    )
-    hba = primary.data_dir / "pg_hba.conf"
-    hba.write_text(hba.read_text() + "\nhost replication all 127.0.0.1/32 scram-sha-256\n")
-    await execute(primary.admin_url, "SELECT pg_reload_conf()")
-    await asyncio.to_thread(
-        subprocess.run,
-        [
-            primary.bin_dir / "pg_basebackup", "-D", home / "data", "-R", "-X", "stream",
-            "-c", "fast", "-d", f"host=127.0.0.1 port={given['port']} user={given['user']}",
-        ],
-        env={"PGPASSWORD": str(given["password"]), "PATH": "/usr/bin:/bin"},
-        user=user.uid if user else None,
-        group=user.gid if user else None,
-        cwd=primary.home if user is None else "/",
-        check=True,
-    )  # fmt: skip
-    try:
-        # Not `start`, which makes the role and the database: they are the primary's.
-        await super(PostgresServer, server).start()
-        yield server
-    finally:
-        await super(PostgresServer, server).stop()
         server.remove()
 
 
@@ -108,7 +65,7 @@ async def test_services_wait_for_a_standby_to_be_promoted(
         assert done.returncode == 4
         assert REASON in done.stderr
         assert "Traceback" not in done.stderr
-        await execute(standby.admin_url, "SELECT pg_promote()")
+        await promote(standby)
         for service in started:
             await service.ready()
             assert service.codes == [], "it waited, and was not restarted"

@@ -154,7 +154,7 @@ async def write(database: Database, seed: int, stop: asyncio.Event) -> None:
                         await asyncio.sleep(chance.choice([0, 0, 0.01]))
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 async def test_snapshot_and_changes_make_the_tables(
     database: Database, nats_server: Any, seed: int
 ) -> None:

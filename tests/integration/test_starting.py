@@ -43,6 +43,21 @@ def test_a_service_imports_only_what_it_starts_with(service: str) -> None:
     assert not found & (NEVER | NOT_YET[service])
 
 
+@pytest.mark.parametrize("service", NOT_YET)
+def test_no_garbage_is_looked_for_among_what_is_imported(service: str) -> None:
+    """But as ever from then on."""
+    program = (
+        "import gc; usual = gc.get_threshold(); before = gc.get_stats()[0]['collections'];"
+        f" import ssmd_{service}.__main__; print(gc.get_stats()[0]['collections'] - before);"
+        " from ssmd_common.sparing import imports_done; imports_done();"
+        " assert gc.get_threshold() == usual"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=120
+    )
+    assert int(shown.stdout) < 20
+
+
 def test_the_command_line_imports_no_service_until_one_is_needed() -> None:
     found = imported("ssmd_cli.__main__")
     assert not found & {"rich", "structlog", "aiohttp", "psycopg", "redis", "nats", "pydantic"}

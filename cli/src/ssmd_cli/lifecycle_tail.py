@@ -26,6 +26,7 @@ _STYLES: Final = {
     "activated": "cyan",
     "deactivated": "yellow",
     "closed": "magenta",
+    "turned_back": "yellow",
     "determined": "bold",
     "settled": "bold green",
 }

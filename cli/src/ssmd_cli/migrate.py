@@ -60,10 +60,12 @@ async def migrate(
         ConfigurationError: the database has another encoding, or a pooler shares its sessions.
     """
     session = await postgres.connect(url, "ssmd-migrate", budget_seconds=budget_seconds)
+    # yoyo connects anew: not to another of several hosts.
+    login = session.login.at(session)
     await session.close()
     if session.refuses_writes is not None:
         raise UpstreamUnavailable(session.refuses_writes)
-    return await asyncio.to_thread(_apply_missing, session.login, migration_files(), waiting)
+    return await asyncio.to_thread(_apply_missing, login, migration_files(), waiting)
 
 
 async def states(url: SecretStr, *, budget_seconds: float = 10.0) -> list[MigrationState]:

@@ -52,6 +52,12 @@ async def test_one_whose_server_is_silent_ends(
 ) -> None:
     monkeypatch.setattr(leader, "_WATCH_SECONDS", 0.02)
     monkeypatch.setattr(leader, "_ANSWER_SECONDS", 0.5)
+    asked_to_cancel = []
+
+    async def cancel_safe(self: Any, **_: Any) -> None:
+        asked_to_cancel.append(self)
+
+    monkeypatch.setattr(leader.psycopg.AsyncConnection, "cancel_safe", cancel_safe)
     async with TcpProxy(database.url) as between:
 
         async def silence() -> None:
@@ -61,4 +67,6 @@ async def test_one_whose_server_is_silent_ends(
         with pytest.raises(ExceptionGroup) as caught:
             await lead_and_be_away(between.url, silence)
         assert caught.group_contains(LeadershipLost)
+        # Whoever asks a silent server to do that waits for it, and believes to lead meanwhile.
+        assert not asked_to_cancel
         between.thaw()

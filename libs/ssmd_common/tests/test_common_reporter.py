@@ -16,10 +16,9 @@ import pytest
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
-from ssmd_common import reporter
+from ssmd_common import postgreswatch, reporter
 from ssmd_common.health import Health
 from ssmd_common.metrics import LAG_SECONDS, STATUS_WRITE_FAILURES, WORK, total
-from ssmd_common.postgreswatch import SILENT_SECONDS
 from ssmd_common.reporter import reporting
 from ssmd_stack.postgres import PostgresServer
 
@@ -230,9 +229,28 @@ async def test_a_server_that_is_not_there_is_told_and_is_no_hindrance(
         await eventually(well)
 
 
-async def test_a_frozen_server_is_told_and_taken_back(private_postgres: Any) -> None:
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server is asked more often, and sooner taken for silent and its connection for lost."""
+    monkeypatch.setattr(reporter, "WRITE_SECONDS", 0.5)
+    monkeypatch.setattr(postgreswatch, "SILENT_SECONDS", 2.0)
+    monkeypatch.setattr(postgreswatch, "_LOST_SECONDS", 4.0)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_frozen_server_is_told_and_taken_back(
+    private_postgres: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not isinstance(private_postgres, PostgresServer):
         pytest.skip("only a server of our own can be frozen")
+    given_up = asyncio.Event()
+    cut_off = reporter.Reporter.cut_off
+
+    def cut_off_and_tell(self: reporter.Reporter) -> None:
+        cut_off(self)
+        given_up.set()
+
+    monkeypatch.setattr(reporter.Reporter, "cut_off", cut_off_and_tell)
     fine, early, knows = Health("sync"), Health("sync"), Health("sync")
     fine.set("postgres", None)
     knows.set("postgres", "the service said this")
@@ -250,9 +268,8 @@ async def test_a_frozen_server_is_told_and_taken_back(private_postgres: Any) -> 
                 return not fine.ready and "postgres" in early.conditions
 
             await eventually(told)
-            # Long enough for the connection to be given up.
-            for _ in range(120):
-                await asyncio.sleep(0.1)
+            async with asyncio.timeout(60):
+                await given_up.wait()
         assert knows.conditions["postgres"] == "the service said this"
 
         async def well() -> bool:
@@ -268,15 +285,16 @@ async def test_a_frozen_server_is_told_and_taken_back(private_postgres: Any) -> 
             assert loop.time() - before < 40
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_what_we_are_late_by_is_no_silence_of_the_server(database: Any) -> None:
     health = Health("sync")
     health.set("postgres", None)
     async with reporting(health, SecretStr(database.url)):
         await eventually(lambda: rows_of(database.url, "sync"))
         # Its answer has been noticed, and the next one is not due yet.
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(0.3)
         # Nobody runs in the loop for longer than the server may be silent.
-        time.sleep(SILENT_SECONDS + 1)  # noqa: ASYNC251
+        time.sleep(postgreswatch.SILENT_SECONDS + 1)  # noqa: ASYNC251
         for _ in range(200):
             await asyncio.sleep(0.005)
             assert health.ready

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from psycopg import sql
 
 from ssmd_common.keys import Keys
 from ssmd_stack.database import Database
+from ssmd_stack.proxy import TcpProxy
 from ssmd_stack.valkey import ValkeyServer
 
 pytestmark = pytest.mark.usefixtures("universe")
@@ -125,6 +127,28 @@ async def test_the_reply_is_the_same_byte_for_byte(
     assert cached.headers["ETag"] == stored.headers["ETag"]
 
 
+async def test_a_redis_that_its_address_leads_to_no_more_is_left(
+    serve: Serve, database: Database, valkey_server: ValkeyServer, tmp_path: Path
+) -> None:
+    """Though the connection to it is open, and it answers."""
+    await warm(database, valkey_server.url)
+    async with (
+        ValkeyServer(tmp_path / "new") as new,
+        TcpProxy(valkey_server.url) as address,
+        serve(redis_url=address.url) as api,
+    ):
+
+        async def source() -> Any:
+            await api.context.cached.follow_master()
+            return (await api.get(f"/v1/markets/{TICKER}")).headers["X-Ssmd-Source"]
+
+        assert await source() == "cache"
+        address.lead_to(new.url)
+        assert await source() == "database"
+        await warm(database, new.url)
+        assert await source() == "cache"
+
+
 async def test_lookup_asks_the_database_for_what_the_cache_lacks(warm_api: Client) -> None:
     body = {"tickers": [TICKER, "NONE", "KXBTCD-26FEB03-GONE"]}
     reply = await warm_api.ask("POST", "/v1/markets/lookup", json=body)
@@ -181,18 +205,26 @@ async def test_redis_may_go_and_come_back(warm_api: Client, valkey_server: Valke
     assert (await warm_api.get(path)).status == 200
 
 
-async def test_redis_that_hangs_only_slows(warm_api: Client, valkey_server: ValkeyServer) -> None:
+async def test_redis_that_hangs_only_slows(
+    serve: Serve,
+    database: Database,
+    valkey_server: ValkeyServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The first reply waits for the timeout; those after it do not try."""
     import os
     import signal
 
     assert valkey_server.pid
-    os.kill(valkey_server.pid, signal.SIGSTOP)
-    try:
-        replies = await asyncio.gather(*(warm_api.get(f"/v1/markets/{TICKER}") for _ in range(10)))
-        assert {reply.status for reply in replies} == {200}
-    finally:
-        os.kill(valkey_server.pid, signal.SIGCONT)
+    monkeypatch.setattr("ssmd_api.cached._READ_SECONDS", 0.5)
+    await warm(database, valkey_server.url)
+    async with serve(redis_url=valkey_server.url) as api:
+        os.kill(valkey_server.pid, signal.SIGSTOP)
+        try:
+            replies = await asyncio.gather(*(api.get(f"/v1/markets/{TICKER}") for _ in range(10)))
+            assert {reply.status for reply in replies} == {200}
+        finally:
+            os.kill(valkey_server.pid, signal.SIGCONT)
 
 
 async def test_cached_reads_go_on_without_the_database(

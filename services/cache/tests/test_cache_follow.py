@@ -56,6 +56,25 @@ async def test_warm_up_then_follow(world: Any) -> None:
         await world.assert_right()
 
 
+async def test_it_says_what_redis_reflects(world: Any) -> None:
+    """`service_status` has it from there: `redis` of "current as of" is judged by it."""
+    await world.commit(SERIES, EVENT, MARKET)
+    async with world.cache() as cache:
+        await cache.ready()
+        for bid in (12, 13):
+            await world.commit(f"UPDATE markets SET yes_bid = {bid}")
+            await world.settled()
+            reached = {
+                name: (await world.position())[name] for name in ("sequence", "epoch", "lsn")
+            }
+
+            async def is_told(reached: dict[str, Any] = reached) -> bool:
+                return bool(reached.items() <= cache.health.position.items())
+
+            await world.eventually(is_told, f"{reached}, but {cache.health.position}")
+            assert cache.health.lag_seconds == 0
+
+
 async def test_moves_take_keys_and_indexes_along(world: Any) -> None:
     await world.commit(SERIES, EVENT, MARKET)
     async with world.cache() as cache:

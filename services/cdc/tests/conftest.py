@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 import nats
+import psycopg
 import pytest
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
@@ -118,6 +119,25 @@ class Bench:
         async with self.database.connect() as db:
             for number in range(count):
                 await db.execute("INSERT INTO series (ticker) VALUES (%s)", (f"{prefix}{number}",))
+
+    async def feedback(self, count: int = 5) -> None:
+        """Until the server has heard so many more times from whoever streams from the slot.
+
+        That is all that its wal_sender_timeout asks for.
+        """
+        # Who may not read all statistics sees no time there.
+        admin = await psycopg.AsyncConnection.connect(self.database.admin_url, autocommit=True)
+        async with admin as db, asyncio.timeout(PATIENCE_SECONDS):
+            heard: set[Any] = set()
+            while len(heard) <= count:
+                cursor = await db.execute(
+                    "SELECT reply_time FROM pg_stat_replication"
+                    " JOIN pg_replication_slots ON active_pid = pid"
+                    " WHERE slot_name = %s AND reply_time IS NOT NULL",
+                    (self.slot,),
+                )
+                heard |= set(await cursor.fetchall())
+                await asyncio.sleep(0.02)
 
     async def end_session(self) -> None:
         """The server ends whoever streams from the slot."""

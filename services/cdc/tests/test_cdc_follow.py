@@ -73,11 +73,11 @@ async def test_what_commits_while_the_state_is_announced_is_told_once(
     """The slot has it, so the snapshot must not, although it is read later."""
     open_snapshot = publisher_module.open_snapshot
 
-    async def open_snapshot_late(settings: Any, name: str) -> Any:
+    async def open_snapshot_late(settings: Any, name: str, beside: Any) -> Any:
         async with bench.database.connect() as db:
             await db.execute(SERIES, ("KXB", "between"))
             await db.execute("UPDATE series SET title = 'changed' WHERE ticker = 'KXA'")
-        return await open_snapshot(settings, name)
+        return await open_snapshot(settings, name, beside)
 
     monkeypatch.setattr(publisher_module, "open_snapshot", open_snapshot_late)
     async with bench.database.connect() as db:

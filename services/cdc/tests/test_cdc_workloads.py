@@ -61,7 +61,7 @@ async def run(db: psycopg.AsyncConnection[Any], step: tuple[Any, ...]) -> None:
 
 
 @settings(
-    max_examples=25,
+    max_examples=settings().max_examples // 10,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

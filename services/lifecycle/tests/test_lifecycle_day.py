@@ -1,6 +1,6 @@
 """A quick day of an exchange, with everything that can go wrong; then the tables are the truth.
 
-Its length is LIFECYCLE_DAY_SECONDS (60); `LIFECYCLE_DAY_SIZE=full` takes the full universe.
+Its length is LIFECYCLE_DAY_SECONDS (20); `LIFECYCLE_DAY_SIZE=full` takes the full universe.
 """
 
 import asyncio
@@ -30,7 +30,9 @@ Connection = psycopg.AsyncConnection[Any]
 StartService = Callable[..., Awaitable[Any]]
 Eventually = Callable[..., Awaitable[Any]]
 
-DAY_SECONDS = float(os.environ.get("LIFECYCLE_DAY_SECONDS", "60"))
+DAY_SECONDS = float(os.environ.get("LIFECYCLE_DAY_SECONDS", "20"))
+# However short the day, as much happens in it as in a minute.
+TEMPO = max(40.0, 2400 / DAY_SECONDS)
 SIZE = os.environ.get("LIFECYCLE_DAY_SIZE", "small")
 SETTLING_SECONDS = 2.0
 """What changed this recently may still be on its way."""
@@ -251,12 +253,12 @@ async def leads(service: Any, eventually: Eventually) -> float:
 async def test_a_quick_day_with_everything_that_can_go_wrong(
     connection: Connection, start_service: StartService, eventually: Eventually
 ) -> None:
-    async with Simulator(SIZE, tempo=40, ping_seconds=1, incidents=0.5, budget=0) as sim:
+    async with Simulator(SIZE, tempo=TEMPO, ping_seconds=1, incidents=0.5, budget=0) as sim:
         witness = Witness(sim)
-        first = await start_service(sim, LIFECYCLE_SILENCE_SECONDS="4")
+        first = await start_service(sim, LIFECYCLE_SILENCE_SECONDS="3")
         await first.ready()
         began = time.time()
-        second = await start_service(sim, LIFECYCLE_SILENCE_SECONDS="4")
+        second = await start_service(sim, LIFECYCLE_SILENCE_SECONDS="3")
         step = DAY_SECONDS / 8
 
         await asyncio.sleep(step)

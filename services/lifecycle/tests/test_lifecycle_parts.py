@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import zoneinfo
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 import structlog
@@ -27,10 +29,12 @@ from ssmd_lifecycle.messages import LifecycleMessage
 from ssmd_lifecycle.mirror import Mirror
 from ssmd_lifecycle.side import SideTasks
 from ssmd_lifecycle.silence import Silence, is_maintenance
+from ssmd_simulator import maintenance
 from ssmd_stack.database import Database
 from ssmd_store.sessions import Sessions
 
 NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
+NEW_YORK = "America/New_York"
 
 
 def message(number: int, at: datetime = NOW) -> LifecycleMessage:
@@ -149,6 +153,21 @@ def test_maintenance_is_no_alarm() -> None:
     silence = heard_for(1, 0.5)
     silence.last_at = thursday - timedelta(minutes=20)
     assert not silence.is_suspicious(thursday)
+
+
+@pytest.mark.parametrize("machine", [None, ()], ids=["the-machine's-zones", "none-on-the-machine"])
+def test_maintenance_keeps_new_yorks_summer_time(
+    machine: tuple[str, ...] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the simulator has it, which goes by the law; a small container has no time zones."""
+    zoneinfo.reset_tzpath(to=machine)
+    try:
+        monkeypatch.setattr("ssmd_lifecycle.silence._NEW_YORK", ZoneInfo.no_cache(NEW_YORK))
+    finally:
+        zoneinfo.reset_tzpath()
+    year = [datetime(2027, 1, 1, tzinfo=UTC) + timedelta(minutes=30 * n) for n in range(48 * 365)]
+    assert [at for at in year if is_maintenance(at) != maintenance.is_on(at.timestamp())] == []
+    assert sum(map(is_maintenance, year)) == 52 * 4
 
 
 async def test_each_silence_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -282,7 +282,11 @@ def lives(draw: st.DrawFn) -> list[LifecycleMessage]:
     return list({m.dedupe_key: m for m in reversed(said)}.values())[::-1]
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=settings().max_examples * 2,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 @given(lives(), st.data())
 def test_any_order_and_repetition_ends_like_the_right_order(
     life: list[LifecycleMessage], data: st.DataObject
@@ -336,3 +340,17 @@ def test_a_fee_update_older_than_rests_event_changes_nothing() -> None:
     event = EventState(event_ticker="KXA-26NOV21", series_ticker="KXA", exchange_updated_at=at(5))
     old = fee(4, "quadratic", 1)
     assert advance_event(event, {old.dedupe_key}, [old]) is event
+
+
+def test_a_stamp_that_is_still_to_come_outweighs_no_message() -> None:
+    """A wrong clock left it there: REST cannot have known what is said now."""
+    stored = market(status="active", exchange_status="active", observed_via="rest")
+    pause = message("deactivated", 60)
+    wrong = after(replace(stored, observed_at=at(3600)), pause, now=61)
+    assert (wrong.status, wrong.exchange_status) == ("open", "inactive")
+    assert (wrong.observed_at, wrong.observed_via) == (at(60.01), "ws")
+    # One that a clock may have given that is allowed to write knew of it.
+    right = replace(stored, observed_at=at(80))
+    assert after(right, pause, now=61) is right
+    unchanged = replace(stored, observed_at=at(3600))
+    assert after(unchanged, message("activated", 60), now=61).exchange_status == "active"

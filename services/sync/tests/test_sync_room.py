@@ -67,7 +67,6 @@ async def test_a_full_disk_is_postgresqls_fault_and_passes(
         report = await sync()
         assert (report.outcome, report.exit_code) == ("failed", ExitCode.UPSTREAM)
         assert report.error.startswith("PostgreSQL has no room: could not extend file")
-        assert report.of_postgres
         [run] = await sync.rows("SELECT outcome, error, unread FROM sync_runs")
         assert run == {"outcome": "failed", "error": report.error, "unread": None}
         assert not await sync.rows("SELECT * FROM sync_watermarks")

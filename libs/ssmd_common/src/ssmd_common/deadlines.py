@@ -5,7 +5,7 @@ looked at its sockets, and the answer may be there already. `asyncio.timeout` gi
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -17,14 +17,20 @@ _LAST_LOOKS: Final = 5
 
 
 @asynccontextmanager
-async def answered_within(seconds: float, *, attended: float | None = None) -> AsyncIterator[None]:
+async def answered_within(
+    seconds: float,
+    *,
+    attended: float | None = None,
+    give_up: Callable[[], object] | None = None,
+) -> AsyncIterator[None]:
     """As `asyncio.timeout`, of seconds in which this process was there to see an answer.
 
     With `attended` it ends when `seconds` have passed on the clock and so many of them were
-    attended: where another relies on our giving up in time.
+    attended: where another relies on our giving up in time. `give_up` is called then in place of a
+    cancellation, and has to end the body.
 
     Raises:
-        TimeoutError: the body took longer.
+        TimeoutError: the body took longer, and there is no `give_up`.
     """
     loop = asyncio.get_running_loop()
     due = loop.time() + seconds
@@ -44,6 +50,8 @@ async def answered_within(seconds: float, *, attended: float | None = None) -> A
             nonlocal handle
             if again:
                 handle = loop.call_soon(look, again - 1)
+            elif give_up is not None:
+                give_up()
             else:
                 scope.reschedule(loop.time())
 

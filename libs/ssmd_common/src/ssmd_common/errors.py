@@ -31,6 +31,12 @@ class LeadershipLost(SsmdError):
     """The advisory lock's connection is gone, so another replica may lead by now."""
 
 
+class ClockDiffers(SsmdError):
+    """Our clock and PostgreSQL's are too far apart to stamp anything by ours."""
+
+    exit_code = ExitCode.UPSTREAM
+
+
 class MalformedChange(SsmdError):
     """A message of the change stream is not one that this version can read."""
 

@@ -7,7 +7,7 @@ class ExitCode(IntEnum):
     OK = 0
     FAILED = 1
     USAGE = 2
-    """Bad arguments or configuration: nothing was opened."""
+    """Bad arguments or configuration, a password or a right that a server refuses."""
     NOT_FOUND = 3
     UPSTREAM = 4
     """PostgreSQL, NATS, Redis or the exchange could not be reached within the budget."""

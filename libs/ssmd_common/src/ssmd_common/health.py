@@ -25,10 +25,12 @@ class Health:
     `conditions` maps a name ("postgres", "warm", "leader") to None when fine, else to the reason
     why not, in words for an operator. A service is ready when it has set at least one and all are
     None. `degraded` likewise names what an operator should look at although the service works.
+    `stamps` is whether the service writes by its clock, and is not ready while that is wrong.
     `position` is how far the service is, by names of its own; `lag_seconds` how far behind that is.
     """
 
     service: str
+    stamps: bool = True
     stalled_after_seconds: float = 60.0
     state: str = "starting"
     conditions: dict[str, str | None] = field(default_factory=dict)

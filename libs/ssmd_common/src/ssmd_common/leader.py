@@ -10,6 +10,7 @@ import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import psycopg
@@ -140,8 +141,13 @@ async def _watch(runtime: Runtime, connection: Session, name: str) -> None:
     while True:
         await asyncio.sleep(_WATCH_SECONDS)
         try:
-            # Paused or starved, we are late ourselves: then the answer is looked for first.
-            async with answered_within(_ANSWER_SECONDS, attended=_ATTENDED_SECONDS):
+            # Paused or starved, we are late ourselves: then the answer is looked for first. Not
+            # cancelled: psycopg would wait for a silent server to confirm that, for ten seconds.
+            async with answered_within(
+                _ANSWER_SECONDS,
+                attended=_ATTENDED_SECONDS,
+                give_up=partial(postgres.cut_off, connection),
+            ):
                 await look(connection)
                 cursor = await connection.execute(_HOLDER, _holder_key(name), prepare=False)
                 holder = await cursor.fetchone()

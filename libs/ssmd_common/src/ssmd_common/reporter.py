@@ -2,7 +2,8 @@
 
 A side task of every service that has a DATABASE_URL, on a small connection of its own. It never
 ends the service and never keeps it waiting: a write that fails is counted and tried again. As it
-speaks to PostgreSQL every few seconds, it also knows first when PostgreSQL is silent.
+speaks to PostgreSQL every few seconds, it also knows first when PostgreSQL is silent, and when the
+clocks differ.
 """
 
 import asyncio
@@ -24,10 +25,12 @@ import structlog
 from pydantic import SecretStr
 
 from ssmd_common.connections import postgres
+from ssmd_common.connections.clock import CLOCK
 from ssmd_common.connections.retry import first_line
 from ssmd_common.connections.session import Login, open_session
 from ssmd_common.health import Health
 from ssmd_common.metrics import ERRORS, LAG_SECONDS, STATUS_WRITE_FAILURES, WORK, total
+from ssmd_common.placewatch import follow_the_url
 from ssmd_common.postgreswatch import PostgresWatch
 from ssmd_common.sql import Queries
 from ssmd_common.tasks import end
@@ -74,6 +77,7 @@ class Reporter:
         self._login = Login.of(
             url, f"ssmd-{health.service}-status", connect_timeout=_CONNECT_SECONDS
         )
+        self._place = Login.of(url, f"ssmd-{health.service}-place")
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._began = time.monotonic()
         self._tidied = float("-inf")
@@ -94,11 +98,14 @@ class Reporter:
 
     async def run(self) -> None:
         """Until cancelled; nothing is raised."""
-        watch = asyncio.create_task(self._watch.run(), name="status-watch")
+        watches = (
+            asyncio.create_task(self._watch.run(), name="status-watch"),
+            asyncio.create_task(follow_the_url(self._health, self._place), name="status-place"),
+        )
         try:
             await self._keep_writing()
         finally:
-            await end(watch)
+            await end(*watches)
 
     async def last_words(self) -> None:
         """Write once more, how it ended; not for long."""
@@ -139,6 +146,7 @@ class Reporter:
             ago = time.monotonic() - wrote
             if (
                 ago >= WRITE_SECONDS
+                or CLOCK.jumped
                 or self._seen() != seen
                 or (ago >= _REWORD_SECONDS and self._told() != told)
             ):
@@ -158,6 +166,9 @@ class Reporter:
         connection = self._connection
         if connection is None or connection.closed:
             connection = await self._connect()
+        await CLOCK.compare(connection)
+        self._watch.answered()
+        CLOCK.tell(self._health)
         await connection.execute(queries.write_status, self._row())
         self._watch.answered()
         if time.monotonic() - self._tidied > _TIDY_SECONDS:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import structlog
 from aiohttp import web
 
-from ssmd_common import health, logs
+from ssmd_common import health, logs, sparing
 from ssmd_common.connections.retry import service_health, service_stop
 from ssmd_common.connections.rights import explained
 from ssmd_common.errors import ConfigurationError, SsmdError, StopRequested
@@ -74,6 +74,7 @@ def run(
     `serve` returns when `runtime.stop` is set and all is drained; what it spawned and still runs
     is then cancelled.
     """
+    sparing.imports_done()
     try:
         settings = load(settings_type)
     except ConfigurationError as error:

@@ -1,7 +1,8 @@
 """Settings from the environment (docs/contracts.md § 6).
 
-A field's name in capitals is its variable: `database_url` is DATABASE_URL. `load` reports every
-fault at once, before anything is opened, and never repeats a value: it may be a secret.
+A field's name in capitals is its variable: `database_url` is DATABASE_URL. The text below a field
+is what docs/settings.md says of it. `load` reports every fault of the variables at once, before
+anything is opened, and never repeats a value: it may be a secret.
 """
 
 from itertools import pairwise
@@ -43,6 +44,17 @@ def _url(*schemes: str, several: bool = False) -> AfterValidator:
     return AfterValidator(lambda secret: _checked(secret, *schemes, several=several))
 
 
+def _check_postgres(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if text.partition("://")[0] not in ("postgresql", "postgres"):
+        raise ValueError("must be a URL such as postgresql://host:port")
+    # It loads psycopg, which not every service has.
+    from ssmd_common.connections.hosts import check_url
+
+    check_url(text)
+    return secret
+
+
 def _check_redis(secret: SecretStr) -> SecretStr:
     text = secret.get_secret_value()
     if not text.partition("://")[0].endswith("+sentinel"):
@@ -55,7 +67,7 @@ def _check_redis(secret: SecretStr) -> SecretStr:
 
 
 # URLs may carry passwords, so none of them is ever shown.
-PostgresUrl = Annotated[SecretStr, _url("postgresql", "postgres")]
+PostgresUrl = Annotated[SecretStr, AfterValidator(_check_postgres)]
 NatsUrl = Annotated[SecretStr, _url("nats", "tls", several=True)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_check_redis)]
 HttpUrl = Annotated[SecretStr, _url("http", "https")]
@@ -88,8 +100,9 @@ class Settings(BaseSettings):
 
 class PostgresSettings(Settings):
     database_url: PostgresUrl
-    """`postgresql://user:password@host:port/database`; the role owns the database, which is encoded
-    in UTF8. Behind a pooler: session pooling ([topologies.md](topologies.md))."""
+    """`postgresql://user:password@host:port/database`, several hosts with commas between them; the
+    role owns the database, which is encoded in UTF8. Behind a pooler: session pooling
+    ([topologies.md](topologies.md))."""
 
 
 class NatsSettings(Settings):
@@ -211,9 +224,7 @@ def variables(settings_type: type[Settings]) -> dict[str, FieldInfo]:
             described |= _docstrings(base)
     fields: dict[str, Any] = dict(settings_type.model_fields)
     return {
-        name.upper(): FieldInfo.merge_field_infos(
-            field, description=described.get(name, field.description)
-        )
+        name.upper(): FieldInfo.merge_field_infos(field, description=described.get(name))
         for name, field in fields.items()
     }
 

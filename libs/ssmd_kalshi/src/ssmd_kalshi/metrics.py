@@ -6,60 +6,82 @@ from prometheus_client import Counter, Gauge, Histogram
 
 REQUESTS = Counter(
     "ssmd_kalshi_requests_total",
-    "REST requests by endpoint and outcome (status code, or the kind of transport failure).",
+    "REST requests to the exchange, by endpoint and code (status, or the kind of transport "
+    "failure); codes of 429 and 5xx rise while the exchange refuses or fails",
     ["endpoint", "code"],
 )
 REQUEST_SECONDS = Histogram(
     "ssmd_kalshi_request_seconds",
-    "Time from sending a request to having its whole reply.",
+    "Seconds from sending a REST request to having its whole reply, by endpoint; rises while the "
+    "exchange or the line to it is slow",
     ["endpoint"],
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 RETRIES = Counter(
     "ssmd_kalshi_retries_total",
-    "Attempts repeated, by endpoint and reason.",
+    "REST requests that were sent again, by endpoint and reason; rises while the exchange answers "
+    "with errors that pass",
     ["endpoint", "reason"],
 )
-TOKENS = Counter("ssmd_kalshi_tokens_total", "Tokens of the read budget spent.")
+TOKENS = Counter(
+    "ssmd_kalshi_tokens_total",
+    "Tokens of KALSHI_READ_BUDGET spent; most requests cost 10",
+)
 BUDGET_RATE = Gauge(
-    "ssmd_kalshi_budget_tokens_per_second", "The rate at which the budget is spent at present."
+    "ssmd_kalshi_budget_tokens_per_second",
+    "Tokens a second that requests may spend now, a little below KALSHI_READ_BUDGET; falls for a "
+    "while after the exchange answered 429",
 )
 BUDGET_WAIT_SECONDS = Counter(
-    "ssmd_kalshi_budget_wait_seconds_total", "Time that requests waited for the budget."
+    "ssmd_kalshi_budget_wait_seconds_total",
+    "Seconds that requests waited for their turn in the budget; rises fast where the budget is "
+    "what limits",
 )
 SUSPECT_PAGES = Counter(
     "ssmd_kalshi_suspect_pages_total",
-    "Pages that were asked for again: loops, repetitions, empty or short ones.",
+    "Pages of listings that looked wrong and were asked for again, by endpoint and suspicion "
+    "(cursor_loop, repeated_page, empty_page, short_page); rises while the exchange pages badly",
     ["endpoint", "suspicion"],
 )
 UNKNOWN_FIELDS = Counter(
     "ssmd_kalshi_unknown_fields_total",
-    "Fields that this version does not know, by kind of row and field.",
+    "Fields of REST rows that this version does not know, by entity and field; rises once the "
+    "exchange has grown: `ssmd exchange drift` lists them",
     ["entity", "field"],
 )
 UNKNOWN_WORDS = Counter(
     "ssmd_kalshi_unknown_words_total",
-    "Words of an enumeration that this version does not know, by field and word.",
+    "Words of an enumeration (a status, a type) that this version does not know, by field and "
+    "word; rises once the exchange has grown: `ssmd exchange drift` lists them",
     ["field", "word"],
 )
 REJECTED_FIELDS = Counter(
     "ssmd_kalshi_rejected_fields_total",
-    "Fields whose value could not be read, by kind of row and field; their rows were.",
+    "Fields of REST rows whose value could not be read, by entity and field; the rest of each row "
+    "was; rises while the exchange sends a form that is not understood",
     ["entity", "field"],
 )
 SET_ASIDE = Counter(
     "ssmd_kalshi_rows_set_aside_total",
-    "Rows that could not be read, by kind of row.",
+    "REST rows that were rejected whole, having no readable ticker, and unreadable steps of a fee "
+    "schedule, by entity; rises while the exchange sends such rows",
     ["entity"],
 )
 SOCKET_MESSAGES = Counter(
-    "ssmd_kalshi_socket_messages_total", "WebSocket messages received, by type.", ["type"]
+    "ssmd_kalshi_socket_messages_total",
+    "WebSocket messages received, by type; flat: the exchange says nothing, or nothing is "
+    "subscribed",
+    ["type"],
 )
 SOCKET_GAPS = Counter(
     "ssmd_kalshi_socket_gaps_total",
-    "Intervals of the WebSocket that are unknown, by reason.",
+    "Intervals of a WebSocket channel in which messages may have been missed, by reason; rises "
+    "while the connection breaks again and again",
     ["reason"],
 )
 SOCKET_CONNECTS = Counter(
-    "ssmd_kalshi_socket_connects_total", "WebSocket connection attempts, by outcome.", ["outcome"]
+    "ssmd_kalshi_socket_connects_total",
+    "WebSocket connections tried, by outcome (open, unreachable, or the HTTP status of the "
+    "refusal); rises with each reconnect",
+    ["outcome"],
 )

@@ -5,6 +5,7 @@ Each step leaves a mark when it is complete: a start that was killed is made goo
 
 import os
 import secrets
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -88,6 +89,18 @@ async def initialise(home: Path, bin_dir: Path, user: Account | None) -> None:
     with (home / "data" / "postgresql.conf").open("a") as file:
         file.write("\ninclude '../ssmd.conf'\n")
     (home / _COMPLETE).touch()
+
+
+def copy(source: Path, home: Path) -> None:
+    """Put all that is in another home, whose server was stopped in order, into this empty one.
+
+    It counts as on disk, so it is for tests, which do not lose the machine.
+    """
+    names = ("data", "install", "superuser.password", "role.password", _COMPLETE)
+    parts = [source / name for name in names if (source / name).exists()]
+    # It keeps owners, which shutil does not.
+    subprocess.run(["cp", "-Rp", *parts, home], check=True)
+    (home / _ON_DISK).touch()
 
 
 def is_on_disk(home: Path) -> bool:

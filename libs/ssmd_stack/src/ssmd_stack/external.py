@@ -52,7 +52,9 @@ class ExternalServer:
     def _address(self) -> tuple[str, int]:
         if self.name == "postgres":
             found = conninfo_to_dict(self.url)
-            return str(found.get("host", "localhost")), int(found.get("port") or 5432)
+            # Of several hosts the first: it is only asked whether anything is there.
+            host, port = (str(found.get(name) or "").split(",")[0] for name in ("host", "port"))
+            return host or "localhost", int(port or 5432)
         parts = urlsplit(self.url)
         return parts.hostname or "localhost", parts.port or _PORTS[self.name]
 

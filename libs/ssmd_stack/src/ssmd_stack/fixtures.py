@@ -11,6 +11,8 @@
   on the same port and store.
 - `nats_cluster` (test): a `NatsCluster` of three nodes: `.nodes`, each a `NatsServer`.
 - `valkey_server` (test): a `ValkeyServer`, the same shape; it starts empty.
+- `wrong_clock` (test): a `WrongClock`: processes that get its `.environment` go by it, and `.set`
+  puts it ahead or behind; the test is skipped where libfaketime is not installed.
 - `scratch` (session): a private directory, removed at the end.
 
 SSMD_STACK=containers runs them in containers; SSMD_STACK=external uses those at DATABASE_URL (its
@@ -34,16 +36,21 @@ import pytest
 import pytest_asyncio
 import redis.asyncio
 
+from ssmd_common import sparing
 from ssmd_common.migrations import migration_files
 from ssmd_stack.containers import NatsContainer, PostgresContainer, ValkeyContainer
 from ssmd_stack.database import Database, DatabaseServer, drop, make_template, migrate, new_database
 from ssmd_stack.external import ExternalPostgres, ExternalServer, external
+from ssmd_stack.faketime import WrongClock, library
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.nats_cluster import NatsCluster
 from ssmd_stack.postgres import PostgresServer
 from ssmd_stack.scratch import scratch_directory
 from ssmd_stack.servers import stack_kind
 from ssmd_stack.valkey import ValkeyServer
+
+# A test run is no start of a service: its garbage is looked for all the time.
+sparing.imports_done()
 
 
 class OwnServer(Protocol):
@@ -75,6 +82,18 @@ class Borrowed:
 
     async def kill(self) -> None:
         _not_ours()
+
+
+@pytest.fixture
+def wrong_clock(tmp_path: Path) -> WrongClock:
+    found = library()
+    if found is None:
+        pytest.skip("libfaketime is not here (Debian: apt-get install faketime)")
+    if "LD_PRELOAD" in os.environ:
+        pytest.skip("the clock of this whole run is moved already")
+    made = WrongClock(found, tmp_path / "clock")
+    made.set(0)
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -116,16 +135,30 @@ async def empty_database(postgres_server: DatabaseServer) -> AsyncIterator[Datab
         yield made
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def migrated_postgres(scratch: Path) -> PostgresServer | None:
+    """Stopped, for copies: to make and migrate one takes a second of processor time each."""
+    if stack_kind() != "embedded":
+        return None
+    server = PostgresServer(scratch / "postgres-migrated", durable=False)
+    async with server:
+        await migrate(server.url, migration_files())
+    return server
+
+
 @pytest_asyncio.fixture
-async def private_postgres(scratch: Path) -> AsyncIterator[OwnServer]:
-    kind = stack_kind()
-    if kind == "external":
+async def private_postgres(
+    scratch: Path, migrated_postgres: PostgresServer | None
+) -> AsyncIterator[OwnServer]:
+    if stack_kind() == "external":
         _not_ours()
-    server: OwnServer = (
-        PostgresContainer()
-        if kind == "containers"
-        else PostgresServer(scratch / f"postgres-{secrets.token_hex(4)}")
-    )
+    if migrated_postgres is not None:
+        copy = PostgresServer(scratch / f"postgres-{secrets.token_hex(4)}")
+        await copy.begin_as(migrated_postgres)
+        async with _running(copy):
+            yield copy
+        return
+    server = PostgresContainer()
     async with _running(server):
         await migrate(server.url, migration_files())
         yield server

@@ -97,6 +97,12 @@ class PostgresServer(EmbeddedServer):
                 cluster.put_on_disk(self.home, self.bin_dir, self._user), name="initdb-sync"
             )
 
+    async def begin_as(self, other: "PostgresServer") -> None:
+        """Before its first start: be a copy of a stopped one, its system identifier included."""
+        self._user = account.postgres_account()
+        self._home = account.settle(self.directory, self._user)
+        await asyncio.to_thread(cluster.copy, other.home, self._home)
+
     async def stop(self) -> None:
         """Stop it: connections are closed and everything is on disk."""
         await self._end_sync()

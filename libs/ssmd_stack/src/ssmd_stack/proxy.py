@@ -32,6 +32,11 @@ class TcpProxy:
         self._pipes: set[asyncio.Task[None]] = set()
 
     @property
+    def port(self) -> int:
+        """Where it listens, once entered."""
+        return self._port
+
+    @property
     def url(self) -> str:
         """The server's URL with our port in it."""
         return self._server_url.replace(f":{self._given_port}", f":{self._port}")

@@ -68,11 +68,14 @@ class ValkeyServer(EmbeddedServer):
 
 
 class ValkeySentinel(ValkeyServer):
-    """A Sentinel that watches a master called `master` and alone decides on a failover."""
+    """A Sentinel that watches a master called `master` and alone decides on a failover.
 
-    def __init__(self, directory: Path, master: ValkeyServer, *, down_after_seconds: float) -> None:
+    `master_port` is where it, the replicas and all clients reach that.
+    """
+
+    def __init__(self, directory: Path, master_port: int, *, down_after_seconds: float) -> None:
         super().__init__(directory)
-        self._master = master
+        self._master_port = master_port
         self._down_after_seconds = down_after_seconds
 
     @property
@@ -83,7 +86,7 @@ class ValkeySentinel(ValkeyServer):
         # It writes into this file what it learns.
         (self.directory / "sentinel.conf").write_text(
             f"port {self.port}\nbind 127.0.0.1\ndir .\n"
-            f"sentinel monitor master 127.0.0.1 {self._master.port} 1\n"
+            f"sentinel monitor master 127.0.0.1 {self._master_port} 1\n"
             f"sentinel down-after-milliseconds master {self._down_after_seconds * 1000:.0f}\n"
             "sentinel failover-timeout master 5000\n"
         )

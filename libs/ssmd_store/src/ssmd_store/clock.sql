@@ -7,7 +7,7 @@ SELECT ticker, event_ticker, open_time FROM markets
     WHERE status = 'open' AND open_time BETWEEN '0001-01-01Z' AND %(now)s AND deleted_at IS NULL
     AND (exchange_status = 'initialized' OR exchange_status IS NULL)
     AND (observed_via IS DISTINCT FROM 'rest' OR observed_at IS NULL
-        OR observed_at >= '10000-01-01Z' OR observed_at < open_time + %(grace)s)
+        OR observed_at > %(now)s + %(ahead)s OR observed_at < open_time + %(grace)s)
     ORDER BY open_time LIMIT %(limit)s
 
 -- name: due_closings
@@ -37,6 +37,27 @@ SELECT ticker, event_ticker, close_time FROM markets
 UPDATE markets SET status = %(status)s, observed_at = %(now)s, observed_via = 'clock',
         updated_at = now()
     WHERE ticker = ANY(%(tickers)s)
+
+-- name: turned_too_early
+-- Markets that a clock turned before their time, by ours and the server's: the exchange's word is one
+-- of trading, and the time is to come. What the exchange itself closed has another word.
+SELECT turn, ticker, event_ticker, at, status, exchange_status, open_time FROM (
+    SELECT 'closed' AS turn, ticker, event_ticker, close_time AS at, status, exchange_status,
+        CASE WHEN open_time BETWEEN '0001-01-01Z' AND '9999-12-31Z' THEN open_time END AS open_time
+        FROM markets
+        WHERE status = 'closed' AND deleted_at IS NULL
+        AND close_time > greatest(%(after)s, now() + %(margin)s) AND close_time < '10000-01-01Z'
+        AND (exchange_status IN ('initialized', 'active', 'inactive')
+            OR (exchange_status IS NULL AND observed_via = 'clock'))
+    UNION ALL
+    SELECT 'opened', ticker, event_ticker, open_time, status, exchange_status, open_time
+        FROM markets
+        WHERE status = 'active' AND deleted_at IS NULL
+        AND open_time > greatest(%(after)s, now() + %(margin)s) AND open_time < '10000-01-01Z'
+        AND (exchange_status = 'initialized'
+            OR (exchange_status IS NULL AND observed_via = 'clock'))) AS early
+    WHERE %(tickers)s::text[] IS NULL OR ticker = ANY(%(tickers)s)
+    ORDER BY at DESC LIMIT %(limit)s
 
 -- name: due_at
 -- What will be due at one moment, as it stands now.

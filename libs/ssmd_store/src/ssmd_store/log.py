@@ -45,6 +45,11 @@ async def insert_owed(connection: Connection, rows: Sequence[LifecycleRow]) -> i
     return len(await _written(connection, QUERIES.insert_owed, rows))
 
 
+async def free_keys(connection: Connection, keys: Sequence[str]) -> None:
+    """Give rows of transitions that are taken back other keys: theirs are needed again."""
+    await connection.execute(QUERIES.free_keys, {"keys": list(keys)})
+
+
 async def expire(connection: Connection, before: datetime, limit: int) -> int:
     """Delete at most `limit` rows that were received before a time; how many they were."""
     cursor = await connection.execute(QUERIES.expire_rows, {"before": before, "limit": limit})

@@ -56,6 +56,12 @@ UPDATE market_lifecycle_events l SET open_ts = g.open_ts, close_ts = g.close_ts,
     AND NOT EXISTS (SELECT FROM market_lifecycle_events k WHERE k.dedupe_key = g.dedupe_key)
     RETURNING l.dedupe_key
 
+-- name: free_keys
+-- The clock's rows of transitions that are taken back: their keys are free for those that are to come.
+UPDATE market_lifecycle_events
+    SET dedupe_key = encode(sha256(convert_to(dedupe_key || ' ' || id, 'UTF8')), 'hex')
+    WHERE dedupe_key = ANY(%(keys)s)
+
 -- name: expire_rows
 -- One small batch of rows older than the retention.
 DELETE FROM market_lifecycle_events WHERE id IN (

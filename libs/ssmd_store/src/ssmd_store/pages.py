@@ -99,7 +99,7 @@ class Store(Staging):
     async def delete_markets(self, tickers: Sequence[str], began_at: datetime) -> Written:
         """Soft-delete markets that nobody has touched since `began_at`."""
         doomed = {"tickers": list(tickers), "began_at": began_at}
-        async with self.connection.transaction():
+        async with self._writing():
             events = await self._tickers(QUERIES.parents_of_doomed, doomed)
             await self._lock(EVENTS, events)
             deleted = await self._run(QUERIES.delete_markets, doomed)
@@ -108,14 +108,16 @@ class Store(Staging):
 
     async def delete_events(self, tickers: Sequence[str]) -> Written:
         """Soft-delete events that have no market any more."""
-        async with self.connection.transaction():
+        async with self._writing():
             await self._lock(EVENTS, tickers)
             deleted = await self._run(QUERIES.delete_events, {"tickers": list(tickers)})
         return Written(deleted=deleted)
 
     async def retire_series(self, tickers: Sequence[str]) -> Written:
         """Mark series as not listed any more."""
-        return Written(deleted=await self._run(QUERIES.retire_series, {"tickers": list(tickers)}))
+        async with self._writing():
+            deleted = await self._run(QUERIES.retire_series, {"tickers": list(tickers)})
+        return Written(deleted=deleted)
 
     # --- one batch, in a transaction that is already open -------------------------------------
 
@@ -157,7 +159,7 @@ class Store(Staging):
 
     async def _fees(self, schedules: Mapping[str, Sequence[SeriesFee]]) -> Written:
         rows = [row for schedule in schedules.values() for row in schedule]
-        async with self.connection.transaction():
+        async with self._writing():
             copy = statements.copy_into("staged_fees", statements.FEE_COLUMNS)
             await self._copy(copy, map(_FEE, rows))
             # In this order no two steps overlap even in passing.
@@ -287,7 +289,7 @@ class Store(Staging):
     ) -> Written:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                async with self.connection.transaction():
+                async with self._writing():
                     result = await batch(rows) if rows else Written()
                     if then is not None and not result.orphans:
                         await then()

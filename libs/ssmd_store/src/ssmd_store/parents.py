@@ -35,7 +35,7 @@ def locking(
     return sql.SQL(QUERIES.lock_rows).format(**names, columns=columns).as_bytes(None)
 
 
-LOCK_EVENTS: Final = locking("events", "event_ticker")
+LOCK_MARKETS: Final = locking("markets", "ticker")
 
 
 async def recompute_events(connection: Connection, tickers: Sequence[str]) -> None:

@@ -10,6 +10,8 @@ from dataclasses import astuple, dataclass
 from datetime import timedelta
 from typing import Final, Literal
 
+from ssmd_common.skew import HELD_SECONDS
+
 REST_LAG: Final = timedelta(seconds=2)
 """A page may not know yet what a message said this long before the page was asked for: it comes
 from a copy, and the exchange's clock may not be ours."""
@@ -21,6 +23,10 @@ so little before the stored version is no older copy."""
 OPENING_GRACE: Final = timedelta(seconds=10)
 """A page may be this much behind an opening; one that was asked for later and still says
 `initialized` is believed: the market has not opened."""
+
+STAMPED_AHEAD: Final = timedelta(seconds=HELD_SECONDS)
+"""No clock that may write is so far ahead: a stamp beyond this is of one that was wrong, and counts
+as none."""
 
 Comes = Literal["a page", "a message", "the clock"]
 Stored = Literal["by a page", "by a message", "by the clock", "deleted", "settled", "at all"]

@@ -6,6 +6,10 @@
 -- One of `k`'s times.
 CASE WHEN {time} >= '0001-01-01Z' AND {time} < '10000-01-01Z' THEN {time} END
 
+-- name: known_stamp
+-- When a row was observed. A stamp that is still to come is of a clock that was wrong.
+CASE WHEN {time} >= '0001-01-01Z' AND {time} <= now() + {stamped_ahead} THEN {time} END
+
 -- name: older_series
 k.said_at < k.stored_said_at
 

@@ -1,8 +1,10 @@
 """A writing session: a connection with the temporary tables that pages are copied into."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Self
 
+from ssmd_common.connections.clock import CLOCK
 from ssmd_common.connections.loaders import forgive_values
 from ssmd_common.connections.session import Session
 from ssmd_store.statements import QUERIES, session_setup
@@ -34,6 +36,17 @@ class Staging:
                 await self._run(QUERIES.drop_staging)
                 await self._run(session_setup())
             self._column_types = column_types
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[None]:
+        """A transaction that writes what our clock stamped.
+
+        Raises:
+            ClockDiffers: nothing may be written by our clock now.
+        """
+        async with self.connection.transaction():
+            await CLOCK.require(self.connection)
+            yield
 
     async def _copy(self, statement: Any, rows: Iterable[Sequence[Any]]) -> None:
         async with self.connection.cursor() as cursor, cursor.copy(statement) as copy:

@@ -27,6 +27,7 @@ OBSERVATION: Final = frozenset({"observed_at", "observed_via"})
 _LAGS: Final = {
     "rest_lag": sql.Literal(rules.REST_LAG),
     "stamp_lag": sql.Literal(rules.STAMP_LAG),
+    "stamped_ahead": sql.Literal(rules.STAMPED_AHEAD),
 }
 _SAID: Final[dict[str, LiteralString]] = {
     "said_at": "s.exchange_updated_at",
@@ -104,7 +105,7 @@ class Table:
             stored=_list(self.compared, "m"),
             parent=sql.SQL(self.join),
             times=_join(
-                _as(sql.SQL(RULES.known_time).format(time=sql.SQL(column)), name)
+                _as(sql.SQL(_known(column)).format(time=sql.SQL(column), **_LAGS), name)
                 for name, column in self.times.items()
             ),
             **self._names(),
@@ -247,6 +248,10 @@ def _list(names: tuple[str, ...], of: str | None = None) -> sql.Composed:
 
 def _join(parts: Iterable[sql.Composable]) -> sql.Composed:
     return sql.SQL(", ").join(parts)
+
+
+def _known(column: str) -> LiteralString:
+    return RULES.known_stamp if column == "m.observed_at" else RULES.known_time
 
 
 def _as(value: sql.Composable, name: str) -> sql.Composed:

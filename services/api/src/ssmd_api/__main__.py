@@ -64,6 +64,8 @@ async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
 
 async def serve(running: Runtime, settings: ApiSettings) -> None:
     """Answer until asked to stop, then finish what is being answered."""
+    # What it serves was stamped by others; only ages are by its own clock.
+    running.health.stamps = False
     async with open_context(settings) as context:
         app = make_app(context, running.health)
         async with health.serve(app, settings.api_host, settings.api_port, "API_PORT") as port:
@@ -99,6 +101,7 @@ async def _check(running: Runtime, context: Context) -> None:
 async def _watch(running: Runtime, context: Context) -> None:
     """Redis and the stream, apart from what is asked of PostgreSQL: neither waits for the other."""
     while not await running.stopped_within(_CHECK_SECONDS):
+        await context.cached.follow_master()
         await _look(running, context)
 
 

@@ -51,6 +51,7 @@ class Cached:
     def __init__(self, settings: RedisSettings, keys: Keys) -> None:
         self._client = connections.client(settings, "ssmd-api", timeout_seconds=_READ_SECONDS)
         self._probe = connections.client(settings, "ssmd-api-probe", timeout_seconds=_PROBE_SECONDS)
+        self._master = connections.MasterWatch(self._probe)
         self._keys = keys
         self._probing: asyncio.Task[None] | None = None
         self._up = True
@@ -88,6 +89,15 @@ class Cached:
     async def ping(self) -> None:
         """Find out whether Redis answers."""
         await asyncio.shield(self._probed())
+
+    async def follow_master(self) -> None:
+        """Leave a server that others take for the master no more, though it answers us still: what
+        it holds grows old."""
+        # Whether Redis answers at all, the probe tells.
+        with contextlib.suppress(*_FAILURES):
+            if await self._master.follow():
+                log.warning("redis moved or was restarted: the new master is read from here on")
+                await connections.leave(self._client)
 
     def _probed(self) -> asyncio.Task[None]:
         """The probe that runs, or a new one."""

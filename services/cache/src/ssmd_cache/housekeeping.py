@@ -44,6 +44,7 @@ class Housekeeping:
         self._lookup = Lookup(settings.database_url, budget_seconds=settings.startup_budget_seconds)
         self._health = health
         self._patience = patience
+        self._master = connections.MasterWatch(sink.client)
         self._checked = self._measured = float("-inf")
         self._asked: asyncio.Task[str | None] | None = None
         self._unanswered = 0
@@ -84,10 +85,8 @@ class Housekeeping:
     async def _follow_master(self) -> None:
         """Leave a server that others take for the master no more, though it answers us still. What
         the new one holds is looked at next, as after a restart."""
-        client = self._sink.client
-        if await self._patience.call(lambda: connections.master_moved(client)):
-            log.warning("redis moved: what is written goes to the new master from here on")
-            await connections.leave(client)
+        if await self._patience.call(self._master.follow):
+            log.warning("redis moved or was restarted: the new master is written to from here on")
 
     async def look_for_requests(self) -> None:
         """Learn how many rebuilds were asked for."""

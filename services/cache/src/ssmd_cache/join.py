@@ -1,4 +1,5 @@
-"""Joining a snapshot of PostgreSQL to the change stream by visibility (docs/architecture.md, 4)."""
+"""A snapshot of PostgreSQL, and where the change stream completes it: by visibility
+(docs/architecture.md, decision 4)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -15,16 +15,16 @@ import structlog
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from ssmd_cdc.backend import require_same_server, settle_session
 from ssmd_cdc.control import Control, queries
 from ssmd_cdc.envelope import Envelope, Outgoing
 from ssmd_cdc.errors import ReplicationEnded, SlotRefused, UnreadableValue
 from ssmd_cdc.pgoutput import Column, Value
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.shape import Shape, table_name
-from ssmd_cdc.slot import settle_session
 from ssmd_common import subjects
 from ssmd_common.connections.retry import first_line
-from ssmd_common.connections.session import Login, open_session
+from ssmd_common.connections.session import Login, Session, open_session
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +56,12 @@ class Snapshot:
     async def close(self) -> None:
         """End the transaction: as long as it is open, nothing can be vacuumed."""
         await self._connection.close()
+
+    async def server_time(self) -> float:
+        """Now by PostgreSQL's clock, as the commits of changes are; in seconds since 1970."""
+        row = await (await self._connection.execute(queries.server_time)).fetchone()
+        assert row is not None
+        return float(row["seconds"])
 
     async def announce(self, control: Control, envelope: Envelope, send: Send) -> Announced:
         """Send the whole state, and the end of the log.
@@ -128,16 +134,18 @@ class Snapshot:
         return rows
 
 
-async def open_snapshot(settings: CdcSettings, name: str) -> Snapshot:
+async def open_snapshot(settings: CdcSettings, name: str, beside: Session) -> Snapshot:
     """Take up the snapshot that the slot exported; the caller closes it.
 
     Raises:
         ReplicationEnded: the server refused.
+        OtherServer: it is another than that of `beside`.
     """
-    login = Login.of(settings.database_url, "ssmd-cdc-announce")
     try:
+        login = Login.of(settings.database_url, "ssmd-cdc-announce").at(beside)
         connection = await open_session(login, row_factory=dict_row)
         try:
+            require_same_server(connection, beside)
             await settle_session(connection)
             await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             await connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(name))

@@ -14,8 +14,15 @@ import structlog
 from psycopg import pq, sql
 from psycopg.rows import dict_row
 
+from ssmd_cdc.backend import require_same_server
 from ssmd_cdc.epoch import State
-from ssmd_cdc.errors import ReplicationEnded, ServerReadOnly, SlotRefused
+from ssmd_cdc.errors import (
+    MarksMissing,
+    OtherServer,
+    ReplicationEnded,
+    ServerReadOnly,
+    SlotRefused,
+)
 from ssmd_cdc.heartbeat import Heartbeats
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.values import TypeInfo, is_known
@@ -46,7 +53,9 @@ class Control:
 
     def __init__(self, settings: CdcSettings) -> None:
         self._settings = settings
+        self._login = self._reached = Login.of(settings.database_url, "ssmd-cdc")
         self._connection: Session | None = None
+        self._beside: Session | None = None
         self._abandoned: set[asyncio.Task[Session]] = set()
         self._turn = asyncio.Lock()
         self._asked = 0.0
@@ -57,12 +66,33 @@ class Control:
             await connection.close()
 
     @asynccontextmanager
+    async def pinned(self) -> AsyncIterator[Session]:
+        """Keep to the server that answers now, while inside; yields a session on it, to compare.
+
+        After errors that tell of two servers the next connection is made anew.
+
+        Raises:
+            OtherServer: a connection that was made anew inside led to another.
+        """
+        async with self.connection() as session:
+            self._beside = session
+        try:
+            yield session
+        except (OtherServer, MarksMissing):
+            async with self._turn:
+                await self.close()
+            raise
+        finally:
+            self._beside = None
+
+    @asynccontextmanager
     async def connection(self) -> AsyncIterator[Session]:
         """The connection, for statements that end soon.
 
         Raises:
             ReplicationEnded: the server is not there, refuses new sessions, or does not answer.
             ServerReadOnly: it takes no writes.
+            OtherServer: it is not the one that is kept to.
             ConfigurationError: the role lacks a right, or the database cannot be used.
         """
         async with self._turn:
@@ -87,13 +117,15 @@ class Control:
 
     async def _current(self) -> Session:
         if self._connection is None:
-            login = Login.of(self._settings.database_url, "ssmd-cdc")
+            login = self._login
             try:
                 session = await self._whole(open_session(login, row_factory=dict_row))
             except psycopg.OperationalError as error:
                 postgres.raise_if_refused(error)
                 raise
-            self._connection = session
+            self._connection, self._reached = session, login.at(session)
+            if self._beside is not None:
+                require_same_server(session, self._beside)
             await self._require_writable(session)
             await session.execute(_SESSION)
         return self._connection
@@ -132,7 +164,7 @@ class Control:
         if now - self._asked < 0.9 * self._settings.cdc_heartbeat_seconds:
             return
         self._asked = now
-        info = Login.of(self._settings.database_url, "ssmd-cdc").info
+        info = self._reached.info
         # The library asks in its own time, whatever the server does.
         if await asyncio.to_thread(pq.PGconn.ping, info.encode()) == pq.Ping.REJECT:
             async with self._turn:
@@ -214,6 +246,9 @@ class Control:
             except BaseException:
                 heartbeats.forget(content)
                 raise
+            row = await (await connection.execute(queries.wal_position)).fetchone()
+            assert row is not None
+            heartbeats.wrote(content, parse_lsn(row["lsn"]))
 
     async def read_state(self) -> State | None:
         async with self.connection() as connection:

@@ -63,6 +63,18 @@ class ServerReadOnly(SessionEnded):
     cause = "read_only"
 
 
+class OtherServer(SessionEnded):
+    """DATABASE_URL leads to another server than the one that the slot is read on."""
+
+    cause = "other_server"
+
+
+class MarksMissing(SessionEnded):
+    """Marks were written to the WAL, and do not come back through the slot."""
+
+    cause = "marks_missing"
+
+
 class SlotBusy(SessionEnded):
     """Another process streams from the slot."""
 

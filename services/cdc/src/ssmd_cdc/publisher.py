@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
+import msgspec
 import structlog
 from nats.aio.client import Client
 
@@ -38,6 +39,7 @@ from ssmd_cdc.slot import Replication, open_replication
 from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
 from ssmd_common.change import Position, parse_lsn
 from ssmd_common.connections.retry import unless_stopped
+from ssmd_common.connections.session import Session as PostgresSession
 from ssmd_common.errors import SsmdError, UpstreamUnavailable
 from ssmd_common.metrics import LAG_SECONDS, LEADER
 from ssmd_common.runtime import Runtime
@@ -55,6 +57,11 @@ _RIVALRY: Final = 3
 
 _FORGIVEN_SECONDS: Final = 600.0
 """After so long in a ready session, whoever was faster is gone."""
+
+_NO_FAILOVER: Final = (
+    "PostgreSQL is older than 17 and has no failover slots: set CDC_SLOT_FAILOVER to false, or a "
+    "promoted standby begins a new epoch whatever it says"
+)
 
 _OF_LEADER: Final = (
     LAG_SECONDS,
@@ -103,6 +110,11 @@ class Publisher:
     async def _session(self) -> None:
         # One that stands by keeps a connection, too.
         await self._control.let_go_if_shutting_down()
+        async with self._control.pinned() as beside:
+            await self._session_on(beside)
+
+    async def _session_on(self, beside: PostgresSession) -> None:
+        """One session, of which all connections are on the server of `beside`."""
         await self._control.prepare()
         slot = await self._control.slot()
         if slot and slot["active"]:
@@ -113,17 +125,22 @@ class Publisher:
                 f"{slot['plugin']}, database {slot['database']}): set CDC_SLOT to another name"
             )
         await self._streams.ensure()
-        async with open_replication(self._settings) as replication:
+        async with open_replication(self._settings, beside) as replication:
+            self._tell_failover(replication)
             system = await replication.identify()
             state, stream, verdict = await self._verdict(replication, slot, system)
             raise_if_cancelled()
             if isinstance(verdict, Continue):
                 assert state is not None
-                await self._go_on(replication, state, stream, verdict)
+                await self._go_on(replication, state, stream, system, verdict)
                 return
         await self._released(replication.backend)
-        async with open_replication(self._settings) as replication:
-            await self._begin(replication, slot, stream, system, verdict)
+        async with open_replication(self._settings, beside) as replication:
+            await self._begin(replication, beside, slot, stream, system, verdict)
+
+    def _tell_failover(self, replication: Replication) -> None:
+        refused = self._settings.cdc_slot_failover and not replication.has_failover
+        self._health.degrade("failover", _NO_FAILOVER if refused else None)
 
     async def _released(self, backend: int) -> None:
         """Wait until the server knows that this connection of ours is closed, and the slot free."""
@@ -143,6 +160,10 @@ class Publisher:
             gone = "slot_recreated", "the slot was dropped and made again by someone else"
         else:
             try:
+                wanted = self._settings.cdc_slot_failover and replication.has_failover
+                if slot["failover"] != wanted:
+                    await replication.set_failover(wanted)
+                    log.info("slot altered", failover=wanted)
                 await replication.start()
             except SlotGone as error:
                 # It gave up the slot's WAL: max_slot_wal_keep_size.
@@ -153,7 +174,7 @@ class Publisher:
         if gone is None and self._diverged:
             gone = "wal_diverged", "the WAL is not what was published: the database was restored"
         if gone is None:
-            verdict = decide(state, stream, system)
+            verdict = decide(state, stream, system, bool(slot and slot["synced"]))
             if state is None or isinstance(verdict, NewEpoch):
                 return state, stream, verdict
             if not await self._mixed(replication, state, stream):
@@ -164,9 +185,24 @@ class Publisher:
         return state, stream, NewEpoch(next_epoch(state, stream), *gone)
 
     async def _go_on(
-        self, replication: Replication, state: State, stream: Stream, verdict: Continue
+        self,
+        replication: Replication,
+        state: State,
+        stream: Stream,
+        system: System,
+        verdict: Continue,
     ) -> None:
-        log.info("going on", position=str(verdict.position), stream_sequence=stream.last_sequence)
+        told = {} if verdict.reason is None else {"reason": verdict.reason}
+        log.info(
+            "going on",
+            position=str(verdict.position),
+            stream_sequence=stream.last_sequence,
+            **told,
+        )
+        if state.timeline != system.timeline:
+            state = msgspec.structs.replace(state, timeline=system.timeline)
+            if not await self._control.write_state(state):
+                raise Fenced("a later publisher has taken over this slot's memory")
         slot = await self._control.slot()
         # Nobody else moves it any more. Before a commit it is sent, behind it no longer.
         overlaps = slot is not None and parse_lsn(slot["confirmed"]) <= verdict.position.lsn
@@ -175,6 +211,7 @@ class Publisher:
     async def _begin(
         self,
         replication: Replication,
+        beside: PostgresSession,
         slot: dict[str, Any] | None,
         stream: Stream,
         system: System,
@@ -207,7 +244,7 @@ class Publisher:
         if made is None:
             return
         consistent_lsn, name = made
-        snapshot = await open_snapshot(self._settings, name)
+        snapshot = await open_snapshot(self._settings, name, beside)
         try:
             await replication.start()
             slot = await self._control.slot()

@@ -3,26 +3,36 @@
 SELECT current_setting('wal_level') AS wal_level,
        exists(SELECT FROM pg_publication WHERE pubname = %(publication)s) AS has_publication;
 
+-- name: server_time
+-- The time by the clock that commits are stamped by.
+SELECT extract(epoch FROM clock_timestamp())::float8 AS seconds;
+
 -- name: slot
--- The slot as the server sees it; no row when it is missing.
+-- The slot as the server sees it; no row when it is missing. Servers before 17 have no failover slots.
 SELECT plugin, database, active, active_pid,
+       coalesce((to_jsonb(s) ->> 'failover')::boolean, false) AS failover,
+       coalesce((to_jsonb(s) ->> 'synced')::boolean, false) AS synced,
+       coalesce((SELECT wait_event = 'WaitForStandbyConfirmation' FROM pg_stat_activity
+           WHERE pid = active_pid), false) AS held_back,
        confirmed_flush_lsn::text AS confirmed,
        coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn), 0)::bigint AS lag_bytes,
        coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint AS retained_bytes,
        safe_wal_size,
        current_database() AS here
-FROM pg_replication_slots WHERE slot_name = %(slot)s;
+FROM pg_replication_slots AS s WHERE slot_name = %(slot)s;
 
 -- name: slot_is_anothers
 -- Whether this is not the slot that was published from, but one made since under its name: nothing
 -- was ever decoded from it, although it stands behind what was remembered. The server forgets its
--- counts in a crash; then it cannot be told.
+-- counts in a crash; then it cannot be told. From one that a standby kept in step the old primary
+-- decoded.
 SELECT EXISTS (
     SELECT FROM cdc_state c
     JOIN pg_replication_slots s ON s.slot_name = c.slot
     LEFT JOIN pg_stat_replication_slots t ON t.slot_name = c.slot
     WHERE c.slot = %(slot)s AND c.seq >= 0
       AND coalesce(t.total_txns, 0) = 0
+      AND NOT coalesce((to_jsonb(s) ->> 'synced')::boolean, false)
       AND s.confirmed_flush_lsn > c.lsn + 1
       AND (SELECT stats_reset FROM pg_stat_bgwriter) < c.updated_at
 ) AS anothers;
@@ -34,6 +44,10 @@ SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
 -- name: emit_heartbeat
 -- Transactional, so that it is flushed and comes in commit order.
 SELECT pg_logical_emit_message(true, %(prefix)s, %(content)s);
+
+-- name: wal_position
+-- Behind all that has been written.
+SELECT pg_current_wal_insert_lsn()::text AS lsn;
 
 -- name: read_state
 SELECT epoch, system_identifier, timeline, stream_created, stream_sequence, lsn::text, seq

@@ -14,12 +14,12 @@ from ssmd_cdc.control import HEARTBEAT_PREFIX, Control, remembered
 from ssmd_cdc.envelope import Envelope, Outgoing, protocol_time, unix_seconds, utc
 from ssmd_cdc.epoch import State
 from ssmd_cdc.errors import Fenced, MalformedMessage, WalDiverged
-from ssmd_cdc.heartbeat import Heartbeats
+from ssmd_cdc.heartbeat import Heartbeats, Return
 from ssmd_cdc.outbox import Outbox
 from ssmd_cdc.pgoutput import Begin, Commit, Logical, Relation, decode
 from ssmd_cdc.progress import Progress
 from ssmd_cdc.settings import CdcSettings
-from ssmd_cdc.shape import Shape, table_name
+from ssmd_cdc.shapes import Shapes, forget
 from ssmd_cdc.slot import DATA_AT, WAL_DATA, Replication, keepalive
 from ssmd_cdc.translate import translate
 from ssmd_common.change import Position, format_lsn
@@ -36,6 +36,7 @@ _BYTES_PER_TURN = 1 << 20
 
 _WAIT_SECONDS = 0.5
 _DRAIN_SECONDS = 10.0
+_HELD_BACK = "which sends no change before its standbys have it (synchronized_standby_slots)"
 _ROWS = frozenset(b"IUDT")
 _DIVERGED = "the WAL does not have the change that the stream ends with"
 
@@ -77,12 +78,14 @@ class Session:
         self._remembered = Position(state.epoch, state.lsn, state.seq)
         self._start_lsn = position.lsn
         self._heartbeats = Heartbeats()
-        self._shapes: dict[int, Shape] = {}
+        self._shapes = Shapes(control)
         self._envelope: Envelope | None = None
         self._announced = asyncio.Event()
         self._answer = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._heard = 0
+        self._held_back = False
+        self._return = Return(self._heartbeats)
         self._committed_at: float | None = None
         self._beside = Beside(runtime.health, settings.cdc_outage_budget_seconds)
 
@@ -93,6 +96,8 @@ class Session:
             SessionEnded, SsmdError: why it could not go on.
         """
         self._outbox = outbox
+        # The session before is over, and its tables are among what nothing uses.
+        forget()
         try:
             async with asyncio.TaskGroup() as group:
                 side = [
@@ -133,7 +138,8 @@ class Session:
 
     async def _announce(self, snapshot: Snapshot) -> None:
         self._progress.began()
-        envelope = Envelope(self._epoch, self._start_lsn, None, utc(protocol_time(time.time())))
+        at = utc(protocol_time(await snapshot.server_time()))
+        envelope = Envelope(self._epoch, self._start_lsn, None, at)
         told = await snapshot.announce(self._control, envelope, self._send)
         await snapshot.close()
         await self._outbox.drained()
@@ -163,7 +169,7 @@ class Session:
             await self._outbox.send(messages)
             messages.clear()
             if isinstance(more, Relation):
-                await self._learn(more)
+                await self._shapes.learn(more)
             elif more:
                 await asyncio.sleep(0)
             else:
@@ -186,6 +192,7 @@ class Session:
                         return relation
             else:
                 wal_end, wants_answer = keepalive(frame)
+                self._return.passed(wal_end)
                 if not self._misses_tail(wal_end):
                     self._progress.keepalive(wal_end)
                 if wants_answer:
@@ -250,18 +257,6 @@ class Session:
         self._progress.sent += 1
         await self._outbox.send([message])
 
-    async def _learn(self, relation: Relation) -> None:
-        """A table is described before its first row, and again after it changed."""
-        name = table_name(relation.namespace, relation.name)
-        self._shapes[relation.oid] = Shape.of(
-            name,
-            relation.columns,
-            await self._control.primary_key(relation.oid),
-            await self._control.types(column.type_oid for column in relation.columns),
-        )
-        if relation.identity != "f":
-            log.warning("table has no replica identity full", table=name)
-
     def _advance(self) -> None:
         passed = self._progress.advance()
         if passed:
@@ -305,6 +300,9 @@ class Session:
             # Reading may wait for publishing; that is progress as long as publishing makes some,
             # or knows that it does not and tries.
             acknowledged = self._progress.acknowledged
+            moved = self._progress.sent, self._progress.confirmed
+            rests = interrupted or self._held_back or not self._announced.is_set()
+            self._return.turn(moved, seconds, rests=rests)
             if self._beside.watch(acknowledged, self._heard, seconds, interrupted=interrupted):
                 self._health.progress()
             await asyncio.sleep(seconds)
@@ -322,6 +320,8 @@ class Session:
             reason = "no mark in the WAL has come back yet"
         elif lag > self._settings.cdc_ready_lag_seconds:
             reason = f"the stream is {lag:.0f} s behind the database"
+            if self._held_back:
+                reason += f", {_HELD_BACK}"
         else:
             self.flowed = True
         if lag is not None:
@@ -352,6 +352,7 @@ class Session:
     def _report_slot(self, slot: dict[str, Any] | None) -> None:
         if slot is None:
             return
+        self._held_back = bool(slot["held_back"])
         metrics.SLOT_LAG_BYTES.set(slot["lag_bytes"])
         metrics.SLOT_RETAINED_BYTES.set(slot["retained_bytes"])
         safe = slot["safe_wal_size"]

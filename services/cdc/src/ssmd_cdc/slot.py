@@ -15,8 +15,9 @@ import psycopg
 from psycopg import pq, sql
 from psycopg.rows import dict_row
 
+from ssmd_cdc.backend import require_same_server, settle_session
 from ssmd_cdc.envelope import protocol_time
-from ssmd_cdc.epoch import System
+from ssmd_cdc.epoch import System, history
 from ssmd_cdc.errors import ReplicationEnded, SlotBusy, SlotGone, SlotRefused
 from ssmd_cdc.settings import CdcSettings
 from ssmd_common.change import parse_lsn
@@ -26,20 +27,6 @@ from ssmd_common.connections.session import Login, Session, open_session
 
 _STATUS: Final = struct.Struct(">cQQQqB")
 _KEEPALIVE: Final = struct.Struct(">xQqB")
-
-_SESSION: Final = (
-    "SET datestyle = 'ISO'",
-    "SET timezone = 'UTC'",
-    "SET intervalstyle = 'iso_8601'",
-    "SET extra_float_digits = 1",
-    "SET bytea_output = 'hex'",
-    "SET client_encoding = 'UTF8'",
-    # An announcement takes as long as NATS does. Servers before 17 have no transaction_timeout.
-    (
-        "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN"
-        " ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')"
-    ),
-)
 
 # PostgreSQL 16 and newer, and 15. While connecting, psycopg has only the server's text.
 _MAY_NOT_REPLICATE: Final = (
@@ -52,16 +39,12 @@ _NO_REPLICATION: Final = (
     "is read: give cdc a direct connection (pgbouncer 1.23 and newer pass it too)"
 )
 
+_FAILOVER_SINCE: Final = 170000
+
 WAL_DATA: Final = ord("w")
 KEEPALIVE: Final = ord("k")
 DATA_AT: Final = 25
 """Where the message begins in a `WAL_DATA` frame."""
-
-
-async def settle_session(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Have values written in the one form that `ssmd_cdc.values` reads, and no time limits."""
-    for statement in _SESSION:
-        await connection.execute(statement)
 
 
 class Replication:
@@ -75,13 +58,51 @@ class Replication:
         self.backend = connection.backend
         """The process of the server that serves it."""
 
+    @property
+    def has_failover(self) -> bool:
+        """Whether the server knows failover slots."""
+        return self._pgconn.server_version >= _FAILOVER_SINCE
+
     async def identify(self) -> System:
         try:
             row = await self._row("IDENTIFY_SYSTEM")
         except psycopg.errors.SyntaxError as error:
             # The pooler left out what asks for a walsender: an ordinary session answers.
             raise SlotRefused(_NO_REPLICATION) from error
-        return System(str(row["systemid"]), int(row["timeline"]), parse_lsn(row["xlogpos"]))
+        timeline = int(row["timeline"])
+        history = await self._history(timeline) if timeline > 1 else {}
+        return System(str(row["systemid"]), timeline, parse_lsn(row["xlogpos"]), history)
+
+    async def _history(self, timeline: int) -> dict[int, int]:
+        """Where each timeline before it was left; nothing where the server has forgotten it."""
+        command = sql.SQL("TIMELINE_HISTORY {}").format(timeline)
+        try:
+            cursor = await self._connection.execute(command)
+        except (psycopg.errors.UndefinedFile, psycopg.errors.IoError):
+            return {}
+        # Of type bytea, and yet not written as one.
+        content = cursor.pgresult.get_value(0, 1) if cursor.pgresult else None
+        return history((content or b"").decode(errors="replace"))
+
+    async def set_failover(self, failover: bool) -> None:
+        """Have standbys keep a copy of the slot, or no more; before `start`.
+
+        Raises:
+            SlotBusy: another process streams from it.
+            SlotGone: it is missing or was invalidated.
+        """
+        command = sql.SQL("ALTER_REPLICATION_SLOT {} (FAILOVER {})").format(
+            sql.Identifier(self._settings.cdc_slot), sql.SQL("true" if failover else "false")
+        )
+        try:
+            await self._connection.execute(command)
+        except psycopg.errors.ObjectInUse as error:
+            raise SlotBusy("another replica holds the slot") from error
+        except (
+            psycopg.errors.UndefinedObject,
+            psycopg.errors.ObjectNotInPrerequisiteState,
+        ) as error:
+            raise SlotGone(first_line(error)) from error
 
     async def create(self) -> tuple[int, str]:
         """Make the slot: its consistent point, and the snapshot that shows what came before it.
@@ -93,8 +114,10 @@ class Replication:
             SlotBusy: another replica made it meanwhile.
             SlotRefused: the server cannot or may not make it.
         """
-        command = sql.SQL("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput (SNAPSHOT 'export')").format(
-            sql.Identifier(self._settings.cdc_slot)
+        failover = self._settings.cdc_slot_failover and self.has_failover
+        command = sql.SQL("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput ({})").format(
+            sql.Identifier(self._settings.cdc_slot),
+            sql.SQL("SNAPSHOT 'export', FAILOVER" if failover else "SNAPSHOT 'export'"),
         )
         try:
             row = await self._row(command)
@@ -243,15 +266,16 @@ class Replication:
 
 
 @asynccontextmanager
-async def open_replication(settings: CdcSettings) -> AsyncIterator[Replication]:
+async def open_replication(settings: CdcSettings, beside: Session) -> AsyncIterator[Replication]:
     """A connection in replication mode, closed at the end: that frees the slot.
 
     Raises:
         ReplicationEnded: the server is not there.
+        OtherServer: it is another than that of `beside`.
         SlotRefused: the role may not replicate.
     """
-    login = Login.of(settings.database_url, "ssmd-cdc-slot", replication="database")
     try:
+        login = Login.of(settings.database_url, "ssmd-cdc-slot", replication="database").at(beside)
         connection = await open_session(login, row_factory=dict_row)
     except psycopg.OperationalError as error:
         if "unsupported startup parameter" in str(error):
@@ -264,6 +288,7 @@ async def open_replication(settings: CdcSettings) -> AsyncIterator[Replication]:
         postgres.raise_if_refused(error)
         raise ReplicationEnded(first_line(error)) from error
     try:
+        require_same_server(connection, beside)
         await settle_session(connection)
         seconds = settings.cdc_wal_sender_timeout_seconds
         await connection.execute(sql.SQL("SET wal_sender_timeout = {}").format(seconds * 1000))

@@ -2,16 +2,18 @@
 
 import sys
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
 
 from ssmd_common import runtime as common
 from ssmd_common.connections import postgres
+from ssmd_common.connections.clock import CLOCK
 from ssmd_common.connections.loaders import forgive_values
 from ssmd_common.leader import lead
 from ssmd_common.runtime import Runtime
+from ssmd_common.skew import WARNED_SECONDS
 from ssmd_kalshi.budget import Budget
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.signing import Signer, load_signer
@@ -42,25 +44,61 @@ _BORROW_SECONDS: Final = 120.0
 """A connection that others of ours use may take long where we hardly get to run. Whether PostgreSQL
 answers is not found out by waiting for it: the leader's watch ends a service that is cut off."""
 
+_CLOCK_SECONDS: Final = 1.0
+_TOLERATED: Final = timedelta(seconds=WARNED_SECONDS)
+_READ_AGAIN: Final = timedelta(hours=1)
+
 
 async def serve(runtime: Runtime, settings: LifecycleSettings) -> None:
-    """Run until `runtime.stop`: stand by, then lead."""
+    """Run until `runtime.stop`: stand by, then lead; neither while the clock may be wrong."""
     signer = _signer(settings)
     filter_file = FilterFile(settings.lifecycle_filter_path)
     filter_file.load()
-    url, budget_seconds = settings.database_url, settings.startup_budget_seconds
-    runtime.health.set("gap", "what changed since the last message has not been read yet")
     async with AsyncExitStack() as stack:
         pool = await postgres.open_pool(
-            url,
+            settings.database_url,
             "ssmd-lifecycle",
-            budget_seconds=budget_seconds,
+            budget_seconds=settings.startup_budget_seconds,
             max_size=5,
             configure=forgive_values,
             check=_unchecked,
         )
         stack.push_async_callback(pool.close)
         pool.timeout = _BORROW_SECONDS
+        while not runtime.stop.is_set():
+            gap = "what changed since the last message has not been read yet"
+            runtime.health.set("gap", gap)
+            await telling(_until_clocks_agree(runtime, pool))
+            if not runtime.stop.is_set():
+                # Where the clocks differ, all that was heard by ours is dropped: it is a gap, and
+                # another replica may lead meanwhile.
+                part = _take_part(runtime, settings, pool, signer, filter_file)
+                await CLOCK.while_it_agrees(part)
+
+
+async def _until_clocks_agree(runtime: Runtime, pool: Pool) -> None:
+    """Wait until our clock may be written by, or the service stops."""
+    while not runtime.stop.is_set():
+        async with pool.connection() as connection:
+            differs = await CLOCK.differs(connection)
+        CLOCK.tell(runtime.health)
+        runtime.health.progress()
+        if differs is None:
+            return
+        runtime.health.state = "waiting"
+        await runtime.stopped_within(_CLOCK_SECONDS)
+
+
+async def _take_part(
+    runtime: Runtime,
+    settings: LifecycleSettings,
+    pool: Pool,
+    signer: Signer | None,
+    filter_file: FilterFile,
+) -> None:
+    """Listen; lead once no other replica does."""
+    url, budget_seconds = settings.database_url, settings.startup_budget_seconds
+    async with AsyncExitStack() as stack:
         # The resolver and a repair write pages at the same time.
         sessions = await stack.enter_async_context(
             Sessions(url, "ssmd-lifecycle", size=2, budget_seconds=budget_seconds)
@@ -121,7 +159,7 @@ async def _lead(
     side = SideTasks(runtime)
     try:
         began_at = datetime.now(UTC)
-        known_until = await gap_store.last_heard() or began_at
+        known_until = vouched(await gap_store.last_heard(), began_at)
         if listener is None:
             side.start(
                 "poller", repairer.poll(runtime, known_until, settings.lifecycle_poll_seconds)
@@ -152,6 +190,17 @@ async def _lead(
         await recorder.run(runtime)
     finally:
         await side.stop()
+
+
+def vouched(last_heard: datetime | None, now: datetime) -> datetime:
+    """Up to when nothing can have been missed, by the newest stamp of what was heard.
+
+    One that is ahead of us comes from a clock that was wrong, nobody knows since when.
+    """
+    if last_heard is None:
+        return now
+    ahead = last_heard - now
+    return last_heard if ahead <= _TOLERATED else now - max(_READ_AGAIN, 2 * ahead)
 
 
 async def _unchecked(_: Connection) -> None:

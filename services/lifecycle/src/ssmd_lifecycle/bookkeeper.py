@@ -21,7 +21,7 @@ from ssmd_lifecycle.clock import Due
 from ssmd_lifecycle.filter import FilterFile
 from ssmd_lifecycle.messages import Kind
 from ssmd_lifecycle.owed import Step, metadata, owed
-from ssmd_lifecycle.rows import Pool, queries
+from ssmd_lifecycle.rows import Pool, queries, writing
 from ssmd_lifecycle.turns import row_of
 from ssmd_store.log import LifecycleRow, insert_owed
 
@@ -84,7 +84,7 @@ class Bookkeeper:
 
     async def _write(self, steps: Sequence[Step | Due]) -> int:
         now = datetime.now(UTC)
-        async with self._pool.connection() as connection:
+        async with writing(self._pool) as connection:
             chosen = self._filter.current
             if not chosen.is_empty:
                 tickers = [step.ticker for step in steps]

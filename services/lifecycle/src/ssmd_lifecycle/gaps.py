@@ -8,7 +8,7 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -18,7 +18,7 @@ from ssmd_kalshi.rest import KalshiRest
 from ssmd_lifecycle import metrics
 from ssmd_lifecycle.bookkeeper import Bookkeeper, Findings
 from ssmd_lifecycle.mirror import Mirror
-from ssmd_lifecycle.rows import Pool, queries
+from ssmd_lifecycle.rows import Pool, queries, writing
 from ssmd_lifecycle.silence import is_maintenance
 
 log = structlog.get_logger(__name__)
@@ -58,14 +58,18 @@ class GapStore:
 
     async def last_heard(self) -> datetime | None:
         """The last moment of which the stored rows can vouch; None in an empty database."""
-        return (await self._one(queries.last_heard, {}))[0]  # type: ignore[no-any-return]
+        async with self._pool.connection() as connection:
+            row = await (await connection.execute(queries.last_heard)).fetchone()
+        return None if row is None else row[0]
 
     async def open(self, reason: str, since: datetime, until: datetime) -> Interval:
         """Record a gap."""
-        row = await self._one(
-            queries.open_gap, {"reason": reason, "began_at": since, "ended_at": until}
-        )
-        return Interval(row[0], since, reason)
+        async with writing(self._pool) as connection:
+            cursor = await connection.execute(
+                queries.open_gap, {"reason": reason, "began_at": since, "ended_at": until}
+            )
+            [number] = await cursor.fetchone() or [0]
+        return Interval(number, since, reason)
 
     async def unrepaired(self) -> list[Interval]:
         """Gaps whose repair a former process did not finish."""
@@ -78,15 +82,11 @@ class GapStore:
 
     async def close(self, interval: Interval, changed: int) -> None:
         """Record that a gap is repaired."""
-        async with self._pool.connection() as connection:
+        async with writing(self._pool) as connection:
             await connection.execute(
                 queries.close_gap,
                 {"id": interval.id, "repaired_at": datetime.now(UTC), "changed": changed},
             )
-
-    async def _one(self, query: Any, parameters: dict[str, Any]) -> Any:
-        async with self._pool.connection() as connection:
-            return await (await connection.execute(query, parameters)).fetchone()
 
 
 class Repairer:

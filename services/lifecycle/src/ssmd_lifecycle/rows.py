@@ -1,12 +1,14 @@
 """Transactions of lifecycle: what another writer was in the way of is tried again."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
 import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
+from ssmd_common.connections.clock import CLOCK
 from ssmd_common.sql import Queries
 from ssmd_lifecycle import metrics
 from ssmd_store.messages import RowAppearedError
@@ -34,11 +36,23 @@ RETRIED: Final = (
 )
 
 
+@asynccontextmanager
+async def writing(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection for one transaction of what our clock stamped.
+
+    Raises:
+        ClockDiffers: nothing may be written by our clock now.
+    """
+    async with pool.connection() as connection, connection.transaction():
+        await CLOCK.require(connection)
+        yield connection
+
+
 async def in_transaction(pool: Pool, attempt: Callable[[Connection], Awaitable[T]]) -> T:
     """Run `attempt` in a transaction; again where it lost a race that the next try wins."""
     for tries in range(1, MAX_TRIES + 1):
         try:
-            async with pool.connection() as connection, connection.transaction():
+            async with writing(pool) as connection:
                 return await attempt(connection)
         except RETRIED as error:
             metrics.ERRORS.labels("transaction_retried").inc()

@@ -6,12 +6,15 @@ from collections.abc import Coroutine
 from typing import Any
 
 import psycopg
+import structlog
 from psycopg_pool import PoolTimeout
 
 from ssmd_common.connections.retry import first_line
-from ssmd_common.errors import UpstreamUnavailable
+from ssmd_common.errors import ClockDiffers, UpstreamUnavailable
 from ssmd_common.runtime import Runtime
 from ssmd_common.tasks import end
+
+log = structlog.get_logger(__name__)
 
 
 class SideTasks:
@@ -44,6 +47,9 @@ async def telling(work: Coroutine[Any, Any, None]) -> None:
             f"PostgreSQL does not answer any more ({line}): check that it runs; the service "
             "starts where it ended"
         ) from error
+    except ClockDiffers as error:
+        # The leadership that this is part of ends for the same reason.
+        log.info("task ends until the clocks agree", reason=str(error))
     except psycopg.errors.ReadOnlySqlTransaction as error:
         raise UpstreamUnavailable(
             f"PostgreSQL has become read-only ({first_line(error)}): the service starts again and "

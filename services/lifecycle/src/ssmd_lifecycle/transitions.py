@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 
 from ssmd_common.status import FROM_EXCHANGE, MarketStatus
 from ssmd_lifecycle.messages import PAUSES, Kind, LifecycleMessage
-from ssmd_store.rules import REST_LAG
+from ssmd_store.rules import REST_LAG, STAMPED_AHEAD
 from ssmd_store.states import EventState, MarketState
 
 TRADING: Final = frozenset({"initialized", "active", "inactive"})
@@ -58,6 +58,9 @@ def advance(
     new = [message for message in ordered if message.dedupe_key in fresh]
     if not new:
         return state
+    before = state
+    if state.observed_at is not None and state.observed_at > now + STAMPED_AHEAD:
+        state = replace(state, observed_at=None)
     rest_at = None
     if state.observed_via == "rest" and state.observed_at is not None:
         rest_at = state.observed_at - REST_LAG
@@ -70,7 +73,7 @@ def advance(
     moved = replace(state, exchange_status=word, **changes)
     status = _status(moved, now)
     if status == state.status and moved == state:
-        return state
+        return before
     # Its arrival, not its sending: REST that was asked before it may not know of it.
     observed_at = max(message.received_at for message in new)
     return replace(

@@ -1,4 +1,4 @@
-"""What disappeared from the exchange (docs/architecture.md § 7).
+"""What disappeared from the exchange (docs/architecture.md, decision 7).
 
 A row is soft-deleted only when a complete scan missed it and the exchange, asked for it by ticker,
 does not know it. If that is true of suspiciously many, nothing is deleted and somebody is told.

@@ -8,15 +8,37 @@ from prometheus_client import Counter, Gauge
 from ssmd_common.metrics import WORK
 from ssmd_store.written import COUNTS, Written
 
-ROWS: Final = Counter("ssmd_sync_rows", "Rows by what became of them", ["table", "outcome"])
-RUNS: Final = Counter("ssmd_sync_runs", "Runs by outcome", ["job", "outcome"])
-LAST_SUCCESS: Final = Gauge(
-    "ssmd_sync_last_success_timestamp_seconds", "When a job last succeeded", ["job"]
+ROWS: Final = Counter(
+    "ssmd_sync_rows",
+    "Rows read from the exchange, by table and outcome: inserted, updated, unchanged, deleted, or "
+    "set_aside (rejected whole), which rises while the exchange sends rows that cannot be read",
+    ["table", "outcome"],
 )
-INTERVAL: Final = Gauge("ssmd_sync_interval_seconds", "How often a job is to run", ["job"])
-RUN_SECONDS: Final = Gauge("ssmd_sync_last_run_seconds", "How long a job's last run took", ["job"])
+RUNS: Final = Counter(
+    "ssmd_sync_runs",
+    "Runs that ended, by job and outcome (ok, partial, refused, failed): see the table sync_runs",
+    ["job", "outcome"],
+)
+LAST_SUCCESS: Final = Gauge(
+    "ssmd_sync_last_success_timestamp_seconds",
+    "When the last run of a job without an error began, in seconds since 1970, by job; stands "
+    "still while the job fails",
+    ["job"],
+)
+INTERVAL: Final = Gauge(
+    "ssmd_sync_interval_seconds", "Seconds between two runs of a job, as scheduled", ["job"]
+)
+RUN_SECONDS: Final = Gauge(
+    "ssmd_sync_last_run_seconds",
+    "Seconds that the last run of a job took; rises with the universe, or while the exchange is "
+    "slow",
+    ["job"],
+)
 DELETIONS_REFUSED: Final = Counter(
-    "ssmd_sync_deletions_refused", "Sweeps that found too much missing to believe it", ["table"]
+    "ssmd_sync_deletions_refused",
+    "Sweeps that deleted nothing because more rows had vanished than can be believed, by table; "
+    "rises while the exchange lists too little",
+    ["table"],
 )
 
 

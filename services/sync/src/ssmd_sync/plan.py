@@ -1,7 +1,7 @@
 """The cheapest requests that cover a scope. Pure: what is known goes in, steps come out.
 
-Which filters the exchange really honours together is in docs/architecture.md and enforced by
-`ssmd_kalshi.filters`; the steps here use only those.
+Which filters the exchange really honours together is in `ssmd_kalshi.filters`, which enforces it;
+the steps here use only those.
 """
 
 from collections.abc import Mapping, Sequence

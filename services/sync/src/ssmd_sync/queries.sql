@@ -86,7 +86,7 @@ INSERT INTO sync_watermarks AS w (name, watermark) VALUES (%(name)s, %(watermark
 
 -- name: last_runs
 -- A job's latest runs, the last one first.
-SELECT started_at, finished_at, outcome FROM sync_runs
+SELECT started_at, finished_at, outcome, error FROM sync_runs
     WHERE job = %s ORDER BY started_at DESC LIMIT 20
 
 -- name: expire_runs

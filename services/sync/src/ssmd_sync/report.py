@@ -50,8 +50,8 @@ class Report:
     error: str | None = None
     upstream: bool = False
     """Whether the error is the exchange's or the database's and may pass."""
-    of_postgres: bool = False
-    """Whether it is the database's."""
+    of_clock: bool = False
+    """Whether it is that our clock and the database's differ."""
     recorded: bool = False
     """Whether `sync_runs` has what became of it; a database without room may not take it."""
     finished_at: datetime | None = None

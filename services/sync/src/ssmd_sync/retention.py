@@ -5,6 +5,7 @@ from typing import Final
 
 import structlog
 
+from ssmd_common.connections.clock import CLOCK
 from ssmd_store.pages import Store
 from ssmd_sync.runlog import QUERIES
 
@@ -19,6 +20,7 @@ async def expire(store: Store, days: int) -> int:
     and scope; how many rows that were."""
     parameters = {"before": datetime.now(UTC) - timedelta(days=days), "limit": BATCH_ROWS}
     total = 0
+    await CLOCK.require(store.connection)
     while deleted := (await store.connection.execute(QUERIES.expire_runs, parameters)).rowcount:
         total += deleted
         if deleted < BATCH_ROWS:

@@ -13,7 +13,9 @@ from typing import Final
 import psycopg
 import structlog
 
+from ssmd_common.connections.clock import CLOCK
 from ssmd_common.connections.retry import first_line
+from ssmd_common.errors import ClockDiffers
 from ssmd_kalshi.errors import InterruptedWaitError, KalshiError, TransientError
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_store.pages import Store
@@ -36,7 +38,7 @@ from ssmd_sync.plan import (
     watermark_name,
 )
 from ssmd_sync.report import Report
-from ssmd_sync.runlog import RunLog, Watermark
+from ssmd_sync.runlog import STOPPED, RunLog, Watermark
 from ssmd_sync.scope import Mode, Scope, SeriesFacts
 from ssmd_sync.vocabulary import explained, idle_words, without_games
 
@@ -81,7 +83,12 @@ class Run:
         report = self.report
         try:
             await self._store.follow_schema()
+            await CLOCK.require(self._store.connection)
             run_id = await self._log.begin(report, alone=alone)
+        except ClockDiffers as error:
+            self._blame_clock(error)
+            self._finish()
+            return report
         except psycopg.Error as error:
             self._blame_postgres(error)
             if not upstream.lacks_resources(error):
@@ -92,7 +99,7 @@ class Run:
             try:
                 await self._work()
             except InterruptedWaitError:
-                report.error = "the run was stopped before its end"
+                report.error = STOPPED
             except KalshiError as error:
                 report.error, report.upstream = str(error), isinstance(error, TransientError)
             # What was read before a fault of the exchange is as true as ever.
@@ -106,6 +113,9 @@ class Run:
             with suppress(psycopg.Error):
                 await self._end(run_id)
             raise
+        except ClockDiffers as error:
+            # What was read and not written yet has stamps that nobody can trust.
+            self._blame_clock(error)
         except psycopg.Error as error:
             self._blame_postgres(error)
         except Exception as error:
@@ -115,9 +125,13 @@ class Run:
         await self._end(run_id)
         return report
 
+    def _blame_clock(self, error: ClockDiffers) -> None:
+        self.report.error, self.report.of_clock = str(error), True
+        self.report.upstream = True
+
     def _blame_postgres(self, error: psycopg.Error) -> None:
         report = self.report
-        report.error, report.of_postgres = upstream.sentence(error), True
+        report.error = upstream.sentence(error)
         report.upstream = isinstance(error, psycopg.OperationalError)
 
     async def _end(self, run_id: int) -> None:
@@ -214,7 +228,7 @@ class Run:
                 await self._intake.take(rows)
                 self._show()
                 if self._stop is not None and self._stop.is_set():
-                    raise InterruptedWaitError("the run was stopped before its end")
+                    raise InterruptedWaitError(STOPPED)
 
     async def _read_fees(self, plan: Plan) -> None:
         for step in plan.steps:

@@ -19,6 +19,8 @@ from ssmd_sync.scope import SeriesFacts
 QUERIES: Final = Queries("ssmd_sync")
 
 MAX_ERROR = 2000
+STOPPED: Final = "the run was stopped before its end"
+"""The error of a run that ended with its process, as that was asked to."""
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -29,6 +31,7 @@ class PastRun:
     started_at: datetime
     finished_at: datetime | None
     outcome: str
+    error: str | None = None
 
     @property
     def done(self) -> bool:
@@ -39,6 +42,11 @@ class PastRun:
     def succeeded(self) -> bool:
         """What it was to read is stored, but for rows that could not be read."""
         return self.outcome in ("ok", "partial")
+
+    @property
+    def telling(self) -> bool:
+        """Whether it says anything of how the job fares: it ended, and not because of a stop."""
+        return self.outcome != "running" and self.error != STOPPED
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ whether the job is still due, so that no period runs twice.
 import gc
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
 
 import psycopg
 import structlog
 
+from ssmd_common.connections.clock import CLOCK
 from ssmd_common.connections.retry import first_line
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.leader import lock_key
@@ -24,6 +25,7 @@ from ssmd_store.sessions import Sessions
 from ssmd_sync import memory, metrics, retention
 from ssmd_sync.exchange import Exchange
 from ssmd_sync.plan import watermark_name
+from ssmd_sync.readiness import Setback, reason, setback
 from ssmd_sync.report import Report
 from ssmd_sync.run import Progress, Run
 from ssmd_sync.runlog import QUERIES, PastRun, RunLog
@@ -43,6 +45,8 @@ UNRECORDED_SECONDS: Final = 10.0
 """How long after a run that the database could not even take note of."""
 ELSEWHERE_SECONDS: Final = 1.0
 """How long after finding a job's lock taken it is tried again."""
+LEARN_SECONDS: Final = 60.0
+"""How often a job that waits looks at what became of its runs in other replicas."""
 
 
 class Service:
@@ -63,13 +67,19 @@ class Service:
         self._retention_days = retention_days
         self._since = datetime.now(UTC)
         self._fresh_at = time.time()
+        self._setbacks: dict[str, Setback] = {}
 
     async def __call__(self) -> None:
-        async with self._sessions.borrow():
-            # A database that cannot be used is found before anything else is done.
-            self._runtime.health.set("postgres", None)
+        async with self._sessions.borrow() as store:
+            # A database that cannot be used is found before anything else is done, and who starts
+            # after failures is not ready until they are over.
+            now = datetime.now(UTC)
+            for job in self._jobs:
+                runs = await RunLog(store.connection).last_runs(job.id)
+                self._known(job, runs, due_at(job, runs, self._since, now))
+        self._tell_setbacks()
+        self._runtime.health.set("postgres", None)
         self._runtime.health.state = "leading"
-        self._runtime.health.set("exchange", None)
         LEADER.set(1)
         LAG_SECONDS.set_function(lambda: time.time() - self._fresh_at)
         for job in self._jobs:
@@ -99,26 +109,34 @@ class Service:
             await self._sleep(pause)
 
     async def _sleep(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
+        """Not beyond that time, nor longer than that: the clock may be set meanwhile."""
+        until, at = time.monotonic() + seconds, time.time() + seconds
         while not self._runtime.stop.is_set():
             self._runtime.health.progress()
-            left = until - time.monotonic()
+            left = min(until - time.monotonic(), at - time.time())
             if left <= 0 or await self._runtime.stopped_within(min(left, LOOK_SECONDS)):
                 return
 
     async def _turn(self, job: Job, store: Store) -> float:
         """Run the job if it is due and free; the seconds after which to look again."""
+        if await CLOCK.differs(store.connection):
+            # Neither what is due nor what would be stamped is known; its health says so.
+            return LOOK_SECONDS
         if self._runtime.stop.is_set() or not await _try_lock(store, job.id):
             return ELSEWHERE_SECONDS
         try:
             now = datetime.now(UTC)
+            # It may have begun by a clock that was ahead.
+            self._since = min(self._since, now)
+            self._fresh_at = min(self._fresh_at, now.timestamp())
             if not await self._founded(job, store):
                 return ELSEWHERE_SECONDS
             runs = await RunLog(store.connection).last_runs(job.id)
-            self._known(job, runs)
             due = due_at(job, runs, self._since, now)
+            self._known(job, runs, due)
+            self._tell_setbacks()
             if due > now:
-                return (due - now).total_seconds()
+                return min((due - now).total_seconds(), LEARN_SECONDS)
             report = await run_job(
                 job.id,
                 job.scope,
@@ -127,14 +145,19 @@ class Service:
                 alone=True,
                 progress=lambda _: self._runtime.health.progress(),
             )
-            self._finished(report)
+            self._finished(job, report, runs)
             # What is not recorded is due at once.
             return 0.0 if report.recorded else UNRECORDED_SECONDS
         finally:
             await _unlock(store, job.id)
 
-    def _known(self, job: Job, runs: Sequence[PastRun]) -> None:
+    def _known(self, job: Job, runs: Sequence[PastRun], due: datetime) -> None:
         """What is known of a job's runs, whichever replica made them."""
+        match setback(job.id, runs, due):
+            case None:
+                self._setbacks.pop(job.id, None)
+            case found:
+                self._setbacks[job.id] = found
         good = next((run for run in runs if run.succeeded), None)
         if good is not None:
             metrics.LAST_SUCCESS.labels(job.id).set(good.started_at.timestamp())
@@ -148,6 +171,8 @@ class Service:
         }
 
     async def _expire(self, store: Store) -> float:
+        if await CLOCK.differs(store.connection):
+            return LOOK_SECONDS
         await retention.expire(store, self._retention_days)
         return retention.ROUND_SECONDS
 
@@ -157,18 +182,27 @@ class Service:
             return True
         return watermark_name("events", Scope()) in await RunLog(store.connection).watermarks()
 
-    def _finished(self, report: Report) -> None:
-        health = self._runtime.health
+    def _finished(self, job: Job, report: Report, before: Sequence[PastRun]) -> None:
         if report.error is None:
-            health.set("exchange", None)
-            health.set("postgres", None)
             if report.scope.mode not in (Mode.SERIES, Mode.FEES):
                 self._fresh_at = report.started_at.timestamp()
+        elif not self._runtime.stop.is_set():
+            self._runtime.health.failed("run", report.error)
+        if report.of_clock:
+            # It is no run's fault, and the clock's own condition says it.
+            CLOCK.tell(self._runtime.health)
             return
-        if not self._runtime.stop.is_set():
-            health.failed("run", report.error)
-            at_fault = "postgres" if report.of_postgres else "exchange"
-            health.set(at_fault, f"the last run failed: {report.error}")
+        # Also where `sync_runs` could not take it.
+        runs = [PastRun(report.started_at, report.finished_at, report.outcome, report.error)]
+        runs += before
+        due = due_at(job, runs, self._since, datetime.now(UTC))
+        if not report.recorded:
+            due = datetime.now(UTC) + timedelta(seconds=UNRECORDED_SECONDS)
+        self._known(job, runs, due)
+        self._tell_setbacks()
+
+    def _tell_setbacks(self) -> None:
+        self._runtime.health.set("runs", reason(self._setbacks.values(), datetime.now(UTC)))
 
 
 async def run_job(

@@ -4,15 +4,17 @@ import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, cast
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 from pydantic import SecretStr
 
+from ssmd_common.connections.hosts import NoHost
 from ssmd_common.connections.retry import service_health, unless_stopped, within_budget
-from ssmd_common.connections.session import Login, Session, open_session, settle
+from ssmd_common.connections.server import Server
+from ssmd_common.connections.session import Login, Session, elsewhere, open_session, settle
 from ssmd_common.errors import ConfigurationError
 
 _MEND: Final = "check DATABASE_URL and that PostgreSQL runs"
@@ -22,6 +24,13 @@ FAULTS_OF_CONFIGURATION: Final = (
     psycopg.errors.InvalidPassword,
     psycopg.errors.InvalidAuthorizationSpecification,
     psycopg.errors.InvalidCatalogName,
+)
+
+_REFUSALS: Final = (
+    "password authentication failed",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "unsupported startup parameter",
 )
 
 
@@ -113,19 +122,21 @@ async def open_pool(
 def raise_if_refused(error: psycopg.OperationalError) -> None:
     """Turn what no retry can mend into a ConfigurationError."""
     text = str(error)
-    # While connecting, psycopg has only the server's text: no SQLSTATE reaches it.
-    refusals = (
-        "password authentication failed",
-        "does not exist",
-        "no pg_hba.conf entry",
-        "unsupported startup parameter",
-    )
-    if isinstance(error, FAULTS_OF_CONFIGURATION) or any(part in text for part in refusals):
+    if is_refused(error):
         line = next((part for part in text.splitlines() if "FATAL" in part), text).strip()
         raise ConfigurationError(
             f"PostgreSQL refuses the connection ({line.partition('FATAL:')[2].strip() or line}): "
             "check the role, password and database in DATABASE_URL"
         ) from error
+
+
+def is_refused(error: BaseException) -> bool:
+    """Whether the server answers, and no retry can mend what it says; of several hosts, each."""
+    if isinstance(error, NoHost):
+        return bool(error.errors) and all(map(is_refused, error.errors))
+    text = str(error)
+    # While connecting, psycopg has only the server's text: no SQLSTATE reaches it.
+    return isinstance(error, FAULTS_OF_CONFIGURATION) or any(part in text for part in _REFUSALS)
 
 
 @contextmanager
@@ -144,5 +155,22 @@ def cut_off_after(connection: psycopg.AsyncConnection[Any], seconds: float) -> I
 def cut_off(connection: psycopg.AsyncConnection[Any]) -> None:
     """Whoever waits on the connection finds it closed."""
     if not connection.closed:
-        with socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+        # The other side may have done so before us.
+        with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
             duplicate.shutdown(socket.SHUT_RDWR)
+
+
+def leave_others(session: Session) -> list[Server]:
+    """Cut off what is on other servers than `session`, which has just been opened by the same URL.
+
+    After a failover old connections can be on the old primary, which may live and take writes.
+    Whoever used them connects anew, as after any loss. Nothing is left for a server that takes no
+    writes. Returns the servers that were left; an earlier run of the same is one, if its end was
+    not noticed yet.
+    """
+    if session.refuses_writes is not None:
+        return []
+    others = elsewhere(session)
+    for other in others:
+        cut_off(other)
+    return list({other.server: None for other in others})

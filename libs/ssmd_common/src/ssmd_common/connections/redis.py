@@ -113,30 +113,57 @@ async def _refuse_cluster(made: aioredis.Redis) -> None:
         )
 
 
-async def master_moved(made: aioredis.Redis) -> bool:
-    """Whether its connections lead to another server than a new one would.
+class MasterWatch:
+    """Notices that new connections of a client lead to another server than those before.
 
     After a failover the Sentinels name another master, and a name or a virtual address leads to
-    another server, while old connections still reach the old one, which nobody else reads.
-
-    Raises:
-        redis.exceptions.ConnectionError: it cannot be told: no server answers, or the Sentinels
-            have no master to name, as during a failover.
+    another server, while old connections still reach the old one, which nobody else writes to.
     """
-    pool = made.connection_pool
-    if isinstance(pool, SentinelConnectionPool):
-        before, now = pool.master_address, await pool.get_master_address()  # type: ignore[no-untyped-call]
-        return before is not None and now != before
-    fresh = aioredis.Redis(
-        connection_pool=aioredis.ConnectionPool(
-            pool.connection_class, max_connections=1, **pool.connection_kwargs
+
+    def __init__(self, made: aioredis.Redis) -> None:
+        self._made = made
+        self._known: object = None
+
+    async def follow(self) -> bool:
+        """Whether they do, or the server was restarted: then all the old ones are dropped.
+
+        Raises:
+            redis.exceptions.ConnectionError: it cannot be told: no server answers, or the Sentinels
+                have no master to name, as during a failover.
+        """
+        # Kept from look to look: one connection that was lost and made anew, or a pool that was
+        # told of the new master meanwhile, says nothing of the others.
+        before = self._known or await self._reached()
+        now = await self._led_to()
+        moved = before not in (None, now)
+        if moved:
+            await leave(self._made)
+        self._known = now
+        return moved
+
+    async def _reached(self) -> object:
+        pool = self._made.connection_pool
+        if isinstance(pool, SentinelConnectionPool):
+            return pool.master_address
+        return await _run_id(self._made)
+
+    async def _led_to(self) -> object:
+        pool = self._made.connection_pool
+        if isinstance(pool, SentinelConnectionPool):
+            return await pool.get_master_address()  # type: ignore[no-untyped-call]
+        fresh = aioredis.Redis(
+            connection_pool=aioredis.ConnectionPool(
+                pool.connection_class, max_connections=1, **pool.connection_kwargs
+            )
         )
-    )
-    try:
-        told = [await each.info("server") for each in (made, fresh)]
-    finally:
-        await fresh.aclose(close_connection_pool=True)
-    return bool(told[0].get("run_id") != told[1].get("run_id"))
+        try:
+            return await _run_id(fresh)
+        finally:
+            await fresh.aclose(close_connection_pool=True)
+
+
+async def _run_id(made: aioredis.Redis) -> object:
+    return (await made.info("server")).get("run_id")
 
 
 async def leave(made: aioredis.Redis) -> None:

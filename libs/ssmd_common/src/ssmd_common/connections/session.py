@@ -6,16 +6,17 @@ options in DATABASE_URL would replace them all.
 
 import shlex
 import time
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Self
+from weakref import WeakSet
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.rows import tuple_row
 from pydantic import SecretStr
 
-from ssmd_common.connections import pooler
+from ssmd_common.connections import hosts, pooler
+from ssmd_common.connections.server import Facts, Server, facts
 from ssmd_common.deadlines import answered_within
 from ssmd_common.errors import ConfigurationError
 
@@ -39,11 +40,6 @@ _ENFORCED: Final = {
 }
 """What our reading and waiting rely on, whatever the role, the database or the URL say."""
 
-_FACTS: Final = """
-SELECT pg_backend_pid(), current_database(), current_setting('server_encoding'),
-       pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'
-"""
-
 _PATIENCE_SECONDS: Final = 120
 """psycopg's own limit, which goes by the clock: never the first to end an attempt."""
 
@@ -55,14 +51,28 @@ _PROVEN_SECONDS: Final = 60.0
 
 _proven: dict[str, float] = {}
 
+_settled: WeakSet["Session"] = WeakSet()
+
 
 class Session(psycopg.AsyncConnection[Any]):
-    """A connection that knows which process of the server answered it when it was made."""
+    """A connection that knows what answered it when it was last looked at.
+
+    `backend` is the process of the server, as of the first look.
+    """
 
     backend: int = 0
+    server: Server
     refuses_writes: str | None = None
-    """Why the server took no writes when it was last looked at; None if it did."""
+    """Why the server takes no writes; None if it does."""
     login: "Login"
+
+    @classmethod
+    async def connect(cls, conninfo: str = "", **options: Any) -> Self:
+        """As psycopg's; of several hosts, to the primary."""
+        connect = super().connect
+        if hosts.several(conninfo_to_dict(conninfo)):
+            return await hosts.to_primary(lambda info: connect(info, **options), conninfo)
+        return await connect(conninfo, **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +81,8 @@ class Login:
 
     info: str = field(repr=False)
     settings: dict[str, str] = field(repr=False)
+    place: str
+    """The hosts and ports of the URL: the same for all connections by it."""
 
     @classmethod
     def of(cls, url: SecretStr, application: str, **more: Any) -> "Login":
@@ -85,15 +97,29 @@ class Login:
             "tcp_user_timeout": 12000,
         }
         info = make_conninfo("", **{**ours, **given, "client_encoding": "UTF8", **more})
+        if hosts.several(given):
+            info = make_conninfo(info, target_session_attrs=hosts.PRIMARY)
         theirs = {name.lower() for name in _options(given.get("options"))}
         kept = {name: value for name, value in _OURS.items() if name not in theirs}
-        return cls(info, {**kept, **_ENFORCED})
+        return cls(info, {**kept, **_ENFORCED}, hosts.place(given))
 
     def without_options(self) -> "Login":
         """The same for a pooler that refuses start-up options: those of the URL are made later."""
         given = conninfo_to_dict(self.info)
         theirs = _options(given.pop("options", None))
-        return Login(make_conninfo("", **given), {**theirs, **self.settings})
+        return replace(self, info=make_conninfo("", **given), settings={**theirs, **self.settings})
+
+    def at(self, session: Session) -> "Login":
+        """The same, to the address that the session has reached."""
+        reached = session.info
+        info = make_conninfo(
+            self.info,
+            host=reached.host,
+            hostaddr=reached.hostaddr or None,
+            port=reached.port,
+            target_session_attrs="any",
+        )
+        return replace(self, info=info)
 
     @property
     def server(self) -> str:
@@ -148,8 +174,8 @@ async def open_session(login: Login, **options: Any) -> Session:
 async def _connect(info: str, options: dict[str, Any]) -> Session:
     given = conninfo_to_dict(info)
     seconds = float(given.get("connect_timeout") or 0)
-    if seconds <= 0 or "," in str(given.get("host", "")):
-        # Of several hosts the next one is tried when the first does not answer, which psycopg does.
+    if seconds <= 0 or hosts.several(given):
+        # Of several hosts each has this time.
         return await Session.connect(info, autocommit=True, **options)
     try:
         async with answered_within(seconds):
@@ -168,14 +194,16 @@ async def settle(session: Session, login: Login) -> None:
     alone = session.autocommit
     await session.set_autocommit(True)
     await session.execute(login.statement())
-    session.backend, database, encoding, standby, read_only = await _facts(session)
-    session.login = login
-    session.refuses_writes = _refusal(standby, read_only)
+    told = await facts(session)
+    session.login, session.backend = login, told.backend
+    _note(session, told)
+    _settled.add(session)
     await session.set_autocommit(alone)
-    if encoding != "UTF8":
+    if told.encoding != "UTF8":
         raise ConfigurationError(
-            f"the database {database} is encoded in {encoding} and ssmd needs UTF8: make one with "
-            "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and name it in DATABASE_URL"
+            f"the database {told.database} is encoded in {told.encoding} and ssmd needs UTF8: make "
+            "one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and name it in "
+            "DATABASE_URL"
         )
 
 
@@ -185,32 +213,24 @@ async def look(session: Session) -> None:
     Raises:
         ConfigurationError: another process of the server answers: a pooler shares its sessions.
     """
-    backend, _, _, standby, read_only = await _facts(session)
-    if backend != session.backend:
+    told = await facts(session)
+    if told.backend != session.backend:
         raise ConfigurationError(pooler.SHARED)
-    session.refuses_writes = _refusal(standby, read_only)
+    _note(session, told)
 
 
-async def _facts(session: Session) -> tuple[Any, ...]:
-    # Not prepared: a pooler may give the next statement to a process that does not know it.
-    cursor = psycopg.AsyncCursor(session, row_factory=tuple_row)
-    row = await (await cursor.execute(_FACTS, prepare=False)).fetchone()
-    assert row is not None
-    return row
+def _note(session: Session, told: Facts) -> None:
+    session.server, session.refuses_writes = told.server, told.refuses_writes
 
 
-def _refusal(standby: bool, read_only: bool) -> str | None:
-    """The sentence for a server that takes no writes; None for one that does."""
-    if standby:
-        why = "it is a standby that is not promoted"
-    elif read_only:
-        why = "default_transaction_read_only is on"
-    else:
-        return None
-    return (
-        f"PostgreSQL is read-only ({why}): the service goes on by itself once it takes writes; "
-        "DATABASE_URL has to lead to the primary"
-    )
+def elsewhere(session: Session) -> list[Session]:
+    """The open sessions of this process that have the same URL and are on another server."""
+    place = session.login.place
+    return [
+        other
+        for other in _settled
+        if not other.closed and other.login.place == place and other.server != session.server
+    ]
 
 
 def refuses_options(error: psycopg.OperationalError) -> bool:
