@@ -8,6 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
+from documented_rights import PAGE as RIGHTS_PAGE
+from documented_rights import with_rights
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -151,6 +153,7 @@ def _needs(service: str) -> list[str]:
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "docs/settings.md": settings_page,
     "docs/metrics.md": metrics_page,
+    "docs/rights.md": lambda: with_rights(RIGHTS_PAGE.read_text()),
 }
 
 

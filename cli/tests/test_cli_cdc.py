@@ -229,6 +229,8 @@ async def test_status_judges_progress_and_seconds_not_bytes(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(overview_module, "_STILL_SECONDS", 1.0)
+    # Its log would go to the runner's stderr for as long as this process lives.
+    monkeypatch.setattr("ssmd_cli.cdc.quiet_logs", lambda: None)
     publisher.send_signal(signal.SIGSTOP)
     try:
         await write(database)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ssmd_cli.checkup import Finding, machine, running_system
+from ssmd_cli.checkup import machine, running_system
+from ssmd_cli.finding import Finding
 from ssmd_stack.claim import claim
 from ssmd_stack.envfile import write_env
 

@@ -1,11 +1,15 @@
 """Pages that are made from the code, links between pages, and what each page must have."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 from documented import PAGES as MADE
 from documented import SERVICES, metrics
+from documented_rights import PAGE
+
+from ssmd_stack import binaries
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -65,6 +69,18 @@ def test_a_decision_is_listed_under_its_title() -> None:
         number, title = page.read_text().splitlines()[0].removeprefix("# ").split(": ", 1)
         assert page.name.startswith(f"{number}-")
         assert f"| [{number}]({page.name}) | {title} |\n" in listed, page.name
+
+
+def test_the_page_of_rights_is_made_from_the_rights() -> None:
+    assert PAGE.read_text().count("<!-- made: ") == 4
+
+
+def test_the_page_of_rights_is_what_a_nats_server_takes(tmp_path: Path) -> None:
+    [block] = re.findall(r"<!-- made: nats -->\n```text\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (tmp_path / "nats.conf").write_text(block)
+    command = [binaries.nats_server(), "-t", "-c", tmp_path / "nats.conf"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_metric_to_alert_on_exists() -> None:

@@ -111,7 +111,10 @@ def _run(work: "Callable[[CacheSettings, aioredis.Redis], Awaitable[Any]]") -> A
 
     async def inside() -> Any:
         client = await redis_connection.connect(
-            settings, "ssmd-cli", budget_seconds=settings.startup_budget_seconds
+            settings,
+            "ssmd-cli",
+            budget_seconds=settings.startup_budget_seconds,
+            service="cache",
         )
         async with contextlib.aclosing(client):
             try:

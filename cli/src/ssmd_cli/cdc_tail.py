@@ -113,7 +113,7 @@ async def tail(
         NoStream: the stream is not there.
     """
     filters = wanted.subjects()
-    client = await connections.connect(settings, "ssmd-cdc-tail", budget_seconds=5)
+    client = await connections.connect(settings, "ssmd-cdc-tail", budget_seconds=5, service="api")
     console = Console(highlight=False, soft_wrap=True)
     shown = 0
     try:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -17,6 +16,7 @@ from typing import Final
 import aiohttp
 from pydantic import SecretStr
 
+from ssmd_cli.finding import Finding
 from ssmd_cli.flow import Line, Look, lines_here, lines_of, look_once
 from ssmd_cli.migrate import states
 from ssmd_common.currency import whole_of
@@ -34,20 +34,10 @@ _ENOUGH_FILES: Final = 1024
 _PATIENCE: Final = timedelta(minutes=10)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """`mend` is empty when all is well."""
-
-    what: str
-    ok: bool
-    detail: str
-    mend: str = ""
-
-
 def machine(directory: Path) -> Iterator[Finding]:
     """Everything that `ssmd up` needs of this machine."""
     version = ".".join(map(str, sys.version_info[:3]))
-    yield _judge("Python", sys.version_info >= (3, 11), version, "use Python 3.11 or newer")
+    yield Finding.of("Python", sys.version_info >= (3, 11), version, "use Python 3.11 or newer")
     yield _packages()
     yield _attempt("stack", lambda: f"{stack_kind()} servers")
     for name, find in (
@@ -61,7 +51,7 @@ def machine(directory: Path) -> Iterator[Finding]:
         yield _disk(place)
     yield _attempt("ports", lambda: f"127.0.0.1:{free_port()} is free, for example")
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    yield _judge("open files", files >= _ENOUGH_FILES, str(files), f"ulimit -n {_ENOUGH_FILES}")
+    yield Finding.of("open files", files >= _ENOUGH_FILES, str(files), f"ulimit -n {_ENOUGH_FILES}")
     yield from _private_files(directory)
 
 
@@ -103,15 +93,14 @@ async def deployment(url: SecretStr) -> list[Finding]:
     try:
         known = await look_once(url)
     except SsmdError as error:
-        sentence, _, mend = str(error).partition(": ")
-        return [Finding("PostgreSQL", False, sentence, mend or "check DATABASE_URL")]
+        return [Finding.failed("PostgreSQL", error, "check DATABASE_URL")]
     parts = [_part(line, "look at its log") for line in lines_of(known)]
     return [*parts, _whole(known), await _migrations(url.get_secret_value())]
 
 
 def _part(line: Line, mend: str) -> Finding:
     detail = line.state + (f" ({line.note})" if line.note else "")
-    return _judge(line.name, line.ready, detail, mend)
+    return Finding.of(line.name, line.ready, detail, mend)
 
 
 def _whole(known: Known) -> Finding:
@@ -119,28 +108,23 @@ def _whole(known: Known) -> Finding:
     since = whole.incomplete_since
     # A start, or a gap that is being repaired, is nothing to be mended.
     fine = since is None or known.now - since < _PATIENCE
-    return _judge(
+    return Finding.of(
         "the whole", fine, whole.sentence, "look at the parts above, and at lifecycle_gaps"
     )
-
-
-def _judge(what: str, ok: bool, detail: str, mend: str) -> Finding:
-    return Finding(what, ok, detail, "" if ok else mend)
 
 
 def _attempt(what: str, look: Callable[[], str]) -> Finding:
     try:
         return Finding(what, True, look())
     except (SsmdError, OSError, subprocess.SubprocessError) as error:
-        sentence, _, mend = str(error).partition(": ")
-        return Finding(what, False, sentence, mend or "run `make setup` again")
+        return Finding.failed(what, error, "run `make setup` again")
 
 
 def _packages() -> Finding:
     needed = [*(f"ssmd_{name}" for name in SERVICES), "ssmd_simulator"]
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     detail = f"missing: {', '.join(missing)}" if missing else "all installed"
-    return _judge("packages", not missing, detail, "run `make setup`")
+    return Finding.of("packages", not missing, detail, "run `make setup`")
 
 
 def _version_of(binary: Path) -> str:
@@ -162,7 +146,7 @@ def _disk(place: Path) -> Finding:
         return Finding(
             f"disk {place}", False, "not writable", f"give this user {existing}, or use --dir"
         )
-    return _judge(
+    return Finding.of(
         f"disk {place}",
         free >= _ENOUGH_DISK_BYTES,
         f"{free / 1e9:.1f} GB free",
@@ -183,7 +167,7 @@ def _private_files(directory: Path) -> Iterator[Finding]:
                     "private key", False, f"{file} does not exist", "mend KALSHI_PRIVATE_KEY_PATH"
                 )
             continue
-        yield _judge(
+        yield Finding.of(
             f"permissions of {file.name}",
             not mode & 0o077,
             f"{mode:o}",
@@ -198,7 +182,7 @@ async def _migrations(url: str) -> Finding:
         return Finding("migrations", False, str(error), "`ssmd down`, then `ssmd up`")
     missing = [state.name for state in found if state.applied_at is None]
     detail = f"missing: {', '.join(missing)}" if missing else f"{len(found)} applied"
-    return _judge("migrations", not missing, detail, "run `ssmd db migrate`")
+    return Finding.of("migrations", not missing, detail, "run `ssmd db migrate`")
 
 
 async def _api(env: dict[str, str]) -> Finding:
@@ -212,4 +196,5 @@ async def _api(env: dict[str, str]) -> Finding:
             ok, detail = response.status == 200, f"{url} answers {response.status}"
     except (aiohttp.ClientError, TimeoutError) as error:
         ok, detail = False, f"{url} does not answer ({type(error).__name__})"
-    return _judge("API key", ok, detail, "`ssmd down`, then `ssmd up`; it makes a key if needed")
+    mend = "`ssmd down`, then `ssmd up`; it makes a key if needed"
+    return Finding.of("API key", ok, detail, mend)

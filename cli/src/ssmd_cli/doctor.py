@@ -1,17 +1,20 @@
-"""`ssmd doctor`: checks this machine and a running system, and says how to mend."""
+"""`ssmd doctor`: checks this machine, a running system and its servers, and says how to mend."""
 
 import asyncio
 import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import SecretStr
 
 from ssmd_cli.environment import quiet_logs
 from ssmd_common.exitcodes import ExitCode
+
+if TYPE_CHECKING:
+    from ssmd_cli.finding import Finding
 
 app = typer.Typer(add_completion=False)
 
@@ -22,27 +25,55 @@ def doctor_command(
     directory: Annotated[Path, typer.Option("--dir", help="As given to `ssmd up`.")] = Path(
         ".ssmd"
     ),
+    service: Annotated[
+        list[str] | None,
+        typer.Option(help="Only what this service needs of its servers; repeatable."),
+    ] = None,
 ) -> None:
-    """Look at Python, binaries, ports, disk, permissions, at the system if one runs here, and at
-    the deployment that DATABASE_URL names, if it is set.
+    """Look at Python, binaries, ports, disk, permissions and the system if one runs here; if
+    DATABASE_URL is set, also at that deployment and at what its services need of their servers.
 
-    Exit code 1 if something is wrong.
+    With --service only at that: with the settings in the environment, and as their users. Exit
+    code 1 if something is wrong, 2 if the settings are.
     """
-    from ssmd_cli.checkup import deployment, machine, running_system
-    from ssmd_stack.envfile import read_env
-
     quiet_logs()
-    directory = directory.absolute()
-    given, here = os.environ.get("DATABASE_URL"), read_env(directory).get("DATABASE_URL")
-    findings = [*machine(directory), *asyncio.run(running_system(directory))]
-    if given and given != here:
-        findings += asyncio.run(deployment(SecretStr(given)))
+    findings = _of_services(service) if service else _of_all(directory.absolute())
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
+        documents = [{**asdict(finding), "level": finding.level} for finding in findings]
+        typer.echo(json.dumps(documents, indent=1))
     else:
         for finding in findings:
-            typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.what}: {finding.detail}")
+            typer.echo(f"{finding.level:4}  {finding.what}: {finding.detail}")
             if finding.mend:
                 typer.echo(f"      → {finding.mend}")
     if not all(finding.ok for finding in findings):
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _of_services(services: list[str]) -> "list[Finding]":
+    from ssmd_cli.checkup_service import SERVICES, examine, settings_of
+
+    if unknown := [name for name in services if name not in SERVICES]:
+        raise typer.BadParameter(
+            f"{', '.join(unknown)}: must be some of {', '.join(SERVICES)}", param_hint="--service"
+        )
+    settings = {service: settings_of(service) for service in dict.fromkeys(services)}
+
+    async def all_of_them() -> "list[Finding]":
+        found = [await examine(name, given) for name, given in settings.items()]
+        return list(dict.fromkeys(finding for findings in found for finding in findings))
+
+    return asyncio.run(all_of_them())
+
+
+def _of_all(directory: Path) -> "list[Finding]":
+    from ssmd_cli.checkup import deployment, machine, running_system
+    from ssmd_cli.checkup_service import examine_all
+    from ssmd_stack.envfile import read_env
+
+    given, here = os.environ.get("DATABASE_URL"), read_env(directory).get("DATABASE_URL")
+    findings = [*machine(directory), *asyncio.run(running_system(directory))]
+    if given and given != here:
+        findings += asyncio.run(deployment(SecretStr(given)))
+        findings += asyncio.run(examine_all())
+    return findings

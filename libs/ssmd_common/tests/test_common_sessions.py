@@ -12,9 +12,12 @@ from pydantic import SecretStr
 
 from ssmd_common.connections import postgres
 from ssmd_common.connections import session as sessions
-from ssmd_common.connections.rights import explained, require_rights
+from ssmd_common.connections.retry import service_health
+from ssmd_common.connections.rights import explained, missing_grants
 from ssmd_common.connections.session import Login, look, open_session
 from ssmd_common.errors import ConfigurationError
+from ssmd_common.health import Health
+from ssmd_common.rights import PostgresRights
 from ssmd_common.tasks import end
 from ssmd_stack.database import Database
 from ssmd_stack.proxy import TcpProxy
@@ -139,20 +142,28 @@ async def test_a_session_that_nobody_answers_is_given_up(
 
 async def test_rights_are_looked_for_together(database: Database) -> None:
     """As a role that has none."""
+    wanted = PostgresRights({"markets": ["SELECT", "UPDATE"], "fees": ["SELECT"]})
     async with database.connect() as connection:
-        await require_rights(connection, {"markets": ["SELECT"], "not_there": ["SELECT"]})
+        of_no_table = PostgresRights({"markets": ["SELECT"], "not_there": ["SELECT"]})
+        assert await missing_grants(connection, of_no_table) == []
     async with await psycopg.AsyncConnection.connect(
         database.admin_url, autocommit=True
     ) as connection:
         await connection.execute("SET ROLE pg_monitor")
-        with pytest.raises(ConfigurationError) as caught:
-            await require_rights(connection, {"markets": ["SELECT", "UPDATE"], "fees": ["SELECT"]})
+        assert await missing_grants(connection, wanted) == [
+            "GRANT SELECT, UPDATE ON markets TO postgres;",
+            "GRANT SELECT ON fees TO postgres;",
+        ]
         with pytest.raises(psycopg.errors.InsufficientPrivilege) as refused:
             await connection.execute("SELECT FROM markets")
-    assert "GRANT SELECT ON fees TO postgres; GRANT SELECT, UPDATE ON markets" in str(caught.value)
     told = explained(refused.value, SecretStr("postgresql://Ada:p@h/d"))
     assert isinstance(told, ConfigurationError)
     assert str(told).endswith('GRANT SELECT, INSERT, UPDATE, DELETE ON markets TO "Ada";')
+    # A service says what it needs and no more.
+    token = service_health.set(Health("cache"))
+    told = explained(refused.value, SecretStr("postgresql://Ada:p@h/d"))
+    service_health.reset(token)
+    assert str(told).endswith('GRANT SELECT ON markets TO "Ada";')
 
 
 async def test_ending_a_task_outlasts_being_cancelled_meanwhile() -> None:

@@ -1,6 +1,7 @@
 """What cannot work as configured ends the service with a sentence that says what to mend."""
 
 import asyncio
+import dataclasses
 import json
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,8 @@ from ssmd_common import subjects
 from ssmd_common.connections.session import Session
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.exitcodes import ExitCode
+from ssmd_common.granting import grants
+from ssmd_common.rights import RIGHTS
 from ssmd_common.settings import load
 
 PATIENCE_SECONDS = 60
@@ -64,8 +67,13 @@ async def test_a_database_that_is_not_logged_logically(own_server: Any, bench: A
 
 
 async def test_a_role_that_may_not_replicate(own_server: Any, bench: Any) -> None:
-    async with await psycopg.AsyncConnection.connect(own_server.admin_url, autocommit=True) as db:
+    but_for_that = dataclasses.replace(RIGHTS["cdc"].postgres, replication=False)
+    async with await psycopg.AsyncConnection.connect(
+        own_server.admin_url, dbname=bench.database.name, autocommit=True
+    ) as db:
         await db.execute("CREATE ROLE reader LOGIN PASSWORD 'reader'")
+        for statement in grants(but_for_that, "reader", bench.database.name):
+            await db.execute(statement)
     parts = urlsplit(bench.database.url)
     url = parts._replace(netloc=f"reader:reader@{parts.hostname}:{parts.port}").geturl()
     with pytest.raises(SlotRefused, match="give the role REPLICATION") as refusal:

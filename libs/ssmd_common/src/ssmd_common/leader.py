@@ -18,6 +18,7 @@ import structlog
 from pydantic import SecretStr
 
 from ssmd_common.connections import pooler, postgres
+from ssmd_common.connections.rights import require_rights
 from ssmd_common.connections.session import Session, look
 from ssmd_common.deadlines import answered_within
 from ssmd_common.errors import ConfigurationError, LeadershipLost
@@ -85,6 +86,7 @@ async def lead(
     """
     connection = await postgres.connect(url, f"ssmd-{name}-leader", budget_seconds=budget_seconds)
     async with connection:
+        await require_rights(connection, name)
         lock = lock or name
         token = await _acquire(runtime, connection, lock)
         if token is None:

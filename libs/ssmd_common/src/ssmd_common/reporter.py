@@ -32,6 +32,7 @@ from ssmd_common.health import Health
 from ssmd_common.metrics import ERRORS, LAG_SECONDS, STATUS_WRITE_FAILURES, WORK, total
 from ssmd_common.placewatch import follow_the_url
 from ssmd_common.postgreswatch import PostgresWatch
+from ssmd_common.rights import PAGE
 from ssmd_common.sql import Queries
 from ssmd_common.tasks import end
 
@@ -257,7 +258,7 @@ def _judge(error: Exception) -> tuple[str, str, bool]:
         case psycopg.errors.UndefinedTable() | psycopg.errors.UndefinedColumn():
             return "missing", f"{_CANNOT}: {text}: run `ssmd db migrate`", True
         case psycopg.errors.InsufficientPrivilege():
-            return "denied", f"{_CANNOT}: {text}: the role must own the database", True
+            return "denied", f"{_CANNOT}: {text}: {PAGE} has the GRANT", True
         case psycopg.OperationalError() if (error.sqlstate or "57P").startswith("57P"):
             # While connecting, psycopg has only the server's text.
             words = str(error)

@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ssmd_stack import binaries
 from ssmd_stack.embedded import EmbeddedServer
 from ssmd_stack.process import Process
+
+_RELOADED: Final = "Reloaded server configuration"
 
 
 class NatsServer(EmbeddedServer):
@@ -40,6 +43,17 @@ class NatsServer(EmbeddedServer):
     @property
     def url(self) -> str:
         return f"nats://127.0.0.1:{self.port}"
+
+    async def reload(self, options: dict[str, Any]) -> None:
+        """Have the running server take other options, and wait until it has."""
+        assert self._process is not None
+        self.options = options
+        self._write_configuration()
+        before = self.log.read_text().count(_RELOADED)
+        self._process.send(signal.SIGHUP)
+        async with asyncio.timeout(self.ready_seconds):
+            while self.log.read_text().count(_RELOADED) == before:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
 
     def _launch(self) -> Process:
         self._write_configuration()

@@ -15,7 +15,6 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final, Self, TypeVar
 
-import msgspec
 import psycopg
 import structlog
 from pydantic import SecretStr
@@ -24,6 +23,7 @@ from ssmd_common.connections import postgres
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.models import Market, ReadRow, Series, SeriesFee, SetAside
 from ssmd_store import parents, statements
+from ssmd_store.messages import encode_rows
 from ssmd_store.observed import SeenEvent, newest
 from ssmd_store.refusals import REFUSED, mended, rejected_whole
 from ssmd_store.rendering import renderer
@@ -52,7 +52,6 @@ _RENDER: Final = {
 _LOCK: Final = {
     table.name: parents.locking(table.name, table.key) for table in (SERIES, EVENTS, MARKETS)
 }
-_FEE: Final = msgspec.structs.astuple
 
 _AGAIN: Final = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 
@@ -63,13 +62,19 @@ class Store(Staging):
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, url: SecretStr, application: str, budget_seconds: float
+        cls, url: SecretStr, application: str, budget_seconds: float, *, service: str = "sync"
     ) -> AsyncIterator[Self]:
+        """A connection of its own, for that service's work.
+
+        Raises:
+            UpstreamUnavailable: there is none, or it takes no writes.
+            ConfigurationError: the role lacks a right that the service needs.
+        """
         connection = await postgres.connect(url, application, budget_seconds=budget_seconds)
         async with connection:
             if connection.refuses_writes is not None:
                 raise UpstreamUnavailable(connection.refuses_writes)
-            yield await cls.on(connection)
+            yield await cls.on(connection, service)
 
     async def write_series(self, rows: Iterable[Series], then: Then | None = None) -> Written:
         return await self._write(SERIES, newest(rows, "ticker"), self._series, then)
@@ -160,13 +165,12 @@ class Store(Staging):
     async def _fees(self, schedules: Mapping[str, Sequence[SeriesFee]]) -> Written:
         rows = [row for schedule in schedules.values() for row in schedule]
         async with self._writing():
-            copy = statements.copy_into("staged_fees", statements.FEE_COLUMNS)
-            await self._copy(copy, map(_FEE, rows))
+            given = {"tickers": list(schedules), "rows": encode_rows(rows)}
             # In this order no two steps overlap even in passing.
-            result = Written()
-            result.deleted = await self._run(QUERIES.drop_fees, {"tickers": list(schedules)})
-            result.updated = await self._run(QUERIES.update_fees)
-            result.inserted = await self._run(statements.with_fee_columns(QUERIES.insert_fees))
+            result = Written(deleted=await self._run(QUERIES.drop_fees, given))
+            result.updated = await self._run(QUERIES.update_fees, given)
+            insert = statements.with_fee_columns(QUERIES.insert_fees)
+            result.inserted = await self._run(insert, given)
         result.unchanged = len(rows) - result.inserted - result.updated
         return result
 

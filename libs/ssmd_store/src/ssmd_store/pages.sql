@@ -11,8 +11,6 @@ CREATE TEMP TABLE IF NOT EXISTS staged_events ON COMMIT DELETE ROWS AS
     FROM events WITH NO DATA;
 CREATE TEMP TABLE IF NOT EXISTS staged_markets ON COMMIT DELETE ROWS AS
     SELECT {market_columns}, NULL::text[] AS kept FROM markets WITH NO DATA;
-CREATE TEMP TABLE IF NOT EXISTS staged_fees ON COMMIT DELETE ROWS AS
-    SELECT {fee_columns} FROM series_fees WITH NO DATA;
 CREATE TEMP TABLE IF NOT EXISTS changed_series (ticker varchar(128), verdict text)
     ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE IF NOT EXISTS changed_events (ticker varchar(128), verdict text)
@@ -24,14 +22,13 @@ CREATE TEMP TABLE IF NOT EXISTS changed_markets
 -- name: column_types
 -- What the staging tables were made from: when a migration changes it, they are made anew.
 SELECT attrelid::text, attname::text, atttypid::text, atttypmod FROM pg_attribute
-    WHERE attrelid IN (
-        'series'::regclass, 'events'::regclass, 'markets'::regclass, 'series_fees'::regclass)
+    WHERE attrelid IN ('series'::regclass, 'events'::regclass, 'markets'::regclass)
     AND attnum > 0 AND NOT attisdropped
     ORDER BY attrelid, attnum
 
 -- name: drop_staging
 -- The staging tables whose columns are those of published tables.
-DROP TABLE IF EXISTS staged_series, staged_events, staged_markets, staged_fees
+DROP TABLE IF EXISTS staged_series, staged_events, staged_markets
 
 -- name: copy_rows
 -- Rows into a table.
@@ -134,7 +131,7 @@ SELECT became, count(*) FROM written GROUP BY became
 DELETE FROM series_fees f
     WHERE f.series_ticker = ANY(%(tickers)s)
     AND NOT EXISTS (
-        SELECT FROM staged_fees s
+        SELECT FROM jsonb_populate_recordset(NULL::series_fees, %(rows)s::jsonb) s
         WHERE s.series_ticker = f.series_ticker AND s.effective_from = f.effective_from)
 
 -- name: update_fees
@@ -142,7 +139,7 @@ DELETE FROM series_fees f
 UPDATE series_fees f
     SET fee_type = s.fee_type, fee_multiplier = s.fee_multiplier,
         effective_to = s.effective_to, source_id = s.source_id
-    FROM staged_fees s
+    FROM jsonb_populate_recordset(NULL::series_fees, %(rows)s::jsonb) s
     WHERE f.series_ticker = s.series_ticker AND f.effective_from = s.effective_from
     AND (f.fee_type, f.fee_multiplier, f.effective_to, f.source_id)
         IS DISTINCT FROM (s.fee_type, s.fee_multiplier, s.effective_to, s.source_id)
@@ -150,7 +147,7 @@ UPDATE series_fees f
 -- name: insert_fees
 -- Steps that are new.
 INSERT INTO series_fees ({fee_columns})
-    SELECT {fee_columns} FROM staged_fees s
+    SELECT {fee_columns} FROM jsonb_populate_recordset(NULL::series_fees, %(rows)s::jsonb) s
     WHERE EXISTS (SELECT FROM series m WHERE m.ticker = s.series_ticker)
     AND NOT EXISTS (
         SELECT FROM series_fees f

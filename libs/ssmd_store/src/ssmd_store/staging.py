@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from ssmd_common.connections.clock import CLOCK
 from ssmd_common.connections.loaders import forgive_values
+from ssmd_common.connections.rights import require_rights
 from ssmd_common.connections.session import Session
 from ssmd_store.statements import QUERIES, session_setup
 
@@ -18,8 +19,13 @@ class Staging:
         self._column_types: list[tuple[Any, ...]] = []
 
     @classmethod
-    async def on(cls, connection: Session) -> Self:
-        """On an autocommit connection."""
+    async def on(cls, connection: Session, service: str = "") -> Self:
+        """On an autocommit connection, for a service's work.
+
+        Raises:
+            ConfigurationError: the role lacks a right that the service needs.
+        """
+        await require_rights(connection, service)
         await forgive_values(connection)
         # A plan that a migration outdates would be an error once; few statements here are small.
         connection.prepare_threshold = None

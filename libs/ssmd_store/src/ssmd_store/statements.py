@@ -230,7 +230,6 @@ def session_setup() -> sql.Composed:
         series_columns=_list(SERIES.columns),
         event_columns=_list(EVENTS.columns),
         market_columns=_list(MARKETS.columns),
-        fee_columns=_list(FEE_COLUMNS),
     )
 
 

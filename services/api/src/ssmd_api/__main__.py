@@ -109,8 +109,10 @@ async def _look(running: Runtime, context: Context) -> None:
     feed = context.feed
     running.health.position = feed.position()
     running.health.lag_seconds = feed.lag_seconds()
-    running.health.degrade("changes", context.unreadable.degraded(feed.first_sequence))
+    unreadable = context.unreadable.degraded(feed.first_sequence)
+    running.health.degrade("changes", feed.refusal or unreadable)
     await context.cached.ping()
+    running.health.degrade("redis", context.cached.refusal)
     if not running.stop.is_set():
         running.health.state = "serving" if context.cached.up else "serving without redis"
 

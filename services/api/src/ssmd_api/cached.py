@@ -21,10 +21,12 @@ from ssmd_api.rows import Row
 from ssmd_api.store import MarketDetail
 from ssmd_common import tasks, times
 from ssmd_common.connections import redis as connections
+from ssmd_common.connections import redis_rights
 from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import MalformedTime
 from ssmd_common.keys import Keys
 from ssmd_common.metrics import ERRORS
+from ssmd_common.rights import RIGHTS
 from ssmd_common.settings import RedisSettings
 
 log = structlog.get_logger(__name__)
@@ -55,6 +57,10 @@ class Cached:
         self._keys = keys
         self._probing: asyncio.Task[None] | None = None
         self._up = True
+        # Whether the user may do all that is needed is asked at first, and after each refusal.
+        self._in_doubt = True
+        self.refusal: str | None = None
+        """Which right the user lacks, in words; None where it lacks none."""
         REDIS_UP.set(1)
 
     async def close(self) -> None:
@@ -109,14 +115,34 @@ class Cached:
         error: Exception | None = None
         try:
             await cast(Any, self._probe.ping())
+            if self._in_doubt:
+                await self._look_at_rights()
         except _FAILURES as failure:
             error = failure
+            if redis_rights.is_denial(failure):
+                self._refused(redis_rights.denial(failure))
         if error is not None and self._up:
             log.warning("redis does not answer, reading from sql", error=first_line(error))
         elif error is None and not self._up:
             log.info("redis answers again")
         self._up = error is None
         REDIS_UP.set(self._up)
+
+    async def _look_at_rights(self) -> None:
+        rights, prefix = RIGHTS["api"].redis, self._keys.prefix
+        assert rights is not None
+        commands, keys = await redis_rights.lacking(self._probe, rights, prefix)
+        if commands or keys:
+            user = redis_rights.user_of(self._probe)
+            pattern = rights.keys(prefix) if keys else None
+            self._refused(redis_rights.may_not(commands, user, pattern))
+        else:
+            self._in_doubt, self.refusal = False, None
+
+    def _refused(self, reason: str) -> None:
+        if self.refusal != reason:
+            log.error("a right at redis is missing", error=reason)
+        self._in_doubt, self.refusal = True, reason
 
     async def _market(self, ticker: str) -> CachedMarket | None:
         key: bytes | None = await cast(Any, self._client.hget(self._keys.markets, ticker))
@@ -160,9 +186,14 @@ class Cached:
             return None
         try:
             return await read()
-        except redis.exceptions.ResponseError:
-            # It answers: what is under a key is not what should be there.
-            CACHE_READS.labels("unreadable").inc()
+        except redis.exceptions.ResponseError as error:
+            if redis_rights.is_denial(error):
+                # Which rights, the next probe finds out.
+                CACHE_READS.labels("error").inc()
+                self._in_doubt = True
+            else:
+                # It answers: what is under a key is not what should be there.
+                CACHE_READS.labels("unreadable").inc()
         except _FAILURES:
             CACHE_READS.labels("error").inc()
             ERRORS.labels("redis").inc()

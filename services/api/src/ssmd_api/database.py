@@ -27,17 +27,6 @@ SHORT_PATIENCE_SECONDS: Final = 1.0
 """For what a read from Redis can do without."""
 
 _PATIENCE_SECONDS: Final = 5.0
-_RIGHTS: Final = {
-    "series": ["SELECT"],
-    "events": ["SELECT"],
-    "markets": ["SELECT"],
-    "series_fees": ["SELECT"],
-    "fees": ["SELECT"],
-    "market_lifecycle_events": ["SELECT"],
-    "sync_runs": ["SELECT"],
-    "sync_watermarks": ["SELECT"],
-    "api_keys": ["SELECT", "UPDATE"],
-}
 _GRACE_SECONDS: Final = 2.0
 
 
@@ -61,7 +50,7 @@ async def open_pool(settings: ApiSettings) -> AsyncIterator[Pool]:
     )
     try:
         async with pool.connection() as connection:
-            await require_rights(connection, _RIGHTS)
+            await require_rights(connection, "api")
         yield pool
     finally:
         await pool.close()

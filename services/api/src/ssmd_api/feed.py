@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from ssmd_common.errors import UpstreamUnavailable
+import structlog
+
+from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
 from ssmd_common.settings import NatsSettings
 from ssmd_common.subjects import STREAM
 from ssmd_common.visibility import early
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
     from nats.js.api import RawStreamMsg, StreamState
     from nats.js.client import JetStreamContext
+
+log = structlog.get_logger(__name__)
 
 _BATCH: Final = 200
 _WAIT_SECONDS: Final = 2.0
@@ -78,6 +82,8 @@ class ChangeFeed:
         self._readers: set[_Reader] = set()
         self.first_sequence = 0
         """The stream's first sequence, when it was last asked for."""
+        self.refusal: str | None = None
+        """Why NATS does not let us read it, in words for an operator; None where it does."""
 
     def position(self) -> dict[str, object]:
         """How many readers there are, and the sequences that the first and the last one have."""
@@ -168,6 +174,8 @@ class ChangeFeed:
                 try:
                     batch = await subscription.fetch(_BATCH, timeout=_WAIT_SECONDS)
                 except TimeoutError:
+                    if self.refusal is not None:
+                        return
                     batch = []
                     seen = (await self._state(js)).last_seq
                     # Fails, and so ends the feed, if the consumer is gone.
@@ -200,14 +208,29 @@ class ChangeFeed:
         except (nats.errors.Error, OSError) as error:
             raise UpstreamUnavailable("NATS does not answer") from error
 
+    def _refused(self, reason: str | None) -> None:
+        if reason is not None and reason != self.refusal:
+            log.error("nats refuses the api", error=reason)
+        self.refusal = reason
+
     async def _jetstream(self) -> JetStreamContext:
         from ssmd_common.connections import nats as connections
 
         async with self._connecting:
             if self._client is None or self._client.is_closed:
-                self._client = await connections.connect(
-                    self._settings, "ssmd-api", budget_seconds=_CONNECT_SECONDS
-                )
+                try:
+                    self._client = await connections.connect(
+                        self._settings,
+                        "ssmd-api",
+                        budget_seconds=_CONNECT_SECONDS,
+                        service="api",
+                        tell=self._refused,
+                    )
+                except ConfigurationError as error:
+                    # Whoever asks over HTTP can do nothing about it.
+                    self._refused(str(error))
+                    raise UpstreamUnavailable("NATS refuses the API") from error
+                self._refused(None)
         if not self._client.is_connected:
             raise UpstreamUnavailable("NATS does not answer")
         return self._client.jetstream(timeout=_CONNECT_SECONDS)

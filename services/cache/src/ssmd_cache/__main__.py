@@ -24,9 +24,15 @@ async def serve(runtime: Runtime, settings: CacheSettings) -> None:
         )
         if leadership is None:
             return
-        client = await redis.connect(settings, "ssmd-cache", budget_seconds=budget)
+        client = await redis.connect(settings, "ssmd-cache", budget_seconds=budget, service="cache")
         stack.push_async_callback(client.aclose)
-        stream = await nats.connect(settings, "ssmd-cache", budget_seconds=budget)
+        stream = await nats.connect(
+            settings,
+            "ssmd-cache",
+            budget_seconds=budget,
+            service="cache",
+            consumer=settings.consumer,
+        )
         stack.push_async_callback(nats.close, stream)
         rows = await stack.enter_async_context(lookup(settings.database_url, budget_seconds=budget))
         sink = RedisSink(client, Keys(settings.redis_key_prefix), leadership.token)

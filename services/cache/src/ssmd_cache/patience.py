@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 import redis.exceptions
 import structlog
 
+from ssmd_common.connections.redis_rights import denial, is_denial
 from ssmd_common.connections.retry import first_line
 from ssmd_common.health import Health
 
@@ -74,7 +75,9 @@ def why(error: Exception) -> str | None:
             "Redis is full (maxmemory reached), so nothing more is written: "
             "raise maxmemory or make room"
         )
-    if isinstance(error, redis.exceptions.AuthenticationError | redis.exceptions.NoPermissionError):
+    if is_denial(error):
+        return denial(error)
+    if isinstance(error, redis.exceptions.AuthenticationError):
         return f"Redis refuses this client ({text}): check the user and password in REDIS_URL"
     passing = (
         redis.exceptions.ConnectionError,

@@ -93,7 +93,11 @@ async def _make(
     sink = RedisSink(client, keys, token)
     await sink.claim()
     stream = await nats.connect(
-        settings, "ssmd-cache-rebuild", budget_seconds=settings.startup_budget_seconds
+        settings,
+        "ssmd-cache-rebuild",
+        budget_seconds=settings.startup_budget_seconds,
+        service="cache",
+        consumer=settings.consumer,
     )
     try:
         async with join(

@@ -17,6 +17,7 @@ from nats.js import api
 from ssmd_cache.apply import decode, position_of, salvage
 from ssmd_cache.errors import FeedBroken, StreamGap
 from ssmd_common.change import Position
+from ssmd_common.connections.nats_rights import NatsClient
 from ssmd_common.errors import MalformedChange, UpstreamUnavailable
 from ssmd_common.subjects import STREAM
 
@@ -252,7 +253,10 @@ class Feed:
         if self._broken is None and self._was_cut:
             self._broken = "the connection to NATS was made anew"
         if self._broken is None and self._silent_seconds > _SILENCE_SECONDS:
-            self._broken = f"the consumer has been silent for {self._silent_seconds:.0f} s"
+            client = self._client
+            denied = client.denied if isinstance(client, NatsClient) else None
+            silent = f"the consumer has been silent for {self._silent_seconds:.0f} s"
+            self._broken = denied or silent
         if self._broken is not None:
             if self._gap:
                 raise StreamGap(self._broken)

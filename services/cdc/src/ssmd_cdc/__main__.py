@@ -8,6 +8,7 @@ from ssmd_cdc.control import Control
 from ssmd_cdc.publisher import Publisher
 from ssmd_cdc.settings import CdcSettings
 from ssmd_common.connections import nats, postgres
+from ssmd_common.connections.rights import require_rights
 from ssmd_common.runtime import Runtime, run
 
 _GARBAGE: Final = 50_000
@@ -19,8 +20,9 @@ async def serve(runtime: Runtime, settings: CdcSettings) -> None:
     budget = settings.startup_budget_seconds
     # Both servers get their time to start; from then on sessions have a budget of their own.
     first = await postgres.connect(settings.database_url, "ssmd-cdc", budget_seconds=budget)
-    await first.close()
-    client = await nats.connect(settings, "ssmd-cdc", budget_seconds=budget)
+    async with first:
+        await require_rights(first, "cdc")
+    client = await nats.connect(settings, "ssmd-cdc", budget_seconds=budget, service="cdc")
     control = Control(settings)
     # What is loaded by now stays, and rows bring many objects and no cycles: looking for some would
     # be a fifteenth of the work.

@@ -13,7 +13,8 @@ from ssmd_cdc.errors import does_not_store
 from ssmd_cdc.settings import CdcSettings
 from ssmd_common import subjects
 from ssmd_common.change import Position
-from ssmd_common.errors import UpstreamUnavailable
+from ssmd_common.connections.nats_rights import Denied
+from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
 from ssmd_common.health import Health
 from ssmd_common.tasks import raise_if_cancelled
 
@@ -38,6 +39,7 @@ class DeadLetters:
 
         Raises:
             UpstreamUnavailable: it could not be stored within the budget.
+            ConfigurationError: the user may not publish it.
         """
         # The client goes by what it heard when it connected.
         step = max(1, min(max_payload, self._client.max_payload) // 2)
@@ -65,11 +67,15 @@ class DeadLetters:
                 )
             except (nats.errors.Error, OSError, TimeoutError) as error:
                 raise_if_cancelled()
-                reason = does_not_store(f"a dead letter is not taken ({error})")
+                denied = isinstance(error, Denied)
+                reason = f"a dead letter is not taken ({error})"
+                reason = str(error) if denied else does_not_store(reason)
                 if self._health.conditions.get(_CONDITION) != reason:
                     self._health.failed("dead_letter", reason)
                     log.warning("dead letter not stored", reason=reason)
                 self._health.set(_CONDITION, reason)
+                if loop.time() > deadline and denied:
+                    raise ConfigurationError(reason) from error
                 if loop.time() > deadline:
                     raise UpstreamUnavailable(
                         f"the dead letter of a change could not be stored ({error}): check the "

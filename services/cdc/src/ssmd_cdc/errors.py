@@ -42,6 +42,10 @@ def without_jetstream(detail: str) -> str:
     )
 
 
+class MayNot(Exception):
+    """Our user at NATS lacks a right; the text names it."""
+
+
 class SessionEnded(Exception):
     """The session cannot go on; the next one begins from the slot and the stream's tail.
 

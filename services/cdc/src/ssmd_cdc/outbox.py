@@ -20,6 +20,7 @@ from ssmd_cdc.envelope import Outgoing, as_marker
 from ssmd_cdc.epoch import Stream
 from ssmd_cdc.errors import (
     Fenced,
+    MayNot,
     NotStored,
     StreamChanged,
     does_not_store,
@@ -36,7 +37,7 @@ from ssmd_common.change import Position
 from ssmd_common.connections.nats import nodes
 from ssmd_common.connections.nats_access import NatsAccess
 from ssmd_common.deadlines import answered_within
-from ssmd_common.errors import UpstreamUnavailable
+from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
 from ssmd_common.health import Health
 from ssmd_common.metrics import WORK
 from ssmd_common.tasks import raise_if_cancelled
@@ -92,6 +93,7 @@ class Outbox:
         self._groups: Groups | None = None
         self._proof: asyncio.Future[None] | None = None
         self._interruption = Interruption(health)
+        self._denied: str | None = None
         self.acknowledged_position = position
 
     @property
@@ -152,6 +154,7 @@ class Outbox:
             Fenced: the stream's tail is not ours.
             StreamChanged: it is another stream than before, or it lost its end.
             UpstreamUnavailable: NATS was away beyond its budget.
+            ConfigurationError: for as long a right was missing.
         """
         try:
             while True:
@@ -186,10 +189,12 @@ class Outbox:
                 await self._resend(*stored)
                 raise_if_cancelled()
                 return
-            except (StreamUnavailable, WireLost, NotStored, nats.errors.Error) as error:
+            except (StreamUnavailable, WireLost, NotStored, MayNot, nats.errors.Error) as error:
                 raise_if_cancelled()
                 self._interruption.because(str(error) or type(error).__name__, self.in_flight)
                 if self._loop.time() > deadline:
+                    if isinstance(error, MayNot) or str(error) == self._denied:
+                        raise ConfigurationError(str(error)) from error
                     raise UpstreamUnavailable(
                         f"nothing was published for {self._settings.cdc_outage_budget_seconds:g} s "
                         f"({error}): check NATS_URL and that NATS runs with JetStream"
@@ -272,6 +277,7 @@ class Outbox:
 
         def lost(reason: str) -> None:
             reasons.append(reason)
+            self._denied = wire.denied or self._denied
             if self._wire is wire:
                 fail(reason)
 

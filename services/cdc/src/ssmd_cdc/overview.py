@@ -11,12 +11,13 @@ from psycopg.rows import dict_row
 
 from ssmd_cdc.control import queries
 from ssmd_cdc.epoch import Stream
+from ssmd_cdc.errors import MayNot
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
 from ssmd_common import subjects
 from ssmd_common.change import parse_lsn
 from ssmd_common.connections import postgres
-from ssmd_common.errors import UpstreamUnavailable
+from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
 
 _STILL_SECONDS: Final = 10.0
 """Longer than the feedback, the heartbeat and an acknowledgement together when all is well."""
@@ -96,6 +97,8 @@ async def overview(settings: CdcSettings, client: Client) -> Overview:
         memory = await _row(connection, "state_overview", settings)
     try:
         stream = await _stream(streams)
+    except MayNot as error:
+        raise ConfigurationError(str(error)) from error
     except StreamUnavailable as error:
         raise UpstreamUnavailable(
             f"NATS does not tell of its streams ({error}): check that it runs with JetStream"
@@ -142,7 +145,7 @@ async def _watched(
 async def _length(streams: Streams) -> int | None:
     try:
         return int((await streams.info(subjects.STREAM))["state"]["last_seq"])
-    except (ApiError, StreamUnavailable):
+    except (ApiError, StreamUnavailable, MayNot):
         return None
 
 

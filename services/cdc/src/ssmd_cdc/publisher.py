@@ -25,6 +25,7 @@ from ssmd_cdc.epoch import (
 from ssmd_cdc.errors import (
     Fenced,
     MalformedMessage,
+    MayNot,
     ServerReadOnly,
     SessionEnded,
     SlotBusy,
@@ -40,7 +41,7 @@ from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
 from ssmd_common.change import Position, parse_lsn
 from ssmd_common.connections.retry import unless_stopped
 from ssmd_common.connections.session import Session as PostgresSession
-from ssmd_common.errors import SsmdError, UpstreamUnavailable
+from ssmd_common.errors import ConfigurationError, SsmdError, UpstreamUnavailable
 from ssmd_common.metrics import LAG_SECONDS, LEADER
 from ssmd_common.runtime import Runtime
 from ssmd_common.tasks import end, raise_if_cancelled
@@ -89,6 +90,7 @@ class Publisher:
         self._failing_since: float | None = None
         self._fenced = 0
         self._diverged = False
+        self._flowed = False
 
     async def run(self) -> None:
         """Publish until the service stops.
@@ -102,7 +104,10 @@ class Publisher:
                 await self._session()
             except SlotBusy:
                 await self._stand_by()
-            except (SessionEnded, StreamUnavailable, ApiError, MalformedMessage) as error:
+            except (SessionEnded, StreamUnavailable, ApiError, MayNot, MalformedMessage) as error:
+                if isinstance(error, MayNot) and not self._flowed:
+                    # It never worked: nobody took the right away meanwhile.
+                    raise ConfigurationError(str(error)) from error
                 await self._recover(error)
             finally:
                 LEADER.set(0)
@@ -324,6 +329,7 @@ class Publisher:
             await session.run(outbox, snapshot)
         finally:
             lasted = loop.time() - began
+            self._flowed = self._flowed or session.flowed
             if session.flowed or lasted > self._settings.cdc_outage_budget_seconds:
                 self._failing_since = None
             if session.flowed and lasted > _FORGIVEN_SECONDS:
@@ -361,6 +367,8 @@ class Publisher:
         now = asyncio.get_running_loop().time()
         self._failing_since = self._failing_since or now
         if now - self._failing_since > self._settings.cdc_outage_budget_seconds:
+            if isinstance(error, MayNot):
+                raise ConfigurationError(str(error)) from error
             raise UpstreamUnavailable(
                 f"no session lasted for {self._settings.cdc_outage_budget_seconds:g} s "
                 f"({error}): check DATABASE_URL, NATS_URL and that both servers run"

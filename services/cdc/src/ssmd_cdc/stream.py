@@ -13,11 +13,12 @@ import structlog
 from nats.aio.client import Client
 
 from ssmd_cdc.epoch import State, Stream, Tail
-from ssmd_cdc.errors import StreamRefused, without_jetstream
+from ssmd_cdc.errors import MayNot, StreamRefused, without_jetstream
 from ssmd_cdc.reader import reading
 from ssmd_cdc.settings import CdcSettings
 from ssmd_common import subjects
 from ssmd_common.change import Position
+from ssmd_common.connections.nats_rights import Denied, NatsClient
 from ssmd_common.deadlines import answered_within
 
 log = structlog.get_logger(__name__)
@@ -70,6 +71,7 @@ class Streams:
         Raises:
             StreamRefused: the server is too old, or keeps another configuration than it was given.
             StreamUnavailable: no answer.
+            MayNot: the user lacks a right.
         """
         version = self._client.connected_server_version
         if (version.major, version.minor) < _OLDEST_SERVER:
@@ -133,6 +135,8 @@ class Streams:
                             return  # The rest aged out or was deleted.
                         raise StreamUnavailable("the stream's messages do not come")
         except (nats.errors.Error, OSError) as error:
+            if isinstance(self._client, NatsClient) and self._client.denied:
+                raise MayNot(self._client.denied) from error
             raise StreamUnavailable(str(error) or type(error).__name__) from error
 
     async def _last_message(self) -> Tail | None:
@@ -203,6 +207,8 @@ class Streams:
                 reply = await self._client.request(
                     f"$JS.API.{what}", json.dumps(body).encode() if body else b"", timeout=120
                 )
+        except Denied as error:
+            raise MayNot(str(error)) from error
         except nats.errors.NoRespondersError as error:
             raise StreamUnavailable(without_jetstream(str(error))) from error
         except (nats.errors.Error, OSError, TimeoutError) as error:

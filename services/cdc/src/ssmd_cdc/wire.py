@@ -12,7 +12,9 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from ssmd_common.connections.nats_access import NatsAccess, NatsServer
+from ssmd_common.connections.nats_rights import Sentences
 from ssmd_common.deadlines import answered_within
+from ssmd_common.rights import RIGHTS
 
 _CONNECT_SECONDS: Final = 5.0
 _PING_SECONDS: Final = 3.0
@@ -46,6 +48,9 @@ class Wire(asyncio.Protocol):
         self.max_payload = max_payload
         self.writable = asyncio.Event()
         self._access = access
+        self._sentences = Sentences(access.who, access.inbox_prefix, RIGHTS["cdc"].nats)
+        self.denied: str | None = None
+        """Which right the user lacks, in words, if that ended the connection."""
         self._inbox = f"{access.inbox_prefix}.{secrets.token_hex(11)}"
         self._on_replies = on_replies
         self._on_lost = on_lost
@@ -188,7 +193,9 @@ class Wire(asyncio.Protocol):
             if not self._greeted.done():
                 self._greeted.set_result(info)
         elif line.startswith(b"-ERR"):
-            self._end(line[4:].decode(errors="replace").strip(" '"))
+            text = line[4:].decode(errors="replace").strip(" '")
+            self.denied = self._sentences.of(text)
+            self._end(self.denied or text)
         return line_end + 2
 
     async def _keep_alive(self) -> None:

@@ -101,7 +101,7 @@ async def _take_part(
     async with AsyncExitStack() as stack:
         # The resolver and a repair write pages at the same time.
         sessions = await stack.enter_async_context(
-            Sessions(url, "ssmd-lifecycle", size=2, budget_seconds=budget_seconds)
+            Sessions(url, "lifecycle", size=2, budget_seconds=budget_seconds)
         )
         rest = await stack.enter_async_context(
             KalshiRest(

@@ -28,7 +28,7 @@ async def serve(runtime: Runtime, settings: SyncSettings) -> None:
     exchange = Exchange(settings, runtime.stop)
     async with Sessions(
         settings.database_url,
-        "ssmd-sync",
+        "sync",
         size=settings.sync_concurrency,
         budget_seconds=settings.startup_budget_seconds,
     ) as sessions:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ssl
+from collections.abc import Callable
 from typing import Any, Final
 
 import nats.errors
@@ -10,8 +11,10 @@ import structlog
 from nats.aio.client import Client
 
 from ssmd_common.connections.nats_access import NatsAccess, NatsServer
-from ssmd_common.connections.retry import first_line, unless_stopped
+from ssmd_common.connections.nats_rights import NatsClient, Sentences
+from ssmd_common.connections.retry import first_line, service_health, unless_stopped
 from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
+from ssmd_common.rights import RIGHTS, NatsRights
 from ssmd_common.settings import NatsSettings
 from ssmd_common.tasks import end
 
@@ -21,29 +24,83 @@ log = structlog.get_logger(__name__)
 
 
 async def connect(
-    settings: NatsSettings, application: str, *, budget_seconds: float, **more: Any
-) -> Client:
+    settings: NatsSettings,
+    application: str,
+    *,
+    budget_seconds: float,
+    service: str | None = None,
+    consumer: str = "ssmd_rights",
+    tell: Callable[[str | None], None] | None = None,
+    **more: Any,
+) -> NatsClient:
     """A connected client; once connected it reconnects for ever by itself, to any node it knows.
+
+    With `service` it is found out first whether the user may do what that service needs, with
+    `consumer` for its consumer's name. A right that is missing later is told through `tell`, by
+    default as the condition `rights` of the service's health.
 
     Raises:
         UpstreamUnavailable: no answer within the budget.
         ConfigurationError: the server refuses the credentials or a certificate, or ours refuses
-            the server's.
+            the server's; the user lacks a right.
         StopRequested: the service was asked to stop meanwhile.
     """
     access = NatsAccess.of(settings)
-    return await unless_stopped(_connected(access, application, budget_seconds, more))
+    rights = RIGHTS[service].nats if service is not None else None
+    sentences = Sentences(access.who, access.inbox_prefix, rights)
+
+    def made() -> NatsClient:
+        return NatsClient(sentences, rights, consumer, tell or _tell_health)
+
+    async def usable() -> NatsClient:
+        client = await _connected(access, application, budget_seconds, more, made)
+        try:
+            await _require(client, rights)
+        except BaseException:
+            await close(client)
+            raise
+        return client
+
+    return await unless_stopped(usable())
+
+
+def _tell_health(reason: str | None) -> None:
+    health = service_health.get()
+    if health is not None and reason is not None:
+        health.set("rights", reason)
+    elif health is not None:
+        health.conditions.pop("rights", None)
+
+
+async def _require(client: NatsClient, rights: NatsRights | None) -> None:
+    if rights is None:
+        return
+    try:
+        # What is needed now and then shows when it is needed.
+        refused, no_inbox = await client.lacking([each for each in rights.publish if not each.only])
+    except (nats.errors.Error, OSError) as error:
+        # It went away again. Then that, too, shows when it is needed.
+        log.warning("rights at nats are not known", error=first_line(error))
+        return
+    if refused or no_inbox:
+        raise ConfigurationError(client.may_not(refused, subscribe=no_inbox))
 
 
 async def _connected(
-    access: NatsAccess, application: str, budget_seconds: float, more: dict[str, Any]
-) -> Client:
-    client = Client()
+    access: NatsAccess,
+    application: str,
+    budget_seconds: float,
+    more: dict[str, Any],
+    made: Callable[[], NatsClient],
+) -> NatsClient:
+    client = made()
     last_error: list[str] = ["no answer"]
     loop = asyncio.get_running_loop()
     deadline = loop.time() + budget_seconds
 
     async def on_error(error: Exception) -> None:
+        if client.note(str(error)):
+            return
         # While it cannot connect, the client tries several times a second.
         if first_line(error) != last_error[-1] or client.is_connected:
             log.warning("nats error", error=first_line(error))
@@ -89,7 +146,7 @@ async def _connected(
                     "check NATS_URL and that NATS runs with JetStream"
                 ) from error
             # It went away while it was greeting us.
-            client = Client()
+            client = made()
             await asyncio.sleep(0.25)
         else:
             await _check_encryption(client, access)

@@ -133,6 +133,21 @@ class NatsAccess:
             found["token"] = self.token
         return found
 
+    @property
+    def who(self) -> str:
+        """The user that NATS takes us for, in words that hold no secret."""
+        if self.creds_path is not None:
+            return "the NATS user of NATS_CREDS_PATH"
+        if self.nkey_path is not None:
+            return "the NATS user of NATS_NKEY_PATH"
+        if self.user is not None:
+            return f"the NATS user {self.user}"
+        if self.token is not None:
+            return "the NATS user of NATS_TOKEN"
+        if self.cert_path is not None:
+            return "the NATS user of NATS_CERT_PATH"
+        return "a NATS client without credentials"
+
     def connect_fields(self, nonce: str | None) -> dict[str, str]:
         """What a CONNECT frame says of us; `nonce` is the server's, to be signed."""
         if self.creds_path is not None:

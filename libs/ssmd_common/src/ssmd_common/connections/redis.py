@@ -6,9 +6,11 @@ import redis.asyncio as aioredis
 import redis.exceptions
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 
+from ssmd_common.connections import redis_rights
 from ssmd_common.connections.redis_place import SENTINEL_SCHEMES, SentinelPlace
 from ssmd_common.connections.retry import within_budget
 from ssmd_common.errors import ConfigurationError
+from ssmd_common.rights import RIGHTS
 from ssmd_common.settings import RedisSettings
 
 _MEND: Final = "check REDIS_URL and that Redis or Valkey runs"
@@ -66,13 +68,16 @@ def client(
 
 
 async def connect(
-    settings: RedisSettings, application: str, *, budget_seconds: float
+    settings: RedisSettings, application: str, *, budget_seconds: float, service: str | None = None
 ) -> aioredis.Redis:
     """A client that has answered a PING.
 
+    With `service` it is found out whether the user may do what that service needs.
+
     Raises:
         UpstreamUnavailable: no answer within the budget.
-        ConfigurationError: the server refuses the password, or is a node of a Redis Cluster.
+        ConfigurationError: the server refuses the password, or is a node of a Redis Cluster; the
+            user lacks a right.
     """
     made = client(settings, application)
 
@@ -80,10 +85,15 @@ async def connect(
         try:
             await made.ping()
             await _refuse_cluster(made)
+            await _require(made, service, settings.redis_key_prefix)
         except redis.exceptions.AuthenticationError as error:
             raise ConfigurationError(
                 "Redis refuses the password: check the one in REDIS_URL"
             ) from error
+        except redis.exceptions.ResponseError as error:
+            if not redis_rights.is_denial(error):
+                raise
+            raise ConfigurationError(redis_rights.denial(error)) from error
         return made
 
     try:
@@ -97,6 +107,19 @@ async def connect(
     except BaseException:
         await made.aclose()
         raise
+
+
+async def _require(made: aioredis.Redis, service: str | None, prefix: str) -> None:
+    rights = RIGHTS[service].redis if service is not None else None
+    if rights is None:
+        return
+    commands, keys = await redis_rights.lacking(made, rights, prefix)
+    if commands or keys:
+        raise ConfigurationError(
+            redis_rights.may_not(
+                commands, redis_rights.user_of(made), rights.keys(prefix) if keys else None
+            )
+        )
 
 
 async def _refuse_cluster(made: aioredis.Redis) -> None:

@@ -1,7 +1,7 @@
 """Statements that PostgreSQL refuses for what its operator can mend, told in one sentence."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import psycopg
@@ -9,8 +9,10 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import tuple_row
 from pydantic import SecretStr
 
-from ssmd_common.connections.retry import first_line
+from ssmd_common.connections.retry import first_line, service_health
 from ssmd_common.errors import ConfigurationError, SsmdError, UpstreamUnavailable
+from ssmd_common.granting import grant, quoted
+from ssmd_common.rights import PAGE, RIGHTS, PostgresRights
 
 _GRANTS: Final = {
     "table": "SELECT, INSERT, UPDATE, DELETE ON",
@@ -26,9 +28,15 @@ _DENIED: Final = re.compile(r"permission denied for (\w+) (\S+)")
 _TEMPORARY: Final = re.compile(r"permission denied to create temporary tables in database (\S+)")
 
 _MISSING: Final = """
-SELECT name, needed FROM unnest(%s::text[], %s::text[]) AS wanted (name, needed)
-WHERE to_regclass(name) IS NOT NULL AND NOT has_table_privilege(to_regclass(name)::oid, needed)
-ORDER BY name, needed
+SELECT kind, name, needed
+FROM unnest(%s::text[], %s::text[], %s::text[]) AS wanted (kind, name, needed)
+WHERE CASE kind
+    WHEN 'TABLE' THEN NOT has_table_privilege(to_regclass(name)::oid, needed)
+    WHEN 'SEQUENCE' THEN NOT has_sequence_privilege(to_regclass(name)::oid, needed)
+    -- Without it none of the tables can be seen.
+    WHEN 'SCHEMA' THEN NOT has_schema_privilege(to_regnamespace(name)::oid, needed)
+    WHEN 'DATABASE' THEN NOT has_database_privilege(current_database(), needed)
+END
 """
 
 
@@ -44,28 +52,42 @@ def explained(error: BaseException, url: SecretStr | None) -> SsmdError | None:
     return None
 
 
-async def require_rights(
-    connection: psycopg.AsyncConnection[Any], rights: Mapping[str, Sequence[str]]
-) -> None:
-    """Look for rights on tables before a reader finds out; tables that are missing have none.
+async def missing_grants(
+    connection: psycopg.AsyncConnection[Any], rights: PostgresRights
+) -> list[str]:
+    """Each GRANT that the connection's role lacks; of tables that are missing it lacks none."""
+    cursor = psycopg.AsyncCursor(connection, row_factory=tuple_row)
+    row = await (await cursor.execute("SELECT current_database()", prepare=False)).fetchone()
+    assert row is not None
+    wanted = [
+        *(("TABLE", name, right) for name, needed in rights.tables.items() for right in needed),
+        *(("SEQUENCE", name, r) for name, needed in rights.sequences.items() for r in needed),
+        ("SCHEMA", "public", "USAGE"),
+        *([("DATABASE", str(row[0]), "TEMPORARY")] if rights.temporary else []),
+    ]
+    await cursor.execute(_MISSING, tuple(map(list, zip(*wanted, strict=True))), prepare=False)
+    missing = set(await cursor.fetchall())
+    found: dict[tuple[str, str], list[str]] = {}
+    for kind, name, right in wanted:
+        if (kind, name, right) in missing:
+            found.setdefault((kind, name), []).append(right)
+    return [grant(*what, lacks, connection.info.user) for what, lacks in found.items()]
+
+
+async def require_rights(connection: psycopg.AsyncConnection[Any], service: str) -> None:
+    """Look for what the service needs before one of its statements finds out.
 
     Raises:
         ConfigurationError: names each GRANT that is missing.
     """
-    wanted = [(table, right) for table, needed in rights.items() for right in needed]
-    tables, needed = zip(*wanted, strict=True)
-    cursor = psycopg.AsyncCursor(connection, row_factory=tuple_row)
-    await cursor.execute(_MISSING, (list(tables), list(needed)))
-    missing: dict[str, list[str]] = {}
-    for table, right in await cursor.fetchall():
-        missing.setdefault(table, []).append(right)
-    if missing:
-        role = _quoted(connection.info.user)
-        grants = " ".join(
-            f"GRANT {', '.join(found)} ON {table} TO {role};" for table, found in missing.items()
-        )
+    rights = RIGHTS.get(service)
+    if rights is None:
+        return
+    if grants := await missing_grants(connection, rights.postgres.required):
+        role = quoted(connection.info.user)
         raise ConfigurationError(
-            f"the role {role} in DATABASE_URL lacks rights on {', '.join(missing)}: {grants}"
+            f"the role {role} in DATABASE_URL lacks rights that {service} needs ({PAGE} has them "
+            f"all): {' '.join(grants)}"
         )
 
 
@@ -77,22 +99,24 @@ def lacking(
     role = _role(url)
     denied = _DENIED.search(text)
     temporary = _TEMPORARY.search(text)
-    if denied and denied[1] in _GRANTS:
-        mend = f"GRANT {_GRANTS[denied[1]]} {_quoted(denied[2])} TO {role};"
+    if denied and denied[1] == "table" and (needed := _needed(denied[2])):
+        mend = grant("TABLE", denied[2], needed, role)
+    elif denied and denied[1] in _GRANTS:
+        mend = f"GRANT {_GRANTS[denied[1]]} {quoted(denied[2])} TO {role};"
     elif temporary:
-        mend = f"GRANT TEMPORARY ON DATABASE {_quoted(temporary[1])} TO {role};"
+        mend = f"GRANT TEMPORARY ON DATABASE {quoted(temporary[1])} TO {role};"
     else:
         mend = f"a role that owns the database, in place of {role}"
     return ConfigurationError(f"the role {role} in DATABASE_URL lacks a right ({text}): {mend}")
 
 
+def _needed(table: str) -> Sequence[str]:
+    """What the service that runs here needs of a table."""
+    health = service_health.get()
+    rights = RIGHTS.get(health.service) if health is not None else None
+    return rights.postgres.tables.get(table, ()) if rights is not None else ()
+
+
 def _role(url: SecretStr | None) -> str:
     given = conninfo_to_dict(url.get_secret_value()) if url is not None else {}
-    return _quoted(str(given.get("user") or "CURRENT_USER"))
-
-
-def _quoted(name: str) -> str:
-    name = name.strip('"')
-    return (
-        name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '"{}"'.format(name.replace('"', '""'))
-    )
+    return quoted(str(given.get("user") or "CURRENT_USER"))

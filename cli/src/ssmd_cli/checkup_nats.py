@@ -1,0 +1,112 @@
+"""NATS as one service finds it: the server, the user's rights, the streams."""
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import nats.errors
+
+from ssmd_cli.finding import Finding
+from ssmd_common import subjects
+from ssmd_common.connections import nats as connections
+from ssmd_common.connections.nats_rights import NatsClient
+from ssmd_common.connections.retry import first_line
+from ssmd_common.errors import SsmdError
+from ssmd_common.rights import NatsRights
+from ssmd_common.settings import NatsSettings
+
+if TYPE_CHECKING:
+    from ssmd_cache.settings import CacheSettings
+
+BUDGET_SECONDS: Final = 3.0
+_OLDEST: Final = (2, 10)
+_NOT_THERE: Final = 10059
+
+
+async def examine(service: str, settings: NatsSettings, rights: NatsRights) -> list[Finding]:
+    """Everything; where no connection is made, only why."""
+    consumer = _consumer(settings) if service == "cache" else "ssmd_rights"  # type: ignore[arg-type]
+    try:
+        client = await connections.connect(
+            settings, "ssmd-doctor", budget_seconds=BUDGET_SECONDS, consumer=consumer
+        )
+    except SsmdError as error:
+        return [Finding.failed("NATS", error, "check NATS_URL")]
+    try:
+        found = [_server(client), *await _rights(service, client, rights)]
+        if found[0].ok:
+            found.append(await _stream(client, subjects.STREAM, settings, service))
+        if service == "cdc" and found[0].ok:
+            found.append(await _stream(client, subjects.DEAD_LETTER_STREAM, settings, service))
+        return found
+    except (nats.errors.Error, OSError) as error:
+        return [Finding("NATS", False, f"it went away ({first_line(error)})", "look at its log")]
+    finally:
+        await connections.close(client)
+
+
+def _consumer(settings: "CacheSettings") -> str:
+    return settings.consumer
+
+
+def _server(client: NatsClient) -> Finding:
+    version, told = client.connected_server_version, client._server_info  # noqa: SLF001
+    number = f"{version.major}.{version.minor}.{version.patch}"
+    if not told.get("jetstream"):
+        return Finding(
+            "NATS", False, f"{number} without JetStream",
+            "turn it on (`jetstream {}`); if it was on, look at the disk of its store_dir",
+        )  # fmt: skip
+    return Finding.of(
+        "NATS", (version.major, version.minor) >= _OLDEST,
+        f"{number} with JetStream, max_payload {client.max_payload}",
+        "use NATS 2.10 or newer",
+    )  # fmt: skip
+
+
+async def _rights(service: str, client: NatsClient, rights: NatsRights) -> list[Finding]:
+    what = f"{service} rights at NATS"
+    refused, no_inbox = await client.lacking(rights.publish)
+    always = [each for each in refused if not each.only]
+    found = []
+    if always or no_inbox:
+        # Together: they stand in one place of the server's configuration.
+        sentence = client.may_not(always, subscribe=no_inbox)
+        found.append(Finding.failed(what, sentence))
+    for each in refused:
+        if each.only:
+            detail = f"needed when {each.only}: {client.may_not([each], subscribe=False)}"
+            found.append(Finding.warning(what, detail, f"publish, allow: {each.pattern}"))
+    return found or [Finding(what, True, f"{len(rights.publish)} subjects, and replies")]
+
+
+async def _stream(client: NatsClient, name: str, settings: NatsSettings, service: str) -> Finding:
+    what = f"stream {name}"
+    try:
+        reply = await client.request(f"$JS.API.STREAM.INFO.{name}", b"", timeout=BUDGET_SECONDS)
+    except nats.errors.Error as error:
+        return Finding(what, False, f"not known ({first_line(error)})", "look at NATS' log")
+    answer = json.loads(reply.data)
+    if refusal := answer.get("error"):
+        if refusal.get("err_code") == _NOT_THERE:
+            return Finding.warning(what, "it is not there yet", "start cdc, which makes it")
+        return Finding(what, False, str(refusal.get("description")), "look at NATS' log")
+    state, config = answer["state"], answer["config"]
+    detail = (
+        f"{state['messages']} messages, {state['bytes']} of {config['max_bytes']} bytes, "
+        f"{config.get('num_replicas', 1)} replica(s)"
+    )
+    if name == subjects.DEAD_LETTER_STREAM and state["messages"]:
+        return Finding.warning(what, detail, "changes are set aside there: docs/operations.md")
+    if service == "cdc" and (differing := _differences(name, config, settings)):
+        return Finding.warning(
+            what, f"{detail}; has other settings: {', '.join(sorted(differing))}",
+            "cdc changes them when it starts",
+        )  # fmt: skip
+    return Finding(what, True, detail)
+
+
+def _differences(name: str, config: dict[str, Any], settings: Any) -> set[str]:
+    from ssmd_cdc.stream import dead_letter_configuration, differences, stream_configuration
+
+    wanted = stream_configuration if name == subjects.STREAM else dead_letter_configuration
+    return differences(config, wanted(settings))

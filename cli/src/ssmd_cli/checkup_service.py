@@ -1,0 +1,55 @@
+"""What one service finds at its servers, seen with its own settings and as its own users."""
+
+from importlib import import_module
+from typing import Final
+
+from ssmd_cli import checkup_nats, checkup_postgres, checkup_redis
+from ssmd_cli.finding import Finding
+from ssmd_common.errors import ConfigurationError
+from ssmd_common.rights import RIGHTS
+from ssmd_common.settings import NatsSettings, PostgresSettings, RedisSettings, load
+
+_SETTINGS: Final = {
+    "sync": "SyncSettings",
+    "lifecycle": "LifecycleSettings",
+    "cdc": "CdcSettings",
+    "cache": "CacheSettings",
+    "api": "ApiSettings",
+}
+SERVICES: Final = tuple(_SETTINGS)
+
+
+def settings_of(service: str) -> PostgresSettings:
+    """The service's settings from the environment.
+
+    Raises:
+        ConfigurationError: they have faults.
+    """
+    kind: type[PostgresSettings] = getattr(
+        import_module(f"ssmd_{service}.settings"), _SETTINGS[service]
+    )
+    return load(kind)
+
+
+async def examine(service: str, settings: PostgresSettings) -> list[Finding]:
+    """Look at each server that the service uses."""
+    rights = RIGHTS[service]
+    found = await checkup_postgres.examine(service, settings)
+    if rights.nats is not None:
+        assert isinstance(settings, NatsSettings)
+        found += await checkup_nats.examine(service, settings, rights.nats)
+    if rights.redis is not None:
+        assert isinstance(settings, RedisSettings)
+        found += await checkup_redis.examine(service, settings, rights.redis)
+    return found
+
+
+async def examine_all() -> list[Finding]:
+    """All services with one environment; what they find alike is said once."""
+    found: list[Finding] = []
+    for service in SERVICES:
+        try:
+            found += await examine(service, settings_of(service))
+        except ConfigurationError as error:
+            found.append(Finding.failed(f"{service} settings", error))
+    return list(dict.fromkeys(found))

@@ -1,0 +1,294 @@
+"""What each service may do at its servers, and nothing more. Pure, and the only home of it.
+
+docs/rights.md is made from here; services check it when they start, `ssmd doctor` whenever it is
+asked, and the tests run every service with exactly this.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from ssmd_common.subjects import DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECTS, STREAM, SUBJECTS
+
+PAGE: Final = "docs/rights.md"
+
+_READ: Final = ("SELECT",)
+_KEEP: Final = ("SELECT", "INSERT", "UPDATE")
+_ALL: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_STATUS: Final[Mapping[str, Sequence[str]]] = {"service_status": _ALL}
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresRights:
+    """Beside these each role needs CONNECT on the database and USAGE on the schema `public`.
+
+    `replication` is the role's attribute.
+    """
+
+    tables: Mapping[str, Sequence[str]]
+    sequences: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    temporary: bool = False
+    replication: bool = False
+
+    @property
+    def required(self) -> "PostgresRights":
+        """What the service does not start without; that it cannot say how it is costs only that."""
+        tables = {name: needed for name, needed in self.tables.items() if name not in _STATUS}
+        return replace(self, tables=tables)
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """One subject to publish to, as it is granted.
+
+    `probe` and `headers` make a message that finds out whether it is: a request that JetStream
+    refuses for its content. `consumer` stands in a `*` of the pattern. `only` says when it is
+    needed, where that is not always.
+    """
+
+    pattern: str
+    probe: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    only: str = ""
+
+    def subject(self, consumer: str) -> str:
+        """A subject that the pattern grants."""
+        return self.pattern.replace("*", consumer).replace(">", "ssmd_rights")
+
+
+@dataclass(frozen=True, slots=True)
+class NatsRights:
+    """Each also subscribes to the subjects of its replies, `NATS_INBOX_PREFIX.>`."""
+
+    publish: Sequence[Publish]
+
+    def publish_of(self, subject: str) -> Publish | None:
+        """What grants this subject; its letters' case does not matter, since nats-py loses it."""
+        return next((each for each in self.publish if _covers(each.pattern, subject)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class RedisRights:
+    """Commands, each with an example of its arguments; `{key}` is a key of ours.
+
+    Run in this order they find a string that expires, on which most refuse to work.
+    """
+
+    commands: Mapping[str, str]
+    writes: bool
+
+    def keys(self, prefix: str) -> str:
+        """The pattern of the keys, as ACL SETUSER takes it."""
+        return f"{'~' if self.writes else '%R~'}{prefix}secmaster:*"
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    postgres: PostgresRights
+    nats: NatsRights | None = None
+    redis: RedisRights | None = None
+
+
+def _covers(pattern: str, subject: str) -> bool:
+    wanted, given = pattern.lower().split("."), subject.lower().split(".")
+    if wanted[-1] == ">":
+        return len(given) >= len(wanted) and _fit(wanted[:-1], given)
+    return len(given) == len(wanted) and _fit(wanted, given)
+
+
+def _fit(wanted: Sequence[str], given: Sequence[str]) -> bool:
+    return all(want in ("*", have) for want, have in zip(wanted, given, strict=False))
+
+
+_NOT_OURS: Final = b'{"name":"ssmd_rights","stream_name":"ssmd_rights"}'
+"""Of another stream than the subject names. Not `{}`, which JetStream takes for no content."""
+
+_NEVER_STORED: Final = {"Nats-Expected-Stream": "ssmd_rights"}
+_MISSING: Final = "the stream is not there yet"
+_DIFFERS: Final = "the settings of the stream change"
+
+
+def _api(what: str, probe: bytes = _NOT_OURS, only: str = "") -> Publish:
+    return Publish(f"$JS.API.{what}", probe, only=only)
+
+
+_INFO: Final = _api(f"STREAM.INFO.{STREAM}", b"")
+_GET: Final = _api(f"STREAM.MSG.GET.{STREAM}", b'{"ssmd_rights":1}')
+_READER: Final = _api(f"CONSUMER.CREATE.{STREAM}")
+_NEXT: Final = _api(f"CONSUMER.MSG.NEXT.{STREAM}.*", b"{ssmd_rights}")
+
+_CDC: Final = NatsRights(
+    (
+        Publish(SUBJECTS, b"", _NEVER_STORED),
+        Publish(DEAD_LETTER_SUBJECTS, b"", _NEVER_STORED),
+        _INFO,
+        _api(f"STREAM.INFO.{DEAD_LETTER_STREAM}", b""),
+        _api(f"STREAM.CREATE.{STREAM}", only=_MISSING),
+        _api(f"STREAM.CREATE.{DEAD_LETTER_STREAM}", only=_MISSING),
+        _api(f"STREAM.UPDATE.{STREAM}", only=_DIFFERS),
+        _api(f"STREAM.UPDATE.{DEAD_LETTER_STREAM}", only=_DIFFERS),
+        _GET,
+        _READER,
+        _NEXT,
+    )
+)
+
+_CACHE: Final = NatsRights(
+    (
+        _INFO,
+        _GET,
+        _api(f"CONSUMER.DURABLE.CREATE.{STREAM}.*"),
+        _api(f"CONSUMER.DELETE.{STREAM}.*"),
+        _NEXT,
+        Publish(f"$JS.ACK.{STREAM}.>", b"+SSMD_RIGHTS"),
+    )
+)
+
+_READERS: Final = NatsRights((_INFO, _GET, _READER, _api(f"CONSUMER.INFO.{STREAM}.*", b""), _NEXT))
+
+_CONNECTING: Final = {"ping": "", "client|setname": "ssmd-rights", "select": "{database}"}
+
+_OF_CACHE: Final = {
+    **_CONNECTING,
+    "info": "server",
+    "time": "",
+    "scan": "0 match {key} count 1",
+    "type": "{key}",
+    "exists": "{key}",
+    "get": "{key}",
+    "mget": "{key}",
+    "mset": "{key} 1",
+    "incrby": "{key} 1",
+    "set": "{key} 1 px 1000",
+    "pexpiretime": "{key}",
+    "hget": "{key} 1",
+    "hmget": "{key} 1",
+    "hset": "{key} 1 1",
+    "hdel": "{key} 1",
+    "hlen": "{key}",
+    "hscan": "{key} 0",
+    "sadd": "{key} 1",
+    "srem": "{key} 1",
+    "scard": "{key}",
+    "smembers": "{key}",
+    "smismember": "{key} 1",
+    "sscan": "{key} 0",
+    "zadd": "{key} 1 1",
+    "zrem": "{key} 1",
+    "zcard": "{key}",
+    "zmscore": "{key} 1",
+    "zrangebyscore": "{key} 1 1",
+    "zscan": "{key} 0",
+    "del": "{key}",
+    "script|load": "return",
+    "eval": "return 0",
+    "evalsha": "ffffffffffffffffffffffffffffffffffffffff 0",
+    "watch": "{key}",
+    "multi": "",
+    "exec": "",
+}
+
+RIGHTS: Final[Mapping[str, Rights]] = {
+    "sync": Rights(
+        PostgresRights(
+            {
+                "series": _KEEP,
+                "events": _KEEP,
+                "markets": _KEEP,
+                "series_fees": _ALL,
+                "sync_runs": _ALL,
+                "sync_watermarks": _KEEP,
+                **_STATUS,
+            },
+            temporary=True,
+        )
+    ),
+    "lifecycle": Rights(
+        PostgresRights(
+            {
+                "series": _KEEP,
+                "events": _KEEP,
+                "markets": _KEEP,
+                "market_lifecycle_events": _ALL,
+                "lifecycle_gaps": _KEEP,
+                "sync_runs": _READ,
+                **_STATUS,
+            },
+            {"fencing_tokens": ("USAGE",)},
+            temporary=True,
+        )
+    ),
+    "cdc": Rights(
+        PostgresRights(
+            {
+                "series": _READ,
+                "events": _READ,
+                "markets": _READ,
+                "series_fees": _READ,
+                "fees": _READ,
+                "market_lifecycle_events": _READ,
+                "cdc_state": _KEEP,
+                **_STATUS,
+            },
+            replication=True,
+        ),
+        _CDC,
+    ),
+    "cache": Rights(
+        PostgresRights(
+            {
+                "series": _READ,
+                "events": _READ,
+                "markets": _READ,
+                "series_fees": _READ,
+                "cdc_state": _READ,
+                "sync_runs": _READ,
+                **_STATUS,
+            },
+            {"fencing_tokens": ("USAGE",)},
+        ),
+        _CACHE,
+        RedisRights(_OF_CACHE, writes=True),
+    ),
+    "api": Rights(
+        PostgresRights(
+            {
+                "series": _READ,
+                "events": _READ,
+                "markets": _READ,
+                "series_fees": _READ,
+                "fees": _READ,
+                "market_lifecycle_events": _READ,
+                "sync_runs": _READ,
+                "sync_watermarks": _READ,
+                "lifecycle_gaps": _READ,
+                "api_keys": _KEEP,
+                **_STATUS,
+            }
+        ),
+        _READERS,
+        RedisRights(
+            {
+                **_CONNECTING,
+                "info": "server",
+                "get": "{key}",
+                "mget": "{key}",
+                "hget": "{key} 1",
+                "hmget": "{key} 1",
+            },
+            writes=False,
+        ),
+    ),
+}
+"""By service."""
+
+READER: Final = PostgresRights(
+    {
+        "service_status": _READ,
+        "sync_runs": _READ,
+        "market_lifecycle_events": _READ,
+        "lifecycle_gaps": _READ,
+        "_yoyo_migration": _READ,
+    }
+)
+"""Whoever only looks: `ssmd status`, and `ssmd doctor` without a service."""
