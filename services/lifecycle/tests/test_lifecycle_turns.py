@@ -22,7 +22,7 @@ from ssmd_lifecycle.transitions import MarketState
 from ssmd_lifecycle.turns import Turns, chunked
 from ssmd_stack.database import Database
 from ssmd_store import clock
-from ssmd_store.rules import OPENING_GRACE
+from ssmd_store.rules import OPENING_GRACE, STAMPED_AHEAD
 
 Connection = psycopg.AsyncConnection[Any]
 NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
@@ -207,7 +207,7 @@ async def test_the_clocks_queries_use_their_indexes(connection: Connection, quer
     plan = await (
         await connection.execute(
             "EXPLAIN " + getattr(clock.QUERIES, query),
-            {"now": NOW, "limit": 2000, "grace": OPENING_GRACE},
+            {"now": NOW, "limit": 2000, "grace": OPENING_GRACE, "ahead": STAMPED_AHEAD},
         )
     ).fetchall()
     text = "\n".join(line for (line,) in plan)
