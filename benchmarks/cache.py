@@ -31,17 +31,17 @@ from ssmd_cache.patience import Patience
 from ssmd_cache.position import decode
 from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.rows import Rows
-from ssmd_cache.stream import Stream
 from ssmd_cache.warmup import warm_up
 from ssmd_common.health import Health
 from ssmd_common.keys import Keys
 from ssmd_common.migrations import migration_files
-from ssmd_common.subjects import STREAM, subject
 from ssmd_stack.database import migrate
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
 from ssmd_stack.postgres import PostgresServer
 from ssmd_stack.valkey import ValkeyServer
+from ssmd_stream.stream import Stream
+from ssmd_stream.subjects import STREAM, subject
 
 FILL = """
 INSERT INTO series (ticker, title, category)

@@ -37,13 +37,13 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.stream import Streams
-from ssmd_common import subjects
 from ssmd_common.migrations import migration_files
 from ssmd_stack.database import migrate
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
 from ssmd_stack.postgres import PostgresServer
 from ssmd_stack.scratch import scratch_directory
+from ssmd_stream import subjects
 
 MARKETS = 10_000
 

@@ -13,8 +13,8 @@ import psycopg
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from psycopg.rows import dict_row
 
-from ssmd_common.change import Change, decode
-from ssmd_common.visibility import Snapshot
+from ssmd_stream.change import Change, decode
+from ssmd_stream.visibility import Snapshot
 
 T = TypeVar("T")
 

@@ -11,10 +11,10 @@ import nats
 from nats.js.api import StreamConfig
 
 from ssmd_cli.lifecycle_tail import filters, line
-from ssmd_common import subjects
 from ssmd_common.leader import lock_key
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
+from ssmd_stream import subjects
 
 
 async def ssmd(*arguments: str, **environment: str) -> tuple[int, str, str]:

@@ -21,11 +21,11 @@ import psutil
 import psycopg
 import pytest
 
-from ssmd_common.subjects import STREAM
 from ssmd_stack import account
 from ssmd_stack.envfile import read_env
 from ssmd_stack.ports import free_port
 from ssmd_stack.process import is_alive, wait_for_end
+from ssmd_stream.subjects import STREAM
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 

@@ -18,11 +18,11 @@ import psycopg
 import pytest
 from topology import PATIENCE_SECONDS, Topology, topology
 
-from ssmd_common import subjects
 from ssmd_stack.database import Database
 from ssmd_stack.fixtures import stack_kind
 from ssmd_stack.nats_cluster import NatsCluster
 from ssmd_stack.valkey import ValkeyServer
+from ssmd_stream import subjects
 
 # The shortest that a server takes: clients are told at once, and closed after the grace period.
 DRAINS = {"lame_duck_duration": "30s", "lame_duck_grace_period": "1s"}

@@ -15,9 +15,9 @@ import psycopg
 import pytest
 
 from ssmd_common import apikeys
-from ssmd_common.visibility import Snapshot, applies
 from ssmd_stack.database import Database
 from ssmd_stack.ports import free_port
+from ssmd_stream.visibility import Snapshot, applies
 
 KEYS = {
     "series": ("ticker",),

@@ -9,7 +9,7 @@ import typer
 from ssmd_cli.environment import load_env_file, quiet_logs
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.settings import NatsSettings, load
-from ssmd_common.subjects import TOKEN_COLUMNS
+from ssmd_stream.subjects import TOKEN_COLUMNS
 
 app = typer.Typer(no_args_is_help=True, help="Follow the change stream, or see its publisher.")
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -12,26 +12,26 @@ from typing import Final
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
-from nats.js.client import JetStreamContext
 from rich.console import Console
 from rich.text import Text
 
 from ssmd_cli import output
-from ssmd_common import subjects
-from ssmd_common.change import Change, Position, decode, parse_lsn
 from ssmd_common.connections import nats as connections
 from ssmd_common.errors import (
     ConfigurationError,
-    MalformedChange,
     SsmdError,
     UpstreamUnavailable,
 )
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.settings import NatsSettings
+from ssmd_stream import subjects
+from ssmd_stream.change import Change, decode, parse_lsn
+from ssmd_stream.errors import ReaderBroken, StreamGap, StreamMissing, UnreadableMessage
+from ssmd_stream.reader import Delivery, reading
+from ssmd_stream.stream import StoredMessage, Stream
 
 _BATCH: Final = 200
+_WAIT_SECONDS: Final = 2.0
 _AGE = re.compile(r"(\d+)([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _OF_SERIES: Final = {"series": "", "series_fees": "", "events": ".>", "markets": ".>"}
@@ -117,66 +117,63 @@ async def tail(
     console = Console(highlight=False, soft_wrap=True)
     shown = 0
     try:
-        async for message in follow(client, filters, start):
-            change = read(message)
-            if change is None:
-                continue
-            if wanted.type and (message.headers or {}).get("Ssmd-Type") != wanted.type:
-                continue
-            if as_json:
-                sys.stdout.write(message.data.decode().replace("\n", " ") + "\n")
-                sys.stdout.flush()
-            else:
-                console.print(line(change))
-            shown += 1
-            if shown == limit:
-                return
+        async with contextlib.aclosing(follow(client, filters, start)) as followed:
+            async for message in followed:
+                change = read(message)
+                if change is None:
+                    continue
+                if wanted.type and message.headers.get("Ssmd-Type") != wanted.type:
+                    continue
+                if as_json:
+                    sys.stdout.write(message.payload.decode().replace("\n", " ") + "\n")
+                    sys.stdout.flush()
+                else:
+                    console.print(line(change))
+                shown += 1
+                if shown == limit:
+                    return
     finally:
         await connections.close(client)
 
 
-def read(message: Msg) -> Change | None:
+def read(message: Delivery) -> Change | None:
     """The change of a message. None if it cannot be read, which is said on stderr."""
     try:
-        return decode(message.data)
-    except MalformedChange as error:
-        number, reason = message.metadata.sequence.stream, error.__cause__ or error
-        output.note(f"message {number} ({message.subject}) is passed over as unreadable: {reason}")
+        return decode(message.payload)
+    except UnreadableMessage as error:
+        place = f"message {message.sequence} ({message.subject})"
+        output.note(f"{place} is passed over as unreadable: {error}")
         return None
 
 
-async def follow(client: Client, filters: list[str], start: Start) -> AsyncIterator[Msg]:
-    """In order, each once, over reconnections of the server.
+async def follow(
+    client: Client, filters: list[str], start: Start
+) -> AsyncGenerator[Delivery, None]:
+    """In order, each once, over reconnections of the server; what is lost is said on stderr.
 
     Raises:
         NoStream: it is not there, or not any more.
         UpstreamUnavailable: NATS has no JetStream, or does not answer at the start.
     """
-    js = client.jetstream()
-    try:
-        with _no_stream():
-            await js.stream_info(subjects.STREAM)
-            following: Start = await sequence_of(js, start) if isinstance(start, Lsn) else start
-    except (nats.js.errors.Error, nats.errors.Error) as error:
-        raise UpstreamUnavailable(
-            f"NATS does not tell of its streams ({error}): check that it runs with JetStream"
-        ) from error
+    stream = Stream(client)
+    with _no_stream():
+        following: int | None = await first_sequence(stream, start)
+    wanted = [] if filters == [subjects.SUBJECTS] else filters
     while True:
         try:
             with _no_stream():
-                info = await js.add_consumer(subjects.STREAM, _consumer(filters, following))
-            subscription = await js.pull_subscribe_bind(info.name, subjects.STREAM)
-            while True:
-                try:
-                    messages = await subscription.fetch(_BATCH, timeout=2)
-                except TimeoutError:
-                    # A consumer lives in the server's memory: is it still there?
-                    await subscription.consumer_info()
-                    continue
-                for message in messages:
-                    following = message.metadata.sequence.stream + 1
-                    yield message
-        except (nats.js.errors.Error, nats.errors.Error):
+                if following is None:
+                    following = await first_sequence(stream, None)
+                async with reading(stream, following, subjects=wanted) as reader:
+                    while True:
+                        for message in await reader.batch(_BATCH, _WAIT_SECONDS):
+                            yield message
+                        following = reader.next_sequence
+        except StreamGap as gap:
+            output.note(str(gap))
+            # A stream that ends before is another or a restored one: what comes there is new.
+            following = gap.lost.stop if gap.lost else None
+        except (ReaderBroken, UpstreamUnavailable, nats.errors.Error, nats.js.errors.Error):
             # However long the server is away: its client reconnects by itself.
             await asyncio.sleep(0.5)
 
@@ -185,61 +182,34 @@ async def follow(client: Client, filters: list[str], start: Start) -> AsyncItera
 def _no_stream() -> Iterator[None]:
     try:
         yield
-    except nats.js.errors.NotFoundError:
+    except StreamMissing:
         raise NoStream(
             f"the stream {subjects.STREAM} is not there: start cdc, or check NATS_URL"
         ) from None
 
 
-def _consumer(filters: list[str], start: Start) -> ConsumerConfig:
-    config = ConsumerConfig(
-        ack_policy=AckPolicy.NONE,
-        filter_subjects=filters,
-        mem_storage=True,
-        inactive_threshold=60.0,
-        deliver_policy=DeliverPolicy.NEW,
-    )
+async def first_sequence(stream: Stream, start: Start) -> int:
+    """Where in the stream to begin; positions and times only grow in it."""
+    info = await stream.info()
+    if start is None:
+        return info.last_sequence + 1
+    if isinstance(start, int):
+        return min(max(start, info.first_sequence), info.last_sequence + 1)
     if isinstance(start, datetime):
-        config.deliver_policy = DeliverPolicy.BY_START_TIME
-        config.opt_start_time = start
-    elif isinstance(start, int):
-        config.deliver_policy = DeliverPolicy.BY_START_SEQUENCE
-        config.opt_start_seq = max(1, start)
-    return config
-
-
-async def sequence_of(js: JetStreamContext, lsn: Lsn) -> int:
-    """Where in the stream the first change at or after an LSN is: positions only grow."""
-    state = (await js.stream_info(subjects.STREAM)).state
-    low, high = state.first_seq, state.last_seq + 1
-    last = high
-    while last > low and (newest := await _position(js, last - 1)) is None:
+        return await stream.first_where(lambda message: message.stored_at >= start)
+    last = info.last_sequence
+    while last >= info.first_sequence and (newest := await stream.position_at(last)) is None:
         last -= 1
-    if last == low:
-        return high
+    if last < info.first_sequence:
+        return info.last_sequence + 1
     assert newest is not None
-    while low < high:
-        middle = (low + high) // 2
-        position = await _position(js, middle)
-        if position and (position.epoch, position.lsn) < (newest.epoch, lsn.number):
-            low = middle + 1
-        else:
-            high = middle
-    return low
+    place = (newest.epoch, start.number)
 
+    def reached(message: StoredMessage) -> bool | None:
+        position = message.position
+        return None if position is None else (position.epoch, position.lsn) >= place
 
-async def _position(js: JetStreamContext, sequence: int) -> Position | None:
-    """Of the first message from there on that has one; None if there is none."""
-    while True:
-        try:
-            message = await js.get_msg(subjects.STREAM, sequence, subjects.SUBJECTS, next=True)
-        except nats.js.errors.NotFoundError:
-            return None
-        with contextlib.suppress(ValueError):
-            return Position.parse((message.headers or {}).get("Nats-Msg-Id", ""))
-        with contextlib.suppress(MalformedChange):
-            return decode(message.data or b"").position
-        sequence = (message.seq or sequence) + 1
+    return await stream.first_where(reached)
 
 
 def clock(at: datetime) -> str:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, Final
 import nats.errors
 
 from ssmd_cli.finding import Finding
-from ssmd_common import subjects
 from ssmd_common.connections import nats as connections
 from ssmd_common.connections.nats_rights import NatsClient
 from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import SsmdError
 from ssmd_common.rights import NatsRights
 from ssmd_common.settings import NatsSettings
+from ssmd_stream import subjects
 
 if TYPE_CHECKING:
     from ssmd_cache.settings import CacheSettings

@@ -11,12 +11,12 @@ from rich.text import Text
 
 from ssmd_cli import output
 from ssmd_cli.cdc_tail import Start, clock, follow, read
-from ssmd_common import subjects
 from ssmd_common.connections import nats, postgres
 from ssmd_common.errors import MalformedTime
 from ssmd_common.settings import NatsSettings, PostgresSettings
 from ssmd_common.sql import Queries
 from ssmd_common.times import moment
+from ssmd_stream import subjects
 
 queries: Final = Queries("ssmd_cli", "lifecycle.sql")
 
@@ -68,22 +68,23 @@ async def tail(
                     settings.database_url, "ssmd-lifecycle-tail", budget_seconds=5
                 )
             )
-        async for message in follow(client, filters(type_), start):
-            change = read(message)
-            row = change.data if change else None
-            if change is not None and change.error:
-                # Whose it is nobody knows: it may be one of those asked for.
-                output.note(f"message {message.metadata.sequence.stream}: {change.error}")
-            if row is None or (places and await places.of(row) != series):
-                continue
-            if as_json:
-                sys.stdout.write(msgspec.json.encode(row).decode() + "\n")
-                sys.stdout.flush()
-            else:
-                console.print(line(row))
-            shown += 1
-            if shown == limit:
-                return
+        async with contextlib.aclosing(follow(client, filters(type_), start)) as followed:
+            async for message in followed:
+                change = read(message)
+                row = change.data if change else None
+                if change is not None and change.error:
+                    # Whose it is nobody knows: it may be one of those asked for.
+                    output.note(f"message {message.sequence}: {change.error}")
+                if row is None or (places and await places.of(row) != series):
+                    continue
+                if as_json:
+                    sys.stdout.write(msgspec.json.encode(row).decode() + "\n")
+                    sys.stdout.flush()
+                else:
+                    console.print(line(row))
+                shown += 1
+                if shown == limit:
+                    return
     finally:
         await nats.close(client)
         if places is not None:

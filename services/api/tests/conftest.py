@@ -15,11 +15,12 @@ from nats.js.client import JetStreamContext
 from ssmd_api.__main__ import open_context
 from ssmd_api.app import make_app
 from ssmd_api.settings import ApiSettings
-from ssmd_common import health, subjects
+from ssmd_common import health
 from ssmd_common.health import Health
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.valkey import ValkeyServer
+from ssmd_stream import subjects
 
 # Test directories are no packages: what tests share is found beside them.
 sys.path.append(str(Path(__file__).parent))

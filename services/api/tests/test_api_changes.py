@@ -16,10 +16,10 @@ from nats.js.client import JetStreamContext
 from ssmd_api.changefilter import ChangeFilter, NothingFits
 from ssmd_api.metrics import UNREADABLE as UNREADABLE_MESSAGES
 from ssmd_api.snapshot import take as take_snapshot
-from ssmd_common import subjects
-from ssmd_common.visibility import Snapshot
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
+from ssmd_stream import subjects
+from ssmd_stream.visibility import Snapshot
 
 pytestmark = pytest.mark.usefixtures("universe")
 

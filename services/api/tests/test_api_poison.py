@@ -13,6 +13,7 @@ from api_testbed import Client, Serve
 from nats.js.client import JetStreamContext
 
 from ssmd_api import rows
+from ssmd_common.depth import is_deep
 from ssmd_common.keys import Keys
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
@@ -124,9 +125,9 @@ async def test_in_exports_and_snapshots_too(
 def test_what_is_nested_as_deep_as_readers_follow_is_json(depth: int) -> None:
     """And brackets in texts are no depth."""
     raw = b"[" * depth + rb'"[[\"[[{{\\"' + b"]" * depth
-    assert rows.too_deep(raw) == (depth > rows.MAX_DEPTH)
+    assert is_deep(raw, rows.MAX_DEPTH) == (depth > rows.MAX_DEPTH)
     flat = b"[" + b",".join([b'{"a":["[\\"{"]}'] * depth) + b"]"
-    assert not rows.too_deep(flat)
+    assert not is_deep(flat, rows.MAX_DEPTH)
 
 
 async def written(api: Client, redis: aioredis.Redis) -> tuple[str, bytes]:

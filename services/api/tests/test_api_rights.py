@@ -9,7 +9,6 @@ import redis.asyncio as aioredis
 from api_testbed import Serve
 from least_rights import acl_users, nats_url, redis_url, users
 
-from ssmd_common import subjects
 from ssmd_common.connections import nats as connections
 from ssmd_common.granting import nats_permissions
 from ssmd_common.rights import RIGHTS, NatsRights
@@ -17,6 +16,7 @@ from ssmd_common.settings import NatsSettings
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.servers import stack_kind
 from ssmd_stack.valkey import ValkeyServer
+from ssmd_stream import subjects
 
 pytestmark = pytest.mark.usefixtures("universe")
 

@@ -23,14 +23,14 @@ from redis.backoff import ConstantBackoff
 
 from ssmd_cache.__main__ import serve
 from ssmd_cache.settings import CacheSettings
-from ssmd_common.change import format_lsn, parse_lsn
 from ssmd_common.health import Health
 from ssmd_common.runtime import Runtime
-from ssmd_common.subjects import STREAM, subject, table_subject
 from ssmd_common.tasks import end
 from ssmd_stack.database import Database
 from ssmd_stack.ended import collect_what_ended
 from ssmd_stack.ports import free_port
+from ssmd_stream.change import format_lsn, parse_lsn
+from ssmd_stream.subjects import STREAM, subject, table_subject
 
 PRIMARY_KEYS = {
     "series": ("ticker",),

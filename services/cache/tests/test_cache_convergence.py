@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ssmd_common.subjects import subject
+from ssmd_stream.subjects import subject
 
 # What is cancelled while it closes a connection of psycopg leaves it to the collector.
 pytestmark = [

@@ -9,7 +9,7 @@ import nats.js.errors
 import pytest
 
 from ssmd_cache.redis_sink import RedisSink
-from ssmd_cache.stream import Feed
+from ssmd_stream.reader import Reader
 
 SERIES = (
     "INSERT INTO series (ticker, title, category, tags)"
@@ -231,9 +231,9 @@ async def test_what_is_gone_before_it_came_is_missed_at_once(
 ) -> None:
     """Not only when there is a later message."""
     await world.commit(SERIES, EVENT, MARKET)
-    pull = Feed._pull
+    pull = Reader._pull
     with monkeypatch.context() as patch:
-        patch.setattr(Feed, "_pull", AsyncMock())
+        patch.setattr(Reader, "_pull", AsyncMock())
         async with world.cache() as cache:
             await cache.ready()
             await world.commit("UPDATE markets SET yes_bid_dollars = 0.48")
@@ -241,7 +241,7 @@ async def test_what_is_gone_before_it_came_is_missed_at_once(
                 await world.js.purge_stream("SECMASTER_CDC")
             else:
                 await world.js.delete_msg("SECMASTER_CDC", world.sequence)
-            patch.setattr(Feed, "_pull", pull)
+            patch.setattr(Reader, "_pull", pull)
             await world.assert_right()
 
 
@@ -293,13 +293,13 @@ async def test_what_comes_over_a_new_connection_breaks_the_feed(
     world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server may have come back with less than it had."""
-    open_feed, feeds = Feed.open, list[Feed]()
+    open_feed, feeds = Reader.open, list[Reader]()
 
-    async def opened(feed: Feed) -> None:
+    async def opened(feed: Reader) -> None:
         feeds.append(feed)
         await open_feed(feed)
 
-    monkeypatch.setattr(Feed, "open", opened)
+    monkeypatch.setattr(Reader, "open", opened)
     await world.commit(SERIES, EVENT, MARKET)
     async with world.cache() as cache:
         await cache.ready()

@@ -10,8 +10,8 @@ import pytest
 from ssmd_cache import join as joining
 from ssmd_cache import service
 from ssmd_cache.picture import TABLES
-from ssmd_cache.stream import Stream
-from ssmd_common.change import parse_lsn
+from ssmd_stream.change import parse_lsn
+from ssmd_stream.stream import Stream
 
 SERIES = "INSERT INTO series (ticker, category) VALUES ('S', 'C'), ('T', 'D')"
 EVENT = "INSERT INTO events (event_ticker, series_ticker) VALUES ('E', 'S')"
@@ -144,17 +144,18 @@ async def test_changes_the_snapshot_holds_are_not_applied_again(world: Any) -> N
     """A change between S0 and the snapshot comes again: a reader must not see it undone."""
     await world.commit(SERIES, EVENT, MARKET)
     stream = Stream(world.nats)
-    original = stream.position_at
+    original = stream.info
 
-    async def position_at(sequence: int) -> Any:
+    async def info() -> Any:
+        found = await original()
         # After S0 was noted, before the snapshot: two changes of one row.
         if not later:
             later.extend(await world.commit("UPDATE markets SET yes_bid = 2"))
             later.extend(await world.commit("UPDATE markets SET yes_bid = 3"))
-        return await original(sequence)
+        return found
 
     later: list[Any] = []
-    stream.position_at = position_at  # type: ignore[method-assign]
+    stream.info = info  # type: ignore[method-assign]
     async with joining.join(
         world.settings().database_url, stream, wait_seconds=60, budget_seconds=10
     ) as joined:

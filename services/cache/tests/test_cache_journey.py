@@ -7,8 +7,8 @@ import msgspec
 
 from ssmd_cache.journey import Journey
 from ssmd_cache.metrics import EXCHANGE_TO_SUBSCRIBER
-from ssmd_cache.stream import Delivery
 from ssmd_common.health import Health
+from ssmd_stream.reader import Delivery
 
 
 def message(seconds_ago: float | None, **more: Any) -> Delivery:

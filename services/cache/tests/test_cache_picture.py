@@ -12,7 +12,6 @@ from ssmd_cache import apply
 from ssmd_cache.apply import Announcement, EndOfEpoch, Refetch, Rewarm
 from ssmd_cache.commands import Command, sortable
 from ssmd_cache.entries import glob
-from ssmd_cache.errors import UnreadableMessage
 from ssmd_cache.picture import (
     EventFacts,
     MarketFacts,
@@ -22,10 +21,11 @@ from ssmd_cache.picture import (
     seconds,
     value,
 )
-from ssmd_common.change import Position
-from ssmd_common.errors import MalformedChange
 from ssmd_common.keys import Keys
-from ssmd_common.visibility import Snapshot
+from ssmd_stream import change
+from ssmd_stream.change import Position
+from ssmd_stream.errors import UnreadableMessage
+from ssmd_stream.visibility import Snapshot
 
 NOW = datetime(2026, 2, 3, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -128,7 +128,7 @@ def test_times_that_no_clock_shows_count_as_none() -> None:
 
 def test_rows_of_another_shape_are_refused() -> None:
     for row in (b"{", b"[]", b'{"ticker":1}', b'{"ticker":"M"}'):
-        with pytest.raises(MalformedChange):
+        with pytest.raises(UnreadableMessage):
             facts_of("markets", row)
 
 
@@ -146,7 +146,7 @@ def test_a_glob_matches_just_its_text() -> None:
     assert glob("a*b?[c]\\") == "a\\*b\\?\\[c\\]\\\\"
 
 
-def message(**more: Any) -> apply.Message:
+def message(**more: Any) -> change.Head:
     row = {
         "ticker": "M",
         "event_ticker": "E",
@@ -166,12 +166,12 @@ def message(**more: Any) -> apply.Message:
         "data": row,
         **more,
     }
-    return apply.decode(msgspec.json.encode(envelope))
+    return change.decode_head(msgspec.json.encode(envelope))
 
 
 def effect(epoch: int = 1, snapshot: Snapshot | None = None, **more: Any) -> Any:
     made = message(**more)
-    return apply.effect(made, apply.position_of(made), epoch, snapshot, KEYS)
+    return apply.effect(made, made.position, epoch, snapshot, KEYS)
 
 
 def test_what_each_message_does() -> None:
@@ -200,7 +200,7 @@ def test_messages_of_another_version_are_refused() -> None:
         message(v=2)
     for wrong in ({"lsn": "x"}, {"epoch": 1 << 32}, {"seq": -1}, {"epoch": -1}):
         with pytest.raises(UnreadableMessage):
-            apply.position_of(message(**wrong))
+            _ = message(**wrong).position
 
 
 def test_of_several_commands_about_a_row_the_latest_counts() -> None:

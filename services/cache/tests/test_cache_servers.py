@@ -14,8 +14,8 @@ from certificates import Authority
 from pydantic import SecretStr
 
 from ssmd_cache.redis_sink import RedisSink
-from ssmd_cache.stream import Stream
 from ssmd_stack.ports import free_port
+from ssmd_stream.stream import Stream
 
 SERIES = "INSERT INTO series (ticker, category) VALUES ('S', 'C')"
 EVENT = "INSERT INTO events (event_ticker, series_ticker) VALUES ('E', 'S')"

@@ -18,8 +18,8 @@ from ssmd_cache.errors import Fenced, ForeignKeys, PictureLost, SequenceGap
 from ssmd_cache.picture import facts_of
 from ssmd_cache.position import CachePosition
 from ssmd_cache.redis_sink import RedisSink
-from ssmd_common.change import Position
 from ssmd_common.keys import Keys
+from ssmd_stream.change import Position
 
 KEYS = Keys()
 NOW = datetime.now(UTC)

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmd_cache import apply
-from ssmd_cache.depth import DEEPEST, is_deep, shallow
-from ssmd_cache.errors import UnreadableMessage, UnreadableRow
-from ssmd_cache.picture import EventFacts, facts_of, ticker_of
+from ssmd_cache.errors import UnreadableRow
+from ssmd_cache.picture import DEEPEST, EventFacts, facts_of, ticker_of
 from ssmd_cache.rebuild import rebuild
 from ssmd_cache.rows import Rows
 from ssmd_cache.verify import Unread, Verifier
-from ssmd_common.change import Position
+from ssmd_common.depth import is_deep, shallow
 from ssmd_common.keys import Keys
+from ssmd_stream.change import KEY_COLUMN, Position, decode_head, salvage
+from ssmd_stream.errors import UnreadableMessage
 
 UNIVERSE = """
 INSERT INTO series (ticker, category) VALUES ('S', 'C'), ('T', 'D');
@@ -50,7 +50,7 @@ async def change(world: Any, statement: str, table: str, ticker: str, op: str = 
         "SELECT pg_current_wal_lsn()::text, pg_current_xact_id()::text::bigint"
     )
     lsn, xid = await cursor.fetchone()
-    key = msgspec.json.encode({apply.KEY[table]: ticker})
+    key = msgspec.json.encode({KEY_COLUMN[table]: ticker})
     payload = (
         b'{"v":1,"lsn":"%b","seq":0,"xid":%d,"epoch":1,"table":"%b","op":"%b","type":"test",'
         b'"ticker":null,"key":%b,"data":%b,"before":%b,"timestamp":"2026-01-01T00:00:00Z"}'
@@ -187,7 +187,7 @@ async def test_what_is_no_message_is_passed_over(world: Any) -> None:
         assert "unreadable" not in cache.health.degraded, "a new picture was made for the last ones"
         await world.js.publish("cdc.something.else", b"?")
         await degraded(world, cache, "passed over")
-        assert cache.health.ready
+        await cache.ready()
         assert not (await report(world)).differences
     async with world.cache(cache_reconcile_seconds=0.3, cache_ready_lag_seconds=1) as cache:
         await world.js.publish("cdc.something.else", b"?")
@@ -239,8 +239,8 @@ def lies(payload: bytes, before: bytes) -> bool:
 def lied(payload: bytes, message: dict[str, Any]) -> bool:
     """Whether it can be read and says another row."""
     try:
-        read = apply.decode(payload)
-        apply.position_of(read)
+        read = decode_head(payload)
+        _ = read.position
         if message["op"] != "delete":
             facts_of(read.table, bytes(read.data))
             return bool(json.loads(bytes(read.data)) != message["data"])
@@ -330,22 +330,22 @@ def test_depth_is_counted_without_descending(depth: int, text: bytes) -> None:
         msgspec.json.encode("][" * 2 * DEEPEST + text.decode("latin-1")),
         nested(depth),
     )
-    assert is_deep(row) is (depth + 1 > DEEPEST)
+    assert is_deep(row, DEEPEST) is (depth + 1 > DEEPEST)
     found = msgspec.json.decode(shallow(row))
     assert (found["ticker"], found["x"], found["after"]) == ("T", None, 1)
 
 
 @given(st.binary())
 def test_no_bytes_are_too_much(raw: bytes) -> None:
-    is_deep(raw)
+    is_deep(raw, DEEPEST)
     shallow(raw)
     for table in ("series", "events", "markets", "series_fees"):
         ticker_of(table, raw)
         with pytest.raises(UnreadableRow):
             facts_of(table, raw)
     with pytest.raises(UnreadableMessage):
-        apply.position_of(apply.decode(raw))
-    apply.salvage(raw, raw.decode("latin-1"), Position(1, 1, 1))
+        _ = decode_head(raw).position
+    salvage(raw, raw.decode("latin-1"), Position(1, 1, 1))
 
 
 def test_the_facts_of_a_deep_row_are_known() -> None:

@@ -19,7 +19,6 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from ssmd_cdc.__main__ import serve
 from ssmd_cdc.settings import CdcSettings
-from ssmd_common import change, subjects
 from ssmd_common.health import Health
 from ssmd_common.runtime import Runtime
 from ssmd_common.tasks import end
@@ -27,6 +26,7 @@ from ssmd_stack.database import Database
 from ssmd_stack.ended import collect_what_ended
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
+from ssmd_stream import change, subjects
 
 PATIENCE_SECONDS = 60.0
 FOREIGN = b"{}"

@@ -13,7 +13,7 @@ from ssmd_cdc.errors import UnreadableValue
 from ssmd_cdc.pgoutput import UNCHANGED, Column, Value
 from ssmd_cdc.shape import Shape
 from ssmd_cdc.translate import translate
-from ssmd_common import change
+from ssmd_stream import change
 
 MARKETS = Shape.of(
     "markets",

@@ -19,7 +19,7 @@ from ssmd_cdc.epoch import (
 from ssmd_cdc.errors import MarksMissing
 from ssmd_cdc.heartbeat import STILL_SECONDS, Heartbeats, Return
 from ssmd_cdc.progress import Progress
-from ssmd_common.change import Position
+from ssmd_stream.change import Position
 
 SYSTEM = System("7300000000000000001", 1, 5000)
 STATE = State(3, SYSTEM.identifier, 1, "2026-01-01T00:00:00Z", 100, 4000, 7)

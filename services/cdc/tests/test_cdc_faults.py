@@ -17,10 +17,10 @@ from ssmd_cdc import metrics as cdc_metrics
 from ssmd_cdc import publisher as publisher_module
 from ssmd_cdc.errors import ReplicationEnded
 from ssmd_cdc.stream import Streams
-from ssmd_common import subjects
 from ssmd_common.errors import SsmdError
 from ssmd_stack.database import new_database
 from ssmd_stack.proxy import TcpProxy
+from ssmd_stream import subjects
 
 PATIENCE_SECONDS = 60
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import nats
 import pytest
 
-from ssmd_common import subjects
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.nats_cluster import NatsCluster
+from ssmd_stream import subjects
 
 from .conftest import PATIENCE_SECONDS, Bench, Publisher
 

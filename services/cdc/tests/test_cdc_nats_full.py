@@ -10,10 +10,10 @@ import pytest
 
 from ssmd_cdc.interruption import Interruption
 from ssmd_cdc.metrics import NOT_STORING
-from ssmd_common import subjects
 from ssmd_stack import binaries
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.process import Process
+from ssmd_stream import subjects
 
 CAP = 12 << 20
 

@@ -13,8 +13,8 @@ import pytest
 
 from ssmd_cdc.control import Control
 from ssmd_cdc.session import Session
-from ssmd_common import subjects
 from ssmd_stack.proxy import TcpProxy
+from ssmd_stream import subjects
 
 PATIENCE_SECONDS = 90
 

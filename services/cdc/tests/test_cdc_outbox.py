@@ -13,9 +13,9 @@ from ssmd_cdc.metrics import MESSAGES
 from ssmd_cdc.outbox import Outbox
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.stream import Streams, differences, stream_configuration
-from ssmd_common import subjects
-from ssmd_common.change import Position
 from ssmd_common.health import Health
+from ssmd_stream import subjects
+from ssmd_stream.change import Position
 
 
 def outbox(client: Client, streams: Streams, settings: CdcSettings, before: Stream) -> Outbox:

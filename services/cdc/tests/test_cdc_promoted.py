@@ -14,13 +14,13 @@ from prometheus_client import REGISTRY
 
 from ssmd_cdc.control import Control
 from ssmd_cdc.heartbeat import Heartbeats
-from ssmd_common.change import parse_lsn
 from ssmd_common.migrations import migration_files
 from ssmd_stack.database import Database, migrate
 from ssmd_stack.postgres import PostgresServer
 from ssmd_stack.proxy import TcpProxy
 from ssmd_stack.servers import stack_kind
 from ssmd_stack.standby import FAILOVER, FAILOVER_SLOT, promote, standby_of
+from ssmd_stream.change import parse_lsn
 
 # Two servers and a copy are made first.
 pytestmark = pytest.mark.timeout(300)

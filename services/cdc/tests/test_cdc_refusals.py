@@ -14,13 +14,13 @@ from nats.js.api import StorageType
 from ssmd_cdc import control
 from ssmd_cdc.errors import SlotRefused, StreamRefused
 from ssmd_cdc.settings import CdcSettings
-from ssmd_common import subjects
 from ssmd_common.connections.session import Session
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.granting import grants
 from ssmd_common.rights import RIGHTS
 from ssmd_common.settings import load
+from ssmd_stream import subjects
 
 PATIENCE_SECONDS = 60
 

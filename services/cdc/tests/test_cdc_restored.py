@@ -13,9 +13,9 @@ from prometheus_client import REGISTRY
 from ssmd_cdc import session
 from ssmd_cdc.control import Control
 from ssmd_cdc.epoch import decide
-from ssmd_common.change import parse_lsn
 from ssmd_stack.cluster import ENVIRONMENT
 from ssmd_stack.process import Process
+from ssmd_stream.change import parse_lsn
 
 PATIENCE_SECONDS = 60
 

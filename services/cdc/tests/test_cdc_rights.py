@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from least_rights import nats_url, users
 
-from ssmd_common import subjects
 from ssmd_common.connections import nats as connections
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.granting import nats_permissions
@@ -16,6 +15,7 @@ from ssmd_common.rights import RIGHTS, NatsRights
 from ssmd_common.settings import NatsSettings
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.servers import stack_kind
+from ssmd_stream import subjects
 
 PATIENCE_SECONDS = 60.0
 

@@ -37,10 +37,6 @@ class ClockDiffers(SsmdError):
     exit_code = ExitCode.UPSTREAM
 
 
-class MalformedChange(SsmdError):
-    """A message of the change stream is not one that this version can read."""
-
-
 class MalformedTicker(SsmdError):
     """A ticker's text has none of the known forms."""
 

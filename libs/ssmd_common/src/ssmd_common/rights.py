@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from ssmd_common.subjects import DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECTS, STREAM, SUBJECTS
+from ssmd_common.streams import DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECTS, STREAM, SUBJECTS
 
 PAGE: Final = "docs/rights.md"
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ssmd_common.subjects import TOKEN_COLUMNS, token, unreadable_filter
+from ssmd_stream.subjects import TOKEN_COLUMNS, token, unreadable_filter
 
 TABLES: Final = tuple(TOKEN_COLUMNS)
 _OF_WHOLE_TABLES: Final = ("truncate", "snapshot_begin", "snapshot_end")

@@ -7,30 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Sequence
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
 from ssmd_common.settings import NatsSettings
-from ssmd_common.subjects import STREAM
-from ssmd_common.visibility import early
 
 if TYPE_CHECKING:
-    from nats.aio.client import Client
-    from nats.aio.msg import Msg
-    from nats.js.api import RawStreamMsg, StreamState
-    from nats.js.client import JetStreamContext
+    from ssmd_stream.reader import Delivery
+    from ssmd_stream.stream import Stream
 
 log = structlog.get_logger(__name__)
 
 _BATCH: Final = 200
 _WAIT_SECONDS: Final = 2.0
 _CONNECT_SECONDS: Final = 2.0
-_LINGER_SECONDS: Final = 30.0
+_HEARTBEAT_SECONDS: Final = 5.0
 _IDENTITY = re.compile(r"[0-9A-Za-z:/_.-]{1,64}", re.ASCII)
 _NO_IDENTITY: Final = "-"
 
@@ -58,9 +54,9 @@ class EventId:
         return cls(int(sequence), position)
 
     @classmethod
-    def of(cls, message: Msg | RawStreamMsg, sequence: int) -> EventId:
+    def of(cls, headers: Mapping[str, str], sequence: int) -> EventId:
         """The id of a message; one that was not published by us may have no identity."""
-        identity = (message.headers or {}).get("Nats-Msg-Id", "")
+        identity = headers.get("Nats-Msg-Id", "")
         return cls(sequence, identity if _IDENTITY.fullmatch(identity) else _NO_IDENTITY)
 
 
@@ -77,13 +73,17 @@ class ChangeFeed:
 
     def __init__(self, settings: NatsSettings) -> None:
         self._settings = settings
-        self._client: Client | None = None
+        self._stream: Stream | None = None
         self._connecting = asyncio.Lock()
         self._readers: set[_Reader] = set()
-        self.first_sequence = 0
-        """The stream's first sequence, when it was last asked for."""
         self.refusal: str | None = None
         """Why NATS does not let us read it, in words for an operator; None where it does."""
+
+    @property
+    def first_sequence(self) -> int:
+        """The stream's first sequence, when it was last asked for."""
+        bounds = self._stream and self._stream.bounds
+        return bounds.first_sequence if bounds else 0
 
     def position(self) -> dict[str, object]:
         """How many readers there are, and the sequences that the first and the last one have."""
@@ -104,19 +104,10 @@ class ChangeFeed:
         return min((reader.behind_seconds for reader in self._readers), default=None)
 
     async def close(self) -> None:
-        if self._client is not None:
+        if self._stream is not None:
             from ssmd_common.connections import nats as connections
 
-            await connections.close(self._client)
-
-    async def last_sequence(self) -> int:
-        """The stream's last sequence now; 0 before the first message."""
-        return (await self._state(await self._jetstream())).last_seq
-
-    async def early_sequence(self) -> int:
-        """The one after which a reader begins who must read as much as there is."""
-        state = await self._state(await self._jetstream())
-        return early(state.first_seq, state.last_seq)
+            await connections.close(self._stream.client)
 
     async def start_after(self, last: EventId | int | None) -> int:
         """The sequence that a reader begins with: after the last it has, or with what is new.
@@ -124,27 +115,22 @@ class ChangeFeed:
         Raises:
             Gone: the stream no longer holds that, or is another one.
         """
-        import nats.js.errors
-
-        js = await self._jetstream()
-        state = await self._state(js)
+        stream = await self.stream()
+        info = await stream.info()
         if last is None:
-            return state.last_seq + 1
+            return info.last_sequence + 1
         sequence = last.sequence if isinstance(last, EventId) else last
-        if sequence > state.last_seq or sequence + 1 < state.first_seq:
+        if not info.first_sequence <= sequence + 1 <= info.last_sequence + 1:
             raise Gone
         if isinstance(last, EventId):
-            try:
-                message = await js.get_msg(STREAM, sequence)
-            except nats.js.errors.NotFoundError:
-                raise Gone from None
-            if EventId.of(message, sequence) != last:
+            message = await stream.message(sequence)
+            if message is None or EventId.of(message.headers, sequence) != last:
                 raise Gone
         return sequence + 1
 
     async def messages(
         self, subjects: Sequence[str], start: int
-    ) -> AsyncGenerator[list[Msg], None]:
+    ) -> AsyncGenerator[list[Delivery], None]:
         """Messages from a sequence on, in order; an empty list now and then when there are none.
 
         Ends when the server, the stream or the consumer goes: the reader comes again with its id.
@@ -153,73 +139,44 @@ class ChangeFeed:
             Gone: the reader was so slow that messages which it had not read are gone.
         """
         import nats.errors
-        import nats.js.errors
-        from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-        js = await self._jetstream()
-        config = ConsumerConfig(
-            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-            opt_start_seq=start,
-            ack_policy=AckPolicy.NONE,
-            filter_subjects=list(subjects),
-            mem_storage=True,
-            inactive_threshold=_LINGER_SECONDS,
-        )
+        from ssmd_stream.errors import ReaderBroken, StreamGap
+        from ssmd_stream.reader import Expectations, reading
+
+        stream = await self.stream()
+        expected = Expectations(_BATCH, _HEARTBEAT_SECONDS)
         reader = _Reader(start - 1)
         self._readers.add(reader)
         try:
-            consumer = await js.add_consumer(STREAM, config)
-            subscription = await js.pull_subscribe_bind(consumer.name, STREAM)
-            while True:
-                try:
-                    batch = await subscription.fetch(_BATCH, timeout=_WAIT_SECONDS)
-                except TimeoutError:
-                    if self.refusal is not None:
-                        return
-                    batch = []
-                    seen = (await self._state(js)).last_seq
-                    # Fails, and so ends the feed, if the consumer is gone.
-                    if (await subscription.consumer_info()).num_pending == 0:
-                        start = max(start, seen + 1)
+            async with reading(stream, start, subjects=subjects, expectations=expected) as feed:
+                while True:
+                    batch = await feed.batch(_BATCH, _WAIT_SECONDS)
+                    if batch:
+                        reader.behind_seconds = max(0.0, time.time() - batch[-1].stored_at)
+                    elif feed.is_current:
                         reader.behind_seconds = 0.0
-                if (await self._state(js)).first_seq > start and batch:
-                    raise Gone
-                if batch:
-                    start = batch[-1].metadata.sequence.stream + 1
-                    age = datetime.now(UTC) - batch[-1].metadata.timestamp
-                    reader.behind_seconds = max(0.0, age.total_seconds())
-                reader.sequence = start - 1
-                yield batch
-        except (nats.errors.Error, nats.js.errors.Error, OSError):
+                    reader.sequence = feed.next_sequence - 1
+                    yield batch
+        except StreamGap:
+            raise Gone from None
+        except (ReaderBroken, UpstreamUnavailable, nats.errors.Error, OSError):
             return
         finally:
             self._readers.discard(reader)
 
-    async def _state(self, js: JetStreamContext) -> StreamState:
-        import nats.errors
-        import nats.js.errors
+    async def stream(self) -> Stream:
+        """The stream, over a connection that is made when it is first needed.
 
-        try:
-            state = (await js.stream_info(STREAM)).state
-            self.first_sequence = state.first_seq
-            return state
-        except nats.js.errors.NotFoundError as error:
-            raise UpstreamUnavailable(f"the stream {STREAM} is not there yet") from error
-        except (nats.errors.Error, OSError) as error:
-            raise UpstreamUnavailable("NATS does not answer") from error
-
-    def _refused(self, reason: str | None) -> None:
-        if reason is not None and reason != self.refusal:
-            log.error("nats refuses the api", error=reason)
-        self.refusal = reason
-
-    async def _jetstream(self) -> JetStreamContext:
+        Raises:
+            UpstreamUnavailable: NATS does not answer.
+        """
         from ssmd_common.connections import nats as connections
+        from ssmd_stream.stream import Stream
 
         async with self._connecting:
-            if self._client is None or self._client.is_closed:
+            if self._stream is None or self._stream.client.is_closed:
                 try:
-                    self._client = await connections.connect(
+                    client = await connections.connect(
                         self._settings,
                         "ssmd-api",
                         budget_seconds=_CONNECT_SECONDS,
@@ -231,6 +188,12 @@ class ChangeFeed:
                     self._refused(str(error))
                     raise UpstreamUnavailable("NATS refuses the API") from error
                 self._refused(None)
-        if not self._client.is_connected:
+                self._stream = Stream(client, answer_seconds=_CONNECT_SECONDS)
+        if not self._stream.client.is_connected:
             raise UpstreamUnavailable("NATS does not answer")
-        return self._client.jetstream(timeout=_CONNECT_SECONDS)
+        return self._stream
+
+    def _refused(self, reason: str | None) -> None:
+        if reason is not None and reason != self.refusal:
+            log.error("nats refuses the api", error=reason)
+        self.refusal = reason

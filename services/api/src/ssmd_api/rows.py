@@ -16,6 +16,7 @@ from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Loader
 
 from ssmd_common import times
+from ssmd_common.depth import is_deep
 
 Row = dict[str, Any]
 
@@ -180,8 +181,6 @@ SERIES_OF_MARKET: Final = ("ticker", "title", "category", "tags", "is_game", "vo
 MAX_DEPTH: Final = 128
 """Of what is sent and read: no reader's JSON has to follow further."""
 
-_STRING_OR_BRACKET: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
-
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
 _SIGNED_YEAR: Final = re.compile(r"(\+|-|(?=0000))(\d{4,})(-.*)", re.ASCII)
@@ -201,27 +200,12 @@ def decode(raw: bytes) -> Any:
     Raises:
         Unreadable: it is none, or nested more than `MAX_DEPTH` deep.
     """
-    if too_deep(raw):
+    if is_deep(raw, MAX_DEPTH):
         raise Unreadable(f"nested more than {MAX_DEPTH} deep")
     try:
         return _decoder.decode(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Unreadable(str(error)) from error
-
-
-def too_deep(raw: bytes) -> bool:
-    """Whether arrays and objects are nested more than `MAX_DEPTH` deep."""
-    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
-        return False
-    depth = 0
-    for bracket in _STRING_OR_BRACKET.finditer(raw):
-        if bracket[0] in b"[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                return True
-        elif bracket[0] in b"]}":
-            depth -= 1
-    return False
 
 
 def encode(document: Any) -> bytes:

@@ -3,11 +3,10 @@
 A reader applies a change after `sequence` if and only if its xid is invisible in `snapshot`.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, LiteralString
+from typing import Final
 
 from psycopg import sql
 
@@ -17,7 +16,6 @@ from ssmd_api.database import Connection, Database
 from ssmd_api.feed import ChangeFeed
 from ssmd_api.lists import Statement, columns
 from ssmd_api.rows import Row
-from ssmd_api.store import queries
 
 _COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "series": rows.SERIES,
@@ -33,7 +31,6 @@ TABLES: Final = tuple(_COLUMNS)
 DEFAULT_TABLES: Final = tuple(table for table in TABLES if table != "market_lifecycle_events")
 """Without the log of all that ever happened, which only grows."""
 
-_POLL_SECONDS: Final = 0.05
 _PAGE: Final = 500
 
 
@@ -77,36 +74,12 @@ def _is(either: tuple[str, ...], name: str) -> sql.Composable:
 async def take(
     database: Database, feed: ChangeFeed, *, wait_seconds: float
 ) -> AsyncIterator[Taken]:
-    """Take a snapshot. Transactions that are older than it may be in the stream and yet invisible:
+    """Take a snapshot, and find where the stream completes it (`ssmd_stream.join`)."""
+    # Imported when it is needed: NATS' library is.
+    from ssmd_stream.join import joined
 
-    they are waited for; past `wait_seconds` the stream is joined near its beginning instead.
-    """
-    sequence = await feed.last_sequence()
-    if not await _older_are_finished(database, wait_seconds):
-        sequence = await feed.early_sequence()
-    async with database.reading() as connection:
-        row = await (await connection.execute(queries.current_snapshot)).fetchone()
-        assert row is not None
-        # Without it PostgreSQL, after a crash, could give an id again that the snapshot counts as
-        # seen: the reader would take the change under it for one that it has.
-        async with database.cursor() as cursor:
-            await cursor.execute(queries.write_wal)
-        yield Taken(row[0], sequence, database, connection)
-
-
-async def _older_are_finished(database: Database, wait_seconds: float) -> bool:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + wait_seconds
-    newest = await _number(database, queries.new_xid)
-    while await _number(database, queries.oldest_running) <= newest:
-        if loop.time() >= deadline:
-            return False
-        await asyncio.sleep(_POLL_SECONDS)
-    return True
-
-
-async def _number(database: Database, query: LiteralString) -> int:
-    async with database.cursor() as cursor:
-        row = await (await cursor.execute(query)).fetchone()
-        assert row is not None
-        return int(row[0])
+    stream = await feed.stream()
+    async with joined(
+        stream, database.cursor, database.reading, wait_seconds=wait_seconds
+    ) as found:
+        yield Taken(str(found.snapshot), found.sequence, database, found.connection)

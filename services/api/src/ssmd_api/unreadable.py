@@ -7,25 +7,23 @@ subscriber is told of such a message and gets what comes after it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from ssmd_api import rows
 from ssmd_api.metrics import UNREADABLE
-from ssmd_common import change
-from ssmd_common.errors import MalformedChange
+from ssmd_stream import change
+from ssmd_stream.errors import UnreadableMessage
 
 if TYPE_CHECKING:
-    from nats.aio.msg import Msg
+    from ssmd_stream.reader import Delivery
 
 log = structlog.get_logger(__name__)
 
 _REMEMBERED: Final = 10_000
 
 # A sequence alone would be taken for the same one of a stream that was made anew.
-_Place = tuple[int, datetime]
+_Place = tuple[int, float]
 
 
 class Unreadable:
@@ -35,12 +33,12 @@ class Unreadable:
         self._judged: OrderedDict[_Place, str | None] = OrderedDict()
         self._last: tuple[int, str] | None = None
 
-    def why(self, message: Msg) -> str | None:
+    def why(self, message: Delivery) -> str | None:
         """Why a message cannot be read, for its readers; None if it can."""
-        place = message.metadata.sequence.stream, message.metadata.timestamp
+        place = message.sequence, message.stored_at
         if place in self._judged:
             return self._judged[place]
-        reason = _fault(message.data)
+        reason = _fault(message.payload)
         self._judged[place] = reason
         while len(self._judged) > _REMEMBERED:
             self._judged.popitem(last=False)
@@ -65,9 +63,7 @@ class Unreadable:
 
 def _fault(data: bytes) -> str | None:
     try:
-        if rows.too_deep(data):
-            return f"it is nested more than {rows.MAX_DEPTH} deep"
         change.decode(data)
-    except MalformedChange as error:
-        return str(error.__cause__ or error)
+    except UnreadableMessage as error:
+        return str(error)
     return None

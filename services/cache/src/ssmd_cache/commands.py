@@ -21,8 +21,8 @@ from ssmd_cache.picture import (
     series_picture,
     value,
 )
-from ssmd_common.change import Position
 from ssmd_common.keys import Keys
+from ssmd_stream.change import Position
 
 KINDS = {"series": "s", "events": "e", "markets": "m", "series_fees": "f"}
 TABLES = {kind: table for table, kind in KINDS.items()}

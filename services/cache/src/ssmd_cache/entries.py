@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import redis.asyncio as aioredis
 
-from ssmd_cache.depth import DEEPEST, is_deep
+from ssmd_cache.picture import DEEPEST
+from ssmd_common.depth import is_deep
 from ssmd_common.keys import Keys
 
 VALUE: Final = "value"
@@ -130,7 +131,7 @@ def printable(text: str) -> str:
 
 def row_of(text: bytes) -> Any:
     """A value without the stream's stamps; text that is no JSON as it is."""
-    if is_deep(text):
+    if is_deep(text, DEEPEST):
         return f"(nested more than {DEEPEST} deep)"
     try:
         value = msgspec.json.decode(text)

@@ -2,19 +2,12 @@
 
 from typing import Any
 
-from ssmd_common.errors import LeadershipLost, MalformedChange
+from ssmd_common.errors import LeadershipLost
+from ssmd_stream.errors import UnreadableMessage
 
 
 class Fenced(LeadershipLost):
     """A later leader has written to Redis: this process must not write any more."""
-
-
-class UnreadableMessage(MalformedChange):
-    """A message of the stream cannot be read; `reason` is a word for the metrics."""
-
-    def __init__(self, reason: str, text: str) -> None:
-        super().__init__(text)
-        self.reason = reason
 
 
 class UnreadableRow(UnreadableMessage):
@@ -35,14 +28,6 @@ class SequenceGap(Exception):
     def __init__(self, at: int) -> None:
         super().__init__(f"Redis went back to sequence {at}")
         self.at = at
-
-
-class StreamGap(Exception):
-    """The stream no longer holds the messages that would continue the picture."""
-
-
-class FeedBroken(Exception):
-    """The consumer lost a message, fell silent or was deleted: make a new one."""
 
 
 class ForeignKeys(Exception):

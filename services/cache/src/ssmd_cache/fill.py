@@ -28,8 +28,8 @@ from ssmd_cache.picture import (
     series_picture,
     ticker_of,
 )
-from ssmd_common.change import Position
 from ssmd_common.keys import Keys
+from ssmd_stream.change import Position
 
 Words = list[str | bytes]
 """One command of Redis: its name and its arguments."""

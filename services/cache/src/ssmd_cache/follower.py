@@ -8,9 +8,9 @@ import msgspec
 import structlog
 
 from ssmd_cache import apply
-from ssmd_cache.apply import Announcement, Effect, EndOfEpoch, Message, Refetch, Rewarm
+from ssmd_cache.apply import Announcement, Effect, EndOfEpoch, Refetch, Rewarm
 from ssmd_cache.commands import Command, sortable_epoch
-from ssmd_cache.errors import NewPictureDue, UnreadableMessage
+from ssmd_cache.errors import NewPictureDue
 from ssmd_cache.foreign import Foreign
 from ssmd_cache.lookup import Lookup
 from ssmd_cache.metrics import CHANGES, PRUNED, STALE
@@ -19,12 +19,13 @@ from ssmd_cache.picture import ticker_of
 from ssmd_cache.position import CachePosition
 from ssmd_cache.redis_sink import RedisSink, Written
 from ssmd_cache.refetch import Refetcher
-from ssmd_cache.stream import Delivery, Feed
 from ssmd_cache.unreadable import Unreadable
-from ssmd_common.change import Op, Position, format_lsn
 from ssmd_common.metrics import WORK
 from ssmd_common.tasks import end
-from ssmd_common.visibility import Snapshot
+from ssmd_stream.change import KEY_COLUMN, Head, Op, Position, decode_head, format_lsn, salvage
+from ssmd_stream.errors import UnreadableMessage
+from ssmd_stream.reader import Delivery, Reader
+from ssmd_stream.visibility import Snapshot
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +55,7 @@ class Follower:
     def __init__(
         self,
         position: CachePosition,
-        feed: Feed,
+        feed: Reader,
         sink: RedisSink,
         lookup: Lookup,
         foreign: Foreign,
@@ -86,14 +87,14 @@ class Follower:
         before: Delivery | None = None
         reached, visible = self.position.reached, self.position.visible
         for delivery in batch:
-            message: Message | None
+            message: Head | None
             try:
-                message = apply.decode(delivery.payload)
-                position = apply.position_of(message)
+                message = decode_head(delivery.payload)
+                position = message.position
                 effect = apply.effect(message, position, reached.epoch, visible, self._sink.keys)
             except UnreadableMessage as error:
                 message, effect = self._pass_over(delivery, error, reached, visible)
-                position = reached if message is None else apply.position_of(message)
+                position = reached if message is None else message.position
             if message is not None:
                 kinds[message.table, message.op] += 1
             match effect:
@@ -199,19 +200,19 @@ class Follower:
         error: UnreadableMessage,
         reached: Position,
         visible: Snapshot | None,
-    ) -> tuple[Message | None, Effect]:
+    ) -> tuple[Head | None, Effect]:
         """An unreadable message counts as a marker: its row is read from PostgreSQL."""
         if delivery.subject.startswith(_OTHER_SUBJECTS):
             self._unreadable.other(error.reason)
             return None, None
-        message = apply.salvage(delivery.payload, delivery.subject, reached)
+        message = salvage(delivery.payload, delivery.subject, reached)
         effect: Effect = None
         if message is not None:
-            at = apply.position_of(message)
+            at = message.position
             effect = apply.effect(message, at, reached.epoch, visible, self._sink.keys)
         row = None
         if message is not None and message.key is not None:
-            row = (message.table, str(message.key.get(apply.KEY[message.table])))
+            row = (message.table, str(message.key.get(KEY_COLUMN[message.table])))
         sequence, reason = delivery.sequence, error.reason
         is_news = self._unreadable.message(sequence, delivery.subject, reason, row, str(error))
         if isinstance(effect, Rewarm) and not is_news:

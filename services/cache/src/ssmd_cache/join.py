@@ -1,23 +1,17 @@
-"""A snapshot of PostgreSQL, and where the change stream completes it: by visibility
-(docs/architecture.md, decision 4)."""
+"""What a picture in Redis begins with: PostgreSQL's rows, and where the change stream goes on."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 
-import structlog
 from pydantic import SecretStr
 
 from ssmd_cache.rows import Connection, Rows, queries
-from ssmd_cache.stream import Stream
-from ssmd_common.change import Position, parse_lsn
 from ssmd_common.connections import postgres
-from ssmd_common.visibility import Snapshot, early
-
-log = structlog.get_logger(__name__)
-
-_POLL_SECONDS = 0.05
+from ssmd_stream.change import Position, parse_lsn
+from ssmd_stream.join import joined
+from ssmd_stream.stream import Stream
+from ssmd_stream.visibility import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,71 +38,39 @@ async def join(
     budget_seconds: float,
     progress: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Join]:
-    """A snapshot, held while inside, and where to join the stream.
+    """A snapshot, held while inside, and where to join the stream (`ssmd_stream.join`)."""
+    side = await postgres.connect(url, "ssmd-cache-join", budget_seconds=budget_seconds)
+    async with side:
+        connection = await postgres.connect(
+            url, "ssmd-cache-snapshot", budget_seconds=budget_seconds
+        )
 
-    Older transactions may be in the stream and yet invisible; they are waited for, which is
-    `progress`. Past `wait_seconds` the stream is joined near its beginning instead, where all of
-    them come again.
-    """
-    info = await stream.info()
-    connection = await postgres.connect(url, "ssmd-cache-snapshot", budget_seconds=budget_seconds)
-    async with connection:
-        sequence = info.last_sequence
-        if await _older_are_finished(connection, wait_seconds, progress):
-            position = await stream.position_at(sequence)
-        else:
-            info = await stream.info()
-            sequence = early(info.first_sequence, info.last_sequence)
-            position = None
-            log.warning("older transactions still run, joining early", after_sequence=sequence)
-        if position is None:
-            position = await _before(connection, await stream.position_at(sequence + 1))
-        await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        row = await (await connection.execute(queries.current_snapshot)).fetchone()
-        assert row is not None
-        await _make_durable(url, budget_seconds)
-        rows = Rows(connection)
-        await rows.prepare()
-        yield Join(rows, Snapshot.parse(row[0]), sequence, position, info.created)
+        @asynccontextmanager
+        async def reading() -> AsyncIterator[Connection]:
+            async with connection:
+                await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                yield connection
 
-
-async def _make_durable(url: SecretStr, budget_seconds: float) -> None:
-    """Flush the end of every transaction that the snapshot sees.
-
-    After a crash PostgreSQL gives ids again that no flushed WAL mentions. A transaction that was
-    given an id which the snapshot counts as seen would be taken for one that it holds.
-    """
-    connection = await postgres.connect(url, "ssmd-cache-flush", budget_seconds=budget_seconds)
-    async with connection, connection.transaction():
-        # Flushed here is enough: waiting for a standby could take for ever.
-        await connection.execute("SET LOCAL synchronous_commit = local")
-        await connection.execute(queries.write_wal)
-
-
-async def _older_are_finished(
-    connection: Connection, wait_seconds: float, progress: Callable[[], None]
-) -> bool:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + wait_seconds
-    newest = await _number(connection, queries.new_xid)
-    while await _number(connection, queries.oldest_running) <= newest:
-        if loop.time() >= deadline:
-            return False
-        progress()
-        await asyncio.sleep(_POLL_SECONDS)
-    return True
+        async with joined(
+            stream,
+            lambda: nullcontext(side),
+            reading,
+            wait_seconds=wait_seconds,
+            progress=progress,
+        ) as found:
+            position = await stream.position_at(found.sequence)
+            if position is None:
+                following = await stream.position_at(found.sequence + 1)
+                position = await _before(connection, following)
+            rows = Rows(connection)
+            await rows.prepare()
+            yield Join(rows, found.snapshot, found.sequence, position, found.stream.created)
 
 
 async def _before(connection: Connection, following: Position | None) -> Position:
     """A position before the stream's next message, in the epoch that the publisher remembers."""
     if following is not None:
         return Position(following.epoch, 0, 0)
-    row = await (await connection.execute(queries.publication)).fetchone()
     # At or before the publisher's last message, which the snapshot holds.
+    row = await (await connection.execute(queries.publication)).fetchone()
     return Position(row[0], parse_lsn(row[1]), row[2]) if row else Position(0, 0, 0)
-
-
-async def _number(connection: Connection, query: str) -> int:
-    row = await (await connection.execute(query)).fetchone()
-    assert row is not None
-    return int(row[0])

@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 
 from ssmd_cache.metrics import EXCHANGE_TO_SUBSCRIBER
-from ssmd_cache.stream import Delivery
 from ssmd_common.health import Health
+from ssmd_stream.reader import Delivery
 
 _KEPT: Final = 256
 # What begins every message of that table; most others need not be decoded to be left out.

@@ -20,10 +20,10 @@ from ssmd_cache.position import decode
 from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.refetch import Refetcher
 from ssmd_cache.unreadable import Unreadable
-from ssmd_common.change import Position
 from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.runtime import Runtime
+from ssmd_stream.change import Position
 
 log = structlog.get_logger(__name__)
 

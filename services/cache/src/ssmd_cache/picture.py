@@ -13,14 +13,17 @@ from typing import Any, Final
 
 import msgspec
 
-from ssmd_cache.depth import DEEPEST, is_deep, shallow
 from ssmd_cache.errors import UnreadableRow
 from ssmd_common import times
-from ssmd_common.change import Position, format_lsn
+from ssmd_common.depth import is_deep, shallow
 from ssmd_common.errors import MalformedTime
 from ssmd_common.keys import Keys
 from ssmd_common.status import NOT_YET_CLOSED
 from ssmd_common.ttl import event_expires_at, market_expires_at
+from ssmd_stream.change import Position, format_lsn
+
+DEEPEST: Final = 256
+"""How deep a row may be nested that readers of Redis are given."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -199,7 +202,7 @@ def facts_of(table: str, row: bytes) -> Facts:
     Raises:
         UnreadableRow: readers cannot be given the row, whatever its columns say.
     """
-    if is_deep(row):
+    if is_deep(row, DEEPEST):
         try:
             facts = _facts_of(table, shallow(row))
         except UnreadableRow:

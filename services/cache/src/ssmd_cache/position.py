@@ -4,8 +4,8 @@ from typing import Final
 
 import msgspec
 
-from ssmd_common.change import Position, parse_lsn
-from ssmd_common.visibility import Snapshot
+from ssmd_stream.change import Position, parse_lsn
+from ssmd_stream.visibility import Snapshot
 
 VERSION: Final = 2
 """A picture of another version is made anew: 2 encodes the tokens of keys."""

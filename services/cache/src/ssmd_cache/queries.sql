@@ -5,22 +5,6 @@ FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
 
--- name: new_xid
--- A transaction id of its own: every older transaction has a smaller one.
-SELECT pg_current_xact_id()::text::bigint
-
--- name: oldest_running
--- The oldest transaction id that still runs, or the next one.
-SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint
-
--- name: current_snapshot
--- What the transaction sees.
-SELECT pg_current_snapshot()::text
-
--- name: write_wal
--- A record in the WAL under a transaction id: its commit flushes all that was written before.
-SELECT pg_logical_emit_message(true, 'ssmd_cache', '')
-
 -- name: publication
 -- The publisher's memory: its epoch and last position.
 SELECT epoch, lsn::text, seq FROM cdc_state ORDER BY updated_at DESC LIMIT 1

@@ -14,13 +14,13 @@ from ssmd_cache.patience import Patience
 from ssmd_cache.position import CachePosition, decode
 from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.settings import CacheSettings
-from ssmd_cache.stream import Stream
 from ssmd_cache.warmup import warm_up
 from ssmd_common.connections import nats, postgres
 from ssmd_common.errors import SsmdError, UpstreamUnavailable
 from ssmd_common.health import Health
 from ssmd_common.keys import Keys
 from ssmd_common.leader import lock_key
+from ssmd_stream.stream import Stream
 
 _POLL_SECONDS: Final = 0.2
 

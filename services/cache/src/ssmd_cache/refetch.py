@@ -9,8 +9,8 @@ from ssmd_cache.errors import UnreadableRow
 from ssmd_cache.lookup import Lookup
 from ssmd_cache.picture import FeePicture, facts_of, ticker_of
 from ssmd_cache.unreadable import Unreadable
-from ssmd_common.change import Position
 from ssmd_common.keys import Keys
+from ssmd_stream.change import Position
 
 
 class Refetcher:

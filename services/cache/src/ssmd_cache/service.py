@@ -10,12 +10,10 @@ import structlog
 from nats.aio.client import Client
 
 from ssmd_cache.errors import (
-    FeedBroken,
     ForeignKeys,
     NewPictureDue,
     PictureLost,
     SequenceGap,
-    StreamGap,
 )
 from ssmd_cache.follower import Follower
 from ssmd_cache.foreign import Foreign
@@ -30,13 +28,15 @@ from ssmd_cache.position import CachePosition
 from ssmd_cache.reconcile import reconcile
 from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.settings import CacheSettings
-from ssmd_cache.stream import Delivery, Feed, Stream, StreamMissing
 from ssmd_cache.unreadable import Unreadable
 from ssmd_cache.warmup import warm_up
 from ssmd_common.connections.retry import first_line
 from ssmd_common.leader import Leadership
 from ssmd_common.metrics import LAG_SECONDS
 from ssmd_common.runtime import Runtime
+from ssmd_stream.errors import ReaderBroken, StreamGap, StreamUnavailable
+from ssmd_stream.reader import Delivery, Reader, reading
+from ssmd_stream.stream import Stream
 
 log = structlog.get_logger(__name__)
 
@@ -122,13 +122,13 @@ class Cache:
                 claimed = False
             except ForeignKeys as error:
                 blocked, claimed = error, False
-            except FeedBroken as error:
+            except ReaderBroken as error:
                 self._survived("feed", error)
             except psycopg.OperationalError as error:
                 # Whether this replica still leads, the lock's own connection tells.
                 self._survived("postgres", error)
                 await self._runtime.stopped_within(_PAUSE_SECONDS)
-            except (nats.errors.Error, StreamMissing, TimeoutError, OSError) as error:
+            except (nats.errors.Error, StreamUnavailable, TimeoutError, OSError) as error:
                 self._survived("nats", error)
                 self._health.set("nats", f"NATS does not serve the stream ({first_line(error)})")
                 await self._runtime.stopped_within(_PAUSE_SECONDS)
@@ -151,7 +151,7 @@ class Cache:
         while not self._runtime.stop.is_set():
             try:
                 info = await self._stream.info()
-            except (nats.errors.Error, StreamMissing, OSError) as error:
+            except (nats.errors.Error, StreamUnavailable, OSError) as error:
                 self._health.set("nats", f"NATS does not serve the stream ({first_line(error)})")
                 self._health.progress()
                 await self._runtime.stopped_within(_PAUSE_SECONDS)
@@ -201,7 +201,7 @@ class Cache:
         if at is not None and at.epoch > self._position.epoch:
             raise StreamGap("the stream went back, and a new epoch was written from there on")
         start = self._position.sequence + 1
-        async with self._stream.feed(self._settings.consumer, start) as feed:
+        async with reading(self._stream, start, durable=self._settings.consumer) as feed:
             log.info("following the stream", after_sequence=self._position.sequence)
             self._health.state = "following"
             self._health.set("nats", None)
@@ -226,7 +226,7 @@ class Cache:
                 await follower.abandon()
                 self._position = follower.position
 
-    async def _apply(self, feed: Feed, follower: Follower) -> None:
+    async def _apply(self, feed: Reader, follower: Follower) -> None:
         settings = self._settings
         while not self._runtime.stop.is_set():
             batch = await feed.batch(
@@ -266,7 +266,7 @@ class Cache:
             "lsn": position.lsn,
         }
 
-    def _report_lag(self, batch: list[Delivery], feed: Feed) -> None:
+    def _report_lag(self, batch: list[Delivery], feed: Reader) -> None:
         if batch:
             pending = batch[-1].pending
             behind = max(time.time() - batch[-1].stored_at, 0.0) if pending else 0.0

@@ -17,8 +17,8 @@ from ssmd_cache.patience import Patience
 from ssmd_cache.picture import TABLES, stamps
 from ssmd_cache.position import CachePosition
 from ssmd_cache.redis_sink import RedisSink
-from ssmd_common.change import format_lsn
 from ssmd_common.tasks import end
+from ssmd_stream.change import format_lsn
 
 log = structlog.get_logger(__name__)
 

@@ -22,9 +22,9 @@ from ssmd_cdc.errors import ReplicationEnded, SlotRefused, UnreadableValue
 from ssmd_cdc.pgoutput import Column, Value
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.shape import Shape, table_name
-from ssmd_common import subjects
 from ssmd_common.connections.retry import first_line
 from ssmd_common.connections.session import Login, Session, open_session
+from ssmd_stream import subjects
 
 log = structlog.get_logger(__name__)
 

@@ -26,14 +26,14 @@ from ssmd_cdc.errors import (
 from ssmd_cdc.heartbeat import Heartbeats
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.values import TypeInfo, is_known
-from ssmd_common import subjects
-from ssmd_common.change import Position, format_lsn, parse_lsn
 from ssmd_common.connections import postgres
 from ssmd_common.connections.retry import first_line
 from ssmd_common.connections.rights import lacking
 from ssmd_common.connections.session import Login, Session, look, open_session
 from ssmd_common.deadlines import answered_within
 from ssmd_common.sql import Queries
+from ssmd_stream import subjects
+from ssmd_stream.change import Position, format_lsn, parse_lsn
 
 log = structlog.get_logger(__name__)
 

@@ -11,12 +11,12 @@ from ssmd_cdc import metrics
 from ssmd_cdc.envelope import Outgoing
 from ssmd_cdc.errors import does_not_store
 from ssmd_cdc.settings import CdcSettings
-from ssmd_common import subjects
-from ssmd_common.change import Position
 from ssmd_common.connections.nats_rights import Denied
 from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
 from ssmd_common.health import Health
 from ssmd_common.tasks import raise_if_cancelled
+from ssmd_stream import subjects
+from ssmd_stream.change import Position
 
 log = structlog.get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""Build the messages of one transaction, straight to JSON bytes (`ssmd_common.change.Change`)."""
+"""Build the messages of one transaction, straight to JSON bytes (`ssmd_stream.change.Change`)."""
 
 import contextlib
 from datetime import UTC, datetime, timedelta
@@ -12,8 +12,8 @@ from ssmd_cdc.errors import UnreadableValue
 from ssmd_cdc.pgoutput import UNCHANGED, Value
 from ssmd_cdc.shape import Shape
 from ssmd_cdc.values import NULL, text
-from ssmd_common import subjects
-from ssmd_common.change import VERSION, format_lsn
+from ssmd_stream import subjects
+from ssmd_stream.change import VERSION, format_lsn
 
 _EPOCH_OF_POSTGRES: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _EPOCH_UNIX: Final = _EPOCH_OF_POSTGRES.timestamp()

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from ssmd_common.change import Position, format_lsn, parse_lsn
+from ssmd_stream.change import Position, format_lsn, parse_lsn
 
 _HISTORY: Final = re.compile(r"^\s*(\d+)\s+([0-9A-Fa-f]+/[0-9A-Fa-f]+)", re.MULTILINE)
 

@@ -11,7 +11,7 @@ from typing import Final
 from ssmd_cdc.envelope import Outgoing
 from ssmd_cdc.window import Window
 from ssmd_cdc.wire import Wire
-from ssmd_common.change import format_lsn
+from ssmd_stream.change import format_lsn
 
 _BATCH_MESSAGES: Final = 1000
 """The server's limit of an atomic batch."""

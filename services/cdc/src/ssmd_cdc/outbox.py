@@ -32,8 +32,6 @@ from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
 from ssmd_cdc.window import Entry, Window
 from ssmd_cdc.wire import Wire, WireLost
-from ssmd_common import subjects
-from ssmd_common.change import Position
 from ssmd_common.connections.nats import nodes
 from ssmd_common.connections.nats_access import NatsAccess
 from ssmd_common.deadlines import answered_within
@@ -41,6 +39,8 @@ from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
 from ssmd_common.health import Health
 from ssmd_common.metrics import WORK
 from ssmd_common.tasks import raise_if_cancelled
+from ssmd_stream import subjects
+from ssmd_stream.change import Position
 
 log = structlog.get_logger(__name__)
 

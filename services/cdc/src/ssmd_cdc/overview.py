@@ -14,10 +14,10 @@ from ssmd_cdc.epoch import Stream
 from ssmd_cdc.errors import MayNot
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
-from ssmd_common import subjects
-from ssmd_common.change import parse_lsn
 from ssmd_common.connections import postgres
 from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
+from ssmd_stream import subjects
+from ssmd_stream.change import parse_lsn
 
 _STILL_SECONDS: Final = 10.0
 """Longer than the feedback, the heartbeat and an acknowledgement together when all is well."""

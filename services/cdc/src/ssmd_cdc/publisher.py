@@ -38,13 +38,13 @@ from ssmd_cdc.session import Session
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.slot import Replication, open_replication
 from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
-from ssmd_common.change import Position, parse_lsn
 from ssmd_common.connections.retry import unless_stopped
 from ssmd_common.connections.session import Session as PostgresSession
 from ssmd_common.errors import ConfigurationError, SsmdError, UpstreamUnavailable
 from ssmd_common.metrics import LAG_SECONDS, LEADER
 from ssmd_common.runtime import Runtime
 from ssmd_common.tasks import end, raise_if_cancelled
+from ssmd_stream.change import Position, parse_lsn
 
 log = structlog.get_logger(__name__)
 

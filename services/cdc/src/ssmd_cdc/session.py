@@ -22,11 +22,11 @@ from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.shapes import Shapes, forget
 from ssmd_cdc.slot import DATA_AT, WAL_DATA, Replication, keepalive
 from ssmd_cdc.translate import translate
-from ssmd_common.change import Position, format_lsn
 from ssmd_common.metrics import LAG_SECONDS
 from ssmd_common.runtime import Runtime
 from ssmd_common.tasks import raise_if_cancelled
-from ssmd_common.visibility import widen
+from ssmd_stream.change import Position, format_lsn
+from ssmd_stream.visibility import widen
 
 log = structlog.get_logger(__name__)
 

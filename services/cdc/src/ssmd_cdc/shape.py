@@ -11,7 +11,7 @@ from ssmd_cdc.errors import UnreadableValue
 from ssmd_cdc.pgoutput import Column, Value
 from ssmd_cdc.quick import Quick
 from ssmd_cdc.values import LONGEST_KEPT, MOST_KEPT, NULL, ToJson, TypeInfo, converter, text
-from ssmd_common import subjects
+from ssmd_stream import subjects
 
 _TICKER_COLUMNS: Final[Mapping[str, str]] = {
     "series": "ticker",
@@ -135,7 +135,7 @@ class Shape(msgspec.Struct, frozen=True, dict=True):
         return NULL
 
     def subject(self, op: str, row: Row) -> str:
-        """As `ssmd_common.subjects.subject`, from a row as PostgreSQL sent it."""
+        """As `ssmd_stream.subjects.subject`, from a row as PostgreSQL sent it."""
         return _subject(self.table, op, *[_first(row, choices) for choices in self.tokens])
 
     def watched_of(self, row: list[Value]) -> dict[str, bytes | None]:

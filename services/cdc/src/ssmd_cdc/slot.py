@@ -20,10 +20,10 @@ from ssmd_cdc.envelope import protocol_time
 from ssmd_cdc.epoch import System, history
 from ssmd_cdc.errors import ReplicationEnded, SlotBusy, SlotGone, SlotRefused
 from ssmd_cdc.settings import CdcSettings
-from ssmd_common.change import parse_lsn
 from ssmd_common.connections import postgres
 from ssmd_common.connections.retry import first_line
 from ssmd_common.connections.session import Login, Session, open_session
+from ssmd_stream.change import parse_lsn
 
 _STATUS: Final = struct.Struct(">cQQQqB")
 _KEEPALIVE: Final = struct.Struct(">xQqB")

@@ -14,12 +14,15 @@ from nats.aio.client import Client
 
 from ssmd_cdc.epoch import State, Stream, Tail
 from ssmd_cdc.errors import MayNot, StreamRefused, without_jetstream
-from ssmd_cdc.reader import reading
 from ssmd_cdc.settings import CdcSettings
-from ssmd_common import subjects
-from ssmd_common.change import Position
 from ssmd_common.connections.nats_rights import Denied, NatsClient
 from ssmd_common.deadlines import answered_within
+from ssmd_common.errors import UpstreamUnavailable
+from ssmd_stream import subjects
+from ssmd_stream.change import Position
+from ssmd_stream.errors import ReaderBroken, StreamGap
+from ssmd_stream.reader import reading
+from ssmd_stream.stream import Stream as ChangeStream
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +32,7 @@ _NOT_FOUND: Final = (10059, 10037)
 _NO_STORAGE: Final = 10047
 _READ_SECONDS: Final = 5.0
 _BATCH: Final = 1000
+_WAIT_SECONDS: Final = 0.5
 _SECOND_NS: Final = 1_000_000_000
 _DUPLICATES_SECONDS: Final = 120
 
@@ -120,24 +124,32 @@ class Streams:
 
         None stands for a message without one, which is not ours.
         """
-        seen = first - 1
-        try:
-            async with reading(self._client, self._request, first) as read:
-                while seen < last:
-                    messages = await read(min(last - seen, _BATCH))
-                    for message in messages:
-                        seen = message.metadata.sequence.stream
-                        if seen <= last:
-                            yield _position((message.headers or {}).get("Nats-Msg-Id"))
-                    if not messages:
-                        tail = (await self.look()).tail
-                        if tail is None or tail.sequence <= seen:
-                            return  # The rest aged out or was deleted.
-                        raise StreamUnavailable("the stream's messages do not come")
-        except (nats.errors.Error, OSError) as error:
-            if isinstance(self._client, NatsClient) and self._client.denied:
-                raise MayNot(self._client.denied) from error
-            raise StreamUnavailable(str(error) or type(error).__name__) from error
+        stream, seen = ChangeStream(self._client), first - 1
+        while seen < last:
+            before = seen
+            try:
+                async with reading(stream, seen + 1, headers_only=True) as reader:
+                    while seen < last:
+                        for message in await reader.batch(_BATCH, _WAIT_SECONDS):
+                            seen = message.sequence
+                            if seen <= last:
+                                yield _position(message.headers.get("Nats-Msg-Id"))
+            except StreamGap as gap:
+                if gap.lost is None:
+                    return  # The stream was made anew.
+                seen = gap.lost.stop - 1
+            except ReaderBroken as error:
+                self._raise_if_denied(error)
+                # Messages in between were deleted: a new reader begins with what is there.
+                if seen == before:
+                    raise StreamUnavailable(str(error)) from error
+            except (UpstreamUnavailable, nats.errors.Error, OSError) as error:
+                self._raise_if_denied(error)
+                raise StreamUnavailable(str(error) or type(error).__name__) from error
+
+    def _raise_if_denied(self, error: Exception) -> None:
+        if isinstance(self._client, NatsClient) and self._client.denied:
+            raise MayNot(self._client.denied) from error
 
     async def _last_message(self) -> Tail | None:
         try:

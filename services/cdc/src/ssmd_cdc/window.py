@@ -13,7 +13,7 @@ import msgspec
 
 from ssmd_cdc.envelope import Outgoing
 from ssmd_cdc.errors import does_not_store
-from ssmd_common import subjects
+from ssmd_stream import subjects
 
 _ACKS: Final = [
     b'{"stream":"%b",%b"seq":%%d}' % (subjects.STREAM.encode(), space) for space in (b"", b" ")

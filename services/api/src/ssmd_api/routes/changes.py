@@ -20,7 +20,7 @@ from ssmd_api.problems import Problem, too_many
 from ssmd_api.unreadable import Unreadable
 
 if TYPE_CHECKING:
-    from nats.aio.msg import Msg
+    from ssmd_stream.reader import Delivery
 
 _KEEP_ALIVE_SECONDS: Final = 15.0
 _SLOWEST_WRITE_SECONDS: Final = 30.0
@@ -97,29 +97,29 @@ async def _stream(
     return response
 
 
-def _told(message: Msg, wanted: ChangeFilter, unreadable: Unreadable) -> bytes:
+def _told(message: Delivery, wanted: ChangeFilter, unreadable: Unreadable) -> bytes:
     """What a reader is told of a message; nothing of one whose type is not wanted."""
-    kind = (message.headers or {}).get("Ssmd-Type", "change")
+    kind = message.headers.get("Ssmd-Type", "change")
     if (reason := unreadable.why(message)) is not None:
         # Of what type it would have been nobody knows: whoever could have wanted it is told.
         return _unreadable(message, reason)
     if wanted.types and kind not in wanted.types:
         return b""
-    return _event(message, kind if _KIND.fullmatch(kind) else "change", message.data)
+    return _event(message, kind if _KIND.fullmatch(kind) else "change", message.payload)
 
 
-def _unreadable(message: Msg, reason: str) -> bytes:
+def _unreadable(message: Delivery, reason: str) -> bytes:
     document = {
-        "sequence": message.metadata.sequence.stream,
+        "sequence": message.sequence,
         "subject": message.subject,
         "reason": reason,
     }
     return _event(message, "unreadable", rows.encode(document))
 
 
-def _event(message: Msg, kind: str, data: bytes) -> bytes:
+def _event(message: Delivery, kind: str, data: bytes) -> bytes:
     """One server-sent event: its id resumes, its name is the change's type."""
-    number = EventId.of(message, message.metadata.sequence.stream)
+    number = EventId.of(message.headers, message.sequence)
     # A line's end in JSON is white space; in an event it would end the data.
     data = data.replace(b"\n", b" ").replace(b"\r", b" ")
     return b"id: %b\nevent: %b\ndata: %b\n\n" % (str(number).encode(), kind.encode(), data)

@@ -12,7 +12,7 @@ from ssmd_api.parameters import Parameters
 from ssmd_api.problems import too_many
 from ssmd_api.replies import accepts_gzip
 from ssmd_api.snapshot import DEFAULT_TABLES, TABLES, take
-from ssmd_common.subjects import STREAM
+from ssmd_stream.subjects import STREAM
 
 _WAIT_SECONDS: Final = 5.0
 

@@ -10,10 +10,23 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
-STREAM: Final = "SECMASTER_CDC"
-SUBJECTS: Final = "cdc.>"
-DEAD_LETTER_STREAM: Final = "SECMASTER_DLQ"
-DEAD_LETTER_SUBJECTS: Final = "dlq.cdc.>"
+from ssmd_common.streams import DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECTS, STREAM, SUBJECTS
+
+__all__ = [
+    "DEAD_LETTER_STREAM",
+    "DEAD_LETTER_SUBJECTS",
+    "LONGEST_TOKEN",
+    "NONE",
+    "STREAM",
+    "SUBJECTS",
+    "TOKEN_COLUMNS",
+    "subject",
+    "subject_of",
+    "table_subject",
+    "token",
+    "unreadable_filter",
+    "unreadable_subject",
+]
 
 TOKEN_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "series": ("ticker",),

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssmd_common import sql
-from ssmd_common.change import Position, decode, format_lsn, parse_lsn
-from ssmd_common.errors import MalformedChange
 from ssmd_common.leader import lock_key
-from ssmd_common.subjects import subject, table_subject, token
-from ssmd_common.visibility import Snapshot, applies, widen
+from ssmd_stream.change import Position, decode, format_lsn, parse_lsn
+from ssmd_stream.errors import UnreadableMessage
+from ssmd_stream.subjects import subject, table_subject, token
+from ssmd_stream.visibility import Snapshot, applies, widen
 
 MESSAGE = {
     "v": 1, "lsn": "0/16B3748", "seq": 17, "xid": 734219, "epoch": 3, "table": "markets",
@@ -71,7 +71,7 @@ def test_a_message_is_read() -> None:
     ],
 )
 def test_what_cannot_be_read_is_a_typed_error(broken: bytes) -> None:
-    with pytest.raises(MalformedChange):
+    with pytest.raises(UnreadableMessage):
         decode(broken)
 
 

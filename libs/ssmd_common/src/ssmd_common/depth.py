@@ -1,23 +1,21 @@
 """How deep JSON is nested, and what of it is not, without ever descending into it. Pure.
 
-Parsers descend, ours and those of the programs that read Redis, and each has its limit; Python's
-depends on how deep the program itself is. So there is one limit for all.
+Parsers descend, ours and those of our readers, and each has its limit; Python's depends on how deep
+the program itself is. So what is given to readers has a limit of ours.
 """
 
 import re
 from collections.abc import Iterator
 from typing import Final
 
-DEEPEST: Final = 256
-
-_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 
 
-def is_deep(text: bytes) -> bool:
-    """Whether arrays and objects are nested deeper than `DEEPEST`."""
-    if text.count(b"[") + text.count(b"{") <= DEEPEST:
+def is_deep(text: bytes, deepest: int) -> bool:
+    """Whether arrays and objects are nested more than `deepest` deep."""
+    if text.count(b"[") + text.count(b"{") <= deepest:
         return False
-    return any(depth > DEEPEST for depth, _ in _nesting(text))
+    return any(depth > deepest for depth, _ in _nesting(text))
 
 
 def shallow(text: bytes) -> bytes:

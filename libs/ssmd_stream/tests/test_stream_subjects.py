@@ -5,7 +5,7 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ssmd_common.subjects import (
+from ssmd_stream.subjects import (
     LONGEST_TOKEN,
     NONE,
     TOKEN_COLUMNS,

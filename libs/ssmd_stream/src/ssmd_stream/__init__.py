@@ -1,0 +1,1 @@
+"""Streams of ours from both ends: names, envelope, reading without gaps, joining a snapshot."""
