@@ -20,15 +20,18 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 from aiohttp import web
 
-from ssmd_kalshi import decode, markets
+from ssmd_common.models import Market
+from ssmd_kalshi import convert, decode, markets
 from ssmd_kalshi.budget import BASIC_TOKENS_PER_SECOND, Budget
 from ssmd_kalshi.drift import Drift
 from ssmd_kalshi.endpoints import DEFAULT_COST
 from ssmd_kalshi.rest import KalshiRest, MarketStatus
+from ssmd_kalshi.wire import WireMarket
 
 orjson = importlib.import_module("orjson") if importlib.util.find_spec("orjson") else None
 
@@ -124,19 +127,18 @@ def seconds_per_market(works: dict[str, tuple[Work, list[bytes]]]) -> dict[str, 
     return best
 
 
+def to_row(now: datetime, wire: WireMarket) -> Market:
+    return markets.market(wire, "S", now)
+
+
 def decoding(replies: list[bytes]) -> None:
     drift = Drift()
     now = datetime.now(UTC)
-    series_of = {
-        str(row.event_ticker): "S"
-        for reply in replies
-        for row in decode.MARKETS.page(reply, drift).items
-    }
 
     def rows(reply: bytes) -> None:
         page = decode.MARKETS.page(reply, drift)
-        result = markets.market_rows(page.items, series_of, now)
-        assert len(result.rows) == PER_PAGE
+        found, _ = convert.readable(page.items, partial(to_row, now))
+        assert len(found) == PER_PAGE
 
     strange = [reply.replace(b'"rules_secondary"', b'"rules_tertiary"') for reply in replies]
     works: dict[str, tuple[Work, list[bytes]]] = {
@@ -165,9 +167,8 @@ async def over_http(url: str, size: int) -> None:
         count = 0
         async with KalshiRest(url, budget=Budget(1e9)) as rest:
             async for page in rest.markets():
-                series_of = {str(one.event_ticker): "S" for one in page.items}
                 now = datetime.now(UTC)
-                count += len(markets.market_rows(page.items, series_of, now).rows)
+                count += len(convert.readable(page.items, partial(to_row, now))[0])
         assert count == size
         figures.append((time.process_time() - began) / size)
     row(
@@ -183,8 +184,7 @@ async def within_budget(url: str, size: int, tokens_per_second: float) -> None:
     began = time.monotonic()
     async with KalshiRest(url, budget=budget) as rest:
         async for page in rest.markets():
-            series_of = {str(one.event_ticker): "S" for one in page.items}
-            markets.market_rows(page.items, series_of, datetime.now(UTC))
+            convert.readable(page.items, partial(to_row, datetime.now(UTC)))
             requests += 1
     took = time.monotonic() - began
     allowed = requests * DEFAULT_COST / tokens_per_second

@@ -30,11 +30,11 @@ from ssmd_common.settings import load
 from ssmd_stack.database import Database, make_template, new_database
 from ssmd_stack.ports import free_port
 from ssmd_stack.postgres import PostgresServer
+from ssmd_store.pages import Store
 from ssmd_sync.exchange import Exchange
 from ssmd_sync.scope import Mode, Scope
 from ssmd_sync.service import run_job
 from ssmd_sync.settings import SyncSettings
-from ssmd_sync.store import Store
 
 OLD_PASS_SECONDS_PER_REQUEST = 0.3
 """One request after the other, each series for itself: how such a mirror is first written."""

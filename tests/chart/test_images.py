@@ -27,7 +27,7 @@ def installed(prefix: Path) -> set[str]:
         ("cdc", {"ssmd-common", "ssmd-stream", "ssmd-cdc"}),
         pytest.param(
             "lifecycle",
-            {"ssmd-common", "ssmd-kalshi", "ssmd-lifecycle"},
+            {"ssmd-common", "ssmd-kalshi", "ssmd-lifecycle", "ssmd-store"},
             marks=pytest.mark.slow,
         ),
     ],

@@ -18,18 +18,18 @@ from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
-from ssmd_common.connections import postgres
 from ssmd_kalshi.budget import Budget
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_lifecycle.mirror import Mirror
 from ssmd_simulator.faults import Fault
 from ssmd_simulator.server import Simulator
 from ssmd_stack.database import Database
+from ssmd_store.pages import Store
+from ssmd_store.sessions import Sessions
 from ssmd_sync.meter import Meter
 from ssmd_sync.report import Report
 from ssmd_sync.run import Run
 from ssmd_sync.scope import Mode, Scope
-from ssmd_sync.store import Store
 
 SEED = int(os.environ.get("SSMD_CORRUPTION_SEED", "1"))
 KEEP = 40
@@ -80,16 +80,15 @@ class Tables:
 
     async def repaired(self) -> None:
         """As lifecycle does after a gap: markets, and the parents that are missing."""
-        pool = await postgres.open_pool(
-            SecretStr(self.database.url), "t", budget_seconds=30, max_size=2
-        )
-        async with KalshiRest(self.exchange.base_url, budget=Budget(1_000_000)) as rest:
-            mirror = Mirror(pool, rest)
+        async with (
+            Sessions(SecretStr(self.database.url), "t", size=1, budget_seconds=30) as sessions,
+            KalshiRest(self.exchange.base_url, budget=Budget(1_000_000)) as rest,
+        ):
+            mirror = Mirror(sessions, rest)
             asked_at = datetime.now(UTC)
             async for page in rest.markets():
                 assert page.complete
                 await mirror.markets(page.items, asked_at)
-        await pool.close()
 
     async def filled(self, way: str) -> None:
         await (self.synced() if way == "sync" else self.repaired())

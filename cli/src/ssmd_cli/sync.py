@@ -119,10 +119,10 @@ def _sync(scope: "Scope", *, dry_run: bool, as_json: bool) -> None:
 
 async def _run(scope: "Scope") -> "Report":
     from ssmd_common.settings import load
+    from ssmd_store.pages import Store
     from ssmd_sync.exchange import Exchange
     from ssmd_sync.service import run_job
     from ssmd_sync.settings import SyncSettings
-    from ssmd_sync.store import Store
 
     settings = load(SyncSettings)
     stop = asyncio.Event()
@@ -138,10 +138,10 @@ async def _run(scope: "Scope") -> "Report":
 
 async def _show_plan(scope: "Scope", *, as_json: bool) -> None:
     from ssmd_common.settings import load
+    from ssmd_store.pages import Store
     from ssmd_sync.plan import plan_markets, plan_series
     from ssmd_sync.runlog import RunLog
     from ssmd_sync.settings import SyncSettings
-    from ssmd_sync.store import Store
 
     settings = load(SyncSettings)
     async with Store.open(

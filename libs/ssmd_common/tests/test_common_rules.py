@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ssmd_common import fees, prices, ttl
 from ssmd_common.errors import MalformedTicker
-from ssmd_common.status import EventStatus, MarketStatus, event_status, market_status
+from ssmd_common.status import MarketStatus, market_status
 from ssmd_common.tickers import is_game, parse
 
 NOW = datetime(2026, 2, 3, 22, 5, tzinfo=UTC)
@@ -34,24 +34,6 @@ cents = st.decimals(min_value=0, max_value=1, places=6)
 )
 def test_each_word_of_the_exchange_has_its_status(word: str | None, status: str | None) -> None:
     assert market_status(word) == status
-
-
-@pytest.mark.parametrize(
-    ("markets", "status"),
-    [
-        ([], "open"),
-        ([("active", None), ("settled", None)], "open"),
-        ([("open", None), ("closed", None)], "open"),
-        ([("closed", None), ("settled", None)], "closed"),
-        ([("settled", None), ("settled", None)], "settled"),
-        ([("settled", None), ("active", NOW)], "settled"),
-        ([("active", NOW)], "open"),
-    ],
-)
-def test_an_event_follows_its_markets(
-    markets: list[tuple[str, datetime | None]], status: str
-) -> None:
-    assert event_status(markets) == EventStatus(status)
 
 
 @given(dollars=cents)

@@ -187,23 +187,18 @@ def test_market_whose_event_cannot_be_read(event_ticker: str | None) -> None:
     market = markets.market(wire, "S", NOW)
     assert (market.event_ticker, market.series_ticker, market.title) == ("", "", "t")
     assert market.kept == {"event_ticker", "series_ticker"}
-    result = markets.market_rows([wire], {}, NOW)
-    assert (result.parentless, result.rows, result.orphans) == ([market], [], [])
 
 
-def test_page_of_markets_loses_none() -> None:
+def test_a_page_loses_none() -> None:
     page = [
         WireMarket(ticker="A", event_ticker="E"),
-        WireMarket(ticker="B", event_ticker="unseen"),
         WireMarket(ticker="C", event_ticker="E", close_time="never"),
         WireMarket(ticker="D"),
         WireMarket(ticker="E F", event_ticker="E"),
     ]
-    result = markets.market_rows(page, {"E": "S"}, NOW)
-    assert [m.ticker for m in result.rows] == ["A", "C"]
-    assert [m.ticker for m in result.orphans] == ["B"]
-    assert [m.ticker for m in result.parentless] == ["D"]
-    assert [s.ticker for s in result.set_aside] == ["E F"]
+    rows, set_aside = convert.readable(page, lambda wire: markets.market(wire, "S", NOW))
+    assert [m.ticker for m in rows] == ["A", "C", "D"]
+    assert [s.ticker for s in set_aside] == ["E F"]
 
 
 def test_event() -> None:

@@ -77,8 +77,7 @@ Reader = Callable[[bytes], None]
 
 def read_markets(body: bytes) -> None:
     page = decode.MARKETS.page(body, Drift())
-    rows = markets.market_rows(page.items, {"KXBTCD-26FEB03": "KXBTCD"}, NOW)
-    lists = (rows.rows, rows.orphans, rows.set_aside, rows.parentless)
+    lists = convert.readable(page.items, lambda wire: markets.market(wire, "KXBTCD", NOW))
     assert sum(map(len, lists)) == len(page.items)
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from ssmd_common.models import SetAside
 from ssmd_kalshi.errors import CursorLoopError, EmptyPageError, RepeatedPageError
-from ssmd_kalshi.pages import MAX_EMPTY_PAGES, Page, PageGuard, SetAside, Suspicion
+from ssmd_kalshi.pages import MAX_EMPTY_PAGES, Page, PageGuard, Suspicion
 
 
 def test_good_scan_raises_no_doubt() -> None:

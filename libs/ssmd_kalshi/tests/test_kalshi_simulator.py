@@ -56,10 +56,11 @@ async def test_every_market_becomes_a_row(simulator: Simulator, rest: KalshiRest
     rows: dict[str, Market] = {}
     async for page in rest.markets():
         assert page.complete
-        result = markets.market_rows(page.items, series_of, now)
-        assert not result.set_aside
-        assert not result.orphans
-        rows |= {row.ticker: row for row in result.rows}
+        found, set_aside = convert.readable(
+            page.items, lambda wire: markets.market(wire, series_of[wire.event_ticker], now)
+        )
+        assert not set_aside
+        rows |= {row.ticker: row for row in found}
     truth = simulator.universe
     assert set(series) == set(truth.series)
     for ticker, row in rows.items():

@@ -14,11 +14,13 @@ import aiohttp
 import psycopg
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 
 from ssmd_simulator.server import Simulator
 from ssmd_simulator.signatures import key_at
 from ssmd_stack.database import Database
 from ssmd_stack.ports import free_port
+from ssmd_store.sessions import Sessions
 
 PATIENCE_SECONDS = 60.0
 
@@ -138,6 +140,13 @@ async def start_service(
 @pytest_asyncio.fixture
 async def connection(database: Database) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
     async with database.connect() as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def sessions(database: Database) -> AsyncIterator[Sessions]:
+    """What a mirror writes through."""
+    async with Sessions(SecretStr(database.url), "t", size=2, budget_seconds=30) as opened:
         yield opened
 
 

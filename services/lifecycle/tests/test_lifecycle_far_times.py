@@ -31,6 +31,7 @@ from ssmd_lifecycle.scheduler import Scheduler
 from ssmd_lifecycle.store import Store
 from ssmd_lifecycle.turns import Turns
 from ssmd_stack.database import Database
+from ssmd_store.sessions import Sessions
 
 Connection = psycopg.AsyncConnection[Any]
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -52,10 +53,10 @@ async def pool(database: Database) -> AsyncIterator[Pool]:
 
 
 @pytest_asyncio.fixture
-async def recorder(pool: Pool) -> AsyncIterator[Recorder]:
+async def recorder(pool: Pool, sessions: Sessions) -> AsyncIterator[Recorder]:
     store = Store(pool)
     async with KalshiRest("http://127.0.0.1:1/trade-api/v2") as rest:
-        resolver = Resolver(store, rest, Mirror(pool, rest))
+        resolver = Resolver(store, rest, Mirror(sessions, rest))
         yield Recorder(Inbox(10), store, resolver, FilterFile(None), batch_messages=100)
 
 
@@ -259,18 +260,18 @@ async def test_gaps_and_runs_with_such_a_time_are_read(
 
 @each_far_time
 async def test_rest_writes_rows_with_such_a_time(
-    pool: Pool, connection: Connection, far: str
+    sessions: Sessions, connection: Connection, far: str
 ) -> None:
     names = await add_one_for_each_time(connection, far, close_time=at(600))
     await connection.execute(
         "UPDATE events SET exchange_updated_at = %s, strike_date = %s", (far, far)
     )
     async with KalshiRest("http://127.0.0.1:1/trade-api/v2") as rest:
-        mirror = Mirror(pool, rest)
+        mirror = Mirror(sessions, rest)
         event = WireEvent(
             event_ticker="KXA-1", series_ticker="KXA", title="New", last_updated_ts=NOW.isoformat()
         )
-        assert await mirror.events([event]) == {"KXA-1"}
+        assert await mirror.events([event], await mirror.now()) == {"KXA-1"}
         told = [
             WireMarket(
                 ticker=f"KXA-1-{name}",

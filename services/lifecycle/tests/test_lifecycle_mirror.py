@@ -7,13 +7,11 @@ from typing import Any
 import psycopg
 import pytest_asyncio
 from psycopg.rows import dict_row
-from pydantic import SecretStr
 
-from ssmd_common.connections import postgres
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.wire import WireMarket
 from ssmd_lifecycle.mirror import Mirror
-from ssmd_stack.database import Database
+from ssmd_store.sessions import Sessions
 
 Connection = psycopg.AsyncConnection[Any]
 NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
@@ -30,16 +28,14 @@ def wire(status: str = "active", **fields: Any) -> WireMarket:
 
 
 @pytest_asyncio.fixture
-async def mirror(database: Database, connection: Connection) -> AsyncIterator[Mirror]:
+async def mirror(sessions: Sessions, connection: Connection) -> AsyncIterator[Mirror]:
     await connection.execute("INSERT INTO series (ticker, title) VALUES ('KXA', 'A')")
     await connection.execute(
         "INSERT INTO events (event_ticker, series_ticker, title) VALUES ('KXA-1', 'KXA', 'A?')"
     )
-    pool = await postgres.open_pool(SecretStr(database.url), "t", budget_seconds=30, max_size=2)
     # Its events are known, so nothing is asked for.
     async with KalshiRest("http://127.0.0.1:1/trade-api/v2") as rest:
-        yield Mirror(pool, rest)
-    await pool.close()
+        yield Mirror(sessions, rest)
 
 
 async def stored(connection: Connection) -> dict[str, Any]:
@@ -146,6 +142,7 @@ async def test_a_market_that_comes_back_is_no_longer_deleted(
     mirror: Mirror, connection: Connection
 ) -> None:
     await mirror.markets([wire()], at(1))
-    await connection.execute("UPDATE markets SET deleted_at = now()")
+    await connection.execute("UPDATE markets SET deleted_at = %s", (at(2),))
+    assert (await mirror.markets([wire()], at(1.9))).changed == 0
     assert (await mirror.markets([wire()], at(2))).changed == 1
     assert (await stored(connection))["deleted_at"] is None

@@ -34,6 +34,7 @@ from ssmd_lifecycle.rows import Pool
 from ssmd_lifecycle.store import Store
 from ssmd_lifecycle.turns import Turns
 from ssmd_stack.database import Database
+from ssmd_store.sessions import Sessions
 
 Connection = psycopg.AsyncConnection[Any]
 NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
@@ -281,7 +282,7 @@ async def test_rows_wait_for_the_messages_that_are_on_their_way(
 
 
 async def test_a_gap_stays_open_until_what_was_found_has_its_rows(
-    pool: Pool, connection: Connection, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, sessions: Sessions, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who ends before leaves the gap to the next one."""
     monkeypatch.setattr(module, "GRACE", timedelta(0))
@@ -292,7 +293,7 @@ async def test_a_gap_stays_open_until_what_was_found_has_its_rows(
     async with serving(page) as url, KalshiRest(url) as rest, asyncio.TaskGroup() as tasks:
         runtime = Runtime(Health("test"), tasks)
         keeper = bookkeeper(pool, is_behind=lambda _: behind.is_set())
-        repairer = Repairer(store, rest, Mirror(pool, rest), keeper)
+        repairer = Repairer(store, rest, Mirror(sessions, rest), keeper)
         await repairer.add(runtime, "closed", SINCE, NOW)
         repairing = tasks.create_task(repairer.run(runtime))
         closing = tasks.create_task(repairer.close(runtime))

@@ -31,6 +31,7 @@ from ssmd_lifecycle.side import SideTasks
 from ssmd_lifecycle.silence import Silence, is_maintenance
 from ssmd_simulator import maintenance
 from ssmd_stack.database import Database
+from ssmd_store.sessions import Sessions
 
 NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
 NEW_YORK = "America/New_York"
@@ -234,7 +235,9 @@ def test_a_silent_exchange_is_alive_and_a_stuck_loop_is_not() -> None:
     assert not is_alive(139.0, 100.0, 140.0)
 
 
-async def test_a_gap_in_the_maintenance_window_is_expected(database: Database) -> None:
+async def test_a_gap_in_the_maintenance_window_is_expected(
+    database: Database, sessions: Sessions
+) -> None:
     thursday = datetime(2026, 11, 19, 8, 30, tzinfo=UTC)
     pool = await postgres.open_pool(SecretStr(database.url), "t", budget_seconds=30, max_size=1)
     store = GapStore(pool)
@@ -242,7 +245,7 @@ async def test_a_gap_in_the_maintenance_window_is_expected(database: Database) -
         repairer = Repairer(
             store,
             rest,
-            Mirror(pool, rest),
+            Mirror(sessions, rest),
             Bookkeeper(pool, FilterFile(None), lambda _: False),
         )
         runtime = Runtime(Health("test"), tasks)

@@ -25,6 +25,7 @@ from ssmd_lifecycle.mirror import BELIEVED_BROKEN, Mirror
 from ssmd_lifecycle.resolver import Resolver
 from ssmd_lifecycle.store import Store
 from ssmd_stack.database import Database
+from ssmd_store.sessions import Sessions
 
 Connection = psycopg.AsyncConnection[Any]
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -160,12 +161,12 @@ class Repair:
 
 @pytest_asyncio.fixture
 async def repair(
-    database: Database, connection: Connection, base_url: str
+    database: Database, sessions: Sessions, connection: Connection, base_url: str
 ) -> AsyncIterator[Repair]:
     pool = await postgres.open_pool(SecretStr(database.url), "t", budget_seconds=30, max_size=3)
     policy = RetryPolicy(attempts=2, base_seconds=0.01, cap_seconds=0.01)
     async with KalshiRest(base_url, budget=100_000, policy=policy) as rest:
-        mirror = Mirror(pool, rest)
+        mirror = Mirror(sessions, rest)
         bookkeeper = Bookkeeper(pool, FilterFile(None), lambda _: False)
         repairer = Repairer(GapStore(pool), rest, mirror, bookkeeper)
         yield Repair(repairer, Resolver(Store(pool), rest, mirror), connection)

@@ -26,6 +26,7 @@ from ssmd_lifecycle.resolver import Resolver
 from ssmd_lifecycle.rows import Pool
 from ssmd_lifecycle.store import Store
 from ssmd_stack.database import Database
+from ssmd_store.sessions import Sessions
 
 Connection = psycopg.AsyncConnection[Any]
 NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
@@ -341,13 +342,14 @@ async def test_the_recorder_says_what_is_not_recorded_yet(
     store: Store,
     connection: Connection,
     database: Database,
+    sessions: Sessions,
     eventually: Callable[..., Awaitable[Any]],
 ) -> None:
     """Rows of what REST told wait for it: the message may be on its way to its row."""
     inbox = Inbox(10)
     inbox.lead()
     async with KalshiRest("http://127.0.0.1:1/trade-api/v2") as rest, asyncio.TaskGroup() as tasks:
-        resolver = Resolver(store, rest, Mirror(store._pool, rest))
+        resolver = Resolver(store, rest, Mirror(sessions, rest))
         recorder = Recorder(inbox, store, resolver, FilterFile(None), batch_messages=1)
         runtime = Runtime(Health("test"), tasks)
         assert not recorder.is_behind(at(99))

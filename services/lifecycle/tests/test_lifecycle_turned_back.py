@@ -16,10 +16,11 @@ from ssmd_common.errors import ClockDiffers
 from ssmd_lifecycle import retention
 from ssmd_lifecycle.__main__ import vouched
 from ssmd_lifecycle.gaps import GapStore
-from ssmd_lifecycle.rows import Pool, queries
+from ssmd_lifecycle.rows import Pool
 from ssmd_lifecycle.scheduler import Scheduler
 from ssmd_lifecycle.turns import Turns
 from ssmd_stack.database import Database
+from ssmd_store import clock
 
 Connection = psycopg.AsyncConnection[Any]
 HOUR, AHEAD = timedelta(hours=1), timedelta(minutes=6)
@@ -217,6 +218,6 @@ async def test_looking_for_what_was_turned_too_early_uses_an_index(connection: C
     )
     await connection.execute("ANALYZE markets")
     given = {"after": now, "margin": timedelta(seconds=2), "tickers": None, "limit": 20000}
-    plan = await connection.execute("EXPLAIN " + queries.turned_too_early, given)
+    plan = await connection.execute("EXPLAIN " + clock.QUERIES.turned_too_early, given)
     text = "\n".join(line for (line,) in await plan.fetchall())
     assert "Seq Scan" not in text, text

@@ -21,6 +21,8 @@ from ssmd_lifecycle.scheduler import Scheduler
 from ssmd_lifecycle.transitions import MarketState
 from ssmd_lifecycle.turns import Turns, chunked
 from ssmd_stack.database import Database
+from ssmd_store import clock
+from ssmd_store.rules import OPENING_GRACE, STAMPED_AHEAD
 
 Connection = psycopg.AsyncConnection[Any]
 NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
@@ -193,8 +195,6 @@ async def test_next_due_is_the_earliest_of_opening_and_closing(
 
 @pytest.mark.parametrize("query", ["due_openings", "due_closings", "next_due"])
 async def test_the_clocks_queries_use_their_indexes(connection: Connection, query: str) -> None:
-    from ssmd_lifecycle.rows import queries
-
     await add(connection, "KXA-1-0", open_time=NOW)
     await connection.execute(
         "INSERT INTO markets (ticker, event_ticker, series_ticker, status, exchange_status,"
@@ -205,7 +205,10 @@ async def test_the_clocks_queries_use_their_indexes(connection: Connection, quer
     )
     await connection.execute("ANALYZE markets")
     plan = await (
-        await connection.execute("EXPLAIN " + getattr(queries, query), {"now": NOW, "limit": 2000})
+        await connection.execute(
+            "EXPLAIN " + getattr(clock.QUERIES, query),
+            {"now": NOW, "limit": 2000, "grace": OPENING_GRACE, "ahead": STAMPED_AHEAD},
+        )
     ).fetchall()
     text = "\n".join(line for (line,) in plan)
     assert "Seq Scan" not in text, text

@@ -1,9 +1,7 @@
 """What the tests of sync share: rows to write, and a store on a database of their own."""
 
 import sys
-from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,75 +9,22 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from psycopg.rows import dict_row
+from written_rows import event, market, series, store
 
-from ssmd_common.models import Event, Market, Series
 from ssmd_kalshi.budget import Budget
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.retry import RetryPolicy
 from ssmd_simulator.server import Simulator
+from ssmd_store.pages import Store
 from ssmd_sync.meter import Meter
 from ssmd_sync.report import Report
 from ssmd_sync.run import Run
 from ssmd_sync.scope import Mode, Scope
-from ssmd_sync.store import Store
+
+__all__ = ["event", "market", "series", "store"]
 
 # Test directories are no packages: what tests share is found beside them.
 sys.path.append(str(Path(__file__).parent))
-
-T0 = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-
-
-@pytest_asyncio.fixture
-async def store(database: Any) -> AsyncIterator[Store]:
-    async with database.connect() as connection:
-        yield await Store.on(connection)
-
-
-@pytest.fixture
-def series() -> Callable[..., Series]:
-    def make(ticker: str = "KXA", **more: Any) -> Series:
-        return Series(ticker=ticker, **{"title": f"Series {ticker}", "category": "Crypto", **more})
-
-    return make
-
-
-@pytest.fixture
-def event() -> Callable[..., Event]:
-    def make(ticker: str = "KXA-1", **more: Any) -> Event:
-        prefix = ticker.partition("-")[0]
-        return Event(
-            event_ticker=ticker,
-            **{
-                "title": f"Event {ticker}",
-                "series_ticker": prefix,
-                **more,
-            },
-        )
-
-    return make
-
-
-@pytest.fixture
-def market() -> Callable[..., Market]:
-    def make(ticker: str = "KXA-1-T1", **more: Any) -> Market:
-        return Market(
-            ticker=ticker,
-            **{
-                "event_ticker": ticker.rpartition("-")[0],
-                "series_ticker": "",
-                "title": f"Market {ticker}",
-                "status": "active",
-                "exchange_status": "active",
-                "close_time": T0 + timedelta(days=30),
-                "yes_bid_dollars": Decimal("0.5450"),
-                "yes_bid": 54,
-                "exchange_updated_at": T0,
-                "observed_at": T0 + timedelta(minutes=1),
-                **more,
-            },
-        )
-
-    return make
 
 
 class Exchange:
@@ -108,12 +53,12 @@ class Exchange:
     def thin(self, keep: int) -> None:
         """Leave only one event in `keep`, so that a test takes a fraction of the time."""
         universe = self.simulator.universe
-        for number, event in enumerate(list(universe.event_order)):
+        for number, listed in enumerate(list(universe.event_order)):
             if number % keep:
-                for market in list(event.markets):
-                    universe.remove_market(market)
-                universe.event_order.remove(event)
-                del universe.events[event.ticker]
+                for each in list(listed.markets):
+                    universe.remove_market(each)
+                universe.event_order.remove(listed)
+                del universe.events[listed.ticker]
 
     def market(self, status: str = "active") -> Any:
         """Some market, by the exchange's word for its status."""
@@ -128,8 +73,8 @@ class Exchange:
         """Every market of the live tier, multivariate ones aside, with its series."""
         events = await self.events()
         markets = await self.listed("/markets", "markets", limit=1000, mve_filter="exclude")
-        for market in markets.values():
-            market["series_ticker"] = events[market["event_ticker"]]["series_ticker"]
+        for row in markets.values():
+            row["series_ticker"] = events[row["event_ticker"]]["series_ticker"]
         return markets
 
     async def events(self) -> dict[str, dict[str, Any]]:

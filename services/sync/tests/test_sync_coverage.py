@@ -7,10 +7,10 @@ import pytest
 
 from ssmd_common.models import RejectedField
 from ssmd_simulator.faults import Fault
+from ssmd_store.written import RejectedIn, Written
 from ssmd_sync import fetch, report
 from ssmd_sync.report import Report
 from ssmd_sync.scope import Mode, Scope
-from ssmd_sync.written import RejectedIn, Written
 
 BAD = RejectedField(field="title", columns=("title",), reason="is no text", raw="5")
 

@@ -6,8 +6,8 @@ import pytest
 from pydantic import SecretStr
 
 from ssmd_stack.database import Database
+from ssmd_store.pages import Store
 from ssmd_sync.runlog import RunLog
-from ssmd_sync.store import Store
 
 FAR = ["-infinity", "infinity", "0044-03-15 12:00:00+00 BC", "15000-06-01 00:00:00+00"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from ssmd_common.migrations import migration_files
 from ssmd_stack.database import migrate
-from ssmd_sync.store import Store
+from ssmd_store.pages import Store
 
 WIDER = """
 ALTER TABLE series ALTER COLUMN category TYPE text;

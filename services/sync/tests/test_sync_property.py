@@ -22,9 +22,9 @@ from ssmd_simulator.faults import Fault
 from ssmd_simulator.server import Simulator
 from ssmd_simulator.universe import Event, Market
 from ssmd_stack.database import new_database
+from ssmd_store.pages import Store
 from ssmd_sync.report import Report
 from ssmd_sync.scope import Mode
-from ssmd_sync.store import Store
 
 Change = tuple[str, int]
 """What happens, and a number that chooses to whom and how."""

@@ -11,7 +11,7 @@ import pytest
 
 from ssmd_common.exitcodes import ExitCode
 from ssmd_stack.postgres import PostgresServer
-from ssmd_sync.store import Store
+from ssmd_store.pages import Store
 
 
 @pytest.fixture

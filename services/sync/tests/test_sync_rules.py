@@ -1,15 +1,16 @@
-"""Small pure rules: duplicates, batches, what may disappear."""
+"""Small rules: batches, what may disappear, where the next run resumes."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
-from ssmd_sync.batches import chunks, newest, queries
+from ssmd_store.pages import Store
+from ssmd_sync.batches import chunks, queries
 from ssmd_sync.deletion import believable
+from ssmd_sync.runlog import RunLog, Watermark
 
 T0 = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-SECOND = timedelta(seconds=1)
+MINUTE = timedelta(minutes=1)
 
 
 @pytest.mark.parametrize(
@@ -21,19 +22,6 @@ def test_more_than_fifty_and_two_percent_is_too_much(
     missing: int, scope: int, believed: bool
 ) -> None:
     assert believable(missing, scope) is believed
-
-
-def test_the_newest_of_each_key_is_kept_in_key_order(market: Any) -> None:
-    rows = [
-        market("KXB-1-T", title="only"),
-        market(title="changed later", exchange_updated_at=T0 + SECOND, observed_at=T0),
-        market(title="observed later", exchange_updated_at=T0, observed_at=T0 + SECOND),
-        market("KXC-1-T", title="first", exchange_updated_at=None),
-        market("KXC-1-T", title="last", exchange_updated_at=None),
-    ]
-    kept = newest(rows, "ticker")
-    assert [row.ticker for row in kept] == ["KXA-1-T1", "KXB-1-T", "KXC-1-T"]
-    assert [row.title for row in kept] == ["changed later", "only", "last"]
 
 
 def test_chunks_are_bounded_and_complete() -> None:
@@ -50,3 +38,10 @@ def test_queries_are_short_and_complete(lengths: list[int], expected: list[int])
     parts = list(queries(tickers, most=2, characters=10))
     assert [len(part) for part in parts] == expected
     assert [ticker for part in parts for ticker in part] == tickers
+
+
+async def test_a_watermark_never_moves_back(store: Store) -> None:
+    log = RunLog(store.connection)
+    for at in (T0, T0 + MINUTE, T0):
+        await log.move([Watermark("w", at)])
+    assert await log.watermarks() == {"w": T0 + MINUTE}

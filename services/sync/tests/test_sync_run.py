@@ -14,11 +14,11 @@ from ssmd_common.models import Event, Market, Series
 from ssmd_simulator.control import Order
 from ssmd_simulator.faults import Fault
 from ssmd_simulator.server import Simulator
+from ssmd_store.observed import seen
+from ssmd_store.pages import Store
 from ssmd_sync import fetch, intake, retention
-from ssmd_sync.batches import seen
 from ssmd_sync.missing import Answer, Missing
 from ssmd_sync.scope import Mode
-from ssmd_sync.store import Store
 
 OLD = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -116,9 +116,9 @@ async def test_watermarks_move_with_the_last_batch(
     batches: list[tuple[int, int]] = []
     write = Store.write_markets
 
-    async def watched(self: Store, rows: Any, watermarks: Any = ()) -> Any:
-        batches.append((len(rows), len(watermarks)))
-        return await write(self, rows, watermarks)
+    async def watched(self: Store, rows: Any, then: Any = None) -> Any:
+        batches.append((len(rows), then is not None))
+        return await write(self, rows, then)
 
     monkeypatch.setattr(Store, "write_markets", watched)
     monkeypatch.setattr(intake, "BATCH_ROWS", 100)

@@ -88,8 +88,8 @@ async def test_a_clock_that_is_set_under_a_run_ends_it_before_anything_is_stampe
     """What it had read before is dropped, too: nobody knows which of it has a right stamp."""
     ahead = 0.0
     clock = Clock(wall=lambda: time.time() + ahead)
-    for module in ("run", "store"):
-        monkeypatch.setattr(f"ssmd_sync.{module}.CLOCK", clock)
+    for module in ("ssmd_sync.run", "ssmd_store.staging"):
+        monkeypatch.setattr(f"{module}.CLOCK", clock)
 
     def set_it(report: Report) -> None:
         nonlocal ahead

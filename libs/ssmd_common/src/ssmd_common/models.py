@@ -25,6 +25,14 @@ class RejectedField(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     raw: str
 
 
+class SetAside(msgspec.Struct, frozen=True):
+    """A row that could not be read: its ticker where that could, the reason, and its beginning."""
+
+    ticker: str | None
+    reason: str
+    raw: str
+
+
 class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A row; `columns()` names its fields in order. Rows hold no rows: no cycle needs finding."""
 

@@ -215,6 +215,7 @@ RIGHTS: Final[Mapping[str, Rights]] = {
                 **_STATUS,
             },
             {"fencing_tokens": ("USAGE",)},
+            temporary=True,
         )
     ),
     "cdc": Rights(

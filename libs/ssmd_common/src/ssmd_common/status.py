@@ -1,7 +1,6 @@
-"""Status rules: the exchange's words, and what a market's and an event's status is."""
+"""Status rules: the exchange's words, and what a market's status is. An event's follows from its
+markets (`ssmd_store.parents`)."""
 
-from collections.abc import Iterable
-from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
@@ -31,29 +30,9 @@ FROM_EXCHANGE: Final = {
     "finalized": MarketStatus.SETTLED,
 }
 
-# A status never moves backwards past these on older information.
-RANK: Final = {
-    MarketStatus.OPEN: 0,
-    MarketStatus.ACTIVE: 0,
-    MarketStatus.CLOSED: 1,
-    MarketStatus.SETTLED: 2,
-}
-
 NOT_YET_CLOSED: Final = (MarketStatus.OPEN, MarketStatus.ACTIVE)
 
 
 def market_status(exchange_status: str | None) -> MarketStatus | None:
     """The status that the exchange's word means; None for a word that is not known."""
     return FROM_EXCHANGE.get(exchange_status or "")
-
-
-def event_status(markets: Iterable[tuple[str, datetime | None]]) -> EventStatus:
-    """An event's status from its markets' (status, deleted_at).
-
-    Settled when all its markets are, closed when none is open or active, else open; soft-deleted
-    markets aside; open without markets.
-    """
-    statuses = {status for status, deleted_at in markets if deleted_at is None}
-    if not statuses or not statuses.isdisjoint(NOT_YET_CLOSED):
-        return EventStatus.OPEN
-    return EventStatus.SETTLED if statuses == {MarketStatus.SETTLED} else EventStatus.CLOSED

@@ -33,10 +33,9 @@ REST (`rest`, `pages`, `wire`, `convert`, `markets`)::
   could not be read in `.rejected` and the columns that a stored row keeps in `.kept`;
   `BadFieldError` means that the row has no readable ticker. A market whose event cannot be read
   has the `event_ticker` and `series_ticker` "", an event whose series cannot be read the
-  `series_ticker` "". `markets.market_rows(items, series_of, now)` does a page: `.rows`,
-  `.set_aside`, `.orphans` (markets whose event is not in `series_of` yet), `.parentless` (rows
-  whose event cannot be read). `convert.fee_schedule(changes)` gives the steps and, as `SetAside`,
-  those that cannot be read.
+  `series_ticker` "". `convert.readable(items, to_row)` does a page: its rows, and as `SetAside`
+  those without a readable ticker. `convert.fee_schedule(changes)` gives the steps and, as
+  `SetAside`, those that cannot be read.
 - An event's nested markets are `event.markets` (None when not asked for); they are the event's,
   whatever they say.
 

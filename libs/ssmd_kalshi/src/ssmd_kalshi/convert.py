@@ -7,16 +7,17 @@ is None and named in `rejected`; that is counted, and the module is pure else. M
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from typing import TypeVar
 
 import msgspec
 
 from ssmd_common import models
+from ssmd_common.models import SetAside
 from ssmd_common.tickers import is_game
 from ssmd_kalshi.drift import count_rejected
 from ssmd_kalshi.errors import BadFieldError, excerpt
-from ssmd_kalshi.pages import SetAside
 from ssmd_kalshi.unread import Unread, check_ticker, ticker_fault
 from ssmd_kalshi.values import (
     DOLLARS,
@@ -33,6 +34,22 @@ from ssmd_kalshi.values import (
     without_bad,
 )
 from ssmd_kalshi.wire import WireEvent, WireRow, WireSeries, WireSeriesFeeChange
+
+W = TypeVar("W", bound=WireRow)
+R = TypeVar("R")
+
+
+def readable(items: Iterable[W], to_row: Callable[[W], R]) -> tuple[list[R], list[SetAside]]:
+    """The rows of a page by one of the functions here, and what has no readable ticker."""
+    rows: list[R] = []
+    set_aside: list[SetAside] = []
+    for wire in items:
+        try:
+            rows.append(to_row(wire))
+        except BadFieldError as error:
+            ticker = getattr(wire, "event_ticker" if isinstance(wire, WireEvent) else "ticker")
+            set_aside.append(SetAside(ticker, str(error), excerpt(repr(wire), 2000)))
+    return rows, set_aside
 
 
 def event(wire: WireEvent) -> models.Event:

@@ -18,10 +18,11 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from ssmd_common.models import SetAside
 from ssmd_kalshi import lenient, unread, wire
 from ssmd_kalshi.drift import Drift
 from ssmd_kalshi.errors import BadFieldError, BrokenReplyError, excerpt
-from ssmd_kalshi.pages import Page, SetAside
+from ssmd_kalshi.pages import Page
 from ssmd_kalshi.unread import Unread
 from ssmd_kalshi.wire import (
     REJECTED_FIELD,

@@ -9,18 +9,16 @@ left out, and what the exchange sent in fields that were rejected.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from ssmd_common import models
+from ssmd_common.memo import Memo
 from ssmd_common.status import MarketStatus, market_status
-from ssmd_kalshi.drift import Drift, count_rejected
+from ssmd_kalshi.drift import count_rejected
 from ssmd_kalshi.errors import BadFieldError, excerpt
-from ssmd_kalshi.pages import SetAside
 from ssmd_kalshi.unread import (
     MAX_JSON_BYTES,
     MAX_TICKER_CHARACTERS,
@@ -39,7 +37,6 @@ from ssmd_kalshi.values import (
     TIME,
     Columns,
     Fields,
-    Memo,
     StandIns,
     cents,
     contracts,
@@ -282,48 +279,6 @@ def _extra(wire: WireMarket) -> dict[str, Any] | None:
             if not name.startswith(_VOLATILE_PREFIXES)
         }
     return extra or None
-
-
-# --- a page -------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class MarketRows:
-    """What became of a page's markets: every one is in exactly one of the four lists."""
-
-    rows: list[models.Market] = field(default_factory=list)
-    set_aside: list[SetAside] = field(default_factory=list)
-    """Markets without a readable ticker."""
-    orphans: list[WireMarket] = field(default_factory=list)
-    """Markets whose event is not in `series_of`: read the event first, then convert these again."""
-    parentless: list[models.Market] = field(default_factory=list)
-    """Markets whose event cannot be read: for those that are stored the stored one holds, others
-    have no place."""
-
-
-def market_rows(
-    markets: Iterable[WireMarket],
-    series_of: Mapping[str, str],
-    observed_at: datetime,
-    drift: Drift | None = None,
-) -> MarketRows:
-    """Convert a page; `series_of` maps event tickers to series tickers. `drift` counts rows set
-    aside."""
-    result = MarketRows()
-    for wire in markets:
-        series_ticker = series_of.get(wire.event_ticker or "")
-        if series_ticker is None and not ticker_fault(wire.event_ticker):
-            result.orphans.append(wire)
-            continue
-        try:
-            row = market(wire, series_ticker or "", observed_at)
-        except BadFieldError as error:
-            result.set_aside.append(SetAside(wire.ticker, str(error), excerpt(repr(wire), 2000)))
-            if drift is not None:
-                drift.count_set_aside("market")
-            continue
-        (result.rows if row.event_ticker else result.parentless).append(row)
-    return result
 
 
 # --- how each field is read, and what it stands for ---------------------------------------------

@@ -14,20 +14,13 @@ from typing import Generic, TypeVar, assert_never
 
 import msgspec
 
+from ssmd_common.models import SetAside
 from ssmd_kalshi.errors import CursorLoopError, EmptyPageError, PageError, RepeatedPageError
 
 T = TypeVar("T")
 
 MAX_EMPTY_PAGES = 50
 """In a row, in the middle of a scan."""
-
-
-class SetAside(msgspec.Struct, frozen=True):
-    """A row that could not be read: its ticker where that could, the reason, and its beginning."""
-
-    ticker: str | None
-    reason: str
-    raw: str
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
-from ssmd_common.models import ReadRow
+from ssmd_common.models import ReadRow, SetAside
 from ssmd_kalshi import convert, markets
 from ssmd_kalshi.errors import BadFieldError, excerpt
-from ssmd_kalshi.pages import Page, SetAside
+from ssmd_kalshi.pages import Page
 from ssmd_kalshi.rest import EventStatus, KalshiRest, MarketStatus
 from ssmd_kalshi.wire import (
     WireEvent,

@@ -10,20 +10,17 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
+from ssmd_common.memo import Memo
 from ssmd_common.models import RejectedField
 from ssmd_common.prices import ask_cents, bid_cents, last_price_cents, whole_contracts
 from ssmd_kalshi.unread import MAX_TICKER_CHARACTERS, Unread, json_fault
 from ssmd_kalshi.wire import Number, WireRow
 
-V = TypeVar("V")
 R = TypeVar("R", bound=WireRow)
-
-MEMO_ENTRIES = 16_384
-"""All prices and most times of a universe."""
 
 _DOLLARS_LIMIT = Decimal(9_999)  # numeric(10,6) and numeric(8,4), rounding included
 _COUNT_LIMIT = Decimal(10) ** 18  # numeric(20,2), and whole contracts in a bigint
@@ -37,20 +34,6 @@ _RFC_3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?"
     r"(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 ).fullmatch
-
-
-class Memo(dict[Any, V], Generic[V]):
-    """A function of one value, remembered; emptied when full."""
-
-    def __init__(self, parse: Callable[[Any], V]) -> None:
-        super().__init__()
-        self._parse = parse
-
-    def __missing__(self, key: Any) -> V:
-        if len(self) >= MEMO_ENTRIES:
-            self.clear()
-        value = self[key] = self._parse(key)
-        return value
 
 
 def decimal(value: Number) -> Decimal | None:

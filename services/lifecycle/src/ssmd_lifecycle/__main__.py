@@ -28,13 +28,15 @@ from ssmd_lifecycle.messages import MARKET_CHANNEL, MULTIVARIATE_CHANNEL
 from ssmd_lifecycle.mirror import Mirror
 from ssmd_lifecycle.recorder import Recorder, refresh_filter
 from ssmd_lifecycle.resolver import Resolver
-from ssmd_lifecycle.rows import Connection, Pool
+from ssmd_lifecycle.rows import Pool
 from ssmd_lifecycle.scheduler import Scheduler
 from ssmd_lifecycle.settings import LOCK, LifecycleSettings
 from ssmd_lifecycle.side import SideTasks, telling
 from ssmd_lifecycle.silence import Silence
 from ssmd_lifecycle.store import Store
 from ssmd_lifecycle.turns import Turns
+from ssmd_store.parents import Connection
+from ssmd_store.sessions import Sessions
 
 log = structlog.get_logger(__name__)
 
@@ -97,6 +99,10 @@ async def _take_part(
     """Listen; lead once no other replica does."""
     url, budget_seconds = settings.database_url, settings.startup_budget_seconds
     async with AsyncExitStack() as stack:
+        # The resolver and a repair write pages at the same time.
+        sessions = await stack.enter_async_context(
+            Sessions(url, "lifecycle", size=2, budget_seconds=budget_seconds)
+        )
         rest = await stack.enter_async_context(
             KalshiRest(
                 settings.kalshi_base_url.get_secret_value(),
@@ -123,20 +129,23 @@ async def _take_part(
             lead(runtime, url, LOCK, budget_seconds=budget_seconds)
         )
         if leadership is not None:
-            await telling(_lead(runtime, settings, pool, rest, inbox, listener, filter_file))
+            await telling(
+                _lead(runtime, settings, pool, sessions, rest, inbox, listener, filter_file)
+            )
 
 
 async def _lead(
     runtime: Runtime,
     settings: LifecycleSettings,
     pool: Pool,
+    sessions: Sessions,
     rest: KalshiRest,
     inbox: Inbox,
     listener: Listener | None,
     filter_file: FilterFile,
 ) -> None:
     scheduler = Scheduler(Turns(pool))
-    store, mirror, gap_store = Store(pool), Mirror(pool, rest), GapStore(pool)
+    store, mirror, gap_store = Store(pool), Mirror(sessions, rest), GapStore(pool)
     resolver = Resolver(store, rest, mirror)
     recorder = Recorder(
         inbox,

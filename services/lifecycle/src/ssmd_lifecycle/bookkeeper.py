@@ -21,8 +21,9 @@ from ssmd_lifecycle.clock import Due
 from ssmd_lifecycle.filter import FilterFile
 from ssmd_lifecycle.messages import Kind
 from ssmd_lifecycle.owed import Step, metadata, owed
-from ssmd_lifecycle.rows import LifecycleRow, Pool, encode_rows, queries, writing
+from ssmd_lifecycle.rows import Pool, queries, writing
 from ssmd_lifecycle.turns import row_of
+from ssmd_store.log import LifecycleRow, insert_owed
 
 log = structlog.get_logger(__name__)
 
@@ -94,9 +95,7 @@ class Bookkeeper:
                     if chosen.passes(series, category)
                 }
                 steps = [step for step in steps if step.ticker in followed]
-            rows = [_row(step, now) for step in steps]
-            cursor = await connection.execute(queries.insert_owed, {"rows": encode_rows(rows)})
-            return len(await cursor.fetchall())
+            return await insert_owed(connection, [_row(step, now) for step in steps])
 
 
 def _row(step: Step | Due, now: datetime) -> LifecycleRow:

@@ -18,11 +18,8 @@ import msgspec
 from ssmd_common.skew import WARNED_SECONDS
 from ssmd_common.status import NOT_YET_CLOSED, MarketStatus, market_status
 from ssmd_lifecycle import dedupe
-from ssmd_lifecycle.transitions import STAMPED_AHEAD, MarketState
-
-REST_GRACE: Final = timedelta(seconds=10)
-"""The exchange's REST replies may be this much behind; what they say later than that is believed:
-a market that is still `initialized` then has not opened."""
+from ssmd_store.rules import OPENING_GRACE, STAMPED_AHEAD
+from ssmd_store.states import MarketState
 
 
 class Turn(StrEnum):
@@ -70,7 +67,7 @@ class Due:
 
 
 def due(market: MarketState, now: datetime) -> Due | None:
-    """The transition that is due, the earlier one if both are; what `queries.sql` selects."""
+    """The transition that is due, the earlier one if both are; what `ssmd_store.clock` selects."""
     if market.deleted_at is not None:
         return None
     if opens(market, now) and market.open_time is not None and market.open_time <= now:
@@ -88,7 +85,7 @@ def opens(market: MarketState, now: datetime) -> bool:
         market.observed_via == "rest"
         and market.observed_at is not None
         and market.open_time is not None
-        and market.open_time + REST_GRACE <= market.observed_at <= now + STAMPED_AHEAD
+        and market.open_time + OPENING_GRACE <= market.observed_at <= now + STAMPED_AHEAD
     )
     return not believed
 

@@ -6,29 +6,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from psycopg.rows import class_row
-
 from ssmd_lifecycle.clock import Due, due, turned
 from ssmd_lifecycle.intake import read_stored
 from ssmd_lifecycle.messages import EVENT_KINDS, Kind, LifecycleMessage
-from ssmd_lifecycle.rows import (
-    Connection,
-    RowAppearedError,
-    add_series,
-    encode_rows,
-    insert_rows,
-    lock_events,
-    queries,
-)
-from ssmd_lifecycle.transitions import (
-    EventState,
-    MarketState,
-    advance,
-    advance_event,
-    born,
-    differences,
-)
+from ssmd_lifecycle.rows import queries
+from ssmd_lifecycle.transitions import advance, advance_event, born, differences
 from ssmd_lifecycle.turns import row_of
+from ssmd_store import log
+from ssmd_store.messages import EVENTS, MARKETS, RowAppearedError
+from ssmd_store.parents import Connection, add_series, recompute_events
+from ssmd_store.states import EventState, MarketState
 
 
 @dataclass(slots=True)
@@ -68,7 +55,7 @@ async def apply(
     if not of_markets and not of_events:
         return
     cursor = await connection.execute(queries.locate_markets, [list(of_markets)])
-    parents = {ticker: event for ticker, event, _ in await cursor.fetchall()}
+    parents = dict(await cursor.fetchall())
     for ticker, messages in of_markets.items():
         for message in messages:
             if ticker not in parents and message.kind is Kind.CREATED and message.event_ticker:
@@ -77,13 +64,13 @@ async def apply(
     await add_series(
         connection, {m.series_ticker for ms in of_events.values() for m in ms if m.series_ticker}
     )
-    events = await lock_events(connection, touched)
+    events = await EVENTS.lock(connection, touched)
     await _apply_to_events(connection, of_events, events, outcome)
     await _apply_to_markets(connection, of_markets, events, outcome, now)
     # A key that is there already: the exchange took the transition back and it came again.
-    await insert_rows(connection, [row_of(turn, now) for turn in outcome.turned])
+    await log.insert(connection, [row_of(turn, now) for turn in outcome.turned])
     if outcome.transitions or outcome.turned:
-        await connection.execute(queries.settle_events, [list(events)])
+        await recompute_events(connection, list(events))
 
 
 async def _apply_to_events(
@@ -114,12 +101,8 @@ async def _apply_to_events(
         if after is not before:
             updates.append({"event_ticker": ticker, **differences(before, after)})
             events[ticker] = after
-    if inserts:
-        cursor = await connection.execute(queries.insert_events, {"rows": encode_rows(inserts)})
-        if len(await cursor.fetchall()) < len(inserts):
-            raise RowAppearedError
-    if updates:
-        await connection.execute(queries.update_events, {"rows": encode_rows(updates)})
+    await EVENTS.insert(connection, inserts)
+    await EVENTS.update(connection, updates)
     outcome.changed += len(inserts) + len(updates)
 
 
@@ -131,9 +114,7 @@ async def _apply_to_markets(
     now: datetime,
 ) -> None:
     """Apply messages to their markets, whose events are locked."""
-    async with connection.cursor(row_factory=class_row(MarketState)) as cursor:
-        await cursor.execute(queries.lock_markets, [list(of_markets)])
-        markets = {market.ticker: market for market in await cursor.fetchall()}
+    markets = await MARKETS.lock(connection, list(of_markets))
     history = await _history(connection, queries.market_history, of_markets, known=markets)
     inserts: list[MarketState] = []
     updates: list[dict[str, Any]] = []
@@ -171,12 +152,8 @@ async def _apply_to_markets(
             updates.append({"ticker": ticker, **differences(before, after)})
         if after.exchange_status in ("determined", "finalized") and after.result is None:
             outcome.incomplete.add(ticker)
-    if inserts:
-        cursor = await connection.execute(queries.insert_markets, {"rows": encode_rows(inserts)})
-        if len(await cursor.fetchall()) < len(inserts):
-            raise RowAppearedError
-    if updates:
-        await connection.execute(queries.update_markets, {"rows": encode_rows(updates)})
+    await MARKETS.insert(connection, inserts)
+    await MARKETS.update(connection, updates)
     outcome.changed += len(inserts) + len(updates)
 
 

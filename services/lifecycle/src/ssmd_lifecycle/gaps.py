@@ -185,9 +185,10 @@ class Repairer:
         bound = max(0, int((since - MARGIN).timestamp()))
         changed = 0
         findings = Findings(datetime.fromtimestamp(bound, UTC))
-        asked_at = datetime.now(UTC)
+        asked_at = await self._mirror.now()
         async for events in self._rest.events(min_updated_ts=bound):
-            await self._mirror.events(events.items)
+            await self._mirror.events(events.items, asked_at)
+            asked_at = await self._mirror.now()
         transitions: Counter[str] = Counter()
         for scan in (
             self._rest.markets(min_created_ts=bound),

@@ -2,7 +2,7 @@
 
 A gap hides messages. The repair sees what has become of a market meanwhile, and each step of its
 life that the exchange has made since then is owed its row. What a message or the clock told has its
-row already, so these are offers: `queries.sql` takes those of which no row exists.
+row already, so these are offers: `ssmd_store.log` takes those of which no row exists.
 """
 
 from collections.abc import Iterator

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
-import psycopg
 import structlog
 
 from ssmd_common.runtime import Runtime
@@ -17,9 +16,9 @@ from ssmd_lifecycle.filter import FilterFile
 from ssmd_lifecycle.inbox import Inbox
 from ssmd_lifecycle.messages import Kind, LifecycleMessage
 from ssmd_lifecycle.resolver import Resolver
-from ssmd_lifecycle.rows import REFUSED
 from ssmd_lifecycle.scheduler import count_turned
 from ssmd_lifecycle.store import Store
+from ssmd_store.refusals import REFUSED
 
 log = structlog.get_logger(__name__)
 
@@ -103,7 +102,7 @@ class Recorder:
                 outcome = await self._kept_only(message, error)
             self._done([message], outcome)
 
-    async def _kept_only(self, message: LifecycleMessage, error: psycopg.Error) -> Outcome:
+    async def _kept_only(self, message: LifecycleMessage, error: Exception) -> Outcome:
         metrics.ERRORS.labels("message_not_applicable").inc()
         log.warning(
             "message kept, its market or event is asked for",

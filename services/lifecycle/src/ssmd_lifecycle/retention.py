@@ -7,7 +7,8 @@ import structlog
 
 from ssmd_common.runtime import Runtime
 from ssmd_lifecycle import metrics
-from ssmd_lifecycle.rows import Pool, queries, writing
+from ssmd_lifecycle.rows import Pool, writing
+from ssmd_store import log as rows
 
 log = structlog.get_logger(__name__)
 
@@ -32,9 +33,6 @@ async def run(runtime: Runtime, pool: Pool, days: int) -> None:
 async def expire(pool: Pool, before: datetime) -> int:
     """Delete one batch of rows received before a time; how many they were."""
     async with writing(pool) as connection:
-        cursor = await connection.execute(
-            queries.expire_messages, {"before": before, "limit": BATCH_ROWS}
-        )
-        deleted = cursor.rowcount
+        deleted = await rows.expire(connection, before, BATCH_ROWS)
     metrics.EXPIRED.inc(deleted)
     return deleted

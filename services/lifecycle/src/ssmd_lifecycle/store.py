@@ -10,15 +10,10 @@ import msgspec
 from ssmd_lifecycle.effects import Outcome, apply
 from ssmd_lifecycle.intake import content_key_of, read_stored
 from ssmd_lifecycle.messages import LifecycleMessage
-from ssmd_lifecycle.rows import (
-    Connection,
-    LifecycleRow,
-    Pool,
-    in_transaction,
-    insert_rows,
-    queries,
-    replace_rows,
-)
+from ssmd_lifecycle.rows import Pool, in_transaction, queries
+from ssmd_store import log
+from ssmd_store.log import LifecycleRow
+from ssmd_store.parents import Connection
 
 Places = dict[str, tuple[str, str | None]]
 """Ticker → its series and category."""
@@ -113,8 +108,8 @@ async def _keep(
     messages = await _without_repeats(connection, messages)
     rows = [_row(message) for message in messages]
     late = [r for m, r in zip(messages, rows, strict=True) if now - m.heard_at > LATE]
-    fresh_keys = await replace_rows(connection, late)
-    fresh_keys |= await insert_rows(connection, rows)
+    fresh_keys = await log.replace_owed(connection, late)
+    fresh_keys |= await log.insert(connection, rows)
     seen: set[str] = set()
     fresh = []
     for message in messages:

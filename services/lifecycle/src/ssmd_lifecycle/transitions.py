@@ -1,6 +1,6 @@
 """What messages make of a market and of an event. Pure: `now` is an argument.
 
-The rules (docs/contracts.md § 1), so that late, repeated and reordered messages end in the same
+The rules (`ssmd_store.rules`), so that late, repeated and reordered messages end in the same
 state as the right order:
 
 - Of all messages of a market, the last one that speaks of a column decides it. So a message counts
@@ -13,71 +13,18 @@ state as the right order:
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from decimal import Decimal
+from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from ssmd_common.skew import HELD_SECONDS
 from ssmd_common.status import FROM_EXCHANGE, MarketStatus
 from ssmd_lifecycle.messages import PAUSES, Kind, LifecycleMessage
+from ssmd_store.rules import REST_LAG, STAMPED_AHEAD
+from ssmd_store.states import EventState, MarketState
 
 TRADING: Final = frozenset({"initialized", "active", "inactive"})
 _DETERMINED: Final = frozenset({"determined", "disputed", "amended"})
-REST_LAG: Final = timedelta(seconds=2)
-"""A reply of REST may not know yet what was sent this long before it was asked for, and the
-exchange's clock may not be ours. Applying again what it did know changes nothing."""
-STAMPED_AHEAD: Final = timedelta(seconds=HELD_SECONDS)
-"""No clock that may write is so far ahead: a stamp beyond this is of one that was wrong."""
 _FINAL: Final = frozenset({"result", "settlement_value_dollars", "settled_time"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MarketState:
-    """A row of `markets`, as far as lifecycle reads or writes it."""
-
-    ticker: str
-    event_ticker: str
-    series_ticker: str
-    status: str = MarketStatus.OPEN
-    exchange_status: str | None = None
-    title: str | None = None
-    open_time: datetime | None = None
-    close_time: datetime | None = None
-    expected_expiration_time: datetime | None = None
-    settled_time: datetime | None = None
-    result: str | None = None
-    settlement_value_dollars: Decimal | None = None
-    yes_sub_title: str | None = None
-    no_sub_title: str | None = None
-    strike_type: str | None = None
-    floor_strike: Decimal | None = None
-    cap_strike: Decimal | None = None
-    custom_strike: dict[str, Any] | None = None
-    can_close_early: bool | None = None
-    rules_primary: str | None = None
-    price_level_structure: str | None = None
-    price_ranges: list[Any] | None = None
-    extra: dict[str, Any] | None = None
-    observed_at: datetime | None = None
-    observed_via: str | None = None
-    deleted_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventState:
-    """A row of `events`, as far as messages speak of it; its status follows from its markets."""
-
-    event_ticker: str
-    series_ticker: str
-    title: str | None = None
-    sub_title: str | None = None
-    collateral_return_type: str | None = None
-    strike_date: datetime | None = None
-    strike_period: str | None = None
-    fee_type_override: str | None = None
-    fee_multiplier_override: Decimal | None = None
-    exchange_updated_at: datetime | None = None
 
 
 S = TypeVar("S", MarketState, EventState)

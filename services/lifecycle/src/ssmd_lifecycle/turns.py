@@ -9,16 +9,12 @@ import msgspec
 
 from ssmd_common.status import NOT_YET_CLOSED
 from ssmd_lifecycle.clock import BACK_BEYOND, STATUS_AFTER, TURNED_BACK, Due, TooEarly, Turn
-from ssmd_lifecycle.rows import (
-    Connection,
-    LifecycleRow,
-    Pool,
-    in_transaction,
-    insert_rows,
-    lock_events,
-    queries,
-    writing,
-)
+from ssmd_lifecycle.rows import Pool, in_transaction, writing
+from ssmd_store import clock, log
+from ssmd_store.log import LifecycleRow
+from ssmd_store.messages import EVENTS
+from ssmd_store.parents import LOCK_MARKETS, Connection
+from ssmd_store.rules import OPENING_GRACE, STAMPED_AHEAD
 
 CHUNK: Final = 1500
 """Markets in one transaction: enough to be fast, few enough to hold no lock for long."""
@@ -27,9 +23,6 @@ AT_ONCE: Final = 2
 _MOST: Final = 20_000
 
 T = TypeVar("T", Due, TooEarly)
-
-_DUE: Final = {Turn.OPENED: queries.due_openings, Turn.CLOSED: queries.due_closings}
-_LOCK: Final = {Turn.OPENED: queries.lock_openings, Turn.CLOSED: queries.lock_closings}
 
 
 class Turns:
@@ -41,13 +34,14 @@ class Turns:
     async def due(self, turn: Turn, now: datetime) -> list[Due]:
         """Transitions that are due, the oldest first, up to a bound."""
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(_DUE[turn], {"now": now, "limit": _MOST})
+            given = {"now": now, "limit": _MOST, "grace": OPENING_GRACE, "ahead": STAMPED_AHEAD}
+            cursor = await connection.execute(clock.DUE[turn.value], given)
             return [Due(turn, *row) for row in await cursor.fetchall()]
 
     async def due_at(self, moment: datetime) -> list[Due]:
         """What will be due at one moment to come."""
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(queries.due_at, {"moment": moment})
+            cursor = await connection.execute(clock.QUERIES.due_at, {"moment": moment})
             return [Due(Turn(row[0]), *row[1:]) for row in await cursor.fetchall()]
 
     async def note(self, expected: Sequence[Due], now: datetime) -> int:
@@ -57,7 +51,7 @@ class Turns:
             return 0
         async with writing(self._pool) as connection:
             cursor = await connection.execute(
-                queries.turned_by_others,
+                clock.QUERIES.turned_by_others,
                 {
                     "turns": [due.turn for due in expected],
                     "tickers": [due.ticker for due in expected],
@@ -66,12 +60,12 @@ class Turns:
             )
             done = set(await cursor.fetchall())
             noted = [due for due in expected if (due.turn, due.ticker) in done]
-            return len(await insert_rows(connection, [row_of(due, now) for due in noted]))
+            return len(await log.insert(connection, [row_of(due, now) for due in noted]))
 
     async def next_due(self, now: datetime) -> datetime | None:
         """When something will be due next, after `now`."""
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(queries.next_due, {"now": now})
+            cursor = await connection.execute(clock.QUERIES.next_due, {"now": now})
             row = await cursor.fetchone()
             assert row is not None
             return row[0]  # type: ignore[no-any-return]
@@ -91,21 +85,18 @@ class Turns:
     async def _turn_back(self, chosen: Sequence[TooEarly], now: datetime) -> list[TooEarly]:
 
         async def attempt(connection: Connection) -> list[TooEarly]:
-            events = await lock_events(connection, sorted({early.event_ticker for early in chosen}))
+            events = await EVENTS.lock(connection, sorted({e.event_ticker for e in chosen}))
             tickers = [early.ticker for early in chosen]
-            await connection.execute(queries.lock_tickers, [tickers])
+            await connection.execute(LOCK_MARKETS, {"tickers": tickers})
             found = await _too_early(connection, tickers, now)
             turned = [early for early in found if early.event_ticker in events]
             if turned:
                 keys = [key for early in turned for key in early.early_keys(now)]
-                await connection.execute(queries.rename_early, [keys])
-                await insert_rows(connection, [row_back(early, now) for early in turned])
+                await log.free_keys(connection, keys)
+                await log.insert(connection, [row_back(early, now) for early in turned])
                 for status in NOT_YET_CLOSED:
                     tickers = [e.ticker for e in turned if e.status_before(now) == status]
-                    await connection.execute(
-                        queries.turn_markets, {"tickers": tickers, "status": status, "now": now}
-                    )
-                await connection.execute(queries.settle_events, [list(events)])
+                    await clock.turn(connection, tickers, status, now, list(events))
             return turned
 
         return await in_transaction(self._pool, attempt)
@@ -124,25 +115,18 @@ class Turns:
     async def _make(self, turn: Turn, chosen: Sequence[Due], now: datetime) -> list[Due]:
 
         async def attempt(connection: Connection) -> list[Due]:
-            events = await lock_events(connection, sorted({due.event_ticker for due in chosen}))
+            events = await EVENTS.lock(connection, sorted({due.event_ticker for due in chosen}))
             tickers = [due.ticker for due in chosen]
-            cursor = await connection.execute(_LOCK[turn], {"tickers": tickers, "now": now})
-            locked = [Due(turn, *row) for row in await cursor.fetchall()]
+            still_due = await clock.lock_due(connection, turn.value, tickers, now)
+            locked = [Due(turn, *row) for row in still_due]
             # A market that moved to another event meanwhile is met at the next look.
             made = [due for due in locked if due.event_ticker in events]
             if made:
                 # A key that is there already: the exchange took the transition back and it came
                 # again.
-                await insert_rows(connection, [row_of(due, now) for due in made])
-                await connection.execute(
-                    queries.turn_markets,
-                    {
-                        "tickers": [due.ticker for due in made],
-                        "status": STATUS_AFTER[turn],
-                        "now": now,
-                    },
-                )
-                await connection.execute(queries.settle_events, [list(events)])
+                await log.insert(connection, [row_of(due, now) for due in made])
+                tickers = [due.ticker for due in made]
+                await clock.turn(connection, tickers, STATUS_AFTER[turn], now, list(events))
             return made
 
         return await in_transaction(self._pool, attempt)
@@ -152,7 +136,7 @@ async def _too_early(
     connection: Connection, tickers: Sequence[str] | None, now: datetime
 ) -> list[TooEarly]:
     cursor = await connection.execute(
-        queries.turned_too_early,
+        clock.QUERIES.turned_too_early,
         {
             "tickers": None if tickers is None else list(tickers),
             "after": now + BACK_BEYOND,

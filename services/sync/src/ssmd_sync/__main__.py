@@ -12,10 +12,10 @@ from ssmd_common.errors import ConfigurationError, SsmdError
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.runtime import Runtime, loop_factory, run
 from ssmd_common.settings import load
+from ssmd_store.sessions import Sessions
 from ssmd_sync import schedule
 from ssmd_sync.exchange import Exchange
 from ssmd_sync.service import LOOK_SECONDS, Service, run_once
-from ssmd_sync.sessions import Sessions
 from ssmd_sync.settings import SyncSettings
 
 log = structlog.get_logger(__name__)
@@ -27,7 +27,10 @@ async def serve(runtime: Runtime, settings: SyncSettings) -> None:
     jobs = schedule.load(settings.sync_jobs_file)
     exchange = Exchange(settings, runtime.stop)
     async with Sessions(
-        settings.database_url, settings.sync_concurrency, settings.startup_budget_seconds
+        settings.database_url,
+        "sync",
+        size=settings.sync_concurrency,
+        budget_seconds=settings.startup_budget_seconds,
     ) as sessions:
         runtime.spawn(
             "postgres-watch",

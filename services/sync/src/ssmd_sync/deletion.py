@@ -10,12 +10,12 @@ from typing import Final
 import structlog
 
 from ssmd_kalshi.rest import KalshiRest
+from ssmd_store.pages import Store
 from ssmd_sync import metrics
 from ssmd_sync.intake import Intake
 from ssmd_sync.missing import Missing
 from ssmd_sync.report import Report
-from ssmd_sync.runlog import RunLog
-from ssmd_sync.store import Store, Watermark
+from ssmd_sync.runlog import RunLog, Watermark
 
 log = structlog.get_logger(__name__)
 

@@ -14,10 +14,9 @@ from typing import Final
 
 import msgspec
 
-from ssmd_common.models import SeriesFee
+from ssmd_common.models import SeriesFee, SetAside
 from ssmd_kalshi import convert
 from ssmd_kalshi.errors import excerpt
-from ssmd_kalshi.pages import SetAside
 from ssmd_kalshi.values import dollars, time
 from ssmd_kalshi.wire import WireEventFeeChange, WireSeriesFeeChange
 

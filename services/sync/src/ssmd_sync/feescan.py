@@ -5,13 +5,13 @@ from datetime import datetime
 from ssmd_common.models import SeriesFee
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.wire import WireEventFeeChange
+from ssmd_store.pages import Store
 from ssmd_sync import fees
 from ssmd_sync.batches import chunks
 from ssmd_sync.intake import BATCH_ROWS, Intake
 from ssmd_sync.missing import Missing
 from ssmd_sync.report import Report
 from ssmd_sync.runlog import RunLog
-from ssmd_sync.store import Store
 
 
 class FeeReader:

@@ -5,24 +5,22 @@ for: that, not its arrival, is what its rows are an observation of.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, TypeVar, assert_never
 
-from ssmd_common.models import Market, Series
+from ssmd_common.models import Market, Series, SetAside
 from ssmd_common.tasks import end
 from ssmd_kalshi import convert, markets
-from ssmd_kalshi.errors import BadFieldError, excerpt
-from ssmd_kalshi.pages import Page, SetAside
+from ssmd_kalshi.pages import Page
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.wire import WireEvent, WireMarket, WireRow, WireSeries
-from ssmd_sync.batches import SeenEvent, seen
+from ssmd_store.observed import SeenEvent, seen
 from ssmd_sync.plan import EventScan, MarketScan, Scan, SeriesScan
 
 W = TypeVar("W", bound=WireRow)
-R = TypeVar("R")
 
 AHEAD_ROWS: Final = 5_000
 """Rows that wait for the database: about as many as arrive while a batch is written."""
@@ -130,49 +128,32 @@ async def _rows(rest: KalshiRest, step: Scan) -> AsyncIterator[Rows]:
 
 
 def series_rows(page: Page[WireSeries], asked_at: datetime) -> Rows:
-    rows = Rows(asked_at, set_aside=list(page.set_aside), short=page.short)
-    rows.series = _converted(page.items, convert.series, lambda w: w.ticker, rows)
-    return rows
+    series, set_aside = convert.readable(page.items, convert.series)
+    return Rows(asked_at, series=series, set_aside=page.set_aside + set_aside, short=page.short)
 
 
 def event_rows(page: Page[WireEvent], asked_at: datetime) -> Rows:
     """Events, and the markets inside them."""
-    rows = Rows(asked_at, set_aside=list(page.set_aside), short=page.short)
-    events = _converted(page.items, convert.event, lambda w: w.event_ticker, rows)
+    events, set_aside = convert.readable(page.items, convert.event)
+    rows = Rows(asked_at, set_aside=page.set_aside + set_aside, short=page.short)
     rows.events = seen(events, asked_at)
     series_of = {event.event_ticker: event.series_ticker for event in events}
     for wire in page.items:
         if wire.markets:
             series = series_of.get(wire.event_ticker, "")
-            rows.markets += _converted(
+            listed, set_aside = convert.readable(
                 wire.markets,
                 lambda w, series=series: markets.market(w, series, asked_at),  # type: ignore[misc]
-                lambda w: w.ticker,
-                rows,
             )
+            rows.markets += listed
+            rows.set_aside += set_aside
     return rows
 
 
 def market_rows(page: Page[WireMarket], asked_at: datetime) -> Rows:
     """Markets without their series: the store takes it from their event."""
-    rows = Rows(asked_at, set_aside=list(page.set_aside), short=page.short)
-    rows.markets = _converted(
-        page.items, lambda w: markets.market(w, "", asked_at), lambda w: w.ticker, rows
-    )
-    return rows
-
-
-def _converted(
-    items: Iterable[W], to_row: Callable[[W], R], ticker: Callable[[W], str], rows: Rows
-) -> list[R]:
-    converted: list[R] = []
-    for wire in items:
-        try:
-            converted.append(to_row(wire))
-        except BadFieldError as error:
-            raw = excerpt(repr(wire), 2000)
-            rows.set_aside.append(SetAside(ticker(wire), str(error), raw))
-    return converted
+    listed, set_aside = convert.readable(page.items, lambda w: markets.market(w, "", asked_at))
+    return Rows(asked_at, markets=listed, set_aside=page.set_aside + set_aside, short=page.short)
 
 
 async def _timed(pages: AsyncIterator[Page[W]]) -> AsyncIterator[tuple[datetime, Page[W]]]:

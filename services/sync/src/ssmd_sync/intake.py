@@ -2,21 +2,23 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import msgspec
 
-from ssmd_common.models import Event, Market, Series
+from ssmd_common.models import Event, Market, Series, SetAside
 from ssmd_kalshi.errors import NotFoundError
-from ssmd_kalshi.pages import Page, SetAside
+from ssmd_kalshi.pages import Page
 from ssmd_kalshi.rest import KalshiRest
-from ssmd_sync.batches import SeenEvent, chunks, seen
+from ssmd_store.observed import SeenEvent, seen
+from ssmd_store.pages import Store, Then
+from ssmd_sync.batches import chunks
 from ssmd_sync.fetch import Rows, event_rows
 from ssmd_sync.missing import Missing
 from ssmd_sync.report import Report
-from ssmd_sync.runlog import RunLog
+from ssmd_sync.runlog import RunLog, Watermark
 from ssmd_sync.scope import SeriesFacts
-from ssmd_sync.store import Store, Watermark
 
 BATCH_ROWS: Final = 5_000
 """Markets a transaction: a fifth of that costs speed, more costs memory and holds locks longer."""
@@ -83,7 +85,7 @@ class Intake:
     ) -> None:
         if not markets and not watermarks:
             return
-        result = await self._store.write_markets(markets, watermarks)
+        result = await self._store.write_markets(markets, self._moving(watermarks))
         orphans, result.orphans = result.orphans, set()
         self._report.wrote("markets", result)
         if orphans:
@@ -145,10 +147,10 @@ class Intake:
 
     async def _place(self, orphans: Sequence[Market], watermarks: Sequence[Watermark]) -> None:
         await self._adopt(sorted({row.event_ticker for row in orphans}))
-        result = await self._store.write_markets(orphans, watermarks)
+        result = await self._store.write_markets(orphans, self._moving(watermarks))
         if result.orphans:
             # They are named in the report; waiting for them would stop the others.
-            await self._store.write_markets([], watermarks)
+            await self._store.write_markets([], self._moving(watermarks))
         result.set_aside += [
             SetAside(row.ticker, f"markets: its event {row.event_ticker} is not known yet", "")
             for row in orphans
@@ -156,6 +158,9 @@ class Intake:
         ]
         result.orphans = set()
         self._report.wrote("markets", result)
+
+    def _moving(self, watermarks: Sequence[Watermark]) -> Then | None:
+        return partial(self._log.move, watermarks) if watermarks else None
 
     async def _adopt(self, tickers: Sequence[str]) -> dict[str, str]:
         """Fetch events that are not stored, and store those in scope; the series of each.

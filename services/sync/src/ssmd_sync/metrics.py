@@ -1,12 +1,12 @@
 """What sync counts, beside the metrics that every service has. Labels are small closed sets."""
 
+from datetime import datetime
 from typing import Final
 
 from prometheus_client import Counter, Gauge
 
 from ssmd_common.metrics import WORK
-from ssmd_sync.report import Report
-from ssmd_sync.written import COUNTS, Written
+from ssmd_store.written import COUNTS, Written
 
 ROWS: Final = Counter(
     "ssmd_sync_rows",
@@ -50,9 +50,9 @@ def rows(table: str, written: Written) -> None:
     WORK.inc(written.inserted + written.updated + written.deleted)
 
 
-def run(report: Report) -> None:
+def run(job: str, outcome: str, started_at: datetime, seconds: float) -> None:
     """Count a run that ended."""
-    RUNS.labels(report.job, report.outcome).inc()
-    RUN_SECONDS.labels(report.job).set(report.seconds)
-    if report.error is None:
-        LAST_SUCCESS.labels(report.job).set(report.started_at.timestamp())
+    RUNS.labels(job, outcome).inc()
+    RUN_SECONDS.labels(job).set(seconds)
+    if outcome != "failed":
+        LAST_SUCCESS.labels(job).set(started_at.timestamp())

@@ -7,9 +7,10 @@ from typing import Literal
 import msgspec
 
 from ssmd_common.exitcodes import ExitCode
-from ssmd_kalshi.pages import SetAside
+from ssmd_common.models import SetAside
+from ssmd_store.written import Count, RejectedIn, Written
+from ssmd_sync import metrics
 from ssmd_sync.scope import Scope
-from ssmd_sync.written import Count, RejectedIn, Written
 
 KEPT = 1000
 """Rows set aside and fields rejected that `sync_runs` keeps with their reason; all are counted."""
@@ -59,6 +60,7 @@ class Report:
         self.fetched[table] = self.fetched.get(table, 0) + rows
 
     def wrote(self, table: str, result: Written) -> None:
+        metrics.rows(table, result)
         rejected, result.rejected = result.rejected, []
         for each in rejected:
             self.rejects(table, each)

@@ -6,8 +6,8 @@ from typing import Final
 import structlog
 
 from ssmd_common.connections.clock import CLOCK
-from ssmd_sync.statements import QUERIES
-from ssmd_sync.store import Store
+from ssmd_store.pages import Store
+from ssmd_sync.runlog import QUERIES
 
 log = structlog.get_logger(__name__)
 

@@ -18,6 +18,7 @@ from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import ClockDiffers
 from ssmd_kalshi.errors import InterruptedWaitError, KalshiError, TransientError
 from ssmd_kalshi.rest import KalshiRest
+from ssmd_store.pages import Store
 from ssmd_sync import upstream
 from ssmd_sync.deletion import Sweep
 from ssmd_sync.feescan import FeeReader
@@ -37,9 +38,8 @@ from ssmd_sync.plan import (
     watermark_name,
 )
 from ssmd_sync.report import Report
-from ssmd_sync.runlog import STOPPED, RunLog
+from ssmd_sync.runlog import STOPPED, RunLog, Watermark
 from ssmd_sync.scope import Mode, Scope, SeriesFacts
-from ssmd_sync.store import Store, Watermark
 from ssmd_sync.vocabulary import explained, idle_words, without_games
 
 log = structlog.get_logger(__name__)

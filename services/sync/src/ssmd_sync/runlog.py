@@ -1,5 +1,6 @@
 """`sync_runs` and `sync_watermarks`: what ran, how it ended, where the next one resumes."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -8,11 +9,14 @@ import msgspec
 import psycopg
 
 from ssmd_common.models import SeriesFee
+from ssmd_common.sql import Queries
+from ssmd_store.statements import with_fee_columns
 from ssmd_sync.fees import Override, OwnFee
 from ssmd_sync.plan import Known
 from ssmd_sync.report import Report
 from ssmd_sync.scope import SeriesFacts
-from ssmd_sync.statements import QUERIES, with_fee_columns
+
+QUERIES: Final = Queries("ssmd_sync")
 
 MAX_ERROR = 2000
 STOPPED: Final = "the run was stopped before its end"
@@ -43,6 +47,14 @@ class PastRun:
     def telling(self) -> bool:
         """Whether it says anything of how the job fares: it ended, and not because of a stop."""
         return self.outcome != "running" and self.error != STOPPED
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """A resume point, moved in the transaction of the data that it stands for."""
+
+    name: str
+    at: datetime
 
 
 class RunLog:
@@ -98,6 +110,12 @@ class RunLog:
         """Every resume point by its name."""
         rows = await self._all(QUERIES.watermarks)
         return {name: watermark for name, watermark in rows if watermark is not None}
+
+    async def move(self, watermarks: Iterable[Watermark]) -> None:
+        """Move resume points forward."""
+        for mark in watermarks:
+            given = {"name": mark.name, "watermark": mark.at}
+            await self._connection.execute(QUERIES.move_watermark, given)
 
     async def series(self) -> list[SeriesFacts]:
         """What is known of every series."""

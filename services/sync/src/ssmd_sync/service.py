@@ -20,19 +20,18 @@ from ssmd_common.exitcodes import ExitCode
 from ssmd_common.leader import lock_key
 from ssmd_common.metrics import LAG_SECONDS, LEADER
 from ssmd_common.runtime import Runtime
+from ssmd_store.pages import Store
+from ssmd_store.sessions import Sessions
 from ssmd_sync import memory, metrics, retention
 from ssmd_sync.exchange import Exchange
 from ssmd_sync.plan import watermark_name
 from ssmd_sync.readiness import Setback, reason, setback
 from ssmd_sync.report import Report
 from ssmd_sync.run import Progress, Run
-from ssmd_sync.runlog import PastRun, RunLog
+from ssmd_sync.runlog import QUERIES, PastRun, RunLog
 from ssmd_sync.schedule import Job, due_at
 from ssmd_sync.scope import Mode, Scope
-from ssmd_sync.sessions import Sessions
 from ssmd_sync.settings import SyncSettings
-from ssmd_sync.statements import QUERIES
-from ssmd_sync.store import Store
 
 log = structlog.get_logger(__name__)
 
@@ -246,7 +245,9 @@ async def run_job(
         report = await run(alone=alone)
     del run, rest
     memory.hand_back()
-    metrics.run(report)
+    metrics.run(
+        job=name, outcome=report.outcome, started_at=report.started_at, seconds=report.seconds
+    )
     log.info(
         "run finished",
         job=name,

@@ -1,4 +1,4 @@
-"""Rows as values that psycopg turns into COPY's text at once. Pure.
+"""Rows as values that psycopg turns into COPY's text at once.
 
 psycopg calls Python for every time it writes; the exchange's times repeat, so their texts are
 remembered. JSON is written here, since a list or an object could also be meant as an array.
@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
+from ssmd_common.memo import Memo
 from ssmd_common.models import Row
-from ssmd_kalshi.values import Memo
-from ssmd_sync.statements import JSON_COLUMNS, Table
+from ssmd_store.statements import JSON_COLUMNS, Table
 
 _MOMENT = (datetime, datetime | None)
 _TIMES: Memo[str] = Memo(str)

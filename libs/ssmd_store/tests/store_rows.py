@@ -1,12 +1,14 @@
-"""Rows of which no two columns say the same."""
+"""Rows of which no two columns say the same, and something to do in their transaction."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from ssmd_common.models import Event, Market, Row, Series
+from ssmd_store.pages import Store, Then
 
 T0 = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -52,3 +54,9 @@ FIXED: dict[type[Row], dict[str, Any]] = {
         "close_time": T0 + timedelta(days=9),
     },
 }
+
+
+def moving(store: Store, at: datetime) -> Then:
+    """Moves a resume point, as sync does."""
+    query = "INSERT INTO sync_watermarks (name, watermark) VALUES ('w', %s)"
+    return partial(store.connection.execute, query, (at,))

@@ -1,4 +1,4 @@
-"""SQL statements for each table that is written, from `queries.sql` and the models' columns. Pure.
+"""Statements of each table that pages write, from `pages.sql`, `rules.sql` and the models.
 
 Column lists come from `ssmd_common.models`: a column that a model gains is staged, compared and
 written without a change here.
@@ -13,14 +13,26 @@ from psycopg import sql
 
 from ssmd_common.models import Event, Market, Row, Series, SeriesFee
 from ssmd_common.sql import Queries
-from ssmd_sync.batches import SeenEvent
+from ssmd_store import rules
+from ssmd_store.observed import SeenEvent
 
-QUERIES: Final = Queries("ssmd_sync")
+QUERIES: Final = Queries("ssmd_store", "pages.sql")
+RULES: Final = Queries("ssmd_store", "rules.sql")
 
 JSON_COLUMNS: Final = frozenset({"settlement_sources", "custom_strike", "price_ranges", "extra"})
 
 OBSERVATION: Final = frozenset({"observed_at", "observed_via"})
 """Columns that say when a row was seen: they follow a change and are none by themselves."""
+
+_LAGS: Final = {
+    "rest_lag": sql.Literal(rules.REST_LAG),
+    "stamp_lag": sql.Literal(rules.STAMP_LAG),
+    "stamped_ahead": sql.Literal(rules.STAMPED_AHEAD),
+}
+_SAID: Final[dict[str, LiteralString]] = {
+    "said_at": "s.exchange_updated_at",
+    "stored_said_at": "m.exchange_updated_at",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +46,16 @@ class Table:
     row: type[Row]
     staged: type[Row]
     """The row as it is staged: it may say more than what is stored."""
+    older: LiteralString
+    """When a staged row is older than what is stored."""
+    times: Mapping[str, LiteralString]
+    """The times that the rules compare, by their names there."""
+    beside: LiteralString
+    """What the view says of a row beside its columns."""
+    join: LiteralString
+    """Where that comes from, beyond what is stored."""
+    became: LiteralString
+    """Of an updated row the status that it had not before."""
     expressions: Mapping[str, LiteralString]
     """Columns whose new value is not simply the staged one; `m` is what is stored."""
     also: Mapping[str, LiteralString]
@@ -74,18 +96,19 @@ class Table:
 
     def view(self, *, keeping: bool) -> sql.Composed:
         """What is staged beside what is stored, with a verdict on each row."""
-        judgement: dict[str, LiteralString] = {
-            "series": QUERIES.judged_series,
-            "events": QUERIES.judged_events,
-            "markets": QUERIES.judged_markets,
-        }
-        return sql.SQL(judgement[self.name]).format(
+        return sql.SQL(QUERIES.judged).format(
             staged=self.staging(keeping=keeping),
-            judged=_join(
-                sql.SQL("{} AS {}").format(self.judged(n), sql.Identifier(n)) for n in self.columns
-            ),
-            compared=_join(self.judged(n) for n in self.compared),
+            judged=_join(_as(self.judged(name), name) for name in self.columns),
+            beside=sql.SQL(self.beside),
+            older=sql.SQL(self.older).format(**_LAGS),
+            compared=_join(self.judged(name) for name in self.compared),
             stored=_list(self.compared, "m"),
+            parent=sql.SQL(self.join),
+            times=_join(
+                _as(sql.SQL(_known(column)).format(time=sql.SQL(column), **_LAGS), name)
+                for name, column in self.times.items()
+            ),
+            **self._names(),
         )
 
     def fill(self, query: LiteralString, *, keeping: bool = False) -> bytes:
@@ -102,7 +125,8 @@ class Table:
             values=_list(self.columns, "j"),
             view=self.view(keeping=keeping),
             changed=sql.Identifier(f"changed_{self.name}"),
-            assignments=sql.SQL(", ").join(pairs),
+            assignments=_join(pairs),
+            became=sql.SQL(self.became),
             **self._names(),
         )
         return filled.as_bytes(None)
@@ -130,16 +154,17 @@ class Statements:
     update: bytes
 
 
-def copy_into(table: str, columns: tuple[str, ...]) -> sql.Composed:
-    return sql.SQL(QUERIES.copy_rows).format(table=sql.Identifier(table), columns=_list(columns))
-
-
 SERIES: Final = Table(
     name="series",
     key="ticker",
     parent=None,
     row=Series,
     staged=Series,
+    older=RULES.older_series,
+    times=_SAID,
+    beside=QUERIES.beside_series,
+    join="",
+    became="NULL::text",
     # The exchange tells the volume only when asked for it.
     expressions={"volume": "coalesce(s.volume, m.volume)"},
     also={},
@@ -150,6 +175,11 @@ EVENTS: Final = Table(
     parent="series_ticker",
     row=Event,
     staged=SeenEvent,
+    older=RULES.older_event,
+    times={**_SAID, "written_at": "m.updated_at"},
+    beside=QUERIES.beside_event,
+    join="",
+    became="NULL::text",
     expressions={},
     also={"deleted_at": "NULL"},
 )
@@ -159,8 +189,20 @@ MARKETS: Final = Table(
     parent="event_ticker",
     row=Market,
     staged=Market,
+    older=RULES.older_market,
+    times={
+        **_SAID,
+        "stored_observed_at": "m.observed_at",
+        "deleted_at": "m.deleted_at",
+        "settled_time": "m.settled_time",
+        "open_time": "s.open_time",
+        "close_time": "s.close_time",
+    },
+    beside=QUERIES.beside_market,
+    join=QUERIES.parent_of_market,
+    became="CASE WHEN m.status <> j.former_status THEN m.status END",
     # A market's series is its event's, whatever the batch believes.
-    expressions={"status": QUERIES.market_status, "series_ticker": "p.series_ticker"},
+    expressions={"status": RULES.market_status, "series_ticker": "p.series_ticker"},
     also={"deleted_at": "NULL"},
 )
 FEE_COLUMNS: Final = SeriesFee.columns()
@@ -188,8 +230,11 @@ def session_setup() -> sql.Composed:
         series_columns=_list(SERIES.columns),
         event_columns=_list(EVENTS.columns),
         market_columns=_list(MARKETS.columns),
-        fee_columns=_list(FEE_COLUMNS),
     )
+
+
+def copy_into(table: str, columns: tuple[str, ...]) -> sql.Composed:
+    return sql.SQL(QUERIES.copy_rows).format(table=sql.Identifier(table), columns=_list(columns))
 
 
 def with_fee_columns(query: LiteralString) -> sql.Composed:
@@ -202,3 +247,11 @@ def _list(names: tuple[str, ...], of: str | None = None) -> sql.Composed:
 
 def _join(parts: Iterable[sql.Composable]) -> sql.Composed:
     return sql.SQL(", ").join(parts)
+
+
+def _known(column: str) -> LiteralString:
+    return RULES.known_stamp if column == "m.observed_at" else RULES.known_time
+
+
+def _as(value: sql.Composable, name: str) -> sql.Composed:
+    return sql.SQL("{} AS {}").format(value, sql.Identifier(name))

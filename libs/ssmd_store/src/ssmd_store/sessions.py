@@ -1,4 +1,4 @@
-"""PostgreSQL connections that runs borrow: each keeps its temporary tables from run to run."""
+"""Writing sessions to borrow: each keeps its temporary tables from one use to the next."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,14 +10,15 @@ from pydantic import SecretStr
 
 from ssmd_common.connections import postgres
 from ssmd_common.connections.session import look
-from ssmd_sync.store import Store
+from ssmd_store.pages import Store
 
 
 class Sessions:
     """At most `size` stores at once, made when first needed; a broken one is not lent again."""
 
-    def __init__(self, url: SecretStr, size: int, budget_seconds: float) -> None:
+    def __init__(self, url: SecretStr, service: str, *, size: int, budget_seconds: float) -> None:
         self._url = url
+        self._service = service
         self._budget_seconds = budget_seconds
         self._size = size
         self._free = asyncio.Semaphore(size)
@@ -42,7 +43,7 @@ class Sessions:
 
         Raises:
             UpstreamUnavailable: none can be made.
-            ConfigurationError: a pooler shares its sessions.
+            ConfigurationError: a pooler shares its sessions, or the role lacks a right.
         """
         async with self._free:
             store = self._idle.pop() if self._idle else await self._open()
@@ -64,7 +65,7 @@ class Sessions:
 
     async def _open(self) -> Store:
         connection = await postgres.connect(
-            self._url, "ssmd-sync", budget_seconds=self._budget_seconds
+            self._url, f"ssmd-{self._service}", budget_seconds=self._budget_seconds
         )
         self._stack.push_async_callback(connection.close)
-        return await Store.on(connection)
+        return await Store.on(connection, self._service)

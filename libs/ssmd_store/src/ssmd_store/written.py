@@ -1,10 +1,10 @@
 """What became of a batch. Pure."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from ssmd_common.models import RejectedField
-from ssmd_kalshi.pages import SetAside
+from ssmd_common.models import RejectedField, SetAside
 
 Count = Literal["inserted", "updated", "unchanged", "deleted"]
 COUNTS: Final[tuple[Count, ...]] = ("inserted", "updated", "unchanged", "deleted")
@@ -28,6 +28,8 @@ class Written:
     deleted: int = 0
     set_aside: list[SetAside] = field(default_factory=list)
     rejected: list[RejectedIn] = field(default_factory=list)
+    became: Counter[str] = field(default_factory=Counter)
+    """Statuses that updated markets had not before."""
     orphans: set[str] = field(default_factory=set)
     """Tickers of markets whose event is not stored: write the event, then these again."""
 
@@ -38,4 +40,5 @@ class Written:
         self.deleted += other.deleted
         self.set_aside += other.set_aside
         self.rejected += other.rejected
+        self.became += other.became
         self.orphans |= other.orphans

@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import psycopg
 import pytest
-from sync_rows import FIXED, distinct
+from store_rows import FIXED, distinct, moving
 
 from ssmd_common.models import Event, Market, Row, Series, SeriesFee
-from ssmd_sync import store as store_module
-from ssmd_sync.batches import seen
-from ssmd_sync.store import Store, Watermark
+from ssmd_store import pages as store_module
+from ssmd_store.observed import newest, seen
+from ssmd_store.pages import Store
 
 T0 = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -264,7 +264,7 @@ async def test_a_market_without_its_event_comes_back_as_an_orphan(
 
 async def test_watermarks_wait_for_orphans(store: Store, event: Any, market: Any) -> None:
     await filled(store, event, market("KXA-1-T1"))
-    result = await store.write_markets([market("KXB-9-T1")], [Watermark("w", T0)])
+    result = await store.write_markets([market("KXB-9-T1")], moving(store, T0))
     assert result.orphans == {"KXB-9-T1"}
     assert await rows(store, "SELECT * FROM sync_watermarks") == []
 
@@ -293,11 +293,11 @@ async def test_a_writer_that_is_faster_than_the_shortcut_is_judged_after_all(
 ) -> None:
     await store.write_events(seen([event("KXA-1")], T0))
     monkeypatch.setattr(store_module, "WORTH_A_LOOK", 10)
-    look = store._rows
+    look = store.fetched
 
     async def look_and_be_late(query: Any, parameters: Any = None) -> Any:
         found = await look(query, parameters)
-        monkeypatch.setattr(store, "_rows", look)
+        monkeypatch.setattr(store, "fetched", look)
         async with database.connect() as connection:
             await connection.execute(
                 "INSERT INTO markets (ticker, event_ticker, series_ticker, title, observed_at,"
@@ -306,9 +306,9 @@ async def test_a_writer_that_is_faster_than_the_shortcut_is_judged_after_all(
             )
         return found
 
-    monkeypatch.setattr(store, "_rows", look_and_be_late)
+    monkeypatch.setattr(store, "fetched", look_and_be_late)
     made = [market(f"KXA-1-T{i}", series_ticker="KXA") for i in range(40)]
-    result = await store.write_markets(made, [Watermark("w", T0)])
+    result = await store.write_markets(made, moving(store, T0))
     assert (result.inserted, result.unchanged, result.set_aside) == (39, 1, [])
     assert (await one(store, "KXA-1-T7"))["title"] == "faster"
     assert await rows(store, "SELECT watermark FROM sync_watermarks") == [{"watermark": T0}]
@@ -367,8 +367,7 @@ async def test_of_what_the_database_refuses_the_field_is_rejected_or_else_the_ro
     markets = [market(f"KXA-1-T{i}") for i in range(60)]
     markets = [msgspec.structs.replace(m, **{**bad, **whole}.get(m.ticker, {})) for m in markets]
     await store.write_events(seen([event("KXA-1")], T0))
-    watermark = Watermark("w", T0)
-    result = await store.write_markets(markets, [watermark])
+    result = await store.write_markets(markets, moving(store, T0))
     assert result.inserted == 58
     rejected = {(each.ticker, each.field.field) for each in result.rejected}
     assert rejected == {(ticker, name) for ticker, fields in bad.items() for name in fields}
@@ -392,16 +391,21 @@ async def test_the_watermark_moves_with_its_data_or_not_at_all(
 
     monkeypatch.setattr(store, "_markets", broken)
     with pytest.raises(RuntimeError):
-        await store.write_markets([market()], [Watermark("w", T0)])
+        await store.write_markets([market()], moving(store, T0))
     assert await rows(store, "SELECT * FROM sync_watermarks") == []
 
 
-async def test_a_watermark_never_moves_back(store: Store) -> None:
-    for at in (T0, T0 + MINUTE, T0):
-        await store.write_markets([], [Watermark("w", at)])
-    assert await rows(store, "SELECT watermark FROM sync_watermarks") == [
-        {"watermark": T0 + MINUTE}
+def test_the_newest_of_each_key_is_kept_in_key_order(market: Any) -> None:
+    rows = [
+        market("KXB-1-T", title="only"),
+        market(title="changed later", exchange_updated_at=T0 + MINUTE, observed_at=T0),
+        market(title="observed later", exchange_updated_at=T0, observed_at=T0 + MINUTE),
+        market("KXC-1-T", title="first", exchange_updated_at=None),
+        market("KXC-1-T", title="last", exchange_updated_at=None),
     ]
+    kept = newest(rows, "ticker")
+    assert [row.ticker for row in kept] == ["KXA-1-T1", "KXB-1-T", "KXC-1-T"]
+    assert [row.title for row in kept] == ["changed later", "only", "last"]
 
 
 async def test_soft_deletion_and_return(store: Store, event: Any, market: Any) -> None:

@@ -7,12 +7,12 @@ from typing import Any, Final
 import msgspec
 import psycopg
 import pytest
-from sync_rows import FIXED, distinct
+from store_rows import FIXED, distinct, moving
 
 from ssmd_common.models import Event, Market, ReadRow, RejectedField, Series
-from ssmd_sync import store as store_module
-from ssmd_sync.batches import seen
-from ssmd_sync.store import Store, Watermark
+from ssmd_store import pages as store_module
+from ssmd_store.observed import seen
+from ssmd_store.pages import Store
 
 T0 = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -158,7 +158,7 @@ async def test_a_market_with_an_unreadable_event_keeps_its_event_or_is_rejected(
         )
         for ticker in ("KXA-1-T1", "KXA-1-T2")
     ]
-    result = await store.write_markets([*bad, market("KXA-1-T3")], [Watermark("w", T0)])
+    result = await store.write_markets([*bad, market("KXA-1-T3")], moving(store, T0))
     assert (result.inserted, result.updated, result.orphans) == (1, 1, set())
     [homeless] = result.set_aside
     assert homeless.ticker == "KXA-1-T2"
@@ -196,7 +196,7 @@ async def test_new_rows_with_unreadable_fields_beside_the_shortcut(
     made = [market(f"KXA-1-T{i}", series_ticker="KXA") for i in range(20)]
     made[3] = msgspec.structs.replace(made[3], title=None, rejected=(rejected("title"),))
     made[4] = msgspec.structs.replace(made[4], title=None, rejected=(rejected("title"),))
-    assert (await store.write_markets(made, [Watermark("w", T0)])).inserted == 20
+    assert (await store.write_markets(made, moving(store, T0))).inserted == 20
     found = await rows(store, "SELECT ticker FROM markets WHERE title IS NULL ORDER BY ticker")
     assert [row["ticker"] for row in found] == ["KXA-1-T3", "KXA-1-T4"]
     assert await rows(store, "SELECT watermark FROM sync_watermarks") == [{"watermark": T0}]

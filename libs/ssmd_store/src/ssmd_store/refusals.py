@@ -1,4 +1,4 @@
-"""What PostgreSQL refuses of a row: the field alone where it can be named, else the row. Pure.
+"""What PostgreSQL refuses of a row: the field alone where it can be named, else the row.
 
 The reader rejects what is unreadable long before; this is for what only the database notices.
 """
@@ -10,9 +10,8 @@ import msgspec
 import psycopg
 import structlog
 
-from ssmd_common.models import ReadRow, RejectedField, Row
-from ssmd_kalshi.pages import SetAside
-from ssmd_sync.statements import JSON_COLUMNS, Table
+from ssmd_common.models import ReadRow, RejectedField, Row, SetAside
+from ssmd_store.statements import JSON_COLUMNS, Table
 
 log = structlog.get_logger(__name__)
 
