@@ -13,8 +13,8 @@ MEMBERS := libs/ssmd_common libs/ssmd_kalshi libs/ssmd_store libs/ssmd_stream li
 SERVICES := sync lifecycle cdc cache api
 VERSION := $(shell sed -n 's/^appVersion: //p' deploy/helm/ssmd/Chart.yaml)
 OWN     := ssmd-common ssmd-kalshi ssmd-store ssmd-stream ssmd-stack ssmd-sync ssmd-lifecycle ssmd-cdc ssmd-cache ssmd-api ssmd-cli ssmd-simulator
-# Tests wait for servers nearly half of their time: three processes for every two cores.
-WORKERS ?= $$("$(BIN)/python" -c 'import os; print(os.cpu_count() * 3 // 2)')
+# Tests wait for servers half of their time: two processes for every core.
+WORKERS ?= $$("$(BIN)/python" -c 'import os; print(os.cpu_count() * 2)')
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
            --no-header $(addprefix --no-emit-package ,$(OWN))
 
@@ -75,7 +75,7 @@ test-random: $(READY) ## Run the property tests with other examples than ever be
 
 .PHONY: lifecycle-day
 lifecycle-day: $(READY) ## A whole universe's quick day with every fault, for half an hour
-	@LIFECYCLE_DAY_SECONDS=$${LIFECYCLE_DAY_SECONDS:-1800} LIFECYCLE_DAY_SIZE=$${LIFECYCLE_DAY_SIZE:-full} "$(BIN)/pytest" -n0 -s services/lifecycle/tests/test_lifecycle_day.py $(ARGS)
+	@LIFECYCLE_DAY_SECONDS=$${LIFECYCLE_DAY_SECONDS:-1800} LIFECYCLE_DAY_SIZE=$${LIFECYCLE_DAY_SIZE:-full} "$(BIN)/pytest" -n0 -s -m slow services/lifecycle/tests/test_lifecycle_day.py $(ARGS)
 
 .PHONY: lifecycle-soak
 lifecycle-soak: $(READY) ## An hour of lifecycle at the exchange's real rate: nothing grows

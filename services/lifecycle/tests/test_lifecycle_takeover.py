@@ -20,6 +20,7 @@ StartService = Callable[..., Awaitable[Any]]
 Eventually = Callable[..., Awaitable[Any]]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.uname().sysname != "Linux", reason="socket filters are Linux's")
 async def test_a_lost_nodes_work_is_taken_over(
     database: Database, start_service: StartService, eventually: Eventually

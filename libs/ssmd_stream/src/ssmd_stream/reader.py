@@ -19,7 +19,6 @@ from ssmd_stream.stream import Stream, StreamInfo
 
 log = structlog.get_logger(__name__)
 
-_EXPIRES_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 1.0
 _LATE_SECONDS: Final = 0.25
 _ACK_WAIT_SECONDS: Final = 30.0
@@ -35,6 +34,9 @@ class Expectations(NamedTuple):
     """Messages asked for at once; up to twice as many wait in memory."""
     heartbeat_seconds: float = 1.0
     """After four that are missing the consumer, the stream or the connection is gone."""
+    expires_seconds: float = 30.0
+    """How long messages are waited for before they are asked for anew: what we may no longer ask
+    for is noticed then. At least twice the heartbeat."""
 
 
 EXPECTATIONS: Final = Expectations()
@@ -157,6 +159,7 @@ class Reader:
         self._next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream.name}.{consumer}"
         self._pulled = expectations.pull
         self._heartbeat_seconds = expectations.heartbeat_seconds
+        self._expires_seconds = expectations.expires_seconds
         self._filtered = filtered
         self._start = start
         self._expected = start
@@ -250,10 +253,10 @@ class Reader:
     def _check(self) -> None:
         if self._broken is None and self._was_cut:
             self._broken = "the connection to NATS was made anew"
+        if self._broken is None and isinstance(self._client, NatsClient):
+            self._broken = self._client.denied
         if self._broken is None and self._silent_seconds > 4 * self._heartbeat_seconds:
-            denied = self._client.denied if isinstance(self._client, NatsClient) else None
-            silent = f"the consumer has been silent for {self._silent_seconds:.0f} s"
-            self._broken = denied or silent
+            self._broken = f"the consumer has been silent for {self._silent_seconds:.0f} s"
         if self._broken is not None:
             if self._lost is not None:
                 raise StreamGap(self._broken, self._lost)
@@ -311,7 +314,7 @@ class Reader:
         ):
             request = {
                 "batch": self._pulled,
-                "expires": int(_EXPIRES_SECONDS * 1e9),
+                "expires": int(self._expires_seconds * 1e9),
                 "idle_heartbeat": int(self._heartbeat_seconds * 1e9),
             }
             if self._credit == 0:

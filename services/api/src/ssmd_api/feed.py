@@ -26,7 +26,8 @@ log = structlog.get_logger(__name__)
 _BATCH: Final = 200
 _WAIT_SECONDS: Final = 2.0
 _CONNECT_SECONDS: Final = 2.0
-_HEARTBEAT_SECONDS: Final = 5.0
+_HEARTBEAT_SECONDS: Final = 2.0
+_EXPIRES_SECONDS: Final = 5.0
 _IDENTITY = re.compile(r"[0-9A-Za-z:/_.-]{1,64}", re.ASCII)
 _NO_IDENTITY: Final = "-"
 
@@ -144,7 +145,7 @@ class ChangeFeed:
         from ssmd_stream.reader import Expectations, reading
 
         stream = await self.stream()
-        expected = Expectations(_BATCH, _HEARTBEAT_SECONDS)
+        expected = Expectations(_BATCH, _HEARTBEAT_SECONDS, _EXPIRES_SECONDS)
         reader = _Reader(start - 1)
         self._readers.add(reader)
         try:

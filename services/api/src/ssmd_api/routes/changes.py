@@ -82,8 +82,8 @@ async def _stream(
     async with aclosing(service.feed.messages(subjects, start)) as batches:
         try:
             async for batch in batches:
-                if service.stopping.is_set():
-                    break
+                if service.stopping.is_set() or request.transport is None:
+                    break  # Or the reader has gone, and its place is another's.
                 lines = b"".join(_told(message, wanted, service.unreadable) for message in batch)
                 if not lines and time.monotonic() - told_at > _KEEP_ALIVE_SECONDS:
                     # The key may have been revoked meanwhile.
