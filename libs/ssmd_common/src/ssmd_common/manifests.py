@@ -7,7 +7,8 @@ to it by tests/integration/test_manifests.py. docs/development.md says how a ser
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -41,7 +42,12 @@ def manifest(service: str) -> Manifest:
         FileNotFoundError: it has no `service.toml`.
         msgspec.ValidationError: `service.toml` has a fault.
     """
-    text = (files(f"ssmd_{service}") / "service.toml").read_bytes()
+    package = f"ssmd_{service}"
+    # Its place alone: importing the package would prepare this process to be the service.
+    found = find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise ModuleNotFoundError(f"{package} is not installed", name=package)
+    text = (Path(found.submodule_search_locations[0]) / "service.toml").read_bytes()
     return msgspec.toml.decode(text, type=Manifest)
 
 
