@@ -84,6 +84,16 @@ def its_settings(name: str) -> Iterator[str]:
         yield f"{settings.__name__}.{name}_port and `port` of {name}'s service.toml differ"
 
 
+def its_replicas(name: str) -> Iterator[str]:
+    sources = [path.read_text() for path in ROOT.glob(f"services/{name}/src/**/*.py")]
+    # It is elected by ssmd_common, or says itself that it stands by, as cdc does by its slot.
+    waits = any(
+        "ssmd_common.leader import lead\n" in text or '"standby"' in text for text in sources
+    )
+    if waits != (manifest(name).second_replica == "waits"):
+        yield f"second_replica in {name}'s service.toml is not what its code does"
+
+
 def the_checks(name: str) -> Iterator[str]:
     package = f"ssmd_{name}"
     if f"services/{name}/src" not in toml("pyproject.toml")["tool"]["mypy"]["mypy_path"]:
@@ -151,12 +161,14 @@ def documentation(name: str) -> Iterator[str]:
         yield f"docs/services/{name}.md is missing"
     if f"| [{name}]({name}.md) |" not in (ROOT / "docs/services/README.md").read_text():
         yield f"docs/services/README.md: the table has no {name}"
+    if f"\nservices/{name}/ " not in (ROOT / "docs/architecture.md").read_text():
+        yield f"docs/architecture.md: the layout has no services/{name}"
     if f"\n## {name}\n" not in (ROOT / "docs/settings.md").read_text():
         yield f"docs/settings.md: no {name}: run `make docs`"
 
 
 PLACES = (
-    its_rights, its_settings, the_checks, the_command_line, the_locks, compose, chart,
+    its_rights, its_settings, its_replicas, the_checks, the_command_line, the_locks, compose, chart,
     documentation,
 )  # fmt: skip
 
@@ -184,4 +196,4 @@ def test_nothing_is_left_of_a_service_that_is_gone() -> None:
         "docs/services": {path.stem for path in (ROOT / "docs/services").glob("[a-z]*.md")},
     }
     gone = {place: names - set(SERVICES) for place, names in named.items()}
-    assert not any(gone.values()), gone
+    assert not any(gone.values()), {place: names for place, names in gone.items() if names}
