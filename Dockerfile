@@ -1,5 +1,5 @@
 # One image per service: docker build --build-arg SERVICE=cdc -t ssmd-cdc .
-# SERVICE is sync, lifecycle, cdc, cache or api; also cli (the ssmd command, migrations) and simulator.
+# SERVICE is a folder of services/; also cli (the ssmd command, migrations) and simulator.
 ARG PYTHON=3.11
 FROM python:${PYTHON}-slim-bookworm AS build
 ARG SERVICE

@@ -8,11 +8,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-MEMBERS := libs/ssmd_common libs/ssmd_kalshi libs/ssmd_store libs/ssmd_stream libs/ssmd_stack \
-           services/sync services/lifecycle services/cdc services/cache services/api cli simulator
-SERVICES := sync lifecycle cdc cache api
+LIBRARIES := $(patsubst libs/%/pyproject.toml,%,$(wildcard libs/*/pyproject.toml))
+SERVICES := $(patsubst services/%/pyproject.toml,%,$(wildcard services/*/pyproject.toml))
+MEMBERS := $(addprefix libs/,$(LIBRARIES)) $(addprefix services/,$(SERVICES)) cli simulator
 VERSION := $(shell sed -n 's/^appVersion: //p' deploy/helm/ssmd/Chart.yaml)
-OWN     := ssmd-common ssmd-kalshi ssmd-store ssmd-stream ssmd-stack ssmd-sync ssmd-lifecycle ssmd-cdc ssmd-cache ssmd-api ssmd-cli ssmd-simulator
+OWN     := $(subst _,-,$(LIBRARIES)) $(addprefix ssmd-,$(SERVICES) cli simulator)
 # Tests wait for servers half of their time: two processes for every core.
 WORKERS ?= $$("$(BIN)/python" -c 'import os; print(os.cpu_count() * 2)')
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -30,8 +30,8 @@ from newcomer import ROOT, System
 from observers import eventually
 
 from ssmd_common.keys import Keys
+from ssmd_common.parts import SERVICES
 
-SERVICES = ("sync", "lifecycle", "cdc", "cache", "api")
 SLOW_BYTES_PER_SECOND = 50_000
 
 LISTS = ("/v1/markets", "/v1/events", "/v1/series")

@@ -21,10 +21,11 @@ import psycopg
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from newcomer import System, clone
 
+from ssmd_common.parts import SERVICES
+
 MARKETS = 5_000
 COMMITS = 1_000
 COMMITS_PER_SECOND = 200
-SERVICES = ("sync", "lifecycle", "cdc", "cache", "api")
 
 
 async def main() -> None:

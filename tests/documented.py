@@ -2,7 +2,7 @@
 
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -15,16 +15,11 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from ssmd_common.manifests import Manifest, Need, manifest, settings_type
+from ssmd_common.parts import SERVICES
 from ssmd_common.settings import variables
 
 ROOT: Final = Path(__file__).parents[1]
-SERVICES: Final = {
-    "sync": "SyncSettings",
-    "lifecycle": "LifecycleSettings",
-    "cdc": "CdcSettings",
-    "cache": "CacheSettings",
-    "api": "ApiSettings",
-}
 SETTINGS_HEAD: Final = """# Settings
 
 Every service reads its settings from the environment. It reports every fault that these show at
@@ -44,10 +39,7 @@ series are `…_bucket`, `…_sum` and `…_count`. What to alert on is in
 @cache
 def settings() -> dict[str, dict[str, FieldInfo]]:
     """Each service's variables, described."""
-    return {
-        service: variables(getattr(import_module(f"ssmd_{service}.settings"), name))
-        for service, name in SERVICES.items()
-    }
+    return {service: variables(settings_type(service)) for service in SERVICES}
 
 
 def settings_page() -> str:
@@ -68,13 +60,35 @@ def settings_page() -> str:
         by = "all" if len(readers[name]) == len(SERVICES) else ", ".join(readers[name])
         parts.append(f"| `{name}` | {_default(field)} | {by} | {_cell(field.description)} |")
     for service, fields in found.items():
-        parts.append(f"\n## {service}\n\n| variable | default | meaning |\n|---|---|---|")
+        parts.append(
+            f"\n## {service}\n\n{_described(manifest(service))}\n\n"
+            "| variable | default | meaning |\n|---|---|---|"
+        )
         parts += [
             f"| `{name}` | {_default(field)} | {_cell(field.description)} |"
             for name, field in fields.items()
             if name not in shared
         ]
     return "\n".join(parts) + "\n"
+
+
+_NAMES: Final[Mapping[Need, str]] = {
+    "postgres": "PostgreSQL",
+    "nats": "NATS",
+    "redis": "Redis",
+    "exchange": "the exchange",
+}
+_SECOND: Final = {
+    "works": "a second replica works, too",
+    "waits": "a second replica waits until the first is gone",
+}
+
+
+def _described(found: Manifest) -> str:
+    needs = ", ".join(_NAMES[need] for need in found.needs)
+    return (
+        f"Needs: {needs}. Replicas in the chart: {found.replicas}; {_SECOND[found.second_replica]}."
+    )
 
 
 def _default(field: FieldInfo) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 import psycopg
 
+from ssmd_common.parts import SERVICES
 from ssmd_simulator.server import Simulator
 from ssmd_simulator.signatures import key_at
 from ssmd_stack.nats import NatsServer
@@ -22,7 +23,6 @@ from ssmd_stack.pgbouncer import Pgbouncer
 from ssmd_stack.ports import free_port
 from ssmd_stack.valkey import ValkeyServer
 
-SERVICES = ("sync", "lifecycle", "cdc", "cache", "api")
 PATIENCE_SECONDS = 90.0
 
 

@@ -13,9 +13,10 @@ from least_rights import acl_users, nats_url, redis_url, roles, users
 from typer.testing import CliRunner
 
 from ssmd_cli.__main__ import app
-from ssmd_cli.checkup_service import SERVICES, examine, examine_all, settings_of
+from ssmd_cli.checkup_service import examine, examine_all, settings_of
 from ssmd_cli.finding import Finding
 from ssmd_common.granting import nats_permissions
+from ssmd_common.parts import SERVICES
 from ssmd_common.rights import RIGHTS, NatsRights
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer

@@ -21,6 +21,7 @@ import psutil
 import psycopg
 import pytest
 
+from ssmd_common.parts import SERVICES
 from ssmd_stack import account
 from ssmd_stack.envfile import read_env
 from ssmd_stack.ports import free_port
@@ -29,7 +30,7 @@ from ssmd_stream.subjects import STREAM
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
-PARTS = {"postgres", "nats", "valkey", "exchange", "sync", "lifecycle", "cdc", "cache", "api"}
+PARTS = {"postgres", "nats", "valkey", "exchange", *SERVICES}
 _LENT = ("DATABASE_URL", "NATS_URL", "REDIS_URL", "SSMD_", "KALSHI_", "OPS_PORT")
 
 

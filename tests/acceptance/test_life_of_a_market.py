@@ -34,7 +34,6 @@ from psycopg.rows import dict_row
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(420)]
 
 CATEGORY = "World"
-SERVICES = ("sync", "lifecycle", "cdc", "cache", "api")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from ssmd_common.manifests import manifest
+from ssmd_common.parts import SERVICES
+
 CHART = Path(__file__).parents[2] / "deploy/helm/ssmd"
-SERVICES = {"sync", "lifecycle", "cdc", "cache", "api"}
 
 pytestmark = pytest.mark.skipif(shutil.which("helm") is None, reason="helm is not installed")
 
@@ -33,13 +35,13 @@ def test_lint_is_clean() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_default_values_render_five_services_and_the_migrations() -> None:
+def test_default_values_render_every_service_and_the_migrations() -> None:
     documents = render()
     components = {
         d["metadata"]["labels"]["app.kubernetes.io/component"]
         for d in of_kind(documents, "Deployment")
     }
-    assert components == SERVICES
+    assert components == set(SERVICES)
     (job,) = of_kind(documents, "Job")
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
     assert job["spec"]["template"]["spec"]["containers"][0]["args"] == ["db", "migrate"]
@@ -65,7 +67,7 @@ def test_secrets_are_only_referred_to() -> None:
         (container,) = deployment["spec"]["template"]["spec"]["containers"]
         assert {"secretRef": {"name": "ssmd-connections"}} in container["envFrom"]
         names = {variable["name"] for variable in container["env"] or []}
-        reads_exchange = service in {"sync", "lifecycle"}
+        reads_exchange = "exchange" in manifest(service).needs
         assert ("KALSHI_API_KEY" in names) == reads_exchange
 
 
@@ -75,7 +77,8 @@ def test_a_service_can_be_scaled_and_switched_off() -> None:
         d["metadata"]["labels"]["app.kubernetes.io/component"]: d["spec"]["replicas"]
         for d in of_kind(documents, "Deployment")
     }
-    assert replicas == {"sync": 1, "lifecycle": 1, "cdc": 1, "api": 5}
+    usual = {name: manifest(name).replicas for name in SERVICES if name != "cache"}
+    assert replicas == {**usual, "api": 5}
 
 
 @pytest.mark.parametrize(

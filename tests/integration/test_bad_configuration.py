@@ -10,21 +10,25 @@ from typing import Any
 
 import pytest
 
+from ssmd_common.manifests import Need, manifest
+from ssmd_common.parts import SERVICES
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
 from ssmd_stack.valkey import ValkeyServer
 
-SERVICES = ("sync", "lifecycle", "cdc", "cache", "api")
-NEEDS = {
-    "DATABASE_URL": SERVICES,
-    "NATS_URL": ("cdc", "cache"),
-    "REDIS_URL": ("cache",),
-}
 SCHEMES = {"DATABASE_URL": "postgresql", "NATS_URL": "nats", "REDIS_URL": "redis"}
+SERVERS: dict[Need, str] = {"postgres": "DATABASE_URL", "nats": "NATS_URL", "redis": "REDIS_URL"}
+# A service that serves users starts without these, and says in its answers what it lacks.
+LATER = {("api", "NATS_URL"), ("api", "REDIS_URL")}
 each_server = pytest.mark.parametrize(
     ("service", "variable"),
-    [(service, variable) for variable, services in NEEDS.items() for service in services],
+    [
+        (service, variable)
+        for need, variable in SERVERS.items()
+        for service in SERVICES
+        if need in manifest(service).needs and (service, variable) not in LATER
+    ],
 )
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from documented import PAGES as MADE
-from documented import SERVICES, metrics
+from documented import metrics
 from documented_rights import PAGE
 
+from ssmd_common.parts import SERVICES
 from ssmd_stack import binaries
 
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from topology import PATIENCE_SECONDS, SERVICES, Topology, topology
+from topology import PATIENCE_SECONDS, Topology, topology
 
 from ssmd_common.migrations import migration_files
+from ssmd_common.parts import SERVICES
 from ssmd_stack.database import migrate
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.postgres import PostgresServer

@@ -12,10 +12,11 @@ import aiohttp
 import pytest
 import redis.asyncio as aioredis
 from least_rights import Roles, acl_users, roles, settings_of, users
-from topology import PATIENCE_SECONDS, SERVICES, Service, Topology, execute, topology
+from topology import PATIENCE_SECONDS, Service, Topology, execute, topology
 
 from ssmd_common.apikeys import generate
 from ssmd_common.granting import nats_permissions
+from ssmd_common.parts import SERVICES
 from ssmd_common.rights import RIGHTS, NatsRights
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer

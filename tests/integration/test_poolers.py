@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from topology import SERVICES, Topology, pooled, topology
+from topology import Topology, pooled, topology
 
+from ssmd_common.parts import SERVICES
 from ssmd_stack.database import Database
 from ssmd_stack.errors import BinaryMissing
 from ssmd_stack.nats import NatsServer

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from topology import SERVICES, Topology, execute, topology
+from topology import Topology, execute, topology
 
 from ssmd_common.migrations import migration_files
+from ssmd_common.parts import SERVICES
 from ssmd_stack.database import migrate
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.postgres import PostgresServer

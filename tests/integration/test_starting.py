@@ -9,17 +9,20 @@ import sys
 
 import pytest
 
+from ssmd_common.manifests import Need, manifest
+from ssmd_common.parts import SERVICES
 from ssmd_common.settings import variables
 
 # Of the development's and the command line's environment, and of what a service may never need.
 NEVER = {"rich", "pygments", "typer", "click", "pytest", "hypothesis", "ssmd_stack", "ssmd_cli"}
+LIBRARIES: dict[Need, str] = {"nats": "nats", "redis": "redis", "exchange": "ssmd_kalshi"}
 NOT_YET = {
     # A schedule is read at every start.
-    "sync": {"cryptography", "nats", "redis"},
-    "lifecycle": {"cryptography", "nats", "redis", "yaml"},
-    "cdc": {"redis", "yaml", "ssmd_kalshi"},
-    "cache": {"yaml", "ssmd_kalshi"},
-    "api": {"nats", "yaml", "ssmd_kalshi"},
+    "sync": {"cryptography"},
+    "lifecycle": {"cryptography", "yaml"},
+    "cdc": {"yaml"},
+    "cache": {"yaml"},
+    "api": {"nats", "yaml"},
 }
 SHOW = "import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
 
@@ -36,14 +39,16 @@ def imported(module: str) -> set[str]:
     return set(shown.stdout.split())
 
 
-@pytest.mark.parametrize("service", NOT_YET)
+@pytest.mark.parametrize("service", SERVICES)
 def test_a_service_imports_only_what_it_starts_with(service: str) -> None:
     found = imported(f"ssmd_{service}.__main__")
     assert "structlog" in found
-    assert not found & (NEVER | NOT_YET[service])
+    needs = manifest(service).needs
+    not_needed = {library for need, library in LIBRARIES.items() if need not in needs}
+    assert not found & (NEVER | NOT_YET.get(service, set()) | not_needed)
 
 
-@pytest.mark.parametrize("service", NOT_YET)
+@pytest.mark.parametrize("service", SERVICES)
 def test_no_garbage_is_looked_for_among_what_is_imported(service: str) -> None:
     """But as ever from then on."""
     program = (

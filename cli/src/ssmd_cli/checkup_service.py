@@ -1,22 +1,12 @@
 """What one service finds at its servers, seen with its own settings and as its own users."""
 
-from importlib import import_module
-from typing import Final
-
 from ssmd_cli import checkup_nats, checkup_postgres, checkup_redis
 from ssmd_cli.finding import Finding
 from ssmd_common.errors import ConfigurationError
+from ssmd_common.manifests import settings_type
+from ssmd_common.parts import SERVICES
 from ssmd_common.rights import RIGHTS
 from ssmd_common.settings import NatsSettings, PostgresSettings, RedisSettings, load
-
-_SETTINGS: Final = {
-    "sync": "SyncSettings",
-    "lifecycle": "LifecycleSettings",
-    "cdc": "CdcSettings",
-    "cache": "CacheSettings",
-    "api": "ApiSettings",
-}
-SERVICES: Final = tuple(_SETTINGS)
 
 
 def settings_of(service: str) -> PostgresSettings:
@@ -25,10 +15,7 @@ def settings_of(service: str) -> PostgresSettings:
     Raises:
         ConfigurationError: they have faults.
     """
-    kind: type[PostgresSettings] = getattr(
-        import_module(f"ssmd_{service}.settings"), _SETTINGS[service]
-    )
-    return load(kind)
+    return load(settings_type(service))
 
 
 async def examine(service: str, settings: PostgresSettings) -> list[Finding]:

@@ -51,7 +51,8 @@ def doctor_command(
 
 
 def _of_services(services: list[str]) -> "list[Finding]":
-    from ssmd_cli.checkup_service import SERVICES, examine, settings_of
+    from ssmd_cli.checkup_service import examine, settings_of
+    from ssmd_common.parts import SERVICES
 
     if unknown := [name for name in services if name not in SERVICES]:
         raise typer.BadParameter(

@@ -50,7 +50,7 @@ def up_command(
     port_api: Annotated[int | None, typer.Option(min=1, max=65535, help=_PORT)] = None,
     port_exchange: Annotated[int | None, typer.Option(min=1, max=65535, help=_PORT)] = None,
 ) -> None:
-    """Start PostgreSQL, NATS, Valkey, the exchange and the five services, and keep them running."""
+    """Start PostgreSQL, NATS, Valkey, the exchange and every service, and keep them running."""
     try:
         from ssmd_stack.plan import Exchange, Plan
     except ImportError:

@@ -7,6 +7,7 @@ from pydantic import SecretStr
 from test_api_openapi import assert_described
 
 from ssmd_common.health import Health
+from ssmd_common.parts import SERVICES
 from ssmd_common.reporter import reporting
 from ssmd_stack.database import Database
 
@@ -15,7 +16,7 @@ async def test_each_part_and_the_whole(api: Client, database: Database) -> None:
     nothing = await api.ok("/v1/status")
     assert_described("GET", "/v1/status", 200, nothing)
     assert not nothing["ready"]
-    assert list(nothing["services"]) == ["sync", "lifecycle", "cdc", "cache", "api"]
+    assert list(nothing["services"]) == list(SERVICES)
     assert nothing["services"]["cdc"]["state"] == "unknown"
     assert nothing["current_as_of"] is None
     assert nothing["incomplete_why"] == "no full sync has succeeded yet"

@@ -10,7 +10,10 @@ from typing import Any, Final
 
 import msgspec
 
-SERVICES: Final = ("sync", "lifecycle", "cdc", "cache", "api")
+from ssmd_common.rights import RIGHTS
+
+SERVICES: Final = tuple(RIGHTS)
+"""In the order of the flow. Not of what is installed: an image has one service and knows of all."""
 OLD_SECONDS: Final = 15.0
 """A row that is older is of a process that is dead, or cannot reach PostgreSQL."""
 MANY_STARTS: Final = 4

@@ -280,7 +280,7 @@ RIGHTS: Final[Mapping[str, Rights]] = {
         ),
     ),
 }
-"""By service."""
+"""By service, in the order of the flow: the one list of all services there are."""
 
 READER: Final = PostgresRights(
     {

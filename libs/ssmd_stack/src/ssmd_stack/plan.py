@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from ssmd_common.errors import ConfigurationError
+from ssmd_common.manifests import manifest
 from ssmd_stack.errors import PortInUse
 from ssmd_stack.ports import free_port, is_taken
 
@@ -124,10 +125,11 @@ def exchange_command(plan: Plan, port: int, anchor: str) -> list[str]:
 
 
 def service_environment(
-    plan: Plan, addresses: Addresses, name: str, ops_port: int, api_port: int
+    plan: Plan, addresses: Addresses, name: str, ops_port: int, port: int
 ) -> dict[str, str]:
     """What a service reads (docs/contracts.md § 6); the caller's own settings
-    stay, its URLs do not."""
+    stay, its URLs do not. `port` is for its users, if it has any."""
+    described = manifest(name)
     ours = {
         **addresses.variables(),
         "OPS_HOST": "127.0.0.1",
@@ -136,9 +138,10 @@ def service_environment(
     }
     if plan.exchange is Exchange.SIM:
         ours |= {"KALSHI_API_KEY": _LOCAL_KEY, "KALSHI_PRIVATE_KEY_PATH": str(plan.key_file)}
-        if name == "sync":
-            # Days pass in minutes: so must the schedule.
-            ours["SYNC_JOBS_FILE"] = plan.environment.get("SYNC_JOBS_FILE", "jobs-local.yaml")
-    if name == "api":
-        ours |= {"API_HOST": "127.0.0.1", "API_PORT": str(api_port)}
+        ours |= {
+            variable: plan.environment.get(variable, value)
+            for variable, value in described.simulated.items()
+        }
+    if described.port is not None:
+        ours |= {f"{name.upper()}_HOST": "127.0.0.1", f"{name.upper()}_PORT": str(port)}
     return {**plan.environment, **ours}

@@ -1,4 +1,4 @@
-"""A whole system in one directory: servers, exchange and the five services, kept running."""
+"""A whole system in one directory: servers, exchange and every service, kept running."""
 
 import asyncio
 import json
@@ -114,7 +114,9 @@ class System:
         )
         if exchange is not None:
             await self._until_ready([self.members[-1]])
-        services = [self._service(name, api_port) for name in SERVICES]
+        services = [
+            self._service(name, api_port if name == "api" else free_port()) for name in SERVICES
+        ]
         self.members.extend(services)
         await _together(member.keeper.start() for member in services)
         self.say("services are starting")
@@ -184,13 +186,13 @@ class System:
             kalshi_ws_url=websocket,
         )
 
-    def _service(self, name: str, api_port: int) -> Member:
+    def _service(self, name: str, port: int) -> Member:
         assert self.addresses is not None
         ops_port = free_port()
         service = Service(
             name,
             self.plan.commands.get(name, ["-m", f"ssmd_{name}"]),
-            env=service_environment(self.plan, self.addresses, name, ops_port, api_port),
+            env=service_environment(self.plan, self.addresses, name, ops_port, port),
             ready_url=f"http://127.0.0.1:{ops_port}/readyz",
             log=self._logs / f"{name}.log",
             pid_file=self._run / f"{name}.pid",
