@@ -12,9 +12,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ssmd_cdc import control, groups, outbox, session, wire
+from ssmd_cdc import control, groups, outbox, session, supervisor, wire
 from ssmd_cdc import metrics as cdc_metrics
-from ssmd_cdc import publisher as publisher_module
 from ssmd_cdc.errors import ReplicationEnded
 from ssmd_cdc.stream import Streams
 from ssmd_common.errors import SsmdError
@@ -167,7 +166,7 @@ async def test_last_words_of_a_killed_publisher_come_late(
     await announce_a_part_and_die(bench)
     [*_, (_, where, headers, late)] = (await bench.stream()).messages
     assert late["op"] == "insert"
-    judge = publisher_module.Publisher._verdict
+    judge = supervisor.Supervisor._verdict
     said = 0
 
     async def judge_and_be_late(*facts: Any) -> Any:
@@ -183,7 +182,7 @@ async def test_last_words_of_a_killed_publisher_come_late(
                 await client.jetstream().publish(where, payload, headers=names)
         return found
 
-    monkeypatch.setattr(publisher_module.Publisher, "_verdict", judge_and_be_late)
+    monkeypatch.setattr(supervisor.Supervisor, "_verdict", judge_and_be_late)
     publisher = bench.start()
     if often > 1:
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -448,7 +447,7 @@ async def test_two_that_make_the_slot_at_once(
         await first.stop()
         async with bench.database.connect() as db:
             await db.execute("UPDATE cdc_state SET system_identifier = '1'")
-    begin, create = publisher_module.Publisher._begin, session.Replication.create
+    begin, create = supervisor.Supervisor._begin, session.Replication.create
     start = session.Replication.start
     both, made, again, taken = (asyncio.Event() for _ in range(4))
     makers: list[Any] = []
@@ -483,7 +482,7 @@ async def test_two_that_make_the_slot_at_once(
         if again.is_set():
             taken.set()
 
-    monkeypatch.setattr(publisher_module.Publisher, "_begin", begin_together)
+    monkeypatch.setattr(supervisor.Supervisor, "_begin", begin_together)
     monkeypatch.setattr(session.Replication, "create", create_one_after_the_other)
     monkeypatch.setattr(session.Replication, "start", start_and_tell)
     rivals = [bench.start(), bench.start()]
@@ -556,7 +555,7 @@ async def test_a_rival_of_long_ago_is_forgotten(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody is to be stopped any more, so that a memory put back later begins a new epoch."""
-    monkeypatch.setattr(publisher_module, "_FORGIVEN_SECONDS", 0.0)
+    monkeypatch.setattr(supervisor, "_FORGIVEN_SECONDS", 0.0)
     publisher = bench.start()
     await publisher.ready()
     await bench.settled(publisher)

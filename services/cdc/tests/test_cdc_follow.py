@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from ssmd_cdc import publisher as publisher_module
-from ssmd_cdc import session
+from ssmd_cdc import session, supervisor
 
 SERIES = "INSERT INTO series (ticker, title) VALUES (%s, %s)"
 EVENT = "INSERT INTO events (event_ticker, series_ticker, title) VALUES (%s, %s, %s)"
@@ -71,7 +70,7 @@ async def test_what_commits_while_the_state_is_announced_is_told_once(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The slot has it, so the snapshot must not, although it is read later."""
-    open_snapshot = publisher_module.open_snapshot
+    open_snapshot = supervisor.open_snapshot
 
     async def open_snapshot_late(settings: Any, name: str, beside: Any) -> Any:
         async with bench.database.connect() as db:
@@ -79,7 +78,7 @@ async def test_what_commits_while_the_state_is_announced_is_told_once(
             await db.execute("UPDATE series SET title = 'changed' WHERE ticker = 'KXA'")
         return await open_snapshot(settings, name, beside)
 
-    monkeypatch.setattr(publisher_module, "open_snapshot", open_snapshot_late)
+    monkeypatch.setattr(supervisor, "open_snapshot", open_snapshot_late)
     async with bench.database.connect() as db:
         await db.execute(SERIES, ("KXA", "before"))
     stream = await bench.assert_faithful(bench.start())

@@ -1,4 +1,4 @@
-"""The publisher: take the slot, decide where the stream goes on, follow the WAL; and again."""
+"""The supervisor: take the slot, decide where the stream goes on, follow the WAL; and again."""
 
 import asyncio
 import math
@@ -75,7 +75,7 @@ _OF_LEADER: Final = (
 )
 
 
-class Publisher:
+class Supervisor:
     """Sessions, one after the other, for as long as the service runs."""
 
     def __init__(
