@@ -112,7 +112,7 @@ async def test_killed_at(bench: Any, monkeypatch: pytest.MonkeyPatch, point: str
 
         monkeypatch.setattr(outbox.Outbox, "_settle", settle)
     elif point == "after_ack":
-        monkeypatch.setattr(session.Session, "_remember", hang)
+        monkeypatch.setattr(session.ReplicationSession, "_remember", hang)
     else:
         # Remembered, but never told to the slot.
         monkeypatch.setattr(session.Replication, "feedback", lambda *_, **__: None)
@@ -578,7 +578,7 @@ async def test_sessions_that_last_are_no_outage(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An announcement may take longer than the budget, and fail more than once."""
-    run, ended = session.Session.run, []
+    run, ended = session.ReplicationSession.run, []
 
     async def run_long_and_fail(self: Any, *work: Any) -> None:
         if len(ended) < 2:
@@ -587,7 +587,7 @@ async def test_sessions_that_last_are_no_outage(
             raise ReplicationEnded("the server ended the stream")
         await run(self, *work)
 
-    monkeypatch.setattr(session.Session, "run", run_long_and_fail)
+    monkeypatch.setattr(session.ReplicationSession, "run", run_long_and_fail)
     publisher = bench.start(cdc_outage_budget_seconds=1.0)
     await publisher.ready()
     assert len(ended) == 2
@@ -710,7 +710,7 @@ async def die_before_remembering(
 
     before = await bench.last_sequence()
     with monkeypatch.context() as patch:
-        patch.setattr(session.Session, "_remember", forget)
+        patch.setattr(session.ReplicationSession, "_remember", forget)
         await insert(bench, count, "T")
         await bench.until_sequence(before + count)
         await publisher.kill()

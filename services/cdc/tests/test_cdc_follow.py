@@ -51,7 +51,7 @@ async def test_an_announcement_may_take_longer_than_a_statement(
                 sql.Identifier(bench.database.name), sql.Identifier(setting)
             )
         )
-    send, slow = session.Session._send, {"snapshot_begin", "insert"}
+    send, slow = session.ReplicationSession._send, {"snapshot_begin", "insert"}
 
     async def send_slowly(self: Any, message: Any) -> None:
         if message.op in slow:
@@ -59,7 +59,7 @@ async def test_an_announcement_may_take_longer_than_a_statement(
             await asyncio.sleep(1)
         await send(self, message)
 
-    monkeypatch.setattr(session.Session, "_send", send_slowly)
+    monkeypatch.setattr(session.ReplicationSession, "_send", send_slowly)
     publisher = bench.start()
     stream = await bench.assert_faithful(publisher)
     assert stream.epochs == {1}

@@ -1,4 +1,4 @@
-"""One session: from taking the slot until something breaks or the service stops."""
+"""One replication session: from taking the slot until something breaks or the service stops."""
 
 import asyncio
 import math
@@ -41,7 +41,7 @@ _ROWS = frozenset(b"IUDT")
 _DIVERGED = "the WAL does not have the change that the stream ends with"
 
 
-class Session:
+class ReplicationSession:
     """Follows the WAL of one slot in one epoch.
 
     `state` is what was last remembered; `position` the last change in the stream, and what

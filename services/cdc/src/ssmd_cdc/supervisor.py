@@ -34,12 +34,12 @@ from ssmd_cdc.errors import (
     WalDiverged,
 )
 from ssmd_cdc.outbox import Outbox
-from ssmd_cdc.session import Session
+from ssmd_cdc.session import ReplicationSession
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.slot import Replication, open_replication
 from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
 from ssmd_common.connections.retry import unless_stopped
-from ssmd_common.connections.session import Session as PostgresSession
+from ssmd_common.connections.session import Session
 from ssmd_common.errors import ConfigurationError, SsmdError, UpstreamUnavailable
 from ssmd_common.metrics import LAG_SECONDS, LEADER
 from ssmd_common.runtime import Runtime
@@ -118,7 +118,7 @@ class Supervisor:
         async with self._control.pinned() as beside:
             await self._session_on(beside)
 
-    async def _session_on(self, beside: PostgresSession) -> None:
+    async def _session_on(self, beside: Session) -> None:
         """One session, of which all connections are on the server of `beside`."""
         await self._control.prepare()
         slot = await self._control.slot()
@@ -216,7 +216,7 @@ class Supervisor:
     async def _begin(
         self,
         replication: Replication,
-        beside: PostgresSession,
+        beside: Session,
         slot: dict[str, Any] | None,
         stream: Stream,
         system: System,
@@ -303,7 +303,7 @@ class Supervisor:
         self._health.state = "leading"
         self._health.set("slot", None)
         self._health.set("lag", "no mark in the WAL has come back yet")
-        session = Session(
+        session = ReplicationSession(
             self._runtime,
             self._settings,
             self._control,
