@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ssmd_cdc import control, groups, outbox, session, supervisor, wire
+from ssmd_cdc import control, groups, session, stream_publisher, supervisor, wire
 from ssmd_cdc import metrics as cdc_metrics
 from ssmd_cdc.errors import ReplicationEnded
 from ssmd_cdc.stream import Streams
@@ -102,7 +102,7 @@ async def test_killed_at(bench: Any, monkeypatch: pytest.MonkeyPatch, point: str
         monkeypatch.setattr(groups.Groups, "add", add)
     elif point == "after_publish":
         # Published and stored, but no acknowledgement is ever seen.
-        original_settle = outbox.Outbox._settle
+        original_settle = stream_publisher.StreamPublisher._settle
 
         def settle(self: Any, done: Any) -> None:
             if any(entry.message.table == "series" for entry in done):
@@ -110,7 +110,7 @@ async def test_killed_at(bench: Any, monkeypatch: pytest.MonkeyPatch, point: str
             else:
                 original_settle(self, done)
 
-        monkeypatch.setattr(outbox.Outbox, "_settle", settle)
+        monkeypatch.setattr(stream_publisher.StreamPublisher, "_settle", settle)
     elif point == "after_ack":
         monkeypatch.setattr(session.ReplicationSession, "_remember", hang)
     else:
@@ -887,7 +887,11 @@ async def test_a_row_that_comes_before_the_connection_is_there(
     long = "x" * 3_000_000
     async with bench.database.connect() as db:
         await db.execute("INSERT INTO series (ticker, title) VALUES ('BIG', %s)", (long,))
-    open_wire, judge, came = wire.Wire.open, outbox.Outbox._too_large, asyncio.Event()
+    open_wire, judge, came = (
+        wire.Wire.open,
+        stream_publisher.StreamPublisher._too_large,
+        asyncio.Event(),
+    )
 
     async def open_late(*details: Any) -> None:
         await came.wait()
@@ -899,7 +903,7 @@ async def test_a_row_that_comes_before_the_connection_is_there(
         return judge(self, message)
 
     monkeypatch.setattr(wire.Wire, "open", open_late)
-    monkeypatch.setattr(outbox.Outbox, "_too_large", judge_and_tell)
+    monkeypatch.setattr(stream_publisher.StreamPublisher, "_too_large", judge_and_tell)
     stream = await bench.settled(bench.start())
     stream.assert_in_order()
     [big] = [b for b in stream.bodies if (b["table"], b["op"]) == ("series", "insert")]

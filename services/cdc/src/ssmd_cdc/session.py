@@ -15,12 +15,12 @@ from ssmd_cdc.envelope import Envelope, Outgoing, protocol_time, unix_seconds, u
 from ssmd_cdc.epoch import State
 from ssmd_cdc.errors import Fenced, MalformedMessage, WalDiverged
 from ssmd_cdc.heartbeat import Heartbeats, Return
-from ssmd_cdc.outbox import Outbox
 from ssmd_cdc.pgoutput import Begin, Commit, Logical, Relation, decode
 from ssmd_cdc.progress import Progress
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.shapes import Shapes, forget
 from ssmd_cdc.slot import DATA_AT, WAL_DATA, Replication, keepalive
+from ssmd_cdc.stream_publisher import StreamPublisher
 from ssmd_cdc.translate import translate
 from ssmd_common.metrics import LAG_SECONDS
 from ssmd_common.runtime import Runtime
@@ -72,7 +72,7 @@ class ReplicationSession:
         self._resume: tuple[int, int] | None = (position.lsn, position.seq)
         self._overlaps = overlaps
         self._xid_reference = xid_reference
-        self._outbox: Outbox
+        self._publisher: StreamPublisher
         self._progress = Progress(confirmed=0)
         self._safe_lsn = 0
         self._remembered = Position(state.epoch, state.lsn, state.seq)
@@ -89,19 +89,19 @@ class ReplicationSession:
         self._committed_at: float | None = None
         self._beside = Beside(runtime.health, settings.cdc_outage_budget_seconds)
 
-    async def run(self, outbox: Outbox, snapshot: Snapshot | None) -> None:
+    async def run(self, publisher: StreamPublisher, snapshot: Snapshot | None) -> None:
         """Until the service stops, which it does cleanly.
 
         Raises:
             SessionEnded, SsmdError: why it could not go on.
         """
-        self._outbox = outbox
+        self._publisher = publisher
         # The session before is over, and its tables are among what nothing uses.
         forget()
         try:
             async with asyncio.TaskGroup() as group:
                 side = [
-                    group.create_task(outbox.run(), name="cdc-outbox"),
+                    group.create_task(publisher.run(), name="cdc-publisher"),
                     group.create_task(self._feed_back(), name="cdc-feedback"),
                     group.create_task(self._remember_often(), name="cdc-remember"),
                     group.create_task(self._beat(), name="cdc-heartbeat"),
@@ -119,7 +119,7 @@ class ReplicationSession:
             self._beside.end()
 
     def acknowledged(self, count: int) -> None:
-        """The outbox says that the next `count` messages are in the stream."""
+        """StreamPublisher says that the next `count` messages are in the stream."""
         self._progress.acknowledged += count
         self._advance()
 
@@ -142,7 +142,7 @@ class ReplicationSession:
         envelope = Envelope(self._epoch, self._start_lsn, None, at)
         told = await snapshot.announce(self._control, envelope, self._send)
         await snapshot.close()
-        await self._outbox.drained()
+        await self._publisher.drained()
         self._progress.in_transaction = False
         await self._remember()
         log.info("state announced", epoch=self._epoch, rows=told.rows, bytes=told.state_bytes)
@@ -166,7 +166,7 @@ class ReplicationSession:
         while not self._runtime.stop.is_set():
             more = self._read(messages)
             self._health.progress()
-            await self._outbox.send(messages)
+            await self._publisher.send(messages)
             messages.clear()
             if isinstance(more, Relation):
                 await self._shapes.learn(more)
@@ -255,7 +255,7 @@ class ReplicationSession:
 
     async def _send(self, message: Outgoing) -> None:
         self._progress.sent += 1
-        await self._outbox.send([message])
+        await self._publisher.send([message])
 
     def _advance(self) -> None:
         passed = self._progress.advance()
@@ -266,8 +266,8 @@ class ReplicationSession:
 
     async def _remember(self) -> None:
         """Write down what is acknowledged, then confirm it to the slot; in this order."""
-        position = self._outbox.acknowledged_position
-        sequence = self._outbox.acknowledged_sequence
+        position = self._publisher.acknowledged_position
+        sequence = self._publisher.acknowledged_sequence
         confirmed = self._progress.confirmed
         if position != self._remembered:
             state = remembered(self._state, sequence, position)
@@ -293,7 +293,7 @@ class ReplicationSession:
         """Tell the server that we live, also while publishing or remembering hangs."""
         seconds = self._settings.cdc_feedback_seconds
         while True:
-            interrupted = self._outbox.interrupted
+            interrupted = self._publisher.interrupted
             # While publishing is interrupted nothing is read, and no word would be heard.
             self._replication.feedback(self._safe_lsn, ask=not interrupted)
             self._report()
@@ -313,7 +313,7 @@ class ReplicationSession:
             await self._control.let_go_if_shutting_down()
 
     def _report(self) -> None:
-        self._outbox.report()
+        self._publisher.report()
         lag = self._heartbeats.lag_seconds(self._loop.time())
         reason = None
         if lag is None or self._heartbeats.round_trip is None:
@@ -330,8 +330,8 @@ class ReplicationSession:
         committed = self._committed_at
         self._health.position = {
             "epoch": self._epoch,
-            "lsn": format_lsn(self._outbox.acknowledged_position.lsn),
-            "stream_sequence": self._outbox.acknowledged_sequence,
+            "lsn": format_lsn(self._publisher.acknowledged_position.lsn),
+            "stream_sequence": self._publisher.acknowledged_sequence,
             "commit_time": None if committed is None else utc(protocol_time(committed)),
         }
         if self._heartbeats.round_trip is not None:
@@ -365,9 +365,9 @@ class ReplicationSession:
         """Nothing more is read; what was read is published and remembered."""
         try:
             async with asyncio.timeout(_DRAIN_SECONDS):
-                await self._outbox.drained()
+                await self._publisher.drained()
         except TimeoutError:
-            log.warning("stopping with messages in flight", in_flight=self._outbox.in_flight)
+            log.warning("stopping with messages in flight", in_flight=self._publisher.in_flight)
         await self._remember()
 
 

@@ -33,11 +33,11 @@ from ssmd_cdc.errors import (
     SlotRefused,
     WalDiverged,
 )
-from ssmd_cdc.outbox import Outbox
 from ssmd_cdc.session import ReplicationSession
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.slot import Replication, open_replication
 from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
+from ssmd_cdc.stream_publisher import StreamPublisher
 from ssmd_common.connections.retry import unless_stopped
 from ssmd_common.connections.session import Session
 from ssmd_common.errors import ConfigurationError, SsmdError, UpstreamUnavailable
@@ -313,7 +313,7 @@ class Supervisor:
             await self._control.xid_reference(),
             overlaps=overlaps,
         )
-        outbox = Outbox(
+        publisher = StreamPublisher(
             self._client,
             self._streams,
             self._settings,
@@ -326,7 +326,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            await session.run(outbox, snapshot)
+            await session.run(publisher, snapshot)
         finally:
             lasted = loop.time() - began
             self._flowed = self._flowed or session.flowed

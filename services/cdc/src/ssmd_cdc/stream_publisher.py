@@ -51,7 +51,7 @@ _DRAIN_SECONDS: Final = 2.0
 _PAUSE_SECONDS: Final = 0.25
 
 
-class Outbox:
+class StreamPublisher:
     """`send` hands messages over and waits only while the window is full or NATS is away.
 
     `run` is its side task, which connects, watches deadlines and recovers. `on_acknowledged(n)` is
