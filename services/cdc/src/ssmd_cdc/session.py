@@ -8,7 +8,6 @@ from typing import Any
 import structlog
 
 from ssmd_cdc import metrics
-from ssmd_cdc.announce import Snapshot
 from ssmd_cdc.beside import Beside
 from ssmd_cdc.control import HEARTBEAT_PREFIX, Control, remembered
 from ssmd_cdc.envelope import Envelope, Outgoing, protocol_time, unix_seconds, utc
@@ -20,6 +19,7 @@ from ssmd_cdc.progress import Progress
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.shapes import Shapes, forget
 from ssmd_cdc.slot import DATA_AT, WAL_DATA, Replication, keepalive
+from ssmd_cdc.snapshot import Snapshot
 from ssmd_cdc.stream_publisher import StreamPublisher
 from ssmd_cdc.translate import translate
 from ssmd_common.metrics import LAG_SECONDS
@@ -80,7 +80,7 @@ class ReplicationSession:
         self._heartbeats = Heartbeats()
         self._shapes = Shapes(control)
         self._envelope: Envelope | None = None
-        self._announced = asyncio.Event()
+        self._snapshot_done = asyncio.Event()
         self._answer = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._heard = 0
@@ -125,8 +125,8 @@ class ReplicationSession:
 
     async def _work(self, snapshot: Snapshot | None) -> None:
         if snapshot is not None:
-            await self._announce(snapshot)
-        self._announced.set()
+            await self._publish_snapshot(snapshot)
+        self._snapshot_done.set()
         await self._follow()
 
     async def _stop_work(self, work: "asyncio.Task[None]") -> bool:
@@ -134,22 +134,24 @@ class ReplicationSession:
         await self._runtime.stop.wait()
         done, _ = await asyncio.wait({work}, timeout=2 * _WAIT_SECONDS)
         work.cancel()
-        return bool(done) or self._announced.is_set()
+        return bool(done) or self._snapshot_done.is_set()
 
-    async def _announce(self, snapshot: Snapshot) -> None:
+    async def _publish_snapshot(self, snapshot: Snapshot) -> None:
         self._progress.began()
         at = utc(protocol_time(await snapshot.server_time()))
         envelope = Envelope(self._epoch, self._start_lsn, None, at)
-        told = await snapshot.announce(self._control, envelope, self._send)
+        published = await snapshot.publish(self._control, envelope, self._send)
         await snapshot.close()
         await self._publisher.drained()
         self._progress.in_transaction = False
         await self._remember()
-        log.info("state announced", epoch=self._epoch, rows=told.rows, bytes=told.state_bytes)
-        self._judge_cap(told.state_bytes)
+        log.info(
+            "state announced", epoch=self._epoch, rows=published.rows, bytes=published.state_bytes
+        )
+        self._judge_cap(published.state_bytes)
 
     def _judge_cap(self, state_bytes: int) -> None:
-        """Who reads the announcement late finds its beginning discarded if it has no room."""
+        """Who reads the snapshot late finds its beginning discarded if it has no room."""
         cap, reason = self._settings.cdc_stream_max_bytes, None
         if state_bytes > cap:
             reason = (
@@ -278,8 +280,8 @@ class ReplicationSession:
         self._replication.feedback(self._safe_lsn)
 
     async def _remember_often(self) -> None:
-        # While an epoch is announced, what is remembered says so.
-        await self._announced.wait()
+        # While the snapshot is published, what is remembered says so.
+        await self._snapshot_done.wait()
         while True:
             try:
                 async with asyncio.timeout(self._settings.cdc_feedback_seconds):
@@ -301,7 +303,7 @@ class ReplicationSession:
             # or knows that it does not and tries.
             acknowledged = self._progress.acknowledged
             moved = self._progress.sent, self._progress.confirmed
-            rests = interrupted or self._held_back or not self._announced.is_set()
+            rests = interrupted or self._held_back or not self._snapshot_done.is_set()
             self._return.turn(moved, seconds, rests=rests)
             if self._beside.watch(acknowledged, self._heard, seconds, interrupted=interrupted):
                 self._health.progress()

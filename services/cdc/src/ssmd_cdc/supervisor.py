@@ -10,7 +10,6 @@ import structlog
 from nats.aio.client import Client
 
 from ssmd_cdc import metrics
-from ssmd_cdc.announce import Snapshot, open_snapshot
 from ssmd_cdc.control import Control
 from ssmd_cdc.epoch import (
     ANNOUNCING,
@@ -36,6 +35,7 @@ from ssmd_cdc.errors import (
 from ssmd_cdc.session import ReplicationSession
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cdc.slot import Replication, open_replication
+from ssmd_cdc.snapshot import Snapshot, open_snapshot
 from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
 from ssmd_cdc.stream_publisher import StreamPublisher
 from ssmd_common.connections.retry import unless_stopped
@@ -222,7 +222,7 @@ class Supervisor:
         system: System,
         verdict: NewEpoch,
     ) -> None:
-        """Make the slot anew, and announce the state that it starts from.
+        """Make the slot anew, and publish the snapshot that it starts from.
 
         `slot` is the one that the verdict is about.
         """
@@ -387,8 +387,8 @@ class Supervisor:
         await self._runtime.stopped_within(_PAUSE_SECONDS)
 
     def _refuse_rivalry(self, verdict: NewEpoch) -> None:
-        # Beginning anew each time would make two publishers fence each other for ever. The last
-        # words of one that was killed come late only once.
+        # Beginning anew each time would make two publishers fence each other for ever. Late
+        # writes of one that was killed come only once.
         if (verdict.cause == "foreign_epoch" and self._fenced) or (
             verdict.cause == "unfinished" and self._fenced >= _RIVALRY
         ):

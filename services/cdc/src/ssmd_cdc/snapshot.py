@@ -1,4 +1,4 @@
-"""Re-announce the state at the start of an epoch, from the slot's exported snapshot.
+"""Publish the whole state at the start of an epoch, from the slot's exported snapshot.
 
 For each table snapshot_begin, one insert per row, snapshot_end; `final` on the last. What commits
 after the snapshot comes from the slot, so that a reader misses nothing and sees nothing twice.
@@ -38,7 +38,7 @@ _LOG_ROW_BESIDE_BYTES: Final = 800
 """What a row of the log costs in the stream beside its values."""
 
 
-class Announced(NamedTuple):
+class Published(NamedTuple):
     """`state_bytes` is what the stream stored without the log, about."""
 
     rows: int
@@ -63,7 +63,7 @@ class Snapshot:
         assert row is not None
         return float(row["seconds"])
 
-    async def announce(self, control: Control, envelope: Envelope, send: Send) -> Announced:
+    async def publish(self, control: Control, envelope: Envelope, send: Send) -> Published:
         """Send the whole state, and the end of the log.
 
         Raises:
@@ -88,10 +88,10 @@ class Snapshot:
             rows += await self._table(table, control, envelope, count, final=table is tables[-1])
             if not _is_log(table):
                 state_bytes = self._bytes
-        return Announced(rows, state_bytes)
+        return Published(rows, state_bytes)
 
     async def _log_begins(self) -> int | None:
-        """The id of the first row of the log that is announced; None for none."""
+        """The id of the first row of the log that is published; None for none."""
         cap = self._settings.cdc_stream_max_bytes
         cursor = await self._connection.execute(
             queries.log_begins,
