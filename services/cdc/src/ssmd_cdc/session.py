@@ -17,10 +17,10 @@ from ssmd_cdc.heartbeat import Heartbeats, Return
 from ssmd_cdc.pgoutput import Begin, Commit, Logical, Relation, decode
 from ssmd_cdc.progress import Progress
 from ssmd_cdc.settings import CdcSettings
-from ssmd_cdc.shapes import Shapes, forget
 from ssmd_cdc.slot import DATA_AT, WAL_DATA, Replication, keepalive
 from ssmd_cdc.snapshot import Snapshot
 from ssmd_cdc.stream_publisher import StreamPublisher
+from ssmd_cdc.tables import Tables, forget
 from ssmd_cdc.translate import translate
 from ssmd_common.metrics import LAG_SECONDS
 from ssmd_common.runtime import Runtime
@@ -78,7 +78,7 @@ class ReplicationSession:
         self._remembered = Position(state.epoch, state.lsn, state.seq)
         self._start_lsn = position.lsn
         self._heartbeats = Heartbeats()
-        self._shapes = Shapes(control)
+        self._tables = Tables(control)
         self._envelope: Envelope | None = None
         self._snapshot_done = asyncio.Event()
         self._answer = asyncio.Event()
@@ -171,7 +171,7 @@ class ReplicationSession:
             await self._publisher.send(messages)
             messages.clear()
             if isinstance(more, Relation):
-                await self._shapes.learn(more)
+                await self._tables.learn(more)
             elif more:
                 await asyncio.sleep(0)
             else:
@@ -208,7 +208,7 @@ class ReplicationSession:
     def _row(self, data: bytes) -> list[Outgoing]:
         if self._envelope is None:
             raise MalformedMessage("a row came outside of a transaction")
-        messages = translate(self._envelope, self._shapes, data)
+        messages = translate(self._envelope, self._tables, data)
         if self._resume is not None:
             messages = self._beyond(self._resume, messages)
         self._progress.sent += len(messages)

@@ -21,7 +21,7 @@ from ssmd_cdc.envelope import Envelope, Outgoing
 from ssmd_cdc.errors import ReplicationEnded, SlotRefused, UnreadableValue
 from ssmd_cdc.pgoutput import Column, Value
 from ssmd_cdc.settings import CdcSettings
-from ssmd_cdc.shape import Shape, table_name
+from ssmd_cdc.table_encoder import TableEncoder, table_name
 from ssmd_common.connections.retry import first_line
 from ssmd_common.connections.session import Login, Session, open_session
 from ssmd_stream import subjects
@@ -114,7 +114,7 @@ class Snapshot:
         final: bool,
     ) -> int:
         name = table_name(table["schemaname"], table["tablename"])
-        shape = Shape.of(
+        encoder = TableEncoder.of(
             name,
             [Column(*pair) for pair in zip(table["columns"], table["types"], strict=True)],
             await control.primary_key(table["relation"]),
@@ -128,7 +128,7 @@ class Snapshot:
             only = sql.SQL("false") if begins is None else sql.SQL("id >= {}").format(begins)
         async with self._connection.cursor().copy(_copy(table, only)) as copy:
             async for texts in copy.rows():
-                await send(_insert(envelope, shape, cast(tuple[str | None, ...], texts)))
+                await send(_insert(envelope, encoder, cast(tuple[str | None, ...], texts)))
                 rows += 1
         await send(envelope.snapshot_end(name, final=final))
         return rows
@@ -157,15 +157,15 @@ async def open_snapshot(settings: CdcSettings, name: str, beside: Session) -> Sn
     return Snapshot(connection, settings)
 
 
-def _insert(envelope: Envelope, shape: Shape, texts: tuple[str | None, ...]) -> Outgoing:
+def _insert(envelope: Envelope, encoder: TableEncoder, texts: tuple[str | None, ...]) -> Outgoing:
     row: list[Value] = [None if text is None else text.encode() for text in texts]
     numbered = envelope.seq
     try:
-        return envelope.insert(shape, row)
+        return envelope.insert(encoder, row)
     except UnreadableValue as error:
         envelope.seq = numbered
         raw = "\t".join("\\N" if text is None else text for text in texts).encode()
-        return envelope.marker(shape, "insert", f"the row cannot be read: {error}", raw, row)
+        return envelope.marker(encoder, "insert", f"the row cannot be read: {error}", raw, row)
 
 
 def _is_log(table: dict[str, Any]) -> bool:
