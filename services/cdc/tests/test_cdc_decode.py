@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmd_cdc.envelope import Envelope
+from ssmd_cdc.encode.envelope import Envelope
+from ssmd_cdc.encode.translate import Table, translate
 from ssmd_cdc.errors import MalformedMessage, UnreadableValue
-from ssmd_cdc.pgoutput import (
+from ssmd_cdc.replication.pgoutput import (
     UNCHANGED,
     Begin,
     Column,
@@ -23,7 +24,6 @@ from ssmd_cdc.pgoutput import (
     Value,
     decode,
 )
-from ssmd_cdc.translate import Table, translate
 
 values = st.one_of(st.none(), st.just(UNCHANGED), st.binary(max_size=40))
 rows = st.lists(values, max_size=8)

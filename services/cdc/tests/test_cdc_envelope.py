@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmd_cdc.envelope import Envelope, Outgoing, as_marker, utc
+from ssmd_cdc.encode.envelope import Envelope, Outgoing, as_marker, utc
+from ssmd_cdc.encode.fast_path import FastPath
+from ssmd_cdc.encode.table_encoder import TableEncoder
+from ssmd_cdc.encode.translate import Table, translate
 from ssmd_cdc.errors import UnreadableValue
-from ssmd_cdc.fast_path import FastPath
-from ssmd_cdc.pgoutput import UNCHANGED, Column, Value
-from ssmd_cdc.table_encoder import TableEncoder
-from ssmd_cdc.translate import Table, translate
+from ssmd_cdc.replication.pgoutput import UNCHANGED, Column, Value
 from ssmd_stream import change
 
 MARKETS = TableEncoder.of(

@@ -7,12 +7,12 @@ from unittest.mock import patch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ssmd_cdc.envelope import Envelope, Outgoing
+from ssmd_cdc.encode.envelope import Envelope, Outgoing
+from ssmd_cdc.encode.fast_path import FastPath
+from ssmd_cdc.encode.translate import Table, translate
+from ssmd_cdc.encode.values import MOST_KEPT
 from ssmd_cdc.errors import MalformedMessage
-from ssmd_cdc.fast_path import FastPath
-from ssmd_cdc.pgoutput import UNCHANGED, Column, Value
-from ssmd_cdc.translate import Table, translate
-from ssmd_cdc.values import MOST_KEPT
+from ssmd_cdc.replication.pgoutput import UNCHANGED, Column, Value
 
 TIME = "2026-02-03T00:00:00.000000Z"
 NAMES = ["ticker", "series_ticker", "event_ticker", "status", "deleted_at", "title", "a", "b"]

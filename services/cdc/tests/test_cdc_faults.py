@@ -12,10 +12,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ssmd_cdc import control, groups, session, stream_publisher, supervisor, wire
+from ssmd_cdc import control, supervisor
 from ssmd_cdc import metrics as cdc_metrics
 from ssmd_cdc.errors import ReplicationEnded
-from ssmd_cdc.stream import Streams
+from ssmd_cdc.publish import groups, stream_publisher, wire
+from ssmd_cdc.publish.stream import Streams
+from ssmd_cdc.replication import session
 from ssmd_common.errors import SsmdError
 from ssmd_stack.database import new_database
 from ssmd_stack.proxy import TcpProxy

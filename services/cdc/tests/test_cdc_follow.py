@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from ssmd_cdc import session, supervisor
+from ssmd_cdc import supervisor
+from ssmd_cdc.replication import session
 
 SERIES = "INSERT INTO series (ticker, title) VALUES (%s, %s)"
 EVENT = "INSERT INTO events (event_ticker, series_ticker, title) VALUES (%s, %s, %s)"

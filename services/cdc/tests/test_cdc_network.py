@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from ssmd_cdc.control import Control
-from ssmd_cdc.session import ReplicationSession
+from ssmd_cdc.replication.session import ReplicationSession
 from ssmd_stack.proxy import TcpProxy
 from ssmd_stream import subjects
 

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from prometheus_client import REGISTRY
 
-from ssmd_cdc import session
 from ssmd_cdc.control import Control
 from ssmd_cdc.epoch import decide
+from ssmd_cdc.replication import session
 from ssmd_stack.cluster import ENVIRONMENT
 from ssmd_stack.process import Process
 from ssmd_stream.change import parse_lsn

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from ssmd_cdc.envelope import Envelope
+from ssmd_cdc.encode.envelope import Envelope
 from ssmd_cdc.epoch import Stream
 from ssmd_cdc.errors import Fenced, StreamChanged, StreamRefused
 from ssmd_cdc.metrics import MESSAGES
+from ssmd_cdc.publish.stream import Streams, differences, stream_configuration
+from ssmd_cdc.publish.stream_publisher import StreamPublisher
 from ssmd_cdc.settings import CdcSettings
-from ssmd_cdc.stream import Streams, differences, stream_configuration
-from ssmd_cdc.stream_publisher import StreamPublisher
 from ssmd_common.health import Health
 from ssmd_stream import subjects
 from ssmd_stream.change import Position

@@ -5,9 +5,9 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
-from ssmd_cdc.pgoutput import Column, Relation
-from ssmd_cdc.tables import Tables
-from ssmd_cdc.values import TypeInfo
+from ssmd_cdc.encode.values import TypeInfo
+from ssmd_cdc.replication.pgoutput import Column, Relation
+from ssmd_cdc.replication.tables import Tables
 
 TABLE = Relation(7, "public", "markets", "f", (Column("ticker", 25), Column("title", 25)))
 

@@ -32,12 +32,12 @@ from ssmd_cdc.errors import (
     SlotRefused,
     WalDiverged,
 )
-from ssmd_cdc.session import ReplicationSession
+from ssmd_cdc.publish.stream import ApiError, Streams, StreamUnavailable
+from ssmd_cdc.publish.stream_publisher import StreamPublisher
+from ssmd_cdc.replication.session import ReplicationSession
+from ssmd_cdc.replication.slot import Replication, open_replication
+from ssmd_cdc.replication.snapshot import Snapshot, open_snapshot
 from ssmd_cdc.settings import CdcSettings
-from ssmd_cdc.slot import Replication, open_replication
-from ssmd_cdc.snapshot import Snapshot, open_snapshot
-from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
-from ssmd_cdc.stream_publisher import StreamPublisher
 from ssmd_common.connections.retry import unless_stopped
 from ssmd_common.connections.session import Session
 from ssmd_common.errors import ConfigurationError, SsmdError, UpstreamUnavailable

@@ -6,10 +6,10 @@ from typing import Final, Self, TypeAlias
 
 import msgspec
 
-from ssmd_cdc import changetype
+from ssmd_cdc.encode import changetype
+from ssmd_cdc.encode.values import LONGEST_KEPT, MOST_KEPT, NULL, ToJson, TypeInfo, converter, text
 from ssmd_cdc.errors import UnreadableValue
-from ssmd_cdc.pgoutput import Column, Value
-from ssmd_cdc.values import LONGEST_KEPT, MOST_KEPT, NULL, ToJson, TypeInfo, converter, text
+from ssmd_cdc.replication.pgoutput import Column, Value
 from ssmd_stream import subjects
 
 _TICKER_COLUMNS: Final[Mapping[str, str]] = {

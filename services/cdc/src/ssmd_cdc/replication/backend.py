@@ -23,7 +23,7 @@ _SESSION: Final = (
 
 
 async def settle_session(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Have values written in the one form that `ssmd_cdc.values` reads, and no time limits."""
+    """Have values written in the one form that `encode.values` reads, and no time limits."""
     for statement in _SESSION:
         await connection.execute(statement)
 

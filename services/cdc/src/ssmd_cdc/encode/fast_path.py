@@ -9,11 +9,11 @@ from itertools import compress
 from operator import call, itemgetter, ne
 from typing import Final, TypeAlias
 
-from ssmd_cdc.envelope import Envelope, Outgoing
+from ssmd_cdc.encode.envelope import Envelope, Outgoing
+from ssmd_cdc.encode.table_encoder import TableEncoder
+from ssmd_cdc.encode.values import LONGEST_KEPT, MOST_KEPT, NULL, ToJson
 from ssmd_cdc.errors import UnreadableValue
-from ssmd_cdc.pgoutput import Value
-from ssmd_cdc.table_encoder import TableEncoder
-from ssmd_cdc.values import LONGEST_KEPT, MOST_KEPT, NULL, ToJson
+from ssmd_cdc.replication.pgoutput import Value
 
 # A text column is "t", four bytes of length, and text without NUL. So where no text is longer than
 # 65,535 bytes, splitting at this separates the columns: each piece is the rest of the length, the

@@ -8,20 +8,20 @@ from typing import Any
 import structlog
 
 from ssmd_cdc import metrics
-from ssmd_cdc.beside import Beside
 from ssmd_cdc.control import HEARTBEAT_PREFIX, Control, remembered
-from ssmd_cdc.envelope import Envelope, Outgoing, protocol_time, unix_seconds, utc
+from ssmd_cdc.encode.envelope import Envelope, Outgoing, protocol_time, unix_seconds, utc
+from ssmd_cdc.encode.translate import translate
 from ssmd_cdc.epoch import State
 from ssmd_cdc.errors import Fenced, MalformedMessage, WalDiverged
-from ssmd_cdc.heartbeat import Heartbeats, Return
-from ssmd_cdc.pgoutput import Begin, Commit, Logical, Relation, decode
-from ssmd_cdc.progress import Progress
+from ssmd_cdc.publish.stream_publisher import StreamPublisher
+from ssmd_cdc.replication.beside import Beside
+from ssmd_cdc.replication.heartbeat import Heartbeats, Return
+from ssmd_cdc.replication.pgoutput import Begin, Commit, Logical, Relation, decode
+from ssmd_cdc.replication.progress import Progress
+from ssmd_cdc.replication.slot import DATA_AT, WAL_DATA, Replication, keepalive
+from ssmd_cdc.replication.snapshot import Snapshot
+from ssmd_cdc.replication.tables import Tables, forget
 from ssmd_cdc.settings import CdcSettings
-from ssmd_cdc.slot import DATA_AT, WAL_DATA, Replication, keepalive
-from ssmd_cdc.snapshot import Snapshot
-from ssmd_cdc.stream_publisher import StreamPublisher
-from ssmd_cdc.tables import Tables, forget
-from ssmd_cdc.translate import translate
 from ssmd_common.metrics import LAG_SECONDS
 from ssmd_common.runtime import Runtime
 from ssmd_common.tasks import raise_if_cancelled

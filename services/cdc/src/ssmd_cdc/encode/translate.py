@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Self
 
-from ssmd_cdc.envelope import Envelope, Outgoing
+from ssmd_cdc.encode.envelope import Envelope, Outgoing
+from ssmd_cdc.encode.fast_path import FastPath
+from ssmd_cdc.encode.table_encoder import TableEncoder
+from ssmd_cdc.encode.values import TypeInfo
 from ssmd_cdc.errors import MalformedMessage, UnreadableValue
-from ssmd_cdc.fast_path import FastPath
-from ssmd_cdc.pgoutput import (
+from ssmd_cdc.replication.pgoutput import (
     Column,
     Delete,
     Insert,
@@ -16,8 +18,6 @@ from ssmd_cdc.pgoutput import (
     decode,
     relation_of,
 )
-from ssmd_cdc.table_encoder import TableEncoder
-from ssmd_cdc.values import TypeInfo
 
 _UPDATE = ord("U")
 _OPS = {ord("I"): "insert", ord("U"): "update", ord("D"): "delete"}

@@ -15,13 +15,13 @@ import structlog
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from ssmd_cdc.backend import require_same_server, settle_session
 from ssmd_cdc.control import Control, queries
-from ssmd_cdc.envelope import Envelope, Outgoing
+from ssmd_cdc.encode.envelope import Envelope, Outgoing
+from ssmd_cdc.encode.table_encoder import TableEncoder, table_name
 from ssmd_cdc.errors import ReplicationEnded, SlotRefused, UnreadableValue
-from ssmd_cdc.pgoutput import Column, Value
+from ssmd_cdc.replication.backend import require_same_server, settle_session
+from ssmd_cdc.replication.pgoutput import Column, Value
 from ssmd_cdc.settings import CdcSettings
-from ssmd_cdc.table_encoder import TableEncoder, table_name
 from ssmd_common.connections.retry import first_line
 from ssmd_common.connections.session import Login, Session, open_session
 from ssmd_stream import subjects

@@ -7,11 +7,11 @@ from typing import Final
 
 import msgspec
 
-from ssmd_cdc import changetype
+from ssmd_cdc.encode import changetype
+from ssmd_cdc.encode.table_encoder import TableEncoder
+from ssmd_cdc.encode.values import NULL, text
 from ssmd_cdc.errors import UnreadableValue
-from ssmd_cdc.pgoutput import UNCHANGED, Value
-from ssmd_cdc.table_encoder import TableEncoder
-from ssmd_cdc.values import NULL, text
+from ssmd_cdc.replication.pgoutput import UNCHANGED, Value
 from ssmd_stream import subjects
 from ssmd_stream.change import VERSION, format_lsn
 

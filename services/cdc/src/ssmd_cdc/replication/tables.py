@@ -5,10 +5,10 @@ import gc
 import structlog
 
 from ssmd_cdc.control import Control
-from ssmd_cdc.pgoutput import Relation
-from ssmd_cdc.table_encoder import table_name
-from ssmd_cdc.translate import Table
-from ssmd_cdc.values import TypeInfo
+from ssmd_cdc.encode.table_encoder import table_name
+from ssmd_cdc.encode.translate import Table
+from ssmd_cdc.encode.values import TypeInfo
+from ssmd_cdc.replication.pgoutput import Relation
 
 log = structlog.get_logger(__name__)
 

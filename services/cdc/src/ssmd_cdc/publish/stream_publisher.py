@@ -15,8 +15,7 @@ import structlog
 from nats.aio.client import Client
 
 from ssmd_cdc import metrics
-from ssmd_cdc.deadletters import DeadLetters
-from ssmd_cdc.envelope import Outgoing, as_marker
+from ssmd_cdc.encode.envelope import Outgoing, as_marker
 from ssmd_cdc.epoch import Stream
 from ssmd_cdc.errors import (
     Fenced,
@@ -26,12 +25,13 @@ from ssmd_cdc.errors import (
     does_not_store,
     without_jetstream,
 )
-from ssmd_cdc.groups import Groups
-from ssmd_cdc.interruption import Interruption
+from ssmd_cdc.publish.deadletters import DeadLetters
+from ssmd_cdc.publish.groups import Groups
+from ssmd_cdc.publish.interruption import Interruption
+from ssmd_cdc.publish.stream import ApiError, Streams, StreamUnavailable
+from ssmd_cdc.publish.window import Entry, Window
+from ssmd_cdc.publish.wire import Wire, WireLost
 from ssmd_cdc.settings import CdcSettings
-from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
-from ssmd_cdc.window import Entry, Window
-from ssmd_cdc.wire import Wire, WireLost
 from ssmd_common.connections.nats import nodes
 from ssmd_common.connections.nats_access import NatsAccess
 from ssmd_common.deadlines import answered_within
