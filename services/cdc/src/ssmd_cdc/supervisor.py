@@ -1,4 +1,13 @@
-"""The supervisor: take the slot, decide where the stream goes on, follow the WAL; and again."""
+"""The supervisor: take the slot, decide where the stream goes on, follow the WAL; and again.
+
+Each turn is one replication session. The supervisor looks at the slot, at the memory (`cdc_state`)
+and at the stream's end; `epoch.decide` says from these whether the stream goes on, or a new epoch
+begins with a new slot and a snapshot. Then a `ReplicationSession` reads and a `StreamPublisher`
+publishes, until something breaks.
+
+Where another process streams from the slot, this one stands by. Where a session fails, the next
+begins after a pause; the process ends once no session has lasted for `CDC_OUTAGE_BUDGET_SECONDS`.
+"""
 
 import asyncio
 import math

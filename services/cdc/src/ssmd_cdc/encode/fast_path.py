@@ -1,8 +1,11 @@
 """The most frequent message, quickly: an update that keeps the row's key, status and nulls.
 
-What is unusual in any way is left to `pgoutput` and `envelope`, which know everything and decide.
-No bytecode of Python runs for each column: a row is split, looked up, compared and put together
-by a handful of calls, so that it costs about what its bytes cost to move.
+The message's bytes are split at the columns' borders. A `_Layout` knows which columns the pieces
+are; a `_ColumnSlot` has the JSON of each piece; a pattern has the text between, for the columns
+that differ. Joined, they are the very bytes that `envelope.update` makes. All else is None: it is
+left to `pgoutput` and `envelope`, which know everything and decide.
+
+No bytecode of Python runs for each column: a row costs about what its bytes cost to move.
 """
 
 from itertools import compress

@@ -1,7 +1,11 @@
 """Publishing to SECMASTER_CDC: every message once, in order, acknowledged, or the session ends.
 
+Messages are sent without waiting for answers, up to the window. Each says with which sequence the
+stream must end before it, so that NATS refuses all that would leave a gap or come twice.
+
 Any refusal, timeout or disconnect stops sending; the stream's tail is read again, and sending goes
 on with what it does not hold. A tail that is not ours means another publisher: this one is fenced.
+`window` holds what is in flight, `groups` puts messages together, `wire` is the connection.
 """
 
 import asyncio
