@@ -14,9 +14,9 @@ from ssmd_cache.commands import TABLES, Command, standing_at
 from ssmd_cache.errors import ForeignKeys, PictureLost
 from ssmd_cache.lookup import Lookup
 from ssmd_cache.metrics import MENDED
-from ssmd_cache.patience import Stopped
 from ssmd_cache.picture import ticker_of
 from ssmd_cache.position import decode
+from ssmd_cache.redis_retry import Stopped
 from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.refetch import Refetcher
 from ssmd_cache.unreadable import Unreadable
