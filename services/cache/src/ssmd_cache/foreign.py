@@ -4,7 +4,7 @@ import redis.asyncio as aioredis
 import structlog
 
 from ssmd_cache.entries import printable, raw_of
-from ssmd_cache.errors import ForeignKeys
+from ssmd_cache.errors import KeyTypeConflict
 from ssmd_cache.redis_retry import RedisRetry
 from ssmd_common.health import Health
 
@@ -33,7 +33,7 @@ class Foreign:
             return
         for key in new:
             self.keys[key] = await self._type(key)
-        reason = printable(str(ForeignKeys(sorted(self.keys))))
+        reason = printable(str(KeyTypeConflict(sorted(self.keys))))
         log.error(
             "keys with our names hold another type",
             keys=[printable(key) for key in sorted(new)[:20]],

@@ -8,7 +8,7 @@ from typing import Final
 import psycopg
 import redis.asyncio as aioredis
 
-from ssmd_cache.errors import ForeignKeys, PictureLost
+from ssmd_cache.errors import KeyTypeConflict, PictureLost
 from ssmd_cache.join import join
 from ssmd_cache.position import CachePosition, decode
 from ssmd_cache.redis_retry import RedisRetry
@@ -76,7 +76,7 @@ async def _fruitful(health: Health, deadline: float, seconds: float) -> AsyncIte
     except TimeoutError:
         why = health.conditions.get("redis") or "PostgreSQL or NATS does not answer"
         raise Fruitless(f"no new picture could be made within {seconds:g} s: {why}") from None
-    except ForeignKeys as error:
+    except KeyTypeConflict as error:
         raise Fruitless(str(error)) from error
     except PictureLost as error:
         raise Fruitless("Redis was emptied or restarted meanwhile: run this again") from error

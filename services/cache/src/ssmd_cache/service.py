@@ -10,7 +10,7 @@ import structlog
 from nats.aio.client import Client
 
 from ssmd_cache.errors import (
-    ForeignKeys,
+    KeyTypeConflict,
     NewPictureDue,
     PictureLost,
     SequenceGap,
@@ -93,7 +93,7 @@ class Cache:
         if self._settings.cache_patrol_seconds:
             self._runtime.spawn("cache-patrol", self._patrol())
         reason: str | None = None
-        blocked: ForeignKeys | None = None
+        blocked: KeyTypeConflict | None = None
         claimed = False
         while not self._runtime.stop.is_set():
             try:
@@ -120,7 +120,7 @@ class Cache:
             except SequenceGap as error:
                 log.warning("redis went back in time, reading on from there", sequence=error.at)
                 claimed = False
-            except ForeignKeys as error:
+            except KeyTypeConflict as error:
                 blocked, claimed = error, False
             except ReaderBroken as error:
                 self._survived("feed", error)
@@ -251,7 +251,7 @@ class Cache:
             self._health.progress()
         await follower.drained()
 
-    async def _until_free(self, error: ForeignKeys) -> None:
+    async def _until_free(self, error: KeyTypeConflict) -> None:
         """Wait until keys that nothing can be done without are gone."""
         await self._foreign.add(frozenset(error.keys))
         while not self._runtime.stop.is_set() and await self._foreign.remain():
