@@ -27,8 +27,8 @@ from nats.aio.client import Client
 from pydantic import SecretStr
 
 from ssmd_cache.join import join
-from ssmd_cache.patience import Patience
 from ssmd_cache.position import decode
+from ssmd_cache.redis_retry import RedisRetry
 from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.rows import Rows
 from ssmd_cache.warmup import warm_up
@@ -194,7 +194,7 @@ async def warm(bench: Bench) -> float:
         SecretStr(bench.postgres.url), Stream(bench.nats), wait_seconds=30, budget_seconds=5
     ) as joined:
         await warm_up(
-            sink, joined, Patience(Health("cache"), asyncio.Event()), token=1, rebuilds=0,
+            sink, joined, RedisRetry(Health("cache"), asyncio.Event()), token=1, rebuilds=0,
             batch_rows=500,
         )  # fmt: skip
     return time.monotonic() - began

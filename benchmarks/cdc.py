@@ -35,8 +35,8 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from ssmd_cdc.publish.stream import Streams
 from ssmd_cdc.settings import CdcSettings
-from ssmd_cdc.stream import Streams
 from ssmd_common.migrations import migration_files
 from ssmd_stack.database import migrate
 from ssmd_stack.nats import NatsServer

@@ -112,10 +112,10 @@ def test_modules_that_the_architecture_calls_pure_are_held_to_it() -> None:
     page = (ROOT / "docs/architecture.md").read_text()
     paragraph = page.partition("- pure rules")[2].partition("\n- ")[0]
     contract = (ROOT / ".importlinter").read_text().partition("contract:pure]")[2]
-    named = re.findall(r"`(ssmd_\w+)/(\w+)\.py`", paragraph)
+    named = re.findall(r"`(ssmd_\w+)/([\w/]+)\.py`", paragraph)
     assert named
     for package, rules in named:
-        assert f"    {package}.{rules}\n" in contract, rules
+        assert f"    {package}.{rules.replace('/', '.')}\n" in contract, rules
 
 
 @each_page

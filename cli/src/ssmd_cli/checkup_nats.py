@@ -106,7 +106,7 @@ async def _stream(client: NatsClient, name: str, settings: NatsSettings, service
 
 
 def _differences(name: str, config: dict[str, Any], settings: Any) -> set[str]:
-    from ssmd_cdc.stream import dead_letter_configuration, differences, stream_configuration
+    from ssmd_cdc.publish.stream import dead_letter_configuration, differences, stream_configuration
 
     wanted = stream_configuration if name == subjects.STREAM else dead_letter_configuration
     return differences(config, wanted(settings))

@@ -93,7 +93,7 @@ async def _rights(service: str, session: Session) -> Finding:
 
 async def _replication(settings: "CdcSettings", session: Session) -> list[Finding]:
     from ssmd_cdc.errors import ReplicationEnded
-    from ssmd_cdc.slot import open_replication
+    from ssmd_cdc.replication.slot import open_replication
 
     slot, publication = settings.cdc_slot, settings.cdc_publication
     facts = await _row(session, queries.replication, slot=slot, publication=publication)

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from ssmd_cli.environment import quiet_logs
 from ssmd_cli.flow import until_told
-from ssmd_cli.invitation import invitation
+from ssmd_cli.quickstart import quickstart
 from ssmd_common.exitcodes import ExitCode
 from ssmd_stack.claim import claim
 from ssmd_stack.envfile import read_env
@@ -28,7 +28,7 @@ _TOLD_SECONDS = 15.0
 def start_and_wait(plan: Plan, arguments: Sequence[str]) -> int:
     """The exit code: OK once everything is ready, else the one the system ended with.
 
-    Its progress is passed on to stderr and its invitation to stdout. Ctrl-C stops it again.
+    Its progress is passed on to stderr and its quickstart to stdout. Ctrl-C stops it again.
 
     Raises:
         DirectoryInUse, ConfigurationError, PortInUse: at once, before anything is started.
@@ -43,7 +43,7 @@ def start_and_wait(plan: Plan, arguments: Sequence[str]) -> int:
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", "ssmd_cli", *arguments],
             stdin=subprocess.DEVNULL,
-            # The invitation shows the API key, which belongs in no log: it is printed below.
+            # The quickstart shows the API key, which belongs in no log: it is printed below.
             stdout=subprocess.DEVNULL,
             stderr=output,
             start_new_session=True,
@@ -61,7 +61,7 @@ def start_and_wait(plan: Plan, arguments: Sequence[str]) -> int:
                 # What they say to their supervisor they tell the database a moment later.
                 url = SecretStr(read_env(plan.directory)["DATABASE_URL"])
                 asyncio.run(until_told(url, patience_seconds=_TOLD_SECONDS))
-                typer.echo(invitation(plan.directory))
+                typer.echo(quickstart(plan.directory))
                 return ExitCode.OK
             time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:

@@ -17,9 +17,9 @@ from rich.live import Live
 from ssmd_cli import picture
 from ssmd_cli.environment import quiet_logs
 from ssmd_cli.flow import Look, lines_here
-from ssmd_cli.invitation import invitation
 from ssmd_cli.local_key import ensure_key
 from ssmd_cli.migrate import migrate
+from ssmd_cli.quickstart import quickstart
 from ssmd_common.currency import whole_of
 from ssmd_common.parts import parts_of
 from ssmd_stack.claim import claim
@@ -59,7 +59,7 @@ async def run(plan: Plan) -> None:
         _stop_on_signals(stop)
         try:
             if await _until(stop, system.start()):
-                typer.echo(invitation(plan.directory))
+                typer.echo(quickstart(plan.directory))
                 sys.stdout.flush()
                 await _show(system, stop, console, happened)
         finally:

@@ -14,7 +14,7 @@ import redis.asyncio as aioredis
 import redis.exceptions
 
 from ssmd_cache.commands import Command, fee_gone, gone, picture_of, put
-from ssmd_cache.errors import Fenced, ForeignKeys, PictureLost, SequenceGap
+from ssmd_cache.errors import Fenced, KeyTypeConflict, PictureLost, SequenceGap
 from ssmd_cache.picture import facts_of
 from ssmd_cache.position import CachePosition
 from ssmd_cache.redis_sink import RedisSink
@@ -271,7 +271,7 @@ async def test_foreign_keys_are_left_alone_and_named(client: Any) -> None:
     assert await client.lrange("secmaster:series:S", 0, -1) == [b"someone else's"]
     assert not await client.exists("secmaster:series:T:E:M", "secmaster:markets")
     await client.sadd("secmaster:markets", "x")
-    with pytest.raises(ForeignKeys) as error:
+    with pytest.raises(KeyTypeConflict) as error:
         await sink.sweep()
     assert error.value.keys == ["secmaster:markets"]
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmd_cdc.envelope import Envelope
+from ssmd_cdc.encode.envelope import Envelope
+from ssmd_cdc.encode.translate import Table, translate
 from ssmd_cdc.errors import MalformedMessage, UnreadableValue
-from ssmd_cdc.pgoutput import (
+from ssmd_cdc.replication.pgoutput import (
     UNCHANGED,
     Begin,
     Column,
@@ -23,8 +24,6 @@ from ssmd_cdc.pgoutput import (
     Value,
     decode,
 )
-from ssmd_cdc.shape import Shape
-from ssmd_cdc.translate import translate
 
 values = st.one_of(st.none(), st.just(UNCHANGED), st.binary(max_size=40))
 rows = st.lists(values, max_size=8)
@@ -108,9 +107,9 @@ def test_a_cut_message_is_refused(new: list[Value], cut: int) -> None:
 
 @given(st.sampled_from(b"IUD"), st.binary(max_size=120))
 def test_a_row_of_any_bytes_becomes_a_message_or_a_marker(tag: int, body: bytes) -> None:
-    shape = Shape.of("t", (Column("a", 23), Column("b", 25)), ("a",), {})
+    table = Table.of("t", (Column("a", 23), Column("b", 25)), ("a",), {})
     data = bytes([tag]) + b"\0\0\0\7" + body
-    messages = translate(make_envelope(), {7: shape}, data)
+    messages = translate(make_envelope(), {7: table}, data)
     assert [message.seq for message in messages] == list(range(len(messages)))
     assert messages
 

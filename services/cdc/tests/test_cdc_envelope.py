@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmd_cdc.envelope import Envelope, Outgoing, as_marker, utc
+from ssmd_cdc.encode.envelope import Envelope, Outgoing, as_marker, utc
+from ssmd_cdc.encode.fast_path import FastPath
+from ssmd_cdc.encode.table_encoder import TableEncoder
+from ssmd_cdc.encode.translate import Table, translate
 from ssmd_cdc.errors import UnreadableValue
-from ssmd_cdc.pgoutput import UNCHANGED, Column, Value
-from ssmd_cdc.shape import Shape
-from ssmd_cdc.translate import translate
+from ssmd_cdc.replication.pgoutput import UNCHANGED, Column, Value
 from ssmd_stream import change
 
-MARKETS = Shape.of(
+MARKETS = TableEncoder.of(
     "markets",
     (
         Column("ticker", 1043),
@@ -42,10 +43,10 @@ def body(message: Outgoing) -> dict[str, Any]:
 
 
 def update(
-    shape: Shape, old: list[Value], new: list[Value], envelope: Envelope | None = None
+    encoder: TableEncoder, old: list[Value], new: list[Value], envelope: Envelope | None = None
 ) -> list[Outgoing]:
     differing = [at for at, value in enumerate(new) if value != old[at]]
-    return (envelope or make_envelope()).update(shape, old, new, differing)
+    return (envelope or make_envelope()).update(encoder, old, new, differing)
 
 
 def encode(row: list[Value]) -> bytes:
@@ -157,19 +158,19 @@ def test_truncate_and_the_marks_of_a_snapshot() -> None:
 
 def test_lifecycle_subject_falls_back_on_the_event() -> None:
     columns = ("id", "market_ticker", "event_ticker", "event_type")
-    shape = Shape.of(
+    encoder = TableEncoder.of(
         "market_lifecycle_events", tuple(Column(name, 1043) for name in columns), ("id",), {}
     )
-    message = make_envelope().insert(shape, [b"1", None, b"KXA-1", b"event_lifecycle"])
+    message = make_envelope().insert(encoder, [b"1", None, b"KXA-1", b"event_lifecycle"])
     assert message.subject == "cdc.market_lifecycle_events.insert.event_lifecycle.KXA-1"
     assert body(message)["ticker"] == "KXA-1"
-    message = make_envelope().insert(shape, [b"1", b"KXA-1-X", b"KXA-1", b"determined"])
+    message = make_envelope().insert(encoder, [b"1", b"KXA-1-X", b"KXA-1", b"determined"])
     assert message.subject == "cdc.market_lifecycle_events.insert.determined.KXA-1-X"
 
 
 def test_a_table_that_is_not_ours_has_a_subject_too() -> None:
-    shape = Shape.of("odd.name", (Column("a", 23),), (), {})
-    message = make_envelope().insert(shape, [b"1"])
+    encoder = TableEncoder.of("odd.name", (Column("a", 23),), (), {})
+    message = make_envelope().insert(encoder, [b"1"])
     assert message.subject == "cdc.odd%2Ename.insert._"
     assert body(message)["key"] is None
 
@@ -216,7 +217,7 @@ SICK = {"deleted_at": b"no time"}
 def test_a_marker_says_whose_row_it_is_where_that_can_be_read(
     data: bytes, subject: str, ticker: bool
 ) -> None:
-    [marker] = translate(make_envelope(), {7: MARKETS}, data)
+    [marker] = translate(make_envelope(), {7: Table(MARKETS, FastPath(MARKETS))}, data)
     assert marker.subject == f"cdc.markets.{subject}"
     assert marker.raw == data
     found = body(marker)
@@ -232,16 +233,16 @@ texts = st.text(alphabet=st.characters(exclude_categories=("Cs",), exclude_chara
 @given(st.lists(texts, min_size=7, max_size=7), st.lists(texts, min_size=7, max_size=7))
 def test_replaying_an_update_gives_the_row(before: list[str], after: list[str]) -> None:
     columns = tuple(Column(f"c{at}", 25) for at in range(7))
-    shape = Shape.of("t", columns, (), {})
+    encoder = TableEncoder.of("t", columns, (), {})
     old: list[Value] = [text.encode() for text in before]
     new: list[Value] = [text.encode() for text in after]
-    [message] = update(shape, old, new)
+    [message] = update(encoder, old, new)
     found = body(message)
-    replayed = dict(zip(shape.columns, before, strict=True))
+    replayed = dict(zip(encoder.columns, before, strict=True))
     for name, difference in found["changes"].items():
         assert replayed[name] == difference["old"]
         replayed[name] = difference["new"]
-    assert replayed == found["data"] == dict(zip(shape.columns, after, strict=True))
+    assert replayed == found["data"] == dict(zip(encoder.columns, after, strict=True))
 
 
 def test_utc() -> None:

@@ -17,8 +17,8 @@ from ssmd_cdc.epoch import (
     history,
 )
 from ssmd_cdc.errors import MarksMissing
-from ssmd_cdc.heartbeat import STILL_SECONDS, Heartbeats, Return
-from ssmd_cdc.progress import Progress
+from ssmd_cdc.replication.heartbeat import STILL_SECONDS, Heartbeats, Return
+from ssmd_cdc.replication.progress import Progress
 from ssmd_stream.change import Position
 
 SYSTEM = System("7300000000000000001", 1, 5000)

@@ -12,11 +12,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ssmd_cdc import control, groups, outbox, session, wire
+from ssmd_cdc import control, supervisor
 from ssmd_cdc import metrics as cdc_metrics
-from ssmd_cdc import publisher as publisher_module
 from ssmd_cdc.errors import ReplicationEnded
-from ssmd_cdc.stream import Streams
+from ssmd_cdc.publish import groups, stream_publisher, wire
+from ssmd_cdc.publish.stream import Streams
+from ssmd_cdc.replication import session
 from ssmd_common.errors import SsmdError
 from ssmd_stack.database import new_database
 from ssmd_stack.proxy import TcpProxy
@@ -103,7 +104,7 @@ async def test_killed_at(bench: Any, monkeypatch: pytest.MonkeyPatch, point: str
         monkeypatch.setattr(groups.Groups, "add", add)
     elif point == "after_publish":
         # Published and stored, but no acknowledgement is ever seen.
-        original_settle = outbox.Outbox._settle
+        original_settle = stream_publisher.StreamPublisher._settle
 
         def settle(self: Any, done: Any) -> None:
             if any(entry.message.table == "series" for entry in done):
@@ -111,9 +112,9 @@ async def test_killed_at(bench: Any, monkeypatch: pytest.MonkeyPatch, point: str
             else:
                 original_settle(self, done)
 
-        monkeypatch.setattr(outbox.Outbox, "_settle", settle)
+        monkeypatch.setattr(stream_publisher.StreamPublisher, "_settle", settle)
     elif point == "after_ack":
-        monkeypatch.setattr(session.Session, "_remember", hang)
+        monkeypatch.setattr(session.ReplicationSession, "_remember", hang)
     else:
         # Remembered, but never told to the slot.
         monkeypatch.setattr(session.Replication, "feedback", lambda *_, **__: None)
@@ -167,7 +168,7 @@ async def test_last_words_of_a_killed_publisher_come_late(
     await announce_a_part_and_die(bench)
     [*_, (_, where, headers, late)] = (await bench.stream()).messages
     assert late["op"] == "insert"
-    judge = publisher_module.Publisher._verdict
+    judge = supervisor.Supervisor._verdict
     said = 0
 
     async def judge_and_be_late(*facts: Any) -> Any:
@@ -183,7 +184,7 @@ async def test_last_words_of_a_killed_publisher_come_late(
                 await client.jetstream().publish(where, payload, headers=names)
         return found
 
-    monkeypatch.setattr(publisher_module.Publisher, "_verdict", judge_and_be_late)
+    monkeypatch.setattr(supervisor.Supervisor, "_verdict", judge_and_be_late)
     publisher = bench.start()
     if often > 1:
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -448,7 +449,7 @@ async def test_two_that_make_the_slot_at_once(
         await first.stop()
         async with bench.database.connect() as db:
             await db.execute("UPDATE cdc_state SET system_identifier = '1'")
-    begin, create = publisher_module.Publisher._begin, session.Replication.create
+    begin, create = supervisor.Supervisor._begin, session.Replication.create
     start = session.Replication.start
     both, made, again, taken = (asyncio.Event() for _ in range(4))
     makers: list[Any] = []
@@ -483,7 +484,7 @@ async def test_two_that_make_the_slot_at_once(
         if again.is_set():
             taken.set()
 
-    monkeypatch.setattr(publisher_module.Publisher, "_begin", begin_together)
+    monkeypatch.setattr(supervisor.Supervisor, "_begin", begin_together)
     monkeypatch.setattr(session.Replication, "create", create_one_after_the_other)
     monkeypatch.setattr(session.Replication, "start", start_and_tell)
     rivals = [bench.start(), bench.start()]
@@ -556,7 +557,7 @@ async def test_a_rival_of_long_ago_is_forgotten(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody is to be stopped any more, so that a memory put back later begins a new epoch."""
-    monkeypatch.setattr(publisher_module, "_FORGIVEN_SECONDS", 0.0)
+    monkeypatch.setattr(supervisor, "_FORGIVEN_SECONDS", 0.0)
     publisher = bench.start()
     await publisher.ready()
     await bench.settled(publisher)
@@ -579,7 +580,7 @@ async def test_sessions_that_last_are_no_outage(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An announcement may take longer than the budget, and fail more than once."""
-    run, ended = session.Session.run, []
+    run, ended = session.ReplicationSession.run, []
 
     async def run_long_and_fail(self: Any, *work: Any) -> None:
         if len(ended) < 2:
@@ -588,7 +589,7 @@ async def test_sessions_that_last_are_no_outage(
             raise ReplicationEnded("the server ended the stream")
         await run(self, *work)
 
-    monkeypatch.setattr(session.Session, "run", run_long_and_fail)
+    monkeypatch.setattr(session.ReplicationSession, "run", run_long_and_fail)
     publisher = bench.start(cdc_outage_budget_seconds=1.0)
     await publisher.ready()
     assert len(ended) == 2
@@ -711,7 +712,7 @@ async def die_before_remembering(
 
     before = await bench.last_sequence()
     with monkeypatch.context() as patch:
-        patch.setattr(session.Session, "_remember", forget)
+        patch.setattr(session.ReplicationSession, "_remember", forget)
         await insert(bench, count, "T")
         await bench.until_sequence(before + count)
         await publisher.kill()
@@ -888,7 +889,11 @@ async def test_a_row_that_comes_before_the_connection_is_there(
     long = "x" * 3_000_000
     async with bench.database.connect() as db:
         await db.execute("INSERT INTO series (ticker, title) VALUES ('BIG', %s)", (long,))
-    open_wire, judge, came = wire.Wire.open, outbox.Outbox._too_large, asyncio.Event()
+    open_wire, judge, came = (
+        wire.Wire.open,
+        stream_publisher.StreamPublisher._too_large,
+        asyncio.Event(),
+    )
 
     async def open_late(*details: Any) -> None:
         await came.wait()
@@ -900,7 +905,7 @@ async def test_a_row_that_comes_before_the_connection_is_there(
         return judge(self, message)
 
     monkeypatch.setattr(wire.Wire, "open", open_late)
-    monkeypatch.setattr(outbox.Outbox, "_too_large", judge_and_tell)
+    monkeypatch.setattr(stream_publisher.StreamPublisher, "_too_large", judge_and_tell)
     stream = await bench.settled(bench.start())
     stream.assert_in_order()
     [big] = [b for b in stream.bodies if (b["table"], b["op"]) == ("series", "insert")]

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from ssmd_cdc import publisher as publisher_module
-from ssmd_cdc import session
+from ssmd_cdc import supervisor
+from ssmd_cdc.replication import session
 
 SERIES = "INSERT INTO series (ticker, title) VALUES (%s, %s)"
 EVENT = "INSERT INTO events (event_ticker, series_ticker, title) VALUES (%s, %s, %s)"
@@ -52,7 +52,7 @@ async def test_an_announcement_may_take_longer_than_a_statement(
                 sql.Identifier(bench.database.name), sql.Identifier(setting)
             )
         )
-    send, slow = session.Session._send, {"snapshot_begin", "insert"}
+    send, slow = session.ReplicationSession._send, {"snapshot_begin", "insert"}
 
     async def send_slowly(self: Any, message: Any) -> None:
         if message.op in slow:
@@ -60,7 +60,7 @@ async def test_an_announcement_may_take_longer_than_a_statement(
             await asyncio.sleep(1)
         await send(self, message)
 
-    monkeypatch.setattr(session.Session, "_send", send_slowly)
+    monkeypatch.setattr(session.ReplicationSession, "_send", send_slowly)
     publisher = bench.start()
     stream = await bench.assert_faithful(publisher)
     assert stream.epochs == {1}
@@ -71,7 +71,7 @@ async def test_what_commits_while_the_state_is_announced_is_told_once(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The slot has it, so the snapshot must not, although it is read later."""
-    open_snapshot = publisher_module.open_snapshot
+    open_snapshot = supervisor.open_snapshot
 
     async def open_snapshot_late(settings: Any, name: str, beside: Any) -> Any:
         async with bench.database.connect() as db:
@@ -79,7 +79,7 @@ async def test_what_commits_while_the_state_is_announced_is_told_once(
             await db.execute("UPDATE series SET title = 'changed' WHERE ticker = 'KXA'")
         return await open_snapshot(settings, name, beside)
 
-    monkeypatch.setattr(publisher_module, "open_snapshot", open_snapshot_late)
+    monkeypatch.setattr(supervisor, "open_snapshot", open_snapshot_late)
     async with bench.database.connect() as db:
         await db.execute(SERIES, ("KXA", "before"))
     stream = await bench.assert_faithful(bench.start())

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from ssmd_cdc.control import Control
-from ssmd_cdc.session import Session
+from ssmd_cdc.replication.session import ReplicationSession
 from ssmd_stack.proxy import TcpProxy
 from ssmd_stream import subjects
 
@@ -62,14 +62,14 @@ async def test_a_cancellation_while_a_session_fails_is_not_lost(
     """Python 3.11's TaskGroup prefers its tasks' errors, and cancelling them can take seconds."""
     ending, end = asyncio.Event(), asyncio.Event()
 
-    async def beat(_: Session) -> None:
+    async def beat(_: ReplicationSession) -> None:
         try:
             await asyncio.Event().wait()
         finally:
             ending.set()
             await end.wait()
 
-    monkeypatch.setattr(Session, "_beat", beat)
+    monkeypatch.setattr(ReplicationSession, "_beat", beat)
     publisher = bench.start()
     await publisher.leading()
     async with bench.client() as client:

@@ -13,7 +13,7 @@ import structlog
 from prometheus_client import REGISTRY
 
 from ssmd_cdc.control import Control
-from ssmd_cdc.heartbeat import Heartbeats
+from ssmd_cdc.replication.heartbeat import Heartbeats
 from ssmd_common.migrations import migration_files
 from ssmd_stack.database import Database, migrate
 from ssmd_stack.postgres import PostgresServer

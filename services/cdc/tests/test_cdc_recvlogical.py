@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from ssmd_cdc import pgoutput
-from ssmd_cdc.pgoutput import Delete, Insert, Message, Relation, Truncate, Update, Value
+from ssmd_cdc.replication import pgoutput
+from ssmd_cdc.replication.pgoutput import Delete, Insert, Message, Relation, Truncate, Update, Value
 from ssmd_stack import binaries
 from ssmd_stack.database import Database
 

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from prometheus_client import REGISTRY
 
-from ssmd_cdc import session
 from ssmd_cdc.control import Control
 from ssmd_cdc.epoch import decide
+from ssmd_cdc.replication import session
 from ssmd_stack.cluster import ENVIRONMENT
 from ssmd_stack.process import Process
 from ssmd_stream.change import parse_lsn
@@ -70,7 +70,7 @@ async def test_a_slot_that_the_server_frees_late_is_waited_for(
         asyncio.get_running_loop().call_later(1, os.kill, row[0], signal.SIGCONT)
         return decide(*facts)
 
-    monkeypatch.setattr("ssmd_cdc.publisher.decide", decide_and_stop_the_server_process)
+    monkeypatch.setattr("ssmd_cdc.supervisor.decide", decide_and_stop_the_server_process)
     before = began("other_system")
     again = bench.start()
     await bench.insert(10, "T")

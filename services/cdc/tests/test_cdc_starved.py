@@ -12,7 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
-from ssmd_cdc import control, metrics, wire
+from ssmd_cdc import control, metrics
+from ssmd_cdc.publish import wire
 from ssmd_stack.process import Process
 
 ROWS = 5_000

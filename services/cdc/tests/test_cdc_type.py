@@ -2,7 +2,7 @@
 
 import pytest
 
-from ssmd_cdc import changetype
+from ssmd_cdc.encode import changetype
 
 
 @pytest.mark.parametrize(

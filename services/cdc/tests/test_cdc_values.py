@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ssmd_cdc.encode.values import TypeInfo, converter
 from ssmd_cdc.errors import UnreadableValue
-from ssmd_cdc.values import TypeInfo, converter
 
 BOOL, INT8, INT4, TEXT, JSON, FLOAT8, VARCHAR = 16, 20, 23, 25, 114, 701, 1043
 DATE, TIMESTAMP, TIMESTAMPTZ, NUMERIC, JSONB = 1082, 1114, 1184, 1700, 3802

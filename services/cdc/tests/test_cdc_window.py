@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmd_cdc.envelope import Outgoing
-from ssmd_cdc.window import Refused, Window, stored_sequence
+from ssmd_cdc.encode.envelope import Outgoing
+from ssmd_cdc.publish.window import Refused, Window, stored_sequence
 
 
 def message(seq: int) -> Outgoing:

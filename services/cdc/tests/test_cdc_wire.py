@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nats_security import KINDS, security
 from pydantic import SecretStr
 
-from ssmd_cdc.wire import Wire, WireLost
+from ssmd_cdc.publish.wire import Wire, WireLost
 from ssmd_common.connections.nats_access import NatsAccess
 from ssmd_common.settings import NatsSettings
 from ssmd_stack.nats import NatsServer

@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from ssmd_simulator.chance import mix
 from ssmd_simulator.exchange import Exchange
 from ssmd_simulator.faults import Fault, Faults
 from ssmd_simulator.life import Timetable
 from ssmd_simulator.orders import Order, describe, timetable
 from ssmd_simulator.replies import encoded
+from ssmd_simulator.rng import mix
 from ssmd_simulator.tickers import day_code, eastern
 from ssmd_simulator.universe import Event, Market, Series
 from ssmd_simulator.websocket import Hub

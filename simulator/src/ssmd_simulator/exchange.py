@@ -89,10 +89,10 @@ class Exchange:
 
     def create_event(self, event: Event, now: float) -> None:
         """Announce a new event and each of its markets, and let them live."""
-        drafts, event.markets = event.markets, []
+        markets, event.markets = event.markets, []
         self.universe.add_event(event)
         self._tell(messages.event_lifecycle(event, now))
-        for market in drafts:
+        for market in markets:
             self.create_market(market, now)
         self.watch(event, now)
 

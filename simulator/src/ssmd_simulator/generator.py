@@ -9,8 +9,8 @@ from itertools import count, islice
 from random import Random
 
 from ssmd_simulator.catalogue import Plan, plans
-from ssmd_simulator.drafts import DAY, build_event, made_up_life
 from ssmd_simulator.irregularities import combos, schedule_fee_changes, vary
+from ssmd_simulator.specs import DAY, build_event, made_up_life
 from ssmd_simulator.universe import Event, Market, Series, Universe
 from ssmd_simulator.vocabulary import SOURCES, TAGS
 

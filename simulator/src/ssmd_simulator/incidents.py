@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
-from ssmd_simulator.chance import mix
 from ssmd_simulator.exchange import Exchange
 from ssmd_simulator.life import Timetable
+from ssmd_simulator.rng import mix
 from ssmd_simulator.tickers import day_code, eastern
 from ssmd_simulator.universe import Market
 

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from random import Random
 
-from ssmd_simulator.chance import mix
-from ssmd_simulator.drafts import DAY, made_up_life
 from ssmd_simulator.life import Timetable
+from ssmd_simulator.rng import mix
+from ssmd_simulator.specs import DAY, made_up_life
 from ssmd_simulator.tickers import year_code
 from ssmd_simulator.universe import Event, FeeChange, Market, Series, Universe
 

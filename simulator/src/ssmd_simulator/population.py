@@ -12,10 +12,10 @@ from math import inf
 from pathlib import Path
 from random import Random
 
-from ssmd_simulator.chance import mix, seed_of
-from ssmd_simulator.drafts import DAY, made_up_life, structure_of
 from ssmd_simulator.irregularities import schedule_fee_changes
 from ssmd_simulator.life import Timetable
+from ssmd_simulator.rng import mix, seed_of
+from ssmd_simulator.specs import DAY, made_up_life, structure_of
 from ssmd_simulator.universe import Event, Market, Series, Universe
 from ssmd_simulator.vocabulary import SOURCES, TAGS
 

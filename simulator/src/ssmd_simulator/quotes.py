@@ -9,8 +9,8 @@ are a few thousand, whose prices are remembered as text; the counts are each mar
 from functools import lru_cache
 from math import inf
 
-from ssmd_simulator.chance import mix
 from ssmd_simulator.ladders import snap, step_at
+from ssmd_simulator.rng import mix
 from ssmd_simulator.universe import Market
 from ssmd_simulator.wire import dollars
 

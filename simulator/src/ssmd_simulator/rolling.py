@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ssmd_simulator import shapes
-from ssmd_simulator.chance import mix
-from ssmd_simulator.drafts import decide
 from ssmd_simulator.exchange import Exchange
 from ssmd_simulator.life import Timetable
+from ssmd_simulator.rng import mix
+from ssmd_simulator.specs import decide
 from ssmd_simulator.tickers import day_code, eastern, hour_code, minute_code
 from ssmd_simulator.universe import Event, Market, Series, Universe
 from ssmd_simulator.vocabulary import COINS, SOURCES
@@ -88,9 +88,9 @@ class Rolling:
             number = int((now + roller.lead / self._tempo) // self._period(roller)) - history
             while self._created(roller, number) <= now:
                 event = self.event(roller, number)
-                drafts, event.markets = event.markets, []
+                markets, event.markets = event.markets, []
                 self._exchange.universe.add_event(event)
-                for market in drafts:
+                for market in markets:
                     self._exchange.universe.add_market(market, now)
                 number += 1
             if roll:
@@ -149,13 +149,13 @@ def _event(
     drift = 1 + ((mix(base) % 201) - 100) / 10000
     centre = round(round(roller.centre * drift / roller.step) * roller.step, 8)
     if roller.size == 1:
-        drafts = shapes.threshold(centre, roller.step, 1, strike_type="greater_or_equal")
-        drafts = [drafts[0]._replace(suffix=f"{when:%M}")]
+        specs = shapes.threshold(centre, roller.step, 1, strike_type="greater_or_equal")
+        specs = [specs[0]._replace(suffix=f"{when:%M}")]
     elif roller.template == "bucket":
-        drafts = shapes.bucket(centre, roller.step, roller.size)
+        specs = shapes.bucket(centre, roller.step, roller.size)
     else:
         centre = round(centre - 0.01, 2) if roller.step >= 1 else centre
-        drafts = shapes.threshold(centre, roller.step, roller.size)
+        specs = shapes.threshold(centre, roller.step, roller.size)
     event = Event(
         ticker=ticker,
         series=roller.series,
@@ -171,18 +171,18 @@ def _event(
         created=life.created,
         updated=life.created,
     )
-    for rank, draft in enumerate(drafts):
+    for rank, spec in enumerate(specs):
         event.markets.append(
             Market(
-                ticker=f"{ticker}-{draft.suffix}",
+                ticker=f"{ticker}-{spec.suffix}",
                 event=event,
-                label=draft.label,
+                label=spec.label,
                 life=life,
                 seed=mix(base, rank),
                 structure="deci_cent" if roller.size == 1 else "linear_cent",
-                strike_type=draft.strike_type,
-                floor=draft.floor,
-                cap=draft.cap,
+                strike_type=spec.strike_type,
+                floor=spec.floor,
+                cap=spec.cap,
                 updated=life.created,
                 lively=True,
                 provisional=roller.size > 6 and mix(base, rank) % 40 == 0 and number % 4 == 0,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ssmd_simulator.tickers import abbreviation, day_code, eastern, strike_text, unique
 
 
-class Draft(NamedTuple):
+class Spec(NamedTuple):
     """A market to be: `suffix` goes on the event's ticker ('' means the event's own ticker)."""
 
     suffix: str
@@ -20,83 +20,81 @@ class Draft(NamedTuple):
 
 def threshold(
     centre: float, step: float, size: int, *, strike_type: str = "greater", letter: str = "T"
-) -> list[Draft]:
+) -> list[Spec]:
     """A ladder of strikes around `centre`: above 97,499.99, above 97,999.99, …"""
     decimals = _decimals(centre, step)
     first = centre - step * (size // 2)
     if first <= 0:
         first = step
-    drafts = []
+    specs = []
     for rank in range(size):
         strike = round(first + rank * step, decimals)
         words = "or above" if strike_type == "greater_or_equal" else "Above"
         shown = f"{strike:,.{decimals}f}"
         label = f"{shown} {words}" if words != "Above" else f"Above {shown}"
-        drafts.append(
-            Draft(f"{letter}{strike_text(strike, decimals)}", label, strike_type, floor=strike)
+        specs.append(
+            Spec(f"{letter}{strike_text(strike, decimals)}", label, strike_type, floor=strike)
         )
-    return drafts
+    return specs
 
 
-def bucket(centre: float, step: float, size: int) -> list[Draft]:
+def bucket(centre: float, step: float, size: int) -> list[Spec]:
     """Adjoining ranges, with one open range at each end: exactly one comes true."""
     decimals = _decimals(centre, step)
     first = max(step, centre - step * (size // 2))
     low, high = round(first, decimals), round(first + step * max(1, size - 2), decimals)
     half = decimals + (1 if decimals else 0)
-    drafts = [Draft(f"T{strike_text(low, decimals)}", f"Below {low:,}", "less", cap=low)]
+    specs = [Spec(f"T{strike_text(low, decimals)}", f"Below {low:,}", "less", cap=low)]
     for rank in range(max(0, size - 2)):
         floor = round(first + rank * step, decimals)
         cap = round(floor + step * 0.99, decimals + 2)
         middle = strike_text(floor + step / 2, half)
-        drafts.append(Draft(f"B{middle}", f"{floor:,} to {cap:,}", "between", floor=floor, cap=cap))
-    drafts.append(
-        Draft(f"T{strike_text(high, decimals)}", f"Above {high:,}", "greater", floor=high)
-    )
-    return drafts[:size] if size >= 2 else drafts[1:]
+        specs.append(Spec(f"B{middle}", f"{floor:,} to {cap:,}", "between", floor=floor, cap=cap))
+    specs.append(Spec(f"T{strike_text(high, decimals)}", f"Above {high:,}", "greater", floor=high))
+    return specs[:size] if size >= 2 else specs[1:]
 
 
-def menu(labels: Sequence[str], *, strike_type: str, key: str = "Name") -> list[Draft]:
+def menu(labels: Sequence[str], *, strike_type: str, key: str = "Name") -> list[Spec]:
     """One market for each named outcome."""
     taken: set[str] = set()
-    drafts = []
+    specs = []
     for label in labels:
         custom = {key: label} if strike_type in ("custom", "structured") else None
-        drafts.append(Draft(unique(abbreviation(label), taken), label, strike_type, custom=custom))
-    return drafts
+        specs.append(Spec(unique(abbreviation(label), taken), label, strike_type, custom=custom))
+    return specs
 
 
-def props(labels: Sequence[str], teams: Sequence[str], lines: int) -> list[Draft]:
+def props(labels: Sequence[str], teams: Sequence[str], lines: int) -> list[Spec]:
     """Player props: two more segments on the event's ticker (`…-TBJARANDA8-1`)."""
     taken: set[str] = set()
-    drafts: list[Draft] = []
+    specs: list[Spec] = []
     for number, label in enumerate(labels):
         team = teams[number % len(teams)]
         name = unique(team + abbreviation(label, 9), taken)
-        drafts.extend(
-            Draft(f"{name}-{line}", f"{label}: {line}+", "structured", floor=float(line))
+        specs.extend(
+            Spec(f"{name}-{line}", f"{label}: {line}+", "structured", floor=float(line))
             for line in range(1, lines + 1)
         )
-    return drafts
+    return specs
 
 
-def deadline(first: float, size: int, *, strike_type: str) -> list[Draft]:
+def deadline(first: float, size: int, *, strike_type: str) -> list[Spec]:
     """Before this date, before that date, …, a month apart."""
-    drafts = []
+    specs = []
     for rank in range(size):
         at = first + rank * 30.4 * 86400
         day = eastern(at)
         label = f"Before {day:%b} {day.day}, {day.year}"
-        drafts.append(
-            Draft(day_code(at), label, strike_type, custom={"Date": label} if strike_type else None)
+        specs.append(
+            Spec(day_code(at), label, strike_type, custom={"Date": label} if strike_type else None)
         )
-    return drafts
+    return specs
 
 
-def binary(label: str, rng: Random) -> list[Draft]:
+def binary(label: str, rng: Random) -> list[Spec]:
     """One market; often its ticker is the event's."""
     suffix = "" if rng.random() < 0.6 else abbreviation(label, 5)
-    return [Draft(suffix, label)]
+    return [Spec(suffix, label)]
 
 
 def _decimals(centre: float, step: float) -> int:

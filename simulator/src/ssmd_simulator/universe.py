@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ssmd_simulator.chance import seed_of
 from ssmd_simulator.life import Timetable, status_at
+from ssmd_simulator.rng import seed_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ class SequenceGap(Exception):
         self.at = at
 
 
-class ForeignKeys(Exception):
+class KeyTypeConflict(Exception):
     """Keys of ours hold someone else's type; they are left alone."""
 
     def __init__(self, keys: list[str]) -> None:

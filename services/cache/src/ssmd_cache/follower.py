@@ -14,9 +14,9 @@ from ssmd_cache.errors import NewPictureDue
 from ssmd_cache.foreign import Foreign
 from ssmd_cache.lookup import Lookup
 from ssmd_cache.metrics import CHANGES, PRUNED, STALE
-from ssmd_cache.patience import Patience
 from ssmd_cache.picture import ticker_of
 from ssmd_cache.position import CachePosition
+from ssmd_cache.redis_retry import RedisRetry
 from ssmd_cache.redis_sink import RedisSink, Written
 from ssmd_cache.refetch import Refetcher
 from ssmd_cache.unreadable import Unreadable
@@ -59,7 +59,7 @@ class Follower:
         sink: RedisSink,
         lookup: Lookup,
         foreign: Foreign,
-        patience: Patience,
+        retry: RedisRetry,
         untold: set[str],
         unreadable: Unreadable,
     ) -> None:
@@ -68,7 +68,7 @@ class Follower:
         self._sink = sink
         self._lookup = lookup
         self._foreign = foreign
-        self._patience = patience
+        self._retry = retry
         self._under_way: _UnderWay | None = None
         # Events whose category a market in Redis still lacks; it outlives this feed.
         self._untold = untold
@@ -171,7 +171,7 @@ class Follower:
         self.position = position
         sent = asyncio.Event()
         task = asyncio.create_task(
-            self._patience.call(lambda: self._sink.apply(first, position, coalesced, sent.set)),
+            self._retry.call(lambda: self._sink.apply(first, position, coalesced, sent.set)),
             name="cache-batch",
         )
         task.add_done_callback(lambda _: sent.set())
@@ -191,7 +191,7 @@ class Follower:
             commands += self._refetch.effects("events", ticker_of("events", row), [row], at)
         await self._unreadable.save()
         generation = self.position.generation
-        await self._patience.call(lambda: self._sink.repair(generation, commands))
+        await self._retry.call(lambda: self._sink.repair(generation, commands))
         self._untold.clear()
 
     def _pass_over(
@@ -222,6 +222,6 @@ class Follower:
 
     async def _drop_before(self, epoch: int) -> None:
         bound = sortable_epoch(epoch)
-        removed = (await self._patience.call(lambda: self._sink.prune("epoch", bound))).dropped
+        removed = (await self._retry.call(lambda: self._sink.prune("epoch", bound))).dropped
         PRUNED.inc(removed)
         log.info("a new epoch is announced, older rows are gone", epoch=epoch, removed=removed)

@@ -4,8 +4,8 @@ import redis.asyncio as aioredis
 import structlog
 
 from ssmd_cache.entries import printable, raw_of
-from ssmd_cache.errors import ForeignKeys
-from ssmd_cache.patience import Patience
+from ssmd_cache.errors import KeyTypeConflict
+from ssmd_cache.redis_retry import RedisRetry
 from ssmd_common.health import Health
 
 log = structlog.get_logger(__name__)
@@ -14,10 +14,10 @@ log = structlog.get_logger(__name__)
 class Foreign:
     """While any remains the service is not ready, and says which."""
 
-    def __init__(self, client: aioredis.Redis, health: Health, patience: Patience) -> None:
+    def __init__(self, client: aioredis.Redis, health: Health, retry: RedisRetry) -> None:
         self._client = client
         self._health = health
-        self._patience = patience
+        self._retry = retry
         self.keys: dict[str, bytes] = {}
         """Each key with the type it was found with."""
 
@@ -33,7 +33,7 @@ class Foreign:
             return
         for key in new:
             self.keys[key] = await self._type(key)
-        reason = printable(str(ForeignKeys(sorted(self.keys))))
+        reason = printable(str(KeyTypeConflict(sorted(self.keys))))
         log.error(
             "keys with our names hold another type",
             keys=[printable(key) for key in sorted(new)[:20]],
@@ -54,4 +54,4 @@ class Foreign:
             found = await self._client.type(raw_of(key))
             return found if isinstance(found, bytes) else found.encode()
 
-        return await self._patience.call(ask)
+        return await self._retry.call(ask)

@@ -10,8 +10,8 @@ import structlog
 from ssmd_cache.errors import PictureLost, SequenceGap
 from ssmd_cache.lookup import Lookup
 from ssmd_cache.metrics import KEYS, REDIS_MEMORY_BYTES, SWEPT
-from ssmd_cache.patience import Patience
 from ssmd_cache.position import CachePosition
+from ssmd_cache.redis_retry import RedisRetry
 from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.settings import CacheSettings
 from ssmd_common.connections import redis as connections
@@ -36,14 +36,14 @@ class Housekeeping:
         settings: CacheSettings,
         sink: RedisSink,
         health: Health,
-        patience: Patience,
+        retry: RedisRetry,
     ) -> None:
         self._settings = settings
         self._sink = sink
         # Its own: what asks in the background must not hold up what the stream asks for.
         self._lookup = Lookup(settings.database_url, budget_seconds=settings.startup_budget_seconds)
         self._health = health
-        self._patience = patience
+        self._retry = retry
         self._master = connections.MasterWatch(sink.client)
         self._checked = self._measured = float("-inf")
         self._asked: asyncio.Task[str | None] | None = None
@@ -85,17 +85,17 @@ class Housekeeping:
     async def _follow_master(self) -> None:
         """Leave a server that others take for the master no more, though it answers us still. What
         the new one holds is looked at next, as after a restart."""
-        if await self._patience.call(self._master.follow):
+        if await self._retry.call(self._master.follow):
             log.warning("redis moved or was restarted: the new master is written to from here on")
 
     async def look_for_requests(self) -> None:
         """Learn how many rebuilds were asked for."""
         key = self._sink.keys.own("rebuild_requests")
-        text = await self._patience.call(lambda: self._sink.client.get(key))
+        text = await self._retry.call(lambda: self._sink.client.get(key))
         self.requested = int(text) if text is not None and text.isdigit() else 0
 
     async def _check(self, position: CachePosition) -> None:
-        found = await self._patience.call(self._sink.position)
+        found = await self._retry.call(self._sink.position)
         if found is None or not found.warm:
             raise PictureLost("Redis was emptied")
         if found.sequence < position.sequence:
@@ -103,7 +103,7 @@ class Housekeeping:
 
     async def _sweep(self) -> None:
         while True:
-            due, swept = await self._patience.call(lambda: self._sink.sweep(_SWEEP_MOST))
+            due, swept = await self._retry.call(lambda: self._sink.sweep(_SWEEP_MOST))
             SWEPT.inc(swept)
             if due < _SWEEP_MOST:
                 return
@@ -123,7 +123,7 @@ class Housekeeping:
             pipeline.info()
             return list(await pipeline.execute())
 
-        *counts, market_records, event_records, info = await self._patience.call(ask)
+        *counts, market_records, event_records, info = await self._retry.call(ask)
         if counts[0] > market_records or counts[1] > event_records:
             # Every entry has one: without them nothing that is missing would be found out.
             self.drift = "records of the cache's own are missing"
@@ -170,7 +170,7 @@ class Housekeeping:
         self._health.set("postgres", None)
         if last is not None:
             key = self._sink.keys.last_sync
-            await self._patience.call(lambda: self._sink.set(key, last.encode()))
+            await self._retry.call(lambda: self._sink.set(key, last.encode()))
 
     async def close(self) -> None:
         """End what is asked for."""

@@ -11,12 +11,12 @@ import redis.exceptions
 import structlog
 
 from ssmd_cache.commands import TABLES, Command, standing_at
-from ssmd_cache.errors import ForeignKeys, PictureLost
+from ssmd_cache.errors import KeyTypeConflict, PictureLost
 from ssmd_cache.lookup import Lookup
 from ssmd_cache.metrics import MENDED
-from ssmd_cache.patience import Stopped
 from ssmd_cache.picture import ticker_of
 from ssmd_cache.position import decode
+from ssmd_cache.redis_retry import Stopped
 from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.refetch import Refetcher
 from ssmd_cache.unreadable import Unreadable
@@ -56,7 +56,7 @@ class Patrol:
                 await self._round()
             except Stopped:
                 return
-            except (PictureLost, ForeignKeys):
+            except (PictureLost, KeyTypeConflict):
                 # The main loop finds out, and makes a new picture.
                 await self._runtime.stopped_within(self._round_seconds / 10)
             except (

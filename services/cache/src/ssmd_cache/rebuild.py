@@ -8,10 +8,10 @@ from typing import Final
 import psycopg
 import redis.asyncio as aioredis
 
-from ssmd_cache.errors import ForeignKeys, PictureLost
+from ssmd_cache.errors import KeyTypeConflict, PictureLost
 from ssmd_cache.join import join
-from ssmd_cache.patience import Patience
 from ssmd_cache.position import CachePosition, decode
+from ssmd_cache.redis_retry import RedisRetry
 from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.settings import CacheSettings
 from ssmd_cache.warmup import warm_up
@@ -76,7 +76,7 @@ async def _fruitful(health: Health, deadline: float, seconds: float) -> AsyncIte
     except TimeoutError:
         why = health.conditions.get("redis") or "PostgreSQL or NATS does not answer"
         raise Fruitless(f"no new picture could be made within {seconds:g} s: {why}") from None
-    except ForeignKeys as error:
+    except KeyTypeConflict as error:
         raise Fruitless(str(error)) from error
     except PictureLost as error:
         raise Fruitless("Redis was emptied or restarted meanwhile: run this again") from error
@@ -109,7 +109,7 @@ async def _make(
             warm = await warm_up(
                 sink,
                 joined,
-                Patience(health, asyncio.Event()),
+                RedisRetry(health, asyncio.Event()),
                 token=token,
                 rebuilds=rebuilds,
                 batch_rows=settings.cache_warm_batch_rows,

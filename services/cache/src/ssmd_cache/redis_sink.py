@@ -13,7 +13,7 @@ import redis.exceptions
 from ssmd_cache.census import Census
 from ssmd_cache.commands import Command
 from ssmd_cache.entries import glob, text_of
-from ssmd_cache.errors import Fenced, ForeignKeys, PictureLost, SequenceGap
+from ssmd_cache.errors import Fenced, KeyTypeConflict, PictureLost, SequenceGap
 from ssmd_cache.fill import Words
 from ssmd_cache.position import CachePosition, decode, encode
 from ssmd_common.keys import Keys
@@ -75,7 +75,7 @@ class RedisSink:
     Every method may raise:
         Fenced: a later leader has been here.
         PictureLost: Redis no longer holds what was written.
-        ForeignKeys: keys that nothing can be done without hold someone else's type.
+        KeyTypeConflict: keys that nothing can be done without hold someone else's type.
         redis.exceptions.RedisError: the server does not answer, or refuses (out of memory).
     """
 
@@ -275,7 +275,7 @@ class RedisSink:
             case b"GAP":
                 raise SequenceGap(int(float(reply[1])))
             case b"BLOCKED":
-                raise ForeignKeys([text_of(name) for name in reply[1]])
+                raise KeyTypeConflict([text_of(name) for name in reply[1]])
             case word:
                 raise AssertionError(f"the script answered {word!r}")
 

@@ -10,7 +10,7 @@ import structlog
 from nats.aio.client import Client
 
 from ssmd_cache.errors import (
-    ForeignKeys,
+    KeyTypeConflict,
     NewPictureDue,
     PictureLost,
     SequenceGap,
@@ -22,10 +22,10 @@ from ssmd_cache.join import join
 from ssmd_cache.journey import Journey
 from ssmd_cache.lookup import Lookup, lookup
 from ssmd_cache.metrics import LAG_MESSAGES
-from ssmd_cache.patience import Patience, Stopped
 from ssmd_cache.patrol import Patrol
 from ssmd_cache.position import CachePosition
 from ssmd_cache.reconcile import reconcile
+from ssmd_cache.redis_retry import RedisRetry, Stopped
 from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.settings import CacheSettings
 from ssmd_cache.unreadable import Unreadable
@@ -62,10 +62,10 @@ class Cache:
         self._stream = Stream(nats)
         self._sink = sink
         self._lookup = lookup
-        self._patience = Patience(runtime.health, runtime.stop)
-        self._foreign = Foreign(sink.client, runtime.health, self._patience)
-        self._unreadable = Unreadable(sink, runtime.health, self._patience)
-        self._housekeeping = Housekeeping(settings, sink, runtime.health, self._patience)
+        self._retry = RedisRetry(runtime.health, runtime.stop)
+        self._foreign = Foreign(sink.client, runtime.health, self._retry)
+        self._unreadable = Unreadable(sink, runtime.health, self._retry)
+        self._housekeeping = Housekeeping(settings, sink, runtime.health, self._retry)
         self._journey = Journey(runtime.health)
         self._position: CachePosition | None = None
         self._untold: set[str] = set()
@@ -93,7 +93,7 @@ class Cache:
         if self._settings.cache_patrol_seconds:
             self._runtime.spawn("cache-patrol", self._patrol())
         reason: str | None = None
-        blocked: ForeignKeys | None = None
+        blocked: KeyTypeConflict | None = None
         claimed = False
         while not self._runtime.stop.is_set():
             try:
@@ -102,7 +102,7 @@ class Cache:
                     reason, blocked = "keys that were not ours are gone", None
                     continue
                 if not claimed:
-                    self._position = await self._patience.call(self._sink.claim)
+                    self._position = await self._retry.call(self._sink.claim)
                     claimed = True
                     await self._unreadable.load()
                     reason = reason or await self._why_not_continue()
@@ -120,7 +120,7 @@ class Cache:
             except SequenceGap as error:
                 log.warning("redis went back in time, reading on from there", sequence=error.at)
                 claimed = False
-            except ForeignKeys as error:
+            except KeyTypeConflict as error:
                 blocked, claimed = error, False
             except ReaderBroken as error:
                 self._survived("feed", error)
@@ -181,7 +181,7 @@ class Cache:
             warm = await warm_up(
                 self._sink,
                 joined,
-                self._patience,
+                self._retry,
                 token=self._token,
                 rebuilds=max(rebuilds, self._housekeeping.requested),
                 batch_rows=self._settings.cache_warm_batch_rows,
@@ -212,7 +212,7 @@ class Cache:
                 self._sink,
                 self._lookup,
                 self._foreign,
-                self._patience,
+                self._retry,
                 self._untold,
                 self._unreadable,
             )
@@ -251,7 +251,7 @@ class Cache:
             self._health.progress()
         await follower.drained()
 
-    async def _until_free(self, error: ForeignKeys) -> None:
+    async def _until_free(self, error: KeyTypeConflict) -> None:
         """Wait until keys that nothing can be done without are gone."""
         await self._foreign.add(frozenset(error.keys))
         while not self._runtime.stop.is_set() and await self._foreign.remain():

@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from ssmd_cache.metrics import UNREADABLE, UNREADABLE_ROWS
-from ssmd_cache.patience import Patience
+from ssmd_cache.redis_retry import RedisRetry
 from ssmd_cache.redis_sink import RedisSink
 from ssmd_common.health import Health
 
@@ -29,10 +29,10 @@ _decode: Final = msgspec.json.Decoder(list[tuple[str, str, str]]).decode
 class Unreadable:
     """Rows in PostgreSQL and messages of the stream that the cache passes over."""
 
-    def __init__(self, sink: RedisSink, health: Health, patience: Patience) -> None:
+    def __init__(self, sink: RedisSink, health: Health, retry: RedisRetry) -> None:
         self._sink = sink
         self._health = health
-        self._patience = patience
+        self._retry = retry
         self._key = sink.keys.own("unreadable")
         self._changed = False
         self._told: dict[int, None] = {}
@@ -103,7 +103,7 @@ class Unreadable:
 
     async def load(self) -> None:
         """What the cache before this one knew."""
-        text = await self._patience.call(lambda: self._sink.client.get(self._key))
+        text = await self._retry.call(lambda: self._sink.client.get(self._key))
         try:
             found = _decode(text or b"[]")
         except msgspec.DecodeError:
@@ -117,7 +117,7 @@ class Unreadable:
             return
         rows = [(*row, why) for row, why in self.rows.items()][:_KEPT_ROWS]
         text = msgspec.json.encode(rows) if rows else b""
-        await self._patience.call(lambda: self._sink.set(self._key, text))
+        await self._retry.call(lambda: self._sink.set(self._key, text))
         self._changed = False
         self._tell()
 

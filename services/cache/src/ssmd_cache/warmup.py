@@ -13,9 +13,9 @@ from ssmd_cache.entries import clock
 from ssmd_cache.fill import Fill, Words
 from ssmd_cache.join import Join
 from ssmd_cache.metrics import PRUNED, WARMUP_SECONDS, WARMUPS
-from ssmd_cache.patience import Patience
 from ssmd_cache.picture import TABLES, stamps
 from ssmd_cache.position import CachePosition
+from ssmd_cache.redis_retry import RedisRetry
 from ssmd_cache.redis_sink import RedisSink
 from ssmd_common.tasks import end
 from ssmd_stream.change import format_lsn
@@ -40,7 +40,7 @@ class Warm(NamedTuple):
 async def warm_up(
     sink: RedisSink,
     join: Join,
-    patience: Patience,
+    retry: RedisRetry,
     *,
     token: int,
     rebuilds: int,
@@ -56,12 +56,12 @@ async def warm_up(
     """
     started = time.monotonic()
     generation = f"{token}.{time.time_ns():x}"
-    await patience.call(lambda: sink.set_position(CachePosition(token=token, rebuilds=rebuilds)))
-    was_empty, foreign = await patience.call(sink.look)
-    now = await patience.call(lambda: clock(sink.client))
+    await retry.call(lambda: sink.set_position(CachePosition(token=token, rebuilds=rebuilds)))
+    was_empty, foreign = await retry.call(sink.look)
+    now = await retry.call(lambda: clock(sink.client))
     fill = Fill(sink.keys, join.position, generation, now, foreign)
     close = stamps(join.position)
-    writer = _Writer(sink, patience)
+    writer = _Writer(sink, retry)
     rows = removed = 0
     try:
         for table in TABLES:
@@ -69,17 +69,17 @@ async def warm_up(
                 async for page in pages:
                     await writer.write(fill.commands(table, page))
                     rows += len(page)
-                    patience.health.progress()
+                    retry.health.progress()
         await writer.finish()
     finally:
         await writer.close()
     # Nothing can be left over where nothing was.
     if not was_empty:
-        pruned = await patience.call(lambda: sink.prune("generation", generation))
+        pruned = await retry.call(lambda: sink.prune("generation", generation))
         removed = pruned.dropped
         # Every row was just written: where the counts agree there is nothing else.
-        if await patience.call(lambda: count(sink.client, sink.keys)) != pruned.kept:
-            removed += await patience.call(sink.scrub)
+        if await retry.call(lambda: count(sink.client, sink.keys)) != pruned.kept:
+            removed += await retry.call(sink.scrub)
     position = CachePosition(
         token=token,
         warm=True,
@@ -93,7 +93,7 @@ async def warm_up(
         warmed_at=now.isoformat().replace("+00:00", "Z"),
         rebuilds=rebuilds,
     )
-    await patience.call(lambda: sink.complete(position, fill.written))
+    await retry.call(lambda: sink.complete(position, fill.written))
     seconds = time.monotonic() - started
     WARMUPS.inc()
     WARMUP_SECONDS.set(seconds)
@@ -111,9 +111,9 @@ async def warm_up(
 class _Writer:
     """Two pages are on their way while the next one is read and prepared."""
 
-    def __init__(self, sink: RedisSink, patience: Patience) -> None:
+    def __init__(self, sink: RedisSink, retry: RedisRetry) -> None:
         self._sink = sink
-        self._patience = patience
+        self._retry = retry
         self._under_way: deque[asyncio.Task[None]] = deque()
 
     async def write(self, commands: list[Words]) -> None:
@@ -121,7 +121,7 @@ class _Writer:
         await self.finish(leave=_UNDER_WAY - 1)
         self._under_way.append(
             asyncio.create_task(
-                self._patience.call(lambda: self._sink.fill(commands)), name="cache-warm-page"
+                self._retry.call(lambda: self._sink.fill(commands)), name="cache-warm-page"
             )
         )
 

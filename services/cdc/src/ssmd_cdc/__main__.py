@@ -5,8 +5,8 @@ import sys
 from typing import Final
 
 from ssmd_cdc.control import Control
-from ssmd_cdc.publisher import Publisher
 from ssmd_cdc.settings import CdcSettings
+from ssmd_cdc.supervisor import Supervisor
 from ssmd_common.connections import nats, postgres
 from ssmd_common.connections.rights import require_rights
 from ssmd_common.runtime import Runtime, run
@@ -30,7 +30,7 @@ async def serve(runtime: Runtime, settings: CdcSettings) -> None:
     gc.freeze()
     gc.set_threshold(_GARBAGE)
     try:
-        await Publisher(runtime, settings, client, control).run()
+        await Supervisor(runtime, settings, client, control).run()
     finally:
         await control.close()
         await nats.close(client)

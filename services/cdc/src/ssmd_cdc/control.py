@@ -15,7 +15,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
-from ssmd_cdc.backend import require_same_server
+from ssmd_cdc.encode.values import TypeInfo, is_known
 from ssmd_cdc.epoch import State
 from ssmd_cdc.errors import (
     MarksMissing,
@@ -24,9 +24,9 @@ from ssmd_cdc.errors import (
     ServerReadOnly,
     SlotRefused,
 )
-from ssmd_cdc.heartbeat import Heartbeats
+from ssmd_cdc.replication.backend import require_same_server
+from ssmd_cdc.replication.heartbeat import Heartbeats
 from ssmd_cdc.settings import CdcSettings
-from ssmd_cdc.values import TypeInfo, is_known
 from ssmd_common.connections import postgres
 from ssmd_common.connections.accepting import refuses_sessions
 from ssmd_common.connections.retry import first_line

@@ -103,7 +103,7 @@ def decide(
     if known is None:
         return begin("stream_unknown", "the stream's end was deleted, so its position is not known")
     if known.epoch < state.epoch and state.seq == ANNOUNCING:
-        # The last words of whoever was before, which may have come late: ours was yet to begin.
+        # These are late writes of the publisher before, which was killed: ours was yet to begin.
         return begin("unfinished", "the last re-announcement was cut short before it began")
     if known.epoch != state.epoch:
         return begin("foreign_epoch", "the stream's tail is of another epoch than ours")

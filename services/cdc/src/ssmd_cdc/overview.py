@@ -12,8 +12,8 @@ from psycopg.rows import dict_row
 from ssmd_cdc.control import queries
 from ssmd_cdc.epoch import Stream
 from ssmd_cdc.errors import MayNot
+from ssmd_cdc.publish.stream import ApiError, Streams, StreamUnavailable
 from ssmd_cdc.settings import CdcSettings
-from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
 from ssmd_common.connections import postgres
 from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
 from ssmd_stream import subjects

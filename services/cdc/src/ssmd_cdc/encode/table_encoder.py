@@ -1,16 +1,15 @@
 """A table as the stream sees it: how its columns become JSON, its key, its subject."""
 
 from collections.abc import Iterable, Mapping
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Final, Self, TypeAlias
 
 import msgspec
 
-from ssmd_cdc import changetype
+from ssmd_cdc.encode import changetype
+from ssmd_cdc.encode.values import LONGEST_KEPT, MOST_KEPT, NULL, ToJson, TypeInfo, converter, text
 from ssmd_cdc.errors import UnreadableValue
-from ssmd_cdc.pgoutput import Column, Value
-from ssmd_cdc.quick import Quick
-from ssmd_cdc.values import LONGEST_KEPT, MOST_KEPT, NULL, ToJson, TypeInfo, converter, text
+from ssmd_cdc.replication.pgoutput import Column, Value
 from ssmd_stream import subjects
 
 _TICKER_COLUMNS: Final[Mapping[str, str]] = {
@@ -26,7 +25,7 @@ Row: TypeAlias = list[Value] | Mapping[int, Value]
 """A row's values by column, or those that are asked for."""
 
 
-class Member(dict[Value, bytes]):
+class ColumnCache(dict[Value, bytes]):
     """A column's member of a JSON object, `"name":value`, by the column's text.
 
     Most columns hold few different values (a status, a strike type, a price in cents), so short
@@ -52,7 +51,7 @@ class Member(dict[Value, bytes]):
         return made
 
 
-class Shape(msgspec.Struct, frozen=True, dict=True):
+class TableEncoder(msgspec.Struct, frozen=True):
     """Everything about a table that does not change from row to row.
 
     The numbers are indexes into a row: `key` its primary key, `tokens` what its subject carries
@@ -63,7 +62,7 @@ class Shape(msgspec.Struct, frozen=True, dict=True):
     table: str
     columns: tuple[str, ...]
     labels: tuple[bytes, ...]
-    members: tuple["Member", ...]
+    caches: tuple[ColumnCache, ...]
     key: tuple[int, ...]
     tokens: tuple[tuple[int, ...], ...]
     ticker: tuple[int, ...]
@@ -81,7 +80,7 @@ class Shape(msgspec.Struct, frozen=True, dict=True):
         key: Iterable[str],
         catalogue: Mapping[int, TypeInfo],
     ) -> Self:
-        """The shape of `table`; `key` names its primary key's columns, `catalogue` its types."""
+        """The encoder of `table`; `key` names its primary key's columns, `catalogue` its types."""
         columns = tuple(columns)
         index = {column.name: at for at, column in enumerate(columns)}
 
@@ -97,7 +96,7 @@ class Shape(msgspec.Struct, frozen=True, dict=True):
             table=table,
             columns=tuple(column.name for column in columns),
             labels=labels,
-            members=tuple(map(Member, labels, converters)),
+            caches=tuple(map(ColumnCache, labels, converters)),
             key=keys,
             tokens=tokens,
             ticker=find(_TICKER_COLUMNS.get(table, "")),
@@ -108,25 +107,21 @@ class Shape(msgspec.Struct, frozen=True, dict=True):
             deleted_at=index.get("deleted_at"),
         )
 
-    @cached_property
-    def quick(self) -> Quick:
-        return Quick(self, tuple(member.convert for member in self.members))
-
     def json(self, row: list[Value]) -> bytes:
         """A whole row as a JSON object."""
         return b"{%b}" % b",".join(
-            [member[value] for member, value in zip(self.members, row, strict=True)]
+            [cache[value] for cache, value in zip(self.caches, row, strict=True)]
         )
 
     def one(self, at: int, value: Value) -> bytes:
         """One column's value as JSON."""
-        return self.members[at][value][len(self.labels[at]) :]
+        return self.caches[at][value][len(self.labels[at]) :]
 
     def key_json(self, row: Row) -> bytes:
         """The primary key as a JSON object; null for a table without one."""
         if not self.key:
             return NULL
-        return b"{%b}" % b",".join([self.members[at][row[at]] for at in self.key])
+        return b"{%b}" % b",".join([self.caches[at][row[at]] for at in self.key])
 
     def ticker_json(self, row: Row) -> bytes:
         for at in self.ticker:
@@ -149,7 +144,7 @@ def _first(row: Row, choices: tuple[int, ...]) -> Value:
     return None
 
 
-# Some 500 bytes each. Plain updates, which come again and again, are kept elsewhere (`quick`).
+# Some 500 bytes each. Plain updates, which come again and again, are kept elsewhere (`fast_path`).
 @lru_cache(maxsize=1 << 12)
 def _subject(table: str, op: str, *raws: Value) -> str:
     return subjects.subject_of(

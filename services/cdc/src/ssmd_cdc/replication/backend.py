@@ -14,7 +14,7 @@ _SESSION: Final = (
     "SET extra_float_digits = 1",
     "SET bytea_output = 'hex'",
     "SET client_encoding = 'UTF8'",
-    # An announcement takes as long as NATS does. Servers before 17 have no transaction_timeout.
+    # A snapshot takes as long as NATS does. Servers before 17 have no transaction_timeout.
     (
         "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN"
         " ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')"
@@ -23,7 +23,7 @@ _SESSION: Final = (
 
 
 async def settle_session(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Have values written in the one form that `ssmd_cdc.values` reads, and no time limits."""
+    """Have values written in the one form that `encode.values` reads, and no time limits."""
     for statement in _SESSION:
         await connection.execute(statement)
 

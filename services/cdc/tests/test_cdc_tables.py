@@ -5,15 +5,15 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
-from ssmd_cdc.pgoutput import Column, Relation
-from ssmd_cdc.shapes import Shapes
-from ssmd_cdc.values import TypeInfo
+from ssmd_cdc.encode.values import TypeInfo
+from ssmd_cdc.replication.pgoutput import Column, Relation
+from ssmd_cdc.replication.tables import Tables
 
 TABLE = Relation(7, "public", "markets", "f", (Column("ticker", 25), Column("title", 25)))
 
 
 class Catalogue:
-    """What the shapes ask the database."""
+    """What the tables ask the database."""
 
     key = ("ticker",)
 
@@ -26,25 +26,25 @@ class Catalogue:
 
 async def test_a_table_described_again_keeps_what_was_learnt() -> None:
     catalogue: Any = Catalogue()
-    shapes = Shapes(catalogue)
-    await shapes.learn(TABLE)
-    learnt = shapes[7].quick
-    await shapes.learn(Relation(7, "public", "markets", "f", tuple(TABLE.columns)))
-    assert shapes[7].quick is learnt
+    tables = Tables(catalogue)
+    await tables.learn(TABLE)
+    learnt = tables[7].fast_path
+    await tables.learn(Relation(7, "public", "markets", "f", tuple(TABLE.columns)))
+    assert tables[7].fast_path is learnt
 
 
 async def test_what_was_learnt_of_a_table_that_changed_is_free_at_once() -> None:
     catalogue: Any = Catalogue()
-    shapes = Shapes(catalogue)
-    await shapes.learn(TABLE)
-    learnt = weakref.ref(shapes[7].quick)
+    tables = Tables(catalogue)
+    await tables.learn(TABLE)
+    learnt = weakref.ref(tables[7].fast_path)
     # A place refers to what it is a place of, as each does in use.
-    shapes[7].quick.place(0, 0)
+    tables[7].fast_path.column_slot(0, 0)
     catalogue.key = ("title",)
     gc.disable()
     try:
-        await shapes.learn(TABLE)
+        await tables.learn(TABLE)
         assert learnt() is None
     finally:
         gc.enable()
-    assert shapes[7].key == (1,)
+    assert tables[7].encoder.key == (1,)

@@ -1,7 +1,7 @@
 """A connection to NATS for publishing only: frames out, replies in, no coroutine per message.
 
 It never reconnects and never resends: what a lost connection leaves undecided is decided by
-reading the stream's tail (`outbox`).
+reading the stream's tail (`stream_publisher`).
 """
 
 import asyncio

@@ -1,7 +1,11 @@
 """Publishing to SECMASTER_CDC: every message once, in order, acknowledged, or the session ends.
 
+Messages are sent without waiting for answers, up to the window. Each says with which sequence the
+stream must end before it, so that NATS refuses all that would leave a gap or come twice.
+
 Any refusal, timeout or disconnect stops sending; the stream's tail is read again, and sending goes
 on with what it does not hold. A tail that is not ours means another publisher: this one is fenced.
+`window` holds what is in flight, `groups` puts messages together, `wire` is the connection.
 """
 
 import asyncio
@@ -15,8 +19,7 @@ import structlog
 from nats.aio.client import Client
 
 from ssmd_cdc import metrics
-from ssmd_cdc.deadletters import DeadLetters
-from ssmd_cdc.envelope import Outgoing, as_marker
+from ssmd_cdc.encode.envelope import Outgoing, as_marker
 from ssmd_cdc.epoch import Stream
 from ssmd_cdc.errors import (
     Fenced,
@@ -26,12 +29,13 @@ from ssmd_cdc.errors import (
     does_not_store,
     without_jetstream,
 )
-from ssmd_cdc.groups import Groups
-from ssmd_cdc.interruption import Interruption
+from ssmd_cdc.publish.deadletters import DeadLetters
+from ssmd_cdc.publish.groups import Groups
+from ssmd_cdc.publish.interruption import Interruption
+from ssmd_cdc.publish.stream import ApiError, Streams, StreamUnavailable
+from ssmd_cdc.publish.window import Entry, Window
+from ssmd_cdc.publish.wire import Wire, WireLost
 from ssmd_cdc.settings import CdcSettings
-from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
-from ssmd_cdc.window import Entry, Window
-from ssmd_cdc.wire import Wire, WireLost
 from ssmd_common.connections.nats import nodes
 from ssmd_common.connections.nats_access import NatsAccess
 from ssmd_common.deadlines import answered_within
@@ -51,7 +55,7 @@ _DRAIN_SECONDS: Final = 2.0
 _PAUSE_SECONDS: Final = 0.25
 
 
-class Outbox:
+class StreamPublisher:
     """`send` hands messages over and waits only while the window is full or NATS is away.
 
     `run` is its side task, which connects, watches deadlines and recovers. `on_acknowledged(n)` is

@@ -23,7 +23,7 @@ class Stopped(Exception):
     """The service was asked to stop while it waited."""
 
 
-class Patience:
+class RedisRetry:
     """Calls that survive an outage; the health says what is being waited for."""
 
     def __init__(self, health: Health, stop: asyncio.Event) -> None:

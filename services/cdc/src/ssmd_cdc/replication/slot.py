@@ -15,10 +15,10 @@ import psycopg
 from psycopg import pq, sql
 from psycopg.rows import dict_row
 
-from ssmd_cdc.backend import require_same_server, settle_session
-from ssmd_cdc.envelope import protocol_time
+from ssmd_cdc.encode.envelope import protocol_time
 from ssmd_cdc.epoch import System, history
 from ssmd_cdc.errors import ReplicationEnded, SlotBusy, SlotGone, SlotRefused
+from ssmd_cdc.replication.backend import require_same_server, settle_session
 from ssmd_cdc.settings import CdcSettings
 from ssmd_common.connections import postgres
 from ssmd_common.connections.retry import first_line

@@ -8,7 +8,7 @@ import structlog
 from nats.aio.client import Client
 
 from ssmd_cdc import metrics
-from ssmd_cdc.envelope import Outgoing
+from ssmd_cdc.encode.envelope import Outgoing
 from ssmd_cdc.errors import does_not_store
 from ssmd_cdc.settings import CdcSettings
 from ssmd_common.connections.nats_rights import Denied

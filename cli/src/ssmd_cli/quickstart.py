@@ -36,7 +36,7 @@ curl -H "X-API-Key: $SSMD_DATA_API_KEY" "$SSMD_API_URL/v1/markets?status=open&li
 """
 
 
-def invitation(directory: Path) -> str:
+def quickstart(directory: Path) -> str:
     """Every line after the key can be pasted into a POSIX shell in the current folder."""
     variables = read_env(directory)
     near = _near(directory)

@@ -1,4 +1,4 @@
-"""One session: from taking the slot until something breaks or the service stops."""
+"""One replication session: from taking the slot until something breaks or the service stops."""
 
 import asyncio
 import math
@@ -8,20 +8,20 @@ from typing import Any
 import structlog
 
 from ssmd_cdc import metrics
-from ssmd_cdc.announce import Snapshot
-from ssmd_cdc.beside import Beside
 from ssmd_cdc.control import HEARTBEAT_PREFIX, Control, remembered
-from ssmd_cdc.envelope import Envelope, Outgoing, protocol_time, unix_seconds, utc
+from ssmd_cdc.encode.envelope import Envelope, Outgoing, protocol_time, unix_seconds, utc
+from ssmd_cdc.encode.translate import translate
 from ssmd_cdc.epoch import State
 from ssmd_cdc.errors import Fenced, MalformedMessage, WalDiverged
-from ssmd_cdc.heartbeat import Heartbeats, Return
-from ssmd_cdc.outbox import Outbox
-from ssmd_cdc.pgoutput import Begin, Commit, Logical, Relation, decode
-from ssmd_cdc.progress import Progress
+from ssmd_cdc.publish.stream_publisher import StreamPublisher
+from ssmd_cdc.replication.beside import Beside
+from ssmd_cdc.replication.heartbeat import Heartbeats, Return
+from ssmd_cdc.replication.pgoutput import Begin, Commit, Logical, Relation, decode
+from ssmd_cdc.replication.progress import Progress
+from ssmd_cdc.replication.slot import DATA_AT, WAL_DATA, Replication, keepalive
+from ssmd_cdc.replication.snapshot import Snapshot
+from ssmd_cdc.replication.tables import Tables, forget
 from ssmd_cdc.settings import CdcSettings
-from ssmd_cdc.shapes import Shapes, forget
-from ssmd_cdc.slot import DATA_AT, WAL_DATA, Replication, keepalive
-from ssmd_cdc.translate import translate
 from ssmd_common.metrics import LAG_SECONDS
 from ssmd_common.runtime import Runtime
 from ssmd_common.tasks import raise_if_cancelled
@@ -41,7 +41,7 @@ _ROWS = frozenset(b"IUDT")
 _DIVERGED = "the WAL does not have the change that the stream ends with"
 
 
-class Session:
+class ReplicationSession:
     """Follows the WAL of one slot in one epoch.
 
     `state` is what was last remembered; `position` the last change in the stream, and what
@@ -72,15 +72,15 @@ class Session:
         self._resume: tuple[int, int] | None = (position.lsn, position.seq)
         self._overlaps = overlaps
         self._xid_reference = xid_reference
-        self._outbox: Outbox
+        self._publisher: StreamPublisher
         self._progress = Progress(confirmed=0)
         self._safe_lsn = 0
         self._remembered = Position(state.epoch, state.lsn, state.seq)
         self._start_lsn = position.lsn
         self._heartbeats = Heartbeats()
-        self._shapes = Shapes(control)
+        self._tables = Tables(control)
         self._envelope: Envelope | None = None
-        self._announced = asyncio.Event()
+        self._snapshot_done = asyncio.Event()
         self._answer = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._heard = 0
@@ -89,19 +89,19 @@ class Session:
         self._committed_at: float | None = None
         self._beside = Beside(runtime.health, settings.cdc_outage_budget_seconds)
 
-    async def run(self, outbox: Outbox, snapshot: Snapshot | None) -> None:
+    async def run(self, publisher: StreamPublisher, snapshot: Snapshot | None) -> None:
         """Until the service stops, which it does cleanly.
 
         Raises:
             SessionEnded, SsmdError: why it could not go on.
         """
-        self._outbox = outbox
+        self._publisher = publisher
         # The session before is over, and its tables are among what nothing uses.
         forget()
         try:
             async with asyncio.TaskGroup() as group:
                 side = [
-                    group.create_task(outbox.run(), name="cdc-outbox"),
+                    group.create_task(publisher.run(), name="cdc-publisher"),
                     group.create_task(self._feed_back(), name="cdc-feedback"),
                     group.create_task(self._remember_often(), name="cdc-remember"),
                     group.create_task(self._beat(), name="cdc-heartbeat"),
@@ -119,14 +119,14 @@ class Session:
             self._beside.end()
 
     def acknowledged(self, count: int) -> None:
-        """The outbox says that the next `count` messages are in the stream."""
+        """StreamPublisher says that the next `count` messages are in the stream."""
         self._progress.acknowledged += count
         self._advance()
 
     async def _work(self, snapshot: Snapshot | None) -> None:
         if snapshot is not None:
-            await self._announce(snapshot)
-        self._announced.set()
+            await self._publish_snapshot(snapshot)
+        self._snapshot_done.set()
         await self._follow()
 
     async def _stop_work(self, work: "asyncio.Task[None]") -> bool:
@@ -134,22 +134,24 @@ class Session:
         await self._runtime.stop.wait()
         done, _ = await asyncio.wait({work}, timeout=2 * _WAIT_SECONDS)
         work.cancel()
-        return bool(done) or self._announced.is_set()
+        return bool(done) or self._snapshot_done.is_set()
 
-    async def _announce(self, snapshot: Snapshot) -> None:
+    async def _publish_snapshot(self, snapshot: Snapshot) -> None:
         self._progress.began()
         at = utc(protocol_time(await snapshot.server_time()))
         envelope = Envelope(self._epoch, self._start_lsn, None, at)
-        told = await snapshot.announce(self._control, envelope, self._send)
+        published = await snapshot.publish(self._control, envelope, self._send)
         await snapshot.close()
-        await self._outbox.drained()
+        await self._publisher.drained()
         self._progress.in_transaction = False
         await self._remember()
-        log.info("state announced", epoch=self._epoch, rows=told.rows, bytes=told.state_bytes)
-        self._judge_cap(told.state_bytes)
+        log.info(
+            "state announced", epoch=self._epoch, rows=published.rows, bytes=published.state_bytes
+        )
+        self._judge_cap(published.state_bytes)
 
     def _judge_cap(self, state_bytes: int) -> None:
-        """Who reads the announcement late finds its beginning discarded if it has no room."""
+        """Who reads the snapshot late finds its beginning discarded if it has no room."""
         cap, reason = self._settings.cdc_stream_max_bytes, None
         if state_bytes > cap:
             reason = (
@@ -166,10 +168,10 @@ class Session:
         while not self._runtime.stop.is_set():
             more = self._read(messages)
             self._health.progress()
-            await self._outbox.send(messages)
+            await self._publisher.send(messages)
             messages.clear()
             if isinstance(more, Relation):
-                await self._shapes.learn(more)
+                await self._tables.learn(more)
             elif more:
                 await asyncio.sleep(0)
             else:
@@ -206,7 +208,7 @@ class Session:
     def _row(self, data: bytes) -> list[Outgoing]:
         if self._envelope is None:
             raise MalformedMessage("a row came outside of a transaction")
-        messages = translate(self._envelope, self._shapes, data)
+        messages = translate(self._envelope, self._tables, data)
         if self._resume is not None:
             messages = self._beyond(self._resume, messages)
         self._progress.sent += len(messages)
@@ -255,7 +257,7 @@ class Session:
 
     async def _send(self, message: Outgoing) -> None:
         self._progress.sent += 1
-        await self._outbox.send([message])
+        await self._publisher.send([message])
 
     def _advance(self) -> None:
         passed = self._progress.advance()
@@ -266,8 +268,8 @@ class Session:
 
     async def _remember(self) -> None:
         """Write down what is acknowledged, then confirm it to the slot; in this order."""
-        position = self._outbox.acknowledged_position
-        sequence = self._outbox.acknowledged_sequence
+        position = self._publisher.acknowledged_position
+        sequence = self._publisher.acknowledged_sequence
         confirmed = self._progress.confirmed
         if position != self._remembered:
             state = remembered(self._state, sequence, position)
@@ -278,8 +280,8 @@ class Session:
         self._replication.feedback(self._safe_lsn)
 
     async def _remember_often(self) -> None:
-        # While an epoch is announced, what is remembered says so.
-        await self._announced.wait()
+        # While the snapshot is published, what is remembered says so.
+        await self._snapshot_done.wait()
         while True:
             try:
                 async with asyncio.timeout(self._settings.cdc_feedback_seconds):
@@ -293,7 +295,7 @@ class Session:
         """Tell the server that we live, also while publishing or remembering hangs."""
         seconds = self._settings.cdc_feedback_seconds
         while True:
-            interrupted = self._outbox.interrupted
+            interrupted = self._publisher.interrupted
             # While publishing is interrupted nothing is read, and no word would be heard.
             self._replication.feedback(self._safe_lsn, ask=not interrupted)
             self._report()
@@ -301,7 +303,7 @@ class Session:
             # or knows that it does not and tries.
             acknowledged = self._progress.acknowledged
             moved = self._progress.sent, self._progress.confirmed
-            rests = interrupted or self._held_back or not self._announced.is_set()
+            rests = interrupted or self._held_back or not self._snapshot_done.is_set()
             self._return.turn(moved, seconds, rests=rests)
             if self._beside.watch(acknowledged, self._heard, seconds, interrupted=interrupted):
                 self._health.progress()
@@ -313,7 +315,7 @@ class Session:
             await self._control.let_go_if_shutting_down()
 
     def _report(self) -> None:
-        self._outbox.report()
+        self._publisher.report()
         lag = self._heartbeats.lag_seconds(self._loop.time())
         reason = None
         if lag is None or self._heartbeats.round_trip is None:
@@ -330,8 +332,8 @@ class Session:
         committed = self._committed_at
         self._health.position = {
             "epoch": self._epoch,
-            "lsn": format_lsn(self._outbox.acknowledged_position.lsn),
-            "stream_sequence": self._outbox.acknowledged_sequence,
+            "lsn": format_lsn(self._publisher.acknowledged_position.lsn),
+            "stream_sequence": self._publisher.acknowledged_sequence,
             "commit_time": None if committed is None else utc(protocol_time(committed)),
         }
         if self._heartbeats.round_trip is not None:
@@ -365,9 +367,9 @@ class Session:
         """Nothing more is read; what was read is published and remembered."""
         try:
             async with asyncio.timeout(_DRAIN_SECONDS):
-                await self._outbox.drained()
+                await self._publisher.drained()
         except TimeoutError:
-            log.warning("stopping with messages in flight", in_flight=self._outbox.in_flight)
+            log.warning("stopping with messages in flight", in_flight=self._publisher.in_flight)
         await self._remember()
 
 

@@ -1,4 +1,13 @@
-"""The publisher: take the slot, decide where the stream goes on, follow the WAL; and again."""
+"""The supervisor: take the slot, decide where the stream goes on, follow the WAL; and again.
+
+Each turn is one replication session. The supervisor looks at the slot, at the memory (`cdc_state`)
+and at the stream's end; `epoch.decide` says from these whether the stream goes on, or a new epoch
+begins with a new slot and a snapshot. Then a `ReplicationSession` reads and a `StreamPublisher`
+publishes, until something breaks.
+
+Where another process streams from the slot, this one stands by. Where a session fails, the next
+begins after a pause; the process ends once no session has lasted for `CDC_OUTAGE_BUDGET_SECONDS`.
+"""
 
 import asyncio
 import math
@@ -10,7 +19,6 @@ import structlog
 from nats.aio.client import Client
 
 from ssmd_cdc import metrics
-from ssmd_cdc.announce import Snapshot, open_snapshot
 from ssmd_cdc.control import Control
 from ssmd_cdc.epoch import (
     ANNOUNCING,
@@ -33,13 +41,14 @@ from ssmd_cdc.errors import (
     SlotRefused,
     WalDiverged,
 )
-from ssmd_cdc.outbox import Outbox
-from ssmd_cdc.session import Session
+from ssmd_cdc.publish.stream import ApiError, Streams, StreamUnavailable
+from ssmd_cdc.publish.stream_publisher import StreamPublisher
+from ssmd_cdc.replication.session import ReplicationSession
+from ssmd_cdc.replication.slot import Replication, open_replication
+from ssmd_cdc.replication.snapshot import Snapshot, open_snapshot
 from ssmd_cdc.settings import CdcSettings
-from ssmd_cdc.slot import Replication, open_replication
-from ssmd_cdc.stream import ApiError, Streams, StreamUnavailable
 from ssmd_common.connections.retry import unless_stopped
-from ssmd_common.connections.session import Session as PostgresSession
+from ssmd_common.connections.session import Session
 from ssmd_common.errors import ConfigurationError, SsmdError, UpstreamUnavailable
 from ssmd_common.metrics import LAG_SECONDS, LEADER
 from ssmd_common.runtime import Runtime
@@ -75,7 +84,7 @@ _OF_LEADER: Final = (
 )
 
 
-class Publisher:
+class Supervisor:
     """Sessions, one after the other, for as long as the service runs."""
 
     def __init__(
@@ -118,7 +127,7 @@ class Publisher:
         async with self._control.pinned() as beside:
             await self._session_on(beside)
 
-    async def _session_on(self, beside: PostgresSession) -> None:
+    async def _session_on(self, beside: Session) -> None:
         """One session, of which all connections are on the server of `beside`."""
         await self._control.prepare()
         slot = await self._control.slot()
@@ -216,13 +225,13 @@ class Publisher:
     async def _begin(
         self,
         replication: Replication,
-        beside: PostgresSession,
+        beside: Session,
         slot: dict[str, Any] | None,
         stream: Stream,
         system: System,
         verdict: NewEpoch,
     ) -> None:
-        """Make the slot anew, and announce the state that it starts from.
+        """Make the slot anew, and publish the snapshot that it starts from.
 
         `slot` is the one that the verdict is about.
         """
@@ -303,7 +312,7 @@ class Publisher:
         self._health.state = "leading"
         self._health.set("slot", None)
         self._health.set("lag", "no mark in the WAL has come back yet")
-        session = Session(
+        session = ReplicationSession(
             self._runtime,
             self._settings,
             self._control,
@@ -313,7 +322,7 @@ class Publisher:
             await self._control.xid_reference(),
             overlaps=overlaps,
         )
-        outbox = Outbox(
+        publisher = StreamPublisher(
             self._client,
             self._streams,
             self._settings,
@@ -326,7 +335,7 @@ class Publisher:
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            await session.run(outbox, snapshot)
+            await session.run(publisher, snapshot)
         finally:
             lasted = loop.time() - began
             self._flowed = self._flowed or session.flowed
@@ -387,8 +396,8 @@ class Publisher:
         await self._runtime.stopped_within(_PAUSE_SECONDS)
 
     def _refuse_rivalry(self, verdict: NewEpoch) -> None:
-        # Beginning anew each time would make two publishers fence each other for ever. The last
-        # words of one that was killed come late only once.
+        # Beginning anew each time would make two publishers fence each other for ever. Late
+        # writes of one that was killed come only once.
         if (verdict.cause == "foreign_epoch" and self._fenced) or (
             verdict.cause == "unfinished" and self._fenced >= _RIVALRY
         ):

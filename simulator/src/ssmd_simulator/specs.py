@@ -5,8 +5,8 @@ from random import Random
 
 from ssmd_simulator import shapes
 from ssmd_simulator.catalogue import Plan
-from ssmd_simulator.chance import mix, seed_of
 from ssmd_simulator.life import Timetable
+from ssmd_simulator.rng import mix, seed_of
 from ssmd_simulator.tickers import day_code, eastern, minute_code, month_code, year_code
 from ssmd_simulator.universe import Event, Market, Series, Universe
 from ssmd_simulator.vocabulary import (
@@ -88,7 +88,7 @@ def build_event(
         # Legacy events whose first segment is not the series.
         stem = stem[2:]
     extra = f"-{CITY_CODES[number % 30]}" if mix(seed, number) % 26 == 0 and not game else ""
-    exclusive, title, question, drafts = _markets_of(
+    exclusive, title, question, specs = _markets_of(
         plan, subject, day, size, close, rng, home, away
     )
     name = f"{stem}-{code}{extra}"
@@ -115,20 +115,20 @@ def build_event(
     )
     base = seed_of(seed, event.ticker)
     structure = structure_of(base)
-    for rank, draft in enumerate(drafts):
-        ticker = f"{event.ticker}-{draft.suffix}" if draft.suffix else event.ticker
+    for rank, spec in enumerate(specs):
+        ticker = f"{event.ticker}-{spec.suffix}" if spec.suffix else event.ticker
         event.markets.append(
             Market(
                 ticker=ticker,
                 event=event,
-                label=draft.label,
+                label=spec.label,
                 life=life,
                 seed=mix(base, rank),
                 structure=structure,
-                strike_type=draft.strike_type,
-                floor=draft.floor,
-                cap=draft.cap,
-                custom=draft.custom,
+                strike_type=spec.strike_type,
+                floor=spec.floor,
+                cap=spec.cap,
+                custom=spec.custom,
                 updated=life.created,
                 lively=mix(base, rank, 1) % 5 == 0,
             )
@@ -139,18 +139,18 @@ def build_event(
 
 def _markets_of(
     plan: Plan, subject: str, day: str, size: int, close: float, rng: Random, home: int, away: int
-) -> tuple[bool, str, str, list[shapes.Draft]]:
+) -> tuple[bool, str, str, list[shapes.Spec]]:
     centre, step = plan.gauge
     if plan.template == "threshold":
         kind = "greater_or_equal" if rng.random() < 0.25 else "greater"
-        drafts = shapes.threshold(centre, step, size, strike_type=kind)
-        return False, f"{plan.title} on {day}?", f"Will {subject} be {{}} on {day}?", drafts
+        specs = shapes.threshold(centre, step, size, strike_type=kind)
+        return False, f"{plan.title} on {day}?", f"Will {subject} be {{}} on {day}?", specs
     if plan.template == "bucket":
-        drafts = shapes.bucket(centre, step, size)
-        return True, f"{plan.title} on {day}?", f"Will {subject} be {{}} on {day}?", drafts
+        specs = shapes.bucket(centre, step, size)
+        return True, f"{plan.title} on {day}?", f"Will {subject} be {{}} on {day}?", specs
     if plan.template == "deadline":
-        drafts = shapes.deadline(close, size, strike_type=rng.choice(("custom", "")))
-        return False, f"When will we see {subject}?", f"Will we see {subject} {{}}?", drafts
+        specs = shapes.deadline(close, size, strike_type=rng.choice(("custom", "")))
+        return False, f"When will we see {subject}?", f"Will we see {subject} {{}}?", specs
     if plan.template == "binary":
         return (
             False,
@@ -162,8 +162,8 @@ def _markets_of(
         labels = [CITIES[away], CITIES[home], "Tie"][: max(2, min(3, size))]
         while len(labels) < size:
             labels.append(f"{CITIES[home]} by {len(labels)}")
-        drafts = shapes.menu(labels, strike_type="structured", key="competitor")
-        return True, f"{subject} winner?", f"{subject}: {{}}?", drafts
+        specs = shapes.menu(labels, strike_type="structured", key="competitor")
+        return True, f"{subject} winner?", f"{subject}: {{}}?", specs
     if plan.style == "props":
         people = [_person(rng) for _ in range(max(1, -(-size // 4)))]
         teams = (CITY_CODES[away], CITY_CODES[home])
@@ -176,8 +176,8 @@ def _markets_of(
     labels = _labels(plan, size, rng)
     kind = rng.choice(("custom", "structured", ""))
     exclusive = plan.style != "words"
-    drafts = shapes.menu(labels, strike_type=kind)
-    return exclusive, f"{plan.title} ({day})?", f"{plan.subject}: will it be {{}}?", drafts
+    specs = shapes.menu(labels, strike_type=kind)
+    return exclusive, f"{plan.title} ({day})?", f"{plan.subject}: will it be {{}}?", specs
 
 
 def _labels(plan: Plan, size: int, rng: Random) -> list[str]:

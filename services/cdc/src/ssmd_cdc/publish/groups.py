@@ -8,9 +8,9 @@ import asyncio
 import secrets
 from typing import Final
 
-from ssmd_cdc.envelope import Outgoing
-from ssmd_cdc.window import Window
-from ssmd_cdc.wire import Wire
+from ssmd_cdc.encode.envelope import Outgoing
+from ssmd_cdc.publish.window import Window
+from ssmd_cdc.publish.wire import Wire
 from ssmd_stream.change import format_lsn
 
 _BATCH_MESSAGES: Final = 1000

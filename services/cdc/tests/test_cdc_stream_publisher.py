@@ -1,4 +1,4 @@
-"""The outbox alone: a second publisher with an old view of the stream can store nothing."""
+"""StreamPublisher alone: a second publisher with an old view of the stream can store nothing."""
 
 import asyncio
 from typing import Any
@@ -6,21 +6,23 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from ssmd_cdc.envelope import Envelope
+from ssmd_cdc.encode.envelope import Envelope
 from ssmd_cdc.epoch import Stream
 from ssmd_cdc.errors import Fenced, StreamChanged, StreamRefused
 from ssmd_cdc.metrics import MESSAGES
-from ssmd_cdc.outbox import Outbox
+from ssmd_cdc.publish.stream import Streams, differences, stream_configuration
+from ssmd_cdc.publish.stream_publisher import StreamPublisher
 from ssmd_cdc.settings import CdcSettings
-from ssmd_cdc.stream import Streams, differences, stream_configuration
 from ssmd_common.health import Health
 from ssmd_stream import subjects
 from ssmd_stream.change import Position
 
 
-def outbox(client: Client, streams: Streams, settings: CdcSettings, before: Stream) -> Outbox:
+def made(
+    client: Client, streams: Streams, settings: CdcSettings, before: Stream
+) -> StreamPublisher:
     """At the start of epoch 1, in a stream as it was `before`."""
-    return Outbox(
+    return StreamPublisher(
         client,
         streams,
         settings,
@@ -43,7 +45,7 @@ async def test_a_stale_publisher_stores_nothing(
         streams = Streams(client, settings)
         await streams.ensure()
         before = await streams.look()
-        first, second = (outbox(client, streams, settings, before) for _ in range(2))
+        first, second = (made(client, streams, settings, before) for _ in range(2))
         running = asyncio.create_task(first.run())
         envelope = Envelope(1, 100, 1, "2026-02-03T00:00:00.000000Z")
         for _ in range(20):
@@ -83,7 +85,7 @@ async def test_what_was_deleted_before_it_was_seen_is_nobody_elses_doing(
         streams = Streams(client, settings)
         await streams.ensure()
         before = await streams.look()
-        first, second = (outbox(client, streams, settings, before) for _ in range(2))
+        first, second = (made(client, streams, settings, before) for _ in range(2))
         running = asyncio.create_task(first.run())
         for each in first, second:
             envelope = Envelope(1, 100, 1, "2026-02-03T00:00:00.000000Z")

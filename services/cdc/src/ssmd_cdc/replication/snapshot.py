@@ -1,4 +1,4 @@
-"""Re-announce the state at the start of an epoch, from the slot's exported snapshot.
+"""Publish the whole state at the start of an epoch, from the slot's exported snapshot.
 
 For each table snapshot_begin, one insert per row, snapshot_end; `final` on the last. What commits
 after the snapshot comes from the slot, so that a reader misses nothing and sees nothing twice.
@@ -15,13 +15,13 @@ import structlog
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from ssmd_cdc.backend import require_same_server, settle_session
 from ssmd_cdc.control import Control, queries
-from ssmd_cdc.envelope import Envelope, Outgoing
+from ssmd_cdc.encode.envelope import Envelope, Outgoing
+from ssmd_cdc.encode.table_encoder import TableEncoder, table_name
 from ssmd_cdc.errors import ReplicationEnded, SlotRefused, UnreadableValue
-from ssmd_cdc.pgoutput import Column, Value
+from ssmd_cdc.replication.backend import require_same_server, settle_session
+from ssmd_cdc.replication.pgoutput import Column, Value
 from ssmd_cdc.settings import CdcSettings
-from ssmd_cdc.shape import Shape, table_name
 from ssmd_common.connections.retry import first_line
 from ssmd_common.connections.session import Login, Session, open_session
 from ssmd_stream import subjects
@@ -38,7 +38,7 @@ _LOG_ROW_BESIDE_BYTES: Final = 800
 """What a row of the log costs in the stream beside its values."""
 
 
-class Announced(NamedTuple):
+class Published(NamedTuple):
     """`state_bytes` is what the stream stored without the log, about."""
 
     rows: int
@@ -63,7 +63,7 @@ class Snapshot:
         assert row is not None
         return float(row["seconds"])
 
-    async def announce(self, control: Control, envelope: Envelope, send: Send) -> Announced:
+    async def publish(self, control: Control, envelope: Envelope, send: Send) -> Published:
         """Send the whole state, and the end of the log.
 
         Raises:
@@ -88,10 +88,10 @@ class Snapshot:
             rows += await self._table(table, control, envelope, count, final=table is tables[-1])
             if not _is_log(table):
                 state_bytes = self._bytes
-        return Announced(rows, state_bytes)
+        return Published(rows, state_bytes)
 
     async def _log_begins(self) -> int | None:
-        """The id of the first row of the log that is announced; None for none."""
+        """The id of the first row of the log that is published; None for none."""
         cap = self._settings.cdc_stream_max_bytes
         cursor = await self._connection.execute(
             queries.log_begins,
@@ -114,7 +114,7 @@ class Snapshot:
         final: bool,
     ) -> int:
         name = table_name(table["schemaname"], table["tablename"])
-        shape = Shape.of(
+        encoder = TableEncoder.of(
             name,
             [Column(*pair) for pair in zip(table["columns"], table["types"], strict=True)],
             await control.primary_key(table["relation"]),
@@ -128,7 +128,7 @@ class Snapshot:
             only = sql.SQL("false") if begins is None else sql.SQL("id >= {}").format(begins)
         async with self._connection.cursor().copy(_copy(table, only)) as copy:
             async for texts in copy.rows():
-                await send(_insert(envelope, shape, cast(tuple[str | None, ...], texts)))
+                await send(_insert(envelope, encoder, cast(tuple[str | None, ...], texts)))
                 rows += 1
         await send(envelope.snapshot_end(name, final=final))
         return rows
@@ -157,15 +157,15 @@ async def open_snapshot(settings: CdcSettings, name: str, beside: Session) -> Sn
     return Snapshot(connection, settings)
 
 
-def _insert(envelope: Envelope, shape: Shape, texts: tuple[str | None, ...]) -> Outgoing:
+def _insert(envelope: Envelope, encoder: TableEncoder, texts: tuple[str | None, ...]) -> Outgoing:
     row: list[Value] = [None if text is None else text.encode() for text in texts]
     numbered = envelope.seq
     try:
-        return envelope.insert(shape, row)
+        return envelope.insert(encoder, row)
     except UnreadableValue as error:
         envelope.seq = numbered
         raw = "\t".join("\\N" if text is None else text for text in texts).encode()
-        return envelope.marker(shape, "insert", f"the row cannot be read: {error}", raw, row)
+        return envelope.marker(encoder, "insert", f"the row cannot be read: {error}", raw, row)
 
 
 def _is_log(table: dict[str, Any]) -> bool:

@@ -7,11 +7,11 @@ from typing import Final
 
 import msgspec
 
-from ssmd_cdc import changetype
+from ssmd_cdc.encode import changetype
+from ssmd_cdc.encode.table_encoder import TableEncoder
+from ssmd_cdc.encode.values import NULL, text
 from ssmd_cdc.errors import UnreadableValue
-from ssmd_cdc.pgoutput import UNCHANGED, Value
-from ssmd_cdc.shape import Shape
-from ssmd_cdc.values import NULL, text
+from ssmd_cdc.replication.pgoutput import UNCHANGED, Value
 from ssmd_stream import subjects
 from ssmd_stream.change import VERSION, format_lsn
 
@@ -49,19 +49,24 @@ class Envelope:
             f'"epoch":{epoch},"timestamp":"{time}","seq":'
         ).encode()
 
-    def insert(self, shape: Shape, new: list[Value]) -> Outgoing:
-        deleted = shape.deleted_at is not None and new[shape.deleted_at] is not None
+    def insert(self, encoder: TableEncoder, new: list[Value]) -> Outgoing:
+        deleted = encoder.deleted_at is not None and new[encoder.deleted_at] is not None
         return self._row(
-            shape, "insert", changetype.inserted(shape.table, deleted), new, shape.json(new), b""
+            encoder,
+            "insert",
+            changetype.inserted(encoder.table, deleted),
+            new,
+            encoder.json(new),
+            b"",
         )
 
-    def delete(self, shape: Shape, old: list[Value], *, whole: bool) -> Outgoing:
+    def delete(self, encoder: TableEncoder, old: list[Value], *, whole: bool) -> Outgoing:
         """`whole` tells whether `old` is all of the row: else it is its key only."""
-        before = b',"before":' + shape.json(old) if whole else b""
-        return self._row(shape, "delete", changetype.removed(shape.table), old, NULL, before)
+        before = b',"before":' + encoder.json(old) if whole else b""
+        return self._row(encoder, "delete", changetype.removed(encoder.table), old, NULL, before)
 
     def update(
-        self, shape: Shape, old: list[Value], new: list[Value], differing: list[int]
+        self, encoder: TableEncoder, old: list[Value], new: list[Value], differing: list[int]
     ) -> list[Outgoing]:
         """One message; or a delete and an insert if the row's key or subject changed.
 
@@ -71,27 +76,29 @@ class Envelope:
         if any(new[at] is UNCHANGED for at in differing):
             new = [was if now is UNCHANGED else now for was, now in zip(old, new, strict=True)]
             differing = [at for at in differing if new[at] != old[at]]
-        if not shape.identity.isdisjoint(differing):
-            return [self.delete(shape, old, whole=True), self.insert(shape, new)]
-        labels, members = shape.labels, shape.members
+        if not encoder.identity.isdisjoint(differing):
+            return [self.delete(encoder, old, whole=True), self.insert(encoder, new)]
+        labels, caches = encoder.labels, encoder.caches
         changes = b",".join(
             [
                 b'%b{"old":%b,"new":%b}'
                 % (
                     label := labels[at],
-                    members[at][old[at]][len(label) :],
-                    members[at][new[at]][len(label) :],
+                    caches[at][old[at]][len(label) :],
+                    caches[at][new[at]][len(label) :],
                 )
                 for at in differing
             ]
         )
-        type_ = shape.updated
-        if not shape.watched_columns.isdisjoint(differing):
-            type_ = changetype.updated(shape.table, shape.watched_of(old), shape.watched_of(new))
+        type_ = encoder.updated
+        if not encoder.watched_columns.isdisjoint(differing):
+            type_ = changetype.updated(
+                encoder.table, encoder.watched_of(old), encoder.watched_of(new)
+            )
         more = b',"changes":{%b}' % changes
-        return [self._row(shape, "update", type_, new, shape.json(new), more)]
+        return [self._row(encoder, "update", type_, new, encoder.json(new), more)]
 
-    def plain_update(self, shape: Shape, subject: str, parts: list[bytes]) -> Outgoing:
+    def plain_update(self, encoder: TableEncoder, subject: str, parts: list[bytes]) -> Outgoing:
         """What `update` makes where the type is the usual one: `parts` is its text in order.
 
         The second is `about`; the first is for us.
@@ -100,21 +107,23 @@ class Envelope:
         self.seq = seq + 1
         parts[0] = b"%b%d" % (self._head, seq)
         payload = b"".join(parts)
-        return Outgoing(self.lsn, seq, shape.table, "update", shape.updated, subject, payload)
+        return Outgoing(self.lsn, seq, encoder.table, "update", encoder.updated, subject, payload)
 
-    def blind_update(self, shape: Shape, new: list[Value]) -> Outgoing:
+    def blind_update(self, encoder: TableEncoder, new: list[Value]) -> Outgoing:
         """An update of a table without REPLICA IDENTITY FULL: what differs cannot be told.
 
         Raises:
             UnreadableValue: a column was not sent.
         """
-        _refuse_unchanged(shape, new)
-        return self._row(shape, "update", shape.updated, new, shape.json(new), b"")
+        _refuse_unchanged(encoder, new)
+        return self._row(encoder, "update", encoder.updated, new, encoder.json(new), b"")
 
-    def key_update(self, shape: Shape, old_key: list[Value], new: list[Value]) -> list[Outgoing]:
+    def key_update(
+        self, encoder: TableEncoder, old_key: list[Value], new: list[Value]
+    ) -> list[Outgoing]:
         """An update of the key of a table whose identity is only its key."""
-        _refuse_unchanged(shape, new)
-        return [self.delete(shape, old_key, whole=False), self.insert(shape, new)]
+        _refuse_unchanged(encoder, new)
+        return [self.delete(encoder, old_key, whole=False), self.insert(encoder, new)]
 
     def truncate(self, table: str) -> Outgoing:
         return self._about_table(table, "truncate", changetype.removed(table), b"")
@@ -127,14 +136,14 @@ class Envelope:
         return self._about_table(table, "snapshot_end", "snapshot_end", more)
 
     def marker(
-        self, shape: Shape, op: str, error: str, raw: bytes, row: list[Value] | None = None
+        self, encoder: TableEncoder, op: str, error: str, raw: bytes, row: list[Value] | None = None
     ) -> Outgoing:
         """Stands for a row that cannot be read; its bytes go to the dead letters.
 
         `row` is what of it can be: where that tells whose change it is, the marker says so, else
         each token of its subject is `_`.
         """
-        table = shape.table
+        table = encoder.table
         type_ = {
             "insert": changetype.inserted(table, False),
             "update": changetype.updated(table, {}, {}),
@@ -144,19 +153,19 @@ class Envelope:
         who = subjects.unreadable_subject(table, op), NULL, NULL
         if row is not None:
             with contextlib.suppress(UnreadableValue, UnicodeDecodeError):
-                who = _whose(shape, op, row)
+                who = _whose(encoder, op, row)
         return self._message(table, op, type_, *who, NULL, more, raw)
 
     def _row(
-        self, shape: Shape, op: str, type_: str, row: list[Value], data: bytes, more: bytes
+        self, encoder: TableEncoder, op: str, type_: str, row: list[Value], data: bytes, more: bytes
     ) -> Outgoing:
         return self._message(
-            shape.table,
+            encoder.table,
             op,
             type_,
-            shape.subject(op, row),
-            shape.ticker_json(row),
-            shape.key_json(row),
+            encoder.subject(op, row),
+            encoder.ticker_json(row),
+            encoder.key_json(row),
             data,
             more,
         )
@@ -248,20 +257,20 @@ def protocol_time(unix_seconds: float) -> int:
     return round((unix_seconds - _EPOCH_UNIX) * 1_000_000)
 
 
-def _whose(shape: Shape, op: str, row: list[Value]) -> tuple[str, bytes, bytes]:
+def _whose(encoder: TableEncoder, op: str, row: list[Value]) -> tuple[str, bytes, bytes]:
     """The subject, the ticker and the key of a row.
 
     Raises:
         UnreadableValue, UnicodeDecodeError: one of their columns cannot be read.
     """
-    if any(row[at] is UNCHANGED for at in shape.identity):
-        raise UnreadableValue(f"{shape.table} was sent without what its subject carries")
-    return shape.subject(op, row), shape.ticker_json(row), shape.key_json(row)
+    if any(row[at] is UNCHANGED for at in encoder.identity):
+        raise UnreadableValue(f"{encoder.table} was sent without what its subject carries")
+    return encoder.subject(op, row), encoder.ticker_json(row), encoder.key_json(row)
 
 
-def _refuse_unchanged(shape: Shape, new: list[Value]) -> None:
+def _refuse_unchanged(encoder: TableEncoder, new: list[Value]) -> None:
     if UNCHANGED in new:
-        name = shape.columns[new.index(UNCHANGED)]
+        name = encoder.columns[new.index(UNCHANGED)]
         raise UnreadableValue(
-            f"{shape.table}.{name} was not sent, since the table has no REPLICA IDENTITY FULL"
+            f"{encoder.table}.{name} was not sent, since the table has no REPLICA IDENTITY FULL"
         )

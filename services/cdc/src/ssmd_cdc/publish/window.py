@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from ssmd_cdc.envelope import Outgoing
+from ssmd_cdc.encode.envelope import Outgoing
 from ssmd_cdc.errors import does_not_store
 from ssmd_stream import subjects
 

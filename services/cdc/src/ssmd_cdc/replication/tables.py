@@ -5,15 +5,16 @@ import gc
 import structlog
 
 from ssmd_cdc.control import Control
-from ssmd_cdc.pgoutput import Relation
-from ssmd_cdc.shape import Shape, table_name
-from ssmd_cdc.values import TypeInfo
+from ssmd_cdc.encode.table_encoder import table_name
+from ssmd_cdc.encode.translate import Table
+from ssmd_cdc.encode.values import TypeInfo
+from ssmd_cdc.replication.pgoutput import Relation
 
 log = structlog.get_logger(__name__)
 
 
-class Shapes(dict[int, Shape]):
-    """Each table's shape by its relation's number."""
+class Tables(dict[int, Table]):
+    """Each table by its relation's number."""
 
     def __init__(self, control: Control) -> None:
         super().__init__()
@@ -24,7 +25,8 @@ class Shapes(dict[int, Shape]):
         """A table is described before its first row, and again after anything of it changed.
 
         An ANALYZE is such a change, and comes by itself every minute where much is written: the
-        shape stays with all that it has learnt, megabytes, unless the description says otherwise.
+        table stays with all that its fast path has learnt, megabytes, unless the description says
+        otherwise.
         """
         made_of = (
             relation,
@@ -38,13 +40,13 @@ class Shapes(dict[int, Shape]):
         self._made_of[relation.oid] = made_of
         if self.pop(relation.oid, None) is not None:
             forget()
-        self[relation.oid] = Shape.of(name, relation.columns, key, types)
+        self[relation.oid] = Table.of(name, relation.columns, key, types)
         if relation.identity != "f":
             log.warning("table has no replica identity full", table=name)
 
 
 def forget() -> None:
-    """Free the shapes that nothing uses any more.
+    """Free the tables that nothing uses any more.
 
     They are cycles, few objects and many bytes, and Python looks for those by the objects.
     """

@@ -1,4 +1,4 @@
-"""The quick way makes the very bytes that the thorough one makes, or leaves the message to it."""
+"""The fast path makes the very bytes that the encoder makes, or leaves the message to it."""
 
 import struct
 from typing import Any
@@ -7,13 +7,12 @@ from unittest.mock import patch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ssmd_cdc.envelope import Envelope, Outgoing
+from ssmd_cdc.encode.envelope import Envelope, Outgoing
+from ssmd_cdc.encode.fast_path import FastPath
+from ssmd_cdc.encode.translate import Table, translate
+from ssmd_cdc.encode.values import MOST_KEPT
 from ssmd_cdc.errors import MalformedMessage
-from ssmd_cdc.pgoutput import UNCHANGED, Column, Value
-from ssmd_cdc.quick import Quick
-from ssmd_cdc.shape import Shape
-from ssmd_cdc.translate import translate
-from ssmd_cdc.values import MOST_KEPT
+from ssmd_cdc.replication.pgoutput import UNCHANGED, Column, Value
 
 TIME = "2026-02-03T00:00:00.000000Z"
 NAMES = ["ticker", "series_ticker", "event_ticker", "status", "deleted_at", "title", "a", "b"]
@@ -34,18 +33,18 @@ def message(old: list[Value], new: list[Value]) -> bytes:
     return b"U\0\0\0\7O" + encode(old) + b"N" + encode(new)
 
 
-def both_ways(shape: Shape, data: bytes) -> tuple[Any, Any]:
+def both_ways(known: Table, data: bytes) -> tuple[Any, Any]:
     """What the messages are, or the error."""
 
     def made() -> list[Outgoing] | str:
         try:
-            return translate(Envelope(1, 2, 3, TIME), {7: shape}, data)
+            return translate(Envelope(1, 2, 3, TIME), {7: known}, data)
         except MalformedMessage as error:
             return str(error)
 
-    quick = made()
-    with patch.object(Quick, "update", return_value=None):
-        return quick, made()
+    fast = made()
+    with patch.object(FastPath, "update", return_value=None):
+        return fast, made()
 
 
 # Also what only looks like the beginning of a column.
@@ -59,12 +58,12 @@ values = st.one_of(texts, texts, texts, st.none(), st.just(UNCHANGED))
 
 
 @st.composite
-def updates(draw: Any) -> tuple[Shape, list[bytes]]:
+def updates(draw: Any) -> tuple[Table, list[bytes]]:
     """A table, and updates that are alike, so that what was learnt from one meets the next."""
     names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=6, unique=True))
     columns = [Column(name, draw(st.sampled_from(TYPES))) for name in names]
     table = draw(st.sampled_from(["markets", "events", "elsewhere"]))
-    shape = Shape.of(table, columns, draw(st.sets(st.sampled_from(names))), {})
+    known = Table.of(table, columns, draw(st.sets(st.sampled_from(names))), {})
     row = draw(st.lists(values, min_size=len(names), max_size=len(names)))
     made = []
     for _ in range(draw(st.integers(1, 6))):
@@ -76,11 +75,11 @@ def updates(draw: Any) -> tuple[Shape, list[bytes]]:
             spoilt = st.one_of(st.binary(max_size=2), st.sampled_from([b"n", b"nn", b"N", b"O"]))
             data = data[:at] + draw(spoilt) + data[at + 1 :]
         made.append(data)
-    return shape, made
+    return known, made
 
 
-def table(*names: str, key: tuple[str, ...] = ()) -> Shape:
-    return Shape.of("t", [Column(name, 25) for name in names], key, {})
+def table(*names: str, key: tuple[str, ...] = ()) -> Table:
+    return Table.of("t", [Column(name, 25) for name in names], key, {})
 
 
 def same(*row: Value) -> bytes:
@@ -93,7 +92,7 @@ LONG = b"x" * 70_000
 
 @given(updates())
 @example((table("a"), [same(None)]))
-@example((Shape.of("markets", [Column("ticker", 16)], (), {}), [same(b"\x80")]))
+@example((Table.of("markets", [Column("ticker", 16)], (), {}), [same(b"\x80")]))
 @example((table("a"), [message([LONG], [LONG + b"y"])]))
 # A long text swallows the next column: then there are as many pieces as with a null.
 @example((table("a", "b", "c", key=("a",)), [same(b"1", b"2", None), same(b"1", LONG, b"n")]))
@@ -112,26 +111,26 @@ LONG = b"x" * 70_000
 @example((table("a", key=("a",)), [b"U\0\0\0\7O\0\1t\0\0N\0\1t\0\0"]))
 @example((table("a", key=("a",)), [same(b"1"), same(b"1") + b"n"]))
 @example((table("a", key=("a",)), [same(b"1"), same(b"1")[:-1]]))
-def test_both_ways_make_the_same(update: tuple[Shape, list[bytes]]) -> None:
-    shape, messages = update
+def test_both_ways_make_the_same(update: tuple[Table, list[bytes]]) -> None:
+    known, messages = update
     for data in messages:
-        quick, thorough = both_ways(shape, data)
-        assert quick == thorough
+        fast, thorough = both_ways(known, data)
+        assert fast == thorough
 
 
 def test_many_rows_of_changing_layouts() -> None:
     """Columns of few and of many values, nulls that come and go, and what is kept runs out."""
     columns = [Column("ticker", 25), Column("title", 25), Column("a", 1700), Column("b", 1184)]
-    shape = Shape.of("markets", columns, ["ticker"], {})
+    known = Table.of("markets", columns, ["ticker"], {})
     for number in range(5 * MOST_KEPT):
         title = b'"%d"' % number if number % 3 else None
         when = b"2026-02-03 00:00:00+00" if number % 7 else None
         old: list[Value] = [b"KX-%d" % (number % 5), title, b"0.%d" % (number % 9), when]
         data = message(old, [*old[:2], b"0.5", when])
-        plain = shape.quick.update(Envelope(1, 2, 3, TIME), data)
-        with patch.object(Quick, "update", return_value=None):
-            assert translate(Envelope(1, 2, 3, TIME), {7: shape}, data) == [plain]
-    titles, others = shape.quick.place(1, 0), shape.quick.place(2, 0)
+        plain = known.fast_path.update(Envelope(1, 2, 3, TIME), data)
+        with patch.object(FastPath, "update", return_value=None):
+            assert translate(Envelope(1, 2, 3, TIME), {7: known}, data) == [plain]
+    titles, others = known.fast_path.column_slot(1, 0), known.fast_path.column_slot(2, 0)
     # Each title is made anew, and those of the other column are looked up.
     assert titles.json != titles.__getitem__
     assert len(titles) <= 1
@@ -141,23 +140,25 @@ def test_many_rows_of_changing_layouts() -> None:
 
 def test_whose_row_it_is_depends_on_which_columns_are_null() -> None:
     names = ["series_ticker", "yes_bid", "event_ticker", "ticker"]
-    shape = Shape.of("markets", [Column(name, 25) for name in names], ["ticker"], {})
+    known = Table.of("markets", [Column(name, 25) for name in names], ["ticker"], {})
     for row in ([b"KX", b"1", None, b"KX-1"], [None, b"1", b"KX", b"KX-1"]):
-        quick, thorough = both_ways(shape, message(list(row), [row[0], b"2", *row[2:]]))
-        assert quick == thorough
+        fast, thorough = both_ways(known, message(list(row), [row[0], b"2", *row[2:]]))
+        assert fast == thorough
 
 
 def test_what_is_learnt_is_bounded() -> None:
     columns = [Column("ticker", 25), *(Column(f"c{at}", 23) for at in range(12))]
-    shape = Shape.of("markets", columns, ["ticker"], {})
+    known = Table.of("markets", columns, ["ticker"], {})
     for number in range(1 << 12):
         row: list[Value] = [b"1" if number >> at & 1 else None for at in range(12)]
-        assert shape.quick.update(Envelope(1, 2, 3, TIME), message([b"KX", *row], [b"KX", *row]))
-    assert len(shape.quick._layouts) <= 1024
+        assert known.fast_path.update(
+            Envelope(1, 2, 3, TIME), message([b"KX", *row], [b"KX", *row])
+        )
+    assert len(known.fast_path._layouts) <= 1024
 
 
 def test_a_plain_update_goes_the_quick_way() -> None:
-    shape = Shape.of(
+    known = Table.of(
         "markets",
         [Column("title", 25), Column("ticker", 25), Column("yes_bid", 23), Column("result", 25)],
         ["ticker"],
@@ -165,12 +166,12 @@ def test_a_plain_update_goes_the_quick_way() -> None:
     )
     envelope = Envelope(1, 2, 3, TIME)
     old: list[Value] = [None, b"KX-1", b"45", None]
-    plain = shape.quick.update(envelope, message(old, [None, b"KX-1", b"46", None]))
+    plain = known.fast_path.update(envelope, message(old, [None, b"KX-1", b"46", None]))
     assert plain is not None
     assert b'"data":{"title":null,"ticker":"KX-1","yes_bid":46,"result":null}' in plain.payload
     assert b'"changes":{"yes_bid":{"old":45,"new":46}}' in plain.payload
     for unusual in ([None, b"KX-2", b"45", None], [None, b"KX-1", b"45", b"yes"]):
-        assert shape.quick.update(envelope, message(old, list(unusual))) is None
+        assert known.fast_path.update(envelope, message(old, list(unusual))) is None
     assert envelope.seq == 1
 
 
@@ -178,13 +179,15 @@ def test_the_values_that_are_kept_are_bounded_together() -> None:
     """Whatever nulls follow a column, and however many columns there are."""
     width = 100
     columns = [Column("ticker", 25), *(Column(f"c{at}", 23) for at in range(width))]
-    shape = Shape.of("markets", columns, ["ticker"], {})
+    known = Table.of("markets", columns, ["ticker"], {})
     most = 0
     for number in range(3 * (1 << 15) // width):
         # Some null, so that they differ in what follows them too.
         row: list[Value] = [
             None if (number + at) % 7 == 0 else b"%d" % (number % 400) for at in range(width)
         ]
-        assert shape.quick.update(Envelope(1, 2, 3, TIME), message([b"KX", *row], [b"KX", *row]))
-        most = max(most, sum(map(len, shape.quick._places.values())))
+        assert known.fast_path.update(
+            Envelope(1, 2, 3, TIME), message([b"KX", *row], [b"KX", *row])
+        )
+        most = max(most, sum(map(len, known.fast_path._column_slots.values())))
     assert (1 << 14) < most <= 1 << 15

@@ -1,0 +1,1 @@
+"""SECMASTER_CDC's side: every message once, in order, acknowledged."""

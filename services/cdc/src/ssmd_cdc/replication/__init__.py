@@ -1,0 +1,1 @@
+"""PostgreSQL's side: the slot and its session, the snapshot, how far both are."""
