@@ -154,11 +154,10 @@ def compare(found: Rows, expected: Rows, one: Corruption, columns: Iterable[str]
                 assert found[table][ticker] == row, one
     bad = dict(found[OF[one.entity]][one.ticker])
     good = {**expected[OF[one.entity]][one.ticker], **dict.fromkeys(columns)}
-    if one.entity == "market":
-        extra = dict(bad["extra"])
-        assert extra.pop(one.field) is not None, one
-        bad["extra"] = extra
-        good["extra"] = {k: v for k, v in (good["extra"] or {}).items() if k != one.field}
+    extra = dict(bad["extra"])
+    assert extra.pop(one.field) is not None, one
+    bad["extra"] = extra
+    good["extra"] = {k: v for k, v in (good["extra"] or {}).items() if k != one.field}
     assert bad == good, one
 
 

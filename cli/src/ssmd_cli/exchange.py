@@ -28,7 +28,7 @@ def drift(
 ) -> None:
     """Report unknown fields and words, missing fields, and fields and rows that cannot be read.
 
-    Exit code 6 when there is any: what is good of a row is stored (a market's unknown and
+    Exit code 6 when there is any: what is good of a row is stored (its unknown and
     unreadable fields are kept in its `extra`), but it is time to look, or to update ssmd.
     """
     style = output.chosen(as_json=as_json, as_csv=as_csv)

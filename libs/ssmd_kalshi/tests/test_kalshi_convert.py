@@ -144,6 +144,42 @@ def test_every_field_is_a_column_or_extra_or_a_quote() -> None:
     assert row(**dict.fromkeys(QUOTES, "1")) == row()
 
 
+EXTRA: dict[str, object] = {
+    "product_metadata": {"competition": "c"},
+    "settlement_sources": [{"name": "n", "url": "https://e.example"}],
+    "available_on_brokers": False,
+    "exchange_index": 0,
+    "categories": ["World"],
+    "contract_terms_url": "https://e.example/t",
+    "additional_prohibitions": ["p"],
+    "unknown": {"brand_new": {"a": 1}, "volume_7d_fp": "1"},
+}
+
+
+def test_of_an_event_extra_holds_what_has_no_column() -> None:
+    said = {name: EXTRA[name] for name in WireEvent.__struct_fields__ if name in EXTRA}
+    event = convert.event(WireEvent(event_ticker="E", series_ticker="S", title="t", **said))  # type: ignore[arg-type]
+    del said["unknown"]
+    assert event.extra == {**said, "brand_new": {"a": 1}}
+    assert len(event.extra) == 5
+
+
+def test_of_a_series_extra_holds_what_has_no_column() -> None:
+    said = {name: EXTRA[name] for name in WireSeries.__struct_fields__ if name in EXTRA}
+    series = convert.series(WireSeries(ticker="S", title="t", **said))  # type: ignore[arg-type]
+    assert series.settlement_sources == said.pop("settlement_sources")
+    del said["unknown"]
+    assert series.extra == {**said, "brand_new": {"a": 1}}
+    assert len(series.extra) == 6
+
+
+def test_empty_values_say_nothing() -> None:
+    empty = {"product_metadata": {}, "settlement_sources": [], "exchange_index": ""}
+    event = convert.event(WireEvent(event_ticker="E", series_ticker="S", **empty))  # type: ignore[arg-type]
+    series = convert.series(WireSeries(ticker="S", contract_terms_url="", **empty))  # type: ignore[arg-type]
+    assert (event.extra, series.extra) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

@@ -246,9 +246,14 @@ def test_a_field_of_an_event(name: str, value: Any) -> None:
     bad, good = map(convert.event, page.items)
     assert [one.field for one in bad.rejected] == [name]
     assert bad.kept == set(convert.EVENT_COLUMNS.get(name, ()))
-    assert msgspec.structs.replace(bad, rejected=()) == good
+    assert bad.extra is not None
+    assert json_fault(bad.extra.pop(name)) is None
+    assert msgspec.structs.replace(bad, rejected=(), extra=bad.extra or None) == good
     single = decode.EVENT.one(json.dumps({"event": {**sent, name: value}}).encode(), Drift())
-    assert convert.event(single) == bad
+    again = convert.event(single)
+    assert again.extra is not None
+    assert again.extra.pop(name) is not None
+    assert again == bad
 
 
 def test_an_event_whose_series_cannot_be_read() -> None:
@@ -287,7 +292,10 @@ def test_a_field_of_a_series(name: str, value: Any) -> None:
     if name != "product_metadata":
         assert [one.field for one in bad.rejected] == [name]
     good = convert.series(decode.SERIES_LIST.one(b'{"series":{"ticker":"S"}}', Drift()))
-    assert msgspec.structs.replace(bad, rejected=()) == good
+    assert bad.extra is not None
+    assert json_fault(bad.extra) is None
+    assert bad.extra.keys() == {name, "is_new"}
+    assert msgspec.structs.replace(bad, rejected=(), extra=None) == good
 
 
 def test_a_single_row_without_a_readable_ticker_is_no_reason_to_ask_again() -> None:

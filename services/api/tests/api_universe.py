@@ -32,6 +32,7 @@ async def fill(connection: psycopg.AsyncConnection[Any]) -> None:
         fee_type="quadratic",
         fee_multiplier="0.50",
         settlement_sources=Jsonb([{"name": 'The "CF"\\index', "url": "https://x.test/ü"}]),
+        extra=Jsonb({"contract_terms_url": "https://x.test/t"}),
     )
     await insert(
         connection,
@@ -59,6 +60,7 @@ async def fill(connection: psycopg.AsyncConnection[Any]) -> None:
             category=category,
             status=status,
             title=f"What of {event}?",
+            extra=Jsonb({"available_on_brokers": False}),
             strike_date=hours and NOW + timedelta(hours=hours),
         )
     markets = (

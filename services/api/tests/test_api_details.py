@@ -27,6 +27,7 @@ async def test_a_series_has_its_fee_and_its_counts(api: Client, database: Databa
     found = await api.ok("/v1/series/KXBTCD")
     assert found["ticker"] == "KXBTCD"
     assert found["fee"]["fee_type"] == "quadratic_with_maker_fees"
+    assert found["extra"] == {"contract_terms_url": "https://x.test/t"}
     assert found["counts"] == {
         "events": {"open": 1, "closed": 0, "settled": 1},
         "markets": {"open": 1, "active": 1, "closed": 1, "settled": 1},
@@ -40,6 +41,7 @@ async def test_an_event_has_its_markets(api: Client) -> None:
         "KXBTCD-26FEB03-T98000",
         "KXBTCD-26FEB03-T98500",
     ]
+    assert found["extra"] == {"available_on_brokers": False}
     assert found["series"]["ticker"] == "KXBTCD"
 
 

@@ -82,6 +82,7 @@ def test_documented_messages(kalshi_data: Path) -> None:
     assert messages[3].claims == {"yes_sub_title": "above $95,000"}
     assert messages[4].series_ticker == "KXQUICKSETTLE"
     assert messages[4].claims["sub_title"] == "Jan 25 at 21:50"
+    assert messages[4].claims["extra"] == {"exchange_index": 0}
     assert messages[5].claims == {
         "fee_type_override": "quadratic",
         "fee_multiplier_override": Decimal(1),

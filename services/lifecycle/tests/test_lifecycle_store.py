@@ -46,17 +46,16 @@ def said(type_: str, sent: float | None, received: float = 0, **body: Any) -> Li
     return read(Message(type_, 1, None, sent_at, body, raw, at(received or sent or 0)))
 
 
-def event(ticker: str = EVENT, sent: float = 0) -> LifecycleMessage:
-    return said(
-        "event_lifecycle",
-        sent,
-        event_ticker=ticker,
-        series_ticker="KXA",
-        title="What?",
-        subtitle="Nov 21",
-        collateral_return_type="MECNET",
-        strike_date=int(at(60).timestamp()),
-    )
+def event(ticker: str = EVENT, sent: float = 0, **more: Any) -> LifecycleMessage:
+    body = {
+        "event_ticker": ticker,
+        "series_ticker": "KXA",
+        "title": "What?",
+        "subtitle": "Nov 21",
+        "collateral_return_type": "MECNET",
+        "strike_date": int(at(60).timestamp()),
+    }
+    return said("event_lifecycle", sent, **body, **more)
 
 
 def about(
@@ -120,6 +119,17 @@ async def test_an_event_and_its_market_in_one_batch(store: Store, connection: Co
     assert [row["event_type"] for row in stored] == ["event_lifecycle", "created"]
     assert stored[1]["metadata"]["msg"]["event_type"] == "created"
     assert (stored[1]["open_ts"], stored[1]["sent_at"]) == (at(10), at(1))
+
+
+async def test_what_has_no_column_is_in_a_new_events_extra_only(
+    store: Store, connection: Connection
+) -> None:
+    query = "SELECT extra, xmin::text FROM events"
+    await store.record([event(exchange_index=2)], at(1))
+    before = await rows(connection, query)
+    assert before[0]["extra"] == {"exchange_index": 2}
+    await store.record([event(sent=2, exchange_index=3)], at(3))
+    assert await rows(connection, query) == before
 
 
 async def test_the_same_batch_again_writes_nothing(store: Store, connection: Connection) -> None:

@@ -81,7 +81,8 @@ class Exchange:
         return await self.listed("/events", "events", limit=200)
 
     async def series(self) -> dict[str, dict[str, Any]]:
-        return await self.listed("/series", "series", include_volume="true")
+        beside = {"include_volume": "true", "include_product_metadata": "true"}
+        return await self.listed("/series", "series", **beside)
 
 
 @pytest_asyncio.fixture

@@ -51,6 +51,12 @@ def rounded(name: str, rounding: str, places: int = 2) -> Callable[[Raw], Any]:
     return read
 
 
+def said(*names: str) -> Callable[[Raw], Any]:
+    """Those fields that say something, as they are."""
+    empty = (None, "", [], {})
+    return lambda raw: {name: raw[name] for name in names if raw.get(name) not in empty}
+
+
 # Every column of the models.
 MARKET: dict[str, Callable[[Raw], Any]] = {
     **{name: text(name) for name in (
@@ -88,6 +94,9 @@ EVENT: dict[str, Callable[[Raw], Any]] = {
     )},
     "strike_date": moment("strike_date"),
     "mutually_exclusive": flag("mutually_exclusive"),
+    "extra": said(
+        "available_on_brokers", "exchange_index", "product_metadata", "settlement_sources"
+    ),
     "fee_multiplier_override": number("fee_multiplier_override"),
     "exchange_updated_at": moment("last_updated_ts"),
 }  # fmt: skip
@@ -97,6 +106,10 @@ SERIES: dict[str, Callable[[Raw], Any]] = {
         "contract_url",
     )},
     "tags": flag("tags"),
+    "extra": said(
+        "additional_prohibitions", "categories", "contract_terms_url", "exchange_index",
+        "product_metadata",
+    ),
     "is_game": lambda raw: "GAME" in raw["ticker"] or "MATCH" in raw["ticker"],
     "active": lambda raw: True,
     "volume": rounded("volume_fp", ROUND_DOWN, 0),

@@ -1,5 +1,6 @@
 """Columns change their types while sync has its sessions open."""
 
+import asyncio
 from decimal import Decimal
 from typing import Any
 
@@ -110,6 +111,34 @@ async def test_006_ends_sessions_of_an_older_sync_that_keep_views(
     finally:
         for connection in others:
             await connection.close()
+
+
+async def test_series_and_events_gain_extra_beside_a_writer_that_holds_them(
+    empty_database: Any,
+) -> None:
+    """It meets them in its own order, and what it wrote before the columns has NULL there."""
+    older = [file for file in migration_files() if file.name < "007"]
+    gain = [file for file in migration_files() if file.name[:3] in ("007", "008")]
+    await migrate(empty_database.url, older)
+    add_event = "INSERT INTO events (event_ticker, series_ticker) VALUES (%s, 'A')"
+    async with empty_database.connect() as writer, empty_database.connect() as looker:
+        await writer.execute("INSERT INTO series (ticker) VALUES ('A')")
+        await writer.execute(add_event, ["E"])
+        async with writer.transaction():
+            await writer.execute("UPDATE events SET title = 't'")
+            migration = asyncio.create_task(migrate(empty_database.url, gain))
+            waiting = (
+                "SELECT count(*) FROM pg_locks WHERE relation = 'events'::regclass AND NOT granted"
+            )
+            async with asyncio.timeout(30):
+                while await (await looker.execute(waiting)).fetchone() == (0,):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            # Its series is looked for: of a migration that held both tables each would wait.
+            await writer.execute(add_event, ["F"])
+        await migration
+        for table in ("series", "events"):
+            row = await (await looker.execute(f"SELECT count(extra) FROM {table}")).fetchone()
+            assert row == (0,)
 
 
 async def test_runs_of_an_older_sync_can_still_be_recorded(database: Any) -> None:

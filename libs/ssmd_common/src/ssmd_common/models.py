@@ -65,6 +65,7 @@ class Series(ReadRow, frozen=True, kw_only=True, gc=False):
     fee_multiplier: Decimal | None = None
     settlement_sources: list[Any] | None = None
     contract_url: str | None = None
+    extra: dict[str, Any] | None = None
     exchange_updated_at: datetime | None = None
 
 
@@ -82,6 +83,7 @@ class Event(ReadRow, frozen=True, kw_only=True, gc=False):
     collateral_return_type: str | None = None
     fee_type_override: str | None = None
     fee_multiplier_override: Decimal | None = None
+    extra: dict[str, Any] | None = None
     exchange_updated_at: datetime | None = None
 
 

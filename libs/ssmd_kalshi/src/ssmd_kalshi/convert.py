@@ -1,15 +1,16 @@
 """Series, events and fees from the wire → rows of the published tables.
 
 Empty text is None, and so is the year 1, which the exchange writes for "never". What cannot be read
-is None and named in `rejected`; that is counted, and the module is pure else. Markets are in
-`ssmd_kalshi.markets`.
+is None and named in `rejected`; that is counted, and the module is pure else. `extra` holds every
+field that has no column of its own, and what the exchange sent in fields that were rejected.
+Markets are in `ssmd_kalshi.markets`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -29,6 +30,8 @@ from ssmd_kalshi.values import (
     contracts,
     dollars,
     json_value,
+    kept_values,
+    lasting,
     rejected_fields,
     time,
     without_bad,
@@ -78,6 +81,7 @@ def event(wire: WireEvent) -> models.Event:
         collateral_return_type=good.collateral_return_type or None,
         fee_type_override=good.fee_type_override or None,
         fee_multiplier_override=DOLLARS[good.fee_multiplier_override],
+        extra=_extra(good, _EVENT_EXTRA, bad),
         exchange_updated_at=TIME[good.last_updated_ts],
         rejected=rejected_fields(bad, good, EVENT_COLUMNS, {}),
     )
@@ -105,9 +109,17 @@ def series(wire: WireSeries, *, active: bool = True) -> models.Series:
         fee_multiplier=DOLLARS[good.fee_multiplier],
         settlement_sources=good.settlement_sources or None,
         contract_url=good.contract_url or None,
+        extra=_extra(good, _SERIES_EXTRA, bad),
         exchange_updated_at=TIME[good.last_updated_ts],
         rejected=rejected_fields(bad, good, SERIES_COLUMNS, SERIES_STAND_INS),
     )
+
+
+def _extra(wire: WireRow, names: Iterable[str], bad: Iterable[Unread]) -> dict[str, Any] | None:
+    """What has no column. Absent and empty values say nothing; zero and false do."""
+    said = {name: getattr(wire, name) for name in names}
+    extra = {name: value for name, value in said.items() if value not in (None, "", [], {})}
+    return {**extra, **lasting(wire.unknown or {}), **kept_values(bad)} or None
 
 
 def fee_schedule(
@@ -176,6 +188,15 @@ SERIES_COLUMNS: Columns = {
     "volume_fp": ("volume",),
     "last_updated_ts": ("exchange_updated_at",),
 }
+
+
+def _without_column(wire: type[WireRow], columns: Columns) -> tuple[str, ...]:
+    ours = {"unknown", "rejected", "markets"}
+    return tuple(name for name in wire.__struct_fields__ if name not in columns.keys() | ours)
+
+
+_EVENT_EXTRA = _without_column(WireEvent, EVENT_COLUMNS)
+_SERIES_EXTRA = _without_column(WireSeries, SERIES_COLUMNS)
 
 _EVENT_FIELDS: Fields = {
     "strike_date": TIME.__getitem__,

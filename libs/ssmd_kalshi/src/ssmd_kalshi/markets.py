@@ -24,7 +24,6 @@ from ssmd_kalshi.unread import (
     MAX_TICKER_CHARACTERS,
     Unread,
     check_ticker,
-    printable,
     ticker_fault,
 )
 from ssmd_kalshi.values import (
@@ -44,6 +43,8 @@ from ssmd_kalshi.values import (
     dollars,
     from_cents,
     json_value,
+    kept_values,
+    lasting,
     rejected_fields,
     time,
     without_bad,
@@ -59,20 +60,6 @@ def _status(word: str | None) -> tuple[MarketStatus | None, str | None]:
 
 _STATUS = Memo(_status)
 _encode = msgspec.json.Encoder().encode
-
-
-# Quotes change with every trade; an unknown field of these names is one too.
-_VOLATILE_PREFIXES = (
-    "yes_bid",
-    "yes_ask",
-    "no_bid",
-    "no_ask",
-    "last_price",
-    "previous_",
-    "volume",
-    "open_interest",
-    "liquidity",
-)
 
 
 def market(
@@ -130,8 +117,8 @@ def _salvaged(
     if not rejected:
         return row
     count_rejected("market", bad, WireMarket)
-    kept = {printable(one.name): one.kept for one in bad if one.kept is not None}
-    return msgspec.structs.replace(row, rejected=rejected, extra={**(row.extra or {}), **kept})
+    extra = {**(row.extra or {}), **kept_values(bad)}
+    return msgspec.structs.replace(row, rejected=rejected, extra=extra)
 
 
 def _row(
@@ -273,11 +260,7 @@ def _extra(wire: WireMarket) -> dict[str, Any] | None:
     if wire.risk_limit_cents is not None:
         extra["risk_limit_cents"] = wire.risk_limit_cents
     if wire.unknown:
-        extra |= {
-            name: value
-            for name, value in wire.unknown.items()
-            if not name.startswith(_VOLATILE_PREFIXES)
-        }
+        extra |= lasting(wire.unknown)
     return extra or None
 
 

@@ -17,7 +17,7 @@ import msgspec
 from ssmd_common.memo import Memo
 from ssmd_common.models import RejectedField
 from ssmd_common.prices import ask_cents, bid_cents, last_price_cents, whole_contracts
-from ssmd_kalshi.unread import MAX_TICKER_CHARACTERS, Unread, json_fault
+from ssmd_kalshi.unread import MAX_TICKER_CHARACTERS, Unread, json_fault, printable
 from ssmd_kalshi.wire import Number, WireRow
 
 R = TypeVar("R", bound=WireRow)
@@ -181,6 +181,32 @@ def rejected_fields(
         said = other is not None and getattr(good, other) is not None
         found.append(one.field(() if said else columns.get(one.name, ())))
     return tuple(found)
+
+
+# Quotes change with every trade; an unknown field of these names is one too.
+_VOLATILE_PREFIXES = (
+    "yes_bid",
+    "yes_ask",
+    "no_bid",
+    "no_ask",
+    "last_price",
+    "previous_",
+    "volume",
+    "open_interest",
+    "liquidity",
+)
+
+
+def lasting(unknown: Mapping[str, Any]) -> dict[str, Any]:
+    """Of unknown fields those that a row keeps in its `extra`."""
+    return {
+        name: value for name, value in unknown.items() if not name.startswith(_VOLATILE_PREFIXES)
+    }
+
+
+def kept_values(bad: Iterable[Unread]) -> dict[str, Any]:
+    """What a row keeps of its rejected fields in its `extra`."""
+    return {printable(one.name): one.kept for one in bad if one.kept is not None}
 
 
 def category_text(category: str | None) -> str | None:

@@ -42,7 +42,7 @@ class MarketState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventState:
-    """A row of `events`; its status follows from its markets."""
+    """A row of `events`; its status follows from its markets. `extra` is as a market's."""
 
     event_ticker: str
     series_ticker: str
@@ -53,4 +53,5 @@ class EventState:
     strike_period: str | None = None
     fee_type_override: str | None = None
     fee_multiplier_override: Decimal | None = None
+    extra: dict[str, Any] | None = None
     exchange_updated_at: datetime | None = None

@@ -36,6 +36,7 @@ SERIES: Final = (
     "exchange_updated_at",
     "created_at",
     "updated_at",
+    "extra",
 )
 EVENTS: Final = (
     "event_ticker",
@@ -54,6 +55,7 @@ EVENTS: Final = (
     "exchange_updated_at",
     "created_at",
     "updated_at",
+    "extra",
 )
 MARKETS: Final = (
     "ticker",

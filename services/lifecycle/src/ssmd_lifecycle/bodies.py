@@ -137,8 +137,7 @@ def _market(body: Mapping[str, Any]) -> Parsed:
     claims.pop("determined_ts", None)
     parent = said.claims(fields.PARENT).get("event_ticker")
     if kind is Kind.CREATED:
-        extra = said.claims(fields.EXTRA)
-        claims["extra"] = {name: value for name, value in extra.items() if value is not None}
+        claims["extra"] = _said(said.claims(fields.EXTRA))
     return Parsed(
         kind=kind,
         market_ticker=market_ticker,
@@ -153,14 +152,20 @@ def _event(body: Mapping[str, Any]) -> Parsed:
     said = _Body(body)
     event_ticker = said.identity("event_ticker")
     series_ticker = said.claims(fields.SERIES).get("series_ticker")
+    # A new event's message has nothing to take back.
+    claims = _said(said.claims(fields.EVENT))
+    claims["extra"] = _said(said.claims(fields.EVENT_EXTRA))
     return Parsed(
         kind=Kind.EVENT_LIFECYCLE,
         event_ticker=event_ticker,
         series_ticker=series_ticker,
-        # A new event's message has nothing to take back.
-        claims={c: v for c, v in said.claims(fields.EVENT).items() if v is not None},
+        claims=claims,
         rejected=tuple(said.rejected),
     )
+
+
+def _said(claims: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in claims.items() if value is not None}
 
 
 def _fee(body: Mapping[str, Any]) -> Parsed:

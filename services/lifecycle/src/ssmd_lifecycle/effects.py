@@ -91,7 +91,8 @@ async def _apply_to_events(
                 # Nobody has said where it belongs: REST is asked.
                 outcome.unplaced.extend(messages)
                 continue
-            start = EventState(event_ticker=ticker, series_ticker=series)
+            extra = next((e for m in history[ticker] if (e := m.claims.get("extra"))), None)
+            start = EventState(event_ticker=ticker, series_ticker=series, extra=extra)
             keys = {message.dedupe_key for message in history[ticker]}
             inserts.append(advance_event(start, keys, history[ticker]))
             events[ticker] = inserts[-1]

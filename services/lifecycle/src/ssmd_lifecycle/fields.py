@@ -131,6 +131,8 @@ EXTRA: Final[Fields] = {
     "exchange_index": ("exchange_index", whole_number),
 }
 """Of a new market only: its `extra`."""
+EVENT_EXTRA: Final[Fields] = {"exchange_index": ("exchange_index", whole_number)}
+"""Likewise of a new event."""
 
 EVENT: Final[Fields] = {
     "title": ("title", text),

@@ -178,6 +178,7 @@ def advance_event(
             deciders[column] = message
     known_at = state.exchange_updated_at
     changes: dict[str, Any] = {}
+    deciders.pop("extra", None)
     for column, message in deciders.items():
         value, stored = message.claims[column], getattr(state, column)
         later = known_at is None or message.heard_at > known_at

@@ -100,6 +100,7 @@ async def _rows(rest: KalshiRest, step: Scan) -> AsyncIterator[Rows]:
                 category=step.category,
                 tags=step.tags or None,
                 include_volume=step.volume,
+                include_product_metadata=True,
                 min_updated_ts=_seconds(step.since),
             )
             yield series_rows(page, asked_at)
