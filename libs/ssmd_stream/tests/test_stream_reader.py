@@ -1,6 +1,7 @@
 """Reading a real stream: nothing twice, nothing out of order, nothing missing unnoticed."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from nats.js import api
 
 from ssmd_stream import subjects
+from ssmd_stream.change import Position
 from ssmd_stream.errors import ReaderBroken, StreamGap, StreamMissing
 from ssmd_stream.reader import Delivery, Expectations, Reader, reading
 from ssmd_stream.stream import StoredMessage, Stream
@@ -131,6 +133,26 @@ async def test_a_reader_whose_server_forgot_it_breaks(
         else:
             await stream.js.delete_stream(stream.name)
         assert not await broken(reader)
+
+
+async def test_what_a_busy_machine_takes_is_no_silence_of_the_servers(stream: Stream) -> None:
+    """The time in which this process did not run, as if it was stopped, does not count."""
+    hasty = Stream(stream.client, answer_seconds=0.3)
+    for ask in (hasty.info(), hasty.message(1)):
+        asked = asyncio.create_task(ask)
+        await asyncio.sleep(0)
+        time.sleep(0.6)  # noqa: ASYNC251
+        await asked
+
+
+@pytest.mark.parametrize("told", ["4294967296:0/1:0", "1:0/1:4294967296", "-1:0/1:0", "soon", ""])
+async def test_an_identity_that_no_publisher_of_ours_gives_is_none(
+    stream: Stream, told: str
+) -> None:
+    await stream.js.publish(A, b"hello", headers={"Nats-Msg-Id": told} if told else None)
+    assert await stream.position_at(1) is None
+    await stream.js.publish(A, b"hello", headers={"Nats-Msg-Id": "3:0/1:7"})
+    assert await stream.position_at(2) == Position(3, 1, 7)
 
 
 async def test_headers_alone_can_be_read(stream: Stream) -> None:

@@ -11,6 +11,8 @@ from ssmd_stream.errors import UnreadableMessage
 
 VERSION: Final = 1
 
+_END: Final = 1 << 32
+
 Op = Literal["insert", "update", "delete", "truncate", "snapshot_begin", "snapshot_end"]
 
 
@@ -45,6 +47,11 @@ class Position(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.epoch}:{format_lsn(self.lsn)}:{self.seq}"
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether a publisher of ours can have given it: others write to NATS, too."""
+        return 0 <= self.epoch < _END and 0 <= self.lsn < _END**2 and 0 <= self.seq < _END
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -112,7 +119,7 @@ class Head(msgspec.Struct, frozen=True):
             position = Position(self.epoch, parse_lsn(self.lsn), self.seq)
         except ValueError as error:
             raise UnreadableMessage("position", str(error)) from error
-        if not (0 <= self.epoch < _END and 0 <= position.lsn < _END**2 and 0 <= self.seq < _END):
+        if not position.is_possible:
             raise UnreadableMessage("position", f"{position} is no position")
         return position
 
@@ -120,7 +127,6 @@ class Head(msgspec.Struct, frozen=True):
 DEEPEST: Final = 128
 """How deep a message may be nested that `decode` reads."""
 
-_END: Final = 1 << 32
 _M = TypeVar("_M", Change, Head)
 _change_decoder = msgspec.json.Decoder(Change)
 _head_decoder = msgspec.json.Decoder(Head)

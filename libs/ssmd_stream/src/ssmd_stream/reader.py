@@ -74,7 +74,8 @@ async def reading(
     Raises:
         StreamGap: the stream no longer holds `start`, or ends before it.
         ReaderBroken: the consumer is not the one that was asked for.
-        StreamUnavailable, NATS errors: it cannot be made now.
+        StreamUnavailable, UpstreamUnavailable: it cannot be made now.
+        NATS errors: the connection broke while it was asked for.
     """
     info = await stream.info()
     if info.last_sequence + 1 < start:
@@ -119,15 +120,14 @@ async def _make_consumer(
         headers_only=headers_only or None,
     )
     if durable:
+        wanted.description = f"ssmd: what {durable} reads and has dealt with"
         wanted.ack_wait = _ACK_WAIT_SECONDS
         wanted.max_ack_pending = 20_000
         wanted.inactive_threshold = _DURABLE_LIVES_SECONDS
-        with suppress(nats.js.errors.NotFoundError):
-            await stream.js.delete_consumer(stream.name, durable)
     else:
         wanted.mem_storage = True
         wanted.inactive_threshold = _EPHEMERAL_LIVES_SECONDS
-    info = await stream.js.add_consumer(stream.name, wanted)
+    info = await stream.make_consumer(wanted)
     # Some servers ignore what they do not know: what counts is what they say they do.
     for field in ("deliver_policy", "opt_start_seq", "ack_policy", "filter_subjects"):
         made = getattr(info.config, field)

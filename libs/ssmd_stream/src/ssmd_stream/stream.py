@@ -12,12 +12,15 @@ from nats.aio.client import Client
 from nats.js import api
 
 from ssmd_common.connections.nats_rights import Denied
+from ssmd_common.deadlines import answered_within
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_stream.change import Position, decode_head
 from ssmd_stream.errors import StreamMissing, StreamUnavailable, UnreadableMessage
 from ssmd_stream.subjects import STREAM
 
 _ANSWER_SECONDS: Final = 5.0
+_PATIENCE_SECONDS: Final = 120.0
+"""nats-py's own limit, which goes by the clock: never the first to end a request."""
 
 
 class StreamInfo(NamedTuple):
@@ -44,7 +47,9 @@ class StoredMessage(NamedTuple):
     def position(self) -> Position | None:
         """Its identity, from its header or else from its envelope; None if it has none."""
         with suppress(ValueError):
-            return Position.parse(self.headers.get("Nats-Msg-Id", ""))
+            told = Position.parse(self.headers.get("Nats-Msg-Id", ""))
+            if told.is_possible:
+                return told
         with suppress(UnreadableMessage):
             return decode_head(self.payload).position
         return None
@@ -58,7 +63,7 @@ class Stream:
     ) -> None:
         self.client = client
         self.name = name
-        self.js = client.jetstream(timeout=answer_seconds)
+        self.js = client.jetstream(timeout=_PATIENCE_SECONDS)
         self._answer_seconds = answer_seconds
         self.bounds: StreamInfo | None = None
         """What `info` said last."""
@@ -73,7 +78,7 @@ class Stream:
         """
         subject = f"$JS.API.STREAM.INFO.{self.name}"
         async with self._asking():
-            reply = await self.client.request(subject, b"", timeout=self._answer_seconds)
+            reply = await self.client.request(subject, b"", timeout=_PATIENCE_SECONDS)
         answer = json.loads(reply.data)
         if error := answer.get("error"):
             if error.get("code") == 404:
@@ -133,10 +138,26 @@ class Stream:
         return low
 
     async def consumer(self, name: str) -> api.ConsumerInfo:
-        """What the server says of a consumer."""
+        """What the server says of a consumer.
+
+        Raises:
+            StreamUnavailable, UpstreamUnavailable: as `info`.
+        """
         async with self._asking():
             info: api.ConsumerInfo = await self.js.consumer_info(self.name, name)
         return info
+
+    async def make_consumer(self, wanted: api.ConsumerConfig) -> api.ConsumerInfo:
+        """Make it, in place of one of its name.
+
+        Raises:
+            StreamUnavailable, UpstreamUnavailable: as `info`.
+        """
+        async with self._asking():
+            if wanted.durable_name:
+                with suppress(nats.js.errors.NotFoundError):
+                    await self.js.delete_consumer(self.name, wanted.durable_name)
+            return await self.js.add_consumer(self.name, wanted)
 
     @asynccontextmanager
     async def _asking(self) -> AsyncIterator[None]:
@@ -146,7 +167,8 @@ class Stream:
                 "check NATS_URL and the user's permissions"
             )
         try:
-            yield
+            async with answered_within(self._answer_seconds):
+                yield
         except nats.js.errors.NotFoundError:
             raise
         except Denied as error:
