@@ -33,9 +33,14 @@ async def test_a_silent_server_holds_nothing_else_up() -> None:
     assert turns > 5
 
 
-async def test_a_server_that_is_not_there_or_is_another_refuses_nothing() -> None:
+@pytest.mark.parametrize(
+    "said",
+    [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"NE\xff\xff\xff\xff", b"NE\x7f\xff\xff\xff", b"NE\0\0"],
+    ids=["HTTP", "a negative length", "an endless one", "half of one"],
+)
+async def test_a_server_that_is_not_there_or_is_another_refuses_nothing(said: bytes) -> None:
     async def babble(reader: Any, writer: Any) -> None:
-        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.write(said)
         writer.close()
 
     other = await asyncio.start_server(babble, "127.0.0.1", 0)

@@ -15,6 +15,8 @@ from ssmd_common.deadlines import answered_within
 _SSL_REQUEST: Final = struct.pack("!ii", 8, 80877103)
 _PROTOCOL: Final = 3 << 16
 _CANNOT_CONNECT_NOW: Final = b"C57P03"
+_LONGEST: Final = 30_000
+"""Bytes of an error: what libpq takes for one."""
 
 
 async def refuses_sessions(server: Mapping[str, Any], seconds: float) -> bool:
@@ -49,6 +51,8 @@ async def _ask(server: Mapping[str, Any]) -> bool:
         if await reader.readexactly(1) != b"E":
             return False
         (length,) = struct.unpack("!i", await reader.readexactly(4))
+        if not 4 <= length <= _LONGEST:
+            return False  # Nothing of PostgreSQL's.
         return _CANNOT_CONNECT_NOW in (await reader.readexactly(length - 4)).split(b"\0")
     finally:
         writer.close()
