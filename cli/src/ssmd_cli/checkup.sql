@@ -7,8 +7,7 @@ SELECT current_setting('wal_level') AS wal_level,
     current_setting('max_replication_slots')::int
         - (SELECT count(*) FROM pg_replication_slots)::int AS free_slots,
     (SELECT array_agg(tablename::text) FROM pg_publication_tables
-        WHERE pubname = %(publication)s) AS published,
-    ARRAY['series', 'events', 'markets', 'series_fees', 'fees', 'market_lifecycle_events'] AS wanted
+        WHERE pubname = %(publication)s) AS published
 FROM (VALUES (1)) AS one (row)
 LEFT JOIN pg_replication_slots s ON s.slot_name = %(slot)s
 

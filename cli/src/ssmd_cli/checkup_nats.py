@@ -1,7 +1,7 @@
 """NATS as one service finds it: the server, the user's rights, the streams."""
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import nats.errors
 
@@ -14,9 +14,6 @@ from ssmd_common.rights import NatsRights
 from ssmd_common.settings import NatsSettings
 from ssmd_stream import subjects
 
-if TYPE_CHECKING:
-    from ssmd_cache.settings import CacheSettings
-
 BUDGET_SECONDS: Final = 3.0
 _OLDEST: Final = (2, 10)
 _NOT_THERE: Final = 10059
@@ -24,7 +21,8 @@ _NOT_THERE: Final = 10059
 
 async def examine(service: str, settings: NatsSettings, rights: NatsRights) -> list[Finding]:
     """Everything; where no connection is made, only why."""
-    consumer = _consumer(settings) if service == "cache" else "ssmd_rights"  # type: ignore[arg-type]
+    # Who has a consumer of its own may need the right to that alone.
+    consumer = getattr(settings, "consumer", "ssmd_rights")
     try:
         client = await connections.connect(
             settings, "ssmd-doctor", budget_seconds=BUDGET_SECONDS, consumer=consumer
@@ -42,10 +40,6 @@ async def examine(service: str, settings: NatsSettings, rights: NatsRights) -> l
         return [Finding("NATS", False, f"it went away ({first_line(error)})", "look at its log")]
     finally:
         await connections.close(client)
-
-
-def _consumer(settings: "CacheSettings") -> str:
-    return settings.consumer
 
 
 def _server(client: NatsClient) -> Finding:

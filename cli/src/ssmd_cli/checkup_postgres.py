@@ -12,9 +12,11 @@ from ssmd_common.connections.retry import first_line
 from ssmd_common.connections.rights import missing_grants
 from ssmd_common.connections.session import Session
 from ssmd_common.errors import SsmdError
+from ssmd_common.parts import OLD_SECONDS
 from ssmd_common.rights import PAGE, RIGHTS
 from ssmd_common.settings import PostgresSettings
 from ssmd_common.sql import Queries
+from ssmd_stream.subjects import TOKEN_COLUMNS
 
 if TYPE_CHECKING:
     from ssmd_cdc.settings import CdcSettings
@@ -23,7 +25,6 @@ queries: Final = Queries("ssmd_cli", "checkup.sql")
 
 BUDGET_SECONDS: Final = 3.0
 _OLDEST: Final = 15
-_SILENT_SECONDS: Final = 15.0
 
 
 async def examine(service: str, settings: PostgresSettings) -> list[Finding]:
@@ -112,7 +113,7 @@ async def _replication(settings: "CdcSettings", session: Session) -> list[Findin
         found.append(Finding.failed("replication", error, "look at max_wal_senders"))
     found.append(_slot(slot, facts))
     tables = facts["published"] or []
-    missing = sorted(set(facts["wanted"]) - set(tables))
+    missing = sorted(TOKEN_COLUMNS.keys() - set(tables))
     if not tables:
         found.append(
             Finding.warning(
@@ -156,7 +157,7 @@ async def _status(service: str, session: Session) -> Finding:
     age, why = row["age_seconds"], "; ".join((row["reasons"] or {}).values())
     if row["state"] in ("stopped", "failed"):
         return Finding.warning(what, f"{row['state']} ({why})", "start it")
-    if age > _SILENT_SECONDS:
+    if age > OLD_SECONDS:
         return Finding(what, False, f"silent for {age:.0f} s", "look whether it runs")
     detail = row["state"] + (f" ({why})" if why else "")
     return Finding.of(what, row["ready"], detail, "look at its /readyz and its log")

@@ -16,6 +16,9 @@ _READ: Final = ("SELECT",)
 _KEEP: Final = ("SELECT", "INSERT", "UPDATE")
 _ALL: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _STATUS: Final[Mapping[str, Sequence[str]]] = {"service_status": _ALL}
+_READ_PUBLISHED: Final[Mapping[str, Sequence[str]]] = dict.fromkeys(
+    ("series", "events", "markets", "series_fees", "fees", "market_lifecycle_events"), _READ
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,12 +224,7 @@ RIGHTS: Final[Mapping[str, Rights]] = {
     "cdc": Rights(
         PostgresRights(
             {
-                "series": _READ,
-                "events": _READ,
-                "markets": _READ,
-                "series_fees": _READ,
-                "fees": _READ,
-                "market_lifecycle_events": _READ,
+                **_READ_PUBLISHED,
                 "cdc_state": _KEEP,
                 **_STATUS,
             },
@@ -253,12 +251,7 @@ RIGHTS: Final[Mapping[str, Rights]] = {
     "api": Rights(
         PostgresRights(
             {
-                "series": _READ,
-                "events": _READ,
-                "markets": _READ,
-                "series_fees": _READ,
-                "fees": _READ,
-                "market_lifecycle_events": _READ,
+                **_READ_PUBLISHED,
                 "sync_runs": _READ,
                 "sync_watermarks": _READ,
                 "lifecycle_gaps": _READ,

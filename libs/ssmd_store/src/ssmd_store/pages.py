@@ -190,7 +190,7 @@ class Store(Staging):
     async def _known_parents(self, rows: Sequence[Market]) -> list[str]:
         """The events of a batch of which there is nothing to judge, locked: no row is stored and
         every parent is. A writer that is faster makes the COPY fail, and the batch is judged after
-        all. None where there is something to judge."""
+        all. Empty where there is something to judge."""
         if len(rows) < WORTH_A_LOOK or any(row.status is None or row.rejected for row in rows):
             return []
         tickers = [row.ticker for row in rows]

@@ -131,11 +131,8 @@ class Cached:
     async def _look_at_rights(self) -> None:
         rights, prefix = RIGHTS["api"].redis, self._keys.prefix
         assert rights is not None
-        commands, keys = await redis_rights.lacking(self._probe, rights, prefix)
-        if commands or keys:
-            user = redis_rights.user_of(self._probe)
-            pattern = rights.keys(prefix) if keys else None
-            self._refused(redis_rights.may_not(commands, user, pattern))
+        if (lack := await redis_rights.missing(self._probe, rights, prefix)) is not None:
+            self._refused(lack)
         else:
             self._in_doubt, self.refusal = False, None
 

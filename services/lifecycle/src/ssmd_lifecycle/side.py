@@ -42,10 +42,9 @@ async def telling(work: Coroutine[Any, Any, None]) -> None:
     try:
         await work
     except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-        line = str(error).strip().partition("\n")[0]
         raise UpstreamUnavailable(
-            f"PostgreSQL does not answer any more ({line}): check that it runs; the service "
-            "starts where it ended"
+            f"PostgreSQL does not answer any more ({first_line(error)}): check that it runs; the "
+            "service starts where it ended"
         ) from error
     except ClockDiffers as error:
         # The leadership that this is part of ends for the same reason.

@@ -113,13 +113,8 @@ async def _require(made: aioredis.Redis, service: str | None, prefix: str) -> No
     rights = RIGHTS[service].redis if service is not None else None
     if rights is None:
         return
-    commands, keys = await redis_rights.lacking(made, rights, prefix)
-    if commands or keys:
-        raise ConfigurationError(
-            redis_rights.may_not(
-                commands, redis_rights.user_of(made), rights.keys(prefix) if keys else None
-            )
-        )
+    if (lack := await redis_rights.missing(made, rights, prefix)) is not None:
+        raise ConfigurationError(lack)
 
 
 async def _refuse_cluster(made: aioredis.Redis) -> None:

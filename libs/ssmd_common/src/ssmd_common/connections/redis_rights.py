@@ -96,6 +96,18 @@ async def lacking(
     return refused, len(refused) < len(denials)
 
 
+async def missing(client: aioredis.Redis, rights: RedisRights, prefix: str) -> str | None:
+    """The sentence for all that `lacking` finds; None where the user lacks nothing.
+
+    Raises:
+        redis.exceptions.RedisError: the server does not answer.
+    """
+    commands, keys = await lacking(client, rights, prefix)
+    if not commands and not keys:
+        return None
+    return may_not(commands, user_of(client), rights.keys(prefix) if keys else None)
+
+
 async def _reply(connection: Any) -> object:
     try:
         return await connection.read_response()
