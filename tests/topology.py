@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import secrets
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -191,3 +192,15 @@ async def execute(url: str, *statements: str) -> None:
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         for statement in statements:
             await connection.execute(statement)  # type: ignore[arg-type]
+
+
+def verify(environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    """`ssmd cache verify` on those servers."""
+    return subprocess.run(
+        [Path(sys.executable).with_name("ssmd"), "cache", "verify"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )

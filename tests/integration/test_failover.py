@@ -2,24 +2,18 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from topology import PATIENCE_SECONDS, Topology, topology
+from topology import PATIENCE_SECONDS, Topology
 
-from ssmd_common.migrations import migration_files
 from ssmd_common.parts import SERVICES
-from ssmd_stack.database import migrate
-from ssmd_stack.nats import NatsServer
 from ssmd_stack.postgres import PostgresServer
 from ssmd_stack.proxy import TcpProxy
-from ssmd_stack.servers import stack_kind
 from ssmd_stack.standby import promote, standby_of
-from ssmd_stack.valkey import ValkeyServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -28,27 +22,6 @@ READY = (
     "SELECT array_agg(DISTINCT service ORDER BY service) FROM service_status"
     " WHERE ready AND timeline = 2 AND updated_at > clock_timestamp() - interval '10 s'"
 )
-
-
-@pytest.fixture
-async def primary(scratch: Path) -> AsyncIterator[PostgresServer]:
-    if stack_kind() != "embedded":
-        pytest.skip("a standby is only made of embedded servers")
-    server = PostgresServer(scratch / f"primary-{secrets.token_hex(4)}", durable=False)
-    try:
-        async with server:
-            await migrate(server.url, migration_files())
-            yield server
-    finally:
-        server.remove()
-
-
-@pytest.fixture
-async def services(
-    nats_server: NatsServer, valkey_server: ValkeyServer, tmp_path: Path
-) -> AsyncIterator[Topology]:
-    async with topology(nats_server, valkey_server, tmp_path) as made:
-        yield made
 
 
 async def until(url: str, query: str, wanted: Any) -> None:

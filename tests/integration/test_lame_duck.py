@@ -4,8 +4,6 @@ import asyncio
 import os
 import secrets
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -16,7 +14,7 @@ import nats.errors
 import nats.js.errors
 import psycopg
 import pytest
-from topology import PATIENCE_SECONDS, Topology, topology
+from topology import PATIENCE_SECONDS, Topology, topology, verify
 
 from ssmd_stack.database import Database
 from ssmd_stack.fixtures import stack_kind
@@ -134,14 +132,3 @@ async def stored_inserts(url: str, wanted: int) -> Counter[str]:
     finally:
         await client.close()
     return found
-
-
-def verify(environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [Path(sys.executable).with_name("ssmd"), "cache", "verify"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )

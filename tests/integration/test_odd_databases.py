@@ -4,19 +4,16 @@ import asyncio
 import secrets
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
-from topology import Topology, execute, topology
+from topology import Topology, execute
 
 from ssmd_stack.database import Database, DatabaseServer
-from ssmd_stack.nats import NatsServer
 from ssmd_stack.servers import stack_kind
-from ssmd_stack.valkey import ValkeyServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -32,14 +29,6 @@ SETTINGS = {
 }
 QUIET_SECONDS = 6.0
 KEPT = {"ssmd-lifecycle-listen", "ssmd-lifecycle-leader", "ssmd-cache-leader", "ssmd-sync-watch"}
-
-
-@pytest.fixture
-async def services(
-    nats_server: NatsServer, valkey_server: ValkeyServer, tmp_path: Path
-) -> AsyncIterator[Topology]:
-    async with topology(nats_server, valkey_server, tmp_path) as made:
-        yield made
 
 
 async def test_settings_of_the_database_and_options_in_the_url_change_nothing(

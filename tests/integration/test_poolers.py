@@ -3,18 +3,15 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from topology import Topology, pooled, topology
+from topology import Topology, pooled
 
 from ssmd_common.parts import SERVICES
 from ssmd_stack.database import Database
 from ssmd_stack.errors import BinaryMissing
-from ssmd_stack.nats import NatsServer
 from ssmd_stack.pgbouncer import pgbouncer_binary, pgbouncer_version
-from ssmd_stack.valkey import ValkeyServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -25,14 +22,6 @@ try:
     PASSES_REPLICATION = pgbouncer_version() >= (1, 23)
 except BinaryMissing as missing:
     pytest.skip(str(missing), allow_module_level=True)
-
-
-@pytest.fixture
-async def services(
-    nats_server: NatsServer, valkey_server: ValkeyServer, tmp_path: Path
-) -> AsyncIterator[Topology]:
-    async with topology(nats_server, valkey_server, tmp_path) as made:
-        yield made
 
 
 @pytest.mark.parametrize("mode", ["transaction", "statement"])

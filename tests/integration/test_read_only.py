@@ -4,48 +4,21 @@ import asyncio
 import secrets
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psycopg
 import pytest
-from topology import Topology, execute, topology
+from topology import Topology, execute
 
-from ssmd_common.migrations import migration_files
 from ssmd_common.parts import SERVICES
-from ssmd_stack.database import migrate
-from ssmd_stack.nats import NatsServer
 from ssmd_stack.postgres import PostgresServer
-from ssmd_stack.servers import stack_kind
 from ssmd_stack.standby import promote, standby_of
-from ssmd_stack.valkey import ValkeyServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 REASON = "PostgreSQL is read-only"
 QUIET_SECONDS = 8.0
 """Longer than it takes each service to look at its database."""
-
-
-@pytest.fixture
-async def primary(scratch: Path) -> AsyncIterator[PostgresServer]:
-    if stack_kind() != "embedded":
-        pytest.skip("these servers are made read-only: they must be the test's own")
-    server = PostgresServer(scratch / f"primary-{secrets.token_hex(4)}", durable=False)
-    try:
-        async with server:
-            await migrate(server.url, migration_files())
-            yield server
-    finally:
-        server.remove()
-
-
-@pytest.fixture
-async def services(
-    nats_server: NatsServer, valkey_server: ValkeyServer, tmp_path: Path
-) -> AsyncIterator[Topology]:
-    async with topology(nats_server, valkey_server, tmp_path) as made:
-        yield made
 
 
 async def test_services_wait_for_a_standby_to_be_promoted(

@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ import msgspec
 import pytest
 import redis.asyncio as aioredis
 import redis.exceptions
-from topology import PATIENCE_SECONDS, Topology, execute, topology
+from topology import PATIENCE_SECONDS, Topology, execute, topology, verify
 
 from ssmd_common import apikeys
 from ssmd_common.keys import Keys
@@ -201,13 +199,5 @@ async def test_a_master_that_was_given_up_is_left_by_writer_and_readers(
         assert await has(3)
     assert not [code for service in started for code in service.codes]
     environment = {**services.environment, "DATABASE_URL": database.url}
-    verified = await asyncio.to_thread(
-        subprocess.run,
-        [Path(sys.executable).with_name("ssmd"), "cache", "verify"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
+    verified = await asyncio.to_thread(verify, environment)
     assert verified.returncode == 0, verified.stdout + verified.stderr

@@ -74,18 +74,6 @@ def test_of_several_hosts_the_primary_is_looked_for_unless_one_is_named() -> Non
 
 
 @pytest.fixture
-async def primary(scratch: Path) -> AsyncIterator[PostgresServer]:
-    if stack_kind() != "embedded":
-        pytest.skip("a standby is only made of embedded servers")
-    server = PostgresServer(scratch / f"primary-{secrets.token_hex(4)}", durable=False)
-    try:
-        async with server:
-            yield server
-    finally:
-        server.remove()
-
-
-@pytest.fixture
 async def standby(primary: PostgresServer, scratch: Path) -> AsyncIterator[PostgresServer]:
     async with standby_of(primary, scratch / f"standby-{secrets.token_hex(4)}") as server:
         yield server

@@ -14,11 +14,9 @@ from prometheus_client import REGISTRY
 
 from ssmd_cdc.control import Control
 from ssmd_cdc.replication.heartbeat import Heartbeats
-from ssmd_common.migrations import migration_files
-from ssmd_stack.database import Database, migrate
+from ssmd_stack.database import Database
 from ssmd_stack.postgres import PostgresServer
 from ssmd_stack.proxy import TcpProxy
-from ssmd_stack.servers import stack_kind
 from ssmd_stack.standby import FAILOVER, FAILOVER_SLOT, promote, standby_of
 from ssmd_stream.change import parse_lsn
 
@@ -54,19 +52,6 @@ async def alter(server: PostgresServer, *settings: str) -> None:
 
 def database_of(server: PostgresServer) -> Database:
     return Database("ssmd", server.url, server.admin_url)
-
-
-@pytest.fixture
-async def primary(scratch: Path) -> AsyncIterator[PostgresServer]:
-    if stack_kind() != "embedded":
-        pytest.skip("a standby is only made of embedded servers")
-    server = PostgresServer(scratch / f"primary-{secrets.token_hex(4)}", durable=False)
-    try:
-        async with server:
-            await migrate(server.url, migration_files())
-            yield server
-    finally:
-        server.remove()
 
 
 @contextlib.asynccontextmanager

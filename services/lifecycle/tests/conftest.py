@@ -16,6 +16,8 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
+from ssmd_common.connections import postgres
+from ssmd_lifecycle.rows import Pool
 from ssmd_simulator.server import Simulator
 from ssmd_simulator.signatures import key_at
 from ssmd_stack.database import Database
@@ -104,6 +106,15 @@ class Service:
 def eventually() -> Callable[..., Awaitable[Any]]:
     """`await eventually("what", async_predicate)`: waits, with a generous deadline."""
     return _eventually
+
+
+@pytest_asyncio.fixture
+async def pool(database: Database) -> AsyncIterator[Pool]:
+    opened = await postgres.open_pool(
+        SecretStr(database.url), "test", budget_seconds=30, max_size=5
+    )
+    yield opened
+    await opened.close()
 
 
 @pytest_asyncio.fixture

@@ -1,7 +1,7 @@
 """Messages into PostgreSQL: rows and what they change, together."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,9 +9,7 @@ import msgspec
 import psycopg
 import pytest_asyncio
 from psycopg.rows import dict_row
-from pydantic import SecretStr
 
-from ssmd_common.connections import postgres
 from ssmd_common.health import Health
 from ssmd_common.runtime import Runtime
 from ssmd_kalshi.feed import Message
@@ -75,15 +73,6 @@ def about(
             **body,
         }
     return said("market_lifecycle_v2", sent, market_ticker=ticker, event_type=kind, **body)
-
-
-@pytest_asyncio.fixture
-async def pool(database: Database) -> AsyncIterator[Pool]:
-    opened = await postgres.open_pool(
-        SecretStr(database.url), "test", budget_seconds=30, max_size=5
-    )
-    yield opened
-    await opened.close()
 
 
 @pytest_asyncio.fixture

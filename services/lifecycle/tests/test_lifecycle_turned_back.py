@@ -1,16 +1,12 @@
 """What a wrong clock turned before its time is turned back, with a row that says so."""
 
 import time
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import psycopg
 import pytest
-import pytest_asyncio
-from pydantic import SecretStr
 
-from ssmd_common.connections import postgres
 from ssmd_common.connections.clock import Clock
 from ssmd_common.errors import ClockDiffers
 from ssmd_lifecycle import retention
@@ -19,20 +15,10 @@ from ssmd_lifecycle.gaps import GapStore
 from ssmd_lifecycle.rows import Pool
 from ssmd_lifecycle.scheduler import Scheduler
 from ssmd_lifecycle.turns import Turns
-from ssmd_stack.database import Database
 from ssmd_store import clock
 
 Connection = psycopg.AsyncConnection[Any]
 HOUR, AHEAD = timedelta(hours=1), timedelta(minutes=6)
-
-
-@pytest_asyncio.fixture
-async def pool(database: Database) -> AsyncIterator[Pool]:
-    opened = await postgres.open_pool(
-        SecretStr(database.url), "test", budget_seconds=30, max_size=5
-    )
-    yield opened
-    await opened.close()
 
 
 async def add(

@@ -2,17 +2,15 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
-import pytest_asyncio
 from psycopg.rows import class_row
 from pydantic import SecretStr
 
-from ssmd_common.connections import postgres
 from ssmd_common.health import Health
 from ssmd_common.runtime import Runtime
 from ssmd_lifecycle.clock import Due, Turn, due
@@ -26,15 +24,6 @@ from ssmd_store.rules import OPENING_GRACE, STAMPED_AHEAD
 
 Connection = psycopg.AsyncConnection[Any]
 NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
-
-
-@pytest_asyncio.fixture
-async def pool(database: Database) -> AsyncIterator[Pool]:
-    opened = await postgres.open_pool(
-        SecretStr(database.url), "test", budget_seconds=30, max_size=5
-    )
-    yield opened
-    await opened.close()
 
 
 async def add(connection: Connection, ticker: str, **columns: Any) -> None:

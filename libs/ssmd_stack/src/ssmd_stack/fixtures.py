@@ -165,6 +165,17 @@ async def private_postgres(
 
 
 @pytest_asyncio.fixture
+async def primary(scratch: Path) -> AsyncIterator[PostgresServer]:
+    """For `ssmd_stack.standby.standby_of`: migrated, and the only one of its system identifier."""
+    if stack_kind() != "embedded":
+        pytest.skip("a standby is only made of embedded servers")
+    server = PostgresServer(scratch / f"primary-{secrets.token_hex(4)}", durable=False)
+    async with _running(server):
+        await migrate(server.url, migration_files())
+        yield server
+
+
+@pytest_asyncio.fixture
 async def nats_server(scratch: Path) -> AsyncIterator[OwnServer | Borrowed]:
     kind = stack_kind()
     if kind == "external":
