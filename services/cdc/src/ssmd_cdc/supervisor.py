@@ -241,4 +241,4 @@ class Supervisor:
         try:
             await session.run(snapshot)
         finally:
-            self._recovery.lasted(loop.time() - began, flowed=session.flowed)
+            self._recovery.lasted(loop.time() - began, flowed=session.report.flowed)

@@ -8,13 +8,11 @@ that shuts down, each a task; the first that fails ends the session with its err
 """
 
 import asyncio
-import math
 import time
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
-from ssmd_cdc import metrics
 from ssmd_cdc.control import Control, remembered
 from ssmd_cdc.encode.envelope import Envelope, Outgoing, protocol_time, utc
 from ssmd_cdc.epoch import State
@@ -23,22 +21,21 @@ from ssmd_cdc.replication.beside import Beside
 from ssmd_cdc.replication.heartbeat import Heartbeats, Return
 from ssmd_cdc.replication.pgoutput import Relation
 from ssmd_cdc.replication.progress import Progress
+from ssmd_cdc.replication.report import Report
 from ssmd_cdc.replication.slot import Replication
 from ssmd_cdc.replication.snapshot import Snapshot
 from ssmd_cdc.replication.tables import Tables, forget
 from ssmd_cdc.replication.wal_reader import WalReader
 from ssmd_cdc.settings import CdcSettings
-from ssmd_common.metrics import LAG_SECONDS
 from ssmd_common.runtime import Runtime
 from ssmd_common.tasks import raise_if_cancelled
-from ssmd_stream.change import Position, format_lsn
+from ssmd_stream.change import Position
 from ssmd_stream.errors import Fenced
 
 log = structlog.get_logger(__name__)
 
 _WAIT_SECONDS: Final = 0.5
 _DRAIN_SECONDS: Final = 10.0
-_HELD_BACK: Final = "which sends no change before its standbys have it (synchronized_standby_slots)"
 
 
 class ReplicationSession:
@@ -62,8 +59,6 @@ class ReplicationSession:
         *,
         overlaps: bool,
     ) -> None:
-        self.flowed = False
-        """Whether a mark of ours came through to the stream in time."""
         self._runtime = runtime
         self._health = runtime.health
         self._settings = settings
@@ -77,6 +72,7 @@ class ReplicationSession:
         self._safe_lsn = 0
         self._heartbeats = Heartbeats()
         self._return = Return(self._heartbeats)
+        self.report = Report(runtime.health, settings, self._heartbeats)
         self._tables = Tables(control)
         self._reader = WalReader(
             replication,
@@ -90,8 +86,6 @@ class ReplicationSession:
         )
         self._beside = Beside(runtime.health, settings.cdc_outage_budget_seconds)
         self._snapshot_done = asyncio.Event()
-        self._held_back = False
-        self._committed_at: float | None = None
         self._loop = asyncio.get_running_loop()
 
     async def run(self, snapshot: Snapshot | None) -> None:
@@ -145,25 +139,7 @@ class ReplicationSession:
         await self._publisher.drained()
         self._progress.in_transaction = False
         await self._remember()
-        log.info(
-            "state announced",
-            epoch=self._start.epoch,
-            rows=published.rows,
-            bytes=published.state_bytes,
-        )
-        self._judge_cap(published.state_bytes)
-
-    def _judge_cap(self, state_bytes: int) -> None:
-        """Who reads the snapshot late finds its beginning discarded if it has no room."""
-        cap, reason = self._settings.cdc_stream_max_bytes, None
-        if state_bytes > cap:
-            reason = (
-                f"CDC_STREAM_MAX_BYTES is too small for the state: it takes {state_bytes} bytes of "
-                f"the stream, which keeps {cap}. Readers that begin with the stream miss what it "
-                f"discarded: set it to {2 * state_bytes} or more"
-            )
-            log.error("the stream is too small", bytes=state_bytes, kept_bytes=cap)
-        self._health.degrade("stream", reason)
+        self.report.announced(self._start.epoch, published.rows, published.state_bytes)
 
     async def _follow(self) -> None:
         """Read the WAL and publish what it says, until the service is asked to stop."""
@@ -193,8 +169,7 @@ class ReplicationSession:
     def _advance(self) -> None:
         passed = self._progress.advance(self._publisher.acknowledged.messages)
         if passed:
-            self._committed_at = passed[-1]
-            metrics.COMMIT_TO_ACK_SECONDS.observe(max(0.0, time.time() - passed[-1]))
+            self.report.passed(passed[-1], time.time())
             self._heartbeats.confirmed(self._progress.confirmed, self._loop.time())
 
     async def _remember(self) -> None:
@@ -230,12 +205,17 @@ class ReplicationSession:
             interrupted = self._publisher.interrupted
             # While publishing is interrupted nothing is read, and no word would be heard.
             self._replication.feedback(self._safe_lsn, ask=not interrupted)
-            self._report()
+            self._publisher.report()
+            self.report.lag(
+                self._publisher.acknowledged_position,
+                self._publisher.acknowledged.sequence,
+                self._loop.time(),
+            )
             # Reading may wait for publishing; that is progress as long as publishing makes some,
             # or knows that it does not and tries.
             acknowledged = self._publisher.acknowledged.messages
             moved = self._progress.sent, self._progress.confirmed
-            rests = interrupted or self._held_back or not self._snapshot_done.is_set()
+            rests = interrupted or self.report.held_back or not self._snapshot_done.is_set()
             self._return.turn(moved, seconds, rests=rests)
             if self._beside.watch(
                 acknowledged, self._reader.heard, seconds, interrupted=interrupted
@@ -248,32 +228,6 @@ class ReplicationSession:
             await asyncio.sleep(self._settings.cdc_heartbeat_seconds)
             await self._control.let_go_if_shutting_down()
 
-    def _report(self) -> None:
-        self._publisher.report()
-        lag = self._heartbeats.lag_seconds(self._loop.time())
-        reason = None
-        if lag is None or self._heartbeats.round_trip is None:
-            reason = "no mark in the WAL has come back yet"
-        elif lag > self._settings.cdc_ready_lag_seconds:
-            reason = f"the stream is {lag:.0f} s behind the database"
-            if self._held_back:
-                reason += f", {_HELD_BACK}"
-        else:
-            self.flowed = True
-        if lag is not None:
-            LAG_SECONDS.set(lag)
-        self._health.lag_seconds = lag
-        committed = self._committed_at
-        self._health.position = {
-            "epoch": self._start.epoch,
-            "lsn": format_lsn(self._publisher.acknowledged_position.lsn),
-            "stream_sequence": self._publisher.acknowledged.sequence,
-            "commit_time": None if committed is None else utc(protocol_time(committed)),
-        }
-        if self._heartbeats.round_trip is not None:
-            metrics.HEARTBEAT_SECONDS.set(self._heartbeats.round_trip)
-        self._health.set("lag", reason)
-
     async def _beat(self) -> None:
         while True:
             await self._beside.do("heartbeat", self._one_beat())
@@ -281,21 +235,9 @@ class ReplicationSession:
 
     async def _one_beat(self) -> None:
         await self._control.look()
-        self._report_slot(await self._control.slot())
+        self.report.slot(await self._control.slot())
         self._reader.xid_reference = await self._control.xid_reference()
         await self._control.emit_heartbeat(self._heartbeats)
-
-    def _report_slot(self, slot: dict[str, Any] | None) -> None:
-        if slot is None:
-            return
-        self._held_back = bool(slot["held_back"])
-        metrics.SLOT_LAG_BYTES.set(slot["lag_bytes"])
-        metrics.SLOT_RETAINED_BYTES.set(slot["retained_bytes"])
-        safe = slot["safe_wal_size"]
-        metrics.SLOT_SAFE_BYTES.set(math.nan if safe is None else safe)
-        behind = slot["lag_bytes"]
-        too_far = behind > self._settings.cdc_ready_lag_bytes
-        self._health.set("slot", f"the slot is {behind} bytes behind the WAL" if too_far else None)
 
     async def _finish(self) -> None:
         """Nothing more is read; what was read is published and remembered."""
