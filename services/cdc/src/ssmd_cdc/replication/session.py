@@ -153,6 +153,9 @@ class ReplicationSession:
             if isinstance(more, Relation):
                 await self._tables.learn(more)
             elif more:
+                # Once for what the connections receive, and once for the tasks that it wakes: the
+                # publisher's answers do not wait for another turn of reading.
+                await asyncio.sleep(0)
                 await asyncio.sleep(0)
             else:
                 await self._replication.wait(_WAIT_SECONDS)
