@@ -17,6 +17,7 @@ from ssmd_common.tasks import end
 from ssmd_stack.nats import NatsServer
 from ssmd_stream.administration import PUBLISHED, configuration, ensure
 from ssmd_stream.errors import Fenced, StreamChanged
+from ssmd_stream.publish import wire
 from ssmd_stream.publish.options import PublisherMetrics, PublisherOptions
 from ssmd_stream.publish.outgoing import Outgoing
 from ssmd_stream.publish.publisher import Publisher
@@ -207,7 +208,6 @@ async def test_each_comes_once_though_nats_was_away(bench: Bench) -> None:
         await publisher.send(trades(10))
         await publisher.drained()
         await publisher.send(trades(200, 10))
-        # Some of these are stored without an answer that is read, some are not.
         await bench.server.stop()
         while not bench.health.conditions.get("nats"):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -217,6 +217,32 @@ async def test_each_comes_once_though_nats_was_away(bench: Bench) -> None:
         await publisher.drained()
     assert await bench.stored() == names(410)
     assert not bench.health.conditions.get("nats")
+
+
+async def test_what_is_stored_without_an_answer_is_not_sent_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish, unanswered = wire.Wire.publish, []
+
+    def publish_without_answer(
+        self: wire.Wire, subject: str, token: int | None, headers: str, payload: bytes
+    ) -> None:
+        if "s:4\r\n" in headers and not unanswered:
+            unanswered.append(token)
+            token = None
+        publish(self, subject, token, headers, payload)
+
+    monkeypatch.setattr(wire.Wire, "publish", publish_without_answer)
+    publisher = await bench.publisher(ack_seconds=0.3)
+    async with running(publisher):
+        await publisher.send(trades(5))
+        await publisher.drained()
+        await publisher.send(trades(5, 5))
+        await publisher.drained()
+    assert unanswered == [4]
+    assert await bench.stored() == names(10)
+    assert publisher.acknowledged.messages == 10
+    assert "not acknowledged" in str(bench.health.last_error)
 
 
 async def test_what_the_server_does_not_take_is_replaced(bench: Bench) -> None:
