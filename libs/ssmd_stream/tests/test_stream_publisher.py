@@ -165,6 +165,8 @@ async def test_a_stale_publisher_stores_nothing(
     look, views = stream.info, [before]
 
     async def look_late() -> StreamInfo:
+        # More is handed over while it looks.
+        await second.send(trades(1, 20, who="late"))
         return views.pop() if views else await look()
 
     monkeypatch.setattr(stream, "info", look_late)

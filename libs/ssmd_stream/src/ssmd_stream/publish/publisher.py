@@ -197,7 +197,8 @@ class Publisher(Generic[M]):
                         self._stream,
                         self._created,
                         self._window.acknowledged_sequence,
-                        (entry.message.id for entry in self._window.entries),
+                        # A copy: meanwhile more is handed over.
+                        [entry.message.id for entry in self._window.entries],
                     )
                 )
                 raise_if_cancelled()

@@ -4,7 +4,7 @@ The last message alone would not tell. Where a foreign message took the place of
 one was refused, and those after it may have been stored.
 """
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
 import nats.errors
@@ -69,7 +69,7 @@ def _raise_if_denied(stream: Stream, error: Exception) -> None:
 
 
 async def last_and_stored(
-    stream: Stream, created: str, acknowledged: int, in_flight: Iterable[str]
+    stream: Stream, created: str, acknowledged: int, in_flight: Sequence[str]
 ) -> tuple[int, int]:
     """The sequence that the stream ends with, and how many of the messages in flight it holds.
 
@@ -93,7 +93,7 @@ async def last_and_stored(
     if stored:
         between = identities(stream, acknowledged + 1, info.last_sequence)
         found = [identity async for identity in between]
-        ours = [identity for identity, _ in zip(in_flight, range(stored), strict=False)]
+        ours = list(in_flight[:stored])
         if len(found) < stored and set(found) <= set(ours):
             raise StreamChanged("messages were deleted or aged out before they were confirmed")
         if found != ours:
