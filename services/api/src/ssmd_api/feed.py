@@ -18,7 +18,7 @@ from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
 from ssmd_common.settings import NatsSettings
 
 if TYPE_CHECKING:
-    from ssmd_stream.reader import Delivery
+    from ssmd_stream.delivery import Delivery
     from ssmd_stream.stream import Stream
 
 log = structlog.get_logger(__name__)

@@ -23,8 +23,9 @@ from ssmd_cache.unreadable import Unreadable
 from ssmd_common.metrics import WORK
 from ssmd_common.tasks import end
 from ssmd_stream.change import KEY_COLUMN, Head, Op, Position, decode_head, format_lsn, salvage
+from ssmd_stream.delivery import Delivery
 from ssmd_stream.errors import UnreadableMessage
-from ssmd_stream.reader import Delivery, Reader
+from ssmd_stream.reader import Reader
 from ssmd_stream.visibility import Snapshot
 
 log = structlog.get_logger(__name__)

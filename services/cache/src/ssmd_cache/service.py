@@ -34,8 +34,9 @@ from ssmd_common.connections.retry import first_line
 from ssmd_common.leader import Leadership
 from ssmd_common.metrics import LAG_SECONDS
 from ssmd_common.runtime import Runtime
+from ssmd_stream.delivery import Delivery
 from ssmd_stream.errors import ReaderBroken, StreamGap, StreamUnavailable
-from ssmd_stream.reader import Delivery, Reader, reading
+from ssmd_stream.reader import Reader, reading
 from ssmd_stream.stream import Stream
 
 log = structlog.get_logger(__name__)

@@ -20,7 +20,7 @@ from ssmd_api.problems import Problem, too_many
 from ssmd_api.unreadable import Unreadable
 
 if TYPE_CHECKING:
-    from ssmd_stream.reader import Delivery
+    from ssmd_stream.delivery import Delivery
 
 _KEEP_ALIVE_SECONDS: Final = 15.0
 _SLOWEST_WRITE_SECONDS: Final = 30.0

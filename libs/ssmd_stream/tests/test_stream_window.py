@@ -4,12 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmd_cdc.encode.envelope import Outgoing
-from ssmd_cdc.publish.window import Refused, Window, stored_sequence
+from ssmd_stream import subjects
+from ssmd_stream.publish.outgoing import Outgoing
+from ssmd_stream.publish.window import Refused, Window, stored_sequence
 
 
-def message(seq: int) -> Outgoing:
-    return Outgoing(1, seq, "t", "insert", "t_added", "cdc.t.insert._", b"x" * 10)
+def message(number: int) -> Outgoing:
+    return Outgoing(str(number), "cdc.t.insert._", "t_added", b"x" * 10)
+
+
+def window_of(last_sequence: int, messages: int, size: int) -> Window[Outgoing]:
+    return Window(subjects.STREAM, last_sequence, messages, size)
 
 
 def ack(sequence: int) -> bytes:
@@ -17,21 +22,21 @@ def ack(sequence: int) -> bytes:
 
 
 def test_messages_are_numbered_and_their_sequences_known() -> None:
-    window = Window(41, 10, 1000)
+    window = window_of(41, 10, 1000)
     assert [window.add(message(at), 0.0) for at in range(3)] == [0, 1, 2]
     assert window.acknowledged_sequence == 41
 
 
 def settle(
-    window: Window, *answers: tuple[int, bytes], **batches: int
+    window: Window[Outgoing], *answers: tuple[int, bytes], **batches: int
 ) -> tuple[list[int], str | None]:
     done, reason = window.replies(list(answers), {int(k[1:]): v for k, v in batches.items()})
-    return [entry.message.seq for entry in done], reason
+    return [int(entry.message.id) for entry in done], reason
 
 
 @given(st.lists(st.integers(1, 4), max_size=6))
 def test_answers_that_come_together_or_apart_settle_in_order(sizes: list[int]) -> None:
-    window = Window(0, 100, 1000)
+    window = window_of(0, 100, 1000)
     for at in range(sum(sizes)):
         window.add(message(at), 0.0)
     number = 0
@@ -44,7 +49,7 @@ def test_answers_that_come_together_or_apart_settle_in_order(sizes: list[int]) -
 
 
 def test_what_was_answered_before_a_refusal_is_settled() -> None:
-    window = Window(0, 10, 1000)
+    window = window_of(0, 10, 1000)
     for at in range(4):
         window.add(message(at), 0.0)
     done, reason = settle(window, (0, ack(1)), (1, ack(2)), (2, ack(9)), (3, ack(4)))
@@ -67,7 +72,7 @@ def test_what_was_answered_before_a_refusal_is_settled() -> None:
     ],
 )
 def test_any_other_answer_is_a_refusal(payload: bytes) -> None:
-    window = Window(0, 10, 1000)
+    window = window_of(0, 10, 1000)
     window.add(message(0), 0.0)
     done, reason = settle(window, (0, payload))
     assert done == []
@@ -76,21 +81,21 @@ def test_any_other_answer_is_a_refusal(payload: bytes) -> None:
 
 
 def test_it_is_full_by_count_and_by_bytes() -> None:
-    window = Window(0, 2, 1000)
+    window = window_of(0, 2, 1000)
     window.add(message(0), 0.0)
     assert not window.full
     window.add(message(1), 0.0)
     assert window.full
-    window = Window(0, 100, 10)
+    window = window_of(0, 100, 10)
     window.add(message(0), 0.0)
     assert window.full
 
 
 def test_after_a_failure_what_is_stored_is_settled_and_the_rest_chained_anew() -> None:
-    window = Window(10, 10, 1000)
+    window = window_of(10, 10, 1000)
     for at in range(4):
         window.add(message(at), 0.0)
-    assert [entry.message.seq for entry in window.rechain(12, 2)] == [0, 1]
+    assert [int(entry.message.id) for entry in window.rechain(12, 2)] == [0, 1]
     assert window.acknowledged_sequence == 12
     assert window.first == 2
     assert settle(window, (2, ack(13))) == ([2], None)
@@ -103,7 +108,7 @@ def test_the_sequence_of_an_answer() -> None:
 
 
 def test_an_answer_out_of_turn_is_a_refusal() -> None:
-    window = Window(10, 10, 1000)
+    window = window_of(10, 10, 1000)
     for at in range(3):
         window.add(message(at), 0.0)
     assert settle(window, (0, ack(11))) == ([0], None)
@@ -114,7 +119,7 @@ def test_an_answer_out_of_turn_is_a_refusal() -> None:
 
 
 def test_the_answer_to_a_batch_stands_for_all_of_it() -> None:
-    window = Window(10, 10, 1000)
+    window = window_of(10, 10, 1000)
     for at in range(5):
         window.add(message(at), 0.0)
     assert settle(window, (2, ack(13)), _2=3) == ([0, 1, 2], None)

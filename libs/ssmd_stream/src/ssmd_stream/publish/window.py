@@ -7,38 +7,43 @@ does not prove that those before it are: as many foreign messages may stand in t
 
 import json
 from collections import deque
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from ssmd_cdc.encode.envelope import Outgoing
-from ssmd_cdc.errors import does_not_store
-from ssmd_stream import subjects
+from ssmd_stream.errors import does_not_store
+from ssmd_stream.publish.outgoing import Outgoing
 
-_ACKS: Final = [
-    b'{"stream":"%b",%b"seq":%%d}' % (subjects.STREAM.encode(), space) for space in (b"", b" ")
-]
-"""How servers write an answer; one that is written otherwise is read as JSON."""
+M = TypeVar("M", bound=Outgoing)
 
 
 class Refused(Exception):
     """The server did not store a message, or not where it belongs; the text is its reason."""
 
 
-class Entry(msgspec.Struct, gc=False):
-    message: Outgoing
+class Entry(msgspec.Struct, Generic[M], gc=False):
+    """`sent_at` is the loop's time in seconds; `size` the payload's bytes."""
+
+    message: M
     size: int
     sent_at: float
 
 
-class Window:
-    """Bookkeeping only, no I/O. `number` counts messages from 0 and never starts again."""
+class Window(Generic[M]):
+    """Bookkeeping only, no I/O. `number` counts messages from 0 and never starts again.
 
-    def __init__(self, last_sequence: int, max_messages: int, max_bytes: int) -> None:
-        self.entries: deque[Entry] = deque()
+    `stream` is the name of the stream, which ends at `last_sequence`.
+    """
+
+    def __init__(self, stream: str, last_sequence: int, max_messages: int, max_bytes: int) -> None:
+        self.entries: deque[Entry[M]] = deque()
         self.size = 0
         self.first = 0
         self.next_sequence = last_sequence + 1
+        # How servers write an answer; one that is written otherwise is read as JSON.
+        self._acks = [
+            b'{"stream":"%b",%b"seq":%%d}' % (stream.encode(), space) for space in (b"", b" ")
+        ]
         self._max_messages = max_messages
         self._max_bytes = max_bytes
 
@@ -51,7 +56,7 @@ class Window:
         """The sequence of the last message of the contiguous acknowledged prefix."""
         return self.next_sequence - len(self.entries) - 1
 
-    def add(self, message: Outgoing, now: float) -> int:
+    def add(self, message: M, now: float) -> int:
         """Its number."""
         size = len(message.payload)
         entries = self.entries
@@ -63,7 +68,7 @@ class Window:
 
     def replies(
         self, answers: list[tuple[int, bytes]], batches: dict[int, int]
-    ) -> tuple[list[Entry], str | None]:
+    ) -> tuple[list[Entry[M]], str | None]:
         """Note answers, each to the message with that number, in the order that they came.
 
         `batches` says which of them stand for how many: the last message of an atomic batch is
@@ -71,7 +76,7 @@ class Window:
         the chain is broken if it is.
         """
         done, sequence, reason = 0, self.acknowledged_sequence, None
-        ack = _ACKS[bool(answers) and b" " in answers[0][1]]
+        ack = self._acks[bool(answers) and b" " in answers[0][1]]
         for number, payload in answers:
             count = batches.pop(number, 1) if batches else 1
             if number != self.first + done + count - 1 or done + count > len(self.entries):
@@ -90,7 +95,7 @@ class Window:
             sequence += count
         return self._pop(done), reason
 
-    def rechain(self, last_sequence: int, stored: int) -> list[Entry]:
+    def rechain(self, last_sequence: int, stored: int) -> list[Entry[M]]:
         """The first `stored` entries are in the stream, which ends at `last_sequence`.
 
         Returns those; all others are to be sent again, from number `first` on.
@@ -99,7 +104,7 @@ class Window:
         self.next_sequence = last_sequence + 1 + len(self.entries)
         return done
 
-    def _pop(self, count: int) -> list[Entry]:
+    def _pop(self, count: int) -> list[Entry[M]]:
         popleft = self.entries.popleft
         done = [popleft() for _ in range(count)]
         self.size -= sum([entry.size for entry in done])

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from nats_security import KINDS, security
 from pydantic import SecretStr
 
-from ssmd_cdc.publish.wire import Wire, WireLost
 from ssmd_common.connections.nats_access import NatsAccess
 from ssmd_common.settings import NatsSettings
 from ssmd_stack.nats import NatsServer
+from ssmd_stream.publish.wire import Wire, WireLost
 
 ACCESS = NatsAccess.of(NatsSettings())
 
@@ -34,17 +34,25 @@ MESSAGES = (
 REPLIES = [(0, b"abc"), (12, b""), (13, b"\r\n\r\n"), (14, b"abc"), (15, b"ok")]
 
 
-def feed(pieces: list[bytes]) -> tuple[list[tuple[int, bytes]], list[str], Wire]:
-    replies: list[tuple[int, bytes]] = []
-    lost: list[str] = []
+async def outcome(wire: Wire) -> tuple[list[tuple[int, bytes]], str | None]:
+    """The replies that came, and why the connection was lost if it was."""
+    taken: list[tuple[int, bytes]] = []
+    try:
+        while replies := await wire.replies(0):
+            taken += replies
+    except WireLost as error:
+        return taken, str(error)
+    return taken, None
 
-    async def run() -> Wire:
-        wire = Wire(ACCESS, replies.extend, lost.append, 1 << 20)
+
+def feed(pieces: list[bytes]) -> tuple[list[tuple[int, bytes]], str | None, Wire]:
+    async def run() -> tuple[list[tuple[int, bytes]], str | None, Wire]:
+        wire = Wire(ACCESS, None, 1 << 20)
         for piece in pieces:
             wire.data_received(piece)
-        return wire
+        return *await outcome(wire), wire
 
-    return replies, lost, asyncio.run(run())
+    return asyncio.run(run())
 
 
 @given(st.sets(st.integers(1, len(MESSAGES) - 1)))
@@ -53,26 +61,45 @@ def test_replies_survive_any_cut(cuts: set[int]) -> None:
     pieces = [MESSAGES[a:b] for a, b in pairwise(at)]
     replies, lost, wire = feed(pieces)
     assert replies == REPLIES
-    assert lost == []
+    assert lost is None
     assert wire.max_payload == 4096
 
 
 def test_an_error_of_the_server_ends_the_connection_with_its_words() -> None:
     _, lost, wire = feed([b"-ERR 'Maximum Payload Violation'\r\n"])
-    assert lost == ["Maximum Payload Violation"]
+    assert lost == "Maximum Payload Violation"
     assert wire.lost
 
 
-def test_it_ends_once() -> None:
-    async def run() -> list[Any]:
-        lost: list[str] = []
-        wire = Wire(ACCESS, lambda _: None, lost.append, 1 << 20)
+def test_what_came_before_it_ended_is_taken_first() -> None:
+    replies, lost, _ = feed([b"MSG _INBOX.a.0 1 3\r\nabc\r\n-ERR 'Stale Connection'\r\n"])
+    assert (replies, lost) == ([(0, b"abc")], "Stale Connection")
+
+
+def test_the_first_reason_stays() -> None:
+    async def run() -> str | None:
+        wire = Wire(ACCESS, None, 1 << 20)
         wire.connection_lost(None)
         wire.connection_lost(OSError("again"))
         wire.data_received(b"-ERR 'late'\r\n")
-        return lost
+        return (await outcome(wire))[1]
 
-    assert asyncio.run(run()) == ["the server closed the connection"]
+    assert asyncio.run(run()) == "the server closed the connection"
+
+
+def test_a_right_that_is_missing_is_told_as_such() -> None:
+    text = b"-ERR 'Permissions Violation for Publish to \"cdc.x\"'\r\n"
+
+    async def run() -> WireLost:
+        wire = Wire(ACCESS, None, 1 << 20)
+        wire.data_received(text)
+        with pytest.raises(WireLost) as raised:
+            await wire.replies(0)
+        return raised.value
+
+    lost = asyncio.run(run())
+    assert lost.denied
+    assert "may not publish to cdc.x" in str(lost)
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
@@ -96,20 +123,14 @@ async def test_credentials_and_encryption(
         async def open_as(credentials: str) -> Wire:
             url = SecretStr(f"nats://{credentials}@127.0.0.1:{server.port}")
             access = NatsAccess.of(NatsSettings(nats_url=url))
-            wire = Wire(access, replies.extend, lost.append, 1 << 20)
-            await wire.open(access.servers[0], "ssmd-cdc-test")
+            wire = Wire(access, None, 1 << 20)
+            await wire.open(access.servers[0], "ssmd-test")
             return wire
 
-        replies: list[tuple[int, bytes]] = []
-        lost: list[str] = []
         wire = await open_as(right)
         wire.publish("nobody.listens", 7, "NATS/1.0\r\n\r\n", b"x")
         wire.flush()
-        async with asyncio.timeout(30):
-            while not replies:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-        assert replies == [(7, b"")]
-        assert lost == []
+        assert await wire.replies(30) == [(7, b"")]
         wire.close()
         with pytest.raises(WireLost, match="Authorization Violation"):
             await open_as(wrong)
@@ -125,17 +146,14 @@ async def test_it_opens_with_whatever_credentials_the_settings_name(
         async def opened(given: Mapping[str, Any]) -> Wire:
             settings = NatsSettings.model_validate({"nats_url": server.url, **given})
             access = NatsAccess.of(settings)
-            wire = Wire(access, replies.extend, lambda _: None, 1 << 20)
-            await wire.open(access.servers[0], "ssmd-cdc-test")
+            wire = Wire(access, None, 1 << 20)
+            await wire.open(access.servers[0], "ssmd-test")
             return wire
 
-        replies: list[tuple[int, bytes]] = []
         wire = await opened(asked.right)
         wire.publish("nobody.listens", 7, "NATS/1.0\r\n\r\n", b"x")
         wire.flush()
-        async with asyncio.timeout(30):
-            while not replies:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        assert await wire.replies(30) == [(7, b"")]
         wire.close()
         if asked.wrong:
             with pytest.raises(WireLost):

@@ -1,20 +1,22 @@
 """A connection to NATS for publishing only: frames out, replies in, no coroutine per message.
 
 It never reconnects and never resends: what a lost connection leaves undecided is decided by
-reading the stream's tail (`stream_publisher`).
+reading the stream's tail (`publisher`).
 """
 
 import asyncio
 import json
 import re
 import secrets
-from collections.abc import Callable
 from typing import Any, Final, cast
 
+from nats.aio.client import Client
+
+from ssmd_common.connections.nats import nodes
 from ssmd_common.connections.nats_access import NatsAccess, NatsServer
 from ssmd_common.connections.nats_rights import Sentences
 from ssmd_common.deadlines import answered_within
-from ssmd_common.rights import RIGHTS
+from ssmd_common.rights import NatsRights
 
 _CONNECT_SECONDS: Final = 5.0
 _PING_SECONDS: Final = 3.0
@@ -27,41 +29,41 @@ _HMSG = re.compile(rb"HMSG [^ ]*\.(\d+) \d+ (\d+) (\d+)\r\n")
 
 
 class WireLost(Exception):
-    """The connection could not be made or broke; the text is the server's or the system's."""
+    """The connection could not be made or broke; the text is the server's or the system's.
+
+    `denied`: that is which right the user lacks.
+    """
+
+    def __init__(self, text: str, *, denied: bool = False) -> None:
+        super().__init__(text)
+        self.denied = denied
 
 
 class Wire(asyncio.Protocol):
     """One connection.
 
-    `on_replies` is called with the replies that came together, in order: the number that `publish`
-    gave to the message, and the answer to it. `on_lost(reason)` is called once, when the
-    connection ends. `max_payload` is what the server is thought to take until it says so.
+    `rights` are what our user is known to need, for the sentence where one is missing.
+    `max_payload` is what the server is thought to take until it says so.
     """
 
-    def __init__(
-        self,
-        access: NatsAccess,
-        on_replies: Callable[[list[tuple[int, bytes]]], None],
-        on_lost: Callable[[str], None],
-        max_payload: int,
-    ) -> None:
+    def __init__(self, access: NatsAccess, rights: NatsRights | None, max_payload: int) -> None:
         self.max_payload = max_payload
         self.writable = asyncio.Event()
+        """Set while more may be written; for good once the connection is lost."""
         self._access = access
-        self._sentences = Sentences(access.who, access.inbox_prefix, RIGHTS["cdc"].nats)
-        self.denied: str | None = None
-        """Which right the user lacks, in words, if that ended the connection."""
+        self._sentences = Sentences(access.who, access.inbox_prefix, rights)
         self._inbox = f"{access.inbox_prefix}.{secrets.token_hex(11)}"
-        self._on_replies = on_replies
-        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self._replies: list[tuple[int, bytes]] = []
+        self._news = asyncio.Event()
         self._buffer = b""
         self._frames: list[bytes] = []
         self._frames_bytes = 0
         self._transport: asyncio.Transport | None = None
-        self._greeted: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._greeted: asyncio.Future[dict[str, Any]] = self._loop.create_future()
         self._ponged = asyncio.Event()
         self._reason: str | None = None
-        self.replies = 0
+        self._denied = False
         self._pinger: asyncio.Task[None] | None = None
 
     @property
@@ -74,7 +76,7 @@ class Wire(asyncio.Protocol):
         Raises:
             WireLost: it does not answer, or it refuses us.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         try:
             async with answered_within(_CONNECT_SECONDS):
                 transport, _ = await loop.create_connection(lambda: self, server.host, server.port)
@@ -88,15 +90,38 @@ class Wire(asyncio.Protocol):
                 self._send(_connect_frame(name, self._access.connect_fields(info.get("nonce"))))
                 self._send(f"SUB {self._inbox}.* 1\r\nPING\r\n".encode())
                 await self._ponged.wait()
-                if self._reason is not None:
-                    raise WireLost(self._reason)
+                self.raise_if_lost()
         except (OSError, TimeoutError) as error:
             self.close()
             raise WireLost(str(error) or "no answer") from error
         except BaseException:
             self.close()
             raise
-        self._pinger = asyncio.create_task(self._keep_alive(), name="cdc-wire-ping")
+        self._pinger = asyncio.create_task(self._keep_alive(), name="wire-ping")
+
+    async def replies(self, seconds: float) -> list[tuple[int, bytes]]:
+        """What came and was not taken yet, in order: the number that `publish` gave to the message,
+        and the answer to it. Waits for it up to `seconds`; none came where the list is empty.
+
+        Raises:
+            WireLost: the connection ended, and all that came before was taken.
+        """
+        if not self._replies and self._reason is None:
+            self._news.clear()
+            timer = self._loop.call_later(seconds, self._news.set)
+            try:
+                await self._news.wait()
+            finally:
+                timer.cancel()
+        if not self._replies:
+            self.raise_if_lost()
+        taken, self._replies = self._replies, []
+        return taken
+
+    def raise_if_lost(self) -> None:
+        """Raises WireLost if the connection ended."""
+        if self._reason is not None:
+            raise WireLost(self._reason, denied=self._denied)
 
     def publish(self, subject: str, token: int | None, headers: str, payload: bytes) -> None:
         """Send one message with the next `flush`; its reply comes with `token`.
@@ -144,7 +169,7 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer + data if self._buffer else data
         at = 0
-        replies: list[tuple[int, bytes]] = []
+        replies = self._replies
         match = _MSG.match
         while at < len(buffer):
             message = match(buffer, at)
@@ -165,8 +190,7 @@ class Wire(asyncio.Protocol):
             at = after
         self._buffer = buffer[at:]
         if replies:
-            self.replies += len(replies)
-            self._on_replies(replies)
+            self._news.set()
 
     def _control(
         self, buffer: bytes, at: int, line_end: int, replies: list[tuple[int, bytes]]
@@ -194,8 +218,9 @@ class Wire(asyncio.Protocol):
                 self._greeted.set_result(info)
         elif line.startswith(b"-ERR"):
             text = line[4:].decode(errors="replace").strip(" '")
-            self.denied = self._sentences.of(text)
-            self._end(self.denied or text)
+            denied = self._sentences.of(text)
+            self._denied = denied is not None
+            self._end(denied or text)
         return line_end + 2
 
     async def _keep_alive(self) -> None:
@@ -219,11 +244,33 @@ class Wire(asyncio.Protocol):
             return
         self._reason = reason
         if not self._greeted.done():
-            self._greeted.set_exception(WireLost(reason))
+            self._greeted.set_exception(WireLost(reason, denied=self._denied))
         self._ponged.set()
         self.writable.set()
-        self._on_lost(reason)
+        self._news.set()
         self.close()
+
+
+async def open_wire(
+    client: Client, access: NatsAccess, rights: NatsRights | None, name: str, max_payload: int
+) -> Wire:
+    """A wire to the node that the client is connected to, else to another that it knows: where one
+    is drained or gone, the others go on.
+
+    Raises:
+        WireLost: none of them takes us.
+    """
+    lost = WireLost("no node of NATS is known")
+    for server in nodes(client, access):
+        wire = Wire(access, rights, max_payload)
+        try:
+            await wire.open(server, name)
+            wire.raise_if_lost()
+        except WireLost as error:
+            lost = error
+        else:
+            return wire
+    raise lost
 
 
 def _connect_frame(name: str, identity: dict[str, str]) -> bytes:

@@ -4,14 +4,13 @@ import asyncio
 from typing import Final
 
 import structlog
+from prometheus_client import Gauge
 
-from ssmd_cdc import metrics
-from ssmd_cdc.errors import NOT_STORING
 from ssmd_common.health import Health
+from ssmd_stream.errors import NOT_STORING
 
 log = structlog.get_logger(__name__)
 
-_CONDITION: Final = "nats"
 _PAUSE_SECONDS: Final = 0.25
 _LONGEST_PAUSE_SECONDS: Final = 1.0
 _STEADY_SECONDS: Final = 5.0
@@ -19,18 +18,24 @@ _STEADY_SECONDS: Final = 5.0
 
 
 class Interruption:
-    """Not ready from the first failure on until all that was in flight is stored."""
+    """Not ready from the first failure on until all that was in flight is stored.
 
-    def __init__(self, health: Health) -> None:
+    `condition` is the name under which `health` has it; `not_storing` is 1 meanwhile where NATS
+    answers and does not store.
+    """
+
+    def __init__(self, health: Health, condition: str, not_storing: Gauge) -> None:
         self._health = health
+        self._condition = condition
+        self._not_storing = not_storing
         self._told = ""
         self._pause = _PAUSE_SECONDS
         self._until: int | None = None
 
     def because(self, reason: str, in_flight: int) -> None:
         """Tell it; each reason is logged and counted once."""
-        self._health.set(_CONDITION, f"publishing is interrupted: {reason}")
-        metrics.NOT_STORING.set(reason.startswith(NOT_STORING))
+        self._health.set(self._condition, f"publishing is interrupted: {reason}")
+        self._not_storing.set(reason.startswith(NOT_STORING))
         if reason != self._told:
             self._told = reason
             self._health.failed("publish", reason)
@@ -57,5 +62,5 @@ class Interruption:
         if self._until is not None and number >= self._until:
             self._until = None
             self._told = ""
-            self._health.set(_CONDITION, None)
-            metrics.NOT_STORING.set(0)
+            self._health.set(self._condition, None)
+            self._not_storing.set(0)

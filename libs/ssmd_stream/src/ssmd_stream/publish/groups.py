@@ -6,12 +6,10 @@ is stored whole or not at all, the first does.
 
 import asyncio
 import secrets
-from typing import Final
+from typing import Final, Generic
 
-from ssmd_cdc.encode.envelope import Outgoing
-from ssmd_cdc.publish.window import Window
-from ssmd_cdc.publish.wire import Wire
-from ssmd_stream.change import format_lsn
+from ssmd_stream.publish.window import M, Window
+from ssmd_stream.publish.wire import Wire
 
 _BATCH_MESSAGES: Final = 1000
 """The server's limit of an atomic batch."""
@@ -21,7 +19,7 @@ _BATCH_MESSAGES: Final = 1000
 _LEAST_BATCH: Final = 12
 
 
-class Groups:
+class Groups(Generic[M]):
     """The messages that one connection carries; what comes in one turn of the loop goes together.
 
     `batches`: the number of the last message of each batch that is under way, and how many it has.
@@ -29,18 +27,16 @@ class Groups:
     and many of them go as one atomic batch, which is written to disk once.
     """
 
-    def __init__(self, wire: Wire, window: Window, epoch: int, *, durable: bool) -> None:
+    def __init__(self, wire: Wire, window: Window[M], *, durable: bool) -> None:
         self._wire = wire
         self._window = window
-        self._epoch = epoch
         self._durable = durable
-        self._gathered: list[Outgoing] = []
+        self._gathered: list[M] = []
         self._next = 0
         self.batches: dict[int, int] = {}
-        self._id_lsn, self._id_head = -1, ""
         self._loop = asyncio.get_running_loop()
 
-    def add(self, message: Outgoing, number: int) -> None:
+    def add(self, message: M, number: int) -> None:
         """Publish the message with this number of the window; each is the one after the last."""
         gathered = self._gathered
         if not gathered:
@@ -67,12 +63,10 @@ class Groups:
         first = self._next - count
         expected = self._window.acknowledged_sequence + first - self._window.first
         batch = secrets.token_hex(8) if self._durable and count >= _LEAST_BATCH else None
-        epoch, publish, last = self._epoch, self._wire.publish, count - 1
+        publish, last = self._wire.publish, count - 1
         if batch is not None:
             self.batches[self._next - 1] = count
         for at, message in enumerate(messages):
-            if message.lsn != self._id_lsn:
-                self._id_lsn, self._id_head = message.lsn, f"{epoch}:{format_lsn(message.lsn)}"
             if batch is None:
                 chain = f"Nats-Expected-Last-Sequence: {expected + at}\r\n"
             else:
@@ -84,7 +78,7 @@ class Groups:
             publish(
                 message.subject,
                 first + at if batch is None or at == last else None,
-                f"NATS/1.0\r\nNats-Msg-Id: {self._id_head}:{message.seq}\r\n"
+                f"NATS/1.0\r\nNats-Msg-Id: {message.id}\r\n"
                 f"{chain}Ssmd-Type: {message.type}\r\n\r\n",
                 message.payload,
             )
