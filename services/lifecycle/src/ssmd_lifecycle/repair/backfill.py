@@ -1,4 +1,4 @@
-"""Gives transitions that only REST told of their rows, once no message can tell of them any more.
+"""Gives transitions that only REST reported their rows, once no message can announce them any more.
 
 REST is ahead of the messages that are on their way, so rows are made a little after REST was asked
 and when all that had arrived by then is recorded. Only then is a gap closed in the tables: what a
@@ -6,24 +6,22 @@ process that ends did not get to is the next one's.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-import msgspec
 import structlog
 
 from ssmd_common.models import Market
 from ssmd_common.runtime import Runtime
 from ssmd_lifecycle import metrics
-from ssmd_lifecycle.clock import Due
+from ssmd_lifecycle.clock.timed import TimedTransition
+from ssmd_lifecycle.feed.inbox import Inbox
 from ssmd_lifecycle.filter import FilterFile
-from ssmd_lifecycle.messages import Kind
-from ssmd_lifecycle.owed import Step, metadata, owed
-from ssmd_lifecycle.rows import Pool, queries, writing
-from ssmd_lifecycle.turns import row_of
-from ssmd_store.log import LifecycleRow, insert_owed
+from ssmd_lifecycle.repair.steps import Step, steps_of
+from ssmd_lifecycle.transactions import Pool, queries, writing
+from ssmd_store.log import insert_backfilled
 
 log = structlog.get_logger(__name__)
 
@@ -38,32 +36,30 @@ class Findings:
     """What one repair found out, in the order of each market's life."""
 
     since: datetime
-    told_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    steps: dict[str, Step | Due] = field(default_factory=dict)
-    """By dedupe key: several scans tell of the same market."""
+    asked_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    steps: dict[str, Step | TimedTransition] = field(default_factory=dict)
+    """By dedupe key: several scans show the same market."""
 
     def add(self, markets: Iterable[Market], asked_at: datetime) -> None:
-        """Take what a page of REST told."""
+        """Take what a page of REST shows."""
         for market in markets:
-            for step in owed(market, self.since, asked_at):
+            for step in steps_of(market, self.since, asked_at):
                 self.steps.setdefault(step.dedupe_key, step)
-        self.told_at = datetime.now(UTC)
+        self.asked_at = datetime.now(UTC)
 
 
-class Bookkeeper:
-    """`is_behind(moment)` says whether messages that arrived by then may be unrecorded."""
+class Backfill:
+    """Writes the rows of what is followed; the inbox says what is not recorded yet."""
 
-    def __init__(
-        self, pool: Pool, filter_file: FilterFile, is_behind: Callable[[datetime], bool]
-    ) -> None:
+    def __init__(self, pool: Pool, filter_file: FilterFile, inbox: Inbox) -> None:
         self._pool = pool
         self._filter = filter_file
-        self._is_behind = is_behind
+        self._inbox = inbox
 
-    async def settle(self, runtime: Runtime, findings: Findings) -> bool:
+    async def complete(self, runtime: Runtime, findings: Findings) -> bool:
         """Write the rows of `findings` when it is time; False when the service stops before."""
-        until = findings.told_at + GRACE
-        while (now := datetime.now(UTC)) < until or self._is_behind(until):
+        until = findings.asked_at + GRACE
+        while (now := datetime.now(UTC)) < until or self._inbox.is_behind(until):
             seconds = max(_LOOK_SECONDS, (until - now) / timedelta(seconds=1))
             if await runtime.stopped_within(seconds):
                 return False
@@ -71,7 +67,7 @@ class Bookkeeper:
         return True
 
     async def write(self, findings: Findings) -> int:
-        """Write those rows that are still owed; how many they were."""
+        """Write those rows that still are missing; how many they were."""
         steps = list(findings.steps.values())
         written = 0
         for start in range(0, len(steps), _CHUNK):
@@ -79,10 +75,10 @@ class Bookkeeper:
             await asyncio.sleep(0)
         if written:
             metrics.FOUND.inc(written)
-            log.info("transitions that no message told of recorded", rows=written)
+            log.info("transitions that no message announced recorded", rows=written)
         return written
 
-    async def _write(self, steps: Sequence[Step | Due]) -> int:
+    async def _write(self, steps: Sequence[Step | TimedTransition]) -> int:
         now = datetime.now(UTC)
         async with writing(self._pool) as connection:
             chosen = self._filter.current
@@ -95,20 +91,8 @@ class Bookkeeper:
                     if chosen.passes(series, category)
                 }
                 steps = [step for step in steps if step.ticker in followed]
-            return await insert_owed(connection, [_row(step, now) for step in steps])
-
-
-def _row(step: Step | Due, now: datetime) -> LifecycleRow:
-    whole = msgspec.Raw(metadata(step))
-    if isinstance(step, Due):
-        return msgspec.structs.replace(row_of(step, now), metadata=whole)
-    return LifecycleRow(
-        market_ticker=step.ticker,
-        event_ticker=step.event_ticker,
-        event_type=step.kind.value,
-        settled_ts=step.at if step.kind is Kind.SETTLED else None,
-        result=step.result,
-        metadata=whole,
-        received_at=now,
-        dedupe_key=step.dedupe_key,
-    )
+            rows = [
+                step.row(now, "rest") if isinstance(step, TimedTransition) else step.row(now)
+                for step in steps
+            ]
+            return await insert_backfilled(connection, rows)

@@ -1,21 +1,32 @@
-"""What fresh messages change in events and markets, inside a transaction that takes their locks."""
+"""What fresh messages change in events and markets, inside the transaction that keeps them.
+
+`apply` brings the rows up to date in the one order of locks: the messages' series are added, their
+events are locked and written, then their markets, then the events' status follows from these. Each
+row is what `transitions` makes of it from its fresh messages, and from those stored ones that may
+outweigh them: sent at the same time or later, or all where the row is new.
+
+What the messages leave open is in `Outcome`: those without a row to be applied to (`unplaced`),
+and rows that lack what only REST knows (`incomplete`). What is due by the clock already is made at
+once: nobody sees a market that is listed as due and waits.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
-from ssmd_lifecycle.clock import Due, due, turned
-from ssmd_lifecycle.intake import read_stored
-from ssmd_lifecycle.messages import EVENT_KINDS, Kind, LifecycleMessage
-from ssmd_lifecycle.rows import queries
-from ssmd_lifecycle.transitions import advance, advance_event, born, differences
-from ssmd_lifecycle.turns import row_of
+from ssmd_lifecycle.apply.transitions import advance, advance_event, born, differences
+from ssmd_lifecycle.clock.timed import TimedTransition, after, due
+from ssmd_lifecycle.feed.messages import EVENT_KINDS, Kind, LifecycleMessage
+from ssmd_lifecycle.feed.parser import parse_stored
+from ssmd_lifecycle.transactions import queries
 from ssmd_store import log
 from ssmd_store.messages import EVENTS, MARKETS, RowAppearedError
 from ssmd_store.parents import Connection, add_series, recompute_events
 from ssmd_store.states import EventState, MarketState
+
+ByTicker = dict[str, list[LifecycleMessage]]
 
 
 @dataclass(slots=True)
@@ -24,10 +35,9 @@ class Outcome:
 
     stored: int = 0
     duplicates: int = 0
-    changed: int = 0
     transitions: Counter[str] = field(default_factory=Counter)
     """Changes of status by messages, by the status after."""
-    turned: list[Due] = field(default_factory=list)
+    timed: list[TimedTransition] = field(default_factory=list)
     """What was due already when its message came, and the clock made in the same transaction."""
     unplaced: list[LifecycleMessage] = field(default_factory=list)
     """Stored, but of a market or an event that no row exists of yet."""
@@ -55,118 +65,104 @@ async def apply(
     if not of_markets and not of_events:
         return
     cursor = await connection.execute(queries.locate_markets, [list(of_markets)])
-    parents = dict(await cursor.fetchall())
-    for ticker, messages in of_markets.items():
-        for message in messages:
-            if ticker not in parents and message.kind is Kind.CREATED and message.event_ticker:
-                parents[ticker] = message.event_ticker
-    touched = sorted({*of_events, *parents.values()})
-    await add_series(
-        connection, {m.series_ticker for ms in of_events.values() for m in ms if m.series_ticker}
-    )
-    events = await EVENTS.lock(connection, touched)
+    located = dict(await cursor.fetchall())
+    born_in = {
+        message.event_ticker
+        for ticker in of_markets.keys() - located.keys()
+        for message in of_markets[ticker]
+        if message.kind is Kind.CREATED and message.event_ticker
+    }
+    series = {m.series_ticker for messages in of_events.values() for m in messages}
+    await add_series(connection, {ticker for ticker in series if ticker})
+    events = await EVENTS.lock(connection, sorted({*of_events, *located.values(), *born_in}))
     await _apply_to_events(connection, of_events, events, outcome)
     await _apply_to_markets(connection, of_markets, events, outcome, now)
     # A key that is there already: the exchange took the transition back and it came again.
-    await log.insert(connection, [row_of(turn, now) for turn in outcome.turned])
-    if outcome.transitions or outcome.turned:
+    await log.insert(connection, [transition.row(now) for transition in outcome.timed])
+    if outcome.transitions or outcome.timed:
         await recompute_events(connection, list(events))
 
 
 async def _apply_to_events(
-    connection: Connection,
-    of_events: dict[str, list[LifecycleMessage]],
-    events: dict[str, EventState],
-    outcome: Outcome,
+    connection: Connection, fresh: ByTicker, events: dict[str, EventState], outcome: Outcome
 ) -> None:
-    """Apply event-level messages; `events` gains the new ones."""
+    """Apply event-level messages; `events`, which are locked, gains the new ones."""
     inserts: list[EventState] = []
     updates: list[dict[str, Any]] = []
-    history = await _history(connection, queries.event_history, of_events, known=events)
-    for ticker, messages in of_events.items():
+    history = await _history(connection, queries.event_history, fresh, known=events)
+    for ticker, messages in fresh.items():
         before = events.get(ticker)
-        if before is None:
-            series = next((m.series_ticker for m in history[ticker] if m.series_ticker), None)
-            if series is None:
-                # Nobody has said where it belongs: REST is asked.
-                outcome.unplaced.extend(messages)
+        if before is not None:
+            row = advance_event(before, {m.dedupe_key for m in messages}, history[ticker])
+            if row is before:
                 continue
-            extra = next((e for m in history[ticker] if (e := m.claims.get("extra"))), None)
+            updates.append({"event_ticker": ticker, **differences(before, row)})
+        elif series := next((m.series_ticker for m in history[ticker] if m.series_ticker), None):
+            extra = next((e for m in history[ticker] if (e := m.columns.get("extra"))), None)
             start = EventState(event_ticker=ticker, series_ticker=series, extra=extra)
-            keys = {message.dedupe_key for message in history[ticker]}
-            inserts.append(advance_event(start, keys, history[ticker]))
-            events[ticker] = inserts[-1]
+            row = advance_event(start, {m.dedupe_key for m in history[ticker]}, history[ticker])
+            inserts.append(row)
             outcome.incomplete_events.add(ticker)
+        else:
+            # No message says where it belongs: REST is asked.
+            outcome.unplaced.extend(messages)
             continue
-        after = advance_event(before, {m.dedupe_key for m in messages}, history[ticker])
-        if after is not before:
-            updates.append({"event_ticker": ticker, **differences(before, after)})
-            events[ticker] = after
+        events[ticker] = row
     await EVENTS.insert(connection, inserts)
     await EVENTS.update(connection, updates)
-    outcome.changed += len(inserts) + len(updates)
 
 
 async def _apply_to_markets(
     connection: Connection,
-    of_markets: dict[str, list[LifecycleMessage]],
+    fresh: ByTicker,
     events: dict[str, EventState],
     outcome: Outcome,
     now: datetime,
 ) -> None:
     """Apply messages to their markets, whose events are locked."""
-    markets = await MARKETS.lock(connection, list(of_markets))
-    history = await _history(connection, queries.market_history, of_markets, known=markets)
+    markets = await MARKETS.lock(connection, list(fresh))
     inserts: list[MarketState] = []
     updates: list[dict[str, Any]] = []
-    for ticker, messages in of_markets.items():
+    history = await _history(connection, queries.market_history, fresh, known=markets)
+    for ticker, messages in fresh.items():
         before = markets.get(ticker)
-        keys = {message.dedupe_key for message in messages}
         if before is None:
             created = next((m for m in history[ticker] if m.kind is Kind.CREATED), None)
             parent = events.get(created.event_ticker or "") if created else None
             if created is None or parent is None:
                 outcome.unplaced.extend(messages)
                 continue
-            start = born(created, parent.series_ticker)
-            keys = {message.dedupe_key for message in history[ticker]}
-            after = advance(start, keys, history[ticker], now)
+            keys = {m.dedupe_key for m in history[ticker]}
+            row = advance(born(created, parent.series_ticker), keys, history[ticker], now)
             outcome.incomplete.add(ticker)
             outcome.transitions["created"] += 1
         else:
             if before.event_ticker not in events:
                 raise RowAppearedError  # Moved to another event since it was located.
-            after = advance(before, keys, history[ticker], now)
-            if after is before:
+            row = advance(before, {m.dedupe_key for m in messages}, history[ticker], now)
+            if row is before:
                 continue
-            if after.status != before.status:
-                outcome.transitions[after.status] += 1
-        if before is not None and before.deleted_at != after.deleted_at:
-            outcome.transitions["returned"] += 1
-        # What is due already turns at once: nobody sees a market that is listed as due and waits.
-        while chance := due(after, now):
-            outcome.turned.append(chance)
-            after = turned(after, chance.turn, now)
+            if row.status != before.status:
+                outcome.transitions[row.status] += 1
+            if row.deleted_at != before.deleted_at:
+                outcome.transitions["returned"] += 1
+        while transition := due(row, now):
+            outcome.timed.append(transition)
+            row = after(row, transition.kind, now)
         if before is None:
-            inserts.append(after)
+            inserts.append(row)
         else:
-            updates.append({"ticker": ticker, **differences(before, after)})
-        if after.exchange_status in ("determined", "finalized") and after.result is None:
+            updates.append({"ticker": ticker, **differences(before, row)})
+        if row.exchange_status in ("determined", "finalized") and row.result is None:
             outcome.incomplete.add(ticker)
     await MARKETS.insert(connection, inserts)
     await MARKETS.update(connection, updates)
-    outcome.changed += len(inserts) + len(updates)
 
 
 async def _history(
-    connection: Connection,
-    query: Any,
-    fresh: dict[str, list[LifecycleMessage]],
-    *,
-    known: dict[str, Any],
-) -> dict[str, list[LifecycleMessage]]:
-    """Each ticker's fresh messages, and of the stored ones those that may outweigh them: sent at
-    the same time or later; all of them where no row exists yet."""
+    connection: Connection, query: LiteralString, fresh: ByTicker, *, known: dict[str, Any]
+) -> ByTicker:
+    """Each ticker's fresh messages and those stored ones that may outweigh them, in their order."""
     if not fresh:
         return {}
     tickers = list(fresh)
@@ -176,7 +172,7 @@ async def _history(
     cursor = await connection.execute(query, {"tickers": tickers, "since": since})
     for ticker, metadata, sent_at, received_at, key in await cursor.fetchall():
         if key not in keys and (
-            message := read_stored(metadata.encode(), sent_at, received_at, key)
+            message := parse_stored(metadata.encode(), sent_at, received_at, key)
         ):
             history[ticker].append(message)
     for messages in history.values():
