@@ -83,7 +83,7 @@ def test_a_whole_life_in_the_gap_gets_all_its_rows_in_order() -> None:
         result="yes",
     )
     assert steps(whole) == ["created", "opened", "closed", "determined", "settled"]
-    assert [step.at for step in steps_of(market, SINCE, NOW)] == [
+    assert [step.at for step in steps_of(whole, SINCE, NOW)] == [
         at(-9),
         at(-8),
         at(-6),
@@ -134,7 +134,7 @@ def backfill(
 ) -> Backfill:
     followed = FilterFile(filter_path)
     followed.load()
-    return Backfill(pool, followed, inbox or Inbox(1))
+    return Backfill(pool, followed, Inbox(1) if inbox is None else inbox)
 
 
 def waiting(received_at: datetime) -> tuple[Inbox, LifecycleMessage]:

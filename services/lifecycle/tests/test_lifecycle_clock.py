@@ -232,17 +232,17 @@ async def test_a_transition_that_rest_showed_first_has_its_row(
 
 
 class _Recording(TimedStore):
-    """TimedStore that only note which instants they were asked about."""
+    """Only notes which instants it was asked about."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, datetime]] = []
         self.runtime: Runtime | None = None
 
-    async def due(self, turn: TimedKind, now: datetime) -> list[Any]:
+    async def due(self, kind: TimedKind, now: datetime) -> list[Any]:
         self.asked.append(("due", now))
         return []
 
-    async def too_early(self, now: datetime) -> list[Any]:
+    async def early(self, now: datetime) -> list[Any]:
         return []
 
     async def next_due(self, now: datetime) -> datetime | None:

@@ -56,7 +56,7 @@ async def pool(database: Database) -> AsyncIterator[Pool]:
 async def recorder(pool: Pool, sessions: Sessions) -> AsyncIterator[Recorder]:
     store = MessageStore(pool)
     async with KalshiRest("http://127.0.0.1:1/trade-api/v2") as rest:
-        resolver = Resolver(store, rest, RestUpserter(sessions, rest))
+        resolver = Resolver(store, RestUpserter(sessions, rest))
         yield Recorder(Inbox(10), store, resolver, FilterFile(None), batch_messages=100)
 
 

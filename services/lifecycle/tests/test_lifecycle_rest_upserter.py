@@ -52,9 +52,8 @@ async def stored(connection: Connection) -> dict[str, Any]:
 async def test_a_new_market_and_its_event_follow_rest(
     upserter: RestUpserter, connection: Connection
 ) -> None:
-    written = await upserter.upsert_markets(
-        [wire("finalized", result="yes", yes_bid_dollars="0.0")], at(1)
-    )
+    settled = wire("finalized", result="yes", yes_bid_dollars="0.0")
+    written = await upserter.upsert_markets([settled], at(1))
     assert (written.changed, dict(written.transitions)) == (1, {"created": 1})
     row = await stored(connection)
     assert (row["status"], row["result"], row["series_ticker"]) == ("settled", "yes", "KXA")

@@ -172,9 +172,10 @@ def test_an_older_determination_does_not_undo_an_amendment() -> None:
 
 
 def test_a_close_that_moves_away_takes_back_the_clocks_closing() -> None:
-    closed = after_transition(
-        market(status="active"), due(market(status="active"), at(21)).kind, at(21)
-    )  # type: ignore[union-attr]
+    trading = market(status="active")
+    closing = due(trading, at(21))
+    assert closing is not None
+    closed = after_transition(trading, closing.kind, at(21))
     assert closed.status == "closed"
     again = after(closed, message("close_date_updated", 19.9, close_ts=60), now=21.2)
     assert again.status == "active"
