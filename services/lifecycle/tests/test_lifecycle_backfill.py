@@ -32,7 +32,7 @@ from ssmd_lifecycle.filter import FilterFile
 from ssmd_lifecycle.repair import backfill as module
 from ssmd_lifecycle.repair.backfill import Backfill, Findings
 from ssmd_lifecycle.repair.repairer import Repairer
-from ssmd_lifecycle.repair.rest_upserter import RestUpserter
+from ssmd_lifecycle.repair.rest_upserter import RestUpserter, Upserted
 from ssmd_lifecycle.repair.steps import steps_of
 from ssmd_lifecycle.transactions import Pool
 from ssmd_stack.database import Database
@@ -146,7 +146,7 @@ def waiting(received_at: datetime) -> tuple[Inbox, LifecycleMessage]:
 
 def found(*markets: Market) -> Findings:
     findings = Findings(SINCE)
-    findings.add(markets, NOW)
+    findings.add(Upserted(observed=markets), NOW)
     return findings
 
 

@@ -265,10 +265,10 @@ async def test_what_the_first_subscription_left_out_is_one_gap_of_who_leads(
         for subscribed_first in (True, False):
             gaps = Gaps(pool)
             if subscribed_first:
-                await gaps.subscribed(runtime, "start", None, NOW)
+                await gaps.add(runtime, "start", None, NOW)
             await gaps.lead(runtime)
             if not subscribed_first:
-                await gaps.subscribed(runtime, "start", None, NOW)
+                await gaps.add(runtime, "start", None, NOW)
             intervals = await gaps.take()
             assert {(gap.since, gap.reason) for gap in intervals} == {(heard, "start")}
             # The second takes up what the first one left unrepaired.

@@ -18,7 +18,7 @@ from ssmd_kalshi.signing import Signer, load_signer
 from ssmd_kalshi.socket import KalshiSocket, SocketPolicy
 from ssmd_lifecycle import liveness, retention
 from ssmd_lifecycle.apply.message_store import MessageStore
-from ssmd_lifecycle.apply.recorder import Recorder, refresh_filter
+from ssmd_lifecycle.apply.recorder import Recorder
 from ssmd_lifecycle.apply.resolver import Resolver
 from ssmd_lifecycle.clock.scheduler import Scheduler
 from ssmd_lifecycle.clock.timed_store import TimedStore
@@ -151,7 +151,7 @@ async def _take_part(
             days = settings.lifecycle_retention_days
             leading.start("retention", retention.run(runtime, pool, days))
             leading.start("liveness", liveness.run(runtime, scheduler, recorder))
-            leading.start("filter", refresh_filter(filter_file))
+            leading.start("filter", filter_file.follow())
             runtime.health.set("postgres", None)
             await recorder.run(runtime)
 

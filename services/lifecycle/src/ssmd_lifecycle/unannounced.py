@@ -1,52 +1,56 @@
-"""Rows of `market_lifecycle_events` for transitions that no message announced. Pure."""
+"""Transitions that no message announced, and their rows of `market_lifecycle_events`. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Literal
 
 import msgspec
 
 from ssmd_store.states import LifecycleRow
 
+Source = Literal["clock", "rest"]
 
-def row(
-    source: Literal["clock", "rest"],
-    event_type: str,
-    market_ticker: str,
-    event_ticker: str,
-    at: datetime | None,
-    *,
-    now: datetime,
-    dedupe_key: str,
-    of: str | None = None,
-    result: str | None = None,
-    body: Mapping[str, Any] | None = None,
-    beside: Mapping[str, Any] | None = None,
-) -> LifecycleRow:
-    """A transition `at` a time, as `source` found it.
 
-    `of` is the transition whose time it is, if another. `metadata` looks like a message's, with
-    the source, and more in the `body` and `beside` it.
-    """
-    message = {
-        "event_type": event_type,
-        "market_ticker": market_ticker,
-        "event_ticker": event_ticker,
-        "at": at,
-        **({"result": result} if result is not None else {}),
-        **(body or {}),
-    }
-    document = {"source": source, "msg": message, **(beside or {})}
-    of = of or event_type
-    return LifecycleRow(
-        market_ticker=market_ticker,
-        event_ticker=event_ticker,
-        event_type=event_type,
-        open_ts=at if of == "opened" else None,
-        close_ts=at if of == "closed" else None,
-        settled_ts=at if of == "settled" else None,
-        result=result,
-        metadata=msgspec.Raw(msgspec.json.encode(document)),
-        received_at=now,
-        dedupe_key=dedupe_key,
-    )
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A step of one market's life, `at` a time if that is known."""
+
+    kind: StrEnum
+    ticker: str
+    event_ticker: str
+    at: datetime | None
+
+    def _row(
+        self,
+        source: Source,
+        now: datetime,
+        dedupe_key: str,
+        *,
+        event_type: str | None = None,
+        body: Mapping[str, Any] | None = None,
+        **beside: Any,
+    ) -> LifecycleRow:
+        """As `source` found it. `metadata` looks like a message's: the source, more in the `body`,
+        and more `beside` it."""
+        event_type = event_type or self.kind.value
+        message = {
+            "event_type": event_type,
+            "market_ticker": self.ticker,
+            "event_ticker": self.event_ticker,
+            "at": self.at,
+            **(body or {}),
+        }
+        return LifecycleRow(
+            market_ticker=self.ticker,
+            event_ticker=self.event_ticker,
+            event_type=event_type,
+            open_ts=self.at if self.kind == "opened" else None,
+            close_ts=self.at if self.kind == "closed" else None,
+            settled_ts=self.at if self.kind == "settled" else None,
+            result=message.get("result"),
+            metadata=msgspec.Raw(msgspec.json.encode({"source": source, "msg": message, **beside})),
+            received_at=now,
+            dedupe_key=dedupe_key,
+        )

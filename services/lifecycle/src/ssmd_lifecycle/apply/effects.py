@@ -11,7 +11,7 @@ once: nobody sees a market that is listed as due and waits.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, LiteralString
@@ -66,15 +66,10 @@ async def apply(
         return
     cursor = await connection.execute(queries.locate_markets, [list(of_markets)])
     located = dict(await cursor.fetchall())
-    born_in = {
-        message.event_ticker
-        for ticker in of_markets.keys() - located.keys()
-        for message in of_markets[ticker]
-        if message.kind is Kind.CREATED and message.event_ticker
-    }
+    named = {m.event_ticker for ms in of_markets.values() for m in ms if m.kind is Kind.CREATED}
     series = {m.series_ticker for messages in of_events.values() for m in messages}
     await add_series(connection, {ticker for ticker in series if ticker})
-    events = await EVENTS.lock(connection, sorted({*of_events, *located.values(), *born_in}))
+    events = await EVENTS.lock(connection, sorted({*of_events, *located.values(), *named} - {None}))
     await _apply_to_events(connection, of_events, events, outcome)
     await _apply_to_markets(connection, of_markets, events, outcome, now)
     # A key that is there already: the exchange took the transition back and it came again.
@@ -169,12 +164,26 @@ async def _history(
     since = [min(m.heard_at for m in fresh[t]) if t in known else None for t in tickers]
     history = {ticker: list(messages) for ticker, messages in fresh.items()}
     keys = {message.dedupe_key for messages in fresh.values() for message in messages}
-    cursor = await connection.execute(query, {"tickers": tickers, "since": since})
-    for ticker, metadata, sent_at, received_at, key in await cursor.fetchall():
-        if key not in keys and (
-            message := parse_stored(metadata.encode(), sent_at, received_at, key)
-        ):
-            history[ticker].append(message)
+    for ticker, message in await stored_messages(connection, query, tickers, since, but=keys):
+        history[ticker].append(message)
     for messages in history.values():
         messages.sort(key=lambda message: message.order)
     return history
+
+
+async def stored_messages(
+    connection: Connection,
+    query: LiteralString,
+    tickers: Sequence[str],
+    since: Sequence[datetime | None],
+    *,
+    but: Collection[str] = (),
+) -> list[tuple[str, LifecycleMessage]]:
+    """What is stored of each ticker since a time, without those with the dedupe keys `but`."""
+    cursor = await connection.execute(query, {"tickers": list(tickers), "since": list(since)})
+    return [
+        (ticker, message)
+        for ticker, metadata, sent_at, received_at, key in await cursor.fetchall()
+        if key not in but
+        and (message := parse_stored(metadata.encode(), sent_at, received_at, key))
+    ]

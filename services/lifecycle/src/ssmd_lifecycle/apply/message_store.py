@@ -8,9 +8,9 @@ from typing import Final
 
 import msgspec
 
-from ssmd_lifecycle.apply.effects import Outcome, apply
+from ssmd_lifecycle.apply.effects import Outcome, apply, stored_messages
 from ssmd_lifecycle.feed.messages import LifecycleMessage
-from ssmd_lifecycle.feed.parser import content_key_of, parse_stored
+from ssmd_lifecycle.feed.parser import content_key_of
 from ssmd_lifecycle.transactions import Pool, in_transaction, queries
 from ssmd_store import log
 from ssmd_store.parents import Connection
@@ -73,10 +73,8 @@ class MessageStore:
             ):
                 tickers = [t for t in by_ticker if t and getattr(by_ticker[t][0], kind) == t]
                 since = [min(m.heard_at for m in by_ticker[t]) - SAME_MESSAGE for t in tickers]
-                cursor = await connection.execute(query, {"tickers": tickers, "since": since})
-                for ticker, metadata, sent_at, received_at, key in await cursor.fetchall():
-                    if found := parse_stored(metadata.encode(), sent_at, received_at, key):
-                        stored.setdefault(ticker, []).append(found)
+                for ticker, found in await stored_messages(connection, query, tickers, since):
+                    stored.setdefault(ticker, []).append(found)
         return [m for m in messages if not _taken(m, stored.get(m.ticker or "", []))]
 
     async def places(self, messages: Sequence[LifecycleMessage]) -> tuple[Places, Places]:

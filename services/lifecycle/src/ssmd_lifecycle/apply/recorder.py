@@ -167,10 +167,3 @@ def as_text(message: LifecycleMessage) -> LifecycleMessage:
         times={},
         applies=False,
     )
-
-
-async def refresh_filter(filter_file: FilterFile, every_seconds: float = 1.0) -> None:
-    """Follow the filter's file, until cancelled."""
-    while True:
-        await asyncio.sleep(every_seconds)
-        filter_file.refresh()

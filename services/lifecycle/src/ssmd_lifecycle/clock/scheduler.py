@@ -47,10 +47,6 @@ class Scheduler:
         self.looked_at = asyncio.get_running_loop().time()
         """When the clock last looked, in the event loop's time."""
 
-    def wake(self) -> None:
-        """Look again at what is due."""
-        self._wake.set()
-
     async def run(self, runtime: Runtime) -> None:
         """Make each transition when it is due."""
         expected: list[TimedTransition] = []
@@ -130,10 +126,10 @@ class Scheduler:
         )
         async with connection:
             await connection.execute(queries.listen)
-            self.wake()
+            self._wake.set()
             try:
                 async for _ in connection.notifies():
-                    self.wake()
+                    self._wake.set()
             except psycopg.OperationalError as error:
                 raise UpstreamUnavailable(
                     "the connection on which PostgreSQL announces due markets is gone: "

@@ -11,11 +11,12 @@ What a clock that was wrong made before its time is reversed: to the status that
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Final
 
 from ssmd_common.skew import WARNED_SECONDS
 from ssmd_common.status import NOT_YET_CLOSED, MarketStatus, market_status
-from ssmd_lifecycle import dedupe, unannounced
+from ssmd_lifecycle import dedupe
+from ssmd_lifecycle.unannounced import Source, Transition
 from ssmd_store.rules import OPENING_GRACE, STAMPED_AHEAD
 from ssmd_store.states import LifecycleRow, MarketState
 
@@ -40,31 +41,22 @@ STATUS_AFTER: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class TimedTransition:
+class TimedTransition(Transition):
     """One market's transition, due at `at`."""
 
     kind: TimedKind
-    ticker: str
-    event_ticker: str
     at: datetime
 
     @property
     def dedupe_key(self) -> str:
         return dedupe.clock_key(self.ticker, self.kind, self.at)
 
-    def row(self, now: datetime, source: Literal["clock", "rest"] = "clock") -> LifecycleRow:
+    def row(self, now: datetime, source: Source = "clock") -> LifecycleRow:
         """Its row: how late the clock made it, or that it was found over REST."""
+        if source == "rest":
+            return self._row(source, now, self.dedupe_key)
         late_ms = max(0, round((now - self.at).total_seconds() * 1000))
-        return unannounced.row(
-            source,
-            self.kind.value,
-            self.ticker,
-            self.event_ticker,
-            self.at,
-            now=now,
-            dedupe_key=self.dedupe_key,
-            beside={"late_ms": late_ms} if source == "clock" else None,
-        )
+        return self._row(source, now, self.dedupe_key, late_ms=late_ms)
 
 
 def due(market: MarketState, now: datetime) -> TimedTransition | None:
@@ -99,13 +91,9 @@ def after(market: MarketState, kind: TimedKind, now: datetime) -> MarketState:
 
 
 @dataclass(frozen=True, slots=True)
-class EarlyTransition:
-    """What a clock made before its time: `kind` was due at `at`, which is to come."""
+class EarlyTransition(TimedTransition):
+    """What a clock made before its time, which is to come."""
 
-    kind: TimedKind
-    ticker: str
-    event_ticker: str
-    at: datetime
     status: str
     exchange_status: str | None
     open_time: datetime | None
@@ -120,22 +108,18 @@ class EarlyTransition:
 
     def early_keys(self, now: datetime) -> list[str]:
         """The dedupe keys of what was made: they are needed again when the time has come."""
-        keys = [dedupe.clock_key(self.ticker, self.kind, self.at)]
+        keys = [self.dedupe_key]
         if self.kind is TimedKind.CLOSED and self.open_time is not None and self.open_time > now:
             keys.append(dedupe.clock_key(self.ticker, TimedKind.OPENED, self.open_time))
         return keys
 
-    def row(self, now: datetime) -> LifecycleRow:
+    def reversal(self, now: datetime) -> LifecycleRow:
         """The row of its reversal: from which status to which, and how much too early it was."""
-        return unannounced.row(
+        return self._row(
             "clock",
-            REVERSED,
-            self.ticker,
-            self.event_ticker,
-            self.at,
-            now=now,
-            dedupe_key=dedupe.clock_key(self.ticker, REVERSED, now),
-            of=self.kind,
+            now,
+            dedupe.clock_key(self.ticker, REVERSED, now),
+            event_type=REVERSED,
             body={"turn": self.kind, "from": self.status, "to": self.status_before(now)},
-            beside={"early_ms": round((self.at - now).total_seconds() * 1000)},
+            early_ms=round((self.at - now).total_seconds() * 1000),
         )

@@ -134,7 +134,7 @@ class TimedStore:
             if still_early:
                 keys = [key for early in still_early for key in early.early_keys(now)]
                 await log.free_keys(connection, keys)
-                await log.insert(connection, [early.row(now) for early in still_early])
+                await log.insert(connection, [early.reversal(now) for early in still_early])
                 for status in NOT_YET_CLOSED:
                     tickers = [e.ticker for e in still_early if e.status_before(now) == status]
                     await clock.transition(connection, tickers, status, now, list(events))

@@ -6,28 +6,13 @@ cannot be read is rejected and names no column, and all others count (`fields`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Final
 
 from ssmd_common.models import RejectedField
 from ssmd_kalshi.unread import RAW_CHARACTERS, cut, json_text
 from ssmd_lifecycle.feed import fields
-from ssmd_lifecycle.feed.messages import EVENT_KINDS, Kind, MalformedMessage
+from ssmd_lifecycle.feed.messages import EVENT_KINDS, Kind, MalformedMessage, Parsed
 from ssmd_lifecycle.feed.storable import is_marked
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """What a body says, before it is joined with the envelope."""
-
-    kind: Kind
-    market_ticker: str | None = None
-    event_ticker: str | None = None
-    series_ticker: str | None = None
-    columns: Mapping[str, Any] = field(default_factory=dict)
-    times: Mapping[str, datetime] = field(default_factory=dict)
-    rejected: tuple[RejectedField, ...] = ()
 
 
 def parse_body(envelope_type: str, body: Mapping[str, Any]) -> Parsed:

@@ -55,7 +55,7 @@ class Gaps:
         now = datetime.now(UTC)
         known_until = await self.known_until(now)
         for interval in await self.unrepaired():
-            self.resume(interval)
+            self._hand_over(interval)
         self._known_until = known_until
         # Where no subscription is confirmed yet, its confirmation brings this gap.
         if self._subscribed:
@@ -67,17 +67,12 @@ class Gaps:
             row = await (await connection.execute(queries.last_heard)).fetchone()
         return vouched(row[0] if row else None, now)
 
-    async def subscribed(
-        self, runtime: Runtime, reason: str, since: datetime | None, until: datetime
-    ) -> None:
-        """The market channel's messages come (again); `since` is None for the first time."""
-        self._subscribed = True
-        await self.add(runtime, reason, since, until)
-
     async def add(
         self, runtime: Runtime, reason: str, since: datetime | None, until: datetime
     ) -> None:
-        """Record a gap and have it repaired; the service is not ready from now on."""
+        """Record a gap and have it repaired; the service is not ready from now on. `since` is None
+        for the one that the first subscription ends."""
+        self._subscribed |= since is None
         if self._known_until is None:
             return
         since = since or self._known_until
@@ -87,10 +82,14 @@ class Gaps:
         runtime.health.set("gap", f"messages since {since.isoformat()} may be missing ({reason})")
         say = log.info if reason in (MAINTENANCE, "start") else log.warning
         say("gap", reason=reason, since=since.isoformat(), until=until.isoformat())
-        self.resume(await self.open(reason, since, until))
+        async with writing(self._pool) as connection:
+            cursor = await connection.execute(
+                queries.open_gap, {"reason": reason, "began_at": since, "ended_at": until}
+            )
+            [number] = await cursor.fetchone() or [0]
+        self._hand_over(Interval(number, since, reason))
 
-    def resume(self, interval: Interval) -> None:
-        """Have a recorded gap repaired."""
+    def _hand_over(self, interval: Interval) -> None:
         self._unrepaired += 1
         self._waiting.put_nowait(interval)
 
@@ -106,15 +105,6 @@ class Gaps:
         self._unrepaired -= len(intervals)
         if not self._unrepaired:
             runtime.health.set("gap", None)
-
-    async def open(self, reason: str, since: datetime, until: datetime) -> Interval:
-        """Write a gap's row."""
-        async with writing(self._pool) as connection:
-            cursor = await connection.execute(
-                queries.open_gap, {"reason": reason, "began_at": since, "ended_at": until}
-            )
-            [number] = await cursor.fetchone() or [0]
-        return Interval(number, since, reason)
 
     async def unrepaired(self) -> list[Interval]:
         """Gaps whose repair a former process did not finish."""

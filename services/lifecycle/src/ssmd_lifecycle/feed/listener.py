@@ -43,8 +43,7 @@ class Listener:
                 case Unreadable():
                     await self.keep(parse_unreadable(event))
                 case Gap(channel=channel) if channel == MARKET_CHANNEL:
-                    reason = event.reason.value
-                    await self._gaps.subscribed(runtime, reason, event.since, event.until)
+                    await self._gaps.add(runtime, event.reason.value, event.since, event.until)
                 case Gap():
                     # Messages of the multivariate channel are kept, not applied: nothing to repair.
                     metrics.GAPS.labels("multivariate").inc()

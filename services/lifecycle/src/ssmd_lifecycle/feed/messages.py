@@ -34,7 +34,6 @@ class Kind(StrEnum):
     UNKNOWN = "unknown"
 
 
-PAUSES: Final = frozenset({Kind.ACTIVATED, Kind.DEACTIVATED})
 EVENT_KINDS: Final = frozenset({Kind.EVENT_LIFECYCLE, Kind.EVENT_FEE_UPDATE})
 
 # Where two messages of one market bear the same millisecond, its life goes in this order.
@@ -42,7 +41,22 @@ _COURSE: Final = {kind: place for place, kind in enumerate(Kind)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LifecycleMessage:
+class Parsed:
+    """What a message's body says, before it is joined with the envelope."""
+
+    kind: Kind
+    market_ticker: str | None = None
+    event_ticker: str | None = None
+    series_ticker: str | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    times: Mapping[str, datetime] = field(default_factory=dict)
+    """The moments that the message names, by column of `market_lifecycle_events`."""
+    rejected: tuple[RejectedField, ...] = ()
+    """Fields that could not be read: they name no column, all others count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LifecycleMessage(Parsed):
     """One message as it is kept and applied.
 
     `kind` is UNKNOWN, and `fault` says why, where the message is only kept; `event_type` is the
@@ -50,15 +64,10 @@ class LifecycleMessage:
     multivariate channel, and the unknown.
     """
 
-    kind: Kind
     event_type: str
-    market_ticker: str | None = None
-    event_ticker: str | None = None
-    series_ticker: str | None = None
     sent_at: datetime | None = None
     received_at: datetime
     seq: int | None = None
-    columns: Mapping[str, Any] = field(default_factory=dict)
     whole: str
     """The whole message as JSON text."""
     dedupe_key: str
@@ -66,10 +75,6 @@ class LifecycleMessage:
     """Equal for messages with the same type and body, whenever they were sent."""
     applies: bool = True
     fault: str | None = None
-    times: Mapping[str, datetime] = field(default_factory=dict)
-    """The moments that the message names, by column of `market_lifecycle_events`."""
-    rejected: tuple[RejectedField, ...] = ()
-    """Fields that could not be read: they name no column, all others count."""
 
     @property
     def heard_at(self) -> datetime:

@@ -13,13 +13,14 @@ from ssmd_kalshi.frames import decode_frame
 from ssmd_kalshi.unread import MAX_JSON_BYTES
 from ssmd_lifecycle import dedupe
 from ssmd_lifecycle.feed import fields
-from ssmd_lifecycle.feed.bodies import Parsed, parse_body
+from ssmd_lifecycle.feed.bodies import parse_body
 from ssmd_lifecycle.feed.messages import (
     MAX_TYPE_CHARACTERS,
     MULTIVARIATE_CHANNEL,
     Kind,
     LifecycleMessage,
     MalformedMessage,
+    Parsed,
 )
 from ssmd_lifecycle.feed.storable import is_suspicious, storable
 

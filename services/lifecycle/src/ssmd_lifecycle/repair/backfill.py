@@ -6,19 +6,19 @@ process that ends did not get to is the next one's.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
 
-from ssmd_common.models import Market
 from ssmd_common.runtime import Runtime
 from ssmd_lifecycle import metrics
 from ssmd_lifecycle.clock.timed import TimedTransition
 from ssmd_lifecycle.feed.inbox import Inbox
 from ssmd_lifecycle.filter import FilterFile
+from ssmd_lifecycle.repair.rest_upserter import Upserted
 from ssmd_lifecycle.repair.steps import Step, steps_of
 from ssmd_lifecycle.transactions import Pool, queries, writing
 from ssmd_store.log import insert_backfilled
@@ -33,16 +33,19 @@ _LOOK_SECONDS: Final = 0.2
 
 @dataclass(slots=True)
 class Findings:
-    """What one repair found out, in the order of each market's life."""
+    """What one repair did and found out, in the order of each market's life."""
 
     since: datetime
+    changed: int = 0
+    """Rows that it wrote."""
     asked_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     steps: dict[str, Step | TimedTransition] = field(default_factory=dict)
     """By dedupe key: several scans show the same market."""
 
-    def add(self, markets: Iterable[Market], asked_at: datetime) -> None:
+    def add(self, page: Upserted, asked_at: datetime) -> None:
         """Take what a page of REST shows."""
-        for market in markets:
+        self.changed += page.changed
+        for market in page.observed:
             for step in steps_of(market, self.since, asked_at):
                 self.steps.setdefault(step.dedupe_key, step)
         self.asked_at = datetime.now(UTC)
@@ -91,8 +94,4 @@ class Backfill:
                     if chosen.passes(series, category)
                 }
                 steps = [step for step in steps if step.ticker in followed]
-            rows = [
-                step.row(now, "rest") if isinstance(step, TimedTransition) else step.row(now)
-                for step in steps
-            ]
-            return await insert_backfilled(connection, rows)
+            return await insert_backfilled(connection, [step.row(now, "rest") for step in steps])

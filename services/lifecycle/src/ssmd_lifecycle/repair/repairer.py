@@ -1,7 +1,6 @@
 """The repair of gaps: reads over REST what changed since they began, and has it written."""
 
 import asyncio
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -23,14 +22,6 @@ bounds are exclusive whole seconds."""
 _RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Repaired:
-    """How many rows a repair changed, and what it found out."""
-
-    changed: int
-    findings: Findings
-
-
 class Repairer:
     """`run` repairs one gap after the other, `close` completes what was found and closes them."""
 
@@ -41,46 +32,46 @@ class Repairer:
         self._rest = rest
         self._upserter = upserter
         self._backfill = backfill
-        self._closing: asyncio.Queue[tuple[list[Interval], Repaired]] = asyncio.Queue()
+        self._closing: asyncio.Queue[tuple[list[Interval], Findings]] = asyncio.Queue()
 
     async def run(self, runtime: Runtime) -> None:
         """Repair what comes, until cancelled. Gaps that wait together are read over at once."""
         while True:
             intervals = await self._gaps.take()
             since, reason = min(interval.since for interval in intervals), intervals[0].reason
-            repaired = await self._repaired(runtime, since, reason)
-            if repaired is None:
+            findings = await self._repaired(runtime, since, reason)
+            if findings is None:
                 return
-            self._closing.put_nowait((intervals, repaired))
+            self._closing.put_nowait((intervals, findings))
             self._gaps.repaired(runtime, intervals)
             metrics.REPAIRS.labels("ok").inc(len(intervals))
-            metrics.REPAIRED_ROWS.inc(repaired.changed)
-            log.info("gaps repaired", reason=reason, changed=repaired.changed)
+            metrics.REPAIRED_ROWS.inc(findings.changed)
+            log.info("gaps repaired", reason=reason, changed=findings.changed)
 
     async def close(self, runtime: Runtime) -> None:
         """Give what repairs found its rows and close their gaps, until the service stops."""
         while closing := await runtime.until_stop(self._closing.get()):
-            intervals, repaired = closing
-            if not await self._backfill.complete(runtime, repaired.findings):
+            intervals, findings = closing
+            if not await self._backfill.complete(runtime, findings):
                 return
             for interval in intervals:
-                await self._gaps.close(interval, repaired.changed)
+                await self._gaps.close(interval, findings.changed)
 
     async def poll(self, runtime: Runtime, every_seconds: float) -> None:
         """Without messages: read what changed, again and again, until the service stops."""
         since = await self._gaps.known_until(datetime.now(UTC))
         while not runtime.stop.is_set():
             began_at = datetime.now(UTC)
-            repaired = await self._repaired(runtime, since, "poll")
-            if repaired is None:
+            findings = await self._repaired(runtime, since, "poll")
+            if findings is None:
                 return
-            await self._backfill.write(repaired.findings)
+            await self._backfill.write(findings)
             runtime.health.set("gap", None)
             runtime.health.progress()
             since = began_at
             await runtime.stopped_within(every_seconds)
 
-    async def _repaired(self, runtime: Runtime, since: datetime, reason: str) -> Repaired | None:
+    async def _repaired(self, runtime: Runtime, since: datetime, reason: str) -> Findings | None:
         """What a repair did; None when the service stops before it succeeds."""
         tries = 0
         while True:
@@ -98,10 +89,9 @@ class Repairer:
             if await runtime.stopped_within(pause):
                 return None
 
-    async def repair(self, since: datetime) -> Repaired:
+    async def repair(self, since: datetime) -> Findings:
         """Read everything that changed since a time: what was created, updated, closed, settled."""
         bound = max(0, int((since - MARGIN).timestamp()))
-        changed = 0
         findings = Findings(datetime.fromtimestamp(bound, UTC))
         asked_at = await self._upserter.now()
         async for events in self._rest.events(min_updated_ts=bound):
@@ -116,8 +106,7 @@ class Repairer:
             asked_at = datetime.now(UTC)
             async for page in scan:
                 upserted = await self._upserter.upsert_markets(page.items, asked_at)
-                changed += upserted.changed
-                findings.add(upserted.observed, asked_at)
+                findings.add(upserted, asked_at)
                 asked_at = datetime.now(UTC)
-        metrics.WORK.inc(changed)
-        return Repaired(changed, findings)
+        metrics.WORK.inc(findings.changed)
+        return findings

@@ -8,45 +8,31 @@ has one already, so these are candidates: `ssmd_store.log` takes those of which 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 from ssmd_common.models import Market
+from ssmd_common.status import MarketStatus, market_status
 from ssmd_kalshi import values
-from ssmd_lifecycle import dedupe, unannounced
+from ssmd_lifecycle import dedupe
 from ssmd_lifecycle.clock.timed import TimedKind, TimedTransition
 from ssmd_lifecycle.feed.messages import Kind
+from ssmd_lifecycle.unannounced import Source, Transition
 from ssmd_store.states import LifecycleRow
-
-_DETERMINED: Final = frozenset({"determined", "disputed", "amended", "finalized"})
-_ENDED: Final = _DETERMINED | {"closed"}
-_OPENED: Final = _ENDED | {"active"}
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """A step that messages announce, as REST shows it; `at` where the exchange says when."""
+class Step(Transition):
+    """A step that messages announce, as REST shows it."""
 
     kind: Kind
-    ticker: str
-    event_ticker: str
-    at: datetime | None
     result: str | None = None
 
     @property
     def dedupe_key(self) -> str:
         return dedupe.rest_key(self.ticker, self.kind, self.at)
 
-    def row(self, now: datetime) -> LifecycleRow:
-        return unannounced.row(
-            "rest",
-            self.kind.value,
-            self.ticker,
-            self.event_ticker,
-            self.at,
-            now=now,
-            dedupe_key=self.dedupe_key,
-            result=self.result,
-        )
+    def row(self, now: datetime, source: Source = "rest") -> LifecycleRow:
+        result = None if self.result is None else {"result": self.result}
+        return self._row(source, now, self.dedupe_key, body=result)
 
 
 def steps_of(market: Market, since: datetime, now: datetime) -> Iterator[Step | TimedTransition]:
@@ -68,20 +54,23 @@ def steps_of(market: Market, since: datetime, now: datetime) -> Iterator[Step | 
     def within(at: datetime | None) -> bool:
         return at is not None and since <= at <= now
 
-    status = market.exchange_status
+    exchange_status = market.exchange_status
+    status = market_status(exchange_status)
+    ended = status in (MarketStatus.CLOSED, MarketStatus.SETTLED)
     created_at = _created_at(market)
     if within(created_at):
         yield step(Kind.CREATED, created_at)
-    if status in _OPENED and market.open_time and within(market.open_time):
+    if (ended or status is MarketStatus.ACTIVE) and market.open_time and within(market.open_time):
         yield timed(TimedKind.OPENED, market.open_time)
-    if status in ("active", "inactive") and within(market.exchange_updated_at):
-        kind = Kind.ACTIVATED if status == "active" else Kind.DEACTIVATED
+    if exchange_status in ("active", "inactive") and within(market.exchange_updated_at):
+        kind = Kind.ACTIVATED if exchange_status == "active" else Kind.DEACTIVATED
         yield step(kind, market.exchange_updated_at)
-    if status in _ENDED and market.close_time and within(market.close_time):
+    if ended and market.close_time and within(market.close_time):
         yield timed(TimedKind.CLOSED, market.close_time)
-    if status in _DETERMINED and (within(market.close_time) or within(market.exchange_updated_at)):
+    determined = ended and exchange_status != "closed"
+    if determined and (within(market.close_time) or within(market.exchange_updated_at)):
         yield step(Kind.DETERMINED, None)
-    if status == "finalized" and within(market.settled_time):
+    if status is MarketStatus.SETTLED and within(market.settled_time):
         yield step(Kind.SETTLED, market.settled_time)
 
 
