@@ -1,5 +1,6 @@
 """What a wrong clock turned before its time is turned back, with a row that says so."""
 
+import asyncio
 import time
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
@@ -9,6 +10,8 @@ import pytest
 
 from ssmd_common.connections.clock import Clock
 from ssmd_common.errors import ClockDiffers
+from ssmd_common.health import Health
+from ssmd_common.runtime import Runtime
 from ssmd_lifecycle import retention
 from ssmd_lifecycle.clock.scheduler import Scheduler
 from ssmd_lifecycle.clock.timed_store import TimedStore
@@ -165,15 +168,19 @@ async def test_what_a_wrong_clock_would_turn_is_refused(
     await add(connection, "KXA-1-2", "active", now - HOUR, now + HOUR)
     await connection.execute("UPDATE markets SET status = 'closed' WHERE ticker = 'KXA-1-2'")
     scheduler = Scheduler(TimedStore(pool))
-    for ahead in (300.0, -300.0):  # noqa: B007 - the clock reads it
-        with pytest.raises(ClockDiffers):
-            await scheduler.catch_up(now)
-        with pytest.raises(ClockDiffers):
-            await scheduler.reverse_early(now)
-        with pytest.raises(ClockDiffers):
-            await Gaps(pool).open("start", now, now)
-        with pytest.raises(ClockDiffers):
-            await retention.expire(pool, now)
+    gaps = Gaps(pool)
+    async with asyncio.TaskGroup() as tasks:
+        runtime = Runtime(Health("test"), tasks)
+        await gaps.lead(runtime)
+        for ahead in (300.0, -300.0):  # noqa: B007 - the clock reads it
+            for refused in (
+                scheduler.catch_up(now),
+                scheduler.reverse_early(now),
+                gaps.add(runtime, "start", now, now),
+                retention.expire(pool, now),
+            ):
+                with pytest.raises(ClockDiffers):
+                    await refused
     assert await statuses(connection) == {"KXA-1-1": "active", "KXA-1-2": "closed"}
     assert await lived(connection, "KXA-1-1") == await lived(connection, "KXA-1-2") == []
     ahead = 0.0
