@@ -13,7 +13,7 @@ has the rules in words, beside those for REST and the clock.
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
@@ -27,13 +27,11 @@ DETERMINED: Final = frozenset({"determined", "disputed", "amended"})
 
 
 class If(Enum):
-    """When a message counts against what is stored."""
+    """When a message counts against what is stored: `_sent_after` has the moments."""
 
     ALWAYS = "always"
-    UNKNOWN_TO_REST = (
-        "unless REST reported what is stored, and was asked 2 s after it was sent or later"
-    )
-    AFTER_REST = "if REST reported what is stored, and was asked less than 2 s after it was sent"
+    NEW_TO_REST = "unless REST reported what is stored, and was asked so late that it knew of it"
+    AFTER_REST = "if REST reported what is stored, and may not have known of it"
     AFTER_ROW = "if it was sent after the stored version was observed"
     NEVER = "never"
 
@@ -51,22 +49,24 @@ class Becomes(NamedTuple):
 
 
 EXCHANGE_STATUS: Final = {
-    # message: becomes              if trading          if closed     if determined  if settled
+    # message: becomes              if trading      if closed     if determined  if settled
     Kind.SETTLED:
-        Becomes(3, "finalized",  If.ALWAYS,          If.ALWAYS,    If.ALWAYS,     If.NEVER),
+        Becomes(3, "finalized",  If.ALWAYS,      If.ALWAYS,    If.ALWAYS,     If.NEVER),
     # A dispute or an amendment has no message: only a later determination ends it.
     Kind.DETERMINED:
-        Becomes(2, "determined", If.ALWAYS,          If.ALWAYS,    If.AFTER_REST, If.NEVER),
+        Becomes(2, "determined", If.ALWAYS,      If.ALWAYS,    If.AFTER_REST, If.NEVER),
     # What the exchange itself closed reopens by what it sent later.
     Kind.ACTIVATED:
-        Becomes(1, "active",     If.UNKNOWN_TO_REST, If.AFTER_ROW, If.NEVER,      If.NEVER),
+        Becomes(1, "active",     If.NEW_TO_REST, If.AFTER_ROW, If.NEVER,      If.NEVER),
     Kind.DEACTIVATED:
-        Becomes(1, "inactive",   If.UNKNOWN_TO_REST, If.NEVER,     If.NEVER,      If.NEVER),
+        Becomes(1, "inactive",   If.NEW_TO_REST, If.NEVER,     If.NEVER,      If.NEVER),
 }  # fmt: skip
 """All other kinds leave `exchange_status`; a market that is new is `initialized`."""
 
 FILLED: Final = frozenset({"result", "settlement_value_dollars", "settled_time"})
-"""Columns that a message fills in even if REST knew of it; all others: `If.UNKNOWN_TO_REST`."""
+"""Columns that a message fills in even if REST knew of it; all others are `If.NEW_TO_REST`."""
+
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 S = TypeVar("S", MarketState, EventState)
 
@@ -102,10 +102,12 @@ def advance(
     before = state
     if state.observed_at is not None and state.observed_at > now + STAMPED_AHEAD:
         state = replace(state, observed_at=None)
+    rest_at = _sent_after(If.NEW_TO_REST, state)
     changes: dict[str, Any] = {
         column: message.columns[column]
         for column, message in _deciders(ordered, fresh).items()
-        if _counts(If.UNKNOWN_TO_REST, message, state)
+        if rest_at is None
+        or message.heard_at > rest_at
         or (column in FILLED and getattr(state, column) is None)
     }
     if state.deleted_at is not None and any(
@@ -139,35 +141,34 @@ def _deciders(
     return {column: message for column, message in last.items() if message.dedupe_key in fresh}
 
 
-def _counts(condition: If, message: LifecycleMessage, state: MarketState) -> bool:
-    """Whether a message counts, by what is stored and when that was observed."""
-    observed_at = state.observed_at
-    rest_at = observed_at and observed_at - REST_LAG if state.observed_via == "rest" else None
+def _sent_after(condition: If, stored: MarketState) -> datetime | None:
+    """The moment after which a message must have been sent to count; None for any time."""
+    observed_at = stored.observed_at
+    rest_at = observed_at and observed_at - REST_LAG if stored.observed_via == "rest" else None
     match condition:
         case If.ALWAYS:
-            return True
-        case If.UNKNOWN_TO_REST:
-            return rest_at is None or message.heard_at > rest_at
+            return None
+        case If.NEW_TO_REST:
+            return rest_at
         case If.AFTER_REST:
-            return rest_at is not None and message.heard_at > rest_at
+            return rest_at or _NEVER
         case If.AFTER_ROW:
-            return observed_at is not None and message.heard_at > observed_at
+            return observed_at or _NEVER
         case If.NEVER:
-            return False
+            return _NEVER
 
 
 def _exchange_status(
     state: MarketState, ordered: Sequence[LifecycleMessage], fresh: Collection[str]
 ) -> str | None:
     """`exchange_status` after the fresh messages, by the table."""
-    ranked = [(EXCHANGE_STATUS[m.kind].rank, m) for m in ordered if m.kind in EXCHANGE_STATUS]
-    highest = max((rank for rank, m in ranked if m.dedupe_key in fresh), default=None)
-    if highest is None:
-        return state.exchange_status
-    last = [message for rank, message in ranked if rank == highest][-1]
-    becomes = EXCHANGE_STATUS[last.kind]
-    if last.dedupe_key in fresh and _counts(getattr(becomes, _stored(state)), last, state):
-        return becomes.exchange_status
+    named = [(by, message) for message in ordered if (by := EXCHANGE_STATUS.get(message.kind))]
+    rank = max((by.rank for by, message in named if message.dedupe_key in fresh), default=None)
+    for becomes, last in [each for each in named if each[0].rank == rank][-1:]:
+        sent_after = _sent_after(getattr(becomes, _stored(state)), state)
+        counts = sent_after is None or last.heard_at > sent_after
+        if counts and last.dedupe_key in fresh:
+            return becomes.exchange_status
     return state.exchange_status
 
 
