@@ -209,6 +209,40 @@ def test_created_again_brings_back_a_deleted_market() -> None:
     assert after(gone, message("created", 40, open_ts=70, close_ts=80), now=61).deleted_at == at(50)
 
 
+STORED = {
+    "trading": {"status": "active", "exchange_status": "active"},
+    "closed": {"status": "closed", "exchange_status": "closed"},
+    "determined": {"status": "closed", "exchange_status": "amended"},
+    "settled": {"status": "settled", "exchange_status": "finalized"},
+}
+# Stored at 100. Sent at 97 (REST knew of it), 99 (it may not), 101: what counts.
+TABLE = {
+    "settled": {"trading": "yyy", "closed": "yyy", "determined": "yyy", "settled": "---"},
+    "determined": {"trading": "yyy", "closed": "yyy", "determined": "-yy", "settled": "---"},
+    "activated": {"trading": "-yy", "closed": "--y", "determined": "---", "settled": "---"},
+    "deactivated": {"trading": "-yy", "closed": "---", "determined": "---", "settled": "---"},
+}
+
+
+@pytest.mark.parametrize("stored", STORED)
+@pytest.mark.parametrize("kind", TABLE)
+def test_what_a_message_makes_of_exchange_status(kind: str, stored: str) -> None:
+    becomes = {"settled": "finalized", "determined": "determined", "deactivated": "inactive"}
+    for via in ("rest", "ws"):
+        before = market(observed_at=at(100), observed_via=via, **STORED[stored])
+        if before.exchange_status == "active" and kind == "activated":
+            before = replace(before, exchange_status="inactive", status="open")
+        expected = TABLE[kind][stored]
+        if via == "ws":
+            # REST did not say what is stored: it knew of nothing.
+            expected = expected.replace("-yy", "---" if stored == "determined" else "yyy")
+        for sent, counts in zip((97, 99, 101), expected, strict=True):
+            found = after(before, message(kind, sent), now=102).exchange_status
+            assert found == (
+                becomes.get(kind, "active") if counts == "y" else before.exchange_status
+            )
+
+
 # --- any order, any repetition --------------------------------------------------------------------
 
 
