@@ -4,30 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, LiteralString
 
-import msgspec
-
 from ssmd_common.sql import Queries
 from ssmd_store.messages import encode_rows
 from ssmd_store.parents import Connection
+from ssmd_store.states import LifecycleRow
 
 QUERIES: Final = Queries("ssmd_store", "log.sql")
-
-
-class LifecycleRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of `market_lifecycle_events`, without the columns that the table fills."""
-
-    market_ticker: str | None
-    event_ticker: str | None
-    event_type: str
-    open_ts: datetime | None = None
-    close_ts: datetime | None = None
-    determined_ts: datetime | None = None
-    settled_ts: datetime | None = None
-    result: str | None = None
-    metadata: msgspec.Raw
-    sent_at: datetime | None = None
-    received_at: datetime
-    dedupe_key: str
 
 
 async def insert(connection: Connection, rows: Sequence[LifecycleRow]) -> set[str]:
@@ -35,18 +17,18 @@ async def insert(connection: Connection, rows: Sequence[LifecycleRow]) -> set[st
     return await _written(connection, QUERIES.insert_rows, rows)
 
 
-async def replace_owed(connection: Connection, rows: Sequence[LifecycleRow]) -> set[str]:
-    """Put late messages' rows in the place of those that REST was owed; their dedupe keys."""
-    return await _written(connection, QUERIES.replace_owed, rows)
+async def replace_backfilled(connection: Connection, rows: Sequence[LifecycleRow]) -> set[str]:
+    """Put late messages' rows in the place of backfilled ones; their dedupe keys."""
+    return await _written(connection, QUERIES.replace_backfilled, rows)
 
 
-async def insert_owed(connection: Connection, rows: Sequence[LifecycleRow]) -> int:
-    """Insert rows of what only REST told, where no row tells it; how many they were."""
-    return len(await _written(connection, QUERIES.insert_owed, rows))
+async def insert_backfilled(connection: Connection, rows: Sequence[LifecycleRow]) -> int:
+    """Insert rows of what only REST reported, where no row has it; how many they were."""
+    return len(await _written(connection, QUERIES.insert_backfilled, rows))
 
 
 async def free_keys(connection: Connection, keys: Sequence[str]) -> None:
-    """Give rows of transitions that are taken back other keys: theirs are needed again."""
+    """Give rows of transitions that are reversed other keys: theirs are needed again."""
     await connection.execute(QUERIES.free_keys, {"keys": list(keys)})
 
 

@@ -29,9 +29,9 @@ _LAGS: Final = {
     "stamp_lag": sql.Literal(rules.STAMP_LAG),
     "stamped_ahead": sql.Literal(rules.STAMPED_AHEAD),
 }
-_SAID: Final[dict[str, LiteralString]] = {
-    "said_at": "s.exchange_updated_at",
-    "stored_said_at": "m.exchange_updated_at",
+_CHANGED: Final[dict[str, LiteralString]] = {
+    "changed_at": "s.exchange_updated_at",
+    "stored_changed_at": "m.exchange_updated_at",
 }
 
 
@@ -161,7 +161,7 @@ SERIES: Final = Table(
     row=Series,
     staged=Series,
     older=RULES.older_series,
-    times=_SAID,
+    times=_CHANGED,
     beside=QUERIES.beside_series,
     join="",
     became="NULL::text",
@@ -176,7 +176,7 @@ EVENTS: Final = Table(
     row=Event,
     staged=SeenEvent,
     older=RULES.older_event,
-    times={**_SAID, "written_at": "m.updated_at"},
+    times={**_CHANGED, "written_at": "m.updated_at"},
     beside=QUERIES.beside_event,
     join="",
     became="NULL::text",
@@ -191,7 +191,7 @@ MARKETS: Final = Table(
     staged=Market,
     older=RULES.older_market,
     times={
-        **_SAID,
+        **_CHANGED,
         "stored_observed_at": "m.observed_at",
         "deleted_at": "m.deleted_at",
         "settled_time": "m.settled_time",

@@ -1,9 +1,12 @@
-"""Rows of `markets` and `events`, as far as lifecycle reads or writes them. Pure."""
+"""Rows of `markets`, `events` and `market_lifecycle_events`, as lifecycle reads and writes them.
+Pure."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
+
+import msgspec
 
 from ssmd_common.status import MarketStatus
 
@@ -55,3 +58,20 @@ class EventState:
     fee_multiplier_override: Decimal | None = None
     extra: dict[str, Any] | None = None
     exchange_updated_at: datetime | None = None
+
+
+class LifecycleRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `market_lifecycle_events`, without the columns that the table fills."""
+
+    market_ticker: str | None
+    event_ticker: str | None
+    event_type: str
+    open_ts: datetime | None = None
+    close_ts: datetime | None = None
+    determined_ts: datetime | None = None
+    settled_ts: datetime | None = None
+    result: str | None = None
+    metadata: msgspec.Raw
+    sent_at: datetime | None = None
+    received_at: datetime
+    dedupe_key: str

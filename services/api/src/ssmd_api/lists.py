@@ -1,4 +1,4 @@
-"""The SQL of lists: filters, order and keyset, put together with psycopg.sql. Pure.
+"""The SQL of lists: filters, order and keyset, put together with psycopg.sql. Runs none of it.
 
 A page is cut first, in a sub-select over one table, and its rows are joined to their parents
 afterwards; a filter on a parent is a sub-select too, so that each filter has its index

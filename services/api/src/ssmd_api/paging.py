@@ -1,4 +1,4 @@
-"""Cutting what was fetched to a page, and the cursor of the next one. Pure."""
+"""Cutting what was fetched to a page, and the cursor of the next one."""
 
 from ssmd_api import cursors
 from ssmd_api.cursors import Cursor

@@ -1,4 +1,4 @@
-"""Rows as lines: CSV and JSON lines. Pure."""
+"""Rows as lines: CSV and JSON lines."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""What Redis must hold for given rows of PostgreSQL, entry by entry. Pure: `now` is an argument."""
+"""What Redis must hold for given rows of PostgreSQL, entry by entry; `now` is an argument."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -26,7 +26,7 @@ STRANGERS: Final = 200
 """Events that are asked for one by one at a time, where no listing shows them."""
 
 
-class Intake:
+class BatchWriter:
     """Writes what is read, remembers what was seen, and counts both in the report."""
 
     def __init__(self, store: Store, rest: KalshiRest, report: Report) -> None:

@@ -2,32 +2,17 @@
 
 Field names are those of the exchange's AsyncAPI specification, channel `market_lifecycle_v2`. An
 absent field says nothing, an empty one that there is none. Each field is read by itself: one that
-cannot be read is rejected and claims nothing, and all others count (`ssmd_lifecycle.fields`).
+cannot be read is rejected and names no column, and all others count (`fields`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Final
 
 from ssmd_common.models import RejectedField
 from ssmd_kalshi.unread import RAW_CHARACTERS, cut, json_text
-from ssmd_lifecycle import fields
-from ssmd_lifecycle.messages import EVENT_KINDS, Kind, MalformedMessage
-from ssmd_lifecycle.storable import is_marked
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """What a body says, before it is joined with the envelope."""
-
-    kind: Kind
-    market_ticker: str | None = None
-    event_ticker: str | None = None
-    series_ticker: str | None = None
-    claims: Mapping[str, Any] = field(default_factory=dict)
-    times: Mapping[str, datetime] = field(default_factory=dict)
-    rejected: tuple[RejectedField, ...] = ()
+from ssmd_lifecycle.feed import fields
+from ssmd_lifecycle.feed.messages import EVENT_KINDS, Kind, MalformedMessage, Parsed
+from ssmd_lifecycle.feed.storable import is_marked
 
 
 def parse_body(envelope_type: str, body: Mapping[str, Any]) -> Parsed:
@@ -69,20 +54,24 @@ class _Body:
             raise MalformedMessage(f"{name} is missing")
         return ticker
 
-    def claims(self, read: fields.Fields) -> dict[str, Any]:
+    def columns(self, named: fields.Fields) -> dict[str, Any]:
         """What the body says, by column; None where it says that there is none."""
-        claims: dict[str, Any] = {}
-        for name, (column, meaning) in read.items():
+        columns: dict[str, Any] = {}
+        for name, (column, parse) in named.items():
             given = self._given(name)
             if given is _ABSENT:
                 continue
             try:
                 if is_marked(given):
                     raise ValueError("it cannot be stored")
-                claims[column] = None if given is None or given == "" else meaning(given)
+                columns[column] = None if given is None or given == "" else parse(given)
             except (ValueError, TypeError, ArithmeticError) as error:
                 self._reject(name, (column,), str(error) or type(error).__name__, given)
-        return claims
+        return columns
+
+    def given(self, named: fields.Fields) -> dict[str, Any]:
+        """Likewise, of those columns only that the body has a value for."""
+        return {name: value for name, value in self.columns(named).items() if value is not None}
 
     def _given(self, name: str) -> Any:
         """The field's value; what is empty or missing may stand in `additional_metadata`."""
@@ -115,64 +104,56 @@ _ONLY_GIVEN: Final = (
 
 
 def _market(body: Mapping[str, Any]) -> Parsed:
-    word = body.get("event_type")
-    if not isinstance(word, str) or word not in _MARKET_KINDS:
+    event_type = body.get("event_type")
+    if not isinstance(event_type, str) or event_type not in _MARKET_KINDS:
         raise MalformedMessage("the event type is not known")
-    kind, said = Kind(word), _Body(body)
-    market_ticker = said.identity("market_ticker")
-    claims = said.claims(fields.MARKET)
+    kind, read = Kind(event_type), _Body(body)
+    market_ticker = read.identity("market_ticker")
+    columns = read.columns(fields.MARKET)
     for column in _ONLY_GIVEN:
-        if claims.get(column, _ABSENT) is None:
-            del claims[column]
+        if columns.get(column, _ABSENT) is None:
+            del columns[column]
     if kind is Kind.DETERMINED:
-        unreadable = {column for field in said.rejected for column in field.columns}
+        unreadable = {column for field in read.rejected for column in field.columns}
         for column in ("result", "settlement_value_dollars"):
             if column not in unreadable:
-                claims.setdefault(column, None)
+                columns.setdefault(column, None)
     times = {
-        name: claims[column]
+        name: columns[column]
         for name, column in fields.MARKET_TIMES.items()
-        if claims.get(column) is not None
+        if columns.get(column) is not None
     }
-    claims.pop("determined_ts", None)
-    parent = said.claims(fields.PARENT).get("event_ticker")
+    columns.pop("determined_ts", None)
+    event_ticker = read.columns(fields.PARENT).get("event_ticker")
     if kind is Kind.CREATED:
-        claims["extra"] = _said(said.claims(fields.EXTRA))
+        columns["extra"] = read.given(fields.EXTRA)
     return Parsed(
         kind=kind,
         market_ticker=market_ticker,
-        event_ticker=parent,
-        claims=claims,
+        event_ticker=event_ticker,
+        columns=columns,
         times=times,
-        rejected=tuple(said.rejected),
+        rejected=tuple(read.rejected),
     )
 
 
 def _event(body: Mapping[str, Any]) -> Parsed:
-    said = _Body(body)
-    event_ticker = said.identity("event_ticker")
-    series_ticker = said.claims(fields.SERIES).get("series_ticker")
-    # A new event's message has nothing to take back.
-    claims = _said(said.claims(fields.EVENT))
-    claims["extra"] = _said(said.claims(fields.EVENT_EXTRA))
+    read = _Body(body)
     return Parsed(
         kind=Kind.EVENT_LIFECYCLE,
-        event_ticker=event_ticker,
-        series_ticker=series_ticker,
-        claims=claims,
-        rejected=tuple(said.rejected),
+        event_ticker=read.identity("event_ticker"),
+        series_ticker=read.columns(fields.SERIES).get("series_ticker"),
+        # A new event's message has nothing to take back.
+        columns=read.given(fields.EVENT) | {"extra": read.given(fields.EVENT_EXTRA)},
+        rejected=tuple(read.rejected),
     )
 
 
-def _said(claims: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in claims.items() if value is not None}
-
-
 def _fee(body: Mapping[str, Any]) -> Parsed:
-    said = _Body(body)
+    read = _Body(body)
     return Parsed(
         kind=Kind.EVENT_FEE_UPDATE,
-        event_ticker=said.identity("event_ticker"),
-        claims=said.claims(fields.FEE),
-        rejected=tuple(said.rejected),
+        event_ticker=read.identity("event_ticker"),
+        columns=read.columns(fields.FEE),
+        rejected=tuple(read.rejected),
     )

@@ -11,13 +11,13 @@ import structlog
 
 from ssmd_common.runtime import Runtime
 from ssmd_lifecycle import metrics
-from ssmd_lifecycle.effects import Outcome
+from ssmd_lifecycle.apply.effects import Outcome
+from ssmd_lifecycle.apply.message_store import MessageStore
+from ssmd_lifecycle.apply.resolver import Resolver
+from ssmd_lifecycle.clock.timed_store import count_timed
+from ssmd_lifecycle.feed.inbox import Inbox
+from ssmd_lifecycle.feed.messages import Kind, LifecycleMessage
 from ssmd_lifecycle.filter import FilterFile
-from ssmd_lifecycle.inbox import Inbox
-from ssmd_lifecycle.messages import Kind, LifecycleMessage
-from ssmd_lifecycle.resolver import Resolver
-from ssmd_lifecycle.scheduler import count_turned
-from ssmd_lifecycle.store import Store
 from ssmd_store.refusals import REFUSED
 
 log = structlog.get_logger(__name__)
@@ -33,7 +33,7 @@ class Recorder:
     def __init__(
         self,
         inbox: Inbox,
-        store: Store,
+        store: MessageStore,
         resolver: Resolver,
         filter_file: FilterFile,
         *,
@@ -46,7 +46,6 @@ class Recorder:
         self._batch_messages = batch_messages
         self.busy_since: float | None = None
         """Since when a batch is on its way, in the event loop's time."""
-        self._recording_from: datetime | None = None
         self._left_out: dict[str, tuple[str, str | None]] = {}
 
     async def run(self, runtime: Runtime) -> None:
@@ -55,22 +54,17 @@ class Recorder:
             batch = await runtime.until_stop(self._inbox.take(self._batch_messages))
             if batch is not None:
                 self.busy_since = asyncio.get_running_loop().time()
-                self._recording_from = batch[0].received_at
                 await self.record(batch)
+                self._inbox.done()
                 runtime.health.position |= {
                     "last_message_at": batch[-1].received_at,
                     "last_committed_at": datetime.now(UTC),
                 }
-                self.busy_since = self._recording_from = None
+                self.busy_since = None
         left = len(self._inbox)
         while left > 0 and (batch := self._inbox.take_now(self._batch_messages)):
             await self.record(batch)
             left -= len(batch)
-
-    def is_behind(self, moment: datetime) -> bool:
-        """Whether a message that arrived by `moment` may not be recorded yet."""
-        waiting = self._recording_from or self._inbox.oldest_at
-        return waiting is not None and waiting <= moment
 
     async def recall(self, remembered: Sequence[LifecycleMessage]) -> None:
         """Record what was heard on standby and the former leader did not store."""
@@ -133,7 +127,7 @@ class Recorder:
         metrics.DUPLICATES.inc(outcome.duplicates)
         for status, count in outcome.transitions.items():
             metrics.TRANSITIONS.labels("ws", status).inc(count)
-        count_turned(outcome.turned, now)
+        count_timed(outcome.timed, now)
         self._resolver.add(outcome)
 
     async def _followed(self, batch: Sequence[LifecycleMessage]) -> Sequence[LifecycleMessage]:
@@ -163,20 +157,13 @@ class Recorder:
 
 
 def as_text(message: LifecycleMessage) -> LifecycleMessage:
-    """A message whose values PostgreSQL cannot hold: its words are kept, nothing is applied."""
+    """A message whose values PostgreSQL cannot hold: its text is kept, nothing is applied."""
     whole = msgspec.json.encode({"unreadable": message.whole.replace("\x00", "")}).decode()
     return replace(
         message,
         kind=Kind.UNKNOWN,
         whole=whole.replace("\\u0000", ""),
-        claims={},
+        columns={},
         times={},
         applies=False,
     )
-
-
-async def refresh_filter(filter_file: FilterFile, every_seconds: float = 1.0) -> None:
-    """Follow the filter's file, until cancelled."""
-    while True:
-        await asyncio.sleep(every_seconds)
-        filter_file.refresh()

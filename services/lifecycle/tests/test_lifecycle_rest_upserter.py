@@ -10,7 +10,7 @@ from psycopg.rows import dict_row
 
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.wire import WireMarket
-from ssmd_lifecycle.mirror import Mirror
+from ssmd_lifecycle.repair.rest_upserter import RestUpserter
 from ssmd_store.sessions import Sessions
 
 Connection = psycopg.AsyncConnection[Any]
@@ -28,14 +28,14 @@ def wire(status: str = "active", **fields: Any) -> WireMarket:
 
 
 @pytest_asyncio.fixture
-async def mirror(sessions: Sessions, connection: Connection) -> AsyncIterator[Mirror]:
+async def upserter(sessions: Sessions, connection: Connection) -> AsyncIterator[RestUpserter]:
     await connection.execute("INSERT INTO series (ticker, title) VALUES ('KXA', 'A')")
     await connection.execute(
         "INSERT INTO events (event_ticker, series_ticker, title) VALUES ('KXA-1', 'KXA', 'A?')"
     )
     # Its events are known, so nothing is asked for.
     async with KalshiRest("http://127.0.0.1:1/trade-api/v2") as rest:
-        yield Mirror(sessions, rest)
+        yield RestUpserter(sessions, rest)
 
 
 async def stored(connection: Connection) -> dict[str, Any]:
@@ -50,9 +50,10 @@ async def stored(connection: Connection) -> dict[str, Any]:
 
 
 async def test_a_new_market_and_its_event_follow_rest(
-    mirror: Mirror, connection: Connection
+    upserter: RestUpserter, connection: Connection
 ) -> None:
-    written = await mirror.markets([wire("finalized", result="yes", yes_bid_dollars="0.0")], at(1))
+    settled = wire("finalized", result="yes", yes_bid_dollars="0.0")
+    written = await upserter.upsert_markets([settled], at(1))
     assert (written.changed, dict(written.transitions)) == (1, {"created": 1})
     row = await stored(connection)
     assert (row["status"], row["result"], row["series_ticker"]) == ("settled", "yes", "KXA")
@@ -60,42 +61,44 @@ async def test_a_new_market_and_its_event_follow_rest(
     assert row["event_status"] == "settled"
 
 
-async def test_what_changes_nothing_writes_nothing(mirror: Mirror, connection: Connection) -> None:
-    await mirror.markets([wire()], at(1))
+async def test_what_changes_nothing_writes_nothing(
+    upserter: RestUpserter, connection: Connection
+) -> None:
+    await upserter.upsert_markets([wire()], at(1))
     before = await stored(connection)
-    assert (await mirror.markets([wire()], at(9))).changed == 0
+    assert (await upserter.upsert_markets([wire()], at(9))).changed == 0
     assert await stored(connection) == before
 
 
 async def test_a_reply_asked_for_before_a_message_came_does_not_count(
-    mirror: Mirror, connection: Connection
+    upserter: RestUpserter, connection: Connection
 ) -> None:
-    await mirror.markets([wire()], at(1))
+    await upserter.upsert_markets([wire()], at(1))
     await connection.execute(
         "UPDATE markets SET status = 'open', exchange_status = 'inactive', observed_at = %s,"
         " observed_via = 'ws'",
         (at(5),),
     )
-    assert (await mirror.markets([wire()], at(4.9))).changed == 0
-    assert (await mirror.markets([wire()], at(5.1))).changed == 1
+    assert (await upserter.upsert_markets([wire()], at(4.9))).changed == 0
+    assert (await upserter.upsert_markets([wire()], at(5.1))).changed == 1
     assert (await stored(connection))["status"] == "active"
 
 
 async def test_a_reply_on_the_heels_of_a_determination_does_not_reopen(
-    mirror: Mirror, connection: Connection
+    upserter: RestUpserter, connection: Connection
 ) -> None:
-    await mirror.markets([wire()], at(1))
+    await upserter.upsert_markets([wire()], at(1))
     await connection.execute(
         "UPDATE markets SET status = 'closed', exchange_status = 'determined', observed_at = %s,"
         " observed_via = 'ws'",
         (at(5),),
     )
-    assert (await mirror.markets([wire()], at(5.5))).changed == 0
-    assert (await mirror.markets([wire()], at(60))).changed == 1
+    assert (await upserter.upsert_markets([wire()], at(5.5))).changed == 0
+    assert (await upserter.upsert_markets([wire()], at(60))).changed == 1
 
 
-async def test_rest_does_not_undo_the_clock(mirror: Mirror, connection: Connection) -> None:
-    await mirror.markets([wire()], at(1))
+async def test_rest_does_not_undo_the_clock(upserter: RestUpserter, connection: Connection) -> None:
+    await upserter.upsert_markets([wire()], at(1))
     for status, word, sent in (
         ("closed", "active", {"close_time": at(10).isoformat()}),
         ("active", "initialized", {"open_time": at(10).isoformat()}),
@@ -104,45 +107,49 @@ async def test_rest_does_not_undo_the_clock(mirror: Mirror, connection: Connecti
             "UPDATE markets SET status = %s, observed_via = 'clock', observed_at = %s",
             (status, at(10)),
         )
-        assert (await mirror.markets([wire(word, title="New", **sent)], at(10.1))).changed == 1
+        assert (
+            await upserter.upsert_markets([wire(word, title="New", **sent)], at(10.1))
+        ).changed == 1
         assert (await stored(connection))["status"] == status
         await connection.execute("UPDATE markets SET title = NULL")
 
 
 async def test_only_newer_information_takes_a_market_back_from_settled(
-    mirror: Mirror, connection: Connection
+    upserter: RestUpserter, connection: Connection
 ) -> None:
     said = {"updated_time": at(1).isoformat()}
     settlement = at(2).isoformat()
-    await mirror.markets([wire("finalized", settlement_ts=settlement, **said)], at(3))
-    assert (await mirror.markets([wire("closed", **said)], at(9))).changed == 0
+    await upserter.upsert_markets([wire("finalized", settlement_ts=settlement, **said)], at(3))
+    assert (await upserter.upsert_markets([wire("closed", **said)], at(9))).changed == 0
     assert (await stored(connection))["status"] == "settled"
     later = wire("disputed", updated_time=at(8).isoformat())
-    assert (await mirror.markets([later], at(9))).changed == 1
+    assert (await upserter.upsert_markets([later], at(9))).changed == 1
     assert (await stored(connection))["exchange_status"] == "disputed"
 
 
-async def test_an_unknown_word_keeps_the_status(mirror: Mirror, connection: Connection) -> None:
-    await mirror.markets([wire("auction")], at(1))
+async def test_an_unknown_word_keeps_the_status(
+    upserter: RestUpserter, connection: Connection
+) -> None:
+    await upserter.upsert_markets([wire("auction")], at(1))
     assert (await stored(connection))["status"] == "open"
-    await mirror.markets([wire("active")], at(2))
-    await mirror.markets([wire("auction")], at(3))
+    await upserter.upsert_markets([wire("active")], at(2))
+    await upserter.upsert_markets([wire("auction")], at(3))
     row = await stored(connection)
     assert (row["status"], row["exchange_status"]) == ("active", "auction")
 
 
 async def test_a_market_that_cannot_be_read_is_set_aside_and_the_others_are_written(
-    mirror: Mirror, connection: Connection
+    upserter: RestUpserter, connection: Connection
 ) -> None:
     bad = WireMarket(ticker="KXA 1", event_ticker="KXA-1", status="active")
-    assert (await mirror.markets([bad, wire()], at(1))).changed == 1
+    assert (await upserter.upsert_markets([bad, wire()], at(1))).changed == 1
 
 
 async def test_a_market_that_comes_back_is_no_longer_deleted(
-    mirror: Mirror, connection: Connection
+    upserter: RestUpserter, connection: Connection
 ) -> None:
-    await mirror.markets([wire()], at(1))
+    await upserter.upsert_markets([wire()], at(1))
     await connection.execute("UPDATE markets SET deleted_at = %s", (at(2),))
-    assert (await mirror.markets([wire()], at(1.9))).changed == 0
-    assert (await mirror.markets([wire()], at(2))).changed == 1
+    assert (await upserter.upsert_markets([wire()], at(1.9))).changed == 0
+    assert (await upserter.upsert_markets([wire()], at(2))).changed == 1
     assert (await stored(connection))["deleted_at"] is None

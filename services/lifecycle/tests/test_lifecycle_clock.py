@@ -13,11 +13,11 @@ from pydantic import SecretStr
 
 from ssmd_common.health import Health
 from ssmd_common.runtime import Runtime
-from ssmd_lifecycle.clock import Due, Turn, due
-from ssmd_lifecycle.rows import Pool
-from ssmd_lifecycle.scheduler import Scheduler
-from ssmd_lifecycle.transitions import MarketState
-from ssmd_lifecycle.turns import Turns, chunked
+from ssmd_lifecycle.apply.transitions import MarketState
+from ssmd_lifecycle.clock.scheduler import Scheduler
+from ssmd_lifecycle.clock.timed import TimedKind, TimedTransition, due
+from ssmd_lifecycle.clock.timed_store import TimedStore, chunked
+from ssmd_lifecycle.transactions import Pool
 from ssmd_stack.database import Database
 from ssmd_store import clock
 from ssmd_store.rules import OPENING_GRACE, STAMPED_AHEAD
@@ -86,12 +86,12 @@ async def test_the_query_and_the_rule_agree(pool: Pool, connection: Connection) 
         )
         markets = await cursor.fetchall()
     expected = {market.ticker: due(market, NOW) for market in markets}
-    turns = Turns(pool)
-    opening = {found.ticker for found in await turns.due(Turn.OPENED, NOW)}
-    closing = {found.ticker for found in await turns.due(Turn.CLOSED, NOW)}
-    assert opening == {t for t, d in expected.items() if d and d.turn is Turn.OPENED}
+    store = TimedStore(pool)
+    opening = {found.ticker for found in await store.due(TimedKind.OPENED, NOW)}
+    closing = {found.ticker for found in await store.due(TimedKind.CLOSED, NOW)}
+    assert opening == {t for t, d in expected.items() if d and d.kind is TimedKind.OPENED}
     # What is due for both opens first, and closes at the next look.
-    assert closing - opening == {t for t, d in expected.items() if d and d.turn is Turn.CLOSED}
+    assert closing - opening == {t for t, d in expected.items() if d and d.kind is TimedKind.CLOSED}
     assert len(opening) > 20
     assert len(closing) > 20
 
@@ -101,7 +101,7 @@ async def test_a_market_that_slept_through_both_opens_and_closes_once(
 ) -> None:
     opened, closed = NOW - timedelta(hours=2), NOW - timedelta(hours=1)
     await add(connection, "KXA-1-1", open_time=opened, close_time=closed)
-    scheduler = Scheduler(Turns(pool))
+    scheduler = Scheduler(TimedStore(pool))
     assert len(await scheduler.catch_up(NOW)) == 2
     assert await scheduler.catch_up(NOW) == []
     rows = await (
@@ -126,7 +126,7 @@ async def test_a_transition_that_comes_again_has_one_row(
     pool: Pool, connection: Connection
 ) -> None:
     await add(connection, "KXA-1-1", open_time=NOW)
-    scheduler = Scheduler(Turns(pool))
+    scheduler = Scheduler(TimedStore(pool))
     await scheduler.catch_up(NOW)
     await connection.execute("UPDATE markets SET status = 'open'")
     await scheduler.catch_up(NOW)
@@ -145,7 +145,7 @@ async def test_more_than_one_chunk_is_made_at_once(pool: Pool, connection: Conne
         " %s, 'ws' FROM generate_series(1, 4500) n",
         (NOW,),
     )
-    assert len(await Scheduler(Turns(pool)).catch_up(NOW)) == 4501
+    assert len(await Scheduler(TimedStore(pool)).catch_up(NOW)) == 4501
     [(count,)] = await (
         await connection.execute(
             "SELECT count(*) FROM markets m JOIN market_lifecycle_events l"
@@ -158,7 +158,7 @@ async def test_more_than_one_chunk_is_made_at_once(pool: Pool, connection: Conne
 def test_a_chunk_never_shares_its_events_with_another() -> None:
     sizes = {"KXA-1": 900, "KXA-2": 900, "KXA-3": 5000, "KXA-4": 1}
     chosen = [
-        Due(Turn.OPENED, f"{event}-{number}", event, NOW)
+        TimedTransition(TimedKind.OPENED, f"{event}-{number}", event, NOW)
         for number in range(5000)
         for event, size in sizes.items()
         if number < size
@@ -172,14 +172,14 @@ def test_a_chunk_never_shares_its_events_with_another() -> None:
 async def test_next_due_is_the_earliest_of_opening_and_closing(
     pool: Pool, connection: Connection
 ) -> None:
-    turns = Turns(pool)
-    assert await turns.next_due(NOW) is None
+    store = TimedStore(pool)
+    assert await store.next_due(NOW) is None
     await add(connection, "KXA-1-1", status="active", close_time=NOW + timedelta(seconds=9))
     await add(connection, "KXA-1-2", close_time=NOW + timedelta(seconds=8))
-    assert await turns.next_due(NOW) == NOW + timedelta(seconds=8)
+    assert await store.next_due(NOW) == NOW + timedelta(seconds=8)
     await add(connection, "KXA-1-3", open_time=NOW + timedelta(seconds=7))
     await add(connection, "KXA-1-4", open_time=NOW)
-    assert await turns.next_due(NOW) == NOW + timedelta(seconds=7)
+    assert await store.next_due(NOW) == NOW + timedelta(seconds=7)
 
 
 @pytest.mark.parametrize("query", ["due_openings", "due_closings", "next_due"])
@@ -206,43 +206,43 @@ async def test_the_clocks_queries_use_their_indexes(connection: Connection, quer
 async def test_a_transition_that_rest_showed_first_has_its_row(
     pool: Pool, connection: Connection
 ) -> None:
-    turns = Turns(pool)
+    store = TimedStore(pool)
     closes = NOW + timedelta(seconds=9)
     await add(connection, "KXA-1-1", open_time=NOW, close_time=closes)
     await add(connection, "KXA-1-2", open_time=NOW, close_time=closes)
-    expected = await turns.due_at(NOW)
-    assert [(due.turn, due.ticker) for due in sorted(expected, key=lambda d: d.ticker)] == [
-        (Turn.OPENED, "KXA-1-1"),
-        (Turn.OPENED, "KXA-1-2"),
+    expected = await store.due_at(NOW)
+    assert [(due.kind, due.ticker) for due in sorted(expected, key=lambda d: d.ticker)] == [
+        (TimedKind.OPENED, "KXA-1-1"),
+        (TimedKind.OPENED, "KXA-1-2"),
     ]
     await connection.execute(
         "UPDATE markets SET status = 'active', observed_via = 'rest' WHERE ticker = 'KXA-1-1'"
     )
-    assert await turns.note(expected, NOW) == 1
-    assert await turns.note(expected, NOW) == 0
+    assert await store.note(expected, NOW) == 1
+    assert await store.note(expected, NOW) == 0
     await connection.execute("UPDATE markets SET close_time = %s", (NOW,))
-    closing = await turns.due_at(NOW)
+    closing = await store.due_at(NOW)
     await connection.execute("UPDATE markets SET status = 'settled', close_time = now()")
     # It closed at another time than was expected: that is another transition.
-    assert await turns.note([due for due in closing if due.turn is Turn.CLOSED], NOW) == 0
+    assert await store.note([due for due in closing if due.kind is TimedKind.CLOSED], NOW) == 0
     rows = await (
         await connection.execute("SELECT event_type, market_ticker FROM market_lifecycle_events")
     ).fetchall()
     assert rows == [("opened", "KXA-1-1")]
 
 
-class _Recording(Turns):
-    """Turns that only note which instants they were asked about."""
+class _Recording(TimedStore):
+    """Only notes which instants it was asked about."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, datetime]] = []
         self.runtime: Runtime | None = None
 
-    async def due(self, turn: Turn, now: datetime) -> list[Any]:
+    async def due(self, kind: TimedKind, now: datetime) -> list[Any]:
         self.asked.append(("due", now))
         return []
 
-    async def too_early(self, now: datetime) -> list[Any]:
+    async def early(self, now: datetime) -> list[Any]:
         return []
 
     async def next_due(self, now: datetime) -> datetime | None:
@@ -253,12 +253,12 @@ class _Recording(Turns):
 
 
 async def test_nothing_falls_between_two_readings_of_the_clock() -> None:
-    turns = _Recording()
+    store = _Recording()
     async with asyncio.TaskGroup() as tasks:
-        turns.runtime = Runtime(Health("test"), tasks)
-        await Scheduler(turns).run(turns.runtime)
-    assert [what for what, _ in turns.asked] == ["due", "due", "next"]
-    assert len({now for _, now in turns.asked}) == 1
+        store.runtime = Runtime(Health("test"), tasks)
+        await Scheduler(store).run(store.runtime)
+    assert [what for what, _ in store.asked] == ["due", "due", "next"]
+    assert len({now for _, now in store.asked}) == 1
 
 
 async def test_the_clock_hears_of_what_is_due_soon(
@@ -269,8 +269,8 @@ async def test_the_clock_hears_of_what_is_due_soon(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It sleeps for an hour; nobody but the database wakes it."""
-    monkeypatch.setattr("ssmd_lifecycle.scheduler.RECHECK_SECONDS", 3600.0)
-    scheduler = Scheduler(Turns(pool))
+    monkeypatch.setattr("ssmd_lifecycle.clock.scheduler.RECHECK_SECONDS", 3600.0)
+    scheduler = Scheduler(TimedStore(pool))
     async with asyncio.TaskGroup() as tasks:
         runtime = Runtime(Health("test"), tasks)
         listening = tasks.create_task(scheduler.listen(SecretStr(database.url), budget_seconds=30))

@@ -1,7 +1,4 @@
-"""The socket's events: messages to the inbox, gaps to the repairer, the connection to health."""
-
-from collections.abc import Awaitable, Callable
-from datetime import datetime
+"""The socket's events: messages to the inbox, gaps to `gaps`, the connection to health."""
 
 import structlog
 
@@ -10,34 +7,29 @@ from ssmd_kalshi.feed import (
     Connected,
     Disconnected,
     Gap,
-    GapReason,
     Message,
     Subscribed,
     Unreadable,
 )
 from ssmd_kalshi.socket import KalshiSocket
 from ssmd_lifecycle import metrics
-from ssmd_lifecycle.inbox import Inbox
-from ssmd_lifecycle.intake import read, read_unreadable
-from ssmd_lifecycle.messages import MARKET_CHANNEL, MULTIVARIATE_CHANNEL, LifecycleMessage
-from ssmd_lifecycle.silence import Silence
+from ssmd_lifecycle.feed.gaps import Gaps
+from ssmd_lifecycle.feed.inbox import Inbox
+from ssmd_lifecycle.feed.messages import MARKET_CHANNEL, MULTIVARIATE_CHANNEL, LifecycleMessage
+from ssmd_lifecycle.feed.parser import parse_message, parse_unreadable
+from ssmd_lifecycle.feed.silence import Silence
 
 log = structlog.get_logger(__name__)
 
-OnGap = Callable[[str, datetime | None, datetime], Awaitable[None]]
-"""Told the reason, since when (None: since whatever is known), and until when."""
-
 
 class Listener:
-    """Reads one socket until it is cancelled. `on_gap` is set once this replica leads."""
+    """Reads one socket until it is cancelled."""
 
-    def __init__(self, inbox: Inbox, silence: Silence) -> None:
+    def __init__(self, inbox: Inbox, silence: Silence, gaps: Gaps) -> None:
         self._inbox = inbox
         self._silence = silence
+        self._gaps = gaps
         self._multivariate: set[int] = set()
-        self.on_gap: OnGap | None = None
-        self.began = False
-        """Whether the first subscription has been confirmed: the gap before it was told."""
 
     async def run(self, runtime: Runtime, socket: KalshiSocket) -> None:
         """Until cancelled; errors that reconnecting would not cure end the service."""
@@ -45,13 +37,13 @@ class Listener:
         async for event in socket:
             match event:
                 case Message():
-                    await self._keep(read(event, multivariate=event.sid in self._multivariate))
+                    await self.keep(
+                        parse_message(event, multivariate=event.sid in self._multivariate)
+                    )
                 case Unreadable():
-                    await self._keep(read_unreadable(event))
+                    await self.keep(parse_unreadable(event))
                 case Gap(channel=channel) if channel == MARKET_CHANNEL:
-                    self.began = True
-                    if self.on_gap is not None:
-                        await self.on_gap(event.reason.value, event.since, event.until)
+                    await self._gaps.add(runtime, event.reason.value, event.since, event.until)
                 case Gap():
                     # Messages of the multivariate channel are kept, not applied: nothing to repair.
                     metrics.GAPS.labels("multivariate").inc()
@@ -77,12 +69,8 @@ class Listener:
                         attempt=event.attempt,
                     )
 
-    async def on_silence(self, since: datetime, until: datetime) -> None:
-        """A subscription may have died while the pings go on: what was not heard is a gap."""
-        if self.on_gap is not None:
-            await self.on_gap(GapReason.SILENCE.value, since, until)
-
-    async def _keep(self, message: LifecycleMessage) -> None:
+    async def keep(self, message: LifecycleMessage) -> None:
+        """Count a message and put it into the inbox; waits while that is full."""
         _count(message)
         self._silence.heard(message.received_at)
         await self._inbox.put(message)

@@ -9,7 +9,7 @@ from collections import deque
 from datetime import datetime, timedelta
 from typing import Final
 
-from ssmd_lifecycle.messages import LifecycleMessage
+from ssmd_lifecycle.feed.messages import LifecycleMessage
 
 REMEMBERED: Final = timedelta(seconds=60)
 
@@ -24,14 +24,16 @@ class Inbox:
         self._room = asyncio.Event()
         self._filled = asyncio.Event()
         self._room.set()
+        self._taken_at: datetime | None = None
 
     def __len__(self) -> int:
         return len(self._messages)
 
-    @property
-    def oldest_at(self) -> datetime | None:
-        """When the message that waits longest arrived."""
-        return self._messages[0].received_at if self._messages else None
+    def is_behind(self, moment: datetime) -> bool:
+        """Whether a message that arrived by `moment` may not be recorded yet."""
+        waiting = self._messages[0].received_at if self._messages else None
+        oldest_at = self._taken_at or waiting
+        return oldest_at is not None and oldest_at <= moment
 
     async def put(self, message: LifecycleMessage) -> None:
         """Add a message; waits while the inbox is full, unless it only remembers."""
@@ -53,7 +55,8 @@ class Inbox:
         return remembered
 
     async def take(self, most: int) -> list[LifecycleMessage]:
-        """What has come, in its order: at least one message, at most `most`."""
+        """What has come, in its order: at least one message, at most `most`; `done` when they are
+        recorded."""
         while not self._messages:
             self._filled.clear()
             await self._filled.wait()
@@ -63,8 +66,13 @@ class Inbox:
         """Like `take`, without waiting: maybe nothing."""
         count = min(most, len(self._messages))
         taken = [self._messages.popleft() for _ in range(count)]
+        self._taken_at = taken[0].received_at if taken else None
         self._room.set()
         return taken
+
+    def done(self) -> None:
+        """What was taken is recorded."""
+        self._taken_at = None
 
     def _forget(self, before: datetime) -> None:
         while self._messages and (

@@ -1,4 +1,5 @@
-"""Messages into PostgreSQL: each batch's rows and what they change, in one transaction."""
+"""Messages into PostgreSQL: each batch's rows and what they change, in one transaction. All that is
+read for messages beside that transaction is read here, too."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -7,24 +8,24 @@ from typing import Final
 
 import msgspec
 
-from ssmd_lifecycle.effects import Outcome, apply
-from ssmd_lifecycle.intake import content_key_of, read_stored
-from ssmd_lifecycle.messages import LifecycleMessage
-from ssmd_lifecycle.rows import Pool, in_transaction, queries
+from ssmd_lifecycle.apply.effects import Outcome, apply, stored_messages
+from ssmd_lifecycle.feed.messages import LifecycleMessage
+from ssmd_lifecycle.feed.parser import content_key_of
+from ssmd_lifecycle.transactions import Pool, in_transaction, queries
 from ssmd_store import log
-from ssmd_store.log import LifecycleRow
 from ssmd_store.parents import Connection
+from ssmd_store.states import LifecycleRow
 
 Places = dict[str, tuple[str, str | None]]
 """Ticker → its series and category."""
 
 
 LATE: Final = timedelta(seconds=2)
-"""What comes later than this REST may have told before (less than `bookkeeper.GRACE`)."""
+"""What comes later than this REST may have reported before (less than `repair.backfill.GRACE`)."""
 SAME_MESSAGE: Final = timedelta(seconds=5)
 
 
-class Store:
+class MessageStore:
     """The tables as the recorder sees them; every method is one transaction, tried again where
     another writer was in the way."""
 
@@ -56,7 +57,7 @@ class Store:
         """Those of some messages that are not stored.
 
         They were heard over another connection than the stored ones, and the exchange may stamp
-        `sending_ts_ms` for each connection anew: the same words about the same time are the same
+        `sending_ts_ms` for each connection anew: the same body about the same time is the same
         message, each stored one for one of these.
         """
         # One that came twice over that connection must not be paired with two stored ones.
@@ -72,10 +73,8 @@ class Store:
             ):
                 tickers = [t for t in by_ticker if t and getattr(by_ticker[t][0], kind) == t]
                 since = [min(m.heard_at for m in by_ticker[t]) - SAME_MESSAGE for t in tickers]
-                cursor = await connection.execute(query, {"tickers": tickers, "since": since})
-                for ticker, metadata, sent_at, received_at, key in await cursor.fetchall():
-                    if found := read_stored(metadata.encode(), sent_at, received_at, key):
-                        stored.setdefault(ticker, []).append(found)
+                for ticker, found in await stored_messages(connection, query, tickers, since):
+                    stored.setdefault(ticker, []).append(found)
         return [m for m in messages if not _taken(m, stored.get(m.ticker or "", []))]
 
     async def places(self, messages: Sequence[LifecycleMessage]) -> tuple[Places, Places]:
@@ -108,7 +107,7 @@ async def _keep(
     messages = await _without_repeats(connection, messages)
     rows = [_row(message) for message in messages]
     late = [r for m, r in zip(messages, rows, strict=True) if now - m.heard_at > LATE]
-    fresh_keys = await log.replace_owed(connection, late)
+    fresh_keys = await log.replace_backfilled(connection, late)
     fresh_keys |= await log.insert(connection, rows)
     seen: set[str] = set()
     fresh = []
@@ -124,7 +123,7 @@ def _row(message: LifecycleMessage) -> LifecycleRow:
         market_ticker=message.market_ticker,
         event_ticker=message.event_ticker,
         event_type=message.event_type,
-        result=message.claims.get("result"),
+        result=message.columns.get("result"),
         metadata=msgspec.Raw(message.whole.encode()),
         sent_at=message.sent_at,
         received_at=message.received_at,

@@ -1,4 +1,4 @@
-"""Rows for transitions that no message told of."""
+"""Rows for transitions that no message announced."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,18 +21,20 @@ from ssmd_common.models import Market
 from ssmd_common.runtime import Runtime
 from ssmd_kalshi import feed as wire
 from ssmd_kalshi.rest import KalshiRest
-from ssmd_lifecycle import bookkeeper as module
-from ssmd_lifecycle.bookkeeper import Bookkeeper, Findings
-from ssmd_lifecycle.clock import Due, Turn
+from ssmd_lifecycle.apply.message_store import MessageStore
+from ssmd_lifecycle.clock.timed import TimedKind, TimedTransition
+from ssmd_lifecycle.clock.timed_store import TimedStore
+from ssmd_lifecycle.feed.gaps import Gaps
+from ssmd_lifecycle.feed.inbox import Inbox
+from ssmd_lifecycle.feed.messages import MARKET_CHANNEL, LifecycleMessage
+from ssmd_lifecycle.feed.parser import parse_message
 from ssmd_lifecycle.filter import FilterFile
-from ssmd_lifecycle.gaps import GapStore, Repairer
-from ssmd_lifecycle.intake import read
-from ssmd_lifecycle.messages import MARKET_CHANNEL
-from ssmd_lifecycle.mirror import Mirror
-from ssmd_lifecycle.owed import owed
-from ssmd_lifecycle.rows import Pool
-from ssmd_lifecycle.store import Store
-from ssmd_lifecycle.turns import Turns
+from ssmd_lifecycle.repair import backfill as module
+from ssmd_lifecycle.repair.backfill import Backfill, Findings
+from ssmd_lifecycle.repair.repairer import Repairer
+from ssmd_lifecycle.repair.rest_upserter import RestUpserter, Upserted
+from ssmd_lifecycle.repair.steps import steps_of
+from ssmd_lifecycle.transactions import Pool
 from ssmd_stack.database import Database
 from ssmd_store.sessions import Sessions
 
@@ -46,8 +48,8 @@ def at(minutes: float) -> datetime:
     return NOW + timedelta(minutes=minutes)
 
 
-def told(word: str = "active", *, created: float = -60, **columns: Any) -> Market:
-    """A market as REST tells it: its life long, nothing of it in the gap."""
+def market(status: str = "active", *, created: float = -60, **columns: Any) -> Market:
+    """A market as REST shows it: its life long, nothing of it in the gap."""
     given = {
         "open_time": at(-50),
         "close_time": at(90),
@@ -59,22 +61,19 @@ def told(word: str = "active", *, created: float = -60, **columns: Any) -> Marke
         ticker=TICKER,
         event_ticker="KXA-1",
         series_ticker="KXA",
-        exchange_status=word,
+        exchange_status=status,
         observed_at=NOW,
         observed_via="rest",
         **given,
     )
 
 
-def steps(market: Market) -> list[str]:
-    return [
-        str(step.kind if not isinstance(step, Due) else step.turn)
-        for step in owed(market, SINCE, NOW)
-    ]
+def steps(shown: Market) -> list[str]:
+    return [str(step.kind) for step in steps_of(shown, SINCE, NOW)]
 
 
-def test_a_whole_life_in_the_gap_is_owed_all_its_rows_in_order() -> None:
-    market = told(
+def test_a_whole_life_in_the_gap_gets_all_its_rows_in_order() -> None:
+    whole = market(
         "finalized",
         created=-9,
         open_time=at(-8),
@@ -83,33 +82,39 @@ def test_a_whole_life_in_the_gap_is_owed_all_its_rows_in_order() -> None:
         settled_time=at(-4),
         result="yes",
     )
-    assert steps(market) == ["created", "opened", "closed", "determined", "settled"]
-    assert [step.at for step in owed(market, SINCE, NOW)] == [at(-9), at(-8), at(-6), None, at(-4)]
+    assert steps(whole) == ["created", "opened", "closed", "determined", "settled"]
+    assert [step.at for step in steps_of(whole, SINCE, NOW)] == [
+        at(-9),
+        at(-8),
+        at(-6),
+        None,
+        at(-4),
+    ]
 
 
 @pytest.mark.parametrize(
-    ("market", "expected"),
+    ("shown", "expected"),
     [
-        (told(), []),
-        (told("active", open_time=at(-1)), ["opened"]),
-        (told("initialized", open_time=at(-1)), []),
-        (told("initialized", created=-1, open_time=at(5)), ["created"]),
-        (told("initialized", created=-1, mve_collection_ticker="KXMVE-R"), []),
-        (told("inactive", exchange_updated_at=at(-1)), ["deactivated"]),
-        (told("active", exchange_updated_at=at(-1)), ["activated"]),
-        (told("inactive"), []),
-        (told("closed", close_time=at(-1)), ["closed"]),
-        (told("active", close_time=at(-1)), []),
-        (told("determined", close_time=at(-20), exchange_updated_at=at(-1)), ["determined"]),
-        (told("disputed", close_time=at(-1)), ["closed", "determined"]),
-        (told("finalized", close_time=at(-90), settled_time=at(-80)), []),
-        (told("auction", close_time=at(-1), exchange_updated_at=at(-1)), []),
-        (told(extra=None), []),
-        (told(extra={"created_time": "soon"}), []),
+        (market(), []),
+        (market("active", open_time=at(-1)), ["opened"]),
+        (market("initialized", open_time=at(-1)), []),
+        (market("initialized", created=-1, open_time=at(5)), ["created"]),
+        (market("initialized", created=-1, mve_collection_ticker="KXMVE-R"), []),
+        (market("inactive", exchange_updated_at=at(-1)), ["deactivated"]),
+        (market("active", exchange_updated_at=at(-1)), ["activated"]),
+        (market("inactive"), []),
+        (market("closed", close_time=at(-1)), ["closed"]),
+        (market("active", close_time=at(-1)), []),
+        (market("determined", close_time=at(-20), exchange_updated_at=at(-1)), ["determined"]),
+        (market("disputed", close_time=at(-1)), ["closed", "determined"]),
+        (market("finalized", close_time=at(-90), settled_time=at(-80)), []),
+        (market("auction", close_time=at(-1), exchange_updated_at=at(-1)), []),
+        (market(extra=None), []),
+        (market(extra={"created_time": "soon"}), []),
     ],
 )
-def test_only_what_happened_in_the_gap_is_owed(market: Market, expected: list[str]) -> None:
-    assert steps(market) == expected
+def test_only_what_happened_in_the_gap_gets_a_row(shown: Market, expected: list[str]) -> None:
+    assert steps(shown) == expected
 
 
 # --- in the tables --------------------------------------------------------------------------------
@@ -124,15 +129,24 @@ async def pool(database: Database) -> AsyncIterator[Pool]:
     await opened.close()
 
 
-def bookkeeper(pool: Pool, filter_path: Path | None = None, **more: Any) -> Bookkeeper:
+def backfill(
+    pool: Pool, filter_path: Path | None = None, *, inbox: Inbox | None = None
+) -> Backfill:
     followed = FilterFile(filter_path)
     followed.load()
-    return Bookkeeper(pool, followed, more.get("is_behind", lambda moment: False))
+    return Backfill(pool, followed, Inbox(1) if inbox is None else inbox)
+
+
+def waiting(received_at: datetime) -> tuple[Inbox, LifecycleMessage]:
+    """A leader's inbox, and a message of that time to put into it."""
+    inbox = Inbox(1)
+    inbox.lead()
+    return inbox, parse_message(wire.Message("new", 1, 1, None, {}, b"{}", received_at))
 
 
 def found(*markets: Market) -> Findings:
     findings = Findings(SINCE)
-    findings.add(markets, NOW)
+    findings.add(Upserted(observed=markets), NOW)
     return findings
 
 
@@ -150,7 +164,7 @@ async def message(connection: Connection, kind: str, minutes: float) -> None:
     )
 
 
-SETTLED = told(
+SETTLED = market(
     "finalized",
     created=-9,
     open_time=at(-8),
@@ -164,14 +178,14 @@ SETTLED = told(
 async def test_what_has_a_row_gets_no_other(pool: Pool, connection: Connection) -> None:
     await message(connection, "created", -9)
     await message(connection, "determined", -5)
-    clock = Due(Turn.CLOSED, TICKER, "KXA-1", at(-6))
-    await Turns(pool).note([], NOW)
+    clock = TimedTransition(TimedKind.CLOSED, TICKER, "KXA-1", at(-6))
+    await TimedStore(pool).note([], NOW)
     await connection.execute(
         "INSERT INTO market_lifecycle_events (market_ticker, event_type, metadata, dedupe_key)"
         """ VALUES (%s, 'closed', '{"source": "clock"}', %s)""",
         (TICKER, clock.dedupe_key),
     )
-    keeper = bookkeeper(pool)
+    keeper = backfill(pool)
     assert await keeper.write(found(SETTLED)) == 2
     assert await keeper.write(found(SETTLED, SETTLED)) == 0
     written = (await rows(connection))[3:]
@@ -185,16 +199,16 @@ async def test_what_has_a_row_gets_no_other(pool: Pool, connection: Connection) 
 
 
 async def test_the_result_is_in_the_row(pool: Pool, connection: Connection) -> None:
-    await bookkeeper(pool).write(found(SETTLED))
+    await backfill(pool).write(found(SETTLED))
     [row] = [row for row in await rows(connection) if row["event_type"] == "determined"]
     assert (row["result"], row["metadata"]["msg"]["result"]) == ("yes", "yes")
 
 
-async def test_a_pause_is_owed_where_the_last_row_says_otherwise(
+async def test_a_pause_gets_a_row_where_the_last_row_says_otherwise(
     pool: Pool, connection: Connection
 ) -> None:
-    keeper = bookkeeper(pool)
-    trading, paused = (told(word, exchange_updated_at=at(-1)) for word in ("active", "inactive"))
+    keeper = backfill(pool)
+    trading, paused = (market(word, exchange_updated_at=at(-1)) for word in ("active", "inactive"))
     assert await keeper.write(found(trading)) == 0
     assert await keeper.write(found(paused)) == 1
     assert await keeper.write(found(paused)) == 0
@@ -206,7 +220,7 @@ async def test_a_pause_is_owed_where_the_last_row_says_otherwise(
     assert await keeper.write(found(trading)) == 1
 
 
-async def test_a_series_that_is_not_followed_is_owed_nothing(
+async def test_a_series_that_is_not_followed_gets_no_rows(
     pool: Pool, connection: Connection, tmp_path: Path
 ) -> None:
     await connection.execute("INSERT INTO series (ticker, category) VALUES ('KXA', 'Sports')")
@@ -219,9 +233,9 @@ async def test_a_series_that_is_not_followed_is_owed_nothing(
     )
     path = tmp_path / "filter.yaml"
     path.write_text("exclude: {categories: [Sports]}")
-    assert await bookkeeper(pool, path).write(found(SETTLED)) == 0
+    assert await backfill(pool, path).write(found(SETTLED)) == 0
     path.write_text("include: {series: [KXA]}")
-    assert await bookkeeper(pool, path).write(found(SETTLED)) == 5
+    assert await backfill(pool, path).write(found(SETTLED)) == 5
 
 
 async def test_a_message_that_comes_after_all_takes_the_rows_place(
@@ -232,13 +246,13 @@ async def test_a_message_that_comes_after_all_takes_the_rows_place(
     await connection.execute(
         "INSERT INTO events (event_ticker, series_ticker) VALUES ('KXA-1', 'KXA')"
     )
-    await bookkeeper(pool).write(found(SETTLED))
+    await backfill(pool).write(found(SETTLED))
     before = await rows(connection)
     sent_at = datetime.now(UTC) - timedelta(seconds=20)
     body = {"market_ticker": TICKER, "event_type": "settled", "settled_ts": 1}
     raw = msgspec.json.encode({"type": MARKET_CHANNEL, "msg": body})
-    late = read(wire.Message(MARKET_CHANNEL, 1, 9, sent_at, body, raw, sent_at))
-    store = Store(pool)
+    late = parse_message(wire.Message(MARKET_CHANNEL, 1, 9, sent_at, body, raw, sent_at))
+    store = MessageStore(pool)
     outcome = await store.record([late, late], datetime.now(UTC))
     assert (outcome.stored, outcome.duplicates) == (1, 1)
     assert (await store.record([late], datetime.now(UTC))).stored == 0
@@ -247,7 +261,7 @@ async def test_a_message_that_comes_after_all_takes_the_rows_place(
     assert after[:4] == before[:4]
     assert (after[4]["sent_at"], after[4]["metadata"]["msg"]) == (sent_at, body)
     # The next settlement, whenever it is, is another one.
-    again = read(wire.Message(MARKET_CHANNEL, 1, 10, NOW, body, raw, NOW))
+    again = parse_message(wire.Message(MARKET_CHANNEL, 1, 10, NOW, body, raw, NOW))
     assert (await store.record([again], datetime.now(UTC))).stored == 1
     assert len(await rows(connection)) == 6
 
@@ -257,28 +271,22 @@ async def test_rows_wait_for_the_messages_that_are_on_their_way(
 ) -> None:
     """REST is asked, the message arrives, and only then it is recorded."""
     monkeypatch.setattr(module, "GRACE", timedelta(0))
-    asked: list[datetime] = []
-    recorded = asyncio.Event()
-
-    def is_behind(moment: datetime) -> bool:
-        asked.append(moment)
-        return not recorded.is_set()
-
-    findings = found(told("inactive", exchange_updated_at=at(-1)))
+    findings = found(market("inactive", exchange_updated_at=at(-1)))
+    inbox, arrived = waiting(findings.asked_at)
     async with asyncio.TaskGroup() as tasks:
         runtime = Runtime(Health("test"), tasks)
-        keeper = bookkeeper(pool, is_behind=is_behind)
-        settling = tasks.create_task(keeper.settle(runtime, findings))
-        while not asked:  # noqa: ASYNC110 - nothing tells it
-            await asyncio.sleep(0)
+        filling = backfill(pool, inbox=inbox)
+        await inbox.put(arrived)
+        completing = tasks.create_task(filling.complete(runtime, findings))
         await message(connection, "deactivated", -1)
-        recorded.set()
-        assert await settling
+        assert inbox.take_now(1) == [arrived]
+        assert not completing.done()
+        inbox.done()
+        assert await completing
         assert len(await rows(connection)) == 1
         runtime.stop.set()
-        recorded.clear()
-        assert not await keeper.settle(runtime, findings)
-    assert asked[0] == findings.told_at
+        await inbox.put(arrived)
+        assert not await filling.complete(runtime, findings)
 
 
 async def test_a_gap_stays_open_until_what_was_found_has_its_rows(
@@ -286,22 +294,24 @@ async def test_a_gap_stays_open_until_what_was_found_has_its_rows(
 ) -> None:
     """Who ends before leaves the gap to the next one."""
     monkeypatch.setattr(module, "GRACE", timedelta(0))
-    behind = asyncio.Event()
-    behind.set()
-    store = GapStore(pool)
+    gaps = Gaps(pool)
+    inbox, arrived = waiting(SINCE)
+    await inbox.put(arrived)
     page = {"markets": [], "events": [], "cursor": ""}
     async with serving(page) as url, KalshiRest(url) as rest, asyncio.TaskGroup() as tasks:
         runtime = Runtime(Health("test"), tasks)
-        keeper = bookkeeper(pool, is_behind=lambda _: behind.is_set())
-        repairer = Repairer(store, rest, Mirror(sessions, rest), keeper)
-        await repairer.add(runtime, "closed", SINCE, NOW)
+        filling = backfill(pool, inbox=inbox)
+        repairer = Repairer(gaps, rest, RestUpserter(sessions, rest), filling)
+        await gaps.lead(runtime)
+        await gaps.add(runtime, "closed", SINCE, NOW)
         repairing = tasks.create_task(repairer.run(runtime))
         closing = tasks.create_task(repairer.close(runtime))
         while not runtime.health.ready:  # noqa: ASYNC110 - nothing tells it
             await asyncio.sleep(0.01)
-        assert len(await store.unrepaired()) == 1
-        behind.clear()
-        while await store.unrepaired():  # noqa: ASYNC110 - nothing tells it
+        assert len(await gaps.unrepaired()) == 1
+        inbox.take_now(1)
+        inbox.done()
+        while await gaps.unrepaired():  # noqa: ASYNC110 - nothing tells it
             await asyncio.sleep(0.01)
         repairing.cancel()
         runtime.stop.set()

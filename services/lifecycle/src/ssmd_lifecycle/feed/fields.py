@@ -122,7 +122,7 @@ MARKET_TIMES: Final = {
     "determined_ts": "determined_ts",
     "settled_ts": "settled_time",
 }
-"""Columns of `market_lifecycle_events` with the claims that they repeat."""
+"""Columns of `market_lifecycle_events` with the message's columns that they repeat."""
 
 PARENT: Final[Fields] = {"event_ticker": ("event_ticker", ticker)}
 SERIES: Final[Fields] = {"series_ticker": ("series_ticker", ticker)}

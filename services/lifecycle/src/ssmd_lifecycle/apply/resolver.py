@@ -8,7 +8,7 @@ service will see the market in any case, and the message itself is stored.
 
 import asyncio
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -16,14 +16,12 @@ from typing import Final
 import structlog
 
 from ssmd_common.runtime import Runtime
-from ssmd_kalshi.errors import InterruptedWaitError, NotFoundError, TransientError
-from ssmd_kalshi.rest import KalshiRest
-from ssmd_kalshi.wire import WireMarket
+from ssmd_kalshi.errors import InterruptedWaitError, TransientError
 from ssmd_lifecycle import metrics
-from ssmd_lifecycle.effects import Outcome
-from ssmd_lifecycle.messages import LifecycleMessage
-from ssmd_lifecycle.mirror import UNREADABLE, Mirror, chunks, is_listable
-from ssmd_lifecycle.store import Store
+from ssmd_lifecycle.apply.effects import Outcome
+from ssmd_lifecycle.apply.message_store import MessageStore
+from ssmd_lifecycle.feed.messages import LifecycleMessage
+from ssmd_lifecycle.repair.rest_upserter import RestUpserter, chunks
 from ssmd_lifecycle.wake import Wake
 
 log = structlog.get_logger(__name__)
@@ -47,10 +45,9 @@ class _Question:
 class Resolver:
     """Takes what recording left open."""
 
-    def __init__(self, store: Store, rest: KalshiRest, mirror: Mirror) -> None:
+    def __init__(self, store: MessageStore, upserter: RestUpserter) -> None:
         self._store = store
-        self._rest = rest
-        self._mirror = mirror
+        self._upserter = upserter
         self._markets: dict[str, _Question] = {}
         self._events: dict[str, _Question] = {}
         self._wake = Wake()
@@ -58,14 +55,14 @@ class Resolver:
     def add(self, outcome: Outcome) -> None:
         """Ask for what this outcome left open."""
         for ticker in outcome.incomplete:
-            self._ask(self._markets, ticker)
+            self._add(self._markets, ticker)
         for ticker in outcome.incomplete_events:
-            self._ask(self._events, ticker)
+            self._add(self._events, ticker)
         for message in outcome.unplaced:
             if message.event_ticker:
-                self._ask(self._events, message.event_ticker, message)
+                self._add(self._events, message.event_ticker, message)
             if message.market_ticker:
-                self._ask(self._markets, message.market_ticker, message)
+                self._add(self._markets, message.market_ticker, message)
         self._count()
 
     @property
@@ -78,7 +75,7 @@ class Resolver:
         while not runtime.stop.is_set():
             self._wake.clear()
             try:
-                await self._round()
+                await self.ask()
             except InterruptedWaitError:
                 return
             except TransientError as error:
@@ -88,7 +85,7 @@ class Resolver:
                     return
             await self._sleep(runtime)
 
-    def _ask(
+    def _add(
         self,
         questions: dict[str, _Question],
         ticker: str,
@@ -106,33 +103,14 @@ class Resolver:
             question.messages.append(message)
         self._wake.set()
 
-    async def _round(self) -> None:
+    async def ask(self) -> None:
         """Ask for everything whose time has come: events before markets, which need them."""
-        if due := self._due(self._events):
-            found = await self._mirror.fetch_events(due)
-            await self._answered(self._events, due, found)
-        due = self._due(self._markets)
-        for chunk in chunks([ticker for ticker in due if is_listable(ticker)]):
-            asked_at = datetime.now(UTC)
-            found = set()
-            async for page in self._rest.markets(tickers=chunk):
-                await self._found(page.items, asked_at)
-                found |= {wire.ticker for wire in page.items}
-            await self._answered(self._markets, chunk, found)
-        for ticker in due:
-            if not is_listable(ticker):
-                asked_at, found = datetime.now(UTC), set()
-                try:
-                    await self._found([await self._rest.market(ticker)], asked_at)
-                    found = {ticker}
-                except (NotFoundError, *UNREADABLE) as error:
-                    log.info("market cannot be read", ticker=ticker, error=str(error))
-                await self._answered(self._markets, [ticker], found)
-
-    async def _found(self, wires: Sequence[WireMarket], asked_at: datetime) -> None:
-        mirrored = await self._mirror.markets(wires, asked_at)
-        for status, count in mirrored.transitions.items():
-            metrics.TRANSITIONS.labels("rest", status).inc(count)
+        for questions, fetch in (
+            (self._events, self._upserter.fetch_events),
+            (self._markets, self._upserter.fetch_markets),
+        ):
+            for chunk in chunks(self._due(questions)):
+                await self._answered(questions, chunk, await fetch(chunk))
 
     def _due(self, questions: dict[str, _Question]) -> list[str]:
         now = self._time()
@@ -149,7 +127,7 @@ class Resolver:
                 question.messages = outcome.unplaced
                 placed = not outcome.unplaced
                 for other in outcome.incomplete - {ticker}:
-                    self._ask(self._markets, other)
+                    self._add(self._markets, other)
             if ticker in found and placed:
                 del questions[ticker]
                 continue

@@ -1,4 +1,4 @@
-"""From what the socket yields to what the service keeps: every message becomes one. Pure."""
+"""The parser: whatever the socket yields becomes a `LifecycleMessage`. Pure."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,19 +11,21 @@ from ssmd_kalshi.errors import BrokenReplyError
 from ssmd_kalshi.feed import Message, Unreadable
 from ssmd_kalshi.frames import decode_frame
 from ssmd_kalshi.unread import MAX_JSON_BYTES
-from ssmd_lifecycle import dedupe, fields
-from ssmd_lifecycle.bodies import Parsed, parse_body
-from ssmd_lifecycle.messages import (
+from ssmd_lifecycle import dedupe
+from ssmd_lifecycle.feed import fields
+from ssmd_lifecycle.feed.bodies import parse_body
+from ssmd_lifecycle.feed.messages import (
     MAX_TYPE_CHARACTERS,
     MULTIVARIATE_CHANNEL,
     Kind,
     LifecycleMessage,
     MalformedMessage,
+    Parsed,
 )
-from ssmd_lifecycle.storable import is_suspicious, storable
+from ssmd_lifecycle.feed.storable import is_suspicious, storable
 
 
-def read(message: Message, *, multivariate: bool = False) -> LifecycleMessage:
+def parse_message(message: Message, *, multivariate: bool = False) -> LifecycleMessage:
     """Parse one message of the socket; never raises for what the exchange says.
 
     `multivariate` tells that it came on the multivariate channel, whose messages are only kept.
@@ -32,50 +34,46 @@ def read(message: Message, *, multivariate: bool = False) -> LifecycleMessage:
     only_kept = multivariate or kind == MULTIVARIATE_CHANNEL
     fault = None
     try:
-        said = parse_body(kind, body)
+        parsed = parse_body(kind, body)
     except MalformedMessage as error:
         fault = str(error)
-        said = Parsed(
+        parsed = Parsed(
             kind=Kind.UNKNOWN,
             market_ticker=_ticker(body.get("market_ticker")),
             event_ticker=_ticker(body.get("event_ticker")),
         )
     sent_ms = None if message.sent_at is None else round(message.sent_at.timestamp() * 1000)
-    word = body.get("event_type")
+    event_type = body.get("event_type")
+    if not isinstance(event_type, str) or not event_type:
+        event_type = kind
     return LifecycleMessage(
-        kind=said.kind,
-        event_type=(word if isinstance(word, str) and word else kind)[:MAX_TYPE_CHARACTERS],
-        market_ticker=said.market_ticker,
-        event_ticker=said.event_ticker,
-        series_ticker=said.series_ticker,
+        kind=parsed.kind,
+        event_type=event_type[:MAX_TYPE_CHARACTERS],
+        market_ticker=parsed.market_ticker,
+        event_ticker=parsed.event_ticker,
+        series_ticker=parsed.series_ticker,
         sent_at=message.sent_at,
         received_at=message.received_at,
         seq=message.seq,
-        claims=said.claims,
+        columns=parsed.columns,
         whole=whole,
         dedupe_key=dedupe.dedupe_key(kind, body, sent_ms, message.received_at),
         content_key=dedupe.content_key(kind, body),
         applies=fault is None and not only_kept,
         fault=fault,
-        times=said.times,
-        rejected=said.rejected,
+        times=parsed.times,
+        rejected=parsed.rejected,
     )
 
 
-def read_unreadable(frame: Unreadable) -> LifecycleMessage:
+def parse_unreadable(frame: Unreadable) -> LifecycleMessage:
     """A frame that is none of the exchange's, as text: it is kept, not applied."""
     text = frame.raw[:MAX_JSON_BYTES].decode("utf-8", "backslashreplace")
     body = {"unreadable": text.replace("\x00", "\\u0000")}
     return LifecycleMessage(
         kind=Kind.UNKNOWN,
         event_type="unreadable",
-        market_ticker=None,
-        event_ticker=None,
-        series_ticker=None,
-        sent_at=None,
         received_at=frame.received_at,
-        seq=None,
-        claims={},
         whole=msgspec.json.encode(body).decode(),
         dedupe_key=dedupe.dedupe_key("unreadable", body, None, frame.received_at),
         content_key=dedupe.content_key("unreadable", body),
@@ -87,7 +85,7 @@ def read_unreadable(frame: Unreadable) -> LifecycleMessage:
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
-def read_stored(
+def parse_stored(
     metadata: bytes, sent_at: datetime | None, received_at: datetime | None, dedupe_key: str
 ) -> LifecycleMessage | None:
     """A message again from its row; None for a row that never was a message, as the clock's.
@@ -98,7 +96,7 @@ def read_stored(
         frame = decode_frame(metadata)
     except BrokenReplyError:
         return None
-    message = read(
+    message = parse_message(
         Message(
             type=frame.type,
             sid=None,

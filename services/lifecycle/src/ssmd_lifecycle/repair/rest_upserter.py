@@ -1,14 +1,14 @@
-"""What REST tells of single series, events and markets, into PostgreSQL.
+"""What REST shows of single series, events and markets, into PostgreSQL.
 
 For what messages leave open: the rest of a new market's fields, and whatever a gap may have hidden.
 Whole universes are the sync service's; both write through `ssmd_store.pages`.
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, LiteralString
 
 import msgspec
@@ -27,7 +27,7 @@ from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.unread import ticker_fault
 from ssmd_kalshi.wire import WireEvent, WireMarket
 from ssmd_lifecycle import metrics
-from ssmd_lifecycle.rows import queries
+from ssmd_lifecycle.transactions import queries
 from ssmd_store.observed import seen
 from ssmd_store.pages import Store
 from ssmd_store.sessions import Sessions
@@ -43,16 +43,16 @@ _MOST_BROKEN: Final = 10_000
 
 
 @dataclass(slots=True)
-class Mirrored:
+class Upserted:
     """What a page of REST changed."""
 
     changed: int = 0
     transitions: Counter[str] = field(default_factory=Counter)
-    told: Sequence[models.Market] = ()
+    observed: Sequence[models.Market] = ()
     """All that could be read, changed or not."""
 
 
-class Mirror:
+class RestUpserter:
     """Reads parents where they are missing, and writes only what differs and is newer.
 
     A field that cannot be read costs itself: a stored row keeps its value, a new one has NULL. A
@@ -64,15 +64,15 @@ class Mirror:
         self._rest = rest
         self._broken: Counter[str] = Counter()
 
-    async def markets(self, wires: Sequence[WireMarket], asked_at: datetime) -> Mirrored:
-        """Write markets as REST told them when it was asked at `asked_at`."""
+    async def upsert_markets(self, wires: Sequence[WireMarket], asked_at: datetime) -> Upserted:
+        """Write markets as REST showed them when it was asked at `asked_at`."""
         if not wires:
-            return Mirrored()
+            return Upserted()
         parents = {t for w in wires if (t := w.event_ticker) and not ticker_fault(t)}
         known = await self._found(queries.known_events, parents)
         if missing := parents - known.keys():
             await self.fetch_events(missing)
-        # Those whose own word for their event cannot be read stay with the stored one.
+        # Those whose event_ticker cannot be read stay with the stored one.
         lost = [wire.ticker for wire in wires if ticker_fault(wire.event_ticker)]
         stored = await self._found(queries.locate_markets, lost)
         rows, unreadable = convert.readable(wires, lambda w: markets.market(w, "", asked_at))
@@ -85,13 +85,32 @@ class Mirror:
         async with self._store() as store:
             written = await store.write_markets(rows)
         written.set_aside += unreadable
-        _tell("market", written)
+        _report("market", written)
         unwritten = written.orphans | {row.ticker for row in written.set_aside}
-        return Mirrored(
+        transitions = written.became + Counter(created=written.inserted)
+        for status, count in transitions.items():
+            metrics.TRANSITIONS.labels("rest", status).inc(count)
+        return Upserted(
             written.inserted + written.updated,
-            written.became + Counter(created=written.inserted),
+            transitions,
             [row for row in rows if row.ticker not in unwritten],
         )
+
+    async def fetch_markets(self, tickers: Sequence[str]) -> set[str]:
+        """Read one of the `chunks` of markets over REST and write them; those that it knows."""
+        asked_at = datetime.now(UTC)
+        if is_listable(tickers[0]):
+            found: set[str] = set()
+            async for page in self._rest.markets(tickers=tickers):
+                await self.upsert_markets(page.items, asked_at)
+                found |= {wire.ticker for wire in page.items}
+            return found
+        try:
+            await self.upsert_markets([await self._rest.market(tickers[0])], asked_at)
+        except (NotFoundError, *UNREADABLE) as error:
+            log.info("market cannot be read", ticker=tickers[0], error=str(error))
+            return set()
+        return {tickers[0]}
 
     async def fetch_events(self, tickers: Iterable[str]) -> set[str]:
         """Read events over REST and write them; those that the exchange knows."""
@@ -99,7 +118,7 @@ class Mirror:
         for chunk in chunks(sorted(ticker for ticker in tickers if is_listable(ticker))):
             asked_at = await self.now()
             async for page in self._rest.events(tickers=chunk):
-                found |= await self.events(page.items, asked_at)
+                found |= await self.upsert_events(page.items, asked_at)
         # The listing leaves multivariate events out; single reads know them.
         for ticker in sorted(set(tickers) - found):
             asked_at = await self.now()
@@ -111,19 +130,19 @@ class Mirror:
                 self._give_up(ticker, error)
                 _rejected("event", ticker, str(error))
                 continue
-            found |= await self.events([event], asked_at)
+            found |= await self.upsert_events([event], asked_at)
         return found
 
-    async def events(self, wires: Sequence[WireEvent], asked_at: datetime) -> set[str]:
-        """Write events as REST told them when it was asked at `asked_at`, by the database's clock;
-        those that could be read."""
-        told, unreadable = convert.readable(wires, convert.event)
-        await self._complete_series({row.series_ticker for row in told} - {""})
+    async def upsert_events(self, wires: Sequence[WireEvent], asked_at: datetime) -> set[str]:
+        """Write events as REST showed them when it was asked at `asked_at`, by the database's
+        clock; those that could be read."""
+        rows, unreadable = convert.readable(wires, convert.event)
+        await self._complete_series({row.series_ticker for row in rows} - {""})
         async with self._store() as store:
-            written = await store.write_events(seen(told, asked_at))
+            written = await store.write_events(seen(rows, asked_at))
         written.set_aside += unreadable
-        _tell("event", written)
-        return {row.event_ticker for row in told} - {row.ticker for row in written.set_aside}
+        _report("event", written)
+        return {row.event_ticker for row in rows} - {row.ticker for row in written.set_aside}
 
     async def now(self) -> datetime:
         """The database's time, by which it is known when an event was last written."""
@@ -143,7 +162,7 @@ class Mirror:
                 log.warning("series stays a stub", series=ticker, error=str(error))
         if rows:
             async with self._store() as store:
-                _tell("series", await store.write_series(rows))
+                _report("series", await store.write_series(rows))
 
     def _give_up(self, ticker: str, error: Exception) -> None:
         """Raise an error that may pass; one reply that stays broken keeps nothing else waiting."""
@@ -169,8 +188,8 @@ class Mirror:
             yield store
 
 
-def _tell(entity: str, written: Written) -> None:
-    """Of the rows and fields that were not written."""
+def _report(entity: str, written: Written) -> None:
+    """Log the rows and fields that were not written."""
     for row in written.set_aside:
         _rejected(entity, row.ticker, row.reason)
     for ticker in sorted(written.orphans):
@@ -195,7 +214,10 @@ def is_listable(ticker: str) -> bool:
     return "," not in ticker
 
 
-def chunks(tickers: Sequence[str]) -> Iterable[Sequence[str]]:
-    """As many tickers as one request may name."""
-    for start in range(0, len(tickers), MAX_TICKERS):
-        yield tickers[start : start + MAX_TICKERS]
+def chunks(tickers: Iterable[str]) -> Iterator[list[str]]:
+    """As many tickers as one request may name; those that no listing can be asked for, alone."""
+    tickers = list(tickers)
+    listable = [ticker for ticker in tickers if is_listable(ticker)]
+    for start in range(0, len(listable), MAX_TICKERS):
+        yield listable[start : start + MAX_TICKERS]
+    yield from ([ticker] for ticker in tickers if not is_listable(ticker))

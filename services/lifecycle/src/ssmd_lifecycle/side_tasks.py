@@ -27,7 +27,7 @@ class SideTasks:
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` beside the main loop."""
         try:
-            self._tasks.append(self._runtime.spawn(name, telling(work)))
+            self._tasks.append(self._runtime.spawn(name, explained(work)))
         except RuntimeError:
             work.close()
             raise
@@ -37,8 +37,8 @@ class SideTasks:
         await end(*self._tasks)
 
 
-async def telling(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work`; a database that is gone is told in one sentence."""
+async def explained(work: Coroutine[Any, Any, None]) -> None:
+    """Run `work`; a database that is gone is explained in one sentence."""
     try:
         await work
     except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:

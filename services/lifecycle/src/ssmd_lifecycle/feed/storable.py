@@ -1,4 +1,4 @@
-"""What of a frame PostgreSQL can hold, so that its row keeps the rest of its words. Pure.
+"""What of a frame PostgreSQL can hold, so that its row keeps the rest of it. Pure.
 
 jsonb refuses NUL and half surrogate pairs, and readers of what is stored give up on depth. A field
 that has one of them, or that is foreign JSON of great size, is kept as the escaped beginning of its

@@ -1,7 +1,8 @@
 """Lifecycle messages as the service knows them. Pure.
 
-Whatever arrives becomes a message: one whose type or shape is not known keeps its words and claims
-nothing. A message's `claims` are what it says of its market or event, by column.
+Whatever arrives becomes a message: one whose type or shape is not known is kept as it came and
+names no column. A message's `columns` are what it says of its market or event, by the table's
+column.
 """
 
 from collections.abc import Mapping
@@ -33,31 +34,40 @@ class Kind(StrEnum):
     UNKNOWN = "unknown"
 
 
-PAUSES: Final = frozenset({Kind.ACTIVATED, Kind.DEACTIVATED})
 EVENT_KINDS: Final = frozenset({Kind.EVENT_LIFECYCLE, Kind.EVENT_FEE_UPDATE})
 
 # Where two messages of one market bear the same millisecond, its life goes in this order.
 _COURSE: Final = {kind: place for place, kind in enumerate(Kind)}
 
 
-@dataclass(frozen=True, slots=True)
-class LifecycleMessage:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """What a message's body says, before it is joined with the envelope."""
+
+    kind: Kind
+    market_ticker: str | None = None
+    event_ticker: str | None = None
+    series_ticker: str | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    times: Mapping[str, datetime] = field(default_factory=dict)
+    """The moments that the message names, by column of `market_lifecycle_events`."""
+    rejected: tuple[RejectedField, ...] = ()
+    """Fields that could not be read: they name no column, all others count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LifecycleMessage(Parsed):
     """One message as it is kept and applied.
 
     `kind` is UNKNOWN, and `fault` says why, where the message is only kept; `event_type` is the
-    exchange's own word even then. `applies` is false for what is kept and not applied: the
+    exchange's own even then. `applies` is false for what is kept and not applied: the
     multivariate channel, and the unknown.
     """
 
-    kind: Kind
     event_type: str
-    market_ticker: str | None
-    event_ticker: str | None
-    series_ticker: str | None
-    sent_at: datetime | None
+    sent_at: datetime | None = None
     received_at: datetime
-    seq: int | None
-    claims: Mapping[str, Any]
+    seq: int | None = None
     whole: str
     """The whole message as JSON text."""
     dedupe_key: str
@@ -65,19 +75,15 @@ class LifecycleMessage:
     """Equal for messages with the same type and body, whenever they were sent."""
     applies: bool = True
     fault: str | None = None
-    times: Mapping[str, datetime] = field(default_factory=dict)
-    """The moments that the message names, by column of `market_lifecycle_events`."""
-    rejected: tuple[RejectedField, ...] = ()
-    """Fields that could not be read: they claim nothing, all others count."""
 
     @property
     def heard_at(self) -> datetime:
-        """When the exchange said it; never later than it arrived."""
+        """When the exchange sent it; never later than it arrived."""
         return self.received_at if self.sent_at is None else min(self.sent_at, self.received_at)
 
     @property
     def order(self) -> tuple[datetime, int, int, str]:
-        """Sorts the messages of one ticker as the exchange said them."""
+        """Sorts the messages of one ticker as the exchange sent them."""
         return (self.heard_at, self.seq or 0, _COURSE[self.kind], self.dedupe_key)
 
     @property

@@ -1,5 +1,6 @@
 """What a wrong clock turned before its time is turned back, with a row that says so."""
 
+import asyncio
 import time
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
@@ -9,12 +10,13 @@ import pytest
 
 from ssmd_common.connections.clock import Clock
 from ssmd_common.errors import ClockDiffers
+from ssmd_common.health import Health
+from ssmd_common.runtime import Runtime
 from ssmd_lifecycle import retention
-from ssmd_lifecycle.__main__ import vouched
-from ssmd_lifecycle.gaps import GapStore
-from ssmd_lifecycle.rows import Pool
-from ssmd_lifecycle.scheduler import Scheduler
-from ssmd_lifecycle.turns import Turns
+from ssmd_lifecycle.clock.scheduler import Scheduler
+from ssmd_lifecycle.clock.timed_store import TimedStore
+from ssmd_lifecycle.feed.gaps import Gaps, vouched
+from ssmd_lifecycle.transactions import Pool
 from ssmd_store import clock
 
 Connection = psycopg.AsyncConnection[Any]
@@ -64,9 +66,9 @@ class Fast(datetime):
 
 
 async def as_if_ahead(scheduler: Scheduler) -> None:
-    """Turn what is due by such a clock; nobody has compared it."""
+    """TimedKind what is due by such a clock; nobody has compared it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ssmd_lifecycle.turns.datetime", Fast)
+        patch.setattr("ssmd_lifecycle.clock.timed_store.datetime", Fast)
         await scheduler.catch_up(Fast.now(UTC))
 
 
@@ -89,7 +91,7 @@ async def test_each_gets_the_status_that_the_exchange_gave_it(
     }
     for ticker, (word, opens, closes) in markets.items():
         await add(connection, ticker, word, opens, closes)
-    scheduler = Scheduler(Turns(pool))
+    scheduler = Scheduler(TimedStore(pool))
     # Those that have opened rightly.
     await scheduler.catch_up(now)
     right = await statuses(connection)
@@ -98,14 +100,14 @@ async def test_each_gets_the_status_that_the_exchange_gave_it(
     await as_if_ahead(scheduler)
     early = await statuses(connection)
     assert early == dict.fromkeys(markets, "closed") | {"KXA-1-WAITS": "active"}
-    turned = await scheduler.turn_back(now)
+    turned = await scheduler.reverse_early(now)
     assert await statuses(connection) == right | {"KXA-2-JUST": "closed"}
     assert {each.ticker for each in turned} == {
         ticker for ticker in markets if right[ticker] != early[ticker]
     } - {"KXA-2-JUST"}
     cursor = await connection.execute("SELECT event_ticker, status FROM events")
     assert dict(await cursor.fetchall()) == events | {"KXA-2": "closed"}
-    assert await scheduler.turn_back(now) == []
+    assert await scheduler.reverse_early(now) == []
     # When it is time, each turns once more and has its row once more.
     await as_if_ahead(scheduler)
     assert await statuses(connection) == early
@@ -133,7 +135,7 @@ async def test_what_is_read_afterwards_is_newer_than_the_stamp_of_a_wrong_clock(
         "UPDATE markets SET status = 'closed', observed_via = 'clock', observed_at = %s",
         (now + 2 * HOUR,),
     )
-    await Scheduler(Turns(pool)).turn_back(now)
+    await Scheduler(TimedStore(pool)).reverse_early(now)
     cursor = await connection.execute("SELECT status, observed_via, observed_at FROM markets")
     [(status, via, at)] = await cursor.fetchall()
     assert (status, via) == ("active", "clock")
@@ -149,7 +151,7 @@ async def test_more_than_one_chunk_is_turned_back(pool: Pool, connection: Connec
         " %s, 'clock' FROM generate_series(1, 2000) n",
         (now + HOUR,),
     )
-    assert len(await Scheduler(Turns(pool)).turn_back(now)) == 2000
+    assert len(await Scheduler(TimedStore(pool)).reverse_early(now)) == 2000
     assert set((await statuses(connection)).values()) == {"active"}
 
 
@@ -158,26 +160,32 @@ async def test_what_a_wrong_clock_would_turn_is_refused(
 ) -> None:
     """At the door of every transaction, however late its loop hears of it."""
     ahead = 0.0
-    monkeypatch.setattr("ssmd_lifecycle.rows.CLOCK", Clock(wall=lambda: time.time() + ahead))
+    monkeypatch.setattr(
+        "ssmd_lifecycle.transactions.CLOCK", Clock(wall=lambda: time.time() + ahead)
+    )
     now = datetime.now(UTC)
     await add(connection, "KXA-1-1", "active", now - HOUR, now)
     await add(connection, "KXA-1-2", "active", now - HOUR, now + HOUR)
     await connection.execute("UPDATE markets SET status = 'closed' WHERE ticker = 'KXA-1-2'")
-    scheduler = Scheduler(Turns(pool))
-    for ahead in (300.0, -300.0):  # noqa: B007 - the clock reads it
-        with pytest.raises(ClockDiffers):
-            await scheduler.catch_up(now)
-        with pytest.raises(ClockDiffers):
-            await scheduler.turn_back(now)
-        with pytest.raises(ClockDiffers):
-            await GapStore(pool).open("start", now, now)
-        with pytest.raises(ClockDiffers):
-            await retention.expire(pool, now)
+    scheduler = Scheduler(TimedStore(pool))
+    gaps = Gaps(pool)
+    async with asyncio.TaskGroup() as tasks:
+        runtime = Runtime(Health("test"), tasks)
+        await gaps.lead(runtime)
+        for ahead in (300.0, -300.0):  # noqa: B007 - the clock reads it
+            for refused in (
+                scheduler.catch_up(now),
+                scheduler.reverse_early(now),
+                gaps.add(runtime, "start", now, now),
+                retention.expire(pool, now),
+            ):
+                with pytest.raises(ClockDiffers):
+                    await refused
     assert await statuses(connection) == {"KXA-1-1": "active", "KXA-1-2": "closed"}
     assert await lived(connection, "KXA-1-1") == await lived(connection, "KXA-1-2") == []
     ahead = 0.0
     await scheduler.catch_up(now)
-    await scheduler.turn_back(now)
+    await scheduler.reverse_early(now)
     assert await statuses(connection) == {"KXA-1-1": "closed", "KXA-1-2": "active"}
 
 
@@ -204,6 +212,6 @@ async def test_looking_for_what_was_turned_too_early_uses_an_index(connection: C
     )
     await connection.execute("ANALYZE markets")
     given = {"after": now, "margin": timedelta(seconds=2), "tickers": None, "limit": 20000}
-    plan = await connection.execute("EXPLAIN " + clock.QUERIES.turned_too_early, given)
+    plan = await connection.execute("EXPLAIN " + clock.QUERIES.early_transitions, given)
     text = "\n".join(line for (line,) in await plan.fetchall())
     assert "Seq Scan" not in text, text
