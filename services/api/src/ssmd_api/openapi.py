@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, LiteralString
+from typing import Any, Final
 
-from ssmd_api import changefilter, lists, search, snapshot, tabular
-from ssmd_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_TEXT
+from ssmd_api import changefilter, search, snapshot, tabular
+from ssmd_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_TEXT, orders
 from ssmd_api.schemas import SCHEMAS, Schema, ref
 from ssmd_api.statusschemas import STATUS_SCHEMAS
+from ssmd_common import tables
+from ssmd_common.columns import Table
 from ssmd_common.status import EventStatus, MarketStatus
 
 _TEXT: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT}
@@ -38,9 +40,8 @@ class Operation:
     """The media types of a reply that is a stream of lines."""
 
 
-def _sort(sorts: dict[str, LiteralString], default: str) -> Parameter:
-    names = [f"{sign}{name}" for name in sorts for sign in ("", "-")]
-    schema = {"type": "string", "enum": names, "default": default}
+def _sort(table: Table, default: str) -> Parameter:
+    schema = _choice(orders(table), default)
     return Parameter("sort", "The order; a minus descends. Null comes last either way.", schema)
 
 
@@ -100,7 +101,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             _GAMES,
             Parameter("active", "Whether the exchange still lists it.", _FLAG),
             _WORDS,
-            _sort(lists.SERIES_SORTS, "ticker"),
+            _sort(tables.SERIES, "ticker"),
             *_PAGE,
         ),
     ),
@@ -120,7 +121,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             Parameter("closing_before", f"Some market closes before this. {_MOMENT}", _TEXT),
             Parameter("closing_after", f"Some market closes then or later. {_MOMENT}", _TEXT),
             _WORDS,
-            _sort(lists.EVENT_SORTS, "event_ticker"),
+            _sort(tables.EVENTS, "event_ticker"),
             *_PAGE,
         ),
     ),
@@ -132,7 +133,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "MarketPage",
         (
             *_MARKET_FILTERS,
-            _sort(lists.MARKET_SORTS, "ticker"),
+            _sort(tables.MARKETS, "ticker"),
             *_PAGE,
         ),
     ),
@@ -177,14 +178,8 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "Every row of a list, of one state of the database, as a stream",
         None,
         (
-            Parameter(
-                "entity",
-                "Which list; it decides the filters.",
-                _choice(tabular.ENTITIES, "markets"),
-            ),
-            Parameter(
-                "format", "The form of the lines.", _choice(list(tabular.CONTENT_TYPES), "jsonl")
-            ),
+            _ENTITY,
+            _FORMAT,
             *_MARKET_FILTERS,
         ),
         streams=list(tabular.CONTENT_TYPES.values()),

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from ssmd_api import context, cursors, lists
+from ssmd_api import context, cursors
 from ssmd_api.cursors import Cursor
 from ssmd_api.filters import MarketFilter
 from ssmd_api.paging import cut
@@ -14,6 +14,7 @@ from ssmd_api.parameters import MAX_TEXT, Parameters
 from ssmd_api.paths import named
 from ssmd_api.problems import Fault, bad_parameters, not_found
 from ssmd_api.replies import reply
+from ssmd_common import tables
 from ssmd_common.status import NOT_YET_CLOSED, MarketStatus
 
 MAX_LOOKUP: Final = 1000
@@ -45,7 +46,7 @@ async def list_markets(request: web.Request) -> web.Response:
     now = datetime.now(UTC)
     given = Parameters(request.query, now)
     wanted = read_filter(given)
-    page = given.page(lists.MARKET_SORTS, "ticker")
+    page = given.page(tables.MARKETS, "ticker")
     given.done()
     service = context.of(request)
     found, cursor = cut(await service.store.list_markets(wanted, page), page, "ticker")

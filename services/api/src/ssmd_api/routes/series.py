@@ -4,13 +4,14 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from ssmd_api import context, feeschedule, lists
+from ssmd_api import context, feeschedule
 from ssmd_api.filters import SeriesFilter
 from ssmd_api.paging import cut
 from ssmd_api.parameters import Parameters
 from ssmd_api.paths import named
 from ssmd_api.problems import not_found
 from ssmd_api.replies import reply
+from ssmd_common import tables
 
 
 def read_filter(given: Parameters) -> SeriesFilter:
@@ -27,7 +28,7 @@ def read_filter(given: Parameters) -> SeriesFilter:
 async def list_series(request: web.Request) -> web.Response:
     given = Parameters(request.query, datetime.now(UTC))
     wanted = read_filter(given)
-    page = given.page(lists.SERIES_SORTS, "ticker")
+    page = given.page(tables.SERIES, "ticker")
     given.done()
     found, cursor = cut(await context.of(request).store.list_series(wanted, page), page, "ticker")
     document = {"series": found, "cursor": cursor}
