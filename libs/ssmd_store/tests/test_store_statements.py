@@ -50,10 +50,14 @@ def wrapped(statement: bytes) -> str:
     """Lines that can be read: without comments, and names without their quotes."""
     plain = re.sub(r" *--.*|^\n", "", statement.decode().replace('"', ""), flags=re.MULTILINE)
     return "\n".join(
-        textwrap.fill(line, 120, subsequent_indent=" " * 8, break_on_hyphens=False)
+        textwrap.fill(line, 120, subsequent_indent=f"{_indent(line)}    ", break_on_hyphens=False)
         for line in plain.splitlines()
         if line.strip()
     )
+
+
+def _indent(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
 
 
 def test_what_the_columns_become_stands_in_a_file() -> None:
