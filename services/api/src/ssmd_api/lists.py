@@ -12,9 +12,11 @@ from typing import Any, Final, LiteralString
 from psycopg import sql
 
 from ssmd_api import rows
-from ssmd_api.filters import EventFilter, MarketFilter, Page, SeriesFilter
+from ssmd_api.filters import EventFilter, MarketFilter, SeriesFilter
+from ssmd_api.paging import Page
 from ssmd_common import tables
 from ssmd_common.columns import Kind, Table
+from ssmd_common.status import NOT_YET_CLOSED, MarketStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,9 @@ def markets(wanted: MarketFilter, page: Page) -> Statement:
     where = _Where("m", [_PRESENT])
     where.add("{alias}.event_ticker = %(event)s", event=wanted.event)
     where.add("{alias}.series_ticker = %(series)s", series=wanted.series)
-    where.add_statuses(wanted.statuses)
+    # Open means not yet closed.
+    also = NOT_YET_CLOSED if MarketStatus.OPEN in wanted.statuses else ()
+    where.add_statuses(sorted({*wanted.statuses, *map(str, also)}))
     where.add("{alias}.close_time < %(closing_before)s", closing_before=wanted.closing_before)
     where.add("{alias}.close_time >= %(closing_after)s", closing_after=wanted.closing_after)
     where.add("{alias}.volume >= %(min_volume)s", min_volume=wanted.min_volume)

@@ -13,7 +13,7 @@ from multidict import MultiMapping
 
 from ssmd_api import cursors
 from ssmd_api.cursors import Cursor
-from ssmd_api.filters import Page
+from ssmd_api.paging import Page
 from ssmd_api.problems import Fault, bad_parameters
 from ssmd_common.columns import Kind, Table
 

@@ -11,8 +11,9 @@ from psycopg import sql
 
 from ssmd_api import lists, rows, search
 from ssmd_api.database import SHORT_PATIENCE_SECONDS, Database
-from ssmd_api.filters import EventFilter, MarketFilter, Page, SeriesFilter
+from ssmd_api.filters import EventFilter, Filter, MarketFilter, SeriesFilter
 from ssmd_api.lists import Statement, columns
+from ssmd_api.paging import Page
 from ssmd_api.rows import Row, named
 from ssmd_common import tables
 from ssmd_common.columns import Table
@@ -21,8 +22,6 @@ from ssmd_common.sql import Queries
 
 queries: Final = Queries("ssmd_api")
 common: Final = Queries("ssmd_common")
-
-Entity = SeriesFilter | EventFilter | MarketFilter
 
 _ALL: Final = 2**31
 _EXPORT_PAGE: Final = 500
@@ -171,18 +170,18 @@ class Store:
             await cursor.execute(queries.covering_runs)
             return await cursor.fetchall()
 
-    async def export(self, entity: Entity) -> AsyncGenerator[list[Row], None]:
+    async def export(self, wanted: Filter) -> AsyncGenerator[list[Row], None]:
         """Every row of a list in pages, all of one state of the database."""
-        statement, shape = _whole(entity)
+        statement, shape = _whole(wanted)
         async with self._database.reading() as connection:
             pages = self._database.pages(connection, statement, _EXPORT_PAGE)
             async with aclosing(pages):
                 async for page in pages:
                     yield [shape(row) for row in page]
 
-    def empty_row(self, entity: Entity) -> Row:
+    def empty_row(self, wanted: Filter) -> Row:
         """The shape of an exported row, all null."""
-        _, shape = _whole(entity)
+        _, shape = _whole(wanted)
         return shape([None] * _MOST_COLUMNS)
 
     async def _list(self, statement: Statement) -> list[tuple[Any, ...]]:
@@ -194,16 +193,16 @@ class Store:
             return await cursor.fetchall()
 
 
-def _whole(entity: Entity) -> tuple[Statement, Callable[[Sequence[Any]], Row]]:
-    match entity:
+def _whole(wanted: Filter) -> tuple[Statement, Callable[[Sequence[Any]], Row]]:
+    match wanted:
         case SeriesFilter():
-            return lists.series(entity, Page("ticker", _ALL)), partial(named, tables.SERIES)
+            return lists.series(wanted, Page("ticker", _ALL)), partial(named, tables.SERIES)
         case EventFilter():
-            return lists.events(entity, Page("event_ticker", _ALL)), _listed_event
+            return lists.events(wanted, Page("event_ticker", _ALL)), _listed_event
         case MarketFilter():
-            return lists.markets(entity, Page("ticker", _ALL)), _listed_market
+            return lists.markets(wanted, Page("ticker", _ALL)), _listed_market
         case _:
-            assert_never(entity)
+            assert_never(wanted)
 
 
 def _listed_event(values: Sequence[Any]) -> Row:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from ssmd_api import context, feeschedule
+from ssmd_api import context, feeschedule, filters
 from ssmd_api.filters import SeriesFilter
 from ssmd_api.paging import cut
 from ssmd_api.parameters import Parameters
@@ -14,20 +14,9 @@ from ssmd_api.replies import reply
 from ssmd_common import tables
 
 
-def read_filter(given: Parameters) -> SeriesFilter:
-    """The filters of this list."""
-    return SeriesFilter(
-        category=given.text("category"),
-        tags=given.texts("tag"),
-        is_game=given.is_game(),
-        active=given.flag("active"),
-        words=given.search("q"),
-    )
-
-
 async def list_series(request: web.Request) -> web.Response:
     given = Parameters(request.query, datetime.now(UTC))
-    wanted = read_filter(given)
+    wanted = filters.read(SeriesFilter, given)
     page = given.page(tables.SERIES, "ticker")
     given.done()
     found, cursor = cut(await context.of(request).store.list_series(wanted, page), page, "ticker")
