@@ -33,6 +33,16 @@ async def test_the_registry_is_the_database(database: Any) -> None:
         assert declared == found, table.name
 
 
+def test_what_the_writers_statements_keep_is_named_here() -> None:
+    assert {table.name: [c.name for c in table.columns if c.kept] for table in TABLES} == {
+        "series": ["created_at", "updated_at"],
+        "events": ["status", "deleted_at", "created_at", "updated_at"],
+        "markets": ["deleted_at", "created_at", "updated_at"],
+        **{name: [] for name in ("series_fees", "fees", "market_lifecycle_events")},
+        **{name: [] for name in ("sync_runs", "api_keys")},
+    }
+
+
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 def test_what_is_rounded_has_its_exact_column(table: Table) -> None:
     for column in table.columns:
