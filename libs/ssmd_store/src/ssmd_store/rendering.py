@@ -5,7 +5,6 @@ remembered. JSON is written here, since a list or an object could also be meant 
 """
 
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -24,11 +23,15 @@ def renderer(table: Table, *, keeping: bool = False) -> Callable[[Row], list[Any
     columns = [column for column in columns_of(table.staged) if not column.kept]
     json = tuple(i for i, column in enumerate(columns) if column.kind is Kind.JSON)
     times = tuple(i for i, column in enumerate(columns) if column.kind is Kind.TIME)
-    fields_of = attrgetter(*table.staged.columns())
+    # From the last to the first, since each is deleted from where it stands.
+    names = tuple(enumerate(table.staged.__struct_fields__))
+    others = [i for i, name in reversed(names) if name not in table.staged.columns()]
     encode = msgspec.json.encode
 
     def values(row: Row) -> list[Any]:
-        fields = list(fields_of(row))
+        fields = list(msgspec.structs.astuple(row))
+        for i in others:
+            del fields[i]
         for i in times:
             if (moment := fields[i]) is not None:
                 fields[i] = _TIMES[moment]
