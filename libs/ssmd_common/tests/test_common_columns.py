@@ -33,8 +33,8 @@ async def test_the_registry_is_the_database(database: Any) -> None:
         assert declared == found, table.name
 
 
-def test_what_the_writers_statements_keep_is_named_here() -> None:
-    assert {table.name: [c.name for c in table.columns if c.kept] for table in TABLES} == {
+def test_what_no_writer_provides_is_named_here() -> None:
+    assert {table.name: [c.name for c in table.columns if c.derived] for table in TABLES} == {
         "series": ["created_at", "updated_at"],
         "events": ["status", "deleted_at", "created_at", "updated_at"],
         "markets": ["deleted_at", "created_at", "updated_at"],

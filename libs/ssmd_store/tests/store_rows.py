@@ -26,7 +26,7 @@ def distinct(row_type: type[Row], turn: int, **fixed: Any) -> Any:
             Kind.TEXTS: [f"{name}{turn}", "it's {quoted}, \\ and NULL"],
             Kind.JSON: [{"name": f"{name}{turn}", "nested": [1, None, "ü\t\n"]}],
         }
-        if not column.kept:
+        if not column.derived:
             values[name] = fixed.get(name, some[column.kind])
     return row_type(**values)
 

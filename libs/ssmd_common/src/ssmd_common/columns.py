@@ -56,8 +56,8 @@ class Column:
     """What users read of it, in OpenAPI."""
     sorts: bool = False
     """A list can be sorted by it, with an index or few rows."""
-    kept: bool = False
-    """The writers' statements keep it: None in a row that is to be written."""
+    derived: bool = False
+    """No writer provides it, its statements do: None in a row that is to be written."""
     observation: bool = False
     """It says when the row was seen: it follows a change, and is none by itself."""
     exact: str = ""

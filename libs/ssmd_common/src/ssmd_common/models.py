@@ -3,7 +3,7 @@
 A line says the column's name and type, and beside the type what else there is to say of it
 (`ssmd_common.columns`). All that knows columns follows from here or is held to it by a test:
 docs/development.md, "Add a column". Rows are as PostgreSQL holds them (docs/contracts.md § 1). A
-`Kept` column is None in a row that is to be written.
+derived column (`created_at` …) is None in a row that is to be written.
 """
 
 from datetime import datetime
@@ -28,9 +28,9 @@ def _whole(exact: str, note: str = "") -> Column:
 
 
 Key = Annotated[str, Column(sorts=True)]
-Kept = Annotated[datetime | None, Column(kept=True)]
+Stamp = Annotated[datetime | None, Column(derived=True)]
 Deleted = Annotated[
-    datetime | None, Column(kept=True, note="Set when the exchange does not know it any more.")
+    datetime | None, Column(derived=True, note="Set when the exchange does not know it any more.")
 ]
 Extra = Annotated[
     dict[str, Any] | None,
@@ -65,7 +65,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @classmethod
     @cache
     def columns(cls) -> tuple[str, ...]:
-        return tuple(column.name for column in columns_of(cls) if not column.kept)
+        return tuple(column.name for column in columns_of(cls) if not column.derived)
 
 
 class ReadRow(Row, frozen=True, kw_only=True, gc=False):
@@ -93,8 +93,8 @@ class Series(ReadRow, frozen=True, kw_only=True, gc=False):
     settlement_sources: list[Any] | None = None
     contract_url: str | None = None
     exchange_updated_at: datetime | None = None
-    created_at: Kept = None
-    updated_at: Kept = None
+    created_at: Stamp = None
+    updated_at: Stamp = None
     extra: Extra = None
 
 
@@ -104,7 +104,7 @@ class Event(ReadRow, frozen=True, kw_only=True, gc=False):
     category: str | None = None
     series_ticker: str
     strike_date: Annotated[datetime | None, Column(sorts=True)] = None
-    status: Annotated[str | None, Column(kept=True)] = None
+    status: Annotated[str | None, Column(derived=True)] = None
     """It follows from the event's markets (`ssmd_store.parents`)."""
     mutually_exclusive: bool | None = None
     deleted_at: Deleted = None
@@ -114,8 +114,8 @@ class Event(ReadRow, frozen=True, kw_only=True, gc=False):
     fee_type_override: str | None = None
     fee_multiplier_override: Decimal | None = None
     exchange_updated_at: datetime | None = None
-    created_at: Kept = None
-    updated_at: Kept = None
+    created_at: Stamp = None
+    updated_at: Stamp = None
     extra: Extra = None
 
 
@@ -172,8 +172,8 @@ class Market(ReadRow, frozen=True, kw_only=True, gc=False):
         datetime, Column(observation=True, note="The observation that last changed the row.")
     ]
     observed_via: Annotated[str, Column(observation=True)] = "rest"
-    created_at: Kept = None
-    updated_at: Kept = None
+    created_at: Stamp = None
+    updated_at: Stamp = None
 
 
 class SeriesFee(Row, frozen=True, kw_only=True, gc=False):

@@ -20,7 +20,7 @@ _TIMES: Memo[str] = Memo(str)
 def renderer(table: Table, *, keeping: bool = False) -> Callable[[Row], list[Any]]:
     """From a staged row of a table to its values, in the order of the staged columns; `keeping`:
     and then the columns that a stored row keeps."""
-    columns = [column for column in columns_of(table.staged) if not column.kept]
+    columns = [column for column in columns_of(table.staged) if not column.derived]
     json = tuple(i for i, column in enumerate(columns) if column.kind is Kind.JSON)
     times = tuple(i for i, column in enumerate(columns) if column.kind is Kind.TIME)
     # From the last to the first, since each is deleted from where it stands.

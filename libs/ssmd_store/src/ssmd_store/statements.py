@@ -65,7 +65,7 @@ class Table:
     @property
     def compared(self) -> tuple[str, ...]:
         """The columns of which a difference is a change."""
-        return tuple(c.name for c in columns_of(self.row) if not (c.kept or c.observation))
+        return tuple(c.name for c in columns_of(self.row) if not (c.derived or c.observation))
 
     def judged(self, name: str) -> sql.Composable:
         """What a column becomes: `s` is what was staged, `m` what is stored."""
