@@ -1,12 +1,10 @@
 -- `market_lifecycle_events`. Rows come as one JSON array and are read by the table's own row type.
+-- {columns} and the like are filled from ssmd_common.models.
 
 -- name: insert_rows
 -- Keep messages and the clock's transitions; what is stored already (by dedupe_key) is left alone.
-INSERT INTO market_lifecycle_events (
-        market_ticker, event_ticker, event_type, open_ts, close_ts, determined_ts, settled_ts,
-        result, metadata, sent_at, received_at, dedupe_key)
-    SELECT market_ticker, event_ticker, event_type, open_ts, close_ts, determined_ts, settled_ts,
-        result, metadata, sent_at, received_at, dedupe_key
+INSERT INTO market_lifecycle_events ({columns})
+    SELECT {columns}
     FROM jsonb_populate_recordset(NULL::market_lifecycle_events, %(rows)s::jsonb)
     ON CONFLICT (dedupe_key) DO NOTHING
     RETURNING dedupe_key
@@ -14,11 +12,8 @@ INSERT INTO market_lifecycle_events (
 -- name: insert_backfilled
 -- Transitions that only REST reported, where no row of them exists: the clock's by their key, a pause
 -- or its end where the last row says otherwise, all others once for a market.
-INSERT INTO market_lifecycle_events (
-        market_ticker, event_ticker, event_type, open_ts, close_ts, settled_ts, result, metadata,
-        received_at, dedupe_key)
-    SELECT market_ticker, event_ticker, event_type, open_ts, close_ts, settled_ts, result, metadata,
-        received_at, dedupe_key
+INSERT INTO market_lifecycle_events ({columns})
+    SELECT {columns}
     FROM jsonb_populate_recordset(NULL::market_lifecycle_events, %(rows)s::jsonb)
         WITH ORDINALITY AS g
     WHERE CASE
@@ -41,10 +36,7 @@ INSERT INTO market_lifecycle_events (
 
 -- name: replace_backfilled
 -- Messages that come after all, of transitions that REST has reported already: the row becomes theirs.
-UPDATE market_lifecycle_events l SET open_ts = g.open_ts, close_ts = g.close_ts,
-        determined_ts = g.determined_ts, settled_ts = g.settled_ts, result = g.result,
-        metadata = g.metadata, sent_at = g.sent_at, received_at = g.received_at,
-        dedupe_key = g.dedupe_key
+UPDATE market_lifecycle_events l SET ({columns}) = ROW({given})
     FROM jsonb_populate_recordset(NULL::market_lifecycle_events, %(rows)s::jsonb) g
     CROSS JOIN LATERAL (
         SELECT id FROM market_lifecycle_events b

@@ -6,8 +6,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-import msgspec
-
 from ssmd_common.status import MarketStatus
 
 
@@ -58,20 +56,3 @@ class EventState:
     fee_multiplier_override: Decimal | None = None
     extra: dict[str, Any] | None = None
     exchange_updated_at: datetime | None = None
-
-
-class LifecycleRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of `market_lifecycle_events`, without the columns that the table fills."""
-
-    market_ticker: str | None
-    event_ticker: str | None
-    event_type: str
-    open_ts: datetime | None = None
-    close_ts: datetime | None = None
-    determined_ts: datetime | None = None
-    settled_ts: datetime | None = None
-    result: str | None = None
-    metadata: msgspec.Raw
-    sent_at: datetime | None = None
-    received_at: datetime
-    dedupe_key: str

@@ -19,7 +19,8 @@ from ssmd_api import rows, schemas
 from ssmd_api.metrics import CACHE_READS, REDIS_UP
 from ssmd_api.rows import Row
 from ssmd_api.store import MarketDetail
-from ssmd_common import tasks, times
+from ssmd_common import tables, tasks, times
+from ssmd_common.columns import Table
 from ssmd_common.connections import redis as connections
 from ssmd_common.connections import redis_rights
 from ssmd_common.connections.retry import first_line
@@ -149,9 +150,9 @@ class Cached:
         event_key, _, _ = key.rpartition(b":")
         series_key, _, _ = event_key.rpartition(b":")
         *values, synced = await self._client.mget(key, event_key, series_key, self._keys.last_sync)
-        market = _row(values[0], rows.MARKETS)
-        event = _row(values[1], rows.EVENTS)
-        series = _row(values[2], rows.SERIES)
+        market = _row(values[0], tables.MARKETS)
+        event = _row(values[1], tables.EVENTS)
+        series = _row(values[2], tables.SERIES)
         if market is None or event is None or series is None:
             return None
         if (market["ticker"], market["event_ticker"], market["series_ticker"]) != (
@@ -166,10 +167,10 @@ class Cached:
         steps = _json(await self._client.get(self._keys.fee(series)))
         if not isinstance(steps, list):
             return None
-        found = [step for step in steps if _fits(step, rows.SERIES_FEES)]
+        found = [step for step in steps if _fits(step, tables.SERIES_FEES)]
         if len(found) < len(steps):
             return None
-        return [rows.pick(step, rows.SERIES_FEES) for step in found] or None
+        return [rows.pick(step, tables.SERIES_FEES) for step in found] or None
 
     async def _lookup(self, tickers: Sequence[str]) -> dict[str, Row]:
         keys = await cast(Any, self._client.hmget(self._keys.markets, list(tickers)))
@@ -198,21 +199,21 @@ class Cached:
         return None
 
 
-def _row(value: Any, columns: Sequence[str]) -> Row | None:
+def _row(value: Any, table: Table) -> Row | None:
     """These columns of a value's row; None where there is none, or none that can be read."""
     row = _json(value)
     if row is None:
         return None
-    if not _fits(row, columns):
+    if not _fits(row, table):
         CACHE_READS.labels("unreadable").inc()
         return None
-    return rows.pick(row, columns)
+    return rows.pick(row, table)
 
 
-def _fits(row: Any, columns: Sequence[str]) -> bool:
+def _fits(row: Any, table: Table) -> bool:
     """Whether what Redis holds has these columns, each as PostgreSQL would give it."""
     return isinstance(row, Mapping) and all(
-        column in row and schemas.fits(column, row[column]) for column in columns
+        column.name in row and schemas.fits(column, row[column.name]) for column in table.columns
     )
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from ssmd_common.errors import MalformedTime
-from ssmd_common.times import moment
+from ssmd_common.columns import Kind
+from ssmd_common.times import is_time
 
 Key = str | int | None
 
@@ -35,8 +35,8 @@ def encode(cursor: Cursor) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def decode(text: str, sort: str, column_type: str) -> Cursor:
-    """Read a cursor of a list sorted by a column of that type (text, bigint, timestamptz).
+def decode(text: str, sort: str, kind: Kind) -> Cursor:
+    """Read a cursor of a list sorted by a column of that kind: a text, an integer or a time.
 
     Raises:
         MalformedCursor: it is not one, or of a list with another order.
@@ -49,24 +49,16 @@ def decode(text: str, sort: str, column_type: str) -> Cursor:
     cursor = Cursor(*parts)
     if cursor.sort != sort:
         raise MalformedCursor(f"belongs to a list sorted by {cursor.sort[:32]!r}, not {sort!r}")
-    if not cursor.ticker.isprintable() or not _fits(cursor.key, column_type):
+    if not cursor.ticker.isprintable() or not _fits(cursor.key, kind):
         raise MalformedCursor("is not a cursor that this API gave out")
     return cursor
 
 
-def _fits(key: Key, column_type: str) -> bool:
+def _fits(key: Key, kind: Kind) -> bool:
     if key is None:
         return True
-    if column_type == "bigint":
+    if kind is Kind.INTEGER:
         return isinstance(key, int) and abs(key) < 2**63
     if not isinstance(key, str) or not key.isprintable():
         return False
-    return column_type == "text" or _is_time(key)
-
-
-def _is_time(text: str) -> bool:
-    try:
-        moment(text)
-    except MalformedTime:
-        return False
-    return True
+    return kind is Kind.TEXT or is_time(key)

@@ -4,7 +4,7 @@ A handler asks for each parameter that it knows and calls `done()` before it doe
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final, TypeVar
@@ -13,8 +13,9 @@ from multidict import MultiMapping
 
 from ssmd_api import cursors
 from ssmd_api.cursors import Cursor
-from ssmd_api.filters import Page
+from ssmd_api.paging import Page
 from ssmd_api.problems import Fault, bad_parameters
+from ssmd_common.columns import Kind, Table
 
 MAX_LIMIT: Final = 1000
 DEFAULT_LIMIT: Final = 100
@@ -81,14 +82,13 @@ class Parameters:
     def limit(self) -> int:
         return self.number("limit", 1, MAX_LIMIT) or DEFAULT_LIMIT
 
-    def cursor(self, sort: str, column_type: str = "bigint") -> Cursor | None:
-        return self._one("cursor", lambda value: cursors.decode(value, sort, column_type))
+    def cursor(self, sort: str, kind: Kind = Kind.INTEGER) -> Cursor | None:
+        return self._one("cursor", lambda value: cursors.decode(value, sort, kind))
 
-    def page(self, sorts: Mapping[str, str], default: str) -> Page:
-        """`sort`, `limit` and `cursor`; `sorts` has the columns to sort by, with their types."""
-        names = [f"{sign}{name}" for name in sorts for sign in ("", "-")]
-        sort = self.choice("sort", names, default)
-        return Page(sort, self.limit(), self.cursor(sort, sorts[sort.removeprefix("-")]))
+    def page(self, table: Table, default: str) -> Page:
+        """`sort`, `limit` and `cursor` of a list of the table's rows."""
+        sort = self.choice("sort", orders(table), default)
+        return Page(sort, self.limit(), self.cursor(sort, table.sorts[sort.removeprefix("-")]))
 
     def fault(self, name: str, detail: str) -> None:
         """Refuse a parameter for a reason that only the handler can see."""
@@ -122,6 +122,11 @@ class Parameters:
             except ValueError as error:
                 self.fault(name, str(error))
         return found
+
+
+def orders(table: Table) -> list[str]:
+    """What its rows can be sorted by: `name` ascends, `-name` descends."""
+    return [f"{sign}{name}" for name in table.sorts for sign in ("", "-")]
 
 
 def text(value: str) -> str:

@@ -1,4 +1,4 @@
--- {market}, {event}, {series}, … are the columns of ssmd_api.rows, put in by the store.
+-- {market}, {event}, {series}, … are columns of ssmd_common.tables, put in by the store.
 
 -- name: market
 -- One market with its event and its series.
@@ -52,9 +52,9 @@ GROUP BY status
 SELECT {fee} FROM series_fees f WHERE f.series_ticker = %(ticker)s ORDER BY f.effective_from
 
 -- name: fee_tiers
-SELECT tier, maker_fee, taker_fee FROM fees
-WHERE %(tier)s::text IS NULL OR tier = %(tier)s
-ORDER BY tier
+SELECT {tier} FROM fees f
+WHERE %(tier)s::text IS NULL OR f.tier = %(tier)s
+ORDER BY f.tier
 
 -- name: stats_series
 -- Series by category.

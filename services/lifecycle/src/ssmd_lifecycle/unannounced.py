@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ssmd_store.states import LifecycleRow
+from ssmd_common.models import LifecycleRow
 
 Source = Literal["clock", "rest"]
 

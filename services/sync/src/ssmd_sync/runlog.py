@@ -10,7 +10,7 @@ import psycopg
 
 from ssmd_common.models import SeriesFee
 from ssmd_common.sql import Queries
-from ssmd_store.statements import with_fee_columns
+from ssmd_store.statements import of_fees
 from ssmd_sync.fees import Override, OwnFee
 from ssmd_sync.pastrun import PastRun
 from ssmd_sync.plan import Known
@@ -118,7 +118,7 @@ class RunLog:
     async def fee_schedules(self) -> dict[str, list[SeriesFee]]:
         """The stored schedule of each series, in order."""
         schedules: dict[str, list[SeriesFee]] = {}
-        for row in await self._all(with_fee_columns(QUERIES.fee_schedule)):
+        for row in await self._all(of_fees(QUERIES.fee_schedule)):
             values = dict(zip(SeriesFee.columns(), row, strict=True))
             # A beginning that Python cannot hold: in force for ever so long.
             values["effective_from"] = values["effective_from"] or _LONG_AGO

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from ssmd_api import context, cursors, lists
+from ssmd_api import context, cursors, filters
 from ssmd_api.cursors import Cursor
 from ssmd_api.filters import MarketFilter
 from ssmd_api.paging import cut
@@ -14,7 +14,7 @@ from ssmd_api.parameters import MAX_TEXT, Parameters
 from ssmd_api.paths import named
 from ssmd_api.problems import Fault, bad_parameters, not_found
 from ssmd_api.replies import reply
-from ssmd_common.status import NOT_YET_CLOSED, MarketStatus
+from ssmd_common import tables
 
 MAX_LOOKUP: Final = 1000
 
@@ -25,27 +25,11 @@ class Lookup(msgspec.Struct, forbid_unknown_fields=True):
     tickers: list[str]
 
 
-def read_filter(given: Parameters) -> MarketFilter:
-    """The filters of this list."""
-    return MarketFilter(
-        category=given.text("category"),
-        statuses=statuses(given.choices("status", list(MarketStatus))),
-        series=given.text("series"),
-        event=given.text("event"),
-        tags=given.texts("tag"),
-        is_game=given.games(),
-        closing_before=given.moment("closing_before"),
-        closing_after=given.moment("closing_after"),
-        min_volume=given.number("min_volume", 0),
-        words=given.search("q"),
-    )
-
-
 async def list_markets(request: web.Request) -> web.Response:
     now = datetime.now(UTC)
     given = Parameters(request.query, now)
-    wanted = read_filter(given)
-    page = given.page(lists.MARKET_SORTS, "ticker")
+    wanted = filters.read(MarketFilter, given)
+    page = given.page(tables.MARKETS, "ticker")
     given.done()
     service = context.of(request)
     found, cursor = cut(await service.store.list_markets(wanted, page), page, "ticker")
@@ -108,14 +92,6 @@ async def look_up(request: web.Request) -> web.Response:
         "missing": [ticker for ticker in tickers if ticker not in found],
     }
     return reply(request, document, source="database" if rest else "cache")
-
-
-def statuses(chosen: list[MarketStatus] | list[str]) -> list[str]:
-    """What is stored for the statuses asked for: open means not yet closed."""
-    wanted = dict.fromkeys(str(status) for status in chosen)
-    if MarketStatus.OPEN in wanted:
-        wanted.update(dict.fromkeys(str(status) for status in NOT_YET_CLOSED))
-    return list(wanted)
 
 
 def _lookup_of(body: bytes) -> Lookup:

@@ -8,13 +8,13 @@ from typing import Final
 
 import msgspec
 
+from ssmd_common.models import LifecycleRow
 from ssmd_lifecycle.apply.effects import Outcome, apply, stored_messages
 from ssmd_lifecycle.feed.messages import LifecycleMessage
 from ssmd_lifecycle.feed.parser import content_key_of
 from ssmd_lifecycle.transactions import Pool, in_transaction, queries
 from ssmd_store import log
 from ssmd_store.parents import Connection
-from ssmd_store.states import LifecycleRow
 
 Places = dict[str, tuple[str, str | None]]
 """Ticker → its series and category."""

@@ -13,12 +13,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from ssmd_common.models import LifecycleRow
 from ssmd_common.skew import WARNED_SECONDS
 from ssmd_common.status import NOT_YET_CLOSED, MarketStatus, market_status
 from ssmd_lifecycle import dedupe
 from ssmd_lifecycle.unannounced import Source, Transition
 from ssmd_store.rules import OPENING_GRACE, STAMPED_AHEAD
-from ssmd_store.states import LifecycleRow, MarketState
+from ssmd_store.states import MarketState
 
 
 class TimedKind(StrEnum):

@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from ssmd_common.models import Market
+from ssmd_common.models import LifecycleRow, Market
 from ssmd_common.status import MarketStatus, market_status
 from ssmd_kalshi import values
 from ssmd_lifecycle import dedupe
 from ssmd_lifecycle.clock.timed import TimedKind, TimedTransition
 from ssmd_lifecycle.feed.messages import Kind
 from ssmd_lifecycle.unannounced import Source, Transition
-from ssmd_store.states import LifecycleRow
 
 
 @dataclass(frozen=True, slots=True)
