@@ -59,7 +59,8 @@ def make_app(context: Context, status: Health) -> web.Application:
     health.add_routes(app, status)
     scopes = {(method, path): scope for method, path, scope, _ in ROUTES}
     app.router.add_get("/openapi.json", documentation.openapi_json(scopes))
-    app.router.add_get("/docs", documentation.docs())
+    for path, handler in documentation.page():
+        app.router.add_get(path, handler)
     for method, path, scope, handler in ROUTES:
         app.router.add_route(method, path, guarded(scope, handler))
         if method == "GET":

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString
 
-from ssmd_api import changefilter, lists, search, snapshot, tabular
+from ssmd_api import changefilter, examples, lists, search, snapshot, tabular
 from ssmd_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_TEXT
 from ssmd_api.schemas import SCHEMAS, Schema, ref
 from ssmd_api.statusschemas import STATUS_SCHEMAS
@@ -36,6 +36,7 @@ class Operation:
     status: int = 200
     streams: Sequence[str] = ()
     """The media types of a reply that is a stream of lines."""
+    headers: Sequence[Parameter] = ()
 
 
 def _sort(sorts: dict[str, LiteralString], default: str) -> Parameter:
@@ -225,6 +226,9 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             ),
         ),
         streams=["text/event-stream"],
+        headers=(
+            Parameter("Last-Event-ID", "Go on after this event, by its id.", {"type": "string"}),
+        ),
     ),
     ("GET", "/v1/status"): Operation(
         "How every service is, how current and how complete the whole", "Status"
@@ -258,6 +262,13 @@ _ERRORS: Final = {
 }
 
 
+_ALL_SCHEMAS: Final[dict[str, Schema]] = {
+    **SCHEMAS,
+    **STATUS_SCHEMAS,
+    "Problem": {**SCHEMAS["Problem"], "example": examples.example(ref("Problem"), SCHEMAS)},
+}
+
+
 def document(scopes: dict[tuple[str, str], str], version: str) -> dict[str, Any]:
     """The whole document; `scopes` says for each route which scope a key needs."""
     paths: dict[str, dict[str, Any]] = {}
@@ -278,7 +289,7 @@ def document(scopes: dict[tuple[str, str], str], version: str) -> dict[str, Any]
         "security": [{"key": []}, {"bearer": []}],
         "paths": paths,
         "components": {
-            "schemas": {**SCHEMAS, **STATUS_SCHEMAS},
+            "schemas": _ALL_SCHEMAS,
             "securitySchemes": {
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -295,9 +306,11 @@ def _operation(method: str, path: str, operation: Operation, scope: str) -> dict
         "tags": [path.split("/")[2]],
         "summary": operation.summary,
         "description": f"Needs a key with scope `{scope}`.",
+        "x-scope": scope,
         "parameters": [
-            *({"name": name, "in": "path", "required": True, "schema": _TEXT} for name in in_path),
-            *(_parameter(parameter) for parameter in operation.parameters),
+            *(_in_path(name, path) for name in in_path),
+            *(_parameter(parameter, "query") for parameter in operation.parameters),
+            *(_parameter(header, "header") for header in operation.headers),
         ],
         "responses": {
             str(operation.status): _reply(operation),
@@ -310,7 +323,10 @@ def _operation(method: str, path: str, operation: Operation, scope: str) -> dict
         },
     }
     if operation.body:
-        content = {"application/json": {"schema": ref(operation.body)}}
+        body = ref(operation.body)
+        content = {
+            "application/json": {"schema": body, "example": examples.example(body, _ALL_SCHEMAS)}
+        }
         described["requestBody"] = {"required": True, "content": content}
     return described
 
@@ -318,22 +334,43 @@ def _operation(method: str, path: str, operation: Operation, scope: str) -> dict
 _PLAIN = str.maketrans("", "", "{}")
 
 
-def _parameter(parameter: Parameter) -> dict[str, Any]:
+def _in_path(name: str, path: str) -> dict[str, Any]:
+    of_series = path.startswith("/v1/series/")
     return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "schema": _TEXT,
+        "example": str(examples.SERIES if of_series else examples.PARAMETERS[name]),
+    }
+
+
+def _parameter(parameter: Parameter, place: str) -> dict[str, Any]:
+    described = {
         "name": parameter.name,
-        "in": "query",
+        "in": place,
         "description": parameter.description,
         "schema": parameter.schema,
     }
+    if parameter.name in examples.PARAMETERS:
+        described["example"] = examples.PARAMETERS[parameter.name]
+    return described
 
 
 def _reply(operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {"description": operation.summary}
     if operation.reply:
-        described["content"] = {"application/json": {"schema": ref(operation.reply)}}
+        schema = ref(operation.reply)
+        described["content"] = {
+            "application/json": {
+                "schema": schema,
+                "example": examples.example(schema, _ALL_SCHEMAS),
+            }
+        }
     if operation.streams:
         described["content"] = {
-            media: {"schema": {"type": "string"}} for media in operation.streams
+            media: {"schema": {"type": "string"}, "example": examples.STREAMS[media]}
+            for media in operation.streams
         }
     return described
 
