@@ -14,6 +14,8 @@ class Page:
     sort: str
     limit: int
     cursor: Cursor | None = None
+    filters: str = ""
+    """The digest of the list's filters, for its next cursor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,4 +12,4 @@ def cut(rows: list[Row], page: Page, ticker: str) -> tuple[list[Row], str | None
         return rows, None
     last = rows[page.limit - 1]
     key = last[page.sort.removeprefix("-")]
-    return rows[: page.limit], cursors.encode(Cursor(page.sort, key, last[ticker]))
+    return rows[: page.limit], cursors.encode(Cursor(page.sort, key, last[ticker], page.filters))

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import msgspec
 from aiohttp import web
 
-from ssmd_api import context, cursors
+from ssmd_api import bodies, context, cursors
 from ssmd_api.cursors import Cursor
-from ssmd_api.parameters import MAX_TEXT, Parameters, moment
+from ssmd_api.parameters import MAX_TEXT, Parameters, moment, text
 from ssmd_api.problems import Fault, bad_parameters, not_found
 from ssmd_api.replies import private
 from ssmd_common import apikeys
@@ -28,7 +28,7 @@ async def create_key(request: web.Request) -> web.Response:
     now = datetime.now(UTC)
     Parameters(request.query, now).done()
     service = context.of(request)
-    wanted, expires_at = _read(await request.read(), now)
+    wanted, expires_at = _read(await bodies.read(request), now)
     rate = wanted.rate_limit_per_minute or service.settings.api_default_rate_limit_per_minute
     key = apikeys.generate(service.settings.api_key_environment)
     scopes = list(dict.fromkeys(wanted.scopes))
@@ -53,12 +53,12 @@ async def list_keys(request: web.Request) -> web.Response:
 async def revoke_key(request: web.Request) -> web.Response:
     """Revoke a key for good; its row stays."""
     Parameters(request.query, datetime.now(UTC)).done()
-    text = request.match_info["id"]
+    number = request.match_info["id"]
     service = context.of(request)
     # Longer numbers are no id of ours, and none of PostgreSQL's bigint.
-    known = text.isascii() and text.isdigit() and len(text) <= 18
-    if not known or await service.keys.revoke(int(text)) is None:
-        raise not_found("key", text[:MAX_TEXT])
+    known = number.isascii() and number.isdigit() and len(number) <= 18
+    if not known or await service.keys.revoke(int(number)) is None:
+        raise not_found("key", number[:MAX_TEXT])
     service.authenticator.forget()
     return web.Response(status=204)
 
@@ -69,8 +69,10 @@ def _read(body: bytes, now: datetime) -> tuple[KeyRequest, datetime | None]:
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise bad_parameters([Fault("body", str(error))]) from None
     faults = []
-    if not wanted.name.strip() or len(wanted.name) > MAX_TEXT or not wanted.name.isprintable():
-        faults.append(Fault("name", f"must have 1 to {MAX_TEXT} printable characters"))
+    try:
+        text(wanted.name)
+    except ValueError as error:
+        faults.append(Fault("name", str(error)))
     if not wanted.scopes or not set(wanted.scopes) <= set(SCOPES):
         faults.append(Fault("scopes", f"must be some of {', '.join(SCOPES)}"))
     if wanted.rate_limit_per_minute is not None and not 1 <= wanted.rate_limit_per_minute <= 10**6:
