@@ -72,6 +72,7 @@ ASKED = (
     ("/v1/stats/markets", "/v1/stats/markets"),
     ("/v1/stats/sync", "/v1/stats/sync"),
     ("/v1/keys", "/v1/keys"),
+    ("/v1/keys/audit", "/v1/keys/audit"),
     ("/v1/markets", "/v1/markets?limit=0"),
     ("/v1/series/{ticker}", "/v1/series/NONE"),
 )

@@ -56,6 +56,7 @@ ROUTES: Final[tuple[tuple[str, str, str, Handler], ...]] = (
     ("GET", "/v1/stats/sync", "read", stats.sync),
     ("POST", "/v1/keys", "admin", keys.create_key),
     ("GET", "/v1/keys", "admin", keys.list_keys),
+    ("GET", "/v1/keys/audit", "admin", keys.list_audit),
     ("DELETE", "/v1/keys/{id}", "admin", keys.revoke_key),
 )
 

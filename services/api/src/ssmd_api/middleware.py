@@ -16,7 +16,7 @@ from structlog.contextvars import bound_contextvars
 
 from ssmd_api import context, problems
 from ssmd_api.database import queries_run
-from ssmd_api.keystore import StoredKey
+from ssmd_api.keystore import Actor, StoredKey
 from ssmd_api.metrics import IN_PROGRESS, REFUSED, REQUESTS, SECONDS
 from ssmd_api.parameters import MAX_TEXT
 from ssmd_api.problems import Fault, Problem
@@ -32,7 +32,9 @@ _REQUEST_ID: Final = web.RequestKey("request_id", str)
 _STARTED: Final = web.RequestKey("started", bool)
 _LIMITS: Final = web.RequestKey("limits", dict[str, str])
 _BEGAN: Final = web.RequestKey("began", float)
-_KEY_ID: Final = web.RequestKey("key_id", int)
+_KEY: Final = web.RequestKey("key", StoredKey)
+_METRICS_MOVED: Final = "@1796083200"
+"""Since when /metrics is deprecated here (RFC 9745): the next version has it on OPS_PORT alone."""
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _CLIENT_GONE: Final = 499
 _PROBES: Final = ("/livez", "/readyz", "/metrics")
@@ -75,6 +77,7 @@ def answered(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """The request's line in the log: `Edge.answered`."""
     request = cast(web.Request, request)
     route = route_template(request)
+    key = request.get(_KEY)
     (log.debug if route in _PROBES else log.info)(
         "request answered",
         method=request.method,
@@ -82,7 +85,7 @@ def answered(request: web.BaseRequest, response: web.StreamResponse) -> None:
         status=response.status,
         bytes=request.writer.output_size,
         milliseconds=round((time.perf_counter() - request[_BEGAN]) * 1000, 1),
-        key_id=request.get(_KEY_ID),
+        key_id=key and key.id,
         request_id=request_id(request),
     )
 
@@ -90,6 +93,13 @@ def answered(request: web.BaseRequest, response: web.StreamResponse) -> None:
 def request_id(request: web.Request) -> str:
     """What names this request, in its reply and in the log."""
     return request[_REQUEST_ID]
+
+
+def actor(request: web.Request) -> Actor:
+    """Who asks, for the trail of what was done with keys."""
+    key = request[_KEY]
+    trust = context.of(request).settings.api_trust_forwarded_for
+    return Actor(key.name, key.id, client_address(request, trust=trust), request_id(request))
 
 
 def _begin(request: web.Request) -> None:
@@ -103,6 +113,8 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     request[_STARTED] = True
     _add_own_headers(request, response)
     response.headers.update(request.get(_LIMITS, {}))
+    if request.path == "/metrics":
+        response.headers["Deprecation"] = _METRICS_MOVED
 
 
 def _add_own_headers(request: web.Request, response: web.StreamResponse) -> None:
@@ -116,7 +128,7 @@ def guarded(scope: str, handler: Handler) -> Handler:
 
     async def guard(request: web.Request) -> web.StreamResponse:
         key = await check_key(request, scope)
-        request[_KEY_ID] = key.id
+        request[_KEY] = key
         service = context.of(request)
         limit = service.limiter.take(str(key.id), key.rate_limit_per_minute, time.monotonic_ns())
         request[_LIMITS] = limit.headers()

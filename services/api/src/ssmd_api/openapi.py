@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, LiteralString
 
 from ssmd_api import changefilter, examples, lists, search, snapshot, tabular
+from ssmd_api.keyschemas import KEY_SCHEMAS
 from ssmd_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_TEXT
 from ssmd_api.schemas import SCHEMAS, Schema, ref
 from ssmd_api.statusschemas import STATUS_SCHEMAS
@@ -248,6 +249,11 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "Make an API key; its text is in this reply only", "NewKey", body="KeyRequest", status=201
     ),
     ("GET", "/v1/keys"): Operation("List API keys", "KeyPage", _PAGE),
+    ("GET", "/v1/keys/audit"): Operation(
+        "Which keys were made and revoked, by whom and from where, the last first",
+        "KeyAuditPage",
+        _PAGE,
+    ),
     ("DELETE", "/v1/keys/{id}"): Operation("Revoke an API key for good", None, status=204),
 }
 
@@ -265,6 +271,7 @@ _ERRORS: Final = {
 _ALL_SCHEMAS: Final[dict[str, Schema]] = {
     **SCHEMAS,
     **STATUS_SCHEMAS,
+    **KEY_SCHEMAS,
     "Problem": {**SCHEMAS["Problem"], "example": examples.example(ref("Problem"), SCHEMAS)},
 }
 

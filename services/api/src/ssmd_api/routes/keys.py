@@ -7,6 +7,7 @@ from aiohttp import web
 
 from ssmd_api import bodies, context, cursors
 from ssmd_api.cursors import Cursor
+from ssmd_api.middleware import actor
 from ssmd_api.parameters import MAX_TEXT, Parameters, moment, text
 from ssmd_api.problems import Fault, bad_parameters, not_found
 from ssmd_api.replies import private
@@ -32,7 +33,7 @@ async def create_key(request: web.Request) -> web.Response:
     rate = wanted.rate_limit_per_minute or service.settings.api_default_rate_limit_per_minute
     key = apikeys.generate(service.settings.api_key_environment)
     scopes = list(dict.fromkeys(wanted.scopes))
-    row = await service.keys.create(key, wanted.name, scopes, rate, expires_at)
+    row = await service.keys.create(key, wanted.name, scopes, rate, expires_at, actor(request))
     return private({"key": key.text, **row}, status=201)
 
 
@@ -50,6 +51,20 @@ async def list_keys(request: web.Request) -> web.Response:
     return private({"keys": found, "cursor": following})
 
 
+async def list_audit(request: web.Request) -> web.Response:
+    """Which keys were made and revoked, by whom and from where, the last first."""
+    given = Parameters(request.query, datetime.now(UTC))
+    limit, cursor = given.limit(), given.cursor("audit")
+    given.done()
+    before = cursor.key if cursor and isinstance(cursor.key, int) else None
+    found = await context.of(request).keys.audit(before, limit + 1)
+    following = None
+    if len(found) > limit:
+        found = found[:limit]
+        following = cursors.encode(Cursor("audit", found[-1]["id"], ""))
+    return private({"audit": found, "cursor": following})
+
+
 async def revoke_key(request: web.Request) -> web.Response:
     """Revoke a key for good; its row stays."""
     Parameters(request.query, datetime.now(UTC)).done()
@@ -57,7 +72,7 @@ async def revoke_key(request: web.Request) -> web.Response:
     service = context.of(request)
     # Longer numbers are no id of ours, and none of PostgreSQL's bigint.
     known = number.isascii() and number.isdigit() and len(number) <= 18
-    if not known or await service.keys.revoke(int(number)) is None:
+    if not known or await service.keys.revoke(int(number), actor(request)) is None:
         raise not_found("key", number[:MAX_TEXT])
     service.authenticator.forget()
     return web.Response(status=204)
