@@ -1,4 +1,4 @@
-"""What a request leaves behind: its line in the log, its id in every other, and the trail of keys."""
+"""What a request leaves behind: its line in the log, its id in the others, the trail of keys."""
 
 from collections.abc import Iterator
 from typing import Any
