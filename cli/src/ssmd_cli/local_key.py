@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from ssmd_api.keystore import KeyStore
+from ssmd_api.keystore import Actor, KeyStore
 from ssmd_common import apikeys
 from ssmd_common.connections import postgres
 
@@ -32,7 +32,7 @@ async def ensure_key(url: SecretStr, directory: Path) -> str:
             ):
                 return kept
         key = apikeys.generate("local")
-        await store.create(key, "ssmd up", _SCOPES, _RATE_LIMIT_PER_MINUTE, None)
+        await store.create(key, "ssmd up", _SCOPES, _RATE_LIMIT_PER_MINUTE, None, Actor("ssmd up"))
     path.unlink(missing_ok=True)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w") as file:

@@ -6,6 +6,7 @@ Cancelling the task would not do: psycopg then waits for the server to confirm.
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any, Final
 
 import psycopg
@@ -27,6 +28,15 @@ SHORT_PATIENCE_SECONDS: Final = 1.0
 """For what a read from Redis can do without."""
 
 _PATIENCE_SECONDS: Final = 5.0
+
+_queries: ContextVar[int] = ContextVar("queries", default=0)
+
+
+def queries_run() -> int:
+    """How often the task that asks has borrowed a cursor."""
+    return _queries.get()
+
+
 _GRACE_SECONDS: Final = 2.0
 
 
@@ -71,6 +81,7 @@ class Database:
             psycopg.OperationalError: no connection within `patience_seconds`, or no answer within
                 the time for a statement and a grace.
         """
+        _queries.set(_queries.get() + 1)
         async with self._pool.connection(timeout=patience_seconds) as connection:
             with postgres.cut_off_after(connection, self._answer_seconds):
                 async with connection.cursor() as cursor:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ssmd_api import changefilter, search, snapshot, tabular
+from ssmd_api import changefilter, examples, search, snapshot, tabular
 from ssmd_api.filters import (
     FILTERS,
     MOMENT,
@@ -18,6 +18,7 @@ from ssmd_api.filters import (
     choices,
     parameters,
 )
+from ssmd_api.keyschemas import KEY_SCHEMAS
 from ssmd_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, orders
 from ssmd_api.schemas import SCHEMAS, Schema, ref
 from ssmd_api.statusschemas import STATUS_SCHEMAS
@@ -36,6 +37,7 @@ class Operation:
     status: int = 200
     streams: Sequence[str] = ()
     """The media types of a reply that is a stream of lines."""
+    headers: Sequence[Parameter] = ()
 
 
 def _sort(table: Table, default: str) -> Parameter:
@@ -183,6 +185,9 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             ),
         ),
         streams=["text/event-stream"],
+        headers=(
+            Parameter("Last-Event-ID", "Go on after this event, by its id.", {"type": "string"}),
+        ),
     ),
     ("GET", "/v1/status"): Operation(
         "How every service is, how current and how complete the whole", "Status"
@@ -202,6 +207,11 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "Make an API key; its text is in this reply only", "NewKey", body="KeyRequest", status=201
     ),
     ("GET", "/v1/keys"): Operation("List API keys", "KeyPage", _PAGE),
+    ("GET", "/v1/keys/audit"): Operation(
+        "Which keys were made and revoked, by whom and from where, the last first",
+        "KeyAuditPage",
+        _PAGE,
+    ),
     ("DELETE", "/v1/keys/{id}"): Operation("Revoke an API key for good", None, status=204),
 }
 
@@ -213,6 +223,14 @@ _ERRORS: Final = {
     "410": "The stream does not hold what comes next: take a new snapshot.",
     "429": "The key's rate limit is used up, or the address sent too many wrong keys.",
     "503": "The database does not answer.",
+}
+
+
+_ALL_SCHEMAS: Final[dict[str, Schema]] = {
+    **SCHEMAS,
+    **STATUS_SCHEMAS,
+    **KEY_SCHEMAS,
+    "Problem": {**SCHEMAS["Problem"], "example": examples.example(ref("Problem"), SCHEMAS)},
 }
 
 
@@ -236,7 +254,7 @@ def document(scopes: dict[tuple[str, str], str], version: str) -> dict[str, Any]
         "security": [{"key": []}, {"bearer": []}],
         "paths": paths,
         "components": {
-            "schemas": {**SCHEMAS, **STATUS_SCHEMAS},
+            "schemas": _ALL_SCHEMAS,
             "securitySchemes": {
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -253,9 +271,11 @@ def _operation(method: str, path: str, operation: Operation, scope: str) -> dict
         "tags": [path.split("/")[2]],
         "summary": operation.summary,
         "description": f"Needs a key with scope `{scope}`.",
+        "x-scope": scope,
         "parameters": [
-            *({"name": name, "in": "path", "required": True, "schema": TEXT} for name in in_path),
-            *(_parameter(parameter) for parameter in operation.parameters),
+            *(_in_path(name, path) for name in in_path),
+            *(_parameter(parameter, "query") for parameter in operation.parameters),
+            *(_parameter(header, "header") for header in operation.headers),
         ],
         "responses": {
             str(operation.status): _reply(operation),
@@ -268,7 +288,10 @@ def _operation(method: str, path: str, operation: Operation, scope: str) -> dict
         },
     }
     if operation.body:
-        content = {"application/json": {"schema": ref(operation.body)}}
+        body = ref(operation.body)
+        content = {
+            "application/json": {"schema": body, "example": examples.example(body, _ALL_SCHEMAS)}
+        }
         described["requestBody"] = {"required": True, "content": content}
     return described
 
@@ -276,22 +299,43 @@ def _operation(method: str, path: str, operation: Operation, scope: str) -> dict
 _PLAIN = str.maketrans("", "", "{}")
 
 
-def _parameter(parameter: Parameter) -> dict[str, Any]:
+def _in_path(name: str, path: str) -> dict[str, Any]:
+    of_series = path.startswith("/v1/series/")
     return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "schema": TEXT,
+        "example": str(examples.SERIES if of_series else examples.PARAMETERS[name]),
+    }
+
+
+def _parameter(parameter: Parameter, place: str) -> dict[str, Any]:
+    described = {
         "name": parameter.name,
-        "in": "query",
+        "in": place,
         "description": parameter.description,
         "schema": parameter.schema,
     }
+    if parameter.name in examples.PARAMETERS:
+        described["example"] = examples.PARAMETERS[parameter.name]
+    return described
 
 
 def _reply(operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {"description": operation.summary}
     if operation.reply:
-        described["content"] = {"application/json": {"schema": ref(operation.reply)}}
+        schema = ref(operation.reply)
+        described["content"] = {
+            "application/json": {
+                "schema": schema,
+                "example": examples.example(schema, _ALL_SCHEMAS),
+            }
+        }
     if operation.streams:
         described["content"] = {
-            media: {"schema": {"type": "string"}} for media in operation.streams
+            media: {"schema": {"type": "string"}, "example": examples.STREAMS[media]}
+            for media in operation.streams
         }
     return described
 

@@ -14,6 +14,8 @@ class Page:
     sort: str
     limit: int
     cursor: Cursor | None = None
+    filters: str = ""
+    """The digest of the list's filters, for its next cursor."""
 
 
 def cut(rows: list[Row], page: Page, ticker: str) -> tuple[list[Row], str | None]:
@@ -22,4 +24,4 @@ def cut(rows: list[Row], page: Page, ticker: str) -> tuple[list[Row], str | None
         return rows, None
     last = rows[page.limit - 1]
     key = last[page.sort.removeprefix("-")]
-    return rows[: page.limit], cursors.encode(Cursor(page.sort, key, last[ticker]))
+    return rows[: page.limit], cursors.encode(Cursor(page.sort, key, last[ticker], page.filters))

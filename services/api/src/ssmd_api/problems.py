@@ -32,6 +32,8 @@ class Problem(Exception):
     detail: str
     faults: Sequence[Fault] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    closes: bool = False
+    """Whether nothing behind this request on its connection can be told from it."""
 
 
 def bad_parameters(faults: Sequence[Fault]) -> Problem:
@@ -94,9 +96,12 @@ def response(problem: Problem, request_id: str, path: str) -> web.Response:
         document["errors"] = [
             {"parameter": fault.parameter, "detail": fault.detail} for fault in problem.faults
         ]
-    return web.Response(
+    reply = web.Response(
         status=problem.status,
         body=msgspec.json.encode(document),
         content_type=CONTENT_TYPE,
         headers={**problem.headers, "Cache-Control": "no-store"},
     )
+    if problem.closes:
+        reply.force_close()
+    return reply

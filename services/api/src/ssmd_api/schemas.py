@@ -138,7 +138,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
     ),
     "LookupRequest": {
         **thing(tickers={**list_of(_TEXT), "maxItems": 1000}),
-        "example": {"tickers": ["KXBTCD-26FEB03-T97500"]},
+        "example": {"tickers": ["KXBTC15M-26FEB031715-15"]},
     },
     "Lookup": thing(
         markets=list_of(row(rows.LOOKUP, ticker=_TEXT, status=_MARKET_STATUS)),

@@ -6,11 +6,11 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from ssmd_api import context, cursors, filters
+from ssmd_api import bodies, context, cursors, filters
 from ssmd_api.cursors import Cursor
 from ssmd_api.filters import MarketFilter
 from ssmd_api.paging import cut
-from ssmd_api.parameters import MAX_TEXT, Parameters
+from ssmd_api.parameters import Parameters, text
 from ssmd_api.paths import named
 from ssmd_api.problems import Fault, bad_parameters, not_found
 from ssmd_api.replies import reply
@@ -64,8 +64,10 @@ async def list_lifecycle(request: web.Request) -> web.Response:
     """A market's lifecycle events in the order in which they were stored."""
     given = Parameters(request.query, datetime.now(UTC))
     limit, cursor = given.limit(), given.cursor("lifecycle")
-    given.done()
     ticker = named(request, "ticker", "market")
+    if cursor and cursor.ticker != ticker:
+        given.fault("cursor", "belongs to another market")
+    given.done()
     after = cursor.key if cursor and isinstance(cursor.key, int) else 0
     found = await context.of(request).store.lifecycle(ticker, after, limit + 1)
     if found is None:
@@ -81,7 +83,7 @@ async def list_lifecycle(request: web.Request) -> web.Response:
 async def look_up(request: web.Request) -> web.Response:
     """Of up to 1,000 tickers: those that exist, in the order asked for, and those that do not."""
     Parameters(request.query, datetime.now(UTC)).done()
-    tickers = list(dict.fromkeys(_lookup_of(await request.read()).tickers))
+    tickers = list(dict.fromkeys(_lookup_of(await bodies.read(request)).tickers))
     service = context.of(request)
     found = await service.cached.lookup(tickers) if tickers else {}
     rest = [ticker for ticker in tickers if ticker not in found]
@@ -102,7 +104,9 @@ def _lookup_of(body: bytes) -> Lookup:
         raise bad_parameters([Fault("tickers", detail)]) from None
     if len(lookup.tickers) > MAX_LOOKUP:
         raise bad_parameters([Fault("tickers", f"may have {MAX_LOOKUP} at most")])
-    if any(not t or len(t) > MAX_TEXT or not t.isprintable() for t in lookup.tickers):
-        detail = f"each must have 1 to {MAX_TEXT} printable characters"
-        raise bad_parameters([Fault("tickers", detail)])
+    try:
+        for ticker in lookup.tickers:
+            text(ticker)
+    except ValueError as error:
+        raise bad_parameters([Fault("tickers", f"each {error}")]) from None
     return lookup
