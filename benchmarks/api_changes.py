@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
@@ -115,7 +116,8 @@ async def publish(stream: JetStreamContext, number: int) -> None:
     document = {
         "v": 1, "lsn": "0/1", "seq": number, "xid": 7, "epoch": 3, "table": "markets",
         "op": "update", "type": "market_updated", "ticker": row["ticker"], "key": None,
-        "data": {**row, "title": f"@{time.time():.6f}@{TITLE}"}, "timestamp": "2026-02-03T22:05:00Z",
+        "data": {**row, "title": f"@{time.time():.6f}@{TITLE}"},
+        "timestamp": "2026-02-03T22:05:00Z",
     }  # fmt: skip
     await stream.publish(
         subject("markets", "update", row),
@@ -142,7 +144,7 @@ class Reader(asyncio.BufferedProtocol):
         self.transport = cast(asyncio.Transport, transport)
         self.transport.write(self._request)
 
-    def get_buffer(self, sizehint: int) -> bytearray:
+    def get_buffer(self, _: int) -> bytearray:
         return self.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -159,23 +161,22 @@ class Reader(asyncio.BufferedProtocol):
                 with contextlib.suppress(ValueError):
                     self.late.append((now - float(part[:17])) * 1e3)
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         self.lost = True
 
 
 @contextlib.asynccontextmanager
 async def reading(url: str, key: str, queries: Sequence[str]) -> AsyncIterator[list[Reader]]:
     """That many open streams."""
-    place = urlsplit(url)
+    port = urlsplit(url).port
+    assert port is not None
     loop = asyncio.get_running_loop()
     readers = []
     try:
         for query in queries:
-            head = (
-                f"GET /v1/changes{query} HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n\r\n".encode()
-            )
+            head = f"GET /v1/changes{query} HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n\r\n"
             _, reader = await loop.create_connection(
-                lambda head=head: Reader(head), place.hostname, place.port
+                partial(Reader, head.encode()), "127.0.0.1", port
             )
             readers.append(reader)
             await reader.opened

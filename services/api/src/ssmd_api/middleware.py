@@ -11,9 +11,11 @@ import structlog
 from aiohttp import web
 
 from ssmd_api import context, problems
+from ssmd_api.database import Overloaded
 from ssmd_api.keystore import StoredKey
 from ssmd_api.metrics import IN_PROGRESS, REFUSED, REQUESTS, SECONDS
 from ssmd_api.problems import Problem
+from ssmd_api.turns import caller
 from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.metrics import ERRORS, WORK
@@ -64,6 +66,7 @@ def guarded(scope: str, handler: Handler) -> Handler:
 
     async def guard(request: web.Request) -> web.StreamResponse:
         key = await check_key(request, scope)
+        caller.set(str(key.id))
         service = context.of(request)
         limit = service.limiter.take(str(key.id), key.rate_limit_per_minute, time.monotonic_ns())
         request[_LIMITS] = limit.headers()
@@ -120,6 +123,9 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
     except psycopg.errors.QueryCanceled:
         ERRORS.labels("statement_timeout").inc()
         return _reply(request, problems.unavailable("the query took too long: narrow its filters"))
+    except Overloaded as error:
+        REFUSED.labels("overloaded").inc()
+        return _reply(request, problems.overloaded(f"{error}: try again"))
     except psycopg.OperationalError as error:
         ERRORS.labels("postgres").inc()
         log.warning("postgresql does not answer", error=first_line(error))

@@ -164,7 +164,7 @@ class Store:
     async def covering_runs(self) -> list[tuple[Any, ...]]:
         """(scope, started_at, finished_at, unread) of the runs that freshness counts, the last one
         first."""
-        async with self._database.cursor(patience_seconds=SHORT_PATIENCE_SECONDS) as cursor:
+        async with self._database.upkeep(SHORT_PATIENCE_SECONDS) as cursor:
             await cursor.execute(queries.covering_runs)
             return await cursor.fetchall()
 

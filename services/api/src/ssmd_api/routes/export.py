@@ -10,7 +10,6 @@ from aiohttp import web
 
 from ssmd_api import context, tabular
 from ssmd_api.parameters import Parameters
-from ssmd_api.problems import too_many
 from ssmd_api.replies import accepts_gzip
 from ssmd_api.routes import events, markets, series
 from ssmd_api.store import Entity
@@ -33,11 +32,9 @@ async def export(request: web.Request) -> web.StreamResponse:
     form = given.choice("format", list(tabular.CONTENT_TYPES), "jsonl")
     wanted = _FILTERS[entity](given)
     given.done()
-    free = context.of(request).exports
-    if free.locked():
-        raise too_many("Too many exports", "as many exports as allowed run already", 10)
-    async with free, asyncio.timeout(_LONGEST_SECONDS):
-        return await _stream(request, entity, form, wanted)
+    with context.of(request).exports.place():
+        async with asyncio.timeout(_LONGEST_SECONDS):
+            return await _stream(request, entity, form, wanted)
 
 
 async def _stream(

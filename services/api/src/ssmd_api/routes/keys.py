@@ -59,7 +59,8 @@ async def revoke_key(request: web.Request) -> web.Response:
     known = text.isascii() and text.isdigit() and len(text) <= 18
     if not known or await service.keys.revoke(int(text)) is None:
         raise not_found("key", text[:MAX_TEXT])
-    service.authenticator.forget()
+    service.authenticator.forget(int(text))
+    service.keywatch.look_now()
     return web.Response(status=204)
 
 
