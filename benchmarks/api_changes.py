@@ -31,7 +31,7 @@ import nats
 import psutil
 import psycopg
 import uvloop
-from nats.js.client import JetStreamContext
+from nats.aio.client import Client
 
 from ssmd_common import apikeys
 from ssmd_common.migrations import migration_files
@@ -56,12 +56,11 @@ async def main(given: argparse.Namespace) -> None:
             await migrate(postgres.url, migration_files())
             key = await make_key(postgres.url)
             client = await nats.connect(nats_server.url)
-            stream = client.jetstream()
-            await stream.add_stream(name=STREAM, subjects=[SUBJECTS])
+            await client.jetstream().add_stream(name=STREAM, subjects=[SUBJECTS])
             for wanted in ("one series", "everything"):
                 if given.wanted in (None, wanted):
                     async with api(postgres.url, nats_server.url, given.readers) as (process, url):
-                        await measure(given, wanted, process, url, key, stream)
+                        await measure(given, wanted, process, url, key, client)
             await client.close()
             postgres.remove()
 
@@ -72,7 +71,7 @@ async def measure(
     process: psutil.Process,
     url: str,
     key: str,
-    stream: JetStreamContext,
+    client: Client,
 ) -> None:
     async with reading(url, key, ["?table=fees"]):
         await asyncio.sleep(1)
@@ -89,7 +88,7 @@ async def measure(
         began = time.monotonic()
         for number in range(int(given.rate * given.seconds)):
             await asyncio.sleep(max(0.0, began + number / given.rate - time.monotonic()))
-            await publish(stream, number)
+            await publish(client, number)
             if number % given.rate == 0:
                 most = max(most, resident(process))
         took = time.monotonic() - began
@@ -109,7 +108,7 @@ async def measure(
     )
 
 
-async def publish(stream: JetStreamContext, number: int) -> None:
+async def publish(client: Client, number: int) -> None:
     """A change of about 1.2 KB; its title begins with when it was published."""
     row = {"series_ticker": f"KX{number % SERIES}", "event_ticker": f"KX{number % SERIES}-26"}
     row["ticker"] = f"{row['event_ticker']}-T{number}"
@@ -119,7 +118,7 @@ async def publish(stream: JetStreamContext, number: int) -> None:
         "data": {**row, "title": f"@{time.time():.6f}@{TITLE}"},
         "timestamp": "2026-02-03T22:05:00Z",
     }  # fmt: skip
-    await stream.publish(
+    await client.publish(
         subject("markets", "update", row),
         json.dumps(document).encode(),
         headers={"Nats-Msg-Id": f"3:0/{time.time_ns():X}:0"[:60], "Ssmd-Type": "market_updated"},

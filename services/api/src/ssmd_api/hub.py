@@ -83,12 +83,18 @@ class Follower:
             self.ended.set_result(why)
 
     def write(self, chunk: bytes, now: float) -> None:
+        if self.transport.is_closing():
+            # uvloop refuses to write then.
+            self.end(Ended.LEFT)
+            return
         self.transport.write(chunk if self.chunked else unframed(chunk))
         self.told_at = now
 
     @property
     def has_room(self) -> bool:
-        return self.transport.get_write_buffer_size() < _UNSENT_BYTES
+        return (
+            self.transport.is_closing() or self.transport.get_write_buffer_size() < _UNSENT_BYTES
+        )
 
 
 class Hub:
