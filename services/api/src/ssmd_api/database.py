@@ -73,17 +73,19 @@ class Database:
         self._answer_seconds = statement_seconds + _GRACE_SECONDS
         self._requests = Turns(max(1, pool.max_size - 1))
         self._upkeep = Turns(1)
+        self.patience_seconds = _PATIENCE_SECONDS
+        """How long one waits for a turn, and then for a connection."""
 
     @asynccontextmanager
-    async def cursor(self, *, patience_seconds: float = _PATIENCE_SECONDS) -> AsyncIterator[Cursor]:
+    async def cursor(self) -> AsyncIterator[Cursor]:
         """A cursor for one answer.
 
         Raises:
             Overloaded: all connections are in use.
-            psycopg.OperationalError: no connection within `patience_seconds`, or no answer within
-                the time for a statement and a grace.
+            psycopg.OperationalError: no connection, or no answer within the time for a statement
+                and a grace.
         """
-        async with self._cursor(self._requests, patience_seconds) as cursor:
+        async with self._cursor(self._requests, self.patience_seconds) as cursor:
             yield cursor
 
     @asynccontextmanager
@@ -107,10 +109,10 @@ class Database:
 
     @asynccontextmanager
     async def reading(
-        self, *, patience_seconds: float = _PATIENCE_SECONDS
+        self,
     ) -> AsyncIterator[Connection]:
         """A connection in a transaction that reads one state of the database throughout."""
-        async with self._connection(self._requests, patience_seconds) as connection:
+        async with self._connection(self._requests, self.patience_seconds) as connection:
             await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
             await connection.set_read_only(True)
             try:

@@ -92,9 +92,7 @@ class Follower:
 
     @property
     def has_room(self) -> bool:
-        return (
-            self.transport.is_closing() or self.transport.get_write_buffer_size() < _UNSENT_BYTES
-        )
+        return self.transport.is_closing() or self.transport.get_write_buffer_size() < _UNSENT_BYTES
 
 
 class Hub:

@@ -66,27 +66,25 @@ async def _stream(
             "take a new snapshot (/v1/snapshot) and go on after its sequence",
         ) from None
     response = web.StreamResponse(headers=_HEADERS)
+    response.force_close()
     await response.prepare(request)
     if request.method == "HEAD" or request.transport is None:
         return response
     transport = cast(asyncio.WriteTransport, request.transport)
     follower = Follower(transport, chunked=request.version >= HttpVersion11)
-    abort: asyncio.TimerHandle | None = None
 
-    def refused() -> None:
-        nonlocal abort
-        follower.end(Ended.KEY)
-        # Where it is being written to, and takes nothing.
-        abort = asyncio.get_running_loop().call_later(_END_SECONDS, transport.abort)
+    def end(why: Ended = Ended.KEY) -> None:
+        follower.end(why)
+        # Where it takes nothing: what it is not sent it gets when it comes again.
+        asyncio.get_running_loop().call_later(_END_SECONDS, transport.abort)
 
     key = apikeys.parse(presented(request.headers) or "")
     assert key is not None
     try:
-        with service.keywatch.over(key, refused):
+        with service.keywatch.over(key, end):
             await _follow(request, response, follower, wanted, start)
     finally:
-        if abort is not None:
-            abort.cancel()
+        end(Ended.BROKEN)
     if follower.ended.done() and follower.ended.result() is Ended.SLOW:
         cut_off(follower)
     return response
