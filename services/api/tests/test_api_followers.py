@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from api_stream import listening, publish, take
 from api_testbed import Client, Serve, make_key
 from nats.js.client import JetStreamContext
-from test_api_changes import listening, publish, streaming, take  # noqa: F401
 
 from ssmd_api.hub import Follower
 from ssmd_api.metrics import READERS_CUT_OFF
@@ -32,9 +32,11 @@ async def until(happened: Any) -> None:
             await asyncio.sleep(0.02)
 
 
-def followers() -> list[Follower]:
+def followers(series: str) -> list[Follower]:
+    """Those that still exist and follow such series."""
     gc.collect()
-    return [thing for thing in gc.get_objects() if isinstance(thing, Follower)]
+    found = [thing for thing in gc.get_objects() if isinstance(thing, Follower)]
+    return [f for f in found if (f.channel.wanted.series or "").startswith(series)]
 
 
 async def test_one_reader_of_the_stream_serves_all(streaming: Client, js: JetStreamContext) -> None:
@@ -68,12 +70,14 @@ async def test_who_comes_while_messages_do_misses_none_and_gets_none_twice(
     for number in range(most // 2):
         await publish(js, "series", {"ticker": f"S{number % 2}"})
     async with asyncio.TaskGroup() as group:
-        readers = []
+        readers: list[tuple[str, asyncio.Task[list[int]]]] = []
         for number in range(most // 2):
             await publish(js, "series", {"ticker": f"S{number % 2}"})
             if number % 40 == 0:
-                for query in ("?after=0", "?after=0&series=S1", "?after=300"):
-                    readers.append((query, group.create_task(read(query))))
+                readers += [
+                    (query, group.create_task(read(query)))
+                    for query in ("?after=0", "?after=0&series=S1", "?after=300")
+                ]
     for query, reader in readers:
         expected = {
             "?after=0": range(1, most + 1),
@@ -271,9 +275,9 @@ async def test_when_readers_have_left_nothing_is_kept_for_them(
         hub = api.context.feed.hub
         async with AsyncExitStack() as stack:
             for number in range(20):
-                await stack.enter_async_context(listening(api, f"?series=S{number}"))
+                await stack.enter_async_context(listening(api, f"?series=KEPT{number}"))
             await until(lambda: hub._most == 20)
-            await publish(js, "series", {"ticker": "S1"})
+            await publish(js, "series", {"ticker": "KEPT1"})
             await until(lambda: hub.ring._bytes)
             assert hub.ring._batches
         await until(lambda: hub._caring is not None and hub._caring.done())
@@ -282,7 +286,7 @@ async def test_when_readers_have_left_nothing_is_kept_for_them(
         assert not hub._members
         assert hub._reading is not None
         assert hub._reading.done()
-        await until(lambda: not followers())
+        await until(lambda: not followers("KEPT"))
         # And it begins again.
         async with listening(api) as events:
             await publish(js, "series", {"ticker": "AGAIN"})
