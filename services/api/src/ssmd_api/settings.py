@@ -13,10 +13,10 @@ class ApiSettings(PostgresSettings, RedisSettings, NatsSettings):
     api_port: int = Field(8080, ge=0, le=65535)
     """The port that users reach."""
     api_pool_size: int = Field(10, ge=2, le=1000)
-    """PostgreSQL connections at most; one of them is for looking up keys and the service's own check."""
+    """PostgreSQL connections at most; one is for looking up keys and the service's own check."""
     api_exports: int = Field(4, ge=1)
-    """Exports and snapshots at once; each holds a connection, so fewer than the pool has. No key takes
-    the last place if it has one."""
+    """Exports and snapshots at once; each holds a connection, so fewer than the pool has. A key that
+    has one does not take the last place."""
     api_streams: int = Field(100, ge=1)
     """Readers of /v1/changes at once; each takes about 20 KB. No key takes the last tenth if it has
     one."""
