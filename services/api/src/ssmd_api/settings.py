@@ -15,8 +15,8 @@ class ApiSettings(PostgresSettings, RedisSettings, NatsSettings):
     api_pool_size: int = Field(10, ge=2, le=1000)
     """PostgreSQL connections at most; one is for looking up keys and the service's own check."""
     api_exports: int = Field(4, ge=1)
-    """Exports and snapshots at once; each holds a connection, so fewer than the pool has. A key that
-    has one does not take the last place."""
+    """Exports and snapshots at once; each holds a connection, so fewer than the pool has. A key
+    that has one does not take the last place."""
     api_streams: int = Field(100, ge=1)
     """Readers of /v1/changes at once; each takes about 20 KB. No key takes the last tenth if it has
     one."""
