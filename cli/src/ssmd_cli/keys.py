@@ -155,6 +155,7 @@ def _actor() -> "Actor":
 
 
 def _run(work: "Callable[[KeyStore], Awaitable[T]]") -> T:
+    from ssmd_api.database import Database
     from ssmd_api.keystore import KeyStore
     from ssmd_common.connections import postgres
     from ssmd_common.settings import PostgresSettings, load
@@ -170,6 +171,6 @@ def _run(work: "Callable[[KeyStore], Awaitable[T]]") -> T:
             max_size=1,
         )
         async with pool:
-            return await work(KeyStore(pool))
+            return await work(KeyStore(Database(pool)))
 
     return asyncio.run(run())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
 
-from ssmd_api.database import SHORT_PATIENCE_SECONDS, Cursor, Database, Pool
+from ssmd_api.database import SHORT_PATIENCE_SECONDS, Cursor, Database
 from ssmd_api.rows import Row, nearest
 from ssmd_api.store import queries
 from ssmd_common.apikeys import NewKey
@@ -37,11 +37,11 @@ class Actor:
 class KeyStore:
     """Reads and writes of `api_keys`; a key's text never comes here."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._database = Database(pool)
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def by_prefix(self, prefix: str) -> StoredKey | None:
-        async with self._database.cursor(patience_seconds=SHORT_PATIENCE_SECONDS) as cursor:
+        async with self._database.upkeep(SHORT_PATIENCE_SECONDS) as cursor:
             await cursor.execute(queries.key_by_prefix, {"prefix": prefix})
             found = await cursor.fetchone()
             if found is None:
@@ -92,7 +92,7 @@ class KeyStore:
 
     async def note_use(self, used: Mapping[int, datetime]) -> None:
         """Remember when keys were last used."""
-        async with self._database.cursor() as cursor:
+        async with self._database.upkeep() as cursor:
             await cursor.execute(
                 queries.keys_used, {"ids": list(used), "used_at": list(used.values())}
             )

@@ -15,11 +15,12 @@ from aiohttp import web
 from structlog.contextvars import bound_contextvars
 
 from ssmd_api import context, problems
-from ssmd_api.database import queries_run
+from ssmd_api.database import Overloaded, queries_run
 from ssmd_api.keystore import Actor, StoredKey
 from ssmd_api.metrics import IN_PROGRESS, REFUSED, REQUESTS, SECONDS
 from ssmd_api.parameters import MAX_TEXT
 from ssmd_api.problems import Fault, Problem
+from ssmd_api.turns import caller
 from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.metrics import ERRORS, WORK
@@ -129,6 +130,7 @@ def guarded(scope: str, handler: Handler) -> Handler:
     async def guard(request: web.Request) -> web.StreamResponse:
         key = await check_key(request, scope)
         request[_KEY] = key
+        caller.set(str(key.id))
         service = context.of(request)
         limit = service.limiter.take(str(key.id), key.rate_limit_per_minute, time.monotonic_ns())
         request[_LIMITS] = limit.headers()
@@ -204,6 +206,9 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
     except psycopg.errors.QueryCanceled:
         ERRORS.labels("statement_timeout").inc()
         return _reply(request, problems.unavailable("the query took too long: narrow its filters"))
+    except Overloaded as error:
+        REFUSED.labels("overloaded").inc()
+        return _reply(request, problems.overloaded(f"{error}: try again"))
     except psycopg.OperationalError as error:
         ERRORS.labels("postgres").inc()
         log.warning("postgresql does not answer", error=first_line(error))

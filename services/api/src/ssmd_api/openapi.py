@@ -222,7 +222,7 @@ _ERRORS: Final = {
     "404": "There is no such thing.",
     "410": "The stream does not hold what comes next: take a new snapshot.",
     "429": "The key's rate limit is used up, or the address sent too many wrong keys.",
-    "503": "The database does not answer.",
+    "503": "The database does not answer, or more is asked of it than it has connections for.",
 }
 
 

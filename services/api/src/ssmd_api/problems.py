@@ -76,6 +76,11 @@ def unavailable(detail: str) -> Problem:
     )
 
 
+def overloaded(detail: str) -> Problem:
+    """503 that no server behind the API is to blame for."""
+    return Problem(503, "overloaded", "The API is overloaded", detail, headers={"Retry-After": "2"})
+
+
 def from_status(status: int, detail: str, headers: Mapping[str, str]) -> Problem:
     """A problem for what the HTTP library itself refuses: an unknown path, a wrong method."""
     phrase = HTTPStatus(status).phrase

@@ -48,7 +48,7 @@ class Store:
 
     async def ping(self) -> None:
         """Find out whether PostgreSQL answers; psycopg.OperationalError if it does not."""
-        async with self._database.cursor(patience_seconds=SHORT_PATIENCE_SECONDS) as cursor:
+        async with self._database.upkeep(SHORT_PATIENCE_SECONDS) as cursor:
             await cursor.execute(queries.ping)
 
     async def list_series(self, wanted: SeriesFilter, page: Page) -> list[Row]:
@@ -166,7 +166,7 @@ class Store:
     async def covering_runs(self) -> list[tuple[Any, ...]]:
         """(scope, started_at, finished_at, unread) of the runs that freshness counts, the last one
         first."""
-        async with self._database.cursor(patience_seconds=SHORT_PATIENCE_SECONDS) as cursor:
+        async with self._database.upkeep(SHORT_PATIENCE_SECONDS) as cursor:
             await cursor.execute(queries.covering_runs)
             return await cursor.fetchall()
 

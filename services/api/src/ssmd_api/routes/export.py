@@ -10,7 +10,6 @@ from aiohttp import web
 from ssmd_api import context, filters, tabular
 from ssmd_api.filters import Filter
 from ssmd_api.parameters import Parameters
-from ssmd_api.problems import too_many
 from ssmd_api.replies import accepts_gzip
 
 _LONGEST_SECONDS: Final = 900.0
@@ -26,11 +25,9 @@ async def export(request: web.Request) -> web.StreamResponse:
     form = given.choice("format", list(tabular.CONTENT_TYPES), "jsonl")
     wanted: Filter = filters.read(filters.FILTERS[entity], given)
     given.done()
-    free = context.of(request).exports
-    if free.locked():
-        raise too_many("Too many exports", "as many exports as allowed run already", 10)
-    async with free, asyncio.timeout(_LONGEST_SECONDS):
-        return await _stream(request, entity, form, wanted)
+    with context.of(request).exports.place():
+        async with asyncio.timeout(_LONGEST_SECONDS):
+            return await _stream(request, entity, form, wanted)
 
 
 async def _stream(

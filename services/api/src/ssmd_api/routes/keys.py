@@ -74,7 +74,8 @@ async def revoke_key(request: web.Request) -> web.Response:
     known = number.isascii() and number.isdigit() and len(number) <= 18
     if not known or await service.keys.revoke(int(number), actor(request)) is None:
         raise not_found("key", number[:MAX_TEXT])
-    service.authenticator.forget()
+    service.authenticator.forget(int(number))
+    service.keywatch.look_now()
     return web.Response(status=204)
 
 
