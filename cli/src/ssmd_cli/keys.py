@@ -3,18 +3,17 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
+from ssmd_api.database import Database
+from ssmd_api.keystore import KeyStore
 from ssmd_cli import output
 from ssmd_cli.options import AsCsv, AsJson, use_local_system
 from ssmd_common.apikeys import SCOPES, generate
 from ssmd_common.errors import SsmdError
 from ssmd_common.exitcodes import ExitCode
-
-if TYPE_CHECKING:
-    from ssmd_api.keystore import KeyStore
 
 T = TypeVar("T")
 
@@ -128,6 +127,6 @@ def _run(work: "Callable[[KeyStore], Awaitable[T]]") -> T:
             max_size=1,
         )
         async with pool:
-            return await work(KeyStore(pool))
+            return await work(KeyStore(Database(pool)))
 
     return asyncio.run(run())

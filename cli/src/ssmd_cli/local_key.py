@@ -6,6 +6,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
+from ssmd_api.database import Database
 from ssmd_api.keystore import KeyStore
 from ssmd_common import apikeys
 from ssmd_common.connections import postgres
@@ -20,7 +21,7 @@ async def ensure_key(url: SecretStr, directory: Path) -> str:
     """The text of a key that the database knows: the kept one, or a new one."""
     pool = await postgres.open_pool(url, "ssmd-up", budget_seconds=10, max_size=1)
     async with pool:
-        store = KeyStore(pool)
+        store = KeyStore(Database(pool))
         path = directory / _FILE
         kept = path.read_text().strip() if path.exists() else ""
         if parsed := apikeys.parse(kept):
