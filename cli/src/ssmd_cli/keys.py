@@ -3,17 +3,18 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from ssmd_api.database import Database
-from ssmd_api.keystore import KeyStore
 from ssmd_cli import output
 from ssmd_cli.options import AsCsv, AsJson, use_local_system
 from ssmd_common.apikeys import SCOPES, generate
 from ssmd_common.errors import SsmdError
 from ssmd_common.exitcodes import ExitCode
+
+if TYPE_CHECKING:
+    from ssmd_api.keystore import KeyStore
 
 T = TypeVar("T")
 
@@ -112,6 +113,7 @@ def revoke(key: Annotated[str, typer.Argument(help="A key's id or prefix.")]) ->
 
 
 def _run(work: "Callable[[KeyStore], Awaitable[T]]") -> T:
+    from ssmd_api.database import Database
     from ssmd_api.keystore import KeyStore
     from ssmd_common.connections import postgres
     from ssmd_common.settings import PostgresSettings, load
