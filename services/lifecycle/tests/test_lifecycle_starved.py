@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from ssmd_simulator.control import Order
+from ssmd_simulator.control import ScriptedMarket
 from ssmd_simulator.server import Simulator
 
 STANDS_SECONDS, RUNS_SECONDS = 0.95, 0.05
@@ -47,7 +47,9 @@ async def test_a_starved_service_records_and_turns_without_a_new_start(
         gaps = "SELECT count(*) FROM lifecycle_gaps"
         before = await (await connection.execute(gaps)).fetchone()
         async with starving(service.process):
-            [made] = sim.control.order(Order(open_in=1, close_in=3, determine_in=14, settle_in=15))
+            [made] = sim.control.script(
+                ScriptedMarket(open_in=1, close_in=3, determine_in=14, settle_in=15)
+            )
 
             async def settled() -> bool:
                 cursor = await connection.execute(
