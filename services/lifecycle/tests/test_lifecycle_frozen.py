@@ -12,6 +12,7 @@ from ssmd_simulator.server import Simulator
 from ssmd_stack.postgres import PostgresServer
 
 
+@pytest.mark.slow
 async def test_a_frozen_database_is_told_while_it_is_frozen(
     private_postgres: Any,
     start_service: Callable[..., Awaitable[Any]],

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
+import pytest
 
 from ssmd_simulator.control import ScriptedMarket
 from ssmd_simulator.server import Simulator
@@ -36,6 +37,7 @@ async def starving(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
         await asyncio.wait([task])
 
 
+@pytest.mark.slow
 async def test_a_starved_service_records_and_turns_without_a_new_start(
     connection: psycopg.AsyncConnection[Any],
     start_service: Callable[..., Awaitable[Any]],
