@@ -70,6 +70,10 @@ class Window(NamedTuple):
     def day(self) -> str:
         return day_of(self.start)
 
+    def end(self, seconds: int) -> int:
+        """Where the next one begins."""
+        return min(self.start + seconds, self.start - self.start % DAY_SECONDS + DAY_SECONDS)
+
     @property
     def clock(self) -> str:
         """`HHMM`."""

@@ -174,9 +174,10 @@ def decode(text: bytes) -> Line:
             raise UnreadableLine(
                 f"a manifest's line is of another version than {VERSION}, which this program reads"
             )
-        return _decoder.decode(text)
+        line: Line = _decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableLine(f"a manifest's line cannot be read: {error}") from error
+    return line
 
 
 def digest(text: bytes) -> str:
