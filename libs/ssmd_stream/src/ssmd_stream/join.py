@@ -99,17 +99,19 @@ async def joined_at(
 
         @asynccontextmanager
         async def reading() -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-            async with connection:
-                await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                yield connection
+            await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield connection
 
-        async with joined(
-            stream,
-            lambda: nullcontext(side),
-            reading,
-            wait_seconds=wait_seconds,
-            progress=progress,
-        ) as found:
+        async with (
+            connection,
+            joined(
+                stream,
+                lambda: nullcontext(side),
+                reading,
+                wait_seconds=wait_seconds,
+                progress=progress,
+            ) as found,
+        ):
             yield found
 
 
