@@ -137,19 +137,22 @@ class World:
         finally:
             await process.kill()
 
+    def lines(self) -> list[dict[str, Any]]:
+        """The manifests' lines, while they are written."""
+        return [
+            {**json.loads(text), "day": manifest.parent.name}
+            for manifest in sorted(self.stream.glob("*/manifest.jsonl"))
+            for text in manifest.read_bytes().splitlines(keepends=True)
+            if text.endswith(b"\n")
+        ]
+
     async def settled(self) -> Archived:
         """Wait until the manifest accounts for all that the stream has; what there is then."""
         info = await self.js.stream_info(STREAM)
         last = info.state.last_seq
 
         def reached() -> int:
-            lines = [
-                json.loads(text)
-                for manifest in sorted(self.stream.glob("*/manifest.jsonl"))
-                for text in manifest.read_bytes().splitlines(keepends=True)
-                if text.endswith(b"\n")
-            ]
-            of_chain = [line["to_seq"] for line in lines if line["chain"] == self.chain]
+            of_chain = [line["to_seq"] for line in self.lines() if line["chain"] == self.chain]
             return max(of_chain, default=0)
 
         async def there() -> bool:
