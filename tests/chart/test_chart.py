@@ -74,11 +74,11 @@ def test_secrets_are_only_referred_to() -> None:
 def test_the_archive_has_a_volume_that_stays() -> None:
     (claim,) = of_kind(render(), "PersistentVolumeClaim")
     assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
-    (archiver,) = [d for d in of_kind(render(), "Deployment") if "archiver" in d["metadata"]["name"]]
-    pod = archiver["spec"]["template"]["spec"]
-    assert {"persistentVolumeClaim": {"claimName": claim["metadata"]["name"]}, "name": "storage"} in (
-        pod["volumes"]
-    )
+    deployments = of_kind(render(), "Deployment")
+    (archiver,) = [d for d in deployments if d["metadata"]["name"].endswith("-archiver")]
+    volumes = archiver["spec"]["template"]["spec"]["volumes"]
+    name = {"claimName": claim["metadata"]["name"]}
+    assert {"persistentVolumeClaim": name, "name": "storage"} in volumes
     assert not of_kind(
         render("--set", "services.archiver.storage.existingClaim=mine"), "PersistentVolumeClaim"
     )

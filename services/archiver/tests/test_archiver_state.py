@@ -7,7 +7,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from ssmd_archiver import __main__ as archiver_main
 from ssmd_archiver import service
+from ssmd_archiver.settings import ArchiverSettings
 
 from .conftest import World, eventually
 
@@ -92,7 +94,16 @@ async def test_a_state_follows_what_was_lost(world: World, monkeypatch: pytest.M
     assert [state["chain"] for state in found] == [1, 2]
 
 
-async def test_without_postgresql_all_but_the_state_is_archived(world: World) -> None:
+async def test_without_postgresql_all_but_the_state_is_archived(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is needed for a moment at the start, where faults of configuration are told."""
+    looked = archiver_main._look_at_postgres
+
+    async def look(settings: ArchiverSettings) -> None:
+        await looked(world.settings())
+
+    monkeypatch.setattr(archiver_main, "_look_at_postgres", look)
     async with world.archiver(
         database_url="postgresql://nobody@127.0.0.1:1/nothing", startup_budget_seconds=3
     ) as archiver:

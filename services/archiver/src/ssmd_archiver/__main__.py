@@ -9,7 +9,8 @@ from ssmd_archive.lock import locked
 from ssmd_archiver.desk import Desk
 from ssmd_archiver.service import Archiver, standing_by
 from ssmd_archiver.settings import ArchiverSettings
-from ssmd_common.connections import nats
+from ssmd_common.connections import nats, postgres
+from ssmd_common.connections.rights import require_rights
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.metrics import LEADER
 from ssmd_common.runtime import Runtime, run
@@ -27,6 +28,7 @@ async def serve(runtime: Runtime, settings: ArchiverSettings) -> None:
         if lock is None:
             return
         stack.push(lock)
+        await _look_at_postgres(settings)
         LEADER.set(1)
         stack.callback(LEADER.set, 0)
         desk = Desk(runtime, settings)
@@ -42,6 +44,23 @@ async def serve(runtime: Runtime, settings: ArchiverSettings) -> None:
         )
         stack.push_async_callback(nats.close, client)
         await Archiver(runtime, settings, client, desk).run()
+
+
+async def _look_at_postgres(settings: ArchiverSettings) -> None:
+    """Once, that a fault is told at the start: later only states need PostgreSQL.
+
+    Raises:
+        UpstreamUnavailable: no answer within the budget.
+        ConfigurationError: the role is refused, or lacks a right.
+    """
+    connection = await postgres.connect(
+        settings.database_url,
+        "ssmd-archiver",
+        budget_seconds=settings.startup_budget_seconds,
+        reads=True,
+    )
+    async with connection:
+        await require_rights(connection, "archiver")
 
 
 async def _lock(runtime: Runtime, settings: ArchiverSettings) -> ExitStack | None:

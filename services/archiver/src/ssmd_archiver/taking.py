@@ -10,7 +10,6 @@ from ssmd_archive.manifest import StateFile
 from ssmd_archive.state import TABLES, StateWriter
 from ssmd_archiver.settings import ArchiverSettings
 from ssmd_archiver.threads import in_thread
-from ssmd_common.connections.rights import require_rights
 from ssmd_common.health import Health
 from ssmd_common.sql import Queries
 from ssmd_stream.join import Join, joined_at
@@ -45,7 +44,6 @@ async def take(
     Raises:
         psycopg.Error, UpstreamUnavailable: PostgreSQL or NATS do not answer.
         OSError: the files cannot be written.
-        ConfigurationError: a right is missing.
     """
     async with joined_at(
         settings.database_url,
@@ -54,8 +52,8 @@ async def take(
         wait_seconds=settings.archiver_snapshot_wait_seconds,
         budget_seconds=settings.startup_budget_seconds,
         progress=health.progress,
+        waits=False,
     ) as join:
-        await require_rights(join.connection, "archiver")
         state = await begin(join.sequence)
         try:
             lsn, epoch = await _place(join, stream)
