@@ -147,7 +147,12 @@ class World:
         ]
 
     async def settled(self) -> Archived:
-        """Wait until the manifest accounts for all that the stream has; what there is then."""
+        """The archive, once it has all that the stream has."""
+        await self.caught_up()
+        return self.archive(whole=False)
+
+    async def caught_up(self) -> None:
+        """Wait until the manifest accounts for all that the stream has."""
         info = await self.js.stream_info(STREAM)
         last = info.state.last_seq
 
@@ -159,7 +164,6 @@ class World:
             return reached() >= last
 
         await eventually(there, lambda: f"{reached()} of {last} are archived")
-        return self.archive(whole=False)
 
 
 class Process:

@@ -153,7 +153,7 @@ async def test_old_days_go_and_the_chain_says_so(world: World) -> None:
     day.rename(day.parent / "2026-01-01")
     async with world.archiver(archiver_keep_days=1):
         await world.publish(5)
-        await world.settled()
+        await world.caught_up()
         await eventually(lambda: _is_gone(world, "2026-01-01"), lambda: "the oldest day goes")
     found = world.archive(whole=False)
     assert found.messages.keys() == {(1, sequence) for sequence in range(6, 11)}
