@@ -104,6 +104,15 @@ async def test_a_message_that_was_deleted_alone_is_missed(stream: Stream) -> Non
     assert raised.value.lost == range(2, 3)
 
 
+async def test_a_stream_that_never_held_a_message_begins_at_1(stream: Stream) -> None:
+    info = await stream.info()
+    assert (info.first_sequence, info.last_sequence) == (1, 0)
+    async with reading(stream, info.first_sequence) as reader:
+        assert reader.is_current
+        await put(stream, A)
+        assert [delivery.sequence for delivery in await take(reader, 1)] == [1]
+
+
 async def test_a_stream_that_begins_later_or_ends_before_is_told(stream: Stream) -> None:
     with pytest.raises(StreamGap, match="ends at 0, before"):
         async with reading(stream, 5):

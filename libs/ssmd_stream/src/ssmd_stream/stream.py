@@ -110,7 +110,8 @@ class Stream:
         state = answer["state"]
         self.bounds = StreamInfo(
             answer["created"],
-            state["first_seq"],
+            # Of a stream that never held a message the server says 0: its first will be 1.
+            max(state["first_seq"], 1),
             state["last_seq"],
             state["messages"],
             state["bytes"],
