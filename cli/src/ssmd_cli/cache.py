@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import redis.asyncio as aioredis
 
     from ssmd_cache.settings import CacheSettings
-    from ssmd_cache.verify import Report
+    from ssmd_cache.verify.report import Report
 
 app = typer.Typer(no_args_is_help=True, help="Verify or rebuild the Redis cache.")
 
@@ -46,7 +46,7 @@ def verify_command(
         raise typer.BadParameter("--sample and --full exclude each other")
 
     async def work(settings: "CacheSettings", client: "aioredis.Redis") -> "tuple[Report, bool]":
-        from ssmd_cache.rebuild import rebuild
+        from ssmd_cache.warmup.rebuild import rebuild
 
         report = await _verify(settings, client, sample)
         if not report.differences or not fix:
@@ -82,7 +82,7 @@ def rebuild_command(
     """
 
     async def work(settings: "CacheSettings", client: "aioredis.Redis") -> Any:
-        from ssmd_cache.rebuild import rebuild
+        from ssmd_cache.warmup.rebuild import rebuild
 
         return await rebuild(settings, client, deadline_seconds=deadline_seconds, say=_say)
 
@@ -130,7 +130,7 @@ async def _verify(
 ) -> "Report":
     import psycopg
 
-    from ssmd_cache.verify import Verifier
+    from ssmd_cache.verify.verifier import Verifier
     from ssmd_common.connections import postgres
     from ssmd_common.errors import SsmdError
     from ssmd_common.keys import Keys

@@ -13,11 +13,12 @@ import pytest_asyncio
 import redis.asyncio as aioredis
 import redis.exceptions
 
-from ssmd_cache.commands import Command, fee_gone, gone, picture_of, put
-from ssmd_cache.errors import Fenced, KeyTypeConflict, PictureLost, SequenceGap
-from ssmd_cache.picture import facts_of
-from ssmd_cache.position import CachePosition
-from ssmd_cache.redis_sink import RedisSink
+from ssmd_cache.errors import ContentsLost, Fenced, KeyTypeConflict, SequenceGap
+from ssmd_cache.projection.records import FeeStep, sortable
+from ssmd_cache.writer.commands import Command, put, remove
+from ssmd_cache.writer.position import CachePosition
+from ssmd_cache.writer.redis_writer import RedisWriter
+from ssmd_cache.writer.script import Script
 from ssmd_common.keys import Keys
 from ssmd_stream.change import Position
 
@@ -32,8 +33,8 @@ async def client(valkey_server: Any) -> Any:
     await made.aclose()
 
 
-async def warm_sink(client: Any, token: int = 1) -> RedisSink:
-    sink = RedisSink(client, KEYS, token)
+async def warm_sink(client: Any, token: int = 1) -> RedisWriter:
+    sink = RedisWriter(client, KEYS, token)
     await sink.claim()
     await sink.set_position(CachePosition(token=token, warm=True))
     return sink
@@ -56,7 +57,7 @@ async def contents(client: Any) -> dict[str, Any]:
 
 def row_put(table: str, position: Position, **columns: Any) -> Command:
     row = msgspec.json.encode({"updated_at": NOW, **columns})
-    return put(picture_of(facts_of(table, row), KEYS), row, position)
+    return put(table, row, position, KEYS, known_only=False)
 
 
 def history(chance: random.Random, length: int) -> list[Command]:
@@ -71,9 +72,9 @@ def history(chance: random.Random, length: int) -> list[Command]:
         until = NOW + timedelta(hours=chance.choice([-48, 1, 2]))
         match chance.randrange(8):
             case 0:
-                commands.append(gone("markets", market, at))
+                commands.append(remove("markets", market, at))
             case 1:
-                commands.append(gone("events", event, at))
+                commands.append(remove("events", event, at))
             case 2 | 3:
                 commands.append(
                     row_put(
@@ -87,7 +88,8 @@ def history(chance: random.Random, length: int) -> list[Command]:
                     )
                 )
             case 4:
-                commands.append(fee_gone(series, 1_000_000 * chance.randrange(2), at))
+                step = FeeStep(1_000_000 * chance.randrange(2), sortable(at))
+                commands.append(Command("f", series, step))
             case 5:
                 commands.append(
                     row_put(
@@ -151,7 +153,7 @@ async def test_an_older_leader_is_fenced_in_every_action(client: Any) -> None:
     position = CachePosition(token=7, warm=True, sequence=1)
     change = row_put("series", Position(1, 5, 0), ticker="S", category="C")
     await old.apply(1, position, [change])
-    new = RedisSink(client, KEYS, 8)
+    new = RedisWriter(client, KEYS, 8)
     claimed = await new.claim()
     assert claimed is not None
     assert claimed.sequence == 1
@@ -176,19 +178,17 @@ async def test_an_older_leader_is_fenced_in_every_action(client: Any) -> None:
     assert await contents(client) | {"p": await client.get("secmaster:position")} == before
 
 
-class Interrupted(RedisSink):
+class Interrupted(Script):
     """Something happens after a warm-up's page was allowed and before it is written."""
 
     meanwhile: Callable[[], Awaitable[Any]] | None = None
 
     @contextlib.asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
-        async with super()._connection() as exchange:
+    async def connection(self) -> AsyncIterator[Any]:
+        async with super().connection() as exchange:
 
-            async def interrupted(
-                packed: list[bytes], replies: int, *sent: Callable[[], None]
-            ) -> list[Any]:
-                answer = await exchange(packed, replies, *sent)
+            async def interrupted(packed: list[bytes], replies: int, sent: Any = None) -> list[Any]:
+                answer = await exchange(packed, replies, sent)
                 if self.meanwhile is not None:
                     meanwhile, self.meanwhile = self.meanwhile, None
                     await meanwhile()
@@ -200,26 +200,27 @@ class Interrupted(RedisSink):
 async def test_a_page_of_a_warm_up_is_written_by_the_leader_alone(client: Any) -> None:
     """Whatever happens between the look at the token and the write."""
     await warm_sink(client)
-    sink = Interrupted(client, KEYS, 1)
+    sink = RedisWriter(client, KEYS, 1)
+    script = sink._script = Interrupted(client, KEYS, 1)
     page: list[Any] = [["SET", "secmaster:series:S", "x"], ["HSET", "secmaster:markets", "M", "x"]]
     await sink.fill(page)
     assert await client.delete("secmaster:series:S", "secmaster:markets") == 2
 
     async def another_leads() -> None:
-        await RedisSink(client, KEYS, 2).claim()
+        await RedisWriter(client, KEYS, 2).claim()
 
     async def lose_connections() -> None:
         await client.connection_pool.disconnect()
         await another_leads()
 
     for meanwhile, error in (
-        (client.flushall, PictureLost),
+        (client.flushall, ContentsLost),
         (lose_connections, redis.exceptions.ConnectionError),
         (another_leads, Fenced),
     ):
         await client.flushall()
         await warm_sink(client)
-        sink.meanwhile = meanwhile
+        script.meanwhile = meanwhile
         with pytest.raises(error):
             await sink.fill(page)
         assert not await client.exists("secmaster:series:S", "secmaster:markets")
@@ -242,7 +243,7 @@ async def test_a_flush_is_noticed_by_the_next_write(client: Any) -> None:
     sink = await warm_sink(client)
     await client.flushall()
     change = row_put("series", Position(1, 5, 0), ticker="S", category="C")
-    with pytest.raises(PictureLost):
+    with pytest.raises(ContentsLost):
         await sink.apply(1, CachePosition(token=1, warm=True, sequence=1), [change])
     assert await client.dbsize() == 0
 

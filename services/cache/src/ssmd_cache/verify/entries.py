@@ -4,16 +4,15 @@ An entry is (key, field): of a string the value (field "value") or when it expir
 milliseconds); of a hash, set or sorted set one member.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import redis.asyncio as aioredis
 
-from ssmd_cache.picture import DEEPEST
+from ssmd_cache.projection.facts import DEEPEST
+from ssmd_cache.writer.names import raw_of, text_of
 from ssmd_common.depth import is_deep
 from ssmd_common.keys import Keys
 
@@ -47,12 +46,6 @@ def kind_of(key: str, keys: Keys) -> str:
     if key.startswith((keys.event_markets(""), keys.markets_by_category(""))):
         return "set"
     return "string"
-
-
-async def clock(client: aioredis.Redis) -> datetime:
-    """Redis's own time: the only one that decides whether a key has ended."""
-    seconds, fraction = await client.time()
-    return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=fraction)
 
 
 async def read(client: aioredis.Redis, keys: Keys, entries: Iterable[Entry]) -> Found:
@@ -114,21 +107,6 @@ def _plain(entry: Entry, content: Any, keys: Keys) -> Any:
             return None if content is None else row_of(content)
 
 
-def text_of(raw: bytes) -> str:
-    """Text that Redis holds, which need not be text at all: `raw_of` has it back."""
-    return raw.decode(errors="surrogateescape")
-
-
-def raw_of(text: str) -> bytes:
-    """The bytes of a key or member."""
-    return text.encode(errors="surrogateescape")
-
-
-def printable(text: str) -> str:
-    """The same for people, where it is no text."""
-    return text.encode(errors="backslashreplace").decode()
-
-
 def row_of(text: bytes) -> Any:
     """A value without the stream's stamps; text that is no JSON as it is."""
     if is_deep(text, DEEPEST):
@@ -146,8 +124,3 @@ def row_of(text: bytes) -> Any:
 
 def _without_stamps(row: dict[str, Any]) -> dict[str, Any]:
     return {column: value for column, value in row.items() if column not in _STAMPS}
-
-
-def glob(text: str) -> str:
-    """Text as a glob pattern that matches just this text."""
-    return re.sub(r"([*?\[\]\\^])", r"\\\1", text)
