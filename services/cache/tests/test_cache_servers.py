@@ -14,6 +14,7 @@ from certificates import Authority
 from pydantic import SecretStr
 
 from ssmd_cache.writer.redis_writer import RedisWriter
+from ssmd_cache.writer.script import Script
 from ssmd_stack.ports import free_port
 from ssmd_stream.stream import Stream
 
@@ -63,7 +64,7 @@ async def test_it_stops_with_a_batch_that_redis_never_got(
     # Nothing but a batch asks Redis for anything meanwhile.
     async with world.cache(cache_check_seconds=600) as cache:
         await world.settled()
-        monkeypatch.setattr(RedisWriter, "_connection", refuse)
+        monkeypatch.setattr(Script, "connection", refuse)
         await world.commit("UPDATE markets SET yes_bid = 5")
         await cache.says("redis", "nobody is there")
     monkeypatch.undo()

@@ -14,9 +14,11 @@ import redis.asyncio as aioredis
 import redis.exceptions
 
 from ssmd_cache.errors import ContentsLost, Fenced, KeyTypeConflict, SequenceGap
-from ssmd_cache.projection.records import FeeStep, sortable
+from ssmd_cache.projection.project import value
+from ssmd_cache.projection.records import TABLES_BY_KIND, FeeStep, lua_constants, sortable
+from ssmd_cache.warmup.fill import Fill
 from ssmd_cache.writer.commands import Command, put, remove
-from ssmd_cache.writer.position import CachePosition
+from ssmd_cache.writer.position import VERSION, CachePosition
 from ssmd_cache.writer.redis_writer import RedisWriter
 from ssmd_cache.writer.script import Script
 from ssmd_common.keys import Keys
@@ -40,9 +42,9 @@ async def warm_sink(client: Any, token: int = 1) -> RedisWriter:
     return sink
 
 
-async def contents(client: Any) -> dict[str, Any]:
+async def contents(client: Any, pattern: str = "secmaster:[^_p]*") -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for key in await client.keys("secmaster:[^_p]*"):
+    for key in await client.keys(pattern):
         match (await client.type(key)).decode():
             case "string":
                 found[key.decode()] = (await client.get(key), await client.pexpiretime(key))
@@ -112,6 +114,103 @@ def history(chance: random.Random, length: int) -> list[Command]:
                     )
                 )
     return commands
+
+
+def universe(chance: random.Random) -> dict[str, list[dict[str, Any]]]:
+    """Rows that have keys, each with those it belongs to."""
+    until = [None, NOW + timedelta(hours=1), NOW + timedelta(hours=2)]
+    series = [{"ticker": f"S:{n}", "category": chance.choice(["C", "%", None])} for n in range(3)]
+    events = [
+        {
+            "event_ticker": f"E{n}",
+            "series_ticker": chance.choice(series)["ticker"],
+            "status": chance.choice(["open", "closed"]),
+            "category": chance.choice(["D:", None, ""]),
+            "strike_date": chance.choice(until),
+        }
+        for n in range(6)
+    ]
+    markets = [
+        {
+            "ticker": f"M{n}",
+            "event_ticker": (event := chance.choice(events))["event_ticker"],
+            "series_ticker": event["series_ticker"],
+            "status": chance.choice(["open", "active", "closed", "settled"]),
+            "close_time": chance.choice(until),
+        }
+        for n in range(30)
+    ]
+    starts = [NOW, datetime(1950, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)]
+    fees = [
+        {"series_ticker": ticker, "effective_from": at}
+        for ticker in ("S:0", "S:1")
+        for at in chance.sample(starts, chance.randrange(1, 4))
+    ]
+    return {"series": series, "events": events, "markets": markets, "series_fees": fees}
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_warm_up_and_the_stream_leave_the_same_behind(client: Any, seed: int) -> None:
+    """Values, index entries, expiries and records: one is Python's work, the other Lua's."""
+    chance, at = random.Random(seed), Position(1, 5, 0)
+    rows = universe(chance)
+    json = {
+        table: [msgspec.json.encode({**row, "updated_at": NOW}) for row in some]
+        for table, some in rows.items()
+    }
+    categories = {row["ticker"]: row["category"] or "" for row in rows["series"]}
+    for row in rows["events"]:
+        categories[row["event_ticker"]] = row["category"] or categories[row["series_ticker"]]
+    sink, fill = await warm_sink(client), Fill(KEYS, at, "g", NOW)
+    for table, some in json.items():
+        page = [(value(row, at).encode(),) for row in some]
+        if table == "markets":
+            own = [categories[row["event_ticker"]] for row in rows[table]]
+            page = [(*row, category) for row, category in zip(page, own, strict=True)]
+        if table == "series_fees":
+            schedules: dict[str, list[bytes]] = {}
+            for fee, (step,) in zip(rows[table], page, strict=True):
+                schedules.setdefault(fee["series_ticker"], []).append(step)
+            page = [(schedule,) for schedule in schedules.values()]
+        await sink.fill(fill.commands(table, page))
+    warmed = await contents(client, "secmaster:[^p]*")
+    assert await sink.scrub() == 0
+    for kind, table in TABLES_BY_KIND.items():
+        seen = await sink.patrol(kind, b"0", 1000)
+        assert (seen.mended, seen.valueless) == (0, [])
+        assert seen.rows == fill.written[table]
+    await client.flushall()
+    sink = await warm_sink(client)
+    commands = [
+        put(table, row, at, KEYS, known_only=False) for table, some in json.items() for row in some
+    ]
+    while commands:
+        count = chance.randrange(1, 20)
+        await sink.repair("g", commands[:count])
+        del commands[:count]
+    streamed = await contents(client, "secmaster:[^p]*")
+    for name in ("markets", "events", "series", "fees"):
+        key = f"secmaster:_cache:{name}"
+        assert unpacked(streamed.pop(key)) == unpacked(warmed.pop(key))
+    assert streamed == warmed
+
+
+def unpacked(records: dict[bytes, bytes]) -> dict[bytes, Any]:
+    return {ticker: msgspec.msgpack.decode(record) for ticker, record in records.items()}
+
+
+def test_records_are_laid_out_as_redis_has_them() -> None:
+    """What older builds wrote: another layout needs another version of the position."""
+    assert VERSION == 2
+    assert lua_constants().split("\n") == [
+        *("local R_POSITION = 1", "local R_GENERATION = 2", "local R_KEY = 3"),
+        *("local M_EVENT = 4", "local M_SERIES = 5", "local M_LISTED = 6"),
+        *("local M_CATEGORY = 7", "local M_CLOSES = 8", "local M_EXPIRES = 9"),
+        *("local E_SERIES = 4", "local E_CATEGORY = 5", "local E_EXPIRES = 6"),
+        "local S_CATEGORY = 4",
+        *("local F_START = 1", "local F_POSITION = 2", "local F_GENERATION = 3"),
+        "local F_JSON = 4",
+    ]
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -358,5 +358,5 @@ def test_the_facts_of_a_deep_row_are_known() -> None:
         facts_of("events", row)
     facts = raised.value.facts
     assert isinstance(facts, EventFacts)
-    assert (facts.event_ticker, facts.category) == ('E"', "C")
+    assert (facts.ticker, facts.category) == ('E"', "C")
     assert ticker_of("events", row) == 'E"'
