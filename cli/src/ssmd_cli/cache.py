@@ -33,7 +33,7 @@ def verify_command(
         bool, typer.Option("--full", help="Compare everything (the default without --sample).")
     ] = False,
     fix: Annotated[
-        bool, typer.Option("--fix", help="Have the picture made anew if it differs, and compare.")
+        bool, typer.Option("--fix", help="Have Redis warmed anew if it differs, and compare.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -51,7 +51,7 @@ def verify_command(
         report = await _verify(settings, client, sample)
         if not report.differences or not fix:
             return report, False
-        _say(f"{len(report.differences)} differences; asking for a new picture")
+        _say(f"{len(report.differences)} differences; asking for a warm-up")
         await rebuild(settings, client, deadline_seconds=_REBUILD_SECONDS, say=_say)
         return await _verify(settings, client, sample), True
 
@@ -65,7 +65,7 @@ def verify_command(
     if report.differences:
         raise typer.Exit(ExitCode.DRIFT)
     if report.unreadable:
-        # Making the picture anew would not mend them.
+        # A warm-up would not mend them.
         raise typer.Exit(ExitCode.PARTIAL)
 
 
@@ -76,7 +76,7 @@ def rebuild_command(
         float, typer.Option("--deadline", help="Seconds to wait for the cache service.")
     ] = _REBUILD_SECONDS,
 ) -> None:
-    """Make a new picture in Redis beside the live one: readers see no gap.
+    """Fill Redis anew from PostgreSQL, over what is there: readers see no gap.
 
     The cache service that leads does it; if none runs, this command does.
     """

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from ssmd_cache.follower import messages
 from ssmd_cache.follower.messages import Announcement, EndOfEpoch, Refetch, Rewarm
+from ssmd_cache.projection.commands import Command, coalesce
 from ssmd_cache.projection.facts import EventFacts, MarketFacts, facts_of
 from ssmd_cache.projection.project import project, seconds, value
 from ssmd_cache.projection.records import position_of, sortable
-from ssmd_cache.writer.commands import Command, coalesce
 from ssmd_cache.writer.names import glob
 from ssmd_common.keys import Keys
 from ssmd_stream import change

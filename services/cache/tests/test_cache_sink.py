@@ -14,10 +14,10 @@ import redis.asyncio as aioredis
 import redis.exceptions
 
 from ssmd_cache.errors import ContentsLost, Fenced, KeyTypeConflict, SequenceGap
+from ssmd_cache.projection.commands import Command, put, remove
 from ssmd_cache.projection.project import value
 from ssmd_cache.projection.records import TABLES_BY_KIND, FeeStep, lua_constants, sortable
 from ssmd_cache.warmup.fill import Fill
-from ssmd_cache.writer.commands import Command, put, remove
 from ssmd_cache.writer.position import VERSION, CachePosition
 from ssmd_cache.writer.redis_writer import RedisWriter
 from ssmd_cache.writer.script import Script

@@ -18,9 +18,9 @@ import structlog
 from ssmd_cache.follower.refetch import Refetcher
 from ssmd_cache.follower.steps import Step, steps
 from ssmd_cache.metrics import CHANGES, PRUNED, STALE
+from ssmd_cache.projection.commands import Command, coalesce
 from ssmd_cache.projection.records import sortable_epoch
 from ssmd_cache.unreadable import Unreadable
-from ssmd_cache.writer.commands import Command, coalesce
 from ssmd_cache.writer.position import CachePosition
 from ssmd_cache.writer.redis_retry import RedisRetry
 from ssmd_cache.writer.redis_writer import RedisWriter, Written

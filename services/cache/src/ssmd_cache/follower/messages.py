@@ -2,9 +2,9 @@
 
 from typing import Final, NamedTuple
 
+from ssmd_cache.projection.commands import Command, put, remove
 from ssmd_cache.projection.facts import TABLES
 from ssmd_cache.projection.records import FeeStep, sortable
-from ssmd_cache.writer.commands import Command, put, remove
 from ssmd_common import times
 from ssmd_common.errors import MalformedTime
 from ssmd_common.keys import Keys

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from ssmd_cache.database.lookup import Lookup
 from ssmd_cache.errors import UnreadableRow
 from ssmd_cache.follower.messages import Refetch
+from ssmd_cache.projection.commands import Command, Steps, put, remove
 from ssmd_cache.projection.facts import ticker_of
 from ssmd_cache.projection.records import TABLES_BY_KIND, FeeStep, sortable
 from ssmd_cache.unreadable import Unreadable
-from ssmd_cache.writer.commands import Command, Steps, put, remove
 from ssmd_common.keys import Keys
 from ssmd_stream.change import Position
 

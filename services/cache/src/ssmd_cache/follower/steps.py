@@ -14,8 +14,8 @@ from ssmd_cache.follower.messages import (
     Rewarm,
     effect,
 )
+from ssmd_cache.projection.commands import Command
 from ssmd_cache.unreadable import Unreadable
-from ssmd_cache.writer.commands import Command
 from ssmd_common.keys import Keys
 from ssmd_stream.change import KEY_COLUMN, Head, Position, decode_head, salvage
 from ssmd_stream.errors import UnreadableMessage

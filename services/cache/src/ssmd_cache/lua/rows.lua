@@ -1,4 +1,4 @@
--- What a batch of the stream writes: one packed list of commands (writer/commands.py), each
+-- What a batch of the stream writes: one packed list of commands (projection/commands.py), each
 -- {kind, ticker, record, value, known_only}. Their records are fetched together first.
 
 local function rows(packed)

@@ -3,6 +3,7 @@
 The warm-up, the stream and the verification all go this way, so that they cannot differ:
 
     JSON of a row → facts.py (the columns that rules need) → project.py → a record (records.py)
+    → for the stream: commands.py
 
 A record is the projection of its row: the key of its value, what its index entries follow from, and
 when it expires. It is also what Redis keeps beside the row, to judge later changes by.

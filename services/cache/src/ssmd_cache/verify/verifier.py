@@ -1,6 +1,6 @@
 """Whether Redis holds what PostgreSQL says, entry by entry, and what it holds beyond that.
 
-rows → what they call for (expectation.py) → what Redis holds (entries.py), and beyond that
+rows → what they call for (expectation.py) → what Redis holds (reading.py), and beyond that
 (surplus.py) → what differs is looked at again, until it stays → report.py
 """
 
@@ -15,8 +15,9 @@ import redis.asyncio as aioredis
 from ssmd_cache.database.rows import Connection, Rows, queries
 from ssmd_cache.errors import UnreadableRow
 from ssmd_cache.projection.facts import TABLES, facts_of
-from ssmd_cache.verify.entries import About, Entry, Found, read
+from ssmd_cache.verify.entries import About, Entry, Found
 from ssmd_cache.verify.expectation import Expectation
+from ssmd_cache.verify.reading import read
 from ssmd_cache.verify.report import Difference, Report, Unread, differences_of, is_same
 from ssmd_cache.verify.surplus import surplus
 from ssmd_cache.writer.names import clock

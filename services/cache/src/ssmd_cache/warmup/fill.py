@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from ssmd_cache.errors import UnreadableRow
+from ssmd_cache.projection.commands import Words
 from ssmd_cache.projection.facts import FeeFacts, facts_of, ticker_of
 from ssmd_cache.projection.project import entries, keyless, milliseconds, project
 from ssmd_cache.projection.records import (
@@ -27,7 +28,6 @@ from ssmd_cache.projection.records import (
     SeriesRecord,
     sortable,
 )
-from ssmd_cache.writer.script import Words
 from ssmd_common.keys import Keys
 from ssmd_stream.change import Position
 

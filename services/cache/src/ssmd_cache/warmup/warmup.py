@@ -14,6 +14,7 @@ import structlog
 
 from ssmd_cache.database.snapshot import Join
 from ssmd_cache.metrics import PRUNED, WARMUP_SECONDS, WARMUPS
+from ssmd_cache.projection.commands import Words
 from ssmd_cache.projection.facts import TABLES
 from ssmd_cache.projection.project import stamps
 from ssmd_cache.warmup.fill import Fill
@@ -22,7 +23,6 @@ from ssmd_cache.writer.names import clock
 from ssmd_cache.writer.position import CachePosition
 from ssmd_cache.writer.redis_retry import RedisRetry
 from ssmd_cache.writer.redis_writer import RedisWriter
-from ssmd_cache.writer.script import Words
 from ssmd_common.tasks import end
 from ssmd_stream.change import format_lsn
 

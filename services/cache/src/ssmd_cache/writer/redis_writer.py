@@ -8,12 +8,12 @@ import msgspec
 import redis.asyncio as aioredis
 
 from ssmd_cache.errors import ContentsLost
+from ssmd_cache.projection.commands import Command, Words
 from ssmd_cache.projection.records import KINDS
 from ssmd_cache.writer.census import Census
-from ssmd_cache.writer.commands import Command
 from ssmd_cache.writer.names import glob, text_of
 from ssmd_cache.writer.position import CachePosition, decode, encode
-from ssmd_cache.writer.script import Argument, Script, Words, fenced, packed
+from ssmd_cache.writer.script import Argument, Script, fenced, packed
 from ssmd_common.keys import Keys
 
 _PAGE: Final = "500"

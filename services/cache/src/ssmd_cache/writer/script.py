@@ -26,8 +26,6 @@ _SCRIPT: Final = "\n".join(
 )
 
 Argument = str | bytes
-Words = list[str | bytes]
-"""One command of Redis: its name and its arguments."""
 
 
 class Exchange(Protocol):

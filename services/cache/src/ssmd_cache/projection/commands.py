@@ -1,4 +1,4 @@
-"""What the script is given: rows by their records. Pure."""
+"""What Redis is given: rows by their records for the script, plain commands in a warm-up."""
 
 from collections.abc import Iterable
 
@@ -9,6 +9,9 @@ from ssmd_cache.projection.project import keyless, project, value
 from ssmd_cache.projection.records import KINDS, FeeStep, Record, sortable
 from ssmd_common.keys import Keys
 from ssmd_stream.change import Position
+
+Words = list[str | bytes]
+"""One plain command of Redis: its name and its arguments."""
 
 
 class Steps(msgspec.Struct, array_like=True):
