@@ -76,8 +76,8 @@ class Cache:
                     self._position = await self.retry.call(self.writer.claim)
                     claimed = True
                     await self.unreadable.load()
-                    reason = reason or await self._why_not_continue()
-                    continue
+                    if self._position is None or not self._position.warm:
+                        reason = reason or "Redis does not hold everything"
                 if reason is not None:
                     await self._warm(reason)
                     reason = None
@@ -104,24 +104,6 @@ class Cache:
                 self._health.set("nats", f"NATS does not serve the stream ({first_line(error)})")
                 await self.runtime.stopped_within(_PAUSE_SECONDS)
             self._health.progress()
-
-    async def _why_not_continue(self) -> str | None:
-        """Why Redis must be warmed; None if the stream continues what it holds."""
-        position = self._position
-        if position is None or not position.warm:
-            return "Redis does not hold everything"
-        while not self.runtime.stop.is_set():
-            try:
-                info = await self.stream.info()
-            except (nats.errors.Error, StreamUnavailable, OSError) as error:
-                self._health.set("nats", f"NATS does not serve the stream ({first_line(error)})")
-                self._health.progress()
-                await self.runtime.stopped_within(_PAUSE_SECONDS)
-                continue
-            if info.created != position.stream_created:
-                return "the stream is another one than Redis was warmed from"
-            return None
-        return None
 
     async def _warm(self, reason: str) -> None:
         log.info("warming up", reason=reason)

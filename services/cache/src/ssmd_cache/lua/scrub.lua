@@ -84,7 +84,7 @@ if action == 'foreign' then  -- keys…: which of them hold another type than ou
   return {'OK', blocked}
 end
 
-if action == 'scrub' then  -- keys…; indexes that are too long for one call are told, with a cursor
+if action == 'scrub' then  -- keys…; indexes that are too long for one call are told
   local dropped, seen, unfinished, values = 0, 0, {}, {}
   local tickers = {m = {}, e = {}, s = {}}
   for i = 4, #ARGV do
@@ -101,7 +101,6 @@ if action == 'scrub' then  -- keys…; indexes that are too long for one call ar
       seen, dropped = seen + looked_at, dropped + gone_now
       if not fits or cursor ~= '0' then
         unfinished[#unfinished + 1] = key
-        unfinished[#unfinished + 1] = cursor
       end
     end
   end
@@ -119,7 +118,7 @@ end
 if action == 'scrub_index' then  -- key, cursor: one page
   local _, index = known(ARGV[4])
   local cursor, _, dropped = scrub_page(ARGV[4], index, ARGV[5])
-  return {'OK', dropped, cursor}
+  return {'OK', cursor, dropped}
 end
 
 return redis.error_reply('ERR unknown action ' .. action)

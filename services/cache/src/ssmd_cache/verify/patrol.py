@@ -82,23 +82,20 @@ class Patrol:
         pages = sum(size // _PAGE + 1 for size in sizes.values())
         rest = self._round_seconds / pages
         for kind in _KINDS:
-            cursor = b"0"
-            while True:
-                seen = await self._writer.patrol(kind, cursor, _PAGE)
+            table = TABLES_BY_KIND[kind]
+            cursor = None
+            while cursor != b"0":
+                seen = await self._writer.patrol(kind, cursor or b"0", _PAGE)
+                cursor = seen.cursor
                 if seen.mended:
-                    MENDED.labels(kind=TABLES_BY_KIND[kind]).inc(seen.mended)
+                    MENDED.labels(kind=table).inc(seen.mended)
                     log.warning(
-                        "entries were missing in redis and are back",
-                        of=TABLES_BY_KIND[kind],
-                        count=seen.mended,
+                        "entries were missing in redis and are back", of=table, count=seen.mended
                     )
                 if seen.valueless:
-                    await self._restore(TABLES_BY_KIND[kind], seen.valueless)
-                cursor = seen.cursor
+                    await self._restore(table, seen.valueless)
                 if await self._runtime.stopped_within(rest):
                     return
-                if cursor == b"0":
-                    break
 
     async def _restore(self, table: str, rows: list[tuple[str, str]]) -> None:
         """Rows whose values are gone are read again."""

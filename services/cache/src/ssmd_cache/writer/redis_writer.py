@@ -171,16 +171,11 @@ class RedisWriter:
         dropped = categorised = expiring = 0
         live = dict.fromkeys(KINDS.values(), 0)
         for kind in live:
-            cursor = b"0"
-            while True:
-                reply = await self._script.call("prune", kind, cursor, _PAGE, by, bound)
-                cursor = reply[1]
-                dropped += int(reply[2])
-                live[kind] += int(reply[3])
-                categorised += int(reply[4])
-                expiring += int(reply[5])
-                if cursor == b"0":
-                    break
+            async for page in self._pages("prune", kind, _PAGE, by, bound):
+                dropped += int(page[0])
+                live[kind] += int(page[1])
+                categorised += int(page[2])
+                expiring += int(page[3])
         kept = Census(
             values=live["m"] + live["e"] + live["s"],
             fees=live["f"],
@@ -204,15 +199,21 @@ class RedisWriter:
         async for found in self._scan():
             reply = await self._script.call("scrub", *found)
             dropped += int(reply[1])
-            unfinished = iter(reply[2])
-            for key, cursor in zip(unfinished, unfinished, strict=True):
-                while True:
-                    page = await self._script.call("scrub_index", key, cursor)
-                    dropped += int(page[1])
-                    cursor = page[2]
-                    if cursor == b"0":
-                        break
+            for key in reply[2]:
+                async for page in self._pages("scrub_index", key):
+                    dropped += int(page[0])
         return dropped
+
+    async def _pages(
+        self, action: str, of: Argument, *arguments: Argument
+    ) -> AsyncIterator[list[Any]]:
+        """What an action replies, page by page, to its end."""
+        cursor = b"0"
+        while True:
+            _, cursor, *page = await self._script.call(action, of, cursor, *arguments)
+            yield page
+            if cursor == b"0":
+                return
 
     async def _scan(self) -> AsyncIterator[list[Argument]]:
         """All keys of ours, page by page; some may come twice."""
