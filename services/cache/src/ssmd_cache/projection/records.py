@@ -14,7 +14,7 @@ The rest of the bookkeeping: `expiries`, a sorted set of what the sweep must loo
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -52,6 +52,7 @@ class EventRecord(_Record, gc=False):
 
 class SeriesRecord(_Record, gc=False):
     category: str = ""
+    expires: ClassVar[str] = ""
 
 
 class FeeStep(msgspec.Struct, array_like=True, gc=False):

@@ -8,7 +8,7 @@ import msgspec
 
 from ssmd_cache.errors import UnreadableRow
 from ssmd_cache.projection.facts import Facts, MarketFacts, facts_of, ticker_of
-from ssmd_cache.projection.project import entries, keyless, market_category, project
+from ssmd_cache.projection.project import each_entry, keyless, market_category, project
 from ssmd_cache.projection.records import EventRecord, FeeStep, RowRecord, SeriesRecord
 from ssmd_cache.verify.entries import EXPIRES, VALUE, About, Entry, Found
 from ssmd_common.keys import Keys
@@ -75,17 +75,19 @@ class Expectation:
     def _entries(self, ticker: str, record: RowRecord, row: bytes) -> Found:
         if not record.key:
             return {}
-        expires = "" if isinstance(record, SeriesRecord) else record.expires
         found: Found = {
             Entry(record.key, VALUE): msgspec.json.decode(row),
-            Entry(record.key, EXPIRES): int(expires) if expires else None,
+            Entry(record.key, EXPIRES): int(record.expires) if record.expires else None,
         }
-        for kind, key, member, content in entries(ticker, record, self.keys):
-            match kind:
-                case "hash":
+
+        def put_in(command: str, key: str, *arguments: str) -> None:
+            match command, arguments:
+                case "HSET", (member, content):
                     found[Entry(key, member)] = content
-                case "set":
-                    found[Entry(key, member)] = True
+                case "ZADD", (score, member):
+                    found[Entry(key, member)] = float(score)
                 case _:
-                    found[Entry(key, member)] = float(content)
+                    found[Entry(key, arguments[0])] = True
+
+        each_entry(ticker, record, self.keys, put_in)
         return found

@@ -18,21 +18,19 @@ import msgspec
 from ssmd_cache.errors import UnreadableRow
 from ssmd_cache.projection.commands import Words
 from ssmd_cache.projection.facts import FeeFacts, facts_of, ticker_of
-from ssmd_cache.projection.project import entries, keyless, milliseconds, project
+from ssmd_cache.projection.project import each_entry, keyless, milliseconds, project
 from ssmd_cache.projection.records import (
     KINDS,
     EventRecord,
     FeeStep,
     MarketRecord,
     Record,
-    SeriesRecord,
     sortable,
 )
 from ssmd_common.keys import Keys
 from ssmd_stream.change import Position
 
 _packed: Final = msgspec.msgpack.Encoder().encode
-_BY_TYPE: Final = {"hash": "HSET", "set": "SADD", "zset": "ZADD"}
 
 
 class Fill:
@@ -92,11 +90,10 @@ class Fill:
         ticker, key = facts.ticker, record.key
         if key in self._foreign or (not key and isinstance(record, MarketRecord)):
             return
-        expires = "" if isinstance(record, SeriesRecord) else record.expires
+        expires = record.expires
         if key:
             self._set(key, row, expires)
-            for entry in entries(ticker, record, self._keys):
-                self._add_entry(*entry)
+            each_entry(ticker, record, self._keys, self._add)
         if isinstance(record, EventRecord):
             if not record.category:
                 self._add("SADD", self._keys.uncategorised(record.series), ticker)
@@ -138,10 +135,6 @@ class Fill:
             self._ending.append(["SET", key, value, "PXAT", expires])
         else:
             self._strings += (key, value)
-
-    def _add_entry(self, kind: str, key: str, member: str, content: str) -> None:
-        arguments = (content, member) if kind == "zset" else (member, content)
-        self._add(_BY_TYPE[kind], key, *arguments[: 1 if kind == "set" else 2])
 
     def _add(self, command: str, key: str, *arguments: str | bytes) -> None:
         if key in self._foreign:
