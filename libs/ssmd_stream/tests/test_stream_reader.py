@@ -11,8 +11,9 @@ from nats.js import api
 
 from ssmd_stream import subjects
 from ssmd_stream.change import Position
+from ssmd_stream.delivery import Delivery
 from ssmd_stream.errors import ReaderBroken, StreamGap, StreamMissing
-from ssmd_stream.reader import Delivery, Expectations, Reader, reading
+from ssmd_stream.reader import Expectations, Reader, reading
 from ssmd_stream.stream import StoredMessage, Stream
 
 PATIENCE_SECONDS = 60

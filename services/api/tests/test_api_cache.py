@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import redis.asyncio as aioredis
-from api_testbed import Client, Serve
+from api_testbed import Client, Reply, Serve, make_key
 from api_universe import insert
 from psycopg import sql
 
@@ -300,3 +300,23 @@ async def test_age_is_the_last_run_that_covered_the_row(
     await client.set(KEYS.last_sync, (now - timedelta(seconds=50)).isoformat())
     await client.aclose()
     assert 50 <= await age(single) < 95
+
+
+async def test_a_304_for_which_no_query_ran_costs_no_token(
+    warm_api: Client, database: Database
+) -> None:
+    def left(reply: Reply) -> int:
+        return int(reply.headers["RateLimit"].split(";")[1].removeprefix("r="))
+
+    mine = {"X-API-Key": await make_key(database, "read", rate=6)}
+    first = await warm_api.get(f"/v1/markets/{TICKER}", headers=mine)
+    assert first.headers["X-Ssmd-Source"] == "cache"
+    tagged = {**mine, "If-None-Match": first.headers["ETag"]}
+    replies = [await warm_api.get(f"/v1/markets/{TICKER}", headers=tagged) for _ in range(12)]
+    assert {reply.status for reply in replies} == {304}
+    # From PostgreSQL the same 304 costs one.
+    listed = await warm_api.get("/v1/series", headers=mine)
+    tagged = {**mine, "If-None-Match": listed.headers["ETag"]}
+    again = await warm_api.get("/v1/series", headers=tagged)
+    assert again.status == 304
+    assert left(again) == left(listed) - 1

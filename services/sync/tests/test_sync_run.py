@@ -16,7 +16,7 @@ from ssmd_simulator.faults import Fault
 from ssmd_simulator.server import Simulator
 from ssmd_store.observed import seen
 from ssmd_store.pages import Store
-from ssmd_sync import fetch, intake, retention
+from ssmd_sync import batch_writer, fetch, retention
 from ssmd_sync.missing import Answer, Missing
 from ssmd_sync.scope import Mode
 
@@ -121,7 +121,7 @@ async def test_watermarks_move_with_the_last_batch(
         return await write(self, rows, then)
 
     monkeypatch.setattr(Store, "write_markets", watched)
-    monkeypatch.setattr(intake, "BATCH_ROWS", 100)
+    monkeypatch.setattr(batch_writer, "BATCH_ROWS", 100)
     await sync()
     # Those of it whose events were not known are written after their events, and count as it.
     marked = [batch for batch in batches if batch[1]]

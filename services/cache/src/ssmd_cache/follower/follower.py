@@ -28,7 +28,8 @@ from ssmd_cache.writer.type_conflicts import TypeConflicts
 from ssmd_common.metrics import WORK
 from ssmd_common.tasks import end
 from ssmd_stream.change import Op, Position, format_lsn
-from ssmd_stream.reader import Delivery, Reader
+from ssmd_stream.delivery import Delivery
+from ssmd_stream.reader import Reader
 
 log = structlog.get_logger(__name__)
 

@@ -14,7 +14,7 @@ import msgspec
 
 from ssmd_cache.metrics import EXCHANGE_TO_SUBSCRIBER
 from ssmd_common.health import Health
-from ssmd_stream.reader import Delivery
+from ssmd_stream.delivery import Delivery
 
 _KEPT: Final = 256
 # What begins every message of that table; most others need not be decoded to be left out.

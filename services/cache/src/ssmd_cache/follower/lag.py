@@ -6,7 +6,8 @@ from ssmd_cache.metrics import LAG_MESSAGES
 from ssmd_cache.writer.position import CachePosition
 from ssmd_common.health import Health
 from ssmd_common.metrics import LAG_SECONDS
-from ssmd_stream.reader import Delivery, Reader
+from ssmd_stream.delivery import Delivery
+from ssmd_stream.reader import Reader
 
 
 class Lag:

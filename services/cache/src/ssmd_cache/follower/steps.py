@@ -18,8 +18,8 @@ from ssmd_cache.projection.commands import Command
 from ssmd_cache.unreadable import Unreadable
 from ssmd_common.keys import Keys
 from ssmd_stream.change import KEY_COLUMN, Head, Position, decode_head, salvage
+from ssmd_stream.delivery import Delivery
 from ssmd_stream.errors import UnreadableMessage
-from ssmd_stream.reader import Delivery
 from ssmd_stream.visibility import Snapshot
 
 _OTHER_SUBJECTS: Final = ("cdc.fees.", "cdc.market_lifecycle_events.")
