@@ -1,6 +1,6 @@
 """Examples for the OpenAPI document: what a schema describes, with values as the exchange has them.
 
-Pure. A property's example follows from its name, else from its type, so that a new column needs
+A property's example follows from its name, else from its type, so that a new column needs
 nothing here. The series and its tickers are of a kind that the exchange and the simulator list
 every quarter of an hour.
 """

@@ -1,6 +1,6 @@
 """The latest events of the stream, in memory: what every reader of /v1/changes is written from.
 
-Pure. An event is there once, and what readers of the same filter get of a batch is one buffer,
+An event is there once, and what readers of the same filter get of a batch is one buffer,
 which all their connections share.
 """
 
