@@ -17,7 +17,7 @@ def message(seconds_ago: float | None, **more: Any) -> Delivery:
         "v": 1, "xid": 7, "table": "market_lifecycle_events", "op": "insert",
         "type": "lifecycle_recorded", "data": {"event_type": "determined", "sent_at": sent_at},
     }  # fmt: skip
-    return Delivery(1, "cdc.x", msgspec.json.encode({**given, **more}), 0.0, 0, "")
+    return Delivery(1, "cdc.x", msgspec.json.encode({**given, **more}), 0, 0, "")
 
 
 def observed() -> float:
@@ -51,7 +51,7 @@ def test_what_says_nothing_of_the_way_is_left_out() -> None:
             message(1, data={"sent_at": "infinity"}),
             message(1, data={"sent_at": "2026-11-28T19:00:00"}),
             message(1, data=None),
-            Delivery(1, "cdc.x", b'"market_lifecycle_events"' + b"[" * 100_000, 0.0, 0, ""),
+            Delivery(1, "cdc.x", b'"market_lifecycle_events"' + b"[" * 100_000, 0, 0, ""),
         ]
     )
     assert observed() == before

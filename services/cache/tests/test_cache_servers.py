@@ -212,6 +212,7 @@ async def test_password_and_tls(world: Any, tmp_path: Path) -> None:
     await world.redis.aclose()
 
 
+@pytest.mark.slow
 async def test_postgres_killed_and_back(private_postgres: Any, own_world: Any) -> None:
     async with contextlib.AsyncExitStack() as stack:
         world = own_world

@@ -52,6 +52,7 @@ async def drop_slot(db: psycopg.AsyncConnection[Any], name: str) -> None:
                 return
 
 
+@pytest.mark.slow
 async def test_killed_over_and_over_while_writers_write(bench: Any, atomic: bool) -> None:
     """kill -9 at moments that nobody chose: inside transactions, windows and feedback."""
     enough = asyncio.Event()

@@ -255,7 +255,7 @@ async def leads(service: Any, eventually: Eventually) -> float:
 async def test_a_quick_day_with_everything_that_can_go_wrong(
     connection: Connection, start_service: StartService, eventually: Eventually
 ) -> None:
-    async with Simulator(SIZE, tempo=TEMPO, ping_seconds=1, incidents=0.5, budget=0) as sim:
+    async with Simulator(SIZE, tempo=TEMPO, ping_seconds=1, scenarios=0.5, budget=0) as sim:
         witness = Witness(sim)
         first = await start_service(sim, LIFECYCLE_SILENCE_SECONDS="3")
         await first.ready()

@@ -153,7 +153,7 @@ async def test_the_clock_turns_all_others(pool: Pool, connection: Connection, fa
 @each_far_time
 async def test_the_clock_opens_all_others(pool: Pool, connection: Connection, far: str) -> None:
     waiting = {"status": "open", "exchange_status": "initialized", "open_time": at(-5)}
-    names = await add_one_for_each_time(connection, far, **waiting, close_time=at(600))
+    names = await add_one_for_each_time(connection, far, **waiting, close_time=at(86_400))
     await Scheduler(TimedStore(pool)).catch_up(NOW)
     expected = {f"KXA-1-{name}": "active" for name in names}
     expected |= {f"KXA-1-{name}": "open" for name in ("open_time", "deleted_at")}
@@ -165,7 +165,7 @@ async def test_the_clock_opens_all_others(pool: Pool, connection: Connection, fa
 async def test_a_frame_is_applied_to_a_row_with_such_a_time(
     recorder: Recorder, connection: Connection, far: str
 ) -> None:
-    names = await add_one_for_each_time(connection, far, close_time=at(600))
+    names = await add_one_for_each_time(connection, far, close_time=at(86_400))
     await recorder.record([frame(i, f"KXA-1-{n}", "deactivated") for i, n in enumerate(names)])
     for ticker, found in (await words(connection)).items():
         assert found == ("open", "inactive"), ticker
@@ -228,7 +228,7 @@ async def test_stored_messages_with_such_a_time_keep_no_later_one_from_counting(
     messages = []
     for number, name in enumerate(names):
         ticker = f"KXA-1-{name}"
-        await add(connection, ticker, close_time=at(600))
+        await add(connection, ticker, close_time=at(86_400))
         await recorder.record([frame(number, ticker, "deactivated")])
         await connection.execute(
             sql.SQL(
@@ -266,7 +266,7 @@ async def test_gaps_and_runs_with_such_a_time_are_read(
 async def test_rest_writes_rows_with_such_a_time(
     sessions: Sessions, connection: Connection, far: str
 ) -> None:
-    names = await add_one_for_each_time(connection, far, close_time=at(600))
+    names = await add_one_for_each_time(connection, far, close_time=at(86_400))
     await connection.execute(
         "UPDATE events SET exchange_updated_at = %s, strike_date = %s", (far, far)
     )
@@ -297,8 +297,8 @@ async def test_a_message_whose_effect_is_refused_is_kept_as_it_is(
     recorder: Recorder, connection: Connection
 ) -> None:
     await add_event(connection)
-    await add(connection, "KXA-1-1", close_time=at(600))
-    await add(connection, "KXA-1-2", close_time=at(600))
+    await add(connection, "KXA-1-1", close_time=at(86_400))
+    await add(connection, "KXA-1-2", close_time=at(86_400))
     await connection.execute("ALTER TABLE markets ADD CHECK (title <> 'forbidden')")
     batch = [
         frame(1, "KXA-1-1", "metadata_updated", title="forbidden"),

@@ -11,7 +11,7 @@ from sync_truth import EVENT, MARKET, OWN, SERIES, Raw, assert_truth
 
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.models import Event, Market, Series
-from ssmd_simulator.control import Order
+from ssmd_simulator.control import ScriptedMarket
 from ssmd_simulator.faults import Fault
 from ssmd_simulator.server import Simulator
 from ssmd_store.observed import seen
@@ -407,8 +407,8 @@ async def test_only_a_word_from_the_exchange_is_believed(
 async def test_markets_of_unknown_events_bring_their_events(sync: Any, exchange: Any) -> None:
     """A list of markets shows them before any list of events was read."""
     await sync()
-    order = Order(series="KXBRANDNEW", count=3, close_in=0, determine_in=1, settle_in=1)
-    [market, *_] = exchange.simulator.control.order(order)
+    order = ScriptedMarket(series="KXBRANDNEW", count=3, close_in=0, determine_in=1, settle_in=1)
+    [market, *_] = exchange.simulator.control.script(order)
     for each in market.event.markets:
         exchange.simulator.exchange.settle(each, exchange.simulator.clock())
     report = await sync(Mode.WINDOWS)

@@ -14,11 +14,16 @@ class Delivery(NamedTuple):
     sequence: int
     subject: str
     payload: bytes
-    stored_at: float
-    """Seconds since 1970, by the server's clock."""
+    stored_at_ns: int
+    """Nanoseconds since 1970, by the server's clock."""
     pending: int
     reply: str
     headers: Mapping[str, str] = _NONE
+
+    @property
+    def stored_at(self) -> float:
+        """The same in seconds, as near as a float comes."""
+        return self.stored_at_ns / 1e9
 
 
 def is_delivery(message: Msg) -> bool:
@@ -36,7 +41,7 @@ def delivered(message: Msg) -> tuple[Delivery, int]:
         int(tokens[at]),
         message.subject,
         message.data,
-        int(tokens[at + 2]) / 1e9,
+        int(tokens[at + 2]),
         int(tokens[at + 3]),
         message.reply,
         message.headers or _NONE,

@@ -6,12 +6,15 @@ if and only if its transaction is invisible in the snapshot (`ssmd_stream.visibi
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Final, Generic, LiteralString, NamedTuple, Protocol, TypeAlias, TypeVar
 
+import psycopg
 import structlog
 from psycopg import AsyncCursor
+from pydantic import SecretStr
 
+from ssmd_common.connections import postgres
 from ssmd_common.sql import Queries
 from ssmd_stream.stream import Stream, StreamInfo
 from ssmd_stream.visibility import Snapshot, early
@@ -75,6 +78,48 @@ async def joined(
         async with borrow() as other:
             await other.execute(queries.write_wal)
         yield Join(snapshot, sequence, info, connection)
+
+
+@asynccontextmanager
+async def joined_at(
+    url: SecretStr,
+    stream: Stream,
+    application: str,
+    *,
+    wait_seconds: float,
+    budget_seconds: float,
+    progress: Callable[[], None] = lambda: None,
+    waits: bool = True,
+) -> AsyncIterator[Join[psycopg.AsyncConnection[Any]]]:
+    """`joined`, over connections of its own, named for the application.
+
+    A server that takes no writes is waited for, or is an error where `waits` is False.
+    """
+
+    async def connect(what: str) -> psycopg.AsyncConnection[Any]:
+        name = f"{application}-{what}"
+        return await postgres.connect(url, name, budget_seconds=budget_seconds, reads=not waits)
+
+    side = await connect("join")
+    async with side:
+        connection = await connect("snapshot")
+
+        @asynccontextmanager
+        async def reading() -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+            await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield connection
+
+        async with (
+            connection,
+            joined(
+                stream,
+                lambda: nullcontext(side),
+                reading,
+                wait_seconds=wait_seconds,
+                progress=progress,
+            ) as found,
+        ):
+            yield found
 
 
 async def _older_are_finished(

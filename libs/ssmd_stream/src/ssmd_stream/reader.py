@@ -33,6 +33,9 @@ class Expectations(NamedTuple):
     expires_seconds: float = 30.0
     """How long messages are waited for before they are asked for anew: what we may no longer ask
     for is noticed then. At least twice the heartbeat."""
+    pull_bytes: int | None = None
+    """Of messages asked for at once, where their number alone bounds too little memory. More than
+    the largest message that the server takes, or that one would never come."""
 
 
 EXPECTATIONS: Final = Expectations()
@@ -109,6 +112,7 @@ class Reader:
         self._pulled = expectations.pull
         self._heartbeat_seconds = expectations.heartbeat_seconds
         self._expires_seconds = expectations.expires_seconds
+        self._pulled_bytes = expectations.pull_bytes
         self._filtered = filtered
         self._start = start
         self._expected = start
@@ -266,6 +270,8 @@ class Reader:
                 "expires": int(self._expires_seconds * 1e9),
                 "idle_heartbeat": int(self._heartbeat_seconds * 1e9),
             }
+            if self._pulled_bytes is not None:
+                request["max_bytes"] = self._pulled_bytes
             if self._credit == 0:
                 self._silent_seconds = 0.0
             self._credit += self._pulled

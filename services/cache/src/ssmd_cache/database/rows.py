@@ -1,8 +1,4 @@
-"""Rows of PostgreSQL as JSON, the way the change stream's `data` shows them.
-
-Integers are JSON integers, NUMERIC strings as PostgreSQL prints them, timestamps RFC 3339 UTC with
-a fraction only where there is one, arrays and jsonb JSON.
-"""
+"""Rows of PostgreSQL as JSON, as `ssmd_stream.rowjson` spells them."""
 
 import asyncio
 from collections import deque
@@ -16,33 +12,11 @@ from psycopg import sql
 from ssmd_cache.projection.facts import TABLES
 from ssmd_common.sql import Queries
 from ssmd_common.tasks import end
+from ssmd_stream.rowjson import rows_as_json
 
 queries: Final = Queries("ssmd_cache.database")
 
 Connection = psycopg.AsyncConnection[Any]
-
-_TEXT: Final = "coalesce(t.{column}::text, 'null')"
-# Years before 1 and after 9999 as ISO 8601 extends them; infinity keeps PostgreSQL's word.
-_TIME: Final = (
-    "CASE WHEN t.{column} IS NULL THEN 'null' ELSE '\"' ||"
-    " CASE WHEN t.{column} >= '0001-01-01Z' AND t.{column} < '10000-01-01Z'"
-    " THEN replace((t.{column} AT TIME ZONE 'UTC')::text, ' ', 'T') || 'Z'"
-    " WHEN NOT isfinite(t.{column}) THEN t.{column}::text"
-    " WHEN t.{column} > '0001-01-01Z'"
-    " THEN '+' || replace((t.{column} AT TIME ZONE 'UTC')::text, ' ', 'T') || 'Z'"
-    " ELSE CASE WHEN extract(year FROM t.{column} AT TIME ZONE 'UTC') < -1 THEN '-' ELSE '' END"
-    " || lpad((-1 - extract(year FROM t.{column} AT TIME ZONE 'UTC'))::text, 4, '0')"
-    " || replace(substr(rtrim((t.{column} AT TIME ZONE 'UTC')::text, ' BC'), 5), ' ', 'T') || 'Z'"
-    " END || '\"' END"
-)
-_RENDERED: Final = {
-    **dict.fromkeys(("int2", "int4", "int8", "bool", "jsonb"), _TEXT),
-    "numeric": "coalesce('\"' || t.{column}::text || '\"', 'null')",
-    "timestamptz": _TIME,
-}
-_OTHER: Final = "coalesce(to_json(t.{column})::text, 'null')"
-_MOST_ARGUMENTS: Final = 100
-"""A function of PostgreSQL takes no more."""
 
 
 class Rows:
@@ -54,10 +28,7 @@ class Rows:
 
     async def prepare(self) -> None:
         """Learn the tables' columns, and make timestamps print the same everywhere."""
-        await self._connection.execute("SET datestyle = 'ISO'")
-        for table in TABLES:
-            cursor = await self._connection.execute(queries.columns, (table,))
-            self._rows[table] = _as_json(await cursor.fetchall())
+        self._rows = await rows_as_json(self._connection, TABLES)
 
     async def all(
         self, table: str, now: datetime, size: int, close: str = "}"
@@ -112,21 +83,3 @@ def _can_be_stored(ticker: str) -> bool:
         return b"\0" not in ticker.encode()
     except UnicodeEncodeError:
         return False
-
-
-def _as_json(columns: Sequence[tuple[str, str]]) -> sql.Composed:
-    """An expression for the row as JSON.
-
-    It says what row_to_json would, which looks every column's type up anew for every row.
-    """
-    parts: list[sql.Composable] = []
-    for column, kind in columns:
-        parts.append(sql.Literal(("," if parts else "{") + f'"{column}":'))
-        rendered = sql.SQL(_RENDERED.get(kind, _OTHER))
-        parts.append(rendered.format(column=sql.Identifier(column)))
-    parts.append(sql.SQL("%(close)s::text"))
-    calls = [
-        sql.SQL("concat({})").format(sql.SQL(", ").join(parts[at : at + _MOST_ARGUMENTS]))
-        for at in range(0, len(parts), _MOST_ARGUMENTS)
-    ]
-    return sql.SQL(" || ").join(calls)

@@ -1,15 +1,14 @@
 """What a warm-up is made of: PostgreSQL's rows, and where the change stream goes on."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from pydantic import SecretStr
 
 from ssmd_cache.database.rows import Connection, Rows, queries
-from ssmd_common.connections import postgres
 from ssmd_stream.change import Position, parse_lsn
-from ssmd_stream.join import joined
+from ssmd_stream.join import joined_at
 from ssmd_stream.stream import Stream
 from ssmd_stream.visibility import Snapshot
 
@@ -39,32 +38,21 @@ async def join(
     progress: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Join]:
     """A snapshot, held while inside, and where to join the stream (`ssmd_stream.join`)."""
-    side = await postgres.connect(url, "ssmd-cache-join", budget_seconds=budget_seconds)
-    async with side:
-        connection = await postgres.connect(
-            url, "ssmd-cache-snapshot", budget_seconds=budget_seconds
-        )
-
-        @asynccontextmanager
-        async def reading() -> AsyncIterator[Connection]:
-            async with connection:
-                await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                yield connection
-
-        async with joined(
-            stream,
-            lambda: nullcontext(side),
-            reading,
-            wait_seconds=wait_seconds,
-            progress=progress,
-        ) as found:
-            position = await stream.position_at(found.sequence)
-            if position is None:
-                following = await stream.position_at(found.sequence + 1)
-                position = await _before(connection, following)
-            rows = Rows(connection)
-            await rows.prepare()
-            yield Join(rows, found.snapshot, found.sequence, position, found.stream.created)
+    async with joined_at(
+        url,
+        stream,
+        "ssmd-cache",
+        wait_seconds=wait_seconds,
+        budget_seconds=budget_seconds,
+        progress=progress,
+    ) as found:
+        position = await stream.position_at(found.sequence)
+        if position is None:
+            following = await stream.position_at(found.sequence + 1)
+            position = await _before(found.connection, following)
+        rows = Rows(found.connection)
+        await rows.prepare()
+        yield Join(rows, found.snapshot, found.sequence, position, found.stream.created)
 
 
 async def _before(connection: Connection, following: Position | None) -> Position:

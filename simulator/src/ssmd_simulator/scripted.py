@@ -9,7 +9,7 @@ from ssmd_simulator.life import Timetable
 from ssmd_simulator.universe import Market
 
 
-class Order(msgspec.Struct, forbid_unknown_fields=True):
+class ScriptedMarket(msgspec.Struct, forbid_unknown_fields=True):
     """`POST /control/markets`: a market whose life is given in seconds from now.
 
     `created` goes out at once; None leaves a moment to a later call. `count` markets share an
@@ -32,19 +32,19 @@ class Order(msgspec.Struct, forbid_unknown_fields=True):
     strike: float | None = None
 
 
-def timetable(order: Order, now: float) -> Timetable:
-    """An order's life; opening and closing fall on whole seconds, as the exchange's do."""
-    known = [order.open_in, order.close_in, order.determine_in, order.settle_in]
+def timetable(script: ScriptedMarket, now: float) -> Timetable:
+    """A scripted life; opening and closing fall on whole seconds, as the exchange's do."""
+    known = [script.open_in, script.close_in, script.determine_in, script.settle_in]
     given = [seconds for seconds in known if seconds is not None]
-    if given != sorted(given) or (order.determine_in is None and order.settle_in is not None):
+    if given != sorted(given) or (script.determine_in is None and script.settle_in is not None):
         raise ValueError("the order of a life is open_in, close_in, determine_in, settle_in")
-    opened = float(ceil(now + order.open_in) if order.open_in > 0 else int(now))
-    close = float(ceil(now + order.close_in))
+    opened = float(ceil(now + script.open_in) if script.open_in > 0 else int(now))
+    close = float(ceil(now + script.close_in))
     determined = settled = inf
-    if order.determine_in is not None:
-        determined = max(close, now + order.determine_in)
-    if order.settle_in is not None:
-        settled = max(determined, now + order.settle_in)
+    if script.determine_in is not None:
+        determined = max(close, now + script.determine_in)
+    if script.settle_in is not None:
+        settled = max(determined, now + script.settle_in)
     return Timetable(
         created=round(now, 6),
         open=opened,

@@ -18,8 +18,8 @@ _MOST_LISTED = 12
 _OTHER_STRUCTURE = {"linear_cent": "deci_cent"}
 
 
-class Incidents:
-    """Makes one incident every `period` seconds."""
+class Scenarios:
+    """Makes one scenario every `period` seconds."""
 
     def __init__(self, exchange: Exchange, period: float) -> None:
         self._exchange = exchange

@@ -1,0 +1,29 @@
+"""What can be the matter with an archive."""
+
+from pathlib import Path
+
+from ssmd_common.errors import SsmdError
+
+
+class ArchiveDamaged(SsmdError):
+    """Files of the archive say what no writer of ours leaves, whatever ended it."""
+
+
+class UnreadableLine(ArchiveDamaged):
+    """A line is not of the form that the format asks for."""
+
+
+class SyncFailed(SsmdError):
+    """What was written may not be on the disk, and a second try would not tell: the process ends,
+    and the next one looks at what is there.
+    """
+
+
+class ArchiveLocked(SsmdError):
+    """Another process writes to the archive; `holder` is what it says of itself."""
+
+    def __init__(self, root: Path, holder: str) -> None:
+        super().__init__(
+            f"{root} is locked by {holder}: one process writes to an archive, end that one first"
+        )
+        self.holder = holder
