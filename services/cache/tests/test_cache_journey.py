@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from ssmd_cache.journey import Journey
+from ssmd_cache.follower.journey import Journey
 from ssmd_cache.metrics import EXCHANGE_TO_SUBSCRIBER
 from ssmd_common.health import Health
 from ssmd_stream.delivery import Delivery

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ssmd_cache.settings import CacheSettings
-from ssmd_cache.verify import Verifier
+from ssmd_cache.verify.verifier import Verifier
 from ssmd_common.keys import Keys
 
 UNIVERSE = """

@@ -1,4 +1,4 @@
-"""A new picture on request: from the running cache, or made here when none runs."""
+"""A warm-up on request: by the running cache, or here when none runs."""
 
 import asyncio
 import contextlib
@@ -8,13 +8,13 @@ from typing import Final
 import psycopg
 import redis.asyncio as aioredis
 
-from ssmd_cache.errors import KeyTypeConflict, PictureLost
-from ssmd_cache.join import join
-from ssmd_cache.position import CachePosition, decode
-from ssmd_cache.redis_retry import RedisRetry
-from ssmd_cache.redis_sink import RedisSink
+from ssmd_cache.database.snapshot import join
+from ssmd_cache.errors import ContentsLost, KeyTypeConflict
 from ssmd_cache.settings import CacheSettings
-from ssmd_cache.warmup import warm_up
+from ssmd_cache.warmup.warmup import warm_up
+from ssmd_cache.writer.position import CachePosition, decode
+from ssmd_cache.writer.redis_retry import RedisRetry
+from ssmd_cache.writer.redis_writer import RedisWriter
 from ssmd_common.connections import nats, postgres
 from ssmd_common.errors import SsmdError, UpstreamUnavailable
 from ssmd_common.health import Health
@@ -36,10 +36,10 @@ async def rebuild(
     deadline_seconds: float,
     say: Callable[[str], None],
 ) -> CachePosition:
-    """Ask the cache that leads for a new picture and wait for it; without one, make it here.
+    """Ask the cache that leads for a warm-up and wait for it; without one, warm up here.
 
     Raises:
-        Fruitless: no new picture; the sentence says why, or where to look.
+        Fruitless: no warm-up; the sentence says why, or where to look.
     """
     keys = Keys(settings.redis_key_prefix)
     wanted = int(await client.incr(keys.own("rebuild_requests")))
@@ -53,36 +53,36 @@ async def rebuild(
             return position
         async with _lead(settings) as token:
             if token is not None:
-                say("no cache service leads, so the picture is made from here")
+                say("no cache service leads, so the warm-up is made from here")
                 health = Health("cache")
                 async with _fruitful(health, deadline, deadline_seconds):
-                    return await _make(settings, client, keys, token, wanted, health)
+                    return await _warm(settings, client, keys, token, wanted, health)
         if not said:
-            say("the running cache service makes a new picture")
+            say("the running cache service warms up")
             said = True
         await asyncio.sleep(_POLL_SECONDS)
     raise Fruitless(
-        f"the cache service made no new picture within {deadline_seconds:g} s: "
+        f"the cache service did not warm up within {deadline_seconds:g} s: "
         "its /readyz and its log say why"
     )
 
 
 @contextlib.asynccontextmanager
 async def _fruitful(health: Health, deadline: float, seconds: float) -> AsyncIterator[None]:
-    """What can keep a picture from being made, in an operator's words."""
+    """What can keep a warm-up from its end, in an operator's words."""
     try:
         async with asyncio.timeout_at(deadline):
             yield
     except TimeoutError:
         why = health.conditions.get("redis") or "PostgreSQL or NATS does not answer"
-        raise Fruitless(f"no new picture could be made within {seconds:g} s: {why}") from None
+        raise Fruitless(f"Redis could not be warmed within {seconds:g} s: {why}") from None
     except KeyTypeConflict as error:
         raise Fruitless(str(error)) from error
-    except PictureLost as error:
+    except ContentsLost as error:
         raise Fruitless("Redis was emptied or restarted meanwhile: run this again") from error
 
 
-async def _make(
+async def _warm(
     settings: CacheSettings,
     client: aioredis.Redis,
     keys: Keys,
@@ -90,8 +90,8 @@ async def _make(
     rebuilds: int,
     health: Health,
 ) -> CachePosition:
-    sink = RedisSink(client, keys, token)
-    await sink.claim()
+    writer = RedisWriter(client, keys, token)
+    await writer.claim()
     stream = await nats.connect(
         settings,
         "ssmd-cache-rebuild",
@@ -107,10 +107,9 @@ async def _make(
             budget_seconds=settings.startup_budget_seconds,
         ) as joined:
             warm = await warm_up(
-                sink,
+                writer,
                 joined,
                 RedisRetry(health, asyncio.Event()),
-                token=token,
                 rebuilds=rebuilds,
                 batch_rows=settings.cache_warm_batch_rows,
             )

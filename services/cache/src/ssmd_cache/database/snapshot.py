@@ -1,4 +1,4 @@
-"""What a picture in Redis begins with: PostgreSQL's rows, and where the change stream goes on."""
+"""What a warm-up is made of: PostgreSQL's rows, and where the change stream goes on."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from ssmd_cache.rows import Connection, Rows, queries
+from ssmd_cache.database.rows import Connection, Rows, queries
 from ssmd_stream.change import Position, parse_lsn
 from ssmd_stream.join import joined_at
 from ssmd_stream.stream import Stream
@@ -15,7 +15,7 @@ from ssmd_stream.visibility import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """What a picture is made of: a snapshot, and the place from which the stream completes it.
+    """A snapshot, and the place from which the stream completes it.
 
     `sequence` is the stream's last message that the snapshot certainly holds. `position` is below
     that of every change which the snapshot does not hold.

@@ -8,10 +8,11 @@ import structlog
 
 from ssmd_cache.housekeeping import Housekeeping
 from ssmd_cache.metrics import DRIFT
-from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.settings import CacheSettings
 from ssmd_cache.unreadable import Unreadable
-from ssmd_cache.verify import PAUSE_SECONDS, RECHECKS, Report, Verifier
+from ssmd_cache.verify.report import Report
+from ssmd_cache.verify.verifier import PAUSE_SECONDS, RECHECKS, Verifier
+from ssmd_cache.writer.redis_writer import RedisWriter
 from ssmd_common.connections import postgres
 from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import UpstreamUnavailable
@@ -27,14 +28,14 @@ _PAGE_PAUSE_SECONDS: Final = 0.05
 async def reconcile(
     runtime: Runtime,
     settings: CacheSettings,
-    sink: RedisSink,
+    writer: RedisWriter,
     housekeeping: Housekeeping,
     unreadable: Unreadable,
 ) -> None:
-    """Until the stop: compare, and ask for a new picture where one is due."""
+    """Until the stop: compare, and ask for a warm-up where one is due."""
     while not await runtime.stopped_within(settings.cache_reconcile_seconds):
         try:
-            report = await compare_once(runtime.health, settings, sink, housekeeping)
+            report = await compare_once(runtime.health, settings, writer, housekeeping)
             if report is not None and not report.differences:
                 unreadable.complete()
         except (
@@ -48,9 +49,9 @@ async def reconcile(
 
 
 async def compare_once(
-    health: Health, settings: CacheSettings, sink: RedisSink, housekeeping: Housekeeping
+    health: Health, settings: CacheSettings, writer: RedisWriter, housekeeping: Housekeeping
 ) -> Report | None:
-    """Compare, unless the picture is behind; what differs is told and makes a new picture due."""
+    """Compare, unless Redis is behind; what differs is logged and makes a warm-up due."""
     if _is_behind(health):
         return None
     connection = await postgres.connect(
@@ -61,8 +62,8 @@ async def compare_once(
     async with connection:
         report = await Verifier(
             connection,
-            sink.client,
-            sink.keys,
+            writer.client,
+            writer.keys,
             # Longer in all than the stream may be behind without the health's telling.
             pause_seconds=max(PAUSE_SECONDS, settings.cache_ready_lag_seconds / (RECHECKS - 2)),
             page_pause_seconds=_PAGE_PAUSE_SECONDS,
@@ -79,9 +80,9 @@ async def compare_once(
 
 
 def _is_behind(health: Health) -> bool:
-    """Whether the picture is not what the stream makes of it: what differs is no drift then."""
+    """Whether Redis is not what the stream makes of it: what differs is no drift then."""
     waits = any(health.conditions.get(name) for name in ("warm", "redis", "nats", "lag"))
     behind = waits or health.state != "following"
     if behind:
-        log.info("reconciliation is put off, the picture is behind")
+        log.info("reconciliation is put off, redis is behind")
     return behind

@@ -1,9 +1,10 @@
-"""From a message of the change stream to what it does in Redis. Pure."""
+"""What a message of the change stream does in Redis. Pure."""
 
 from typing import Final, NamedTuple
 
-from ssmd_cache.commands import Command, fee_gone, gone, picture_of, put
-from ssmd_cache.picture import TABLES, facts_of
+from ssmd_cache.projection.commands import Command, put, remove
+from ssmd_cache.projection.facts import TABLES
+from ssmd_cache.projection.records import FeeStep, sortable
 from ssmd_common import times
 from ssmd_common.errors import MalformedTime
 from ssmd_common.keys import Keys
@@ -25,7 +26,7 @@ class Refetch(NamedTuple):
 
 
 class Rewarm(NamedTuple):
-    """The message concerns more than one row can tell: take a new picture."""
+    """The message concerns more than one row can tell: warm up."""
 
     reason: str
 
@@ -60,7 +61,6 @@ def effect(
     """
     if message.epoch < epoch:
         return None
-    announced = message.xid is None
     match message.op:
         case "snapshot_begin":
             return Announcement(message.epoch)
@@ -79,28 +79,11 @@ def effect(
     row = bytes(message.data)
     if message.error is not None or row == _NULL:
         return _refetch(message, position)
-    picture = picture_of(facts_of(message.table, row), keys)
     try:
-        return put(picture, row, position, announced=announced)
+        # An announced row is no news.
+        return put(message.table, row, position, keys, known_only=message.xid is None)
     except UnicodeDecodeError as error:
         raise UnreadableMessage("json", str(error)) from error
-
-
-def coalesce(commands: list[Command]) -> list[Command]:
-    """Of several commands about one row the last, in the order of the last ones."""
-    last: dict[tuple[str, str], Command] = {}
-    for command in commands:
-        # A later position never stands before an earlier one in the stream; should it, keep both.
-        before = last.pop(command.row, None)
-        if before is not None and _position(before) > _position(command):
-            command = before
-        last[command.row] = command
-    return list(last.values())
-
-
-def _position(command: Command) -> str:
-    arguments = command.arguments
-    return str(arguments[3] if arguments[0] == "g" else arguments[2])
 
 
 def _delete(message: Head, position: Position) -> Command | Refetch | Rewarm:
@@ -109,11 +92,12 @@ def _delete(message: Head, position: Position) -> Command | Refetch | Rewarm:
     if not isinstance(ticker, str):
         return Rewarm(f"a deletion in {message.table} does not say which row")
     if message.table != "series_fees":
-        return gone(message.table, ticker, position)
+        return remove(message.table, ticker, position)
     try:
-        return fee_gone(ticker, times.microseconds(str(key.get("effective_from"))), position)
+        start = times.microseconds(str(key.get("effective_from")))
     except MalformedTime:
         return Refetch(message.table, ticker, position)
+    return Command("f", ticker, FeeStep(start, sortable(position)))
 
 
 def _refetch(message: Head, position: Position) -> Refetch | Rewarm:

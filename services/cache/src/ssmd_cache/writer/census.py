@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, cast
 import redis.asyncio as aioredis
 import redis.exceptions
 
-from ssmd_cache.entries import glob
+from ssmd_cache.writer.names import glob
 from ssmd_common.keys import Keys
 
 

@@ -9,12 +9,12 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from ssmd_cache.picture import TABLES
+from ssmd_cache.projection.facts import TABLES
 from ssmd_common.sql import Queries
 from ssmd_common.tasks import end
 from ssmd_stream.rowjson import rows_as_json
 
-queries: Final = Queries("ssmd_cache")
+queries: Final = Queries("ssmd_cache.database")
 
 Connection = psycopg.AsyncConnection[Any]
 

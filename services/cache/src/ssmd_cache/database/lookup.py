@@ -1,14 +1,13 @@
 """Single rows of PostgreSQL between messages, and when the last sync ended."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 import psycopg
 from pydantic import SecretStr
 
-from ssmd_cache.rows import Connection, Rows, queries
+from ssmd_cache.database.rows import Connection, Rows, queries
 from ssmd_common.connections import postgres
 
 _STATEMENT_SECONDS: Final = 10
@@ -63,13 +62,3 @@ class Lookup:
             self._rows = Rows(self._connection)
             await self._rows.prepare()
         return self._connection, self._rows
-
-
-@asynccontextmanager
-async def lookup(url: SecretStr, *, budget_seconds: float) -> AsyncIterator[Lookup]:
-    """A lookup, closed at the end."""
-    made = Lookup(url, budget_seconds=budget_seconds)
-    try:
-        yield made
-    finally:
-        await made.close()

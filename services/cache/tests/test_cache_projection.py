@@ -8,19 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmd_cache import apply
-from ssmd_cache.apply import Announcement, EndOfEpoch, Refetch, Rewarm
-from ssmd_cache.commands import Command, sortable
-from ssmd_cache.entries import glob
-from ssmd_cache.picture import (
-    EventFacts,
-    MarketFacts,
-    event_picture,
-    facts_of,
-    market_picture,
-    seconds,
-    value,
-)
+from ssmd_cache.follower import messages
+from ssmd_cache.follower.messages import Announcement, EndOfEpoch, Refetch, Rewarm
+from ssmd_cache.projection.commands import Command, coalesce
+from ssmd_cache.projection.facts import EventFacts, MarketFacts, facts_of
+from ssmd_cache.projection.project import project, seconds, value
+from ssmd_cache.projection.records import position_of, sortable
+from ssmd_cache.writer.names import glob
 from ssmd_common.keys import Keys
 from ssmd_stream import change
 from ssmd_stream.change import Position
@@ -35,25 +29,25 @@ KEYS = Keys("p:")
 
 def market(**columns: Any) -> Any:
     facts = {"ticker": "M", "event_ticker": "E", "series_ticker": "S", "updated_at": NOW}
-    return market_picture(MarketFacts(**{**facts, **columns}), KEYS, NOW)
+    return project(MarketFacts(**{**facts, **columns}), KEYS, NOW)
 
 
 def event(**columns: Any) -> Any:
-    facts = {"event_ticker": "E", "series_ticker": "S", "updated_at": NOW}
-    return event_picture(EventFacts(**{**facts, **columns}), KEYS, NOW)
+    facts = {"ticker": "E", "series_ticker": "S", "updated_at": NOW}
+    return project(EventFacts(**{**facts, **columns}), KEYS, NOW)
 
 
 @pytest.mark.parametrize("status", ["open", "active"])
 def test_open_and_active_markets_are_listed_without_an_end(status: str) -> None:
-    picture = market(status=status, close_time=NOW - 9 * DAY)
-    assert (picture.key, picture.expires_ms) == ("p:secmaster:series:S:E:M", None)
-    assert (picture.listed, picture.closes) == (True, str((NOW - 9 * DAY).timestamp()))
-    assert market(status=status).closes is None
+    record = market(status=status, close_time=NOW - 9 * DAY)
+    assert (record.key, record.expires) == ("p:secmaster:series:S:E:M", "")
+    assert (record.listed, record.closes) == ("1", str((NOW - 9 * DAY).timestamp()))
+    assert market(status=status).closes == ""
 
 
 def test_a_closed_market_stays_until_settled() -> None:
-    picture = market(status="closed", close_time=NOW - 9 * DAY)
-    assert (picture.key is not None, picture.listed, picture.expires_ms) == (True, False, None)
+    record = market(status="closed", close_time=NOW - 9 * DAY)
+    assert (bool(record.key), record.listed, record.expires) == (True, "0", "")
 
 
 @pytest.mark.parametrize(
@@ -71,27 +65,27 @@ def test_a_closed_market_stays_until_settled() -> None:
 def test_a_settled_market_ends_a_day_after_close_or_settlement(
     close_time: Any, settled_time: Any, updated_at: Any, ends: Any
 ) -> None:
-    picture = market(
+    record = market(
         status="settled", close_time=close_time, settled_time=settled_time, updated_at=updated_at
     )
-    assert (picture.key is None) is (ends is None)
-    assert picture.expires_ms == (None if ends is None else round(ends.timestamp() * 1000))
-    assert not picture.listed
+    assert (record.key == "") is (ends is None)
+    assert record.expires == ("" if ends is None else str(round(ends.timestamp() * 1000)))
+    assert record.listed == "0"
 
 
 def test_events_end_a_day_after_their_strike() -> None:
-    assert event(status="open", strike_date=NOW - 9 * DAY).expires_ms is None
-    ends = event(status="closed", strike_date=NOW - HOUR).expires_ms
-    assert ends == round((NOW - HOUR + DAY).timestamp() * 1000)
-    assert event(status="settled").expires_ms == round((NOW + DAY).timestamp() * 1000)
+    assert event(status="open", strike_date=NOW - 9 * DAY).expires == ""
+    ends = event(status="closed", strike_date=NOW - HOUR).expires
+    assert ends == str(round((NOW - HOUR + DAY).timestamp() * 1000))
+    assert event(status="settled").expires == str(round((NOW + DAY).timestamp() * 1000))
     gone = event(status="settled", strike_date=NOW - DAY, category="C")
-    assert (gone.key, gone.category) == (None, "C")
-    assert event(status="open", deleted_at=NOW, category="C").key is None
+    assert (gone.key, gone.category) == ("", "C")
+    assert event(status="open", deleted_at=NOW, category="C").key == ""
 
 
 def test_a_soft_deleted_market_has_no_key() -> None:
-    assert market(status="active", deleted_at=NOW).key is None
-    assert not market(status="active", deleted_at=NOW).listed
+    assert market(status="active", deleted_at=NOW).key == ""
+    assert market(status="active", deleted_at=NOW).listed == "0"
 
 
 @given(st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)))  # noqa: DTZ001
@@ -140,6 +134,7 @@ POSITIONS = st.builds(
 @given(POSITIONS, POSITIONS)
 def test_sortable_text_sorts_as_positions_do(one: Position, other: Position) -> None:
     assert (sortable(one) < sortable(other)) is (one < other)
+    assert position_of(f"{sortable(one)}~0000000000000007") == one
 
 
 def test_a_glob_matches_just_its_text() -> None:
@@ -171,7 +166,7 @@ def message(**more: Any) -> change.Head:
 
 def effect(epoch: int = 1, snapshot: Snapshot | None = None, **more: Any) -> Any:
     made = message(**more)
-    return apply.effect(made, made.position, epoch, snapshot, KEYS)
+    return messages.effect(made, made.position, epoch, snapshot, KEYS)
 
 
 def test_what_each_message_does() -> None:
@@ -182,7 +177,7 @@ def test_what_each_message_does() -> None:
     assert isinstance(effect(snapshot=seen, xid=None), Command)
     assert effect(epoch=2) is None
     assert effect(table="fees") is None
-    assert effect(op="delete", data=None).arguments[0] == "g"
+    assert effect(op="delete", data=None).record.key == ""
     assert isinstance(effect(op="delete", data=None, key=None), Rewarm)
     assert isinstance(effect(op="truncate", data=None, key=None), Rewarm)
     assert effect(data=None, error="too large") == Refetch("markets", "M", Position(1, 16, 0))
@@ -192,7 +187,7 @@ def test_what_each_message_does() -> None:
     assert effect(**begin | {"op": "snapshot_end"}) is None
     assert effect(**begin | {"op": "snapshot_end", "final": True, "table": "fees"}) == EndOfEpoch(1)
     soft = msgspec.json.decode(message().data) | {"deleted_at": "2026-02-03T12:00:00Z"}
-    assert effect(data=soft).arguments[0] == "g"
+    assert effect(data=soft).record.key == ""
 
 
 def test_messages_of_another_version_are_refused() -> None:
@@ -205,5 +200,5 @@ def test_messages_of_another_version_are_refused() -> None:
 
 def test_of_several_commands_about_a_row_the_latest_counts() -> None:
     commands = [effect(seq=seq) for seq in (0, 2, 1)] + [effect(op="delete", data=None, seq=3)]
-    assert apply.coalesce(commands[:3]) == [commands[1]]
-    assert apply.coalesce(commands) == [commands[3]]
+    assert coalesce(commands[:3]) == [commands[1]]
+    assert coalesce(commands) == [commands[3]]

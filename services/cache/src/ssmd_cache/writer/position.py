@@ -1,4 +1,4 @@
-"""What `secmaster:position` says: which part of the stream the picture in Redis reflects."""
+"""What `secmaster:position` says: which part of the stream Redis reflects."""
 
 from typing import Final
 
@@ -8,16 +8,16 @@ from ssmd_stream.change import Position, parse_lsn
 from ssmd_stream.visibility import Snapshot
 
 VERSION: Final = 2
-"""A picture of another version is made anew: 2 encodes the tokens of keys."""
+"""Contents of another version are made anew: 2 encodes the tokens of keys."""
 
 
 class CachePosition(msgspec.Struct, frozen=True, kw_only=True):
     """Written in the same step as the rows it speaks of.
 
     `sequence` is the stream's sequence of the last message applied; epoch, lsn and seq are that
-    message's. `snapshot` is the pg_snapshot the picture began with: changes of transactions that
-    it sees are in the picture already; null once every change counts. `token` is the leader's
-    fencing token. `warm` is false while the first picture is being made.
+    message's. `snapshot` is the pg_snapshot that Redis was warmed from: changes of transactions
+    that it sees are in Redis already; null once every change counts. `token` is the leader's
+    fencing token. `warm` is false while Redis is being warmed.
     """
 
     v: int = VERSION

@@ -1,4 +1,8 @@
-"""A whole picture from a snapshot of PostgreSQL, beside what readers see meanwhile."""
+"""Every row of a snapshot written to Redis, then what no row accounts for taken out.
+
+position without `warm` → pages of rows (fill.py), two under way → prune, and scrub where counts
+differ → position with `warm`, from which the stream is followed
+"""
 
 import asyncio
 import time
@@ -8,21 +12,23 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from ssmd_cache.census import count
-from ssmd_cache.entries import clock
-from ssmd_cache.fill import Fill, Words
-from ssmd_cache.join import Join
+from ssmd_cache.database.snapshot import Join
 from ssmd_cache.metrics import PRUNED, WARMUP_SECONDS, WARMUPS
-from ssmd_cache.picture import TABLES, stamps
-from ssmd_cache.position import CachePosition
-from ssmd_cache.redis_retry import RedisRetry
-from ssmd_cache.redis_sink import RedisSink
+from ssmd_cache.projection.commands import Words
+from ssmd_cache.projection.facts import TABLES
+from ssmd_cache.projection.project import stamps
+from ssmd_cache.warmup.fill import Fill
+from ssmd_cache.writer.census import count
+from ssmd_cache.writer.names import clock
+from ssmd_cache.writer.position import CachePosition
+from ssmd_cache.writer.redis_retry import RedisRetry
+from ssmd_cache.writer.redis_writer import RedisWriter
 from ssmd_common.tasks import end
 from ssmd_stream.change import format_lsn
 
 log = structlog.get_logger(__name__)
 
-_UNDER_WAY: Final = 2
+_MOST_UNDER_WAY: Final = 2
 
 
 class Warm(NamedTuple):
@@ -38,50 +44,51 @@ class Warm(NamedTuple):
 
 
 async def warm_up(
-    sink: RedisSink,
+    writer: RedisWriter,
     join: Join,
     retry: RedisRetry,
     *,
-    token: int,
     rebuilds: int,
     batch_rows: int,
 ) -> Warm:
     """Write every row that has a key, then remove what no longer belongs.
 
     Old values stay until their rows are written again, old rows until the end: a reader never sees
-    an empty picture. Killed half-way, the position says so and the next warm-up begins anew.
+    an empty cache. Killed half-way, the position says so and the next warm-up begins anew.
 
     Raises:
-        PictureLost: Redis did not keep what was written.
+        ContentsLost: Redis did not keep what was written.
     """
     started = time.monotonic()
-    generation = f"{token}.{time.time_ns():x}"
-    await retry.call(lambda: sink.set_position(CachePosition(token=token, rebuilds=rebuilds)))
-    was_empty, foreign = await retry.call(sink.look)
-    now = await retry.call(lambda: clock(sink.client))
-    fill = Fill(sink.keys, join.position, generation, now, foreign)
+    generation = f"{writer.token}.{time.time_ns():x}"
+    await retry.call(
+        lambda: writer.set_position(CachePosition(token=writer.token, rebuilds=rebuilds))
+    )
+    was_empty, foreign = await retry.call(writer.look)
+    now = await retry.call(lambda: clock(writer.client))
+    fill = Fill(writer.keys, join.position, generation, now, foreign)
     close = stamps(join.position)
-    writer = _Writer(sink, retry)
+    under_way = _UnderWay(writer, retry)
     rows = removed = 0
     try:
         for table in TABLES:
             async with aclosing(join.rows.all(table, now, batch_rows, close)) as pages:
                 async for page in pages:
-                    await writer.write(fill.commands(table, page))
+                    await under_way.write(fill.commands(table, page))
                     rows += len(page)
                     retry.health.progress()
-        await writer.finish()
+        await under_way.finish()
     finally:
-        await writer.close()
+        await under_way.close()
     # Nothing can be left over where nothing was.
     if not was_empty:
-        pruned = await retry.call(lambda: sink.prune("generation", generation))
+        pruned = await retry.call(lambda: writer.prune("generation", generation))
         removed = pruned.dropped
         # Every row was just written: where the counts agree there is nothing else.
-        if await retry.call(lambda: count(sink.client, sink.keys)) != pruned.kept:
-            removed += await retry.call(sink.scrub)
+        if await retry.call(lambda: count(writer.client, writer.keys)) != pruned.kept:
+            removed += await retry.call(writer.scrub)
     position = CachePosition(
-        token=token,
+        token=writer.token,
         warm=True,
         sequence=join.sequence,
         epoch=join.position.epoch,
@@ -93,7 +100,7 @@ async def warm_up(
         warmed_at=now.isoformat().replace("+00:00", "Z"),
         rebuilds=rebuilds,
     )
-    await retry.call(lambda: sink.complete(position, fill.written))
+    await retry.call(lambda: writer.complete(position, fill.written))
     seconds = time.monotonic() - started
     WARMUPS.inc()
     WARMUP_SECONDS.set(seconds)
@@ -108,26 +115,26 @@ async def warm_up(
     return Warm(position, foreign, fill.unreadable)
 
 
-class _Writer:
+class _UnderWay:
     """Two pages are on their way while the next one is read and prepared."""
 
-    def __init__(self, sink: RedisSink, retry: RedisRetry) -> None:
-        self._sink = sink
+    def __init__(self, writer: RedisWriter, retry: RedisRetry) -> None:
+        self._writer = writer
         self._retry = retry
-        self._under_way: deque[asyncio.Task[None]] = deque()
+        self._pages: deque[asyncio.Task[None]] = deque()
 
     async def write(self, commands: list[Words]) -> None:
         """Returns once there is room for one more."""
-        await self.finish(leave=_UNDER_WAY - 1)
-        self._under_way.append(
+        await self.finish(leave=_MOST_UNDER_WAY - 1)
+        self._pages.append(
             asyncio.create_task(
-                self._retry.call(lambda: self._sink.fill(commands)), name="cache-warm-page"
+                self._retry.call(lambda: self._writer.fill(commands)), name="cache-warm-page"
             )
         )
 
     async def finish(self, leave: int = 0) -> None:
-        while len(self._under_way) > leave:
-            await self._under_way.popleft()
+        while len(self._pages) > leave:
+            await self._pages.popleft()
 
     async def close(self) -> None:
-        await end(*self._under_way)
+        await end(*self._pages)

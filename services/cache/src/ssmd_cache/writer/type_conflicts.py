@@ -3,15 +3,15 @@
 import redis.asyncio as aioredis
 import structlog
 
-from ssmd_cache.entries import printable, raw_of
 from ssmd_cache.errors import KeyTypeConflict
-from ssmd_cache.redis_retry import RedisRetry
+from ssmd_cache.writer.names import printable, raw_of
+from ssmd_cache.writer.redis_retry import RedisRetry
 from ssmd_common.health import Health
 
 log = structlog.get_logger(__name__)
 
 
-class Foreign:
+class TypeConflicts:
     """While any remains the service is not ready, and says which."""
 
     def __init__(self, client: aioredis.Redis, health: Health, retry: RedisRetry) -> None:
@@ -22,7 +22,7 @@ class Foreign:
         """Each key with the type it was found with."""
 
     def forget(self) -> None:
-        """A new picture finds them again, if they are still there."""
+        """A warm-up finds them again, if they are still there."""
         self.keys = {}
         self._health.set("foreign", None)
 

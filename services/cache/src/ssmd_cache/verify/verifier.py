@@ -1,4 +1,8 @@
-"""Whether Redis holds what PostgreSQL says, entry by entry, and what it holds beyond that."""
+"""Whether Redis holds what PostgreSQL says, entry by entry, and what it holds beyond that.
+
+rows → what they call for (expectation.py) → what Redis holds (reading.py), and beyond that
+(surplus.py) → what differs is looked at again, until it stays → report.py
+"""
 
 import asyncio
 from collections import defaultdict
@@ -6,63 +10,22 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing
 from typing import Any, Final
 
-import msgspec
 import redis.asyncio as aioredis
 
-from ssmd_cache.entries import (
-    EXPIRES,
-    VALUE,
-    About,
-    Entry,
-    Found,
-    clock,
-    glob,
-    kind_of,
-    printable,
-    raw_of,
-    read,
-    row_of,
-    text_of,
-)
+from ssmd_cache.database.rows import Connection, Rows, queries
 from ssmd_cache.errors import UnreadableRow
-from ssmd_cache.expectation import Expectation
-from ssmd_cache.picture import TABLES, facts_of
-from ssmd_cache.rows import Connection, Rows, queries
-from ssmd_common.keys import Keys, from_token
+from ssmd_cache.projection.facts import TABLES, facts_of
+from ssmd_cache.verify.entries import About, Entry, Found
+from ssmd_cache.verify.expectation import Expectation
+from ssmd_cache.verify.reading import read
+from ssmd_cache.verify.report import Difference, Report, Unread, differences_of, is_same
+from ssmd_cache.verify.surplus import surplus
+from ssmd_cache.writer.names import clock
+from ssmd_common.keys import Keys
 
 RECHECKS: Final = 5
 PAUSE_SECONDS: Final = 0.6
 _PAGE: Final = 1000
-_TOLERANCE_MS: Final = 1000
-
-
-class Difference(msgspec.Struct, frozen=True):
-    """One field of one key: a column of a value, `expires` in milliseconds, or a member."""
-
-    key: str
-    field: str
-    expected: Any
-    found: Any
-
-
-class Unread(msgspec.Struct, frozen=True, order=True):
-    """A row of PostgreSQL that Redis cannot show, and why; of a fee schedule the series' ticker.
-
-    That it has no key is right and no difference.
-    """
-
-    table: str
-    ticker: str
-    reason: str
-
-
-class Report(msgspec.Struct, frozen=True):
-    """`rows` of PostgreSQL and `entries` of Redis were compared."""
-
-    rows: int
-    entries: int
-    differences: list[Difference]
-    unreadable: list[Unread] = []
 
 
 class Verifier:
@@ -136,7 +99,7 @@ class Verifier:
         wanted = {entry: expected.get(entry) for entry in suspects}
         wrong = await self._compare(wanted)
         still |= {entry: suspects[entry] for entry in wrong}
-        return [d for entry in wrong for d in _differences(entry, wanted[entry], wrong[entry])]
+        return [d for entry in wrong for d in differences_of(entry, wanted[entry], wrong[entry])]
 
     async def _compare_all(self) -> dict[Entry, About | None]:
         now = await clock(self._client)
@@ -158,8 +121,7 @@ class Verifier:
                         self._progress(self._compared_rows)
                         await asyncio.sleep(self._page_pause_seconds)
         self._unreadable = expectation.unreadable
-        await self._find_surplus(known, suspects)
-        return suspects
+        return suspects | await surplus(self._client, self._keys, known)
 
     async def _compare_page(
         self,
@@ -182,7 +144,7 @@ class Verifier:
         return {
             entry: found[entry]
             for entry in expected
-            if not _same(entry, expected[entry], found[entry])
+            if not is_same(entry, expected[entry], found[entry])
         }
 
     async def _expect(
@@ -219,55 +181,6 @@ class Verifier:
             self._unreadable = expectation.unreadable
         return found, about
 
-    async def _find_surplus(
-        self, known: dict[str, set[str]], suspects: dict[Entry, About | None]
-    ) -> None:
-        """Entries that no row accounts for."""
-        keys = self._keys
-        aside = {keys.position, keys.last_sync}
-        async for raw in self._client.scan_iter(
-            match=glob(keys.prefix) + "secmaster:*", count=1000
-        ):
-            key = text_of(raw)
-            if key in aside or key.startswith(keys.own("")):
-                continue
-            kind = kind_of(key, keys)
-            if kind == "string":
-                if key not in known and key.startswith((keys.series(""), keys.fee(""))):
-                    suspects[Entry(key, VALUE)] = await self._whose(key)
-                continue
-            for member in await self._members(key, kind):
-                if member not in known.get(key, ()):
-                    table = "events" if key == keys.events else "markets"
-                    suspects[Entry(key, member)] = About(table, member)
-
-    async def _members(self, key: str, kind: str) -> list[str]:
-        name = raw_of(key)
-        match kind:
-            case "hash":
-                found = [m async for m, _ in self._client.hscan_iter(name, count=1000)]
-            case "set":
-                found = [m async for m in self._client.sscan_iter(name, count=1000)]
-            case _:
-                found = [m async for m, _ in self._client.zscan_iter(name, count=1000)]
-        return [text_of(member) for member in found]
-
-    async def _whose(self, key: str) -> About | None:
-        """The row that a surplus value was once written for."""
-        if key.startswith(self._keys.fee("")):
-            return About("series_fees", from_token(key.removeprefix(self._keys.fee(""))))
-        if await self._client.type(raw_of(key)) != b"string":
-            return None
-        text = await self._client.get(raw_of(key))
-        row = row_of(text) if isinstance(text, bytes) else None
-        if not isinstance(row, dict):
-            return None
-        if "event_ticker" in row:
-            if "ticker" in row:
-                return About("markets", str(row["ticker"]))
-            return About("events", str(row["event_ticker"]))
-        return About("series", str(row["ticker"])) if "ticker" in row else None
-
 
 def _known(table: str, row: bytes) -> Any:
     """The facts of a row as far as they are known, also of one that cannot be shown."""
@@ -282,22 +195,3 @@ def _in_pages(suspects: dict[Entry, About | None]) -> Iterator[dict[Entry, About
     entries = sorted(suspects, key=lambda entry: suspects[entry] or ("", ""))
     for first in range(0, len(entries), _PAGE):
         yield {entry: suspects[entry] for entry in entries[first : first + _PAGE]}
-
-
-def _same(entry: Entry, expected: Any, found: Any) -> bool:
-    if entry.field == EXPIRES and isinstance(expected, int) and isinstance(found, int):
-        return abs(expected - found) <= _TOLERANCE_MS
-    return bool(expected == found)
-
-
-def _differences(entry: Entry, expected: Any, found: Any) -> list[Difference]:
-    """A value's columns one by one."""
-    key = printable(entry.key)
-    if isinstance(expected, dict) and isinstance(found, dict):
-        return [
-            Difference(key, column, expected.get(column), found.get(column))
-            for column in sorted(expected.keys() | found.keys())
-            if expected.get(column) != found.get(column)
-            or (column in expected) != (column in found)
-        ]
-    return [Difference(key, printable(entry.field), expected, found)]
