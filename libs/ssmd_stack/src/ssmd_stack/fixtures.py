@@ -14,7 +14,7 @@
 - `valkey_server` (test): a `ValkeyServer`, the same shape; it starts empty.
 - `wrong_clock` (test): a `WrongClock`: processes that get its `.environment` go by it, and `.set`
   puts it ahead or behind; the test is skipped where libfaketime is not installed.
-- `scratch` (session): a private directory, removed at the end.
+- `scratch` (session): a private directory, removed at the end; in memory if it has room.
 
 SSMD_STACK=containers runs them in containers; SSMD_STACK=external uses those at DATABASE_URL (its
 role needs CREATEDB and REPLICATION), NATS_URL and REDIS_URL, which tests empty
@@ -99,7 +99,7 @@ def wrong_clock(tmp_path: Path) -> WrongClock:
 
 @pytest.fixture(scope="session")
 def scratch() -> Iterator[Path]:
-    with scratch_directory() as directory:
+    with scratch_directory(in_memory=True) as directory:
         yield directory
 
 
