@@ -230,7 +230,7 @@ async def test_status_judges_progress_and_seconds_not_bytes(
     """The server measures no lag of who confirms nothing, and it is a few hundred bytes."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(overview_module, "_STILL_SECONDS", 1.0)
+    monkeypatch.setattr(overview_module, "STILL_SECONDS", 1.0)
     # Its log would go to the runner's stderr for as long as this process lives.
     monkeypatch.setattr("ssmd_cli.cdc.quiet_logs", lambda: None)
     publisher.send_signal(signal.SIGSTOP)

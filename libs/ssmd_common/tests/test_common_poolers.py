@@ -152,7 +152,7 @@ async def test_a_leader_whose_pooler_begins_to_share_ends(
     pgbouncer: Make, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     """Its mode is changed while the service leads: the lock's session goes to others."""
-    monkeypatch.setattr("ssmd_common.leader._WATCH_SECONDS", 0.2)
+    monkeypatch.setattr("ssmd_common.leader.WATCH_SECONDS", 0.2)
     server = await pgbouncer(pool_mode="session")
 
     async def leader() -> None:
@@ -181,7 +181,7 @@ async def test_a_standby_never_takes_a_lock_on_the_leaders_session(
     """On one session the lock would be granted to both, and both would lead."""
     # Each believes that it was proven before the mode was changed.
     monkeypatch.setattr(session, "_is_proven", _believed)
-    monkeypatch.setattr("ssmd_common.leader._WATCH_SECONDS", 0.2)
+    monkeypatch.setattr("ssmd_common.leader.WATCH_SECONDS", 0.2)
     server = await pgbouncer(pool_mode="transaction", default_pool_size=2)
     leaders: list[int] = []
 

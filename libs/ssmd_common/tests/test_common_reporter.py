@@ -237,7 +237,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server is asked more often, and sooner taken for silent and its connection for lost."""
     monkeypatch.setattr(reporter, "WRITE_SECONDS", 0.5)
     monkeypatch.setattr(postgreswatch, "SILENT_SECONDS", 2.0)
-    monkeypatch.setattr(postgreswatch, "_LOST_SECONDS", 4.0)
+    monkeypatch.setattr(postgreswatch, "LOST_SECONDS", 4.0)
 
 
 @pytest.mark.slow

@@ -216,7 +216,7 @@ async def test_redis_that_hangs_only_slows(
     import signal
 
     assert valkey_server.pid
-    monkeypatch.setattr("ssmd_api.cached._READ_SECONDS", 0.5)
+    monkeypatch.setattr("ssmd_api.cached.READ_SECONDS", 0.5)
     await warm(database, valkey_server.url)
     async with serve(redis_url=valkey_server.url) as api:
         os.kill(valkey_server.pid, signal.SIGSTOP)

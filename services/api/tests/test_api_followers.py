@@ -267,9 +267,9 @@ async def test_when_readers_have_left_nothing_is_kept_for_them(
     serve: Serve, nats_server: NatsServer, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given_back: list[int] = []
-    monkeypatch.setattr("ssmd_api.hub._LINGER_SECONDS", 0.5)
-    monkeypatch.setattr("ssmd_api.hub._LOOK_SECONDS", 0.2)
-    monkeypatch.setattr("ssmd_api.hub._MANY", 10)
+    monkeypatch.setattr("ssmd_api.hub.LINGER_SECONDS", 0.5)
+    monkeypatch.setattr("ssmd_api.hub.LOOK_SECONDS", 0.2)
+    monkeypatch.setattr("ssmd_api.hub.MANY", 10)
     monkeypatch.setattr("ssmd_api.hub.give_back_memory", lambda: given_back.append(len(given_back)))
     async with serve(nats_url=nats_server.url) as api:
         hub = api.context.feed.hub

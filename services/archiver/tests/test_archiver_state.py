@@ -31,7 +31,7 @@ ROWS = (
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "_STATE_SECONDS", 0.05)
+    monkeypatch.setattr(service, "STATE_SECONDS", 0.05)
 
 
 async def fill(world: World) -> None:
@@ -84,7 +84,7 @@ async def test_a_day_begins_with_the_rows_of_each_table(world: World) -> None:
 
 
 async def test_a_state_follows_what_was_lost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "_STATE_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(service, "STATE_AGAIN_SECONDS", 0.0)
     await world.publish(10)
     async with world.archiver():
         await states(world, 1)

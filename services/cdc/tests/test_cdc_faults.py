@@ -276,7 +276,7 @@ async def test_its_process_stops_cleanly_while_nats_is_away(bench: Any) -> None:
 async def test_it_stops_cleanly_with_messages_that_nats_does_not_take(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "_DRAIN_SECONDS", 0.5)
+    monkeypatch.setattr(session, "DRAIN_SECONDS", 0.5)
     publisher = bench.start()
     await publisher.ready()
     await bench.nats_server.stop()
@@ -309,7 +309,7 @@ async def test_feedback_goes_on_while_the_memory_hangs(bench: Any) -> None:
 
 
 async def test_nats_hangs(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "_PING_SECONDS", 0.5)
+    monkeypatch.setattr(wire, "PING_SECONDS", 0.5)
     publisher = bench.start(cdc_ack_seconds=1.0)
     await publisher.ready()
     os.kill(bench.nats_server.pid, signal.SIGSTOP)
@@ -560,7 +560,7 @@ async def test_a_rival_of_long_ago_is_forgotten(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody is to be stopped any more, so that a memory put back later begins a new epoch."""
-    monkeypatch.setattr(recovery, "_FORGIVEN_SECONDS", 0.0)
+    monkeypatch.setattr(recovery, "FORGIVEN_SECONDS", 0.0)
     publisher = bench.start()
     await publisher.ready()
     await bench.settled(publisher)

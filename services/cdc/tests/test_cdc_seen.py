@@ -170,7 +170,7 @@ async def test_an_outage_of_seconds_is_seen_though_few_bytes_wait(
         between.freeze()
         await bench.insert(1)
         with monkeypatch.context() as patch:
-            patch.setattr(overview_module, "_STILL_SECONDS", 2.0)
+            patch.setattr(overview_module, "STILL_SECONDS", 2.0)
             found = await until_stuck(True)
         assert found.slot.lag_seconds >= 2
         assert found.slot.lag_bytes < 100_000

@@ -23,7 +23,7 @@ from ssmd_archive.state import StateWriter
 
 log = structlog.get_logger(__name__)
 
-_FLUSH_BYTES: Final = 1 << 18
+FLUSH_BYTES: Final = 1 << 18
 """Of lines that wait for one file: a gzip member's size, at most but for one line."""
 
 LOST: Final = "the stream holds no such message: purged or deleted"
@@ -194,7 +194,7 @@ class ArchiveWriter:
         waiting = self._waiting
         if self._segment is not None:
             # What a full disk did not take goes first, or ever more would wait.
-            self._segment.flush(_FLUSH_BYTES)
+            self._segment.flush(FLUSH_BYTES)
             self._settle(self._segment)
         while waiting:
             message = waiting[0]
@@ -214,7 +214,7 @@ class ArchiveWriter:
             file = segment.add(folder, message.sequence, message.stored_at_ns, line, kind)
             waiting.popleft()
             self.written += 1
-            if file.buffered_bytes >= _FLUSH_BYTES:
+            if file.buffered_bytes >= FLUSH_BYTES:
                 segment.size += file.flush()
 
     def flush(self) -> None:

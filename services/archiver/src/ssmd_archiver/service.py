@@ -32,8 +32,8 @@ _FILL_SECONDS: Final = 0.2
 _LEAST_PULL_BYTES: Final = 4 << 20
 _SAME_TIME_NS: Final = 10_000
 """NATS tells a single message's time in nanoseconds, nats-py in microseconds."""
-_STATE_SECONDS: Final = 5.0
-_STATE_AGAIN_SECONDS: Final = 3600.0
+STATE_SECONDS: Final = 5.0
+STATE_AGAIN_SECONDS: Final = 3600.0
 """A state after a hole: the next hole may be near."""
 
 
@@ -127,11 +127,11 @@ class Archiver:
         """A day's state, once the day has begun and the stream is followed to its end."""
         taken_at: float | None = None
         day = ""
-        while not await self._runtime.stopped_within(_STATE_SECONDS if taken_at else _WAIT_SECONDS):
+        while not await self._runtime.stopped_within(STATE_SECONDS if taken_at else _WAIT_SECONDS):
             window = self._writer.window
             if window is None or not self._is_current or not self._writer.needs_state:
                 continue
-            is_recent = taken_at is not None and time.monotonic() - taken_at < _STATE_AGAIN_SECONDS
+            is_recent = taken_at is not None and time.monotonic() - taken_at < STATE_AGAIN_SECONDS
             if window.day == day and is_recent:
                 continue
             try:

@@ -29,7 +29,7 @@ _PAUSE_SECONDS: Final = 0.5
 _RIVALRY: Final = 3
 """So often someone else was faster: someone lives."""
 
-_FORGIVEN_SECONDS: Final = 600.0
+FORGIVEN_SECONDS: Final = 600.0
 """After so long in a ready session, whoever was faster is gone."""
 
 _OF_LEADER: Final = (
@@ -61,7 +61,7 @@ class Recovery:
         self._flowed = self._flowed or flowed
         if flowed or seconds > self._budget_seconds:
             self._failing_since = None
-        if flowed and seconds > _FORGIVEN_SECONDS:
+        if flowed and seconds > FORGIVEN_SECONDS:
             self._fenced = 0
 
     async def stand_by(self) -> None:
