@@ -278,7 +278,7 @@ async def test_age_is_the_last_run_that_covered_the_row(
                 finished_at=at,
                 outcome=outcome,
             )
-        warm_api.context.freshness._read_at = float("-inf")
+        warm_api.context.freshness.forget()
 
     async def age(path: str) -> int:
         return int((await warm_api.get(path)).headers["X-Ssmd-Age"])

@@ -156,7 +156,7 @@ async def test_a_slow_reader_is_cut_off_and_comes_again_with_its_id(
 ) -> None:
     """And is in nobody's way meanwhile; what was not sent to it costs no memory."""
     hub = streaming.context.feed.hub
-    monkeypatch.setattr(hub.ring, "_most_bytes", 1 << 20)
+    monkeypatch.setattr(hub.ring, "most_bytes", 1 << 20)
     cut_off = READERS_CUT_OFF._value.get()
     slow = Slow(streaming)
     await until(lambda: hub.has_followers)

@@ -282,8 +282,9 @@ async def test_redis_that_does_not_answer_a_patient_probe_is_away_until_it_does(
         await cached.ping()
         assert not cached.up
         # Nobody waits for it now: a read would hang here, were it tried.
-        monkeypatch.setattr(cached, "_market", None)
-        assert await cached.market(TICKER) is None
+        monkeypatch.setattr("ssmd_api.cached.READ_SECONDS", 600.0)
+        async with asyncio.timeout(60):
+            assert await cached.market(TICKER) is None
         proxy.thaw()
         async with asyncio.timeout(60):
             while not cached.up:

@@ -173,7 +173,8 @@ async def test_an_outage_of_seconds_is_seen_though_few_bytes_wait(
             patch.setattr(overview_module, "STILL_SECONDS", 2.0)
             found = await until_stuck(True)
         assert found.slot.lag_seconds >= 2
-        assert found.slot.lag_bytes < 100_000
+        # A row, and what the server writes by itself.
+        assert found.slot.lag_bytes < 1_000_000
         [problem] = found.problems
         assert "nothing was published or confirmed for" in problem
         between.thaw()

@@ -21,7 +21,7 @@ from ssmd_stack.process import Account, end_leftover
 #: PostgreSQL keeps paths in buffers of 1,024 bytes; a file in its data directory needs the rest.
 _LONGEST_PATH = 700
 #: A file system in memory, where there is one (Linux).
-MEMORY = Path("/dev/shm")
+MEMORY = Path("/dev/shm")  # noqa: S108 - names in it are made by mkdtemp, or random
 _PREFIX = "ssmd-postgres-"
 _LINK = "linked-from"
 
