@@ -718,12 +718,12 @@ async def die_before_remembering(
 ) -> None:
     """Killed when so many more messages are stored, none of which it wrote down."""
 
-    async def forget(_: Any) -> None:
+    async def forget(*_: Any) -> None:
         await asyncio.Event().wait()
 
     before = await bench.last_sequence()
     with monkeypatch.context() as patch:
-        patch.setattr(session.ReplicationSession, "_remember", forget)
+        patch.setattr(control.Control, "write_state", forget)
         await insert(bench, count, "T")
         await bench.until_sequence(before + count)
         await publisher.kill()
