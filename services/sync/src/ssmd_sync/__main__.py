@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from ssmd_common import logs
-from ssmd_common.connections.watch import watch_postgres
+from ssmd_common.connections.watch import watch_writable
 from ssmd_common.errors import ConfigurationError, SsmdError
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.runtime import Runtime, loop_factory, run
@@ -34,7 +34,7 @@ async def serve(runtime: Runtime, settings: SyncSettings) -> None:
     ) as sessions:
         runtime.spawn(
             "postgres-watch",
-            watch_postgres(
+            watch_writable(
                 runtime, settings.database_url, "ssmd-sync-watch", every_seconds=LOOK_SECONDS
             ),
         )
