@@ -1,13 +1,12 @@
 """The OpenAPI document is valid, complete, and true of what the API answers."""
 
 import re
-from datetime import timedelta
 from typing import Any
 
 import jsonschema
 import pytest
 from api_testbed import Client
-from api_universe import NOW, insert
+from api_universe import fill_more
 from openapi_spec_validator import validate
 
 from ssmd_api import openapi
@@ -81,25 +80,7 @@ ASKED = (
 @pytest.mark.usefixtures("universe")
 async def test_replies_are_as_described(api: Client, database: Database) -> None:
     async with database.connect() as connection:
-        await insert(
-            connection,
-            "market_lifecycle_events",
-            market_ticker=TICKER,
-            event_type="created",
-            metadata={"a": 1},
-            dedupe_key="x",
-            sent_at=NOW,
-        )
-        await insert(connection, "sync_runs", job="j", scope={}, outcome="ok", finished_at=NOW)
-        await insert(connection, "sync_watermarks", name="all", watermark=NOW)
-        await insert(
-            connection,
-            "series_fees",
-            series_ticker="KXBTCD",
-            fee_type="quadratic",
-            fee_multiplier="1",
-            effective_from=NOW - timedelta(days=1),
-        )
+        await fill_more(connection, TICKER)
     for path, concrete in ASKED:
         reply = await api.get(concrete)
         assert_described("GET", path, reply.status, reply.json)
