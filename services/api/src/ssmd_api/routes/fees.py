@@ -16,7 +16,6 @@ from ssmd_api.store import Store
 from ssmd_common.times import spelled_moment
 
 _DEFAULT_TIER: Final = "default"
-_MOST_CONTRACTS: Final = Decimal(10) ** 12
 
 
 async def list_tiers(request: web.Request) -> web.Response:
@@ -35,8 +34,8 @@ async def show_series_fees(request: web.Request) -> web.Response:
     now = datetime.now(UTC)
     given = Parameters(request.query, now)
     as_of = given.moment("as_of")
-    price = given.decimal("price", Decimal(0), Decimal(1))
-    count = given.decimal("count", Decimal(0), _MOST_CONTRACTS)
+    price = given.price("price")
+    count = given.count("count")
     tier_name = given.text("tier") or _DEFAULT_TIER
     if count is not None and "price" not in request.query:
         given.fault("price", "is needed beside count")

@@ -7,10 +7,12 @@ from aiohttp import web
 
 from ssmd_api import bodies, context, cursors
 from ssmd_api.cursors import Cursor
+from ssmd_api.forms import MAX_TEXT
 from ssmd_api.middleware import actor
-from ssmd_api.parameters import MAX_TEXT, Parameters, moment, text
+from ssmd_api.parameters import Parameters, moment, text
 from ssmd_api.problems import Fault, bad_parameters, not_found
 from ssmd_api.replies import private
+from ssmd_api.schemas import MAX_RATE_LIMIT
 from ssmd_common import apikeys
 from ssmd_common.apikeys import SCOPES
 
@@ -91,8 +93,9 @@ def _read(body: bytes, now: datetime) -> tuple[KeyRequest, datetime | None]:
         faults.append(Fault("name", str(error)))
     if not wanted.scopes or not set(wanted.scopes) <= set(SCOPES):
         faults.append(Fault("scopes", f"must be some of {', '.join(SCOPES)}"))
-    if wanted.rate_limit_per_minute is not None and not 1 <= wanted.rate_limit_per_minute <= 10**6:
-        faults.append(Fault("rate_limit_per_minute", "must be from 1 to 1000000"))
+    rate = wanted.rate_limit_per_minute
+    if rate is not None and not 1 <= rate <= MAX_RATE_LIMIT:
+        faults.append(Fault("rate_limit_per_minute", f"must be from 1 to {MAX_RATE_LIMIT}"))
     expires_at = None
     if wanted.expires_at is not None:
         try:
