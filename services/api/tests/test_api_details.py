@@ -74,6 +74,7 @@ async def test_what_is_not_there_is_404(api: Client) -> None:
         "/v1/markets/" + "X" * 3000,
         "/v1/fees/NONE",
         "/v1/fees?tier=NONE",
+        "/v1/fees/KXBTCD?price=0.5&tier=NONE",
         "/v1/nothing",
         "/",
     ):

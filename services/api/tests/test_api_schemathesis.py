@@ -1,4 +1,4 @@
-"""Requests made from the OpenAPI document, good ones and bad ones: schemathesis (`make openapi`)."""
+"""Requests made from the OpenAPI document, good and bad ones: schemathesis (`make openapi`)."""
 
 import asyncio
 import os
@@ -99,6 +99,7 @@ async def test_it_finds_nothing(
             SCHEMATHESIS, "--config-file", CONFIG, "run", f"{api.base}/openapi.json",
             SSMD_DATA_API_KEY=api.key,
             HOME=str(tmp_path),
+            SCHEMATHESIS_HOOKS=str(CONFIG.with_name("schemathesis_hooks.py")),
         )  # fmt: skip
     print(said)
     assert code == 0, said

@@ -106,6 +106,7 @@ PARAMETERS: Final[Mapping[str, Any]] = {
     "type": ["market_settled"],
     "tables": ["series", "markets"],
     "after": 0,
+    "Last-Event-ID": "81231@01JQ:0/5A3C2F18:3",
 }
 
 

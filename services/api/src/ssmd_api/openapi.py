@@ -268,8 +268,8 @@ def document(scopes: dict[tuple[str, str], str], version: str) -> dict[str, Any]
             "version": version,
             "description": "A security master for Kalshi prediction markets: series, events, "
             "markets, fees and lifecycle, as the exchange lists them. Integers are integers, exact "
-            "decimals are strings, times are RFC 3339 in UTC. HEAD is answered wherever GET is; another "
-            "method is 405, with `Allow`.",
+            "decimals are strings, times are RFC 3339 in UTC. HEAD is answered wherever GET is; "
+            "another method is 405, with `Allow`.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
@@ -338,7 +338,7 @@ def _in_path(name: str, path: str) -> dict[str, Any]:
 
 
 def _parameter(parameter: Parameter, place: str) -> dict[str, Any]:
-    described = {
+    described: dict[str, Any] = {
         "name": parameter.name,
         "in": place,
         "description": parameter.description,

@@ -9,7 +9,7 @@ from aiohttp import web
 from ssmd_api import context, feeschedule
 from ssmd_api.parameters import Parameters
 from ssmd_api.paths import named
-from ssmd_api.problems import Fault, bad_parameters, not_found
+from ssmd_api.problems import not_found
 from ssmd_api.replies import Source, reply
 from ssmd_api.rows import Row
 from ssmd_api.store import Store
@@ -59,7 +59,7 @@ async def show_series_fees(request: web.Request) -> web.Response:
         contracts = Decimal(1) if count is None else count
         tiers = await service.store.fee_tiers(tier_name)
         if not tiers:
-            raise bad_parameters([Fault("tier", f"there is no tier {tier_name!r}")])
+            raise not_found("tier", tier_name)
         document["fee"] = {
             "price": str(price),
             "count": str(contracts),
