@@ -22,7 +22,8 @@ class KeyRequest(msgspec.Struct, forbid_unknown_fields=True):
 
     name: str
     scopes: list[str] = msgspec.field(default_factory=lambda: ["read"])
-    rate_limit_per_minute: int | None = None
+    rate_limit_per_minute: int | float | None = None
+    """A whole number, which in JSON may be written `600.0` too."""
     expires_at: str | None = None
 
 
@@ -32,7 +33,7 @@ async def create_key(request: web.Request) -> web.Response:
     Parameters(request.query, now).done()
     service = context.of(request)
     wanted, expires_at = _read(await bodies.read(request), now)
-    rate = wanted.rate_limit_per_minute or service.settings.api_default_rate_limit_per_minute
+    rate = int(wanted.rate_limit_per_minute or service.settings.api_default_rate_limit_per_minute)
     key = apikeys.generate(service.settings.api_key_environment)
     scopes = list(dict.fromkeys(wanted.scopes))
     row = await service.keys.create(key, wanted.name, scopes, rate, expires_at, actor(request))
@@ -94,8 +95,9 @@ def _read(body: bytes, now: datetime) -> tuple[KeyRequest, datetime | None]:
     if not wanted.scopes or not set(wanted.scopes) <= set(SCOPES):
         faults.append(Fault("scopes", f"must be some of {', '.join(SCOPES)}"))
     rate = wanted.rate_limit_per_minute
-    if rate is not None and not 1 <= rate <= MAX_RATE_LIMIT:
-        faults.append(Fault("rate_limit_per_minute", f"must be from 1 to {MAX_RATE_LIMIT}"))
+    if rate is not None and (rate != int(rate) or not 1 <= rate <= MAX_RATE_LIMIT):
+        detail = f"must be a whole number from 1 to {MAX_RATE_LIMIT}"
+        faults.append(Fault("rate_limit_per_minute", detail))
     expires_at = None
     if wanted.expires_at is not None:
         try:
