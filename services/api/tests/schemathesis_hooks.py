@@ -1,4 +1,4 @@
-"""For schemathesis: good requests keep what a schema has no words for. Bad ones stay as they are."""
+"""For schemathesis: good requests keep to what a schema has no words for; bad ones stay."""
 
 from typing import Any
 
