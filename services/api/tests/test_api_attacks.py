@@ -1,0 +1,352 @@
+"""What attackers send to HTTP servers and to databases behind them: refused, or taken literally.
+
+Beside test_api_http.py (what is no request) and test_api_bad_bytes.py (bytes that are no text).
+"""
+
+import asyncio
+import base64
+import gzip
+import json
+import re
+import tracemalloc
+import zlib
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from api_testbed import Client
+from test_api_http import assert_problem, connect, raw
+from yarl import URL
+
+from ssmd_stack.database import Database
+
+BODY = b'{"tickers":[]}'
+HIDDEN = b"GET /v1/keys HTTP/1.1\r\nHost: x\r\nX-API-Key: KEY\r\n\r\n"
+
+
+def post(*headers: bytes, body: bytes = BODY) -> bytes:
+    head = b"POST /v1/markets/lookup HTTP/1.1\r\nHost: x\r\nX-API-Key: KEY\r\n"
+    return head + b"".join(header + b"\r\n" for header in headers) + b"\r\n" + body
+
+
+def get(*headers: bytes) -> bytes:
+    return post(*headers, body=b"").replace(b"POST /v1/markets/lookup", b"GET /v1/series")
+
+
+CHUNKED = b"Transfer-Encoding: chunked"
+LENGTH = b"Content-Length: 14"
+SMUGGLED = {
+    "CL.TE": post(LENGTH, CHUNKED, body=b"0\r\n\r\n"),
+    "TE.CL": post(CHUNKED, b"Content-Length: 4", body=b"e\r\n" + BODY + b"\r\n0\r\n\r\n"),
+    "CL twice": post(LENGTH, b"Content-Length: 1"),
+    "CL twice the same": post(LENGTH, LENGTH),
+    "CL as a list": post(b"Content-Length: 14, 14"),
+    "CL with a sign": post(b"Content-Length: +14"),
+    "CL below zero": post(b"Content-Length: -1"),
+    "CL as Python writes numbers": post(b"Content-Length: 1_4"),
+    "CL before a space": post(b"Content-Length : 14"),
+    "CL too long": post(b"Content-Length: " + b"9" * 30),
+    "TE unknown": post(b"Transfer-Encoding: xchunked", body=b"0\r\n\r\n"),
+    "TE twice": post(CHUNKED, b"Transfer-Encoding: identity", body=b"0\r\n\r\n"),
+    "TE chunked twice": post(CHUNKED + b", chunked", body=b"0\r\n\r\n"),
+    "TE chunked not last": post(CHUNKED + b", gzip", body=b"0\r\n\r\n"),
+    "TE behind a control": post(b"Transfer-Encoding:\x0bchunked", body=b"0\r\n\r\n"),
+    "TE folded": post(LENGTH, b"Transfer-Encoding:\r\n chunked"),
+    "folded": get(b"A: b\r\n c"),
+    "folded at once": get(b"A:\r\n\tb"),
+    "line ends with LF": get(b"A: b\nB: c"),
+    "all lines end with LF": get().replace(b"\r\n", b"\n"),
+    "line ends with CR": get(b"A: b\rB: c"),
+    "NUL in a header": get(b"A: b\0c"),
+    "NUL in a name": get(b"A\0: b"),
+    "two hosts": get(b"Host: y"),
+    "chunk below zero": post(CHUNKED, body=b"-1\r\n\r\n"),
+    "chunk with 0x": post(CHUNKED, body=b"0xe\r\n" + BODY + b"\r\n0\r\n\r\n"),
+    "chunk with _": post(CHUNKED, body=b"0_e\r\n" + BODY + b"\r\n0\r\n\r\n"),
+    "chunk before a space": post(CHUNKED, body=b"e \r\n" + BODY + b"\r\n0\r\n\r\n"),
+    "chunk too large": post(CHUNKED, body=b"f" * 18 + b"\r\n" + BODY + b"\r\n0\r\n\r\n"),
+    "chunk longer than it says": post(CHUNKED, body=b"e\r\n" + BODY + b"xx\r\n0\r\n\r\n"),
+    "chunk lines end with LF": post(CHUNKED, body=b"e\n" + BODY + b"\n0\n\n"),
+    "LF in a chunk's extension": post(CHUNKED, body=b"e;a\nb\r\n" + BODY + b"\r\n0\r\n\r\n"),
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "HTTP/9.9": get().replace(b"HTTP/1.1", b"HTTP/9.9"),
+    "a thousand headers": get(*[b"A: b"] * 1000),
+    "a name too long": get(b"A" * 9000 + b": b"),
+    "a head of a megabyte": get(*[b"A: " + b"b" * 8000] * 130),
+}
+
+
+async def test_what_two_servers_could_read_in_two_ways_is_refused_and_nothing_behind_it_read(
+    api: Client,
+) -> None:
+    for name, attack in SMUGGLED.items():
+        reader, writer = await connect(api)
+        writer.write((attack + HIDDEN).replace(b"KEY", api.key.encode()))
+        said = b""
+        async with asyncio.timeout(30):
+            try:
+                while more := await reader.read(1 << 16):
+                    said += more
+            except ConnectionResetError:
+                if not said:
+                    continue  # It did not read all of it, and what it said went with the rest.
+            finally:
+                writer.close()
+        head, _, body = said.partition(b"\r\n\r\n")
+        assert re.findall(rb"HTTP/1\.\d (\d+)", said) == [b"400"], name
+        assert b"content-type: application/problem+json" in head.lower(), name
+        assert json.loads(body)["status"] == 400, name
+        assert b"AAAA" not in body, "it repeats what was sent"
+
+
+async def test_a_body_where_none_belongs_is_no_request(api: Client) -> None:
+    hidden = HIDDEN.replace(b"KEY", api.key.encode())
+    request = get(b"Content-Length: %d" % len(hidden)).replace(b"KEY", api.key.encode()) + hidden
+    reader, writer = await connect(api)
+    writer.write(request + b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    said = await reader.read()
+    writer.close()
+    assert re.findall(rb"HTTP/1\.\d (\d+)", said) == [b"200", b"200"]
+    assert b'"keys"' not in said
+
+
+# Bombs
+
+
+@pytest.mark.parametrize(
+    ("coding", "packed"),
+    [("gzip", gzip.compress(bytes(100_000_000), 1)), ("deflate", zlib.compress(bytes(10**8), 1))],
+)
+@pytest.mark.parametrize("path", ["/v1/markets/lookup", "/v1/keys"])
+async def test_a_bomb_is_not_unpacked(api: Client, path: str, coding: str, packed: bytes) -> None:
+    assert len(packed) < 1 << 20
+    tracemalloc.start()
+    try:
+        reply = await api.ask("POST", path, data=packed, headers={"Content-Encoding": coding})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert reply.status == 413, reply
+    assert peak < 30_000_000
+
+
+async def test_codings_on_codings_are_refused(api: Client) -> None:
+    twice = gzip.compress(gzip.compress(BODY))
+    for coding in ("gzip, gzip", "zstd", "br", "x"):
+        reply = await api.ask(
+            "POST", "/v1/markets/lookup", data=twice, headers={"Content-Encoding": coding}
+        )
+        assert reply.status == 400, coding
+
+
+# The database
+
+
+INJECTIONS = (
+    "' OR '1'='1",
+    "x'; DROP TABLE markets; --",
+    "x') UNION SELECT key_hash::text FROM api_keys --",
+    "$1 OR true",
+    "%(series)s %s {} {alias}",
+    "E'\\\\x27 OR 1=1",
+    '"; SELECT pg_sleep(30); --',
+    "x/**/OR/**/true",
+)
+LITERAL = {
+    "/v1/series": ("category", "tag", "q"),
+    "/v1/events": ("category", "series", "tag", "q"),
+    "/v1/markets": ("category", "series", "event", "tag", "q"),
+    "/v1/export": ("category", "series", "event", "tag", "q"),
+    "/v1/search": ("q",),
+}
+"""Filters that take any text."""
+CHOSEN = {
+    "/v1/series": ("sort", "is_game", "active", "limit", "cursor"),
+    "/v1/events": ("sort", "status", "closing_before", "closing_after", "limit", "cursor"),
+    "/v1/markets": ("sort", "status", "closing_before", "min_volume", "limit", "cursor"),
+    "/v1/markets/X/lifecycle": ("cursor", "limit"),
+    "/v1/fees/KXBTCD": ("as_of", "price", "count"),
+    "/v1/search": ("kind", "limit"),
+    "/v1/export": ("entity", "format"),
+    "/v1/snapshot": ("tables",),
+    "/v1/changes": ("table", "after"),
+    "/v1/stats/markets": ("limit",),
+    "/v1/keys": ("cursor", "limit"),
+    "/v1/keys/audit": ("cursor",),
+}
+NAMED = (
+    "/v1/series/{}",
+    "/v1/events/{}",
+    "/v1/markets/{}",
+    "/v1/markets/{}/lifecycle",
+    "/v1/fees/{}",
+)
+
+
+@pytest.mark.usefixtures("universe")
+async def test_sql_is_text(api: Client, database: Database) -> None:
+    before = await api.ok("/v1/stats/markets")
+    few = asyncio.Semaphore(3)  # As many exports as one key may have.
+
+    async def ask(expected: int, path: str, **asked: str) -> None:
+        async with few:
+            reply = await api.get(str(URL(path, encoded=True).with_query(asked)))
+        assert reply.status == expected, (path, asked, reply)
+        if expected == 200 and reply.json:
+            (rows,) = (rows for rows in reply.json.values() if isinstance(rows, list))
+            assert rows == [], (path, asked)
+        elif expected == 200:
+            assert reply.body == b"", (path, asked)
+
+    await asyncio.gather(
+        *(
+            ask(200, path, **{name: text})
+            for path, names in LITERAL.items()
+            for name in names
+            for text in INJECTIONS
+        ),
+        *(
+            ask(400, path, **{name: text})
+            for path, names in CHOSEN.items()
+            for name in names
+            for text in INJECTIONS
+        ),
+        *(ask(404, path.format(quote(text, safe=""))) for path in NAMED for text in INJECTIONS),
+    )
+    looked_up = await api.ask("POST", "/v1/markets/lookup", json={"tickers": INJECTIONS})
+    assert looked_up.json == {"markets": [], "missing": list(INJECTIONS)}
+    for text in INJECTIONS:
+        made = await api.ask("POST", "/v1/keys", json={"name": text})
+        assert made.json["name"] == text
+    assert await api.ok("/v1/stats/markets") == before
+
+
+# Cursors
+
+
+def cursor_of(*parts: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(parts).encode()).rstrip(b"=").decode()
+
+
+ODD: tuple[Any, ...] = (
+    None, True, 0, -1, 2**63, -(2**63), 10**400, 1.5, 1e300, "", "\0", "\ud800", "x" * 5000, [], {},
+    "infinity", "-infinity", "NaN", "2026-02-30T00:00:00Z", "+99999999-01-01T00:00:00Z",
+    "'; DROP TABLE markets; --", "2026-02-03T22:00:00Z'::text; --",
+)  # fmt: skip
+
+
+@pytest.mark.usefixtures("universe")
+@pytest.mark.parametrize(
+    ("path", "sort"),
+    [
+        ("/v1/series", "-volume"),
+        ("/v1/events", "strike_date"),
+        ("/v1/markets", "ticker"),
+        ("/v1/markets", "-close_time"),
+        ("/v1/markets", "volume"),
+    ],
+)
+async def test_a_forged_cursor_is_a_place_in_its_list_or_refused(
+    api: Client, path: str, sort: str
+) -> None:
+    real = (await api.ok(f"{path}?limit=1&sort={sort}"))["cursor"]
+    name, key, ticker, filters = json.loads(base64.urlsafe_b64decode(real + "=="))
+    forged = {
+        *(real[:place] + other + real[place + 1 :] for place in range(len(real)) for other in "A_"),
+        *(real[:length] for length in range(1, len(real), 3)),
+        real + real,
+        real + "=",
+        *(cursor_of(odd, key, ticker, filters) for odd in ODD),
+        *(cursor_of(name, odd, ticker, filters) for odd in ODD),
+        *(cursor_of(name, key, odd, filters) for odd in ODD),
+        *(cursor_of(name, key, ticker, odd) for odd in ODD),
+        cursor_of(name, key, ticker),
+        cursor_of(name, key, ticker, filters, 1),
+        base64.urlsafe_b64encode(b"[" * 1000).decode(),
+    } - {real}
+    few = asyncio.Semaphore(5)
+
+    async def ask(cursor: str) -> None:
+        async with few:
+            reply = await api.get(path, params={"limit": "1", "sort": sort, "cursor": cursor})
+        assert reply.status in (200, 400), (cursor, reply)
+        if reply.status == 400:
+            # What is like a cursor of ours is PostgreSQL's to judge.
+            assert re.match("cursor: |a value has the wrong form$", reply.json["detail"])
+
+    await asyncio.gather(*map(ask, forged))
+
+
+# What comes back in replies
+
+
+@pytest.mark.usefixtures("universe")
+async def test_no_header_comes_from_what_was_asked(api: Client) -> None:
+    evil = "x%0d%0aX-Evil: 1%0d%0a%0d%0a<script>".replace(" ", "%20")
+    for path in (
+        f"/v1/series/{evil}",
+        f"/v1/markets?category={evil}",
+        f"/v1/markets?limit=1&{evil}=1",
+        f"/v1/export?format={evil}",
+        f"/v1/changes?type={evil}",
+        f"/{evil}",
+        f"/docs/{evil}",
+    ):
+        async with api.http.get(
+            URL(api.base + path, encoded=True), headers={"X-API-Key": api.key}
+        ) as reply:
+            assert reply.status in (400, 404), path
+            assert "X-Evil" not in reply.headers, path
+            assert reply.headers["Content-Type"].startswith("application/problem+json")
+            assert reply.headers["X-Content-Type-Options"] == "nosniff"
+            assert b"\r\n" not in await reply.read()
+    # The next page's address keeps what was asked, percent-encoded.
+    reply = await api.get("/v1/markets", params={"limit": "1", "q": "Will >; rel=evil, <"[:4]})
+    assert reply.headers["Link"].count("<") == 1
+    reply = await api.get("/v1/markets?limit=1&tag=BTC&tag=%3E%3B%20rel%3D%22evil%22%2C%3C")
+    assert re.fullmatch(r'<[^<>" ]+>; rel="next"', reply.headers["Link"])
+
+
+async def test_an_id_that_is_no_text_is_not_repeated(api: Client) -> None:
+    for given in (b"\xff", b"a\tb", b'"><script>', b"a;b", b"\xc3\xbc"):
+        request = get(b"X-Request-Id: " + given).replace(b"KEY", api.key.encode())
+        status, headers, _ = await raw(api, request)
+        assert status == 200
+        assert re.fullmatch("[0-9a-f]{32}", headers["x-request-id"]), given
+
+
+async def test_a_key_that_is_no_text_is_a_wrong_key(api: Client) -> None:
+    for given in (b"\xff\xfe", b"sk_\xc3\xbc_\xc3\xbc", b"x" * 8000, b"'; DROP TABLE api_keys; --"):
+        assert_problem(await raw(api, get().replace(b"KEY", given)), 401)
+        assert_problem(
+            await raw(
+                api, get(b"Authorization: Bearer " + given).replace(b"X-API-Key: KEY\r\n", b"")
+            ),
+            401,
+        )
+
+
+# Paths
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/docs/../../../../etc/passwd",
+        "/docs/..%2f..%2f..%2fetc%2fpasswd",
+        "/docs/%2e%2e/app.py",
+        "/docs/..\\..\\app.py",
+        "/docs/index.html%00.js",
+        "/docs//etc/passwd",
+        "/docs/./main.js",
+        "//v1/series",
+        "/v1/../metrics",
+        "/v1/series/..%2fkeys",
+        "/v1/series/../keys",
+        "/v1/%73eries/",
+        "/v1/series;x=1",
+    ],
+)
+async def test_paths_lead_nowhere_else(api: Client, path: str) -> None:
+    request = f"GET {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {api.key}\r\n\r\n"
+    assert_problem(await raw(api, request.encode()), 404)
