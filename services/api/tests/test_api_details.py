@@ -112,7 +112,7 @@ async def test_a_bad_lookup_is_400(api: Client) -> None:
 async def test_too_large_a_body_is_413(api: Client) -> None:
     reply = await api.ask("POST", "/v1/markets/lookup", data=io.BytesIO(b"x" * (1 << 21)))
     assert reply.status == 413
-    assert reply.json["status"] == 413
+    assert reply.json["type"] == "urn:ssmd:problem:request-entity-too-large"
 
 
 async def test_lifecycle_in_order_and_in_pages(api: Client, database: Database) -> None:

@@ -31,7 +31,7 @@ def short_streams(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("short_streams")
 async def test_it_finds_nothing(
     serve: Serve,
