@@ -91,6 +91,11 @@ async def test_lookup_keeps_the_order_and_names_the_missing(api: Client) -> None
     assert reply.json["markets"][1]["status"] == "active"
     assert reply.json["markets"][1]["event_ticker"] == "KXBTCD-26FEB03"
     assert reply.json["missing"] == ["NONE", "KXBTCD-26FEB03-GONE"]
+    # If-None-Match spares replies to GET.
+    again = {"If-None-Match": reply.headers["ETag"]}
+    asked = {"tickers": tickers}
+    reply = await api.ask("POST", "/v1/markets/lookup", json=asked, headers=again)
+    assert reply.status == 200
 
 
 async def test_a_bad_lookup_is_400(api: Client) -> None:
