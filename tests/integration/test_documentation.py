@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from documented import PAGES as MADE
-from documented import metrics
+from documented_metrics import metrics
 from documented_rights import PAGE
 
 from ssmd_common.parts import SERVICES
