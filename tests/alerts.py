@@ -9,6 +9,8 @@ import yaml
 
 ROOT: Final = Path(__file__).parents[1]
 RULES: Final = ROOT / "deploy/helm/ssmd/monitoring/alerts.yaml"
+# Labels that Prometheus adds to those of a metric.
+TARGET: Final = {"namespace", "release", "service", "instance", "exported_job", "le"}
 HEAD: Final = """# Alerts
 
 What the chart's alerts mean and what to do; `runbook_url` leads to an alert's place here where

@@ -8,15 +8,13 @@ from typing import Any, Final
 
 import pytest
 import yaml
-from alerts import RULES, alerts
+from alerts import RULES, TARGET, alerts
 from documented_metrics import metrics
 
 needs_promtool = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is not here (Debian: prometheus)"
 )
 
-# Labels of targets, beside which a metric has its own.
-TARGET: Final = {"namespace", "release", "service", "instance", "exported_job", "le"}
 PROCESS: Final = {"process_start_time_seconds"}
 HALF_HOUR: Final = 30
 
