@@ -151,6 +151,13 @@ class Installation:
     async def stop(self) -> None:
         await self._services.close()
 
+        async def nobody_reads() -> bool:
+            return not await fetch(
+                self.url, "SELECT count(*) FROM pg_replication_slots WHERE active"
+            )
+
+        await until("nobody reads the slot", nobody_reads)
+
     async def whole(self, epoch: int) -> None:
         """The stream is in that epoch, and Redis is what PostgreSQL is."""
 
