@@ -163,9 +163,8 @@ class Installation:
         await self._services.close()
 
         async def nobody_reads() -> bool:
-            return not await fetch(
-                self.url, "SELECT count(*) FROM pg_replication_slots WHERE active"
-            )
+            active = "SELECT count(*) FROM pg_replication_slots WHERE active"
+            return not await fetch(self._admin_url, active)
 
         await until("nobody reads the slot", nobody_reads)
 
