@@ -11,7 +11,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from documented import metrics, settings
+from documented import settings
+from documented_metrics import metrics
 
 from ssmd_api.app import ROUTES
 from ssmd_api.filters import EventFilter, MarketFilter, SeriesFilter
