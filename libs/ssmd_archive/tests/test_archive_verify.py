@@ -1,0 +1,54 @@
+"""Whatever changes in an archive is found, and what a writer leaves is no fault."""
+
+import random
+from pathlib import Path
+
+import archived
+import pytest
+
+from ssmd_archive.catalog import Archive
+from ssmd_archive.verify import verify
+
+from . import made
+from .corrupting import KINDS, Corruption
+
+CORRUPTIONS = 1000
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("archive")
+    made.archive(root)
+    return root
+
+
+def test_what_was_written_is_whole(whole: Path) -> None:
+    archived.read(whole / "SECMASTER_CDC", whole=False)
+    for deep in (False, True):
+        report = verify(Archive(whole), deep=deep)
+        assert report.findings == []
+        assert report.unfinished == []
+
+
+def test_a_thousand_random_corruptions_are_found_and_named(whole: Path) -> None:
+    """Each by what `verify` does without `deep`."""
+    chance = random.Random(15)
+    found = 0
+    for number in range(2 * CORRUPTIONS):
+        corruption = Corruption(whole / "SECMASTER_CDC", chance)
+        corruption.damage(list(KINDS)[number % len(KINDS)])
+        if touched := corruption.touched:
+            report = verify(Archive(whole))
+            said = " ".join(
+                f"{finding.path} {finding.what}"
+                for finding in (*report.findings, *report.unfinished)
+            )
+            # Days that are gone are named by what is left.
+            names = touched if corruption.kind != "lose_old_days" else {"lines came before"}
+            assert any(name in said for name in names), (corruption.kind, touched, said)
+            found += 1
+        corruption.undo()
+        if found == CORRUPTIONS:
+            break
+    assert found == CORRUPTIONS
+    assert verify(Archive(whole), deep=True).findings == []
