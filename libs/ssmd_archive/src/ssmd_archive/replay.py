@@ -47,11 +47,12 @@ def key_of(table: str, row: bytes) -> Key:
 
 
 class Touched(NamedTuple):
-    """What a message did to a row: `kind` is its type's end, `updated` or another."""
+    """What a message says of a row; where it is `is_announced` nothing happened to it."""
 
     table: str
     key: Key
     op: str
+    is_announced: bool
 
 
 class _Kept(NamedTuple, Generic[V]):
@@ -160,7 +161,7 @@ class Replay(Generic[V]):
         values = tuple(key.get(column) for column in PRIMARY_KEY[head.table])
         if not all(isinstance(value, str) for value in values):
             return None
-        return Touched(head.table, values, head.op)  # type: ignore[arg-type] # they are texts
+        return Touched(head.table, values, head.op, head.xid is None)  # type: ignore[arg-type] # they are texts
 
     def _end_epoch(self) -> None:
         """What was not announced again is gone."""
