@@ -30,7 +30,7 @@ def read(stream: Path, *, whole: bool = True) -> Archived:
     reached = 0
     chain = 0
     removed: str | None = None
-    for day in sorted(path for path in stream.iterdir() if path.is_dir()):
+    for day in sorted(path for path in stream.glob("????-??-??") if path.is_dir()):
         manifest = day / "manifest.jsonl"
         if not manifest.exists():
             assert not whole or not any(path.is_file() for path in day.rglob("*"))

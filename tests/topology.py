@@ -137,6 +137,7 @@ class Topology:
             "SYNC_JOBS_FILE": str(jobs),
             "CDC_SLOT": f"s_{secrets.token_hex(4)}",
             "CDC_HEARTBEAT_SECONDS": "0.5",
+            "ARCHIVER_ROOT": str(folder / "archive"),
             "OPS_HOST": "127.0.0.1",
             "API_HOST": "127.0.0.1",
             "STARTUP_BUDGET_SECONDS": "60",

@@ -71,6 +71,19 @@ def test_secrets_are_only_referred_to() -> None:
         assert ("KALSHI_API_KEY" in names) == reads_exchange
 
 
+def test_the_archive_has_a_volume_that_stays() -> None:
+    (claim,) = of_kind(render(), "PersistentVolumeClaim")
+    assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    deployments = of_kind(render(), "Deployment")
+    (archiver,) = [d for d in deployments if d["metadata"]["name"].endswith("-archiver")]
+    volumes = archiver["spec"]["template"]["spec"]["volumes"]
+    name = {"claimName": claim["metadata"]["name"]}
+    assert {"persistentVolumeClaim": name, "name": "storage"} in volumes
+    assert not of_kind(
+        render("--set", "services.archiver.storage.existingClaim=mine"), "PersistentVolumeClaim"
+    )
+
+
 def test_a_service_can_be_scaled_and_switched_off() -> None:
     documents = render("--set", "services.api.replicas=5", "--set", "services.cache.enabled=false")
     replicas = {

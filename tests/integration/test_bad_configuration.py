@@ -38,6 +38,7 @@ WRONG = {
     "lifecycle": {**_WRONG_KEY, "LIFECYCLE_POLL_SECONDS": "inf"},
     "cdc": {"CDC_SLOT": "No Slot", "CDC_WINDOW_MESSAGES": "0"},
     "cache": {"CACHE_CHECK_SECONDS": "inf"},
+    "archiver": {"ARCHIVER_ROTATE_SECONDS": "0", "ARCHIVER_KEEP_BYTES": "1"},
     "api": {"API_PORT": "-1"},
 }
 
@@ -45,7 +46,9 @@ WRONG = {
 class Environment:
     """A working configuration of every service, for tests to break."""
 
-    def __init__(self, database: Database, nats: NatsServer, valkey: ValkeyServer) -> None:
+    def __init__(
+        self, database: Database, nats: NatsServer, valkey: ValkeyServer, folder: Path
+    ) -> None:
         self.variables = {
             "PATH": os.environ["PATH"],
             "DATABASE_URL": database.url,
@@ -57,6 +60,7 @@ class Environment:
             "OPS_HOST": "127.0.0.1",
             "API_PORT": str(free_port()),
             "API_HOST": "127.0.0.1",
+            "ARCHIVER_ROOT": str(folder / "archive"),
             "STARTUP_BUDGET_SECONDS": "1",
         }
 
@@ -81,9 +85,9 @@ class Environment:
 
 @pytest.fixture
 async def environment(
-    database: Database, nats_server: NatsServer, valkey_server: ValkeyServer
+    database: Database, nats_server: NatsServer, valkey_server: ValkeyServer, tmp_path: Path
 ) -> Environment:
-    return Environment(database, nats_server, valkey_server)
+    return Environment(database, nats_server, valkey_server, tmp_path)
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -79,7 +79,7 @@ def test_a_service_that_says_nothing_is_not_ready_and_says_since_when() -> None:
 
 def test_a_service_that_never_said_anything() -> None:
     known = well(rows=[])
-    assert [part.state for part in parts_of(known)] == ["unknown"] * 5
+    assert [part.state for part in parts_of(known)] == ["unknown"] * len(SERVICES)
     found = whole(known)
     assert found.current_as_of is None
     assert "is not known: stream (it has never said" in found.sentence

@@ -1,7 +1,7 @@
 """The manifests of a stream from the writer's end: where the chain of lines ends, and appending."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -48,8 +48,12 @@ class Tail(NamedTuple):
 class Journal:
     """Appends lines. `tail` is None until there is one."""
 
-    def __init__(self, disk: Disk, stream: Path) -> None:
+    def __init__(
+        self, disk: Disk, stream: Path, told: Callable[[Line], None] = lambda _: None
+    ) -> None:
+        """`told` is called with each line that was written."""
         self._disk = disk
+        self._told = told
         self._stream = stream
         self.tail: Tail | None = None
 
@@ -116,6 +120,7 @@ class Journal:
         line = kind(**given | fields)
         self._write(day, manifest.encode(line))
         self._follow(day, line)
+        self._told(line)
         return line
 
     def _write(self, day: str, text: bytes) -> None:

@@ -5,7 +5,7 @@ was not written waits, and the call may be repeated.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
@@ -15,9 +15,11 @@ from ssmd_archive import lines
 from ssmd_archive.disk import Disk
 from ssmd_archive.journal import Journal, Seen
 from ssmd_archive.layout import OTHER, Layout, Window, window_of
-from ssmd_archive.manifest import Chain, Expired, Gap, Old, Segment
+from ssmd_archive.manifest import Chain, Expired, Gap, Line, Old, Segment, State, StateFile
 from ssmd_archive.recovery import recover
+from ssmd_archive.retention import Keep, remove_old
 from ssmd_archive.segment import MOST_HOLES, OpenSegment
+from ssmd_archive.state import StateWriter
 
 log = structlog.get_logger(__name__)
 
@@ -61,13 +63,19 @@ class ArchiveWriter:
     """One stream of an archive whose lock is held (`ssmd_archive.lock`)."""
 
     def __init__(
-        self, root: Path, layout: Layout, rotation: Rotation, disk: Disk | None = None
+        self,
+        root: Path,
+        layout: Layout,
+        rotation: Rotation,
+        disk: Disk | None = None,
+        told: Callable[[Line], None] = lambda _: None,
     ) -> None:
+        """`told` is called with each line of the manifest that was written."""
         self._disk = disk or Disk()
         self._layout = layout
         self._rotation = rotation
         self.stream = root / layout.stream
-        self.journal = Journal(self._disk, self.stream)
+        self.journal = Journal(self._disk, self.stream, told)
         self._segment: OpenSegment | None = None
         self._waiting: deque[Message] = deque()
         self._begins: _Begins | None = None
@@ -132,6 +140,40 @@ class ArchiveWriter:
             return True
         holes = self._segment.holes if self._segment else []
         return bool(holes) and holes[-1].to_seq > tail.state_after
+
+    def state_writer(self, after_seq: int) -> StateWriter:
+        """For the rows of a snapshot that the stream completes after this sequence, in the day that
+        was reached. Beside it messages may be written.
+        """
+        window, tail = self.window, self.journal.tail
+        assert window is not None
+        assert tail is not None
+        return StateWriter(self._disk, self.stream, window, after_seq, tail.chain)
+
+    def add_state(
+        self, state: StateWriter, files: list[StateFile], snapshot: str, lsn: str, epoch: int
+    ) -> bool:
+        """List a finished state; False where another day or chain began while it was taken."""
+        tail, window = self.journal.tail, self.window
+        assert tail is not None
+        assert window is not None
+        if (tail.chain, window.day) != (state.chain, state.window.day) or self._begins:
+            return False
+        self.journal.append(
+            window.day,
+            State,
+            window=_time(state.window),
+            after_seq=state.after_seq,
+            snapshot=snapshot,
+            lsn=lsn,
+            epoch=epoch,
+            files=files,
+        )
+        return True
+
+    def remove_old(self, keep: Keep) -> list[str]:
+        """Remove the oldest days beyond what is kept; their names."""
+        return remove_old(self._disk, self.stream, self.journal, keep)
 
     def begin_chain(self, created: str, first_sequence: int, why: str) -> None:
         """The stream is another one than before: it is archived from `first_sequence` on."""

@@ -31,6 +31,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where it serves users, beside its ops port; `<NAME>_HOST` and `<NAME>_PORT` change it."""
     simulated: Mapping[str, str] = {}
     """Variables that `ssmd up` sets with the simulated exchange, unless its caller did."""
+    local: Mapping[str, str] = {}
+    """Variables that `ssmd up` sets, unless its caller did; `{directory}` is its own."""
 
 
 @cache

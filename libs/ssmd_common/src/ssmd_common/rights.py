@@ -248,6 +248,20 @@ RIGHTS: Final[Mapping[str, Rights]] = {
         _CACHE,
         RedisRights(_OF_CACHE, writes=True),
     ),
+    "archiver": Rights(
+        PostgresRights(
+            {
+                "series": _READ,
+                "events": _READ,
+                "markets": _READ,
+                "series_fees": _READ,
+                "fees": _READ,
+                "cdc_state": _READ,
+                **_STATUS,
+            }
+        ),
+        _READERS,
+    ),
     "api": Rights(
         PostgresRights(
             {

@@ -142,6 +142,10 @@ def service_environment(
             variable: plan.environment.get(variable, value)
             for variable, value in described.simulated.items()
         }
+    ours |= {
+        variable: plan.environment.get(variable, value.format(directory=plan.directory))
+        for variable, value in described.local.items()
+    }
     if described.port is not None:
         ours |= {f"{name.upper()}_HOST": "127.0.0.1", f"{name.upper()}_PORT": str(port)}
     return {**plan.environment, **ours}

@@ -89,27 +89,36 @@ async def joined_at(
     wait_seconds: float,
     budget_seconds: float,
     progress: Callable[[], None] = lambda: None,
+    waits: bool = True,
 ) -> AsyncIterator[Join[psycopg.AsyncConnection[Any]]]:
-    """`joined`, over connections of its own, named for the application."""
-    side = await postgres.connect(url, f"{application}-join", budget_seconds=budget_seconds)
+    """`joined`, over connections of its own, named for the application.
+
+    A server that takes no writes is waited for, or is an error where `waits` is False.
+    """
+
+    async def connect(what: str) -> psycopg.AsyncConnection[Any]:
+        name = f"{application}-{what}"
+        return await postgres.connect(url, name, budget_seconds=budget_seconds, reads=not waits)
+
+    side = await connect("join")
     async with side:
-        connection = await postgres.connect(
-            url, f"{application}-snapshot", budget_seconds=budget_seconds
-        )
+        connection = await connect("snapshot")
 
         @asynccontextmanager
         async def reading() -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-            async with connection:
-                await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                yield connection
+            await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield connection
 
-        async with joined(
-            stream,
-            lambda: nullcontext(side),
-            reading,
-            wait_seconds=wait_seconds,
-            progress=progress,
-        ) as found:
+        async with (
+            connection,
+            joined(
+                stream,
+                lambda: nullcontext(side),
+                reading,
+                wait_seconds=wait_seconds,
+                progress=progress,
+            ) as found,
+        ):
             yield found
 
 

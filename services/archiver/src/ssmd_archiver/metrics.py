@@ -1,0 +1,51 @@
+"""Metrics of the archiver; those that all services share are in `ssmd_common.metrics`."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge
+
+LAG_MESSAGES: Final = Gauge(
+    "ssmd_archiver_lag_messages",
+    "Messages of the stream that are not written to files yet; rises while the disk or the "
+    "archiver is slower than the stream, or the disk is full",
+)
+BYTES: Final = Gauge(
+    "ssmd_archiver_bytes",
+    "Bytes of all files of the archive, as of the last seal; rises without end unless "
+    "ARCHIVER_KEEP_DAYS or ARCHIVER_KEEP_BYTES bounds it",
+)
+FILES: Final = Gauge("ssmd_archiver_files", "Files of the archive, as of the last seal")
+FREE_BYTES: Final = Gauge(
+    "ssmd_archiver_free_bytes",
+    "Bytes that are free on the archive's disk, as of the last seal; at 0 nothing is archived, and "
+    "what the stream loses meanwhile is a hole",
+)
+SEGMENTS: Final = Counter(
+    "ssmd_archiver_sealed_segments",
+    "Segments that were sealed and listed in a manifest; flat: nothing comes, or nothing can be "
+    "written",
+)
+SEALED_BYTES: Final = Counter(
+    "ssmd_archiver_sealed_bytes", "Bytes of the files that were sealed, compressed"
+)
+SEALED_SEQUENCE: Final = Gauge(
+    "ssmd_archiver_sealed_sequence",
+    "The last sequence of the stream that the manifest accounts for; what is after it is in files "
+    "that are not sealed, or not archived yet",
+)
+MISSING: Final = Counter(
+    "ssmd_archiver_missing_messages",
+    "Sequences of the stream that were recorded as missing, by why: hole (purged or deleted), "
+    "expired (gone before they were read); any is data that the archive will never have",
+    ["why"],
+)
+CHAINS: Final = Counter(
+    "ssmd_archiver_chains",
+    "Incarnations of the stream that began; more than the first: the stream was made anew or "
+    "restored",
+)
+STATES: Final = Counter(
+    "ssmd_archiver_states",
+    "States that were archived: PostgreSQL's rows, once a day and after a hole; flat for longer "
+    "than a day while messages come: look at the condition `state`",
+)

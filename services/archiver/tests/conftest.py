@@ -1,0 +1,241 @@
+"""A stream, a publisher for it, and the archiver beside it."""
+
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import archived
+import pytest_asyncio
+from archived import Archived
+from nats.aio.client import Client
+from pydantic import SecretStr
+
+from ssmd_archiver.__main__ import serve
+from ssmd_archiver.settings import ArchiverSettings
+from ssmd_common.health import Health
+from ssmd_common.runtime import Runtime
+from ssmd_common.tasks import end
+from ssmd_stack.ended import collect_what_ended
+from ssmd_stack.ports import free_port
+from ssmd_stream.subjects import STREAM
+
+DEADLINE_SECONDS = 60.0
+
+
+async def eventually(
+    check: Callable[[], Awaitable[bool]], what: Callable[[], str], seconds: float = DEADLINE_SECONDS
+) -> None:
+    """Wait until `check` says yes; the test fails after a generous deadline."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while not await check():
+        assert loop.time() < deadline, f"not within {seconds:.0f} s: {what()}"
+        await asyncio.sleep(0.02)
+
+
+class World:
+    """The servers around the archiver, and what was published."""
+
+    def __init__(self, database: Any, nats: Any, root: Path) -> None:
+        self.database, self.nats_server, self.root = database, nats, root
+        self.published: dict[tuple[int, int], bytes] = {}
+        self.chain = 1
+        self._number = 0
+
+    async def open(self, stack: contextlib.AsyncExitStack) -> None:
+        self.nats = Client()
+        await self.nats.connect(self.nats_server.url, max_reconnect_attempts=-1)
+        stack.push_async_callback(self.nats.close)
+        self.js = self.nats.jetstream()
+        await self.js.add_stream(name=STREAM, subjects=["cdc.>"])
+
+    async def publish(self, count: int, table: str = "markets", size: int = 100) -> None:
+        """Messages as cdc publishes them, of one table, stored before it returns."""
+        acknowledgements = []
+        for _ in range(count):
+            self._number += 1
+            payload = json.dumps(
+                {
+                    "v": 1, "lsn": "0/1", "xid": self._number, "epoch": 1, "seq": 0,
+                    "table": table, "op": "update", "type": f"{table}_updated",
+                    "data": {"n": self._number, "text": "é" * size},
+                },
+                separators=(",", ":"), ensure_ascii=False,
+            ).encode()  # fmt: skip
+            acknowledgements.append(
+                (payload, await self.js.publish_async(f"cdc.{table}.update.A", payload))
+            )
+        for payload, acknowledgement in acknowledgements:
+            self.published[self.chain, (await acknowledgement).seq] = payload
+
+    async def put(self, subject: str, payload: bytes) -> int:
+        """Any message; its sequence."""
+        sequence = (await self.js.publish(subject, payload)).seq
+        self.published[self.chain, sequence] = payload
+        return sequence
+
+    async def recreate(self) -> None:
+        await self.js.delete_stream(STREAM)
+        await self.js.add_stream(name=STREAM, subjects=["cdc.>"])
+        self.chain += 1
+
+    @property
+    def stream(self) -> Path:
+        return self.root / STREAM
+
+    def archive(self, *, whole: bool = True) -> Archived:
+        return archived.read(self.stream, whole=whole)
+
+    def settings(self, **more: Any) -> ArchiverSettings:
+        return ArchiverSettings(
+            **{
+                "database_url": SecretStr(self.database.url),
+                "nats_url": SecretStr(self.nats_server.url),
+                "archiver_root": self.root,
+                "archiver_flush_seconds": 0.05,
+                **more,
+            }
+        )
+
+    @contextlib.asynccontextmanager
+    async def archiver(self, **more: Any) -> AsyncIterator["Running"]:
+        """The service in this process, with short windows."""
+        running = Running(self, self.settings(**{"archiver_rotate_seconds": 1, **more}))
+        async with running.run():
+            yield running
+
+    @contextlib.asynccontextmanager
+    async def process(self, **more: str) -> AsyncIterator["Process"]:
+        """The service as its own process, killed at the end."""
+        port = free_port()
+        environment = {
+            **os.environ,
+            "DATABASE_URL": self.database.url,
+            "NATS_URL": self.nats_server.url,
+            "ARCHIVER_ROOT": str(self.root),
+            "ARCHIVER_ROTATE_SECONDS": "1",
+            "ARCHIVER_FLUSH_SECONDS": "0.05",
+            "OPS_HOST": "127.0.0.1",
+            "OPS_PORT": str(port),
+            **more,
+        }
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "ssmd_archiver", env=environment,
+            stdout=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        process = Process(child, port)
+        try:
+            yield process
+        finally:
+            await process.kill()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The manifests' lines, while they are written."""
+        return [
+            {**json.loads(text), "day": manifest.parent.name}
+            for manifest in sorted(self.stream.glob("*/manifest.jsonl"))
+            for text in manifest.read_bytes().splitlines(keepends=True)
+            if text.endswith(b"\n")
+        ]
+
+    async def settled(self) -> Archived:
+        """The archive, once it has all that the stream has."""
+        await self.caught_up()
+        return self.archive(whole=False)
+
+    async def caught_up(self) -> None:
+        """Wait until the manifest accounts for all that the stream has."""
+        info = await self.js.stream_info(STREAM)
+        last = info.state.last_seq
+
+        def reached() -> int:
+            of_chain = [line["to_seq"] for line in self.lines() if line["chain"] == self.chain]
+            return max(of_chain, default=0)
+
+        async def there() -> bool:
+            return reached() >= last
+
+        await eventually(there, lambda: f"{reached()} of {last} are archived")
+
+
+class Process:
+    """The service's process."""
+
+    def __init__(self, child: asyncio.subprocess.Process, port: int) -> None:
+        self.child, self.port = child, port
+
+    async def kill(self) -> None:
+        if self.child.returncode is None:
+            self.child.send_signal(signal.SIGCONT)
+            self.child.kill()
+        await self.child.wait()
+
+    def limit_files(self, size: int) -> None:
+        """It may write no file beyond this size: for it the disk is full."""
+        resource.prlimit(self.child.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    async def document(self) -> dict[str, Any]:
+        """What /readyz says; empty while nothing answers."""
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
+                session.get(f"http://127.0.0.1:{self.port}/readyz") as reply,
+            ):
+                return dict(await reply.json())
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return {}
+
+    async def until(self, check: Callable[[dict[str, Any]], bool]) -> None:
+        """Wait until /readyz says so."""
+        last: dict[str, Any] = {}
+
+        async def says() -> bool:
+            nonlocal last
+            assert self.child.returncode is None, f"it ended with {self.child.returncode}"
+            last = await self.document()
+            return bool(last) and check(last)
+
+        await eventually(says, lambda: f"{last}")
+
+
+class Running:
+    """The service as a task."""
+
+    def __init__(self, world: World, settings: ArchiverSettings) -> None:
+        self.world, self.settings = world, settings
+        self.health = Health("archiver")
+
+    @contextlib.asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as tasks:
+            self.runtime = Runtime(self.health, tasks)
+            self.task = tasks.create_task(serve(self.runtime, self.settings))
+            try:
+                yield
+            finally:
+                self.runtime.stop.set()
+                await asyncio.wait({self.task})
+                await end(*tasks._tasks)
+                collect_what_ended()
+
+    async def ready(self) -> None:
+        async def is_ready() -> bool:
+            return self.health.ready
+
+        await eventually(is_ready, lambda: f"ready, but {self.health.document()}")
+
+
+@pytest_asyncio.fixture
+async def world(database: Any, nats_server: Any, tmp_path: Path) -> AsyncIterator[World]:
+    made = World(database, nats_server, tmp_path / "archive")
+    async with contextlib.AsyncExitStack() as stack:
+        await made.open(stack)
+        yield made

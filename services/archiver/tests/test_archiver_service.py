@@ -1,0 +1,163 @@
+"""The archive is what the stream said, whatever happens to either."""
+
+import json
+
+from ssmd_archive import writer as writers
+from ssmd_stream.subjects import STREAM
+
+from .conftest import World, eventually
+
+
+async def test_the_archive_is_what_the_stream_said(world: World) -> None:
+    for table in ("markets", "events", "series", "fees"):
+        await world.publish(50, table)
+    await world.put("cdc.unknown.insert.A", b'{"a":1}')
+    await world.put("cdc.markets.update.A", b"\xff\n")
+    await world.put("cdc.markets.update.A", b"{}")
+    async with world.archiver() as archiver:
+        await archiver.ready()
+        await world.publish(200)
+        found = await world.settled()
+        # A window that is over is sealed though nothing new comes.
+        assert not [p for p in world.stream.rglob("*.part") if "state" not in p.parts]
+    assert found.messages == world.published
+    assert not found.missing
+    folders = {path.parent.name for path in world.stream.rglob("*.jsonl.gz")}
+    assert folders >= {"markets", "events", "series", "fees", "_other"}
+
+
+async def test_what_was_not_sealed_is_continued(world: World) -> None:
+    async with world.archiver(archiver_rotate_seconds=86_400) as archiver:
+        await world.publish(30)
+        await archiver.ready()
+        await eventually(lambda: _has_part(world), lambda: "a .part")
+    assert list(world.stream.rglob("*.jsonl.gz.part"))
+    await world.publish(30, "events")
+    async with world.archiver():
+        found = await world.settled()
+    assert found.messages == world.published
+    assert all(path.stat().st_size for path in world.stream.rglob("*.gz"))
+
+
+async def _has_part(world: World) -> bool:
+    return any(path.stat().st_size for path in world.stream.rglob("*.jsonl.gz.part"))
+
+
+async def test_what_was_purged_is_a_hole_and_no_file(world: World) -> None:
+    for _ in range(100):
+        await world.publish(1)
+        await world.put("cdc.events.update.GONE", b'{"type":"x"}')
+    await world.publish(1)
+    await world.js.purge_stream(STREAM, subject="cdc.events.update.GONE")
+    async with world.archiver():
+        found = await world.settled()
+    gone = {key for key in world.published if world.published[key] == b'{"type":"x"}'}
+    assert found.missing == dict.fromkeys(gone, writers.LOST)
+    assert found.messages.keys() == world.published.keys() - gone
+    # As many as windows, however many holes there are.
+    assert len(list(world.stream.rglob("markets/*"))) < 20
+
+
+async def test_what_was_gone_before_it_was_read_has_expired(world: World) -> None:
+    async with world.archiver():
+        await world.publish(10)
+        await world.settled()
+    await world.publish(10)
+    await world.js.purge_stream(STREAM, seq=16)
+    async with world.archiver():
+        await world.publish(1)
+        found = await world.settled()
+    assert found.missing == {(1, sequence): writers.EXPIRED for sequence in range(11, 16)}
+    [expired] = [line for line in found.lines if line["what"] == "expired"]
+    assert (expired["from_seq"], expired["to_seq"]) == (11, 15)
+
+
+async def test_a_stream_that_is_emptied_loses_what_was_not_read(world: World) -> None:
+    async with world.archiver():
+        await world.publish(10)
+        await world.settled()
+    await world.publish(10)
+    await world.js.purge_stream(STREAM)
+    async with world.archiver() as archiver:
+        await archiver.ready()
+        await world.publish(1)
+        found = await world.settled()
+    assert sorted(found.missing) == [(1, sequence) for sequence in range(11, 21)]
+
+
+async def test_a_stream_that_is_made_anew_begins_a_chain(world: World) -> None:
+    async with world.archiver():
+        await world.publish(10)
+        await world.settled()
+        await world.recreate()
+        await world.publish(5)
+        await world.settled()
+        await world.recreate()
+        await world.publish(20)
+        found = await world.settled()
+    assert found.messages == world.published
+    chains = [line for line in found.lines if line["what"] == "chain"]
+    assert [line["chain"] for line in chains] == [1, 2, 3]
+    assert [line["old"] and line["old"]["to_seq"] for line in chains] == [None, 10, 5]
+
+
+async def test_a_stream_that_went_back_begins_a_chain(world: World) -> None:
+    """Restored from a backup: its name and creation are the same, its messages are not."""
+    async with world.archiver(archiver_rotate_seconds=86_400) as archiver:
+        await world.publish(10)
+        await archiver.ready()
+        await eventually(lambda: _has_part(world), lambda: "a .part")
+    before = dict(world.published)
+    await world.recreate()
+    created = (await world.js.stream_info(STREAM)).created
+    assert created is not None
+    world.published.clear()
+    await world.publish(12)
+    # As if it were the old one.
+    _pretend_created(world, await _created(world))
+    async with world.archiver():
+        found = await world.settled()
+    assert found.messages == before | world.published
+    assert [line["chain"] for line in found.lines if line["what"] == "chain"] == [1, 2]
+
+
+async def _created(world: World) -> str:
+    reply = await world.nats.request(f"$JS.API.STREAM.INFO.{STREAM}", b"")
+    return str(json.loads(reply.data)["created"])
+
+
+def _pretend_created(world: World, created: str) -> None:
+    [manifest] = world.stream.glob("*/manifest.jsonl")
+    [text] = manifest.read_bytes().splitlines()
+    line = json.loads(text)
+    line["created"] = created
+    manifest.write_bytes(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+
+
+async def test_nats_may_go_and_come_back(world: World) -> None:
+    async with world.archiver() as archiver:
+        await world.publish(20)
+        await archiver.ready()
+        await world.nats_server.stop()
+        await world.nats_server.start()
+        await world.publish(20)
+        found = await world.settled()
+    assert found.messages == world.published
+
+
+async def test_old_days_go_and_the_chain_says_so(world: World) -> None:
+    async with world.archiver():
+        await world.publish(5)
+        await world.settled()
+    [day] = [path for path in world.stream.iterdir() if path.is_dir()]
+    day.rename(day.parent / "2026-01-01")
+    async with world.archiver(archiver_keep_days=1):
+        await world.publish(5)
+        await world.caught_up()
+        await eventually(lambda: _is_gone(world, "2026-01-01"), lambda: "the oldest day goes")
+    found = world.archive(whole=False)
+    assert found.messages.keys() == {(1, sequence) for sequence in range(6, 11)}
+
+
+async def _is_gone(world: World, day: str) -> bool:
+    return not (world.stream / day).exists()
