@@ -26,12 +26,12 @@ import uvloop
 from nats.aio.client import Client
 from pydantic import SecretStr
 
-from ssmd_cache.join import join
-from ssmd_cache.position import decode
-from ssmd_cache.redis_retry import RedisRetry
-from ssmd_cache.redis_sink import RedisSink
-from ssmd_cache.rows import Rows
-from ssmd_cache.warmup import warm_up
+from ssmd_cache.database.rows import Rows
+from ssmd_cache.database.snapshot import join
+from ssmd_cache.warmup.warmup import warm_up
+from ssmd_cache.writer.position import decode
+from ssmd_cache.writer.redis_retry import RedisRetry
+from ssmd_cache.writer.redis_writer import RedisWriter
 from ssmd_common.health import Health
 from ssmd_common.keys import Keys
 from ssmd_common.migrations import migration_files
@@ -186,7 +186,7 @@ async def warming(bench: Bench, rounds: int) -> None:
 
 
 async def warm(bench: Bench) -> float:
-    sink = RedisSink(bench.redis, Keys(), 1)
+    sink = RedisWriter(bench.redis, Keys(), 1)
     await bench.redis.delete("secmaster:position")
     await sink.claim()
     began = time.monotonic()
@@ -194,7 +194,7 @@ async def warm(bench: Bench) -> float:
         SecretStr(bench.postgres.url), Stream(bench.nats), wait_seconds=30, budget_seconds=5
     ) as joined:
         await warm_up(
-            sink, joined, RedisRetry(Health("cache"), asyncio.Event()), token=1, rebuilds=0,
+            sink, joined, RedisRetry(Health("cache"), asyncio.Event()), rebuilds=0,
             batch_rows=500,
         )  # fmt: skip
     return time.monotonic() - began

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from ssmd_common import tables
+from ssmd_common.columns import Kind
 from ssmd_kalshi import convert, markets, wire
 from ssmd_kalshi.wire import WireEvent, WireMarket, WireRow, WireSeries
 
@@ -80,18 +82,14 @@ _KINDS: list[tuple[Any, str]] = [
     (wire.Objects, "objects"),
     (wire.Texts, "texts"),
 ]
-_TIMES = {
-    "market": frozenset(markets.TIMES),
-    "event": frozenset({"strike_date", "last_updated_ts"}),
-    "series": frozenset({"last_updated_ts"}),
-}
+_TABLES = {"market": tables.MARKETS, "event": tables.EVENTS, "series": tables.SERIES}
 _PARENTS = {"market": "event_ticker", "event": "series_ticker", "series": ""}
 UNKNOWN = "brand_new_field"
 
 
 def fields(entity: str) -> dict[str, str]:
     """Every field of a row but its identity, with its kind in `FAULTS`."""
-    found = {UNKNOWN: "unknown"}
+    found, identity = {UNKNOWN: "unknown"}, IDENTITY[entity]
     for field in msgspec.structs.fields(ROWS[entity]):
         name = field.name
         kind = next((kind for declared, kind in _KINDS if field.type == declared), None)
@@ -100,7 +98,7 @@ def fields(entity: str) -> dict[str, str]:
             continue
         if name == _PARENTS[entity]:
             kind = "parent"
-        elif name in _TIMES[entity]:
+        elif _TABLES[entity][COLUMNS[entity].get(name, (identity,))[0]].kind is Kind.TIME:
             kind = "time"
         elif kind == "number" and (name in STAND_INS[entity] or name not in COLUMNS[entity]):
             kind = "verbatim number"

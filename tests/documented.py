@@ -28,10 +28,10 @@ reported when it is first used. This page is made from the code by `make docs`.
 """
 METRICS_HEAD: Final = """# Metrics
 
-Each service serves its metrics for Prometheus at `/metrics` on `OPS_PORT`, api on `API_PORT` as
-well. Beside those below stand `process_…` and `python_…`, which the client library adds. Labels
-come from small sets, never from tickers. A counter counts since the process started; a histogram's
-series are `…_bucket`, `…_sum` and `…_count`. What to alert on is in
+Each service serves its metrics for Prometheus at `/metrics` on `OPS_PORT`, api until the next
+version on `API_PORT` as well. Beside those below stand `process_…` and `python_…`, which the client
+library adds. Labels come from small sets, never from tickers. A counter counts since the process
+started; a histogram's series are `…_bucket`, `…_sum` and `…_count`. What to alert on is in
 [operations.md](operations.md#what-to-alert-on). This page is made from the code by `make docs`.
 """
 

@@ -67,11 +67,12 @@ async def test_a_row_that_cannot_be_read_is_named_and_no_drift(home: Path, datab
     assert code == 5, err
     assert out == "unreadable row in PostgreSQL: markets M1: nested more than 256 deep\n"
     assert "no difference in 12 rows" in err
-    assert "new picture" not in err
+    assert "warm-up" not in err
     code, out, _ = await ssmd(home, "verify", "--sample", "10", "--json")
     assert (code, json.loads(out)["unreadable"][0]["ticker"]) == (5, "M1")
 
 
+@pytest.mark.slow
 async def test_drift_is_named_fixed_and_gone(home: Path, valkey_server: Any) -> None:
     code, out, err = await ssmd(home, "verify")
     assert code == 6, err
@@ -102,6 +103,7 @@ async def test_drift_is_named_fixed_and_gone(home: Path, valkey_server: Any) -> 
     await redis.aclose()
 
 
+@pytest.mark.slow
 async def test_what_is_wrong_is_one_sentence(home: Path, tmp_path: Path) -> None:
     code, _, err = await ssmd(home, "verify", "--full", "--sample", "2")
     assert code == 2, err

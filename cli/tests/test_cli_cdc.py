@@ -282,6 +282,7 @@ async def test_a_server_without_jetstream(environment: dict[str, str], verb: str
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 async def test_following_outlives_an_outage(
     nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,7 @@ async def count(database: Any, query: str) -> int:
     return int(row[0])
 
 
+@pytest.mark.slow
 async def test_everything_then_updates_then_fees(ssmd: Ssmd, database: Any) -> None:
     plan = await ssmd("secmaster", "sync", "--dry-run", "--json")
     assert plan.code == ExitCode.OK

@@ -5,11 +5,14 @@ import contextlib
 import json
 import os
 import pty
+import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -106,6 +109,29 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def run_documented_requests(folder: Path) -> None:
+    """Every example of docs/api.md, one after the other, as a reader of the page has them."""
+    page = (Path(__file__).parents[2] / "docs/api.md").read_text()
+    examples = "".join(re.findall(r"(?s)```sh\n(.*?)```", page))
+    assert examples.count("curl") >= 5
+    script = f"""
+        set -euo pipefail
+        curl() {{ command curl -sS --fail-with-body -w '\\n' "$@"; }}
+        {examples}
+        test "$(wc -l < markets.csv)" -gt 1
+    """
+    done = subprocess.run(
+        ["bash", "-c", textwrap.dedent(script)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    assert '"missing":[]' in done.stdout, "the ticker that was looked up exists"
+
+
 def test_up_down_and_everything_between(place: Place) -> None:
     # A file of the user's own with the name of a module changes nothing.
     (place.folder / "random.py").write_text("raise RuntimeError('not yours')")
@@ -145,6 +171,9 @@ def test_up_down_and_everything_between(place: Place) -> None:
 
     doctor = place.ssmd("doctor")
     assert doctor.returncode == 0, doctor.stdout
+
+    if shutil.which("curl"):
+        run_documented_requests(place.folder)
 
     second = place.ssmd("up")
     assert second.returncode == 1

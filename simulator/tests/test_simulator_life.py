@@ -11,10 +11,10 @@ import pytest
 from ssmd_simulator.client import Client
 from ssmd_simulator.exchange import Exchange
 from ssmd_simulator.generator import SIZES, generate
-from ssmd_simulator.incidents import Incidents
 from ssmd_simulator.life import Timetable, next_boundary, status_at
 from ssmd_simulator.messages import Message
 from ssmd_simulator.rolling import Rolling, rollers
+from ssmd_simulator.scenarios import Scenarios
 from ssmd_simulator.server import Simulator
 from ssmd_simulator.settings import QUICK
 from ssmd_simulator.stepped import Stepped
@@ -231,7 +231,7 @@ def test_incidents_happen_to_old_markets_only_and_are_announced() -> None:
     heard: list[Message] = []
     exchange.listeners.append(heard.append)
     old = set(universe.events)
-    Incidents(exchange, 3.0).start(clock())
+    Scenarios(exchange, 3.0).start(clock())
     Rolling(exchange, rollers(universe, full=False), QUICK).start(clock(), roll=False)
     size = len(universe.unsettled)
     rolling = set(universe.events) - old
@@ -272,7 +272,7 @@ async def test_an_old_anchor_has_its_settled_markets_in_the_right_place(
 
 async def test_a_quick_market_is_followed_in_real_time(http: aiohttp.ClientSession) -> None:
     """One real life through the public interfaces; its length is not measured, only its order."""
-    async with Simulator(tempo=200.0, budget=0, creation_lag=0, incidents=0) as sim:
+    async with Simulator(tempo=200.0, budget=0, creation_lag=0, scenarios=0) as sim:
         client = Client(sim, http)
         seen: dict[str, list[str]] = defaultdict(list)
         async with client.socket() as ws:

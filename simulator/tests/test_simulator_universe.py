@@ -118,6 +118,7 @@ def test_the_real_population_hangs_together_as_recorded(kalshi_data: Path) -> No
     }
 
 
+@pytest.mark.slow
 def test_a_full_universe_from_the_real_population(kalshi_data: Path) -> None:
     universe = load_population(kalshi_data / "population", 7, DAY)
     real = set(universe.markets)

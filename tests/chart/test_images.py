@@ -22,16 +22,13 @@ def installed(prefix: Path) -> set[str]:
     return {path.name.split("-")[0].replace("_", "-").lower() for path in found}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("service", "ours"),
     [
         ("cdc", {"ssmd-common", "ssmd-stream", "ssmd-cdc"}),
-        pytest.param(
-            "lifecycle",
-            {"ssmd-common", "ssmd-kalshi", "ssmd-lifecycle", "ssmd-store"},
-            marks=pytest.mark.slow,
-        ),
+        ("lifecycle", {"ssmd-common", "ssmd-kalshi", "ssmd-lifecycle", "ssmd-store"}),
     ],
 )
 def test_the_build_stage_installs_one_service_and_only_what_it_imports(

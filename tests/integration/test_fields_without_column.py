@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from ssmd_kalshi.budget import Budget
 from ssmd_kalshi.rest import KalshiRest
-from ssmd_lifecycle.mirror import Mirror
+from ssmd_lifecycle.repair.rest_upserter import RestUpserter
 from ssmd_simulator.server import Simulator
 from ssmd_stack.database import Database
 from ssmd_store.pages import Store
@@ -74,7 +74,7 @@ async def by_sync(database: Database, rest: KalshiRest) -> None:
 
 async def by_repair(database: Database, rest: KalshiRest) -> None:
     async with Sessions(SecretStr(database.url), "t", size=1, budget_seconds=30) as sessions:
-        assert await Mirror(sessions, rest).fetch_events({"ZEXT-1"}) == {"ZEXT-1"}
+        assert await RestUpserter(sessions, rest).fetch_events({"ZEXT-1"}) == {"ZEXT-1"}
 
 
 async def stored(connection: AsyncConnection[Any]) -> list[Any]:

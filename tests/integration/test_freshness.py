@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 from pydantic import SecretStr
 
-from ssmd_cache.lookup import Lookup
+from ssmd_cache.database.lookup import Lookup
 from ssmd_common import apikeys
 from ssmd_common.exitcodes import ExitCode
 from ssmd_simulator.server import Simulator

@@ -118,6 +118,17 @@ def test_modules_that_the_architecture_calls_pure_are_held_to_it() -> None:
         assert f"    {package}.{rules.replace('/', '.')}\n" in contract, rules
 
 
+def test_modules_that_call_themselves_pure_are_held_to_it() -> None:
+    contract = (ROOT / ".importlinter").read_text().partition("contract:pure]")[2]
+    held = set(contract.partition("source_modules =")[2].partition("forbidden_modules")[0].split())
+    for top in packages().values():
+        for path in top.rglob("*.py"):
+            name = ".".join(path.relative_to(top.parent).with_suffix("").parts)
+            if re.search(r"\bPure\b", ast.get_docstring(ast.parse(path.read_text())) or ""):
+                parents = name.split(".")
+                assert held & {".".join(parents[: n + 1]) for n in range(len(parents))}, name
+
+
 @each_page
 def test_functions_in_diagrams_are_in_the_modules_that_arrows_point_to(page: Path) -> None:
     for diagram in named_in(page, r"(?s)```mermaid\n(.*?)```"):

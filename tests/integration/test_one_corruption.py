@@ -20,7 +20,7 @@ from pydantic import SecretStr
 
 from ssmd_kalshi.budget import Budget
 from ssmd_kalshi.rest import KalshiRest
-from ssmd_lifecycle.mirror import Mirror
+from ssmd_lifecycle.repair.rest_upserter import RestUpserter
 from ssmd_simulator.faults import Fault
 from ssmd_simulator.server import Simulator
 from ssmd_stack.database import Database
@@ -84,11 +84,11 @@ class Tables:
             Sessions(SecretStr(self.database.url), "t", size=1, budget_seconds=30) as sessions,
             KalshiRest(self.exchange.base_url, budget=Budget(1_000_000)) as rest,
         ):
-            mirror = Mirror(sessions, rest)
+            upserter = RestUpserter(sessions, rest)
             asked_at = datetime.now(UTC)
             async for page in rest.markets():
                 assert page.complete
-                await mirror.markets(page.items, asked_at)
+                await upserter.upsert_markets(page.items, asked_at)
 
     async def filled(self, way: str) -> None:
         await (self.synced() if way == "sync" else self.repaired())

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from ssmd_kalshi.pages import Page
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.wire import WireEvent, WireMarket
-from ssmd_lifecycle.mirror import Mirror
+from ssmd_lifecycle.repair.rest_upserter import RestUpserter
 from ssmd_stack.database import Database
 from ssmd_store.pages import Store
 from ssmd_store.sessions import Sessions
@@ -101,7 +101,7 @@ async def test_both_services_make_the_same_rows_of_the_same_page(
         # All parents are stored, so nothing is asked for.
         KalshiRest("http://127.0.0.1:1/trade-api/v2") as rest,
     ):
-        store, mirror = await Store.on(writing), Mirror(sessions, rest)
+        store, upserter = await Store.on(writing), RestUpserter(sessions, rest)
 
         async def as_before() -> None:
             await emptied(connection)
@@ -120,15 +120,15 @@ async def test_both_services_make_the_same_rows_of_the_same_page(
         by_sync = await rows(connection)
 
         await as_before()
-        mirrored = await mirror.markets(page.items, T)
-        await mirror.events(told, T)
+        upserted = await upserter.upsert_markets(page.items, T)
+        await upserter.upsert_events(told, T)
         by_lifecycle = await rows(connection)
 
     assert by_lifecycle == by_sync
-    assert mirrored.changed == written.inserted + written.updated
-    assert mirrored.transitions == written.became + type(written.became)(created=written.inserted)
+    assert upserted.changed == written.inserted + written.updated
+    assert upserted.transitions == written.became + type(written.became)(created=written.inserted)
     changed = {t for t, row in by_sync["markets"].items() if untouched["markets"].get(t) != row}
-    assert len(changed) == mirrored.changed
+    assert len(changed) == upserted.changed
     assert 0 < len(changed) < len(pairs)
     titles = {ticker: row["title"] for ticker, row in by_sync["events"].items()}
     assert titles == {"KXA-1": "A?", "KXA-2": "page", "KXA-3": "stored", "KXA-4": "page"}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import redis.asyncio as aioredis
 
     from ssmd_cache.settings import CacheSettings
-    from ssmd_cache.verify import Report
+    from ssmd_cache.verify.report import Report
 
 app = typer.Typer(no_args_is_help=True, help="Verify or rebuild the Redis cache.")
 
@@ -33,7 +33,7 @@ def verify_command(
         bool, typer.Option("--full", help="Compare everything (the default without --sample).")
     ] = False,
     fix: Annotated[
-        bool, typer.Option("--fix", help="Have the picture made anew if it differs, and compare.")
+        bool, typer.Option("--fix", help="Have Redis warmed anew if it differs, and compare.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -46,12 +46,12 @@ def verify_command(
         raise typer.BadParameter("--sample and --full exclude each other")
 
     async def work(settings: "CacheSettings", client: "aioredis.Redis") -> "tuple[Report, bool]":
-        from ssmd_cache.rebuild import rebuild
+        from ssmd_cache.warmup.rebuild import rebuild
 
         report = await _verify(settings, client, sample)
         if not report.differences or not fix:
             return report, False
-        _say(f"{len(report.differences)} differences; asking for a new picture")
+        _say(f"{len(report.differences)} differences; asking for a warm-up")
         await rebuild(settings, client, deadline_seconds=_REBUILD_SECONDS, say=_say)
         return await _verify(settings, client, sample), True
 
@@ -65,7 +65,7 @@ def verify_command(
     if report.differences:
         raise typer.Exit(ExitCode.DRIFT)
     if report.unreadable:
-        # Making the picture anew would not mend them.
+        # A warm-up would not mend them.
         raise typer.Exit(ExitCode.PARTIAL)
 
 
@@ -76,13 +76,13 @@ def rebuild_command(
         float, typer.Option("--deadline", help="Seconds to wait for the cache service.")
     ] = _REBUILD_SECONDS,
 ) -> None:
-    """Make a new picture in Redis beside the live one: readers see no gap.
+    """Fill Redis anew from PostgreSQL, over what is there: readers see no gap.
 
     The cache service that leads does it; if none runs, this command does.
     """
 
     async def work(settings: "CacheSettings", client: "aioredis.Redis") -> Any:
-        from ssmd_cache.rebuild import rebuild
+        from ssmd_cache.warmup.rebuild import rebuild
 
         return await rebuild(settings, client, deadline_seconds=deadline_seconds, say=_say)
 
@@ -130,7 +130,7 @@ async def _verify(
 ) -> "Report":
     import psycopg
 
-    from ssmd_cache.verify import Verifier
+    from ssmd_cache.verify.verifier import Verifier
     from ssmd_common.connections import postgres
     from ssmd_common.errors import SsmdError
     from ssmd_common.keys import Keys

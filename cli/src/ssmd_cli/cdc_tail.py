@@ -26,8 +26,9 @@ from ssmd_common.exitcodes import ExitCode
 from ssmd_common.settings import NatsSettings
 from ssmd_stream import subjects
 from ssmd_stream.change import Change, decode, parse_lsn
+from ssmd_stream.delivery import Delivery
 from ssmd_stream.errors import ReaderBroken, StreamGap, StreamMissing, UnreadableMessage
-from ssmd_stream.reader import Delivery, reading
+from ssmd_stream.reader import reading
 from ssmd_stream.stream import StoredMessage, Stream
 
 _BATCH: Final = 200

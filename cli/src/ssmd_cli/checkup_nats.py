@@ -1,6 +1,6 @@
 """NATS as one service finds it: the server, the user's rights, the streams."""
 
-import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 import nats.errors
@@ -13,10 +13,11 @@ from ssmd_common.errors import SsmdError
 from ssmd_common.rights import NatsRights
 from ssmd_common.settings import NatsSettings
 from ssmd_stream import subjects
+from ssmd_stream.administration import OLDEST_SERVER, differences
+from ssmd_stream.errors import ApiError, StreamMissing, StreamUnavailable
+from ssmd_stream.stream import Stream
 
 BUDGET_SECONDS: Final = 3.0
-_OLDEST: Final = (2, 10)
-_NOT_THERE: Final = 10059
 
 
 async def examine(service: str, settings: NatsSettings, rights: NatsRights) -> list[Finding]:
@@ -51,7 +52,7 @@ def _server(client: NatsClient) -> Finding:
             "turn it on (`jetstream {}`); if it was on, look at the disk of its store_dir",
         )  # fmt: skip
     return Finding.of(
-        "NATS", (version.major, version.minor) >= _OLDEST,
+        "NATS", (version.major, version.minor) >= OLDEST_SERVER,
         f"{number} with JetStream, max_payload {client.max_payload}",
         "use NATS 2.10 or newer",
     )  # fmt: skip
@@ -76,20 +77,19 @@ async def _rights(service: str, client: NatsClient, rights: NatsRights) -> list[
 async def _stream(client: NatsClient, name: str, settings: NatsSettings, service: str) -> Finding:
     what = f"stream {name}"
     try:
-        reply = await client.request(f"$JS.API.STREAM.INFO.{name}", b"", timeout=BUDGET_SECONDS)
-    except nats.errors.Error as error:
+        info = await Stream(client, name, answer_seconds=BUDGET_SECONDS).info()
+    except StreamMissing:
+        return Finding.warning(what, "it is not there yet", "start cdc, which makes it")
+    except ApiError as error:
+        return Finding(what, False, error.description, "look at NATS' log")
+    except StreamUnavailable as error:
         return Finding(what, False, f"not known ({first_line(error)})", "look at NATS' log")
-    answer = json.loads(reply.data)
-    if refusal := answer.get("error"):
-        if refusal.get("err_code") == _NOT_THERE:
-            return Finding.warning(what, "it is not there yet", "start cdc, which makes it")
-        return Finding(what, False, str(refusal.get("description")), "look at NATS' log")
-    state, config = answer["state"], answer["config"]
+    config = info.configuration
     detail = (
-        f"{state['messages']} messages, {state['bytes']} of {config['max_bytes']} bytes, "
+        f"{info.messages} messages, {info.bytes} of {config['max_bytes']} bytes, "
         f"{config.get('num_replicas', 1)} replica(s)"
     )
-    if name == subjects.DEAD_LETTER_STREAM and state["messages"]:
+    if name == subjects.DEAD_LETTER_STREAM and info.messages:
         return Finding.warning(what, detail, "changes are set aside there: docs/operations.md")
     if service == "cdc" and (differing := _differences(name, config, settings)):
         return Finding.warning(
@@ -99,8 +99,8 @@ async def _stream(client: NatsClient, name: str, settings: NatsSettings, service
     return Finding(what, True, detail)
 
 
-def _differences(name: str, config: dict[str, Any], settings: Any) -> set[str]:
-    from ssmd_cdc.publish.stream import dead_letter_configuration, differences, stream_configuration
+def _differences(name: str, config: Mapping[str, Any], settings: Any) -> set[str]:
+    from ssmd_cdc.publish.stream import dead_letter_configuration, stream_configuration
 
     wanted = stream_configuration if name == subjects.STREAM else dead_letter_configuration
     return differences(config, wanted(settings))

@@ -1,6 +1,7 @@
-"""`ssmd keys create|list|revoke`: directly in DATABASE_URL, since a first key needs no other."""
+"""`ssmd keys create|list|revoke|audit`: in DATABASE_URL, since a first key needs no other."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -14,13 +15,13 @@ from ssmd_common.errors import SsmdError
 from ssmd_common.exitcodes import ExitCode
 
 if TYPE_CHECKING:
-    from ssmd_api.keystore import KeyStore
+    from ssmd_api.keystore import Actor, KeyStore
 
 T = TypeVar("T")
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Create, list and revoke API keys.",
+    help="Create, list and revoke API keys, and see who did.",
     callback=use_local_system,
 )
 
@@ -34,6 +35,19 @@ _COLUMNS = (
     "last_used_at",
     "expires_at",
     "revoked_at",
+)
+
+
+_AUDIT_COLUMNS = (
+    "at",
+    "action",
+    "key_id",
+    "key_prefix",
+    "key_name",
+    "actor",
+    "actor_key_id",
+    "origin",
+    "request_id",
 )
 
 
@@ -72,7 +86,7 @@ def create(
         raise typer.BadParameter(str(error)) from error
     if expires_at is not None and expires_at <= now:
         raise typer.BadParameter("must be in the future", param_hint="--expires")
-    row = _run(lambda keys: keys.create(key, name, scopes, rate_limit, expires_at))
+    row = _run(lambda keys: keys.create(key, name, scopes, rate_limit, expires_at, _actor()))
     if as_json:
         output.document({"key": key.text, **row})
         return
@@ -100,11 +114,11 @@ def revoke(key: Annotated[str, typer.Argument(help="A key's id or prefix.")]) ->
 
     async def by_id_or_prefix(keys: "KeyStore") -> str | None:
         if key.isascii() and key.isdigit() and len(key) <= 18:
-            revoked = await keys.revoke(int(key))
+            revoked = await keys.revoke(int(key), _actor())
             if revoked:
                 return revoked
         stored = await keys.by_prefix(key)
-        return await keys.revoke(stored.id) if stored else None
+        return await keys.revoke(stored.id, _actor()) if stored else None
 
     prefix = _run(by_id_or_prefix)
     if prefix is None:
@@ -112,7 +126,36 @@ def revoke(key: Annotated[str, typer.Argument(help="A key's id or prefix.")]) ->
     output.note(f"revoked {prefix}")
 
 
+@app.command("audit")
+def audit(as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+    """Show which keys were made and revoked, by whom and from where, the last first."""
+    style = output.chosen(as_json=as_json, as_csv=as_csv)
+
+    async def every(keys: "KeyStore") -> list[Any]:
+        found: list[Any] = []
+        while page := await keys.audit(found[-1]["id"] if found else None, 1000):
+            found += page
+        return found
+
+    output.rows(_run(every), _AUDIT_COLUMNS, style)
+
+
+def _actor() -> "Actor":
+    """The user of this command; in a container often no more than a number."""
+    import getpass
+    import socket
+
+    from ssmd_api.keystore import Actor
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return Actor(f"ssmd keys, by {user}", origin=socket.gethostname())
+
+
 def _run(work: "Callable[[KeyStore], Awaitable[T]]") -> T:
+    from ssmd_api.database import Database
     from ssmd_api.keystore import KeyStore
     from ssmd_common.connections import postgres
     from ssmd_common.settings import PostgresSettings, load
@@ -128,6 +171,6 @@ def _run(work: "Callable[[KeyStore], Awaitable[T]]") -> T:
             max_size=1,
         )
         async with pool:
-            return await work(KeyStore(pool))
+            return await work(KeyStore(Database(pool)))
 
     return asyncio.run(run())

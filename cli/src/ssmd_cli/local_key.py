@@ -6,7 +6,8 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from ssmd_api.keystore import KeyStore
+from ssmd_api.database import Database
+from ssmd_api.keystore import Actor, KeyStore
 from ssmd_common import apikeys
 from ssmd_common.connections import postgres
 
@@ -20,7 +21,7 @@ async def ensure_key(url: SecretStr, directory: Path) -> str:
     """The text of a key that the database knows: the kept one, or a new one."""
     pool = await postgres.open_pool(url, "ssmd-up", budget_seconds=10, max_size=1)
     async with pool:
-        store = KeyStore(pool)
+        store = KeyStore(Database(pool))
         path = directory / _FILE
         kept = path.read_text().strip() if path.exists() else ""
         if parsed := apikeys.parse(kept):
@@ -32,7 +33,7 @@ async def ensure_key(url: SecretStr, directory: Path) -> str:
             ):
                 return kept
         key = apikeys.generate("local")
-        await store.create(key, "ssmd up", _SCOPES, _RATE_LIMIT_PER_MINUTE, None)
+        await store.create(key, "ssmd up", _SCOPES, _RATE_LIMIT_PER_MINUTE, None, Actor("ssmd up"))
     path.unlink(missing_ok=True)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w") as file:

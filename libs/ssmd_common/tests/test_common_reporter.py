@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -99,6 +100,7 @@ async def test_a_service_tells_how_it_is_and_each_change_at_once(database: Any) 
     assert last["instance"] == first["instance"]
 
 
+@pytest.mark.slow
 async def test_updates_touch_no_index_and_leave_the_change_stream_alone(database: Any) -> None:
     health = Health("sync")
     async with reporting(health, SecretStr(database.url)), database.connect() as connection:
@@ -207,6 +209,7 @@ async def test_a_role_that_may_not_write_is_degraded_not_dead(database: Any) -> 
             await eventually(well)
 
 
+@pytest.mark.slow
 async def test_a_server_that_is_not_there_is_told_and_is_no_hindrance(
     private_postgres: Any,
 ) -> None:
@@ -237,6 +240,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgreswatch, "_LOST_SECONDS", 4.0)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 async def test_a_frozen_server_is_told_and_taken_back(
     private_postgres: Any, monkeypatch: pytest.MonkeyPatch
@@ -322,7 +326,8 @@ def start(url: str, mode: str) -> "subprocess.Popen[str]":
         [sys.executable, "-c", textwrap.dedent(SERVICE), mode],
         stdout=subprocess.PIPE,
         text=True,
-        env={"DATABASE_URL": url, "OPS_PORT": "0", "OPS_HOST": "127.0.0.1"},
+        # The rest is for a moved clock, which the server has, too (tests/dates.py).
+        env={**os.environ, "DATABASE_URL": url, "OPS_PORT": "0", "OPS_HOST": "127.0.0.1"},
     )
 
 

@@ -122,6 +122,7 @@ async def test_our_own_lateness_is_not_the_servers_silence(database: Database) -
         assert session.backend == session.info.backend_pid
 
 
+@pytest.mark.slow
 async def test_a_session_that_nobody_answers_is_given_up(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

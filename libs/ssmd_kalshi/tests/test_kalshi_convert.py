@@ -2,16 +2,19 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ssmd_common import tables
+from ssmd_common.columns import Kind, Table
 from ssmd_common.status import MarketStatus
 from ssmd_kalshi import convert, markets, values
 from ssmd_kalshi.errors import BadFieldError
-from ssmd_kalshi.wire import WireEvent, WireMarket, WireSeries, WireSeriesFeeChange
+from ssmd_kalshi.wire import WireEvent, WireMarket, WireRow, WireSeries, WireSeriesFeeChange
 
 NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
 
@@ -142,6 +145,60 @@ def test_every_field_is_a_column_or_extra_or_a_quote() -> None:
             value = "2026-01-01T00:00:00Z"
         assert row(**{name: value}) != row(), f"{name} is lost"
     assert row(**dict.fromkeys(QUOTES, "1")) == row()
+
+
+SAMPLES = {
+    Kind.TEXT: "a text",
+    Kind.INTEGER: "7.25",
+    Kind.NUMERIC: "0.3333",
+    Kind.TIME: "2026-01-01T00:00:00Z",
+    Kind.BOOLEAN: True,
+    Kind.TEXTS: ["a"],
+    Kind.JSON: [{"a": "b"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "convert_", "wire"),
+    [
+        (tables.SERIES, convert.SERIES_COLUMNS, convert.series, WireSeries(ticker="S")),
+        (
+            tables.EVENTS,
+            convert.EVENT_COLUMNS,
+            convert.event,
+            WireEvent(event_ticker="E", series_ticker="S"),
+        ),
+        (
+            tables.MARKETS,
+            markets.COLUMNS,
+            lambda wire: markets.market(wire, "S", NOW),
+            WireMarket(ticker="M-1", event_ticker="M"),
+        ),
+    ],
+    ids=["series", "event", "market"],
+)
+def test_a_field_fills_the_columns_that_it_stands_for(
+    table: Table, columns: values.Columns, convert_: Any, wire: WireRow
+) -> None:
+    """A column that the conversion forgot fails here by its name."""
+    without = convert_(wire)
+    for field, names in columns.items():
+        if getattr(wire, field) is not None:
+            continue
+        sample = SAMPLES[table[names[0]].kind]
+        found = convert_(msgspec.structs.replace(wire, **{field: sample}))
+        differ = {n for n in table.names if getattr(found, n) != getattr(without, n)}
+        assert not found.rejected, field
+        assert differ == set(names), field
+
+
+def test_columns_that_are_rounded_follow_the_registry() -> None:
+    for column in tables.MARKETS.columns:
+        if column.rounding:
+            for exact in ("0.0050", "0.3333", "7.5000", "7.4999", "1234.56"):
+                found = row(**{column.exact: exact})
+                expected = column.rounding(Decimal(exact))
+                assert getattr(found, column.name) == expected, (column.name, exact)
 
 
 EXTRA: dict[str, object] = {

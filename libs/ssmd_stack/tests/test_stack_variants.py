@@ -38,6 +38,7 @@ async def run_fixture_tests(**env: str) -> str:
     return text
 
 
+@pytest.mark.slow
 async def test_external_servers_serve_the_same_tests(
     private_postgres: PostgresServer, nats_server: NatsServer, valkey_server: ValkeyServer
 ) -> None:

@@ -5,8 +5,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-import msgspec
-
+from ssmd_common.columns import Kind, columns_of
 from ssmd_common.models import Event, Market, Row, Series
 from ssmd_store.pages import Store, Then
 
@@ -16,28 +15,19 @@ T0 = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 def distinct(row_type: type[Row], turn: int, **fixed: Any) -> Any:
     """A row in which every column has a value of its own; another `turn`, other values."""
     values: dict[str, Any] = {}
-    fields = [field for field in msgspec.structs.fields(row_type) if field.name != "rejected"]
-    for number, field in enumerate(fields):
-        kind = str(field.type)
-        n = number + 100 * turn
-        if field.name in fixed:
-            values[field.name] = fixed[field.name]
-        elif "datetime" in kind:
-            values[field.name] = T0 + timedelta(seconds=n)
-        elif "Decimal" in kind:
-            values[field.name] = Decimal(n) / 100
-        elif "bool" in kind:
-            values[field.name] = turn % 2 == 0
-        elif "list[str]" in kind:
-            values[field.name] = [f"{field.name}{turn}", "it's {quoted}, \\ and NULL"]
-        elif "list" in kind:
-            values[field.name] = [{"name": f"{field.name}{turn}"}]
-        elif "dict" in kind:
-            values[field.name] = {"key": f"{field.name}{turn}", "nested": [1, None, "ü\t\n"]}
-        elif "int" in kind:
-            values[field.name] = n
-        else:
-            values[field.name] = f"{field.name} {turn}"
+    for number, column in enumerate(columns_of(row_type)):
+        name, n = column.name, number + 100 * turn
+        some: dict[Kind, Any] = {
+            Kind.TEXT: f"{name} {turn}",
+            Kind.INTEGER: n,
+            Kind.NUMERIC: Decimal(n) / 100,
+            Kind.TIME: T0 + timedelta(seconds=n),
+            Kind.BOOLEAN: turn % 2 == 0,
+            Kind.TEXTS: [f"{name}{turn}", "it's {quoted}, \\ and NULL"],
+            Kind.JSON: [{"name": f"{name}{turn}", "nested": [1, None, "ü\t\n"]}],
+        }
+        if not column.derived:
+            values[name] = fixed.get(name, some[column.kind])
     return row_type(**values)
 
 

@@ -83,29 +83,6 @@ async def test_every_column_is_written_and_each_difference_alone_propagates(
     assert await stored() == current
 
 
-async def test_the_models_have_every_column_that_a_writer_of_sync_provides(store: Store) -> None:
-    """What the schema has and sync does not write is named here, with who writes it."""
-    others = {
-        "series": {"created_at", "updated_at"},
-        "events": {"created_at", "updated_at", "deleted_at", "status"},
-        "markets": {"created_at", "updated_at", "deleted_at"},
-        "series_fees": set[str](),
-    }
-    for table, row_type in (
-        ("series", Series),
-        ("events", Event),
-        ("markets", Market),
-        ("series_fees", SeriesFee),
-    ):
-        found = await rows(
-            store,
-            "SELECT column_name FROM information_schema.columns WHERE table_name = %s"
-            " AND table_schema = 'public'",
-            table,
-        )
-        assert {r["column_name"] for r in found} == {*row_type.columns()} | others[table]
-
-
 async def test_an_unchanged_batch_writes_no_tuple(store: Store, event: Any, market: Any) -> None:
     markets = [market(f"KXA-{i % 7}-T{i}") for i in range(300)]
     await filled(store, event, *markets)

@@ -20,7 +20,9 @@ LATER = T0 + timedelta(days=9000)
 """Of an observation of an event: after whatever the clock says has been written."""
 
 MAY_BE_UNREADABLE: Final[dict[type[ReadRow], list[str]]] = {
-    row: [f.name for f in msgspec.structs.fields(row) if f.default is None]
+    row: [
+        f.name for f in msgspec.structs.fields(row) if f.default is None and f.name in row.columns()
+    ]
     for row in (Series, Event, Market)
 }
 

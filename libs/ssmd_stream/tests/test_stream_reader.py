@@ -11,8 +11,9 @@ from nats.js import api
 
 from ssmd_stream import subjects
 from ssmd_stream.change import Position
+from ssmd_stream.delivery import Delivery
 from ssmd_stream.errors import ReaderBroken, StreamGap, StreamMissing
-from ssmd_stream.reader import Delivery, Expectations, Reader, reading
+from ssmd_stream.reader import Expectations, Reader, reading
 from ssmd_stream.stream import StoredMessage, Stream
 
 PATIENCE_SECONDS = 60
@@ -101,6 +102,15 @@ async def test_a_message_that_was_deleted_alone_is_missed(stream: Stream) -> Non
         with pytest.raises(StreamGap) as raised:
             await take(reader, 1)
     assert raised.value.lost == range(2, 3)
+
+
+async def test_a_stream_that_never_held_a_message_begins_at_1(stream: Stream) -> None:
+    info = await stream.info()
+    assert (info.first_sequence, info.last_sequence) == (1, 0)
+    async with reading(stream, info.first_sequence) as reader:
+        assert reader.is_current
+        await put(stream, A)
+        assert [delivery.sequence for delivery in await take(reader, 1)] == [1]
 
 
 async def test_a_stream_that_begins_later_or_ends_before_is_told(stream: Stream) -> None:

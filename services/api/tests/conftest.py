@@ -86,3 +86,10 @@ async def js(nats_server: NatsServer) -> AsyncIterator[JetStreamContext]:
     await made.add_stream(name=subjects.STREAM, subjects=[subjects.SUBJECTS])
     yield made
     await client.close()
+
+
+@pytest_asyncio.fixture
+async def streaming(serve: Serve, nats_server: NatsServer) -> AsyncIterator[Client]:
+    """The API with a NATS of its own."""
+    async with serve(nats_url=nats_server.url) as client:
+        yield client

@@ -208,7 +208,9 @@ async def test_a_key_may_be_good_for_ever_or_never(api: Client, database: Databa
             await connection.execute(
                 "UPDATE api_keys SET expires_at = %s, revoked_at = %s", (expires_at, revoked_at)
             )
-        api.context.authenticator.forget()
+            cursor = await connection.execute("SELECT max(id) FROM api_keys")
+            ((key_id,),) = await cursor.fetchall()
+        api.context.authenticator.forget(key_id)
         assert (await api.get("/v1/series")).status == status, (expires_at, revoked_at)
 
 

@@ -9,8 +9,9 @@ import pytest_asyncio
 
 from ssmd_api import lists
 from ssmd_api.cursors import Cursor
-from ssmd_api.filters import EventFilter, MarketFilter, Page, SeriesFilter
+from ssmd_api.filters import EventFilter, MarketFilter, SeriesFilter
 from ssmd_api.lists import Statement
+from ssmd_api.paging import Page
 from ssmd_api.store import queries
 from ssmd_stack.database import Database
 

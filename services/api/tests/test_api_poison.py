@@ -176,7 +176,7 @@ async def test_a_cached_value_that_cannot_be_read_is_read_from_the_database(
                 {"series_ticker": "KXOLD"},
             )
         ],
-        *[rows.encode({n: v for n, v in row.items() if n != name}) for name in rows.LOOKUP],
+        *[rows.encode({n: v for n, v in row.items() if n != name}) for name in rows.LOOKUP.names],
     ]
     for content in poison:
         await redis.set(key, content)

@@ -67,27 +67,3 @@ async def test_it_serves_and_stops_on_sigterm(database: Database) -> None:
         row = await (await connection.execute("SELECT last_used_at FROM api_keys")).fetchone()
     assert row
     assert row[0] is not None, "the last use was not written before the end"
-
-
-async def test_columns_are_the_tables_own(database: Database) -> None:
-    """A column that a migration adds must be added to what the API shows."""
-    from ssmd_api import rows
-
-    shown = {
-        "series": rows.SERIES,
-        "events": rows.EVENTS,
-        "markets": rows.MARKETS,
-        "series_fees": rows.SERIES_FEES,
-        "market_lifecycle_events": rows.LIFECYCLE,
-        "sync_runs": rows.SYNC_RUNS,
-    }
-    async with database.connect() as connection:
-        for table, columns in shown.items():
-            cursor = await connection.execute(
-                "SELECT column_name FROM information_schema.columns"
-                " WHERE table_schema = 'public' AND table_name = %s",
-                (table,),
-            )
-            found = {row[0] for row in await cursor.fetchall()}
-            # Which rows a run did not read may be many: they count for freshness only.
-            assert found - {"unread"} == set(columns)

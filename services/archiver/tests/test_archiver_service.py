@@ -85,6 +85,15 @@ async def test_a_stream_that_is_emptied_loses_what_was_not_read(world: World) ->
     assert sorted(found.missing) == [(1, sequence) for sequence in range(11, 21)]
 
 
+async def test_a_stream_that_never_held_a_message_is_followed(world: World) -> None:
+    async with world.archiver() as archiver:
+        await archiver.ready()
+        await world.publish(5)
+        found = await world.settled()
+    assert found.messages == world.published
+    assert not found.missing
+
+
 async def test_a_stream_that_is_made_anew_begins_a_chain(world: World) -> None:
     async with world.archiver():
         await world.publish(10)

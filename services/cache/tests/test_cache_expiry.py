@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ssmd_cache.verify import Verifier
+from ssmd_cache.verify.verifier import Verifier
 from ssmd_common.keys import Keys
 
 SERIES = "INSERT INTO series (ticker, category) VALUES ('S', 'C')"
@@ -69,7 +69,7 @@ async def test_a_clock_that_jumped_changes_nothing(
         def now(cls, tz: Any = None) -> datetime:
             return datetime.now(tz) + timedelta(days=days)
 
-    monkeypatch.setattr("ssmd_cache.entries.datetime", Jumped)
+    monkeypatch.setattr("ssmd_cache.writer.names.datetime", Jumped)
     monkeypatch.setattr("time.time", lambda: datetime.now(UTC).timestamp() + days * 86400)
     await world.commit(
         SERIES,

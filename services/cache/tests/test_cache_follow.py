@@ -8,7 +8,7 @@ import msgspec
 import nats.js.errors
 import pytest
 
-from ssmd_cache.redis_sink import RedisSink
+from ssmd_cache.writer.redis_writer import RedisWriter
 from ssmd_stream.reader import Reader
 
 SERIES = (
@@ -176,16 +176,16 @@ async def test_a_killed_warm_up_leaves_nothing_behind(
     world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await world.commit(SERIES, EVENT, MARKET)
-    fill, written = RedisSink.fill, asyncio.Event()
+    fill, written = RedisWriter.fill, asyncio.Event()
 
-    async def stuck(sink: RedisSink, commands: Any) -> None:
+    async def stuck(sink: RedisWriter, commands: Any) -> None:
         await fill(sink, commands)
         if await sink.client.exists("secmaster:markets"):
             written.set()
             await asyncio.Event().wait()
 
     with monkeypatch.context() as patch:
-        patch.setattr(RedisSink, "fill", stuck)
+        patch.setattr(RedisWriter, "fill", stuck)
         async with world.cache(cache_warm_batch_rows=1) as cache:
             await written.wait()
             await cache.die()
@@ -250,9 +250,9 @@ async def test_a_redis_that_forgot_a_part_of_a_warm_up_is_not_warm(
 ) -> None:
     """Restarted from a save that holds the position, and of the rows those written by then."""
     await world.commit(SERIES, EVENT, MARKET)
-    fill, saved = RedisSink.fill, list[tuple[bytes, bytes]]()
+    fill, saved = RedisWriter.fill, list[tuple[bytes, bytes]]()
 
-    async def forgetful(sink: RedisSink, commands: Any) -> None:
+    async def forgetful(sink: RedisWriter, commands: Any) -> None:
         if await sink.client.exists("secmaster:events") and not saved:
             saved.extend(
                 [
@@ -265,7 +265,7 @@ async def test_a_redis_that_forgot_a_part_of_a_warm_up_is_not_warm(
                 await sink.client.restore(key, 0, content)
         await fill(sink, commands)
 
-    monkeypatch.setattr(RedisSink, "fill", forgetful)
+    monkeypatch.setattr(RedisWriter, "fill", forgetful)
     async with world.cache(cache_warm_batch_rows=1):
         await world.assert_right()
     assert saved

@@ -66,6 +66,7 @@ async def test_a_frozen_server_is_told_and_back(world: Any, server: str) -> None
         await world.assert_right()
 
 
+@pytest.mark.slow
 async def test_a_frozen_postgresql_is_told_and_back(private_postgres: Any, own_world: Any) -> None:
     world = own_world
     await world.create_stream()

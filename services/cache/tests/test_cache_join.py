@@ -7,9 +7,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from ssmd_cache import join as joining
 from ssmd_cache import service
-from ssmd_cache.picture import TABLES
+from ssmd_cache.database import snapshot as joining
+from ssmd_cache.projection.facts import TABLES
 from ssmd_stream.change import parse_lsn
 from ssmd_stream.stream import Stream
 

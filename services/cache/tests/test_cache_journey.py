@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
-from ssmd_cache.journey import Journey
+from ssmd_cache.follower.journey import Journey
 from ssmd_cache.metrics import EXCHANGE_TO_SUBSCRIBER
 from ssmd_common.health import Health
-from ssmd_stream.reader import Delivery
+from ssmd_stream.delivery import Delivery
 
 
 def message(seconds_ago: float | None, **more: Any) -> Delivery:

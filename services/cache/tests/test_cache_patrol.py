@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ssmd_cache.settings import CacheSettings
-from ssmd_cache.verify import Verifier
+from ssmd_cache.verify.verifier import Verifier
 from ssmd_common.keys import Keys
 
 UNIVERSE = """
@@ -56,6 +56,7 @@ async def mended(world: Any) -> None:
     await world.eventually(clean, f"mended: {last[:5]}")
 
 
+@pytest.mark.slow
 async def test_what_is_taken_out_of_redis_is_put_back(world: Any) -> None:
     await world.commit(*UNIVERSE.split(";"))
     async with world.cache(cache_patrol_seconds=0.5) as cache:

@@ -138,6 +138,7 @@ async def test_values_are_the_same_from_snapshot_and_stream(system: Any) -> None
     assert b'"floor_strike":"NaN"' in before[b"secmaster:series:S:E1:ODD.5"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["cache", "valkey", "nats"])
 async def test_kill_9_under_load(system: Any, victim: str) -> None:
     async with contextlib.AsyncExitStack() as stack:
@@ -183,6 +184,7 @@ async def supervised(world: Any, module: str) -> AsyncIterator[None]:
         await end(keeping)
 
 
+@pytest.mark.slow
 async def test_postgres_killed_under_load(private_postgres: Any, own_world: Any) -> None:
     async with contextlib.AsyncExitStack() as stack:
         world = own_world
@@ -238,6 +240,7 @@ async def test_two_replicas_one_leads_and_a_paused_leader_writes_nothing(system:
         await third.until(ready=True)
 
 
+@pytest.mark.slow
 async def test_readers_never_miss_an_active_market_during_a_rebuild(system: Any) -> None:
     await system.pg.execute(
         "INSERT INTO markets (ticker, event_ticker, series_ticker, status)"

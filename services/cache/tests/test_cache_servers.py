@@ -13,7 +13,8 @@ import redis.exceptions
 from certificates import Authority
 from pydantic import SecretStr
 
-from ssmd_cache.redis_sink import RedisSink
+from ssmd_cache.writer.redis_writer import RedisWriter
+from ssmd_cache.writer.script import Script
 from ssmd_stack.ports import free_port
 from ssmd_stream.stream import Stream
 
@@ -56,14 +57,14 @@ async def test_a_warm_up_into_a_full_redis_waits(world: Any) -> None:
 async def test_it_stops_with_a_batch_that_redis_never_got(
     world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_: RedisSink) -> Any:
+    def refuse(_: RedisWriter) -> Any:
         raise redis.exceptions.ConnectionError("nobody is there")
 
     await world.commit(SERIES, EVENT, MARKETS)
     # Nothing but a batch asks Redis for anything meanwhile.
     async with world.cache(cache_check_seconds=600) as cache:
         await world.settled()
-        monkeypatch.setattr(RedisSink, "_connection", refuse)
+        monkeypatch.setattr(Script, "connection", refuse)
         await world.commit("UPDATE markets SET yes_bid = 5")
         await cache.says("redis", "nobody is there")
     monkeypatch.undo()
@@ -140,10 +141,10 @@ async def test_a_listing_of_someone_else_is_named(world: Any) -> None:
 async def test_it_stops_while_it_waits_for_its_first_word_with_redis(
     world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def refuse(_: RedisSink) -> Any:
+    async def refuse(_: RedisWriter) -> Any:
         raise redis.exceptions.ConnectionError("nobody is there")
 
-    monkeypatch.setattr(RedisSink, "claim", refuse)
+    monkeypatch.setattr(RedisWriter, "claim", refuse)
     async with world.cache() as cache:
         await cache.says("redis", "nobody is there")
     assert cache.task.exception() is None
@@ -211,6 +212,7 @@ async def test_password_and_tls(world: Any, tmp_path: Path) -> None:
     await world.redis.aclose()
 
 
+@pytest.mark.slow
 async def test_postgres_killed_and_back(private_postgres: Any, own_world: Any) -> None:
     async with contextlib.AsyncExitStack() as stack:
         world = own_world

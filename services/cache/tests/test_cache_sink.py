@@ -13,11 +13,14 @@ import pytest_asyncio
 import redis.asyncio as aioredis
 import redis.exceptions
 
-from ssmd_cache.commands import Command, fee_gone, gone, picture_of, put
-from ssmd_cache.errors import Fenced, KeyTypeConflict, PictureLost, SequenceGap
-from ssmd_cache.picture import facts_of
-from ssmd_cache.position import CachePosition
-from ssmd_cache.redis_sink import RedisSink
+from ssmd_cache.errors import ContentsLost, Fenced, KeyTypeConflict, SequenceGap
+from ssmd_cache.projection.commands import Command, put, remove
+from ssmd_cache.projection.project import value
+from ssmd_cache.projection.records import TABLES_BY_KIND, FeeStep, lua_constants, sortable
+from ssmd_cache.warmup.fill import Fill
+from ssmd_cache.writer.position import VERSION, CachePosition
+from ssmd_cache.writer.redis_writer import RedisWriter
+from ssmd_cache.writer.script import Script
 from ssmd_common.keys import Keys
 from ssmd_stream.change import Position
 
@@ -32,16 +35,16 @@ async def client(valkey_server: Any) -> Any:
     await made.aclose()
 
 
-async def warm_sink(client: Any, token: int = 1) -> RedisSink:
-    sink = RedisSink(client, KEYS, token)
+async def warm_sink(client: Any, token: int = 1) -> RedisWriter:
+    sink = RedisWriter(client, KEYS, token)
     await sink.claim()
     await sink.set_position(CachePosition(token=token, warm=True))
     return sink
 
 
-async def contents(client: Any) -> dict[str, Any]:
+async def contents(client: Any, pattern: str = "secmaster:[^_p]*") -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for key in await client.keys("secmaster:[^_p]*"):
+    for key in await client.keys(pattern):
         match (await client.type(key)).decode():
             case "string":
                 found[key.decode()] = (await client.get(key), await client.pexpiretime(key))
@@ -56,7 +59,7 @@ async def contents(client: Any) -> dict[str, Any]:
 
 def row_put(table: str, position: Position, **columns: Any) -> Command:
     row = msgspec.json.encode({"updated_at": NOW, **columns})
-    return put(picture_of(facts_of(table, row), KEYS), row, position)
+    return put(table, row, position, KEYS, known_only=False)
 
 
 def history(chance: random.Random, length: int) -> list[Command]:
@@ -71,9 +74,9 @@ def history(chance: random.Random, length: int) -> list[Command]:
         until = NOW + timedelta(hours=chance.choice([-48, 1, 2]))
         match chance.randrange(8):
             case 0:
-                commands.append(gone("markets", market, at))
+                commands.append(remove("markets", market, at))
             case 1:
-                commands.append(gone("events", event, at))
+                commands.append(remove("events", event, at))
             case 2 | 3:
                 commands.append(
                     row_put(
@@ -87,7 +90,8 @@ def history(chance: random.Random, length: int) -> list[Command]:
                     )
                 )
             case 4:
-                commands.append(fee_gone(series, 1_000_000 * chance.randrange(2), at))
+                step = FeeStep(1_000_000 * chance.randrange(2), sortable(at))
+                commands.append(Command("f", series, step))
             case 5:
                 commands.append(
                     row_put(
@@ -110,6 +114,103 @@ def history(chance: random.Random, length: int) -> list[Command]:
                     )
                 )
     return commands
+
+
+def universe(chance: random.Random) -> dict[str, list[dict[str, Any]]]:
+    """Rows that have keys, each with those it belongs to."""
+    until = [None, NOW + timedelta(hours=1), NOW + timedelta(hours=2)]
+    series = [{"ticker": f"S:{n}", "category": chance.choice(["C", "%", None])} for n in range(3)]
+    events = [
+        {
+            "event_ticker": f"E{n}",
+            "series_ticker": chance.choice(series)["ticker"],
+            "status": chance.choice(["open", "closed"]),
+            "category": chance.choice(["D:", None, ""]),
+            "strike_date": chance.choice(until),
+        }
+        for n in range(6)
+    ]
+    markets = [
+        {
+            "ticker": f"M{n}",
+            "event_ticker": (event := chance.choice(events))["event_ticker"],
+            "series_ticker": event["series_ticker"],
+            "status": chance.choice(["open", "active", "closed", "settled"]),
+            "close_time": chance.choice(until),
+        }
+        for n in range(30)
+    ]
+    starts = [NOW, datetime(1950, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)]
+    fees = [
+        {"series_ticker": ticker, "effective_from": at}
+        for ticker in ("S:0", "S:1")
+        for at in chance.sample(starts, chance.randrange(1, 4))
+    ]
+    return {"series": series, "events": events, "markets": markets, "series_fees": fees}
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_warm_up_and_the_stream_leave_the_same_behind(client: Any, seed: int) -> None:
+    """Values, index entries, expiries and records: one is Python's work, the other Lua's."""
+    chance, at = random.Random(seed), Position(1, 5, 0)
+    rows = universe(chance)
+    json = {
+        table: [msgspec.json.encode({**row, "updated_at": NOW}) for row in some]
+        for table, some in rows.items()
+    }
+    categories = {row["ticker"]: row["category"] or "" for row in rows["series"]}
+    for row in rows["events"]:
+        categories[row["event_ticker"]] = row["category"] or categories[row["series_ticker"]]
+    sink, fill = await warm_sink(client), Fill(KEYS, at, "g", NOW)
+    for table, some in json.items():
+        page = [(value(row, at).encode(),) for row in some]
+        if table == "markets":
+            own = [categories[row["event_ticker"]] for row in rows[table]]
+            page = [(*row, category) for row, category in zip(page, own, strict=True)]
+        if table == "series_fees":
+            schedules: dict[str, list[bytes]] = {}
+            for fee, (step,) in zip(rows[table], page, strict=True):
+                schedules.setdefault(fee["series_ticker"], []).append(step)
+            page = [(schedule,) for schedule in schedules.values()]
+        await sink.fill(fill.commands(table, page))
+    warmed = await contents(client, "secmaster:[^p]*")
+    assert await sink.scrub() == 0
+    for kind, table in TABLES_BY_KIND.items():
+        seen = await sink.patrol(kind, b"0", 1000)
+        assert (seen.mended, seen.valueless) == (0, [])
+        assert seen.rows == fill.written[table]
+    await client.flushall()
+    sink = await warm_sink(client)
+    commands = [
+        put(table, row, at, KEYS, known_only=False) for table, some in json.items() for row in some
+    ]
+    while commands:
+        count = chance.randrange(1, 20)
+        await sink.repair("g", commands[:count])
+        del commands[:count]
+    streamed = await contents(client, "secmaster:[^p]*")
+    for name in ("markets", "events", "series", "fees"):
+        key = f"secmaster:_cache:{name}"
+        assert unpacked(streamed.pop(key)) == unpacked(warmed.pop(key))
+    assert streamed == warmed
+
+
+def unpacked(records: dict[bytes, bytes]) -> dict[bytes, Any]:
+    return {ticker: msgspec.msgpack.decode(record) for ticker, record in records.items()}
+
+
+def test_records_are_laid_out_as_redis_has_them() -> None:
+    """What older builds wrote: another layout needs another version of the position."""
+    assert VERSION == 2
+    assert lua_constants().split("\n") == [
+        *("local R_POSITION = 1", "local R_GENERATION = 2", "local R_KEY = 3"),
+        *("local M_EVENT = 4", "local M_SERIES = 5", "local M_LISTED = 6"),
+        *("local M_CATEGORY = 7", "local M_CLOSES = 8", "local M_EXPIRES = 9"),
+        *("local E_SERIES = 4", "local E_CATEGORY = 5", "local E_EXPIRES = 6"),
+        "local S_CATEGORY = 4",
+        *("local F_START = 1", "local F_POSITION = 2", "local F_GENERATION = 3"),
+        "local F_JSON = 4",
+    ]
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -151,7 +252,7 @@ async def test_an_older_leader_is_fenced_in_every_action(client: Any) -> None:
     position = CachePosition(token=7, warm=True, sequence=1)
     change = row_put("series", Position(1, 5, 0), ticker="S", category="C")
     await old.apply(1, position, [change])
-    new = RedisSink(client, KEYS, 8)
+    new = RedisWriter(client, KEYS, 8)
     claimed = await new.claim()
     assert claimed is not None
     assert claimed.sequence == 1
@@ -176,19 +277,17 @@ async def test_an_older_leader_is_fenced_in_every_action(client: Any) -> None:
     assert await contents(client) | {"p": await client.get("secmaster:position")} == before
 
 
-class Interrupted(RedisSink):
+class Interrupted(Script):
     """Something happens after a warm-up's page was allowed and before it is written."""
 
     meanwhile: Callable[[], Awaitable[Any]] | None = None
 
     @contextlib.asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
-        async with super()._connection() as exchange:
+    async def connection(self) -> AsyncIterator[Any]:
+        async with super().connection() as exchange:
 
-            async def interrupted(
-                packed: list[bytes], replies: int, *sent: Callable[[], None]
-            ) -> list[Any]:
-                answer = await exchange(packed, replies, *sent)
+            async def interrupted(packed: list[bytes], replies: int, sent: Any = None) -> list[Any]:
+                answer = await exchange(packed, replies, sent)
                 if self.meanwhile is not None:
                     meanwhile, self.meanwhile = self.meanwhile, None
                     await meanwhile()
@@ -200,26 +299,27 @@ class Interrupted(RedisSink):
 async def test_a_page_of_a_warm_up_is_written_by_the_leader_alone(client: Any) -> None:
     """Whatever happens between the look at the token and the write."""
     await warm_sink(client)
-    sink = Interrupted(client, KEYS, 1)
+    sink = RedisWriter(client, KEYS, 1)
+    script = sink._script = Interrupted(client, KEYS, 1)
     page: list[Any] = [["SET", "secmaster:series:S", "x"], ["HSET", "secmaster:markets", "M", "x"]]
     await sink.fill(page)
     assert await client.delete("secmaster:series:S", "secmaster:markets") == 2
 
     async def another_leads() -> None:
-        await RedisSink(client, KEYS, 2).claim()
+        await RedisWriter(client, KEYS, 2).claim()
 
     async def lose_connections() -> None:
         await client.connection_pool.disconnect()
         await another_leads()
 
     for meanwhile, error in (
-        (client.flushall, PictureLost),
+        (client.flushall, ContentsLost),
         (lose_connections, redis.exceptions.ConnectionError),
         (another_leads, Fenced),
     ):
         await client.flushall()
         await warm_sink(client)
-        sink.meanwhile = meanwhile
+        script.meanwhile = meanwhile
         with pytest.raises(error):
             await sink.fill(page)
         assert not await client.exists("secmaster:series:S", "secmaster:markets")
@@ -242,7 +342,7 @@ async def test_a_flush_is_noticed_by_the_next_write(client: Any) -> None:
     sink = await warm_sink(client)
     await client.flushall()
     change = row_put("series", Position(1, 5, 0), ticker="S", category="C")
-    with pytest.raises(PictureLost):
+    with pytest.raises(ContentsLost):
         await sink.apply(1, CachePosition(token=1, warm=True, sequence=1), [change])
     assert await client.dbsize() == 0
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmd_cache.commands import picture_of
-from ssmd_cache.picture import FeePicture, facts_of
-from ssmd_cache.rows import Rows
+from ssmd_cache.database.rows import Rows
+from ssmd_cache.projection.facts import facts_of
+from ssmd_cache.projection.project import project
+from ssmd_cache.projection.records import FeeStep
 from ssmd_common.keys import Keys
 from ssmd_common.times import microseconds, moment, spelled
 from ssmd_common.ttl import event_expires_at, market_expires_at
@@ -100,9 +101,9 @@ async def test_they_count_as_none_from_stream_and_snapshot_alike(world: Any, sta
 def test_steps_of_a_fee_schedule_keep_their_order(one: str, other: str) -> None:
     def begins(text: str) -> int:
         row = {"series_ticker": "S", "effective_from": spelled(text.encode()).decode()}
-        picture = picture_of(facts_of("series_fees", msgspec.json.encode(row)), Keys())
-        assert isinstance(picture, FeePicture)
-        return picture.from_microseconds
+        step = project(facts_of("series_fees", msgspec.json.encode(row)), Keys())
+        assert isinstance(step, FeeStep)
+        return step.start
 
     order = [*("-infinity", FAR[4], FAR[2], FAR[3]), *(FAR[5], FAR[6], "infinity")]
     assert (begins(one) < begins(other)) is (order.index(one) < order.index(other))

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ssmd_cache.database.rows import Rows
 from ssmd_cache.errors import UnreadableRow
-from ssmd_cache.picture import DEEPEST, EventFacts, facts_of, ticker_of
-from ssmd_cache.rebuild import rebuild
-from ssmd_cache.rows import Rows
-from ssmd_cache.verify import Unread, Verifier
+from ssmd_cache.projection.facts import DEEPEST, EventFacts, facts_of, ticker_of
+from ssmd_cache.verify.report import Unread
+from ssmd_cache.verify.verifier import Verifier
+from ssmd_cache.warmup.rebuild import rebuild
 from ssmd_common.depth import is_deep, shallow
 from ssmd_common.keys import Keys
 from ssmd_stream.change import KEY_COLUMN, Position, decode_head, salvage
@@ -357,5 +358,5 @@ def test_the_facts_of_a_deep_row_are_known() -> None:
         facts_of("events", row)
     facts = raised.value.facts
     assert isinstance(facts, EventFacts)
-    assert (facts.event_ticker, facts.category) == ('E"', "C")
+    assert (facts.ticker, facts.category) == ('E"', "C")
     assert ticker_of("events", row) == 'E"'

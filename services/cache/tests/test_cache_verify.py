@@ -9,11 +9,12 @@ import pytest
 import redis.exceptions
 from pydantic import SecretStr
 
-from ssmd_cache.rebuild import Fruitless, rebuild
-from ssmd_cache.reconcile import compare_once
-from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.settings import CacheSettings
-from ssmd_cache.verify import Report, Verifier
+from ssmd_cache.verify.reconcile import compare_once
+from ssmd_cache.verify.report import Report
+from ssmd_cache.verify.verifier import Verifier
+from ssmd_cache.warmup.rebuild import Fruitless, rebuild
+from ssmd_cache.writer.redis_writer import RedisWriter
 from ssmd_common.health import Health
 from ssmd_common.keys import Keys
 
@@ -215,7 +216,7 @@ async def test_a_picture_that_is_behind_has_not_drifted(
     if waits is not None:
         health.set(waits, "it is away")
     housekeeping: Any = SimpleNamespace(drift=None)
-    sink = RedisSink(world.redis, Keys(""), 1)
+    sink = RedisWriter(world.redis, Keys(""), 1)
     settings = world.settings(cache_ready_lag_seconds=0.1)
     await compare_once(health, settings, sink, housekeeping)
     assert bool(housekeeping.drift) is told
@@ -234,7 +235,7 @@ async def test_a_rebuild_without_a_service(world: Any, monkeypatch: pytest.Monke
     assert (await attempt()).warm
     await world.assert_right()
     with monkeypatch.context() as patch:
-        patch.setattr(RedisSink, "fill", refuse)
+        patch.setattr(RedisWriter, "fill", refuse)
         with pytest.raises(Fruitless, match="within 2 s: Redis does not answer"):
             await attempt(2)
     await world.redis.delete("secmaster:events")

@@ -375,18 +375,6 @@ def as_json(value: Any, type_oid: int = 0) -> Any:
     return value
 
 
-@pytest.fixture(params=[False, True], ids=["window", "atomic"])
-async def atomic(request: pytest.FixtureRequest, nats_server: NatsServer) -> bool:
-    """Both ways of publishing, where the server has both."""
-    if request.param:
-        client = await nats.connect(nats_server.url)
-        version = client.connected_server_version
-        await client.close()
-        if (version.major, version.minor) < (2, 12):
-            pytest.skip("this NATS server has no atomic batches")
-    return bool(request.param)
-
-
 @pytest.fixture
 async def bench(database: Database, nats_server: NatsServer) -> AsyncIterator[Bench]:
     made = Bench(database, nats_server)

@@ -85,18 +85,15 @@ def test_only_the_contiguous_prefix_of_acknowledged_transactions_is_confirmed() 
         progress.began()
         progress.sent += messages
         progress.ended(end_lsn, 0.0)
-    assert progress.advance() == []
-    progress.acknowledged = 1
-    progress.advance()
+    assert progress.advance(0) == []
+    progress.advance(1)
     assert progress.confirmed == 0
-    progress.acknowledged = 2
-    progress.advance()
+    progress.advance(2)
     # The second has no messages, but it was not confirmed before the first.
     assert progress.confirmed == 20
     progress.keepalive(99)
     assert progress.confirmed == 20
-    progress.acknowledged = 3
-    progress.advance()
+    progress.advance(3)
     assert progress.confirmed == 30
     progress.keepalive(99)
     assert progress.confirmed == 99

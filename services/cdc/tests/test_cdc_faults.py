@@ -12,16 +12,18 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ssmd_cdc import control, supervisor
+from ssmd_cdc import control, recovery, supervisor
 from ssmd_cdc import metrics as cdc_metrics
 from ssmd_cdc.errors import ReplicationEnded
-from ssmd_cdc.publish import groups, stream_publisher, wire
+from ssmd_cdc.publish import stream as stream_module
 from ssmd_cdc.publish.stream import Streams
 from ssmd_cdc.replication import session
 from ssmd_common.errors import SsmdError
 from ssmd_stack.database import new_database
 from ssmd_stack.proxy import TcpProxy
 from ssmd_stream import subjects
+from ssmd_stream.publish import groups, wire
+from ssmd_stream.publish import publisher as publisher_module
 
 PATIENCE_SECONDS = 60
 
@@ -50,6 +52,7 @@ async def drop_slot(db: psycopg.AsyncConnection[Any], name: str) -> None:
                 return
 
 
+@pytest.mark.slow
 async def test_killed_over_and_over_while_writers_write(bench: Any, atomic: bool) -> None:
     """kill -9 at moments that nobody chose: inside transactions, windows and feedback."""
     enough = asyncio.Event()
@@ -104,7 +107,7 @@ async def test_killed_at(bench: Any, monkeypatch: pytest.MonkeyPatch, point: str
         monkeypatch.setattr(groups.Groups, "add", add)
     elif point == "after_publish":
         # Published and stored, but no acknowledgement is ever seen.
-        original_settle = stream_publisher.StreamPublisher._settle
+        original_settle = publisher_module.Publisher._settle
 
         def settle(self: Any, done: Any) -> None:
             if any(entry.message.table == "series" for entry in done):
@@ -112,7 +115,7 @@ async def test_killed_at(bench: Any, monkeypatch: pytest.MonkeyPatch, point: str
             else:
                 original_settle(self, done)
 
-        monkeypatch.setattr(stream_publisher.StreamPublisher, "_settle", settle)
+        monkeypatch.setattr(publisher_module.Publisher, "_settle", settle)
     elif point == "after_ack":
         monkeypatch.setattr(session.ReplicationSession, "_remember", hang)
     else:
@@ -168,12 +171,12 @@ async def test_last_words_of_a_killed_publisher_come_late(
     await announce_a_part_and_die(bench)
     [*_, (_, where, headers, late)] = (await bench.stream()).messages
     assert late["op"] == "insert"
-    judge = supervisor.Supervisor._verdict
+    judge = supervisor.judge
     said = 0
 
-    async def judge_and_be_late(*facts: Any) -> Any:
+    async def judge_and_be_late(*facts: Any, **more: Any) -> Any:
         nonlocal said
-        found = await judge(*facts)
+        found = await judge(*facts, **more)
         if said < often:
             said += 1
             late["seq"] += 1
@@ -184,7 +187,7 @@ async def test_last_words_of_a_killed_publisher_come_late(
                 await client.jetstream().publish(where, payload, headers=names)
         return found
 
-    monkeypatch.setattr(supervisor.Supervisor, "_verdict", judge_and_be_late)
+    monkeypatch.setattr(supervisor, "judge", judge_and_be_late)
     publisher = bench.start()
     if often > 1:
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -557,7 +560,7 @@ async def test_a_rival_of_long_ago_is_forgotten(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody is to be stopped any more, so that a memory put back later begins a new epoch."""
-    monkeypatch.setattr(supervisor, "_FORGIVEN_SECONDS", 0.0)
+    monkeypatch.setattr(recovery, "_FORGIVEN_SECONDS", 0.0)
     publisher = bench.start()
     await publisher.ready()
     await bench.settled(publisher)
@@ -752,16 +755,16 @@ async def test_much_that_came_since_the_memory(
     if not same_system:
         async with bench.database.connect() as db:
             await db.execute("UPDATE cdc_state SET system_identifier = '1'")
-    positions, moved = Streams.positions, []
+    identities, moved = stream_module.identities, []
 
-    async def read_slowly(streams: Any, first: int, last: int) -> Any:
+    async def read_slowly(*range_: Any) -> Any:
         beat = again.health._beat
         await bench.feedback()
         moved.append(again.health._beat > beat)
-        async for position in positions(streams, first, last):
-            yield position
+        async for identity in identities(*range_):
+            yield identity
 
-    monkeypatch.setattr(Streams, "positions", read_slowly)
+    monkeypatch.setattr(stream_module, "identities", read_slowly)
     again = bench.start()
     stream = await bench.assert_faithful(again)
     assert stream.epochs == ({1} if same_system else {1, 2})
@@ -891,7 +894,7 @@ async def test_a_row_that_comes_before_the_connection_is_there(
         await db.execute("INSERT INTO series (ticker, title) VALUES ('BIG', %s)", (long,))
     open_wire, judge, came = (
         wire.Wire.open,
-        stream_publisher.StreamPublisher._too_large,
+        publisher_module.Publisher._too_large,
         asyncio.Event(),
     )
 
@@ -905,7 +908,7 @@ async def test_a_row_that_comes_before_the_connection_is_there(
         return judge(self, message)
 
     monkeypatch.setattr(wire.Wire, "open", open_late)
-    monkeypatch.setattr(stream_publisher.StreamPublisher, "_too_large", judge_and_tell)
+    monkeypatch.setattr(publisher_module.Publisher, "_too_large", judge_and_tell)
     stream = await bench.settled(bench.start())
     stream.assert_in_order()
     [big] = [b for b in stream.bodies if (b["table"], b["op"]) == ("series", "insert")]

@@ -56,6 +56,7 @@ async def bench(database: Database, nats_cluster: NatsCluster) -> AsyncIterator[
                 await publisher.kill()
 
 
+@pytest.mark.slow
 async def test_it_goes_on_when_the_node_of_its_url_is_gone_for_good(bench: ClusterBench) -> None:
     """The URL names one node; the others are known from it."""
     first = bench.cluster.nodes[0]

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from ssmd_cdc.metrics import NOT_STORING
-from ssmd_cdc.publish.interruption import Interruption
 from ssmd_stack import binaries
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.process import Process
 from ssmd_stream import subjects
+from ssmd_stream.publish.interruption import Interruption
 
 CAP = 12 << 20
 

@@ -37,6 +37,7 @@ async def test_connections_are_cut_again_and_again(bench: Any, which: str) -> No
         await publisher.stop()
 
 
+@pytest.mark.slow
 async def test_a_lost_node_is_replaced(bench: Any) -> None:
     """Its connections stay open and silent: only the timeouts that it set itself free the slot."""
     async with TcpProxy(bench.database.url) as between:

@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from nats.js.api import StorageType
 
 from ssmd_cdc import control
-from ssmd_cdc.errors import SlotRefused, StreamRefused
+from ssmd_cdc.errors import SlotRefused
 from ssmd_cdc.settings import CdcSettings
 from ssmd_common.connections.session import Session
 from ssmd_common.errors import ConfigurationError
@@ -21,6 +21,7 @@ from ssmd_common.granting import grants
 from ssmd_common.rights import RIGHTS
 from ssmd_common.settings import load
 from ssmd_stream import subjects
+from ssmd_stream.errors import StreamRefused
 
 PATIENCE_SECONDS = 60
 

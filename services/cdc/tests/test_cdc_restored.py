@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 
 from ssmd_cdc.control import Control
 from ssmd_cdc.epoch import decide
-from ssmd_cdc.replication import session
+from ssmd_cdc.replication import session, wal_reader
 from ssmd_stack.cluster import ENVIRONMENT
 from ssmd_stack.process import Process
 from ssmd_stream.change import parse_lsn
@@ -70,7 +70,7 @@ async def test_a_slot_that_the_server_frees_late_is_waited_for(
         asyncio.get_running_loop().call_later(1, os.kill, row[0], signal.SIGCONT)
         return decide(*facts)
 
-    monkeypatch.setattr("ssmd_cdc.supervisor.decide", decide_and_stop_the_server_process)
+    monkeypatch.setattr("ssmd_cdc.verdict.decide", decide_and_stop_the_server_process)
     before = began("other_system")
     again = bench.start()
     await bench.insert(10, "T")
@@ -139,7 +139,7 @@ async def test_a_session_that_only_hears_how_far_the_wal_is_hides_nothing_from_t
         row = await (await db.execute("SELECT pg_current_wal_lsn()")).fetchone()
     assert row is not None
     grown, told = parse_lsn(row[0]), asyncio.Event()
-    keepalive, feedback, heard = session.keepalive, session.Replication.feedback, 0
+    keepalive, feedback, heard = wal_reader.keepalive, session.Replication.feedback, 0
 
     def hear(frame: Any) -> tuple[int, bool]:
         nonlocal heard
@@ -154,7 +154,7 @@ async def test_a_session_that_only_hears_how_far_the_wal_is_hides_nothing_from_t
     async def write_no_mark(*_: Any) -> None:
         pass
 
-    monkeypatch.setattr(session, "keepalive", hear)
+    monkeypatch.setattr(wal_reader, "keepalive", hear)
     monkeypatch.setattr(session.Replication, "feedback", tell)
     monkeypatch.setattr(Control, "emit_heartbeat", write_no_mark)
     deaf = bench.start()

@@ -73,6 +73,7 @@ async def test_the_metrics_of_a_publisher(bench: Any) -> None:
     assert metrics.SLOT_RETAINED_BYTES._value.get() >= metrics.SLOT_LAG_BYTES._value.get() >= 0
 
 
+@pytest.mark.slow
 async def test_a_standby_does_not_say_what_only_the_leader_knows(bench: Any) -> None:
     """It led until NATS went away for it, and another took over."""
     async with TcpProxy(bench.nats_server.url) as between:

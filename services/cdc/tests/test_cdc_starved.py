@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from ssmd_cdc import control, metrics
-from ssmd_cdc.publish import wire
 from ssmd_stack.process import Process
+from ssmd_stream.publish import wire
 
 ROWS = 5_000
 PATIENCE_SECONDS = 240.0

@@ -17,7 +17,7 @@ import pytest_asyncio
 from pydantic import SecretStr
 
 from ssmd_common.connections import postgres
-from ssmd_lifecycle.rows import Pool
+from ssmd_lifecycle.transactions import Pool
 from ssmd_simulator.server import Simulator
 from ssmd_simulator.signatures import key_at
 from ssmd_stack.database import Database
@@ -156,7 +156,7 @@ async def connection(database: Database) -> AsyncIterator[psycopg.AsyncConnectio
 
 @pytest_asyncio.fixture
 async def sessions(database: Database) -> AsyncIterator[Sessions]:
-    """What a mirror writes through."""
+    """What a upserter writes through."""
     async with Sessions(SecretStr(database.url), "t", size=2, budget_seconds=30) as opened:
         yield opened
 

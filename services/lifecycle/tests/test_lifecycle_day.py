@@ -17,10 +17,11 @@ import pytest
 from psycopg.rows import dict_row
 
 from ssmd_common.status import market_status
-from ssmd_lifecycle.clock import due, turned
-from ssmd_lifecycle.intake import read_stored
-from ssmd_lifecycle.messages import Kind, LifecycleMessage
-from ssmd_lifecycle.transitions import advance, born
+from ssmd_lifecycle.apply.transitions import advance, born
+from ssmd_lifecycle.clock.timed import after as after_transition
+from ssmd_lifecycle.clock.timed import due
+from ssmd_lifecycle.feed.messages import Kind, LifecycleMessage
+from ssmd_lifecycle.feed.parser import parse_stored
 from ssmd_simulator.faults import Fault
 from ssmd_simulator.messages import Message
 from ssmd_simulator.server import Simulator
@@ -55,7 +56,7 @@ async def rows(connection: Connection, query: str, *parameters: Any) -> list[dic
         return await cursor.fetchall()
 
 
-def is_settling(market: Market, now: float) -> bool:
+def is_completing(market: Market, now: float) -> bool:
     life = market.life
     moments = [life.open, life.close, life.determined, life.settled, life.created]
     moments.append(market.updated or 0.0)
@@ -69,7 +70,7 @@ async def differences(sim: Simulator, connection: Connection, since: float) -> l
     sim.exchange.advance(now)
     wrong = []
     for ticker, market in sim.universe.markets.items():
-        if market.event.multivariate or is_settling(market, now):
+        if market.event.multivariate or is_completing(market, now):
             continue
         row = stored.get(ticker)
         if row is None:
@@ -106,7 +107,7 @@ async def check_steps(sim: Simulator, connection: Connection, since: float) -> N
     now = time.time()
     wrong = []
     for ticker, market in sim.universe.markets.items():
-        if market.event.multivariate or is_settling(market, now):
+        if market.event.multivariate or is_completing(market, now):
             continue
         life = market.life
         moments = {"created": life.created, "determined": life.determined, "settled": life.settled}
@@ -141,7 +142,7 @@ async def check_rebuilding(witness: Witness, connection: Connection) -> None:
     now = datetime.now(UTC)
     histories: dict[str, list[LifecycleMessage]] = {}
     for row in stored:
-        message = read_stored(
+        message = parse_stored(
             row["whole"].encode(), row["sent_at"], row["received_at"], row["dedupe_key"]
         )
         if message is not None and message.market_ticker:
@@ -153,12 +154,12 @@ async def check_rebuilding(witness: Witness, connection: Connection) -> None:
         market = witness.sim.universe.markets.get(ticker)
         if created is None or market is None or len(history) < said[ticker]:
             continue  # It is older than this day, or a part of its life fell into a gap.
-        if is_settling(market, now.timestamp()):
+        if is_completing(market, now.timestamp()):
             continue
         state = born(created, market.event.series.ticker)
         state = advance(state, {m.dedupe_key for m in history}, history, now)
         while chance := due(state, now):
-            state = turned(state, chance.turn, now)
+            state = after_transition(state, chance.kind, now)
         assert state.status == markets[ticker]["status"], ticker
         rebuilt += 1
     assert rebuilt
@@ -214,13 +215,13 @@ async def check_rows(witness: Witness, connection: Connection, since: float, unt
         if (row["market_ticker"] or row["event_ticker"], row["event_type"]) in twice
     ]
     assert not twice, "\n".join([*map(str, twice[:10]), *rowed, *known])
-    turns = Counter(
+    made = Counter(
         (row["market_ticker"], row["event_type"], row["open_ts"] or row["close_ts"])
         for row in stored
         if row["metadata"].get("source") == "clock"
     )
-    assert turns
-    assert max(turns.values()) == 1
+    assert made
+    assert max(made.values()) == 1
 
 
 async def lateness(connection: Connection, unled: Sequence[tuple[float, float]]) -> str:
@@ -236,7 +237,7 @@ async def lateness(connection: Connection, unled: Sequence[tuple[float, float]])
         if not any(begin <= row["due"].timestamp() <= end for begin, end in unled)
     ]
     worst = [f"{row['late_ms']} ms ({row['event_type']} {row['due']:%H:%M:%S.%f})" for row in led]
-    return f"{len(led)} turns of the clock, the latest: {', '.join(worst[:5])}"
+    return f"{len(led)} transitions of the clock, the latest: {', '.join(worst[:5])}"
 
 
 async def leads(service: Any, eventually: Eventually) -> float:
@@ -254,7 +255,7 @@ async def leads(service: Any, eventually: Eventually) -> float:
 async def test_a_quick_day_with_everything_that_can_go_wrong(
     connection: Connection, start_service: StartService, eventually: Eventually
 ) -> None:
-    async with Simulator(SIZE, tempo=TEMPO, ping_seconds=1, incidents=0.5, budget=0) as sim:
+    async with Simulator(SIZE, tempo=TEMPO, ping_seconds=1, scenarios=0.5, budget=0) as sim:
         witness = Witness(sim)
         first = await start_service(sim, LIFECYCLE_SILENCE_SECONDS="3")
         await first.ready()

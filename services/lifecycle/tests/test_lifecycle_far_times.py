@@ -17,19 +17,19 @@ from ssmd_common.connections.loaders import forgive_values
 from ssmd_kalshi.feed import Message
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.wire import WireEvent, WireMarket
-from ssmd_lifecycle.clock import Turn
+from ssmd_lifecycle.apply.message_store import MessageStore
+from ssmd_lifecycle.apply.recorder import Recorder
+from ssmd_lifecycle.apply.resolver import Resolver
+from ssmd_lifecycle.clock.scheduler import Scheduler
+from ssmd_lifecycle.clock.timed import TimedKind
+from ssmd_lifecycle.clock.timed_store import TimedStore
+from ssmd_lifecycle.feed.gaps import Gaps
+from ssmd_lifecycle.feed.inbox import Inbox
+from ssmd_lifecycle.feed.messages import LifecycleMessage
+from ssmd_lifecycle.feed.parser import parse_message
 from ssmd_lifecycle.filter import FilterFile
-from ssmd_lifecycle.gaps import GapStore
-from ssmd_lifecycle.inbox import Inbox
-from ssmd_lifecycle.intake import read
-from ssmd_lifecycle.messages import LifecycleMessage
-from ssmd_lifecycle.mirror import Mirror
-from ssmd_lifecycle.recorder import Recorder
-from ssmd_lifecycle.resolver import Resolver
-from ssmd_lifecycle.rows import Pool
-from ssmd_lifecycle.scheduler import Scheduler
-from ssmd_lifecycle.store import Store
-from ssmd_lifecycle.turns import Turns
+from ssmd_lifecycle.repair.rest_upserter import RestUpserter
+from ssmd_lifecycle.transactions import Pool
 from ssmd_stack.database import Database
 from ssmd_store.sessions import Sessions
 
@@ -54,9 +54,9 @@ async def pool(database: Database) -> AsyncIterator[Pool]:
 
 @pytest_asyncio.fixture
 async def recorder(pool: Pool, sessions: Sessions) -> AsyncIterator[Recorder]:
-    store = Store(pool)
+    store = MessageStore(pool)
     async with KalshiRest("http://127.0.0.1:1/trade-api/v2") as rest:
-        resolver = Resolver(store, rest, Mirror(sessions, rest))
+        resolver = Resolver(store, RestUpserter(sessions, rest))
         yield Recorder(Inbox(10), store, resolver, FilterFile(None), batch_messages=100)
 
 
@@ -129,41 +129,43 @@ def frame(number: int, ticker: str, event_type: str, **body: Any) -> LifecycleMe
     body = {"market_ticker": ticker, "event_type": event_type, **body}
     sent = {"sending_ts_ms": int(at(number).timestamp() * 1000)}
     raw = msgspec.json.encode({"type": "market_lifecycle_v2", "sid": 1, **sent, "msg": body})
-    return read(Message("market_lifecycle_v2", 1, number, at(number), body, raw, at(number)))
+    return parse_message(
+        Message("market_lifecycle_v2", 1, number, at(number), body, raw, at(number))
+    )
 
 
 @each_far_time
 async def test_the_clock_turns_all_others(pool: Pool, connection: Connection, far: str) -> None:
     names = await add_one_for_each_time(connection, far)
     await add(connection, "KXA-1-later", close_time=at(30))
-    scheduler = Scheduler(Turns(pool))
+    scheduler = Scheduler(TimedStore(pool))
     await scheduler.catch_up(NOW)
     expected = {f"KXA-1-{name}": "closed" for name in names} | {"KXA-1-later": "active"}
     expected |= {f"KXA-1-{name}": "active" for name in ("close_time", "deleted_at")}
     assert {t: status for t, (status, _) in (await words(connection)).items()} == expected
     assert await far_columns(connection, names, far) >= set(names) - {"observed_at", "updated_at"}
     # Nothing is due again and again, and what is due next is a time.
-    assert await Turns(pool).due(Turn.CLOSED, NOW) == []
-    assert await Turns(pool).next_due(NOW) == at(30)
-    assert await Turns(pool).next_due(at(60)) is None
+    assert await TimedStore(pool).due(TimedKind.CLOSED, NOW) == []
+    assert await TimedStore(pool).next_due(NOW) == at(30)
+    assert await TimedStore(pool).next_due(at(60)) is None
 
 
 @each_far_time
 async def test_the_clock_opens_all_others(pool: Pool, connection: Connection, far: str) -> None:
     waiting = {"status": "open", "exchange_status": "initialized", "open_time": at(-5)}
-    names = await add_one_for_each_time(connection, far, **waiting, close_time=at(600))
-    await Scheduler(Turns(pool)).catch_up(NOW)
+    names = await add_one_for_each_time(connection, far, **waiting, close_time=at(86_400))
+    await Scheduler(TimedStore(pool)).catch_up(NOW)
     expected = {f"KXA-1-{name}": "active" for name in names}
     expected |= {f"KXA-1-{name}": "open" for name in ("open_time", "deleted_at")}
     assert {t: status for t, (status, _) in (await words(connection)).items()} == expected
-    assert await Turns(pool).due(Turn.OPENED, NOW) == []
+    assert await TimedStore(pool).due(TimedKind.OPENED, NOW) == []
 
 
 @each_far_time
 async def test_a_frame_is_applied_to_a_row_with_such_a_time(
     recorder: Recorder, connection: Connection, far: str
 ) -> None:
-    names = await add_one_for_each_time(connection, far, close_time=at(600))
+    names = await add_one_for_each_time(connection, far, close_time=at(86_400))
     await recorder.record([frame(i, f"KXA-1-{n}", "deactivated") for i, n in enumerate(names)])
     for ticker, found in (await words(connection)).items():
         assert found == ("open", "inactive"), ticker
@@ -207,7 +209,9 @@ async def test_event_messages_are_applied_to_events_with_such_a_time(
             "fee_multiplier_override": 2,
         }
         raw = msgspec.json.encode({"type": "event_fee_update", "sid": 1, "msg": body})
-        messages.append(read(Message("event_fee_update", 1, None, at(number), body, raw, NOW)))
+        messages.append(
+            parse_message(Message("event_fee_update", 1, None, at(number), body, raw, NOW))
+        )
     await recorder.record(messages)
     cursor = await connection.execute(
         "SELECT count(*) FROM events WHERE fee_type_override = 'flat'"
@@ -224,7 +228,7 @@ async def test_stored_messages_with_such_a_time_keep_no_later_one_from_counting(
     messages = []
     for number, name in enumerate(names):
         ticker = f"KXA-1-{name}"
-        await add(connection, ticker, close_time=at(600))
+        await add(connection, ticker, close_time=at(86_400))
         await recorder.record([frame(number, ticker, "deactivated")])
         await connection.execute(
             sql.SQL(
@@ -236,7 +240,7 @@ async def test_stored_messages_with_such_a_time_keep_no_later_one_from_counting(
     assert set((await words(connection)).values()) == {("open", "inactive")}
     await recorder.record(messages)
     assert set((await words(connection)).values()) == {("active", "active")}
-    assert await GapStore(pool).last_heard() == max(m.received_at for m in messages)
+    assert await Gaps(pool).known_until(at(86_400)) == max(m.received_at for m in messages)
 
 
 @each_far_time
@@ -251,8 +255,8 @@ async def test_gaps_and_runs_with_such_a_time_are_read(
     await connection.execute(
         "INSERT INTO lifecycle_gaps (reason, began_at) VALUES ('start', %s)", (far,)
     )
-    store = GapStore(pool)
-    assert await store.last_heard() == at(-5)
+    store = Gaps(pool)
+    assert await store.known_until(at(0)) == at(-5)
     [interval] = await store.unrepaired()
     # All may be missing.
     assert interval.since == datetime(1970, 1, 1, tzinfo=UTC)
@@ -262,16 +266,16 @@ async def test_gaps_and_runs_with_such_a_time_are_read(
 async def test_rest_writes_rows_with_such_a_time(
     sessions: Sessions, connection: Connection, far: str
 ) -> None:
-    names = await add_one_for_each_time(connection, far, close_time=at(600))
+    names = await add_one_for_each_time(connection, far, close_time=at(86_400))
     await connection.execute(
         "UPDATE events SET exchange_updated_at = %s, strike_date = %s", (far, far)
     )
     async with KalshiRest("http://127.0.0.1:1/trade-api/v2") as rest:
-        mirror = Mirror(sessions, rest)
+        upserter = RestUpserter(sessions, rest)
         event = WireEvent(
             event_ticker="KXA-1", series_ticker="KXA", title="New", last_updated_ts=NOW.isoformat()
         )
-        assert await mirror.events([event], await mirror.now()) == {"KXA-1"}
+        assert await upserter.upsert_events([event], await upserter.now()) == {"KXA-1"}
         told = [
             WireMarket(
                 ticker=f"KXA-1-{name}",
@@ -283,8 +287,8 @@ async def test_rest_writes_rows_with_such_a_time(
             )
             for name in names
         ]
-        assert (await mirror.markets(told, NOW)).changed == len(names)
-        assert (await mirror.markets(told, NOW)).changed == 0
+        assert (await upserter.upsert_markets(told, NOW)).changed == len(names)
+        assert (await upserter.upsert_markets(told, NOW)).changed == 0
     cursor = await connection.execute("SELECT title FROM events UNION SELECT title FROM markets")
     assert await cursor.fetchall() == [("New",)]
 
@@ -293,8 +297,8 @@ async def test_a_message_whose_effect_is_refused_is_kept_as_it_is(
     recorder: Recorder, connection: Connection
 ) -> None:
     await add_event(connection)
-    await add(connection, "KXA-1-1", close_time=at(600))
-    await add(connection, "KXA-1-2", close_time=at(600))
+    await add(connection, "KXA-1-1", close_time=at(86_400))
+    await add(connection, "KXA-1-2", close_time=at(86_400))
     await connection.execute("ALTER TABLE markets ADD CHECK (title <> 'forbidden')")
     batch = [
         frame(1, "KXA-1-1", "metadata_updated", title="forbidden"),

@@ -17,13 +17,14 @@ from ssmd_kalshi.feed import Message, Unreadable
 from ssmd_kalshi.frames import decode_frame
 from ssmd_kalshi.unread import KEPT_CHARACTERS
 from ssmd_lifecycle import metrics
-from ssmd_lifecycle.inbox import Inbox
-from ssmd_lifecycle.intake import read, read_stored, read_unreadable
-from ssmd_lifecycle.listener import Listener
-from ssmd_lifecycle.messages import Kind, LifecycleMessage
-from ssmd_lifecycle.rows import Pool
-from ssmd_lifecycle.silence import Silence
-from ssmd_lifecycle.store import Store
+from ssmd_lifecycle.apply.message_store import MessageStore
+from ssmd_lifecycle.feed.gaps import Gaps
+from ssmd_lifecycle.feed.inbox import Inbox
+from ssmd_lifecycle.feed.listener import Listener
+from ssmd_lifecycle.feed.messages import Kind, LifecycleMessage
+from ssmd_lifecycle.feed.parser import parse_message, parse_stored, parse_unreadable
+from ssmd_lifecycle.feed.silence import Silence
+from ssmd_lifecycle.transactions import Pool
 from ssmd_stack.database import Database
 
 Connection = psycopg.AsyncConnection[Any]
@@ -35,7 +36,7 @@ def heard(raw: str | bytes, second: float = 0) -> LifecycleMessage:
     raw = raw.encode() if isinstance(raw, str) else raw
     frame = decode_frame(raw)
     at = NOW + timedelta(seconds=second)
-    return read(
+    return parse_message(
         Message(
             frame.type, frame.sid, frame.seq, frame.sent_at, frame.body, raw, at, frame.document
         )
@@ -56,11 +57,11 @@ def rejected(message: LifecycleMessage) -> dict[str, tuple[str, ...]]:
 
 
 @pytest_asyncio.fixture
-async def store(database: Database) -> AsyncIterator[Store]:
+async def store(database: Database) -> AsyncIterator[MessageStore]:
     pool: Pool = await postgres.open_pool(
         SecretStr(database.url), "test", budget_seconds=30, max_size=2
     )
-    yield Store(pool)
+    yield MessageStore(pool)
     await pool.close()
 
 
@@ -84,7 +85,7 @@ async def add_market(connection: Connection, **columns: Any) -> None:
 
 
 async def test_a_stored_market_keeps_the_column_and_takes_the_others(
-    store: Store, connection: Connection
+    store: MessageStore, connection: Connection
 ) -> None:
     await add_market(connection)
     body = (
@@ -99,7 +100,7 @@ async def test_a_stored_market_keeps_the_column_and_takes_the_others(
         "custom_strike": ("custom_strike",),
     }
     outcome = await store.record([message], NOW)
-    assert (outcome.stored, outcome.changed) == (1, 1)
+    assert outcome.stored == 1
     found = await row(connection)
     assert (found["title"], found["custom_strike"]) == ("Old", {"a": 1})
     assert found["close_time"] == datetime(2030, 1, 1, tzinfo=UTC)
@@ -117,12 +118,12 @@ async def test_a_stored_market_keeps_the_column_and_takes_the_others(
     assert len(beginning) <= KEPT_CHARACTERS
     # The same bad frame again is no news, and writes nothing.
     again = await store.record([market(body, 1)], NOW)
-    assert (again.stored, again.changed) == (0, 0)
+    assert again.stored == 0
     assert await row(connection) == found
 
 
 async def test_a_new_market_has_null_where_its_message_cannot_be_read(
-    store: Store, connection: Connection
+    store: MessageStore, connection: Connection
 ) -> None:
     announced = event('"event_ticker":"KXA-1","series_ticker":"KXA","title":5')
     created = market(
@@ -156,7 +157,7 @@ async def test_a_new_market_has_null_where_its_message_cannot_be_read(
     ],
 )
 async def test_only_who_and_what_make_a_message_unreadable(
-    store: Store, connection: Connection, body: str
+    store: MessageStore, connection: Connection, body: str
 ) -> None:
     message = market(body)
     assert (message.kind, message.applies) == (Kind.UNKNOWN, False)
@@ -170,19 +171,19 @@ async def test_a_stored_message_reads_back_with_the_same_claims() -> None:
         '"event_type":"created","title":"a\\u0000b","close_ts":5,"custom_strike":{"a":NaN},'
         '"price_ranges":[{"a":"' + "x" * 20_000 + '"}],"additional_metadata":' + DEEP
     )
-    again = read_stored(
+    again = parse_stored(
         message.whole.encode(), message.sent_at, message.received_at, message.dedupe_key
     )
     assert again is not None
     assert again.whole == message.whole
-    assert (again.claims, again.times) == (message.claims, message.times)
+    assert (again.columns, again.times) == (message.columns, message.times)
     assert again.content_key == message.content_key
     unreadable = {"title", "custom_strike", "price_ranges"}
     assert set(rejected(again)) == set(rejected(message)) == unreadable
 
 
 async def test_a_message_with_an_unreadable_number_outweighs_a_late_one(
-    store: Store, connection: Connection
+    store: MessageStore, connection: Connection
 ) -> None:
     await add_market(connection)
 
@@ -198,19 +199,19 @@ async def test_a_message_with_an_unreadable_number_outweighs_a_late_one(
 
 
 async def test_what_is_no_frame_is_kept_as_escaped_cut_text(
-    store: Store, connection: Connection
+    store: MessageStore, connection: Connection
 ) -> None:
     raw = b'{"type":"\x00\xff\xc3\xa9' + b"[" * 100_000
-    await store.record([read_unreadable(Unreadable(raw, "why", NOW))], NOW)
+    await store.record([parse_unreadable(Unreadable(raw, "why", NOW))], NOW)
     text = (await row(connection, "market_lifecycle_events"))["metadata"]["unreadable"]
     assert text.startswith('{"type":"\\u0000\\xffé[[')
     assert len(text) < 17_000
 
 
-async def test_rejected_fields_are_counted_by_name() -> None:
+async def test_rejected_fields_are_counted_by_name(pool: Pool) -> None:
     before = {name: metrics.REJECTED.labels(name)._value.get() for name in ("title", "settled_ts")}
-    listener = Listener(Inbox(10), Silence())
-    await listener._keep(market('"event_type":"settled","title":5,"settled_ts":true,"odd":1e999'))
+    listener = Listener(Inbox(10), Silence(), Gaps(pool))
+    await listener.keep(market('"event_type":"settled","title":5,"settled_ts":true,"odd":1e999'))
     for name, count in before.items():
         assert metrics.REJECTED.labels(name)._value.get() == count + 1
 
@@ -219,7 +220,7 @@ async def test_rejected_fields_are_counted_by_name() -> None:
 
 
 async def test_a_result_that_stands_only_in_the_metadata_counts(
-    store: Store, connection: Connection
+    store: MessageStore, connection: Connection
 ) -> None:
     await add_market(connection)
     body = (
@@ -248,14 +249,14 @@ async def test_every_field_counts_in_the_metadata_and_the_message_itself_wins() 
     body = (
         f'"event_type":"metadata_updated","title":"own","additional_metadata":{json.dumps(inner)}'
     )
-    claims = market(body).claims
+    claims = market(body).columns
     assert (claims["title"], claims["yes_sub_title"]) == ("own", "inner")
     assert claims["close_time"] == datetime(2025, 11, 21, 3, 0, 1, tzinfo=UTC)
     assert set(claims) >= {"open_time", "settled_time", "price_level_structure", "price_ranges"}
 
 
 async def test_a_determination_without_a_readable_result_is_asked_for(
-    store: Store, connection: Connection
+    store: MessageStore, connection: Connection
 ) -> None:
     await add_market(connection)
     outcome = await store.record([market('"event_type":"determined","result":5')], NOW)
@@ -276,7 +277,7 @@ WITHOUT_SERIES = [
 
 @pytest.mark.parametrize("series", WITHOUT_SERIES)
 async def test_an_event_without_a_series_is_applied_where_it_is_known(
-    store: Store, connection: Connection, series: str
+    store: MessageStore, connection: Connection, series: str
 ) -> None:
     await add_market(connection)
     await connection.execute("UPDATE events SET title = 'Old', sub_title = 'Old'")
@@ -292,7 +293,7 @@ async def test_an_event_without_a_series_is_applied_where_it_is_known(
 
 @pytest.mark.parametrize("series", WITHOUT_SERIES)
 async def test_an_event_without_a_series_is_asked_for_where_it_is_unknown(
-    store: Store, connection: Connection, series: str
+    store: MessageStore, connection: Connection, series: str
 ) -> None:
     body = '"event_ticker":"KXA-1","title":"T",' + series
     message = event(body)
@@ -305,7 +306,9 @@ async def test_an_event_without_a_series_is_asked_for_where_it_is_unknown(
     assert (await row(connection, "events"))["title"] == "T"
 
 
-async def test_rests_later_version_of_an_event_stands(store: Store, connection: Connection) -> None:
+async def test_rests_later_version_of_an_event_stands(
+    store: MessageStore, connection: Connection
+) -> None:
     await add_market(connection)
     await connection.execute(
         "UPDATE events SET title = 'Newer', exchange_updated_at = %s", (NOW + timedelta(hours=1),)

@@ -7,11 +7,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from ssmd_simulator.control import Order
+from ssmd_simulator.control import ScriptedMarket
 from ssmd_simulator.server import Simulator
 from ssmd_stack.postgres import PostgresServer
 
 
+@pytest.mark.slow
 async def test_a_frozen_database_is_told_while_it_is_frozen(
     private_postgres: Any,
     start_service: Callable[..., Awaitable[Any]],
@@ -23,7 +24,7 @@ async def test_a_frozen_database_is_told_while_it_is_frozen(
         service = await start_service(sim, DATABASE_URL=private_postgres.url)
         await service.ready()
         with private_postgres.frozen():
-            [made] = sim.control.order(Order(close_in=600))
+            [made] = sim.control.script(ScriptedMarket(close_in=600))
 
             async def told() -> str:
                 status, text = await service.get("/readyz")

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ssmd_kalshi.feed import Message
-from ssmd_lifecycle.intake import read, read_stored
-from ssmd_lifecycle.messages import Kind, LifecycleMessage
+from ssmd_lifecycle.feed.messages import Kind, LifecycleMessage
+from ssmd_lifecycle.feed.parser import parse_message, parse_stored
 
 RECEIVED = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
 
@@ -32,7 +32,7 @@ def frame(document: dict[str, Any]) -> Message:
 
 def market(event_type: str, **fields: Any) -> LifecycleMessage:
     body = {"market_ticker": "KXA-1-T97500.99", "event_type": event_type, **fields}
-    return read(
+    return parse_message(
         frame(
             {"type": "market_lifecycle_v2", "sid": 1, "sending_ts_ms": 1763694000123, "msg": body}
         )
@@ -42,7 +42,7 @@ def market(event_type: str, **fields: Any) -> LifecycleMessage:
 def test_documented_messages(kalshi_data: Path) -> None:
     path = kalshi_data / "recordings" / "ws_lifecycle_documented_2026-10.jsonl"
     documents = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
-    messages = [read(frame(document)) for document in documents]
+    messages = [parse_message(frame(document)) for document in documents]
     assert [(m.kind, m.ticker, m.applies) for m in messages] == [
         (Kind.CREATED, "INXD-23SEP14-B4487", True),
         (Kind.METADATA_UPDATED, "KXBTC-25APR30-T0915-B95000", True),
@@ -57,7 +57,7 @@ def test_documented_messages(kalshi_data: Path) -> None:
     created = messages[0]
     assert created.event_ticker == "INXD-23SEP14"
     assert created.sent_at == datetime.fromtimestamp(1669149841.234, UTC)
-    assert created.claims == {
+    assert created.columns == {
         "title": "S&P 500 closes up by 0.02% or more",
         "yes_sub_title": "S&P 500 closes up 0.02%+",
         "no_sub_title": "S&P 500 closes up <0.02%",
@@ -71,23 +71,23 @@ def test_documented_messages(kalshi_data: Path) -> None:
         "price_level_structure": "linear_cent",
         "extra": {"exchange_index": 0},
     }
-    assert messages[1].claims == {
+    assert messages[1].columns == {
         "strike_type": "between",
         "floor_strike": Decimal(95000),
         "cap_strike": Decimal(95250),
     }
-    assert messages[2].claims["price_ranges"] == [
+    assert messages[2].columns["price_ranges"] == [
         {"start": "0.0000", "end": "1.0000", "step": "0.0010"}
     ]
-    assert messages[3].claims == {"yes_sub_title": "above $95,000"}
+    assert messages[3].columns == {"yes_sub_title": "above $95,000"}
     assert messages[4].series_ticker == "KXQUICKSETTLE"
-    assert messages[4].claims["sub_title"] == "Jan 25 at 21:50"
-    assert messages[4].claims["extra"] == {"exchange_index": 0}
-    assert messages[5].claims == {
+    assert messages[4].columns["sub_title"] == "Jan 25 at 21:50"
+    assert messages[4].columns["extra"] == {"exchange_index": 0}
+    assert messages[5].columns == {
         "fee_type_override": "quadratic",
         "fee_multiplier_override": Decimal(1),
     }
-    assert messages[6].claims == {"fee_type_override": None, "fee_multiplier_override": None}
+    assert messages[6].columns == {"fee_type_override": None, "fee_multiplier_override": None}
     assert [msgspec.json.decode(message.whole) for message in messages] == documents
 
 
@@ -95,22 +95,22 @@ def test_the_kinds_without_a_documented_example() -> None:
     assert market("activated", is_deactivated=False).kind is Kind.ACTIVATED
     assert market("deactivated", is_deactivated=True).kind is Kind.DEACTIVATED
     closing = market("close_date_updated", close_ts=1763694000)
-    assert closing.claims == {"close_time": datetime(2025, 11, 21, 3, tzinfo=UTC)}
+    assert closing.columns == {"close_time": datetime(2025, 11, 21, 3, tzinfo=UTC)}
     determined = market(
         "determined", result="yes", settlement_value="1.0000", determination_ts=1763694000
     )
-    assert determined.claims == {"result": "yes", "settlement_value_dollars": Decimal("1.0000")}
+    assert determined.columns == {"result": "yes", "settlement_value_dollars": Decimal("1.0000")}
     assert determined.times == {"determined_ts": datetime(2025, 11, 21, 3, tzinfo=UTC)}
     settled = market("settled", settled_ts=1763694000)
-    assert settled.claims == {"settled_time": datetime(2025, 11, 21, 3, tzinfo=UTC)}
+    assert settled.columns == {"settled_time": datetime(2025, 11, 21, 3, tzinfo=UTC)}
 
 
 def test_an_absent_strike_says_nothing_and_an_empty_one_says_that_there_is_none() -> None:
-    assert "cap_strike" not in market("metadata_updated", floor_strike=97499.99).claims
-    assert market("metadata_updated", floor_strike=97499.99).claims["floor_strike"] == Decimal(
+    assert "cap_strike" not in market("metadata_updated", floor_strike=97499.99).columns
+    assert market("metadata_updated", floor_strike=97499.99).columns["floor_strike"] == Decimal(
         "97499.99"
     )
-    assert market("metadata_updated", cap_strike=None).claims == {"cap_strike": None}
+    assert market("metadata_updated", cap_strike=None).columns == {"cap_strike": None}
 
 
 @pytest.mark.parametrize(
@@ -132,18 +132,18 @@ def test_an_absent_strike_says_nothing_and_an_empty_one_says_that_there_is_none(
     ],
 )
 def test_what_is_not_understood_is_kept(document: dict[str, Any]) -> None:
-    message = read(frame(document))
+    message = parse_message(frame(document))
     assert message.kind is Kind.UNKNOWN
     assert message.fault
     assert not message.applies
-    assert message.claims == {}
+    assert message.columns == {}
     assert msgspec.json.decode(message.whole) == document
     assert 0 < len(message.event_type) <= 32
 
 
 def test_a_nul_character_costs_its_field() -> None:
     message = market("metadata_updated", yes_sub_title="above\x00five", cap_strike=5)
-    assert message.claims == {"cap_strike": Decimal(5)}
+    assert message.columns == {"cap_strike": Decimal(5)}
     assert [(r.field, r.columns) for r in message.rejected] == [
         ("yes_sub_title", ("yes_sub_title",))
     ]
@@ -191,14 +191,14 @@ FIELDS = st.sampled_from(
     st.dictionaries(FIELDS, JSON, max_size=6),
 )
 def test_nothing_that_comes_is_fatal(envelope: str, kind: Kind, body: dict[str, Any]) -> None:
-    message = read(frame({"type": envelope, "msg": {"event_type": kind, **body}}))
+    message = parse_message(frame({"type": envelope, "msg": {"event_type": kind, **body}}))
     assert message.applies or message.fault
 
 
 def test_a_stored_message_reads_back_as_itself() -> None:
     message = market("determined", result="no", settlement_value="0.0000")
-    again = read_stored(
+    again = parse_stored(
         message.whole.encode(), message.sent_at, message.received_at, message.dedupe_key
     )
     assert again == message
-    assert read_stored(b'{"source":"clock"}', None, RECEIVED, "key") is None
+    assert parse_stored(b'{"source":"clock"}', None, RECEIVED, "key") is None

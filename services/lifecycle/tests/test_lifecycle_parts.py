@@ -5,8 +5,10 @@ import gc
 import zoneinfo
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
+import psycopg
 import pytest
 import structlog
 from pydantic import SecretStr
@@ -16,22 +18,19 @@ from ssmd_common.errors import ConfigurationError
 from ssmd_common.health import Health
 from ssmd_common.runtime import Runtime
 from ssmd_kalshi.feed import Message
-from ssmd_kalshi.rest import KalshiRest
-from ssmd_lifecycle import metrics, retention, watch
-from ssmd_lifecycle.bookkeeper import Bookkeeper
+from ssmd_lifecycle import metrics, retention
+from ssmd_lifecycle.feed import silence_watch
+from ssmd_lifecycle.feed.gaps import Gaps
+from ssmd_lifecycle.feed.inbox import Inbox
+from ssmd_lifecycle.feed.messages import LifecycleMessage
+from ssmd_lifecycle.feed.parser import parse_message
+from ssmd_lifecycle.feed.silence import Silence, is_maintenance
 from ssmd_lifecycle.filter import EVERYTHING, FilterFile, parse
-from ssmd_lifecycle.gaps import GapStore, Repairer
-from ssmd_lifecycle.inbox import Inbox
-from ssmd_lifecycle.intake import read
-from ssmd_lifecycle.listener import Listener
 from ssmd_lifecycle.liveness import is_alive
-from ssmd_lifecycle.messages import LifecycleMessage
-from ssmd_lifecycle.mirror import Mirror
-from ssmd_lifecycle.side import SideTasks
-from ssmd_lifecycle.silence import Silence, is_maintenance
+from ssmd_lifecycle.side_tasks import SideTasks
+from ssmd_lifecycle.transactions import Pool
 from ssmd_simulator import maintenance
 from ssmd_stack.database import Database
-from ssmd_store.sessions import Sessions
 
 NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
 NEW_YORK = "America/New_York"
@@ -39,7 +38,7 @@ NEW_YORK = "America/New_York"
 
 def message(number: int, at: datetime = NOW) -> LifecycleMessage:
     body = {"market_ticker": f"KXA-{number}", "event_type": "activated"}
-    return read(Message("market_lifecycle_v2", 1, number, at, body, b"{}", at))
+    return parse_message(Message("market_lifecycle_v2", 1, number, at, body, b"{}", at))
 
 
 # --- the filter -----------------------------------------------------------------------------------
@@ -162,7 +161,7 @@ def test_maintenance_keeps_new_yorks_summer_time(
     """As the simulator has it, which goes by the law; a small container has no time zones."""
     zoneinfo.reset_tzpath(to=machine)
     try:
-        monkeypatch.setattr("ssmd_lifecycle.silence._NEW_YORK", ZoneInfo.no_cache(NEW_YORK))
+        monkeypatch.setattr("ssmd_lifecycle.feed.silence._NEW_YORK", ZoneInfo.no_cache(NEW_YORK))
     finally:
         zoneinfo.reset_tzpath()
     year = [datetime(2027, 1, 1, tzinfo=UTC) + timedelta(minutes=30 * n) for n in range(48 * 365)]
@@ -170,7 +169,7 @@ def test_maintenance_keeps_new_yorks_summer_time(
     assert sum(map(is_maintenance, year)) == 52 * 4
 
 
-async def test_each_silence_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_silence_is_told_once(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     silence = heard_for(1, 0.5)
     verdicts = iter([False, True, True, False, True])
     looks: list[float] = []
@@ -185,18 +184,19 @@ async def test_each_silence_is_told_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(Silence, "is_suspicious", is_suspicious)
     monkeypatch.setattr(asyncio, "sleep", pause)
-    gaps: list[tuple[str, datetime | None]] = []
+    told: list[tuple[str, datetime | None]] = []
 
-    async def on_gap(reason: str, since: datetime | None, until: datetime) -> None:
-        gaps.append((reason, since))
+    class Told(Gaps):
+        async def add(
+            self, runtime: Runtime, reason: str, since: datetime | None, until: datetime
+        ) -> None:
+            told.append((reason, since))
 
-    listener = Listener(Inbox(1), silence)
-    await listener.on_silence(NOW, NOW)
-    listener.on_gap = on_gap
-    with structlog.testing.capture_logs() as logs, pytest.raises(asyncio.CancelledError):
-        await watch.run(silence, listener.on_silence)
+    async with asyncio.TaskGroup() as tasks:
+        with structlog.testing.capture_logs() as logs, pytest.raises(asyncio.CancelledError):
+            await silence_watch.run(Runtime(Health("test"), tasks), silence, Told(pool))
     # A subscription may have died while the pings go on.
-    assert gaps == [("silence", silence.last_at)] * 2
+    assert told == [("silence", silence.last_at)] * 2
     assert [entry["log_level"] for entry in logs] == ["warning", "warning"]
     assert looks[1:] == [0, 1, 1, 0]
     assert metrics.SILENT._value.get() == 1
@@ -235,25 +235,47 @@ def test_a_silent_exchange_is_alive_and_a_stuck_loop_is_not() -> None:
     assert not is_alive(139.0, 100.0, 140.0)
 
 
-async def test_a_gap_in_the_maintenance_window_is_expected(
-    database: Database, sessions: Sessions
-) -> None:
+async def test_a_gap_in_the_maintenance_window_is_expected(pool: Pool) -> None:
     thursday = datetime(2026, 11, 19, 8, 30, tzinfo=UTC)
-    pool = await postgres.open_pool(SecretStr(database.url), "t", budget_seconds=30, max_size=1)
-    store = GapStore(pool)
-    async with KalshiRest("http://127.0.0.1:1/trade-api/v2") as rest, asyncio.TaskGroup() as tasks:
-        repairer = Repairer(
-            store,
-            rest,
-            Mirror(sessions, rest),
-            Bookkeeper(pool, FilterFile(None), lambda _: False),
-        )
+    gaps = Gaps(pool)
+    async with asyncio.TaskGroup() as tasks:
         runtime = Runtime(Health("test"), tasks)
+        # On standby it is the leader's to record.
+        await gaps.add(runtime, "closed", NOW - timedelta(seconds=5), NOW)
+        assert not runtime.health.conditions
+        await gaps.lead(runtime)
         for reason, until in (("closed", thursday), ("closed", NOW), ("sequence", thursday)):
-            await repairer.add(runtime, reason, until - timedelta(seconds=5), until)
-    assert [gap.reason for gap in await store.unrepaired()] == ["maintenance", "closed", "sequence"]
+            await gaps.add(runtime, reason, until - timedelta(seconds=5), until)
+    assert [gap.reason for gap in await gaps.unrepaired()] == ["maintenance", "closed", "sequence"]
     assert not runtime.health.ready
-    await pool.close()
+
+
+async def test_what_the_first_subscription_left_out_is_one_gap_of_who_leads(
+    pool: Pool, connection: psycopg.AsyncConnection[Any]
+) -> None:
+    """Whether it is confirmed on standby or later, the gap begins at the last message stored."""
+    heard = NOW - timedelta(minutes=5)
+    await connection.execute(
+        "INSERT INTO market_lifecycle_events (event_type, metadata, received_at, dedupe_key)"
+        " VALUES ('settled', '{}', %s, 'a')",
+        (heard,),
+    )
+    async with asyncio.TaskGroup() as tasks:
+        runtime = Runtime(Health("test"), tasks)
+        for subscribed_first in (True, False):
+            gaps = Gaps(pool)
+            if subscribed_first:
+                await gaps.add(runtime, "start", None, NOW)
+            await gaps.lead(runtime)
+            if not subscribed_first:
+                await gaps.add(runtime, "start", None, NOW)
+            intervals = await gaps.take()
+            assert {(gap.since, gap.reason) for gap in intervals} == {(heard, "start")}
+            # The second takes up what the first one left unrepaired.
+            assert len(intervals) == (1 if subscribed_first else 2)
+            assert not runtime.health.ready
+            gaps.repaired(runtime, intervals)
+            assert runtime.health.ready
 
 
 @pytest.mark.filterwarnings("error")

@@ -23,10 +23,10 @@ from ssmd_common.connections import postgres
 from ssmd_common.connections.loaders import forgive_values
 from ssmd_kalshi.feed import Message, Unreadable
 from ssmd_kalshi.subscriptions import Subscriptions
-from ssmd_lifecycle.intake import read, read_unreadable
-from ssmd_lifecycle.messages import LifecycleMessage
-from ssmd_lifecycle.rows import Pool
-from ssmd_lifecycle.store import Store
+from ssmd_lifecycle.apply.message_store import MessageStore
+from ssmd_lifecycle.feed.messages import LifecycleMessage
+from ssmd_lifecycle.feed.parser import parse_message, parse_unreadable
+from ssmd_lifecycle.transactions import Pool
 from ssmd_stack.database import Database
 
 Connection = psycopg.AsyncConnection[Any]
@@ -245,9 +245,9 @@ def received(frames: list[Frame]) -> list[LifecycleMessage]:
         while subscriptions.events:
             match subscriptions.events.popleft():
                 case Message() as message:
-                    messages.append(read(message))
+                    messages.append(parse_message(message))
                 case Unreadable() as unreadable:
-                    messages.append(read_unreadable(unreadable))
+                    messages.append(parse_unreadable(unreadable))
     return messages
 
 
@@ -305,7 +305,7 @@ def words_of(metadata: dict[str, Any], field: str) -> dict[str, Any]:
 async def test_everything_else_arrives_exactly(
     pool: Pool, connection: Connection, seed: int
 ) -> None:
-    store = Store(pool)
+    store = MessageStore(pool)
     for turn in range(4):
         chance = random.Random(1000 * seed + turn)
         series, bad_series, spared_series = (f"{name}{turn}" for name in (GOOD, BAD, SPARED))

@@ -1,5 +1,6 @@
 """A repair reads rows that cannot be read: it ends, and stores all that can."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,13 +18,15 @@ from ssmd_common.connections import postgres
 from ssmd_kalshi.errors import TransientError
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.retry import RetryPolicy
-from ssmd_lifecycle.bookkeeper import Bookkeeper
-from ssmd_lifecycle.effects import Outcome
+from ssmd_lifecycle.apply.effects import Outcome
+from ssmd_lifecycle.apply.message_store import MessageStore
+from ssmd_lifecycle.apply.resolver import Resolver
+from ssmd_lifecycle.feed.gaps import Gaps
+from ssmd_lifecycle.feed.inbox import Inbox
 from ssmd_lifecycle.filter import FilterFile
-from ssmd_lifecycle.gaps import GapStore, Repairer
-from ssmd_lifecycle.mirror import BELIEVED_BROKEN, Mirror
-from ssmd_lifecycle.resolver import Resolver
-from ssmd_lifecycle.store import Store
+from ssmd_lifecycle.repair.backfill import Backfill
+from ssmd_lifecycle.repair.repairer import Repairer
+from ssmd_lifecycle.repair.rest_upserter import BELIEVED_BROKEN, RestUpserter
 from ssmd_stack.database import Database
 from ssmd_store.sessions import Sessions
 
@@ -166,10 +169,10 @@ async def repair(
     pool = await postgres.open_pool(SecretStr(database.url), "t", budget_seconds=30, max_size=3)
     policy = RetryPolicy(attempts=2, base_seconds=0.01, cap_seconds=0.01)
     async with KalshiRest(base_url, budget=100_000, policy=policy) as rest:
-        mirror = Mirror(sessions, rest)
-        bookkeeper = Bookkeeper(pool, FilterFile(None), lambda _: False)
-        repairer = Repairer(GapStore(pool), rest, mirror, bookkeeper)
-        yield Repair(repairer, Resolver(Store(pool), rest, mirror), connection)
+        upserter = RestUpserter(sessions, rest)
+        backfill = Backfill(pool, FilterFile(None), Inbox(1))
+        repairer = Repairer(Gaps(pool), rest, upserter, backfill)
+        yield Repair(repairer, Resolver(MessageStore(pool), upserter), connection)
     await pool.close()
 
 
@@ -394,11 +397,9 @@ async def test_tickers_that_no_list_can_name_are_read_alone(
     assert (await repair.rows("markets"))[ticker]["event_ticker"] == ticker
     exchange.markets[ticker]["title"] = "asked for"
     repair.resolver.add(Outcome(incomplete={ticker, "ZGOOD-1-A"}, incomplete_events={ticker}))
-    for questions in (repair.resolver._events, repair.resolver._markets):
-        for question in questions.values():
-            question.due = 0
-    await repair.resolver._round()
-    assert repair.resolver.waiting == 0
+    while repair.resolver.waiting:
+        await repair.resolver.ask()
+        await asyncio.sleep(0.01)
     assert (await repair.rows("markets"))[ticker]["title"] == "asked for"
 
 

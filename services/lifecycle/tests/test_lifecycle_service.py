@@ -12,7 +12,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from ssmd_common.exitcodes import ExitCode
-from ssmd_simulator.control import Order
+from ssmd_simulator.control import ScriptedMarket
 from ssmd_simulator.faults import Fault
 from ssmd_simulator.server import Simulator
 from ssmd_stack.database import Database
@@ -46,8 +46,8 @@ async def test_markets_live_from_creation_to_settlement(
     async with Simulator("small") as sim:
         service = await start_service(sim)
         await service.ready()
-        order = Order(open_in=2, close_in=5, determine_in=7, settle_in=8, count=3)
-        tickers = [made.ticker for made in sim.control.order(order)]
+        order = ScriptedMarket(open_in=2, close_in=5, determine_in=7, settle_in=8, count=3)
+        tickers = [made.ticker for made in sim.control.script(order)]
 
         async def settled() -> bool:
             query = "SELECT status FROM markets WHERE ticker = ANY(%s)"
@@ -88,8 +88,8 @@ async def test_without_a_key_the_clock_and_rest_go_on(
     async with Simulator("small") as sim:
         service = await start_service(sim, key=False, LIFECYCLE_POLL_SECONDS="0.5")
         await service.ready()
-        order = Order(open_in=3, close_in=5, determine_in=7, settle_in=8)
-        [made] = sim.control.order(order)
+        order = ScriptedMarket(open_in=3, close_in=5, determine_in=7, settle_in=8)
+        [made] = sim.control.script(order)
 
         async def settled() -> bool:
             return (await market(connection, made.ticker)).get("status") == "settled"
@@ -112,7 +112,7 @@ async def test_messages_that_a_lost_connection_hid_are_repaired(
     async with Simulator("small") as sim:
         service = await start_service(sim)
         await service.ready()
-        [made] = sim.control.order(Order(close_in=600))
+        [made] = sim.control.script(ScriptedMarket(close_in=600))
 
         async def known() -> bool:
             row = await market(connection, made.ticker)
@@ -183,7 +183,7 @@ async def test_a_market_that_rest_does_not_know_yet_is_made_and_completed(
         service = await start_service(sim)
         await service.ready()
         asked = sim.faults.start(Fault(kind="latency", path=".*markets.*", seconds=0))
-        [made] = sim.control.order(Order(open_in=30, close_in=600, strike=97500.99))
+        [made] = sim.control.script(ScriptedMarket(open_in=30, close_in=600, strike=97500.99))
         del sim.universe.markets[made.ticker]
 
         async def asked_in_vain() -> bool:
@@ -206,7 +206,7 @@ async def test_a_message_of_an_unknown_market_brings_the_market(
 ) -> None:
     """It was created while nobody listened, and its first message comes before any sync."""
     async with Simulator("small") as sim:
-        [made] = sim.control.order(Order(close_in=600))
+        [made] = sim.control.script(ScriptedMarket(close_in=600))
         made.life = type(made.life)(
             created=made.life.created - 5000, open=made.life.open - 4000, close=made.life.close
         )
@@ -241,14 +241,14 @@ async def test_two_replicas_one_leads_and_nothing_is_lost_when_it_dies(
 
         await eventually("a warm standby", stands_by)
         assert len(sim.hub.connections) == 2
-        [before] = sim.control.order(Order(open_in=1, close_in=600))
+        [before] = sim.control.script(ScriptedMarket(open_in=1, close_in=600))
 
         async def opened() -> bool:
             return (await market(connection, before.ticker)).get("status") == "active"
 
         await eventually("opened by the first", opened)
         await first.kill()
-        [during] = sim.control.order(Order(series="KXDURING", open_in=1, close_in=600))
+        [during] = sim.control.script(ScriptedMarket(series="KXDURING", open_in=1, close_in=600))
         sim.exchange.pause(before, sim.clock())
         await second.ready()
 
@@ -272,8 +272,8 @@ async def test_the_series_filter_leaves_out_and_is_read_again(
     async with Simulator("small") as sim:
         service = await start_service(sim, LIFECYCLE_FILTER_PATH=str(path))
         await service.ready()
-        [noise] = sim.control.order(Order(series="KXNOISE", open_in=60, close_in=600))
-        [signal_] = sim.control.order(Order(series="KXSIGNAL", open_in=60, close_in=600))
+        [noise] = sim.control.script(ScriptedMarket(series="KXNOISE", open_in=60, close_in=600))
+        [signal_] = sim.control.script(ScriptedMarket(series="KXSIGNAL", open_in=60, close_in=600))
 
         async def known() -> bool:
             return bool(await market(connection, signal_.ticker))
@@ -294,7 +294,7 @@ async def test_the_series_filter_leaves_out_and_is_read_again(
             return "series filter read again" in service.logs()
 
         await eventually("the filter is read again", read_again)
-        [now] = sim.control.order(Order(series="KXNOISE", open_in=60, close_in=600))
+        [now] = sim.control.script(ScriptedMarket(series="KXNOISE", open_in=60, close_in=600))
 
         async def followed() -> bool:
             return bool(await kinds(connection, now.ticker))
@@ -309,9 +309,9 @@ async def test_the_multivariate_channel_only_keeps_its_messages(
     async with Simulator("small") as sim:
         service = await start_service(sim, LIFECYCLE_MULTIVARIATE=str(followed))
         await service.ready()
-        combined = Order(series="KXMVE", multivariate=True, open_in=600, close_in=900)
-        [kept] = sim.control.order(combined)
-        [applied] = sim.control.order(Order(open_in=600, close_in=900))
+        combined = ScriptedMarket(series="KXMVE", multivariate=True, open_in=600, close_in=900)
+        [kept] = sim.control.script(combined)
+        [applied] = sim.control.script(ScriptedMarket(open_in=600, close_in=900))
 
         async def known() -> bool:
             return bool(await market(connection, applied.ticker))
@@ -338,7 +338,7 @@ async def test_garbage_on_the_socket_loses_nothing(
         service = await start_service(sim)
         await service.ready()
         sim.faults.start(Fault(kind="garbage_frame"))
-        [made] = sim.control.order(Order(open_in=1, close_in=600))
+        [made] = sim.control.script(ScriptedMarket(open_in=1, close_in=600))
 
         async def opened() -> bool:
             return await kinds(connection, made.ticker) == ["created", "opened"]
@@ -379,7 +379,7 @@ async def test_a_database_that_goes_away_ends_the_service_with_a_sentence(
     async with Simulator("small") as sim:
         service = await start_service(sim, DATABASE_URL=private_postgres.url)
         await service.ready()
-        sim.control.order(Order(close_in=600))
+        sim.control.script(ScriptedMarket(close_in=600))
         await private_postgres.stop()
         code = await asyncio.wait_for(service.process.wait(), 60)
         assert code in (ExitCode.UPSTREAM, ExitCode.FAILED)

@@ -80,7 +80,7 @@ async def test_an_hour_at_the_real_rate_leaves_nothing_behind(
     connection: psycopg.AsyncConnection[Any], start_service: Callable[..., Awaitable[Any]]
 ) -> None:
     # About four messages a second, as the exchange sends.
-    async with Simulator("small", tempo=10, incidents=0.55, disconnect_every=60) as sim:
+    async with Simulator("small", tempo=10, scenarios=0.55, disconnect_every=60) as sim:
         sent: list[float] = []
         sim.exchange.listeners.append(lambda _: sent.append(time.time()))
         leader = await start_service(sim)

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
+import pytest
 
-from ssmd_simulator.control import Order
+from ssmd_simulator.control import ScriptedMarket
 from ssmd_simulator.server import Simulator
 
 STANDS_SECONDS, RUNS_SECONDS = 0.95, 0.05
@@ -36,6 +37,7 @@ async def starving(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
         await asyncio.wait([task])
 
 
+@pytest.mark.slow
 async def test_a_starved_service_records_and_turns_without_a_new_start(
     connection: psycopg.AsyncConnection[Any],
     start_service: Callable[..., Awaitable[Any]],
@@ -47,7 +49,9 @@ async def test_a_starved_service_records_and_turns_without_a_new_start(
         gaps = "SELECT count(*) FROM lifecycle_gaps"
         before = await (await connection.execute(gaps)).fetchone()
         async with starving(service.process):
-            [made] = sim.control.order(Order(open_in=1, close_in=3, determine_in=14, settle_in=15))
+            [made] = sim.control.script(
+                ScriptedMarket(open_in=1, close_in=3, determine_in=14, settle_in=15)
+            )
 
             async def settled() -> bool:
                 cursor = await connection.execute(

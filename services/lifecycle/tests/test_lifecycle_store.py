@@ -14,15 +14,15 @@ from ssmd_common.health import Health
 from ssmd_common.runtime import Runtime
 from ssmd_kalshi.feed import Message
 from ssmd_kalshi.rest import KalshiRest
+from ssmd_lifecycle.apply.message_store import MessageStore
+from ssmd_lifecycle.apply.recorder import Recorder, as_text
+from ssmd_lifecycle.apply.resolver import Resolver
+from ssmd_lifecycle.feed.inbox import Inbox
+from ssmd_lifecycle.feed.messages import LifecycleMessage
+from ssmd_lifecycle.feed.parser import parse_message
 from ssmd_lifecycle.filter import FilterFile
-from ssmd_lifecycle.inbox import Inbox
-from ssmd_lifecycle.intake import read
-from ssmd_lifecycle.messages import LifecycleMessage
-from ssmd_lifecycle.mirror import Mirror
-from ssmd_lifecycle.recorder import Recorder, as_text
-from ssmd_lifecycle.resolver import Resolver
-from ssmd_lifecycle.rows import Pool
-from ssmd_lifecycle.store import Store
+from ssmd_lifecycle.repair.rest_upserter import RestUpserter
+from ssmd_lifecycle.transactions import Pool
 from ssmd_stack.database import Database
 from ssmd_store.sessions import Sessions
 
@@ -41,7 +41,7 @@ def said(type_: str, sent: float | None, received: float = 0, **body: Any) -> Li
     if sent_at is not None:
         document["sending_ts_ms"] = int(sent_at.timestamp() * 1000)
     raw = msgspec.json.encode(document)
-    return read(Message(type_, 1, None, sent_at, body, raw, at(received or sent or 0)))
+    return parse_message(Message(type_, 1, None, sent_at, body, raw, at(received or sent or 0)))
 
 
 def event(ticker: str = EVENT, sent: float = 0, **more: Any) -> LifecycleMessage:
@@ -76,8 +76,8 @@ def about(
 
 
 @pytest_asyncio.fixture
-async def store(pool: Pool) -> Store:
-    return Store(pool)
+async def store(pool: Pool) -> MessageStore:
+    return MessageStore(pool)
 
 
 async def rows(connection: Connection, query: str, *parameters: Any) -> list[dict[str, Any]]:
@@ -86,7 +86,9 @@ async def rows(connection: Connection, query: str, *parameters: Any) -> list[dic
         return await cursor.fetchall()
 
 
-async def test_an_event_and_its_market_in_one_batch(store: Store, connection: Connection) -> None:
+async def test_an_event_and_its_market_in_one_batch(
+    store: MessageStore, connection: Connection
+) -> None:
     outcome = await store.record([event(), about("created", 1)], at(1))
     assert (outcome.stored, outcome.unplaced) == (2, [])
     assert outcome.incomplete == {f"{EVENT}-1"}
@@ -111,7 +113,7 @@ async def test_an_event_and_its_market_in_one_batch(store: Store, connection: Co
 
 
 async def test_what_has_no_column_is_in_a_new_events_extra_only(
-    store: Store, connection: Connection
+    store: MessageStore, connection: Connection
 ) -> None:
     query = "SELECT extra, xmin::text FROM events"
     await store.record([event(exchange_index=2)], at(1))
@@ -121,19 +123,21 @@ async def test_what_has_no_column_is_in_a_new_events_extra_only(
     assert await rows(connection, query) == before
 
 
-async def test_the_same_batch_again_writes_nothing(store: Store, connection: Connection) -> None:
+async def test_the_same_batch_again_writes_nothing(
+    store: MessageStore, connection: Connection
+) -> None:
     batch = [event(), about("created", 1), about("deactivated", 12), about("activated", 13)]
     await store.record(batch, at(14))
     before = await rows(connection, "SELECT xmin::text, * FROM markets")
     outcome = await store.record(batch + batch, at(15))
-    assert (outcome.stored, outcome.duplicates, outcome.changed) == (0, 8, 0)
+    assert (outcome.stored, outcome.duplicates) == (0, 8)
     assert await rows(connection, "SELECT xmin::text, * FROM markets") == before
     [count] = await rows(connection, "SELECT count(*) FROM market_lifecycle_events")
     assert count["count"] == 4
 
 
 async def test_a_message_without_time_is_a_duplicate_only_of_the_last(
-    store: Store, connection: Connection
+    store: MessageStore, connection: Connection
 ) -> None:
     pause, go = "deactivated", "activated"
     sequence = [(pause, 1), (pause, 2), (go, 3), (pause, 4), (pause, 5)]
@@ -147,7 +151,7 @@ async def test_a_message_without_time_is_a_duplicate_only_of_the_last(
 
 
 async def test_messages_before_their_market_wait_and_count_when_it_comes(
-    store: Store, connection: Connection
+    store: MessageStore, connection: Connection
 ) -> None:
     early = await store.record(
         [about("close_date_updated", 5, close_ts=int(at(99).timestamp()))], at(5)
@@ -163,7 +167,7 @@ async def test_messages_before_their_market_wait_and_count_when_it_comes(
 
 
 async def test_a_late_message_is_weighed_against_what_is_stored(
-    store: Store, connection: Connection
+    store: MessageStore, connection: Connection
 ) -> None:
     def moved(sent: float, to: float) -> LifecycleMessage:
         return about("close_date_updated", sent, close_ts=int(at(to).timestamp()))
@@ -171,13 +175,13 @@ async def test_a_late_message_is_weighed_against_what_is_stored(
     await store.record([event(), about("created", 1)], at(1))
     await store.record([moved(6, 600)], at(6))
     outcome = await store.record([moved(5, 500)], at(7))
-    assert (outcome.stored, outcome.changed) == (1, 0)
+    assert (outcome.stored, outcome.duplicates) == (1, 0)
     [market] = await rows(connection, "SELECT * FROM markets")
     assert market["close_time"] == at(600)
 
 
 async def test_an_event_is_settled_when_all_its_markets_are(
-    store: Store, connection: Connection
+    store: MessageStore, connection: Connection
 ) -> None:
     async def status() -> str:
         [row] = await rows(connection, "SELECT status FROM events")
@@ -193,7 +197,7 @@ async def test_an_event_is_settled_when_all_its_markets_are(
     assert await status() == "settled"
 
 
-async def test_what_was_heard_on_standby_is_stored_once(store: Store) -> None:
+async def test_what_was_heard_on_standby_is_stored_once(store: MessageStore) -> None:
     """The exchange may stamp each connection's copy anew, so keys do not tell."""
     batch = [event(), about("created", 1), about("deactivated", 12), about("activated", 13)]
     await store.record(batch, at(14))
@@ -214,7 +218,7 @@ async def test_what_was_heard_on_standby_is_stored_once(store: Store) -> None:
 
 
 async def test_two_writers_never_leave_an_event_closed(
-    store: Store,
+    store: MessageStore,
     connection: Connection,
     database: Database,
     eventually: Callable[..., Awaitable[Any]],
@@ -243,7 +247,7 @@ async def test_two_writers_never_leave_an_event_closed(
 
 
 async def test_an_event_fee_override_is_set_and_cleared(
-    store: Store, connection: Connection
+    store: MessageStore, connection: Connection
 ) -> None:
     def fee(sent: float, kind: str | None, multiplier: float | None) -> LifecycleMessage:
         return said(
@@ -263,7 +267,7 @@ async def test_an_event_fee_override_is_set_and_cleared(
 
 
 async def test_unknown_and_multivariate_messages_are_kept_and_change_nothing(
-    store: Store, connection: Connection
+    store: MessageStore, connection: Connection
 ) -> None:
     strange = said("market_lifecycle_v2", 1, market_ticker=f"{EVENT}-1", event_type="teleported")
     combo = said(
@@ -274,12 +278,12 @@ async def test_unknown_and_multivariate_messages_are_kept_and_change_nothing(
         additional_metadata={"event_ticker": "KXMVE"},
     )
     outcome = await store.record([strange, combo], at(2))
-    assert (outcome.stored, outcome.changed, outcome.unplaced) == (2, 0, [])
+    assert (outcome.stored, outcome.unplaced) == (2, [])
     assert await rows(connection, "SELECT * FROM markets") == []
 
 
 async def test_a_message_that_postgres_does_not_take_is_kept_as_text(
-    store: Store, connection: Connection
+    store: MessageStore, connection: Connection
 ) -> None:
     message = said("market_lifecycle_v2", 1, market_ticker=f"{EVENT}-1", event_type="x")
     await store.record([as_text(message)], at(1))
@@ -288,7 +292,7 @@ async def test_a_message_that_postgres_does_not_take_is_kept_as_text(
 
 
 async def test_all_or_nothing(
-    store: Store, connection: Connection, eventually: Callable[..., Awaitable[Any]]
+    store: MessageStore, connection: Connection, eventually: Callable[..., Awaitable[Any]]
 ) -> None:
     """A batch whose changes cannot be written leaves no row of its messages either."""
     await connection.execute("ALTER TABLE markets ADD CHECK (title <> 'forbidden')")
@@ -304,7 +308,7 @@ async def test_all_or_nothing(
 
 
 async def test_a_column_whose_type_is_changed_meanwhile_is_met(
-    store: Store, connection: Connection
+    store: MessageStore, connection: Connection
 ) -> None:
     await store.record([event(), about("created", 1)], at(1))
     # Statements are prepared when they come again and again.
@@ -317,7 +321,7 @@ async def test_a_column_whose_type_is_changed_meanwhile_is_met(
 
 
 async def test_a_row_that_another_writer_inserts_meanwhile_is_met(
-    store: Store, connection: Connection, database: Database
+    store: MessageStore, connection: Connection, database: Database
 ) -> None:
     await store.record([event()], at(0))
     async with database.connect(autocommit=False) as other:
@@ -338,24 +342,24 @@ async def test_a_row_that_another_writer_inserts_meanwhile_is_met(
 
 
 async def test_the_recorder_says_what_is_not_recorded_yet(
-    store: Store,
+    store: MessageStore,
     connection: Connection,
     database: Database,
     sessions: Sessions,
     eventually: Callable[..., Awaitable[Any]],
 ) -> None:
-    """Rows of what REST told wait for it: the message may be on its way to its row."""
+    """Rows of what REST reported wait for it: the message may be on its way to its row."""
     inbox = Inbox(10)
     inbox.lead()
     async with KalshiRest("http://127.0.0.1:1/trade-api/v2") as rest, asyncio.TaskGroup() as tasks:
-        resolver = Resolver(store, rest, Mirror(sessions, rest))
+        resolver = Resolver(store, RestUpserter(sessions, rest))
         recorder = Recorder(inbox, store, resolver, FilterFile(None), batch_messages=1)
         runtime = Runtime(Health("test"), tasks)
-        assert not recorder.is_behind(at(99))
+        assert not inbox.is_behind(at(99))
         await inbox.put(event(sent=1))
         await inbox.put(about("created", 2))
-        assert recorder.is_behind(at(1))
-        assert not recorder.is_behind(at(0.9))
+        assert inbox.is_behind(at(1))
+        assert not inbox.is_behind(at(0.9))
         async with database.connect(autocommit=False) as other:
             await other.execute("LOCK TABLE market_lifecycle_events IN EXCLUSIVE MODE")
             running = tasks.create_task(recorder.run(runtime))
@@ -364,10 +368,10 @@ async def test_the_recorder_says_what_is_not_recorded_yet(
                 return len(inbox) == 1
 
             await eventually("the first is being recorded", waits)
-            assert recorder.is_behind(at(1))
+            assert inbox.is_behind(at(1))
 
         async def recorded() -> bool:
-            return not recorder.is_behind(at(99))
+            return not inbox.is_behind(at(99))
 
         await eventually("both are recorded", recorded)
         query = "SELECT FROM market_lifecycle_events WHERE sent_at IS NOT NULL"

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from ssmd_common.connections import postgres
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.leader import LOST_WITHIN_SECONDS, POLL_SECONDS
-from ssmd_simulator.control import Order
+from ssmd_simulator.control import ScriptedMarket
 from ssmd_simulator.server import Simulator
 from ssmd_stack.database import Database
 from ssmd_stack.proxy import TcpProxy
@@ -36,7 +36,7 @@ async def test_a_lost_nodes_work_is_taken_over(
 
         await eventually("a standby", stands_by)
         node.lose()
-        [made] = sim.control.order(Order(open_in=1, close_in=600))
+        [made] = sim.control.script(ScriptedMarket(open_in=1, close_in=600))
         await standby.ready()
         async with database.connect() as connection:
 

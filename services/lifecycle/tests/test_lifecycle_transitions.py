@@ -12,10 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ssmd_kalshi.feed import Message
-from ssmd_lifecycle.clock import due, turned
-from ssmd_lifecycle.intake import read
-from ssmd_lifecycle.messages import Kind, LifecycleMessage
-from ssmd_lifecycle.transitions import (
+from ssmd_lifecycle.apply.transitions import (
     EventState,
     MarketState,
     advance,
@@ -23,6 +20,10 @@ from ssmd_lifecycle.transitions import (
     born,
     differences,
 )
+from ssmd_lifecycle.clock.timed import after as after_transition
+from ssmd_lifecycle.clock.timed import due
+from ssmd_lifecycle.feed.messages import Kind, LifecycleMessage
+from ssmd_lifecycle.feed.parser import parse_message
 
 T0 = datetime(2026, 11, 21, 3, tzinfo=UTC)
 TICKER = "KXA-26NOV21-T1.5"
@@ -39,7 +40,7 @@ def message(kind: str, sent: float, *, seq: int | None = None, **fields: Any) ->
     if kind == "created":
         body["additional_metadata"] = {"event_ticker": "KXA-26NOV21", "title": "A?"}
     document = {"type": "market_lifecycle_v2", "sid": 1, "seq": seq, "msg": body}
-    return read(
+    return parse_message(
         Message(
             type="market_lifecycle_v2",
             sid=1,
@@ -171,7 +172,10 @@ def test_an_older_determination_does_not_undo_an_amendment() -> None:
 
 
 def test_a_close_that_moves_away_takes_back_the_clocks_closing() -> None:
-    closed = turned(market(status="active"), due(market(status="active"), at(21)).turn, at(21))  # type: ignore[union-attr]
+    trading = market(status="active")
+    closing = due(trading, at(21))
+    assert closing is not None
+    closed = after_transition(trading, closing.kind, at(21))
     assert closed.status == "closed"
     again = after(closed, message("close_date_updated", 19.9, close_ts=60), now=21.2)
     assert again.status == "active"
@@ -205,6 +209,40 @@ def test_created_again_brings_back_a_deleted_market() -> None:
     assert after(gone, message("created", 40, open_ts=70, close_ts=80), now=61).deleted_at == at(50)
 
 
+STORED = {
+    "trading": {"status": "active", "exchange_status": "active"},
+    "closed": {"status": "closed", "exchange_status": "closed"},
+    "determined": {"status": "closed", "exchange_status": "amended"},
+    "settled": {"status": "settled", "exchange_status": "finalized"},
+}
+# Stored at 100. Sent at 97 (REST knew of it), 99 (it may not), 101: what counts.
+TABLE = {
+    "settled": {"trading": "yyy", "closed": "yyy", "determined": "yyy", "settled": "---"},
+    "determined": {"trading": "yyy", "closed": "yyy", "determined": "-yy", "settled": "---"},
+    "activated": {"trading": "-yy", "closed": "--y", "determined": "---", "settled": "---"},
+    "deactivated": {"trading": "-yy", "closed": "---", "determined": "---", "settled": "---"},
+}
+
+
+@pytest.mark.parametrize("stored", STORED)
+@pytest.mark.parametrize("kind", TABLE)
+def test_what_a_message_makes_of_exchange_status(kind: str, stored: str) -> None:
+    becomes = {"settled": "finalized", "determined": "determined", "deactivated": "inactive"}
+    for via in ("rest", "ws"):
+        before = market(observed_at=at(100), observed_via=via, **STORED[stored])
+        if before.exchange_status == "active" and kind == "activated":
+            before = replace(before, exchange_status="inactive", status="open")
+        expected = TABLE[kind][stored]
+        if via == "ws":
+            # REST did not say what is stored: it knew of nothing.
+            expected = expected.replace("-yy", "---" if stored == "determined" else "yyy")
+        for sent, counts in zip((97, 99, 101), expected, strict=True):
+            found = after(before, message(kind, sent), now=102).exchange_status
+            assert found == (
+                becomes.get(kind, "active") if counts == "y" else before.exchange_status
+            )
+
+
 # --- any order, any repetition --------------------------------------------------------------------
 
 
@@ -229,7 +267,7 @@ def replayed(
 
 def clocked(state: MarketState | None, now: float) -> MarketState | None:
     while state is not None and (chance := due(state, at(now))):
-        state = turned(state, chance.turn, at(now))
+        state = after_transition(state, chance.kind, at(now))
     return state
 
 
@@ -312,7 +350,7 @@ def fee(sent: float, fee_type: str | None, multiplier: float | None) -> Lifecycl
         "fee_type_override": fee_type,
         "fee_multiplier_override": multiplier,
     }
-    return read(
+    return parse_message(
         Message(
             "event_fee_update",
             1,

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from ssmd_common.exitcodes import ExitCode
-from ssmd_simulator.control import Order
+from ssmd_simulator.control import ScriptedMarket
 from ssmd_simulator.server import Simulator
 from ssmd_stack.faketime import WrongClock
 
@@ -36,7 +36,9 @@ async def test_nothing_is_turned_or_stamped_by_a_wrong_clock(
     async with Simulator("small") as sim:
         service = await start_service(sim, **wrong_clock.environment)
         await service.ready()
-        [market, early] = [made.ticker for made in sim.control.order(Order(close_in=600, count=2))]
+        [market, early] = [
+            made.ticker for made in sim.control.script(ScriptedMarket(close_in=600, count=2))
+        ]
 
         async def known() -> bool:
             return {await status(market), await status(early)} == {"active"}
@@ -57,7 +59,7 @@ async def test_nothing_is_turned_or_stamped_by_a_wrong_clock(
             return await service.metric("ssmd_leader") == 0
 
         await eventually("another may lead", gives_up)
-        [unheard] = [made.ticker for made in sim.control.order(Order(close_in=600))]
+        [unheard] = [made.ticker for made in sim.control.script(ScriptedMarket(close_in=600))]
         assert "closed" not in await steps(market)
         # As one that did not look left it.
         await connection.execute(

@@ -11,6 +11,7 @@ from ssmd_common.exitcodes import ExitCode
 from ssmd_stack.postgres import PostgresServer
 
 
+@pytest.mark.slow
 async def test_a_frozen_database_is_told_while_it_is_frozen(
     private_postgres: Any, exchange: Any, tmp_path: Path
 ) -> None:

@@ -208,6 +208,7 @@ async def test_sigterm_commits_the_batch_and_records_the_run_as_stopped(
     assert await rows_written(sync) > 0
 
 
+@pytest.mark.slow
 async def test_health_and_metrics_tell_what_happens(
     variables: dict[str, str], exchange: Any, sync: Any
 ) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sync_truth import assert_truth
 
 from ssmd_kalshi.retry import RetryPolicy
-from ssmd_simulator.control import Order
+from ssmd_simulator.control import ScriptedMarket
 from ssmd_simulator.faults import Fault
 from ssmd_simulator.server import Simulator
 from ssmd_simulator.universe import Event, Market
@@ -136,8 +136,10 @@ class Life:
             case "series":
                 does.put_series(event.series.ticker, {"title": f"Series {number}"}, now)
             case "list":
-                self._control.order(
-                    Order(series=f"KXNEW{number % 3}", count=2, close_in=5000 + number % 5000)
+                self._control.script(
+                    ScriptedMarket(
+                        series=f"KXNEW{number % 3}", count=2, close_in=5000 + number % 5000
+                    )
                 )
             case "vanish" if self.vanished < 40:
                 # What settled is kept for ever, whatever the exchange forgets.

@@ -10,8 +10,8 @@ from test_sync_process import eventually, jobs, started
 
 from ssmd_common.exitcodes import ExitCode
 from ssmd_simulator.faults import Fault
+from ssmd_sync.pastrun import STOPPED, PastRun
 from ssmd_sync.readiness import Setback, reason, setback
-from ssmd_sync.runlog import STOPPED, PastRun
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 LATER = NOON + timedelta(minutes=5)

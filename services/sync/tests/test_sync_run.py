@@ -11,12 +11,12 @@ from sync_truth import EVENT, MARKET, OWN, SERIES, Raw, assert_truth
 
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.models import Event, Market, Series
-from ssmd_simulator.control import Order
+from ssmd_simulator.control import ScriptedMarket
 from ssmd_simulator.faults import Fault
 from ssmd_simulator.server import Simulator
 from ssmd_store.observed import seen
 from ssmd_store.pages import Store
-from ssmd_sync import fetch, intake, retention
+from ssmd_sync import batch_writer, fetch, retention
 from ssmd_sync.missing import Answer, Missing
 from ssmd_sync.scope import Mode
 
@@ -121,7 +121,7 @@ async def test_watermarks_move_with_the_last_batch(
         return await write(self, rows, then)
 
     monkeypatch.setattr(Store, "write_markets", watched)
-    monkeypatch.setattr(intake, "BATCH_ROWS", 100)
+    monkeypatch.setattr(batch_writer, "BATCH_ROWS", 100)
     await sync()
     # Those of it whose events were not known are written after their events, and count as it.
     marked = [batch for batch in batches if batch[1]]
@@ -407,8 +407,8 @@ async def test_only_a_word_from_the_exchange_is_believed(
 async def test_markets_of_unknown_events_bring_their_events(sync: Any, exchange: Any) -> None:
     """A list of markets shows them before any list of events was read."""
     await sync()
-    order = Order(series="KXBRANDNEW", count=3, close_in=0, determine_in=1, settle_in=1)
-    [market, *_] = exchange.simulator.control.order(order)
+    order = ScriptedMarket(series="KXBRANDNEW", count=3, close_in=0, determine_in=1, settle_in=1)
+    [market, *_] = exchange.simulator.control.script(order)
     for each in market.event.markets:
         exchange.simulator.exchange.settle(each, exchange.simulator.clock())
     report = await sync(Mode.WINDOWS)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.settings import load as load_settings
 from ssmd_simulator.generator import REAL_COUNTS
-from ssmd_sync.runlog import PastRun
+from ssmd_sync.pastrun import PastRun
 from ssmd_sync.schedule import LONGEST_RETRY, Job, due_at, duration, load, parse
 from ssmd_sync.scope import Mode
 from ssmd_sync.settings import SyncSettings
@@ -45,12 +45,12 @@ def test_a_run_that_takes_longer_than_its_period_is_followed_by_the_period_that_
     assert due_at(job(), [long], NOON, now) == NOON + 10 * MINUTE
 
 
-def test_a_job_that_never_ran_starts_with_the_next_period_and_the_founding_one_at_once() -> None:
+def test_a_job_that_never_ran_starts_with_the_next_period_and_the_bootstrap_at_once() -> None:
     since = NOON + MINUTE
     assert due_at(job(), [], since, since) == NOON + 5 * MINUTE
-    founding = Job(id="everything", every="1d", mode=Mode.FULL)
-    assert due_at(founding, [], since, since) == since
-    assert not Job(id="x", every="1d", mode=Mode.FULL, tags=("Golf",)).founding
+    bootstrap = Job(id="everything", every="1d", mode=Mode.FULL)
+    assert due_at(bootstrap, [], since, since) == since
+    assert not Job(id="x", every="1d", mode=Mode.FULL, tags=("Golf",)).is_bootstrap
 
 
 def test_a_failed_run_is_tried_again_soon_and_then_less_often() -> None:
@@ -119,8 +119,8 @@ def test_durations(text: str, seconds: float) -> None:
 @pytest.mark.parametrize("name", ["jobs.yaml", "jobs-local.yaml"])
 def test_the_packaged_schedules_are_sound(name: str) -> None:
     jobs = load(name)
-    assert [j.id for j in jobs if j.founding] == ["everything"]
-    assert jobs[0].founding
+    assert [j.id for j in jobs if j.is_bootstrap] == ["everything"]
+    assert jobs[0].is_bootstrap
 
 
 def test_the_default_schedule_keeps_its_promises() -> None:

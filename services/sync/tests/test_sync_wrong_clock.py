@@ -21,6 +21,7 @@ from ssmd_sync.scope import Mode, Scope
 AHEAD = "SELECT ticker FROM markets WHERE observed_at > now() + interval '60 s'"
 
 
+@pytest.mark.slow
 async def test_the_service_holds_and_goes_on_by_itself(
     database: Any, exchange: Any, sync: Any, tmp_path: Path, wrong_clock: WrongClock
 ) -> None:

@@ -56,8 +56,8 @@ def arguments() -> argparse.ArgumentParser:
     add("--creation-lag", type=float, default=0.25, help=lag)
     retention = "seconds from settlement to the historical tier (default: 60 days by the tempo)"
     add("--historical-after", type=float, help=retention)
-    incidents = "seconds between incidents to old markets; 0: none"
-    add("--incidents", type=float, help=incidents)
+    scenarios = "seconds between scenarios to old markets; 0: none"
+    add("--scenarios", "--incidents", type=float, help=scenarios)
     population = "directory of the real population: its tickers instead of generated ones"
     add("--population", type=Path, metavar="DIR", help=population)
     replay = "directory of recorded replies and frames, served as they are"
@@ -93,7 +93,7 @@ async def serve(options: argparse.Namespace) -> None:
         budget=options.budget,
         creation_lag=options.creation_lag,
         historical_after=options.historical_after,
-        incidents=options.incidents,
+        scenarios=options.scenarios,
         disconnect_every=options.disconnect_every,
         population=options.population,
         replay=options.replay,

@@ -10,9 +10,9 @@ from aiohttp import web
 from ssmd_simulator.exchange import Exchange
 from ssmd_simulator.faults import Fault, Faults
 from ssmd_simulator.life import Timetable
-from ssmd_simulator.orders import Order, describe, timetable
 from ssmd_simulator.replies import encoded
 from ssmd_simulator.rng import mix
+from ssmd_simulator.scripted import ScriptedMarket, describe, timetable
 from ssmd_simulator.tickers import day_code, eastern
 from ssmd_simulator.universe import Event, Market, Series
 from ssmd_simulator.websocket import Hub
@@ -27,7 +27,7 @@ class Control:
         self._universe = exchange.universe
         self._hub = hub
         self._faults = faults
-        self._orders = 0
+        self._scripts = 0
 
     def routes(self) -> list[web.RouteDef]:
         """Every endpoint."""
@@ -67,24 +67,24 @@ class Control:
 
     # --- markets ----------------------------------------------------------------------------
 
-    def order(self, order: Order) -> list[Market]:
+    def script(self, script: ScriptedMarket) -> list[Market]:
         """Create an event's worth of markets now, with their timetable."""
         now = self._exchange.clock()
         self._exchange.advance(now)
-        self._orders += 1
-        life = timetable(order, now)
-        event = self._universe.events.get(order.event or "")
+        self._scripts += 1
+        life = timetable(script, now)
+        event = self._universe.events.get(script.event or "")
         fresh = event is None
         if event is None:
-            event = self._new_event(order, life)
+            event = self._new_event(script, life)
         markets = []
-        for rank in range(order.count):
-            ticker = order.ticker or f"{event.ticker}-{len(event.markets) + rank + 1}"
-            if order.ticker and rank:
-                ticker = f"{order.ticker}{rank + 1}"
+        for rank in range(script.count):
+            ticker = script.ticker or f"{event.ticker}-{len(event.markets) + rank + 1}"
+            if script.ticker and rank:
+                ticker = f"{script.ticker}{rank + 1}"
             if ticker in self._universe.markets:
                 raise ValueError(f"market {ticker} exists already; choose another ticker")
-            strike = None if order.strike is None else order.strike + rank
+            strike = None if script.strike is None else script.strike + rank
             markets.append(
                 Market(
                     ticker=ticker,
@@ -95,10 +95,10 @@ class Control:
                     structure="deci_cent",
                     strike_type="" if strike is None else "greater",
                     floor=strike,
-                    result=order.result,
+                    result=script.result,
                     lively=True,
                     updated=life.created,
-                    provisional=order.provisional,
+                    provisional=script.provisional,
                 )
             )
         if fresh:
@@ -110,18 +110,20 @@ class Control:
             self._exchange.watch_life(event, life, now)
         return markets
 
-    def _new_event(self, order: Order, life: Timetable) -> Event:
-        series = self._universe.series.get(order.series)
+    def _new_event(self, script: ScriptedMarket, life: Timetable) -> Event:
+        series = self._universe.series.get(script.series)
         if series is None:
             series = self._universe.add_series(
                 Series(
-                    order.series, f"{order.series} on demand", order.category, None, "custom",
+                    script.series, f"{script.series} on demand", script.category, None, "custom",
                     updated=life.created,
                 )
             )  # fmt: skip
         when = eastern(life.created)
-        name = order.event or f"{series.ticker}-{day_code(life.created)}{when:%H%M%S}{self._orders}"
-        title = order.title or f"What will {series.ticker} say at {when:%H:%M:%S}?"
+        name = (
+            script.event or f"{series.ticker}-{day_code(life.created)}{when:%H%M%S}{self._scripts}"
+        )
+        title = script.title or f"What will {series.ticker} say at {when:%H:%M:%S}?"
         return Event(
             ticker=name,
             series=series,
@@ -134,11 +136,11 @@ class Control:
             strike_at=life.close,
             created=life.created,
             updated=life.created,
-            multivariate=order.multivariate,
+            multivariate=script.multivariate,
         )
 
     def _create(self, _: web.Request, body: Any) -> Any:
-        markets = self.order(msgspec.convert(body, Order))
+        markets = self.script(msgspec.convert(body, ScriptedMarket))
         now = self._exchange.clock()
         described = [describe(market, now) for market in markets]
         return {**described[0], "markets": described}

@@ -16,13 +16,13 @@ from ssmd_simulator.control import Control
 from ssmd_simulator.exchange import Exchange
 from ssmd_simulator.faults import Faults, faulty
 from ssmd_simulator.generator import SIZES, fill, generate
-from ssmd_simulator.incidents import Incidents
 from ssmd_simulator.population import load_population
 from ssmd_simulator.rendering import Renderer
 from ssmd_simulator.replay import Replay, frames
 from ssmd_simulator.replies import PREFIX, encoded
 from ssmd_simulator.rest import Rest
 from ssmd_simulator.rolling import Rolling, rollers
+from ssmd_simulator.scenarios import Scenarios
 from ssmd_simulator.settings import Settings
 from ssmd_simulator.signatures import Keyring, PublicKey
 from ssmd_simulator.universe import Universe
@@ -95,8 +95,8 @@ class Simulator:
         tempo = self.settings.tempo
         if self.settings.replay is not None:
             return
-        # Before the rolling series come in: those are not for incidents.
-        Incidents(self.exchange, self.settings.incident_period).start(now)
+        # Before the rolling series come in: those are not for scenarios.
+        Scenarios(self.exchange, self.settings.scenario_period).start(now)
         if self.settings.population is None:
             rolling = Rolling(
                 self.exchange,

@@ -17,7 +17,7 @@ class Settings:
     seconds) that a generated universe is made for; None: today. `creation_lag` is for how many
     seconds `GET /markets/{ticker}` does not know a new market yet. `historical_after` is how many
     seconds after settlement a market leaves the live tier; None: 60 days divided by the tempo.
-    `incidents` is how often (seconds) something happens to some old market; None: every 3 s with a
+    `scenarios` is how often (seconds) something happens to some old market; None: every 3 s with a
     tempo above 1, else never; 0: never. `disconnect_every` seconds all WebSockets are closed; 0: at
     the start of the weekly maintenance only.
     """
@@ -30,7 +30,7 @@ class Settings:
     costs: dict[str, float] = field(default_factory=dict)
     creation_lag: float = 0.25
     historical_after: float | None = None
-    incidents: float | None = None
+    scenarios: float | None = None
     ping_seconds: float = 10.0
     disconnect_every: float = 0.0
     ws_auth: bool = True
@@ -45,8 +45,8 @@ class Settings:
         return REAL_HISTORICAL_AFTER / max(1.0, self.tempo or 1.0)
 
     @property
-    def incident_period(self) -> float:
-        """Seconds between incidents; 0: none."""
-        if self.incidents is not None:
-            return self.incidents
+    def scenario_period(self) -> float:
+        """Seconds between scenarios; 0: none."""
+        if self.scenarios is not None:
+            return self.scenarios
         return 3.0 if self.tempo is not None and self.tempo > 1 else 0.0

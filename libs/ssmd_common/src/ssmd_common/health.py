@@ -15,6 +15,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from ssmd_common.errors import ConfigurationError, StopRequested
+from ssmd_common.httpserver import Runner
 from ssmd_common.metrics import CONDITION, DEGRADED, ERRORS, READY, TASKS
 
 
@@ -149,7 +150,7 @@ async def serve(
     Raises:
         ConfigurationError: the port is taken; `variable` is the setting to change.
     """
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
+    runner = Runner(app, shutdown_timeout=5)
     await runner.setup()
     try:
         try:

@@ -1,15 +1,41 @@
-"""Rows of the published tables, as PostgreSQL holds them (docs/contracts.md § 1).
+"""The registry of columns: each table, one line for each column, in the table's order.
 
-Field names and order are the columns that a writer provides; `created_at` and `updated_at` belong
-to the database's writers and are not here. Prices and counts exist twice: exact (`*_dollars`,
-`*_fp`) and rounded for readers (cents, whole contracts); `ssmd_common.prices` has the rounding.
+A line says the column's name and type, and beside the type what else there is to say of it
+(`ssmd_common.columns`). All that knows columns follows from here or is held to it by a test:
+docs/development.md, "Add a column". Rows are as PostgreSQL holds them (docs/contracts.md § 1). A
+derived column (`created_at` …) is None in a row that is to be written.
 """
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from functools import cache
+from typing import Annotated, Any
 
 import msgspec
+
+from ssmd_common.columns import Column, Rounding, columns_of
+from ssmd_common.prices import ask_cents, bid_cents, last_price_cents, whole_contracts
+
+
+def _cents(of: str, rounding: Rounding, how: str) -> Column:
+    exact = f"{of}_dollars"
+    note = f"Cents, rounded {how}; {exact} is exact."
+    return Column(exact=exact, rounding=rounding, note=note)
+
+
+def _whole(exact: str, note: str = "") -> Column:
+    return Column(exact=exact, rounding=whole_contracts, note=note, sorts=True)
+
+
+Key = Annotated[str, Column(sorts=True)]
+Stamp = Annotated[datetime | None, Column(derived=True)]
+Deleted = Annotated[
+    datetime | None, Column(derived=True, note="Set when the exchange does not know it any more.")
+]
+Extra = Annotated[
+    dict[str, Any] | None,
+    Column(note="Every field of the exchange without a column of its own."),
+]
 
 
 class RejectedField(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -34,11 +60,12 @@ class SetAside(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A row; `columns()` names its fields in order. Rows hold no rows: no cycle needs finding."""
+    """A row; `columns()` names what is written of it. Rows hold no rows: no cycle needs finding."""
 
     @classmethod
+    @cache
     def columns(cls) -> tuple[str, ...]:
-        return tuple(name for name in cls.__struct_fields__ if name != "rejected")
+        return tuple(column.name for column in columns_of(cls) if not column.derived)
 
 
 class ReadRow(Row, frozen=True, kw_only=True, gc=False):
@@ -53,58 +80,64 @@ class ReadRow(Row, frozen=True, kw_only=True, gc=False):
 
 
 class Series(ReadRow, frozen=True, kw_only=True, gc=False):
-    ticker: str
+    ticker: Key
     title: str | None = None
     category: str | None = None
     tags: list[str] | None = None
     is_game: bool = False
     active: bool = True
-    volume: int | None = None
+    volume: Annotated[int | None, Column(sorts=True, note="Whole contracts.")] = None
     frequency: str | None = None
     fee_type: str | None = None
     fee_multiplier: Decimal | None = None
     settlement_sources: list[Any] | None = None
     contract_url: str | None = None
-    extra: dict[str, Any] | None = None
     exchange_updated_at: datetime | None = None
+    created_at: Stamp = None
+    updated_at: Stamp = None
+    extra: Extra = None
 
 
 class Event(ReadRow, frozen=True, kw_only=True, gc=False):
-    """`status` is not here: it follows from the event's markets (`ssmd_common.status`)."""
-
-    event_ticker: str
+    event_ticker: Key
     title: str | None = None
     category: str | None = None
     series_ticker: str
-    strike_date: datetime | None = None
+    strike_date: Annotated[datetime | None, Column(sorts=True)] = None
+    status: Annotated[str | None, Column(derived=True)] = None
+    """It follows from the event's markets (`ssmd_store.parents`)."""
     mutually_exclusive: bool | None = None
+    deleted_at: Deleted = None
     sub_title: str | None = None
     strike_period: str | None = None
     collateral_return_type: str | None = None
     fee_type_override: str | None = None
     fee_multiplier_override: Decimal | None = None
-    extra: dict[str, Any] | None = None
     exchange_updated_at: datetime | None = None
+    created_at: Stamp = None
+    updated_at: Stamp = None
+    extra: Extra = None
 
 
 class Market(ReadRow, frozen=True, kw_only=True, gc=False):
     """`status` is None where the exchange's word is unknown: what is stored stays."""
 
-    ticker: str
+    ticker: Key
     event_ticker: str
     title: str | None = None
     status: str | None = None
-    close_time: datetime | None = None
-    yes_bid: int | None = None
-    yes_ask: int | None = None
-    no_bid: int | None = None
-    no_ask: int | None = None
-    last_price: int | None = None
-    volume: int | None = None
-    volume_24h: int | None = None
-    open_interest: int | None = None
+    close_time: Annotated[datetime | None, Column(sorts=True)] = None
+    yes_bid: Annotated[int | None, _cents("yes_bid", bid_cents, "down")] = None
+    yes_ask: Annotated[int | None, _cents("yes_ask", ask_cents, "up")] = None
+    no_bid: Annotated[int | None, _cents("no_bid", bid_cents, "down")] = None
+    no_ask: Annotated[int | None, _cents("no_ask", ask_cents, "up")] = None
+    last_price: Annotated[int | None, _cents("last_price", last_price_cents, "half up")] = None
+    volume: Annotated[int | None, _whole("volume_fp", "Whole contracts.")] = None
+    volume_24h: Annotated[int | None, _whole("volume_24h_fp")] = None
+    open_interest: Annotated[int | None, _whole("open_interest_fp")] = None
+    deleted_at: Deleted = None
     series_ticker: str
-    exchange_status: str | None = None
+    exchange_status: Annotated[str | None, Column(note="The exchange's own word.")] = None
     yes_bid_dollars: Decimal | None = None
     yes_ask_dollars: Decimal | None = None
     no_bid_dollars: Decimal | None = None
@@ -133,10 +166,14 @@ class Market(ReadRow, frozen=True, kw_only=True, gc=False):
     price_ranges: list[Any] | None = None
     mve_collection_ticker: str | None = None
     is_provisional: bool | None = None
-    extra: dict[str, Any] | None = None
+    extra: Extra = None
     exchange_updated_at: datetime | None = None
-    observed_at: datetime
-    observed_via: str = "rest"
+    observed_at: Annotated[
+        datetime, Column(observation=True, note="The observation that last changed the row.")
+    ]
+    observed_via: Annotated[str, Column(observation=True)] = "rest"
+    created_at: Stamp = None
+    updated_at: Stamp = None
 
 
 class SeriesFee(Row, frozen=True, kw_only=True, gc=False):
@@ -148,3 +185,64 @@ class SeriesFee(Row, frozen=True, kw_only=True, gc=False):
     effective_from: datetime
     effective_to: datetime | None = None
     source_id: str | None = None
+
+
+class FeeTier(Row, frozen=True, kw_only=True, gc=False):
+    """The coefficients of the exchange's formula: a row of `fees`."""
+
+    tier: str
+    maker_fee: Decimal
+    taker_fee: Decimal
+
+
+class LifecycleRow(Row, frozen=True, kw_only=True, gc=False):
+    """A row of `market_lifecycle_events`, which the table itself numbers."""
+
+    market_ticker: str | None
+    event_ticker: str | None
+    event_type: str
+    open_ts: datetime | None = None
+    close_ts: datetime | None = None
+    determined_ts: datetime | None = None
+    settled_ts: datetime | None = None
+    result: str | None = None
+    metadata: msgspec.Raw
+    sent_at: datetime | None = None
+    received_at: datetime
+    dedupe_key: str
+
+
+# Tables that are written by statements of their own: only their columns are declared.
+
+
+class SyncRun(Row, frozen=True, kw_only=True, gc=False):
+    id: int
+    job: str
+    scope: dict[str, Any]
+    started_at: datetime
+    finished_at: datetime | None
+    outcome: str
+    requests: int
+    tokens: int
+    fetched: int
+    inserted: int
+    updated: int
+    unchanged: int
+    deleted: int
+    set_aside: list[Any]
+    rejected_fields: list[Any]
+    unread: list[str] | None
+    error: str | None
+
+
+class ApiKey(Row, frozen=True, kw_only=True, gc=False):
+    id: int
+    name: str
+    key_prefix: str
+    key_hash: bytes
+    scopes: list[str]
+    rate_limit_per_minute: int
+    created_at: datetime
+    last_used_at: datetime | None
+    expires_at: datetime | None
+    revoked_at: datetime | None

@@ -13,6 +13,7 @@ from ssmd_common.streams import DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECTS, STREAM
 PAGE: Final = "docs/rights.md"
 
 _READ: Final = ("SELECT",)
+_ADD: Final = ("SELECT", "INSERT")
 _KEEP: Final = ("SELECT", "INSERT", "UPDATE")
 _ALL: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _STATUS: Final[Mapping[str, Sequence[str]]] = {"service_status": _ALL}
@@ -270,6 +271,7 @@ RIGHTS: Final[Mapping[str, Rights]] = {
                 "sync_watermarks": _READ,
                 "lifecycle_gaps": _READ,
                 "api_keys": _KEEP,
+                "api_key_audit": _ADD,
                 **_STATUS,
             }
         ),

@@ -66,6 +66,15 @@ def moment(text: str) -> datetime | None:
         return None
 
 
+def is_time(text: str) -> bool:
+    """Whether `moment` takes it."""
+    try:
+        moment(text)
+    except MalformedTime:
+        return False
+    return True
+
+
 def microseconds(text: str) -> int:
     """Of a spelling, since 1970 and exact for every year; the infinities are before and after all.
 

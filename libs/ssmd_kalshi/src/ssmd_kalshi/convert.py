@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ssmd_common import models
+from ssmd_common import models, tables
 from ssmd_common.models import SetAside
 from ssmd_common.tickers import is_game
 from ssmd_kalshi.drift import count_rejected
@@ -32,7 +32,9 @@ from ssmd_kalshi.values import (
     json_value,
     kept_values,
     lasting,
+    readers,
     rejected_fields,
+    same_name,
     time,
     without_bad,
 )
@@ -172,19 +174,14 @@ def _step(change: WireSeriesFeeChange) -> models.SeriesFee:
 # --- how each field is read, and what it stands for ---------------------------------------------
 
 
-def _same_name(wire: type[WireRow], row: type[models.Row]) -> dict[str, tuple[str, ...]]:
-    columns = row.columns()
-    return {name: (name,) for name in wire.__struct_fields__ if name in columns}
-
-
 SERIES_STAND_INS: StandIns = {"volume": "volume_fp"}
 
 EVENT_COLUMNS: Columns = {
-    **_same_name(WireEvent, models.Event),
+    **same_name(WireEvent, tables.EVENTS),
     "last_updated_ts": ("exchange_updated_at",),
 }
 SERIES_COLUMNS: Columns = {
-    **_same_name(WireSeries, models.Series),
+    **same_name(WireSeries, tables.SERIES),
     "volume_fp": ("volume",),
     "last_updated_ts": ("exchange_updated_at",),
 }
@@ -199,21 +196,14 @@ _EVENT_EXTRA = _without_column(WireEvent, EVENT_COLUMNS)
 _SERIES_EXTRA = _without_column(WireSeries, SERIES_COLUMNS)
 
 _EVENT_FIELDS: Fields = {
-    "strike_date": TIME.__getitem__,
-    "last_updated_ts": TIME.__getitem__,
+    **readers(EVENT_COLUMNS, tables.EVENTS),
+    **dict.fromkeys(("product_metadata", "settlement_sources"), json_value),
     "fee_multiplier_override": DOLLARS.__getitem__,
-    "product_metadata": json_value,
-    "settlement_sources": json_value,
 }
 _SERIES_FIELDS: Fields = {
-    "last_updated_ts": TIME.__getitem__,
+    **readers(SERIES_COLUMNS, tables.SERIES),
+    **dict.fromkeys(("categories", "product_metadata", "additional_prohibitions"), json_value),
+    **dict.fromkeys(("volume_fp", "volume"), contracts),
     "fee_multiplier": DOLLARS.__getitem__,
-    "volume_fp": contracts,
-    "volume": contracts,
-    "settlement_sources": json_value,
-    "tags": json_value,
-    "categories": json_value,
-    "product_metadata": json_value,
-    "additional_prohibitions": json_value,
 }
 _STEP_FIELDS: Fields = {"scheduled_ts": time, "fee_multiplier": dollars}

@@ -9,6 +9,9 @@ from urllib.parse import quote
 DEFAULT_COST = 10
 """Tokens that a call costs where `GET /account/endpoint_costs` does not say otherwise."""
 
+MAX_MARKETS_PER_PAGE = 1000
+MAX_EVENTS_PER_PAGE = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:

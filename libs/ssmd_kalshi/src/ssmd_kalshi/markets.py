@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from ssmd_common import models
+from ssmd_common import models, tables
 from ssmd_common.memo import Memo
 from ssmd_common.status import MarketStatus, market_status
 from ssmd_kalshi.drift import count_rejected
@@ -39,14 +39,14 @@ from ssmd_kalshi.values import (
     StandIns,
     cents,
     contracts,
-    decimal,
     dollars,
     from_cents,
     json_value,
     kept_values,
     lasting,
+    readers,
     rejected_fields,
-    time,
+    same_name,
     without_bad,
 )
 from ssmd_kalshi.wire import WireMarket
@@ -266,38 +266,20 @@ def _extra(wire: WireMarket) -> dict[str, Any] | None:
 
 # --- how each field is read, and what it stands for ---------------------------------------------
 
-TIMES = {
-    "close_time": "close_time",
-    "open_time": "open_time",
-    "expected_expiration_time": "expected_expiration_time",
-    "latest_expiration_time": "latest_expiration_time",
-    "settlement_ts": "settled_time",
-    "updated_time": "exchange_updated_at",
-}
-_PRICES = ("yes_bid", "yes_ask", "no_bid", "no_ask", "last_price")
-_COUNTS = ("volume", "volume_24h", "open_interest")
+_PRICES = tuple(c.name for c in tables.MARKETS.columns if c.exact.endswith("_dollars"))
+_COUNTS = tuple(c.name for c in tables.MARKETS.columns if c.exact.endswith("_fp"))
 
 STAND_INS: StandIns = {
     **{name: f"{name}_dollars" for name in (*_PRICES, "settlement_value")},
     **{name: f"{name}_fp" for name in _COUNTS},
 }
 
-_FIELDS: Fields = {
-    **dict.fromkeys(TIMES, time),
-    "status": _status,
-    **{f"{name}_dollars": dollars for name in (*_PRICES, "settlement_value")},
-    **dict.fromkeys((*_PRICES, "settlement_value"), cents),
-    **{f"{name}_fp": contracts for name in _COUNTS},
-    **dict.fromkeys(_COUNTS, contracts),
-    **dict.fromkeys(("floor_strike", "cap_strike"), decimal),
-    **dict.fromkeys(("custom_strike", "price_ranges", "mve_selected_legs"), json_value),
-}
-
 COLUMNS: Columns = {
-    **{name: (name,) for name in WireMarket.__struct_fields__ if name in models.Market.columns()},
+    **same_name(WireMarket, tables.MARKETS),
     "event_ticker": ("event_ticker", "series_ticker"),
     "status": ("exchange_status",),
-    **{name: (column,) for name, column in TIMES.items()},
+    "settlement_ts": ("settled_time",),
+    "updated_time": ("exchange_updated_at",),
     **{name: (f"{name}_dollars", name) for name in _PRICES},
     **{f"{name}_dollars": (f"{name}_dollars", name) for name in _PRICES},
     **{name: (f"{name}_fp", name) for name in _COUNTS},
@@ -305,3 +287,13 @@ COLUMNS: Columns = {
     "settlement_value": ("settlement_value_dollars",),
 }
 """Fields that are not here stand for a part of `extra` alone, or for nothing that is stored."""
+
+_FIELDS: Fields = {
+    **readers(COLUMNS, tables.MARKETS),
+    "status": _status,
+    **{f"{name}_dollars": dollars for name in (*_PRICES, "settlement_value")},
+    **dict.fromkeys((*_PRICES, "settlement_value"), cents),
+    **{f"{name}_fp": contracts for name in _COUNTS},
+    **dict.fromkeys(_COUNTS, contracts),
+    "mve_selected_legs": json_value,
+}

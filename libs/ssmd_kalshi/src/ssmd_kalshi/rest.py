@@ -11,7 +11,7 @@ from ssmd_kalshi import decode, endpoints, filters
 from ssmd_kalshi.budget import Budget
 from ssmd_kalshi.decode import decode_object
 from ssmd_kalshi.drift import Drift
-from ssmd_kalshi.endpoints import Endpoint
+from ssmd_kalshi.endpoints import MAX_EVENTS_PER_PAGE, MAX_MARKETS_PER_PAGE, Endpoint
 from ssmd_kalshi.http import HttpClient
 from ssmd_kalshi.pages import Page
 from ssmd_kalshi.retry import RetryPolicy
@@ -37,9 +37,6 @@ T = TypeVar("T")
 MveFilter = Literal["only", "exclude"]
 MarketStatus = Literal["unopened", "open", "paused", "closed", "settled"]
 EventStatus = Literal["unopened", "open", "closed", "settled"]
-
-MAX_MARKETS_PER_PAGE = 1000
-MAX_EVENTS_PER_PAGE = 200
 
 # Read also where the exchange reports its own outage with the same body.
 _STATUS_CODES = frozenset({500, 503, 504})

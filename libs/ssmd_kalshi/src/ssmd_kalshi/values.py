@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from ssmd_common.columns import Kind, Table
 from ssmd_common.memo import Memo
 from ssmd_common.models import RejectedField
 from ssmd_common.prices import ask_cents, bid_cents, last_price_cents, whole_contracts
@@ -144,6 +145,24 @@ Columns = Mapping[str, tuple[str, ...]]
 """The columns of the row that a field stands for; fields without a column are absent."""
 StandIns = Mapping[str, str]
 """Fields of the older generation, each with the field that it stands in for."""
+
+_READERS: Fields = {
+    Kind.TIME: TIME.__getitem__,
+    Kind.NUMERIC: DECIMAL.__getitem__,
+    Kind.TEXTS: json_value,
+    Kind.JSON: json_value,
+}
+
+
+def same_name(wire: type[WireRow], table: Table) -> dict[str, tuple[str, ...]]:
+    """The fields that stand for a column of their own name."""
+    return {name: (name,) for name in wire.__struct_fields__ if name in table.names}
+
+
+def readers(columns: Columns, table: Table) -> dict[str, Callable[[Any], object]]:
+    """How fields are read that stand for one column, by what it holds."""
+    kinds = {field: table[names[0]].kind for field, names in columns.items() if len(names) == 1}
+    return {field: _READERS[kind] for field, kind in kinds.items() if kind in _READERS}
 
 
 def without_bad(wire: R, fields: Fields, stand_ins: StandIns) -> tuple[R, list[Unread]]:

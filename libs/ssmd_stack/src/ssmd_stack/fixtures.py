@@ -9,6 +9,7 @@
   and start.
 - `nats_server` (test): a `NatsServer` with JetStream: `.url`, `.stop()`, `.kill()`, and `.start()`
   on the same port and store.
+- `atomic` (test): once false, once true: whether to publish in atomic batches to `nats_server`.
 - `nats_cluster` (test): a `NatsCluster` of three nodes: `.nodes`, each a `NatsServer`.
 - `valkey_server` (test): a `ValkeyServer`, the same shape; it starts empty.
 - `wrong_clock` (test): a `WrongClock`: processes that get its `.environment` go by it, and `.set`
@@ -192,6 +193,18 @@ async def nats_server(scratch: Path) -> AsyncIterator[OwnServer | Borrowed]:
     )
     async with _running(own):
         yield own
+
+
+@pytest_asyncio.fixture(params=[False, True], ids=["window", "atomic"])
+async def atomic(request: pytest.FixtureRequest, nats_server: OwnServer | Borrowed) -> bool:
+    """Both ways of publishing, where the server has both."""
+    if request.param:
+        client = await nats.connect(nats_server.url)
+        version = client.connected_server_version
+        await client.close()
+        if (version.major, version.minor) < (2, 12):
+            pytest.skip("this NATS server has no atomic batches")
+    return bool(request.param)
 
 
 @pytest_asyncio.fixture

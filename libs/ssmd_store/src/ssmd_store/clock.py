@@ -30,7 +30,7 @@ async def lock_due(
     return await cursor.fetchall()
 
 
-async def turn(
+async def transition(
     connection: Connection,
     tickers: Sequence[str],
     status: str,
@@ -39,5 +39,5 @@ async def turn(
 ) -> None:
     """Give locked markets their status, and their locked events the status that follows."""
     given = {"tickers": list(tickers), "status": status, "now": now}
-    await connection.execute(QUERIES.turn_markets, given)
+    await connection.execute(QUERIES.transition_markets, given)
     await recompute_events(connection, events)

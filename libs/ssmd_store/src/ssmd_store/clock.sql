@@ -2,7 +2,7 @@
 -- that one of them would decide leaves it out.
 
 -- name: due_openings
--- Markets whose open_time has come (`ssmd_lifecycle.clock.due` is the same rule).
+-- Markets whose open_time has come (`ssmd_lifecycle.clock.timed.due` is the same rule).
 SELECT ticker, event_ticker, open_time FROM markets
     WHERE status = 'open' AND open_time BETWEEN '0001-01-01Z' AND %(now)s AND deleted_at IS NULL
     AND (exchange_status = 'initialized' OR exchange_status IS NULL)
@@ -32,17 +32,17 @@ SELECT ticker, event_ticker, close_time FROM markets
     AND close_time BETWEEN '0001-01-01Z' AND %(now)s AND deleted_at IS NULL
     ORDER BY ticker FOR NO KEY UPDATE
 
--- name: turn_markets
+-- name: transition_markets
 -- The clock's transition of locked markets.
 UPDATE markets SET status = %(status)s, observed_at = %(now)s, observed_via = 'clock',
         updated_at = now()
     WHERE ticker = ANY(%(tickers)s)
 
--- name: turned_too_early
--- Markets that a clock turned before their time, by ours and the server's: the exchange's word is one
--- of trading, and the time is to come. What the exchange itself closed has another word.
-SELECT turn, ticker, event_ticker, at, status, exchange_status, open_time FROM (
-    SELECT 'closed' AS turn, ticker, event_ticker, close_time AS at, status, exchange_status,
+-- name: early_transitions
+-- Markets that a clock opened or closed before their time, by ours and the server's: the exchange_status
+-- is one of trading, and the time is to come. What the exchange itself closed has another one.
+SELECT kind, ticker, event_ticker, at, status, exchange_status, open_time FROM (
+    SELECT 'closed' AS kind, ticker, event_ticker, close_time AS at, status, exchange_status,
         CASE WHEN open_time BETWEEN '0001-01-01Z' AND '9999-12-31Z' THEN open_time END AS open_time
         FROM markets
         WHERE status = 'closed' AND deleted_at IS NULL
@@ -68,15 +68,15 @@ UNION ALL
 SELECT 'closed', ticker, event_ticker, close_time FROM markets
     WHERE status IN ('open', 'active') AND close_time = %(moment)s AND deleted_at IS NULL
 
--- name: turned_by_others
+-- name: made_by_others
 -- Which of some expected transitions have come to pass, at the moment that was expected.
-SELECT t.turn, t.ticker
-    FROM unnest(%(turns)s::text[], %(tickers)s::text[], %(moments)s::timestamptz[])
-        AS t(turn, ticker, moment)
+SELECT t.kind, t.ticker
+    FROM unnest(%(kinds)s::text[], %(tickers)s::text[], %(moments)s::timestamptz[])
+        AS t(kind, ticker, moment)
     JOIN markets m ON m.ticker = t.ticker AND m.deleted_at IS NULL
-    WHERE (t.turn = 'opened' AND m.open_time = t.moment
+    WHERE (t.kind = 'opened' AND m.open_time = t.moment
             AND m.status IN ('active', 'closed', 'settled'))
-    OR (t.turn = 'closed' AND m.close_time = t.moment AND m.status IN ('closed', 'settled'))
+    OR (t.kind = 'closed' AND m.close_time = t.moment AND m.status IN ('closed', 'settled'))
 
 -- name: next_due
 -- When the clock has to act next, after a time; NULL if never.

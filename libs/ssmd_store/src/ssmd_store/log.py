@@ -2,51 +2,49 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, LiteralString
+from typing import Final
 
-import msgspec
+from psycopg import sql
 
+from ssmd_common.models import LifecycleRow
 from ssmd_common.sql import Queries
 from ssmd_store.messages import encode_rows
 from ssmd_store.parents import Connection
+from ssmd_store.statements import listed
 
 QUERIES: Final = Queries("ssmd_store", "log.sql")
 
-
-class LifecycleRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of `market_lifecycle_events`, without the columns that the table fills."""
-
-    market_ticker: str | None
-    event_ticker: str | None
-    event_type: str
-    open_ts: datetime | None = None
-    close_ts: datetime | None = None
-    determined_ts: datetime | None = None
-    settled_ts: datetime | None = None
-    result: str | None = None
-    metadata: msgspec.Raw
-    sent_at: datetime | None = None
-    received_at: datetime
-    dedupe_key: str
+_COLUMNS: Final = LifecycleRow.columns()
+_SAME: Final = ("market_ticker", "event_ticker", "event_type")
+_REPLACED: Final = [name for name in _COLUMNS if name not in _SAME]
+INSERT: Final = sql.SQL(QUERIES.insert_rows).format(columns=listed(_COLUMNS)).as_bytes(None)
+INSERT_BACKFILLED: Final = (
+    sql.SQL(QUERIES.insert_backfilled).format(columns=listed(_COLUMNS)).as_bytes(None)
+)
+REPLACE_BACKFILLED: Final = (
+    sql.SQL(QUERIES.replace_backfilled)
+    .format(columns=listed(_REPLACED), given=listed(_REPLACED, "g"))
+    .as_bytes(None)
+)
 
 
 async def insert(connection: Connection, rows: Sequence[LifecycleRow]) -> set[str]:
     """Insert rows; the dedupe keys of those that were not there."""
-    return await _written(connection, QUERIES.insert_rows, rows)
+    return await _written(connection, INSERT, rows)
 
 
-async def replace_owed(connection: Connection, rows: Sequence[LifecycleRow]) -> set[str]:
-    """Put late messages' rows in the place of those that REST was owed; their dedupe keys."""
-    return await _written(connection, QUERIES.replace_owed, rows)
+async def replace_backfilled(connection: Connection, rows: Sequence[LifecycleRow]) -> set[str]:
+    """Put late messages' rows in the place of backfilled ones; their dedupe keys."""
+    return await _written(connection, REPLACE_BACKFILLED, rows)
 
 
-async def insert_owed(connection: Connection, rows: Sequence[LifecycleRow]) -> int:
-    """Insert rows of what only REST told, where no row tells it; how many they were."""
-    return len(await _written(connection, QUERIES.insert_owed, rows))
+async def insert_backfilled(connection: Connection, rows: Sequence[LifecycleRow]) -> int:
+    """Insert rows of what only REST reported, where no row has it; how many they were."""
+    return len(await _written(connection, INSERT_BACKFILLED, rows))
 
 
 async def free_keys(connection: Connection, keys: Sequence[str]) -> None:
-    """Give rows of transitions that are taken back other keys: theirs are needed again."""
+    """Give rows of transitions that are reversed other keys: theirs are needed again."""
     await connection.execute(QUERIES.free_keys, {"keys": list(keys)})
 
 
@@ -56,9 +54,7 @@ async def expire(connection: Connection, before: datetime, limit: int) -> int:
     return cursor.rowcount
 
 
-async def _written(
-    connection: Connection, query: LiteralString, rows: Sequence[LifecycleRow]
-) -> set[str]:
+async def _written(connection: Connection, query: bytes, rows: Sequence[LifecycleRow]) -> set[str]:
     if not rows:
         return set()
     cursor = await connection.execute(query, {"rows": encode_rows(rows)})

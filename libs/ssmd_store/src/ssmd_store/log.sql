@@ -1,24 +1,19 @@
 -- `market_lifecycle_events`. Rows come as one JSON array and are read by the table's own row type.
+-- {columns} and the like are filled from ssmd_common.models.
 
 -- name: insert_rows
 -- Keep messages and the clock's transitions; what is stored already (by dedupe_key) is left alone.
-INSERT INTO market_lifecycle_events (
-        market_ticker, event_ticker, event_type, open_ts, close_ts, determined_ts, settled_ts,
-        result, metadata, sent_at, received_at, dedupe_key)
-    SELECT market_ticker, event_ticker, event_type, open_ts, close_ts, determined_ts, settled_ts,
-        result, metadata, sent_at, received_at, dedupe_key
+INSERT INTO market_lifecycle_events ({columns})
+    SELECT {columns}
     FROM jsonb_populate_recordset(NULL::market_lifecycle_events, %(rows)s::jsonb)
     ON CONFLICT (dedupe_key) DO NOTHING
     RETURNING dedupe_key
 
--- name: insert_owed
--- Transitions that only REST told of, where no row of them exists: the clock's by their key, a pause
+-- name: insert_backfilled
+-- Transitions that only REST reported, where no row of them exists: the clock's by their key, a pause
 -- or its end where the last row says otherwise, all others once for a market.
-INSERT INTO market_lifecycle_events (
-        market_ticker, event_ticker, event_type, open_ts, close_ts, settled_ts, result, metadata,
-        received_at, dedupe_key)
-    SELECT market_ticker, event_ticker, event_type, open_ts, close_ts, settled_ts, result, metadata,
-        received_at, dedupe_key
+INSERT INTO market_lifecycle_events ({columns})
+    SELECT {columns}
     FROM jsonb_populate_recordset(NULL::market_lifecycle_events, %(rows)s::jsonb)
         WITH ORDINALITY AS g
     WHERE CASE
@@ -39,25 +34,22 @@ INSERT INTO market_lifecycle_events (
     ON CONFLICT (dedupe_key) DO NOTHING
     RETURNING dedupe_key
 
--- name: replace_owed
--- Messages that come after all, of transitions that REST has told of already: the row becomes theirs.
-UPDATE market_lifecycle_events l SET open_ts = g.open_ts, close_ts = g.close_ts,
-        determined_ts = g.determined_ts, settled_ts = g.settled_ts, result = g.result,
-        metadata = g.metadata, sent_at = g.sent_at, received_at = g.received_at,
-        dedupe_key = g.dedupe_key
+-- name: replace_backfilled
+-- Messages that come after all, of transitions that REST has reported already: the row becomes theirs.
+UPDATE market_lifecycle_events l SET ({columns}) = ROW({given})
     FROM jsonb_populate_recordset(NULL::market_lifecycle_events, %(rows)s::jsonb) g
     CROSS JOIN LATERAL (
-        SELECT id FROM market_lifecycle_events o
-        WHERE o.market_ticker = g.market_ticker AND o.event_type = g.event_type
-        AND o.metadata ->> 'source' = 'rest'
-        AND o.received_at >= coalesce(g.sent_at, g.received_at)
-        ORDER BY o.received_at LIMIT 1) owed
-    WHERE l.id = owed.id
+        SELECT id FROM market_lifecycle_events b
+        WHERE b.market_ticker = g.market_ticker AND b.event_type = g.event_type
+        AND b.metadata ->> 'source' = 'rest'
+        AND b.received_at >= coalesce(g.sent_at, g.received_at)
+        ORDER BY b.received_at LIMIT 1) backfilled
+    WHERE l.id = backfilled.id
     AND NOT EXISTS (SELECT FROM market_lifecycle_events k WHERE k.dedupe_key = g.dedupe_key)
     RETURNING l.dedupe_key
 
 -- name: free_keys
--- The clock's rows of transitions that are taken back: their keys are free for those that are to come.
+-- The clock's rows of transitions that are reversed: their keys are free for those that are to come.
 UPDATE market_lifecycle_events
     SET dedupe_key = encode(sha256(convert_to(dedupe_key || ' ' || id, 'UTF8')), 'hex')
     WHERE dedupe_key = ANY(%(keys)s)

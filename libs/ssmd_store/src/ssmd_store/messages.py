@@ -9,6 +9,7 @@ from psycopg.rows import class_row
 
 from ssmd_common.sql import Queries
 from ssmd_store.parents import Connection, locking
+from ssmd_store.statements import listed
 from ssmd_store.states import EventState, MarketState
 
 QUERIES: Final = Queries("ssmd_store", "messages.sql")
@@ -57,15 +58,12 @@ class Rows(Generic[S]):
 
 
 def _filled(query: LiteralString, table: LiteralString, key: str, names: Sequence[str]) -> bytes:
-    def listed(*of: str) -> sql.Composed:
-        return sql.SQL(", ").join(sql.Identifier(*of, name) for name in names)
-
     filled = sql.SQL(query).format(
         table=sql.Identifier(table),
         key=sql.Identifier(key),
         key_name=sql.Literal(key),
-        columns=listed(),
-        given=listed("g"),
+        columns=listed(names),
+        given=listed(names, "g"),
     )
     return filled.as_bytes(None)
 

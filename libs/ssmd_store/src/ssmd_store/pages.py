@@ -168,8 +168,8 @@ class Store(Staging):
             given = {"tickers": list(schedules), "rows": encode_rows(rows)}
             # In this order no two steps overlap even in passing.
             result = Written(deleted=await self._run(QUERIES.drop_fees, given))
-            result.updated = await self._run(QUERIES.update_fees, given)
-            insert = statements.with_fee_columns(QUERIES.insert_fees)
+            update, insert = map(statements.of_fees, (QUERIES.update_fees, QUERIES.insert_fees))
+            result.updated = await self._run(update, given)
             result.inserted = await self._run(insert, given)
         result.unchanged = len(rows) - result.inserted - result.updated
         return result

@@ -136,18 +136,15 @@ DELETE FROM series_fees f
 
 -- name: update_fees
 -- Steps that differ.
-UPDATE series_fees f
-    SET fee_type = s.fee_type, fee_multiplier = s.fee_multiplier,
-        effective_to = s.effective_to, source_id = s.source_id
+UPDATE series_fees f SET ({compared}) = ROW({given})
     FROM jsonb_populate_recordset(NULL::series_fees, %(rows)s::jsonb) s
     WHERE f.series_ticker = s.series_ticker AND f.effective_from = s.effective_from
-    AND (f.fee_type, f.fee_multiplier, f.effective_to, f.source_id)
-        IS DISTINCT FROM (s.fee_type, s.fee_multiplier, s.effective_to, s.source_id)
+    AND ({stored}) IS DISTINCT FROM ({given})
 
 -- name: insert_fees
 -- Steps that are new.
-INSERT INTO series_fees ({fee_columns})
-    SELECT {fee_columns} FROM jsonb_populate_recordset(NULL::series_fees, %(rows)s::jsonb) s
+INSERT INTO series_fees ({columns})
+    SELECT {columns} FROM jsonb_populate_recordset(NULL::series_fees, %(rows)s::jsonb) s
     WHERE EXISTS (SELECT FROM series m WHERE m.ticker = s.series_ticker)
     AND NOT EXISTS (
         SELECT FROM series_fees f

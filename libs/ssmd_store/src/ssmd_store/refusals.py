@@ -10,8 +10,9 @@ import msgspec
 import psycopg
 import structlog
 
+from ssmd_common.columns import Column, Kind, columns_of
 from ssmd_common.models import ReadRow, RejectedField, Row, SetAside
-from ssmd_store.statements import JSON_COLUMNS, Table
+from ssmd_store.statements import Table
 
 log = structlog.get_logger(__name__)
 
@@ -66,13 +67,14 @@ def _refused_column(row: Row, error: Exception) -> str | None:
         found = _COPIED_COLUMN.search(error.diag.context)
         return found[1] if found else None
     # It did not reach the server: whatever cannot be sent is at fault.
-    return next((name for name in row.columns() if not _can_be_sent(row, name)), None)
+    columns = columns_of(type(row))
+    return next((column.name for column in columns if not _can_be_sent(row, column)), None)
 
 
-def _can_be_sent(row: Row, name: str) -> bool:
-    value: Any = getattr(row, name)
+def _can_be_sent(row: Row, column: Column) -> bool:
+    value: Any = getattr(row, column.name)
     try:
-        if name in JSON_COLUMNS:
+        if column.kind is Kind.JSON:
             msgspec.json.encode(value)
             return True
         texts = value if isinstance(value, list) else [value]

@@ -5,30 +5,33 @@ remembered. JSON is written here, since a list or an object could also be meant 
 """
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
+from ssmd_common.columns import Kind, columns_of
 from ssmd_common.memo import Memo
 from ssmd_common.models import Row
-from ssmd_store.statements import JSON_COLUMNS, Table
+from ssmd_store.statements import Table
 
-_MOMENT = (datetime, datetime | None)
 _TIMES: Memo[str] = Memo(str)
 
 
 def renderer(table: Table, *, keeping: bool = False) -> Callable[[Row], list[Any]]:
     """From a staged row of a table to its values, in the order of the staged columns; `keeping`:
     and then the columns that a stored row keeps."""
-    # `rejected` comes first and is no column.
-    fields_ = msgspec.structs.fields(table.staged)[1:]
-    json = tuple(i for i, field in enumerate(fields_) if field.name in JSON_COLUMNS)
-    times = tuple(i for i, field in enumerate(fields_) if field.type in _MOMENT)
+    columns = [column for column in columns_of(table.staged) if not column.derived]
+    json = tuple(i for i, column in enumerate(columns) if column.kind is Kind.JSON)
+    times = tuple(i for i, column in enumerate(columns) if column.kind is Kind.TIME)
+    # From the last to the first, since each is deleted from where it stands.
+    names = tuple(enumerate(table.staged.__struct_fields__))
+    others = [i for i, name in reversed(names) if name not in table.staged.columns()]
     encode = msgspec.json.encode
 
     def values(row: Row) -> list[Any]:
-        fields = list(msgspec.structs.astuple(row)[1:])
+        fields = list(msgspec.structs.astuple(row))
+        for i in others:
+            del fields[i]
         for i in times:
             if (moment := fields[i]) is not None:
                 fields[i] = _TIMES[moment]

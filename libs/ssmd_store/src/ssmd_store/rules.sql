@@ -11,11 +11,11 @@ CASE WHEN {time} >= '0001-01-01Z' AND {time} < '10000-01-01Z' THEN {time} END
 CASE WHEN {time} >= '0001-01-01Z' AND {time} <= now() + {stamped_ahead} THEN {time} END
 
 -- name: older_series
-k.said_at < k.stored_said_at
+k.changed_at < k.stored_changed_at
 
 -- name: older_event
 -- A row without a title is a stub: whatever completes it is newer.
-m.title IS NOT NULL AND (k.said_at < k.stored_said_at OR s.observed_at < k.written_at)
+m.title IS NOT NULL AND (k.changed_at < k.stored_changed_at OR s.observed_at < k.written_at)
 
 -- name: older_market
 s.observed_at < k.stored_observed_at
@@ -26,11 +26,11 @@ OR (s.observed_at = k.stored_observed_at AND m.observed_via <> 'rest')
 OR (m.observed_via = 'ws' AND m.status = 'closed' AND s.status IN ('open', 'active')
     AND s.observed_at < k.stored_observed_at + {rest_lag})
 -- An older copy of the row, from whatever cache of the exchange.
-OR k.said_at < k.stored_said_at
+OR k.changed_at < k.stored_changed_at
     - CASE m.observed_via WHEN 'rest' THEN interval '0' ELSE {stamp_lag} END
 -- Only newer information takes a market back from settled.
 OR (m.status = 'settled' AND s.status <> 'settled'
-    AND (k.said_at > greatest(k.stored_said_at, k.settled_time)) IS NOT TRUE)
+    AND (k.changed_at > greatest(k.stored_changed_at, k.settled_time)) IS NOT TRUE)
 
 -- name: market_status
 -- What a market's status becomes by a page that is not older. An unknown word keeps it. Opening and

@@ -1,7 +1,8 @@
 """Statements of each table that pages write, from `pages.sql`, `rules.sql` and the models.
 
 Column lists come from `ssmd_common.models`: a column that a model gains is staged, compared and
-written without a change here.
+written without a change here. `tests/statements.sql` has
+what comes of it for reading.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,6 +12,7 @@ from typing import Final, LiteralString
 
 from psycopg import sql
 
+from ssmd_common.columns import columns_of
 from ssmd_common.models import Event, Market, Row, Series, SeriesFee
 from ssmd_common.sql import Queries
 from ssmd_store import rules
@@ -19,19 +21,14 @@ from ssmd_store.observed import SeenEvent
 QUERIES: Final = Queries("ssmd_store", "pages.sql")
 RULES: Final = Queries("ssmd_store", "rules.sql")
 
-JSON_COLUMNS: Final = frozenset({"settlement_sources", "custom_strike", "price_ranges", "extra"})
-
-OBSERVATION: Final = frozenset({"observed_at", "observed_via"})
-"""Columns that say when a row was seen: they follow a change and are none by themselves."""
-
 _LAGS: Final = {
     "rest_lag": sql.Literal(rules.REST_LAG),
     "stamp_lag": sql.Literal(rules.STAMP_LAG),
     "stamped_ahead": sql.Literal(rules.STAMPED_AHEAD),
 }
-_SAID: Final[dict[str, LiteralString]] = {
-    "said_at": "s.exchange_updated_at",
-    "stored_said_at": "m.exchange_updated_at",
+_CHANGED: Final[dict[str, LiteralString]] = {
+    "changed_at": "s.exchange_updated_at",
+    "stored_changed_at": "m.exchange_updated_at",
 }
 
 
@@ -68,7 +65,7 @@ class Table:
     @property
     def compared(self) -> tuple[str, ...]:
         """The columns of which a difference is a change."""
-        return tuple(name for name in self.columns if name not in OBSERVATION)
+        return tuple(c.name for c in columns_of(self.row) if not (c.derived or c.observation))
 
     def judged(self, name: str) -> sql.Composable:
         """What a column becomes: `s` is what was staged, `m` what is stored."""
@@ -102,7 +99,7 @@ class Table:
             beside=sql.SQL(self.beside),
             older=sql.SQL(self.older).format(**_LAGS),
             compared=_join(self.judged(name) for name in self.compared),
-            stored=_list(self.compared, "m"),
+            stored=listed(self.compared, "m"),
             parent=sql.SQL(self.join),
             times=_join(
                 _as(sql.SQL(_known(column)).format(time=sql.SQL(column), **_LAGS), name)
@@ -121,8 +118,8 @@ class Table:
             ),
         ]
         filled = sql.SQL(query).format(
-            columns=_list(self.columns),
-            values=_list(self.columns, "j"),
+            columns=listed(self.columns),
+            values=listed(self.columns, "j"),
             view=self.view(keeping=keeping),
             changed=sql.Identifier(f"changed_{self.name}"),
             assignments=_join(pairs),
@@ -161,7 +158,7 @@ SERIES: Final = Table(
     row=Series,
     staged=Series,
     older=RULES.older_series,
-    times=_SAID,
+    times=_CHANGED,
     beside=QUERIES.beside_series,
     join="",
     became="NULL::text",
@@ -176,7 +173,7 @@ EVENTS: Final = Table(
     row=Event,
     staged=SeenEvent,
     older=RULES.older_event,
-    times={**_SAID, "written_at": "m.updated_at"},
+    times={**_CHANGED, "written_at": "m.updated_at"},
     beside=QUERIES.beside_event,
     join="",
     became="NULL::text",
@@ -191,7 +188,7 @@ MARKETS: Final = Table(
     staged=Market,
     older=RULES.older_market,
     times={
-        **_SAID,
+        **_CHANGED,
         "stored_observed_at": "m.observed_at",
         "deleted_at": "m.deleted_at",
         "settled_time": "m.settled_time",
@@ -205,8 +202,8 @@ MARKETS: Final = Table(
     expressions={"status": RULES.market_status, "series_ticker": "p.series_ticker"},
     also={"deleted_at": "NULL"},
 )
-FEE_COLUMNS: Final = SeriesFee.columns()
-
+_FEE_COLUMNS: Final = SeriesFee.columns()
+_OF_A_STEP: Final = [n for n in _FEE_COLUMNS if n not in ("series_ticker", "effective_from")]
 
 _TABLES: Final = {table.name: table for table in (SERIES, EVENTS, MARKETS)}
 
@@ -227,21 +224,28 @@ def writing(name: str, *, keeping: bool) -> Statements:
 def session_setup() -> sql.Composed:
     """The temporary tables that all writing needs."""
     return sql.SQL(QUERIES.set_up_session).format(
-        series_columns=_list(SERIES.columns),
-        event_columns=_list(EVENTS.columns),
-        market_columns=_list(MARKETS.columns),
+        series_columns=listed(SERIES.columns),
+        event_columns=listed(EVENTS.columns),
+        market_columns=listed(MARKETS.columns),
     )
 
 
 def copy_into(table: str, columns: tuple[str, ...]) -> sql.Composed:
-    return sql.SQL(QUERIES.copy_rows).format(table=sql.Identifier(table), columns=_list(columns))
+    return sql.SQL(QUERIES.copy_rows).format(table=sql.Identifier(table), columns=listed(columns))
 
 
-def with_fee_columns(query: LiteralString) -> sql.Composed:
-    return sql.SQL(query).format(fee_columns=_list(FEE_COLUMNS))
+def of_fees(query: LiteralString) -> sql.Composed:
+    """A query of `series_fees`: its columns, and those of a step beside its key."""
+    return sql.SQL(query).format(
+        columns=listed(_FEE_COLUMNS),
+        compared=listed(_OF_A_STEP),
+        given=listed(_OF_A_STEP, "s"),
+        stored=listed(_OF_A_STEP, "f"),
+    )
 
 
-def _list(names: tuple[str, ...], of: str | None = None) -> sql.Composed:
+def listed(names: Iterable[str], of: str | None = None) -> sql.Composed:
+    """`a, b`, or `of.a, of.b`, quoted."""
     return _join(sql.Identifier(of, n) if of else sql.Identifier(n) for n in names)
 
 

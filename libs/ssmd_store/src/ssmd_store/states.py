@@ -1,4 +1,5 @@
-"""Rows of `markets` and `events`, as far as lifecycle reads or writes them. Pure."""
+"""Rows of `markets`, `events` and `market_lifecycle_events`, as lifecycle reads and writes them.
+Pure."""
 
 from dataclasses import dataclass
 from datetime import datetime

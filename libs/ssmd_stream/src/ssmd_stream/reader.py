@@ -3,17 +3,17 @@
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, NamedTuple
 
 import nats.errors
-import nats.js.errors
 import structlog
 from nats.aio.msg import Msg
-from nats.js import api
 
 from ssmd_common.connections.nats_rights import NatsClient
+from ssmd_stream.consumer import make_consumer
+from ssmd_stream.delivery import Delivery, delivered, is_delivery
 from ssmd_stream.errors import ReaderBroken, StreamGap
 from ssmd_stream.stream import Stream, StreamInfo
 
@@ -21,10 +21,6 @@ log = structlog.get_logger(__name__)
 
 _LOOK_SECONDS: Final = 1.0
 _LATE_SECONDS: Final = 0.25
-_ACK_WAIT_SECONDS: Final = 30.0
-_DURABLE_LIVES_SECONDS: Final = 24 * 3600.0
-_EPHEMERAL_LIVES_SECONDS: Final = 30.0
-_NONE: Final[Mapping[str, str]] = {}
 
 
 class Expectations(NamedTuple):
@@ -43,24 +39,6 @@ class Expectations(NamedTuple):
 
 
 EXPECTATIONS: Final = Expectations()
-
-
-class Delivery(NamedTuple):
-    """One message; `pending` is how many that the reader wants the stream holds after it."""
-
-    sequence: int
-    subject: str
-    payload: bytes
-    stored_at_ns: int
-    """Nanoseconds since 1970, by the server's clock."""
-    pending: int
-    reply: str
-    headers: Mapping[str, str] = _NONE
-
-    @property
-    def stored_at(self) -> float:
-        """The same in seconds, as near as a float comes."""
-        return self.stored_at_ns / 1e9
 
 
 @asynccontextmanager
@@ -95,7 +73,7 @@ async def reading(
             f"the stream begins at {info.first_sequence}, after what comes next ({start})",
             range(start, info.first_sequence),
         )
-    name, pending = await _make_consumer(stream, start, subjects, durable, headers_only)
+    name, pending = await make_consumer(stream, start, subjects, durable, headers_only)
     if not pending and not subjects and info.last_sequence >= start:
         raise StreamGap(
             f"the stream ends at {info.last_sequence}, and holds nothing from {start} on",
@@ -108,40 +86,6 @@ async def reading(
         yield reader
     finally:
         await reader.close()
-
-
-async def _make_consumer(
-    stream: Stream,
-    start: int,
-    subjects: Sequence[str],
-    durable: str | None,
-    headers_only: bool,
-) -> tuple[str, int]:
-    """Make it; its name, and how many messages it has to deliver."""
-    wanted = api.ConsumerConfig(
-        durable_name=durable,
-        deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE,
-        opt_start_seq=start,
-        ack_policy=api.AckPolicy.ALL if durable else api.AckPolicy.NONE,
-        replay_policy=api.ReplayPolicy.INSTANT,
-        filter_subjects=list(subjects) or None,
-        headers_only=headers_only or None,
-    )
-    if durable:
-        wanted.description = f"ssmd: what {durable} reads and has dealt with"
-        wanted.ack_wait = _ACK_WAIT_SECONDS
-        wanted.max_ack_pending = 20_000
-        wanted.inactive_threshold = _DURABLE_LIVES_SECONDS
-    else:
-        wanted.mem_storage = True
-        wanted.inactive_threshold = _EPHEMERAL_LIVES_SECONDS
-    info = await stream.make_consumer(wanted)
-    # Some servers ignore what they do not know: what counts is what they say they do.
-    for field in ("deliver_policy", "opt_start_seq", "ack_policy", "filter_subjects"):
-        made = getattr(info.config, field)
-        if made != getattr(wanted, field):
-            raise ReaderBroken(f"NATS made the consumer {info.name} with {field} {made!r}")
-    return info.name, info.num_pending or 0
 
 
 class Reader:
@@ -340,19 +284,15 @@ class Reader:
             self._arrived.set()
             return
         self._silent_seconds = 0.0
-        if not message.reply.startswith("$JS.ACK."):
+        if not is_delivery(message):
             await self._on_status(message)
             return
         self._credit = max(self._credit - 1, 0)
-        tokens = message.reply.split(".")
-        # $JS.ACK.<stream>.<consumer>.<delivered>.<stream sequence>.<consumer sequence>.<time>.
-        # <pending>, with domain and account before the stream on newer servers.
-        at = 5 if len(tokens) < 11 else 7
-        sequence, delivery = int(tokens[at]), int(tokens[at + 1])
+        delivery, number = delivered(message)
         if self._filtered:
-            came, expected = delivery, self._delivery
+            came, expected = number, self._delivery
         else:
-            came, expected = sequence, self._expected
+            came, expected = delivery.sequence, self._expected
         if came != expected:
             if came > expected and self._broken is None:
                 self._broken = f"message {came} came where {expected} was expected"
@@ -361,19 +301,9 @@ class Reader:
                     self._lost = range(expected, came)
                 self._arrived.set()
             return
-        self._expected = sequence + 1
-        self._delivery = delivery + 1
-        self._buffer.append(
-            Delivery(
-                sequence,
-                message.subject,
-                message.data,
-                int(tokens[at + 2]),
-                int(tokens[at + 3]),
-                message.reply,
-                message.headers or _NONE,
-            )
-        )
+        self._expected = delivery.sequence + 1
+        self._delivery = number + 1
+        self._buffer.append(delivery)
         self._arrived.set()
 
     async def _on_status(self, message: Msg) -> None:

@@ -1,10 +1,15 @@
-"""A stream as a whole: its bounds, single messages of it, what is known of its consumers."""
+"""A stream as a whole: its bounds, single messages of it, what is known of its consumers.
 
+All requests of ours about a stream are here; `administration` makes and changes one with them.
+"""
+
+import base64
 import json
-from collections.abc import AsyncIterator, Callable
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import nats.errors
 import nats.js.errors
@@ -15,23 +20,40 @@ from ssmd_common.connections.nats_rights import Denied
 from ssmd_common.deadlines import answered_within
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_stream.change import Position, decode_head
-from ssmd_stream.errors import StreamMissing, StreamUnavailable, UnreadableMessage
+from ssmd_stream.errors import (
+    ApiError,
+    MayNot,
+    StreamMissing,
+    StreamUnavailable,
+    UnreadableMessage,
+    without_jetstream,
+)
 from ssmd_stream.subjects import STREAM
 
 _ANSWER_SECONDS: Final = 5.0
 _PATIENCE_SECONDS: Final = 120.0
 """nats-py's own limit, which goes by the clock: never the first to end a request."""
 
+_NO_MESSAGE: Final = 10037
+_NO_STREAM: Final = 10059
+_OFF: Final = 503
+
+_HEADER: Final = re.compile(r"^([^:\r\n]+):[ \t]*([^\r\n]*?)[ \t\r]*$", re.MULTILINE)
+
 
 class StreamInfo(NamedTuple):
     """`created` tells a stream from one of the same name that is made later.
 
-    An empty stream has a first sequence one above its last.
+    An empty stream has a first sequence one above its last. `configuration` is what the server
+    keeps, by the names of its JSON.
     """
 
     created: str
     first_sequence: int
     last_sequence: int
+    messages: int
+    bytes: int
+    configuration: Mapping[str, Any]
 
 
 class StoredMessage(NamedTuple):
@@ -59,39 +81,96 @@ class Stream:
     """One stream, over a client that reconnects by itself."""
 
     def __init__(
-        self, client: Client, name: str = STREAM, *, answer_seconds: float = _ANSWER_SECONDS
+        self,
+        client: Client,
+        name: str = STREAM,
+        *,
+        publisher: str = "cdc",
+        answer_seconds: float = _ANSWER_SECONDS,
     ) -> None:
+        """`publisher` is the service that makes it, for the sentence where it is missing."""
         self.client = client
         self.name = name
         self.js = client.jetstream(timeout=_PATIENCE_SECONDS)
+        self._publisher = publisher
         self._answer_seconds = answer_seconds
         self.bounds: StreamInfo | None = None
         """What `info` said last."""
 
     async def info(self) -> StreamInfo:
-        """Its bounds now.
+        """What it is now.
 
         Raises:
             StreamMissing: there is no such stream.
-            StreamUnavailable: NATS does not tell about it now.
+            ApiError: NATS refuses to tell.
+            StreamUnavailable: NATS does not tell about it now, or may not.
             UpstreamUnavailable: the client is closed for good.
         """
-        subject = f"$JS.API.STREAM.INFO.{self.name}"
-        async with self._asking():
-            reply = await self.client.request(subject, b"", timeout=_PATIENCE_SECONDS)
-        answer = json.loads(reply.data)
-        if error := answer.get("error"):
-            if error.get("code") == 404:
-                raise StreamMissing(
-                    f"the stream {self.name} does not exist yet: cdc creates it when it starts"
-                )
-            raise StreamUnavailable(
-                f"NATS does not tell about the stream {self.name} ({error.get('description')}): "
-                "check that JetStream is enabled and healthy"
-            )
+        answer = await self.request("STREAM.INFO", {})
         state = answer["state"]
-        self.bounds = StreamInfo(answer["created"], state["first_seq"], state["last_seq"])
+        self.bounds = StreamInfo(
+            answer["created"],
+            # Of a stream that never held a message the server says 0: its first will be 1.
+            max(state["first_seq"], 1),
+            state["last_seq"],
+            state["messages"],
+            state["bytes"],
+            answer["config"],
+        )
         return self.bounds
+
+    async def request(self, what: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """A request of JetStream's API about this stream, such as STREAM.INFO; the answer.
+
+        Raises:
+            As `info`.
+        """
+        payload = json.dumps(body).encode() if body else b""
+        async with self._asking():
+            reply = await self.client.request(
+                f"$JS.API.{what}.{self.name}", payload, timeout=_PATIENCE_SECONDS
+            )
+        answer: dict[str, Any] = json.loads(reply.data)
+        if (error := answer.get("error")) is None:
+            return answer
+        status, code = int(error.get("code", 0)), int(error.get("err_code", 0))
+        description = str(error.get("description", error))
+        if status == _OFF:
+            raise StreamUnavailable(without_jetstream(description))
+        kind: type[ApiError] = ApiError
+        text = (
+            f"NATS does not tell about the stream {self.name} ({description}): check that "
+            "JetStream is enabled and healthy"
+        )
+        if code == _NO_STREAM:
+            kind = StreamMissing
+            text = (
+                f"the stream {self.name} does not exist yet: {self._publisher} creates it when it "
+                "starts"
+            )
+        raise kind(text, status=status, code=code, description=description)
+
+    async def last(self) -> StoredMessage | None:
+        """The last message that it holds; None where it holds none.
+
+        Raises:
+            As `info`.
+        """
+        try:
+            answer = await self.request("STREAM.MSG.GET", {"last_by_subj": ">"})
+        except ApiError as error:
+            if error.code == _NO_MESSAGE:
+                return None
+            raise
+        found = answer["message"]
+        headers = base64.b64decode(found.get("hdrs", "")).decode(errors="replace")
+        return StoredMessage(
+            int(found["seq"]),
+            str(found["subject"]),
+            dict(_HEADER.findall(headers)),
+            base64.b64decode(found.get("data", "")),
+            datetime.fromisoformat(found["time"]),
+        )
 
     async def message(self, sequence: int, *, or_next: bool = False) -> StoredMessage | None:
         """The message with this sequence, or the first one after it; None where there is none.
@@ -172,7 +251,9 @@ class Stream:
         except nats.js.errors.NotFoundError:
             raise
         except Denied as error:
-            raise StreamUnavailable(str(error)) from error
+            raise MayNot(str(error)) from error
+        except nats.errors.NoRespondersError as error:
+            raise StreamUnavailable(without_jetstream(str(error))) from error
         except (nats.errors.Error, nats.js.errors.Error, OSError) as error:
             detail = str(error) or type(error).__name__
             raise StreamUnavailable(

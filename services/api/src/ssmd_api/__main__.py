@@ -18,6 +18,8 @@ from ssmd_api.database import Database, open_pool
 from ssmd_api.feed import ChangeFeed
 from ssmd_api.freshness import Freshness
 from ssmd_api.keystore import KeyStore
+from ssmd_api.keywatch import KeyWatch
+from ssmd_api.places import Places
 from ssmd_api.ratelimit import RateLimiter
 from ssmd_api.settings import ApiSettings
 from ssmd_api.store import Store
@@ -39,26 +41,32 @@ async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
         pool = await stack.enter_async_context(open_pool(settings))
         cached = Cached(settings, Keys(settings.redis_key_prefix))
         stack.push_async_callback(cached.close)
-        feed = ChangeFeed(settings)
+        stopping, unreadable = asyncio.Event(), Unreadable()
+        feed = ChangeFeed(settings, unreadable, stopping)
         stack.push_async_callback(feed.close)
         database = Database(pool, settings.api_statement_timeout_seconds)
-        store, keys = Store(database), KeyStore(pool)
+        store, keys = Store(database), KeyStore(database)
+        authenticator = Authenticator(
+            keys, settings.api_key_memory_seconds, settings.api_failed_logins_per_minute
+        )
+        stack.push_async_callback(authenticator.close)
+        keywatch = KeyWatch(authenticator, settings.api_key_memory_seconds)
+        stack.push_async_callback(keywatch.close)
         yield Context(
             settings=settings,
             store=store,
             cached=cached,
             freshness=Freshness(store),
             keys=keys,
-            authenticator=Authenticator(
-                keys, settings.api_key_memory_seconds, settings.api_failed_logins_per_minute
-            ),
+            authenticator=authenticator,
+            keywatch=keywatch,
             limiter=RateLimiter(),
             database=database,
             feed=feed,
-            unreadable=Unreadable(),
-            exports=asyncio.Semaphore(settings.api_exports),
-            streams=asyncio.Semaphore(settings.api_streams),
-            stopping=asyncio.Event(),
+            unreadable=unreadable,
+            exports=Places("exports", settings.api_exports),
+            streams=Places("streams", settings.api_streams),
+            stopping=stopping,
         )
 
 

@@ -5,7 +5,15 @@ from typing import Final
 from aiohttp import web
 
 from ssmd_api.context import CONTEXT, Context
-from ssmd_api.middleware import Handler, add_headers, guarded, observe
+from ssmd_api.middleware import (
+    Handler,
+    add_headers,
+    answered,
+    guarded,
+    method_not_allowed,
+    observe,
+    refuse,
+)
 from ssmd_api.routes import (
     changes,
     documentation,
@@ -22,6 +30,7 @@ from ssmd_api.routes import (
 )
 from ssmd_common import health
 from ssmd_common.health import Health
+from ssmd_common.httpserver import EDGE, Edge
 
 _MAX_BODY_BYTES: Final = 1 << 20
 
@@ -47,6 +56,7 @@ ROUTES: Final[tuple[tuple[str, str, str, Handler], ...]] = (
     ("GET", "/v1/stats/sync", "read", stats.sync),
     ("POST", "/v1/keys", "admin", keys.create_key),
     ("GET", "/v1/keys", "admin", keys.list_keys),
+    ("GET", "/v1/keys/audit", "admin", keys.list_audit),
     ("DELETE", "/v1/keys/{id}", "admin", keys.revoke_key),
 )
 
@@ -55,13 +65,19 @@ def make_app(context: Context, status: Health) -> web.Application:
     """Every route of the API; `status` answers the probes."""
     app = web.Application(middlewares=[observe], client_max_size=_MAX_BODY_BYTES)
     app[CONTEXT] = context
+    app[EDGE] = Edge(refuse, answered)
     app.on_response_prepare.append(add_headers)
     health.add_routes(app, status)
     scopes = {(method, path): scope for method, path, scope, _ in ROUTES}
     app.router.add_get("/openapi.json", documentation.openapi_json(scopes))
-    app.router.add_get("/docs", documentation.docs())
+    for path, handler in documentation.page():
+        app.router.add_get(path, handler)
+    allowed: dict[str, set[str]] = {}
     for method, path, scope, handler in ROUTES:
-        app.router.add_route(method, path, guarded(scope, handler))
-        if method == "GET":
-            app.router.add_route("HEAD", path, guarded(scope, handler))
+        for each in (method, "HEAD") if method == "GET" else (method,):
+            app.router.add_route(each, path, guarded(scope, handler))
+            allowed.setdefault(path, set()).add(each)
+    for path, methods in allowed.items():
+        # Else a path without variables would be taken for a value of one that has them.
+        app.router.add_route("*", path, method_not_allowed(methods))
     return app

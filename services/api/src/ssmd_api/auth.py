@@ -1,9 +1,10 @@
 """Who asks: API keys, their scopes, and a limit on wrong ones."""
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -14,7 +15,8 @@ from ssmd_api.keystore import KeyStore, StoredKey
 from ssmd_api.metrics import REFUSED
 from ssmd_api.problems import Problem, forbidden, too_many, unauthorized
 from ssmd_api.ratelimit import RateLimiter
-from ssmd_common import apikeys
+from ssmd_api.turns import caller
+from ssmd_common import apikeys, tasks
 from ssmd_common.apikeys import ParsedKey
 
 log = structlog.get_logger(__name__)
@@ -41,8 +43,13 @@ class Authenticator:
         self._failures_per_minute = failures_per_minute
         self._failures = RateLimiter()
         self._good: OrderedDict[bytes, _Memory] = OrderedDict()
+        self._looking_up: dict[bytes, asyncio.Task[_Memory | None]] = {}
+        self._revocations = 0
         self._used: dict[int, datetime] = {}
         self._away_until = 0.0
+
+    async def close(self) -> None:
+        await tasks.end(*self._looking_up.values())
 
     async def authenticate(self, headers: Mapping[str, str], address: str, scope: str) -> StoredKey:
         """The key that the request carries, good for `scope`.
@@ -53,7 +60,7 @@ class Authenticator:
         """
         text = presented(headers)
         key = apikeys.parse(text) if text else None
-        stored = await self._good_key(key, address) if key else None
+        stored = await self._good_key(key, address, self._memory_seconds) if key else None
         if stored is None:
             raise self._refusal(text, address)
         if scope not in stored.scopes:
@@ -62,9 +69,23 @@ class Authenticator:
         self._used[stored.id] = datetime.now(UTC)
         return stored
 
-    def forget(self) -> None:
-        """Check every key again at its next use: one was revoked."""
-        self._good.clear()
+    async def still_good(self, key: ParsedKey, memory_seconds: float) -> bool:
+        """Whether a key that was good when a stream began is so, as of so many seconds ago.
+
+        Raises:
+            psycopg.OperationalError: PostgreSQL has not answered for longer than keys are trusted.
+        """
+        return await self._good_key(key, "", memory_seconds) is not None
+
+    def forget(self, key_id: int) -> None:
+        """Check a key at its next use, whatever is remembered of it: it was revoked.
+
+        That it was good is still known: to its address it is no key that somebody tries.
+        """
+        self._revocations += 1
+        for hashed, memory in list(self._good.items()):
+            if memory.stored.id == key_id:
+                self._good[hashed] = replace(memory, checked_at=float("-inf"))
 
     async def write_uses(self) -> None:
         """Store when keys were last used, since the last call."""
@@ -76,15 +97,17 @@ class Authenticator:
             self._used = used | self._used
             raise
 
-    async def _good_key(self, key: ParsedKey, address: str) -> StoredKey | None:
+    async def _good_key(
+        self, key: ParsedKey, address: str, memory_seconds: float
+    ) -> StoredKey | None:
         now = time.monotonic()
         memory = self._good.get(key.hash)
         away = memory is not None and now < self._away_until
-        if memory is None or (now - memory.checked_at > self._memory_seconds and not away):
+        if memory is None or (now - memory.checked_at > memory_seconds and not away):
             if memory is None and not self._may_try(address):
                 return None
             try:
-                memory = await self._look_up(key, now)
+                memory = await self._looked_up(key, str(memory.stored.id) if memory else address)
             except psycopg.OperationalError:
                 if memory is None or now - memory.checked_at > _OUTAGE_SECONDS:
                     raise
@@ -94,13 +117,33 @@ class Authenticator:
             return None
         return memory.stored
 
-    async def _look_up(self, key: ParsedKey, now: float) -> _Memory | None:
+    async def _looked_up(self, key: ParsedKey, name: str) -> _Memory | None:
+        """A look-up of the key, the one that runs if there is one; in turn with those of others."""
+        task = self._looking_up.get(key.hash)
+        if task is None:
+            before = caller.set(name)
+            task = asyncio.create_task(self._look_up(key), name="look-up of a key")
+            caller.reset(before)
+            self._looking_up[key.hash] = task
+
+            def done(task: asyncio.Task[_Memory | None]) -> None:
+                del self._looking_up[key.hash]
+                if not task.cancelled():
+                    task.exception()  # Whoever asked may be gone.
+
+            task.add_done_callback(done)
+        # Others wait for it, too: whoever gives up does not end it.
+        return await asyncio.shield(task)
+
+    async def _look_up(self, key: ParsedKey) -> _Memory | None:
+        now, revocations = time.monotonic(), self._revocations
         stored = await self._store.by_prefix(key.prefix)
         # Compared even when there is no such prefix, so that both refusals take the same time.
         expected = stored.hash if stored else bytes(len(key.hash))
         if not apikeys.matches(key, expected) or stored is None:
             return None
-        memory = _Memory(stored, now)
+        # What was read while one was revoked may have been read before.
+        memory = _Memory(stored, now if revocations == self._revocations else float("-inf"))
         self._good[key.hash] = memory
         self._good.move_to_end(key.hash)
         while len(self._good) > _REMEMBERED:

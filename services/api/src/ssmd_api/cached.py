@@ -2,7 +2,7 @@
 
 Whatever is missing, unreadable or late counts as a miss, and PostgreSQL answers. A read that fails
 costs itself only: whether Redis is away a probe finds out, which is more patient than a request;
-while it is away no request waits for it.
+while it is away no request waits for it. Reads take turns, and a read's time begins with its own.
 """
 
 import asyncio
@@ -19,10 +19,13 @@ from ssmd_api import rows, schemas
 from ssmd_api.metrics import CACHE_READS, REDIS_UP
 from ssmd_api.rows import Row
 from ssmd_api.store import MarketDetail
-from ssmd_common import tasks, times
+from ssmd_api.turns import NoTurn, Turns
+from ssmd_common import tables, tasks, times
+from ssmd_common.columns import Table
 from ssmd_common.connections import redis as connections
 from ssmd_common.connections import redis_rights
 from ssmd_common.connections.retry import first_line
+from ssmd_common.deadlines import answered_within
 from ssmd_common.errors import MalformedTime
 from ssmd_common.keys import Keys
 from ssmd_common.metrics import ERRORS
@@ -32,6 +35,9 @@ from ssmd_common.settings import RedisSettings
 log = structlog.get_logger(__name__)
 
 _READ_SECONDS: Final = 0.5
+_PATIENCE_SECONDS: Final = 2.0
+_AT_ONCE: Final = 32
+"""Connections that are read with: many more would all be slower."""
 # So long that a process which gets little of a processor does not take its own delay for Redis'.
 _PROBE_SECONDS: Final = 3.0
 T = TypeVar("T")
@@ -51,10 +57,11 @@ class Cached:
     """Rows from Redis, or None."""
 
     def __init__(self, settings: RedisSettings, keys: Keys) -> None:
-        self._client = connections.client(settings, "ssmd-api", timeout_seconds=_READ_SECONDS)
+        self._client = connections.client(settings, "ssmd-api", timeout_seconds=_PROBE_SECONDS)
         self._probe = connections.client(settings, "ssmd-api-probe", timeout_seconds=_PROBE_SECONDS)
         self._master = connections.MasterWatch(self._probe)
         self._keys = keys
+        self._turns = Turns(_AT_ONCE)
         self._probing: asyncio.Task[None] | None = None
         self._up = True
         # Whether the user may do all that is needed is asked at first, and after each refusal.
@@ -149,9 +156,9 @@ class Cached:
         event_key, _, _ = key.rpartition(b":")
         series_key, _, _ = event_key.rpartition(b":")
         *values, synced = await self._client.mget(key, event_key, series_key, self._keys.last_sync)
-        market = _row(values[0], rows.MARKETS)
-        event = _row(values[1], rows.EVENTS)
-        series = _row(values[2], rows.SERIES)
+        market = _row(values[0], tables.MARKETS)
+        event = _row(values[1], tables.EVENTS)
+        series = _row(values[2], tables.SERIES)
         if market is None or event is None or series is None:
             return None
         if (market["ticker"], market["event_ticker"], market["series_ticker"]) != (
@@ -166,10 +173,10 @@ class Cached:
         steps = _json(await self._client.get(self._keys.fee(series)))
         if not isinstance(steps, list):
             return None
-        found = [step for step in steps if _fits(step, rows.SERIES_FEES)]
+        found = [step for step in steps if _fits(step, tables.SERIES_FEES)]
         if len(found) < len(steps):
             return None
-        return [rows.pick(step, rows.SERIES_FEES) for step in found] or None
+        return [rows.pick(step, tables.SERIES_FEES) for step in found] or None
 
     async def _lookup(self, tickers: Sequence[str]) -> dict[str, Row]:
         keys = await cast(Any, self._client.hmget(self._keys.markets, list(tickers)))
@@ -182,7 +189,14 @@ class Cached:
         if not self._up:
             return None
         try:
-            return await read()
+            async with self._turns.turn(_PATIENCE_SECONDS):
+                # While it waited for its turn, those before it may have found that nobody answers.
+                if not self.up:
+                    return None
+                async with answered_within(_READ_SECONDS):
+                    return await read()
+        except NoTurn:
+            CACHE_READS.labels("error").inc()
         except redis.exceptions.ResponseError as error:
             if redis_rights.is_denial(error):
                 # Which rights, the next probe finds out.
@@ -198,21 +212,21 @@ class Cached:
         return None
 
 
-def _row(value: Any, columns: Sequence[str]) -> Row | None:
+def _row(value: Any, table: Table) -> Row | None:
     """These columns of a value's row; None where there is none, or none that can be read."""
     row = _json(value)
     if row is None:
         return None
-    if not _fits(row, columns):
+    if not _fits(row, table):
         CACHE_READS.labels("unreadable").inc()
         return None
-    return rows.pick(row, columns)
+    return rows.pick(row, table)
 
 
-def _fits(row: Any, columns: Sequence[str]) -> bool:
+def _fits(row: Any, table: Table) -> bool:
     """Whether what Redis holds has these columns, each as PostgreSQL would give it."""
     return isinstance(row, Mapping) and all(
-        column in row and schemas.fits(column, row[column]) for column in columns
+        column.name in row and schemas.fits(column, row[column.name]) for column in table.columns
     )
 
 

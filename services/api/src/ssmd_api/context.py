@@ -12,6 +12,8 @@ from ssmd_api.database import Database
 from ssmd_api.feed import ChangeFeed
 from ssmd_api.freshness import Freshness
 from ssmd_api.keystore import KeyStore
+from ssmd_api.keywatch import KeyWatch
+from ssmd_api.places import Places
 from ssmd_api.ratelimit import RateLimiter
 from ssmd_api.settings import ApiSettings
 from ssmd_api.store import Store
@@ -26,13 +28,14 @@ class Context:
     freshness: Freshness
     keys: KeyStore
     authenticator: Authenticator
+    keywatch: KeyWatch
     limiter: RateLimiter
     database: Database
     feed: ChangeFeed
     unreadable: Unreadable
-    exports: asyncio.Semaphore
+    exports: Places
     """As many exports and snapshots as may run at once."""
-    streams: asyncio.Semaphore
+    streams: Places
     """As many readers of /v1/changes as there may be at once."""
     stopping: asyncio.Event
     """Set when the service is asked to stop: what would last for ever ends."""

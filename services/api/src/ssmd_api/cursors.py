@@ -1,18 +1,21 @@
 """Cursors: opaque positions in a sorted list.
 
 A cursor holds the sort order and the last row's sort key and ticker, so that a page begins after
-that row whatever was inserted meanwhile.
+that row whatever was inserted meanwhile; and a digest of the list's filters, since it is a position
+in that list alone.
 """
 
 import base64
 import binascii
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from ssmd_common.errors import MalformedTime
-from ssmd_common.times import moment
+from ssmd_common.columns import Kind
+from ssmd_common.times import is_time
 
 Key = str | int | None
 
@@ -28,45 +31,47 @@ class Cursor:
     sort: str
     key: Key
     ticker: str
+    filters: str = ""
+
+
+def digest(filters: Iterable[tuple[str, str]]) -> str:
+    """What stands for filters in a cursor, whatever their order; empty where there are none."""
+    pairs = sorted(filters)
+    return hashlib.sha256(msgspec.json.encode(pairs)).hexdigest()[:16] if pairs else ""
 
 
 def encode(cursor: Cursor) -> str:
-    raw = msgspec.json.encode([cursor.sort, cursor.key, cursor.ticker])
+    raw = msgspec.json.encode([cursor.sort, cursor.key, cursor.ticker, cursor.filters])
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def decode(text: str, sort: str, column_type: str) -> Cursor:
-    """Read a cursor of a list sorted by a column of that type (text, bigint, timestamptz).
+def decode(text: str, sort: str, kind: Kind, filters: str = "") -> Cursor:
+    """Read a cursor of a list sorted by a column of that kind: a text, an integer or a time.
 
     Raises:
-        MalformedCursor: it is not one, or of a list with another order.
+        MalformedCursor: it is not one, or of a list with another order or other filters.
     """
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        parts: Any = msgspec.json.decode(raw, type=tuple[str, str | int | None, str])
+        parts: Any = msgspec.json.decode(raw, type=tuple[str, str | int | None, str, str])
     except (binascii.Error, msgspec.MsgspecError, ValueError) as error:
         raise MalformedCursor("is not a cursor that this API gave out") from error
     cursor = Cursor(*parts)
     if cursor.sort != sort:
         raise MalformedCursor(f"belongs to a list sorted by {cursor.sort[:32]!r}, not {sort!r}")
-    if not cursor.ticker.isprintable() or not _fits(cursor.key, column_type):
+    if cursor.filters != filters:
+        raise MalformedCursor("belongs to a list with other filters")
+    # What PostgreSQL cannot hold is in no cursor of ours; all else a ticker may have.
+    if "\0" in cursor.ticker or not _fits(cursor.key, kind):
         raise MalformedCursor("is not a cursor that this API gave out")
     return cursor
 
 
-def _fits(key: Key, column_type: str) -> bool:
+def _fits(key: Key, kind: Kind) -> bool:
     if key is None:
         return True
-    if column_type == "bigint":
+    if kind is Kind.INTEGER:
         return isinstance(key, int) and abs(key) < 2**63
-    if not isinstance(key, str) or not key.isprintable():
+    if not isinstance(key, str) or "\0" in key:
         return False
-    return column_type == "text" or _is_time(key)
-
-
-def _is_time(text: str) -> bool:
-    try:
-        moment(text)
-    except MalformedTime:
-        return False
-    return True
+    return kind is Kind.TEXT or is_time(key)

@@ -2,10 +2,15 @@
 
 `statement_timeout` bounds a server that works; one that accepts and never answers is cut off by us.
 Cancelling the task would not do: psycopg then waits for the server to confirm.
+
+Whoever needs a connection waits for a turn first, so that a full pool is told from a server that
+is away, and no key's requests starve another's. One connection is kept from them, for what the
+service itself needs: who is asking, whether PostgreSQL works.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
 from typing import Any, Final
 
 import psycopg
@@ -15,6 +20,7 @@ from psycopg_pool import AsyncConnectionPool
 from ssmd_api import rows
 from ssmd_api.lists import Statement
 from ssmd_api.settings import ApiSettings
+from ssmd_api.turns import NoTurn, Turns
 from ssmd_common.connections import postgres
 from ssmd_common.connections.rights import require_rights
 from ssmd_common.connections.session import Session, look
@@ -27,7 +33,20 @@ SHORT_PATIENCE_SECONDS: Final = 1.0
 """For what a read from Redis can do without."""
 
 _PATIENCE_SECONDS: Final = 5.0
+
+_queries: ContextVar[int] = ContextVar("queries", default=0)
+
+
+def queries_run() -> int:
+    """How often the task that asks has borrowed a cursor."""
+    return _queries.get()
+
+
 _GRACE_SECONDS: Final = 2.0
+
+
+class Overloaded(psycopg.OperationalError):
+    """Every connection was in use for as long as one waits for a turn, or too many wait."""
 
 
 @asynccontextmanager
@@ -62,20 +81,29 @@ class Database:
     def __init__(self, pool: Pool, statement_seconds: float = 10.0) -> None:
         self._pool = pool
         self._answer_seconds = statement_seconds + _GRACE_SECONDS
+        self._requests = Turns(max(1, pool.max_size - 1))
+        self._upkeep = Turns(1)
+        self.patience_seconds = _PATIENCE_SECONDS
+        """How long one waits for a turn, and then for a connection."""
 
     @asynccontextmanager
-    async def cursor(self, *, patience_seconds: float = _PATIENCE_SECONDS) -> AsyncIterator[Cursor]:
+    async def cursor(self) -> AsyncIterator[Cursor]:
         """A cursor for one answer.
 
         Raises:
-            psycopg.OperationalError: no connection within `patience_seconds`, or no answer within
-                the time for a statement and a grace.
+            Overloaded: all connections are in use.
+            psycopg.OperationalError: no connection, or no answer within the time for a statement
+                and a grace.
         """
-        async with self._pool.connection(timeout=patience_seconds) as connection:
-            with postgres.cut_off_after(connection, self._answer_seconds):
-                async with connection.cursor() as cursor:
-                    rows.register(cursor)
-                    yield cursor
+        _queries.set(_queries.get() + 1)
+        async with self._cursor(self._requests, self.patience_seconds) as cursor:
+            yield cursor
+
+    @asynccontextmanager
+    async def upkeep(self, patience_seconds: float = _PATIENCE_SECONDS) -> AsyncIterator[Cursor]:
+        """The same of the connection that requests do not take: for short statements."""
+        async with self._cursor(self._upkeep, patience_seconds) as cursor:
+            yield cursor
 
     async def refuses_writes(self) -> str | None:
         """Why PostgreSQL takes no writes; None if it does.
@@ -84,7 +112,7 @@ class Database:
             psycopg.OperationalError: it does not answer.
             ConfigurationError: a pooler shares its sessions.
         """
-        async with self._pool.connection(timeout=SHORT_PATIENCE_SECONDS) as connection:
+        async with self._connection(self._upkeep, SHORT_PATIENCE_SECONDS) as connection:
             assert isinstance(connection, Session)
             with postgres.cut_off_after(connection, self._answer_seconds):
                 await look(connection)
@@ -92,10 +120,10 @@ class Database:
 
     @asynccontextmanager
     async def reading(
-        self, *, patience_seconds: float = _PATIENCE_SECONDS
+        self,
     ) -> AsyncIterator[Connection]:
         """A connection in a transaction that reads one state of the database throughout."""
-        async with self._pool.connection(timeout=patience_seconds) as connection:
+        async with self._connection(self._requests, self.patience_seconds) as connection:
             await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
             await connection.set_read_only(True)
             try:
@@ -105,6 +133,23 @@ class Database:
                 if not connection.closed:
                     await connection.set_isolation_level(None)
                     await connection.set_read_only(None)
+
+    @asynccontextmanager
+    async def _cursor(self, turns: Turns, patience_seconds: float) -> AsyncIterator[Cursor]:
+        async with self._connection(turns, patience_seconds) as connection:
+            with postgres.cut_off_after(connection, self._answer_seconds):
+                async with connection.cursor() as cursor:
+                    rows.register(cursor)
+                    yield cursor
+
+    @asynccontextmanager
+    async def _connection(self, turns: Turns, patience_seconds: float) -> AsyncIterator[Connection]:
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(turns.turn(patience_seconds))
+            except NoTurn:
+                raise Overloaded("every connection to PostgreSQL is in use") from None
+            yield await stack.enter_async_context(self._pool.connection(timeout=patience_seconds))
 
     async def pages(
         self, connection: Connection, statement: Statement, size: int

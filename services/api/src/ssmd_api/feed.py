@@ -6,77 +6,59 @@ So is its library imported then: most starts, and many APIs, never need it.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from ssmd_api.changefilter import ChangeFilter
+from ssmd_api.hub import Hub
+from ssmd_api.serversent import BEGINNING, Event, EventId
+from ssmd_api.unreadable import Unreadable
 from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
 from ssmd_common.settings import NatsSettings
 
 if TYPE_CHECKING:
-    from ssmd_stream.reader import Delivery
     from ssmd_stream.stream import Stream
 
 log = structlog.get_logger(__name__)
 
-_BATCH: Final = 200
+_CATCHING_UP: Final = 16
+"""Readers at once that have a consumer of their own."""
+_LONGEST_SECONDS: Final = 15.0
+"""How long one of those may take while others wait."""
+_PATIENCE_SECONDS: Final = 10.0
+_SOON_SECONDS: Final = 0.02
+_BATCH: Final = 100
 _WAIT_SECONDS: Final = 2.0
 _CONNECT_SECONDS: Final = 2.0
 _HEARTBEAT_SECONDS: Final = 2.0
 _EXPIRES_SECONDS: Final = 5.0
-_IDENTITY = re.compile(r"[0-9A-Za-z:/_.-]{1,64}", re.ASCII)
-_NO_IDENTITY: Final = "-"
 
 
 class Gone(Exception):
     """The stream does not hold what comes next: the reader needs a new snapshot."""
 
 
-@dataclass(frozen=True, slots=True)
-class EventId:
-    """The id of a server-sent event: a stream sequence, and the identity of the message there."""
-
-    sequence: int
-    position: str
-
-    def __str__(self) -> str:
-        return f"{self.sequence}@{self.position}"
-
-    @classmethod
-    def parse(cls, text: str) -> EventId:
-        """ValueError if it is none."""
-        sequence, at, position = text.partition("@")
-        if not at or not position or not sequence.isascii() or not sequence.isdigit():
-            raise ValueError("is not the id of an event of this stream")
-        return cls(int(sequence), position)
-
-    @classmethod
-    def of(cls, headers: Mapping[str, str], sequence: int) -> EventId:
-        """The id of a message; one that was not published by us may have no identity."""
-        identity = headers.get("Nats-Msg-Id", "")
-        return cls(sequence, identity if _IDENTITY.fullmatch(identity) else _NO_IDENTITY)
-
-
-@dataclass(slots=True, eq=False)
-class _Reader:
-    """How far a reader is; `behind_seconds` is how old a message was when it was handed over."""
-
-    sequence: int
-    behind_seconds: float = 0.0
-
-
 class ChangeFeed:
-    """Readers of the stream, each with a consumer of its own that dies with it."""
+    """What follows the stream, and what it is reached by.
 
-    def __init__(self, settings: NatsSettings) -> None:
+    All who have what came last are written to by the `Hub`. Who has not is brought there first, by
+    a consumer of its own, a few at a time.
+    """
+
+    def __init__(
+        self, settings: NatsSettings, unreadable: Unreadable, stopping: asyncio.Event
+    ) -> None:
         self._settings = settings
+        self._unreadable = unreadable
         self._stream: Stream | None = None
         self._connecting = asyncio.Lock()
-        self._readers: set[_Reader] = set()
+        self.hub = Hub(self.stream, unreadable, stopping)
+        self._catching_up = asyncio.Semaphore(_CATCHING_UP)
+        self._behind: dict[object, int] = {}
         self.refusal: str | None = None
         """Why NATS does not let us read it, in words for an operator; None where it does."""
 
@@ -88,7 +70,7 @@ class ChangeFeed:
 
     def position(self) -> dict[str, object]:
         """How many readers there are, and the sequences that the first and the last one have."""
-        sequences = [reader.sequence for reader in self._readers]
+        sequences = [*self.hub.sequences(), *self._behind.values()]
         if not sequences:
             return {"readers": 0}
         return {
@@ -98,13 +80,14 @@ class ChangeFeed:
         }
 
     def lag_seconds(self) -> float | None:
-        """From a message's being stored to its reader, of the reader that is least behind.
+        """From a message's being stored to its being handed to those who had all before it.
 
         One that catches up from long ago says nothing of us. None without readers.
         """
-        return min((reader.behind_seconds for reader in self._readers), default=None)
+        return self.hub.behind_seconds if self.hub.has_followers else None
 
     async def close(self) -> None:
+        await self.hub.close()
         if self._stream is not None:
             from ssmd_common.connections import nats as connections
 
@@ -115,26 +98,34 @@ class ChangeFeed:
 
         Raises:
             Gone: the stream no longer holds that, or is another one.
+            UpstreamUnavailable: NATS does not answer.
         """
-        stream = await self.stream()
-        info = await stream.info()
+        await self.hub.ready()
         if last is None:
-            return info.last_sequence + 1
+            return self.hub.ring.next_sequence
         sequence = last.sequence if isinstance(last, EventId) else last
-        if not info.first_sequence <= sequence + 1 <= info.last_sequence + 1:
+        known = self.hub.ring.after(last)
+        if known is False:
             raise Gone
-        if isinstance(last, EventId):
-            message = await stream.message(sequence)
-            if message is None or EventId.of(message.headers, sequence) != last:
+        if known is None:
+            stream = await self.stream()
+            info = await stream.info()
+            if not info.first_sequence <= sequence + 1 <= info.last_sequence + 1:
                 raise Gone
+            if isinstance(last, EventId) and last != BEGINNING:
+                message = await stream.message(sequence)
+                if message is None or EventId.of(message.headers, sequence) != last:
+                    raise Gone
         return sequence + 1
 
-    async def messages(
-        self, subjects: Sequence[str], start: int
-    ) -> AsyncGenerator[list[Delivery], None]:
-        """Messages from a sequence on, in order; an empty list now and then when there are none.
+    async def catch_up(
+        self, wanted: ChangeFilter, start: int
+    ) -> AsyncGenerator[tuple[int, bytes], None]:
+        """What the hub's ring does not hold any more of what is wanted from `start` on.
 
-        Ends when the server, the stream or the consumer goes: the reader comes again with its id.
+        (the sequence that comes next, events) until the ring holds what comes next; no events now
+        and then. Ends early when the server, the stream or the consumer goes, and when others wait
+        and this has taken long: the reader comes again with its id.
 
         Raises:
             Gone: the reader was so slow that messages which it had not read are gone.
@@ -142,28 +133,62 @@ class ChangeFeed:
         import nats.errors
 
         from ssmd_stream.errors import ReaderBroken, StreamGap
-        from ssmd_stream.reader import Expectations, reading
 
-        stream = await self.stream()
-        expected = Expectations(_BATCH, _HEARTBEAT_SECONDS, _EXPIRES_SECONDS)
-        reader = _Reader(start - 1)
-        self._readers.add(reader)
+        me = object()
+        self._behind[me] = start - 1
         try:
-            async with reading(stream, start, subjects=subjects, expectations=expected) as feed:
+            while not self.hub.ring.holds(start):
+                if start > self.hub.ring.next_sequence:
+                    # The hub has yet to read what this reader has already.
+                    await asyncio.sleep(_SOON_SECONDS)
+                    await self.hub.ready()
+                    continue
                 while True:
-                    batch = await feed.batch(_BATCH, _WAIT_SECONDS)
-                    if batch:
-                        reader.behind_seconds = max(0.0, time.time() - batch[-1].stored_at)
-                    elif feed.is_current:
-                        reader.behind_seconds = 0.0
-                    reader.sequence = feed.next_sequence - 1
-                    yield batch
+                    try:
+                        async with asyncio.timeout(_PATIENCE_SECONDS):
+                            await self._catching_up.acquire()
+                        break
+                    except TimeoutError:
+                        yield start, b""
+                try:
+                    async with aclosing(self._catch_up_once(wanted, start)) as found:
+                        async for start, events in found:
+                            self._behind[me] = start - 1
+                            yield start, events
+                finally:
+                    self._catching_up.release()
+                await self.hub.ready()
         except StreamGap:
             raise Gone from None
         except (ReaderBroken, UpstreamUnavailable, nats.errors.Error, OSError):
             return
         finally:
-            self._readers.discard(reader)
+            del self._behind[me]
+
+    async def _catch_up_once(
+        self, wanted: ChangeFilter, start: int
+    ) -> AsyncGenerator[tuple[int, bytes], None]:
+        """Up to where the hub is now."""
+        from ssmd_stream.errors import ReaderBroken
+        from ssmd_stream.reader import Expectations, reading
+
+        stream, end = await self.stream(), self.hub.ring.next_sequence
+        expected = Expectations(_BATCH, _HEARTBEAT_SECONDS, _EXPIRES_SECONDS)
+        began = time.monotonic()
+        async with reading(
+            stream, start, subjects=wanted.subjects(), expectations=expected
+        ) as feed:
+            while not feed.is_current and feed.next_sequence < end:
+                messages = await feed.batch(_BATCH, _WAIT_SECONDS)
+                events = (Event.of(message, self._unreadable) for message in messages)
+                data = b"".join(
+                    e.data for e in events if not wanted.types or e.kind in (None, *wanted.types)
+                )
+                yield feed.next_sequence, data
+                if self._catching_up.locked() and time.monotonic() - began > _LONGEST_SECONDS:
+                    raise ReaderBroken("others wait to catch up")
+            # It was asked for after the hub had got there: all that is wanted before it has come.
+            yield max(feed.next_sequence, end), b""
 
     async def stream(self) -> Stream:
         """The stream, over a connection that is made when it is first needed.

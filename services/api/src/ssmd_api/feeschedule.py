@@ -1,4 +1,4 @@
-"""What a series' fee schedule says at an instant. Pure; rows are as in `rows.SERIES_FEES`."""
+"""What a series' fee schedule says at an instant. Rows are as in `rows.SERIES_FEES`."""
 
 from collections.abc import Sequence
 from datetime import datetime

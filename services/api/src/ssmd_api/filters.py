@@ -1,30 +1,95 @@
-"""What a list is asked for: plain values, already checked."""
+"""The filters of lists: one line for each, with the query parameters that ask for it.
 
-from collections.abc import Sequence
+Routes read them, and OpenAPI describes them, from here; what they mean in SQL is in
+`ssmd_api.lists`.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Final, TypeVar, get_type_hints
 
-from ssmd_api.cursors import Cursor
+from ssmd_api.parameters import MAX_TEXT, Parameters
+from ssmd_common.status import EventStatus, MarketStatus
+
+Schema = dict[str, Any]
+
+TEXT: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT}
+TEXTS: Final[Schema] = {"type": "array", "items": TEXT, "maxItems": 50}
+WORDS: Final[Schema] = {**TEXT, "minLength": 2}
+MOMENT: Final = "An ISO 8601 time (UTC where it names no zone) or a duration from now: 24h, 7d."
+_FLAG: Final[Schema] = {"type": "boolean"}
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Which part of a list: its order (`name` ascends, `-name` descends), its start, its length."""
+class Parameter:
+    """One query parameter, as OpenAPI describes it."""
 
-    sort: str
-    limit: int
-    cursor: Cursor | None = None
+    name: str
+    description: str
+    schema: Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Beside a filter's type: how it is read from a request, and the parameters that say it."""
+
+    read: Callable[[Parameters], Any]
+    parameters: tuple[Parameter, ...]
+
+
+def choices(values: Iterable[str]) -> Schema:
+    """Of a parameter that may be given several times."""
+    return {"type": "array", "items": {"type": "string", "enum": list(values)}}
+
+
+def _text(name: str, description: str) -> Asked:
+    return Asked(lambda given: given.text(name), (Parameter(name, description, TEXT),))
+
+
+def _moment(name: str, description: str) -> Asked:
+    described = Parameter(name, f"{description} {MOMENT}", TEXT)
+    return Asked(lambda given: given.moment(name), (described,))
+
+
+def _statuses(allowed: type[StrEnum], description: str) -> Asked:
+    described = Parameter("status", description, choices(allowed))
+    return Asked(lambda given: given.choices("status", list(allowed)), (described,))
+
+
+_ACTIVE: Final = Parameter("active", "Whether the exchange still lists it.", _FLAG)
+_GAMES_ONLY: Final = Parameter(
+    "games_only", "Only what belongs to series about single games.", _FLAG
+)
+_IS_GAME: Final = Parameter("is_game", "Whether the series is about single games.", _FLAG)
+_MIN_VOLUME: Final = Parameter(
+    "min_volume", "Contracts traded at least.", {"type": "integer", "minimum": 0}
+)
+_Q: Final = Parameter("q", "Words that all stand in the ticker or the title.", WORDS)
+_TAG: Final = Parameter("tag", "A tag of the series; given several times, one of them.", TEXTS)
+
+Text = str | None
+Texts = Sequence[str]
+Flag = bool | None
+Moment = datetime | None
+
+Category = Annotated[Text, _text("category", "A category, spelled as the exchange does.")]
+Series = Annotated[Text, _text("series", "A series ticker.")]
+Tags = Annotated[Texts, Asked(lambda given: given.texts("tag"), (_TAG,))]
+Games = Annotated[Flag, Asked(Parameters.games, (_GAMES_ONLY,))]
+Words = Annotated[Texts, Asked(lambda given: given.search("q"), (_Q,))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesFilter:
     """A series has one of the tags, and each of the words in its ticker or title."""
 
-    category: str | None = None
-    tags: Sequence[str] = ()
-    is_game: bool | None = None
-    active: bool | None = None
-    words: Sequence[str] = ()
+    category: Category = None
+    tags: Tags = ()
+    is_game: Annotated[Flag, Asked(Parameters.is_game, (_IS_GAME, _GAMES_ONLY))] = None
+    active: Annotated[Flag, Asked(lambda given: given.flag("active"), (_ACTIVE,))] = None
+    words: Words = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,28 +97,61 @@ class EventFilter:
     """`category` is the event's own, else its series'. With `closing_before` (exclusive) or
     `closing_after` (inclusive) some market of the event closes in that time."""
 
-    category: str | None = None
-    statuses: Sequence[str] = ()
-    series: str | None = None
-    tags: Sequence[str] = ()
-    is_game: bool | None = None
-    closing_before: datetime | None = None
-    closing_after: datetime | None = None
-    words: Sequence[str] = ()
+    category: Category = None
+    statuses: Annotated[Texts, _statuses(EventStatus, "One of these.")] = ()
+    series: Series = None
+    tags: Tags = ()
+    is_game: Games = None
+    closing_before: Annotated[
+        Moment, _moment("closing_before", "Some market closes before this.")
+    ] = None
+    closing_after: Annotated[
+        Moment, _moment("closing_after", "Some market closes then or later.")
+    ] = None
+    words: Words = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketFilter:
-    """`category` is its event's, else its series'; `min_volume` is the market's own, in whole
-    contracts."""
+    """`min_volume` is the market's own, in whole contracts."""
 
-    category: str | None = None
-    statuses: Sequence[str] = ()
-    series: str | None = None
-    event: str | None = None
-    tags: Sequence[str] = ()
-    is_game: bool | None = None
-    closing_before: datetime | None = None
-    closing_after: datetime | None = None
-    min_volume: int | None = None
-    words: Sequence[str] = ()
+    category: Annotated[Text, _text("category", "The event's category, else its series'.")] = None
+    statuses: Annotated[
+        Texts, _statuses(MarketStatus, "One of these; open means not yet closed.")
+    ] = ()
+    series: Series = None
+    event: Annotated[Text, _text("event", "An event ticker.")] = None
+    tags: Tags = ()
+    is_game: Games = None
+    closing_before: Annotated[Moment, _moment("closing_before", "Closes before this.")] = None
+    closing_after: Annotated[Moment, _moment("closing_after", "Closes then or later.")] = None
+    min_volume: Annotated[
+        int | None, Asked(lambda given: given.number("min_volume", 0), (_MIN_VOLUME,))
+    ] = None
+    words: Words = ()
+
+
+Filter = SeriesFilter | EventFilter | MarketFilter
+F = TypeVar("F", SeriesFilter, EventFilter, MarketFilter)
+
+FILTERS: Final = {"series": SeriesFilter, "events": EventFilter, "markets": MarketFilter}
+"""Of each list."""
+
+
+def read(kind: type[F], given: Parameters) -> F:
+    """The filters that a request asks for."""
+    return kind(**{name: asked.read(given) for name, asked in _ASKED[kind].items()})
+
+
+def parameters(kind: type[Filter]) -> list[Parameter]:
+    """What a list can be filtered by."""
+    return [parameter for asked in _ASKED[kind].values() for parameter in asked.parameters]
+
+
+_ASKED: Final[dict[type[Filter], dict[str, Asked]]] = {
+    kind: {
+        name: hint.__metadata__[0]
+        for name, hint in get_type_hints(kind, include_extras=True).items()
+    }
+    for kind in FILTERS.values()
+}

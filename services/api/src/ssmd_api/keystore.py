@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
 
-from ssmd_api.database import SHORT_PATIENCE_SECONDS, Cursor, Database, Pool
+from ssmd_api.database import SHORT_PATIENCE_SECONDS, Cursor, Database
 from ssmd_api.rows import Row, nearest
 from ssmd_api.store import queries
 from ssmd_common.apikeys import NewKey
@@ -24,14 +24,24 @@ class StoredKey:
     revoked_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who makes or revokes a key, and from where, for `api_key_audit`."""
+
+    name: str
+    key_id: int | None = None
+    origin: str | None = None
+    request_id: str | None = None
+
+
 class KeyStore:
     """Reads and writes of `api_keys`; a key's text never comes here."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._database = Database(pool)
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def by_prefix(self, prefix: str) -> StoredKey | None:
-        async with self._database.cursor(patience_seconds=SHORT_PATIENCE_SECONDS) as cursor:
+        async with self._database.upkeep(SHORT_PATIENCE_SECONDS) as cursor:
             await cursor.execute(queries.key_by_prefix, {"prefix": prefix})
             found = await cursor.fetchone()
             if found is None:
@@ -57,6 +67,7 @@ class KeyStore:
         scopes: Sequence[str],
         rate_limit_per_minute: int,
         expires_at: datetime | None,
+        actor: Actor,
     ) -> Row:
         created = await self._all(
             queries.create_key,
@@ -66,17 +77,22 @@ class KeyStore:
             scopes=list(scopes),
             rate_limit_per_minute=rate_limit_per_minute,
             expires_at=expires_at,
+            **_noted(actor),
         )
         return created[0]
 
-    async def revoke(self, key_id: int) -> str | None:
+    async def revoke(self, key_id: int, actor: Actor) -> str | None:
         """Revoke a key; its prefix, or None if there is no such key."""
-        revoked = await self._all(queries.revoke_key, id=key_id)
+        revoked = await self._all(queries.revoke_key, id=key_id, **_noted(actor))
         return revoked[0]["key_prefix"] if revoked else None
+
+    async def audit(self, before: int | None, fetch: int) -> list[Row]:
+        """What was done with keys before the note of that id, the last first."""
+        return await self._all(queries.key_audit, before=before, fetch=fetch)
 
     async def note_use(self, used: Mapping[int, datetime]) -> None:
         """Remember when keys were last used."""
-        async with self._database.cursor() as cursor:
+        async with self._database.upkeep() as cursor:
             await cursor.execute(
                 queries.keys_used, {"ids": list(used), "used_at": list(used.values())}
             )
@@ -85,6 +101,15 @@ class KeyStore:
         async with self._database.cursor() as cursor:
             await cursor.execute(query, parameters)
             return [_row(cursor, values) for values in await cursor.fetchall()]
+
+
+def _noted(actor: Actor) -> dict[str, Any]:
+    return {
+        "actor": actor.name,
+        "actor_key_id": actor.key_id,
+        "origin": actor.origin,
+        "request_id": actor.request_id,
+    }
 
 
 def _row(cursor: Cursor, values: tuple[Any, ...]) -> Row:

@@ -1,4 +1,4 @@
-"""The SQL of lists: filters, order and keyset, put together with psycopg.sql. Pure.
+"""The SQL of lists: filters, order and keyset, put together with psycopg.sql. Runs none of it.
 
 A page is cut first, in a sub-select over one table, and its rows are joined to their parents
 afterwards; a filter on a parent is a sub-select too, so that each filter has its index
@@ -12,21 +12,11 @@ from typing import Any, Final, LiteralString
 from psycopg import sql
 
 from ssmd_api import rows
-from ssmd_api.filters import EventFilter, MarketFilter, Page, SeriesFilter
-
-# What a list can be sorted by, with the type of the column.
-SERIES_SORTS: Final[dict[str, LiteralString]] = {"ticker": "text", "volume": "bigint"}
-EVENT_SORTS: Final[dict[str, LiteralString]] = {
-    "event_ticker": "text",
-    "strike_date": "timestamptz",
-}
-MARKET_SORTS: Final[dict[str, LiteralString]] = {
-    "ticker": "text",
-    "close_time": "timestamptz",
-    "volume": "bigint",
-    "volume_24h": "bigint",
-    "open_interest": "bigint",
-}
+from ssmd_api.filters import EventFilter, MarketFilter, SeriesFilter
+from ssmd_api.paging import Page
+from ssmd_common import tables
+from ssmd_common.columns import Kind, Table
+from ssmd_common.status import NOT_YET_CLOSED, MarketStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,23 +43,23 @@ _OF_GAMES: Final = (
 
 
 def series(wanted: SeriesFilter, page: Page) -> Statement:
-    """Rows have the columns of `rows.SERIES`."""
+    """Rows have the columns of `tables.SERIES`."""
     where = _Where("s")
     where.add("{alias}.category = %(category)s", category=wanted.category)
     where.add("{alias}.tags && %(tags)s::text[]", tags=list(wanted.tags) or None)
     where.add("{alias}.is_game = %(is_game)s", is_game=wanted.is_game)
     where.add("{alias}.active = %(active)s", active=wanted.active)
     where.search("ticker", wanted.words)
-    order = where.page("ticker", SERIES_SORTS, page)
+    order = where.page("ticker", tables.SERIES, page)
     query = sql.SQL("SELECT {columns} FROM series s {where} ORDER BY {order} LIMIT %(fetch)s")
     return Statement(
-        query.format(columns=columns("s", rows.SERIES), where=where.clause(), order=order),
+        query.format(columns=columns("s", tables.SERIES), where=where.clause(), order=order),
         where.parameters,
     )
 
 
 def events(wanted: EventFilter, page: Page) -> Statement:
-    """Rows have the columns of `rows.EVENTS`, then how many markets the event has."""
+    """Rows have the columns of `tables.EVENTS`, then how many markets the event has."""
     where = _Where("e", ["{alias}.deleted_at IS NULL"])
     where.add("{alias}.series_ticker = %(series)s", series=wanted.series)
     where.add_statuses(wanted.statuses)
@@ -82,24 +72,27 @@ def events(wanted: EventFilter, page: Page) -> Statement:
         closing.add("{alias}.close_time >= %(closing_after)s", closing_after=wanted.closing_after)
         where.exists(sql.SQL("SELECT FROM markets m {}").format(closing.clause()), closing)
     where.search("event_ticker", wanted.words)
-    order = where.page("event_ticker", EVENT_SORTS, page)
+    order = where.page("event_ticker", tables.EVENTS, page)
     query = sql.SQL(
         "SELECT {columns}, (SELECT count(*) FROM markets m"
         " WHERE m.event_ticker = e.event_ticker AND m.deleted_at IS NULL)"
         " FROM (SELECT * FROM events e {where} ORDER BY {order} LIMIT %(fetch)s) e ORDER BY {order}"
     )
     return Statement(
-        query.format(columns=columns("e", rows.EVENTS), where=where.clause(), order=order),
+        query.format(columns=columns("e", tables.EVENTS), where=where.clause(), order=order),
         where.parameters,
     )
 
 
 def markets(wanted: MarketFilter, page: Page) -> Statement:
-    """Rows have the columns of `rows.MARKETS`, `rows.EVENT_OF_MARKET`, `rows.SERIES_OF_MARKET`."""
+    """Rows have the columns of `tables.MARKETS`, then those of `rows.EVENT_OF_MARKET` and
+    `rows.SERIES_OF_MARKET`."""
     where = _Where("m", [_PRESENT])
     where.add("{alias}.event_ticker = %(event)s", event=wanted.event)
     where.add("{alias}.series_ticker = %(series)s", series=wanted.series)
-    where.add_statuses(wanted.statuses)
+    # Open means not yet closed.
+    also = NOT_YET_CLOSED if MarketStatus.OPEN in wanted.statuses else ()
+    where.add_statuses(sorted({*wanted.statuses, *map(str, also)}))
     where.add("{alias}.close_time < %(closing_before)s", closing_before=wanted.closing_before)
     where.add("{alias}.close_time >= %(closing_after)s", closing_after=wanted.closing_after)
     where.add("{alias}.volume >= %(min_volume)s", min_volume=wanted.min_volume)
@@ -107,7 +100,7 @@ def markets(wanted: MarketFilter, page: Page) -> Statement:
     where.add(_OF_TAGS, tags=list(wanted.tags) or None)
     where.add(_OF_GAMES, is_game=wanted.is_game)
     where.search("ticker", wanted.words)
-    order = where.page("ticker", MARKET_SORTS, page)
+    order = where.page("ticker", tables.MARKETS, page)
     query = sql.SQL(
         "SELECT {market}, {event}, {series}"
         " FROM (SELECT * FROM markets m {where} ORDER BY {order} LIMIT %(fetch)s) m"
@@ -117,7 +110,7 @@ def markets(wanted: MarketFilter, page: Page) -> Statement:
     )
     return Statement(
         query.format(
-            market=columns("m", rows.MARKETS),
+            market=columns("m", tables.MARKETS),
             event=columns("e", rows.EVENT_OF_MARKET),
             series=columns("s", rows.SERIES_OF_MARKET),
             where=where.clause(),
@@ -127,9 +120,9 @@ def markets(wanted: MarketFilter, page: Page) -> Statement:
     )
 
 
-def columns(alias: LiteralString, names: Sequence[str]) -> sql.Composed:
+def columns(alias: LiteralString, table: Table) -> sql.Composed:
     """`alias.a, alias.b`, quoted."""
-    return sql.SQL(", ").join(sql.Identifier(alias, name) for name in names)
+    return sql.SQL(", ").join(sql.Identifier(alias, name) for name in table.names)
 
 
 _PRESENT: Final = "{alias}.deleted_at IS NULL"
@@ -178,19 +171,18 @@ class _Where:
             )
             self.parameters[name] = f"%{escape(word)}%"
 
-    def page(
-        self, ticker: LiteralString, sorts: dict[str, LiteralString], page: Page
-    ) -> sql.Composed:
+    def page(self, ticker: LiteralString, table: Table, page: Page) -> sql.Composed:
         """Add what keeps rows after the cursor; yields the order, NULLs last either way."""
         self.parameters["fetch"] = page.limit + 1
         descending = page.sort.startswith("-")
         name = page.sort.removeprefix("-")
+        kind = table.sorts[name]
         parts = {
             "key": sql.Identifier(self.alias, name),
             "ticker": sql.Identifier(self.alias, ticker),
             "after": sql.SQL("<" if descending else ">"),
             "direction": sql.SQL("DESC" if descending else "ASC"),
-            "type": sql.SQL(sorts[name]),
+            "type": sql.Identifier(kind),
         }
         if name == ticker:
             condition, order = "{key} {after} %(after_ticker)s", "{key} {direction}"
@@ -206,7 +198,7 @@ class _Where:
             self._conditions.append(sql.SQL(condition).format(**parts))
             self.parameters["after_ticker"] = page.cursor.ticker
             key = page.cursor.key
-            is_time = sorts[name] == "timestamptz" and isinstance(key, str)
+            is_time = kind is Kind.TIME and isinstance(key, str)
             self.parameters["after_key"] = rows.for_postgresql(str(key)) if is_time else key
         return sql.SQL(order).format(**parts)
 

@@ -37,6 +37,12 @@ UNREADABLE: Final = Counter(
 REFUSED: Final = Counter(
     "ssmd_api_refused",
     "Requests refused before they were read, by reason: no_key, wrong_key, too_many_failures, "
-    "scope, rate_limit; rises while somebody tries keys or asks too often",
+    "scope, rate_limit; rises while somebody tries keys or asks too often. And overloaded: there "
+    "was no turn in time for a connection to PostgreSQL",
     ["reason"],
+)
+READERS_CUT_OFF: Final = Counter(
+    "ssmd_api_readers_cut_off",
+    "Readers of /v1/changes that took less than they were sent for so long that they were cut off; "
+    "they come again with the id of the last event that they have",
 )

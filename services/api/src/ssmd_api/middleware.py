@@ -1,19 +1,26 @@
-"""Around every request: its id, its key and limit, its metrics, and errors as problem documents."""
+"""Around every request: its id, its key and limit, its metrics and its line in the log, and errors
+as problem documents.
+"""
 
 import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, cast
+from urllib.parse import unquote_plus, unquote_to_bytes
 
 import psycopg
 import structlog
 from aiohttp import web
+from structlog.contextvars import bound_contextvars
 
 from ssmd_api import context, problems
-from ssmd_api.keystore import StoredKey
+from ssmd_api.database import Overloaded, queries_run
+from ssmd_api.keystore import Actor, StoredKey
 from ssmd_api.metrics import IN_PROGRESS, REFUSED, REQUESTS, SECONDS
-from ssmd_api.problems import Problem
+from ssmd_api.parameters import MAX_TEXT
+from ssmd_api.problems import Fault, Problem
+from ssmd_api.turns import caller
 from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.metrics import ERRORS, WORK
@@ -25,6 +32,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _REQUEST_ID: Final = web.RequestKey("request_id", str)
 _STARTED: Final = web.RequestKey("started", bool)
 _LIMITS: Final = web.RequestKey("limits", dict[str, str])
+_BEGAN: Final = web.RequestKey("began", float)
+_KEY: Final = web.RequestKey("key", StoredKey)
+_METRICS_MOVED: Final = "@1796083200"
+"""Since when /metrics is deprecated here (RFC 9745): the next version has it on OPS_PORT alone."""
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _CLIENT_GONE: Final = 499
 _PROBES: Final = ("/livez", "/readyz", "/metrics")
@@ -32,31 +43,85 @@ _PROBES: Final = ("/livez", "/readyz", "/metrics")
 
 @web.middleware
 async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Count and time a request, and answer every error with a problem document."""
-    given = request.headers.get("X-Request-Id", "")
-    request[_REQUEST_ID] = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
-    began = time.perf_counter()
+    """Count and time a request, and answer every error with a problem document.
+
+    What is logged meanwhile bears the request's id.
+    """
+    _begin(request)
     status = 500
     try:
-        with IN_PROGRESS.track_inprogress():
+        with IN_PROGRESS.track_inprogress(), bound_contextvars(request_id=request_id(request)):
             response = await _answered(request, handler)
         status = response.status
         return response
     finally:
         route = route_template(request)
         REQUESTS.labels(route, request.method if route != "unmatched" else "any", status).inc()
-        SECONDS.labels(route).observe(time.perf_counter() - began)
+        SECONDS.labels(route).observe(time.perf_counter() - request[_BEGAN])
         if status < 500 and route not in _PROBES:
             WORK.inc()
+
+
+def refuse(request: web.BaseRequest, status: int, why: str) -> web.Response:
+    """The reply to what the HTTP library refuses before it is a request: `Edge.refuse`."""
+    request = cast(web.Request, request)
+    if _BEGAN not in request:
+        _begin(request)
+    response = problems.response(
+        problems.from_status(status, why, {}), request_id(request), request.path
+    )
+    _add_own_headers(request, response)
+    return response
+
+
+def answered(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """The request's line in the log: `Edge.answered`."""
+    request = cast(web.Request, request)
+    route = route_template(request)
+    key = request.get(_KEY)
+    (log.debug if route in _PROBES else log.info)(
+        "request answered",
+        method=request.method,
+        route=route,
+        status=response.status,
+        bytes=request.writer.output_size,
+        milliseconds=round((time.perf_counter() - request[_BEGAN]) * 1000, 1),
+        key_id=key and key.id,
+        request_id=request_id(request),
+    )
+
+
+def request_id(request: web.Request) -> str:
+    """What names this request, in its reply and in the log."""
+    return request[_REQUEST_ID]
+
+
+def actor(request: web.Request) -> Actor:
+    """Who asks, for the trail of what was done with keys."""
+    key = request[_KEY]
+    trust = context.of(request).settings.api_trust_forwarded_for
+    return Actor(key.name, key.id, client_address(request, trust=trust), request_id(request))
+
+
+def _begin(request: web.Request) -> None:
+    request[_BEGAN] = time.perf_counter()
+    given = request.headers.get("X-Request-Id", "")
+    request[_REQUEST_ID] = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Signal before a reply's headers are sent: its request id and what is left of the limit."""
     request[_STARTED] = True
-    response.headers["X-Request-Id"] = request.get(_REQUEST_ID, "")
+    _add_own_headers(request, response)
+    response.headers.update(request.get(_LIMITS, {}))
+    if request.path == "/metrics":
+        response.headers["Deprecation"] = _METRICS_MOVED
+
+
+def _add_own_headers(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["X-Request-Id"] = request_id(request)
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Server"] = "ssmd"
-    response.headers.update(request.get(_LIMITS, {}))
 
 
 def guarded(scope: str, handler: Handler) -> Handler:
@@ -64,6 +129,8 @@ def guarded(scope: str, handler: Handler) -> Handler:
 
     async def guard(request: web.Request) -> web.StreamResponse:
         key = await check_key(request, scope)
+        request[_KEY] = key
+        caller.set(str(key.id))
         service = context.of(request)
         limit = service.limiter.take(str(key.id), key.rate_limit_per_minute, time.monotonic_ns())
         request[_LIMITS] = limit.headers()
@@ -74,9 +141,25 @@ def guarded(scope: str, handler: Handler) -> Handler:
                 f"this key may make {limit.limit} requests a minute",
                 limit.retry_after_seconds,
             )
-        return await handler(request)
+        before = queries_run()
+        response = await handler(request)
+        if response.status == 304 and queries_run() == before:
+            limit = service.limiter.give_back(
+                str(key.id), key.rate_limit_per_minute, time.monotonic_ns()
+            )
+            request[_LIMITS] = limit.headers()
+        return response
 
     return guard
+
+
+def method_not_allowed(allowed: set[str]) -> Handler:
+    """Answers every other method of a path."""
+
+    async def refused(request: web.Request) -> web.StreamResponse:
+        raise web.HTTPMethodNotAllowed(request.method, sorted(allowed))
+
+    return refused
 
 
 async def check_key(request: web.Request, scope: str) -> StoredKey:
@@ -96,12 +179,15 @@ def client_address(request: web.Request, *, trust: bool) -> str:
 
 
 def route_template(request: web.Request) -> str:
-    resource = request.match_info.route.resource
+    # Nothing matched what is no request.
+    found = request._match_info  # noqa: SLF001
+    resource = None if found is None else found.route.resource
     return resource.canonical if resource else "unmatched"
 
 
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
+        _require_utf8(request)
         return await handler(request)
     except Problem as problem:
         return _reply(request, problem)
@@ -120,6 +206,9 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
     except psycopg.errors.QueryCanceled:
         ERRORS.labels("statement_timeout").inc()
         return _reply(request, problems.unavailable("the query took too long: narrow its filters"))
+    except Overloaded as error:
+        REFUSED.labels("overloaded").inc()
+        return _reply(request, problems.overloaded(f"{error}: try again"))
     except psycopg.OperationalError as error:
         ERRORS.labels("postgres").inc()
         log.warning("postgresql does not answer", error=first_line(error))
@@ -136,11 +225,32 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         )
     except Exception as error:
         ERRORS.labels("crash").inc()
-        log.exception("request failed", request_id=request[_REQUEST_ID], kind=type(error).__name__)
+        log.exception("request failed", kind=type(error).__name__)
         return _reply(
             request,
             Problem(500, "internal", "The API failed", "this is a fault of the API, and logged"),
         )
+
+
+def _require_utf8(request: web.Request) -> None:
+    """Percent-encoded bytes that are no UTF-8 would pass as the text that they are written with."""
+    if "%" not in request.raw_path:
+        return
+    path, _, query = request.raw_path.partition("?")
+    if not _is_utf8(path):
+        raise Problem(400, "bad-request", "Bad Request", "the path is not UTF-8")
+    pairs = [pair for pair in query.split("&") if not _is_utf8(pair)]
+    if pairs:
+        names = dict.fromkeys(unquote_plus(pair.partition("=")[0])[:MAX_TEXT] for pair in pairs)
+        raise problems.bad_parameters([Fault(name, "is not UTF-8") for name in names])
+
+
+def _is_utf8(encoded: str) -> bool:
+    try:
+        unquote_to_bytes(encoded).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _reply(request: web.Request, problem: Problem) -> web.Response:
@@ -148,4 +258,4 @@ def _reply(request: web.Request, problem: Problem) -> web.Response:
         # A stream broke off: its end must not look like one.
         log.warning("stream broken off", route=route_template(request), reason=problem.kind)
         request.transport.abort()
-    return problems.response(problem, request[_REQUEST_ID], request.path)
+    return problems.response(problem, request_id(request), request.path)

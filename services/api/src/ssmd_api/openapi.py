@@ -2,27 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, LiteralString
+from typing import Any, Final
 
-from ssmd_api import changefilter, lists, search, snapshot, tabular
-from ssmd_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_TEXT
+from ssmd_api import changefilter, examples, search, snapshot, tabular
+from ssmd_api.filters import (
+    FILTERS,
+    MOMENT,
+    TEXT,
+    TEXTS,
+    WORDS,
+    EventFilter,
+    MarketFilter,
+    Parameter,
+    SeriesFilter,
+    choices,
+    parameters,
+)
+from ssmd_api.keyschemas import KEY_SCHEMAS
+from ssmd_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, orders
 from ssmd_api.schemas import SCHEMAS, Schema, ref
 from ssmd_api.statusschemas import STATUS_SCHEMAS
-from ssmd_common.status import EventStatus, MarketStatus
-
-_TEXT: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT}
-_FLAG: Final[Schema] = {"type": "boolean"}
-_TEXTS: Final[Schema] = {"type": "array", "items": _TEXT, "maxItems": 50}
-_MOMENT: Final = "An ISO 8601 time (UTC where it names no zone) or a duration from now: 24h, 7d."
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One query parameter."""
-
-    name: str
-    description: str
-    schema: Schema
+from ssmd_common import tables
+from ssmd_common.columns import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +37,17 @@ class Operation:
     status: int = 200
     streams: Sequence[str] = ()
     """The media types of a reply that is a stream of lines."""
+    headers: Sequence[Parameter] = ()
 
 
-def _sort(sorts: dict[str, LiteralString], default: str) -> Parameter:
-    names = [f"{sign}{name}" for name in sorts for sign in ("", "-")]
-    schema = {"type": "string", "enum": names, "default": default}
+def _sort(table: Table, default: str) -> Parameter:
+    schema = _choice(orders(table), default)
     return Parameter("sort", "The order; a minus descends. Null comes last either way.", schema)
 
 
-_CATEGORY = Parameter("category", "A category, spelled as the exchange does.", _TEXT)
-_TAG = Parameter("tag", "A tag of the series; given several times, one of them.", _TEXTS)
-_SERIES = Parameter("series", "A series ticker.", _TEXT)
-_GAMES = Parameter("games_only", "Only what belongs to series about single games.", _FLAG)
-_WORDS = Parameter(
-    "q", "Words that all stand in the ticker or the title.", {**_TEXT, "minLength": 2}
-)
-_BEFORE = Parameter("closing_before", f"Closes before this. {_MOMENT}", _TEXT)
-_AFTER = Parameter("closing_after", f"Closes then or later. {_MOMENT}", _TEXT)
+_SERIES = Parameter("series", "A series ticker.", TEXT)
+_EVENT = Parameter("event", "An event ticker.", TEXT)
+_MARKET = Parameter("market", "A market ticker.", TEXT)
 _LIMIT = Parameter(
     "limit",
     "Rows at most.",
@@ -60,12 +55,7 @@ _LIMIT = Parameter(
 )
 _CURSOR = Parameter("cursor", "Where to go on: `cursor` of the page before.", {"type": "string"})
 _PAGE = (_LIMIT, _CURSOR)
-_TIER = Parameter("tier", "The tier of the coefficients.", _TEXT)
-
-
-def _statuses(values: Sequence[str], note: str) -> Parameter:
-    schema: Schema = {"type": "array", "items": {"type": "string", "enum": list(values)}}
-    return Parameter("status", note, schema)
+_TIER = Parameter("tier", "The tier of the coefficients.", TEXT)
 
 
 def _choice(values: Sequence[str], default: str) -> Schema:
@@ -73,34 +63,17 @@ def _choice(values: Sequence[str], default: str) -> Schema:
 
 
 _ENTITY = Parameter(
-    "entity", "Which list; it decides the filters.", _choice(tabular.ENTITIES, "markets")
+    "entity", "Which list; it decides the filters.", _choice(list(FILTERS), "markets")
 )
 _FORMAT = Parameter("format", "The form of the lines.", _choice([*tabular.CONTENT_TYPES], "jsonl"))
-_MARKET_FILTERS = (
-    Parameter("category", "The event's category, else its series'.", _TEXT),
-    _statuses(list(MarketStatus), "One of these; open means not yet closed."),
-    _SERIES,
-    Parameter("event", "An event ticker.", _TEXT),
-    _TAG,
-    _GAMES,
-    _BEFORE,
-    _AFTER,
-    Parameter("min_volume", "Contracts traded at least.", {"type": "integer", "minimum": 0}),
-    _WORDS,
-)
 
 OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/v1/series"): Operation(
         "List series",
         "SeriesPage",
         (
-            _CATEGORY,
-            _TAG,
-            Parameter("is_game", "Whether the series is about single games.", _FLAG),
-            _GAMES,
-            Parameter("active", "Whether the exchange still lists it.", _FLAG),
-            _WORDS,
-            _sort(lists.SERIES_SORTS, "ticker"),
+            *parameters(SeriesFilter),
+            _sort(tables.SERIES, "ticker"),
             *_PAGE,
         ),
     ),
@@ -112,15 +85,8 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "List events, each with its number of markets",
         "EventPage",
         (
-            _CATEGORY,
-            _statuses(list(EventStatus), "One of these."),
-            _SERIES,
-            _TAG,
-            _GAMES,
-            Parameter("closing_before", f"Some market closes before this. {_MOMENT}", _TEXT),
-            Parameter("closing_after", f"Some market closes then or later. {_MOMENT}", _TEXT),
-            _WORDS,
-            _sort(lists.EVENT_SORTS, "event_ticker"),
+            *parameters(EventFilter),
+            _sort(tables.EVENTS, "event_ticker"),
             *_PAGE,
         ),
     ),
@@ -131,8 +97,8 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "List markets, each with parts of its event and series",
         "MarketPage",
         (
-            *_MARKET_FILTERS,
-            _sort(lists.MARKET_SORTS, "ticker"),
+            *parameters(MarketFilter),
+            _sort(tables.MARKETS, "ticker"),
             *_PAGE,
         ),
     ),
@@ -150,9 +116,9 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "A series' fee schedule, what is in force, and what a fill costs",
         "FeeSchedule",
         (
-            Parameter("as_of", f"What is in force then; default now. {_MOMENT}", _TEXT),
-            Parameter("price", "Dollars a contract: also say what a fill costs.", _TEXT),
-            Parameter("count", "Contracts of the fill; default 1.", _TEXT),
+            Parameter("as_of", f"What is in force then; default now. {MOMENT}", TEXT),
+            Parameter("price", "Dollars a contract: also say what a fill costs.", TEXT),
+            Parameter("count", "Contracts of the fill; default 1.", TEXT),
             _TIER,
         ),
     ),
@@ -163,12 +129,12 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             Parameter(
                 "q",
                 "Words; where nothing has them, what is like them.",
-                _WORDS.schema,
+                WORDS,
             ),
             Parameter(
                 "kind",
                 "One of these.",
-                {"type": "array", "items": {"type": "string", "enum": list(search.KINDS)}},
+                choices(search.KINDS),
             ),
             _LIMIT,
         ),
@@ -177,15 +143,9 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "Every row of a list, of one state of the database, as a stream",
         None,
         (
-            Parameter(
-                "entity",
-                "Which list; it decides the filters.",
-                _choice(tabular.ENTITIES, "markets"),
-            ),
-            Parameter(
-                "format", "The form of the lines.", _choice(list(tabular.CONTENT_TYPES), "jsonl")
-            ),
-            *_MARKET_FILTERS,
+            _ENTITY,
+            _FORMAT,
+            *parameters(MarketFilter),
         ),
         streams=list(tabular.CONTENT_TYPES.values()),
     ),
@@ -197,11 +157,11 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
                 "tables",
                 f"Tables, with commas between, of {', '.join(snapshot.TABLES)}; "
                 "default all but the last.",
-                _TEXTS,
+                TEXTS,
             ),
             _SERIES,
-            Parameter("event", "An event ticker.", _TEXT),
-            Parameter("market", "A market ticker.", _TEXT),
+            _EVENT,
+            _MARKET,
         ),
         streams=["application/x-ndjson"],
     ),
@@ -212,12 +172,12 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             Parameter(
                 "table",
                 "One of these.",
-                {"type": "array", "items": {"type": "string", "enum": list(changefilter.TABLES)}},
+                choices(changefilter.TABLES),
             ),
             _SERIES,
-            Parameter("event", "An event ticker.", _TEXT),
-            Parameter("market", "A market ticker.", _TEXT),
-            Parameter("type", "One of these types, such as market_settled.", _TEXTS),
+            _EVENT,
+            _MARKET,
+            Parameter("type", "One of these types, such as market_settled.", TEXTS),
             Parameter(
                 "after",
                 "Begin after this sequence of the stream, as a snapshot names it.",
@@ -225,6 +185,9 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             ),
         ),
         streams=["text/event-stream"],
+        headers=(
+            Parameter("Last-Event-ID", "Go on after this event, by its id.", {"type": "string"}),
+        ),
     ),
     ("GET", "/v1/status"): Operation(
         "How every service is, how current and how complete the whole", "Status"
@@ -244,6 +207,11 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "Make an API key; its text is in this reply only", "NewKey", body="KeyRequest", status=201
     ),
     ("GET", "/v1/keys"): Operation("List API keys", "KeyPage", _PAGE),
+    ("GET", "/v1/keys/audit"): Operation(
+        "Which keys were made and revoked, by whom and from where, the last first",
+        "KeyAuditPage",
+        _PAGE,
+    ),
     ("DELETE", "/v1/keys/{id}"): Operation("Revoke an API key for good", None, status=204),
 }
 
@@ -254,7 +222,15 @@ _ERRORS: Final = {
     "404": "There is no such thing.",
     "410": "The stream does not hold what comes next: take a new snapshot.",
     "429": "The key's rate limit is used up, or the address sent too many wrong keys.",
-    "503": "The database does not answer.",
+    "503": "The database does not answer, or more is asked of it than it has connections for.",
+}
+
+
+_ALL_SCHEMAS: Final[dict[str, Schema]] = {
+    **SCHEMAS,
+    **STATUS_SCHEMAS,
+    **KEY_SCHEMAS,
+    "Problem": {**SCHEMAS["Problem"], "example": examples.example(ref("Problem"), SCHEMAS)},
 }
 
 
@@ -278,7 +254,7 @@ def document(scopes: dict[tuple[str, str], str], version: str) -> dict[str, Any]
         "security": [{"key": []}, {"bearer": []}],
         "paths": paths,
         "components": {
-            "schemas": {**SCHEMAS, **STATUS_SCHEMAS},
+            "schemas": _ALL_SCHEMAS,
             "securitySchemes": {
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -295,9 +271,11 @@ def _operation(method: str, path: str, operation: Operation, scope: str) -> dict
         "tags": [path.split("/")[2]],
         "summary": operation.summary,
         "description": f"Needs a key with scope `{scope}`.",
+        "x-scope": scope,
         "parameters": [
-            *({"name": name, "in": "path", "required": True, "schema": _TEXT} for name in in_path),
-            *(_parameter(parameter) for parameter in operation.parameters),
+            *(_in_path(name, path) for name in in_path),
+            *(_parameter(parameter, "query") for parameter in operation.parameters),
+            *(_parameter(header, "header") for header in operation.headers),
         ],
         "responses": {
             str(operation.status): _reply(operation),
@@ -310,7 +288,10 @@ def _operation(method: str, path: str, operation: Operation, scope: str) -> dict
         },
     }
     if operation.body:
-        content = {"application/json": {"schema": ref(operation.body)}}
+        body = ref(operation.body)
+        content = {
+            "application/json": {"schema": body, "example": examples.example(body, _ALL_SCHEMAS)}
+        }
         described["requestBody"] = {"required": True, "content": content}
     return described
 
@@ -318,22 +299,43 @@ def _operation(method: str, path: str, operation: Operation, scope: str) -> dict
 _PLAIN = str.maketrans("", "", "{}")
 
 
-def _parameter(parameter: Parameter) -> dict[str, Any]:
+def _in_path(name: str, path: str) -> dict[str, Any]:
+    of_series = path.startswith("/v1/series/")
     return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "schema": TEXT,
+        "example": str(examples.SERIES if of_series else examples.PARAMETERS[name]),
+    }
+
+
+def _parameter(parameter: Parameter, place: str) -> dict[str, Any]:
+    described = {
         "name": parameter.name,
-        "in": "query",
+        "in": place,
         "description": parameter.description,
         "schema": parameter.schema,
     }
+    if parameter.name in examples.PARAMETERS:
+        described["example"] = examples.PARAMETERS[parameter.name]
+    return described
 
 
 def _reply(operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {"description": operation.summary}
     if operation.reply:
-        described["content"] = {"application/json": {"schema": ref(operation.reply)}}
+        schema = ref(operation.reply)
+        described["content"] = {
+            "application/json": {
+                "schema": schema,
+                "example": examples.example(schema, _ALL_SCHEMAS),
+            }
+        }
     if operation.streams:
         described["content"] = {
-            media: {"schema": {"type": "string"}} for media in operation.streams
+            media: {"schema": {"type": "string"}, "example": examples.STREAMS[media]}
+            for media in operation.streams
         }
     return described
 

@@ -4,7 +4,7 @@ A handler asks for each parameter that it knows and calls `done()` before it doe
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final, TypeVar
@@ -13,12 +13,15 @@ from multidict import MultiMapping
 
 from ssmd_api import cursors
 from ssmd_api.cursors import Cursor
-from ssmd_api.filters import Page
+from ssmd_api.paging import Page
 from ssmd_api.problems import Fault, bad_parameters
+from ssmd_common.columns import Kind, Table
 
 MAX_LIMIT: Final = 1000
 DEFAULT_LIMIT: Final = 100
 MAX_TEXT: Final = 128
+TEXT: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]+")
+"""A text without control characters, of any length."""
 _MAX_VALUES: Final = 50
 _LARGEST: Final = 2**63 - 1
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -81,14 +84,21 @@ class Parameters:
     def limit(self) -> int:
         return self.number("limit", 1, MAX_LIMIT) or DEFAULT_LIMIT
 
-    def cursor(self, sort: str, column_type: str = "bigint") -> Cursor | None:
-        return self._one("cursor", lambda value: cursors.decode(value, sort, column_type))
+    def cursor(self, sort: str, kind: Kind = Kind.INTEGER, filters: str = "") -> Cursor | None:
+        """Where a page begins; an empty one is the list's beginning."""
+        if self._query.getall("cursor", []) == [""]:
+            self._known.add("cursor")
+            return None
+        return self._one("cursor", lambda value: cursors.decode(value, sort, kind, filters))
 
-    def page(self, sorts: Mapping[str, str], default: str) -> Page:
-        """`sort`, `limit` and `cursor`; `sorts` has the columns to sort by, with their types."""
-        names = [f"{sign}{name}" for name in sorts for sign in ("", "-")]
-        sort = self.choice("sort", names, default)
-        return Page(sort, self.limit(), self.cursor(sort, sorts[sort.removeprefix("-")]))
+    def page(self, table: Table, default: str) -> Page:
+        """`sort`, `limit` and `cursor` of a list of the table's rows."""
+        sort = self.choice("sort", orders(table), default)
+        filters = cursors.digest(
+            pair for pair in self._query.items() if pair[0] not in ("sort", "limit", "cursor")
+        )
+        cursor = self.cursor(sort, table.sorts[sort.removeprefix("-")], filters)
+        return Page(sort, self.limit(), cursor, filters)
 
     def fault(self, name: str, detail: str) -> None:
         """Refuse a parameter for a reason that only the handler can see."""
@@ -124,10 +134,15 @@ class Parameters:
         return found
 
 
+def orders(table: Table) -> list[str]:
+    """What its rows can be sorted by: `name` ascends, `-name` descends."""
+    return [f"{sign}{name}" for name in table.sorts for sign in ("", "-")]
+
+
 def text(value: str) -> str:
-    """A non-empty text that PostgreSQL can hold."""
-    if not value or len(value) > MAX_TEXT or not value.isprintable():
-        raise ValueError(f"must have 1 to {MAX_TEXT} printable characters")
+    """A text without control characters, as every ticker, title and name is."""
+    if not TEXT.fullmatch(value) or len(value) > MAX_TEXT:
+        raise ValueError(f"must have 1 to {MAX_TEXT} characters, and none that controls")
     return value
 
 

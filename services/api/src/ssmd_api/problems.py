@@ -32,6 +32,8 @@ class Problem(Exception):
     detail: str
     faults: Sequence[Fault] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    closes: bool = False
+    """Whether nothing behind this request on its connection can be told from it."""
 
 
 def bad_parameters(faults: Sequence[Fault]) -> Problem:
@@ -74,6 +76,11 @@ def unavailable(detail: str) -> Problem:
     )
 
 
+def overloaded(detail: str) -> Problem:
+    """503 that no server behind the API is to blame for."""
+    return Problem(503, "overloaded", "The API is overloaded", detail, headers={"Retry-After": "2"})
+
+
 def from_status(status: int, detail: str, headers: Mapping[str, str]) -> Problem:
     """A problem for what the HTTP library itself refuses: an unknown path, a wrong method."""
     phrase = HTTPStatus(status).phrase
@@ -94,9 +101,12 @@ def response(problem: Problem, request_id: str, path: str) -> web.Response:
         document["errors"] = [
             {"parameter": fault.parameter, "detail": fault.detail} for fault in problem.faults
         ]
-    return web.Response(
+    reply = web.Response(
         status=problem.status,
         body=msgspec.json.encode(document),
         content_type=CONTENT_TYPE,
         headers={**problem.headers, "Cache-Control": "no-store"},
     )
+    if problem.closes:
+        reply.force_close()
+    return reply

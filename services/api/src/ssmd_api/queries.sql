@@ -1,4 +1,4 @@
--- {market}, {event}, {series}, … are the columns of ssmd_api.rows, put in by the store.
+-- {market}, {event}, {series}, … are columns of ssmd_common.tables, put in by the store.
 
 -- name: market
 -- One market with its event and its series.
@@ -52,9 +52,9 @@ GROUP BY status
 SELECT {fee} FROM series_fees f WHERE f.series_ticker = %(ticker)s ORDER BY f.effective_from
 
 -- name: fee_tiers
-SELECT tier, maker_fee, taker_fee FROM fees
-WHERE %(tier)s::text IS NULL OR tier = %(tier)s
-ORDER BY tier
+SELECT {tier} FROM fees f
+WHERE %(tier)s::text IS NULL OR f.tier = %(tier)s
+ORDER BY f.tier
 
 -- name: stats_series
 -- Series by category.
@@ -124,15 +124,37 @@ ORDER BY id
 LIMIT %(fetch)s
 
 -- name: create_key
-INSERT INTO api_keys (name, key_prefix, key_hash, scopes, rate_limit_per_minute, expires_at)
-VALUES (%(name)s, %(prefix)s, %(hash)s, %(scopes)s, %(rate_limit_per_minute)s, %(expires_at)s)
-RETURNING id, name, key_prefix, scopes, rate_limit_per_minute, created_at, last_used_at, expires_at, revoked_at
+-- Make a key, and note who did.
+WITH made AS (
+    INSERT INTO api_keys (name, key_prefix, key_hash, scopes, rate_limit_per_minute, expires_at)
+    VALUES (%(name)s, %(prefix)s, %(hash)s, %(scopes)s, %(rate_limit_per_minute)s, %(expires_at)s)
+    RETURNING id, name, key_prefix, scopes, rate_limit_per_minute, created_at, last_used_at, expires_at, revoked_at
+), noted AS (
+    INSERT INTO api_key_audit (action, key_id, key_prefix, key_name, actor, actor_key_id, origin, request_id)
+    SELECT 'made', id, key_prefix, name, %(actor)s, %(actor_key_id)s, %(origin)s, %(request_id)s FROM made
+)
+SELECT * FROM made
 
 -- name: revoke_key
--- Revoking twice keeps the first time.
-UPDATE api_keys SET revoked_at = coalesce(revoked_at, now())
-WHERE id = %(id)s
-RETURNING key_prefix
+-- Revoke a key, and note who did. Revoking twice keeps the first time, and the first note.
+WITH before AS (
+    SELECT id, name, key_prefix, revoked_at FROM api_keys WHERE id = %(id)s FOR UPDATE
+), revoked AS (
+    UPDATE api_keys k SET revoked_at = now() FROM before b WHERE k.id = b.id AND b.revoked_at IS NULL
+), noted AS (
+    INSERT INTO api_key_audit (action, key_id, key_prefix, key_name, actor, actor_key_id, origin, request_id)
+    SELECT 'revoked', id, key_prefix, name, %(actor)s, %(actor_key_id)s, %(origin)s, %(request_id)s
+    FROM before WHERE revoked_at IS NULL
+)
+SELECT key_prefix FROM before
+
+-- name: key_audit
+-- What was done with keys, the last first.
+SELECT id, at, action, key_id, key_prefix, key_name, actor, actor_key_id, origin, request_id
+FROM api_key_audit
+WHERE id < coalesce(%(before)s::bigint, 9223372036854775807)
+ORDER BY id DESC
+LIMIT %(fetch)s
 
 -- name: keys_used
 UPDATE api_keys k SET last_used_at = greatest(k.last_used_at, u.used_at)

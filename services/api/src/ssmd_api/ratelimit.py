@@ -54,6 +54,10 @@ class RateLimiter:
         """Take a token if there is one."""
         return self._judge(name, limit, now, _MINUTE)
 
+    def give_back(self, name: str, limit: int, now: int) -> Verdict:
+        """Put back a token that was taken for nothing."""
+        return self._judge(name, limit, now, -_MINUTE)
+
     def peek(self, name: str, limit: int, now: int) -> Verdict:
         """Say whether a token could be taken."""
         return self._judge(name, limit, now, 0)
@@ -67,8 +71,8 @@ class RateLimiter:
         bucket.credit = min(full, bucket.credit + elapsed * limit)
         bucket.filled_at = max(now, bucket.filled_at)
         allowed = bucket.credit >= _MINUTE
-        if allowed:
-            bucket.credit -= cost
+        if allowed or cost < 0:
+            bucket.credit = min(full, bucket.credit - cost)
         self._buckets[name] = bucket
         self._buckets.move_to_end(name)
         while len(self._buckets) > self._capacity:

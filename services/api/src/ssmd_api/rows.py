@@ -1,8 +1,8 @@
 """Rows as JSON, the same from PostgreSQL and from Redis.
 
 Integers are integers, NUMERIC exact strings, timestamps as `ssmd_common.times` spells them, arrays
-and jsonb JSON: the shape of the change stream (docs/contracts.md § 2). Columns come in the order
-below, which is the tables' own.
+and jsonb JSON: the shape of the change stream (docs/contracts.md § 2). A row has the columns of its
+table (`ssmd_common.tables`), in their order, or those that are chosen here.
 """
 
 import re
@@ -15,146 +15,18 @@ import msgspec
 from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Loader
 
-from ssmd_common import times
+from ssmd_common import tables, times
+from ssmd_common.columns import Table
 from ssmd_common.depth import is_deep
 
 Row = dict[str, Any]
 
-SERIES: Final = (
-    "ticker",
-    "title",
-    "category",
-    "tags",
-    "is_game",
-    "active",
-    "volume",
-    "frequency",
-    "fee_type",
-    "fee_multiplier",
-    "settlement_sources",
-    "contract_url",
-    "exchange_updated_at",
-    "created_at",
-    "updated_at",
-    "extra",
-)
-EVENTS: Final = (
-    "event_ticker",
-    "title",
-    "category",
-    "series_ticker",
-    "strike_date",
-    "status",
-    "mutually_exclusive",
-    "deleted_at",
-    "sub_title",
-    "strike_period",
-    "collateral_return_type",
-    "fee_type_override",
-    "fee_multiplier_override",
-    "exchange_updated_at",
-    "created_at",
-    "updated_at",
-    "extra",
-)
-MARKETS: Final = (
-    "ticker",
-    "event_ticker",
-    "title",
-    "status",
-    "close_time",
-    "yes_bid",
-    "yes_ask",
-    "no_bid",
-    "no_ask",
-    "last_price",
-    "volume",
-    "volume_24h",
-    "open_interest",
-    "deleted_at",
-    "series_ticker",
-    "exchange_status",
-    "yes_bid_dollars",
-    "yes_ask_dollars",
-    "no_bid_dollars",
-    "no_ask_dollars",
-    "last_price_dollars",
-    "volume_fp",
-    "volume_24h_fp",
-    "open_interest_fp",
-    "open_time",
-    "expected_expiration_time",
-    "latest_expiration_time",
-    "settled_time",
-    "result",
-    "settlement_value_dollars",
-    "expiration_value",
-    "yes_sub_title",
-    "no_sub_title",
-    "market_type",
-    "strike_type",
-    "floor_strike",
-    "cap_strike",
-    "custom_strike",
-    "can_close_early",
-    "rules_primary",
-    "price_level_structure",
-    "price_ranges",
-    "mve_collection_ticker",
-    "is_provisional",
-    "extra",
-    "exchange_updated_at",
-    "observed_at",
-    "observed_via",
-    "created_at",
-    "updated_at",
-)
-SERIES_FEES: Final = (
-    "series_ticker",
-    "fee_type",
-    "fee_multiplier",
-    "effective_from",
-    "effective_to",
-    "source_id",
-)
-FEES: Final = ("tier", "maker_fee", "taker_fee")
-LIFECYCLE: Final = (
-    "id",
-    "market_ticker",
-    "event_ticker",
-    "event_type",
-    "open_ts",
-    "close_ts",
-    "determined_ts",
-    "settled_ts",
-    "result",
-    "metadata",
-    "sent_at",
-    "received_at",
-    "dedupe_key",
-)
+SYNC_RUNS: Final = tables.SYNC_RUNS.without("unread")
+"""Which rows a run did not read may be many: they count for freshness only."""
 
-SYNC_RUNS: Final = (
-    "id",
-    "job",
-    "scope",
-    "started_at",
-    "finished_at",
-    "outcome",
-    "requests",
-    "tokens",
-    "fetched",
-    "inserted",
-    "updated",
-    "unchanged",
-    "deleted",
-    "set_aside",
-    "rejected_fields",
-    "error",
-)
+KEYS: Final = tables.API_KEYS.without("key_hash")
 
-# What a program must know of a market before it subscribes.
-LOOKUP: Final = (
+LOOKUP: Final = tables.MARKETS.only(
     "ticker",
     "event_ticker",
     "series_ticker",
@@ -167,9 +39,10 @@ LOOKUP: Final = (
     "price_level_structure",
     "updated_at",
 )
+"""What a program must know of a market before it subscribes."""
 
 # Beside a market in a list; a single market has the whole rows.
-EVENT_OF_MARKET: Final = (
+EVENT_OF_MARKET: Final = tables.EVENTS.only(
     "event_ticker",
     "title",
     "sub_title",
@@ -178,7 +51,9 @@ EVENT_OF_MARKET: Final = (
     "strike_date",
     "mutually_exclusive",
 )
-SERIES_OF_MARKET: Final = ("ticker", "title", "category", "tags", "is_game", "volume")
+SERIES_OF_MARKET: Final = tables.SERIES.only(
+    "ticker", "title", "category", "tags", "is_game", "volume"
+)
 
 MAX_DEPTH: Final = 128
 """Of what is sent and read: no reader's JSON has to follow further."""
@@ -214,9 +89,14 @@ def encode(document: Any) -> bytes:
     return _encoder.encode(document)
 
 
-def pick(row: Mapping[str, Any], columns: Sequence[str]) -> Row:
-    """The columns in their order; KeyError if one is missing."""
-    return {column: row[column] for column in columns}
+def named(table: Table, values: Sequence[Any]) -> Row:
+    """A row of values that begin with the table's columns."""
+    return dict(zip(table.names, values, strict=False))
+
+
+def pick(row: Mapping[str, Any], table: Table) -> Row:
+    """The table's columns in their order; KeyError if one is missing."""
+    return {name: row[name] for name in table.names}
 
 
 class _TextLoader(Loader):

@@ -1,4 +1,4 @@
-"""The SQL of the search over series, events and markets. Pure.
+"""The SQL of the search over series, events and markets. Runs none of it.
 
 Candidates come from the trigram indexes on ticker and title; of a text that fits more than
 `_CANDIDATES` rows of a kind, some that fit are ranked. Rank: the very ticker, then tickers that

@@ -13,11 +13,13 @@ class ApiSettings(PostgresSettings, RedisSettings, NatsSettings):
     api_port: int = Field(8080, ge=0, le=65535)
     """The port that users reach."""
     api_pool_size: int = Field(10, ge=2, le=1000)
-    """PostgreSQL connections at most."""
+    """PostgreSQL connections at most; one is for looking up keys and the service's own check."""
     api_exports: int = Field(4, ge=1)
-    """Exports and snapshots at once; each holds a connection, so fewer than the pool has."""
+    """Exports and snapshots at once; each holds a connection, so fewer than the pool has. A key
+    that has one does not take the last place."""
     api_streams: int = Field(100, ge=1)
-    """Readers of /v1/changes at once."""
+    """Readers of /v1/changes at once; each takes about 20 KB. No key takes the last tenth if it has
+    one."""
     api_statement_timeout_seconds: float = Field(10.0, gt=0, le=3600)
     """A query that takes longer is cancelled and answered with 503."""
     api_key_environment: str = Field("live", pattern=r"^[a-z0-9-]{1,32}$")

@@ -10,22 +10,14 @@ from typing import Final
 
 from psycopg import sql
 
-from ssmd_api import rows
 from ssmd_api.changefilter import filters
 from ssmd_api.database import Connection, Database
 from ssmd_api.feed import ChangeFeed
 from ssmd_api.lists import Statement, columns
-from ssmd_api.rows import Row
+from ssmd_api.rows import Row, named
+from ssmd_common.tables import PUBLISHED
 
-_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
-    "series": rows.SERIES,
-    "events": rows.EVENTS,
-    "markets": rows.MARKETS,
-    "series_fees": rows.SERIES_FEES,
-    "fees": rows.FEES,
-    "market_lifecycle_events": rows.LIFECYCLE,
-}
-TABLES: Final = tuple(_COLUMNS)
+TABLES: Final = tuple(PUBLISHED)
 """Every table of the change stream."""
 
 DEFAULT_TABLES: Final = tuple(table for table in TABLES if table != "market_lifecycle_events")
@@ -45,9 +37,8 @@ class Taken:
 
     async def rows(self, table: str, wanted: Mapping[str, str]) -> AsyncGenerator[list[Row], None]:
         """A table's rows in pages, soft-deleted ones too; `wanted` is by `changefilter.filters`."""
-        names = _COLUMNS[table]
         query = sql.SQL("SELECT {columns} FROM {table} t WHERE {conditions}").format(
-            columns=columns("t", names),
+            columns=columns("t", PUBLISHED[table]),
             table=sql.Identifier(table),
             conditions=sql.SQL(" AND ").join(
                 [sql.SQL("true"), *(_is(filters(table)[name], name) for name in wanted)]
@@ -56,7 +47,7 @@ class Taken:
         statement = Statement(query, dict(wanted))
         async with aclosing(self.database.pages(self.connection, statement, _PAGE)) as pages:
             async for page in pages:
-                yield [dict(zip(names, values, strict=True)) for values in page]
+                yield [named(PUBLISHED[table], values) for values in page]
 
 
 def _is(either: tuple[str, ...], name: str) -> sql.Composable:

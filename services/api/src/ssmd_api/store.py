@@ -11,16 +11,17 @@ from psycopg import sql
 
 from ssmd_api import lists, rows, search
 from ssmd_api.database import SHORT_PATIENCE_SECONDS, Database
-from ssmd_api.filters import EventFilter, MarketFilter, Page, SeriesFilter
+from ssmd_api.filters import EventFilter, Filter, MarketFilter, SeriesFilter
 from ssmd_api.lists import Statement, columns
-from ssmd_api.rows import Row
+from ssmd_api.paging import Page
+from ssmd_api.rows import Row, named
+from ssmd_common import tables
+from ssmd_common.columns import Table
 from ssmd_common.parts import Known, read
 from ssmd_common.sql import Queries
 
 queries: Final = Queries("ssmd_api")
 common: Final = Queries("ssmd_common")
-
-Entity = SeriesFilter | EventFilter | MarketFilter
 
 _ALL: Final = 2**31
 _EXPORT_PAGE: Final = 500
@@ -47,11 +48,11 @@ class Store:
 
     async def ping(self) -> None:
         """Find out whether PostgreSQL answers; psycopg.OperationalError if it does not."""
-        async with self._database.cursor(patience_seconds=SHORT_PATIENCE_SECONDS) as cursor:
+        async with self._database.upkeep(SHORT_PATIENCE_SECONDS) as cursor:
             await cursor.execute(queries.ping)
 
     async def list_series(self, wanted: SeriesFilter, page: Page) -> list[Row]:
-        return [_row(rows.SERIES, row) for row in await self._list(lists.series(wanted, page))]
+        return [named(tables.SERIES, row) for row in await self._list(lists.series(wanted, page))]
 
     async def list_events(self, wanted: EventFilter, page: Page) -> list[Row]:
         """Each event has its `market_count`."""
@@ -63,49 +64,49 @@ class Store:
 
     async def market(self, ticker: str) -> MarketDetail | None:
         query = sql.SQL(queries.market).format(
-            market=columns("m", rows.MARKETS),
-            event=columns("e", rows.EVENTS),
-            series=columns("s", rows.SERIES),
+            market=columns("m", tables.MARKETS),
+            event=columns("e", tables.EVENTS),
+            series=columns("s", tables.SERIES),
         )
         found = await self._all(query, ticker=ticker)
-        return _detail(found[0], rows.EVENTS, rows.SERIES) if found else None
+        return _detail(found[0], tables.EVENTS, tables.SERIES) if found else None
 
     async def lookup(self, tickers: Sequence[str]) -> dict[str, Row]:
         """The columns `rows.LOOKUP` of the markets that exist, by ticker."""
         query = sql.SQL(queries.lookup).format(lookup=columns("m", rows.LOOKUP))
         found = await self._all(query, tickers=list(tickers))
-        return {row[0]: _row(rows.LOOKUP, row) for row in found}
+        return {row[0]: named(rows.LOOKUP, row) for row in found}
 
     async def lifecycle(self, ticker: str, after: int, fetch: int) -> list[Row] | None:
         """A market's lifecycle events after an id; None for a market that is not known at all."""
-        query = sql.SQL(queries.lifecycle).format(lifecycle=columns("l", rows.LIFECYCLE))
+        query = sql.SQL(queries.lifecycle).format(lifecycle=columns("l", tables.LIFECYCLE))
         found = await self._all(query, ticker=ticker, after=after, fetch=fetch)
         if not found and not (await self._all(sql.SQL(queries.market_exists), ticker=ticker))[0][0]:
             return None
-        return [_row(rows.LIFECYCLE, row) for row in found]
+        return [named(tables.LIFECYCLE, row) for row in found]
 
     async def event(self, ticker: str) -> Row | None:
         """An event with its series and its markets."""
         query = sql.SQL(queries.event).format(
-            event=columns("e", rows.EVENTS), series=columns("s", rows.SERIES)
+            event=columns("e", tables.EVENTS), series=columns("s", tables.SERIES)
         )
         found = await self._all(query, ticker=ticker)
         if not found:
             return None
-        query = sql.SQL(queries.event_markets).format(market=columns("m", rows.MARKETS))
-        markets = [_row(rows.MARKETS, row) for row in await self._all(query, ticker=ticker)]
-        width = len(rows.EVENTS)
+        query = sql.SQL(queries.event_markets).format(market=columns("m", tables.MARKETS))
+        markets = [named(tables.MARKETS, row) for row in await self._all(query, ticker=ticker)]
+        width = len(tables.EVENTS.names)
         return {
-            **_row(rows.EVENTS, found[0]),
+            **named(tables.EVENTS, found[0]),
             "market_count": len(markets),
-            "series": _row(rows.SERIES, found[0][width:]),
+            "series": named(tables.SERIES, found[0][width:]),
             "markets": markets,
         }
 
     async def series(self, ticker: str) -> Row | None:
-        query = sql.SQL(queries.series).format(series=columns("s", rows.SERIES))
+        query = sql.SQL(queries.series).format(series=columns("s", tables.SERIES))
         found = await self._all(query, ticker=ticker)
-        return _row(rows.SERIES, found[0]) if found else None
+        return named(tables.SERIES, found[0]) if found else None
 
     async def series_counts(self, ticker: str) -> Row:
         """How many events and markets a series has, by status."""
@@ -117,19 +118,20 @@ class Store:
         }
 
     async def fee_schedule(self, series: str) -> list[Row]:
-        query = sql.SQL(queries.fee_schedule).format(fee=columns("f", rows.SERIES_FEES))
-        return [_row(rows.SERIES_FEES, row) for row in await self._all(query, ticker=series)]
+        query = sql.SQL(queries.fee_schedule).format(fee=columns("f", tables.SERIES_FEES))
+        return [named(tables.SERIES_FEES, row) for row in await self._all(query, ticker=series)]
 
     async def fee_tiers(self, tier: str | None = None) -> list[Row]:
-        found = await self._all(sql.SQL(queries.fee_tiers), tier=tier)
-        return [_row(("tier", "maker_fee", "taker_fee"), row) for row in found]
+        query = sql.SQL(queries.fee_tiers).format(tier=columns("f", tables.FEES))
+        found = await self._all(query, tier=tier)
+        return [named(tables.FEES, row) for row in found]
 
     async def search(self, words: Sequence[str], kinds: Sequence[str], limit: int) -> list[Row]:
         """What has every word; if there is nothing, what is like the text. The best first."""
         found = await self._list(search.search(words, kinds, limit, fuzzy=False))
         if not found:
             found = await self._list(search.search(words, kinds, limit, fuzzy=True))
-        return [_row(search.COLUMNS, row) for row in found]
+        return [dict(zip(search.COLUMNS, row, strict=True)) for row in found]
 
     async def stats_series(self) -> list[tuple[Any, ...]]:
         return await self._all(sql.SQL(queries.stats_series))
@@ -149,11 +151,11 @@ class Store:
             "jobs": {
                 row[0]: {
                     "last_success_at": successes.get(row[0]),
-                    "last_run": _row(rows.SYNC_RUNS, row[1:]),
+                    "last_run": named(rows.SYNC_RUNS, row[1:]),
                 }
                 for row in last
             },
-            "recent_runs": [_row(rows.SYNC_RUNS, row) for row in recent],
+            "recent_runs": [named(rows.SYNC_RUNS, row) for row in recent],
             "watermarks": dict(await self._all(sql.SQL(queries.stats_watermarks))),
         }
 
@@ -164,22 +166,22 @@ class Store:
     async def covering_runs(self) -> list[tuple[Any, ...]]:
         """(scope, started_at, finished_at, unread) of the runs that freshness counts, the last one
         first."""
-        async with self._database.cursor(patience_seconds=SHORT_PATIENCE_SECONDS) as cursor:
+        async with self._database.upkeep(SHORT_PATIENCE_SECONDS) as cursor:
             await cursor.execute(queries.covering_runs)
             return await cursor.fetchall()
 
-    async def export(self, entity: Entity) -> AsyncGenerator[list[Row], None]:
+    async def export(self, wanted: Filter) -> AsyncGenerator[list[Row], None]:
         """Every row of a list in pages, all of one state of the database."""
-        statement, shape = _whole(entity)
+        statement, shape = _whole(wanted)
         async with self._database.reading() as connection:
             pages = self._database.pages(connection, statement, _EXPORT_PAGE)
             async with aclosing(pages):
                 async for page in pages:
                     yield [shape(row) for row in page]
 
-    def empty_row(self, entity: Entity) -> Row:
+    def empty_row(self, wanted: Filter) -> Row:
         """The shape of an exported row, all null."""
-        _, shape = _whole(entity)
+        _, shape = _whole(wanted)
         return shape([None] * _MOST_COLUMNS)
 
     async def _list(self, statement: Statement) -> list[tuple[Any, ...]]:
@@ -191,37 +193,31 @@ class Store:
             return await cursor.fetchall()
 
 
-def _whole(entity: Entity) -> tuple[Statement, Callable[[Sequence[Any]], Row]]:
-    match entity:
+def _whole(wanted: Filter) -> tuple[Statement, Callable[[Sequence[Any]], Row]]:
+    match wanted:
         case SeriesFilter():
-            return lists.series(entity, Page("ticker", _ALL)), partial(_row, rows.SERIES)
+            return lists.series(wanted, Page("ticker", _ALL)), partial(named, tables.SERIES)
         case EventFilter():
-            return lists.events(entity, Page("event_ticker", _ALL)), _listed_event
+            return lists.events(wanted, Page("event_ticker", _ALL)), _listed_event
         case MarketFilter():
-            return lists.markets(entity, Page("ticker", _ALL)), _listed_market
+            return lists.markets(wanted, Page("ticker", _ALL)), _listed_market
         case _:
-            assert_never(entity)
+            assert_never(wanted)
 
 
 def _listed_event(values: Sequence[Any]) -> Row:
-    return {**_row(rows.EVENTS, values), "market_count": values[-1]}
+    return {**named(tables.EVENTS, values), "market_count": values[-1]}
 
 
 def _listed_market(values: Sequence[Any]) -> Row:
     return _detail(values, rows.EVENT_OF_MARKET, rows.SERIES_OF_MARKET).document()
 
 
-def _row(names: Sequence[str], values: Sequence[Any]) -> Row:
-    return dict(zip(names, values, strict=False))
-
-
-def _detail(
-    values: Sequence[Any], event_columns: Sequence[str], series_columns: Sequence[str]
-) -> MarketDetail:
-    event = len(rows.MARKETS)
-    series = event + len(event_columns)
+def _detail(values: Sequence[Any], event: Table, series: Table) -> MarketDetail:
+    at_event = len(tables.MARKETS.names)
+    at_series = at_event + len(event.names)
     return MarketDetail(
-        _row(rows.MARKETS, values),
-        _row(event_columns, values[event:]),
-        _row(series_columns, values[series:]),
+        named(tables.MARKETS, values),
+        named(event, values[at_event:]),
+        named(series, values[at_series:]),
     )

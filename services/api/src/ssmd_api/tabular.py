@@ -1,4 +1,4 @@
-"""Rows as lines: CSV and JSON lines. Pure."""
+"""Rows as lines: CSV and JSON lines."""
 
 import csv
 import io
@@ -8,7 +8,6 @@ from typing import Any, Final
 from ssmd_api import rows
 from ssmd_api.rows import Row
 
-ENTITIES: Final = ("series", "events", "markets")
 CONTENT_TYPES: Final = {"csv": "text/csv", "jsonl": "application/x-ndjson"}
 
 

@@ -16,7 +16,7 @@ from ssmd_stream import change
 from ssmd_stream.errors import UnreadableMessage
 
 if TYPE_CHECKING:
-    from ssmd_stream.reader import Delivery
+    from ssmd_stream.delivery import Delivery
 
 log = structlog.get_logger(__name__)
 

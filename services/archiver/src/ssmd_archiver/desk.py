@@ -34,7 +34,7 @@ from ssmd_archiver.settings import ArchiverSettings
 from ssmd_archiver.taking import Taken
 from ssmd_archiver.threads import in_thread
 from ssmd_common.runtime import Runtime
-from ssmd_stream.reader import Delivery
+from ssmd_stream.delivery import Delivery
 
 log = structlog.get_logger(__name__)
 

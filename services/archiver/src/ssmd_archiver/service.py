@@ -17,8 +17,9 @@ from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import StopRequested, UpstreamUnavailable
 from ssmd_common.metrics import LAG_SECONDS, WORK
 from ssmd_common.runtime import Runtime
+from ssmd_stream.delivery import Delivery
 from ssmd_stream.errors import ReaderBroken, StreamGap, StreamUnavailable
-from ssmd_stream.reader import Delivery, Expectations, Reader, reading
+from ssmd_stream.reader import Expectations, Reader, reading
 from ssmd_stream.stream import Stream, StreamInfo
 from ssmd_stream.subjects import SUBJECTS
 

@@ -18,12 +18,12 @@ class UnreadableRow(UnreadableMessage):
         self.facts = facts
 
 
-class PictureLost(Exception):
-    """Redis no longer holds the picture: it was flushed, or restarted without its data."""
+class ContentsLost(Exception):
+    """Redis no longer holds what was written: it was flushed, or restarted without its data."""
 
 
 class SequenceGap(Exception):
-    """Redis holds an older picture than was written (it went back in time): read on from `at`."""
+    """Redis holds an older state than was written (it went back in time): read on from `at`."""
 
     def __init__(self, at: int) -> None:
         super().__init__(f"Redis went back to sequence {at}")
@@ -41,5 +41,5 @@ class KeyTypeConflict(Exception):
         self.keys = keys
 
 
-class NewPictureDue(Exception):
-    """Something asks for a new picture; its text says what."""
+class WarmUpDue(Exception):
+    """Something asks for a warm-up; its text says what."""

@@ -7,13 +7,13 @@ from typing import Any, Final
 import psycopg
 import structlog
 
-from ssmd_cache.errors import PictureLost, SequenceGap
-from ssmd_cache.lookup import Lookup
+from ssmd_cache.database.lookup import Lookup
+from ssmd_cache.errors import ContentsLost, SequenceGap
 from ssmd_cache.metrics import KEYS, REDIS_MEMORY_BYTES, SWEPT
-from ssmd_cache.position import CachePosition
-from ssmd_cache.redis_retry import RedisRetry
-from ssmd_cache.redis_sink import RedisSink
 from ssmd_cache.settings import CacheSettings
+from ssmd_cache.writer.position import CachePosition
+from ssmd_cache.writer.redis_retry import RedisRetry
+from ssmd_cache.writer.redis_writer import RedisWriter
 from ssmd_common.connections import redis as connections
 from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import UpstreamUnavailable
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 _SWEEP_MOST: Final = 500
 _END_SECONDS: Final = 3.0
 _SLOW_SECONDS: Final = 5.0
-"""How often the picture's size and the last sync are looked at."""
+"""How often the size of what Redis holds and the last sync are looked at."""
 
 
 class Housekeeping:
@@ -34,17 +34,17 @@ class Housekeeping:
     def __init__(
         self,
         settings: CacheSettings,
-        sink: RedisSink,
+        writer: RedisWriter,
+        lookup: Lookup,
         health: Health,
         retry: RedisRetry,
     ) -> None:
         self._settings = settings
-        self._sink = sink
-        # Its own: what asks in the background must not hold up what the stream asks for.
-        self._lookup = Lookup(settings.database_url, budget_seconds=settings.startup_budget_seconds)
+        self._writer = writer
+        self._lookup = lookup
         self._health = health
         self._retry = retry
-        self._master = connections.MasterWatch(sink.client)
+        self._master = connections.MasterWatch(writer.client)
         self._checked = self._measured = float("-inf")
         self._asked: asyncio.Task[str | None] | None = None
         self._unanswered = 0
@@ -52,18 +52,18 @@ class Housekeeping:
         self.requested = 0
         """How many rebuilds were ever asked for."""
         self.drift: str | None = None
-        """Set by the reconciliation when it found that a new picture is due."""
+        """Set by the reconciliation when it found that a warm-up is due."""
 
     @property
     def is_due(self) -> bool:
         return time.monotonic() - self._checked >= self._settings.cache_check_seconds
 
     async def work(self, position: CachePosition) -> str | None:
-        """Do what is due, while no batch is under way; a reason if a new picture is wanted.
+        """Do what is due, while no batch is under way; a reason if a warm-up is wanted.
 
         Raises:
-            PictureLost: Redis was emptied.
-            SequenceGap: Redis holds an older picture than was written.
+            ContentsLost: Redis was emptied.
+            SequenceGap: Redis holds an older state than was written.
         """
         now = self._checked = time.monotonic()
         slow = now - self._measured >= _SLOW_SECONDS
@@ -90,26 +90,26 @@ class Housekeeping:
 
     async def look_for_requests(self) -> None:
         """Learn how many rebuilds were asked for."""
-        key = self._sink.keys.own("rebuild_requests")
-        text = await self._retry.call(lambda: self._sink.client.get(key))
+        key = self._writer.keys.own("rebuild_requests")
+        text = await self._retry.call(lambda: self._writer.client.get(key))
         self.requested = int(text) if text is not None and text.isdigit() else 0
 
     async def _check(self, position: CachePosition) -> None:
-        found = await self._retry.call(self._sink.position)
+        found = await self._retry.call(self._writer.position)
         if found is None or not found.warm:
-            raise PictureLost("Redis was emptied")
+            raise ContentsLost("Redis was emptied")
         if found.sequence < position.sequence:
             raise SequenceGap(found.sequence)
 
     async def _sweep(self) -> None:
         while True:
-            due, swept = await self._retry.call(lambda: self._sink.sweep(_SWEEP_MOST))
+            due, swept = await self._retry.call(lambda: self._writer.sweep(_SWEEP_MOST))
             SWEPT.inc(swept)
             if due < _SWEEP_MOST:
                 return
 
     async def _measure(self) -> None:
-        client, keys = self._sink.client, self._sink.keys
+        client, keys = self._writer.client, self._writer.keys
 
         async def ask() -> list[Any]:
             pipeline = client.pipeline(transaction=False)
@@ -169,8 +169,8 @@ class Housekeeping:
             return
         self._health.set("postgres", None)
         if last is not None:
-            key = self._sink.keys.last_sync
-            await self._retry.call(lambda: self._sink.set(key, last.encode()))
+            key = self._writer.keys.last_sync
+            await self._retry.call(lambda: self._writer.set(key, last.encode()))
 
     async def close(self) -> None:
         """End what is asked for."""

@@ -1,7 +1,7 @@
 """What readers cannot be given: named in the log once, counted, and told by the health.
 
 A row that cannot be read has no key. It is remembered in Redis as well, so that a cache which
-continues the picture still says so.
+goes on from there still says so.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,8 +11,8 @@ import msgspec
 import structlog
 
 from ssmd_cache.metrics import UNREADABLE, UNREADABLE_ROWS
-from ssmd_cache.redis_retry import RedisRetry
-from ssmd_cache.redis_sink import RedisSink
+from ssmd_cache.writer.redis_retry import RedisRetry
+from ssmd_cache.writer.redis_writer import RedisWriter
 from ssmd_common.health import Health
 
 log = structlog.get_logger(__name__)
@@ -29,11 +29,11 @@ _decode: Final = msgspec.json.Decoder(list[tuple[str, str, str]]).decode
 class Unreadable:
     """Rows in PostgreSQL and messages of the stream that the cache passes over."""
 
-    def __init__(self, sink: RedisSink, health: Health, retry: RedisRetry) -> None:
-        self._sink = sink
+    def __init__(self, writer: RedisWriter, health: Health, retry: RedisRetry) -> None:
+        self._writer = writer
         self._health = health
         self._retry = retry
-        self._key = sink.keys.own("unreadable")
+        self._key = writer.keys.own("unreadable")
         self._changed = False
         self._told: dict[int, None] = {}
         self._without_row: tuple[int, int] | None = None
@@ -89,7 +89,7 @@ class Unreadable:
                 self._changed = True
 
     def replace(self, rows: Mapping[Row, str]) -> None:
-        """A new picture knows them all, and holds what messages without a row were to tell."""
+        """A warm-up knows them all, and has what messages without a row were to tell."""
         self.readable([row for row in self.rows if row not in rows])
         for row, why in rows.items():
             self.add(row, "snapshot", why)
@@ -103,7 +103,7 @@ class Unreadable:
 
     async def load(self) -> None:
         """What the cache before this one knew."""
-        text = await self._retry.call(lambda: self._sink.client.get(self._key))
+        text = await self._retry.call(lambda: self._writer.client.get(self._key))
         try:
             found = _decode(text or b"[]")
         except msgspec.DecodeError:
@@ -117,7 +117,7 @@ class Unreadable:
             return
         rows = [(*row, why) for row, why in self.rows.items()][:_KEPT_ROWS]
         text = msgspec.json.encode(rows) if rows else b""
-        await self._retry.call(lambda: self._sink.set(self._key, text))
+        await self._retry.call(lambda: self._writer.set(self._key, text))
         self._changed = False
         self._tell()
 

@@ -1,6 +1,7 @@
-"""What can go wrong in cdc. What is no `SsmdError` ends a session, and the next one begins."""
+"""What can go wrong in cdc beside what `ssmd_stream.errors` has.
 
-from typing import Final
+What is no `SsmdError` ends a session, and the next one begins.
+"""
 
 from ssmd_common.errors import SsmdError
 from ssmd_common.exitcodes import ExitCode
@@ -12,38 +13,6 @@ class MalformedMessage(Exception):
 
 class UnreadableValue(Exception):
     """A column's text that is not what its type writes."""
-
-
-class NotStored(Exception):
-    """NATS answers, and does not store; the text says what it said and what to look at."""
-
-
-_DOES_NOT_STORE: Final = "NATS does not store"
-_WITHOUT_JETSTREAM: Final = "NATS runs without JetStream"
-NOT_STORING: Final = (_DOES_NOT_STORE, _WITHOUT_JETSTREAM)
-"""How the sentences begin that say so."""
-
-_LOOK: Final = (
-    "look at the disk of its store_dir, at its log, and at the limits of JetStream, of the account "
-    "and of the stream"
-)
-
-
-def does_not_store(detail: str) -> str:
-    """The sentence for an operator."""
-    return f"{_DOES_NOT_STORE}: {detail}; {_LOOK}"
-
-
-def without_jetstream(detail: str) -> str:
-    """The sentence for a server whose JetStream is off."""
-    return (
-        f"{_WITHOUT_JETSTREAM} ({detail}): it turns it off when its disk is full, and on "
-        f"again when it is restarted; {_LOOK}"
-    )
-
-
-class MayNot(Exception):
-    """Our user at NATS lacks a right; the text names it."""
 
 
 class SessionEnded(Exception):
@@ -91,28 +60,10 @@ class SlotGone(SessionEnded):
     cause = "slot_gone"
 
 
-class Fenced(SessionEnded):
-    """The stream's tail is a message that this session did not send."""
-
-    cause = "fenced"
-
-
-class StreamChanged(SessionEnded):
-    """The stream was made anew or lost messages at its end while the session ran."""
-
-    cause = "stream_changed"
-
-
 class WalDiverged(SessionEnded):
     """The WAL does not have the change that the stream ends with: it is not what was published."""
 
     cause = "wal_diverged"
-
-
-class StreamRefused(SsmdError):
-    """NATS cannot hold the stream as configured, or is too old."""
-
-    exit_code = ExitCode.USAGE
 
 
 class SlotRefused(SsmdError):

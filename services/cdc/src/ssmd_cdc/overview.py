@@ -10,14 +10,13 @@ from nats.aio.client import Client
 from psycopg.rows import dict_row
 
 from ssmd_cdc.control import queries
-from ssmd_cdc.epoch import Stream
-from ssmd_cdc.errors import MayNot
-from ssmd_cdc.publish.stream import ApiError, Streams, StreamUnavailable
+from ssmd_cdc.publish.stream import Streams
 from ssmd_cdc.settings import CdcSettings
 from ssmd_common.connections import postgres
 from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
 from ssmd_stream import subjects
 from ssmd_stream.change import parse_lsn
+from ssmd_stream.errors import ApiError, MayNot, StreamUnavailable
 
 _STILL_SECONDS: Final = 10.0
 """Longer than the feedback, the heartbeat and an acknowledgement together when all is well."""
@@ -144,8 +143,8 @@ async def _watched(
 
 async def _length(streams: Streams) -> int | None:
     try:
-        return int((await streams.info(subjects.STREAM))["state"]["last_seq"])
-    except (ApiError, StreamUnavailable, MayNot):
+        return (await streams.changes.info()).last_sequence
+    except StreamUnavailable:
         return None
 
 
@@ -184,22 +183,21 @@ async def _row(
 
 async def _stream(streams: Streams) -> StreamState | None:
     try:
-        info = await streams.info(subjects.STREAM)
-        look: Stream = await streams.look()
+        info = await streams.changes.info()
+        look = await streams.look()
     except ApiError:
         return None
     try:
-        dead = int((await streams.info(subjects.DEAD_LETTER_STREAM))["state"]["messages"])
+        dead = (await streams.dead_letters.info()).messages
     except ApiError:
         dead = 0
-    state, config = info["state"], info["config"]
     return StreamState(
-        messages=int(state["messages"]),
-        bytes=int(state["bytes"]),
-        first_sequence=int(state["first_seq"]),
-        last_sequence=int(state["last_seq"]),
-        max_bytes=int(config["max_bytes"]),
-        max_age_seconds=int(config.get("max_age", 0)) / 1e9,
+        messages=info.messages,
+        bytes=info.bytes,
+        first_sequence=info.first_sequence,
+        last_sequence=info.last_sequence,
+        max_bytes=int(info.configuration["max_bytes"]),
+        max_age_seconds=int(info.configuration.get("max_age", 0)) / 1e9,
         tail=str(look.tail.position) if look.tail and look.tail.position else None,
         dead_letters=dead,
     )

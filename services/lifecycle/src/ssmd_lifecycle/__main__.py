@@ -2,7 +2,6 @@
 
 import sys
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
@@ -13,28 +12,29 @@ from ssmd_common.connections.clock import CLOCK
 from ssmd_common.connections.loaders import forgive_values
 from ssmd_common.leader import lead
 from ssmd_common.runtime import Runtime
-from ssmd_common.skew import WARNED_SECONDS
 from ssmd_kalshi.budget import Budget
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.signing import Signer, load_signer
 from ssmd_kalshi.socket import KalshiSocket, SocketPolicy
-from ssmd_lifecycle import liveness, retention, watch
-from ssmd_lifecycle.bookkeeper import Bookkeeper
+from ssmd_lifecycle import liveness, retention
+from ssmd_lifecycle.apply.message_store import MessageStore
+from ssmd_lifecycle.apply.recorder import Recorder
+from ssmd_lifecycle.apply.resolver import Resolver
+from ssmd_lifecycle.clock.scheduler import Scheduler
+from ssmd_lifecycle.clock.timed_store import TimedStore
+from ssmd_lifecycle.feed import silence_watch
+from ssmd_lifecycle.feed.gaps import Gaps
+from ssmd_lifecycle.feed.inbox import Inbox
+from ssmd_lifecycle.feed.listener import Listener
+from ssmd_lifecycle.feed.messages import MARKET_CHANNEL, MULTIVARIATE_CHANNEL
+from ssmd_lifecycle.feed.silence import Silence
 from ssmd_lifecycle.filter import FilterFile
-from ssmd_lifecycle.gaps import GapStore, Repairer
-from ssmd_lifecycle.inbox import Inbox
-from ssmd_lifecycle.listener import Listener
-from ssmd_lifecycle.messages import MARKET_CHANNEL, MULTIVARIATE_CHANNEL
-from ssmd_lifecycle.mirror import Mirror
-from ssmd_lifecycle.recorder import Recorder, refresh_filter
-from ssmd_lifecycle.resolver import Resolver
-from ssmd_lifecycle.rows import Pool
-from ssmd_lifecycle.scheduler import Scheduler
+from ssmd_lifecycle.repair.backfill import Backfill
+from ssmd_lifecycle.repair.repairer import Repairer
+from ssmd_lifecycle.repair.rest_upserter import RestUpserter
 from ssmd_lifecycle.settings import LOCK, LifecycleSettings
-from ssmd_lifecycle.side import SideTasks, telling
-from ssmd_lifecycle.silence import Silence
-from ssmd_lifecycle.store import Store
-from ssmd_lifecycle.turns import Turns
+from ssmd_lifecycle.side_tasks import SideTasks, explained
+from ssmd_lifecycle.transactions import Pool
 from ssmd_store.parents import Connection
 from ssmd_store.sessions import Sessions
 
@@ -45,8 +45,6 @@ _BORROW_SECONDS: Final = 120.0
 answers is not found out by waiting for it: the leader's watch ends a service that is cut off."""
 
 _CLOCK_SECONDS: Final = 1.0
-_TOLERATED: Final = timedelta(seconds=WARNED_SECONDS)
-_READ_AGAIN: Final = timedelta(hours=1)
 
 
 async def serve(runtime: Runtime, settings: LifecycleSettings) -> None:
@@ -68,7 +66,7 @@ async def serve(runtime: Runtime, settings: LifecycleSettings) -> None:
         while not runtime.stop.is_set():
             gap = "what changed since the last message has not been read yet"
             runtime.health.set("gap", gap)
-            await telling(_until_clocks_agree(runtime, pool))
+            await explained(_until_clocks_agree(runtime, pool))
             if not runtime.stop.is_set():
                 # Where the clocks differ, all that was heard by ours is dropped: it is a gap, and
                 # another replica may lead meanwhile.
@@ -96,7 +94,7 @@ async def _take_part(
     signer: Signer | None,
     filter_file: FilterFile,
 ) -> None:
-    """Listen; lead once no other replica does."""
+    """Listen; lead once no other replica does. Here each part gets those before it."""
     url, budget_seconds = settings.database_url, settings.startup_budget_seconds
     async with AsyncExitStack() as stack:
         # The resolver and a repair write pages at the same time.
@@ -111,15 +109,21 @@ async def _take_part(
                 stop=runtime.stop,
             )
         )
-        inbox, silence = Inbox(settings.lifecycle_queue_messages), Silence()
-        listener: Listener | None = None
+        inbox, silence, gaps = Inbox(settings.lifecycle_queue_messages), Silence(), Gaps(pool)
+        scheduler = Scheduler(TimedStore(pool))
+        upserter = RestUpserter(sessions, rest)
+        repairer = Repairer(gaps, rest, upserter, Backfill(pool, filter_file, inbox))
+        store = MessageStore(pool)
+        resolver = Resolver(store, upserter)
+        most = settings.lifecycle_batch_messages
+        recorder = Recorder(inbox, store, resolver, filter_file, batch_messages=most)
+
+        listening = SideTasks(runtime)
         if signer is not None:
-            listener = Listener(inbox, silence)
             socket = await stack.enter_async_context(_socket(settings, signer))
-            outer = SideTasks(runtime)
-            stack.push_async_callback(outer.stop)
-            outer.start("listener", listener.run(runtime, socket))
-            outer.start("silence-watch", watch.run(silence, listener.on_silence))
+            stack.push_async_callback(listening.stop)
+            listening.start("listener", Listener(inbox, silence, gaps).run(runtime, socket))
+            listening.start("silence-watch", silence_watch.run(runtime, silence, gaps))
         else:
             log.warning(
                 "no exchange key is configured: no messages come, markets open and close by the "
@@ -128,79 +132,30 @@ async def _take_part(
         leadership = await stack.enter_async_context(
             lead(runtime, url, LOCK, budget_seconds=budget_seconds)
         )
-        if leadership is not None:
-            await telling(
-                _lead(runtime, settings, pool, sessions, rest, inbox, listener, filter_file)
-            )
+        if leadership is None:
+            return
+        leading = SideTasks(runtime)
+        stack.push_async_callback(leading.stop)
 
+        async def take_the_lead() -> None:
+            if signer is None:
+                leading.start("poller", repairer.poll(runtime, settings.lifecycle_poll_seconds))
+            else:
+                await gaps.lead(runtime)
+                await recorder.recall(inbox.lead())
+                leading.start("repairer", repairer.run(runtime))
+                leading.start("gap-closer", repairer.close(runtime))
+            leading.start("clock", scheduler.run(runtime))
+            leading.start("due-listener", scheduler.listen(url, budget_seconds=budget_seconds))
+            leading.start("resolver", resolver.run(runtime))
+            days = settings.lifecycle_retention_days
+            leading.start("retention", retention.run(runtime, pool, days))
+            leading.start("liveness", liveness.run(runtime, scheduler, recorder))
+            leading.start("filter", filter_file.follow())
+            runtime.health.set("postgres", None)
+            await recorder.run(runtime)
 
-async def _lead(
-    runtime: Runtime,
-    settings: LifecycleSettings,
-    pool: Pool,
-    sessions: Sessions,
-    rest: KalshiRest,
-    inbox: Inbox,
-    listener: Listener | None,
-    filter_file: FilterFile,
-) -> None:
-    scheduler = Scheduler(Turns(pool))
-    store, mirror, gap_store = Store(pool), Mirror(sessions, rest), GapStore(pool)
-    resolver = Resolver(store, rest, mirror)
-    recorder = Recorder(
-        inbox,
-        store,
-        resolver,
-        filter_file,
-        batch_messages=settings.lifecycle_batch_messages,
-    )
-    bookkeeper = Bookkeeper(pool, filter_file, recorder.is_behind)
-    repairer = Repairer(gap_store, rest, mirror, bookkeeper)
-    side = SideTasks(runtime)
-    try:
-        began_at = datetime.now(UTC)
-        known_until = vouched(await gap_store.last_heard(), began_at)
-        if listener is None:
-            side.start(
-                "poller", repairer.poll(runtime, known_until, settings.lifecycle_poll_seconds)
-            )
-        else:
-
-            async def on_gap(reason: str, since: datetime | None, until: datetime) -> None:
-                await repairer.add(runtime, reason, since or known_until, until)
-
-            for interval in await gap_store.unrepaired():
-                repairer.resume(interval)
-            listener.on_gap = on_gap
-            if listener.began:
-                await repairer.add(runtime, "start", known_until, began_at)
-            await recorder.recall(inbox.lead())
-            side.start("repairer", repairer.run(runtime))
-            side.start("gap-closer", repairer.close(runtime))
-        side.start("clock", scheduler.run(runtime))
-        side.start(
-            "due-listener",
-            scheduler.listen(settings.database_url, budget_seconds=settings.startup_budget_seconds),
-        )
-        side.start("resolver", resolver.run(runtime))
-        side.start("retention", retention.run(runtime, pool, settings.lifecycle_retention_days))
-        side.start("liveness", liveness.run(runtime, scheduler, recorder))
-        side.start("filter", refresh_filter(filter_file))
-        runtime.health.set("postgres", None)
-        await recorder.run(runtime)
-    finally:
-        await side.stop()
-
-
-def vouched(last_heard: datetime | None, now: datetime) -> datetime:
-    """Up to when nothing can have been missed, by the newest stamp of what was heard.
-
-    One that is ahead of us comes from a clock that was wrong, nobody knows since when.
-    """
-    if last_heard is None:
-        return now
-    ahead = last_heard - now
-    return last_heard if ahead <= _TOLERATED else now - max(_READ_AGAIN, 2 * ahead)
+        await explained(take_the_lead())
 
 
 async def _unchecked(_: Connection) -> None:

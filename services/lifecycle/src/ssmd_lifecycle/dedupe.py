@@ -39,7 +39,7 @@ def clock_key(ticker: str, kind: str, at: datetime) -> str:
 
 
 def rest_key(ticker: str, kind: str, at: datetime | None) -> str:
-    """The key of a transition that only REST told of."""
+    """The key of a transition that only REST reported."""
     moment = at and at.isoformat()
     return _digest(["rest", {"event_type": kind, "market_ticker": ticker, "at": moment}])
 

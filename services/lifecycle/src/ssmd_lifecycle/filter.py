@@ -11,6 +11,7 @@ entry under `exclude`. A series may end in `*`. What no series is known of passe
 once its market or event is known.
 """
 
+import asyncio
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -90,31 +91,37 @@ class FilterFile:
 
     def load(self) -> None:
         """Read the file for the first time; ConfigurationError where it is absent or wrong."""
-        if self.path is not None:
-            try:
-                self._stamp = _stamp(self.path)
-                self.current = parse(self.path.read_text("utf-8"), str(self.path))
-            except (OSError, ValueError) as error:
-                reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-                raise ConfigurationError(
-                    f"the series filter {self.path} cannot be read ({reason}): "
-                    "check LIFECYCLE_FILTER_PATH"
-                ) from error
+        try:
+            self._read()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            raise ConfigurationError(
+                f"the series filter {self.path} cannot be read ({reason}): "
+                "check LIFECYCLE_FILTER_PATH"
+            ) from error
 
     def refresh(self) -> None:
         """Read the file again if it changed; a wrong one is reported and the old filter stays."""
-        if self.path is None:
-            return
         try:
-            stamp = _stamp(self.path)
-            if stamp == self._stamp:
-                return
-            self._stamp = stamp
-            self.current = parse(self.path.read_text("utf-8"), str(self.path))
-            log.info("series filter read again", path=str(self.path))
+            if self._read():
+                log.info("series filter read again", path=str(self.path))
         except (OSError, ValueError, ConfigurationError) as error:
             metrics.ERRORS.labels("filter").inc()
             log.warning("series filter is not used", error=str(error))
+
+    async def follow(self, every_seconds: float = 1.0) -> None:
+        """Keep up with the file, until cancelled."""
+        while True:
+            await asyncio.sleep(every_seconds)
+            self.refresh()
+
+    def _read(self) -> bool:
+        """Whether there is something new."""
+        if self.path is None or (stamp := _stamp(self.path)) == self._stamp:
+            return False
+        self._stamp = stamp
+        self.current = parse(self.path.read_text("utf-8"), str(self.path))
+        return True
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -4,8 +4,8 @@ import asyncio
 from typing import Final
 
 from ssmd_common.runtime import Runtime
-from ssmd_lifecycle.recorder import Recorder
-from ssmd_lifecycle.scheduler import Scheduler
+from ssmd_lifecycle.apply.recorder import Recorder
+from ssmd_lifecycle.clock.scheduler import Scheduler
 
 STUCK_SECONDS: Final = 30.0
 _EVERY_SECONDS: Final = 2.0

@@ -86,11 +86,11 @@ REPAIRS: Final = Counter(
 )
 REPAIRED_ROWS: Final = Counter(
     "ssmd_lifecycle_repaired_rows",
-    "Rows that repairs changed: what messages would have told, had they come",
+    "Rows that repairs changed: what messages would have said, had they come",
 )
 FOUND: Final = Counter(
     "ssmd_lifecycle_found",
-    "Rows of market_lifecycle_events written for transitions that only REST told of",
+    "Rows of market_lifecycle_events written for transitions that only REST reported",
 )
 EXPIRED: Final = Counter(
     "ssmd_lifecycle_expired",

@@ -7,7 +7,7 @@ import structlog
 
 from ssmd_common.runtime import Runtime
 from ssmd_lifecycle import metrics
-from ssmd_lifecycle.rows import Pool, writing
+from ssmd_lifecycle.transactions import Pool, writing
 from ssmd_store import log as rows
 
 log = structlog.get_logger(__name__)

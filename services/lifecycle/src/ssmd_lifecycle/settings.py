@@ -32,7 +32,7 @@ class LifecycleSettings(PostgresSettings, KalshiSettings):
     lifecycle_silence_seconds: float = Field(default=25.0, gt=0)
     """The exchange pings every 10 s; this long without anything is a dead connection."""
 
-    # What the files hold is told with all other faults, before anything is opened.
+    # What the files hold is reported with all other faults, before anything is opened.
 
     @field_validator("kalshi_private_key_path")
     @classmethod

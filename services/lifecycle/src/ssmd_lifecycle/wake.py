@@ -1,6 +1,7 @@
 """A sleep that others can end."""
 
 import asyncio
+from contextlib import suppress
 
 from ssmd_common.runtime import Runtime
 
@@ -20,12 +21,6 @@ class Wake:
 
     async def sleep(self, runtime: Runtime, seconds: float) -> None:
         """Until `set`, the service's stop, or the time is over."""
-        waiters = [
-            asyncio.ensure_future(self._event.wait()),
-            asyncio.ensure_future(runtime.stop.wait()),
-        ]
-        try:
-            await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for waiter in waiters:
-                waiter.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await runtime.until_stop(self._event.wait())

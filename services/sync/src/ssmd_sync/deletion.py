@@ -12,7 +12,7 @@ import structlog
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_store.pages import Store
 from ssmd_sync import metrics
-from ssmd_sync.intake import Intake
+from ssmd_sync.batch_writer import BatchWriter
 from ssmd_sync.missing import Missing
 from ssmd_sync.report import Report
 from ssmd_sync.runlog import RunLog, Watermark
@@ -29,13 +29,13 @@ def believable(missing: int, scope: int) -> bool:
 
 
 class Sweep:
-    """Follows a complete scan, of which `intake` knows what was seen."""
+    """Follows a complete scan, of which `writer` knows what was seen."""
 
-    def __init__(self, store: Store, rest: KalshiRest, intake: Intake, report: Report) -> None:
+    def __init__(self, store: Store, rest: KalshiRest, writer: BatchWriter, report: Report) -> None:
         self._store = store
         self._log = RunLog(store.connection)
         self._missing = Missing(rest)
-        self._intake = intake
+        self._writer = writer
         self._report = report
         self._began_at = report.started_at
 
@@ -47,7 +47,7 @@ class Sweep:
         series, of_series = await self._absent("series")
         markets = await self._unknown_markets(markets)
         events = await self._unknown_events(events)
-        await self._intake.flush(watermarks)
+        await self._writer.flush(watermarks)
         believed = [
             self._believe("markets", markets, of_markets),
             self._believe("events", events, of_events),
@@ -74,20 +74,20 @@ class Sweep:
 
     async def _absent(self, what: str) -> tuple[list[str], int]:
         """What is stored as listed, in scope, and was not seen; and how many there are in all."""
-        restricted, tracked = self._report.scope.restricted, self._intake.tracked
+        restricted, tracked = self._report.scope.restricted, self._writer.tracked
         live = [
             ticker
             for ticker, series in await self._log.live(what, self._began_at)
             if not restricted or series in tracked
         ]
-        return [ticker for ticker in live if ticker not in self._intake.seen[what]], len(live)
+        return [ticker for ticker in live if ticker not in self._writer.seen[what]], len(live)
 
     async def _unknown_markets(self, tickers: Sequence[str]) -> list[str]:
         unknown: list[str] = []
         async for answer in self._missing.markets(tickers):
             unknown += answer.unknown
             for rows in answer.found:
-                await self._intake.take(rows)
+                await self._writer.take(rows)
         return unknown
 
     async def _unknown_events(self, tickers: Sequence[str]) -> list[str]:
@@ -95,7 +95,7 @@ class Sweep:
         async for answer in self._missing.events(tickers):
             unknown += answer.unknown
             for rows in answer.found:
-                await self._intake.take(rows)
+                await self._writer.take(rows)
         return unknown
 
     def _believe(self, what: str, missing: Sequence[str], scope: int) -> bool:

@@ -7,8 +7,8 @@ from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.wire import WireEventFeeChange
 from ssmd_store.pages import Store
 from ssmd_sync import fees
+from ssmd_sync.batch_writer import BATCH_ROWS, BatchWriter
 from ssmd_sync.batches import chunks
-from ssmd_sync.intake import BATCH_ROWS, Intake
 from ssmd_sync.missing import Missing
 from ssmd_sync.report import Report
 from ssmd_sync.runlog import RunLog
@@ -17,11 +17,11 @@ from ssmd_sync.runlog import RunLog
 class FeeReader:
     """Part of one run: counts in its report."""
 
-    def __init__(self, store: Store, rest: KalshiRest, intake: Intake, report: Report) -> None:
+    def __init__(self, store: Store, rest: KalshiRest, writer: BatchWriter, report: Report) -> None:
         self._store = store
         self._log = RunLog(store.connection)
         self._rest = rest
-        self._intake = intake
+        self._writer = writer
         self._report = report
 
     async def schedules(self) -> None:
@@ -34,7 +34,7 @@ class FeeReader:
         doubtful = {row.ticker for row in rejected}
         own, stored = await self._log.own_fees(), await self._log.fee_schedules()
         changed: dict[str, list[SeriesFee]] = {}
-        for ticker in (own.keys() | announced.keys()) & self._intake.tracked:
+        for ticker in (own.keys() | announced.keys()) & self._writer.tracked:
             before = stored.get(ticker, [])
             after = fees.schedule(
                 own.get(ticker),
@@ -63,4 +63,4 @@ class FeeReader:
         doubtful = [ticker for ticker, override in stored.items() if override != in_force[ticker]]
         async for answer in Missing(self._rest).events(doubtful):
             for rows in answer.found:
-                await self._intake.take(rows)
+                await self._writer.take(rows)

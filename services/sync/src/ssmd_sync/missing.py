@@ -29,7 +29,7 @@ class Answer:
 
 class Missing:
     """`markets` and `events` ask for many at a time, and what the exchange does not know is passed
-    over in silence; `confirm_…` ask for one at a time, where a 404 is a word."""
+    over in silence; `confirm_…` ask for one at a time, where a 404 is an answer."""
 
     def __init__(self, rest: KalshiRest) -> None:
         self._rest = rest
@@ -50,7 +50,7 @@ class Missing:
             yield await self._listed(part, self._rest.events, event_rows)
 
     async def confirm_markets(self, tickers: Sequence[str]) -> list[str]:
-        """Those that the exchange does not know, in its own word."""
+        """Those that the exchange does not know, as it says itself."""
         return [ticker for ticker in tickers if await self._is_unknown(self._rest.market, ticker)]
 
     async def confirm_events(self, tickers: Sequence[str]) -> list[str]:

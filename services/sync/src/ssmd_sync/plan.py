@@ -10,8 +10,7 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import Final, Literal
 
-from ssmd_kalshi.endpoints import DEFAULT_COST
-from ssmd_kalshi.rest import MAX_EVENTS_PER_PAGE, MAX_MARKETS_PER_PAGE
+from ssmd_kalshi.endpoints import DEFAULT_COST, MAX_EVENTS_PER_PAGE, MAX_MARKETS_PER_PAGE
 from ssmd_sync.scope import Mode, Scope
 
 OVERLAP: Final = timedelta(minutes=1)

@@ -3,7 +3,7 @@
 
 -- name: fee_schedule
 -- Every step that is stored.
-SELECT {fee_columns} FROM series_fees ORDER BY series_ticker, effective_from
+SELECT {columns} FROM series_fees ORDER BY series_ticker, effective_from
 
 -- name: own_fees
 -- What each series says about its own fee.

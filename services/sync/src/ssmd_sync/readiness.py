@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from ssmd_sync.runlog import PastRun
+from ssmd_sync.pastrun import PastRun
 
 
 @dataclass(frozen=True, slots=True)

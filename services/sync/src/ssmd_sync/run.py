@@ -20,11 +20,12 @@ from ssmd_kalshi.errors import InterruptedWaitError, KalshiError, TransientError
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_store.pages import Store
 from ssmd_sync import upstream
+from ssmd_sync.batch_writer import BatchWriter
 from ssmd_sync.deletion import Sweep
 from ssmd_sync.feescan import FeeReader
 from ssmd_sync.fetch import Rows, reading
-from ssmd_sync.intake import Intake
 from ssmd_sync.meter import Meter
+from ssmd_sync.pastrun import STOPPED
 from ssmd_sync.plan import (
     CLOCK_SKEW,
     FeeScan,
@@ -38,7 +39,7 @@ from ssmd_sync.plan import (
     watermark_name,
 )
 from ssmd_sync.report import Report
-from ssmd_sync.runlog import STOPPED, RunLog, Watermark
+from ssmd_sync.runlog import RunLog, Watermark
 from ssmd_sync.scope import Mode, Scope, SeriesFacts
 from ssmd_sync.vocabulary import explained, idle_words, without_games
 
@@ -71,8 +72,8 @@ class Run:
         self._meter = meter
         self._stop = stop
         self._progress = progress
-        self._intake = Intake(store, rest, self.report)
-        self._fees = FeeReader(store, rest, self._intake, self.report)
+        self._writer = BatchWriter(store, rest, self.report)
+        self._fees = FeeReader(store, rest, self._writer, self.report)
         self._first: dict[str, datetime] = {}
         self._latest: dict[str, datetime] = {}
         self._is_short = False
@@ -103,7 +104,7 @@ class Run:
             except KalshiError as error:
                 report.error, report.upstream = str(error), isinstance(error, TransientError)
             # What was read before a fault of the exchange is as true as ever.
-            await self._intake.flush_without_asking()
+            await self._writer.flush_without_asking()
         except (
             psycopg.errors.InsufficientPrivilege,
             psycopg.errors.ReadOnlySqlTransaction,
@@ -172,9 +173,9 @@ class Run:
         await self._read_fees(plan)
         watermarks = self._watermarks(mode, known)
         if plan.sweep and not report.incomplete:
-            await Sweep(self._store, self._rest, self._intake, report)(watermarks)
+            await Sweep(self._store, self._rest, self._writer, report)(watermarks)
         else:
-            await self._intake.flush(watermarks)
+            await self._writer.flush(watermarks)
         await self._note_coverage(mode)
 
     async def _note_coverage(self, mode: Mode) -> None:
@@ -189,7 +190,7 @@ class Run:
                     listed = await self._log.trading(report.started_at)
                 case _:
                     return
-            report.unread |= self._intake.unseen(listed)
+            report.unread |= self._writer.unseen(listed)
         report.covers = True
 
     async def _track(self) -> list[str]:
@@ -197,7 +198,7 @@ class Run:
         series = await self._log.series()
         tracked = self.report.scope.tracked(series)
         await self._explain(series)
-        self._intake.tracked, self.report.tracked = frozenset(tracked), len(tracked)
+        self._writer.tracked, self.report.tracked = frozenset(tracked), len(tracked)
         return tracked
 
     async def _explain(self, series: Sequence[SeriesFacts]) -> None:
@@ -225,7 +226,7 @@ class Run:
         async with reading(self._rest, plan.scans) as pages:
             async for rows in pages:
                 self._look_at(rows)
-                await self._intake.take(rows)
+                await self._writer.take(rows)
                 self._show()
                 if self._stop is not None and self._stop.is_set():
                     raise InterruptedWaitError(STOPPED)

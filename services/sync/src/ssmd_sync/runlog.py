@@ -10,8 +10,9 @@ import psycopg
 
 from ssmd_common.models import SeriesFee
 from ssmd_common.sql import Queries
-from ssmd_store.statements import with_fee_columns
+from ssmd_store.statements import of_fees
 from ssmd_sync.fees import Override, OwnFee
+from ssmd_sync.pastrun import PastRun
 from ssmd_sync.plan import Known
 from ssmd_sync.report import Report
 from ssmd_sync.scope import SeriesFacts
@@ -19,34 +20,7 @@ from ssmd_sync.scope import SeriesFacts
 QUERIES: Final = Queries("ssmd_sync")
 
 MAX_ERROR = 2000
-STOPPED: Final = "the run was stopped before its end"
-"""The error of a run that ended with its process, as that was asked to."""
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class PastRun:
-    """A run that ended, or was killed: then it never finished."""
-
-    started_at: datetime
-    finished_at: datetime | None
-    outcome: str
-    error: str | None = None
-
-    @property
-    def done(self) -> bool:
-        """Its work came to its end, whatever it found."""
-        return self.outcome not in ("failed", "running")
-
-    @property
-    def succeeded(self) -> bool:
-        """What it was to read is stored, but for rows that could not be read."""
-        return self.outcome in ("ok", "partial")
-
-    @property
-    def telling(self) -> bool:
-        """Whether it says anything of how the job fares: it ended, and not because of a stop."""
-        return self.outcome != "running" and self.error != STOPPED
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +118,7 @@ class RunLog:
     async def fee_schedules(self) -> dict[str, list[SeriesFee]]:
         """The stored schedule of each series, in order."""
         schedules: dict[str, list[SeriesFee]] = {}
-        for row in await self._all(with_fee_columns(QUERIES.fee_schedule)):
+        for row in await self._all(of_fees(QUERIES.fee_schedule)):
             values = dict(zip(SeriesFee.columns(), row, strict=True))
             # A beginning that Python cannot hold: in force for ever so long.
             values["effective_from"] = values["effective_from"] or _LONG_AGO

@@ -17,7 +17,7 @@ import msgspec
 import yaml
 
 from ssmd_common.errors import ConfigurationError
-from ssmd_sync.runlog import PastRun
+from ssmd_sync.pastrun import PastRun
 from ssmd_sync.scope import Mode, Scope
 
 RETRY: Final = timedelta(seconds=5)
@@ -54,7 +54,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         )
 
     @property
-    def founding(self) -> bool:
+    def is_bootstrap(self) -> bool:
         """It fills an empty database, and the others have something to build upon."""
         return self.mode is Mode.FULL and not self.scope.restricted
 
@@ -86,7 +86,7 @@ def due_at(job: Job, runs: Sequence[PastRun], since: datetime, now: datetime) ->
         ended_at = runs[0].finished_at or runs[0].started_at
         return ended_at + min(RETRY * (1 << min(failures - 1, 20)), LONGEST_RETRY, job.period)
     if done is None:
-        return since if job.founding else job.tick(job.last_tick(since) + 1)
+        return since if job.is_bootstrap else job.tick(job.last_tick(since) + 1)
     latest = job.last_tick(now)
     return job.tick(latest if done.started_at < job.tick(latest) else latest + 1)
 

@@ -24,11 +24,12 @@ from ssmd_store.pages import Store
 from ssmd_store.sessions import Sessions
 from ssmd_sync import memory, metrics, retention
 from ssmd_sync.exchange import Exchange
+from ssmd_sync.pastrun import PastRun
 from ssmd_sync.plan import watermark_name
 from ssmd_sync.readiness import Setback, reason, setback
 from ssmd_sync.report import Report
 from ssmd_sync.run import Progress, Run
-from ssmd_sync.runlog import QUERIES, PastRun, RunLog
+from ssmd_sync.runlog import QUERIES, RunLog
 from ssmd_sync.schedule import Job, due_at
 from ssmd_sync.scope import Mode, Scope
 from ssmd_sync.settings import SyncSettings
@@ -37,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 LOOK_SECONDS: Final = 5.0
 """A sleeping job looks up so often, to show that the service lives."""
-SAY_SECONDS: Final = 10.0
+LOG_SECONDS: Final = 10.0
 """How often a long run says how far it is."""
 GARBAGE: Final = 200_000
 """Objects that gather before Python looks for cycles among them."""
@@ -129,7 +130,7 @@ class Service:
             # It may have begun by a clock that was ahead.
             self._since = min(self._since, now)
             self._fresh_at = min(self._fresh_at, now.timestamp())
-            if not await self._founded(job, store):
+            if not await self._bootstrapped(job, store):
                 return ELSEWHERE_SECONDS
             runs = await RunLog(store.connection).last_runs(job.id)
             due = due_at(job, runs, self._since, now)
@@ -176,9 +177,9 @@ class Service:
         await retention.expire(store, self._retention_days)
         return retention.ROUND_SECONDS
 
-    async def _founded(self, job: Job, store: Store) -> bool:
+    async def _bootstrapped(self, job: Job, store: Store) -> bool:
         """Whether the job has what it builds upon: the first full run comes before all others."""
-        if job.founding or not any(other.founding for other in self._jobs):
+        if job.is_bootstrap or not any(other.is_bootstrap for other in self._jobs):
             return True
         return watermark_name("events", Scope()) in await RunLog(store.connection).watermarks()
 
@@ -217,13 +218,13 @@ async def run_job(
     """One run with its log lines and its metrics. `alone`: the job's lock is held."""
     # Pages bring a million objects and no cycles: looking for some would be a sixth of the work.
     gc.set_threshold(GARBAGE)
-    said_at = time.monotonic()
+    logged_at = time.monotonic()
 
     def show(report: Report) -> None:
-        nonlocal said_at
+        nonlocal logged_at
         progress(report)
-        if time.monotonic() - said_at >= SAY_SECONDS:
-            said_at = time.monotonic()
+        if time.monotonic() - logged_at >= LOG_SECONDS:
+            logged_at = time.monotonic()
             log.info(
                 "run goes on",
                 job=name,

@@ -1,4 +1,4 @@
-"""What PostgreSQL says when it cannot, in words for an operator. Pure."""
+"""What PostgreSQL says when it cannot, in words for an operator."""
 
 from typing import Final
 

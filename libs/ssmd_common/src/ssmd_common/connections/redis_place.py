@@ -1,4 +1,4 @@
-"""What REDIS_URL names: a server, or the master that Sentinels know by a name. Pure."""
+"""What REDIS_URL names: a server, or the master that Sentinels know by a name."""
 
 from dataclasses import dataclass
 from typing import Final, Self

@@ -1,5 +1,10 @@
-"""/openapi.json and /docs: without a key, and without anything from another host."""
+"""/openapi.json and /docs: without a key, and without anything from another host.
 
+The page is our own. Those that one can take over are of megabytes, need inline styles, fonts or
+`eval`, read a whole reply before they show it, and have no stream that can be stopped.
+"""
+
+from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Final
@@ -10,7 +15,23 @@ from ssmd_api import openapi
 from ssmd_api.middleware import Handler
 from ssmd_api.replies import reply
 
-_POLICY: Final = "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'"
+_POLICY: Final = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "connect-src 'self'",
+        "img-src data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
+)
+"""Nothing but the page's own files runs, and no text is ever taken for a program."""
+
+_MEDIA: Final = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
 
 def openapi_json(scopes: dict[tuple[str, str], str]) -> Handler:
@@ -23,12 +44,20 @@ def openapi_json(scopes: dict[tuple[str, str], str]) -> Handler:
     return answer
 
 
-def docs() -> Handler:
-    """Answers with a page that shows the document and sends requests."""
-    page = files("ssmd_api").joinpath("docs.html").read_text("utf-8")
+def page() -> Iterator[tuple[str, Handler]]:
+    """The paths of the page that shows the document and sends requests, with what answers them."""
+    for file in files("ssmd_api").joinpath("page").iterdir():
+        path = "/docs" if file.name == "index.html" else f"/docs/{file.name}"
+        yield path, _file(file.read_bytes(), _MEDIA[file.name.rpartition(".")[2]])
 
+
+def _file(body: bytes, media: str) -> Handler:
     async def answer(_: web.Request) -> web.Response:
-        headers = {"Content-Security-Policy": _POLICY}
-        return web.Response(text=page, content_type="text/html", headers=headers)
+        return web.Response(
+            body=body,
+            content_type=media,
+            charset="utf-8",
+            headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"},
+        )
 
     return answer

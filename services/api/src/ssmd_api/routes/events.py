@@ -4,34 +4,20 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from ssmd_api import context, lists
+from ssmd_api import context, filters
 from ssmd_api.filters import EventFilter
 from ssmd_api.paging import cut
 from ssmd_api.parameters import Parameters
 from ssmd_api.paths import named
 from ssmd_api.problems import not_found
 from ssmd_api.replies import reply
-from ssmd_common.status import EventStatus
-
-
-def read_filter(given: Parameters) -> EventFilter:
-    """The filters of this list."""
-    return EventFilter(
-        category=given.text("category"),
-        statuses=given.choices("status", list(EventStatus)),
-        series=given.text("series"),
-        tags=given.texts("tag"),
-        is_game=given.games(),
-        closing_before=given.moment("closing_before"),
-        closing_after=given.moment("closing_after"),
-        words=given.search("q"),
-    )
+from ssmd_common import tables
 
 
 async def list_events(request: web.Request) -> web.Response:
     given = Parameters(request.query, datetime.now(UTC))
-    wanted = read_filter(given)
-    page = given.page(lists.EVENT_SORTS, "event_ticker")
+    wanted = filters.read(EventFilter, given)
+    page = given.page(tables.EVENTS, "event_ticker")
     given.done()
     rows = await context.of(request).store.list_events(wanted, page)
     found, cursor = cut(rows, page, "event_ticker")

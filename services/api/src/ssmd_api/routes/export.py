@@ -1,26 +1,18 @@
 """/v1/export"""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Final
 
 from aiohttp import web
 
-from ssmd_api import context, tabular
+from ssmd_api import context, filters, tabular
+from ssmd_api.filters import Filter
 from ssmd_api.parameters import Parameters
-from ssmd_api.problems import too_many
 from ssmd_api.replies import accepts_gzip
-from ssmd_api.routes import events, markets, series
-from ssmd_api.store import Entity
 
 _LONGEST_SECONDS: Final = 900.0
-_FILTERS: Final[dict[str, Callable[[Parameters], Entity]]] = {
-    "series": series.read_filter,
-    "events": events.read_filter,
-    "markets": markets.read_filter,
-}
 
 
 async def export(request: web.Request) -> web.StreamResponse:
@@ -29,19 +21,17 @@ async def export(request: web.Request) -> web.StreamResponse:
     A few at a time: each holds a connection and a snapshot.
     """
     given = Parameters(request.query, datetime.now(UTC))
-    entity = given.choice("entity", tabular.ENTITIES, "markets")
+    entity = given.choice("entity", list(filters.FILTERS), "markets")
     form = given.choice("format", list(tabular.CONTENT_TYPES), "jsonl")
-    wanted = _FILTERS[entity](given)
+    wanted: Filter = filters.read(filters.FILTERS[entity], given)
     given.done()
-    free = context.of(request).exports
-    if free.locked():
-        raise too_many("Too many exports", "as many exports as allowed run already", 10)
-    async with free, asyncio.timeout(_LONGEST_SECONDS):
-        return await _stream(request, entity, form, wanted)
+    with context.of(request).exports.place():
+        async with asyncio.timeout(_LONGEST_SECONDS):
+            return await _stream(request, entity, form, wanted)
 
 
 async def _stream(
-    request: web.Request, entity: str, form: str, wanted: Entity
+    request: web.Request, entity: str, form: str, wanted: Filter
 ) -> web.StreamResponse:
     store = context.of(request).store
     response = web.StreamResponse(headers={"Cache-Control": "private, no-cache"})

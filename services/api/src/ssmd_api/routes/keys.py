@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 import msgspec
 from aiohttp import web
 
-from ssmd_api import context, cursors
+from ssmd_api import bodies, context, cursors
 from ssmd_api.cursors import Cursor
-from ssmd_api.parameters import MAX_TEXT, Parameters, moment
+from ssmd_api.middleware import actor
+from ssmd_api.parameters import MAX_TEXT, Parameters, moment, text
 from ssmd_api.problems import Fault, bad_parameters, not_found
 from ssmd_api.replies import private
 from ssmd_common import apikeys
@@ -28,11 +29,11 @@ async def create_key(request: web.Request) -> web.Response:
     now = datetime.now(UTC)
     Parameters(request.query, now).done()
     service = context.of(request)
-    wanted, expires_at = _read(await request.read(), now)
+    wanted, expires_at = _read(await bodies.read(request), now)
     rate = wanted.rate_limit_per_minute or service.settings.api_default_rate_limit_per_minute
     key = apikeys.generate(service.settings.api_key_environment)
     scopes = list(dict.fromkeys(wanted.scopes))
-    row = await service.keys.create(key, wanted.name, scopes, rate, expires_at)
+    row = await service.keys.create(key, wanted.name, scopes, rate, expires_at, actor(request))
     return private({"key": key.text, **row}, status=201)
 
 
@@ -50,16 +51,31 @@ async def list_keys(request: web.Request) -> web.Response:
     return private({"keys": found, "cursor": following})
 
 
+async def list_audit(request: web.Request) -> web.Response:
+    """Which keys were made and revoked, by whom and from where, the last first."""
+    given = Parameters(request.query, datetime.now(UTC))
+    limit, cursor = given.limit(), given.cursor("audit")
+    given.done()
+    before = cursor.key if cursor and isinstance(cursor.key, int) else None
+    found = await context.of(request).keys.audit(before, limit + 1)
+    following = None
+    if len(found) > limit:
+        found = found[:limit]
+        following = cursors.encode(Cursor("audit", found[-1]["id"], ""))
+    return private({"audit": found, "cursor": following})
+
+
 async def revoke_key(request: web.Request) -> web.Response:
     """Revoke a key for good; its row stays."""
     Parameters(request.query, datetime.now(UTC)).done()
-    text = request.match_info["id"]
+    number = request.match_info["id"]
     service = context.of(request)
     # Longer numbers are no id of ours, and none of PostgreSQL's bigint.
-    known = text.isascii() and text.isdigit() and len(text) <= 18
-    if not known or await service.keys.revoke(int(text)) is None:
-        raise not_found("key", text[:MAX_TEXT])
-    service.authenticator.forget()
+    known = number.isascii() and number.isdigit() and len(number) <= 18
+    if not known or await service.keys.revoke(int(number), actor(request)) is None:
+        raise not_found("key", number[:MAX_TEXT])
+    service.authenticator.forget(int(number))
+    service.keywatch.look_now()
     return web.Response(status=204)
 
 
@@ -69,8 +85,10 @@ def _read(body: bytes, now: datetime) -> tuple[KeyRequest, datetime | None]:
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise bad_parameters([Fault("body", str(error))]) from None
     faults = []
-    if not wanted.name.strip() or len(wanted.name) > MAX_TEXT or not wanted.name.isprintable():
-        faults.append(Fault("name", f"must have 1 to {MAX_TEXT} printable characters"))
+    try:
+        text(wanted.name)
+    except ValueError as error:
+        faults.append(Fault("name", str(error)))
     if not wanted.scopes or not set(wanted.scopes) <= set(SCOPES):
         faults.append(Fault("scopes", f"must be some of {', '.join(SCOPES)}"))
     if wanted.rate_limit_per_minute is not None and not 1 <= wanted.rate_limit_per_minute <= 10**6:

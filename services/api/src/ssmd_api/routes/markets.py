@@ -6,15 +6,15 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from ssmd_api import context, cursors, lists
+from ssmd_api import bodies, context, cursors, filters
 from ssmd_api.cursors import Cursor
 from ssmd_api.filters import MarketFilter
 from ssmd_api.paging import cut
-from ssmd_api.parameters import MAX_TEXT, Parameters
+from ssmd_api.parameters import Parameters, text
 from ssmd_api.paths import named
 from ssmd_api.problems import Fault, bad_parameters, not_found
 from ssmd_api.replies import reply
-from ssmd_common.status import NOT_YET_CLOSED, MarketStatus
+from ssmd_common import tables
 
 MAX_LOOKUP: Final = 1000
 
@@ -25,27 +25,11 @@ class Lookup(msgspec.Struct, forbid_unknown_fields=True):
     tickers: list[str]
 
 
-def read_filter(given: Parameters) -> MarketFilter:
-    """The filters of this list."""
-    return MarketFilter(
-        category=given.text("category"),
-        statuses=statuses(given.choices("status", list(MarketStatus))),
-        series=given.text("series"),
-        event=given.text("event"),
-        tags=given.texts("tag"),
-        is_game=given.games(),
-        closing_before=given.moment("closing_before"),
-        closing_after=given.moment("closing_after"),
-        min_volume=given.number("min_volume", 0),
-        words=given.search("q"),
-    )
-
-
 async def list_markets(request: web.Request) -> web.Response:
     now = datetime.now(UTC)
     given = Parameters(request.query, now)
-    wanted = read_filter(given)
-    page = given.page(lists.MARKET_SORTS, "ticker")
+    wanted = filters.read(MarketFilter, given)
+    page = given.page(tables.MARKETS, "ticker")
     given.done()
     service = context.of(request)
     found, cursor = cut(await service.store.list_markets(wanted, page), page, "ticker")
@@ -80,8 +64,10 @@ async def list_lifecycle(request: web.Request) -> web.Response:
     """A market's lifecycle events in the order in which they were stored."""
     given = Parameters(request.query, datetime.now(UTC))
     limit, cursor = given.limit(), given.cursor("lifecycle")
-    given.done()
     ticker = named(request, "ticker", "market")
+    if cursor and cursor.ticker != ticker:
+        given.fault("cursor", "belongs to another market")
+    given.done()
     after = cursor.key if cursor and isinstance(cursor.key, int) else 0
     found = await context.of(request).store.lifecycle(ticker, after, limit + 1)
     if found is None:
@@ -97,7 +83,7 @@ async def list_lifecycle(request: web.Request) -> web.Response:
 async def look_up(request: web.Request) -> web.Response:
     """Of up to 1,000 tickers: those that exist, in the order asked for, and those that do not."""
     Parameters(request.query, datetime.now(UTC)).done()
-    tickers = list(dict.fromkeys(_lookup_of(await request.read()).tickers))
+    tickers = list(dict.fromkeys(_lookup_of(await bodies.read(request)).tickers))
     service = context.of(request)
     found = await service.cached.lookup(tickers) if tickers else {}
     rest = [ticker for ticker in tickers if ticker not in found]
@@ -110,14 +96,6 @@ async def look_up(request: web.Request) -> web.Response:
     return reply(request, document, source="database" if rest else "cache")
 
 
-def statuses(chosen: list[MarketStatus] | list[str]) -> list[str]:
-    """What is stored for the statuses asked for: open means not yet closed."""
-    wanted = dict.fromkeys(str(status) for status in chosen)
-    if MarketStatus.OPEN in wanted:
-        wanted.update(dict.fromkeys(str(status) for status in NOT_YET_CLOSED))
-    return list(wanted)
-
-
 def _lookup_of(body: bytes) -> Lookup:
     try:
         lookup = msgspec.json.decode(body, type=Lookup)
@@ -126,7 +104,9 @@ def _lookup_of(body: bytes) -> Lookup:
         raise bad_parameters([Fault("tickers", detail)]) from None
     if len(lookup.tickers) > MAX_LOOKUP:
         raise bad_parameters([Fault("tickers", f"may have {MAX_LOOKUP} at most")])
-    if any(not t or len(t) > MAX_TEXT or not t.isprintable() for t in lookup.tickers):
-        detail = f"each must have 1 to {MAX_TEXT} printable characters"
-        raise bad_parameters([Fault("tickers", detail)])
+    try:
+        for ticker in lookup.tickers:
+            text(ticker)
+    except ValueError as error:
+        raise bad_parameters([Fault("tickers", f"each {error}")]) from None
     return lookup

@@ -4,30 +4,20 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from ssmd_api import context, feeschedule, lists
+from ssmd_api import context, feeschedule, filters
 from ssmd_api.filters import SeriesFilter
 from ssmd_api.paging import cut
 from ssmd_api.parameters import Parameters
 from ssmd_api.paths import named
 from ssmd_api.problems import not_found
 from ssmd_api.replies import reply
-
-
-def read_filter(given: Parameters) -> SeriesFilter:
-    """The filters of this list."""
-    return SeriesFilter(
-        category=given.text("category"),
-        tags=given.texts("tag"),
-        is_game=given.is_game(),
-        active=given.flag("active"),
-        words=given.search("q"),
-    )
+from ssmd_common import tables
 
 
 async def list_series(request: web.Request) -> web.Response:
     given = Parameters(request.query, datetime.now(UTC))
-    wanted = read_filter(given)
-    page = given.page(lists.SERIES_SORTS, "ticker")
+    wanted = filters.read(SeriesFilter, given)
+    page = given.page(tables.SERIES, "ticker")
     given.done()
     found, cursor = cut(await context.of(request).store.list_series(wanted, page), page, "ticker")
     document = {"series": found, "cursor": cursor}

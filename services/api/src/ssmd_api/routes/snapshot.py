@@ -1,6 +1,6 @@
 """/v1/snapshot: tables of one state of the database, and where the change stream completes it."""
 
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from datetime import UTC, datetime
 from typing import Final
 
@@ -9,7 +9,6 @@ from aiohttp import web
 from ssmd_api import context, rows
 from ssmd_api.changefilter import filters
 from ssmd_api.parameters import Parameters
-from ssmd_api.problems import too_many
 from ssmd_api.replies import accepts_gzip
 from ssmd_api.snapshot import DEFAULT_TABLES, TABLES, take
 from ssmd_stream.subjects import STREAM
@@ -35,12 +34,11 @@ async def snapshot(request: web.Request) -> web.StreamResponse:
         given.fault("tables", f"no table can be filtered by {' and '.join(wanted)}")
     given.done()
     service = context.of(request)
-    if service.exports.locked():
-        raise too_many("Too many exports", "as many exports as allowed run already", 10)
-    async with (
-        service.exports,
-        take(service.database, service.feed, wait_seconds=_WAIT_SECONDS) as taken,
-    ):
+    async with AsyncExitStack() as stack:
+        stack.enter_context(service.exports.place())
+        taken = await stack.enter_async_context(
+            take(service.database, service.feed, wait_seconds=_WAIT_SECONDS)
+        )
         response = web.StreamResponse(headers={"Cache-Control": "no-store"})
         response.content_type = "application/x-ndjson"
         response.charset = "utf-8"

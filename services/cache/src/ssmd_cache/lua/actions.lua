@@ -47,27 +47,15 @@ if action == 'sweep' then  -- how many at most; how many were looked at, and swe
   for _, member in ipairs(due) do
     local kind, ticker = string.sub(member, 1, 1), string.sub(member, 3)
     local record = load(kind, ticker)
-    local expires = record and (kind == 'm' and record[M_EXPIRES] or kind == 'e' and record[E_EXPIRES])
-    local has_markets = kind == 'e' and redis.call('EXISTS', members_key(ticker)) == 1
     if not record then
       redis.call('ZREM', EXPIRIES, member)
-    elseif record[KEY] ~= '' and (not expires or expires == '' or tonumber(expires) > now) then
-      schedule(kind, ticker, expires or '')
-    elseif record[KEY] ~= '' then
+    elseif record[R_KEY] ~= '' and has_ended(kind, record) then
       swept = swept + 1
-      if kind == 'e' then
-        -- Its category stays known as long as it has markets.
-        unlink_event(ticker, record)
-        record[KEY] = ''
-        save(kind, ticker, record)
-        schedule(kind, ticker, now + TOMBSTONE_MS)
-      else
-        bury(kind, ticker, record)
-      end
-    elseif has_markets then
-      schedule(kind, ticker, now + TOMBSTONE_MS)
+      bury(kind, ticker, record)
+    elseif record[R_KEY] ~= '' or kind == 'e' and redis.call('EXISTS', members_key(ticker)) == 1 then
+      schedule(kind, ticker, look_at(kind, record))
     else
-      if kind == 'e' then redis.call('SREM', uncategorised_key(record[E_SERIES]), ticker) end
+      take_out(kind, ticker, record)
       forget(kind, ticker)
     end
   end
@@ -90,7 +78,7 @@ if action == 'prune' then  -- kind, cursor, count, 'epoch' or 'generation', boun
     elseif kind == 'f' then
       local kept = {}
       for _, step in ipairs(record) do
-        if belongs(step[F_POS], step[F_GEN]) then kept[#kept + 1] = step end
+        if belongs(step[F_POSITION], step[F_GENERATION]) then kept[#kept + 1] = step end
       end
       if #kept < #record then
         dropped = dropped + #record - #kept
@@ -102,15 +90,15 @@ if action == 'prune' then  -- kind, cursor, count, 'epoch' or 'generation', boun
           break
         end
       end
-    elseif not belongs(record[POS], record[GEN]) then
-      unlink(kind, ticker, record)
+    elseif not belongs(record[R_POSITION], record[R_GENERATION]) then
+      take_out(kind, ticker, record)
       forget(kind, ticker)
       dropped = dropped + 1
-    elseif record[KEY] ~= '' then
+    elseif record[R_KEY] ~= '' then
       live = live + 1
       if kind == 'm' and record[M_LISTED] == '1' then
         if record[M_CATEGORY] ~= '' then categorised = categorised + 1 end
-        if record[M_SCORE] ~= '' then scored = scored + 1 end
+        if record[M_CLOSES] ~= '' then scored = scored + 1 end
       end
     end
   end

@@ -1,22 +1,20 @@
 -- All that the cache changes in Redis passes through one script, a call of which is one atomic step;
--- only the rows of a warm-up are written by plain commands (fill.py). These are its parts, in this order:
--- records, links, rows; then gate, where a call of an older leader ends, having changed nothing; and
--- what a call may ask for: actions, patrol, scrub.
+-- only the rows of a warm-up are written by plain commands (warmup/fill.py). A row of the stream goes
+-- through these parts from top to bottom:
+--   records  what a call is given, records and how they are read and written, each once in a call
+--   entries  which index entries a row has by its record, putting them in and taking them out
+--   put      a row is written if it is newer than its record; categories
+--   fees     the same for the steps of a fee schedule
+--   rows     a batch of them
+--   gate     where a call of an older leader ends, having changed nothing
+--   actions, patrol, scrub  what a call may ask for
 --
 -- KEYS[1] is secmaster:position. ARGV: action, key prefix, fencing token, then what the action takes.
 -- The only clock is this server's, which is also the one that expires keys. The reply is an array:
 -- a word (OK, FENCED, LOST, GAP, BLOCKED) and details.
 --
--- Bookkeeping, in secmaster:_cache:*, holds one record for each row that has a key, and for a while
--- for one that lost it (a tombstone, so that an older message cannot bring it back):
---   markets  {position, generation, key, event, series, listed, category, score, expires}
---   events   {position, generation, key, series, category, expires}
---   series   {position, generation, key, category}
---   fees     {{from, position, generation, json}, …}: a series' steps; json is '' for a tombstone
---   expiries sorted set: what the sweep must look at, and when
---   uncategorised:<series>  set: its events that have no category of their own
--- An empty string stands for "none" everywhere. Positions are text that sorts: of
--- fixed width, or that and a "~" and more for a row that was read in place of the next message.
+-- What a record holds, projection/records.py says; the places of its fields (R_KEY, M_EVENT, ...) are
+-- defined from there, before this line. Kinds are m(arkets), e(vents), s(eries), f(ees).
 
 local action, prefix = ARGV[1], ARGV[2]
 local token = tonumber(ARGV[3])
@@ -24,13 +22,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local POSITION = KEYS[1]
 local TOMBSTONE_MS = 3600000
-local VERSION = 2  -- of the position, as position.py has it
-
-local POS, GEN, KEY = 1, 2, 3
-local M_EVENT, M_SERIES, M_LISTED, M_CATEGORY, M_SCORE, M_EXPIRES = 4, 5, 6, 7, 8, 9
-local E_SERIES, E_CATEGORY, E_EXPIRES = 4, 5, 6
-local S_CATEGORY = 4
-local F_FROM, F_POS, F_GEN, F_JSON = 1, 2, 3, 4
+local VERSION = 2  -- of the position, as writer/position.py has it
 
 local function name(text) return prefix .. 'secmaster:' .. text end
 local function own(text) return prefix .. 'secmaster:_cache:' .. text end

@@ -5,7 +5,7 @@ local MEMBERS_MOST = 2000
 
 local function owned(kind, ticker, key)
   local record = load(kind, ticker)
-  return record and record[KEY] == key
+  return record and record[R_KEY] == key
 end
 
 -- The kind and ticker that a value's key tells.
@@ -25,28 +25,14 @@ local function fee_is_ours(key, rest)
   return fee_key(series) == key and load('f', series)
 end
 
--- Values: who says whether one belongs. Indexes: of which rows the members are, and who says
--- whether one belongs, given its row's record, the rest of the index's name, and its content.
-local function is_at(record, _, key) return record[KEY] == key end
+-- Values: who says whether one belongs. Indexes: their type, and of which rows the members are.
 local VALUES = {['series:'] = value_is_ours, ['fee:'] = fee_is_ours}
 local INDEXES = {
-  markets = {'hash', 'm', is_at},
-  events = {'hash', 'e', is_at},
-  ['markets:expiring'] = {'zset', 'm', function(record)
-    return record[KEY] ~= '' and record[M_LISTED] == '1' and record[M_SCORE] ~= ''
-  end},
-  ['event_markets:'] = {'set', 'm', function(record, event)
-    return record[KEY] ~= '' and as_token(record[M_EVENT]) == event
-  end},
-  ['markets:by_category:'] = {'set', 'm', function(record, category)
-    return record[KEY] ~= '' and record[M_LISTED] == '1' and as_token(record[M_CATEGORY]) == category
-  end},
-  ['_cache:uncategorised:'] = {'set', 'e', function(record, series)
-    return as_token(record[E_SERIES]) == series and record[E_CATEGORY] == ''
-  end},
+  markets = {'hash', 'm'}, events = {'hash', 'e'}, ['markets:expiring'] = {'zset', 'm'},
+  ['event_markets:'] = {'set', 'm'}, ['markets:by_category:'] = {'set', 'm'},
+  ['_cache:uncategorised:'] = {'set', 'e'},
 }
 local SCAN = {hash = 'HSCAN', set = 'SSCAN', zset = 'ZSCAN'}
-local REMOVE = {hash = 'HDEL', set = 'SREM', zset = 'ZREM'}
 
 -- What a key is by its name: who judges a value, or an index; and the rest of the name.
 local function known(key)
@@ -58,16 +44,29 @@ local function known(key)
   return VALUES[family], INDEXES[family], string.sub(text, #family + 1)
 end
 
+-- Whether a row is in an index, by its record: of a hash also with what its field holds.
+local wanted, holds, is_there
+
+local function compare(type, key, _, content)
+  if key == wanted and (type ~= 'hash' or content == holds) then is_there = true end
+end
+
+local function belongs(kind, ticker, key, content)
+  local record = load(kind, ticker)
+  wanted, holds, is_there = key, content, false
+  if record then each_entry(kind, ticker, record, compare) end
+  return is_there
+end
+
 -- One page of an index; where the next begins, how many were looked at, and how many are gone.
-local function scrub_page(key, index, rest, cursor)
+local function scrub_page(key, index, cursor)
   local page = redis.call(SCAN[index[1]], key, cursor, 'COUNT', 500)
   local step = index[1] == 'set' and 1 or 2
   local members, dropped = {}, 0
   for i = 1, #page[2], step do members[#members + 1] = page[2][i] end
   fetch(index[2], members)
   for i, ticker in ipairs(members) do
-    local record = load(index[2], ticker)
-    if not (record and index[3](record, rest, page[2][i * step])) then
+    if not belongs(index[2], ticker, key, page[2][i * step]) then
       redis.call(REMOVE[index[1]], key, ticker)
       dropped = dropped + 1
     end
@@ -85,7 +84,7 @@ if action == 'foreign' then  -- keys…: which of them hold another type than ou
   return {'OK', blocked}
 end
 
-if action == 'scrub' then  -- keys…; indexes that are too long for one call are told, with a cursor
+if action == 'scrub' then  -- keys…; indexes that are too long for one call are told
   local dropped, seen, unfinished, values = 0, 0, {}, {}
   local tickers = {m = {}, e = {}, s = {}}
   for i = 4, #ARGV do
@@ -98,11 +97,10 @@ if action == 'scrub' then  -- keys…; indexes that are too long for one call ar
     elseif index and not foreign(key, index[1]) then
       local cursor, looked_at, gone_now = '0', 0, 0
       local fits = seen < MEMBERS_MOST
-      if fits then cursor, looked_at, gone_now = scrub_page(key, index, rest, cursor) end
+      if fits then cursor, looked_at, gone_now = scrub_page(key, index, cursor) end
       seen, dropped = seen + looked_at, dropped + gone_now
       if not fits or cursor ~= '0' then
         unfinished[#unfinished + 1] = key
-        unfinished[#unfinished + 1] = cursor
       end
     end
   end
@@ -118,9 +116,9 @@ if action == 'scrub' then  -- keys…; indexes that are too long for one call ar
 end
 
 if action == 'scrub_index' then  -- key, cursor: one page
-  local _, index, rest = known(ARGV[4])
-  local cursor, _, dropped = scrub_page(ARGV[4], index, rest, ARGV[5])
-  return {'OK', dropped, cursor}
+  local _, index = known(ARGV[4])
+  local cursor, _, dropped = scrub_page(ARGV[4], index, ARGV[5])
+  return {'OK', cursor, dropped}
 end
 
 return redis.error_reply('ERR unknown action ' .. action)

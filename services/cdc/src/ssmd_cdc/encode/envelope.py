@@ -14,22 +14,27 @@ from ssmd_cdc.errors import UnreadableValue
 from ssmd_cdc.replication.pgoutput import UNCHANGED, Value
 from ssmd_stream import subjects
 from ssmd_stream.change import VERSION, format_lsn
+from ssmd_stream.publish import outgoing as publish
 
 _EPOCH_OF_POSTGRES: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _EPOCH_UNIX: Final = _EPOCH_OF_POSTGRES.timestamp()
 
 
-class Outgoing(msgspec.Struct, gc=False):
-    """A message to publish; `raw` are the bytes for the dead letters if this is a marker."""
+class Outgoing(publish.Outgoing, gc=False):
+    """A change to publish; its `id` is its `Position` as text.
+
+    `raw` are the bytes for the dead letters if this is a marker for what could not be read.
+    """
 
     lsn: int
     seq: int
     table: str
     op: str
-    type: str
-    subject: str
-    payload: bytes
     raw: bytes | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return (self.table, self.op)
 
 
 class Envelope:
@@ -39,11 +44,12 @@ class Envelope:
     id, rows are re-announced.
     """
 
-    __slots__ = ("_head", "lsn", "seq")
+    __slots__ = ("_head", "_id", "lsn", "seq")
 
     def __init__(self, epoch: int, lsn: int, xid: int | None, time: str) -> None:
         self.lsn = lsn
         self.seq = 0
+        self._id = f"{epoch}:{format_lsn(lsn)}:"
         self._head = (
             f'{{"v":{VERSION},"lsn":"{format_lsn(lsn)}","xid":{"null" if xid is None else xid},'
             f'"epoch":{epoch},"timestamp":"{time}","seq":'
@@ -107,7 +113,16 @@ class Envelope:
         self.seq = seq + 1
         parts[0] = b"%b%d" % (self._head, seq)
         payload = b"".join(parts)
-        return Outgoing(self.lsn, seq, encoder.table, "update", encoder.updated, subject, payload)
+        return Outgoing(
+            f"{self._id}{seq}",
+            subject,
+            encoder.updated,
+            payload,
+            self.lsn,
+            seq,
+            encoder.table,
+            "update",
+        )
 
     def blind_update(self, encoder: TableEncoder, new: list[Value]) -> Outgoing:
         """An update of a table without REPLICA IDENTITY FULL: what differs cannot be told.
@@ -190,7 +205,7 @@ class Envelope:
         self.seq = seq + 1
         about = self.about(table, op, type_, ticker, key)
         payload = b"%b%d%b%b%b}" % (self._head, seq, about, data, more)
-        return Outgoing(self.lsn, seq, table, op, type_, subject, payload, raw)
+        return Outgoing(f"{self._id}{seq}", subject, type_, payload, self.lsn, seq, table, op, raw)
 
     @staticmethod
     def about(table: str, op: str, type_: str, ticker: bytes, key: bytes) -> bytes:
@@ -224,15 +239,8 @@ class _Head(msgspec.Struct):
 def as_marker(message: Outgoing, error: str) -> Outgoing:
     """The marker that takes the place of a message which does not fit, with the same identity."""
     head = msgspec.json.encode(msgspec.json.decode(message.payload, type=_Head))
-    return Outgoing(
-        message.lsn,
-        message.seq,
-        message.table,
-        message.op,
-        message.type,
-        message.subject,
-        b'%b,"data":null,"error":%b}' % (head[:-1], text(error.encode())),
-        message.payload,
+    return msgspec.structs.replace(
+        message, payload=b'%b,"data":null,"error":%b}' % (head[:-1], text(error.encode()))
     )
 
 

@@ -8,15 +8,13 @@ import structlog
 from nats.aio.client import Client
 
 from ssmd_cdc import metrics
-from ssmd_cdc.encode.envelope import Outgoing
-from ssmd_cdc.errors import does_not_store
-from ssmd_cdc.settings import CdcSettings
+from ssmd_cdc.encode.envelope import Outgoing, as_marker
 from ssmd_common.connections.nats_rights import Denied
 from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
 from ssmd_common.health import Health
 from ssmd_common.tasks import raise_if_cancelled
 from ssmd_stream import subjects
-from ssmd_stream.change import Position
+from ssmd_stream.errors import does_not_store
 
 log = structlog.get_logger(__name__)
 
@@ -28,11 +26,20 @@ _CONDITION: Final = "dead_letters"
 class DeadLetters:
     """Writes to the stream of dead letters, one acknowledged chunk after the other."""
 
-    def __init__(self, client: Client, settings: CdcSettings, health: Health, epoch: int) -> None:
+    def __init__(self, client: Client, budget_seconds: float, health: Health) -> None:
         self._client = client
         self._health = health
-        self._budget_seconds = settings.cdc_outage_budget_seconds
-        self._epoch = epoch
+        self._budget_seconds = budget_seconds
+
+    async def replace(self, message: Outgoing, max_payload: int) -> Outgoing:
+        """Store a message that is larger than the server takes; the marker in its place.
+
+        Raises:
+            As `keep`.
+        """
+        error = f"the message has {len(message.payload)} bytes, the server takes {max_payload}"
+        await self.keep(message, message.payload, max_payload)
+        return as_marker(message, error)
 
     async def keep(self, message: Outgoing, raw: bytes, max_payload: int) -> None:
         """Store `raw`, before the marker that takes the message's place is published.
@@ -44,7 +51,7 @@ class DeadLetters:
         # The client goes by what it heard when it connected.
         step = max(1, min(max_payload, self._client.max_payload) // 2)
         chunks = [raw[at : at + step] for at in range(0, len(raw), step)] or [b""]
-        identity = str(Position(self._epoch, message.lsn, message.seq))
+        identity = message.id
         subject = f"dlq.{subjects.table_subject(message.table, message.op)}"
         log.error("change set aside", position=identity, table=message.table, bytes=len(raw))
         for number, chunk in enumerate(chunks, 1):

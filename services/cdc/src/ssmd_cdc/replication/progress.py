@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Progress:
-    """Messages are counted as they are handed over and as they are acknowledged, both in order.
+    """Messages are counted as they are handed over; they are acknowledged in the same order.
 
     `confirmed` is the LSN to tell PostgreSQL; it never moves back.
     """
 
     confirmed: int
     sent: int = 0
-    acknowledged: int = 0
     in_transaction: bool = False
     _ended: deque[tuple[int, int, float]] = field(default_factory=deque)
 
@@ -30,10 +29,11 @@ class Progress:
         self.in_transaction = False
         self._ended.append((self.sent, end_lsn, committed_at))
 
-    def advance(self) -> list[float]:
-        """Move `confirmed`; the commit times of the transactions that it passed."""
+    def advance(self, acknowledged: int) -> list[float]:
+        """Move `confirmed`, now that so many messages are acknowledged; the commit times of the
+        transactions that it passed, in seconds since 1970."""
         passed = []
-        while self._ended and self._ended[0][0] <= self.acknowledged:
+        while self._ended and self._ended[0][0] <= acknowledged:
             _, end_lsn, committed_at = self._ended.popleft()
             self.confirmed = max(self.confirmed, end_lsn)
             passed.append(committed_at)

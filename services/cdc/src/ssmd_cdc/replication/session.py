@@ -1,44 +1,41 @@
-"""One replication session: from taking the slot until something breaks or the service stops."""
+"""One replication session: from taking the slot until something breaks or the service stops.
+
+A change's way is `_follow`: the reader makes messages of what the slot sends, the publisher brings
+them into the stream. What comes back is read from the publisher, by `_note_acknowledgements` as
+soon as it comes: `progress` makes of it how far the slot may be confirmed. `_remember` writes that
+down and then confirms it. Beside these run the heartbeat, the feedback and the watch for a server
+that shuts down, each a task; the first that fails ends the session with its error.
+"""
 
 import asyncio
-import math
 import time
-from typing import Any
+from typing import Final
 
 import structlog
 
-from ssmd_cdc import metrics
-from ssmd_cdc.control import HEARTBEAT_PREFIX, Control, remembered
-from ssmd_cdc.encode.envelope import Envelope, Outgoing, protocol_time, unix_seconds, utc
-from ssmd_cdc.encode.translate import translate
+from ssmd_cdc.control import Control, remembered
+from ssmd_cdc.encode.envelope import Envelope, Outgoing, protocol_time, utc
 from ssmd_cdc.epoch import State
-from ssmd_cdc.errors import Fenced, MalformedMessage, WalDiverged
 from ssmd_cdc.publish.stream_publisher import StreamPublisher
 from ssmd_cdc.replication.beside import Beside
 from ssmd_cdc.replication.heartbeat import Heartbeats, Return
-from ssmd_cdc.replication.pgoutput import Begin, Commit, Logical, Relation, decode
+from ssmd_cdc.replication.pgoutput import Relation
 from ssmd_cdc.replication.progress import Progress
-from ssmd_cdc.replication.slot import DATA_AT, WAL_DATA, Replication, keepalive
+from ssmd_cdc.replication.report import Report
+from ssmd_cdc.replication.slot import Replication
 from ssmd_cdc.replication.snapshot import Snapshot
 from ssmd_cdc.replication.tables import Tables, forget
+from ssmd_cdc.replication.wal_reader import WalReader
 from ssmd_cdc.settings import CdcSettings
-from ssmd_common.metrics import LAG_SECONDS
 from ssmd_common.runtime import Runtime
 from ssmd_common.tasks import raise_if_cancelled
-from ssmd_stream.change import Position, format_lsn
-from ssmd_stream.visibility import widen
+from ssmd_stream.change import Position
+from ssmd_stream.errors import Fenced
 
 log = structlog.get_logger(__name__)
 
-_FRAMES_PER_TURN = 256
-_BYTES_PER_TURN = 1 << 20
-"""Read before what was read is published, and other tasks get their turn."""
-
-_WAIT_SECONDS = 0.5
-_DRAIN_SECONDS = 10.0
-_HELD_BACK = "which sends no change before its standbys have it (synchronized_standby_slots)"
-_ROWS = frozenset(b"IUDT")
-_DIVERGED = "the WAL does not have the change that the stream ends with"
+_WAIT_SECONDS: Final = 0.5
+_DRAIN_SECONDS: Final = 10.0
 
 
 class ReplicationSession:
@@ -55,53 +52,55 @@ class ReplicationSession:
         settings: CdcSettings,
         control: Control,
         replication: Replication,
+        publisher: StreamPublisher,
         state: State,
         position: Position,
         xid_reference: int,
         *,
         overlaps: bool,
     ) -> None:
-        self.flowed = False
         self._runtime = runtime
         self._health = runtime.health
         self._settings = settings
         self._control = control
         self._replication = replication
+        self._publisher = publisher
         self._state = state
-        self._epoch = position.epoch
-        self._resume: tuple[int, int] | None = (position.lsn, position.seq)
-        self._overlaps = overlaps
-        self._xid_reference = xid_reference
-        self._publisher: StreamPublisher
+        self._remembered = Position(state.epoch, state.lsn, state.seq)
+        self._start = position
         self._progress = Progress(confirmed=0)
         self._safe_lsn = 0
-        self._remembered = Position(state.epoch, state.lsn, state.seq)
-        self._start_lsn = position.lsn
         self._heartbeats = Heartbeats()
-        self._tables = Tables(control)
-        self._envelope: Envelope | None = None
-        self._snapshot_done = asyncio.Event()
-        self._answer = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._heard = 0
-        self._held_back = False
         self._return = Return(self._heartbeats)
-        self._committed_at: float | None = None
+        self.report = Report(runtime.health, settings, self._heartbeats)
+        self._tables = Tables(control)
+        self._reader = WalReader(
+            replication,
+            self._tables,
+            self._progress,
+            self._heartbeats,
+            self._return,
+            position,
+            xid_reference,
+            overlaps=overlaps,
+        )
         self._beside = Beside(runtime.health, settings.cdc_outage_budget_seconds)
+        self._snapshot_done = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
 
-    async def run(self, publisher: StreamPublisher, snapshot: Snapshot | None) -> None:
-        """Until the service stops, which it does cleanly.
+    async def run(self, snapshot: Snapshot | None) -> None:
+        """Until the service stops, which it does cleanly; a snapshot is published first.
 
         Raises:
             SessionEnded, SsmdError: why it could not go on.
         """
-        self._publisher = publisher
         # The session before is over, and its tables are among what nothing uses.
         forget()
         try:
             async with asyncio.TaskGroup() as group:
                 side = [
-                    group.create_task(publisher.run(), name="cdc-publisher"),
+                    group.create_task(self._publisher.run(), name="cdc-publisher"),
+                    group.create_task(self._note_acknowledgements(), name="cdc-acknowledged"),
                     group.create_task(self._feed_back(), name="cdc-feedback"),
                     group.create_task(self._remember_often(), name="cdc-remember"),
                     group.create_task(self._beat(), name="cdc-heartbeat"),
@@ -117,11 +116,6 @@ class ReplicationSession:
             raise _first(group_of_errors) from group_of_errors
         finally:
             self._beside.end()
-
-    def acknowledged(self, count: int) -> None:
-        """StreamPublisher says that the next `count` messages are in the stream."""
-        self._progress.acknowledged += count
-        self._advance()
 
     async def _work(self, snapshot: Snapshot | None) -> None:
         if snapshot is not None:
@@ -139,137 +133,53 @@ class ReplicationSession:
     async def _publish_snapshot(self, snapshot: Snapshot) -> None:
         self._progress.began()
         at = utc(protocol_time(await snapshot.server_time()))
-        envelope = Envelope(self._epoch, self._start_lsn, None, at)
+        envelope = Envelope(self._start.epoch, self._start.lsn, None, at)
         published = await snapshot.publish(self._control, envelope, self._send)
         await snapshot.close()
         await self._publisher.drained()
         self._progress.in_transaction = False
         await self._remember()
-        log.info(
-            "state announced", epoch=self._epoch, rows=published.rows, bytes=published.state_bytes
-        )
-        self._judge_cap(published.state_bytes)
-
-    def _judge_cap(self, state_bytes: int) -> None:
-        """Who reads the snapshot late finds its beginning discarded if it has no room."""
-        cap, reason = self._settings.cdc_stream_max_bytes, None
-        if state_bytes > cap:
-            reason = (
-                f"CDC_STREAM_MAX_BYTES is too small for the state: it takes {state_bytes} bytes of "
-                f"the stream, which keeps {cap}. Readers that begin with the stream miss what it "
-                f"discarded: set it to {2 * state_bytes} or more"
-            )
-            log.error("the stream is too small", bytes=state_bytes, kept_bytes=cap)
-        self._health.degrade("stream", reason)
+        self.report.announced(self._start.epoch, published.rows, published.state_bytes)
 
     async def _follow(self) -> None:
         """Read the WAL and publish what it says, until the service is asked to stop."""
         messages: list[Outgoing] = []
         while not self._runtime.stop.is_set():
-            more = self._read(messages)
+            more = self._reader.read(messages)
             self._health.progress()
             await self._publisher.send(messages)
             messages.clear()
+            self._advance()
             if isinstance(more, Relation):
                 await self._tables.learn(more)
             elif more:
+                # Once for what the connections receive, and once for the tasks that it wakes: the
+                # publisher's answers do not wait for another turn of reading.
+                await asyncio.sleep(0)
                 await asyncio.sleep(0)
             else:
                 await self._replication.wait(_WAIT_SECONDS)
-
-    def _read(self, messages: list[Outgoing]) -> Relation | bool:
-        """Add what the frames that are there become; whether there are more of them.
-
-        A table's description stops it, since the rows that follow need it.
-        """
-        size = 0
-        for count, frame in enumerate(self._replication.frames(), 1):
-            if frame[0] == WAL_DATA:
-                data = bytes(frame[DATA_AT:])
-                if data[0] in _ROWS:
-                    messages += self._row(data)
-                else:
-                    relation = self._between_rows(data)
-                    if relation is not None:
-                        return relation
-            else:
-                wal_end, wants_answer = keepalive(frame)
-                self._return.passed(wal_end)
-                if not self._misses_tail(wal_end):
-                    self._progress.keepalive(wal_end)
-                if wants_answer:
-                    self._answer.set()
-            size += len(frame)
-            self._heard += 1
-            if count >= _FRAMES_PER_TURN or size >= _BYTES_PER_TURN:
-                return True
-        return False
-
-    def _row(self, data: bytes) -> list[Outgoing]:
-        if self._envelope is None:
-            raise MalformedMessage("a row came outside of a transaction")
-        messages = translate(self._envelope, self._tables, data)
-        if self._resume is not None:
-            messages = self._beyond(self._resume, messages)
-        self._progress.sent += len(messages)
-        return messages
-
-    def _beyond(self, resume: tuple[int, int], messages: list[Outgoing]) -> list[Outgoing]:
-        """Those that the stream does not have yet.
-
-        Raises:
-            WalDiverged: the last one that it has did not come before them, although it had to.
-        """
-        beyond = [message for message in messages if (message.lsn, message.seq) > resume]
-        if any((message.lsn, message.seq) == resume for message in messages):
-            self._overlaps = False
-        if beyond:
-            if self._overlaps:
-                raise WalDiverged(_DIVERGED)
-            self._resume = None
-        return beyond
-
-    def _between_rows(self, data: bytes) -> Relation | None:
-        match decode(data):
-            case Begin(commit_lsn, committed_at, xid):
-                wide = widen(xid, self._xid_reference)
-                self._envelope = Envelope(self._epoch, commit_lsn, wide, utc(committed_at))
-                self._progress.began()
-            case Commit(_, end_lsn, committed_at):
-                if self._misses_tail(end_lsn):
-                    raise WalDiverged(_DIVERGED)
-                self._envelope = None
-                self._progress.ended(end_lsn, unix_seconds(committed_at))
-                self._heartbeats.ended(end_lsn)
-                self._advance()
-            case Relation() as relation:
-                return relation
-            case Logical(_, _, prefix, content) if prefix == HEARTBEAT_PREFIX:
-                self._heartbeats.saw(content.decode(errors="replace"))
-        return None
-
-    def _misses_tail(self, end_lsn: int) -> bool:
-        """Whether the stream's last change should have come before `end_lsn`, and has not.
-
-        Confirmed so far, the slot would no longer tell the next session that it has to come.
-        """
-        return self._overlaps and end_lsn > self._start_lsn
 
     async def _send(self, message: Outgoing) -> None:
         self._progress.sent += 1
         await self._publisher.send([message])
 
+    async def _note_acknowledgements(self) -> None:
+        while True:
+            await self._publisher.progressed()
+            self._advance()
+
     def _advance(self) -> None:
-        passed = self._progress.advance()
+        passed = self._progress.advance(self._publisher.acknowledged.messages)
         if passed:
-            self._committed_at = passed[-1]
-            metrics.COMMIT_TO_ACK_SECONDS.observe(max(0.0, time.time() - passed[-1]))
+            self.report.passed(passed[-1], time.time())
             self._heartbeats.confirmed(self._progress.confirmed, self._loop.time())
 
     async def _remember(self) -> None:
         """Write down what is acknowledged, then confirm it to the slot; in this order."""
+        self._advance()
         position = self._publisher.acknowledged_position
-        sequence = self._publisher.acknowledged_sequence
+        sequence = self._publisher.acknowledged.sequence
         confirmed = self._progress.confirmed
         if position != self._remembered:
             state = remembered(self._state, sequence, position)
@@ -285,10 +195,10 @@ class ReplicationSession:
         while True:
             try:
                 async with asyncio.timeout(self._settings.cdc_feedback_seconds):
-                    await self._answer.wait()
+                    await self._reader.answer_wanted.wait()
             except TimeoutError:
                 pass
-            self._answer.clear()
+            self._reader.answer_wanted.clear()
             await self._beside.do("memory", self._remember())
 
     async def _feed_back(self) -> None:
@@ -298,14 +208,21 @@ class ReplicationSession:
             interrupted = self._publisher.interrupted
             # While publishing is interrupted nothing is read, and no word would be heard.
             self._replication.feedback(self._safe_lsn, ask=not interrupted)
-            self._report()
+            self._publisher.report()
+            self.report.lag(
+                self._publisher.acknowledged_position,
+                self._publisher.acknowledged.sequence,
+                self._loop.time(),
+            )
             # Reading may wait for publishing; that is progress as long as publishing makes some,
             # or knows that it does not and tries.
-            acknowledged = self._progress.acknowledged
+            acknowledged = self._publisher.acknowledged.messages
             moved = self._progress.sent, self._progress.confirmed
-            rests = interrupted or self._held_back or not self._snapshot_done.is_set()
+            rests = interrupted or self.report.held_back or not self._snapshot_done.is_set()
             self._return.turn(moved, seconds, rests=rests)
-            if self._beside.watch(acknowledged, self._heard, seconds, interrupted=interrupted):
+            if self._beside.watch(
+                acknowledged, self._reader.heard, seconds, interrupted=interrupted
+            ):
                 self._health.progress()
             await asyncio.sleep(seconds)
 
@@ -314,32 +231,6 @@ class ReplicationSession:
             await asyncio.sleep(self._settings.cdc_heartbeat_seconds)
             await self._control.let_go_if_shutting_down()
 
-    def _report(self) -> None:
-        self._publisher.report()
-        lag = self._heartbeats.lag_seconds(self._loop.time())
-        reason = None
-        if lag is None or self._heartbeats.round_trip is None:
-            reason = "no mark in the WAL has come back yet"
-        elif lag > self._settings.cdc_ready_lag_seconds:
-            reason = f"the stream is {lag:.0f} s behind the database"
-            if self._held_back:
-                reason += f", {_HELD_BACK}"
-        else:
-            self.flowed = True
-        if lag is not None:
-            LAG_SECONDS.set(lag)
-        self._health.lag_seconds = lag
-        committed = self._committed_at
-        self._health.position = {
-            "epoch": self._epoch,
-            "lsn": format_lsn(self._publisher.acknowledged_position.lsn),
-            "stream_sequence": self._publisher.acknowledged_sequence,
-            "commit_time": None if committed is None else utc(protocol_time(committed)),
-        }
-        if self._heartbeats.round_trip is not None:
-            metrics.HEARTBEAT_SECONDS.set(self._heartbeats.round_trip)
-        self._health.set("lag", reason)
-
     async def _beat(self) -> None:
         while True:
             await self._beside.do("heartbeat", self._one_beat())
@@ -347,21 +238,9 @@ class ReplicationSession:
 
     async def _one_beat(self) -> None:
         await self._control.look()
-        self._report_slot(await self._control.slot())
-        self._xid_reference = await self._control.xid_reference()
+        self.report.slot(await self._control.slot())
+        self._reader.xid_reference = await self._control.xid_reference()
         await self._control.emit_heartbeat(self._heartbeats)
-
-    def _report_slot(self, slot: dict[str, Any] | None) -> None:
-        if slot is None:
-            return
-        self._held_back = bool(slot["held_back"])
-        metrics.SLOT_LAG_BYTES.set(slot["lag_bytes"])
-        metrics.SLOT_RETAINED_BYTES.set(slot["retained_bytes"])
-        safe = slot["safe_wal_size"]
-        metrics.SLOT_SAFE_BYTES.set(math.nan if safe is None else safe)
-        behind = slot["lag_bytes"]
-        too_far = behind > self._settings.cdc_ready_lag_bytes
-        self._health.set("slot", f"the slot is {behind} bytes behind the WAL" if too_far else None)
 
     async def _finish(self) -> None:
         """Nothing more is read; what was read is published and remembered."""

@@ -1,0 +1,1 @@
+"""Publishing to a stream of ours: every message once, in order, acknowledged."""

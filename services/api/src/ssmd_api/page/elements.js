@@ -1,0 +1,13 @@
+// Elements are made without innerHTML: what a reply says is shown as text, whatever it contains.
+
+export function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name in element) element[name] = value;
+    else element.setAttribute(name, value);
+  }
+  element.append(...children.filter(child => child !== null));
+  return element;
+}
+
+export const text = (tag, className, content) => make(tag, { className, textContent: content });

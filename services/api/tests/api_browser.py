@@ -1,0 +1,128 @@
+"""Headless Chromium, driven over its DevTools protocol: a page as a person has it."""
+
+import asyncio
+import base64
+import json
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_FLAGS = (
+    "--headless=new",
+    "--no-sandbox",  # Tests run as root in containers.
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    "--remote-debugging-port=0",
+    "--window-size=1400,1000",
+)
+
+
+@dataclass(slots=True)
+class Page:
+    """One page. `complaints` has what its console, its policy and its requests said against it."""
+
+    socket: aiohttp.ClientWebSocketResponse
+    complaints: list[str] = field(default_factory=list)
+    _number: int = 0
+    _answers: dict[int, "asyncio.Future[Any]"] = field(default_factory=dict)
+
+    async def call(self, method: str, **parameters: Any) -> Any:
+        self._number += 1
+        answer = self._answers[self._number] = asyncio.get_running_loop().create_future()
+        await self.socket.send_json({"id": self._number, "method": method, "params": parameters})
+        async with asyncio.timeout(60):
+            return await answer
+
+    async def evaluate(self, script: str, *arguments: Any) -> Any:
+        """The value of a function's call in the page, awaited: `(a, b) => …`."""
+        called = f"({script})({', '.join(json.dumps(value) for value in arguments)})"
+        found = await self.call(
+            "Runtime.evaluate",
+            expression=called,
+            awaitPromise=True,
+            returnByValue=True,
+            userGesture=True,
+        )
+        assert "exceptionDetails" not in found, found["exceptionDetails"]
+        return found["result"].get("value")
+
+    async def until(self, script: str, *arguments: Any) -> Any:
+        """The first true value of a function in the page."""
+        async with asyncio.timeout(30):
+            while True:
+                if value := await self.evaluate(script, *arguments):
+                    return value
+                await asyncio.sleep(0.02)
+
+    async def picture(self) -> bytes:
+        """What is seen, as PNG."""
+        return base64.b64decode((await self.call("Page.captureScreenshot"))["data"])
+
+    async def listen(self) -> None:
+        async for message in self.socket:
+            told = json.loads(message.data)
+            if "id" in told:
+                answer = self._answers.pop(told["id"])
+                if "error" in told:
+                    answer.set_exception(AssertionError(told["error"]))
+                else:
+                    answer.set_result(told["result"])
+            elif told["method"] == "Runtime.exceptionThrown":
+                self.complaints.append(str(told["params"]["exceptionDetails"]))
+            elif told["method"] == "Log.entryAdded" and told["params"]["entry"]["level"] == "error":
+                self.complaints.append(told["params"]["entry"]["text"])
+
+
+@asynccontextmanager
+async def browse(directory: Path) -> AsyncIterator[Page]:
+    """An empty page; what it downloads is in `directory`. Skips where there is no Chromium."""
+    program = next(filter(None, map(shutil.which, _NAMES)), None)
+    if program is None:
+        pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
+    profile = directory / "profile"
+    process = await asyncio.create_subprocess_exec(
+        program,
+        *_FLAGS,
+        f"--user-data-dir={profile}",
+        "about:blank",
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with aiohttp.ClientSession() as http:
+            port = await _port(profile, process)
+            async with http.get(f"http://127.0.0.1:{port}/json/list") as reply:
+                target = next(each for each in await reply.json() if each["type"] == "page")
+            async with http.ws_connect(target["webSocketDebuggerUrl"], max_msg_size=0) as socket:
+                page = Page(socket)
+                listening = asyncio.create_task(page.listen())
+                for domain in ("Page", "Runtime", "Log"):
+                    await page.call(f"{domain}.enable")
+                await page.call(
+                    "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(directory)
+                )
+                yield page
+                listening.cancel()
+    finally:
+        process.terminate()
+        await asyncio.wait_for(process.wait(), 30)
+
+
+async def _port(profile: Path, process: asyncio.subprocess.Process) -> int:
+    """Where Chromium listens, once it says so."""
+    told = profile / "DevToolsActivePort"
+    async with asyncio.timeout(60):
+        while not (told.exists() and told.read_text().strip()):
+            assert process.returncode is None, "Chromium ended"
+            await asyncio.sleep(0.02)
+    return int(told.read_text().split()[0])

@@ -1,0 +1,1 @@
+"""Redis filled from a snapshot of PostgreSQL, beside what readers see meanwhile."""
