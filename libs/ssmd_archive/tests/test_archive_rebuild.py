@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ssmd_archive.bounds import At, Sequence, Span, read
@@ -40,6 +40,7 @@ def at(root: Path, moment: At | Sequence | None) -> Rebuilt[bytes]:
 
 @EXAMPLES
 @given(st.integers(), st.lists(st.sampled_from(["play", "state", "announce", "seal"]), max_size=6))
+@example(seed=19, steps=["state"])  # it holds what is published after the archive's end
 def test_state_is_what_the_stream_had_told_at_every_sequence(seed: int, steps: list[str]) -> None:
     """Also where a later state holds what was not published then."""
     source = Source(random.Random(seed))

@@ -10,7 +10,7 @@ from ssmd_archive.errors import NotArchived
 from ssmd_archive.losses import Loss, losses
 from ssmd_archive.manifest import Segment, State
 from ssmd_archive.messages import file_lines
-from ssmd_archive.replay import Replay, holds
+from ssmd_archive.replay import Held, Replay
 
 V = TypeVar("V")
 
@@ -106,25 +106,41 @@ def state_rows(
 
 
 def _state_before(archive: Archive, listed: list[Listed], at: Sequence) -> Listed | None:
-    """The last state that holds nothing which comes after `at`."""
-    found = [
-        listing
-        for listing in listed
-        if isinstance(line := listing.line, State) and (line.chain, line.after_seq) <= at
-    ]
-    for listing in reversed(found):
-        assert isinstance(listing.line, State)
-        if not _holds_later(archive, listed, listing.line, at):
-            return listing
-    return None
+    """The last state that holds nothing which comes after `at`.
+
+    Of the newest one that may not be known, while no message is archived that is later than all it
+    holds. An earlier one is as good where nothing was lost since; else the newest is the best.
+    """
+    unknown: Listed | None = None
+    lost = losses(listed)
+    for listing in reversed(listed):
+        state = listing.line
+        if not isinstance(state, State) or (place := Sequence(state.chain, state.after_seq)) > at:
+            continue
+        if unknown is not None and any(place < loss.stop and loss.start <= at for loss in lost):
+            break
+        match _holds_later(archive, listed, state, at):
+            case False:
+                return listing
+            case None:
+                unknown = unknown or listing
+            case True:
+                pass
+    return unknown
 
 
-def _holds_later(archive: Archive, listed: list[Listed], state: State, at: Sequence) -> bool:
-    following = Span(Sequence(at.chain, at.sequence + 1))
+def _holds_later(
+    archive: Archive, listed: list[Listed], state: State, at: Sequence
+) -> bool | None:
+    """Whether a state holds what a message after `at` says. None: the archive does not tell."""
+    held = Held.by(state)
+    following = Span(Sequence(state.chain, state.after_seq + 1))
     for message in bounds.read(archive, listed, following):
-        held = holds(state, message.line)
-        if held is None or message.chain != state.chain:
+        if message.chain != state.chain:
+            break
+        has = held.has(message.line)
+        if has is None:
             return False
-        if held:
+        if has and message.place > at:
             return True
-    return False
+    return None

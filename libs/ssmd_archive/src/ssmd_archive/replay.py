@@ -55,6 +55,36 @@ class Touched(NamedTuple):
     is_announced: bool
 
 
+class Held(NamedTuple):
+    """What a state holds: of the changes before `below` those that its snapshot sees."""
+
+    snapshot: Snapshot
+    below: tuple[int, int]
+    """Epoch and LSN."""
+
+    @classmethod
+    def by(cls, state: State) -> "Held":
+        """What this one does.
+
+        Raises:
+            ArchiveDamaged: it cannot be read.
+        """
+        try:
+            return cls(Snapshot.parse(state.snapshot), (state.epoch, parse_lsn(state.lsn)))
+        except ValueError as error:
+            raise ArchiveDamaged(f"the state after {state.after_seq}: {error}") from error
+
+    def has(self, line: Line) -> bool | None:
+        """Whether it has the change that a message says. None: neither it nor any later one."""
+        try:
+            head = decode_head(line.payload)
+            if head.position[:2] >= self.below:
+                return None
+        except UnreadableMessage:
+            return False
+        return not applies(head.xid, self.snapshot)
+
+
 class _Kept(NamedTuple, Generic[V]):
     epoch: int
     value: V
@@ -90,11 +120,7 @@ class Replay(Generic[V]):
         Raises:
             ArchiveDamaged: the state cannot be read.
         """
-        try:
-            self._snapshot = Snapshot.parse(state.snapshot)
-            self._below = (state.epoch, parse_lsn(state.lsn))
-        except ValueError as error:
-            raise ArchiveDamaged(f"the state after {state.after_seq}: {error}") from error
+        self._snapshot, self._below = Held.by(state)
         self._epoch = state.epoch
         for table, row in rows:
             key = key_of(table, row)
@@ -170,22 +196,3 @@ class Replay(Generic[V]):
         for rows in self._rows.values():
             for key in [key for key, kept in rows.items() if kept.epoch < self._epoch]:
                 del rows[key]
-
-
-def holds(state: State, line: Line) -> bool | None:
-    """Whether a state holds a change that a message says. None: it, and all later ones, it cannot.
-
-    Raises:
-        ArchiveDamaged: the state cannot be read.
-    """
-    try:
-        snapshot, below = Snapshot.parse(state.snapshot), (state.epoch, parse_lsn(state.lsn))
-    except ValueError as error:
-        raise ArchiveDamaged(f"the state after {state.after_seq}: {error}") from error
-    try:
-        head = decode_head(line.payload)
-        if head.position[:2] >= below:
-            return None
-    except UnreadableMessage:
-        return False
-    return not applies(head.xid, snapshot)
