@@ -223,7 +223,9 @@ class Kept:
         self._taken = len(source.messages)
 
     def state(self, source: Source) -> None:
-        """A state beside the messages; these were all taken."""
+        """A state beside the messages; these were all taken. A second one of the same window and
+        sequence is none, as for `StateWriter`.
+        """
         self.take(source, seal=True)
         snapshot, lsn, rows = source.snapshot()
         window, tail = self.writer.window, self.writer.journal.tail
@@ -238,6 +240,8 @@ class Kept:
             raw = b"".join(texts)
             path = file_path(state_folder(table), window, source.sequence, tail.chain)
             target = self.writer.stream / window.day / path
+            if target.exists():
+                return
             target.parent.mkdir(parents=True, exist_ok=True)
             data = compress(raw)
             target.write_bytes(data)

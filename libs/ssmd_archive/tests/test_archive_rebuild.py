@@ -41,6 +41,8 @@ def at(root: Path, moment: At | Sequence | None) -> Rebuilt[bytes]:
 @EXAMPLES
 @given(st.integers(), st.lists(st.sampled_from(["play", "state", "announce", "seal"]), max_size=6))
 @example(seed=19, steps=["state"])  # it holds what is published after the archive's end
+@example(seed=294, steps=["state", "announce"])  # it holds what a new epoch announces
+@example(seed=1517698469, steps=["state"])  # two states after the same message
 def test_state_is_what_the_stream_had_told_at_every_sequence(seed: int, steps: list[str]) -> None:
     """Also where a later state holds what was not published then."""
     source = Source(random.Random(seed))

@@ -6,10 +6,13 @@ from typing import Final, NamedTuple, TypeAlias
 
 from ssmd_archive import lines
 from ssmd_archive.catalog import Archive, Listed
+from ssmd_archive.layout import day_of
 from ssmd_archive.manifest import Segment
 from ssmd_archive.messages import Archived, segment_messages
 
 Bound: TypeAlias = "At | Sequence | None"
+Wanted: TypeAlias = Callable[[str], bool]
+"""Whether the messages of a folder are."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -22,6 +25,10 @@ class At(NamedTuple):
     @classmethod
     def of(cls, moment: datetime) -> "At":
         return cls((moment - _EPOCH) // timedelta(microseconds=1) * 1000)
+
+    @property
+    def day(self) -> str:
+        return day_of(self.ns // 1_000_000_000)
 
     def is_reached(self, message: Archived) -> bool:
         return message.reached_ns >= self.ns
@@ -72,7 +79,7 @@ def read(
     archive: Archive,
     listed: list[Listed],
     span: Span,
-    wanted: Callable[[str], bool] = lambda _: True,
+    wanted: Wanted = lambda _: True,
 ) -> Iterator[Archived]:
     """The messages of a span, of the folders that are `wanted`, in the stream's order.
 

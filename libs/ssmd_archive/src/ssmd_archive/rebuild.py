@@ -87,7 +87,7 @@ def rebuild(
         first = next((line for _, line in listed if isinstance(line, State)), None)
         known = f"the first state is that after sequence {first.after_seq}" if first else "none is"
         raise NotArchived(f"no state is archived before sequence {at.sequence}: {known}")
-    lost = [loss for loss in losses(listed) if since <= loss.stop and loss.start <= at]
+    lost = [loss for loss in losses(listed) if since < loss.stop and loss.start <= at]
     return Rebuilt(replay, at, state.line if state else None, lost)  # type: ignore[arg-type]
 
 
@@ -129,18 +129,20 @@ def _state_before(archive: Archive, listed: list[Listed], at: Sequence) -> Liste
     return unknown
 
 
-def _holds_later(
-    archive: Archive, listed: list[Listed], state: State, at: Sequence
-) -> bool | None:
+def _holds_later(archive: Archive, listed: list[Listed], state: State, at: Sequence) -> bool | None:
     """Whether a state holds what a message after `at` says. None: the archive does not tell."""
     held = Held.by(state)
     following = Span(Sequence(state.chain, state.after_seq + 1))
     for message in bounds.read(archive, listed, following):
         if message.chain != state.chain:
             break
-        has = held.has(message.line)
-        if has is None:
-            return False
-        if has and message.place > at:
-            return True
+        match held.tells(message.line):
+            case "later":
+                return False
+            case "epoch":
+                break
+            case "held" if message.place > at:
+                return True
+            case _:
+                pass
     return None

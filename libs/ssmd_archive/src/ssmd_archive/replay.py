@@ -5,7 +5,7 @@ The rules are those of every reader of the stream: `ssmd_stream.visibility`, doc
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -55,6 +55,11 @@ class Touched(NamedTuple):
     is_announced: bool
 
 
+Told = Literal["held", "other", "later", "epoch"]
+"""Of a message and a state: it has the change; it has not; neither it nor a later one; an epoch
+began, which announces all rows: what was not published before is told by no message of its own."""
+
+
 class Held(NamedTuple):
     """What a state holds: of the changes before `below` those that its snapshot sees."""
 
@@ -74,15 +79,18 @@ class Held(NamedTuple):
         except ValueError as error:
             raise ArchiveDamaged(f"the state after {state.after_seq}: {error}") from error
 
-    def has(self, line: Line) -> bool | None:
-        """Whether it has the change that a message says. None: neither it nor any later one."""
+    def tells(self, line: Line) -> Told:
+        """What a message says of it."""
         try:
             head = decode_head(line.payload)
-            if head.position[:2] >= self.below:
-                return None
+            epoch, lsn, _ = head.position
         except UnreadableMessage:
-            return False
-        return not applies(head.xid, self.snapshot)
+            return "other"
+        if epoch > self.below[0]:
+            return "epoch"
+        if (epoch, lsn) >= self.below:
+            return "later"
+        return "other" if applies(head.xid, self.snapshot) else "held"
 
 
 class _Kept(NamedTuple, Generic[V]):
