@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ssmd_archive import manifest
 from ssmd_archive.layout import Window, parse_path, state_folder
 from ssmd_archive.lines import nanoseconds
-from ssmd_archive.manifest import Chain, Expired, File, Gap, Line, Removed, Segment, State
+from ssmd_archive.manifest import Chain, Expired, File, Gap, Line, Removed, Repaired, Segment, State
 from ssmd_stream.change import parse_lsn
 from ssmd_stream.visibility import Snapshot
 
@@ -21,7 +21,7 @@ def contradictions(day: str, line: Line, before: Line | None) -> Iterator[str]:
             case Gap() | Expired():
                 if line.to_seq < line.from_seq:
                     yield "it is of no sequence"
-            case Chain() | Removed():
+            case Chain() | Removed() | Repaired():
                 yield from _accounts_for_none(line)
             case State():
                 yield from _state(day, line)

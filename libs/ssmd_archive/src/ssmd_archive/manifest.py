@@ -151,7 +151,20 @@ class Removed(_Line, frozen=True, kw_only=True, tag="removed"):
     last_line: str
 
 
-Line: TypeAlias = Segment | Gap | Expired | Chain | State | Removed
+class Repaired(_Line, frozen=True, kw_only=True, tag="repaired"):
+    """The manifests were written anew: what could not be read was replaced, and the chain of all
+    lines made again. What stood there before is kept beside the archive.
+
+    `head` is the SHA-256 of the newest line before, `lost` how many messages became holes. The
+    first line that there is has `before` as its `previous`, where lines before it are gone.
+    """
+
+    head: str | None
+    lost: int
+    before: str | None
+
+
+Line: TypeAlias = Segment | Gap | Expired | Chain | State | Removed | Repaired
 
 _decoder: Final = msgspec.json.Decoder(Line)
 

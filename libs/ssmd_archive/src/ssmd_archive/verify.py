@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +15,7 @@ from ssmd_archive.catalog import Archive, Text
 from ssmd_archive.consistency import contradictions
 from ssmd_archive.contents import Contents, segment_contents, state_contents
 from ssmd_archive.layout import MANIFEST
-from ssmd_archive.manifest import Chain, File, Line, Removed, Segment, State, StateFile
+from ssmd_archive.manifest import Chain, File, Line, Removed, Repaired, Segment, State, StateFile
 from ssmd_archive.unlisted import unlisted
 
 _THREADS: Final = min(4, os.cpu_count() or 1)
@@ -85,8 +86,23 @@ def verify(
     return check.report
 
 
+def hash_file(path: Path) -> tuple[int, str]:
+    """Its size and SHA-256.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    size = 0
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+    return size, digest.hexdigest()
+
+
 @contextmanager
-def _mapping(total_bytes: int) -> Iterator[Any]:
+def mapping(total_bytes: int) -> Iterator[Any]:
     """`map` over threads where there is enough to do."""
     if total_bytes < _WORTH_THREADS_BYTES:
         yield map
@@ -184,22 +200,23 @@ class _Check:
             return
         text, first = self._listed[0]
         path = f"{text.day}/{MANIFEST}"
-        removed = [line for _, line in self._listed if isinstance(line, Removed)]
+        removed = [line.last_line for _, line in self._listed if isinstance(line, Removed)]
+        known = {line.before for _, line in self._listed if isinstance(line, Repaired)}
         if first.previous is None:
             if not isinstance(first, Chain) or first.old is not None:
                 self._find(path, text.number, "order", "it is the first line, and begins no chain")
-        elif not removed or removed[-1].last_line != first.previous:
+        elif first.previous not in known | set(removed[-1:]):
             self._find(
                 path,
                 text.number,
                 "order",
-                "lines came before it that are not here, and no `removed` line says so",
+                "lines came before it that are not here, and no line says that they were removed",
             )
 
     def _files(self) -> None:
         by_hash = {job.file.sha256: job.path for job in self._jobs}
         seen: set[str] = set()
-        with _mapping(sum(job.file.bytes for job in self._jobs)) as each:
+        with mapping(sum(job.file.bytes for job in self._jobs)) as each:
             for job, found in zip(self._jobs, each(self._hash, self._jobs), strict=True):
                 manifest_path = f"{job.day}/{MANIFEST}"
                 if job.path in seen:
@@ -223,16 +240,10 @@ class _Check:
                     self._find(job.path, None, "changed", self._what(job, size))
 
     def _hash(self, job: _Job) -> tuple[int, str] | OSError:
-        digest = hashlib.sha256()
-        size = 0
         try:
-            with (self._archive.stream / job.path).open("rb", buffering=0) as file:
-                while chunk := file.read(_CHUNK_BYTES):
-                    digest.update(chunk)
-                    size += len(chunk)
+            return hash_file(self._archive.stream / job.path)
         except OSError as error:
             return error
-        return size, digest.hexdigest()
 
     def _what(self, job: _Job, size: int) -> str:
         """In which way a file is another one, as near as it can be told."""
