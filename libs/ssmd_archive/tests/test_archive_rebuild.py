@@ -5,9 +5,11 @@ import random
 import tempfile
 from pathlib import Path
 
+import made_archive as made
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from made_archive import SECOND, Kept, Source
 
 from ssmd_archive.bounds import At, Sequence, Span, read
 from ssmd_archive.catalog import Archive
@@ -17,9 +19,6 @@ from ssmd_archive.overview import days
 from ssmd_archive.rebuild import Rebuilt, place, rebuild
 from ssmd_archive.replay import PRIMARY_KEY
 from ssmd_archive.tickers import tickers
-
-from . import made
-from .made import SECOND, Kept, Source
 
 EXAMPLES = settings(max_examples=settings().max_examples // 2, deadline=None)
 

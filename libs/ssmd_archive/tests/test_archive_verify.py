@@ -4,12 +4,12 @@ import random
 from pathlib import Path
 
 import archived
+import made_archive as made
 import pytest
 
 from ssmd_archive.catalog import Archive
 from ssmd_archive.verify import verify
 
-from . import made
 from .corrupting import KINDS, Corruption
 
 CORRUPTIONS = 1000

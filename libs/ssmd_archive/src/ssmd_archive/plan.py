@@ -217,13 +217,10 @@ class Plan:
         ]
         begins = sorted({group.name.sequence for group in here})
         if not begins or begins[0] > start:
+            before = max(here[0].name.window, self._floor) if here else ceiling
+            leading_day = before.day if here and before else day
             following = begins[0] if begins else stop
-            if here:
-                ceiling_here = max(here[0].name.window, self._floor)
-                leading_day = ceiling_here.day
-            else:
-                ceiling_here, leading_day = ceiling, day
-            self._make(Stretch(chain, created, start, following, None), ceiling_here, leading_day)
+            self._make(Stretch(chain, created, start, following, None), before, leading_day)
         for begin, end in zip(begins, [*begins[1:], stop], strict=True):
             same = [group for group in here if group.name.sequence == begin]
             bad = [
@@ -233,7 +230,8 @@ class Plan:
             ]
             window = max(same[0].name.window, self._floor)
             window = min(window, ceiling) if ceiling else window
-            self._make(Stretch(chain, created, begin, end, window, bad=bad), None, window.day)
+            stretch = Stretch(chain, created, begin, end, window, bad=bad)
+            self._make(stretch, None, window.day)
 
     def _make(self, stretch: Stretch, ceiling: Window | None, day: str) -> None:
         made = self._mender.make(stretch, self._floor, ceiling, day)
