@@ -6,9 +6,11 @@ from pathlib import Path
 import archived
 import made_archive as made
 import pytest
+from made_archive import Stored
 
 from ssmd_archive.catalog import Archive
 from ssmd_archive.verify import verify
+from ssmd_archive.writer import Rotation
 
 from .corrupting import KINDS, Corruption
 
@@ -52,3 +54,27 @@ def test_a_thousand_random_corruptions_are_found_and_named(whole: Path) -> None:
             break
     assert found == CORRUPTIONS
     assert verify(Archive(whole), deep=True).findings == []
+
+
+def test_a_segment_of_some_seconds_goes_on_in_its_window_after_a_crash(tmp_path: Path) -> None:
+    """A file's name says the minute only."""
+    messages = [
+        Stored(n, "cdc.markets.update.S", b'{"type":"x"}', made.NOON + n * 7 * made.SECOND)
+        for n in range(1, 4)
+    ]
+    rotation = Rotation(seconds=1)
+    kept = made.Kept(tmp_path, rotation)
+    kept.writer.begin_chain("2026-11-28T11:00:00Z", 1, "the archive begins")
+    kept.writer.take(messages[:1])
+    kept.writer.work()
+    kept.writer.seal()
+    kept.writer.take(messages[1:2])
+    kept.writer.work()
+    kept.writer.close()
+    again = made.Kept(tmp_path, rotation).writer
+    again.recover()
+    again.take(messages[1:])
+    again.work()
+    again.seal()
+    assert verify(Archive(tmp_path), deep=True).findings == []
+    assert len(archived.read(tmp_path / "SECMASTER_CDC").messages) == 3
