@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -192,6 +193,12 @@ def test_repair_waits_for_no_archiver_and_needs_the_stream(copy: Path) -> None:
     with locked(copy):
         refused = run(copy, "repair", "--without-stream")
     assert "one process writes to an archive, end that one first" in str(refused.exception)
+    with ThreadPoolExecutor() as pool:
+        with locked(copy):
+            waiting = pool.submit(run, copy, "repair", "--without-stream", "--wait", "60")
+            with pytest.raises(TimeoutError):
+                waiting.result(0.2)
+        assert waiting.result(60).exit_code == 0
     without = run(copy, "repair")
     assert isinstance(without.exception, SsmdError)
     assert "NATS_URL" in str(without.exception)
@@ -207,7 +214,7 @@ def test_without_an_archive_it_says_where_one_was_looked_for(tmp_path: Path) -> 
 
 
 def test_help_has_an_example_of_each_command() -> None:
-    for command in ("ls", "cat", "state", "tickers", "verify"):
+    for command in ("ls", "cat", "state", "tickers", "verify", "repair"):
         text = " ".join(CliRunner().invoke(app, [command, "--help"]).stdout.split())
         assert f"ssmd archive {command}" in text
 

@@ -160,6 +160,9 @@ def repair_command(
         bool,
         typer.Option("--without-stream", help="Do not ask NATS: what no file has counts as lost."),
     ] = False,
+    wait: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="Wait so long for the archiver's end.")
+    ] = 0.0,
     root: Root = None,
     as_json: AsJson = False,
 ) -> None:
@@ -167,13 +170,20 @@ def repair_command(
 
     The archiver must not run meanwhile. What is replaced is kept in the archive's folder `aside`.
     Exit code 5 if something was lost for good, 4 if NATS does not answer: nothing is changed then.
+    Example: ssmd archive repair --dry-run
     """
     import asyncio
 
     from ssmd_cli.archive_repair import repair
 
     lost = asyncio.run(
-        repair(_root(root), dry_run=dry_run, without_stream=without_stream, as_json=as_json)
+        repair(
+            _root(root),
+            dry_run=dry_run,
+            without_stream=without_stream,
+            wait_seconds=wait,
+            as_json=as_json,
+        )
     )
     if lost:
         raise typer.Exit(ExitCode.PARTIAL)

@@ -1,6 +1,7 @@
 """Repairing an archive from SECMASTER_CDC, for `ssmd archive repair`."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Final
@@ -10,6 +11,7 @@ import nats.js.errors
 import typer
 
 from ssmd_archive.catalog import Archive
+from ssmd_archive.errors import ArchiveLocked
 from ssmd_archive.lock import locked
 from ssmd_archive.plan import Mended
 from ssmd_archive.repair import repair as mend
@@ -24,11 +26,14 @@ from ssmd_stream.reader import reading
 from ssmd_stream.stream import Stream, StreamInfo
 from ssmd_stream.subjects import SUBJECTS
 
+_LOCK_SECONDS: Final = 0.02
 _BATCH: Final = 1000
 _WAIT_SECONDS: Final = 2.0
 
 
-async def repair(root: Path, *, dry_run: bool, without_stream: bool, as_json: bool) -> bool:
+async def repair(
+    root: Path, *, dry_run: bool, without_stream: bool, wait_seconds: float, as_json: bool
+) -> bool:
     """Mend, and print what was done; whether something is lost for good.
 
     Raises:
@@ -37,7 +42,7 @@ async def repair(root: Path, *, dry_run: bool, without_stream: bool, as_json: bo
         UpstreamUnavailable, StreamMissing: the stream cannot be read; nothing was changed.
     """
     archive = Archive(root)
-    with locked(root):
+    with await _locked(root, wait_seconds):
         if without_stream:
             mended = await asyncio.to_thread(mend, archive, None, dry_run=dry_run)
         else:
@@ -47,6 +52,27 @@ async def repair(root: Path, *, dry_run: bool, without_stream: bool, as_json: bo
     else:
         _show(mended, dry_run=dry_run)
     return bool(mended.lost)
+
+
+async def _locked(root: Path, wait_seconds: float) -> contextlib.ExitStack:
+    """The archive's lock, once its holder has ended.
+
+    Raises:
+        ArchiveLocked: it has not in time.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + wait_seconds
+    while True:
+        lock = contextlib.ExitStack()
+        try:
+            lock.enter_context(locked(root))
+        except ArchiveLocked:
+            if loop.time() >= deadline:
+                raise
+            # Sooner than an archiver that stands by, or one that is started in its place.
+            await asyncio.sleep(_LOCK_SECONDS)
+        else:
+            return lock
 
 
 async def _from_stream(archive: Archive, *, dry_run: bool) -> Mended:
