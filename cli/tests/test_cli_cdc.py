@@ -21,7 +21,9 @@ from ssmd_cdc.overview import overview
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cli import cdc_tail
 from ssmd_cli.cdc import app
-from ssmd_cli.cdc_tail import Filter, Lsn, NoStream, first_sequence, follow, parse_since, tail
+from ssmd_cli.cdc_tail import NoStream, first_sequence, follow, tail
+from ssmd_cli.changes import Filter
+from ssmd_cli.since import Lsn, parse_since
 from ssmd_common.connections import nats as connections
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.exitcodes import ExitCode

@@ -44,6 +44,16 @@ class Message(Protocol):
     def stored_at_ns(self) -> int: ...
 
 
+def encode(layout: Layout, message: Message) -> tuple[str, str, bytes]:
+    """A message's folder, the type that it counts as, and its line."""
+    folder, payload = layout.folder(message.subject), message.payload
+    if folder != OTHER and lines.can_be_carried(payload):
+        line = lines.encode(message.sequence, message.stored_at_ns, payload)
+        return folder, lines.type_of(payload), line
+    line = lines.encode_other(message.sequence, message.stored_at_ns, message.subject, payload)
+    return OTHER, lines.UNTYPED, line
+
+
 class Rotation(NamedTuple):
     """When a segment is sealed: at multiples of `seconds` from midnight UTC by the server's clock,
     or once its files have this many bytes in sum.
@@ -201,16 +211,7 @@ class ArchiveWriter:
             segment = self._segment_of(message)
             if message.sequence > segment.next_sequence:
                 segment.account(message.sequence, LOST)
-            folder = self._layout.folder(message.subject)
-            payload = message.payload
-            if folder == OTHER or not lines.can_be_carried(payload):
-                folder, kind = OTHER, lines.UNTYPED
-                line = lines.encode_other(
-                    message.sequence, message.stored_at_ns, message.subject, payload
-                )
-            else:
-                kind = lines.type_of(payload)
-                line = lines.encode(message.sequence, message.stored_at_ns, payload)
+            folder, kind, line = encode(self._layout, message)
             file = segment.add(folder, message.sequence, message.stored_at_ns, line, kind)
             waiting.popleft()
             self.written += 1
