@@ -45,7 +45,7 @@ def _described(service: str, settings_type: type[Settings]) -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    """What stands behind a variable's name: that it is required, or what it is without being set."""
+    """What stands behind a variable's name: required, or what it is when it is not set."""
     value = field.default
     if value is PydanticUndefined:
         return " (required)"
