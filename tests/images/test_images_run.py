@@ -30,7 +30,7 @@ READY_SECONDS: Final = 90
 @pytest.mark.timeout(900)
 async def test_a_change_goes_from_the_exchange_to_redis_through_containers(
     engine: Engine, images: Images, shared: Path,
-    private_postgres: Any, nats_server: Any, valkey_server: Any,
+    empty_database: Any, nats_server: Any, valkey_server: Any,
 ) -> None:  # fmt: skip
     services = [name for name in SERVICES if name in WAY.union(CHOSEN)]
     for part in ("cli", "simulator", *services):
@@ -38,7 +38,7 @@ async def test_a_change_goes_from_the_exchange_to_redis_through_containers(
     keys, archive = (_of_the_services_user(shared / name) for name in ("keys", "archive"))
     exchange, api = free_port(), free_port()
     variables = {
-        "DATABASE_URL": private_postgres.url,
+        "DATABASE_URL": empty_database.url,
         "NATS_URL": nats_server.url,
         "REDIS_URL": valkey_server.url,
         "KALSHI_BASE_URL": f"http://127.0.0.1:{exchange}/trade-api/v2",
