@@ -25,9 +25,10 @@ async def answers(
         while True:
             try:
                 async with http.get(url, headers=headers) as reply:
-                    document = await reply.json(content_type=None)
-                    if reply.status == status and state in (None, document["state"]):
-                        return document
+                    if reply.status == status:
+                        document = await reply.json(content_type=None)
+                        if state is None or document["state"] == state:
+                            return document
             except aiohttp.ClientError:
                 pass
             await asyncio.sleep(0.05)
