@@ -1,5 +1,6 @@
 """A container engine for tests: docker or podman, with the images' base and the chart's context."""
 
+import os
 import resource
 import shutil
 import subprocess
@@ -171,7 +172,8 @@ def _modest(path: Path) -> Path:
     files, processes = (
         most if limit == resource.RLIM_INFINITY else min(limit, most) for limit in limits
     )
-    runtime = 'runtime = "runc"' if shutil.which("runc") else ""
+    has_runc = shutil.which("runc", path=f"{os.environ['PATH']}:/usr/sbin")
+    runtime = 'runtime = "runc"' if has_runc else ""
     path.write_text(
         f"""[containers]
 default_ulimits = ["nofile={files}:{files}", "nproc={processes}:{processes}"]
