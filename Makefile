@@ -123,8 +123,11 @@ docs: $(READY) ## Write the pages that are made from the code
 
 .PHONY: images
 images: ## Build every image (needs a container engine; IMAGES="cdc api" for some)
-	@command -v docker >/dev/null || { echo "make images needs docker (or podman as docker)" >&2; exit 1; }
-	for s in $(or $(IMAGES),$(SERVICES) cli simulator); do docker build --build-arg SERVICE=$$s -t ssmd-$$s:$(VERSION) . || exit 1; done
+	for s in $(or $(IMAGES),$(SERVICES) cli simulator); do deploy/build-image $$s ssmd-$$s:$(VERSION) || exit 1; done
+
+.PHONY: images-test
+images-test: $(READY) ## Build every image from a clean clone and run it (needs a container engine; IMAGES="cdc cache" for some)
+	@SSMD_IMAGES="$(or $(IMAGES),$(SERVICES))" "$(BIN)/pytest" -n0 -m slow tests/images $(ARGS)
 
 .PHONY: chart
 chart: ## Lint, render and package the Helm chart into dist/ (needs helm)

@@ -305,13 +305,13 @@ async def test_what_we_are_late_by_is_no_silence_of_the_server(database: Any) ->
 
 
 SERVICE = """
-import sys
+import os, sys
 from ssmd_common.errors import SsmdError
 from ssmd_common.runtime import Runtime, run
 from ssmd_common.settings import PostgresSettings
 
 async def serve(runtime: Runtime, settings: PostgresSettings) -> None:
-    if sys.argv[1] == "fails":
+    if os.environ["MODE"] == "fails":
         raise SsmdError("the filter is no YAML: mend line 3")
     runtime.health.set("loop", None)
     runtime.health.state = "working"
@@ -323,11 +323,17 @@ sys.exit(run("example", PostgresSettings, serve))
 
 def start(url: str, mode: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(SERVICE), mode],
+        [sys.executable, "-c", textwrap.dedent(SERVICE)],
         stdout=subprocess.PIPE,
         text=True,
         # The rest is for a moved clock, which the server has, too (tests/dates.py).
-        env={**os.environ, "DATABASE_URL": url, "OPS_PORT": "0", "OPS_HOST": "127.0.0.1"},
+        env={
+            **os.environ,
+            "DATABASE_URL": url,
+            "OPS_PORT": "0",
+            "OPS_HOST": "127.0.0.1",
+            "MODE": mode,
+        },
     )
 
 

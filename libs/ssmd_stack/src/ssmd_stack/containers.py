@@ -51,6 +51,15 @@ class ContainerServer:
     def host(self) -> str:
         return str(self._container.get_container_host_ip()) if self._container else "127.0.0.1"
 
+    @property
+    def running(self) -> bool:
+        """Whether the container runs; the engine is asked."""
+        if self._container is None:
+            return False
+        found = self._container.get_wrapped_container()
+        found.reload()
+        return str(found.status) == "running"
+
     async def start(self) -> None:
         """Start it, making it first, and wait until it accepts connections."""
         try:

@@ -119,20 +119,21 @@ class Cached:
         return self._probing
 
     async def _find_out(self) -> None:
-        error: Exception | None = None
+        why: str | None = None
         try:
             await cast(Any, self._probe.ping())
             if self._in_doubt:
                 await self._look_at_rights()
         except _FAILURES as failure:
-            error = failure
+            why = first_line(failure)
             if redis_rights.is_denial(failure):
-                self._refused(redis_rights.denial(failure))
-        if error is not None and self._up:
-            log.warning("redis does not answer, reading from sql", error=first_line(error))
-        elif error is None and not self._up:
+                why = redis_rights.denial(failure)
+                self._refused(why)
+        if why is not None and self._up:
+            log.warning("redis does not answer, reading from sql", error=why)
+        elif why is None and not self._up:
             log.info("redis answers again")
-        self._up = error is None
+        self._up = why is None
         REDIS_UP.set(self._up)
 
     async def _look_at_rights(self) -> None:
