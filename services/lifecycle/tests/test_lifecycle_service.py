@@ -237,7 +237,7 @@ async def test_two_replicas_one_leads_and_nothing_is_lost_when_it_dies(
 
         async def stands_by() -> bool:
             status, body = await second.get("/readyz")
-            return status == 503 and "stands by" in body and "not subscribed" not in body
+            return status == 200 and "stands by" in body and "not subscribed" not in body
 
         await eventually("a warm standby", stands_by)
         assert len(sim.hub.connections) == 2
@@ -250,7 +250,11 @@ async def test_two_replicas_one_leads_and_nothing_is_lost_when_it_dies(
         await first.kill()
         [during] = sim.control.script(ScriptedMarket(series="KXDURING", open_in=1, close_in=600))
         sim.exchange.pause(before, sim.clock())
-        await second.ready()
+
+        async def leads() -> bool:
+            return '"leading"' in (await second.get("/readyz"))[1]
+
+        await eventually("a takeover", leads)
 
         async def taken_over() -> bool:
             one, two = (

@@ -37,7 +37,11 @@ async def test_a_lost_nodes_work_is_taken_over(
         await eventually("a standby", stands_by)
         node.lose()
         [made] = sim.control.script(ScriptedMarket(open_in=1, close_in=600))
-        await standby.ready()
+
+        async def leads() -> bool:
+            return '"leading"' in (await standby.get("/readyz"))[1]
+
+        await eventually("a takeover", leads)
         async with database.connect() as connection:
 
             async def kinds() -> bool:
