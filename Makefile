@@ -115,6 +115,10 @@ bench: $(READY) ## Make the README's figures again (BENCH=cdc ARGS="--rows 10000
 docs: $(READY) ## Write the pages that are made from the code
 	@PYTHONPATH=tests "$(BIN)/python" -m documented
 
+.PHONY: chart-golden
+chart-golden: $(READY) ## Write again what the chart renders, for the tests to hold (needs helm)
+	@PYTHONPATH=tests "$(BIN)/python" -m charts
+
 .PHONY: images
 images: ## Build every image (needs a container engine; IMAGES="cdc api" for some)
 	@command -v docker >/dev/null || { echo "make images needs docker (or podman as docker)" >&2; exit 1; }

@@ -10,6 +10,7 @@ from typing import Final
 
 from documented_rights import PAGE as RIGHTS_PAGE
 from documented_rights import with_rights
+from documented_values import values_page
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -167,6 +168,7 @@ def _needs(service: str) -> list[str]:
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "docs/settings.md": settings_page,
     "docs/metrics.md": metrics_page,
+    "docs/chart-values.md": values_page,
     "docs/rights.md": lambda: with_rights(RIGHTS_PAGE.read_text()),
 }
 

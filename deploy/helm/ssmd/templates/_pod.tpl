@@ -56,4 +56,5 @@ podFailurePolicy:
   rules:
     - action: FailJob
       onExitCodes: {operator: In, values: [2]}
+      onPodConditions: [] # required by the schema of Kubernetes before 1.31
 {{- end }}
