@@ -32,7 +32,9 @@ def call(method, path, body=None):
         data=None if body is None else json.dumps(body).encode(),
         headers={
             "Authorization": f"Bearer {(ACCOUNT / 'token').read_text()}",
-            "Content-Type": "application/merge-patch+json" if method == "PATCH" else "application/json",
+            "Content-Type": "application/merge-patch+json"
+            if method == "PATCH"
+            else "application/json",
         },
     )
     context = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
@@ -78,7 +80,7 @@ def api_key(name, *scopes):
     command = ["ssmd", "keys", "create", name, "--json"]
     for scope in scopes:
         command += ["--scope", scope]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise SystemExit(done.returncode)
     return {"key": {"key": json.loads(done.stdout)["key"]}}
@@ -104,7 +106,11 @@ def main():
     }
     if found is None:
         metadata = {"name": name, "labels": LABELS}
-        call("POST", path, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": values})
+        call(
+            "POST",
+            path,
+            {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": values},
+        )
     elif values:
         call("PATCH", f"{path}/{name}", {"data": values})
     print(f"the Secret {name} has {len(known)} values that stay and {len(values)} new ones")
