@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,9 +41,7 @@ pytestmark = [
 def run(*command: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if check and done.returncode:
-        shown = subprocess.run(
-            ["kubectl", "-n", NAMESPACE, "get", "pods,jobs"], capture_output=True, text=True
-        ).stdout
+        shown = run("kubectl", "-n", NAMESPACE, "get", "pods,jobs", check=False).stdout
         raise AssertionError(f"{shlex.join(command)}\n{done.stdout}\n{done.stderr}\n{shown}")
     return done
 
@@ -237,10 +236,10 @@ def test_scaled_standbys_are_ready_and_take_over() -> None:
     with load() as found:
         for service in ELECTED:
             states = instances(service)
-            assert sorted(states.values())[-1] == "standby", (service, states)
+            assert "standby" in states.values(), (service, states)
             [leader] = [host for host, state in states.items() if state != "standby"]
             kubectl("delete", "pod", leader, "--grace-period=0", "--force")
-            took = until(f"{service} is taken over", lambda s=service, l=leader: taken(s, l))
+            took = until(f"{service} is taken over", partial(taken, service, leader))
             say(f"{service}: taken over within {took:.1f} s of the deletion of its leader")
         until("every service works", all_work)
         # A rollout with standbys ends, and the new ones lead.
