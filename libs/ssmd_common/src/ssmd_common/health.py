@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -18,9 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from ssmd_common.errors import ConfigurationError, StopRequested
 from ssmd_common.httpserver import Runner
 from ssmd_common.metrics import CONDITION, DEGRADED, ERRORS, READY, TASKS
-
-STANDBY: Final = "standby"
-"""The state of a process that waits for another one's work."""
+from ssmd_common.states import STANDBY
 
 
 @dataclass(slots=True)

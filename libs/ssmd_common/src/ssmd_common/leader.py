@@ -22,9 +22,9 @@ from ssmd_common.connections.rights import require_rights
 from ssmd_common.connections.session import Session, look
 from ssmd_common.deadlines import answered_within
 from ssmd_common.errors import ConfigurationError, LeadershipLost
-from ssmd_common.health import STANDBY
 from ssmd_common.metrics import LEADER
 from ssmd_common.runtime import Runtime
+from ssmd_common.states import STANDBY
 from ssmd_common.tasks import end
 
 log = structlog.get_logger(__name__)

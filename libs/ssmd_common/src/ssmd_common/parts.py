@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ssmd_common.health import STANDBY
 from ssmd_common.rights import RIGHTS
+from ssmd_common.states import STANDBY
 
 SERVICES: Final = tuple(RIGHTS)
 """In the order of the flow. Not of what is installed: an image has one service and knows of all."""

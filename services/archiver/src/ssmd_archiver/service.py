@@ -15,9 +15,9 @@ from ssmd_archiver.settings import ArchiverSettings
 from ssmd_archiver.taking import take
 from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import StopRequested, UpstreamUnavailable
-from ssmd_common.health import STANDBY
 from ssmd_common.metrics import LAG_SECONDS, WORK
 from ssmd_common.runtime import Runtime
+from ssmd_common.states import STANDBY
 from ssmd_stream.delivery import Delivery
 from ssmd_stream.errors import ReaderBroken, StreamGap, StreamUnavailable
 from ssmd_stream.reader import Expectations, Reader, reading

@@ -15,9 +15,9 @@ from ssmd_cdc import metrics
 from ssmd_cdc.epoch import NewEpoch
 from ssmd_cdc.errors import MalformedMessage, ServerReadOnly, SessionEnded, WalDiverged
 from ssmd_common.errors import ConfigurationError, SsmdError, UpstreamUnavailable
-from ssmd_common.health import STANDBY
 from ssmd_common.metrics import LAG_SECONDS
 from ssmd_common.runtime import Runtime
+from ssmd_common.states import STANDBY
 from ssmd_stream.errors import Fenced, MayNot, PublishingEnded, StreamUnavailable
 
 log = structlog.get_logger(__name__)
