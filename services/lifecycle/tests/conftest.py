@@ -1,6 +1,7 @@
 """The real service as a process, beside a simulated exchange and a real PostgreSQL."""
 
 import asyncio
+import json
 import contextlib
 import os
 import signal
@@ -73,9 +74,11 @@ class Service:
             return 0, ""
 
     async def is_ready(self) -> bool:
+        """Whether it works: a standby is ready, too."""
         assert self.process is not None
         assert self.process.returncode is None, self.logs()
-        return (await self.get("/readyz"))[0] == 200
+        status, body = await self.get("/readyz")
+        return status == 200 and json.loads(body)["state"] != "standby"
 
     async def ready(self) -> None:
         async def holds() -> bool:

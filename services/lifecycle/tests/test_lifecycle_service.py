@@ -250,11 +250,7 @@ async def test_two_replicas_one_leads_and_nothing_is_lost_when_it_dies(
         await first.kill()
         [during] = sim.control.script(ScriptedMarket(series="KXDURING", open_in=1, close_in=600))
         sim.exchange.pause(before, sim.clock())
-
-        async def leads() -> bool:
-            return '"leading"' in (await second.get("/readyz"))[1]
-
-        await eventually("a takeover", leads)
+        await second.ready()
 
         async def taken_over() -> bool:
             one, two = (
