@@ -1,8 +1,8 @@
 """The real service as a process, beside a simulated exchange and a real PostgreSQL."""
 
 import asyncio
-import json
 import contextlib
+import json
 import os
 import signal
 import sys
