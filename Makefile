@@ -121,6 +121,14 @@ bench: $(READY) ## Make the README's figures again (BENCH=cdc ARGS="--rows 10000
 docs: $(READY) ## Write the pages that are made from the code
 	@PYTHONPATH=tests "$(BIN)/python" -m documented
 
+.PHONY: cluster-test
+cluster-test: $(READY) ## Install, upgrade, scale, break and uninstall the chart on KUBECONFIG's cluster (docs/chart.md)
+	@SSMD_CLUSTER_TEST=1 "$(BIN)/pytest" -n0 -x -s -m slow tests/cluster $(ARGS)
+
+.PHONY: chart-golden
+chart-golden: $(READY) ## Write again what the chart renders, for the tests to hold (needs helm)
+	@PYTHONPATH=tests "$(BIN)/python" -m charts
+
 .PHONY: images
 images: ## Build every image (needs a container engine; IMAGES="cdc api" for some)
 	for s in $(or $(IMAGES),$(SERVICES) cli simulator); do deploy/build-image $$s ssmd-$$s:$(VERSION) || exit 1; done

@@ -11,6 +11,7 @@ from dashboards import DASHBOARDS
 from documented_metrics import cell, metrics_page
 from documented_rights import PAGE as RIGHTS_PAGE
 from documented_rights import with_rights
+from documented_values import values_page
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -99,6 +100,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "docs/metrics.md": metrics_page,
     "docs/alerts.md": alerts_page,
     **DASHBOARDS,
+    "docs/chart-values.md": values_page,
     "docs/rights.md": lambda: with_rights(RIGHTS_PAGE.read_text()),
 }
 

@@ -399,7 +399,7 @@ async def test_a_standby_takes_over(bench: Any) -> None:
     await first.ready()
     second = bench.start()
     await second.until(lambda p: p.health.state == "standby")
-    assert not second.health.ready
+    assert second.health.ready
     await insert(bench, 200)
     await first.kill()
     await insert(bench, 200, "T")

@@ -85,6 +85,7 @@ async def test_a_standby_does_not_say_what_only_the_leader_knows(bench: Any) -> 
         await bench.end_session()
         await publisher.until(lambda p: p.health.state == "standby")
         assert set(publisher.health.document()["reasons"]) == {"slot"}
+        assert publisher.health.ready
         for gauge in GAUGES:
             assert math.isnan(gauge._value.get()) or gauge in (metrics.EPOCH, LEADER), gauge
         between.thaw()

@@ -24,6 +24,7 @@ from ssmd_common.deadlines import answered_within
 from ssmd_common.errors import ConfigurationError, LeadershipLost
 from ssmd_common.metrics import LEADER
 from ssmd_common.runtime import Runtime
+from ssmd_common.states import STANDBY
 from ssmd_common.tasks import end
 
 log = structlog.get_logger(__name__)
@@ -130,10 +131,9 @@ async def _acquire(runtime: Runtime, connection: Session, name: str) -> int | No
             raise LeadershipLost(
                 f"the connection that waits for the lock {name!r} is gone: restart the service"
             ) from error
-        if runtime.health.state != "standby":
+        if runtime.health.state != STANDBY:
             log.info("standing by, another replica leads", lock=name)
-        runtime.health.state = "standby"
-        runtime.health.set("leader", "another replica leads; this one stands by")
+        runtime.health.stand_by("leader", "another replica leads; this one stands by")
         runtime.health.progress()
         await runtime.stopped_within(POLL_SECONDS)
     return None

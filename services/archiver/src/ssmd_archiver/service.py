@@ -17,6 +17,7 @@ from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import StopRequested, UpstreamUnavailable
 from ssmd_common.metrics import LAG_SECONDS, WORK
 from ssmd_common.runtime import Runtime
+from ssmd_common.states import STANDBY
 from ssmd_stream.delivery import Delivery
 from ssmd_stream.errors import ReaderBroken, StreamGap, StreamUnavailable
 from ssmd_stream.reader import Expectations, Reader, reading
@@ -186,9 +187,8 @@ class Archiver:
 
 async def standing_by(runtime: Runtime, holder: str, seconds: float) -> None:
     """Another archiver writes: this one takes over when it has ended."""
-    if runtime.health.state != "standby":
+    if runtime.health.state != STANDBY:
         log.info("standing by, another archiver writes", holder=holder)
-    runtime.health.state = "standby"
-    runtime.health.set("lock", f"{holder} writes to the archive; this one stands by")
+    runtime.health.stand_by("lock", f"{holder} writes to the archive; this one stands by")
     runtime.health.progress()
     await runtime.stopped_within(seconds)
