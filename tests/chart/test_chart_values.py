@@ -17,7 +17,7 @@ SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
 TEMPLATES = "".join(path.read_text() for path in CHART.glob("templates/**/*.*"))
 # What is handed on as it is: Kubernetes knows what may stand in it.
 FREE = re.compile(
-    r"config|.*\.(env|annotations|podAnnotations|podLabels|nodeSelector|affinity|requests|limits)"
+    r"config|.*\.(env|annotations|labels|alertLabels|podAnnotations|podLabels|nodeSelector|affinity|requests|limits)"
     r"|podSecurityContext.*|securityContext.*"
 )
 
