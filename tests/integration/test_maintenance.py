@@ -189,7 +189,7 @@ class Installation:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(480)
+@pytest.mark.timeout(600)
 async def test_whatever_is_lost_comes_back(
     private_postgres: PostgresServer,
     nats_server: NatsServer,
