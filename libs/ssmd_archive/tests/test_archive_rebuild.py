@@ -20,7 +20,7 @@ from ssmd_archive.rebuild import Rebuilt, place, rebuild
 from ssmd_archive.replay import PRIMARY_KEY
 from ssmd_archive.tickers import tickers
 
-EXAMPLES = settings(max_examples=settings().max_examples // 2, deadline=None)
+EXAMPLES = settings(max_examples=settings().max_examples // 4, deadline=None)
 
 
 def rows(found: Rebuilt[bytes]) -> made.Rows:

@@ -14,8 +14,6 @@ from ssmd_archive.writer import Rotation
 
 from .corrupting import KINDS, Corruption
 
-CORRUPTIONS = 1000
-
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -32,11 +30,12 @@ def test_what_was_written_is_whole(whole: Path) -> None:
         assert report.unfinished == []
 
 
-def test_a_thousand_random_corruptions_are_found_and_named(whole: Path) -> None:
+@pytest.mark.parametrize("count", [150, pytest.param(1000, marks=pytest.mark.slow)])
+def test_random_corruptions_are_found_and_named(whole: Path, count: int) -> None:
     """Each by what `verify` does without `deep`."""
     chance = random.Random(15)
     found = 0
-    for number in range(2 * CORRUPTIONS):
+    for number in range(2 * count):
         corruption = Corruption(whole / "SECMASTER_CDC", chance)
         corruption.damage(list(KINDS)[number % len(KINDS)])
         if touched := corruption.touched:
@@ -50,9 +49,9 @@ def test_a_thousand_random_corruptions_are_found_and_named(whole: Path) -> None:
             assert any(name in said for name in names), (corruption.kind, touched, said)
             found += 1
         corruption.undo()
-        if found == CORRUPTIONS:
+        if found == count:
             break
-    assert found == CORRUPTIONS
+    assert found == count
     assert verify(Archive(whole), deep=True).findings == []
 
 
