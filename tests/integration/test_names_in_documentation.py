@@ -242,7 +242,7 @@ def test_what_code_says_of_pages_is_there() -> None:
         for page, section, decision in re.findall(
             r"docs/([\w/.-]*\w)(?: § (\d+)|,\s+decision (\d+))?", text
         ):
-            if path.is_relative_to(ROOT / "tests"):
+            if "tests" in path.relative_to(ROOT).parts:
                 continue
             [to] = {*(ROOT / "docs").glob(page), *(ROOT / "docs").glob(f"{page}-*")}
             if section:
