@@ -133,7 +133,8 @@ def compose(name: str) -> Iterator[str]:
         yield f"compose.yaml: the exchange of {name} and `needs` of its service.toml differ"
     if "healthcheck" not in found:
         yield f"compose.yaml: {name} has no healthcheck"
-    ports = [f"127.0.0.1:{described.port}:{described.port}"] if described.port else []
+    port = described.port
+    ports = [f"127.0.0.1:${{{name.upper()}_PORT:-{port}}}:{port}"] if port else []
     if found.get("ports", []) != ports:
         yield f"compose.yaml: ports of {name} are not {ports}"
 

@@ -40,13 +40,14 @@ async def whole_api(
         yield api
 
 
-async def run(*command: str | Path, **environment: str) -> str:
-    """What a command says, which must succeed."""
+async def run(*command: str | Path, home: Path, **environment: str) -> str:
+    """What a command says, which must succeed; what it leaves is in `home`."""
     process = await asyncio.create_subprocess_exec(
         *command,
+        cwd=home,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env={"PATH": f"{TOOLS}:{os.environ['PATH']}", **environment},
+        env={"PATH": f"{TOOLS}:{os.environ['PATH']}", "HOME": str(home), **environment},
     )
     try:
         said, _ = await process.communicate()

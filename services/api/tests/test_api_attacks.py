@@ -204,14 +204,15 @@ async def test_a_key_that_is_no_text_is_a_wrong_key(api: Client) -> None:
 # Paths
 
 
+PAGE = "/docs"
 ELSEWHERE = (
-    "/docs/../../../../etc/passwd",
-    "/docs/..%2f..%2f..%2fetc%2fpasswd",
-    "/docs/%2e%2e/app.py",
-    "/docs/..\\..\\app.py",
-    "/docs/index.html%00.js",
-    "/docs//etc/passwd",
-    "/docs/./main.js",
+    PAGE + "/../../../../etc/passwd",
+    PAGE + "/..%2f..%2f..%2fetc%2fpasswd",
+    PAGE + "/%2e%2e/app.py",
+    PAGE + "/..\\..\\app.py",
+    PAGE + "/index.html%00.js",
+    PAGE + "//etc/passwd",
+    PAGE + "/./main.js",
     "//v1/series",
     "/v1/../metrics",
     "/v1/series/..%2fkeys",

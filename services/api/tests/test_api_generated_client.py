@@ -69,10 +69,11 @@ async def test_every_operation_is_called_and_its_reply_parsed(
         await run(
             "openapi-python-client", "generate", "--path", document, "--config", config,
             "--meta", "none", "--output-path", tmp_path / "ssmd_generated", "--fail-on-warning",
-            HOME=str(tmp_path),
+            home=tmp_path,
         )  # fmt: skip
         walked = await run(
             TOOLS / "python", WALK, api.base, TICKER,
+            home=tmp_path,
             PYTHONPATH=str(tmp_path),
             SSMD_DATA_API_KEY=api.key,
         )  # fmt: skip

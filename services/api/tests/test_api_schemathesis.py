@@ -50,5 +50,5 @@ async def test_it_finds_nothing(
             "schemathesis", "--config-file", CONFIG, "run", f"{api.base}/openapi.json",
             SSMD_DATA_API_KEY=api.key,
             SCHEMATHESIS_HOOKS=str(CONFIG.with_name("schemathesis_hooks.py")),
-            HOME=str(tmp_path),
+            home=tmp_path,
         )  # fmt: skip
