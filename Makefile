@@ -47,11 +47,17 @@ lock: $(BIN)/uv ## Compile requirements/*.txt again (UPGRADE=1 takes newer versi
 	$(COMPILE) -c requirements/dev.txt cli/pyproject.toml -o requirements/cli.txt
 	$(COMPILE) -c requirements/dev.txt simulator/pyproject.toml -o requirements/simulator.txt
 	$(COMPILE:3.11=3.13) $(if $(UPGRADE),--upgrade) requirements/sdk.in -o requirements/sdk.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/openapi.in -o requirements/openapi.txt
 
 .PHONY: sdk
 sdk: $(BIN)/uv ## Install the exchange's own SDK for the simulator's tests (SDK_PYTHON=python3.13)
 	"$(BIN)/uv" venv -q --clear --python "$(SDK_PYTHON)" .ci/sdk
 	"$(BIN)/uv" pip install -q --python .ci/sdk/bin/python --require-hashes -r requirements/sdk.txt
+
+.PHONY: openapi
+openapi: $(BIN)/uv ## Install what reads the API's OpenAPI document as strangers do, for its slow tests
+	"$(BIN)/uv" venv -q --clear --python "$(BIN)/python" .ci/openapi
+	"$(BIN)/uv" pip install -q --python .ci/openapi/bin/python --require-hashes -r requirements/openapi.txt
 
 .PHONY: up
 up: $(READY) ## Start the whole system on this machine (ARGS="--exchange demo" …)
