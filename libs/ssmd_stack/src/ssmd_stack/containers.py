@@ -23,6 +23,7 @@ VALKEY_IMAGE: Final = "valkey/valkey:9-alpine"
 
 _READY_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 0.1
+_STOP_SECONDS: Final = 60
 
 
 class ContainerServer:
@@ -83,7 +84,9 @@ class ContainerServer:
     async def stop(self) -> None:
         """Stop it in order; its data stays for the next start."""
         if self._container is not None:
-            await asyncio.to_thread(self._container.get_wrapped_container().stop)
+            # Said, since podman's socket takes a time that is not said for none, and kills at once.
+            found = self._container.get_wrapped_container()
+            await asyncio.to_thread(found.stop, timeout=_STOP_SECONDS)
 
     async def kill(self) -> None:
         """End it at once."""
