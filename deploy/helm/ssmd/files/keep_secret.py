@@ -46,6 +46,11 @@ def call(method, path, body=None):
             return None
         said = error.read().decode(errors="replace")[:500]
         raise SystemExit(f"the API server refuses {method} {path}: {error.code} {said}") from error
+    except OSError as error:
+        raise SystemExit(
+            f"the API server at {host} does not answer ({error}): let this pod reach it, which a "
+            "NetworkPolicy that denies all does not"
+        ) from error
 
 
 def servers(prefix, database, user):
