@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import nats
@@ -164,7 +164,7 @@ async def archive(
                     share = count / (count - at_first)
                     seconds = (time.monotonic() - began) * share
                     processor = (processor_seconds(process) - before) * share
-                    return seconds, memory, processor, await idle_share(process)
+                    return Figures(seconds, memory, processor, await idle_share(process))
                 await asyncio.sleep(0.01 if began is None else 0.1)
     finally:
         child.terminate()
