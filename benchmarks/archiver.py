@@ -127,12 +127,17 @@ def bind(pid: int) -> None:
     psutil.Process(pid).cpu_affinity([max(os.sched_getaffinity(0))])
 
 
-async def archive(
-    url: str, database: str, root: Path, count: int
-) -> tuple[float, int, float, float]:
-    """Seconds for all of them, sealed in many segments meanwhile; the most memory; seconds of
-    processor time; and the share of a core that it takes when nothing comes.
-    """
+class Figures(NamedTuple):
+    """Seconds, and those of processor time; the most memory; the share of a core when idle."""
+
+    seconds: float
+    memory: int
+    processor: float
+    idle: float
+
+
+async def archive(url: str, database: str, root: Path, count: int) -> Figures:
+    """Of archiving all of them, sealed in many segments meanwhile."""
     port = free_port()
     environment = {
         **os.environ,
