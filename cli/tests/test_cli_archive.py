@@ -1,7 +1,9 @@
 """`ssmd archive …`: over an archive that was made, and over one of a running system."""
 
 import asyncio
+import errno
 import json
+import os
 import shutil
 import signal
 import sys
@@ -20,6 +22,7 @@ from typer.testing import CliRunner, Result
 
 from ssmd_archive.bounds import At, Sequence
 from ssmd_archive.catalog import Archive
+from ssmd_archive.disk import Disk
 from ssmd_archive.lock import locked
 from ssmd_cli.archive import app
 from ssmd_cli.archive_place import parse_place
@@ -211,6 +214,19 @@ def test_without_an_archive_it_says_where_one_was_looked_for(tmp_path: Path) -> 
         assert isinstance(result.exception, SsmdError)
         assert result.exception.exit_code == ExitCode.NOT_FOUND
     assert not (tmp_path / "x").exists()
+
+
+def test_what_the_file_system_refuses_is_said(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/archive")
+
+    (copy / "SECMASTER_CDC" / "stray").touch()
+    with monkeypatch.context() as patched:
+        patched.setattr(Disk, "rename", full)
+        result = run(copy, "repair", "--without-stream")
+    assert isinstance(result.exception, SsmdError)
+    assert str(result.exception).startswith("/archive: No space left on device. Nothing")
+    assert run(copy, "repair", "--without-stream").exit_code == 0
 
 
 def test_help_has_an_example_of_each_command() -> None:

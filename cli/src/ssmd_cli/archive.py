@@ -2,12 +2,14 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from ssmd_cli.environment import load_env_file, quiet_logs
+from ssmd_common.errors import SsmdError
 from ssmd_common.exitcodes import ExitCode
 
 app = typer.Typer(
@@ -32,10 +34,29 @@ _PLACE: Final = (
 )
 
 
-def _root(root: Path | None) -> Path:
+class FilesRefused(SsmdError):
+    """The file system refuses what was asked of it."""
+
+
+@contextlib.contextmanager
+def _archive(root: Path | None) -> Iterator[Path]:
+    """The archive's directory.
+
+    Raises:
+        FilesRefused: what is done inside cannot be done there.
+    """
     load_env_file()
     quiet_logs()
-    return root or Path(os.environ.get("ARCHIVER_ROOT") or _LOCAL_ROOT)
+    found = root or Path(os.environ.get("ARCHIVER_ROOT") or _LOCAL_ROOT)
+    try:
+        yield found
+    except (BrokenPipeError, TimeoutError):
+        raise
+    except OSError as error:
+        raise FilesRefused(
+            f"{error.filename or found}: {error.strerror}. Nothing that the archive had is lost: "
+            "mend that, and run the command again"
+        ) from error
 
 
 @app.command("ls")
@@ -46,7 +67,8 @@ def ls_command(root: Root = None, as_json: AsJson = False) -> None:
     """
     from ssmd_cli.archive_show import ls
 
-    ls(_root(root), as_json=as_json)
+    with _archive(root) as found:
+        ls(found, as_json=as_json)
 
 
 @app.command("cat")
@@ -75,9 +97,9 @@ def cat_command(
     from ssmd_cli.archive_cat import cat
     from ssmd_cli.changes import Filter
 
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError), _archive(root) as found:
         cat(
-            _root(root),
+            found,
             Filter(series, table, type_),
             since,
             until,
@@ -105,7 +127,9 @@ def state_command(
     """
     from ssmd_cli.archive_show import state
 
-    if not state(_root(root), at, table, limit=limit, as_json=as_json):
+    with _archive(root) as found:
+        is_complete = state(found, at, table, limit=limit, as_json=as_json)
+    if not is_complete:
         raise typer.Exit(ExitCode.PARTIAL)
 
 
@@ -125,7 +149,9 @@ def tickers_command(
     from ssmd_cli.archive_show import tickers
 
     style = output.chosen(as_json=as_json, as_csv=as_csv)
-    if not tickers(_root(root), date, table, style):
+    with _archive(root) as found:
+        is_complete = tickers(found, date, table, style)
+    if not is_complete:
         raise typer.Exit(ExitCode.PARTIAL)
 
 
@@ -147,7 +173,9 @@ def verify_command(
     """
     from ssmd_cli.archive_verify import verify
 
-    if not verify(_root(root), deep=deep, head=head, as_json=as_json):
+    with _archive(root) as found:
+        is_whole = verify(found, deep=deep, head=head, as_json=as_json)
+    if not is_whole:
         raise typer.Exit(ExitCode.DRIFT)
 
 
@@ -176,14 +204,15 @@ def repair_command(
 
     from ssmd_cli.archive_repair import repair
 
-    lost = asyncio.run(
-        repair(
-            _root(root),
-            dry_run=dry_run,
-            without_stream=without_stream,
-            wait_seconds=wait,
-            as_json=as_json,
+    with _archive(root) as found:
+        is_lost = asyncio.run(
+            repair(
+                found,
+                dry_run=dry_run,
+                without_stream=without_stream,
+                wait_seconds=wait,
+                as_json=as_json,
+            )
         )
-    )
-    if lost:
+    if is_lost:
         raise typer.Exit(ExitCode.PARTIAL)

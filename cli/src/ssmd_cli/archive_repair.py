@@ -13,7 +13,7 @@ import typer
 from ssmd_archive.catalog import Archive
 from ssmd_archive.errors import ArchiveLocked
 from ssmd_archive.lock import locked
-from ssmd_archive.plan import Mended
+from ssmd_archive.mended import Mended
 from ssmd_archive.repair import repair as mend
 from ssmd_cli import output
 from ssmd_common.connections import nats as connections

@@ -154,8 +154,9 @@ def damaged(scene: Scene, root: Path) -> None:
     (stream / "stray").write_bytes(b"x")
     for kind in ("flip", "drop_line", "delete", "flip", "truncate"):
         Corruption(stream, chance).damage(kind)
-    state = min(stream.glob("*/state/markets/*.gz"))
-    state.write_bytes(b"x")
+    for files in ("state/markets/*.gz", "markets/*.gz", "markets/*-c2.jsonl.gz"):
+        path = min(stream.glob(f"*/{files}"))
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
 
 
 @pytest.mark.parametrize("step", [23, pytest.param(1, marks=pytest.mark.slow)])

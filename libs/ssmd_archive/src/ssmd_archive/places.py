@@ -1,6 +1,7 @@
 """Putting what a repair made where it belongs. What it replaces has a name in `aside` before."""
 
 import os
+import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,7 +81,11 @@ class Places:
         there, target = self._archive.stream / path, self._aside / path
         if there.is_file():
             self._disk.make_directory(target.parent)
-            os.link(there, target)
+            try:
+                os.link(there, target)
+            except OSError:
+                # Not every file system has second names.
+                shutil.copyfile(there, target)
             self._sync_up(target.parent)
 
     def _move_aside(self, path: str) -> None:

@@ -1,13 +1,11 @@
 """What a damaged archive's manifests say once it is mended; new files are made beside it."""
 
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
-from ssmd_archive import manifest
-from ssmd_archive.catalog import Archive, Listed, Text
+from ssmd_archive.catalog import Archive, Listed
 from ssmd_archive.disk import Disk
 from ssmd_archive.layout import Window
 from ssmd_archive.lines import nanoseconds
@@ -17,43 +15,17 @@ from ssmd_archive.manifest import (
     Line,
     Old,
     Removed,
-    Repaired,
     Segment,
     State,
     StateFile,
 )
+from ssmd_archive.mended import Mended
+from ssmd_archive.rechain import rechained
 from ssmd_archive.salvage import pieces
 from ssmd_archive.stretch import Mender, Source, Stretch
 from ssmd_archive.survey import Group, Survey
 
 _LOST_CHAIN = "the line with which it began was damaged"
-
-
-class Mended(msgspec.Struct):
-    """What was done, or would be. Paths are of the stream's directory; `aside` is where in the root
-    that is which was replaced or taken away, None where nothing was.
-
-    `lost` messages are holes in the manifests now; `salvaged` ones are of damaged files, since the
-    stream does not hold them.
-    """
-
-    fetched: int = 0
-    salvaged: int = 0
-    lost: int = 0
-    files: list[str] = []
-    states: list[str] = []
-    """Withdrawn, since a file of theirs is damaged: messages cannot make it again."""
-    manifests: list[str] = []
-    """Days whose manifest was written anew."""
-    strays: list[str] = []
-    """Files that were taken away."""
-    aside: str | None = None
-    is_other_stream: bool = False
-    """The stream is not the one that was archived last: nothing was had from it."""
-
-    @property
-    def is_nothing(self) -> bool:
-        return not (self.files or self.states or self.manifests or self.strays)
 
 
 class Plan:
@@ -315,57 +287,9 @@ class Plan:
         )
 
     def _write(self) -> None:
-        """The manifests, where they are not what they were."""
-        survey = self._survey
-        lines = self._lines
-        if not lines:
-            return
-        first = lines[0].line
-        previous = first.previous
-        if previous is None and not isinstance(first, Chain):
-            previous = survey.lines[0].line.previous
-        known: set[str | None] = {None}
-        known |= {line.last_line for _, line in lines if isinstance(line, Removed)}
-        known |= {line.before for _, line in lines if isinstance(line, Repaired)}
-        texts = self._chained(lines, previous)
-        there = {day: _content(found) for day, (found, _) in survey.texts.items()}
-        torn = any(rest for _, rest in list(survey.texts.values())[:-1])
-        if texts == there and previous in known and not torn:
-            return
-        last_day, last = lines[-1]
-        line = Repaired(
-            stream=last.stream,
-            created=last.created,
-            chain=last.chain,
-            from_seq=last.next_sequence,
-            to_seq=last.to_seq,
-            previous=None,
-            head=survey.head,
-            lost=self.mended.lost,
-            before=previous,
-        )
-        texts = self._chained([*lines, Listed(last_day, line)], previous)
-        self.manifests = {
-            day: texts.get(day)
-            for day in texts.keys() | there.keys()
-            if texts.get(day) != there.get(day) or (day in there and survey.texts[day][1])
-        }
-        self.mended.manifests = sorted(self.manifests)
-
-    def _chained(self, lines: Iterable[Listed], previous: str | None) -> dict[str, bytes]:
-        """Manifests of lines, each with the SHA-256 of the one before; as they were, where that
-        is what it had.
-        """
-        texts: dict[str, list[bytes]] = {}
-        for day, line in lines:
-            original = self._survey.original.get(id(line))
-            if original is not None and line.previous == previous:
-                text = original + b"\n"
-            else:
-                text = manifest.encode(msgspec.structs.replace(line, previous=previous))
-            texts.setdefault(day, []).append(text)
-            previous = manifest.digest(text)
-        return {day: b"".join(found) for day, found in texts.items()}
+        if self._lines:
+            self.manifests = rechained(self._survey, self._lines, self.mended.lost)
+            self.mended.manifests = sorted(self.manifests)
 
 
 def _old(line: Line | None) -> Old | None:
@@ -389,7 +313,3 @@ def _first_window(lines: list[Listed]) -> Window | None:
         if isinstance(line, Segment | State):
             return _window(line.window)
     return None
-
-
-def _content(texts: list[Text]) -> bytes:
-    return b"".join(text.text + b"\n" for text in texts)

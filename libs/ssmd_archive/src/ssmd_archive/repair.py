@@ -10,8 +10,9 @@ from typing import Final
 
 from ssmd_archive.catalog import Archive
 from ssmd_archive.disk import Disk
+from ssmd_archive.mended import Mended
 from ssmd_archive.places import Places
-from ssmd_archive.plan import Mended, Plan
+from ssmd_archive.plan import Plan
 from ssmd_archive.stretch import Source
 
 SCRATCH: Final = ".repair"

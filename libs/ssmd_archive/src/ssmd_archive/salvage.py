@@ -1,9 +1,8 @@
 """What can still be read of a file that is damaged: a gzip member stands by itself."""
 
-import mmap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 from ssmd_archive import lines
 from ssmd_archive.errors import UnreadableLine
@@ -12,6 +11,7 @@ from ssmd_archive.members import compress, members
 
 _HEADER: Final = compress(b"")[:10]
 """What each member begins with."""
+_CHUNK_BYTES: Final = 1 << 20
 
 
 class Piece(NamedTuple):
@@ -40,20 +40,29 @@ def pieces(path: Path, folder: str) -> Iterator[Piece]:
 
 def _members(path: Path) -> Iterator[bytes]:
     try:
-        file = path.open("rb")
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        return
-    with file:
-        if not path.stat().st_size:
-            return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        with path.open("rb") as file:
             start = 0
             while start >= 0:
                 end = start
                 for member in members(file, start):
                     end = member.end
                     yield member.raw
-                start = content.find(_HEADER, max(end, start + 1))
+                start = _find(file, max(end, start + 1))
+    except OSError:
+        # Not there, or what follows is on a part of the disk that cannot be read.
+        return
+
+
+def _find(file: BinaryIO, start: int) -> int:
+    """Where something that looks like a member begins; -1 where nothing does."""
+    file.seek(start)
+    before = b""
+    while chunk := file.read(_CHUNK_BYTES):
+        if (place := (before + chunk).find(_HEADER)) >= 0:
+            return start - len(before) + place
+        start += len(chunk)
+        before = (before + chunk)[1 - len(_HEADER) :]
+    return -1
 
 
 def _piece(text: bytes, folder: str) -> Piece | None:

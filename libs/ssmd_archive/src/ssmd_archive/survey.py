@@ -1,6 +1,7 @@
 """What there is of an archive, whatever was done to it: files, their hashes, and readable lines."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from ssmd_archive import manifest
@@ -54,7 +55,7 @@ class Survey:
         with mapping(sum(path.stat().st_size for path in paths)) as each:
             return {
                 path.relative_to(self._archive.stream).as_posix(): digest
-                for path, (_, digest) in zip(paths, each(hash_file, paths), strict=True)
+                for path, digest in zip(paths, each(_hash_or_none, paths), strict=True)
             }
 
     def groups(self, listed: set[str]) -> list[Group]:
@@ -70,6 +71,14 @@ class Survey:
             # A sealed file sorts before one that is not.
             group.folders.setdefault(name.folder, rest)
         return [found[key] for key in sorted(found)]
+
+
+def _hash_or_none(path: Path) -> str:
+    """Of what cannot be read it is no hash."""
+    try:
+        return hash_file(path)[1]
+    except OSError:
+        return ""
 
 
 def day_of(line: Line) -> str | None:
