@@ -244,11 +244,14 @@ class Plan:
 
     @property
     def _floor(self) -> Window:
-        """The latest window that was reached."""
+        """The latest window that was reached; a state's is that in which it began."""
+        reached = Window(0)
         for _, line in reversed(self._lines):
             if isinstance(line, Segment | State):
-                return _window(line.window)
-        return Window(0)
+                reached = max(reached, _window(line.window))
+            if isinstance(line, Segment):
+                break
+        return reached
 
     def _begin_chain(self, day: str, chain: int, following: Line | None) -> None:
         """A line that begins an incarnation of which it is gone."""
@@ -337,6 +340,6 @@ def _window(text: str) -> Window:
 
 def _first_window(lines: list[Listed]) -> Window | None:
     for _, line in lines:
-        if isinstance(line, Segment | State):
+        if isinstance(line, Segment):
             return _window(line.window)
     return None
