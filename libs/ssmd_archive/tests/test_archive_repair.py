@@ -223,3 +223,21 @@ def test_one_flipped_byte_costs_one_member_of_a_file(tmp_path: Path) -> None:
     content[len(parts[0]) + 20] ^= 4
     path.write_bytes(content)
     assert [piece.sequence for piece in pieces(path, "markets")] == [*range(1, 11), *range(21, 40)]
+
+
+def test_without_any_manifest_files_and_stream_are_the_archive_again(
+    scene: Scene, tmp_path: Path
+) -> None:
+    """Also where files of the newest chain are gone: the stream is known by the times of others."""
+    root = Path(shutil.copytree(scene.root, tmp_path / "a"))
+    for manifest in root.glob("SECMASTER_CDC/*/manifest.jsonl"):
+        manifest.unlink()
+    for path in root.glob("SECMASTER_CDC/*/markets/*-c2.jsonl.gz"):
+        path.unlink()
+    found = repaired(scene, root, scene.held())
+    assert not scene.whole.messages.keys() - found.messages.keys()
+    assert found.missing.keys() == scene.whole.missing.keys()
+    [*_, (chain, created)] = [
+        (line["chain"], line["created"]) for line in found.lines if line["what"] == "chain"
+    ]
+    assert (chain, created) == (2, CREATED)

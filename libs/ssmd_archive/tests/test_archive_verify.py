@@ -77,3 +77,22 @@ def test_a_segment_of_some_seconds_goes_on_in_its_window_after_a_crash(tmp_path:
     again.seal()
     assert verify(Archive(tmp_path), deep=True).findings == []
     assert len(archived.read(tmp_path / "SECMASTER_CDC").messages) == 3
+
+
+def test_a_state_may_end_in_a_later_window_than_it_began_in(tmp_path: Path) -> None:
+    """Beside it segments were sealed."""
+    messages = [
+        Stored(n, "cdc.markets.update.S", b'{"type":"x"}', made.NOON + n * 1000 * made.SECOND)
+        for n in range(1, 5)
+    ]
+    writer = made.Kept(tmp_path).writer
+    writer.begin_chain("2026-11-28T11:00:00Z", 1, "the archive begins")
+    writer.take(messages[:2])
+    writer.work()
+    state = writer.state_writer(2)
+    state.add("markets", [b'{"ticker":"M"}'])
+    writer.take(messages[2:])
+    writer.work()
+    assert writer.add_state(state, state.finish(), "1:1:", "0/1", 1)
+    writer.seal()
+    assert verify(Archive(tmp_path), deep=True).findings == []

@@ -47,9 +47,13 @@ def _after(line: Line, before: Line) -> Iterator[str]:
         yield "it is of another chain than the line before"
     elif line.from_seq != before.next_sequence:
         yield f"it begins at {line.from_seq}, where {before.next_sequence} comes next"
-    window, reached = (getattr(found, "window", None) for found in (line, before))
-    if window is not None and reached is not None and window < reached:
-        yield f"its window {window} is before that of the line before, {reached}"
+    # A state's window is that in which it began: segments may have been sealed since.
+    if (
+        isinstance(line, Segment)
+        and isinstance(before, Segment | State)
+        and line.window < before.window
+    ):
+        yield f"its window {line.window} is before that of the line before, {before.window}"
 
 
 def _accounts_for_none(line: Line) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """What a damaged archive's manifests say once it is mended; new files are made beside it."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -21,9 +22,10 @@ from ssmd_archive.manifest import (
 )
 from ssmd_archive.mended import Mended
 from ssmd_archive.rechain import rechained
-from ssmd_archive.salvage import pieces
+from ssmd_archive.salvage import Piece, pieces
 from ssmd_archive.stretch import Mender, Source, Stretch
 from ssmd_archive.survey import Group, Survey
+from ssmd_archive.verify import hash_file
 
 _LOST_CHAIN = "the line with which it began was damaged"
 
@@ -37,13 +39,19 @@ class Plan:
         self._new = new
         self._survey = Survey(archive)
         self.mended = Mended(files=[], states=[], manifests=[], strays=[])
+        listed = _listed(self._survey.lines)
+        # Of another name than what it holds a file says nothing of where it belongs.
+        self._groups = [
+            group
+            for group in self._survey.groups(listed)
+            if self._reached(group) >= group.name.sequence
+        ]
         if source is not None and self._is_other(source):
             self.mended.is_other_stream = True
             source = None
         self._source = source
         self._mender = Mender(disk, new, archive.layout, archive.stream, source)
         self._restored: set[str] = set()
-        self._groups: list[Group] = []
         self._lines: list[Listed] = []
         self.manifests: dict[str, bytes | None] = {}
         self.withdrawn: list[str] = []
@@ -55,18 +63,20 @@ class Plan:
             OSError: there is no room, or something cannot be read.
         """
         lines = self._survey.lines
-        # Of another name than what it holds a file says nothing of where it belongs.
-        self._groups = [
-            group
-            for group in self._survey.groups(_listed(lines))
-            if self._reached(group) >= group.name.sequence
-        ]
         self._restore()
         self._begin()
         for number, (day, line) in enumerate(lines):
             self._take(day, line, _first_window(lines[number:]))
         self._end()
         self._write()
+        self._forget_equal()
+
+    def _forget_equal(self) -> None:
+        """A segment that was made again may have files just as they are."""
+        for path in [path for path in self._new.rglob("*") if path.is_file()]:
+            name = path.relative_to(self._new).as_posix()
+            if self._survey.hashes.get(name) == hash_file(path)[1]:
+                self._disk.remove(path)
 
     def listed(self) -> set[str]:
         """The paths of all files that the new lines list."""
@@ -78,14 +88,34 @@ class Plan:
 
     def _is_other(self, source: Source) -> bool:
         """Whether it is another one than was archived last, or one that was restored."""
-        for _, line in reversed(self._survey.lines):
-            if line.created != source.created:
-                return True
+        lines, groups = self._survey.lines, self._groups
+        newest = max(
+            [line.chain for _, line in lines] + [group.name.chain for group in groups], default=0
+        )
+        of_newest = [line for _, line in lines if line.chain == newest]
+        if of_newest and of_newest[-1].created != source.created:
+            return True
+        known: list[tuple[int, int]] = []
+        for line in of_newest:
             if isinstance(line, Segment):
                 last = max(line.files, key=lambda file: file.to_seq)
-                found = next(iter(source.read(last.to_seq, last.to_seq + 1)), None)
-                return found is not None and found.stored_at_ns != nanoseconds(last.last_time)
-        return False
+                known.append((last.to_seq, nanoseconds(last.last_time)))
+        if not known:
+            # No line tells: what files have does.
+            known = [
+                (piece.sequence, piece.stored_at_ns)
+                for group in groups
+                if group.name.chain == newest
+                for piece in self._pieces(group)
+            ]
+        if not known:
+            return not of_newest
+        sequence, stored_at_ns = max(known)
+        found = next(iter(source.read(sequence, sequence + 1)), None)
+        if found is None:
+            # Where no line says when the stream was created, nothing says that it is the same.
+            return not of_newest
+        return found.stored_at_ns != stored_at_ns
 
     def _restore(self) -> None:
         """Files that are whole under another name."""
@@ -214,11 +244,14 @@ class Plan:
 
     @property
     def _floor(self) -> Window:
-        """The latest window that was reached."""
+        """The latest window that was reached; a state's is that in which it began."""
+        reached = Window(0)
         for _, line in reversed(self._lines):
             if isinstance(line, Segment | State):
-                return _window(line.window)
-        return Window(0)
+                reached = max(reached, _window(line.window))
+            if isinstance(line, Segment):
+                break
+        return reached
 
     def _begin_chain(self, day: str, chain: int, following: Line | None) -> None:
         """A line that begins an incarnation of which it is gone."""
@@ -277,14 +310,11 @@ class Plan:
 
     def _reached(self, group: Group) -> int:
         """The last sequence that its files have."""
-        return max(
-            (
-                piece.sequence
-                for folder, path in group.folders.items()
-                for piece in pieces(self._archive.stream / group.day / path, folder)
-            ),
-            default=0,
-        )
+        return max((piece.sequence for piece in self._pieces(group)), default=0)
+
+    def _pieces(self, group: Group) -> Iterator[Piece]:
+        for folder, path in group.folders.items():
+            yield from pieces(self._archive.stream / group.day / path, folder)
 
     def _write(self) -> None:
         if self._lines:
@@ -310,6 +340,6 @@ def _window(text: str) -> Window:
 
 def _first_window(lines: list[Listed]) -> Window | None:
     for _, line in lines:
-        if isinstance(line, Segment | State):
+        if isinstance(line, Segment):
             return _window(line.window)
     return None
