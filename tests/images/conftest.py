@@ -9,7 +9,6 @@ from container_engine import Engine, find_engine, public_directory
 from container_images import Images
 from newcomer import clone
 
-
 REPORT = pytest.StashKey[list[str]]()
 
 
