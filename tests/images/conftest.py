@@ -9,6 +9,8 @@ from container_engine import Engine, find_engine, public_directory
 from container_images import Images
 from newcomer import clone
 
+REPORT = pytest.StashKey[list[str]]()
+
 
 @pytest.fixture(scope="session")
 def shared() -> Iterator[Path]:
@@ -35,12 +37,15 @@ def images(engine: Engine, shared: Path, report: Callable[[str], None]) -> Itera
 
 
 @pytest.fixture(scope="session")
-def report(pytestconfig: pytest.Config) -> Iterator[Callable[[str], None]]:
+def report(pytestconfig: pytest.Config) -> Callable[[str], None]:
     """Lines that the run shows at its end: times and sizes are what this suite is asked for."""
-    lines: list[str] = []
-    yield lines.append
-    terminal = pytestconfig.pluginmanager.get_plugin("terminalreporter")
-    if terminal is not None and lines:
-        terminal.write_line("")
+    return pytestconfig.stash.setdefault(REPORT, []).append
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if lines := config.stash.get(REPORT, []):
+        terminalreporter.section("images")
         for line in lines:
-            terminal.write_line(line)
+            terminalreporter.write_line(line)
