@@ -128,7 +128,7 @@ def namespace() -> Iterator[None]:
         "metadata": {"name": NAMESPACE, "labels": {enforce: "restricted"}},
     }
     subprocess.run(
-        ["kubectl", "create", "-f", "-"], input=json.dumps(document), text=True, check=True
+        ["kubectl", "apply", "-f", "-"], input=json.dumps(document), text=True, check=True
     )
     yield
     if os.environ.get("SSMD_CLUSTER_KEEP") != "1":
@@ -251,7 +251,8 @@ def test_scaled_standbys_are_ready_and_take_over() -> None:
     say(found)
     assert found["failures"] == []
     assert_nothing_doubled()
-    assert "0" in in_probe("ssmd", "cache", "verify")
+    # It exits 6 where Redis differs from PostgreSQL.
+    in_probe("ssmd", "cache", "verify")
 
 
 def taken(service: str, from_host: str) -> bool:
