@@ -33,7 +33,7 @@ OF_OTHERS = ("HTTPRoute", "PodMonitor", "ServiceMonitor", "PrometheusRule")
 # Of the command line and of the servers' images, not of a service.
 FOREIGN = {
     "SECRET_LABELS", "SSMD_API_URL", "POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD",
-    "NATS_PASSWORD", "REDISCLI_AUTH",
+    "NATS_PASSWORD",
 }  # fmt: skip
 
 

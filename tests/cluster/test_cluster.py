@@ -128,7 +128,7 @@ def namespace() -> Iterator[None]:
         "metadata": {"name": NAMESPACE, "labels": {enforce: "restricted"}},
     }
     subprocess.run(
-        ["kubectl", "create", "-f", "-"], input=json.dumps(document), text=True, check=True
+        ["kubectl", "apply", "-f", "-"], input=json.dumps(document), text=True, check=True
     )
     yield
     if os.environ.get("SSMD_CLUSTER_KEEP") != "1":
@@ -251,7 +251,8 @@ def test_scaled_standbys_are_ready_and_take_over() -> None:
     say(found)
     assert found["failures"] == []
     assert_nothing_doubled()
-    assert "0" in in_probe("ssmd", "cache", "verify")
+    # It exits 6 where Redis differs from PostgreSQL.
+    in_probe("ssmd", "cache", "verify")
 
 
 def taken(service: str, from_host: str) -> bool:
@@ -268,17 +269,24 @@ def test_rollback() -> None:
     assert_nothing_doubled()
 
 
-def test_uninstall_leaves_the_data_and_its_passwords_only() -> None:
-    kubectl("delete", "pod", "probe")
-    helm("uninstall", RELEASE, "--wait", "--timeout", "3m")
+def left() -> set[str]:
     kinds = "all,configmaps,secrets,pvc,serviceaccounts,roles,rolebindings,ingresses,pdb,hpa"
-    left = {
+    return {
         f"{o['kind']}/{o['metadata']['name']}"
         for o in objects(kinds)
         if o["metadata"]["name"] not in ("kube-root-ca.crt", "default")
-        # A pod that was told to end, and the test's, which is there to be read.
+        # `helm test` leaves its pod, which is there to be read.
         and o["metadata"].get("labels", {}).get("app.kubernetes.io/component") != "test"
     }
+
+
+def test_uninstall_leaves_the_data_and_its_passwords_only() -> None:
+    kubectl("delete", "pod", "probe")
+    helm("uninstall", RELEASE, "--wait", "--timeout", "3m")
     data = {f"PersistentVolumeClaim/data-{RELEASE}-{s}-0" for s in ("postgresql", "nats", "valkey")}
     secrets = {f"Secret/{RELEASE}-{name}" for name in ("servers", "api-key")}
-    assert left == data | secrets | {f"PersistentVolumeClaim/{RELEASE}-archiver"}
+    stays = data | secrets | {f"PersistentVolumeClaim/{RELEASE}-archiver"}
+    # Pods end by themselves once their owners are gone.
+    took = until("all else is gone", lambda: left() <= stays, seconds=120)
+    assert left() == stays
+    say(f"uninstall: all but the data is gone {took:.0f} s after helm")
