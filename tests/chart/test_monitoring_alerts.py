@@ -34,6 +34,13 @@ CASES: Final[dict[str, Case]] = {
         {"ssmd_ready@cdc": "1x10 0x40"},
         {"ssmd_ready@cdc,instance='a'": "0x40", "ssmd_ready@cdc,instance='b'": "1x40"},
     ),
+    "SsmdLeaderNotReady": (
+        {"ssmd_ready@cdc,instance='a'": "1x10 0x40", "ssmd_leader@cdc,instance='a'": "1x50",
+         "ssmd_ready@cdc,instance='b'": "1x50", "ssmd_leader@cdc,instance='b'": "0x50"},
+        # A standby that is not ready leaves its leader at work.
+        {"ssmd_ready@cdc,instance='a'": "1x50", "ssmd_leader@cdc,instance='a'": "1x50",
+         "ssmd_ready@cdc,instance='b'": "0x50", "ssmd_leader@cdc,instance='b'": "0x50"},
+    ),
     "SsmdConditionFails": (
         {"ssmd_condition@cdc,name='nats'": "0x40", **WORKS},
         # A standby's conditions are its leader's business.
