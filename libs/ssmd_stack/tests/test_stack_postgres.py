@@ -12,7 +12,6 @@ from ssmd_stack.errors import PortInUse
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.postgres import PostgresServer
 from ssmd_stack.process import is_alive
-from ssmd_stack.servers import stack_kind
 from ssmd_stack.valkey import ValkeyServer
 
 
@@ -49,12 +48,10 @@ async def test_an_initdb_that_was_killed_is_made_again(scratch: Path) -> None:
     server.remove()
 
 
+@pytest.mark.embedded
 async def test_backend_that_outlives_its_postmaster_never_meets_the_next_one(
     private_postgres: PostgresServer,
 ) -> None:
-    if stack_kind() != "embedded":
-        # The number of a process in a container is that of another one here.
-        pytest.skip("only an embedded server's processes are ours to stop")
     connection = await psycopg.AsyncConnection.connect(private_postgres.url)
     backend = psutil.Process(connection.info.backend_pid)
     # Stopped, it cannot notice that its postmaster died.

@@ -205,6 +205,7 @@ async def test_redis_may_go_and_come_back(warm_api: Client, valkey_server: Valke
     assert (await warm_api.get(path)).status == 200
 
 
+@pytest.mark.embedded
 async def test_redis_that_hangs_only_slows(
     serve: Serve,
     database: Database,

@@ -312,6 +312,7 @@ async def test_feedback_goes_on_while_the_memory_hangs(bench: Any) -> None:
     assert publisher.health.last_error is None
 
 
+@pytest.mark.embedded
 async def test_nats_hangs(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "PING_SECONDS", 0.5)
     publisher = bench.start(cdc_ack_seconds=1.0)
@@ -670,6 +671,7 @@ async def test_an_invalidated_slot_begins_a_new_epoch(own_server: Any, bench: An
 
 
 @pytest.mark.parametrize("how", ["deleted", "restored"])
+@pytest.mark.embedded
 async def test_a_stream_behind_begins_a_new_epoch(bench: Any, how: str, tmp_path: Any) -> None:
     import shutil
 
@@ -873,6 +875,7 @@ async def test_a_row_that_cannot_be_read_is_marked_and_kept(bench: Any) -> None:
     assert info.state.messages == 1
 
 
+@pytest.mark.embedded
 async def test_max_payload_lowered_while_running(bench: Any) -> None:
     publisher = bench.start()
     await publisher.ready()
