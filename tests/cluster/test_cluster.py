@@ -135,15 +135,22 @@ def namespace() -> Iterator[None]:
         run("kubectl", "delete", "namespace", NAMESPACE, "--timeout=300s", check=False)
 
 
-def test_a_missing_secret_and_a_refused_password_end_the_install_and_say_so() -> None:
-    args = ("install", "wrong", str(CHART), *ARGUMENTS, "--timeout", "3m")
+def refused(*arguments: str) -> str:
+    """What the migration says where an install must fail; it leaves nothing."""
     began = time.monotonic()
-    assert helm(*args, check=False).returncode != 0
-    said = kubectl("logs", "-l", "app.kubernetes.io/component=migrate", "--tail=-1")
-    assert "the Secret ssmd-connections in the namespace" in said
-    say(f"a missing Secret: {time.monotonic() - began:.0f} s")
-    helm("uninstall", "wrong", "--ignore-not-found")
-    kubectl("delete", "job", "-l", "app.kubernetes.io/component=migrate")
+    command = ("install", "wrong", str(CHART), *ARGUMENTS, *arguments, "--timeout", "3m")
+    assert helm(*command, check=False).returncode != 0
+    labels = ("-l", "app.kubernetes.io/instance=wrong")
+    [pod] = objects("pods", *labels)
+    said = kubectl("logs", pod["metadata"]["name"])
+    say(f"refused after {time.monotonic() - began:.0f} s: {said.strip()}")
+    helm("uninstall", "wrong")
+    kubectl("delete", "jobs,pvc", *labels)
+    return said
+
+
+def test_a_missing_secret_ends_the_install_and_is_named() -> None:
+    assert f"the Secret ssmd-connections in the namespace {NAMESPACE}" in refused()
 
 
 def test_install() -> None:
@@ -201,6 +208,14 @@ def test_helm_test() -> None:
     said = helm("test", RELEASE, "--logs", "--timeout", "5m").stdout
     assert "Phase:          Succeeded" in said
     say(f"helm test: {time.monotonic() - began:.0f} s")
+
+
+def test_a_refused_password_ends_an_install_and_is_told() -> None:
+    url = f"postgresql://ssmd:wrong@{RELEASE}-postgresql:5432/ssmd"
+    kubectl("create", "secret", "generic", "wrong", f"--from-literal=DATABASE_URL={url}")
+    said = refused("--set", "secrets.connections=wrong")
+    assert "password authentication failed" in said
+    kubectl("delete", "secret", "wrong")
 
 
 def test_an_upgrade_loses_no_request_and_doubles_no_change() -> None:
