@@ -72,10 +72,6 @@ def test_state_is_what_the_stream_had_told_at_every_sequence(seed: int, steps: l
             if not _announcing(source, sequence):
                 assert rows(found) == source.after[sequence], sequence
             assert found.lost == []
-        source.publish()
-        source.say_foreign()
-        kept = Kept(root)
-        kept._taken = source.sequence
 
 
 def _announcing(source: Source, sequence: int) -> bool:
