@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ssmd_kalshi import frames
 from ssmd_kalshi.errors import BrokenReplyError
-from ssmd_kalshi.frames import Frame, Sequence, decode_frame
+from ssmd_kalshi.frames import Frame, decode_frame
+from ssmd_kalshi.sequences import Sequence
 from ssmd_kalshi.shallow import MAX_DEPTH
 
 
@@ -83,14 +84,6 @@ def test_documented_codes_equal_the_specification() -> None:
 def test_what_is_no_frame_is_a_typed_error(raw: bytes) -> None:
     with pytest.raises(BrokenReplyError):
         decode_frame(raw)
-
-
-def test_subscribe_command() -> None:
-    assert json.loads(frames.subscribe_command(3, "market_lifecycle_v2")) == {
-        "id": 3,
-        "cmd": "subscribe",
-        "params": {"channels": ["market_lifecycle_v2"]},
-    }
 
 
 def test_numbers_begin_at_one() -> None:

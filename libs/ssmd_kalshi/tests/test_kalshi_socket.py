@@ -404,13 +404,13 @@ async def test_terminal_errors_subscribe_again(code: int, with_sid: bool) -> Non
 
     async with serving(script) as server:
         async with KalshiSocket(server.url, channels=[CHANNEL]) as socket:
-            events = await take(socket, 7)
+            events = await take(socket, 8)
         assert server.served == 1
-    assert kinds(events[3:]) == ["Message", "Subscribed", "Gap", "Message"]
-    assert events[4].sid == 2
-    assert events[5].reason is GapReason.TERMINAL_ERROR
-    assert str(code) in events[5].detail
-    assert events[5].since == events[3].received_at
+    assert kinds(events[3:]) == ["Message", "Ended", "Subscribed", "Gap", "Message"]
+    assert (events[4].code, events[4].sid, events[5].sid) == (code, 1, 2)
+    assert events[6].reason is GapReason.TERMINAL_ERROR
+    assert str(code) in events[6].detail
+    assert events[6].since == events[3].received_at
 
 
 async def test_an_unasked_unsubscribe_subscribes_again() -> None:
@@ -421,8 +421,8 @@ async def test_an_unasked_unsubscribe_subscribes_again() -> None:
         await peer.stay()
 
     async with serving(script) as server, KalshiSocket(server.url, channels=[CHANNEL]) as socket:
-        events = await take(socket, 5)
-    assert events[4].reason is GapReason.TERMINAL_ERROR
+        events = await take(socket, 6)
+    assert events[5].reason is GapReason.TERMINAL_ERROR
 
 
 async def test_two_channels_keep_their_own_books() -> None:
@@ -442,7 +442,7 @@ async def test_two_channels_keep_their_own_books() -> None:
         serving(script) as server,
         KalshiSocket(server.url, channels=[CHANNEL, other, CHANNEL]) as socket,
     ):
-        events = await take(socket, 11)
+        events = await take(socket, 12)
     gaps = [event for event in events if isinstance(event, Gap)]
     assert [(gap.channel, gap.reason) for gap in gaps] == [
         (CHANNEL, GapReason.START),

@@ -33,6 +33,7 @@ from ssmd_kalshi.wire import (
     WireRow,
     WireSeries,
     WireSeriesFeeChange,
+    WireTrade,
 )
 
 R = TypeVar("R", bound=WireRow)
@@ -313,3 +314,4 @@ SERIES_FEE_CHANGES = PageReader(
 EVENT_FEE_CHANGES = PageReader(
     "event_fee_changes", WireEventFeeChange, "event_ticker", "event_fee_change", whole=True
 )
+TRADES = PageReader("trades", WireTrade, "trade_id", "trade")

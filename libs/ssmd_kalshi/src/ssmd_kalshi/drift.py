@@ -82,6 +82,11 @@ KNOWN_WORDS: Mapping[str, Mapping[str, frozenset[str]]] = {
         "collateral_return_type": frozenset({"", "MECNET", "DIRECNET", "binary"}),
         "fee_type_override": FEE_TYPES,
     },
+    "trade": {
+        "taker_side": frozenset({"yes", "no"}),
+        "taker_outcome_side": frozenset({"yes", "no"}),
+        "taker_book_side": frozenset({"bid", "ask"}),
+    },
     "series_fee_change": {"fee_type": FEE_TYPES},
     "event_fee_change": {"fee_type_override": FEE_TYPES},
 }

@@ -11,6 +11,9 @@ DEFAULT_COST = 10
 
 MAX_MARKETS_PER_PAGE = 1000
 MAX_EVENTS_PER_PAGE = 200
+MAX_TRADES_PER_PAGE = 1000
+MAX_ORDERBOOKS = 100
+"""Markets of one request for order books."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,9 @@ MARKETS = Endpoint("markets", "/markets")
 MARKET = Endpoint("market", "/markets/{ticker}")
 HISTORICAL_MARKETS = Endpoint("historical_markets", "/historical/markets")
 HISTORICAL_MARKET = Endpoint("historical_market", "/historical/markets/{ticker}")
+TRADES = Endpoint("trades", "/markets/trades")
+HISTORICAL_TRADES = Endpoint("historical_trades", "/historical/trades")
+ORDERBOOKS = Endpoint("orderbooks", "/markets/orderbooks")
 HISTORICAL_CUTOFF = Endpoint("historical_cutoff", "/historical/cutoff")
 TAGS_BY_CATEGORIES = Endpoint("tags_by_categories", "/search/tags_by_categories")
 FILTERS_BY_SPORT = Endpoint("filters_by_sport", "/search/filters_by_sport")
@@ -53,6 +59,9 @@ ALL: tuple[Endpoint, ...] = (
     MARKET,
     HISTORICAL_MARKETS,
     HISTORICAL_MARKET,
+    TRADES,
+    HISTORICAL_TRADES,
+    ORDERBOOKS,
     HISTORICAL_CUTOFF,
     TAGS_BY_CATEGORIES,
     FILTERS_BY_SPORT,

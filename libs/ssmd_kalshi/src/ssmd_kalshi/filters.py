@@ -14,7 +14,11 @@ from ssmd_kalshi.endpoints import (
     EVENT_FEE_CHANGES,
     EVENTS,
     HISTORICAL_MARKETS,
+    HISTORICAL_TRADES,
     MARKETS,
+    MAX_ORDERBOOKS,
+    ORDERBOOKS,
+    TRADES,
     Endpoint,
 )
 from ssmd_kalshi.errors import ForbiddenFilterError
@@ -28,6 +32,8 @@ MAX_LIMITS: Mapping[str, int] = {
     MARKETS.name: 1000,
     HISTORICAL_MARKETS.name: 1000,
     EVENT_FEE_CHANGES.name: 1000,
+    TRADES.name: 1000,
+    HISTORICAL_TRADES.name: 1000,
 }
 MAX_QUERY_CHARACTERS = 6000
 """Longer lists of tickers do not fit into a URL that every proxy on the way accepts."""
@@ -75,6 +81,8 @@ def check(endpoint: Endpoint, params: Params) -> None:
         _check_events(params)
     elif endpoint is HISTORICAL_MARKETS:
         _check_historical(params)
+    elif endpoint in (TRADES, HISTORICAL_TRADES):
+        _check_trades(endpoint, params)
 
 
 def _check_markets(params: Params) -> None:
@@ -135,6 +143,19 @@ def _check_historical(params: Params) -> None:
     if params.get("mve_filter") not in (None, "exclude"):
         _refuse(HISTORICAL_MARKETS, "mve_filter takes exclude or nothing")
     _one_ticker(HISTORICAL_MARKETS, params, "event_ticker")
+
+
+def _check_trades(endpoint: Endpoint, params: Params) -> None:
+    _one_ticker(endpoint, params, "ticker")
+    lower, upper = params.get("min_ts"), params.get("max_ts")
+    if isinstance(lower, int) and isinstance(upper, int) and lower >= upper:
+        _refuse(endpoint, "min_ts is not below max_ts")
+
+
+def check_orderbooks(tickers: Sequence[str]) -> None:
+    """Raise ForbiddenFilterError for none, too many, or an empty one."""
+    if not 1 <= len(tickers) <= MAX_ORDERBOOKS or not all(tickers):
+        _refuse(ORDERBOOKS, f"it takes 1 to {MAX_ORDERBOOKS} tickers")
 
 
 def _one_ticker(endpoint: Endpoint, params: Params, name: str) -> None:

@@ -1,14 +1,16 @@
-"""WebSocket frames and sequence numbers. Pure."""
+"""WebSocket frames, commands and error codes. Pure."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from ssmd_kalshi import lenient
 from ssmd_kalshi.errors import BrokenReplyError, excerpt
+from ssmd_kalshi.marketdata import CHANNEL_OF
+from ssmd_kalshi.times import moment
 
 TERMINAL_CODES = frozenset({10, 17, 25})
 """Channel error, internal error, buffer overflow: the subscription is over, subscribe again."""
@@ -17,6 +19,17 @@ REFUSED_CODES = frozenset(
     {2, 3, 4, 5, 8, 9, 11, 12, 13, 14, 15, 16, 19, 20, 21, 22, 23, 24, 26, 28}
 )
 """Answers to a subscribe command that asking again does not change."""
+
+LIMIT_CODE = 26
+"""Too many markets in one subscription."""
+
+UNKNOWN_SID_CODE = 7
+
+LATER_CODES = frozenset({1, 18, 27})
+"""Not processed, timed out, too many commands: the same command may do later."""
+
+BY_MARKET_CODES = frozenset({11, 14, 16, LIMIT_CODE})
+"""What one market of a list can be the reason for."""
 
 CODES = {
     1: "Unable to process message",
@@ -48,11 +61,6 @@ CODES = {
     27: "Too many requests",
     28: "Underlying tickers required",
 }
-
-RESTART_DISTANCE = 1000
-"""A number this far below the last one is a new count, not a late message."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -94,12 +102,7 @@ class Frame(msgspec.Struct, frozen=True):
 
     @property
     def sent_at(self) -> datetime | None:
-        if self.sending_ts_ms is None or self.sending_ts_ms < 0:
-            return None
-        try:
-            return _EPOCH + timedelta(milliseconds=self.sending_ts_ms)
-        except (OverflowError, ValueError):
-            return None
+        return moment(self.sending_ts_ms)
 
 
 class _ReadByField(Frame, frozen=True, kw_only=True):
@@ -110,7 +113,27 @@ class _ReadByField(Frame, frozen=True, kw_only=True):
         return self.whole
 
 
+class Envelope(msgspec.Struct, frozen=True, gc=False):
+    """The envelope of a message of market data, its body as it came."""
+
+    type: str
+    sid: int | None = None
+    seq: int | None = None
+    sending_ts_ms: int | float | None = None
+    msg: msgspec.Raw = msgspec.Raw()
+
+
 _decoder = msgspec.json.Decoder(Frame)
+_envelope = msgspec.json.Decoder(Envelope).decode
+
+
+def market_envelope(raw: bytes) -> Envelope | None:
+    """The envelope of a message of market data; None for everything else."""
+    try:
+        envelope = _envelope(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
+        return None
+    return envelope if envelope.type in CHANNEL_OF else None
 
 
 def decode_frame(raw: bytes) -> Frame:
@@ -148,29 +171,11 @@ def _by_field(raw: bytes) -> Frame:
     )
 
 
-def subscribe_command(command_id: int, channel: str) -> bytes:
-    return msgspec.json.encode(
-        {"id": command_id, "cmd": "subscribe", "params": {"channels": [channel]}}
-    )
-
-
-class Sequence:
-    """The numbers of one subscription; the specification's least is the first, 1."""
-
-    __slots__ = ("last",)
-
-    def __init__(self) -> None:
-        self.last = 0
-
-    def missing(self, seq: int | None) -> str:
-        """What is missing before this number, in words; "" if nothing, a repetition, or late."""
-        last = self.last
-        if seq is None:
-            return ""
-        if seq == last + 1:
-            self.last = seq
-            return ""
-        if seq > last or last - seq >= RESTART_DISTANCE:
-            self.last = seq
-            return f"expected {last + 1}, got {seq}"
-        return ""
+def envelope_of(frame: Frame) -> Envelope:
+    """The envelope of a message of market data that was read field by field."""
+    try:
+        body = msgspec.json.encode(frame.msg)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BrokenReplyError(f"{frame.type}: its body cannot be read") from error
+    sent = frame.sending_ts_ms
+    return Envelope(frame.type, frame.sid, frame.seq, sent, msgspec.Raw(body))

@@ -35,6 +35,8 @@ from ssmd_kalshi.retry import RetryPolicy, with_retries
 from ssmd_kalshi.signing import Signer
 
 T = TypeVar("T")
+Params = Mapping[str, str | int | tuple[str, ...]]
+"""A tuple is a parameter that comes once for each of its values."""
 
 MAX_BODY_BYTES = 256 * 1024 * 1024
 """The whole list of series is about 15 MB; anything of this size is not a reply of ours."""
@@ -92,7 +94,7 @@ class HttpClient:
         read: Callable[[bytes], T],
         *,
         path: str | None = None,
-        params: Mapping[str, str | int] | None = None,
+        params: Params | None = None,
         also_read: frozenset[int] = frozenset(),
     ) -> T:
         """What `read` makes of the body of a 200 (or of a status in `also_read`).
@@ -120,7 +122,7 @@ class HttpClient:
         self,
         endpoint: Endpoint,
         path: str,
-        params: Mapping[str, str | int],
+        params: Params,
         read: Callable[[bytes], T],
         also_read: frozenset[int],
     ) -> T:
@@ -150,12 +152,12 @@ class HttpClient:
             metrics.REQUESTS.labels(endpoint.name, code).inc()
 
     async def _exchange(
-        self, endpoint: Endpoint, path: str, params: Mapping[str, str | int]
+        self, endpoint: Endpoint, path: str, params: Params
     ) -> tuple[int, bytes, float | None]:
         """Send and read to the end; on any failure the connection is closed."""
         assert self._session is not None, "the client is used outside its context"
         url = URL(f"{self._base}{path}", encoded=True).with_query(
-            {k: str(v) for k, v in params.items()}
+            {k: list(v) if isinstance(v, tuple) else str(v) for k, v in params.items()}
         )
         headers = self._signer.headers("GET", url.raw_path) if self._signer else {}
         seconds = self._policy.attempt_seconds

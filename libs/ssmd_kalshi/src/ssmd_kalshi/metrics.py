@@ -85,3 +85,22 @@ SOCKET_CONNECTS = Counter(
     "refusal); rises with each reconnect",
     ["outcome"],
 )
+
+_TYPES = frozenset(
+    {
+        "market_lifecycle_v2",
+        "event_lifecycle",
+        "event_fee_update",
+        "multivariate_market_lifecycle",
+        "trade",
+        "ticker",
+        "orderbook_snapshot",
+        "orderbook_delta",
+    }
+)
+_MESSAGES = {name: SOCKET_MESSAGES.labels(name) for name in (*_TYPES, "other")}
+
+
+def count_message(kind: str) -> None:
+    """Count a WebSocket message by its type; foreign types under one label."""
+    _MESSAGES.get(kind, _MESSAGES["other"]).inc()

@@ -7,12 +7,18 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
-from ssmd_kalshi import decode, endpoints, filters
+from ssmd_kalshi import decode, endpoints, filters, marketdata
 from ssmd_kalshi.budget import Budget
 from ssmd_kalshi.decode import decode_object
 from ssmd_kalshi.drift import Drift
-from ssmd_kalshi.endpoints import MAX_EVENTS_PER_PAGE, MAX_MARKETS_PER_PAGE, Endpoint
+from ssmd_kalshi.endpoints import (
+    MAX_EVENTS_PER_PAGE,
+    MAX_MARKETS_PER_PAGE,
+    MAX_TRADES_PER_PAGE,
+    Endpoint,
+)
 from ssmd_kalshi.http import HttpClient
+from ssmd_kalshi.marketdata import RestBook
 from ssmd_kalshi.pages import Page
 from ssmd_kalshi.retry import RetryPolicy
 from ssmd_kalshi.scan import scan
@@ -29,6 +35,7 @@ from ssmd_kalshi.wire import (
     WireRow,
     WireSeries,
     WireSeriesFeeChange,
+    WireTrade,
 )
 
 R = TypeVar("R", bound=WireRow)
@@ -283,6 +290,67 @@ class KalshiRest:
 
     async def historical_cutoff(self) -> WireHistoricalCutoff:
         return await self._object(endpoints.HISTORICAL_CUTOFF, WireHistoricalCutoff)
+
+    # --- trades and books -------------------------------------------------------------------------
+
+    def trades(
+        self,
+        *,
+        ticker: str | None = None,
+        min_ts: int | None = None,
+        max_ts: int | None = None,
+        limit: int = MAX_TRADES_PER_PAGE,
+        cursor: str = "",
+    ) -> AsyncGenerator[Page[WireTrade], None]:
+        """Pages of trades of all markets or one, the latest first, block trades included; those
+        before the cutoff (`historical_cutoff`, `trades_created_ts`) are in `historical_trades`.
+
+        Bounds are whole seconds, and whether they are part of the interval nobody wrote down: leave
+        a second on either side. `marketdata.trade_of_rest` reads a row.
+        """
+        return self._trade_pages(endpoints.TRADES, ticker, min_ts, max_ts, limit, cursor)
+
+    def historical_trades(
+        self,
+        *,
+        ticker: str | None = None,
+        min_ts: int | None = None,
+        max_ts: int | None = None,
+        limit: int = MAX_TRADES_PER_PAGE,
+        cursor: str = "",
+    ) -> AsyncGenerator[Page[WireTrade], None]:
+        """Pages of trades from before the cutoff, as `trades` gives the later ones."""
+        return self._trade_pages(endpoints.HISTORICAL_TRADES, ticker, min_ts, max_ts, limit, cursor)
+
+    def _trade_pages(
+        self,
+        endpoint: Endpoint,
+        ticker: str | None,
+        min_ts: int | None,
+        max_ts: int | None,
+        limit: int,
+        cursor: str,
+    ) -> AsyncGenerator[Page[WireTrade], None]:
+        params = _params(ticker=ticker, min_ts=min_ts, max_ts=max_ts, limit=limit)
+        filters.check(endpoint, params)
+        return self._pages(
+            endpoint,
+            params,
+            lambda body: decode.TRADES.page(body, self.drift),
+            lambda row: row.trade_id,
+            cursor,
+        )
+
+    async def orderbooks(self, tickers: Sequence[str]) -> dict[str, RestBook]:
+        """The books of up to 100 markets as they are now; unknown markets are absent.
+
+        ForbiddenFilterError for none or too many; BrokenReplyError (after retries) where a book
+        cannot be read.
+        """
+        filters.check_orderbooks(tickers)
+        return await self._http.get(
+            endpoints.ORDERBOOKS, marketdata.rest_books, params={"tickers": tuple(tickers)}
+        )
 
     # --- reference and exchange -------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
@@ -22,6 +22,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from ssmd_kalshi import metrics
+from ssmd_kalshi.channels import Channel, Selection
 from ssmd_kalshi.connection import Connection
 from ssmd_kalshi.errors import (
     ConfigurationError,
@@ -30,6 +31,7 @@ from ssmd_kalshi.errors import (
 )
 from ssmd_kalshi.feed import Connected, Disconnected, FeedEvent, GapReason
 from ssmd_kalshi.retry import RetryPolicy, pause
+from ssmd_kalshi.sequences import AckNumbers
 from ssmd_kalshi.signing import Signer
 from ssmd_kalshi.subscriptions import Subscriptions
 
@@ -70,11 +72,16 @@ class KalshiSocket:
         self,
         url: str,
         *,
-        channels: Sequence[str],
+        channels: Sequence[str | Selection],
         signer: Signer | None = None,
         policy: SocketPolicy | None = None,
         chance: Callable[[], float] = random.random,
+        acks: AckNumbers | None = None,
     ) -> None:
+        """A channel given by its name takes everything, and cannot be done without.
+
+        `acks` is what several sockets of a process learn together (`ssmd_kalshi.sequences`).
+        """
         parts = urlsplit(url)
         if parts.scheme not in ("ws", "wss") or not parts.hostname:
             raise ConfigurationError(
@@ -87,7 +94,7 @@ class KalshiSocket:
         self._signer = signer
         self._policy = policy or SocketPolicy()
         self._chance = chance
-        self._subscriptions = Subscriptions(channels)
+        self._subscriptions = Subscriptions(channels, acks)
         self._events = self._subscriptions.events
         self._connection: Connection | None = None
         self._failures = 0
@@ -95,6 +102,7 @@ class KalshiSocket:
         self._connected_at = 0.0
         self._closed = False
         self._dialling: asyncio.Task[Connection] | None = None
+        self._waiting: asyncio.Timeout | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -124,11 +132,47 @@ class KalshiSocket:
                 raise StopAsyncIteration
             if self._connection is None:
                 await self._open()
-            elif command := self._subscriptions.command(self._subscribe_by()):
+            elif command := self._command():
                 await self._subscribe(self._connection, command)
             else:
                 await self._receive(self._connection)
         return self._events.popleft()
+
+    # --- wishes -----------------------------------------------------------------------------------
+    # They may come at any time, from any task of the loop; commands follow while the consumer waits
+    # for the next event, and what became of them are events.
+
+    def select(self, selection: Selection) -> None:
+        """Want a channel, or another selection of it."""
+        self._subscriptions.select(selection)
+        self._wake()
+
+    def drop(self, channel: str) -> None:
+        """Want nothing of a channel any more."""
+        self._subscriptions.drop(channel)
+        self._wake()
+
+    def want(self, channel: str, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
+        """Change the markets of a channel that has a list.
+
+        ValueError for a channel without one, KeyError for one that was never selected.
+        """
+        self._subscriptions.want(channel, add, remove)
+        self._wake()
+
+    def renew(self, channel: str, tickers: Iterable[str] | None = None) -> None:
+        """Ask for the books of these markets again, or of all that the channel has."""
+        self._subscriptions.renew(channel, tickers)
+        self._wake()
+
+    def channel(self, name: str) -> Channel:
+        """What is wanted and confirmed of a channel: to look at, not to change."""
+        return self._subscriptions[name]
+
+    def _wake(self) -> None:
+        waiting = self._waiting
+        if waiting is not None and not waiting.expired():
+            waiting.reschedule(asyncio.get_running_loop().time())
 
     @property
     def subscribed(self) -> bool:
@@ -197,8 +241,11 @@ class KalshiSocket:
         delay = self._policy.reconnect.delay_seconds(self._failures, self._chance())
         self._connect_at = asyncio.get_running_loop().time() + delay
 
-    def _subscribe_by(self) -> float:
-        return asyncio.get_running_loop().time() + self._policy.subscribe_seconds
+    def _command(self) -> str | None:
+        now = asyncio.get_running_loop().time()
+        if now < self._subscriptions.idle_until:
+            return None
+        return self._subscriptions.command(now, now + self._policy.subscribe_seconds)
 
     async def _subscribe(self, connection: Connection, command: str) -> None:
         try:
@@ -234,9 +281,17 @@ class KalshiSocket:
     async def _receive(self, connection: Connection) -> None:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout_at(self._deadline(connection)):
+            if connection.holds_frames:
+                # It is here: no deadline is worth its time.
                 raw, arrived = await connection.receive()
+            else:
+                until = min(self._deadline(connection), self._subscriptions.idle_until)
+                async with asyncio.timeout_at(until) as self._waiting:
+                    raw, arrived = await connection.receive()
         except TimeoutError:
+            if loop.time() < self._deadline(connection):
+                # A command is due.
+                return
             if loop.time() - self._deadline(connection) > _LATE_SECONDS:
                 # It was this process that did not get to run, or was stopped: uvloop's timers come
                 # before what has arrived meanwhile.
@@ -257,7 +312,9 @@ class KalshiSocket:
             detail = f"{received.code} {received.reason}".strip() if received else "no close frame"
             self._lost(connection, GapReason.CLOSED, excerpt(detail, 120), connection.arrived_time)
             return
-        if (useless := self._subscriptions.take(raw, arrived)) is not None:
+        finally:
+            self._waiting = None
+        if (useless := self._subscriptions.take(raw, arrived, loop.time())) is not None:
             self._lost(connection, GapReason.CLOSED, useless)
 
     def _deadline(self, connection: Connection) -> float:

@@ -193,6 +193,26 @@ class WireEventFeeChange(WireRow, frozen=True, kw_only=True, forbid_unknown_fiel
     scheduled_ts: Text = None
 
 
+class WireTrade(WireRow, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """One trade of a listing; over the WebSocket its fields have other names."""
+
+    trade_id: Ticker
+    ticker: Text = None
+    yes_price_dollars: Number = None
+    no_price_dollars: Number = None
+    count_fp: Number = None
+    taker_side: Text = None
+    taker_outcome_side: Text = None
+    taker_book_side: Text = None
+    is_block_trade: Flag = None
+    created_time: Text = None
+    # Before March 2026: integer cents, dollars as a number, whole contracts.
+    yes_price: Number = None
+    no_price: Number = None
+    price: Number = None
+    count: Number = None
+
+
 class WireHistoricalCutoff(msgspec.Struct, frozen=True, kw_only=True):
     """Where the live tier ends: markets settled before are under /historical. RFC 3339 text."""
 
