@@ -67,6 +67,19 @@ def arguments() -> argparse.ArgumentParser:
     add("--write-key", type=Path, metavar="PATH", help=key)
     add("--key-id", default="simulator", help="the id of that key")
     add("--disconnect-every", type=float, default=0.0, help="seconds; 0: only on Thursdays")
+    rate = "messages a second on trade, ticker and orderbook_delta; 0: trades on demand only"
+    add("--market-rate", type=float, default=0.0, help=rate)
+    add("--traded-markets", type=int, default=5000, help="at most so many are traded")
+    add("--frames-kept", type=int, default=20_000, help="then a subscriber's error 25")
+    add("--market-limit", type=int, default=0, help="markets of a subscription; 0: any number")
+    add("--command-rate", type=int, default=0, help="a second and subscription; 0: any number")
+    acks = "what an acknowledgement's seq is"
+    add("--ack-numbers", choices=("used", "next", "last", "none"), default="used", help=acks)
+    add("--no-trade-numbers", action="store_true", help="trades carry no seq")
+    add("--no-snapshot-ack", action="store_true", help="get_snapshot is not acknowledged")
+    add("--snapshot-delay", type=float, default=0.0, help="seconds until one that was asked for")
+    add("--trade-lag", type=float, default=0.0, help="seconds until REST knows a trade")
+    add("--sent-log", type=Path, metavar="PATH", help="every frame and what became of it")
     add("--log-level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO")
     add("--log-format", choices=("json", "console"), default="json")
     add("--key-type", choices=("rsa", "ed25519"), default="rsa")
@@ -98,6 +111,17 @@ async def serve(options: argparse.Namespace) -> None:
         population=options.population,
         replay=options.replay,
         ws_auth=not options.no_ws_auth,
+        market_rate=options.market_rate,
+        traded_markets=options.traded_markets,
+        frames_kept=options.frames_kept,
+        market_limit=options.market_limit,
+        command_rate=options.command_rate,
+        ack_numbers=options.ack_numbers,
+        trade_numbers=not options.no_trade_numbers,
+        snapshot_ack=not options.no_snapshot_ack,
+        snapshot_delay=options.snapshot_delay,
+        trade_lag=options.trade_lag,
+        sent_log=options.sent_log,
     )
     async with simulator:
         log.info(

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from ssmd_simulator.exchange import Exchange
 from ssmd_simulator.faults import Fault, Faults
+from ssmd_simulator.floor import Floor
 from ssmd_simulator.life import Timetable
 from ssmd_simulator.replies import encoded
 from ssmd_simulator.rng import mix
@@ -22,8 +23,9 @@ from ssmd_simulator.wire import rfc3339
 class Control:
     """Creates markets with a chosen timetable, edits them, and breaks things."""
 
-    def __init__(self, exchange: Exchange, hub: Hub, faults: Faults) -> None:
+    def __init__(self, exchange: Exchange, hub: Hub, faults: Faults, floor: Floor) -> None:
         self._exchange = exchange
+        self._floor = floor
         self._universe = exchange.universe
         self._hub = hub
         self._faults = faults
@@ -44,6 +46,8 @@ class Control:
             web.post(event + "/fee", self._answer(self._fee)),
             web.put("/control/series/{ticker}", self._answer(self._put_series)),
             web.post("/control/disconnect", self._answer(self._disconnect)),
+            web.post("/control/half_open", self._answer(self._half_open)),
+            web.post("/control/trading", self._answer(self._trading)),
             web.get("/control/faults", self._answer(self._list_faults)),
             web.post("/control/faults", self._answer(self._set_fault)),
             web.delete("/control/faults", self._answer(self._clear_faults)),
@@ -217,6 +221,14 @@ class Control:
 
     def _disconnect(self, _: web.Request, body: Any) -> Any:
         return {"connections": self._hub.disconnect(int(body.get("code", 1001)))}
+
+    def _half_open(self, _: web.Request, __: Any) -> Any:
+        return {"connections": self._hub.half_open()}
+
+    def _trading(self, _: web.Request, body: Any) -> Any:
+        self._floor.set_rate(float(body["rate"]))
+        self._hub.flush()
+        return {"rate": self._floor.rate, "made": self._floor.made, "trades": len(self._floor.tape)}
 
     def _list_faults(self, _: web.Request, __: Any) -> Any:
         return {"faults": self._faults.active}

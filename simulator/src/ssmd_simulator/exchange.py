@@ -36,6 +36,7 @@ class Exchange:
         self.clock = clock
         self.listeners: list[Listener] = []
         self.sent: dict[str, int] = {}
+        self.on_trade: Callable[[Market], None] | None = None
         self._agenda: list[tuple[float, int, Deed]] = []
         self._order = count()
 
@@ -170,6 +171,8 @@ class Exchange:
         """Another quote and more volume, which is no non-trading change: `updated_time` stays."""
         market.trades += 1
         market.rendered_until = 0.0
+        if self.on_trade is not None:
+            self.on_trade(market)
 
     def vanish(self, market: Market) -> None:
         """Remove a market without a word."""

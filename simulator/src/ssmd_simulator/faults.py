@@ -58,11 +58,13 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True):
 
     `path` is a regular expression that the path after /trade-api/v2 must match; `times` is how many
     requests or frames it hits (None: all), `after` how many it lets pass first, `lasting` after how
-    many seconds it is over (None: when it is cleared).
+    many seconds it is over (None: when it is cleared). `channel` is the one whose frames are hit,
+    "" all.
     """
 
     kind: Kind
     path: str = ".*"
+    channel: str = ""
     times: int | None = None
     after: int = 0
     lasting: float | None = None
@@ -133,9 +135,13 @@ class Faults:
             and self._hit(fault)
         ]
 
-    def for_frame(self) -> dict[str, Fault]:
-        """The faults that hit a frame, by kind."""
-        return {f.kind: f for f in self.active if f.kind in FRAME_KINDS and self._hit(f)}
+    def for_frame(self, channel: str) -> dict[str, Fault]:
+        """The faults that hit a frame of a channel, by kind."""
+        return {
+            f.kind: f
+            for f in self.active
+            if f.kind in FRAME_KINDS and f.channel in ("", channel) and self._hit(f)
+        }
 
     def for_command(self) -> int | None:
         """The code of the error that a command gets instead of its answer."""

@@ -17,7 +17,7 @@ from ssmd_simulator.wire import dollars
 BOOKS = 1024
 """Order books in ascending order of their prices, for each price level structure."""
 
-_COUNTS = (
+COUNTS = (
     b',"yes_bid_size_fp":"%.2f","yes_ask_size_fp":"%.2f","volume_fp":"%.2f",'
     b'"volume_24h_fp":"%.2f","open_interest_fp":"%.2f"'
 )
@@ -51,8 +51,8 @@ def trading(market: Market, move: int, *, final: bool) -> bytes:
     if final:
         closing = 9900 if market.result == "yes" else 100
         counts = (0, 0, volume / 100, 0, (volume // 3) / 100)
-        return _closed(market.structure, book, closing) + _COUNTS % counts
-    return _open(market.structure, book) + _COUNTS % (
+        return _closed(market.structure, book, closing) + COUNTS % counts
+    return _open(market.structure, book) + COUNTS % (
         (base >> 16) % 9000 + (base >> 20) % 100 / 100,
         (base >> 26) % 9000 + (base >> 30) % 100 / 100,
         volume / 100,
@@ -66,7 +66,7 @@ def _open(structure: str, book: int) -> bytes:
     chance, middle = _middle(book)
     spread = step_at(structure, middle) * (1 + (chance >> 24) % 4)
     before = snap(structure, max(0, middle - (chance >> 44) % 700))
-    return _prices(
+    return prices(
         bid=snap(structure, middle),
         ask=min(10000, snap(structure, middle + spread)),
         last=snap(structure, max(0, middle - (chance >> 40) % 200)),
@@ -80,14 +80,14 @@ def _closed(structure: str, book: int, closing: int) -> bytes:
     spread = step_at(structure, middle) * (1 + (chance >> 24) % 4)
     bid, ask = snap(structure, middle), min(10000, snap(structure, middle + spread))
     last = snap(structure, max(0, middle - (chance >> 40) % 200))
-    return _prices(bid=0, ask=10000, last=closing, previous=(bid, ask, last))
+    return prices(bid=0, ask=10000, last=closing, previous=(bid, ask, last))
 
 
 def _middle(book: int) -> tuple[int, int]:
     return mix(book), 100 + book * 9800 // (BOOKS - 1)
 
 
-def _prices(*, bid: int, ask: int, last: int, previous: tuple[int, int, int]) -> bytes:
+def prices(*, bid: int, ask: int, last: int, previous: tuple[int, int, int]) -> bytes:
     """Prices in units of $0.0001 as JSON members; what NO costs follows from YES."""
     return (
         f',"yes_bid_dollars":"{dollars(bid)}","yes_ask_dollars":"{dollars(ask)}",'
@@ -99,5 +99,5 @@ def _prices(*, bid: int, ask: int, last: int, previous: tuple[int, int, int]) ->
     ).encode()
 
 
-UNTRADED = _prices(bid=0, ask=10000, last=0, previous=(0, 0, 0)) + _COUNTS % (0, 0, 0, 0, 0)
+UNTRADED = prices(bid=0, ask=10000, last=0, previous=(0, 0, 0)) + COUNTS % (0, 0, 0, 0, 0)
 """An order book nobody has touched."""

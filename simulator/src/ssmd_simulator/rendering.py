@@ -4,7 +4,8 @@ What the markets of an event share is encoded once, with a mark where a market's
 a market is rendered by joining pieces, and its bytes are kept until something about it changes.
 """
 
-from typing import Any
+from math import inf
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,6 +14,9 @@ from ssmd_simulator.life import next_boundary
 from ssmd_simulator.quotes import UNTRADED, move_of, trading
 from ssmd_simulator.universe import Event, Market
 from ssmd_simulator.wire import NEVER, rfc3339
+
+if TYPE_CHECKING:
+    from ssmd_simulator.floor import Floor
 
 _json = msgspec.json.Encoder()
 _DECIDED = frozenset({"determined", "disputed", "amended", "finalized"})
@@ -27,6 +31,7 @@ class Renderer:
     def __init__(self, anchor: float, *, still: bool) -> None:
         self._anchor = anchor
         self._still = still
+        self.floor: Floor | None = None
         self.flipped: dict[str, float] = {}
         """Tickers that are shown as they were so many seconds ago."""
 
@@ -49,19 +54,30 @@ class Renderer:
         shown[-1] += b"]" + after
         return b",".join(shown)
 
+    def quote(self, market: Market, now: float) -> bytes:
+        """The quote of a market that no floor has traded yet, as JSON members after a comma."""
+        return self._trading(market, market.status(now), now)[0]
+
+    def _trading(self, market: Market, status: str, now: float) -> tuple[bytes, float]:
+        if status == "initialized":
+            return UNTRADED, inf
+        move, until = market.trades, inf
+        if not self._still and status in ("active", "inactive"):
+            moves, until = move_of(market, self._anchor, now)
+            move += moves
+        return trading(market, move, final=status in _DECIDED), until
+
     def _render(self, market: Market, now: float) -> tuple[bytes, float]:
         """The market at a time, and until when it stays like that."""
         event, status = market.event, market.status(now)
         until = next_boundary(market.life, now)
-        move = market.trades
-        if not self._still and status in ("active", "inactive"):
-            moves, moves_at = move_of(market, self._anchor, now)
-            move += moves
-            until = min(until, moves_at)
         decided = status in _DECIDED
+        traded = None if self.floor is None else self.floor.members(market, final=decided)
+        if traded is None:
+            traded, moves_at = self._trading(market, status, now)
+            until = min(until, moves_at)
         own = _own(market)
         own |= _decision(market) if decided else _UNDECIDED
-        traded = UNTRADED if status == "initialized" else trading(market, move, final=decided)
         if market.edits or event.multivariate:
             fields = fields_of(market) | _shared(market, status, now) | own | (market.edits or {})
             return _json.encode(fields)[:-1] + traded + b"}", until

@@ -8,6 +8,7 @@ from aiohttp import web
 from ssmd_simulator import maintenance, reference
 from ssmd_simulator.budget import BURST_SECONDS, DEFAULT_COST, ENDPOINT_COSTS, Budget
 from ssmd_simulator.exchange import Exchange
+from ssmd_simulator.floor import Floor
 from ssmd_simulator.listing import (
     BadRequest,
     Query,
@@ -43,8 +44,10 @@ class Rest:
         settings: Settings,
         budget: Budget,
         keys: Keyring,
+        floor: Floor,
     ) -> None:
         self._exchange = exchange
+        self._floor = floor
         self._universe = exchange.universe
         self._renderer = renderer
         self._settings = settings
@@ -63,7 +66,11 @@ class Rest:
             "/events/{ticker}": self._event,
             "/events/{ticker}/metadata": self._event_metadata,
             "/markets": self._markets,
+            "/markets/trades": self._trades,
+            "/markets/orderbooks": self._orderbooks,
             "/markets/{ticker}": self._market,
+            "/markets/{ticker}/orderbook": self._orderbook,
+            "/historical/trades": self._historical_trades,
             "/historical/cutoff": self._cutoff,
             "/historical/markets": self._historical_markets,
             "/historical/markets/{ticker}": self._historical_market,
@@ -261,6 +268,38 @@ class Rest:
         if market is None or market.life.settled >= self.cutoff:
             raise NotFound
         return reply(b'{"market":' + self._renderer.market(market, call.now) + b"}")
+
+    # --- trades and books -------------------------------------------------------------------
+
+    def _trade_page(self, call: Call, earliest: float, latest: float) -> web.Response:
+        page = self._floor.tape.page(call.query, earliest, latest)
+        rows = [self._floor.tape.row(trade) for trade in page.trades]
+        return encoded({"trades": rows, "cursor": page.cursor})
+
+    def _trades(self, call: Call) -> web.Response:
+        return self._trade_page(call, self.cutoff, call.now - self._settings.trade_lag)
+
+    def _historical_trades(self, call: Call) -> web.Response:
+        return self._trade_page(call, 0.0, self.cutoff)
+
+    def _book(self, market: Market, depth: int) -> dict[str, list[list[str]]]:
+        trading = self._floor.of(market)
+        most = depth if depth > 0 else None
+        return {f"{side}_dollars": trading.levels(side)[:most] for side in ("yes", "no")}
+
+    def _orderbooks(self, call: Call) -> web.Response:
+        tickers = call.request.query.getall("tickers", [])
+        if not 1 <= len(tickers) <= 100:
+            raise BadRequest("tickers must have 1 to 100 entries")
+        known = [self._universe.markets[t] for t in tickers if t in self._universe.markets]
+        rows = [{"ticker": m.ticker, "orderbook_fp": self._book(m, 0)} for m in known]
+        return encoded({"orderbooks": rows})
+
+    def _orderbook(self, call: Call) -> web.Response:
+        market = self._universe.markets.get(call.request.match_info["ticker"])
+        if market is None:
+            raise NotFound
+        return encoded({"orderbook_fp": self._book(market, call.query.integer("depth") or 0)})
 
     def _cutoff(self, _: Call) -> web.Response:
         at = rfc3339(self.cutoff)

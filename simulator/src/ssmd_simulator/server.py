@@ -15,6 +15,7 @@ from ssmd_simulator.budget import Budget
 from ssmd_simulator.control import Control
 from ssmd_simulator.exchange import Exchange
 from ssmd_simulator.faults import Faults, faulty
+from ssmd_simulator.floor import Floor
 from ssmd_simulator.generator import SIZES, fill, generate
 from ssmd_simulator.population import load_population
 from ssmd_simulator.rendering import Renderer
@@ -27,6 +28,9 @@ from ssmd_simulator.settings import Settings
 from ssmd_simulator.signatures import Keyring, PublicKey
 from ssmd_simulator.universe import Universe
 from ssmd_simulator.websocket import PATH, Hub
+
+STEP_SECONDS = 0.005
+"""Between two steps of the trading floor."""
 
 
 class Simulator:
@@ -59,9 +63,20 @@ class Simulator:
         self.budget = Budget(self.settings.budget, clock, dict(self.settings.costs))
         self.faults = Faults(clock)
         self.hub = Hub(self.exchange, self.settings, self.keys, self.faults)
-        self.control = Control(self.exchange, self.hub, self.faults)
         self.renderer = Renderer(self.universe.anchor, still=tempo is None)
-        self.rest = Rest(self.exchange, self.renderer, self.settings, self.budget, self.keys)
+        self.floor = Floor(
+            self.exchange,
+            self.hub,
+            self.renderer.quote,
+            rate=self.settings.market_rate,
+            markets=self.settings.traded_markets,
+        )
+        self.renderer.floor = self.floor
+        self.hub.opens(self.floor)
+        self.control = Control(self.exchange, self.hub, self.faults, self.floor)
+        self.rest = Rest(
+            self.exchange, self.renderer, self.settings, self.budget, self.keys, self.floor
+        )
         self.replay: Replay | None = None
         if self.settings.replay is not None:
             self.replay = Replay(self.settings.replay)
@@ -108,6 +123,8 @@ class Simulator:
         if tempo is not None:
             for event in self.universe.events.values():
                 self.exchange.watch(event, now)
+        if self.floor.rate:
+            self.floor.open()
 
     def _schedule_disconnects(self, now: float) -> None:
         def disconnect(when: float) -> None:
@@ -148,6 +165,7 @@ class Simulator:
         self.hub.disconnect()
         if self._runner is not None:
             await self._runner.cleanup()
+        self.hub.close()
 
     async def _live(self) -> None:
         """Do what is due when it is due; control calls may bring new things forward."""
@@ -155,6 +173,9 @@ class Simulator:
             now = self.clock()
             self.exchange.advance(now)
             wait = self.exchange.next_due - now
+            if self.floor.rate:
+                self.floor.step(now)
+                wait = min(wait, STEP_SECONDS)
             await asyncio.sleep(min(0.05 if wait != inf else 0.2, max(0.001, wait)))
 
     async def _healthz(self, _: web.Request) -> web.Response:

@@ -1,75 +1,30 @@
 """The WebSocket under /trade-api/ws/v2: subscriptions, sequence numbers, heartbeats. No replay."""
 
 import asyncio
-from collections import deque
-from dataclasses import dataclass, field
-from typing import Any
+from itertools import count
 
 import msgspec
 import structlog
 from aiohttp import WSMsgType, web
 
-from ssmd_simulator.codes import CODES
+from ssmd_simulator import marketmessages as market
+from ssmd_simulator.connection import Connection, Subscription, error
+from ssmd_simulator.desk import Desk
 from ssmd_simulator.exchange import Exchange
 from ssmd_simulator.faults import Faults
-from ssmd_simulator.messages import CHANNELS, Message
+from ssmd_simulator.floor import Floor
+from ssmd_simulator.messages import Message
+from ssmd_simulator.sentlog import SentLog, Witness
 from ssmd_simulator.settings import Settings
 from ssmd_simulator.signatures import Keyring
 
 PATH = "/trade-api/ws/v2"
-BUFFER = 20_000
-"""Frames a subscriber may lag behind before its subscription ends with error 25."""
-
-OTHER_CHANNELS = frozenset(
-    {
-        "orderbook_delta",
-        "ticker",
-        "trade",
-        "fill",
-        "market_positions",
-        "communications",
-        "order_group_updates",
-        "user_orders",
-        "cfbenchmarks_value",
-        "pyth_value",
-    }
-)
-"""Channels of the exchange that may be subscribed to here but never say anything."""
+FULL_BYTES = 256 * 1024
+"""In the socket's own buffer; then frames wait in the outbox."""
 
 log = structlog.get_logger(__name__)
 _json = msgspec.json.Encoder()
-
-
-@dataclass(slots=True)
-class Subscription:
-    """A subscription of one connection; `seq` counts its frames without a gap."""
-
-    channel: str
-    sid: int
-    seq: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class Connection:
-    """One client: its subscriptions and the frames that wait to be sent."""
-
-    ws: web.WebSocketResponse
-    subscriptions: dict[int, Subscription] = field(default_factory=dict)
-    outbox: deque[bytes] = field(default_factory=deque)
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    sids: int = 0
-    closing: int | None = None
-    held: bytes | None = None
-
-    def put(self, frame: bytes) -> None:
-        """Queue a frame."""
-        self.outbox.append(frame)
-        self.wake.set()
-
-    def close(self, code: int) -> None:
-        """Close once what is queued has gone out."""
-        self.closing = code
-        self.wake.set()
+_Listener = tuple[Connection, Subscription]
 
 
 class Hub:
@@ -81,70 +36,144 @@ class Hub:
         self._exchange = exchange
         self._settings = settings
         self._keys = keys
-        self.connections: set[Connection] = set()
         self._faults = faults
+        self._listeners: dict[str, list[_Listener]] | None = None
+        self._numbers = count(1)
+        self._desk: Desk | None = None
+        self.connections: set[Connection] = set()
         self.recorded: dict[str, list[bytes]] = {}
+        self.witnesses: list[Witness] = []
+        """Told of every frame: the connection's number, what became of it, and the frame."""
+        self._sent_log: SentLog | None = None
+        if settings.sent_log is not None:
+            self._sent_log = SentLog(settings.sent_log)
+            self.witnesses.append(self._sent_log.note)
         exchange.listeners.append(self.publish)
 
-    def publish(self, message: Message) -> None:
-        """Send a message to its subscribers."""
-        for connection in list(self.connections):
-            for subscription in list(connection.subscriptions.values()):
-                if subscription.channel == message.channel:
-                    self._deliver(connection, subscription, message)
+    def opens(self, floor: Floor) -> None:
+        """Take commands from now on."""
+        self._desk = Desk(self._exchange, self._settings, self._faults, floor, self)
 
-    def _deliver(self, connection: Connection, to: Subscription, message: Message) -> None:
-        if len(connection.outbox) >= BUFFER:
+    # --- messages -----------------------------------------------------------------------------
+
+    def changed(self) -> None:
+        """Somebody subscribed, or does not any more."""
+        self._listeners = None
+
+    def _listening(self, channel: str) -> list[_Listener]:
+        if self._listeners is None:
+            self._listeners = {}
+            for connection in self.connections:
+                for to in connection.subscriptions.values():
+                    self._listeners.setdefault(to.channel, []).append((connection, to))
+        return self._listeners.get(channel, [])
+
+    def hears(self, channel: str) -> bool:
+        """Whether anybody listens to a channel."""
+        return bool(self._listening(channel))
+
+    def publish(self, message: Message) -> None:
+        """Send a message of the lifecycle to its subscribers."""
+        body = _json.encode(message.msg)
+        for connection, to in list(self._listening(message.channel)):
+            self.deliver(connection, to, message.type, body)
+
+    def tell(self, channel: str, ticker: str, kind: str, body: bytes) -> bool:
+        """Send a message about a market to those who want this market; whether anybody does."""
+        heard = False
+        for connection, to in list(self._listening(channel)):
+            if to.markets is None or ticker in to.markets:
+                self.deliver(connection, to, kind, body)
+                heard = True
+        return heard
+
+    def tell_delta(self, ticker: str, delta: market.Delta) -> bool:
+        """Send a change of a book, in each subscription's way of pricing; whether anybody wants
+        it."""
+        heard = False
+        for connection, to in list(self._listening(market.BOOK)):
+            if to.markets is not None and ticker in to.markets:
+                body = delta.body(yes_price=to.yes_price)
+                self.deliver(connection, to, market.BOOK, body)
+                heard = True
+        return heard
+
+    def deliver(self, connection: Connection, to: Subscription, kind: str, body: bytes) -> None:
+        """Send a message to one subscription, or what the faults make of it."""
+        if len(connection.outbox) >= self._settings.frames_kept:
             self._end(connection, to, 25)
             return
+        sent = int(self._exchange.clock() * 1000)
         to.seq += 1
-        frame = {
-            "type": message.type,
-            "sid": to.sid,
-            "seq": to.seq,
-            "sending_ts_ms": int(self._exchange.clock() * 1000),
-            "msg": message.msg,
-        }
-        encoded = _json.encode(frame)
-        if self._faults.active:
-            self._deliver_badly(connection, to, encoded)
+        if to.numbered:
+            frame = b'{"type":"%b","sid":%d,"seq":%d,"sending_ts_ms":%d,"msg":%b}' % (
+                kind.encode(), to.sid, to.seq, sent, body)  # fmt: skip
         else:
-            connection.put(encoded)
+            frame = b'{"type":"%b","sid":%d,"sending_ts_ms":%d,"msg":%b}' % (
+                kind.encode(), to.sid, sent, body)  # fmt: skip
+        if self._faults.active:
+            self._deliver_badly(connection, to, frame)
+        else:
+            connection.put(frame)
 
     def _deliver_badly(self, connection: Connection, to: Subscription, frame: bytes) -> None:
         if self._faults.silent:
+            connection.lose(frame)
             return
-        kinds = self._faults.for_frame()
+        kinds = self._faults.for_frame(to.channel)
         if "gap" in kinds:
+            connection.lose(frame)
             return
         if "channel_error" in kinds or "overflow" in kinds:
             self._end(connection, to, 10 if "channel_error" in kinds else 25)
             return
         if "error_frame" in kinds:
-            connection.put(_error(None, kinds["error_frame"].code, sid=to.sid))
+            connection.put(error(None, kinds["error_frame"].code, sid=to.sid))
         if "garbage_frame" in kinds:
-            connection.put(b"{not json")
+            connection.queue(b"{not json")
         held = connection.held
         if "reorder" in kinds and held is None:
             connection.held = frame
+            connection.lose(frame, "late")
             return
         connection.put(frame)
         if held is not None:
-            connection.put(held)
+            connection.queue(held)
             connection.held = None
         if "duplicate" in kinds:
-            connection.put(frame)
+            connection.put(frame, "doubled")
 
     def _end(self, connection: Connection, to: Subscription, code: int) -> None:
         """End a subscription with a terminal error; the client has to subscribe again."""
-        del connection.subscriptions[to.sid]
-        connection.put(_error(None, code, sid=to.sid))
+        connection.subscriptions.pop(to.sid, None)
+        self.changed()
+        connection.put(error(None, code, sid=to.sid))
+
+    # --- connections --------------------------------------------------------------------------
 
     def disconnect(self, code: int = 1001) -> int:
         """Close every connection, as the exchange does for its maintenance; how many there were."""
         for connection in self.connections:
             connection.close(code)
         return len(self.connections)
+
+    def half_open(self) -> int:
+        """Leave every connection open and dead, as a lost route does; new ones are as good as
+        ever. How many there were."""
+        for connection in self.connections:
+            connection.half_open = True
+            connection.outbox.clear()
+        return len(self.connections)
+
+    def flush(self) -> None:
+        """Let readers of the log see what was sent so far."""
+        if self._sent_log is not None:
+            self._sent_log.flush()
+
+    def close(self) -> None:
+        """The simulator ends."""
+        if self._sent_log is not None:
+            self._sent_log.close()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one client until it goes."""
@@ -156,34 +185,44 @@ class Hub:
                 return web.json_response(body, status=401)
         ws = web.WebSocketResponse(compress=False, autoping=True, max_msg_size=2**20)
         await ws.prepare(request)
-        connection = Connection(ws)
+        connection = Connection(ws, next(self._numbers), self.witnesses)
         self.connections.add(connection)
         log.info("websocket connected", connections=len(self.connections))
-        sender = asyncio.create_task(self._send(connection), name="ws-send")
+        assert request.transport is not None
+        sender = asyncio.create_task(self._send(connection, request.transport), name="ws-send")
         pinger = asyncio.create_task(self._ping(connection), name="ws-ping")
         try:
             async for incoming in ws:
-                if incoming.type == WSMsgType.TEXT:
-                    self._command(connection, incoming.data)
+                if connection.half_open:
+                    continue
+                if incoming.type == WSMsgType.TEXT and self._desk is not None:
+                    self._desk.command(connection, incoming.data)
                 elif incoming.type == WSMsgType.BINARY:
-                    connection.put(_error(None, 1))
+                    connection.put(error(None, 1))
         finally:
             self.connections.discard(connection)
+            self.changed()
             sender.cancel()
             pinger.cancel()
             await asyncio.gather(sender, pinger, return_exceptions=True)
+            if self._sent_log is not None:
+                self._sent_log.gone(connection.number, len(connection.outbox))
             log.info("websocket gone", connections=len(self.connections))
         return ws
 
-    async def _send(self, connection: Connection) -> None:
+    async def _send(self, connection: Connection, transport: asyncio.Transport) -> None:
+        outbox = connection.outbox
         while True:
             await connection.wake.wait()
             connection.wake.clear()
-            try:
-                while connection.outbox:
-                    await connection.ws.send_str(connection.outbox.popleft().decode())
-            except ConnectionError:
-                return
+            while outbox and not transport.is_closing():
+                # aiohttp's own waiting is for frames that it writes itself.
+                while transport.get_write_buffer_size() > FULL_BYTES:  # noqa: ASYNC110
+                    await asyncio.sleep(0.002)
+                # Frames of a burst leave together: a system call for each would take longer than
+                # making them.
+                transport.write(b"".join([_text_frame(outbox.popleft()) for _ in range(
+                    min(len(outbox), 256))]))  # fmt: skip
             if connection.closing is not None:
                 await connection.ws.close(code=connection.closing)
                 return
@@ -191,95 +230,19 @@ class Hub:
     async def _ping(self, connection: Connection) -> None:
         while True:
             await asyncio.sleep(self._settings.ping_seconds)
-            if self._faults.silent:
+            if self._faults.silent or connection.half_open:
                 continue
             try:
                 await connection.ws.ping(b"heartbeat")
             except ConnectionError:
                 return
 
-    def _command(self, connection: Connection, text: str) -> None:
-        try:
-            command = msgspec.json.decode(text, type=dict[str, Any])
-        except msgspec.DecodeError:
-            connection.put(_error(None, 1))
-            return
-        number = command.get("id")
-        given: Any = command.get("params")
-        params: dict[str, Any] = given if isinstance(given, dict) else {}
-        refused = self._faults.for_command()
-        if refused is not None:
-            connection.put(_error(number, refused))
-            return
-        match command.get("cmd"):
-            case "list_subscriptions":
-                held = [
-                    {"channel": s.channel, "sid": s.sid} for s in connection.subscriptions.values()
-                ]
-                connection.put(_json.encode(_with_id(number, {"type": "ok", "msg": held})))
-            case "subscribe" | "unsubscribe" | "update_subscription" if "params" not in command:
-                connection.put(_error(number, 2))
-            case "subscribe":
-                self._subscribe(connection, number, params)
-            case "unsubscribe":
-                self._unsubscribe(connection, number, params)
-            case "update_subscription":
-                self._update(connection, number, params)
-            case _:
-                connection.put(_error(number, 5))
 
-    def _subscribe(self, connection: Connection, number: object, params: dict[str, Any]) -> None:
-        channels = params.get("channels")
-        if not isinstance(channels, list) or not channels:
-            connection.put(_error(number, 3))
-            return
-        for channel in channels:
-            if channel not in CHANNELS and channel not in OTHER_CHANNELS:
-                connection.put(_error(number, 8))
-            elif any(s.channel == channel for s in connection.subscriptions.values()):
-                connection.put(_error(number, 6))
-            else:
-                connection.sids += 1
-                sid = connection.sids
-                connection.subscriptions[sid] = Subscription(channel, sid)
-                msg = {"channel": channel, "sid": sid}
-                connection.put(_json.encode(_with_id(number, {"type": "subscribed", "msg": msg})))
-                for line in self.recorded.get(channel, ()):
-                    connection.put(line)
-
-    def _unsubscribe(self, connection: Connection, number: object, params: dict[str, Any]) -> None:
-        sids = params.get("sids")
-        if not isinstance(sids, list) or not sids:
-            connection.put(_error(number, 4))
-            return
-        for sid in sids:
-            gone = connection.subscriptions.pop(sid, None) if isinstance(sid, int) else None
-            if gone is None:
-                connection.put(_error(number, 7))
-                continue
-            answer = {"sid": sid, "seq": gone.seq + 1, "type": "unsubscribed"}
-            connection.put(_json.encode(_with_id(number, answer)))
-
-    def _update(self, connection: Connection, number: object, params: dict[str, Any]) -> None:
-        sids = params.get("sids") or ([params["sid"]] if "sid" in params else [])
-        if not isinstance(sids, list) or len(sids) != 1:
-            connection.put(_error(number, 12))
-        elif sids[0] not in connection.subscriptions:
-            connection.put(_error(number, 7))
-        elif "action" not in params:
-            connection.put(_error(number, 15))
-        else:
-            # The lifecycle channels carry everything; there is nothing to add or to remove.
-            connection.put(_error(number, 13))
-
-
-def _with_id(number: object, frame: dict[str, Any]) -> dict[str, Any]:
-    # An id of 0 counts as none.
-    return {"id": number, **frame} if isinstance(number, int) and number else frame
-
-
-def _error(number: object, code: int, *, sid: int | None = None) -> bytes:
-    frame: dict[str, Any] = {"type": "error", "msg": {"code": code, "msg": CODES[code]}}
-    if sid is not None:
-        frame["sid"] = sid
-    return _json.encode(_with_id(number, frame))
+def _text_frame(payload: bytes) -> bytes:
+    """A whole text message as a server writes it: one frame, not masked, not compressed."""
+    size = len(payload)
+    if size < 126:
+        return b"\x81%c" % size + payload
+    if size < 1 << 16:
+        return b"\x81\x7e" + size.to_bytes(2, "big") + payload
+    return b"\x81\x7f" + size.to_bytes(8, "big") + payload
