@@ -236,7 +236,7 @@ class Subscriptions:
                 raise SubscribeRefusedError(channel.name, code, said)
             return f"{channel.name} is refused with code {code}: {said}"
         elif code in frames.LATER_CODES:
-            log.info("command is refused for now", channel=channel.name, code=code, said=said)
+            log.debug("command is refused for now", channel=channel.name, code=code, said=said)
             channel.back_off(clock)
         elif action is Action.SUBSCRIBE and code in frames.REFUSED_CODES:
             channel.closed = True
