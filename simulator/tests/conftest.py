@@ -13,6 +13,8 @@ from ssmd_simulator.client import Client
 from ssmd_simulator.server import Simulator
 from ssmd_simulator.stepped import Stepped
 
+from .specification import Specification
+
 
 @pytest.fixture(scope="session")
 def kalshi_data() -> Path:
@@ -66,3 +68,13 @@ async def client(http: aiohttp.ClientSession, still_simulator: Simulator) -> Asy
     client = Client(still_simulator, http)
     yield client
     await client.control("DELETE", "/faults")
+
+
+@pytest.fixture(scope="session")
+def openapi(kalshi_data: Path) -> Specification:
+    return Specification(kalshi_data / "spec" / "openapi.yaml")
+
+
+@pytest.fixture(scope="session")
+def asyncapi(kalshi_data: Path) -> Specification:
+    return Specification(kalshi_data / "spec" / "asyncapi.yaml")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from aiohttp import web
 
 from ssmd_kalshi.retry import RetryPolicy
@@ -43,6 +44,16 @@ def documented_messages() -> list[bytes]:
     if not path.is_file():
         pytest.skip(f"documented messages are not at {path} (SSMD_KALSHI_DATA)")
     return [line.encode() for line in path.read_text().splitlines() if line.strip()]
+
+
+@pytest.fixture
+def kalshi_specification() -> dict[str, Any]:
+    """The exchange's specification of its WebSocket."""
+    path = DATA / "spec" / "asyncapi.yaml"
+    if not path.is_file():
+        pytest.skip(f"the specification is not at {path} (SSMD_KALSHI_DATA)")
+    specification: dict[str, Any] = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
+    return specification
 
 
 @pytest.fixture
