@@ -181,13 +181,16 @@ async def test_every_trade_and_ticker_comes_once_while_commands_are_answered() -
                 heard[event.channel].append(event)
             elif isinstance(event, MarketsAdded | MarketsRemoved) and len(heard["answers"]) < 8:
                 heard["answers"].append(event)
-                some = tickers[len(heard["trade"]) % 90 :][:10]
-                socket.want(BOOK, add=some[:7], remove=some[7:])
+                at = 10 * len(heard["answers"])
+                socket.want(BOOK, add=tickers[at : at + 9], remove=tickers[at - 10 : at - 5])
 
         channels = [Selection("trade"), Selection("ticker"), Selection(BOOK, tickers[:5])]
         async with KalshiSocket(sim.ws_url, channels=channels, policy=POLICY) as socket:
-            busy = lambda _: len(heard["answers"]) >= 8 and len(heard["trade"]) >= 300  # noqa: E731
-            await until(socket, busy, take)
+            await until(
+                socket,
+                lambda _: len(heard["answers"]) >= 8 and len(heard["trade"]) >= 300,
+                take,
+            )
             sim.floor.set_rate(0)
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.5):
