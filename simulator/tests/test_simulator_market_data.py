@@ -74,13 +74,13 @@ def active(sim: Simulator, how_many: int) -> list[str]:
 async def test_what_is_said_agrees_with_rest_and_fits_the_specification(
     http: aiohttp.ClientSession, asyncapi: Specification, openapi: Specification
 ) -> None:
-    async with Simulator(budget=0, market_rate=5000, traded_markets=60) as sim:
+    async with Simulator(budget=0, market_rate=1500, traded_markets=60) as sim:
         client, tickers = Client(sim, http), active(sim, 60)
         async with client.socket() as ws:
             await ws.send_json(subscribe(1, "trade"))
             await ws.send_json(subscribe(2, "ticker"))
             await ws.send_json(subscribe(3, "orderbook_delta", tickers))
-            await trades_made(sim, 4000)
+            await trades_made(sim, 1500)
             books: dict[str, dict[tuple[str, str], Decimal]] = defaultdict(dict)
             quotes: dict[str, Any] = {}
             trades: dict[str, list[Any]] = defaultdict(list)
@@ -142,7 +142,7 @@ async def test_what_is_said_agrees_with_rest_and_fits_the_specification(
 async def test_a_market_is_traded_from_its_opening_to_its_close(
     http: aiohttp.ClientSession,
 ) -> None:
-    async with Simulator(budget=0, market_rate=500, traded_markets=3000) as sim:
+    async with Simulator(budget=0, market_rate=200, traded_markets=3000) as sim:
         client = Client(sim, http)
         [market] = sim.control.script(ScriptedMarket(open_in=0.2, close_in=1.5))
         shown = (await client.get(f"/markets/{market.ticker}/orderbook"))["orderbook_fp"]
@@ -224,7 +224,7 @@ async def test_prices_of_no_can_be_what_yes_costs(http: aiohttp.ClientSession) -
 
 
 async def test_a_subscriber_that_lags_too_far_is_ended(http: aiohttp.ClientSession) -> None:
-    async with Simulator(market_rate=20_000, frames_kept=5) as sim:
+    async with Simulator(market_rate=5000, traded_markets=50, frames_kept=5) as sim:
         async with Client(sim, http).socket() as ws, asyncio.timeout(60):
             await ws.send_json(subscribe(1, "ticker"))
             while (frame := await ws.receive_json())["type"] != "error":
@@ -277,7 +277,7 @@ async def test_the_log_holds_every_frame_and_what_became_of_it(
 async def test_trades_have_no_numbers_where_told_so(http: aiohttp.ClientSession) -> None:
     for told in (True, False):
         async with (
-            Simulator(trade_numbers=told, market_rate=500) as sim,
+            Simulator(trade_numbers=told, market_rate=200, traded_markets=50) as sim,
             Client(sim, http).socket() as ws,
             asyncio.timeout(60),
         ):
@@ -291,7 +291,9 @@ async def test_trades_have_no_numbers_where_told_so(http: aiohttp.ClientSession)
 
 
 async def test_rest_has_trades_by_time_and_tier(http: aiohttp.ClientSession) -> None:
-    async with Simulator(budget=0, market_rate=2000, historical_after=30) as sim:
+    async with Simulator(
+        budget=0, market_rate=1000, traded_markets=300, historical_after=30
+    ) as sim:
         client, before = Client(sim, http), len(sim.floor.tape)
         while len(sim.floor.tape) < before + 500:  # noqa: ASYNC110 - the floor has no event for it
             await asyncio.sleep(0.01)

@@ -117,7 +117,7 @@ def whole(socket: KalshiSocket, books: Books, how_many: int) -> Callable[[FeedEv
 @pytest.mark.parametrize("mode", ["used", "next", "last", "none"])
 async def test_a_valid_book_is_the_exchanges_at_every_message(mode: Any) -> None:
     async with Simulator(
-        budget=0, ws_auth=False, market_rate=3000, traded_markets=40, ack_numbers=mode,
+        budget=0, ws_auth=False, market_rate=1000, traded_markets=40, ack_numbers=mode,
         snapshot_ack=mode != "last", snapshot_delay=0.02,
     ) as sim:  # fmt: skip
         oracle, books, checked = Oracle(sim), Books(), Counter[str]()
@@ -139,7 +139,7 @@ async def test_a_valid_book_is_the_exchanges_at_every_message(mode: Any) -> None
                 Fault("gap", channel=BOOK, after=200, times=2),
                 Fault("reorder", channel=BOOK, after=300, times=4),
                 Fault("duplicate", channel=BOOK, after=400, times=9),
-                Fault("gap", channel=BOOK, after=600, times=1),
+                Fault("gap", channel=BOOK, after=500, times=1),
             ):
                 sim.faults.start(fault)
             socket.want(BOOK, add=tickers[20:], remove=tickers[:5])
@@ -147,7 +147,7 @@ async def test_a_valid_book_is_the_exchanges_at_every_message(mode: Any) -> None
 
             def enough(event: FeedEvent) -> bool:
                 left["seen"] += 1
-                return left["seen"] > 1500 and whole(socket, books, 35)(event)
+                return left["seen"] > 900 and whole(socket, books, 35)(event)
 
             await until(socket, enough, check)
             sim.floor.set_rate(0)
@@ -171,7 +171,7 @@ async def test_a_valid_book_is_the_exchanges_at_every_message(mode: Any) -> None
 
 
 async def test_every_trade_and_ticker_comes_once_while_commands_are_answered() -> None:
-    async with Simulator(budget=0, ws_auth=False, market_rate=4000, traded_markets=100) as sim:
+    async with Simulator(budget=0, ws_auth=False, market_rate=800, traded_markets=100) as sim:
         oracle = Oracle(sim)
         tickers = active(sim, 100)
         heard: dict[str, list[Any]] = defaultdict(list)
@@ -179,7 +179,7 @@ async def test_every_trade_and_ticker_comes_once_while_commands_are_answered() -
         def take(event: FeedEvent) -> None:
             if isinstance(event, MarketData):
                 heard[event.channel].append(event)
-            elif isinstance(event, MarketsAdded | MarketsRemoved) and len(heard["answers"]) < 8:
+            elif isinstance(event, MarketsAdded | MarketsRemoved) and len(heard["answers"]) < 6:
                 heard["answers"].append(event)
                 at = 10 * len(heard["answers"])
                 socket.want(BOOK, add=tickers[at : at + 9], remove=tickers[at - 10 : at - 5])
@@ -188,7 +188,7 @@ async def test_every_trade_and_ticker_comes_once_while_commands_are_answered() -
         async with KalshiSocket(sim.ws_url, channels=channels, policy=POLICY) as socket:
             await until(
                 socket,
-                lambda _: len(heard["answers"]) >= 8 and len(heard["trade"]) >= 300,
+                lambda _: len(heard["answers"]) >= 6 and len(heard["trade"]) >= 100,
                 take,
             )
             sim.floor.set_rate(0)
@@ -204,7 +204,7 @@ async def test_every_trade_and_ticker_comes_once_while_commands_are_answered() -
         ]
         assert [json.loads(e.body) for e in heard["ticker"]] == [f["msg"] for f in sent["ticker"]]
         assert len(heard[BOOK]) == len(sent[BOOK]) + len(sent["orderbook_snapshot"])
-        assert len(sent["ok"]) > 5
+        assert len(sent["ok"]) >= 5
         del heard["answers"]
         frames = [event.frame for events in heard.values() for event in events]
         assert len(set(frames)) == len(frames)
@@ -227,7 +227,7 @@ async def test_every_trade_and_ticker_comes_once_while_commands_are_answered() -
 
 
 async def test_overflow_limit_and_rate() -> None:
-    async with Simulator(ws_auth=False, market_rate=500, market_limit=15, command_rate=2) as sim:
+    async with Simulator(ws_auth=False, market_rate=200, market_limit=15, command_rate=5) as sim:
         tickers = active(sim, 40)
         books = Books()
         selection = Selection(BOOK, tickers)
@@ -253,7 +253,7 @@ async def test_overflow_limit_and_rate() -> None:
 
 async def test_a_half_open_connection_is_replaced() -> None:
     policy = SocketPolicy(silence_seconds=1.0, reconnect=QUICK)
-    async with Simulator(ws_auth=False, market_rate=500, ping_seconds=0.2) as sim:
+    async with Simulator(ws_auth=False, market_rate=100, ping_seconds=0.2) as sim:
         books, tickers = Books(), active(sim, 10)
         channels = [Selection("trade"), Selection(BOOK, tickers)]
         async with KalshiSocket(sim.ws_url, channels=channels, policy=policy) as socket:

@@ -5,7 +5,7 @@ server meanwhile is put right then. Servers ignore settings that they do not kno
 what counts is what they say that they keep.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -46,7 +46,7 @@ def require_server(client: Client, service: str, *, durable_setting: str | None 
 def configuration(
     name: str,
     description: str,
-    subjects: str,
+    subjects: str | Sequence[str],
     *,
     max_age_seconds: int,
     max_bytes: int,
@@ -60,7 +60,7 @@ def configuration(
     return {
         "name": name,
         "description": description,
-        "subjects": [subjects],
+        "subjects": [subjects] if isinstance(subjects, str) else list(subjects),
         "retention": "limits",
         "discard": "old",
         "storage": "file",

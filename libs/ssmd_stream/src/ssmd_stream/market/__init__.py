@@ -1,0 +1,1 @@
+"""The streams MARKET_DATA and MARKET_BOOKS_<shard>: names, messages, what is declared at NATS."""
