@@ -138,7 +138,7 @@ async def test_a_valid_book_is_the_exchanges_at_every_message(mode: Any) -> None
             for fault in (
                 Fault("gap", channel=BOOK, after=200, times=2),
                 Fault("reorder", channel=BOOK, after=300, times=4),
-                Fault("duplicate", channel=BOOK, after=400, times=9),
+                Fault("duplicate", channel=BOOK, after=20, times=9),
                 Fault("gap", channel=BOOK, after=500, times=1),
             ):
                 sim.faults.start(fault)
