@@ -8,7 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from ssmd_common.streams import DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECTS, STREAM, SUBJECTS
+from ssmd_common.streams import (
+    DEAD_LETTER_STREAM,
+    DEAD_LETTER_SUBJECTS,
+    MARKET_DATA_STREAM,
+    MARKET_DATA_SUBJECTS,
+    STREAM,
+    SUBJECTS,
+)
 
 PAGE: Final = "docs/rights.md"
 
@@ -150,6 +157,18 @@ _CACHE: Final = NatsRights(
 
 _READERS: Final = NatsRights((_INFO, _GET, _READER, _api(f"CONSUMER.INFO.{STREAM}.*", b""), _NEXT))
 
+_CONNECTOR: Final = NatsRights(
+    (
+        *(Publish(subjects, b"", _NEVER_STORED) for subjects in MARKET_DATA_SUBJECTS),
+        _api(f"STREAM.INFO.{MARKET_DATA_STREAM}", b""),
+        _api(f"STREAM.CREATE.{MARKET_DATA_STREAM}", only=_MISSING),
+        _api(f"STREAM.UPDATE.{MARKET_DATA_STREAM}", only=_DIFFERS),
+        _api(f"STREAM.MSG.GET.{MARKET_DATA_STREAM}", b'{"ssmd_rights":1}'),
+        _api(f"CONSUMER.CREATE.{MARKET_DATA_STREAM}"),
+        _api(f"CONSUMER.MSG.NEXT.{MARKET_DATA_STREAM}.*", b"{ssmd_rights}"),
+    )
+)
+
 _CONNECTING: Final = {"ping": "", "client|setname": "ssmd-rights", "select": "{database}"}
 
 _OF_CACHE: Final = {
@@ -262,6 +281,10 @@ RIGHTS: Final[Mapping[str, Rights]] = {
             }
         ),
         _READERS,
+    ),
+    "connector": Rights(
+        PostgresRights({"markets": _READ, **_STATUS}, {"fencing_tokens": ("USAGE",)}),
+        _CONNECTOR,
     ),
     "api": Rights(
         PostgresRights(

@@ -1,0 +1,96 @@
+"""Messages between the socket and the publisher: bounded, and counted when there is no room.
+
+NATS away: the socket is read on, since what is not read is lost. The outbox fills, and then whole
+channels are dropped, quotes before trades: the next quote says what the last one did, and dropped
+trades are read again over REST. Records of the capture are few and always kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ssmd_connector.capture import MarketOutgoing
+
+DROPPED_ABOVE = {"ticker": 0.6, "trade": 1.0, "unreadable": 1.0}
+"""The share of the room from which on a channel is dropped."""
+TAKEN_AGAIN_BELOW = 0.3
+"""The share below which all are taken again: a channel is dropped for a while, not here and there.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Drops:
+    """What was dropped since somebody asked last; trades between these two times."""
+
+    counts: dict[str, int]
+    since: datetime | None
+    until: datetime | None
+
+
+@dataclass(slots=True)
+class Outbox:
+    """Room for so many messages and bytes."""
+
+    max_messages: int
+    max_bytes: int
+    size: int = 0
+    _messages: deque[MarketOutgoing] = field(default_factory=deque)
+    _filled: asyncio.Event = field(default_factory=asyncio.Event)
+    _taken: asyncio.Event = field(default_factory=asyncio.Event)
+    _refused: set[str] = field(default_factory=set)
+    _drops: Counter[str] = field(default_factory=Counter)
+    _since: datetime | None = None
+    _until: datetime | None = None
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @property
+    def share(self) -> float:
+        """How much of the room is in use, 1 is all."""
+        return max(len(self._messages) / self.max_messages, self.size / self.max_bytes)
+
+    def put(self, message: MarketOutgoing) -> bool:
+        """False where it is dropped."""
+        limit = DROPPED_ABOVE.get(message.type)
+        if limit is not None and (message.type in self._refused or self.share >= limit):
+            self._refused.add(message.type)
+            self._drops[message.type] += 1
+            if message.type == "trade" and message.at is not None:
+                self._since = min(self._since or message.at, message.at)
+                self._until = max(self._until or message.at, message.at)
+            return False
+        self._messages.append(message)
+        self.size += len(message.payload)
+        self._filled.set()
+        return True
+
+    async def take(self, most: int) -> list[MarketOutgoing]:
+        """The next messages, once there is any."""
+        await self._filled.wait()
+        messages = [self._messages.popleft() for _ in range(min(most, len(self._messages)))]
+        self.size -= sum(len(message.payload) for message in messages)
+        if not self._messages:
+            self._filled.clear()
+        self._taken.set()
+        return messages
+
+    async def room(self) -> None:
+        """Wait until a trade would be taken, with some to spare."""
+        while self.share >= TAKEN_AGAIN_BELOW or "trade" in self._refused:
+            self._taken.clear()
+            await self._taken.wait()
+
+    def drops(self) -> Drops | None:
+        """What was dropped, once there is room again."""
+        if self.share >= TAKEN_AGAIN_BELOW or not self._refused:
+            return None
+        found = Drops(dict(self._drops), self._since, self._until)
+        self._refused.clear()
+        self._drops.clear()
+        self._since = self._until = None
+        self._taken.set()
+        return found

@@ -1,0 +1,96 @@
+"""Trades of an interval that may have been missed, over REST, once each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+import structlog
+
+from ssmd_connector import metrics
+from ssmd_connector.capture import Capture, MarketOutgoing, new_session
+from ssmd_connector.seen import Seen
+from ssmd_kalshi.marketdata import trade_of_rest
+from ssmd_kalshi.rest import KalshiRest
+from ssmd_kalshi.wire import REJECTED_FIELD, UNKNOWN_FIELD, WireTrade
+from ssmd_stream.market.messages import time_text
+
+MARGIN_SECONDS = 2
+"""On either side: whether the bounds count is not known, and clocks differ."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """What may be missing was sent between these."""
+
+    since: datetime
+    until: datetime
+
+
+async def repaired(
+    interval: Interval,
+    rest: KalshiRest,
+    capture: Capture,
+    seen: Seen,
+    room: Callable[[], Awaitable[None]],
+    publish: Callable[[MarketOutgoing], object],
+) -> int:
+    """Publish the trades of the interval that the stream does not have, the first one first, then
+    a record; how many there were. `room` waits until one more finds room.
+
+    Raises:
+        KalshiError: the exchange could not be read; nothing was published.
+    """
+    first = math.floor(interval.since.timestamp()) - MARGIN_SECONDS
+    last = math.ceil(interval.until.timestamp()) + MARGIN_SECONDS
+    session, rows = new_session(), list[WireTrade]()
+    async for page in rest.trades(min_ts=first, max_ts=last):
+        rows += page.items
+        if page.set_aside:
+            log.warning("trades cannot be read", count=len(page.set_aside))
+    cutoff = (await rest.historical_cutoff()).trades_created_ts
+    if cutoff is not None and datetime.fromisoformat(cutoff) > interval.since:
+        async for page in rest.historical_trades(min_ts=first, max_ts=last):
+            rows += page.items
+    missing = [row for row in reversed(rows) if row.trade_id not in seen]
+    now, published = datetime.now(UTC), 0
+    for row in missing:
+        try:
+            trade = trade_of_rest(row)
+        except (ValueError, ArithmeticError) as error:
+            log.warning("a trade cannot be read", trade_id=row.trade_id, reason=str(error))
+            continue
+        await room()
+        if trade.trade_id in seen or not capture.wants(trade.ticker):
+            # It came over the socket meanwhile.
+            continue
+        published += 1
+        metrics.REPAIRED.inc()
+        publish(
+            capture.trade(trade, body_of(row), now, session=session, frame=published, source="rest")
+        )
+    publish(
+        capture.record(
+            "repaired",
+            now,
+            of_channel="trade",
+            since=time_text(interval.since),
+            until=time_text(interval.until),
+            trades=published,
+        )
+    )
+    return published
+
+
+def body_of(row: WireTrade) -> bytes:
+    """The row's own object; unknown fields included."""
+    fields = msgspec.to_builtins(row)
+    unknown = fields.pop(UNKNOWN_FIELD, None) or {}
+    fields.pop(REJECTED_FIELD, None)
+    given = {name: value for name, value in fields.items() if value is not None}
+    return msgspec.json.encode(given | unknown)
