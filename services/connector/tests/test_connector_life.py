@@ -2,13 +2,11 @@
 
 import asyncio
 import json
-from collections import Counter as Counts
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import nats
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -24,15 +22,11 @@ from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.retry import RetryPolicy
 from ssmd_kalshi.socket import KalshiSocket, SocketPolicy
 from ssmd_simulator.faults import Fault
-from ssmd_simulator.server import Simulator
-from ssmd_stack.nats import NatsServer
-from ssmd_stream.administration import ensure
-from ssmd_stream.market import streams
-from ssmd_stream.market.messages import Message, SessionRecord, TradeMessage, decoded
+from ssmd_stream.market.messages import Message, SessionRecord, TradeMessage
 from ssmd_stream.publish.options import PublisherMetrics, PublisherOptions
 from ssmd_stream.publish.publisher import Publisher
-from ssmd_stream.reader import reading
-from ssmd_stream.stream import Stream
+
+from .conftest import Market
 
 POLICY = SocketPolicy(
     silence_seconds=30, reconnect=RetryPolicy(base_seconds=0.01, cap_seconds=0.05)
@@ -45,19 +39,14 @@ class NoNames:
 
 
 class World:
-    """A simulated exchange, MARKET_DATA, and lives of a connector between them."""
+    """Lives of a connector in this process."""
 
-    def __init__(self, sim: Simulator, server: NatsServer, stream: Stream) -> None:
-        self.sim = sim
-        self.server = server
-        self.stream = stream
-        self.sent: list[dict[str, Any]] = []
+    def __init__(self, market: Market) -> None:
+        self.market = market
+        self.sim = market.sim
+        self.server = market.server
+        self.stream = market.stream
         self.outbox = Outbox(100_000, 1 << 26)
-        sim.hub.witnesses.append(self._note)
-
-    def _note(self, _: int, fate: str, frame: bytes) -> None:
-        if fate == "sent":
-            self.sent.append(json.loads(frame))
 
     @asynccontextmanager
     async def living(self, **options: Any) -> AsyncIterator[Life]:
@@ -108,50 +97,10 @@ class World:
                 running.cancel()
                 await asyncio.wait([running])
 
-    async def stored(self) -> list[tuple[str, Message]]:
-        info = await self.stream.info()
-        found: list[tuple[str, Message]] = []
-        async with reading(self.stream, info.first_sequence) as reader:
-            while len(found) < info.messages:
-                batch = await reader.batch(1000, 1.0)
-                found += [(one.subject, decoded(one.payload)) for one in batch]
-        return found
-
-    async def until(self, done: Callable[[], bool]) -> None:
-        async with asyncio.timeout(60):
-            while not done():  # noqa: ASYNC110 - what is waited for has no event
-                await asyncio.sleep(0.02)
-
-    def trades(self) -> int:
-        return sum(frame["type"] == "trade" for frame in self.sent)
-
-    async def trade_ids(self) -> list[str]:
-        return [m.trade_id for _, m in await self.stored() if isinstance(m, TradeMessage)]
-
-    async def missing(self, since: float) -> set[str]:
-        """Ids of trades that the exchange made from then on and the stream does not have."""
-        have = Counts(await self.trade_ids())
-        assert not [trade for trade, times in have.items() if times > 1], "a trade came twice"
-        made = [t for t in self.sim.floor.tape.all() if t.at >= since * 1e6]
-        return {self.sim.floor.tape.id_of(t.number).decode() for t in made} - have.keys()
-
-    async def whole(self, since: float) -> None:
-        """Wait until the stream has every trade from then on."""
-        async with asyncio.timeout(60):
-            while await self.missing(since):  # noqa: ASYNC110 - a repair has no event
-                await asyncio.sleep(0.1)
-
 
 @pytest.fixture
-async def world(nats_server: NatsServer) -> AsyncIterator[World]:
-    client = await nats.connect(nats_server.url)
-    wanted = streams.market_data(max_bytes=1 << 26)
-    stream = Stream(client, wanted["name"], publisher="connector")
-    await ensure(stream, wanted, service="connector", size="CONNECTOR_STREAM_MAX_BYTES")
-    await client.jetstream().purge_stream(wanted["name"])
-    async with Simulator(budget=0, ws_auth=False, market_rate=400, traded_markets=50) as sim:
-        yield World(sim, nats_server, stream)
-    await client.close()
+def world(market: Market) -> World:
+    return World(market)
 
 
 def records(stored: list[tuple[str, Message]], what: str) -> list[SessionRecord]:
@@ -160,13 +109,13 @@ def records(stored: list[tuple[str, Message]], what: str) -> list[SessionRecord]
 
 async def test_a_life_publishes_every_frame_once_and_in_order(world: World) -> None:
     async with world.living():
-        await world.until(lambda: world.trades() >= 100)
+        await world.market.until(lambda: world.market.trades() >= 100)
         world.sim.floor.set_rate(0)
-        await world.until(lambda: not len(world.outbox))
+        await world.market.until(lambda: not len(world.outbox))
         await asyncio.sleep(0.3)
-    stored = await world.stored()
+    stored = await world.market.stored()
     said = [m for _, m in stored if m.__class__.__name__ in ("TradeMessage", "TickerMessage")]
-    sent = [frame for frame in world.sent if frame["type"] in ("trade", "ticker")]
+    sent = [frame for frame in world.market.sent if frame["type"] in ("trade", "ticker")]
     assert [json.loads(bytes(m.msg)) for m in said] == [frame["msg"] for frame in sent]
     assert [m.frame for m in said] == sorted(m.frame for m in said)
     assert len({m.session for m in said}) == 1
@@ -178,7 +127,7 @@ async def test_a_life_publishes_every_frame_once_and_in_order(world: World) -> N
     [closed] = records(stored, "closed")
     last = records(stored, "count")[-1]
     assert last.published == {
-        "trade": world.trades(), "ticker": len(sent) - world.trades()
+        "trade": world.market.trades(), "ticker": len(sent) - world.market.trades()
     }  # fmt: skip
     assert closed.reason == "stopped"
     assert [r.of_channel for r in records(stored, "subscribed")] == ["trade", "ticker"]
@@ -186,17 +135,17 @@ async def test_a_life_publishes_every_frame_once_and_in_order(world: World) -> N
 
 async def test_no_trade_is_missing_after_gaps_and_disconnects(world: World) -> None:
     async with world.living():
-        await world.until(lambda: world.trades() >= 50)
+        await world.market.until(lambda: world.market.trades() >= 50)
         began = world.sim.clock() - 0.5
         world.sim.faults.start(Fault("gap", channel="trade", times=5))
-        await world.until(lambda: world.trades() >= 120)
+        await world.market.until(lambda: world.market.trades() >= 120)
         world.sim.hub.disconnect()
-        await world.until(lambda: world.trades() >= 180)
+        await world.market.until(lambda: world.market.trades() >= 180)
         world.sim.faults.start(Fault("gap", channel="trade", times=2))
-        await world.until(lambda: world.trades() >= 220)
+        await world.market.until(lambda: world.market.trades() >= 220)
         world.sim.floor.set_rate(0)
-        await world.whole(began)
-    stored = await world.stored()
+        await world.market.whole(began)
+    stored = await world.market.stored()
     gaps = [r for r in records(stored, "gap") if r.of_channel == "trade"]
     assert {(r.reason or "").split(":")[0] for r in gaps} == {"start", "sequence", "closed"}
     assert sum(r.trades or 0 for r in records(stored, "repaired")) >= 7
@@ -206,22 +155,22 @@ async def test_no_trade_is_missing_after_gaps_and_disconnects(world: World) -> N
 
 async def test_what_was_traded_between_two_lives_is_read_again(world: World) -> None:
     async with world.living():
-        await world.until(lambda: world.trades() >= 50)
+        await world.market.until(lambda: world.market.trades() >= 50)
         began = world.sim.clock() - 0.2
-    await world.until(lambda: len(world.sim.floor.tape.all()) > 0)
+    await world.market.until(lambda: len(world.sim.floor.tape.all()) > 0)
     await asyncio.sleep(0.5)
     async with world.living():
-        before = world.trades()
-        await world.until(lambda: world.trades() >= before + 30)
+        before = world.market.trades()
+        await world.market.until(lambda: world.market.trades() >= before + 30)
         world.sim.floor.set_rate(0)
-        await world.whole(began)
-    assert len(records(await world.stored(), "opened")) == 2
+        await world.market.whole(began)
+    assert len(records(await world.market.stored(), "opened")) == 2
 
 
 async def test_what_finds_no_room_is_counted_and_trades_are_read_again(world: World) -> None:
     world.outbox = Outbox(60, 1 << 26)
     async with world.living() as life:
-        await world.until(lambda: world.trades() >= 20)
+        await world.market.until(lambda: world.market.trades() >= 20)
         began = world.sim.clock() - 0.2
         publisher, held = life._publisher, asyncio.Event()
         send = publisher.send
@@ -231,13 +180,13 @@ async def test_what_finds_no_room_is_counted_and_trades_are_read_again(world: Wo
             await send(messages)
 
         publisher.send = hold  # type: ignore[method-assign]
-        await world.until(lambda: {"ticker", "trade"} <= world.outbox._refused)
+        await world.market.until(lambda: {"ticker", "trade"} <= world.outbox._refused)
         assert len(world.outbox) < 90
         held.set()
         await asyncio.sleep(0.5)
         world.sim.floor.set_rate(0)
-        await world.whole(began)
-    dropped = records(await world.stored(), "dropped")
+        await world.market.whole(began)
+    dropped = records(await world.market.stored(), "dropped")
     assert {"ticker", "trade"} <= {name for r in dropped for name in r.published or {}}
 
 

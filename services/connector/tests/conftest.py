@@ -1,0 +1,87 @@
+"""A simulated exchange, MARKET_DATA, and what it should hold."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import nats
+import pytest
+
+from ssmd_simulator.server import Simulator
+from ssmd_stack.nats import NatsServer
+from ssmd_stream.administration import ensure
+from ssmd_stream.market import streams
+from ssmd_stream.market.messages import Message, SessionRecord, TradeMessage, decoded
+from ssmd_stream.reader import reading
+from ssmd_stream.stream import Stream
+
+
+class Market:
+    """The exchange and the stream; a connector comes between them."""
+
+    def __init__(self, sim: Simulator, server: NatsServer, stream: Stream) -> None:
+        self.sim = sim
+        self.server = server
+        self.stream = stream
+        self.sent: list[dict[str, Any]] = []
+        sim.hub.witnesses.append(self._note)
+
+    def _note(self, _: int, fate: str, frame: bytes) -> None:
+        if fate == "sent":
+            self.sent.append(json.loads(frame))
+
+    def trades(self) -> int:
+        """Sent so far, to all connections together."""
+        return sum(frame["type"] == "trade" for frame in self.sent)
+
+    async def until(self, done: Callable[[], bool]) -> None:
+        async with asyncio.timeout(90):
+            while not done():  # noqa: ASYNC110 - what is waited for has no event
+                await asyncio.sleep(0.02)
+
+    async def stored(self) -> list[tuple[str, Message]]:
+        """Every message of the stream, with its subject."""
+        info = await self.stream.info()
+        found: list[tuple[str, Message]] = []
+        if not info.messages:
+            return found
+        async with reading(self.stream, info.first_sequence) as reader:
+            while len(found) < info.messages:
+                batch = await reader.batch(1000, 1.0)
+                found += [(one.subject, decoded(one.payload)) for one in batch]
+        return found
+
+    async def records(self, what: str) -> list[SessionRecord]:
+        return [
+            message
+            for _, message in await self.stored()
+            if isinstance(message, SessionRecord) and message.what == what
+        ]
+
+    async def missing(self, since: float) -> set[str]:
+        """Ids of trades that the exchange made from then on and the stream does not have."""
+        ids = [m.trade_id for _, m in await self.stored() if isinstance(m, TradeMessage)]
+        have = Counter(ids)
+        assert not [trade for trade, times in have.items() if times > 1], "a trade came twice"
+        made = [t for t in self.sim.floor.tape.all() if t.at >= since * 1e6]
+        return {self.sim.floor.tape.id_of(t.number).decode() for t in made} - have.keys()
+
+    async def whole(self, since: float) -> None:
+        """Wait until the stream has every trade from then on."""
+        async with asyncio.timeout(90):
+            while await self.missing(since):  # noqa: ASYNC110 - a repair has no event
+                await asyncio.sleep(0.1)
+
+
+@pytest.fixture
+async def market(nats_server: NatsServer) -> AsyncIterator[Market]:
+    client = await nats.connect(nats_server.url)
+    wanted = streams.market_data(max_bytes=1 << 26)
+    stream = Stream(client, wanted["name"], publisher="connector")
+    await ensure(stream, wanted, service="connector", size="CONNECTOR_STREAM_MAX_BYTES")
+    await client.jetstream().purge_stream(wanted["name"])
+    async with Simulator(budget=0, ws_auth=False, market_rate=400, traded_markets=50) as sim:
+        yield Market(sim, nats_server, stream)
+    await client.close()
