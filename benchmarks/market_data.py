@@ -1,4 +1,4 @@
-"""Market data from the socket: messages a second, read and routed, and books kept.
+"""Market data from the socket: messages a second, read and routed, published, and books kept.
 
 A second process sends prepared frames as fast as they are taken; the client under test has a core
 to itself. The ratio is against a bare `websockets` receive loop of the same frames in the same run.
@@ -14,15 +14,33 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import nats
 import uvloop
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
+from ssmd_common.connections.nats_access import NatsAccess
+from ssmd_common.health import Health
+from ssmd_common.settings import NatsSettings
+from ssmd_connector import metrics
+from ssmd_connector.capture import Capture, MarketOutgoing
+from ssmd_connector.life import Life
+from ssmd_connector.outbox import Outbox
+from ssmd_connector.seen import Seen
+from ssmd_connector.service import _too_large
 from ssmd_kalshi.books import Books
 from ssmd_kalshi.channels import Selection
 from ssmd_kalshi.feed import MarketData
 from ssmd_kalshi.marketdata import BOOK
+from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.socket import KalshiSocket, SocketPolicy
+from ssmd_stack.nats import NatsServer
+from ssmd_stack.scratch import scratch_directory
+from ssmd_stream.administration import ensure
+from ssmd_stream.market import streams
+from ssmd_stream.publish.options import PublisherOptions
+from ssmd_stream.publish.publisher import Publisher
+from ssmd_stream.stream import Stream
 
 ROUNDS = 3
 BOOKS = 300
@@ -113,6 +131,50 @@ async def with_books(url: str, count: int, channel: str) -> None:
     assert len(books) == BOOKS
 
 
+class NoNames:
+    def of(self, ticker: str) -> tuple[str | None, str | None]:
+        return "KXBENCH", ticker[:12]
+
+
+async def published(url: str, count: int, channel: str) -> None:
+    """From the socket to NATS' acknowledgement, as connector does it; the stream is on disk."""
+    with scratch_directory() as directory:
+        async with NatsServer(directory / "nats") as server:
+            client = await nats.connect(server.url)
+            wanted = streams.market_data(max_bytes=1 << 30)
+            stream = Stream(client, wanted["name"])
+            await ensure(stream, wanted, service="bench", size="-")
+            info = await stream.info()
+            publisher = Publisher[MarketOutgoing](
+                stream,
+                NatsAccess.of(NatsSettings.model_validate({"nats_url": server.url})),
+                Health("bench"),
+                PublisherOptions(4096, 16 << 20, 30.0, outage_budget_seconds=60.0),
+                metrics.PUBLISHER,
+                created=info.created,
+                last_sequence=info.last_sequence,
+                name="bench",
+                rights=None,
+                replace=_too_large,
+            )
+            policy = SocketPolicy(silence_seconds=60)
+            async with (
+                KalshiRest("http://127.0.0.1:1/trade-api/v2") as rest,
+                KalshiSocket(url, channels=[Selection(channel)], policy=policy) as socket,
+            ):
+                capture, stop = Capture("0", NoNames(), multivariate=True), asyncio.Event()
+                life = Life(
+                    socket, rest, capture, Outbox(200_000, 1 << 28), publisher, Seen(),
+                    health=Health("bench"),
+                )  # fmt: skip
+                living = asyncio.create_task(life.run(stop))
+                while publisher.acknowledged.messages < count:
+                    await publisher.progressed()
+                stop.set()
+                await living
+            await client.close()
+
+
 async def best(work: Callable[[str, int, str], Awaitable[None]], *given: object) -> float:
     """Messages a second of CPU time of this process, best of some rounds."""
     url, count, channel = given
@@ -133,6 +195,10 @@ async def measure(count: int) -> None:
             out(f"| `websockets` alone, {channel} | {loop:,.0f} | 1 |\n")
             rate = await best(routed, url, frames, channel)
             out(f"| read and routed, {channel} | {rate:,.0f} | {rate / loop:.2f} |\n")
+            if channel != BOOK:
+                rate = await best(published, url, frames, channel)
+                what = f"to `MARKET_DATA`, acknowledged, {channel}"
+                out(f"| {what} | {rate:,.0f} | {rate / loop:.2f} |\n")
             if channel == BOOK:
                 rate = await best(with_books, url, frames, channel)
                 out(f"| the same into {BOOKS} books | {rate:,.0f} | {rate / loop:.2f} |\n")
