@@ -7,6 +7,7 @@ texts of dollars with at least four decimals (`"0.4200"`), counts of contracts w
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -158,13 +159,13 @@ _OPTIONAL_PRICES = Memo(lambda value: None if value in (None, "") else _price(va
 _TICKER_FAULTS = Memo(unread.ticker_fault)
 
 
+_usual_count = re.compile(r"-?(?:0|[1-9][0-9]{0,14})\.[0-9]{2}").fullmatch
+
+
 def _count(value: Number) -> str:
     """The text itself where it is in the exchange's usual form: counts differ without end."""
-    if isinstance(value, str) and value[-3:-2] == "." and value.isascii():
-        whole = value[:-3].removeprefix("-")
-        plain = whole.isdigit() and value[-2:].isdigit() and len(whole) < 16
-        if plain and (whole[0] != "0" or len(whole) == 1):
-            return value
+    if isinstance(value, str) and _usual_count(value):
+        return value
     return _fixed(values.count(value), 2)
 
 
