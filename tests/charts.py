@@ -17,7 +17,7 @@ LONGEST_RELEASE: Final = "r" * 53
 
 Manifest = dict[str, Any]
 
-_ALL_SERVICES: Final = ("sync", "lifecycle", "cdc", "cache", "archiver", "api")
+_ALL_SERVICES: Final = ("sync", "lifecycle", "cdc", "cache", "archiver", "connector", "api")
 _INGRESS: Final = (
     "--set", "ingress.enabled=true", "--set", "ingress.hosts={api.example.org}",
     "--set", "ingress.className=nginx", "--set", "ingress.tls[0].secretName=api-tls",
