@@ -1,0 +1,1 @@
+SELECT history.watch('fees', key => '{tier}');
