@@ -147,7 +147,8 @@ BEGIN
         WHERE c.at <= moment.at AND c.began >= stretch.start AND (c.began < stretch.stop OR stretch.stop IS NULL)
         ORDER BY c.at DESC LIMIT 1
     ) of_stretch;
-    found.last := coalesce(found.last, 0);
+    -- None since the record begins.
+    found.last := greatest(found.last, (SELECT max(s.began) FROM history.spans s WHERE s.known_from <= moment.at));
     found.flying := history.flying(found.last);
     found.lowest := coalesce((SELECT min(f) FROM unnest(found.flying) f), found.last + 1);
     RETURN found;
@@ -376,6 +377,13 @@ BEGIN
         ALTER TABLE {live} ENABLE ALWAYS TRIGGER history_truncated;
     $text$, parts);
 
+    EXECUTE history.filled($text$
+        CREATE OR REPLACE VIEW history.{name}_changes AS
+            SELECT {key}, e.number, c.at, c.xid, e.was,
+                CASE e.kind WHEN 'I' THEN 'added' WHEN 'U' THEN 'changed' ELSE 'removed' END AS kind
+            FROM {events} e JOIN history.commits c ON c.began = e.transaction
+    $text$, parts);
+
     -- Of an event the next deletion has all that was, and until then each one what it changed.
     FOREACH source IN ARRAY ARRAY['timestamptz', 'pg_snapshot'] LOOP
         EXECUTE history.filled($text$
@@ -418,3 +426,67 @@ BEGIN
     END LOOP;
 END
 $function$;
+
+-- Partitions of this month and the next; those that ended before `keep` go, and the oldest while all take more
+-- than `max_bytes`. A writer waits for its locks for two seconds at most: then it fails, to be tried again.
+CREATE FUNCTION history.maintain(keep interval, max_bytes bigint DEFAULT NULL) RETURNS SETOF text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s'
+SET timezone = 'UTC' AS $function$
+DECLARE
+    tables  text[] := ARRAY(SELECT w.name FROM history.watched w ORDER BY w.name) || 'commits'::text;
+    name    text;
+    month   timestamptz;
+    stop    timestamptz;
+    made    text;
+    oldest  text;
+    largest bigint;
+    from_now timestamptz;
+BEGIN
+    FOREACH month IN ARRAY ARRAY[date_trunc('month', clock_timestamp()),
+        date_trunc('month', clock_timestamp()) + interval '1 month'] LOOP
+        FOREACH name IN ARRAY tables LOOP
+            made := name || to_char(month, '_YYYY_MM');
+            CONTINUE WHEN to_regclass(format('history.%I', made)) IS NOT NULL;
+            -- What came while it was missing moves along.
+            EXECUTE history.filled($text$
+                CREATE TABLE history.{made} (LIKE history.{name});
+                LOCK TABLE history.{name}_default IN ACCESS EXCLUSIVE MODE;
+                WITH moved AS (
+                    DELETE FROM history.{name}_default WHERE at >= {from} AND at < {to} RETURNING *
+                )
+                INSERT INTO history.{made} SELECT * FROM moved;
+                ALTER TABLE history.{name} ATTACH PARTITION history.{made} FOR VALUES FROM ({from}) TO ({to});
+            $text$, jsonb_build_object('name', name, 'made', made, 'from', quote_literal(month),
+                'to', quote_literal(month + interval '1 month')));
+            RETURN NEXT 'made ' || made;
+        END LOOP;
+    END LOOP;
+    LOOP
+        SELECT min(substr(c.relname, length('commits_') + 1)) INTO oldest
+        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'history.commits'::regclass AND c.relname ~ '^commits_\d{4}_\d{2}$';
+        stop := to_timestamp(oldest, 'YYYY_MM') + interval '1 month';
+        EXIT WHEN oldest IS NULL OR stop > date_trunc('month', clock_timestamp());
+        EXIT WHEN stop > clock_timestamp() - keep AND (max_bytes IS NULL OR max_bytes >= (
+            SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c
+            WHERE c.relnamespace = 'history'::regnamespace AND c.relkind = 'r'));
+        -- A transaction that left events there may have ended later.
+        from_now := stop;
+        FOREACH name IN ARRAY tables LOOP
+            CONTINUE WHEN name = 'commits';
+            EXECUTE format('SELECT max(transaction) FROM history.%I WHERE at < %L', name, stop) INTO largest;
+            from_now := greatest(from_now, (SELECT max(c.at) FROM history.commits c WHERE c.began <= largest));
+        END LOOP;
+        DELETE FROM history.spans s WHERE s.known_until < from_now;
+        UPDATE history.spans s SET known_from = from_now, began = greatest(s.began,
+            (SELECT max(c.ended) FROM history.commits c WHERE c.at <= from_now))
+        WHERE s.known_from < from_now;
+        FOREACH name IN ARRAY tables LOOP
+            EXECUTE format('DROP TABLE IF EXISTS history.%I', name || '_' || oldest);
+            EXECUTE format('DELETE FROM history.%I WHERE at < %L', name || '_default', stop);
+            RETURN NEXT format('dropped %s_%s', name, oldest);
+        END LOOP;
+    END LOOP;
+END
+$function$;
+REVOKE EXECUTE ON FUNCTION history.maintain FROM PUBLIC;
