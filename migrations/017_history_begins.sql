@@ -1,2 +1,3 @@
 -- All is watched from here on: the record begins.
-INSERT INTO history.spans VALUES (nextval('history.counter'), clock_timestamp(), NULL, history.identity());
+INSERT INTO history.spans (began, known_from, identity, ended, seen)
+SELECT n, clock_timestamp(), history.identity(), n, pg_current_snapshot() FROM nextval('history.counter') n;
