@@ -86,8 +86,12 @@ class Freshness:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._runs: list[Run] = []
-        self._read_at = float("-inf")
         self._reading = asyncio.Lock()
+        self.forget()
+
+    def forget(self) -> None:
+        """Read them again when next asked."""
+        self._read_at = float("-inf")
 
     async def age_seconds(self, markets: Iterable[Row], now: datetime) -> int | None:
         """The age of rows that were just read from PostgreSQL."""
