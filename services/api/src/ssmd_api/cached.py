@@ -93,9 +93,9 @@ class Cached:
         CACHE_READS.labels("hit" if found else "miss").inc()
         return found
 
-    async def lookup(self, tickers: Sequence[str]) -> dict[str, Row]:
-        """The columns `rows.LOOKUP` of those markets that Redis has, by ticker."""
-        found = await self._try(lambda: self._lookup(tickers)) or {}
+    async def lookup(self, tickers: Sequence[str], table: Table) -> dict[str, Row]:
+        """The table's columns of those markets that Redis has, by ticker."""
+        found = await self._try(lambda: self._lookup(tickers, table)) or {}
         CACHE_READS.labels("hit" if len(found) == len(tickers) else "miss").inc()
         return found
 
@@ -178,12 +178,13 @@ class Cached:
             return None
         return [rows.pick(step, tables.SERIES_FEES) for step in found] or None
 
-    async def _lookup(self, tickers: Sequence[str]) -> dict[str, Row]:
+    async def _lookup(self, tickers: Sequence[str], table: Table) -> dict[str, Row]:
         keys = await cast(Any, self._client.hmget(self._keys.markets, list(tickers)))
         known = [key for key in keys if key is not None]
         values = await self._client.mget(known) if known else []
-        read = (_row(value, rows.LOOKUP) for value in values)
-        return {row["ticker"]: row for row in read if row is not None}
+        checked = tables.MARKETS.only(*dict.fromkeys(("ticker", *rows.LOOKUP.names, *table.names)))
+        read = (_row(value, checked) for value in values)
+        return {row["ticker"]: rows.pick(row, table) for row in read if row is not None}
 
     async def _try(self, read: Callable[[], Awaitable[T]]) -> T | None:
         if not self._up:

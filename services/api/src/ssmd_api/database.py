@@ -8,13 +8,14 @@ is away, and no key's requests starve another's. One connection is kept from the
 service itself needs: who is asking, whether PostgreSQL works.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
 import psycopg
 from psycopg import IsolationLevel
+from psycopg.abc import AdaptContext
 from psycopg_pool import AsyncConnectionPool
 
 from ssmd_api import rows
@@ -152,11 +153,15 @@ class Database:
             yield await stack.enter_async_context(self._pool.connection(timeout=patience_seconds))
 
     async def pages(
-        self, connection: Connection, statement: Statement, size: int
+        self,
+        connection: Connection,
+        statement: Statement,
+        size: int,
+        register: Callable[[AdaptContext], None] = rows.register,
     ) -> AsyncGenerator[list[tuple[Any, ...]], None]:
         """The rows of a statement, `size` at a time, by a cursor on the server."""
         async with connection.cursor("ssmd_api_pages") as cursor:
-            rows.register(cursor)
+            register(cursor)
             with postgres.cut_off_after(connection, self._answer_seconds):
                 await cursor.execute(statement.query, statement.parameters)
             while True:

@@ -1,5 +1,8 @@
 """The SQL of lists: filters, order and keyset, put together with psycopg.sql. Runs none of it.
 
+PostgreSQL writes the rows (`ssmd_api.rendering`); behind each stand the values that the next cursor
+and the age need, which are read whatever fields are asked for.
+
 A page is cut first, in a sub-select over one table, and its rows are joined to their parents
 afterwards; a filter on a parent is a sub-select too, so that each filter has its index
 (migrations/002_indexes.sql). One row more than the page is fetched, to know whether more follow.
@@ -11,9 +14,11 @@ from typing import Any, Final, LiteralString
 
 from psycopg import sql
 
-from ssmd_api import rows
+from ssmd_api import rows, shapes
 from ssmd_api.filters import EventFilter, MarketFilter, SeriesFilter
 from ssmd_api.paging import Page
+from ssmd_api.rendering import Rendering
+from ssmd_api.shapes import Shape
 from ssmd_common import tables
 from ssmd_common.columns import Kind, Table
 from ssmd_common.status import NOT_YET_CLOSED, MarketStatus
@@ -25,6 +30,22 @@ class Statement:
 
     query: sql.Composed
     parameters: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Statement):
+    """The query of a list: a row has the columns of `rendering`, its sort key and its ticker, then
+    those of `beside`."""
+
+    rendering: Rendering
+    beside: tuple[Table, ...] = ()
+
+
+AGED_MARKET: Final = tables.MARKETS.only(
+    "ticker", "event_ticker", "status", "mve_collection_ticker", "observed_at"
+)
+AGED_SERIES: Final = tables.SERIES.only("category", "is_game", "tags", "volume")
+"""What `ssmd_api.freshness` goes by."""
 
 
 _OF_CATEGORY: Final = (
@@ -42,8 +63,7 @@ _OF_GAMES: Final = (
 )
 
 
-def series(wanted: SeriesFilter, page: Page) -> Statement:
-    """Rows have the columns of `tables.SERIES`."""
+def series(wanted: SeriesFilter, page: Page, shape: Shape = shapes.SERIES) -> Listing:
     where = _Where("s")
     where.add("{alias}.category = %(category)s", category=wanted.category)
     where.add("{alias}.tags && %(tags)s::text[]", tags=list(wanted.tags) or None)
@@ -51,15 +71,21 @@ def series(wanted: SeriesFilter, page: Page) -> Statement:
     where.add("{alias}.active = %(active)s", active=wanted.active)
     where.search("ticker", wanted.words)
     order = where.page("ticker", tables.SERIES, page)
-    query = sql.SQL("SELECT {columns} FROM series s {where} ORDER BY {order} LIMIT %(fetch)s")
-    return Statement(
-        query.format(columns=columns("s", tables.SERIES), where=where.clause(), order=order),
+    rendering = Rendering(shape, {"": "s"})
+    query = sql.SQL("SELECT {row}, {key} FROM series s {where} ORDER BY {order} LIMIT %(fetch)s")
+    return Listing(
+        query.format(
+            row=rendering.columns,
+            key=_key("s", "ticker", page),
+            where=where.clause(),
+            order=order,
+        ),
         where.parameters,
+        rendering,
     )
 
 
-def events(wanted: EventFilter, page: Page) -> Statement:
-    """Rows have the columns of `tables.EVENTS`, then how many markets the event has."""
+def events(wanted: EventFilter, page: Page, shape: Shape = shapes.EVENTS) -> Listing:
     where = _Where("e", ["{alias}.deleted_at IS NULL"])
     where.add("{alias}.series_ticker = %(series)s", series=wanted.series)
     where.add_statuses(wanted.statuses)
@@ -73,20 +99,32 @@ def events(wanted: EventFilter, page: Page) -> Statement:
         where.exists(sql.SQL("SELECT FROM markets m {}").format(closing.clause()), closing)
     where.search("event_ticker", wanted.words)
     order = where.page("event_ticker", tables.EVENTS, page)
+    rendering = Rendering(
+        shape,
+        {"": "e"},
+        market_count="(SELECT count(*) FROM markets m"
+        " WHERE m.event_ticker = e.event_ticker AND m.deleted_at IS NULL)",
+    )
     query = sql.SQL(
-        "SELECT {columns}, (SELECT count(*) FROM markets m"
-        " WHERE m.event_ticker = e.event_ticker AND m.deleted_at IS NULL)"
+        "SELECT {row}, {key}"
         " FROM (SELECT * FROM events e {where} ORDER BY {order} LIMIT %(fetch)s) e ORDER BY {order}"
     )
-    return Statement(
-        query.format(columns=columns("e", tables.EVENTS), where=where.clause(), order=order),
+    return Listing(
+        query.format(
+            row=rendering.columns,
+            key=_key("e", "event_ticker", page),
+            where=where.clause(),
+            order=order,
+        ),
         where.parameters,
+        rendering,
     )
 
 
-def markets(wanted: MarketFilter, page: Page) -> Statement:
-    """Rows have the columns of `tables.MARKETS`, then those of `rows.EVENT_OF_MARKET` and
-    `rows.SERIES_OF_MARKET`."""
+def markets(
+    wanted: MarketFilter, page: Page, shape: Shape = shapes.MARKETS, aged: Sequence[Table] = ()
+) -> Listing:
+    """`aged`: `AGED_MARKET`, and `AGED_SERIES` where ages depend on the series, to be beside."""
     where = _Where("m", [_PRESENT])
     where.add("{alias}.event_ticker = %(event)s", event=wanted.event)
     where.add("{alias}.series_ticker = %(series)s", series=wanted.series)
@@ -101,22 +139,38 @@ def markets(wanted: MarketFilter, page: Page) -> Statement:
     where.add(_OF_GAMES, is_game=wanted.is_game)
     where.search("ticker", wanted.words)
     order = where.page("ticker", tables.MARKETS, page)
+    rendering = Rendering(shape, {"": "m", "event": "e", "series": "s"})
+    beside = [_key("m", "ticker", page)]
+    beside += [columns("s" if table is AGED_SERIES else "m", table) for table in aged]
+    # Every market has both; who is not asked for is not read.
+    joins = []
+    if "event" in shape.members:
+        joins.append(sql.SQL("JOIN events e ON e.event_ticker = m.event_ticker"))
+    if "series" in shape.members or AGED_SERIES in aged:
+        joins.append(sql.SQL("JOIN series s ON s.ticker = m.series_ticker"))
     query = sql.SQL(
-        "SELECT {market}, {event}, {series}"
+        "SELECT {row}, {beside}"
         " FROM (SELECT * FROM markets m {where} ORDER BY {order} LIMIT %(fetch)s) m"
-        " JOIN events e ON e.event_ticker = m.event_ticker"
-        " JOIN series s ON s.ticker = m.series_ticker"
-        " ORDER BY {order}"
+        " {joins} ORDER BY {order}"
     )
-    return Statement(
+    return Listing(
         query.format(
-            market=columns("m", tables.MARKETS),
-            event=columns("e", rows.EVENT_OF_MARKET),
-            series=columns("s", rows.SERIES_OF_MARKET),
+            row=rendering.columns,
+            beside=sql.SQL(", ").join(beside),
             where=where.clause(),
+            joins=sql.SQL(" ").join(joins),
             order=order,
         ),
         where.parameters,
+        rendering,
+        tuple(aged),
+    )
+
+
+def _key(alias: LiteralString, ticker: LiteralString, page: Page) -> sql.Composed:
+    """The sort key and the ticker."""
+    return sql.SQL("{}, {}").format(
+        sql.Identifier(alias, page.sort.removeprefix("-")), sql.Identifier(alias, ticker)
     )
 
 

@@ -1,8 +1,8 @@
--- {market}, {event}, {series}, … are columns of ssmd_common.tables, put in by the store.
+-- {columns}, {market}, {series}, … are columns of ssmd_common.tables, put in by the store.
 
 -- name: market
 -- One market with its event and its series.
-SELECT {market}, {event}, {series}
+SELECT {columns}
 FROM markets m
 JOIN events e ON e.event_ticker = m.event_ticker
 JOIN series s ON s.ticker = m.series_ticker
@@ -25,7 +25,7 @@ SELECT EXISTS (SELECT FROM markets WHERE ticker = %(ticker)s)
 
 -- name: event
 -- One event with its series.
-SELECT {event}, {series}
+SELECT {columns}
 FROM events e
 JOIN series s ON s.ticker = e.series_ticker
 WHERE e.event_ticker = %(ticker)s
@@ -34,6 +34,9 @@ WHERE e.event_ticker = %(ticker)s
 SELECT {market} FROM markets m
 WHERE m.event_ticker = %(ticker)s AND m.deleted_at IS NULL
 ORDER BY m.ticker
+
+-- name: event_market_count
+SELECT count(*) FROM markets WHERE event_ticker = %(ticker)s AND deleted_at IS NULL
 
 -- name: series
 SELECT {series} FROM series s WHERE s.ticker = %(ticker)s

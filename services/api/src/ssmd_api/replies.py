@@ -1,12 +1,13 @@
 """Replies: JSON with a strong ETag, compressed for those who can read it."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from aiohttp import web
 
 from ssmd_api import rows
+from ssmd_api.paging import Listed
 
 Source = Literal["cache", "database"]
 
@@ -22,11 +23,11 @@ def reply(
     next_cursor: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
-    """A document, or 304 if the client has it already.
+    """A document, or its JSON as bytes; or 304 if the client has it already.
 
     The ETag is of the body alone: a row reads the same from the cache and from the database.
     """
-    body = rows.encode(document)
+    body = document if isinstance(document, bytes) else rows.encode(document)
     compress = len(body) >= _WORTH_COMPRESSING_BYTES and accepts_gzip(
         request.headers.get("Accept-Encoding", "")
     )
@@ -50,6 +51,22 @@ def reply(
         response.headers["Link"] = f'<{following.raw_path_qs}>; rel="next"'
     response.headers.update(headers or {})
     return response
+
+
+def page(
+    request: web.Request,
+    name: str,
+    found: Sequence[Listed],
+    cursor: str | None,
+    age_seconds: int | None = None,
+) -> web.Response:
+    """A page of a list whose rows are written already."""
+    body = b'{"%b":[%b],"cursor":%b}' % (
+        name.encode(),
+        b",".join([row.text for row in found]),
+        rows.encode(cursor),
+    )
+    return reply(request, body, source="database", age_seconds=age_seconds, next_cursor=cursor)
 
 
 def private(document: Any, status: int = 200) -> web.Response:
