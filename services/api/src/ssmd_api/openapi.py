@@ -1,10 +1,10 @@
 """The OpenAPI 3.1 document of the API: `/openapi.json`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ssmd_api import changefilter, examples, search, snapshot, tabular
+from ssmd_api import changefilter, examples, rows, search, shapes, snapshot, tabular
 from ssmd_api.filters import (
     FILTERS,
     MOMENT,
@@ -24,6 +24,7 @@ from ssmd_api.schemas import SCHEMAS, Schema, ref
 from ssmd_api.statusschemas import STATUS_SCHEMAS
 from ssmd_common import tables
 from ssmd_common.columns import Table
+from ssmd_common.tables import PUBLISHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,20 @@ _LIMIT = Parameter(
 )
 _CURSOR = Parameter("cursor", "Where to go on: `cursor` of the page before.", {"type": "string"})
 _PAGE = (_LIMIT, _CURSOR)
+
+
+def _fields(names: Iterable[str], of: str = "") -> tuple[Parameter, Parameter]:
+    schema = choices(dict.fromkeys(names)) | {"maxItems": 50}
+    return (
+        Parameter("fields", f"Only these{of}; names, with commas between or repeated.", schema),
+        Parameter("exclude", f"All but these{of}; after `fields`.", schema),
+    )
+
+
+_OF_TABLES = _fields(
+    (name for table in PUBLISHED.values() for name in table.names),
+    " of each row's columns; a table that has none is left out",
+)
 _TIER = Parameter("tier", "The tier of the coefficients.", TEXT)
 
 
@@ -75,11 +90,13 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             *parameters(SeriesFilter),
             _sort(tables.SERIES, "ticker"),
             *_PAGE,
+            *_fields(shapes.SERIES.names),
         ),
     ),
     ("GET", "/v1/series/{ticker}"): Operation(
         "A series with the fee in force and its events and markets counted by status",
         "SeriesDetail",
+        _fields(shapes.ONE_SERIES.names),
     ),
     ("GET", "/v1/events"): Operation(
         "List events, each with its number of markets",
@@ -88,10 +105,13 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             *parameters(EventFilter),
             _sort(tables.EVENTS, "event_ticker"),
             *_PAGE,
+            *_fields(shapes.EVENTS.names),
         ),
     ),
     ("GET", "/v1/events/{event_ticker}"): Operation(
-        "An event with its series and its markets", "EventDetail"
+        "An event with its series and its markets",
+        "EventDetail",
+        _fields(shapes.ONE_EVENT.names),
     ),
     ("GET", "/v1/markets"): Operation(
         "List markets, each with parts of its event and series",
@@ -100,16 +120,27 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             *parameters(MarketFilter),
             _sort(tables.MARKETS, "ticker"),
             *_PAGE,
+            *_fields(shapes.MARKETS.names),
         ),
     ),
     ("POST", "/v1/markets/lookup"): Operation(
-        "Which of up to 1,000 tickers exist, and in what status", "Lookup", body="LookupRequest"
+        "Which of up to 1,000 tickers exist, and in what status",
+        "Lookup",
+        (
+            _fields(tables.MARKETS.names, ", of all columns of markets")[0],
+            _fields(rows.LOOKUP.names)[1],
+        ),
+        body="LookupRequest",
     ),
     ("GET", "/v1/markets/{ticker}"): Operation(
-        "A market with its event and series; from the cache if it is there", "MarketDetail"
+        "A market with its event and series; from the cache if it is there",
+        "MarketDetail",
+        _fields(shapes.ONE_MARKET.names),
     ),
     ("GET", "/v1/markets/{ticker}/lifecycle"): Operation(
-        "A market's lifecycle events, oldest first", "LifecyclePage", _PAGE
+        "A market's lifecycle events, oldest first",
+        "LifecyclePage",
+        (*_PAGE, *_fields(shapes.LIFECYCLE.names)),
     ),
     ("GET", "/v1/fees"): Operation("The coefficients of the fee formula", "Tiers", (_TIER,)),
     ("GET", "/v1/fees/{series}"): Operation(
@@ -146,6 +177,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             _ENTITY,
             _FORMAT,
             *parameters(MarketFilter),
+            *_fields(shapes.MARKETS.names, " of what the list has"),
         ),
         streams=list(tabular.CONTENT_TYPES.values()),
     ),
@@ -162,6 +194,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             _SERIES,
             _EVENT,
             _MARKET,
+            *_OF_TABLES,
         ),
         streams=["application/x-ndjson"],
     ),
@@ -183,6 +216,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
                 "Begin after this sequence of the stream, as a snapshot names it.",
                 {"type": "integer", "minimum": 0},
             ),
+            *_OF_TABLES,
         ),
         streams=["text/event-stream"],
         headers=(
@@ -232,6 +266,29 @@ _ALL_SCHEMAS: Final[dict[str, Schema]] = {
     **KEY_SCHEMAS,
     "Problem": {**SCHEMAS["Problem"], "example": examples.example(ref("Problem"), SCHEMAS)},
 }
+
+
+def _sparse(schema: Schema) -> Schema:
+    """The same without `required`: what is left by `fields` and `exclude`."""
+    if name := schema.get("$ref", "").rpartition("/")[2]:
+        return _sparse(_ALL_SCHEMAS[name])
+    left = {key: value for key, value in schema.items() if key != "required"}
+    if "properties" in left:
+        left["properties"] = {n: _sparse(each) for n, each in left["properties"].items()}
+    if "items" in left:
+        left["items"] = _sparse(left["items"])
+    if "anyOf" in left:
+        left["anyOf"] = [_sparse(each) for each in left["anyOf"]]
+    return left
+
+
+_ALL_SCHEMAS.update(
+    {
+        f"Sparse{operation.reply}": _sparse(ref(operation.reply))
+        for operation in OPERATIONS.values()
+        if operation.reply and any(each.name == "fields" for each in operation.parameters)
+    }
+)
 
 
 def document(scopes: dict[tuple[str, str], str], version: str) -> dict[str, Any]:
@@ -326,10 +383,14 @@ def _reply(operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {"description": operation.summary}
     if operation.reply:
         schema = ref(operation.reply)
+        example = examples.example(schema, _ALL_SCHEMAS)
+        if any(parameter.name == "fields" for parameter in operation.parameters):
+            # The whole is described first: of that a reply is by default.
+            schema = {"anyOf": [schema, ref(f"Sparse{operation.reply}")]}
         described["content"] = {
             "application/json": {
                 "schema": schema,
-                "example": examples.example(schema, _ALL_SCHEMAS),
+                "example": example,
             }
         }
     if operation.streams:
