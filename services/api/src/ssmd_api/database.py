@@ -33,6 +33,10 @@ Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
 SHORT_PATIENCE_SECONDS: Final = 1.0
 """For what a read from Redis can do without."""
 
+PLANNING: Final = {"random_page_cost": "1.1", "jit": "off"}
+"""What plans are made with: the tables are in memory, and a page's query is over before any code of
+it is compiled."""
+
 _PATIENCE_SECONDS: Final = 5.0
 
 _queries: ContextVar[int] = ContextVar("queries", default=0)
@@ -57,6 +61,8 @@ async def open_pool(settings: ApiSettings) -> AsyncIterator[Pool]:
 
     async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
         await connection.execute("SELECT set_config('statement_timeout', %s, false)", (timeout,))
+        for name, value in PLANNING.items():
+            await connection.execute("SELECT set_config(%s, %s, false)", (name, value))
 
     pool = await postgres.open_pool(
         settings.database_url,

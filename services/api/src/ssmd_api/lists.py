@@ -4,12 +4,15 @@ PostgreSQL writes the rows (`ssmd_api.rendering`); behind each stand the values 
 and the age need, which are read whatever fields are asked for.
 
 A page is cut first, in a sub-select over one table, and its rows are joined to their parents
-afterwards; a filter on a parent is a sub-select too, so that each filter has its index
-(migrations/002_indexes.sql). One row more than the page is fetched, to know whether more follow.
+afterwards. Where a row can qualify in several ways (its category is its own or its series', its
+sort key is NULL or not), each way is a query of its own that an index answers in the page's order
+(migrations/010_list_indexes.sql); of each the first rows are taken, and of these the page. One row
+more than the page is fetched, to know whether more follow.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, Final, LiteralString
 
 from psycopg import sql
@@ -41,6 +44,9 @@ class Listing(Statement):
     beside: tuple[Table, ...] = ()
 
 
+EVERYTHING: Final = 2**31
+"""The limit of a page that has all rows."""
+
 AGED_MARKET: Final = tables.MARKETS.only(
     "ticker", "event_ticker", "status", "mve_collection_ticker", "observed_at"
 )
@@ -48,12 +54,20 @@ AGED_SERIES: Final = tables.SERIES.only("category", "is_game", "tags", "volume")
 """What `ssmd_api.freshness` goes by."""
 
 
-_OF_CATEGORY: Final = (
-    "{alias}.event_ticker IN ("
-    "SELECT x.event_ticker FROM events x WHERE x.category = %(category)s"
-    " UNION ALL"
-    " SELECT x.event_ticker FROM events x JOIN series y ON y.ticker = x.series_ticker"
-    " WHERE x.category IS NULL AND y.category = %(category)s)"
+_ITS_EVENT: Final = "JOIN events x ON x.event_ticker = m.event_ticker"
+_CATEGORY_OF_MARKET: Final = (
+    (_ITS_EVENT, "x.category = %(category)s"),
+    (
+        _ITS_EVENT + " JOIN series y ON y.ticker = m.series_ticker",
+        "x.category IS NULL AND y.category = %(category)s",
+    ),
+)
+_CATEGORY_OF_EVENT: Final = (
+    ("", "e.category = %(category)s"),
+    (
+        "JOIN series y ON y.ticker = e.series_ticker",
+        "e.category IS NULL AND y.category = %(category)s",
+    ),
 )
 _OF_TAGS: Final = (
     "{alias}.series_ticker IN (SELECT y.ticker FROM series y WHERE y.tags && %(tags)s::text[])"
@@ -70,16 +84,11 @@ def series(wanted: SeriesFilter, page: Page, shape: Shape = shapes.SERIES) -> Li
     where.add("{alias}.is_game = %(is_game)s", is_game=wanted.is_game)
     where.add("{alias}.active = %(active)s", active=wanted.active)
     where.search("ticker", wanted.words)
-    order = where.page("ticker", tables.SERIES, page)
+    cut, order = where.page(tables.SERIES, "ticker", page)
     rendering = Rendering(shape, {"": "s"})
-    query = sql.SQL("SELECT {row}, {key} FROM series s {where} ORDER BY {order} LIMIT %(fetch)s")
+    query = sql.SQL("SELECT {row}, {key} FROM {cut} ORDER BY {order}")
     return Listing(
-        query.format(
-            row=rendering.columns,
-            key=_key("s", "ticker", page),
-            where=where.clause(),
-            order=order,
-        ),
+        query.format(row=rendering.columns, key=_key("s", "ticker", page), cut=cut, order=order),
         where.parameters,
         rendering,
     )
@@ -89,7 +98,7 @@ def events(wanted: EventFilter, page: Page, shape: Shape = shapes.EVENTS) -> Lis
     where = _Where("e", ["{alias}.deleted_at IS NULL"])
     where.add("{alias}.series_ticker = %(series)s", series=wanted.series)
     where.add_statuses(wanted.statuses)
-    where.add(_OF_CATEGORY, category=wanted.category)
+    where.add_ways(_CATEGORY_OF_EVENT, category=wanted.category)
     where.add(_OF_TAGS, tags=list(wanted.tags) or None)
     where.add(_OF_GAMES, is_game=wanted.is_game)
     if wanted.closing_before or wanted.closing_after:
@@ -98,23 +107,17 @@ def events(wanted: EventFilter, page: Page, shape: Shape = shapes.EVENTS) -> Lis
         closing.add("{alias}.close_time >= %(closing_after)s", closing_after=wanted.closing_after)
         where.exists(sql.SQL("SELECT FROM markets m {}").format(closing.clause()), closing)
     where.search("event_ticker", wanted.words)
-    order = where.page("event_ticker", tables.EVENTS, page)
+    cut, order = where.page(tables.EVENTS, "event_ticker", page)
     rendering = Rendering(
         shape,
         {"": "e"},
         market_count="(SELECT count(*) FROM markets m"
         " WHERE m.event_ticker = e.event_ticker AND m.deleted_at IS NULL)",
     )
-    query = sql.SQL(
-        "SELECT {row}, {key}"
-        " FROM (SELECT * FROM events e {where} ORDER BY {order} LIMIT %(fetch)s) e ORDER BY {order}"
-    )
+    query = sql.SQL("SELECT {row}, {key} FROM {cut} ORDER BY {order}")
     return Listing(
         query.format(
-            row=rendering.columns,
-            key=_key("e", "event_ticker", page),
-            where=where.clause(),
-            order=order,
+            row=rendering.columns, key=_key("e", "event_ticker", page), cut=cut, order=order
         ),
         where.parameters,
         rendering,
@@ -130,34 +133,34 @@ def markets(
     where.add("{alias}.series_ticker = %(series)s", series=wanted.series)
     # Open means not yet closed.
     also = NOT_YET_CLOSED if MarketStatus.OPEN in wanted.statuses else ()
-    where.add_statuses(sorted({*wanted.statuses, *map(str, also)}))
+    statuses = sorted({*wanted.statuses, *map(str, also)})
+    # Late markets have not settled and early ones have: in the order of closing each status has
+    # its own part of the index.
+    where.add_statuses(statuses, each=page.sort.endswith("close_time"))
     where.add("{alias}.close_time < %(closing_before)s", closing_before=wanted.closing_before)
     where.add("{alias}.close_time >= %(closing_after)s", closing_after=wanted.closing_after)
     where.add("{alias}.volume >= %(min_volume)s", min_volume=wanted.min_volume)
-    where.add(_OF_CATEGORY, category=wanted.category)
+    where.add_ways(_CATEGORY_OF_MARKET, category=wanted.category)
     where.add(_OF_TAGS, tags=list(wanted.tags) or None)
     where.add(_OF_GAMES, is_game=wanted.is_game)
     where.search("ticker", wanted.words)
-    order = where.page("ticker", tables.MARKETS, page)
+    cut, order = where.page(tables.MARKETS, "ticker", page)
     rendering = Rendering(shape, {"": "m", "event": "e", "series": "s"})
     beside = [_key("m", "ticker", page)]
     beside += [columns("s" if table is AGED_SERIES else "m", table) for table in aged]
     # Every market has both; who is not asked for is not read.
+    whole = page.limit == EVERYTHING
     joins = []
     if "event" in shape.members:
-        joins.append(sql.SQL("JOIN events e ON e.event_ticker = m.event_ticker"))
+        joins.append(_JOINED_EVENTS if whole else _ITS_EVENTS)
     if "series" in shape.members or AGED_SERIES in aged:
-        joins.append(sql.SQL("JOIN series s ON s.ticker = m.series_ticker"))
-    query = sql.SQL(
-        "SELECT {row}, {beside}"
-        " FROM (SELECT * FROM markets m {where} ORDER BY {order} LIMIT %(fetch)s) m"
-        " {joins} ORDER BY {order}"
-    )
+        joins.append(_JOINED_SERIES if whole else _ITS_SERIES)
+    query = sql.SQL("SELECT {row}, {beside} FROM {cut} {joins} ORDER BY {order}")
     return Listing(
         query.format(
             row=rendering.columns,
             beside=sql.SQL(", ").join(beside),
-            where=where.clause(),
+            cut=cut,
             joins=sql.SQL(" ").join(joins),
             order=order,
         ),
@@ -165,6 +168,18 @@ def markets(
         rendering,
         tuple(aged),
     )
+
+
+# A page has few rows, whatever the planner thinks: it is to look up their parents, and not to read
+# them all. An export has all.
+_ITS_EVENTS: Final = sql.SQL(
+    "JOIN LATERAL (SELECT * FROM events e WHERE e.event_ticker = m.event_ticker OFFSET 0) e ON true"
+)
+_ITS_SERIES: Final = sql.SQL(
+    "JOIN LATERAL (SELECT * FROM series s WHERE s.ticker = m.series_ticker OFFSET 0) s ON true"
+)
+_JOINED_EVENTS: Final = sql.SQL("JOIN events e ON e.event_ticker = m.event_ticker")
+_JOINED_SERIES: Final = sql.SQL("JOIN series s ON s.ticker = m.series_ticker")
 
 
 def _key(alias: LiteralString, ticker: LiteralString, page: Page) -> sql.Composed:
@@ -182,6 +197,16 @@ def columns(alias: LiteralString, table: Table) -> sql.Composed:
 _PRESENT: Final = "{alias}.deleted_at IS NULL"
 
 
+_STATUS_IS: Final[tuple[LiteralString, ...]] = (
+    "{alias}.status = %(status0)s",
+    "{alias}.status = %(status1)s",
+    "{alias}.status = %(status2)s",
+    "{alias}.status = %(status3)s",
+)
+_Way = tuple[LiteralString, LiteralString]
+"""One of several ways to qualify, which exclude each other: joins, and a condition."""
+
+
 @dataclass(slots=True)
 class _Where:
     """Conditions on one table, and their parameters."""
@@ -190,6 +215,7 @@ class _Where:
     always: Sequence[LiteralString] = ()
     parameters: dict[str, Any] = field(default_factory=dict)
     _conditions: list[sql.Composable] = field(default_factory=list)
+    _ways: list[Sequence[_Way]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for condition in self.always:
@@ -201,10 +227,19 @@ class _Where:
             self._put(condition)
             self.parameters.update(parameter)
 
-    def add_statuses(self, statuses: Sequence[str]) -> None:
+    def add_ways(self, ways: Sequence[_Way], **parameter: Any) -> None:
+        """Add that a row qualifies in one of the ways, unless the parameter is None."""
+        if None not in parameter.values():
+            self._ways.append(ways)
+            self.parameters.update(parameter)
+
+    def add_statuses(self, statuses: Sequence[str], *, each: bool = False) -> None:
+        """One of these; with `each`, each is a way."""
         if len(statuses) == 1:
-            # Equality, unlike = ANY, lets the index on (status, close_time) give the order too.
             self.add("{alias}.status = %(status)s", status=statuses[0])
+        elif statuses and each:
+            self.parameters.update({f"status{n}": value for n, value in enumerate(statuses)})
+            self._ways.append([("", condition) for condition in _STATUS_IS[: len(statuses)]])
         elif statuses:
             self.add("{alias}.status = ANY(%(statuses)s)", statuses=list(statuses))
 
@@ -225,36 +260,71 @@ class _Where:
             )
             self.parameters[name] = f"%{escape(word)}%"
 
-    def page(self, ticker: LiteralString, table: Table, page: Page) -> sql.Composed:
-        """Add what keeps rows after the cursor; yields the order, NULLs last either way."""
+    def page(
+        self, table: Table, ticker: LiteralString, page: Page
+    ) -> tuple[sql.Composed, sql.Composed]:
+        """The sub-select of the page's rows, and their order, NULLs last either way.
+
+        Descending, tickers descend too: that is an index read backwards.
+        """
         self.parameters["fetch"] = page.limit + 1
         descending = page.sort.startswith("-")
         name = page.sort.removeprefix("-")
-        kind = table.sorts[name]
+        cursor = page.cursor
         parts = {
             "key": sql.Identifier(self.alias, name),
             "ticker": sql.Identifier(self.alias, ticker),
             "after": sql.SQL("<" if descending else ">"),
             "direction": sql.SQL("DESC" if descending else "ASC"),
-            "type": sql.Identifier(kind),
+            "type": sql.Identifier(table.sorts[name]),
         }
         if name == ticker:
-            condition, order = "{key} {after} %(after_ticker)s", "{key} {direction}"
+            order: LiteralString = "{key} {direction}"
+            starts: list[LiteralString] = ["{key} {after} %(after_ticker)s" if cursor else "true"]
         else:
-            order = "{key} {direction} NULLS LAST, {ticker}"
-            condition = (
-                "({key} IS NULL AND {ticker} > %(after_ticker)s)"
-                if page.cursor and page.cursor.key is None
-                else "({key} {after} %(after_key)s::{type} OR {key} IS NULL"
-                " OR ({key} = %(after_key)s::{type} AND {ticker} > %(after_ticker)s))"
-            )
-        if page.cursor:
-            self._conditions.append(sql.SQL(condition).format(**parts))
-            self.parameters["after_ticker"] = page.cursor.ticker
-            key = page.cursor.key
-            is_time = kind is Kind.TIME and isinstance(key, str)
+            order = "{key} {direction} NULLS LAST, {ticker} {direction}"
+            null: LiteralString = "{key} IS NULL"
+            if cursor is None:
+                starts = ["{key} IS NOT NULL", null]
+            elif cursor.key is None:
+                starts = [null + " AND {ticker} {after} %(after_ticker)s"]
+            else:
+                after_key: LiteralString = "(%(after_key)s::{type}, %(after_ticker)s)"
+                starts = ["({key}, {ticker}) {after} " + after_key, null]
+        if cursor:
+            self.parameters["after_ticker"] = cursor.ticker
+            key = cursor.key
+            is_time = table.sorts[name] is Kind.TIME and isinstance(key, str)
             self.parameters["after_key"] = rows.for_postgresql(str(key)) if is_time else key
-        return sql.SQL(order).format(**parts)
+        # Without NULLS LAST, which is no matter among rows that all have a key or all have none.
+        within = order.replace(" NULLS LAST", "")
+        queries = [
+            sql.SQL(
+                "(SELECT {alias}.* FROM {table} {alias} {joins} WHERE {conditions}"
+                " ORDER BY {within} LIMIT %(fetch)s)"
+            ).format(
+                alias=sql.Identifier(self.alias),
+                table=sql.Identifier(table.name),
+                joins=sql.SQL(" ").join([sql.SQL(join) for join, _ in ways]),
+                conditions=sql.SQL(" AND ").join(
+                    [
+                        *self._conditions,
+                        *(self._of(condition) for _, condition in ways),
+                        sql.SQL(start).format(**parts),
+                    ]
+                ),
+                within=sql.SQL(within).format(**parts),
+            )
+            for ways in product(*self._ways)
+            for start in starts
+        ]
+        ordered = sql.SQL(order).format(**parts)
+        merged = sql.SQL(" UNION ALL ").join(queries)
+        if len(queries) > 1:
+            bare = {**parts, "key": sql.Identifier(name), "ticker": sql.Identifier(ticker)}
+            merged += sql.SQL(" ORDER BY " + order + " LIMIT %(fetch)s").format(**bare)
+        cut = sql.SQL("({}) {}").format(merged, sql.Identifier(self.alias))
+        return cut, ordered
 
     def clause(self) -> sql.Composed:
         if not self._conditions:
@@ -262,7 +332,10 @@ class _Where:
         return sql.SQL("WHERE {}").format(sql.SQL(" AND ").join(self._conditions))
 
     def _put(self, condition: LiteralString) -> None:
-        self._conditions.append(sql.SQL(condition).format(alias=sql.Identifier(self.alias)))
+        self._conditions.append(self._of(condition))
+
+    def _of(self, condition: LiteralString) -> sql.Composed:
+        return sql.SQL(condition).format(alias=sql.Identifier(self.alias))
 
 
 def escape(word: str) -> str:

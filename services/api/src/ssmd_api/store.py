@@ -26,7 +26,6 @@ common: Final = Queries("ssmd_common")
 AGED: Final = (*AGED_MARKET.names, *(f"series.{name}" for name in AGED_SERIES.names))
 """What the age of a single market needs."""
 
-_ALL: Final = 2**31
 _EXPORT_PAGE: Final = 500
 
 
@@ -231,11 +230,11 @@ class Store:
 def _whole(wanted: Filter, shape: Shape) -> Listing:
     match wanted:
         case SeriesFilter():
-            return lists.series(wanted, Page("ticker", _ALL), shape)
+            return lists.series(wanted, Page("ticker", lists.EVERYTHING), shape)
         case EventFilter():
-            return lists.events(wanted, Page("event_ticker", _ALL), shape)
+            return lists.events(wanted, Page("event_ticker", lists.EVERYTHING), shape)
         case MarketFilter():
-            return lists.markets(wanted, Page("ticker", _ALL), shape)
+            return lists.markets(wanted, Page("ticker", lists.EVERYTHING), shape)
         case _:
             assert_never(wanted)
 
