@@ -10,7 +10,7 @@ sort key is NULL or not), each way is a query of its own that an index answers i
 more than the page is fetched, to know whether more follow.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Final, LiteralString
@@ -75,6 +75,12 @@ _OF_TAGS: Final = (
 _OF_GAMES: Final = (
     "{alias}.series_ticker IN (SELECT y.ticker FROM series y WHERE y.is_game = %(is_game)s)"
 )
+
+
+def refused(given: Container[str], sort: str) -> bool:
+    """Whether no index serves an order with these filters, by their names: what has been traded
+    much stands at the end of orders that begin with what is traded little."""
+    return "min_volume" in given and sort in ("volume_24h", "open_interest")
 
 
 def series(wanted: SeriesFilter, page: Page, shape: Shape = shapes.SERIES) -> Listing:

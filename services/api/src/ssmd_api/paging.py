@@ -18,6 +18,11 @@ class Page:
     """The digest of the list's filters, for its next cursor."""
 
 
+def order(sort: str) -> str:
+    """What a cursor names as the order of its list: that of equals, too, which used to ascend."""
+    return f"{sort},-ticker" if sort.startswith("-") else sort
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
     """A row of a list as it is sent, and what places it there; `beside` is what its age needs."""
@@ -34,5 +39,5 @@ def cut(rows: list[Listed], page: Page) -> tuple[list[Listed], str | None]:
         return rows, None
     last = rows[page.limit - 1]
     return rows[: page.limit], cursors.encode(
-        Cursor(page.sort, last.key, last.ticker, page.filters)
+        Cursor(order(page.sort), last.key, last.ticker, page.filters)
     )

@@ -13,7 +13,7 @@ from multidict import MultiMapping
 
 from ssmd_api import cursors
 from ssmd_api.cursors import Cursor
-from ssmd_api.paging import Page
+from ssmd_api.paging import Page, order
 from ssmd_api.problems import Fault, bad_parameters
 from ssmd_api.shapes import Shape, UnknownField
 from ssmd_common.columns import Kind, Table
@@ -119,7 +119,7 @@ class Parameters:
         """`sort`, `limit` and `cursor` of a list of the table's rows."""
         sort = self.choice("sort", orders(table), default)
         filters = cursors.digest(pair for pair in self._query.items() if pair[0] not in _NO_FILTERS)
-        cursor = self.cursor(sort, table.sorts[sort.removeprefix("-")], filters)
+        cursor = self.cursor(order(sort), table.sorts[sort.removeprefix("-")], filters)
         return Page(sort, self.limit(), cursor, filters)
 
     def fault(self, name: str, detail: str) -> None:

@@ -9,6 +9,7 @@ from aiohttp import web
 from ssmd_api import bodies, context, cursors, filters, replies, rows, shapes
 from ssmd_api.cursors import Cursor
 from ssmd_api.filters import MarketFilter
+from ssmd_api.lists import refused
 from ssmd_api.paging import cut
 from ssmd_api.parameters import Parameters, text
 from ssmd_api.paths import named
@@ -31,6 +32,8 @@ async def list_markets(request: web.Request) -> web.Response:
     given = Parameters(request.query, now)
     wanted = filters.read(MarketFilter, given)
     page, shape = given.page(tables.MARKETS, "ticker"), given.shape(shapes.MARKETS)
+    if refused(request.query, page.sort):
+        given.fault("sort", f"has no index with min_volume: -{page.sort} has")
     given.done()
     service = context.of(request)
     aged = await service.freshness.needs()
