@@ -183,7 +183,6 @@ READS: dict[str, tuple[dict[str, Any], str]] = {
     "fee_schedule": ({"ticker": "S7"}, "series_fees_no_overlap"),
     "lifecycle": ({"ticker": "M7", "after": 0, "fetch": 101}, "lifecycle_market"),
     "lookup": ({"tickers": ["M7", "M8"]}, "markets_pkey"),
-    "stats_expiring": ({"now": NOW}, "markets_status_closing"),
     "stats_recent_runs": ({"limit": 20}, "sync_runs_pkey"),
     "key_by_prefix": ({"prefix": "p7"}, "api_keys_key_prefix_key"),
 }

@@ -56,6 +56,8 @@ _LIMIT = Parameter(
 )
 _CURSOR = Parameter("cursor", "Where to go on: `cursor` of the page before.", {"type": "string"})
 _PAGE = (_LIMIT, _CURSOR)
+_MOST_SERIES = Parameter("limit", "Series at most, the largest first.", _LIMIT.schema)
+_CATEGORY = Parameter("category", "A category, spelled as the exchange does.", TEXT)
 
 
 def _fields(names: Iterable[str], of: str = "") -> tuple[Parameter, Parameter]:
@@ -226,11 +228,15 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/v1/status"): Operation(
         "How every service is, how current and how complete the whole", "Status"
     ),
-    ("GET", "/v1/stats/series"): Operation("Series by category", "SeriesStats"),
+    ("GET", "/v1/stats/series"): Operation(
+        "Series by category, and those with most markets",
+        "SeriesStats",
+        (_MOST_SERIES, _SERIES, _CATEGORY),
+    ),
     ("GET", "/v1/stats/markets"): Operation(
         "Markets by status, category and series, and those that close soon",
         "MarketStats",
-        (Parameter("limit", "Series at most, the largest first.", _LIMIT.schema),),
+        (_MOST_SERIES, _SERIES, _CATEGORY),
     ),
     ("GET", "/v1/stats/sync"): Operation(
         "Each job's last run and success, the latest runs, the resume points",

@@ -157,12 +157,12 @@ class Store:
         return [dict(zip(search.COLUMNS, row, strict=True)) for row in found]
 
     async def stats_series(self) -> list[tuple[Any, ...]]:
+        """(series, category, active, is_game, events) of all."""
         return await self._all(sql.SQL(queries.stats_series))
 
-    async def stats_markets(self, now: datetime) -> tuple[list[tuple[Any, ...]], tuple[Any, ...]]:
-        """(series, category, status, markets), and how many close within an hour, a day, a week."""
-        by_series = await self._all(sql.SQL(queries.stats_markets_by_series))
-        return by_series, (await self._all(sql.SQL(queries.stats_expiring), now=now))[0]
+    async def stats_markets(self, now: datetime) -> list[tuple[Any, ...]]:
+        """(series, category, status, markets, closing within an hour, a day, a week) of all."""
+        return await self._all(sql.SQL(queries.stats_markets), now=now)
 
     async def stats_sync(self, limit: int) -> Row:
         """Each job's last run and last success, the latest runs, the resume points."""
