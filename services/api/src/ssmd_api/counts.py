@@ -31,7 +31,7 @@ class OfMarkets:
     category: str | None
     status: str
     markets: int
-    closing: tuple[int, int, int]
+    closing: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Counts:
 
     async def _of_markets(self, now: datetime) -> list[OfMarkets]:
         found = await self._store.stats_markets(now)
-        return [OfMarkets(*of, (hour, day, week)) for *of, hour, day, week in found]
+        return [OfMarkets(*row[:4], row[4:]) for row in found]
 
     async def _of_series(self, _: datetime) -> list[OfSeries]:
         return [OfSeries(*row) for row in await self._store.stats_series()]
