@@ -6,7 +6,7 @@ To count 90,000 markets takes a hundred times as long as to answer from what was
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
@@ -31,7 +31,7 @@ class OfMarkets:
     category: str | None
     status: str
     markets: int
-    closing: tuple[int, ...]
+    closing: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,10 @@ class Counts:
 
     async def _of_markets(self, now: datetime) -> list[OfMarkets]:
         found = await self._store.stats_markets(now)
-        return [OfMarkets(*row[:4], row[4:]) for row in found]
+        return [
+            OfMarkets(series, category, status, markets, closing)
+            for series, category, status, markets, *closing in found
+        ]
 
     async def _of_series(self, _: datetime) -> list[OfSeries]:
         return [OfSeries(*row) for row in await self._store.stats_series()]

@@ -8,10 +8,13 @@ is away, and no key's requests starve another's. One connection is kept from the
 service itself needs: who is asking, whether PostgreSQL works.
 """
 
+import select
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import IsolationLevel
@@ -48,6 +51,9 @@ def queries_run() -> int:
 
 
 _GRACE_SECONDS: Final = 2.0
+_TRUSTED_SECONDS: Final = 1.0
+
+_checked_at: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
 
 
 class Overloaded(psycopg.OperationalError):
@@ -179,5 +185,17 @@ class Database:
 
 
 async def _check(connection: Connection) -> None:
+    """Find out whether a connection works: by asking, unless it did a moment ago and its server has
+    not said anything since, such as that it ends."""
+    last = _checked_at.get(connection, float("-inf"))
+    if time.monotonic() - last < _TRUSTED_SECONDS and not _is_told_something(connection):
+        return
     with postgres.cut_off_after(connection, _GRACE_SECONDS):
         await AsyncConnectionPool.check_connection(connection)
+    _checked_at[connection] = time.monotonic()
+
+
+def _is_told_something(connection: Connection) -> bool:
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

@@ -12,6 +12,7 @@ more than the page is fetched, to know whether more follow.
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import product
 from typing import Any, Final, LiteralString
 
@@ -91,7 +92,7 @@ def series(wanted: SeriesFilter, page: Page, shape: Shape = shapes.SERIES) -> Li
     where.add("{alias}.active = %(active)s", active=wanted.active)
     where.search("ticker", wanted.words)
     cut, order = where.page(tables.SERIES, "ticker", page)
-    rendering = Rendering(shape, {"": "s"})
+    rendering = _of_series(shape)
     query = sql.SQL("SELECT {row}, {key} FROM {cut} ORDER BY {order}")
     return Listing(
         query.format(row=rendering.columns, key=_key("s", "ticker", page), cut=cut, order=order),
@@ -114,12 +115,7 @@ def events(wanted: EventFilter, page: Page, shape: Shape = shapes.EVENTS) -> Lis
         where.exists(sql.SQL("SELECT FROM markets m {}").format(closing.clause()), closing)
     where.search("event_ticker", wanted.words)
     cut, order = where.page(tables.EVENTS, "event_ticker", page)
-    rendering = Rendering(
-        shape,
-        {"": "e"},
-        market_count="(SELECT count(*) FROM markets m"
-        " WHERE m.event_ticker = e.event_ticker AND m.deleted_at IS NULL)",
-    )
+    rendering = _of_events(shape)
     query = sql.SQL("SELECT {row}, {key} FROM {cut} ORDER BY {order}")
     return Listing(
         query.format(
@@ -151,7 +147,7 @@ def markets(
     where.add(_OF_GAMES, is_game=wanted.is_game)
     where.search("ticker", wanted.words)
     cut, order = where.page(tables.MARKETS, "ticker", page)
-    rendering = Rendering(shape, {"": "m", "event": "e", "series": "s"})
+    rendering = _of_markets(shape)
     beside = [_key("m", "ticker", page)]
     beside += [columns("s" if table is AGED_SERIES else "m", table) for table in aged]
     # Every market has both; who is not asked for is not read.
@@ -174,6 +170,26 @@ def markets(
         rendering,
         tuple(aged),
     )
+
+
+@lru_cache(maxsize=100)
+def _of_series(shape: Shape) -> Rendering:
+    return Rendering(shape, {"": "s"})
+
+
+@lru_cache(maxsize=100)
+def _of_events(shape: Shape) -> Rendering:
+    return Rendering(
+        shape,
+        {"": "e"},
+        market_count="(SELECT count(*) FROM markets m"
+        " WHERE m.event_ticker = e.event_ticker AND m.deleted_at IS NULL)",
+    )
+
+
+@lru_cache(maxsize=100)
+def _of_markets(shape: Shape) -> Rendering:
+    return Rendering(shape, {"": "m", "event": "e", "series": "s"})
 
 
 # A page has few rows, whatever the planner thinks: it is to look up their parents, and not to read

@@ -50,7 +50,8 @@ class Rendering:
         self.shape = shape
         self._aliases = aliases
         columns = [*self._pieces(values), self._is_far()]
-        self.columns: Final = sql.SQL(", ").join(columns)
+        # A text is put into a query at once, and its hundreds of parts are not.
+        self.columns: Final = sql.SQL(sql.SQL(", ").join(columns).as_string())
         self.width: Final = len(columns)
         """How many columns these are; others may follow."""
 

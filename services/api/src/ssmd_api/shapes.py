@@ -32,6 +32,9 @@ class Shape:
     table: Table
     members: Mapping[str, Table | None] = field(default_factory=dict)
 
+    def __hash__(self) -> int:
+        return hash((self.table.name, self.names))
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         """All that can be asked for, in the row's order."""

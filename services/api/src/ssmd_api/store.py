@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, LiteralString, assert_never
 
@@ -27,18 +26,6 @@ AGED: Final = (*AGED_MARKET.names, *(f"series.{name}" for name in AGED_SERIES.na
 """What the age of a single market needs."""
 
 _EXPORT_PAGE: Final = 500
-
-
-@dataclass(frozen=True, slots=True)
-class MarketDetail:
-    """A market's row with the rows of its event and series."""
-
-    market: Row
-    event: Row
-    series: Row
-
-    def document(self) -> Row:
-        return {**self.market, "event": self.event, "series": self.series}
 
 
 class Store:

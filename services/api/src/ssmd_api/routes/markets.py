@@ -51,9 +51,8 @@ async def show_market(request: web.Request) -> web.Response:
     ticker = named(request, "ticker", "market")
     service = context.of(request)
     if cached := await service.cached.market(ticker):
-        document = cached.detail.document()
-        age = await service.freshness.age_seconds_in_cache(document, cached.last_sync, now)
-        return reply(request, shape.pick(document), source="cache", age_seconds=age)
+        age = await service.freshness.age_seconds_in_cache(cached.row, cached.last_sync, now)
+        return reply(request, cached.body(shape), source="cache", age_seconds=age)
     stored = await service.store.market(ticker, shape)
     if stored is None:
         raise not_found("market", ticker)
