@@ -36,9 +36,13 @@ Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
 SHORT_PATIENCE_SECONDS: Final = 1.0
 """For what a read from Redis can do without."""
 
-PLANNING: Final = {"random_page_cost": "1.1", "jit": "off"}
-"""What plans are made with: the tables are in memory, and a page's query is over before any code of
-it is compiled."""
+PLANNING: Final = {
+    "random_page_cost": "1.1",
+    "jit": "off",
+    "plan_cache_mode": "force_custom_plan",
+}
+"""What plans are made with: the tables are in memory; a page's query is over before any code of it
+is compiled; and what is right for one category is wrong for another."""
 
 _PATIENCE_SECONDS: Final = 5.0
 

@@ -289,7 +289,6 @@ class _Where:
 
         Descending, tickers descend too: that is an index read backwards.
         """
-        self.parameters["fetch"] = page.limit + 1
         descending = page.sort.startswith("-")
         name = page.sort.removeprefix("-")
         cursor = page.cursor
@@ -299,6 +298,8 @@ class _Where:
             "after": sql.SQL("<" if descending else ">"),
             "direction": sql.SQL("DESC" if descending else "ASC"),
             "type": sql.Identifier(table.sorts[name]),
+            # As a parameter it would be a reason to plan anew each time.
+            "fetch": sql.Literal(page.limit + 1),
         }
         if name == ticker:
             order: LiteralString = "{key} {direction}"
@@ -323,8 +324,9 @@ class _Where:
         queries = [
             sql.SQL(
                 "(SELECT {alias}.* FROM {table} {alias} {joins} WHERE {conditions}"
-                " ORDER BY {within} LIMIT %(fetch)s)"
+                " ORDER BY {within} LIMIT {fetch})"
             ).format(
+                fetch=parts["fetch"],
                 alias=sql.Identifier(self.alias),
                 table=sql.Identifier(table.name),
                 joins=sql.SQL(" ").join([sql.SQL(join) for join, _ in ways]),
@@ -344,7 +346,7 @@ class _Where:
         merged = sql.SQL(" UNION ALL ").join(queries)
         if len(queries) > 1:
             bare = {**parts, "key": sql.Identifier(name), "ticker": sql.Identifier(ticker)}
-            merged += sql.SQL(" ORDER BY " + order + " LIMIT %(fetch)s").format(**bare)
+            merged += sql.SQL(" ORDER BY " + order + " LIMIT {fetch}").format(**bare)
         cut = sql.SQL("({}) {}").format(merged, sql.Identifier(self.alias))
         return cut, ordered
 

@@ -192,7 +192,8 @@ class Store:
     async def _listed(self, listing: Listing) -> list[Listed]:
         async with self._database.cursor() as cursor:
             rendering.register(cursor)
-            await cursor.execute(listing.query, listing.parameters)
+            # Without parameters, as most lists are, it is planned once.
+            await cursor.execute(listing.query, listing.parameters, prepare=True)
             found = await cursor.fetchall()
         row, width = listing.rendering.row, listing.rendering.width
         return [
