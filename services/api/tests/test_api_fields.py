@@ -208,8 +208,8 @@ def test_the_query_reads_what_is_asked_for_only() -> None:
     with_title = shapes.MARKETS.selected(["event.title"], [])
     text = lists.markets(MarketFilter(), Page("ticker", 9), with_title).query.as_string()
     assert '"e"."title"' in text
-    assert "JOIN events" in text
-    assert "JOIN series" not in text
+    assert "events e" in text
+    assert "series s" not in text
 
 
 def test_names_are_columns_and_members() -> None:

@@ -58,15 +58,22 @@ def covers(run: Run, market: Row) -> bool:
     """
     scope = run.scope
     statuses = _STATUSES_READ.get(scope.get("mode", "full"), ())
+    if "status" not in market:
+        # It was read before there was a run that counts.
+        return False
     return (
         market["status"] in statuses
         # No listing shows multivariate markets.
         and not market.get("mve_collection_ticker")
-        and market.get("ticker") not in run.unread
-        and market.get("event_ticker") not in run.unread
+        # Without its ticker it was read before a run said which it did not read.
+        and (not run.unread or ("ticker" in market and _was_read(run, market)))
         # Without its series it was read before this run was known.
         and (not _selects(run) or ("series" in market and _selected(scope, market["series"])))
     )
+
+
+def _was_read(run: Run, market: Row) -> bool:
+    return run.unread.isdisjoint((market["ticker"], market["event_ticker"]))
 
 
 def _selects(run: Run) -> bool:
@@ -108,7 +115,12 @@ class Freshness:
         """What rows must have for their age: columns of markets, and of series where some run was
         not of all series."""
         runs = await self._known()
-        return (AGED_MARKET, AGED_SERIES) if any(map(_selects, runs)) else (AGED_MARKET,)
+        if not runs:
+            return (AGED_MARKET.only("observed_at"),)
+        market = AGED_MARKET
+        if not any(run.unread for run in runs):
+            market = market.without("ticker", "event_ticker")
+        return (market, AGED_SERIES) if any(map(_selects, runs)) else (market,)
 
     async def age_seconds(self, markets: Iterable[Row], now: datetime) -> int | None:
         """The age of rows that were just read from PostgreSQL."""

@@ -38,10 +38,12 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Listing(Statement):
-    """The query of a list: a row has the columns of `rendering`, its sort key and its ticker, then
-    those of `beside`."""
+    """The query of a list: a row has the columns of `rendering`, its ticker and, where that is
+    another, its sort key, then those of `beside`."""
 
     rendering: Rendering
+    keys: int
+    """Of which there are one or two."""
     beside: tuple[Table, ...] = ()
 
 
@@ -98,6 +100,7 @@ def series(wanted: SeriesFilter, page: Page, shape: Shape = shapes.SERIES) -> Li
         query.format(row=rendering.columns, key=_key("s", "ticker", page), cut=cut, order=order),
         where.parameters,
         rendering,
+        _keys("ticker", page),
     )
 
 
@@ -123,6 +126,7 @@ def events(wanted: EventFilter, page: Page, shape: Shape = shapes.EVENTS) -> Lis
         ),
         where.parameters,
         rendering,
+        _keys("event_ticker", page),
     )
 
 
@@ -168,6 +172,7 @@ def markets(
         ),
         where.parameters,
         rendering,
+        _keys("ticker", page),
         tuple(aged),
     )
 
@@ -204,11 +209,14 @@ _JOINED_EVENTS: Final = sql.SQL("JOIN events e ON e.event_ticker = m.event_ticke
 _JOINED_SERIES: Final = sql.SQL("JOIN series s ON s.ticker = m.series_ticker")
 
 
+def _keys(ticker: str, page: Page) -> int:
+    return 1 if page.sort.removeprefix("-") == ticker else 2
+
+
 def _key(alias: LiteralString, ticker: LiteralString, page: Page) -> sql.Composed:
-    """The sort key and the ticker."""
-    return sql.SQL("{}, {}").format(
-        sql.Identifier(alias, page.sort.removeprefix("-")), sql.Identifier(alias, ticker)
-    )
+    """The ticker and, where it is another, the sort key."""
+    names = dict.fromkeys((ticker, page.sort.removeprefix("-")))
+    return sql.SQL(", ").join([sql.Identifier(alias, name) for name in names])
 
 
 def columns(alias: LiteralString, table: Table) -> sql.Composed:

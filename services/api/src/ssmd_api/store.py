@@ -195,13 +195,13 @@ class Store:
             # Without parameters, as most lists are, it is planned once.
             await cursor.execute(listing.query, listing.parameters, prepare=True)
             found = await cursor.fetchall()
-        row, width = listing.rendering.row, listing.rendering.width
+        row, width, keys = listing.rendering.row, listing.rendering.width, listing.keys
         return [
             Listed(
                 row(values),
+                values[width + keys - 1],
                 values[width],
-                values[width + 1],
-                _beside(listing, values[width + 2 :]),
+                _beside(listing, values[width + keys :]),
             )
             for values in found
         ]
