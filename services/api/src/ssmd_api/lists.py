@@ -10,7 +10,7 @@ sort key is NULL or not), each way is a query of its own that an index answers i
 more than the page is fetched, to know whether more follow.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
@@ -19,7 +19,7 @@ from typing import Any, Final, LiteralString
 from psycopg import sql
 
 from ssmd_api import rows, shapes
-from ssmd_api.filters import EventFilter, MarketFilter, SeriesFilter
+from ssmd_api.filters import EventFilter, Filter, MarketFilter, SeriesFilter
 from ssmd_api.paging import Page
 from ssmd_api.rendering import Rendering
 from ssmd_api.shapes import Shape
@@ -32,7 +32,7 @@ from ssmd_common.status import NOT_YET_CLOSED, MarketStatus
 class Statement:
     """A query and its parameters."""
 
-    query: sql.Composed
+    query: sql.SQL | sql.Composed
     parameters: dict[str, Any]
 
 
@@ -93,15 +93,17 @@ def series(wanted: SeriesFilter, page: Page, shape: Shape = shapes.SERIES) -> Li
     where.add("{alias}.is_game = %(is_game)s", is_game=wanted.is_game)
     where.add("{alias}.active = %(active)s", active=wanted.active)
     where.search("ticker", wanted.words)
-    cut, order = where.page(tables.SERIES, "ticker", page)
+    where.begin(tables.SERIES, page)
     rendering = _of_series(shape)
-    query = sql.SQL("SELECT {row}, {key} FROM {cut} ORDER BY {order}")
-    return Listing(
-        query.format(row=rendering.columns, key=_key("s", "ticker", page), cut=cut, order=order),
-        where.parameters,
-        rendering,
-        _keys("ticker", page),
-    )
+
+    def composed() -> sql.Composed:
+        cut, order = where.page(tables.SERIES, "ticker", page)
+        return sql.SQL("SELECT {row}, {key} FROM {cut} ORDER BY {order}").format(
+            row=rendering.columns, key=_key("s", "ticker", page), cut=cut, order=order
+        )
+
+    text = _once(composed, wanted, page, shape)
+    return Listing(text, where.parameters, rendering, _keys("ticker", page))
 
 
 def events(wanted: EventFilter, page: Page, shape: Shape = shapes.EVENTS) -> Listing:
@@ -117,17 +119,17 @@ def events(wanted: EventFilter, page: Page, shape: Shape = shapes.EVENTS) -> Lis
         closing.add("{alias}.close_time >= %(closing_after)s", closing_after=wanted.closing_after)
         where.exists(sql.SQL("SELECT FROM markets m {}").format(closing.clause()), closing)
     where.search("event_ticker", wanted.words)
-    cut, order = where.page(tables.EVENTS, "event_ticker", page)
+    where.begin(tables.EVENTS, page)
     rendering = _of_events(shape)
-    query = sql.SQL("SELECT {row}, {key} FROM {cut} ORDER BY {order}")
-    return Listing(
-        query.format(
+
+    def composed() -> sql.Composed:
+        cut, order = where.page(tables.EVENTS, "event_ticker", page)
+        return sql.SQL("SELECT {row}, {key} FROM {cut} ORDER BY {order}").format(
             row=rendering.columns, key=_key("e", "event_ticker", page), cut=cut, order=order
-        ),
-        where.parameters,
-        rendering,
-        _keys("event_ticker", page),
-    )
+        )
+
+    text = _once(composed, wanted, page, shape)
+    return Listing(text, where.parameters, rendering, _keys("event_ticker", page))
 
 
 def markets(
@@ -150,31 +152,67 @@ def markets(
     where.add(_OF_TAGS, tags=list(wanted.tags) or None)
     where.add(_OF_GAMES, is_game=wanted.is_game)
     where.search("ticker", wanted.words)
-    cut, order = where.page(tables.MARKETS, "ticker", page)
+    where.begin(tables.MARKETS, page)
     rendering = _of_markets(shape)
-    beside = [_key("m", "ticker", page)]
-    beside += [columns("s" if table is AGED_SERIES else "m", table) for table in aged]
-    # Every market has both; who is not asked for is not read.
-    whole = page.limit == EVERYTHING
-    joins = []
-    if "event" in shape.members:
-        joins.append(_JOINED_EVENTS if whole else _ITS_EVENTS)
-    if "series" in shape.members or AGED_SERIES in aged:
-        joins.append(_JOINED_SERIES if whole else _ITS_SERIES)
-    query = sql.SQL("SELECT {row}, {beside} FROM {cut} {joins} ORDER BY {order}")
-    return Listing(
-        query.format(
+
+    def composed() -> sql.Composed:
+        cut, order = where.page(tables.MARKETS, "ticker", page)
+        beside = [_key("m", "ticker", page)]
+        beside += [columns("s" if table is AGED_SERIES else "m", table) for table in aged]
+        # Every market has both; who is not asked for is not read.
+        whole = page.limit == EVERYTHING
+        joins = []
+        if "event" in shape.members:
+            joins.append(_JOINED_EVENTS if whole else _ITS_EVENTS)
+        if "series" in shape.members or AGED_SERIES in aged:
+            joins.append(_JOINED_SERIES if whole else _ITS_SERIES)
+        return sql.SQL("SELECT {row}, {beside} FROM {cut} {joins} ORDER BY {order}").format(
             row=rendering.columns,
             beside=sql.SQL(", ").join(beside),
             cut=cut,
             joins=sql.SQL(" ").join(joins),
             order=order,
-        ),
-        where.parameters,
-        rendering,
-        _keys("ticker", page),
-        tuple(aged),
+        )
+
+    text = _once(composed, wanted, page, shape, aged)
+    return Listing(text, where.parameters, rendering, _keys("ticker", page), tuple(aged))
+
+
+def _once(
+    compose: Callable[[], sql.Composed],
+    wanted: Filter,
+    page: Page,
+    shape: Shape,
+    aged: Sequence[Table] = (),
+) -> sql.SQL:
+    """The query's text: made once for all that differ by values only."""
+    given = [(name, getattr(wanted, name)) for name in wanted.__slots__]
+    key = (
+        type(wanted),
+        *((name, _part(name, value)) for name, value in given if value not in (None, (), [])),
+        page.sort,
+        page.limit,
+        page.cursor and (page.cursor.key is None),
+        shape,
+        *(table.names for table in aged),
     )
+    text = _texts.get(key)
+    if text is None:
+        if len(_texts) >= _MOST_TEXTS:
+            _texts.clear()
+        text = _texts[key] = sql.SQL(compose().as_string())
+    return text
+
+
+def _part(name: str, value: Any) -> Any:
+    """What of a filter's value stands in the text: which statuses, and how many words."""
+    if name == "statuses":
+        return tuple(value)
+    return len(value) if name == "words" else None
+
+
+_MOST_TEXTS: Final = 1000
+_texts: dict[Any, sql.SQL] = {}
 
 
 @lru_cache(maxsize=100)
@@ -244,17 +282,16 @@ class _Where:
     alias: LiteralString
     always: Sequence[LiteralString] = ()
     parameters: dict[str, Any] = field(default_factory=dict)
-    _conditions: list[sql.Composable] = field(default_factory=list)
+    _conditions: list[LiteralString | sql.Composable] = field(default_factory=list)
     _ways: list[Sequence[_Way]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for condition in self.always:
-            self._put(condition)
+        self._conditions += self.always
 
     def add(self, condition: LiteralString, **parameter: Any) -> None:
         """Add a condition unless its parameter is None."""
         if None not in parameter.values():
-            self._put(condition)
+            self._conditions.append(condition)
             self.parameters.update(parameter)
 
     def add_ways(self, ways: Sequence[_Way], **parameter: Any) -> None:
@@ -290,6 +327,15 @@ class _Where:
             )
             self.parameters[name] = f"%{escape(word)}%"
 
+    def begin(self, table: Table, page: Page) -> None:
+        """The parameters of a page's cursor."""
+        if cursor := page.cursor:
+            self.parameters["after_ticker"] = cursor.ticker
+            key = cursor.key
+            is_time = table.sorts[page.sort.removeprefix("-")] is Kind.TIME
+            is_time = is_time and isinstance(key, str)
+            self.parameters["after_key"] = rows.for_postgresql(str(key)) if is_time else key
+
     def page(
         self, table: Table, ticker: LiteralString, page: Page
     ) -> tuple[sql.Composed, sql.Composed]:
@@ -322,11 +368,6 @@ class _Where:
             else:
                 after_key: LiteralString = "(%(after_key)s::{type}, %(after_ticker)s)"
                 starts = ["({key}, {ticker}) {after} " + after_key, null]
-        if cursor:
-            self.parameters["after_ticker"] = cursor.ticker
-            key = cursor.key
-            is_time = table.sorts[name] is Kind.TIME and isinstance(key, str)
-            self.parameters["after_key"] = rows.for_postgresql(str(key)) if is_time else key
         # Without NULLS LAST, which is no matter among rows that all have a key or all have none.
         within = order.replace(" NULLS LAST", "")
         queries = [
@@ -340,7 +381,7 @@ class _Where:
                 joins=sql.SQL(" ").join([sql.SQL(join) for join, _ in ways]),
                 conditions=sql.SQL(" AND ").join(
                     [
-                        *self._conditions,
+                        *map(self._of, self._conditions),
                         *(self._of(condition) for _, condition in ways),
                         sql.SQL(start).format(**parts),
                     ]
@@ -361,12 +402,13 @@ class _Where:
     def clause(self) -> sql.Composed:
         if not self._conditions:
             return sql.Composed([])
-        return sql.SQL("WHERE {}").format(sql.SQL(" AND ").join(self._conditions))
+        return sql.SQL("WHERE {}").format(
+            sql.SQL(" AND ").join(list(map(self._of, self._conditions)))
+        )
 
-    def _put(self, condition: LiteralString) -> None:
-        self._conditions.append(self._of(condition))
-
-    def _of(self, condition: LiteralString) -> sql.Composed:
+    def _of(self, condition: LiteralString | sql.Composable) -> sql.Composable:
+        if isinstance(condition, sql.Composable):
+            return condition
         return sql.SQL(condition).format(alias=sql.Identifier(self.alias))
 
 
