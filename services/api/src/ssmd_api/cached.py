@@ -8,7 +8,8 @@ while it is away no request waits for it. Reads take turns, and a read's time be
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, TypeVar, cast
@@ -89,7 +90,7 @@ class Cached:
         self._master = connections.MasterWatch(self._probe)
         self._keys = keys
         self._turns = Turns(_AT_ONCE)
-        self._reads = MarketReads(self._client, keys)
+        self._reads = MarketReads(self._client, keys, self._turn)
         self._probing: asyncio.Task[None] | None = None
         self._up = True
         # Whether the user may do all that is needed is asked at first, and after each refusal.
@@ -112,7 +113,8 @@ class Cached:
 
     async def market(self, ticker: str) -> CachedMarket | None:
         """A market with its event and series; None unless all three are there."""
-        found = await self._try(lambda: self._market(ticker))
+        # Those that are read together take one turn.
+        found = await self._try(lambda: self._market(ticker), nullcontext)
         CACHE_READS.labels("hit" if found else "miss").inc()
         return found
 
@@ -199,16 +201,23 @@ class Cached:
         read = (_row(value, checked) for value in values)
         return {row["ticker"]: rows.pick(row, table) for row in read if row is not None}
 
-    async def _try(self, read: Callable[[], Awaitable[T]]) -> T | None:
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """A turn to read, and the time for it."""
+        async with self._turns.turn(_PATIENCE_SECONDS), answered_within(_READ_SECONDS):
+            yield
+
+    async def _try(
+        self,
+        read: Callable[[], Awaitable[T]],
+        turn: Callable[[], AbstractAsyncContextManager[None]] | None = None,
+    ) -> T | None:
         if not self._up:
             return None
         try:
-            async with self._turns.turn(_PATIENCE_SECONDS):
+            async with (turn or self._turn)():
                 # While it waited for its turn, those before it may have found that nobody answers.
-                if not self.up:
-                    return None
-                async with answered_within(_READ_SECONDS):
-                    return await read()
+                return await read() if self.up else None
         except NoTurn:
             CACHE_READS.labels("error").inc()
         except redis.exceptions.ResponseError as error:

@@ -6,6 +6,9 @@ along with the index: mostly one question to Redis does.
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from itertools import islice
 from typing import Any, Final
 
 from ssmd_common import tasks
@@ -19,12 +22,16 @@ Found = tuple[Values | None, bytes | None]
 
 _REMEMBERED: Final = 10_000
 _MOST: Final = 100
+_AT_ONCE: Final = 4
 
 
 class MarketReads:
-    """Raises what Redis raises, for all that were read together."""
+    """`turn` is taken for all that are read together. What it and Redis raise, all of them get."""
 
-    def __init__(self, client: Any, keys: Keys) -> None:
+    def __init__(
+        self, client: Any, keys: Keys, turn: Callable[[], AbstractAsyncContextManager[None]]
+    ) -> None:
+        self._turn = turn
         self._client = client
         self._keys = keys
         self._waiting: dict[str, asyncio.Future[Found]] = {}
@@ -41,22 +48,30 @@ class MarketReads:
             loop = asyncio.get_running_loop()
             waiting = self._waiting[ticker] = loop.create_future()
             if len(self._waiting) == 1:
+                # What else comes in this turn of the loop goes along.
                 loop.call_soon(self._start)
-            elif len(self._waiting) >= _MOST:
-                self._start()
         # Others may wait for it, too.
         return await asyncio.shield(waiting)
 
     def _start(self) -> None:
-        together, self._waiting = self._waiting, {}
-        if together:
+        """Read what waits, unless so much is being read that more had better go together."""
+        while self._waiting and len(self._running) < _AT_ONCE:
+            together = {ticker: self._waiting[ticker] for ticker in islice(self._waiting, _MOST)}
+            for ticker in together:
+                del self._waiting[ticker]
             task = asyncio.create_task(self._answer(together), name="reads from redis")
             self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            self._start()
 
     async def _answer(self, together: dict[str, asyncio.Future[Found]]) -> None:
         try:
-            found, synced = await self._read(list(together))
+            async with self._turn():
+                found, synced = await self._read(list(together))
         except Exception as error:
             for waiting in together.values():
                 waiting.set_exception(error)
