@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -41,7 +41,7 @@ from ssmd_stack.universe import FULL, SMALL, fill
 from ssmd_stack.valkey import ValkeyServer
 from ssmd_stream.subjects import STREAM, SUBJECTS
 
-CONNECTIONS = 8
+CONNECTIONS = 32
 SPARSE = "fields=ticker,status,close_time,yes_bid,yes_ask"
 LISTS = [
     f"/v1/{path}"
@@ -323,7 +323,7 @@ async def main(given: argparse.Namespace) -> None:
             databases.append(database.url)
         valkey = await enter(ValkeyServer(directory / "valkey"))
         port = free_port()
-        behind = [psutil.Process(server.pid), psutil.Process(valkey.pid)]
+        behind = [psutil.Process(server.pid)]
         url, child = await enter(
             process(
                 str(Path(__file__).with_name("api_reference.py")),
@@ -334,11 +334,22 @@ async def main(given: argparse.Namespace) -> None:
         )
         reference = Target(url, (child, *behind))
         full = await enter(api(databases[0], valkey.url, behind))
+        cached = replace(full, processes=(full.processes[0], psutil.Process(valkey.pid)))
+        bare = replace(reference, processes=(child,))
         seconds, rounds = given.seconds, given.rounds
 
-        async def against(what: str, ours: str, theirs: str, need: str) -> None:
+        async def against(
+            what: str,
+            ours: str,
+            theirs: str,
+            need: str,
+            targets: tuple[Target, Target] = (full, reference),
+        ) -> None:
+            # First connections are made, and plans.
+            await targets[0].rate(ours, seconds)
+            await targets[1].rate(theirs, seconds)
             found = [
-                (await full.rate(ours, seconds), await reference.rate(theirs, seconds))
+                (await targets[0].rate(ours, seconds), await targets[1].rate(theirs, seconds))
                 for _ in range(rounds)
             ]
             for n, unit, name in ((0, "s", what), (1, "s of processors", "· of processor time")):
@@ -348,11 +359,16 @@ async def main(given: argparse.Namespace) -> None:
 
         if wanted("cached"):
             path = await warmed(full, databases[0], valkey.url)
-            await against("cached market ÷ bare aiohttp", path, "/hello", "0.3")
-            async with api(databases[0], valkey.url, behind, "WARNING") as silent:
+            await against("cached market ÷ bare aiohttp", path, "/hello", "0.3", (cached, bare))
+            valkeys = cached.processes[1:]
+            async with api(databases[0], valkey.url, valkeys, "WARNING") as silent:
+                await silent.rate(path, seconds)
                 logged, quiet = zip(
                     *[
-                        ((await full.rate(path, seconds))[1], (await silent.rate(path, seconds))[1])
+                        (
+                            (await cached.rate(path, seconds))[1],
+                            (await silent.rate(path, seconds))[1],
+                        )
                         for _ in range(rounds)
                     ],
                     strict=True,
