@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -113,7 +114,13 @@ def pick(row: Mapping[str, Any], table: Table) -> Row:
 
 class _TimestampLoader(Loader):
     def load(self, data: Buffer) -> str:
-        return times.spelled(bytes(data)).decode()
+        return _spelled(bytes(data))
+
+
+@lru_cache(maxsize=4096)
+def _spelled(raw: bytes) -> str:
+    """Rows of one transaction have the same times."""
+    return times.spelled(raw).decode()
 
 
 class _JsonLoader(Loader):
