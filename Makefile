@@ -47,11 +47,17 @@ lock: $(BIN)/uv ## Compile requirements/*.txt again (UPGRADE=1 takes newer versi
 	$(COMPILE) -c requirements/dev.txt cli/pyproject.toml -o requirements/cli.txt
 	$(COMPILE) -c requirements/dev.txt simulator/pyproject.toml -o requirements/simulator.txt
 	$(COMPILE:3.11=3.13) $(if $(UPGRADE),--upgrade) requirements/sdk.in -o requirements/sdk.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/openapi.in -o requirements/openapi.txt
 
 .PHONY: sdk
 sdk: $(BIN)/uv ## Install the exchange's own SDK for the simulator's tests (SDK_PYTHON=python3.13)
 	"$(BIN)/uv" venv -q --clear --python "$(SDK_PYTHON)" .ci/sdk
 	"$(BIN)/uv" pip install -q --python .ci/sdk/bin/python --require-hashes -r requirements/sdk.txt
+
+.PHONY: openapi
+openapi: $(BIN)/uv ## Install what reads the API's OpenAPI document as strangers do, for its slow tests
+	"$(BIN)/uv" venv -q --clear --python "$(BIN)/python" .ci/openapi
+	"$(BIN)/uv" pip install -q --python .ci/openapi/bin/python --require-hashes -r requirements/openapi.txt
 
 .PHONY: up
 up: $(READY) ## Start the whole system on this machine (ARGS="--exchange demo" …)
@@ -115,10 +121,21 @@ bench: $(READY) ## Make the README's figures again (BENCH=cdc ARGS="--rows 10000
 docs: $(READY) ## Write the pages that are made from the code
 	@PYTHONPATH=tests "$(BIN)/python" -m documented
 
+.PHONY: cluster-test
+cluster-test: $(READY) ## Install, upgrade, scale, break and uninstall the chart on KUBECONFIG's cluster (docs/chart.md)
+	@SSMD_CLUSTER_TEST=1 "$(BIN)/pytest" -n0 -x -s -m slow tests/cluster $(ARGS)
+
+.PHONY: chart-golden
+chart-golden: $(READY) ## Write again what the chart renders, for the tests to hold (needs helm)
+	@PYTHONPATH=tests "$(BIN)/python" -m charts
+
 .PHONY: images
 images: ## Build every image (needs a container engine; IMAGES="cdc api" for some)
-	@command -v docker >/dev/null || { echo "make images needs docker (or podman as docker)" >&2; exit 1; }
-	for s in $(or $(IMAGES),$(SERVICES) cli simulator); do docker build --build-arg SERVICE=$$s -t ssmd-$$s:$(VERSION) . || exit 1; done
+	for s in $(or $(IMAGES),$(SERVICES) cli simulator); do deploy/build-image $$s ssmd-$$s:$(VERSION) || exit 1; done
+
+.PHONY: images-test
+images-test: $(READY) ## Build every image from a clean clone and run it (needs a container engine; IMAGES="cdc cache" for some)
+	@SSMD_IMAGES="$(or $(IMAGES),$(SERVICES))" "$(BIN)/pytest" -n0 -m slow tests/images $(ARGS)
 
 .PHONY: chart
 chart: ## Lint, render and package the Helm chart into dist/ (needs helm)

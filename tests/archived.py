@@ -60,8 +60,9 @@ def read(stream: Path, *, whole: bool = True) -> Archived:
             there = {path for path in day.rglob("*") if path.is_file()}
             assert there == listed, there ^ listed
     if removed is not None:
-        last = [line for line in found.lines if line["what"] == "removed"][-1]
-        assert last["last_line"] == removed
+        known = [line["last_line"] for line in found.lines if line["what"] == "removed"][-1:]
+        known += [line["before"] for line in found.lines if line["what"] == "repaired"]
+        assert removed in known
     return found
 
 

@@ -1,16 +1,17 @@
 """Pages that are made from the code: `make docs` writes them, tests hold them."""
 
 import sys
-import tomllib
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Final
 
+from alerts import alerts_page
+from dashboards import DASHBOARDS
+from documented_metrics import cell, metrics_page
 from documented_rights import PAGE as RIGHTS_PAGE
 from documented_rights import with_rights
-from prometheus_client.metrics import MetricWrapperBase
+from documented_values import values_page
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -25,14 +26,6 @@ SETTINGS_HEAD: Final = """# Settings
 Every service reads its settings from the environment. It reports every fault that these show at
 once and exits 2, before it opens anything; what only a server or a file of credentials can show is
 reported when it is first used. This page is made from the code by `make docs`.
-"""
-METRICS_HEAD: Final = """# Metrics
-
-Each service serves its metrics for Prometheus at `/metrics` on `OPS_PORT`, api until the next
-version on `API_PORT` as well. Beside those below stand `process_…` and `python_…`, which the client
-library adds. Labels come from small sets, never from tickers. A counter counts since the process
-started; a histogram's series are `…_bucket`, `…_sum` and `…_count`. What to alert on is in
-[operations.md](operations.md#what-to-alert-on). This page is made from the code by `make docs`.
 """
 
 
@@ -58,14 +51,14 @@ def settings_page() -> str:
     ]
     for name, field in shared.items():
         by = "all" if len(readers[name]) == len(SERVICES) else ", ".join(readers[name])
-        parts.append(f"| `{name}` | {_default(field)} | {by} | {_cell(field.description)} |")
+        parts.append(f"| `{name}` | {_default(field)} | {by} | {cell(field.description)} |")
     for service, fields in found.items():
         parts.append(
             f"\n## {service}\n\n{_described(manifest(service))}\n\n"
             "| variable | default | meaning |\n|---|---|---|"
         )
         parts += [
-            f"| `{name}` | {_default(field)} | {_cell(field.description)} |"
+            f"| `{name}` | {_default(field)} | {cell(field.description)} |"
             for name, field in fields.items()
             if name not in shared
         ]
@@ -102,71 +95,12 @@ def _default(field: FieldInfo) -> str:
     return "" if value is None or value == "" else f"`{value}`"
 
 
-def _cell(text: str | None) -> str:
-    return " ".join((text or "").split()).replace("|", "\\|")
-
-
-@cache
-def metrics() -> dict[str, dict[str, MetricWrapperBase]]:
-    """Each package's own metrics by the name that Prometheus has; a counter's ends in `_total`."""
-    found: dict[str, dict[str, MetricWrapperBase]] = {}
-    known: set[str] = set()
-    for package in ("common", "kalshi", *SERVICES):
-        own = {
-            _exposed(value): value
-            for value in vars(import_module(f"ssmd_{package}.metrics")).values()
-            if isinstance(value, MetricWrapperBase) and _exposed(value) not in known
-        }
-        found[package] = own
-        known |= own.keys()
-    return found
-
-
-def _exposed(metric: MetricWrapperBase) -> str:
-    [family] = metric.describe()
-    return f"{family.name}_total" if family.type == "counter" else str(family.name)
-
-
-def metrics_page() -> str:
-    """Every metric with its type, its labels, the services that have it, and its help."""
-    parts = [METRICS_HEAD]
-    for package, own in metrics().items():
-        parts.append(
-            f"## {_OF_LIBRARIES.get(package, package)}\n\n"
-            "| metric | type | labels | service | meaning |\n|---|---|---|---|---|"
-        )
-        services = ", ".join(_having(package))
-        for name, metric in own.items():
-            [family] = metric.describe()
-            labels = ", ".join(f"`{label}`" for label in metric._labelnames)
-            parts.append(
-                f"| `{name}` | {family.type} | {labels} | {services} "
-                f"| {_cell(family.documentation)} |"
-            )
-        parts.append("")
-    return "\n".join(parts)
-
-
-_OF_LIBRARIES: Final = {"common": "Every service", "kalshi": "The exchange's client"}
-
-
-def _having(package: str) -> list[str]:
-    if package == "common":
-        return ["all"]
-    if package in SERVICES:
-        return [package]
-    return [service for service in SERVICES if f"ssmd-{package}" in _needs(service)]
-
-
-def _needs(service: str) -> list[str]:
-    project = tomllib.loads((ROOT / f"services/{service}/pyproject.toml").read_text())
-    needs: list[str] = project["project"]["dependencies"]
-    return needs
-
-
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "docs/settings.md": settings_page,
     "docs/metrics.md": metrics_page,
+    "docs/alerts.md": alerts_page,
+    **DASHBOARDS,
+    "docs/chart-values.md": values_page,
     "docs/rights.md": lambda: with_rights(RIGHTS_PAGE.read_text()),
 }
 

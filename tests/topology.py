@@ -104,7 +104,8 @@ class Service:
             ) from None
 
     async def ready(self) -> None:
-        await self.until(lambda status, _: status == 200, "ready")
+        """Wait until it works: a standby is ready, too."""
+        await self.until(lambda status, said: status == 200 and said["state"] != "standby", "ready")
 
     async def says(self, text: str) -> None:
         """Wait until it is not ready for a reason with this text."""

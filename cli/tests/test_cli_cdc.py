@@ -21,7 +21,9 @@ from ssmd_cdc.overview import overview
 from ssmd_cdc.settings import CdcSettings
 from ssmd_cli import cdc_tail
 from ssmd_cli.cdc import app
-from ssmd_cli.cdc_tail import Filter, Lsn, NoStream, first_sequence, follow, parse_since, tail
+from ssmd_cli.cdc_tail import NoStream, first_sequence, follow, tail
+from ssmd_cli.changes import Filter
+from ssmd_cli.since import Lsn, parse_since
 from ssmd_common.connections import nats as connections
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.exitcodes import ExitCode
@@ -230,7 +232,7 @@ async def test_status_judges_progress_and_seconds_not_bytes(
     """The server measures no lag of who confirms nothing, and it is a few hundred bytes."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(overview_module, "_STILL_SECONDS", 1.0)
+    monkeypatch.setattr(overview_module, "STILL_SECONDS", 1.0)
     # Its log would go to the runner's stderr for as long as this process lives.
     monkeypatch.setattr("ssmd_cli.cdc.quiet_logs", lambda: None)
     publisher.send_signal(signal.SIGSTOP)

@@ -42,6 +42,7 @@ def ssmd(
     )  # fmt: skip
 
 
+@pytest.mark.embedded
 async def test_equals_psql_file_by_file(
     empty_database: Database, postgres_server: PostgresServer
 ) -> None:

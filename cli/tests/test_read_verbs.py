@@ -7,13 +7,14 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import warm
+from warm import Done
 
 from ssmd_api.__main__ import open_context
 from ssmd_api.app import make_app
@@ -27,13 +28,6 @@ TICKER = "KXBTCD-26FEB03-T97500.99"
 TITLE = 'Will [bold]Bitcoin[/bold], the "coin", rise?\x1b[31m'
 
 
-@dataclass(slots=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-
 class Shell:
     """Runs `ssmd` in a directory of its own with an environment of its own."""
 
@@ -43,19 +37,8 @@ class Shell:
 
     async def run(self, *words: str, **changed: str | None) -> Done:
         merged = {"PATH": os.environ["PATH"], **self.variables, **changed}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "ssmd_cli",
-            *words,
-            cwd=self.directory,
-            env={name: value for name, value in merged.items() if value is not None},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await asyncio.wait_for(process.communicate(), 60)
-        assert process.returncode is not None
-        return Done(process.returncode, out.decode(), err.decode())
+        environment = {name: value for name, value in merged.items() if value is not None}
+        return await warm.ssmd(words, self.directory, environment)
 
     async def json(self, *words: str, **changed: str | None) -> Any:
         done = await self.run(*words, "--json", **changed)

@@ -1,33 +1,16 @@
 """The chart, rendered and linted by helm itself."""
 
 import shutil
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
+from charts import CHART, component, helm, of_kind, render
 
 from ssmd_common.manifests import manifest
 from ssmd_common.parts import SERVICES
-
-CHART = Path(__file__).parents[2] / "deploy/helm/ssmd"
+from ssmd_common.runtime import GRACE_SECONDS
 
 pytestmark = pytest.mark.skipif(shutil.which("helm") is None, reason="helm is not installed")
-
-
-def helm(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(["helm", *arguments], capture_output=True, text=True, check=False)
-
-
-def render(*arguments: str) -> list[dict[str, Any]]:
-    done = helm("template", "prod", str(CHART), *arguments)
-    assert done.returncode == 0, done.stderr
-    return [document for document in yaml.safe_load_all(done.stdout) if document]
-
-
-def of_kind(documents: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    return [document for document in documents if document["kind"] == kind]
 
 
 def test_lint_is_clean() -> None:
@@ -37,38 +20,86 @@ def test_lint_is_clean() -> None:
 
 def test_default_values_render_every_service_and_the_migrations() -> None:
     documents = render()
-    components = {
-        d["metadata"]["labels"]["app.kubernetes.io/component"]
-        for d in of_kind(documents, "Deployment")
-    }
-    assert components == set(SERVICES)
-    (job,) = of_kind(documents, "Job")
-    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
-    assert job["spec"]["template"]["spec"]["containers"][0]["args"] == ["db", "migrate"]
+    assert {component(d) for d in of_kind(documents, "Deployment")} == set(SERVICES)
+    [job] = [job for job in of_kind(documents, "Job") if component(job) == "migrate"]
+    annotations = job["metadata"]["annotations"]
+    assert annotations["helm.sh/hook"] == "pre-install,pre-upgrade"
+    assert job["spec"]["ttlSecondsAfterFinished"] > 0, "an uninstall leaves what a hook made"
+    [container] = job["spec"]["template"]["spec"]["containers"]
+    assert "exec ssmd db migrate" in container["args"][0]
+    # A usage error, a refused password for example, is not tried again.
+    [rule] = job["spec"]["podFailurePolicy"]["rules"]
+    assert (rule["action"], rule["onExitCodes"]["values"]) == ("FailJob", [2])
 
 
-def test_every_pod_is_locked_down_and_probed() -> None:
+def test_a_rollout_waits_for_the_new_pod_and_a_service_has_time_to_end() -> None:
     for deployment in of_kind(render(), "Deployment"):
-        pod = deployment["spec"]["template"]["spec"]
-        (container,) = pod["containers"]
-        assert pod["securityContext"]["runAsNonRoot"] is True
-        assert pod["enableServiceLinks"] is False, "API_PORT=tcp://… would be read as a setting"
-        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        spec, pod = deployment["spec"], deployment["spec"]["template"]["spec"]
+        [container] = pod["containers"]
+        if component(deployment) == "archiver":
+            # Its volume is for one node.
+            assert spec["strategy"] == {"type": "Recreate"}
+        else:
+            bounds = {"maxSurge": 1, "maxUnavailable": 0}
+            assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": bounds}
+        command = container.get("lifecycle", {}).get("preStop", {}).get("exec", {})
+        before = int(command.get("command", ["sleep", "0"])[1])
+        assert pod["terminationGracePeriodSeconds"] >= GRACE_SECONDS + before + 5
+        assert (before > 0) == (component(deployment) == "api")
         assert container["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "ops"}
         assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "ops"}
-        assert container["resources"]["limits"]["memory"]
+        assert container["startupProbe"]["initialDelaySeconds"] > 0
 
 
-def test_secrets_are_only_referred_to() -> None:
-    documents = render("--set", "secrets.kalshi=kalshi-key")
-    assert not of_kind(documents, "Secret")
+def test_a_service_has_of_the_defaults_what_it_does_not_say_itself() -> None:
+    more = ("--set", "defaults.env.LOG_LEVEL=DEBUG", "--set", "services.cdc.env.CDC_SLOT=mine")
+    for deployment in of_kind(render(*more), "Deployment"):
+        [container] = deployment["spec"]["template"]["spec"]["containers"]
+        found = {variable["name"]: variable.get("value") for variable in container["env"]}
+        assert found["LOG_LEVEL"] == "DEBUG"
+        assert found.get("CDC_SLOT") == ("mine" if component(deployment) == "cdc" else None)
+
+
+def test_large_numbers_are_written_out(tmp_path: Path) -> None:
+    """Helm reads every number of a file as a float."""
+    (tmp_path / "values.yaml").write_text(
+        "services: {archiver: {env: {ARCHIVER_KEEP_BYTES: 5368709120}}}\n"
+        "config: {STARTUP_BUDGET_SECONDS: 0.5, CDC_DURABLE: true}\n"
+    )
+    documents = render("-f", str(tmp_path / "values.yaml"))
+    [archiver] = [d for d in of_kind(documents, "Deployment") if component(d) == "archiver"]
+    [container] = archiver["spec"]["template"]["spec"]["containers"]
+    assert {"name": "ARCHIVER_KEEP_BYTES", "value": "5368709120"} in container["env"]
+    [config] = of_kind(documents, "ConfigMap")
+    assert config["data"]["STARTUP_BUDGET_SECONDS"] == "0.5"
+    assert config["data"]["CDC_DURABLE"] == "true"
+
+
+def test_a_database_of_the_chart_is_migrated_before_each_service_not_by_a_hook() -> None:
+    documents = render("--set", "postgresql.enabled=true")
+    assert "migrate" not in {component(job) for job in of_kind(documents, "Job")}
     for deployment in of_kind(documents, "Deployment"):
-        service = deployment["metadata"]["labels"]["app.kubernetes.io/component"]
-        (container,) = deployment["spec"]["template"]["spec"]["containers"]
-        assert {"secretRef": {"name": "ssmd-connections"}} in container["envFrom"]
-        names = {variable["name"] for variable in container["env"] or []}
-        reads_exchange = "exchange" in manifest(service).needs
-        assert ("KALSHI_API_KEY" in names) == reads_exchange
+        [first] = deployment["spec"]["template"]["spec"]["initContainers"]
+        assert first["name"] == "migrate"
+        assert first["env"][0]["valueFrom"]["secretKeyRef"]["name"] == "prod-ssmd-servers"
+
+
+def test_the_test_pod_is_there_where_api_is() -> None:
+    [pod] = of_kind(render(), "Pod")
+    # `helm test --logs` reads them after the test has succeeded.
+    policy = pod["metadata"]["annotations"]["helm.sh/hook-delete-policy"]
+    assert "hook-succeeded" not in policy
+    assert not of_kind(render("--set", "services.api.enabled=false"), "Pod")
+
+
+def test_a_policy_lets_through_what_a_service_needs() -> None:
+    for policy in of_kind(render("--set", "networkPolicy.enabled=true"), "NetworkPolicy"):
+        needs = {*manifest(component(policy)).needs}
+        ports = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
+        wanted = {"postgres": 5432, "nats": 4222, "redis": 6379, "exchange": 443}
+        assert ports == {53} | {port for need, port in wanted.items() if need in needs}
+        incoming = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
+        assert incoming == ({"ops", "http"} if component(policy) == "api" else {"ops"})
 
 
 def test_the_archive_has_a_volume_that_stays() -> None:
@@ -99,6 +130,10 @@ def test_a_service_can_be_scaled_and_switched_off() -> None:
     [
         ("services.cdc.replicas=two", "replicas"),
         ("services.bogus.enabled=true", "bogus"),
+        ("services.cdc.terminationGracePeriodSeconds=25", "terminationGracePeriodSeconds"),
+        ("config.log-level=x", "log-level"),
+        ("ingress.enabled=true", "ingress.hosts"),
+        ("httpRoute.enabled=true", "httpRoute.parentRefs"),
         ("opsPort=70000", "opsPort"),
         ("imagee.tag=1", "imagee"),
         ("secrets.connections=", "connections"),

@@ -88,7 +88,7 @@ def its_replicas(name: str) -> Iterator[str]:
     sources = [path.read_text() for path in ROOT.glob(f"services/{name}/src/**/*.py")]
     # It is elected by ssmd_common, or says itself that it stands by, as cdc does by its slot.
     waits = any(
-        "ssmd_common.leader import lead\n" in text or '"standby"' in text for text in sources
+        "ssmd_common.leader import lead\n" in text or ".stand_by(" in text for text in sources
     )
     if waits != (manifest(name).second_replica == "waits"):
         yield f"second_replica in {name}'s service.toml is not what its code does"
@@ -133,7 +133,8 @@ def compose(name: str) -> Iterator[str]:
         yield f"compose.yaml: the exchange of {name} and `needs` of its service.toml differ"
     if "healthcheck" not in found:
         yield f"compose.yaml: {name} has no healthcheck"
-    ports = [f"127.0.0.1:{described.port}:{described.port}"] if described.port else []
+    port = described.port
+    ports = [f"127.0.0.1:${{{name.upper()}_PORT:-{port}}}:{port}"] if port else []
     if found.get("ports", []) != ports:
         yield f"compose.yaml: ports of {name} are not {ports}"
 

@@ -35,6 +35,7 @@ VERBS = {
         Verb("fees", "Sync and list fee schedules."),
         Verb("lifecycle", "Follow lifecycle events."),
         Verb("cdc", "Follow the change stream, or say how far its publisher is."),
+        Verb("archive", "List, read, verify and repair what is archived of the change stream."),
         Verb("cache", "Verify or rebuild the Redis cache."),
         Verb("exchange", "Report what the exchange sends that this version does not know."),
         Verb("keys", "Create, list and revoke API keys."),

@@ -32,7 +32,9 @@ def tail_command(
     as_json: Annotated[bool, typer.Option("--json", help="One message a line, as it is.")] = False,
 ) -> None:
     """Show changes as they are committed, until Ctrl-C."""
-    from ssmd_cli.cdc_tail import Filter, parse_since, tail
+    from ssmd_cli.cdc_tail import tail
+    from ssmd_cli.changes import Filter
+    from ssmd_cli.since import parse_since
 
     load_env_file()
     quiet_logs()

@@ -32,8 +32,8 @@ def tail_command(
     as_json: Annotated[bool, typer.Option("--json", help="One row a line, as JSON.")] = False,
 ) -> None:
     """Show lifecycle events as they are committed, until Ctrl-C."""
-    from ssmd_cli.cdc_tail import parse_since
     from ssmd_cli.lifecycle_tail import TailSettings, tail
+    from ssmd_cli.since import parse_since
 
     load_env_file()
     output.logs_to_stderr()

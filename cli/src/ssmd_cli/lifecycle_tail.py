@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.text import Text
 
 from ssmd_cli import output
-from ssmd_cli.cdc_tail import Start, clock, follow, read
+from ssmd_cli.cdc_tail import follow, read
+from ssmd_cli.changes import clock
+from ssmd_cli.since import Start
 from ssmd_common.connections import nats, postgres
 from ssmd_common.errors import MalformedTime
 from ssmd_common.settings import NatsSettings, PostgresSettings

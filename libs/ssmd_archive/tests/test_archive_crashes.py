@@ -83,7 +83,7 @@ def opened(root: Path, disk: Disk) -> ArchiveWriter:
 
 @pytest.fixture(autouse=True)
 def small_members(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writers, "_FLUSH_BYTES", 200)
+    monkeypatch.setattr(writers, "FLUSH_BYTES", 200)
 
 
 EXAMPLES = settings(max_examples=settings().max_examples // 2, deadline=None)

@@ -73,6 +73,18 @@ def test_what_is_no_line_is_refused(text: bytes) -> None:
         manifest.decode(text)
 
 
+@pytest.mark.parametrize("line", LINES, ids=lambda line: type(line).__name__)
+def test_every_changed_byte_of_a_line_is_seen(line: manifest.Line) -> None:
+    """Also of the newest line, which no other has hashed yet."""
+    text = manifest.encode(line)[:-1]
+    for place in range(len(text)):
+        for flip in (0x01, 0x20, 0x80):
+            changed = bytearray(text)
+            changed[place] ^= flip
+            with pytest.raises(UnreadableLine):
+                manifest.decode(bytes(changed))
+
+
 CONTENT = b"".join(map(manifest.encode, LINES))
 BEFORE_LAST = len(CONTENT) - len(manifest.encode(LINES[-1]))
 

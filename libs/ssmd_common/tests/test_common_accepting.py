@@ -70,6 +70,7 @@ async def test_a_server_on_a_socket_is_asked_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("over", ["TCP", "TLS"])
+@pytest.mark.embedded
 async def test_a_server_that_shuts_down_refuses(
     private_postgres: Any, over: str, tmp_path: Path
 ) -> None:

@@ -87,7 +87,7 @@ def test_a_service_that_never_said_anything() -> None:
 
 
 def test_the_one_that_does_the_work_speaks_for_its_service() -> None:
-    standby = row("cdc", 0.1, state="standby", ready=False, reasons={"slot": "another streams"})
+    standby = row("cdc", 0.1, state="standby", ready=True, reasons={"slot": "another streams"})
     dead = row("cdc", 300.0)
     leader = row("cdc", 2.0, lag_seconds=3.0)
     part = part_of("cdc", [standby, dead, leader], NOW)
@@ -95,6 +95,9 @@ def test_the_one_that_does_the_work_speaks_for_its_service() -> None:
     assert part.ready
     assert part.note is None
     assert list(part.processes) == [leader, standby]
+    behind = row("cdc", 2.0, ready=False, reasons={"lag": "90 s"})
+    late = part_of("cdc", [standby, behind], NOW)
+    assert (late.speaker, late.ready, late.note) == (behind, False, "lag: 90 s")
     alone = part_of("cdc", [standby, dead], NOW)
     assert (alone.state, alone.ready) == ("standby", False)
     assert alone.note == "slot: another streams"

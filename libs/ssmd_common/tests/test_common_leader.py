@@ -26,8 +26,8 @@ async def test_one_that_was_away_itself_still_leads(
     database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its answer was there, and the timer was due first."""
-    monkeypatch.setattr(leader, "_WATCH_SECONDS", 0.02)
-    monkeypatch.setattr(leader, "_ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(leader, "WATCH_SECONDS", 0.02)
+    monkeypatch.setattr(leader, "ANSWER_SECONDS", 0.1)
     execute, asked = leader.psycopg.AsyncConnection.execute, 0
 
     async def ask_and_be_away(self: Any, query: Any, *more: Any, **options: Any) -> Any:
@@ -50,8 +50,8 @@ async def test_one_that_was_away_itself_still_leads(
 async def test_one_whose_server_is_silent_ends(
     database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leader, "_WATCH_SECONDS", 0.02)
-    monkeypatch.setattr(leader, "_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(leader, "WATCH_SECONDS", 0.02)
+    monkeypatch.setattr(leader, "ANSWER_SECONDS", 0.5)
     asked_to_cancel = []
 
     async def cancel_safe(self: Any, **_: Any) -> None:

@@ -152,7 +152,7 @@ async def test_a_leader_whose_pooler_begins_to_share_ends(
     pgbouncer: Make, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     """Its mode is changed while the service leads: the lock's session goes to others."""
-    monkeypatch.setattr("ssmd_common.leader._WATCH_SECONDS", 0.2)
+    monkeypatch.setattr("ssmd_common.leader.WATCH_SECONDS", 0.2)
     server = await pgbouncer(pool_mode="session")
 
     async def leader() -> None:
@@ -179,10 +179,12 @@ async def test_a_standby_never_takes_a_lock_on_the_leaders_session(
     pgbouncer: Make, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On one session the lock would be granted to both, and both would lead."""
-    # Each believes that it was proven before the mode was changed.
-    monkeypatch.setattr(session, "_is_proven", _believed)
-    monkeypatch.setattr("ssmd_common.leader._WATCH_SECONDS", 0.2)
-    server = await pgbouncer(pool_mode="transaction", default_pool_size=2)
+    monkeypatch.setattr("ssmd_common.leader.WATCH_SECONDS", 0.2)
+    server = await pgbouncer(pool_mode="session", default_pool_size=2)
+    # Each believes what was proven before the mode was changed.
+    async with await connect(server.url):
+        pass
+    server.reload(pool_mode="transaction")
     leaders: list[int] = []
 
     async def replica() -> None:
@@ -202,10 +204,6 @@ async def test_a_standby_never_takes_a_lock_on_the_leaders_session(
         error = task.exception()
         found = error.exceptions if isinstance(error, BaseExceptionGroup) else [error]
         assert all(isinstance(one, SsmdError) for one in found), found
-
-
-async def _believed(*_: Any) -> bool:
-    return True
 
 
 async def settings(connection: psycopg.AsyncConnection[Any], *names: str) -> tuple[str, ...]:

@@ -1,11 +1,13 @@
 """REDIS_URL: one server, Sentinels, and what is refused in words; on real servers."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import redis.exceptions
 
@@ -155,3 +157,20 @@ def test_how_a_sentinels_url_is_read() -> None:
     # No secret, and the same for replicas that list the Sentinels otherwise.
     assert place_of(url) == "sentinel:my master/3"
     assert place_of("redis://u:p@Host:1/2") == "host:1/2"
+
+
+async def test_protected_mode_is_told_with_what_ends_it(tmp_path: Path) -> None:
+    """Seen by whoever does not come over loopback; our own other address is enough."""
+    addresses = [
+        address.address
+        for name, found in psutil.net_if_addrs().items()
+        for address in found
+        if name != "lo" and address.family == socket.AF_INET
+    ]
+    if not addresses:
+        pytest.skip("this machine has only its loopback address")
+    protected = ["--bind", "0.0.0.0", "--protected-mode", "yes"]
+    async with ValkeyServer(tmp_path / "v", options=protected) as server:
+        url = f"redis://{addresses[0]}:{server.port}/0"
+        with pytest.raises(ConfigurationError, match=r"protected mode.*requirepass"):
+            await connections.connect(settings(url), "test", budget_seconds=5)

@@ -237,7 +237,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server is asked more often, and sooner taken for silent and its connection for lost."""
     monkeypatch.setattr(reporter, "WRITE_SECONDS", 0.5)
     monkeypatch.setattr(postgreswatch, "SILENT_SECONDS", 2.0)
-    monkeypatch.setattr(postgreswatch, "_LOST_SECONDS", 4.0)
+    monkeypatch.setattr(postgreswatch, "LOST_SECONDS", 4.0)
 
 
 @pytest.mark.slow
@@ -305,13 +305,13 @@ async def test_what_we_are_late_by_is_no_silence_of_the_server(database: Any) ->
 
 
 SERVICE = """
-import sys
+import os, sys
 from ssmd_common.errors import SsmdError
 from ssmd_common.runtime import Runtime, run
 from ssmd_common.settings import PostgresSettings
 
 async def serve(runtime: Runtime, settings: PostgresSettings) -> None:
-    if sys.argv[1] == "fails":
+    if os.environ["MODE"] == "fails":
         raise SsmdError("the filter is no YAML: mend line 3")
     runtime.health.set("loop", None)
     runtime.health.state = "working"
@@ -323,11 +323,17 @@ sys.exit(run("example", PostgresSettings, serve))
 
 def start(url: str, mode: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(SERVICE), mode],
+        [sys.executable, "-c", textwrap.dedent(SERVICE)],
         stdout=subprocess.PIPE,
         text=True,
         # The rest is for a moved clock, which the server has, too (tests/dates.py).
-        env={**os.environ, "DATABASE_URL": url, "OPS_PORT": "0", "OPS_HOST": "127.0.0.1"},
+        env={
+            **os.environ,
+            "DATABASE_URL": url,
+            "OPS_PORT": "0",
+            "OPS_HOST": "127.0.0.1",
+            "MODE": mode,
+        },
     )
 
 

@@ -92,7 +92,7 @@ async def test_a_nats_that_goes_away_while_it_greets_is_tried_again(nats_server:
 
 
 SERVICE = """
-import asyncio, sys
+import asyncio, os, sys
 from ssmd_common.errors import SsmdError
 from ssmd_common.runtime import Runtime, run
 from ssmd_common.settings import Settings
@@ -111,7 +111,7 @@ async def deaf():
             pass
 
 async def serve(runtime: Runtime, settings: Settings) -> None:
-    mode = sys.argv[1]
+    mode = os.environ["MODE"]
     structlog.get_logger().info("hello", database_password="hunter2")
     runtime.health.set("loop", None)
     if mode == "side":
@@ -132,10 +132,15 @@ sys.exit(run("example", Settings, serve))
 
 def start(mode: str, port: int) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(SERVICE), mode],
+        [sys.executable, "-c", textwrap.dedent(SERVICE)],
         stdout=subprocess.PIPE,
         text=True,
-        env={"PATH": os.environ["PATH"], "OPS_PORT": str(port), "OPS_HOST": "127.0.0.1"},
+        env={
+            "PATH": os.environ["PATH"],
+            "OPS_PORT": str(port),
+            "OPS_HOST": "127.0.0.1",
+            "MODE": mode,
+        },
         cwd=Path(__file__).parent,
     )
 

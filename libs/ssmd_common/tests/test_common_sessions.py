@@ -127,7 +127,7 @@ async def test_a_session_that_nobody_answers_is_given_up(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a pooler's is, which takes connections also while its server answers nothing."""
-    monkeypatch.setattr(sessions, "_SETTLE_SECONDS", 0.3)
+    monkeypatch.setattr(sessions, "SETTLE_SECONDS", 0.3)
     settle = sessions.settle
     async with TcpProxy(database.url) as between:
 

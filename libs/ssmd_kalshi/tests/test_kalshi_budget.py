@@ -42,7 +42,7 @@ def spend(bucket: Bucket, cost: float, now: float) -> bool:
     """A call that is answered at once."""
     if bucket.take(cost, now) > 0:
         return False
-    bucket.settle(cost, now)
+    bucket.spend(cost, now)
     return True
 
 
@@ -64,7 +64,7 @@ def test_calls_under_way_are_reserved() -> None:
     assert sum(bucket.take(10, now=0) == 0 for _ in range(100)) == 40
     # Nobody knows yet that they arrived: the exchange's bucket may still be full, and overflowing.
     assert bucket.take(10, now=5) > 0
-    bucket.settle(10, now=5)
+    bucket.spend(10, now=5)
     assert bucket.take(10, now=5) > 0
     assert bucket.take(10, now=5.05) == 0
 
@@ -140,7 +140,7 @@ def test_never_a_429_however_long_calls_are_under_way(
             assert exchange.allows(cost, now)
             heapq.heappush(moments, (now + calls[number][3], number, "answer", cost))
         else:
-            bucket.settle(cost, now)
+            bucket.spend(cost, now)
 
 
 async def test_first_come_first_served(clock: Clock) -> None:
@@ -148,7 +148,7 @@ async def test_first_come_first_served(clock: Clock) -> None:
     served: list[int] = []
 
     async def call(number: int) -> None:
-        budget.settled(await budget.acquire(endpoints.MARKETS))
+        budget.spent(await budget.acquire(endpoints.MARKETS))
         served.append(number)
 
     async with asyncio.TaskGroup() as group:
@@ -162,7 +162,7 @@ async def test_a_cancelled_waiter_costs_nothing_and_blocks_nobody(clock: Clock) 
     budget = Budget(10, burst_seconds=1, clock=clock)
 
     async def call() -> None:
-        budget.settled(await budget.acquire(endpoints.MARKETS))
+        budget.spent(await budget.acquire(endpoints.MARKETS))
 
     await call()
     waiters = [asyncio.create_task(call()) for _ in range(3)]
@@ -215,5 +215,5 @@ async def test_a_cost_learned_meanwhile_does_not_unbalance_the_books(clock: Cloc
     budget = Budget(200, clock=clock)
     cost = await budget.acquire(endpoints.ENDPOINT_COSTS)
     budget.learn(EndpointCosts(default_cost=50))
-    budget.settled(cost)
+    budget.spent(cost)
     assert budget._bucket.reserved == 0

@@ -157,7 +157,9 @@ def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
-@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o400, False), (0o644, True)])
+@pytest.mark.parametrize(
+    ("mode", "warned"), [(0o600, False), (0o440, False), (0o460, True), (0o644, True)]
+)
 def test_open_permissions_are_warned_about(
     tmp_path: Path, ed_key: ed25519.Ed25519PrivateKey, mode: int, warned: bool
 ) -> None:

@@ -48,6 +48,7 @@ async def test_an_initdb_that_was_killed_is_made_again(scratch: Path) -> None:
     server.remove()
 
 
+@pytest.mark.embedded
 async def test_backend_that_outlives_its_postmaster_never_meets_the_next_one(
     private_postgres: PostgresServer,
 ) -> None:

@@ -20,7 +20,7 @@ from ssmd_stack.scratch import scratch_directory
 from ssmd_stack.valkey import ValkeyServer
 
 async def main():
-    with scratch_directory() as directory:
+    with scratch_directory(in_memory=True) as directory:
         async with (
             PostgresServer(directory / "postgres", durable=False) as postgres,
             NatsServer(directory / "nats") as nats,

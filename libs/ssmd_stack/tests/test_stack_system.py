@@ -47,6 +47,12 @@ raise SystemExit(2)
 """
 
 
+@pytest.fixture(autouse=True)
+def embedded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is watched and killed here are the embedded servers' processes."""
+    monkeypatch.delenv("SSMD_STACK", raising=False)
+
+
 def plan(directory: Path, **more: object) -> Plan:
     commands = {name: ["-c", STAND_IN] for name in SERVICES}
     environment = {**os.environ, "KALSHI_API_KEY": "a", "KALSHI_PRIVATE_KEY_PATH": "b"}

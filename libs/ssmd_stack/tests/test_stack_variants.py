@@ -72,6 +72,8 @@ async def test_servers_in_containers() -> None:
         for server in made:
             stack.callback(server.remove)
             await server.start()
+            await server.stop()
+            assert await server.wait() == 0, f"{server.name} was not stopped in order"
     text = await run_fixture_tests(SSMD_STACK="containers")
     assert "skipped" not in text
 

@@ -12,6 +12,7 @@ from store_rows import FIXED, distinct, moving
 
 from ssmd_common.models import Event, Market, Row, Series, SeriesFee
 from ssmd_store import pages as store_module
+from ssmd_store import statements
 from ssmd_store.observed import newest, seen
 from ssmd_store.pages import Store
 
@@ -257,7 +258,8 @@ async def test_a_batch_of_new_markets_is_as_if_it_had_been_judged(
         for number, row in enumerate(made)
     ]
     monkeypatch.setattr(store_module, "WORTH_A_LOOK", 2)
-    monkeypatch.setattr(store, "_apply", None)
+    # Without the statements that judge.
+    monkeypatch.setattr(statements, "writing", None)
     assert (await store.write_markets(made)).inserted == 2
     found = await rows(store, "SELECT * FROM markets ORDER BY ticker")
     stored = [Market(**{name: row[name] for name in Market.columns()}) for row in found]
@@ -359,17 +361,19 @@ async def test_of_what_the_database_refuses_the_field_is_rejected_or_else_the_ro
 
 
 async def test_the_watermark_moves_with_its_data_or_not_at_all(
-    store: Store, event: Any, market: Any, monkeypatch: pytest.MonkeyPatch
+    store: Store, event: Any, market: Any
 ) -> None:
     await store.write_events(seen([event("KXA-1")], T0))
+    move = moving(store, T0)
 
-    async def broken(count: int) -> Any:
+    async def move_and_die() -> None:
+        await move()
         raise RuntimeError("the process dies here")
 
-    monkeypatch.setattr(store, "_markets", broken)
     with pytest.raises(RuntimeError):
-        await store.write_markets([market()], moving(store, T0))
+        await store.write_markets([market()], move_and_die)
     assert await rows(store, "SELECT * FROM sync_watermarks") == []
+    assert await rows(store, "SELECT * FROM markets") == []
 
 
 def test_the_newest_of_each_key_is_kept_in_key_order(market: Any) -> None:

@@ -5,6 +5,7 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ssmd_common import models
 from ssmd_stream.subjects import (
     LONGEST_TOKEN,
     NONE,
@@ -53,6 +54,20 @@ def test_what_needs_no_encoding_stays_as_it_is(value: str) -> None:
 def test_null_and_empty_are_one_and_no_value_is_theirs() -> None:
     assert token(None) == token("") == NONE
     assert token(NONE) == "%5F"
+
+
+def test_a_subject_carries_columns_of_its_table() -> None:
+    rows: dict[str, type[models.Row]] = {
+        "series": models.Series,
+        "events": models.Event,
+        "markets": models.Market,
+        "series_fees": models.SeriesFee,
+        "fees": models.FeeTier,
+        "market_lifecycle_events": models.LifecycleRow,
+    }
+    for table, tokens in TOKEN_COLUMNS.items():
+        columns = {column for choices in tokens for column in choices.split("|")}
+        assert columns <= set(rows[table].columns()), table
 
 
 tables = st.sampled_from(sorted(TOKEN_COLUMNS))

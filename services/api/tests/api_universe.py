@@ -105,3 +105,26 @@ async def fill(connection: psycopg.AsyncConnection[Any]) -> None:
         WHERE ticker = 'KXBTCD-26FEB03-T97500.99'
         """
     )
+
+
+async def fill_more(connection: psycopg.AsyncConnection[Any], market: str) -> None:
+    """A row of each table that `fill` leaves empty, of a market and of the series KXBTCD."""
+    await insert(
+        connection,
+        "market_lifecycle_events",
+        market_ticker=market,
+        event_type="created",
+        metadata={"a": 1},
+        dedupe_key="x",
+        sent_at=NOW,
+    )
+    await insert(connection, "sync_runs", job="j", scope={}, outcome="ok", finished_at=NOW)
+    await insert(connection, "sync_watermarks", name="all", watermark=NOW)
+    await insert(
+        connection,
+        "series_fees",
+        series_ticker="KXBTCD",
+        fee_type="quadratic",
+        fee_multiplier="1",
+        effective_from=NOW - timedelta(days=1),
+    )

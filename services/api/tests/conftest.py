@@ -33,7 +33,7 @@ from api_universe import fill
 def serve(database: Database, monkeypatch: pytest.MonkeyPatch) -> Serve:
     """Start the API with some settings changed."""
     # On a busy machine this process is often late for an answer that is there.
-    monkeypatch.setattr("ssmd_api.cached._READ_SECONDS", 5.0)
+    monkeypatch.setattr("ssmd_api.cached.READ_SECONDS", 5.0)
 
     @asynccontextmanager
     async def start(**changed: Any) -> AsyncIterator[Client]:

@@ -30,7 +30,7 @@ NO_UTF8 = ("%FF", "%ED%A0%80", "%F4%90%80%80")
 @pytest.fixture(autouse=True)
 def no_nats(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not there, and nothing here needs it: soon given up."""
-    monkeypatch.setattr(feed, "_CONNECT_SECONDS", 0.02)
+    monkeypatch.setattr(feed, "CONNECT_SECONDS", 0.02)
 
 
 async def get(api: Client, path: str) -> tuple[int, bytes]:

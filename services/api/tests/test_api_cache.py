@@ -205,6 +205,7 @@ async def test_redis_may_go_and_come_back(warm_api: Client, valkey_server: Valke
     assert (await warm_api.get(path)).status == 200
 
 
+@pytest.mark.embedded
 async def test_redis_that_hangs_only_slows(
     serve: Serve,
     database: Database,
@@ -216,7 +217,7 @@ async def test_redis_that_hangs_only_slows(
     import signal
 
     assert valkey_server.pid
-    monkeypatch.setattr("ssmd_api.cached._READ_SECONDS", 0.5)
+    monkeypatch.setattr("ssmd_api.cached.READ_SECONDS", 0.5)
     await warm(database, valkey_server.url)
     async with serve(redis_url=valkey_server.url) as api:
         os.kill(valkey_server.pid, signal.SIGSTOP)
@@ -278,7 +279,7 @@ async def test_age_is_the_last_run_that_covered_the_row(
                 finished_at=at,
                 outcome=outcome,
             )
-        warm_api.context.freshness._read_at = float("-inf")
+        warm_api.context.freshness.forget()
 
     async def age(path: str) -> int:
         return int((await warm_api.get(path)).headers["X-Ssmd-Age"])

@@ -373,7 +373,7 @@ async def test_an_older_transaction_makes_the_snapshot_join_at_the_first_message
     streaming: Client, js: JetStreamContext, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be in the stream already and yet be invisible: comparing places would lose it."""
-    monkeypatch.setattr("ssmd_api.routes.snapshot._WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("ssmd_api.routes.snapshot.WAIT_SECONDS", 0.2)
     for number in range(3):
         await publish(js, "series", {"ticker": f"S{number}"})
     async with database.connect() as connection, connection.transaction():

@@ -175,6 +175,12 @@ BAD_KEY_REQUESTS = (
     ('{"name":"x","scopes":["root"]}', "scopes"),
     ('{"name":"x","scopes":[]}', "scopes"),
     ('{"name":"x","rate_limit_per_minute":0}', "rate_limit_per_minute"),
+    ('{"name":"x","rate_limit_per_minute":1.5}', "rate_limit_per_minute"),
+    ('{"name":"x","rate_limit_per_minute":1e308}', "rate_limit_per_minute"),
+    ('{"name":"x","rate_limit_per_minute":1e999}', "body"),
+    ('{"name":"x","rate_limit_per_minute":' + "9" * 100_000 + "}", "body"),
+    ('{"name":"x","rate_limit_per_minute":1000001}', "rate_limit_per_minute"),
+    ('{"name":"a\\u0085b"}', "name"),
     ('{"name":"x","expires_at":"2020-01-01"}', "expires_at"),
     ('{"name":"x","expires_at":"soon"}', "expires_at"),
 )

@@ -77,6 +77,7 @@ async def test_what_is_not_there_is_404(api: Client) -> None:
         "/v1/markets/" + "X" * 3000,
         "/v1/fees/NONE",
         "/v1/fees?tier=NONE",
+        "/v1/fees/KXBTCD?price=0.5&tier=NONE",
         "/v1/nothing",
         "/",
     ):
@@ -93,6 +94,11 @@ async def test_lookup_keeps_the_order_and_names_the_missing(api: Client) -> None
     assert reply.json["markets"][1]["status"] == "active"
     assert reply.json["markets"][1]["event_ticker"] == "KXBTCD-26FEB03"
     assert reply.json["missing"] == ["NONE", "KXBTCD-26FEB03-GONE"]
+    # If-None-Match spares replies to GET.
+    again = {"If-None-Match": reply.headers["ETag"]}
+    asked = {"tickers": tickers}
+    reply = await api.ask("POST", "/v1/markets/lookup", json=asked, headers=again)
+    assert reply.status == 200
 
 
 async def test_a_bad_lookup_is_400(api: Client) -> None:
@@ -114,7 +120,7 @@ async def test_a_bad_lookup_is_400(api: Client) -> None:
 async def test_too_large_a_body_is_413(api: Client) -> None:
     reply = await api.ask("POST", "/v1/markets/lookup", data=io.BytesIO(b"x" * (1 << 21)))
     assert reply.status == 413
-    assert reply.json["status"] == 413
+    assert reply.json["type"] == "urn:ssmd:problem:request-entity-too-large"
 
 
 async def test_lifecycle_in_order_and_in_pages(api: Client, database: Database) -> None:

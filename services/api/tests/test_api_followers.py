@@ -156,7 +156,7 @@ async def test_a_slow_reader_is_cut_off_and_comes_again_with_its_id(
 ) -> None:
     """And is in nobody's way meanwhile; what was not sent to it costs no memory."""
     hub = streaming.context.feed.hub
-    monkeypatch.setattr(hub.ring, "_most_bytes", 1 << 20)
+    monkeypatch.setattr(hub.ring, "most_bytes", 1 << 20)
     cut_off = READERS_CUT_OFF._value.get()
     slow = Slow(streaming)
     await until(lambda: hub.has_followers)
@@ -267,9 +267,9 @@ async def test_when_readers_have_left_nothing_is_kept_for_them(
     serve: Serve, nats_server: NatsServer, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given_back: list[int] = []
-    monkeypatch.setattr("ssmd_api.hub._LINGER_SECONDS", 0.5)
-    monkeypatch.setattr("ssmd_api.hub._LOOK_SECONDS", 0.2)
-    monkeypatch.setattr("ssmd_api.hub._MANY", 10)
+    monkeypatch.setattr("ssmd_api.hub.LINGER_SECONDS", 0.5)
+    monkeypatch.setattr("ssmd_api.hub.LOOK_SECONDS", 0.2)
+    monkeypatch.setattr("ssmd_api.hub.MANY", 10)
     monkeypatch.setattr("ssmd_api.hub.give_back_memory", lambda: given_back.append(len(given_back)))
     async with serve(nats_url=nats_server.url) as api:
         hub = api.context.feed.hub

@@ -143,7 +143,7 @@ async def test_one_slow_read_does_not_switch_the_cache_off(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("ssmd_api.cached._READ_SECONDS", 0.2)
+    monkeypatch.setattr("ssmd_api.cached.READ_SECONDS", 0.2)
     await warm(database, valkey_server.url)
     async with TcpProxy(valkey_server.url) as proxy, serve(redis_url=proxy.url) as api:
         assert (await api.get(f"/v1/markets/{TICKER}")).headers["X-Ssmd-Source"] == "cache"
@@ -153,7 +153,7 @@ async def test_one_slow_read_does_not_switch_the_cache_off(
         assert api.context.cached.up
         proxy.thaw()
         await api.context.cached.ping()
-        monkeypatch.setattr("ssmd_api.cached._READ_SECONDS", 5.0)
+        monkeypatch.setattr("ssmd_api.cached.READ_SECONDS", 5.0)
         assert (await api.get(f"/v1/markets/{TICKER}")).headers["X-Ssmd-Source"] == "cache"
     assert "redis does not answer" not in capsys.readouterr().out
 

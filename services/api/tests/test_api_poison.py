@@ -252,8 +252,8 @@ async def test_one_slow_reply_costs_one_request_and_not_the_cache(
     serve: Serve, valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis is well: nobody else may notice, and the API must not say that it is away."""
-    monkeypatch.setattr("ssmd_api.cached._READ_SECONDS", 2.0)
-    monkeypatch.setattr("ssmd_api.cached._PROBE_SECONDS", 60.0)
+    monkeypatch.setattr("ssmd_api.cached.READ_SECONDS", 2.0)
+    monkeypatch.setattr("ssmd_api.cached.PROBE_SECONDS", 60.0)
     path = f"/v1/markets/{TICKER}"
     async with TcpProxy(valkey_server.url) as proxy, serve(redis_url=proxy.url) as api:
         redis = aioredis.Redis.from_url(valkey_server.url)
@@ -274,7 +274,7 @@ async def test_one_slow_reply_costs_one_request_and_not_the_cache(
 async def test_redis_that_does_not_answer_a_patient_probe_is_away_until_it_does(
     serve: Serve, valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ssmd_api.cached._PROBE_SECONDS", 0.2)
+    monkeypatch.setattr("ssmd_api.cached.PROBE_SECONDS", 0.2)
     async with TcpProxy(valkey_server.url) as proxy, serve(redis_url=proxy.url) as api:
         cached = api.context.cached
         await cached.ping()
@@ -282,8 +282,9 @@ async def test_redis_that_does_not_answer_a_patient_probe_is_away_until_it_does(
         await cached.ping()
         assert not cached.up
         # Nobody waits for it now: a read would hang here, were it tried.
-        monkeypatch.setattr(cached, "_market", None)
-        assert await cached.market(TICKER) is None
+        monkeypatch.setattr("ssmd_api.cached.READ_SECONDS", 600.0)
+        async with asyncio.timeout(60):
+            assert await cached.market(TICKER) is None
         proxy.thaw()
         async with asyncio.timeout(60):
             while not cached.up:

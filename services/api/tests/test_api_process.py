@@ -5,32 +5,41 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from api_testbed import NOTHING_LISTENS, make_key
+from api_testbed import make_key
 
 from ssmd_stack.database import Database
 from ssmd_stack.ports import free_port
+from ssmd_stack.valkey import ValkeyServer
 
 
-async def answers(url: str, headers: dict[str, str] | None = None, status: int = 200) -> Any:
-    """The document at a URL, once it answers with that status."""
+async def answers(
+    url: str, headers: dict[str, str] | None = None, status: int = 200, state: str | None = None
+) -> Any:
+    """The document at a URL, once it answers with that status, and names that state."""
     async with asyncio.timeout(60), aiohttp.ClientSession() as http:
         while True:
             try:
                 async with http.get(url, headers=headers) as reply:
                     if reply.status == status:
-                        return await reply.json(content_type=None)
+                        document = await reply.json(content_type=None)
+                        if state is None or document["state"] == state:
+                            return document
             except aiohttp.ClientError:
                 pass
             await asyncio.sleep(0.05)
 
 
 @pytest.mark.usefixtures("universe")
-async def test_it_serves_and_stops_on_sigterm(database: Database) -> None:
+async def test_it_serves_with_redis_or_without_and_stops_on_sigterm(
+    database: Database, tmp_path: Path
+) -> None:
     api, ops = free_port(), free_port()
+    redis = ValkeyServer(tmp_path / "valkey", port=free_port())
     key = await make_key(database, "read")
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -39,7 +48,7 @@ async def test_it_serves_and_stops_on_sigterm(database: Database) -> None:
         env={
             "PATH": os.environ["PATH"],
             "DATABASE_URL": database.url,
-            "REDIS_URL": NOTHING_LISTENS,
+            "REDIS_URL": redis.url,
             "API_HOST": "127.0.0.1",
             "API_PORT": str(api),
             "OPS_HOST": "127.0.0.1",
@@ -53,9 +62,17 @@ async def test_it_serves_and_stops_on_sigterm(database: Database) -> None:
         assert (await answers(f"http://127.0.0.1:{api}/readyz"))["ready"]
         found = await answers(f"http://127.0.0.1:{api}/v1/markets", {"X-API-Key": key})
         assert len(found["markets"]) == 7
+        for act, state in (
+            (redis.start, "serving"),
+            (redis.kill, "serving without redis"),
+            (redis.start, "serving"),
+        ):
+            await act()
+            await answers(f"http://127.0.0.1:{ops}/readyz", state=state)
         process.send_signal(signal.SIGTERM)
         out, _ = await asyncio.wait_for(process.communicate(), 60)
     finally:
+        await redis.stop()
         if process.returncode is None:
             process.kill()
             await process.wait()

@@ -1,8 +1,11 @@
 """GET /v1/status: what the services said, and nothing asked of them."""
 
+from contextlib import AsyncExitStack
+from datetime import datetime
 from typing import Any
 
 from api_testbed import Client, make_key
+from api_universe import NOW, insert
 from pydantic import SecretStr
 from test_api_openapi import assert_described
 
@@ -41,6 +44,42 @@ async def test_each_part_and_the_whole(api: Client, database: Database) -> None:
     assert cdc["age_seconds"] < 15
     reply = await api.get("/v1/status")
     assert reply.headers["Cache-Control"] == "no-store"
+
+
+async def test_one_sentence_says_how_current_and_how_complete_the_whole_is(
+    api: Client, database: Database
+) -> None:
+    async with database.connect() as connection:
+        await insert(connection, "sync_runs", job="j", scope={}, outcome="ok", finished_at=NOW)
+    async with AsyncExitStack() as stack:
+        for name in SERVICES:
+            health = Health(name)
+            health.set("postgres", None)
+            health.lag_seconds = 0.5
+            health.position["listening"] = True
+            if name == "cache":
+                health.lag_seconds = 1000.0
+                health.set("lag", "1000 s behind")
+            await stack.enter_async_context(reporting(health, SecretStr(database.url)))
+        found = await api.ok("/v1/status")
+        while any(part["state"] == "unknown" for part in found["services"].values()):
+            found = await api.ok("/v1/status")
+        cache = found["services"]["cache"]
+        assert (cache["ready"], cache["lag_seconds"]) == (False, 1000.0)
+        assert cache["reasons"] == {"lag": "1000 s behind"}
+        # The least current leg counts.
+        as_of = datetime.fromisoformat(found["current_as_of"])
+        assert found["current_as_of"] == found["legs"]["redis"]["as_of"]
+        now = datetime.fromisoformat(found["now"])
+        assert 990 < (now - as_of).total_seconds() < 1100
+        current = f"current as of {as_of:%Y-%m-%d %H:%M:%S} UTC"
+        assert found["sentence"] == f"{current}, complete since {NOW:%Y-%m-%d %H:%M:%S} UTC"
+        async with database.connect() as connection:
+            await insert(connection, "lifecycle_gaps", reason="disconnect", began_at=NOW)
+        found = await api.ok("/v1/status")
+        since = f"incomplete since {NOW:%Y-%m-%d %H:%M:%S} UTC"
+        assert f"{since}: a gap (disconnect) is not repaired yet" in found["sentence"]
+        assert_described("GET", "/v1/status", 200, found)
 
 
 async def test_it_needs_a_key_that_reads(api: Client, database: Database) -> None:

@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sys
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -223,7 +224,10 @@ class Running:
             finally:
                 self.runtime.stop.set()
                 await asyncio.wait({self.task})
-                await end(*tasks._tasks)
+                with warnings.catch_warnings():
+                    # Of a state that is cut off while its cursor is closed: the server does that.
+                    warnings.simplefilter("ignore", ResourceWarning)
+                    await end(*tasks._tasks)
                 collect_what_ended()
 
     async def ready(self) -> None:

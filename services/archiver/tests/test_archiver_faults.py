@@ -105,16 +105,16 @@ async def test_what_a_full_disk_kept_from_being_read_is_recorded(world: World) -
 
 async def test_a_second_archiver_waits_for_the_first(world: World) -> None:
     async with world.process() as first, world.process() as second:
-        await first.until(lambda said: bool(said["ready"] or said["state"] == "standby"))
+        await first.until(lambda said: bool(said["ready"]))
         leading, waiting = first, second
         if (await first.document())["state"] == "standby":
             leading, waiting = second, first
-        await waiting.until(lambda said: said["state"] == "standby" and not said["ready"])
+        await waiting.until(lambda said: said["state"] == "standby" and bool(said["ready"]))
         assert "writes to the archive" in (await waiting.document())["reasons"]["lock"]
         await world.publish(50)
         await archives_more(world, 0)
         await leading.kill()
-        await waiting.until(lambda said: bool(said["ready"]))
+        await waiting.until(lambda said: said["state"] == "archiving")
         await world.publish(50, "events")
         found = await world.settled()
     assert found.messages == world.published

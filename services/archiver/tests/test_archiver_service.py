@@ -2,6 +2,9 @@
 
 import json
 
+import msgspec
+
+from ssmd_archive import manifest
 from ssmd_archive import writer as writers
 from ssmd_stream.subjects import STREAM
 
@@ -136,11 +139,10 @@ async def _created(world: World) -> str:
 
 
 def _pretend_created(world: World, created: str) -> None:
-    [manifest] = world.stream.glob("*/manifest.jsonl")
-    [text] = manifest.read_bytes().splitlines()
-    line = json.loads(text)
-    line["created"] = created
-    manifest.write_bytes(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+    [path] = world.stream.glob("*/manifest.jsonl")
+    [text] = path.read_bytes().splitlines()
+    line = msgspec.structs.replace(manifest.decode(text), created=created)
+    path.write_bytes(manifest.encode(line))
 
 
 async def test_nats_may_go_and_come_back(world: World) -> None:

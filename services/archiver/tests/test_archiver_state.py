@@ -2,16 +2,18 @@
 
 import gzip
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg
 import pytest
 
-from ssmd_archiver import __main__ as archiver_main
 from ssmd_archiver import service
-from ssmd_archiver.settings import ArchiverSettings
+from ssmd_stack.proxy import TcpProxy
 
 from .conftest import World, eventually
+
+NOWHERE = "postgresql://127.0.0.1:1/nothing"
 
 ROWS = (
     (
@@ -31,7 +33,7 @@ ROWS = (
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "_STATE_SECONDS", 0.05)
+    monkeypatch.setattr(service, "STATE_SECONDS", 0.05)
 
 
 async def fill(world: World) -> None:
@@ -84,7 +86,7 @@ async def test_a_day_begins_with_the_rows_of_each_table(world: World) -> None:
 
 
 async def test_a_state_follows_what_was_lost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "_STATE_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(service, "STATE_AGAIN_SECONDS", 0.0)
     await world.publish(10)
     async with world.archiver():
         await states(world, 1)
@@ -94,27 +96,29 @@ async def test_a_state_follows_what_was_lost(world: World, monkeypatch: pytest.M
     assert [state["chain"] for state in found] == [1, 2]
 
 
-async def test_without_postgresql_all_but_the_state_is_archived(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_without_postgresql_all_but_the_state_is_archived(world: World) -> None:
     """It is needed for a moment at the start, where faults of configuration are told."""
-    looked = archiver_main._look_at_postgres
-
-    async def look(settings: ArchiverSettings) -> None:
-        await looked(world.settings())
-
-    monkeypatch.setattr(archiver_main, "_look_at_postgres", look)
-    async with world.archiver(
-        database_url="postgresql://nobody@127.0.0.1:1/nothing", startup_budget_seconds=3
-    ) as archiver:
+    async with (
+        TcpProxy(world.database.url) as postgres,
+        TcpProxy(world.nats_server.url) as nats,
+        world.archiver(
+            database_url=postgres.url, nats_url=nats.url, startup_budget_seconds=3
+        ) as archiver,
+    ):
+        nats.freeze()
+        await eventually(lambda: _is_said(archiver.health.conditions, "nats"), lambda: "no look")
+        postgres.lead_to(NOWHERE)
+        postgres.cut()
+        nats.thaw()
         await world.publish(10)
         found = await world.settled()
         await eventually(
-            lambda: _is_said(archiver.health.degraded), lambda: f"{archiver.health.document()}"
+            lambda: _is_said(archiver.health.degraded, "state"),
+            lambda: f"{archiver.health.document()}",
         )
         assert archiver.health.ready
     assert found.messages == world.published
 
 
-async def _is_said(degraded: dict[str, str]) -> bool:
-    return "state" in degraded
+async def _is_said(what: Mapping[str, object], name: str) -> bool:
+    return name in what

@@ -345,11 +345,16 @@ class Service:
             return {}
 
     async def until(self, **wanted: Any) -> None:
-        """Wait until /readyz says so: until(ready=True), until(state="standby")."""
+        """Wait until /readyz says so: until(ready=True), until(state="standby").
+
+        Without a state that is asked for, a standby does not count: it is ready, too.
+        """
 
         async def says() -> bool:
             assert self.child.returncode is None, f"it ended with {self.child.returncode}"
             document = await self.document()
+            if "state" not in wanted and document.get("state") == "standby":
+                return False
             return all(document.get(name) == value for name, value in wanted.items())
 
         await eventually(says, f"{wanted}")

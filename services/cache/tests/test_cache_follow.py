@@ -2,7 +2,6 @@
 
 import asyncio
 from typing import Any
-from unittest.mock import AsyncMock
 
 import msgspec
 import nats.js.errors
@@ -231,18 +230,25 @@ async def test_what_is_gone_before_it_came_is_missed_at_once(
 ) -> None:
     """Not only when there is a later message."""
     await world.commit(SERIES, EVENT, MARKET)
-    pull = Reader._pull
-    with monkeypatch.context() as patch:
-        patch.setattr(Reader, "_pull", AsyncMock())
-        async with world.cache() as cache:
-            await cache.ready()
-            await world.commit("UPDATE markets SET yes_bid_dollars = 0.48")
-            if how == "the stream was purged":
-                await world.js.purge_stream("SECMASTER_CDC")
-            else:
-                await world.js.delete_msg("SECMASTER_CDC", world.sequence)
-            patch.setattr(Reader, "_pull", pull)
-            await world.assert_right()
+    open_reader, opening, go = Reader.open, asyncio.Event(), asyncio.Event()
+
+    async def open_late(reader: Reader) -> None:
+        opening.set()
+        await go.wait()
+        await open_reader(reader)
+
+    # Its consumer is there, and nothing is asked of it yet.
+    monkeypatch.setattr(Reader, "open", open_late)
+    async with world.cache():
+        async with asyncio.timeout(60):
+            await opening.wait()
+        await world.commit("UPDATE markets SET yes_bid_dollars = 0.48")
+        if how == "the stream was purged":
+            await world.js.purge_stream("SECMASTER_CDC")
+        else:
+            await world.js.delete_msg("SECMASTER_CDC", world.sequence)
+        go.set()
+        await world.assert_right()
 
 
 async def test_a_redis_that_forgot_a_part_of_a_warm_up_is_not_warm(

@@ -67,6 +67,7 @@ async def test_a_frozen_server_is_told_and_back(world: Any, server: str) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.embedded
 async def test_a_frozen_postgresql_is_told_and_back(private_postgres: Any, own_world: Any) -> None:
     world = own_world
     await world.create_stream()
@@ -82,6 +83,7 @@ async def test_a_frozen_postgresql_is_told_and_back(private_postgres: Any, own_w
         await world.assert_right()
 
 
+@pytest.mark.embedded
 async def test_the_stream_does_not_wait_for_postgresql(
     private_postgres: Any, own_world: Any
 ) -> None:

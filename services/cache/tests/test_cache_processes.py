@@ -213,7 +213,7 @@ async def test_two_replicas_one_leads_and_a_paused_leader_writes_nothing(system:
     async with system.process("ssmd_cache") as first, contextlib.AsyncExitStack() as stack:
         await first.until(ready=True)
         second = await stack.enter_async_context(system.process("ssmd_cache"))
-        await second.until(state="standby", ready=False)
+        await second.until(state="standby", ready=True)
         # Dead: the other takes over, at its next look at the lock.
         first.child.kill()
         await second.until(state="following")

@@ -5,7 +5,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -280,7 +280,7 @@ async def test_an_older_leader_is_fenced_in_every_action(client: Any) -> None:
 class Interrupted(Script):
     """Something happens after a warm-up's page was allowed and before it is written."""
 
-    meanwhile: Callable[[], Awaitable[Any]] | None = None
+    meanwhile: ClassVar[Callable[[], Awaitable[Any]] | None] = None
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
@@ -288,19 +288,21 @@ class Interrupted(Script):
 
             async def interrupted(packed: list[bytes], replies: int, sent: Any = None) -> list[Any]:
                 answer = await exchange(packed, replies, sent)
-                if self.meanwhile is not None:
-                    meanwhile, self.meanwhile = self.meanwhile, None
+                if (meanwhile := Interrupted.meanwhile) is not None:
+                    Interrupted.meanwhile = None
                     await meanwhile()
                 return answer
 
             yield interrupted
 
 
-async def test_a_page_of_a_warm_up_is_written_by_the_leader_alone(client: Any) -> None:
+async def test_a_page_of_a_warm_up_is_written_by_the_leader_alone(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever happens between the look at the token and the write."""
+    monkeypatch.setattr("ssmd_cache.writer.redis_writer.Script", Interrupted)
     await warm_sink(client)
     sink = RedisWriter(client, KEYS, 1)
-    script = sink._script = Interrupted(client, KEYS, 1)
     page: list[Any] = [["SET", "secmaster:series:S", "x"], ["HSET", "secmaster:markets", "M", "x"]]
     await sink.fill(page)
     assert await client.delete("secmaster:series:S", "secmaster:markets") == 2
@@ -319,7 +321,7 @@ async def test_a_page_of_a_warm_up_is_written_by_the_leader_alone(client: Any) -
     ):
         await client.flushall()
         await warm_sink(client)
-        script.meanwhile = meanwhile
+        Interrupted.meanwhile = meanwhile
         with pytest.raises(error):
             await sink.fill(page)
         assert not await client.exists("secmaster:series:S", "secmaster:markets")

@@ -72,7 +72,8 @@ class Publisher:
         await self.until(lambda p: p.health.state == "leading")
 
     async def ready(self) -> None:
-        await self.until(lambda p: p.health.ready)
+        """Wait until it works: a standby is ready, too."""
+        await self.until(lambda p: p.health.ready and p.health.state != "standby")
 
 
 @dataclass

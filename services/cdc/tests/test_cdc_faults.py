@@ -14,16 +14,17 @@ from psycopg import sql
 
 from ssmd_cdc import control, recovery, supervisor
 from ssmd_cdc import metrics as cdc_metrics
+from ssmd_cdc.epoch import ANNOUNCING
 from ssmd_cdc.errors import ReplicationEnded
 from ssmd_cdc.publish import stream as stream_module
 from ssmd_cdc.publish.stream import Streams
+from ssmd_cdc.publish.stream_publisher import StreamPublisher
 from ssmd_cdc.replication import session
 from ssmd_common.errors import SsmdError
 from ssmd_stack.database import new_database
 from ssmd_stack.proxy import TcpProxy
 from ssmd_stream import subjects
 from ssmd_stream.publish import groups, wire
-from ssmd_stream.publish import publisher as publisher_module
 
 PATIENCE_SECONDS = 60
 
@@ -87,11 +88,8 @@ async def test_killed_at(bench: Any, monkeypatch: pytest.MonkeyPatch, point: str
     await publisher.ready()
     await insert(bench, 30)
     await bench.settled(publisher)
+    stored = await bench.last_sequence() + 30
     reached = asyncio.Event()
-
-    async def hang(*_: Any) -> None:
-        reached.set()
-        await asyncio.Event().wait()
 
     if point == "before_publish":
         original_add, seen = groups.Groups.add, 0
@@ -107,25 +105,31 @@ async def test_killed_at(bench: Any, monkeypatch: pytest.MonkeyPatch, point: str
         monkeypatch.setattr(groups.Groups, "add", add)
     elif point == "after_publish":
         # Published and stored, but no acknowledgement is ever seen.
-        original_settle = publisher_module.Publisher._settle
+        async def no_replies(*_: Any) -> None:
+            await bench.until_sequence(stored)
+            reached.set()
+            await asyncio.Event().wait()
 
-        def settle(self: Any, done: Any) -> None:
-            if any(entry.message.table == "series" for entry in done):
-                reached.set()
-            else:
-                original_settle(self, done)
-
-        monkeypatch.setattr(publisher_module.Publisher, "_settle", settle)
-    elif point == "after_ack":
-        monkeypatch.setattr(session.ReplicationSession, "_remember", hang)
+        monkeypatch.setattr(wire.Wire, "replies", no_replies)
     else:
-        # Remembered, but never told to the slot.
-        monkeypatch.setattr(session.Replication, "feedback", lambda *_, **__: None)
-        reached.set()
+        write_state = control.Control.write_state
+
+        async def remember(self: Any, state: Any) -> bool:
+            if state.stream_sequence < stored:
+                return await write_state(self, state)
+            if point == "after_state":
+                assert await write_state(self, state)
+            reached.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        # After the state: remembered, but never told to the slot.
+        monkeypatch.setattr(control.Control, "write_state", remember)
     await insert(bench, 30, "T")
     async with asyncio.timeout(PATIENCE_SECONDS):
         await reached.wait()
-    await asyncio.sleep(0.5)
+    if point == "before_publish":
+        await asyncio.sleep(0.5)
     await publisher.kill()
     monkeypatch.undo()
     again = bench.start()
@@ -276,7 +280,7 @@ async def test_its_process_stops_cleanly_while_nats_is_away(bench: Any) -> None:
 async def test_it_stops_cleanly_with_messages_that_nats_does_not_take(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "_DRAIN_SECONDS", 0.5)
+    monkeypatch.setattr(session, "DRAIN_SECONDS", 0.5)
     publisher = bench.start()
     await publisher.ready()
     await bench.nats_server.stop()
@@ -308,8 +312,9 @@ async def test_feedback_goes_on_while_the_memory_hangs(bench: Any) -> None:
     assert publisher.health.last_error is None
 
 
+@pytest.mark.embedded
 async def test_nats_hangs(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "_PING_SECONDS", 0.5)
+    monkeypatch.setattr(wire, "PING_SECONDS", 0.5)
     publisher = bench.start(cdc_ack_seconds=1.0)
     await publisher.ready()
     os.kill(bench.nats_server.pid, signal.SIGSTOP)
@@ -395,7 +400,7 @@ async def test_a_standby_takes_over(bench: Any) -> None:
     await first.ready()
     second = bench.start()
     await second.until(lambda p: p.health.state == "standby")
-    assert not second.health.ready
+    assert second.health.ready
     await insert(bench, 200)
     await first.kill()
     await insert(bench, 200, "T")
@@ -452,27 +457,30 @@ async def test_two_that_make_the_slot_at_once(
         await first.stop()
         async with bench.database.connect() as db:
             await db.execute("UPDATE cdc_state SET system_identifier = '1'")
-    begin, create = supervisor.Supervisor._begin, session.Replication.create
-    start = session.Replication.start
+    write_state = control.Control.write_state
+    create, start = session.Replication.create, session.Replication.start
     both, made, again, taken = (asyncio.Event() for _ in range(4))
     makers: list[Any] = []
     created = itertools.count()
 
-    async def begin_together(self: Any, *facts: Any) -> None:
-        makers.append(self)
-        if len(makers) == 1:
-            await both.wait()
-        elif len(makers) == 2:
-            both.set()
-            await made.wait()
-        try:
-            await begin(self, *facts)
-        finally:
-            again.set()
+    async def begin_together(self: Any, state: Any) -> bool:
+        if state.seq == ANNOUNCING:
+            # With this a new epoch begins.
+            makers.append(asyncio.current_task())
+            if len(makers) == 1:
+                await both.wait()
+            elif len(makers) == 2:
+                both.set()
+                await made.wait()
+        return await write_state(self, state)
 
     async def create_one_after_the_other(self: Any) -> Any:
         number = next(created)
-        found = await create(self)
+        try:
+            found = await create(self)
+        except BaseException:
+            again.set()
+            raise
         if number == 0:
             await insert(bench, 1, "BETWEEN")
             made.set()
@@ -487,7 +495,7 @@ async def test_two_that_make_the_slot_at_once(
         if again.is_set():
             taken.set()
 
-    monkeypatch.setattr(supervisor.Supervisor, "_begin", begin_together)
+    monkeypatch.setattr(control.Control, "write_state", begin_together)
     monkeypatch.setattr(session.Replication, "create", create_one_after_the_other)
     monkeypatch.setattr(session.Replication, "start", start_and_tell)
     rivals = [bench.start(), bench.start()]
@@ -496,7 +504,8 @@ async def test_two_that_make_the_slot_at_once(
     await bench.assert_faithful(rivals[0])
     if not slot_exists:
         # The second leaves alone what it did not find there.
-        assert makers[0]._health.state == "leading"
+        [first] = [rival for rival in rivals if rival.task is makers[0]]
+        assert first.health.state == "leading"
     assert sorted(rival.health.state for rival in rivals) == ["leading", "standby"]
     assert [rival.health.last_error for rival in rivals] == [None, None]
 
@@ -560,7 +569,7 @@ async def test_a_rival_of_long_ago_is_forgotten(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody is to be stopped any more, so that a memory put back later begins a new epoch."""
-    monkeypatch.setattr(recovery, "_FORGIVEN_SECONDS", 0.0)
+    monkeypatch.setattr(recovery, "FORGIVEN_SECONDS", 0.0)
     publisher = bench.start()
     await publisher.ready()
     await bench.settled(publisher)
@@ -662,6 +671,7 @@ async def test_an_invalidated_slot_begins_a_new_epoch(own_server: Any, bench: An
 
 
 @pytest.mark.parametrize("how", ["deleted", "restored"])
+@pytest.mark.embedded
 async def test_a_stream_behind_begins_a_new_epoch(bench: Any, how: str, tmp_path: Any) -> None:
     import shutil
 
@@ -710,12 +720,12 @@ async def die_before_remembering(
 ) -> None:
     """Killed when so many more messages are stored, none of which it wrote down."""
 
-    async def forget(_: Any) -> None:
+    async def forget(*_: Any) -> None:
         await asyncio.Event().wait()
 
     before = await bench.last_sequence()
     with monkeypatch.context() as patch:
-        patch.setattr(session.ReplicationSession, "_remember", forget)
+        patch.setattr(control.Control, "write_state", forget)
         await insert(bench, count, "T")
         await bench.until_sequence(before + count)
         await publisher.kill()
@@ -865,6 +875,7 @@ async def test_a_row_that_cannot_be_read_is_marked_and_kept(bench: Any) -> None:
     assert info.state.messages == 1
 
 
+@pytest.mark.embedded
 async def test_max_payload_lowered_while_running(bench: Any) -> None:
     publisher = bench.start()
     await publisher.ready()
@@ -892,23 +903,20 @@ async def test_a_row_that_comes_before_the_connection_is_there(
     long = "x" * 3_000_000
     async with bench.database.connect() as db:
         await db.execute("INSERT INTO series (ticker, title) VALUES ('BIG', %s)", (long,))
-    open_wire, judge, came = (
-        wire.Wire.open,
-        publisher_module.Publisher._too_large,
-        asyncio.Event(),
-    )
+    open_wire, send, came = wire.Wire.open, StreamPublisher.send, asyncio.Event()
 
     async def open_late(*details: Any) -> None:
         await came.wait()
         await open_wire(*details)
 
-    def judge_and_tell(self: Any, message: Any) -> bool:
-        if len(message.payload) > len(long):
+    async def tell_and_send(self: Any, messages: Any) -> None:
+        # The connection is opened once this has judged the message, and waits.
+        if any(len(message.payload) > len(long) for message in messages):
             came.set()
-        return judge(self, message)
+        await send(self, messages)
 
     monkeypatch.setattr(wire.Wire, "open", open_late)
-    monkeypatch.setattr(publisher_module.Publisher, "_too_large", judge_and_tell)
+    monkeypatch.setattr(StreamPublisher, "send", tell_and_send)
     stream = await bench.settled(bench.start())
     stream.assert_in_order()
     [big] = [b for b in stream.bodies if (b["table"], b["op"]) == ("series", "insert")]

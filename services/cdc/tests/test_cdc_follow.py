@@ -8,7 +8,7 @@ import pytest
 from psycopg import sql
 
 from ssmd_cdc import supervisor
-from ssmd_cdc.replication import session
+from ssmd_cdc.publish.stream_publisher import StreamPublisher
 
 SERIES = "INSERT INTO series (ticker, title) VALUES (%s, %s)"
 EVENT = "INSERT INTO events (event_ticker, series_ticker, title) VALUES (%s, %s, %s)"
@@ -52,15 +52,15 @@ async def test_an_announcement_may_take_longer_than_a_statement(
                 sql.Identifier(bench.database.name), sql.Identifier(setting)
             )
         )
-    send, slow = session.ReplicationSession._send, {"snapshot_begin", "insert"}
+    send, slow = StreamPublisher.send, {"snapshot_begin", "insert"}
 
-    async def send_slowly(self: Any, message: Any) -> None:
-        if message.op in slow:
-            slow.remove(message.op)
+    async def send_slowly(self: Any, messages: Any) -> None:
+        for op in {message.op for message in messages} & slow:
+            slow.remove(op)
             await asyncio.sleep(1)
-        await send(self, message)
+        await send(self, messages)
 
-    monkeypatch.setattr(session.ReplicationSession, "_send", send_slowly)
+    monkeypatch.setattr(StreamPublisher, "send", send_slowly)
     publisher = bench.start()
     stream = await bench.assert_faithful(publisher)
     assert stream.epochs == {1}

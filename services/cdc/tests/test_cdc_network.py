@@ -12,7 +12,6 @@ import psycopg
 import pytest
 
 from ssmd_cdc.control import Control
-from ssmd_cdc.replication.session import ReplicationSession
 from ssmd_stack.proxy import TcpProxy
 from ssmd_stream import subjects
 
@@ -63,14 +62,15 @@ async def test_a_cancellation_while_a_session_fails_is_not_lost(
     """Python 3.11's TaskGroup prefers its tasks' errors, and cancelling them can take seconds."""
     ending, end = asyncio.Event(), asyncio.Event()
 
-    async def beat(_: ReplicationSession) -> None:
+    async def look(_: Control) -> None:
         try:
             await asyncio.Event().wait()
         finally:
             ending.set()
             await end.wait()
 
-    monkeypatch.setattr(ReplicationSession, "_beat", beat)
+    # What the heartbeat does first.
+    monkeypatch.setattr(Control, "look", look)
     publisher = bench.start()
     await publisher.leading()
     async with bench.client() as client:

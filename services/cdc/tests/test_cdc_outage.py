@@ -48,12 +48,13 @@ class Supervised:
             assert await self._process.wait() == ExitCode.OK
 
     async def readiness(self) -> int:
-        """The status of /readyz; 0 while it is being started."""
+        """The status of /readyz; 0 while it is being started, or stands by."""
         url = f"http://127.0.0.1:{self._port}/readyz"
         async with aiohttp.ClientSession() as session:
             try:
                 async with session.get(url) as reply:
-                    return reply.status
+                    stands_by = (await reply.json())["state"] == "standby"
+                    return 0 if stands_by else reply.status
             except aiohttp.ClientError:
                 return 0
 

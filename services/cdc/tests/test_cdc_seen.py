@@ -85,6 +85,7 @@ async def test_a_standby_does_not_say_what_only_the_leader_knows(bench: Any) -> 
         await bench.end_session()
         await publisher.until(lambda p: p.health.state == "standby")
         assert set(publisher.health.document()["reasons"]) == {"slot"}
+        assert publisher.health.ready
         for gauge in GAUGES:
             assert math.isnan(gauge._value.get()) or gauge in (metrics.EPOCH, LEADER), gauge
         between.thaw()
@@ -170,10 +171,11 @@ async def test_an_outage_of_seconds_is_seen_though_few_bytes_wait(
         between.freeze()
         await bench.insert(1)
         with monkeypatch.context() as patch:
-            patch.setattr(overview_module, "_STILL_SECONDS", 2.0)
+            patch.setattr(overview_module, "STILL_SECONDS", 2.0)
             found = await until_stuck(True)
         assert found.slot.lag_seconds >= 2
-        assert found.slot.lag_bytes < 100_000
+        # A row, and what the server writes by itself.
+        assert found.slot.lag_bytes < 1_000_000
         [problem] = found.problems
         assert "nothing was published or confirmed for" in problem
         between.thaw()

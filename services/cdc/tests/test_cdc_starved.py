@@ -108,7 +108,7 @@ async def test_it_starts_and_goes_on_where_the_stream_ends(bench: Any, tmp_path:
 async def test_beside_a_stream_that_flows_a_statement_may_hang(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control, "_STATEMENT_SECONDS", 0.3)
+    monkeypatch.setattr(control, "STATEMENT_SECONDS", 0.3)
     publisher = bench.start()
     await publisher.ready()
     restarts = metrics.RESTARTS.labels("postgres")._value.get()

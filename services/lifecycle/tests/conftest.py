@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -73,9 +74,11 @@ class Service:
             return 0, ""
 
     async def is_ready(self) -> bool:
+        """Whether it works: a standby is ready, too."""
         assert self.process is not None
         assert self.process.returncode is None, self.logs()
-        return (await self.get("/readyz"))[0] == 200
+        status, body = await self.get("/readyz")
+        return status == 200 and json.loads(body)["state"] != "standby"
 
     async def ready(self) -> None:
         async def holds() -> bool:

@@ -161,7 +161,7 @@ def test_maintenance_keeps_new_yorks_summer_time(
     """As the simulator has it, which goes by the law; a small container has no time zones."""
     zoneinfo.reset_tzpath(to=machine)
     try:
-        monkeypatch.setattr("ssmd_lifecycle.feed.silence._NEW_YORK", ZoneInfo.no_cache(NEW_YORK))
+        monkeypatch.setattr("ssmd_lifecycle.feed.silence.NEW_YORK", ZoneInfo.no_cache(NEW_YORK))
     finally:
         zoneinfo.reset_tzpath()
     year = [datetime(2027, 1, 1, tzinfo=UTC) + timedelta(minutes=30 * n) for n in range(48 * 365)]

@@ -237,7 +237,7 @@ async def test_two_replicas_one_leads_and_nothing_is_lost_when_it_dies(
 
         async def stands_by() -> bool:
             status, body = await second.get("/readyz")
-            return status == 503 and "stands by" in body and "not subscribed" not in body
+            return status == 200 and "stands by" in body and "not subscribed" not in body
 
         await eventually("a warm standby", stands_by)
         assert len(sim.hub.connections) == 2

@@ -2,34 +2,33 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from ssmd_common.models import Series
-from ssmd_sync import fetch
-from ssmd_sync.fetch import AHEAD_ROWS, Rows, reading
-from ssmd_sync.plan import SeriesScan
+from ssmd_kalshi.pages import Page
+from ssmd_kalshi.wire import WireEvent
+from ssmd_sync.fetch import AHEAD_ROWS, reading
+from ssmd_sync.plan import EventScan
 
-ROW = Series(ticker="KXA")
+EVENT = WireEvent(event_ticker="KXA-1", series_ticker="KXA")
 
 
 @pytest.mark.parametrize("page_rows", [100, 2_000, 3 * AHEAD_ROWS])
 async def test_no_more_rows_wait_than_may_and_all_arrive(
-    monkeypatch: pytest.MonkeyPatch, page_rows: int
+    page_rows: int,
 ) -> None:
     pages, made = 3 * AHEAD_ROWS // page_rows + 3, 0
 
-    async def scan(rest: Any, step: Any) -> AsyncIterator[Rows]:
-        nonlocal made
-        for _ in range(pages):
-            made += page_rows
-            yield Rows(datetime.now(UTC), series=[ROW] * page_rows)
+    class Exchange:
+        async def events(self, **_: Any) -> AsyncIterator[Page[WireEvent]]:
+            nonlocal made
+            for _ in range(pages):
+                made += page_rows
+                yield Page(items=[EVENT] * page_rows, set_aside=[])
 
-    monkeypatch.setattr(fetch, "_rows", scan)
     taken = 0
-    async with reading(None, [SeriesScan()]) as ahead:  # type: ignore[arg-type]
+    async with reading(Exchange(), [EventScan()]) as ahead:  # type: ignore[arg-type]
         async for rows in ahead:
             taken += rows.count
             for _ in range(5):

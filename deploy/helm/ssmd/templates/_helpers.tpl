@@ -1,5 +1,8 @@
+{{/* The beginning of every name. Short enough for all that is put behind it: a StatefulSet's name is
+     part of a label's value, and so has 52 characters at most. */}}
 {{- define "ssmd.name" -}}
-{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name }}{{ else }}{{ .Release.Name }}-{{ .Chart.Name }}{{ end }}
+{{- $name := ternary .Release.Name (printf "%s-%s" .Release.Name .Chart.Name) (contains .Chart.Name .Release.Name) }}
+{{- if gt (len $name) 40 }}{{ printf "%s-%s" (trunc 33 $name | trimSuffix "-") (sha256sum $name | trunc 6) }}{{ else }}{{ $name }}{{ end }}
 {{- end }}
 
 {{/* Labels of one service: call with (dict "root" $ "service" "cdc") */}}
@@ -26,23 +29,26 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- if .Values.serviceAccount.create }}{{ .Values.serviceAccount.name | default (include "ssmd.name" .) }}{{ else }}{{ .Values.serviceAccount.name | default "default" }}{{ end }}
 {{- end }}
 
-{{/* What every pod has: identity, placement, and no service links, whose variables (API_PORT=tcp://…)
-     would be read as settings. */}}
-{{- define "ssmd.pod" -}}
-enableServiceLinks: false
-automountServiceAccountToken: false
-serviceAccountName: {{ include "ssmd.serviceAccount" . }}
-securityContext: {{- toYaml .Values.podSecurityContext | nindent 2 }}
-{{- with .Values.image.pullSecrets }}
-imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{/* What a service has of `defaults` and of its own, as YAML. */}}
+{{- define "ssmd.spec" -}}
+{{- mustMergeOverwrite (deepCopy .root.Values.defaults) (deepCopy (index .root.Values.services .service)) | toYaml }}
 {{- end }}
-{{- with .Values.nodeSelector }}
-nodeSelector: {{- toYaml . | nindent 2 }}
+
+{{/* "yes" where the chart brings a server: call with (dict "root" $ "server" "nats") */}}
+{{- define "ssmd.brings" -}}
+{{- if or .root.Values.demo (index .root.Values .server).enabled }}yes{{ end }}
 {{- end }}
-{{- with .Values.tolerations }}
-tolerations: {{- toYaml . | nindent 2 }}
+
+{{/* Helm reads every number as a float, and writes large ones as 5e+09. */}}
+{{- define "ssmd.text" -}}
+{{- if and (kindIs "float64" .) (eq . (floor .)) }}{{ int64 . | quote }}{{ else }}{{ . | quote }}{{ end }}
 {{- end }}
-{{- with .Values.affinity }}
-affinity: {{- toYaml . | nindent 2 }}
+
+{{/* Where the schema is applied: "hook", "init" or nothing. A database of the chart is not there yet when a hook runs. */}}
+{{- define "ssmd.migrates" -}}
+{{- if .Values.migrate.enabled }}{{ if include "ssmd.brings" (dict "root" . "server" "postgresql") }}init{{ else }}{{ .Values.migrate.mode }}{{ end }}{{ end }}
 {{- end }}
+
+{{- define "ssmd.servers" -}}
+{{ include "ssmd.name" . }}-servers
 {{- end }}

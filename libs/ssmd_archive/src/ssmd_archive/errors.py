@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ssmd_common.errors import SsmdError
+from ssmd_common.exitcodes import ExitCode
 
 
 class ArchiveDamaged(SsmdError):
@@ -27,3 +28,15 @@ class ArchiveLocked(SsmdError):
             f"{root} is locked by {holder}: one process writes to an archive, end that one first"
         )
         self.holder = holder
+
+
+class NoArchive(SsmdError):
+    """There is no archive where one was looked for."""
+
+    exit_code = ExitCode.NOT_FOUND
+
+
+class NotArchived(SsmdError):
+    """What was asked for is in no file of the archive."""
+
+    exit_code = ExitCode.NOT_FOUND

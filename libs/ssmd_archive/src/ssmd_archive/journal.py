@@ -173,7 +173,7 @@ class Journal:
                 seen = state_after = None
             case Gap() | Expired():
                 lost = line.to_seq
-            case manifest.Removed():
+            case manifest.Removed() | manifest.Repaired():
                 pass
         if state_after is not None and lost > state_after:
             state_after = None

@@ -4,9 +4,14 @@ Lines of all days, one after the other, are a chain: each has the SHA-256 of the
 says which sequences of the stream it accounts for, `from_seq` to `to_seq`; it begins where the line
 before ends, unless it is a `Chain`. A line that accounts for none has `to_seq` one below
 `from_seq`.
+
+The newest line is in no chain yet. So that a changed byte is seen in it, too, each line ends with
+the CRC-32 of what stands before it.
 """
 
 import hashlib
+import re
+import zlib
 from typing import Final, TypeAlias
 
 import msgspec
@@ -146,7 +151,20 @@ class Removed(_Line, frozen=True, kw_only=True, tag="removed"):
     last_line: str
 
 
-Line: TypeAlias = Segment | Gap | Expired | Chain | State | Removed
+class Repaired(_Line, frozen=True, kw_only=True, tag="repaired"):
+    """The manifests were written anew: what could not be read was replaced, and the chain of all
+    lines made again. What stood there before is kept beside the archive.
+
+    `head` is the SHA-256 of the newest line before, `lost` how many messages became holes. The
+    first line that there is has `before` as its `previous`, where lines before it are gone.
+    """
+
+    head: str | None
+    lost: int
+    before: str | None
+
+
+Line: TypeAlias = Segment | Gap | Expired | Chain | State | Removed | Repaired
 
 _decoder: Final = msgspec.json.Decoder(Line)
 
@@ -157,17 +175,21 @@ class _Versioned(msgspec.Struct):
 
 _versioned: Final = msgspec.json.Decoder(_Versioned)
 
+_CHECK: Final = re.compile(rb',"crc32":"([0-9a-f]{8})"\}')
+_CHECK_BYTES: Final = len(',"crc32":"00000000"}')
+
 
 def encode(line: Line) -> bytes:
     """One line, with its end."""
-    return msgspec.json.encode(line) + b"\n"
+    text = msgspec.json.encode(line)[:-1]
+    return b'%b,"crc32":"%08x"}\n' % (text, zlib.crc32(text))
 
 
 def decode(text: bytes) -> Line:
     """Read a line, without its end.
 
     Raises:
-        UnreadableLine: it is no line of this version.
+        UnreadableLine: it is no line of this version, or is not as it was written.
     """
     try:
         if _versioned.decode(text).v != VERSION:
@@ -177,6 +199,9 @@ def decode(text: bytes) -> Line:
         line: Line = _decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableLine(f"a manifest's line cannot be read: {error}") from error
+    check = _CHECK.fullmatch(text, max(0, len(text) - _CHECK_BYTES))
+    if check is None or int(check[1], 16) != zlib.crc32(text[: check.start()]):
+        raise UnreadableLine("a manifest's line is not as it was written: its crc32 is another")
     return line
 
 

@@ -73,7 +73,10 @@ def recover(disk: Disk, stream: Path, journal: Journal) -> OpenSegment | None:
 
 
 def _read_back(disk: Disk, stream: Path, tail: Tail, files: list[Unlisted]) -> OpenSegment:
-    window = files[0].name.window
+    window, reached = files[0].name.window, tail.window
+    if (window.day, window.clock) == (reached.day, reached.clock):
+        # The name says the minute only; within it the windows may be of seconds.
+        window = max(window, reached)
     segment = OpenSegment(disk, stream, window, tail.next_sequence, tail.chain)
     segment.read_back(sorted({file.name.folder for file in files}))
     log.info(

@@ -23,7 +23,7 @@ from ssmd_archive.state import StateWriter
 
 log = structlog.get_logger(__name__)
 
-_FLUSH_BYTES: Final = 1 << 18
+FLUSH_BYTES: Final = 1 << 18
 """Of lines that wait for one file: a gzip member's size, at most but for one line."""
 
 LOST: Final = "the stream holds no such message: purged or deleted"
@@ -42,6 +42,16 @@ class Message(Protocol):
     def payload(self) -> bytes: ...
     @property
     def stored_at_ns(self) -> int: ...
+
+
+def encode(layout: Layout, message: Message) -> tuple[str, str, bytes]:
+    """A message's folder, the type that it counts as, and its line."""
+    folder, payload = layout.folder(message.subject), message.payload
+    if folder != OTHER and lines.can_be_carried(payload):
+        line = lines.encode(message.sequence, message.stored_at_ns, payload)
+        return folder, lines.type_of(payload), line
+    line = lines.encode_other(message.sequence, message.stored_at_ns, message.subject, payload)
+    return OTHER, lines.UNTYPED, line
 
 
 class Rotation(NamedTuple):
@@ -194,27 +204,18 @@ class ArchiveWriter:
         waiting = self._waiting
         if self._segment is not None:
             # What a full disk did not take goes first, or ever more would wait.
-            self._segment.flush(_FLUSH_BYTES)
+            self._segment.flush(FLUSH_BYTES)
             self._settle(self._segment)
         while waiting:
             message = waiting[0]
             segment = self._segment_of(message)
             if message.sequence > segment.next_sequence:
                 segment.account(message.sequence, LOST)
-            folder = self._layout.folder(message.subject)
-            payload = message.payload
-            if folder == OTHER or not lines.can_be_carried(payload):
-                folder, kind = OTHER, lines.UNTYPED
-                line = lines.encode_other(
-                    message.sequence, message.stored_at_ns, message.subject, payload
-                )
-            else:
-                kind = lines.type_of(payload)
-                line = lines.encode(message.sequence, message.stored_at_ns, payload)
+            folder, kind, line = encode(self._layout, message)
             file = segment.add(folder, message.sequence, message.stored_at_ns, line, kind)
             waiting.popleft()
             self.written += 1
-            if file.buffered_bytes >= _FLUSH_BYTES:
+            if file.buffered_bytes >= FLUSH_BYTES:
                 segment.size += file.flush()
 
     def flush(self) -> None:

@@ -148,7 +148,7 @@ def _follows(part: Part) -> Leg:
         return Leg(as_of=None, why=part.note)
     position = speaker.position
     # Once it is not ready for another reason than its lag, what it last said of the lag is old.
-    if speaker.lag_seconds is not None and (speaker.ready or set(speaker.reasons) == {"lag"}):
+    if speaker.lag_seconds is not None and (speaker.works or set(speaker.reasons) == {"lag"}):
         as_of = speaker.updated_at - timedelta(seconds=speaker.lag_seconds)
         return Leg(as_of=as_of, why=part.note, position=position)
     return Leg(as_of=_moment(position.get("commit_time")), why=part.note, position=position)
@@ -166,7 +166,7 @@ def _completeness(
     if not lifecycle.ready:
         speaker = lifecycle.speaker
         since = known.last_message_at
-        if speaker is not None and speaker.ready and not speaker.alive:
+        if speaker is not None and speaker.works and not speaker.alive:
             # It listened up to its last word.
             since = max(filter(None, (since, speaker.updated_at)))
         return None, since, f"lifecycle is not ready ({lifecycle.note})"

@@ -1,7 +1,7 @@
 """Liveness, readiness and metrics over HTTP: /livez, /readyz, /metrics.
 
-Live means that the loop makes progress; ready means that dependencies and lag are fine, and says
-why when it is not.
+Live means that the loop makes progress; ready means that dependencies and lag are fine, or that it
+stands by and could take over; it says why when it is not.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from ssmd_common.errors import ConfigurationError, StopRequested
 from ssmd_common.httpserver import Runner
 from ssmd_common.metrics import CONDITION, DEGRADED, ERRORS, READY, TASKS
+from ssmd_common.states import STANDBY
 
 
 @dataclass(slots=True)
@@ -25,7 +26,8 @@ class Health:
 
     `conditions` maps a name ("postgres", "warm", "leader") to None when fine, else to the reason
     why not, in words for an operator. A service is ready when it has set at least one and all are
-    None. `degraded` likewise names what an operator should look at although the service works.
+    None; a standby also when those of `of_work` are not, which only the one that works can meet.
+    `degraded` likewise names what an operator should look at although the service works.
     `stamps` is whether the service writes by its clock, and is not ready while that is wrong.
     `position` is how far the service is, by names of its own; `lag_seconds` how far behind that is.
     """
@@ -35,6 +37,7 @@ class Health:
     stalled_after_seconds: float = 60.0
     state: str = "starting"
     conditions: dict[str, str | None] = field(default_factory=dict)
+    of_work: set[str] = field(default_factory=set)
     degraded: dict[str, str] = field(default_factory=dict)
     position: dict[str, object] = field(default_factory=dict)
     lag_seconds: float | None = None
@@ -45,6 +48,15 @@ class Health:
     def set(self, name: str, reason: str | None) -> None:
         """Record a condition: fine when `reason` is None."""
         self.conditions[name] = reason
+
+    def stand_by(self, name: str, reason: str) -> None:
+        """Record that another process does the work, until `state` is set to something else.
+
+        It is ready: nothing keeps it from taking over, and a rollout must not wait for the lead.
+        """
+        self.state = STANDBY
+        self.of_work.add(name)
+        self.set(name, reason)
 
     def degrade(self, name: str, reason: str | None) -> None:
         """Record what is not as it should be and keeps nothing from working; None clears it."""
@@ -90,7 +102,9 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        return bool(self.conditions) and not any(self.conditions.values())
+        waits = self.of_work if self.state == STANDBY else ()
+        hindered = any(why and name not in waits for name, why in self.conditions.items())
+        return bool(self.conditions) and not hindered
 
     @property
     def stalled_seconds(self) -> float:

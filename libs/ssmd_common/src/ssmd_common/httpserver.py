@@ -92,8 +92,9 @@ class _Protocol(RequestHandler):
         if self._edge is None or status >= 500:
             answer = super().handle_error(request, status, exc, message)
         if self._edge is not None:
-            # The parser shows the very bytes below its sentence.
-            why = (message or "").partition("\n")[0].rstrip(": ") or "the request failed"
+            # The parser shows the very bytes below, or behind, its sentence.
+            sentence = (message or "").partition("\n")[0].partition(": b")[0]
+            why = sentence.rstrip(": ") or "the request failed"
             answer = self._edge.refuse(request, status, why)
         answer.force_close()
         return answer

@@ -24,15 +24,16 @@ from ssmd_common.deadlines import answered_within
 from ssmd_common.errors import ConfigurationError, LeadershipLost
 from ssmd_common.metrics import LEADER
 from ssmd_common.runtime import Runtime
+from ssmd_common.states import STANDBY
 from ssmd_common.tasks import end
 
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS: Final = 0.5
-_WATCH_SECONDS: Final = 2.0
-_ANSWER_SECONDS: Final = 10.0
+WATCH_SECONDS: Final = 2.0
+ANSWER_SECONDS: Final = 10.0
 _ATTENDED_SECONDS: Final = 1.0
-LOST_WITHIN_SECONDS: Final = _WATCH_SECONDS + _ANSWER_SECONDS
+LOST_WITHIN_SECONDS: Final = WATCH_SECONDS + ANSWER_SECONDS
 """A leader that is cut off knows it this soon: before the server gives its lock to another."""
 _SPACE: Final = 0x73736D64  # "ssmd": our own space of advisory locks
 
@@ -130,10 +131,9 @@ async def _acquire(runtime: Runtime, connection: Session, name: str) -> int | No
             raise LeadershipLost(
                 f"the connection that waits for the lock {name!r} is gone: restart the service"
             ) from error
-        if runtime.health.state != "standby":
+        if runtime.health.state != STANDBY:
             log.info("standing by, another replica leads", lock=name)
-        runtime.health.state = "standby"
-        runtime.health.set("leader", "another replica leads; this one stands by")
+        runtime.health.stand_by("leader", "another replica leads; this one stands by")
         runtime.health.progress()
         await runtime.stopped_within(POLL_SECONDS)
     return None
@@ -141,12 +141,12 @@ async def _acquire(runtime: Runtime, connection: Session, name: str) -> int | No
 
 async def _watch(runtime: Runtime, connection: Session, name: str) -> None:
     while True:
-        await asyncio.sleep(_WATCH_SECONDS)
+        await asyncio.sleep(WATCH_SECONDS)
         try:
             # Paused or starved, we are late ourselves: then the answer is looked for first. Not
             # cancelled: psycopg would wait for a silent server to confirm that, for ten seconds.
             async with answered_within(
-                _ANSWER_SECONDS,
+                ANSWER_SECONDS,
                 attended=_ATTENDED_SECONDS,
                 give_up=partial(postgres.cut_off, connection),
             ):

@@ -36,12 +36,14 @@ TASKS: Final = Gauge(
     "ssmd_tasks", "asyncio tasks that have not ended; rises without end only where tasks leak"
 )
 READY: Final = Gauge(
-    "ssmd_ready", "1 while /readyz answers 200, 0 while it answers 503: see ssmd_condition for why"
+    "ssmd_ready",
+    "1 while /readyz answers 200, also on a standby in good health, 0 while it answers 503: see "
+    "ssmd_condition for why",
 )
 CONDITION: Final = Gauge(
     "ssmd_condition",
-    "1 while a condition of readiness holds, 0 while it keeps the service from ready, by name; "
-    "/readyz has its sentence",
+    "1 while a condition of readiness holds, 0 while it keeps the service from ready (on "
+    "a standby: from work), by name; /readyz has its sentence",
     ["name"],
 )
 DEGRADED: Final = Gauge(

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from ssmd_common.rights import RIGHTS
+from ssmd_common.states import STANDBY
 
 SERVICES: Final = tuple(RIGHTS)
 """In the order of the flow. Not of what is installed: an image has one service and knows of all."""
@@ -50,6 +51,11 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     age_seconds: float
 
     @property
+    def works(self) -> bool:
+        """It is ready and no standby, which is ready, too, when nothing ails it."""
+        return self.ready and self.state != STANDBY
+
+    @property
     def over(self) -> bool:
         """It said itself that it has ended."""
         return self.state in _OVER
@@ -85,7 +91,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 class Part(msgspec.Struct, frozen=True, kw_only=True):
     """A service. `speaker` is the process that speaks for it, None if there never was one.
 
-    `note` is why it is not ready, else what is degraded; None when all is well.
+    It is `ready` while one of its processes works; `note` is why none does, else what is degraded;
+    None when all is well.
     """
 
     name: str
@@ -134,7 +141,7 @@ def part_of(name: str, rows: Sequence[Process], now: datetime) -> Part:
     return Part(
         name=name,
         state=state,
-        ready=bool(living) and living[0].ready,
+        ready=bool(living) and living[0].works,
         note=note,
         speaker=speaker,
         processes=living or ([last] if last else []),
@@ -143,13 +150,13 @@ def part_of(name: str, rows: Sequence[Process], now: datetime) -> Part:
 
 
 def _does_the_work(row: Process) -> tuple[bool, bool, datetime]:
-    return row.ready, row.state != "standby", row.updated_at
+    return row.works, row.state != STANDBY, row.updated_at
 
 
 def _note(row: Process) -> str | None:
     if row.over:
         return row.reasons.get("running") or row.state
-    if not row.ready:
+    if not row.works:
         told = "; ".join(f"{name}: {why}" for name, why in row.reasons.items())
         return told or "it has not said yet what it waits for"
     return "; ".join(f"{name}: {why}" for name, why in row.degraded.items()) or None

@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 SILENT_SECONDS: Final = 8.0
 """So long without any answer, and PostgreSQL does not answer."""
 
-_LOST_SECONDS: Final = 20.0
+LOST_SECONDS: Final = 20.0
 _LOOK_SECONDS: Final = 0.5
 _CONDITION: Final = "postgres"
 
@@ -58,7 +58,7 @@ class PostgresWatch:
                 self._heard()
             elif silent >= SILENT_SECONDS:
                 self._tell()
-            if lost >= _LOST_SECONDS:
+            if lost >= LOST_SECONDS:
                 # One that was lost without a word is made anew.
                 lost = 0.0
                 self._on_lost()

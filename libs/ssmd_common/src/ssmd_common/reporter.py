@@ -19,7 +19,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import psycopg
 import structlog
 from pydantic import SecretStr
@@ -34,6 +33,7 @@ from ssmd_common.placewatch import follow_the_url
 from ssmd_common.postgreswatch import PostgresWatch
 from ssmd_common.rights import PAGE
 from ssmd_common.sql import Queries
+from ssmd_common.statustexts import document, plain
 from ssmd_common.tasks import end
 
 log = structlog.get_logger(__name__)
@@ -51,7 +51,6 @@ _LAST_WORDS_SECONDS: Final = 2.0
 # It goes by the clock, also where we are late ourselves: that must not look like silence.
 _CONNECT_SECONDS: Final = 30
 _RATE_SECONDS: Final = 10.0
-_MOST_TEXT: Final = 500
 # What a server says that is not there for anyone; all else that it says while connecting is an
 # answer, if an unfriendly one.
 _NOT_UP: Final = ("starting up", "shutting down", "recovery", "not yet accepting")
@@ -207,17 +206,17 @@ class Reporter:
         ago = health.last_error_seconds_ago
         return {
             **self._is,
-            "state": _plain(health.state),
+            "state": plain(health.state),
             "ready": health.ready,
-            "reasons": _json({k: why for k, why in health.conditions.items() if why}),
-            "degraded": _json(health.degraded),
-            "position": _json(health.position),
+            "reasons": document({k: why for k, why in health.conditions.items() if why}),
+            "degraded": document(health.degraded),
+            "position": document(health.position),
             "lag_seconds": self._lag_seconds(),
             "work": work,
             "work_per_second": per_second,
             "errors": total(ERRORS),
             "memory_bytes": _memory_bytes(),
-            "last_error": None if health.last_error is None else _plain(health.last_error),
+            "last_error": None if health.last_error is None else plain(health.last_error),
             "last_error_seconds_ago": ago,
             "seconds_since_start": now - self._began,
         }
@@ -272,27 +271,6 @@ def _judge(error: Exception) -> tuple[str, str, bool]:
 
 
 _CANNOT: Final = "service_status cannot be written"
-
-
-def _json(document: dict[str, Any]) -> str:
-    return msgspec.json.encode(_clean(document), enc_hook=str).decode()
-
-
-def _clean(value: Any) -> Any:
-    match value:
-        case str():
-            return _plain(value)
-        case dict():
-            return {_clean(name): _clean(part) for name, part in value.items()}
-        case list() | tuple():
-            return [_clean(part) for part in value]
-        case _:
-            return value
-
-
-def _plain(text: str) -> str:
-    """What PostgreSQL takes as text and in jsonb, and no more of it than one reads."""
-    return text.encode("utf-8", "replace").decode().replace("\x00", "")[:_MOST_TEXT]
 
 
 def _version(service: str) -> str:

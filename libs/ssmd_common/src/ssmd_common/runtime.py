@@ -72,9 +72,14 @@ def run(
     """Run a service to its end and return the process's exit code.
 
     `serve` returns when `runtime.stop` is set and all is drained; what it spawned and still runs
-    is then cancelled.
+    is then cancelled. With arguments nothing is run: a service has none but `--help`.
     """
     sparing.imports_done()
+    if sys.argv[1:]:
+        # Not needed by a start.
+        from ssmd_common.usage import answer
+
+        return answer(name, settings_type, sys.argv[1:])
     try:
         settings = load(settings_type)
     except ConfigurationError as error:

@@ -64,7 +64,7 @@ class Bucket:
         self.reserved += cost
         return 0.0
 
-    def settle(self, cost: float, now: float) -> None:
+    def spend(self, cost: float, now: float) -> None:
         """A call is over, whatever became of it: its cost has left the exchange's bucket by now."""
         self._advance(now)
         self.reserved -= cost
@@ -150,9 +150,9 @@ class Budget:
             metrics.BUDGET_WAIT_SECONDS.inc(waited)
         return cost
 
-    def settled(self, cost: int) -> None:
+    def spent(self, cost: int) -> None:
         """A call that was let through is over: answered, failed or cancelled."""
-        self._bucket.settle(cost, self._clock())
+        self._bucket.spend(cost, self._clock())
 
     def throttled(self) -> None:
         """Report a 429."""

@@ -146,7 +146,7 @@ class HttpClient:
             code = "broken"
             raise
         finally:
-            self._budget.settled(cost)
+            self._budget.spent(cost)
             metrics.REQUESTS.labels(endpoint.name, code).inc()
 
     async def _exchange(

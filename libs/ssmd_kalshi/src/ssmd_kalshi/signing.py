@@ -90,7 +90,10 @@ class Signer:
 
 def load_signer(key_id: str, path: Path | str) -> Signer:
     """Read a PEM private key. KeyFileError where it is absent, unreadable or of another kind; a
-    warning in the log where others than the owner may read it."""
+    warning in the log where strangers may read it, or a group may change it.
+
+    That a group may read it is as tight as Kubernetes mounts a Secret under `fsGroup`.
+    """
     path = Path(path)
     try:
         mode = path.stat().st_mode
@@ -108,7 +111,7 @@ def load_signer(key_id: str, path: Path | str) -> Signer:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it cannot be opened"
         raise KeyFileError(f"the private key at {path} cannot be read: {reason}") from error
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if mode & (stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO):
         log.warning(
             "private key file is accessible to others, chmod 600 it",
             path=str(path),

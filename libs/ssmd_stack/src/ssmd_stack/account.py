@@ -1,8 +1,9 @@
 """PostgreSQL refuses to run as root: as root it runs as `nobody`, from a private directory.
 
 `/root` is closed to others, and so may be any folder above a checkout. Therefore binaries and data
-are in a directory of their own under the system's temp directory, and the directory that the
-caller named is a link to it. The same is done where a path is too long for PostgreSQL.
+are in a directory of their own under the system's temp directory, or in memory if the directory
+that the caller named is there, and that one is a link to it. The same is done where a path is too
+long for PostgreSQL.
 """
 
 import os
@@ -19,6 +20,8 @@ from ssmd_stack.process import Account, end_leftover
 
 #: PostgreSQL keeps paths in buffers of 1,024 bytes; a file in its data directory needs the rest.
 _LONGEST_PATH = 700
+#: A file system in memory, where there is one (Linux).
+MEMORY = Path("/dev/shm")  # noqa: S108 - names in it are made by mkdtemp, or random
 _PREFIX = "ssmd-postgres-"
 _LINK = "linked-from"
 
@@ -48,7 +51,7 @@ def postgres_account() -> Account | None:
 def settle(directory: Path, account: Account | None) -> Path:
     """Make the directory where PostgreSQL lives and return its real path.
 
-    That is `directory` itself, or a private one under the temp directory that `directory` links to.
+    That is `directory` itself, or a private one that it links to.
     """
     if account is None and len(os.fsencode(directory)) <= _LONGEST_PATH:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -62,7 +65,8 @@ def settle(directory: Path, account: Account | None) -> Path:
         raise AccountUnusable(
             f"{directory} was made by another user's run: remove it, or run as that user again"
         )
-    temp = Path(tempfile.gettempdir()).resolve()
+    in_memory = directory.is_relative_to(MEMORY)
+    temp = MEMORY if in_memory else Path(tempfile.gettempdir()).resolve()
     if account is not None:
         _require_reachable(temp)
     real = temp / f"{_PREFIX}{secrets.token_hex(8)}"

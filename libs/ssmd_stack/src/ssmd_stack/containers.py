@@ -23,6 +23,7 @@ VALKEY_IMAGE: Final = "valkey/valkey:9-alpine"
 
 _READY_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 0.1
+_STOP_SECONDS: Final = 60
 
 
 class ContainerServer:
@@ -51,6 +52,15 @@ class ContainerServer:
     def host(self) -> str:
         return str(self._container.get_container_host_ip()) if self._container else "127.0.0.1"
 
+    @property
+    def running(self) -> bool:
+        """Whether the container runs; the engine is asked."""
+        if self._container is None:
+            return False
+        found = self._container.get_wrapped_container()
+        found.reload()
+        return str(found.status) == "running"
+
     async def start(self) -> None:
         """Start it, making it first, and wait until it accepts connections."""
         try:
@@ -74,7 +84,9 @@ class ContainerServer:
     async def stop(self) -> None:
         """Stop it in order; its data stays for the next start."""
         if self._container is not None:
-            await asyncio.to_thread(self._container.get_wrapped_container().stop)
+            # Said, since podman's socket takes a time that is not said for none, and kills at once.
+            found = self._container.get_wrapped_container()
+            await asyncio.to_thread(found.stop, timeout=_STOP_SECONDS)
 
     async def kill(self) -> None:
         """End it at once."""

@@ -14,7 +14,9 @@
 - `valkey_server` (test): a `ValkeyServer`, the same shape; it starts empty.
 - `wrong_clock` (test): a `WrongClock`: processes that get its `.environment` go by it, and `.set`
   puts it ahead or behind; the test is skipped where libfaketime is not installed.
-- `scratch` (session): a private directory, removed at the end.
+- the marker `embedded` skips a test that reaches for a server's process or files elsewhere: the
+  number of a process in a container is that of another one here.
+- `scratch` (session): a private directory, removed at the end; in memory if it has room.
 
 SSMD_STACK=containers runs them in containers; SSMD_STACK=external uses those at DATABASE_URL (its
 role needs CREATEDB and REPLICATION), NATS_URL and REDIS_URL, which tests empty
@@ -85,6 +87,17 @@ class Borrowed:
         _not_ours()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "embedded: reaches for a server's process or files; skipped elsewhere"
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("embedded") is not None and stack_kind() != "embedded":
+        pytest.skip("only the processes and files of an embedded server are ours")
+
+
 @pytest.fixture
 def wrong_clock(tmp_path: Path) -> WrongClock:
     found = library()
@@ -99,7 +112,7 @@ def wrong_clock(tmp_path: Path) -> WrongClock:
 
 @pytest.fixture(scope="session")
 def scratch() -> Iterator[Path]:
-    with scratch_directory() as directory:
+    with scratch_directory(in_memory=True) as directory:
         yield directory
 
 

@@ -19,7 +19,7 @@ _STOP_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """What a service says of itself at /readyz."""
+    """What a service says of itself at /readyz; `ready` is that it works: no standby is."""
 
     ready: bool
     state: str
@@ -115,7 +115,7 @@ def _readiness(status: int, body: bytes) -> Readiness:
     if not isinstance(document, dict):
         return Readiness(ready=status == 200, state="ready" if status == 200 else "starting")
     return Readiness(
-        ready=status == 200,
+        ready=status == 200 and document.get("state") != "standby",
         state=str(document.get("state") or ("ready" if status == 200 else "not ready")),
         reasons={str(k): str(v) for k, v in dict(document.get("reasons") or {}).items()},
         last_error=document.get("last_error"),

@@ -38,14 +38,14 @@ from ssmd_common.settings import RedisSettings
 
 log = structlog.get_logger(__name__)
 
-_READ_SECONDS: Final = 0.5
+READ_SECONDS: Final = 0.5
 _PATIENCE_SECONDS: Final = 2.0
 _MOST_KNOWN: Final = 500
 _MOST_BODIES: Final = 8
 _AT_ONCE: Final = 32
 """Connections that are read with: many more would all be slower."""
 # So long that a process which gets little of a processor does not take its own delay for Redis'.
-_PROBE_SECONDS: Final = 3.0
+PROBE_SECONDS: Final = 3.0
 T = TypeVar("T")
 
 _FAILURES: Final = (redis.exceptions.RedisError, OSError, TimeoutError)
@@ -85,8 +85,8 @@ class Cached:
     """Rows from Redis, or None."""
 
     def __init__(self, settings: RedisSettings, keys: Keys) -> None:
-        self._client = connections.client(settings, "ssmd-api", timeout_seconds=_PROBE_SECONDS)
-        self._probe = connections.client(settings, "ssmd-api-probe", timeout_seconds=_PROBE_SECONDS)
+        self._client = connections.client(settings, "ssmd-api", timeout_seconds=PROBE_SECONDS)
+        self._probe = connections.client(settings, "ssmd-api-probe", timeout_seconds=PROBE_SECONDS)
         self._master = connections.MasterWatch(self._probe)
         self._keys = keys
         self._turns = Turns(_AT_ONCE)
@@ -150,20 +150,21 @@ class Cached:
         return self._probing
 
     async def _find_out(self) -> None:
-        error: Exception | None = None
+        why: str | None = None
         try:
             await cast(Any, self._probe.ping())
             if self._in_doubt:
                 await self._look_at_rights()
         except _FAILURES as failure:
-            error = failure
+            why = first_line(failure)
             if redis_rights.is_denial(failure):
-                self._refused(redis_rights.denial(failure))
-        if error is not None and self._up:
-            log.warning("redis does not answer, reading from sql", error=first_line(error))
-        elif error is None and not self._up:
+                why = redis_rights.denial(failure)
+                self._refused(why)
+        if why is not None and self._up:
+            log.warning("redis does not answer, reading from sql", error=why)
+        elif why is None and not self._up:
             log.info("redis answers again")
-        self._up = error is None
+        self._up = why is None
         REDIS_UP.set(self._up)
 
     async def _look_at_rights(self) -> None:
@@ -204,7 +205,7 @@ class Cached:
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
         """A turn to read, and the time for it."""
-        async with self._turns.turn(_PATIENCE_SECONDS), answered_within(_READ_SECONDS):
+        async with self._turns.turn(_PATIENCE_SECONDS), answered_within(READ_SECONDS):
             yield
 
     async def _try(

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from ssmd_api import forms
 from ssmd_common.columns import Kind
 from ssmd_common.times import is_time
 
@@ -52,6 +53,8 @@ def decode(text: str, sort: str, kind: Kind, filters: str = "") -> Cursor:
         MalformedCursor: it is not one, or of a list with another order or other filters.
     """
     try:
+        if not forms.CURSOR.fullmatch(text):
+            raise ValueError
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         parts: Any = msgspec.json.decode(raw, type=tuple[str, str | int | None, str, str])
     except (binascii.Error, msgspec.MsgspecError, ValueError) as error:

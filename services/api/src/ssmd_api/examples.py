@@ -51,7 +51,7 @@ _BY_NAME: Final[Mapping[str, Any]] = {
     "rate_limit_per_minute": 600,
     "key_prefix": "q7Tn0xWc2L",
     "key": "sk_live_q7Tn0xWc2L_…",
-    "sentence": "current as of 2026-02-03T22:00:00Z, complete since 2026-01-05T08:12:31Z",
+    "sentence": "current as of 2026-02-03 22:00:00 UTC, complete since 2026-01-05 08:12:31 UTC",
     "job": "active_markets",
     "outcome": "ok",
     "status": "active",
@@ -106,6 +106,7 @@ PARAMETERS: Final[Mapping[str, Any]] = {
     "type": ["market_settled"],
     "tables": ["series", "markets"],
     "after": 0,
+    "Last-Event-ID": "81231@01JQ:0/5A3C2F18:3",
 }
 
 

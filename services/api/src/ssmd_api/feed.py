@@ -34,7 +34,7 @@ _PATIENCE_SECONDS: Final = 10.0
 _SOON_SECONDS: Final = 0.02
 _BATCH: Final = 100
 _WAIT_SECONDS: Final = 2.0
-_CONNECT_SECONDS: Final = 2.0
+CONNECT_SECONDS: Final = 2.0
 _HEARTBEAT_SECONDS: Final = 2.0
 _EXPIRES_SECONDS: Final = 5.0
 
@@ -205,7 +205,7 @@ class ChangeFeed:
                     client = await connections.connect(
                         self._settings,
                         "ssmd-api",
-                        budget_seconds=_CONNECT_SECONDS,
+                        budget_seconds=CONNECT_SECONDS,
                         service="api",
                         tell=self._refused,
                     )
@@ -214,7 +214,7 @@ class ChangeFeed:
                     self._refused(str(error))
                     raise UpstreamUnavailable("NATS refuses the API") from error
                 self._refused(None)
-                self._stream = Stream(client, answer_seconds=_CONNECT_SECONDS)
+                self._stream = Stream(client, answer_seconds=CONNECT_SECONDS)
         if not self._stream.client.is_connected:
             raise UpstreamUnavailable("NATS does not answer")
         return self._stream

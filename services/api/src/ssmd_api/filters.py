@@ -10,15 +10,23 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, TypeVar, get_type_hints
 
-from ssmd_api.parameters import MAX_TEXT, Parameters
+from ssmd_api import forms
+from ssmd_api.parameters import LARGEST, MAX_VALUES, Parameters
 from ssmd_common.status import EventStatus, MarketStatus
 
 Schema = dict[str, Any]
 
-TEXT: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT}
-TEXTS: Final[Schema] = {"type": "array", "items": TEXT, "maxItems": 50}
-WORDS: Final[Schema] = {**TEXT, "minLength": 2}
-MOMENT: Final = "An ISO 8601 time (UTC where it names no zone) or a duration from now: 24h, 7d."
+TEXT: Final[Schema] = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": forms.MAX_TEXT,
+    "pattern": forms.whole(forms.TEXT),
+}
+TEXTS: Final[Schema] = {"type": "array", "items": TEXT, "maxItems": MAX_VALUES}
+WORDS: Final[Schema] = {**TEXT, "minLength": 2, "pattern": forms.whole(forms.WORDS)}
+WHOLE: Final[Schema] = {"type": "integer", "format": "int64", "minimum": 0, "maximum": LARGEST}
+MOMENT: Final[Schema] = {"type": "string", "pattern": forms.whole(forms.MOMENT)}
+MOMENTS: Final = "An ISO 8601 time (UTC where it names no zone) or a duration from now: 24h, 7d."
 _FLAG: Final[Schema] = {"type": "boolean"}
 
 
@@ -29,6 +37,7 @@ class Parameter:
     name: str
     description: str
     schema: Schema
+    required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +50,8 @@ class Asked:
 
 def choices(values: Iterable[str]) -> Schema:
     """Of a parameter that may be given several times."""
-    return {"type": "array", "items": {"type": "string", "enum": list(values)}}
+    one = {"type": "string", "enum": list(values)}
+    return {"type": "array", "items": one, "maxItems": MAX_VALUES}
 
 
 def _text(name: str, description: str) -> Asked:
@@ -49,7 +59,7 @@ def _text(name: str, description: str) -> Asked:
 
 
 def _moment(name: str, description: str) -> Asked:
-    described = Parameter(name, f"{description} {MOMENT}", TEXT)
+    described = Parameter(name, f"{description} {MOMENTS}", MOMENT)
     return Asked(lambda given: given.moment(name), (described,))
 
 
@@ -63,9 +73,7 @@ _GAMES_ONLY: Final = Parameter(
     "games_only", "Only what belongs to series about single games.", _FLAG
 )
 _IS_GAME: Final = Parameter("is_game", "Whether the series is about single games.", _FLAG)
-_MIN_VOLUME: Final = Parameter(
-    "min_volume", "Contracts traded at least.", {"type": "integer", "minimum": 0}
-)
+_MIN_VOLUME: Final = Parameter("min_volume", "Contracts traded at least.", WHOLE)
 _Q: Final = Parameter("q", "Words that all stand in the ticker or the title.", WORDS)
 _TAG: Final = Parameter("tag", "A tag of the series; given several times, one of them.", TEXTS)
 

@@ -108,8 +108,12 @@ class Freshness:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._runs: list[Run] = []
-        self._read_at = float("-inf")
         self._reading = asyncio.Lock()
+        self.forget()
+
+    def forget(self) -> None:
+        """Read them again when next asked."""
+        self._read_at = float("-inf")
 
     async def needs(self) -> tuple[Table, ...]:
         """What rows must have for their age: columns of markets, and of series where some run was

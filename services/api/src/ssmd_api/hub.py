@@ -43,11 +43,11 @@ _EXPIRES_SECONDS: Final = 5.0
 _PAUSE_PER_WRITE_SECONDS: Final = 25e-6
 """After a batch: what comes meanwhile is written together. 2,000 writes are followed by 50 ms."""
 _TURN_SECONDS: Final = 0.1
-_LOOK_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 1.0
 _KEEP_ALIVE_SECONDS: Final = 15.0
 _STUCK_SECONDS: Final = 30.0
-_LINGER_SECONDS: Final = 30.0
-_MANY: Final = 50
+LINGER_SECONDS: Final = 30.0
+MANY: Final = 50
 
 
 class Ended(StrEnum):
@@ -277,13 +277,13 @@ class Hub:
             now = time.monotonic()
             for follower in list(self._late):
                 self._write_more(follower, now)
-            if now - looked_at < _LOOK_SECONDS:
+            if now - looked_at < LOOK_SECONDS:
                 continue
             looked_at = now
             self._look(now)
             if self._members:
                 followed_at = now
-            elif now - followed_at > _LINGER_SECONDS:
+            elif now - followed_at > LINGER_SECONDS:
                 await self._rest()
                 return
 
@@ -297,7 +297,7 @@ class Hub:
             elif follower.batch is None and now - follower.told_at > _KEEP_ALIVE_SECONDS:
                 follower.write(sign, now)
         self._most = max(self._most, len(followers))
-        if self._most >= _MANY and len(followers) <= self._most // 2:
+        if self._most >= MANY and len(followers) <= self._most // 2:
             self._most = len(followers)
             give_back_memory()
 

@@ -16,9 +16,9 @@ from structlog.contextvars import bound_contextvars
 
 from ssmd_api import context, problems
 from ssmd_api.database import Overloaded, queries_run
+from ssmd_api.forms import MAX_TEXT
 from ssmd_api.keystore import Actor, StoredKey
 from ssmd_api.metrics import IN_PROGRESS, REFUSED, REQUESTS, SECONDS
-from ssmd_api.parameters import MAX_TEXT
 from ssmd_api.problems import Fault, Problem
 from ssmd_api.turns import caller
 from ssmd_common import logs

@@ -1,15 +1,28 @@
 """The OpenAPI 3.1 document of the API: `/openapi.json`."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ssmd_api import changefilter, examples, rows, search, shapes, snapshot, tabular
+from ssmd_api import (
+    answers,
+    changefilter,
+    examples,
+    forms,
+    search,
+    serversent,
+    shapes,
+    snapshot,
+    tabular,
+)
 from ssmd_api.filters import (
     FILTERS,
     MOMENT,
+    MOMENTS,
     TEXT,
     TEXTS,
+    WHOLE,
     WORDS,
     EventFilter,
     MarketFilter,
@@ -39,6 +52,13 @@ class Operation:
     streams: Sequence[str] = ()
     """The media types of a reply that is a stream of lines."""
     headers: Sequence[Parameter] = ()
+    private: bool = False
+    """Whether nobody may keep the reply."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether the reply has an ETag."""
+        return self.reply is not None and not self.private
 
 
 def _sort(table: Table, default: str) -> Parameter:
@@ -54,7 +74,11 @@ _LIMIT = Parameter(
     "Rows at most.",
     {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
 )
-_CURSOR = Parameter("cursor", "Where to go on: `cursor` of the page before.", {"type": "string"})
+_CURSOR = Parameter(
+    "cursor",
+    "Where to go on: `cursor` of the page before; empty at the beginning.",
+    {"type": "string", "pattern": forms.whole(forms.CURSOR)},
+)
 _PAGE = (_LIMIT, _CURSOR)
 _MOST_SERIES = Parameter("limit", "Series at most, the largest first.", _LIMIT.schema)
 _CATEGORY = Parameter("category", "A category, spelled as the exchange does.", TEXT)
@@ -75,6 +99,10 @@ _OF_TABLES = _fields(
 _TIER = Parameter("tier", "The tier of the coefficients.", TEXT)
 
 
+def _formed(name: str, description: str, form: re.Pattern[str]) -> Parameter:
+    return Parameter(name, description, {"type": "string", "pattern": forms.whole(form)})
+
+
 def _choice(values: Sequence[str], default: str) -> Schema:
     return {"type": "string", "enum": list(values), "default": default}
 
@@ -82,6 +110,14 @@ def _choice(values: Sequence[str], default: str) -> Schema:
 _ENTITY = Parameter(
     "entity", "Which list; it decides the filters.", _choice(list(FILTERS), "markets")
 )
+_FILTERS_OF_ALL = list(
+    {
+        parameter.name: parameter
+        for kind in (EventFilter, SeriesFilter, MarketFilter)
+        for parameter in parameters(kind)
+    }.values()
+)
+_NAMES = re.compile("(?:{0})(?:,(?:{0}))*".format("|".join(snapshot.TABLES)))
 _FORMAT = Parameter("format", "The form of the lines.", _choice([*tabular.CONTENT_TYPES], "jsonl"))
 
 OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
@@ -149,9 +185,9 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "A series' fee schedule, what is in force, and what a fill costs",
         "FeeSchedule",
         (
-            Parameter("as_of", f"What is in force then; default now. {MOMENT}", TEXT),
-            Parameter("price", "Dollars a contract: also say what a fill costs.", TEXT),
-            Parameter("count", "Contracts of the fill; default 1.", TEXT),
+            Parameter("as_of", f"What is in force then; default now. {MOMENTS}", MOMENT),
+            _formed("price", "Dollars a contract: also say what a fill costs.", forms.PRICE),
+            _formed("count", "Contracts of the fill, beside price; default 1.", forms.COUNT),
             _TIER,
         ),
     ),
@@ -163,6 +199,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
                 "q",
                 "Words; where nothing has them, what is like them.",
                 WORDS,
+                required=True,
             ),
             Parameter(
                 "kind",
@@ -178,7 +215,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         (
             _ENTITY,
             _FORMAT,
-            *parameters(MarketFilter),
+            *_FILTERS_OF_ALL,
             *_fields(shapes.MARKETS.names, " of what the list has"),
         ),
         streams=list(tabular.CONTENT_TYPES.values()),
@@ -191,7 +228,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
                 "tables",
                 f"Tables, with commas between, of {', '.join(snapshot.TABLES)}; "
                 "default all but the last.",
-                TEXTS,
+                {**TEXTS, "items": {**TEXT, "pattern": forms.whole(_NAMES)}},
             ),
             _SERIES,
             _EVENT,
@@ -216,17 +253,17 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             Parameter(
                 "after",
                 "Begin after this sequence of the stream, as a snapshot names it.",
-                {"type": "integer", "minimum": 0},
+                WHOLE,
             ),
             *_OF_TABLES,
         ),
         streams=["text/event-stream"],
         headers=(
-            Parameter("Last-Event-ID", "Go on after this event, by its id.", {"type": "string"}),
+            _formed("Last-Event-ID", "Go on after this event, by its id.", serversent.EVENT_ID),
         ),
     ),
     ("GET", "/v1/status"): Operation(
-        "How every service is, how current and how complete the whole", "Status"
+        "How every service is, how current and how complete the whole", "Status", private=True
     ),
     ("GET", "/v1/stats/series"): Operation(
         "Series by category, and those with most markets",
@@ -244,27 +281,21 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         (Parameter("limit", "Runs at most, the latest first.", _LIMIT.schema),),
     ),
     ("POST", "/v1/keys"): Operation(
-        "Make an API key; its text is in this reply only", "NewKey", body="KeyRequest", status=201
+        "Make an API key; its text is in this reply only",
+        "NewKey",
+        body="KeyRequest",
+        status=201,
+        private=True,
     ),
-    ("GET", "/v1/keys"): Operation("List API keys", "KeyPage", _PAGE),
+    ("GET", "/v1/keys"): Operation("List API keys", "KeyPage", _PAGE, private=True),
     ("GET", "/v1/keys/audit"): Operation(
         "Which keys were made and revoked, by whom and from where, the last first",
         "KeyAuditPage",
         _PAGE,
+        private=True,
     ),
     ("DELETE", "/v1/keys/{id}"): Operation("Revoke an API key for good", None, status=204),
 }
-
-_ERRORS: Final = {
-    "400": "A parameter is unknown or has a bad value; it is named.",
-    "401": "No key, or one that is wrong, expired or revoked.",
-    "403": "The key lacks the scope.",
-    "404": "There is no such thing.",
-    "410": "The stream does not hold what comes next: take a new snapshot.",
-    "429": "The key's rate limit is used up, or the address sent too many wrong keys.",
-    "503": "The database does not answer, or more is asked of it than it has connections for.",
-}
-
 
 _ALL_SCHEMAS: Final[dict[str, Schema]] = {
     **SCHEMAS,
@@ -310,7 +341,8 @@ def document(scopes: dict[tuple[str, str], str], version: str) -> dict[str, Any]
             "version": version,
             "description": "A security master for Kalshi prediction markets: series, events, "
             "markets, fees and lifecycle, as the exchange lists them. Integers are integers, exact "
-            "decimals are strings, times are RFC 3339 in UTC.",
+            "decimals are strings, times are RFC 3339 in UTC. HEAD is answered wherever GET is; "
+            "another method is 405, with `Allow`.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
@@ -322,7 +354,7 @@ def document(scopes: dict[tuple[str, str], str], version: str) -> dict[str, Any]
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
                 "bearer": {"type": "http", "scheme": "bearer"},
             },
-            "responses": {status: _problem(text) for status, text in _ERRORS.items()},
+            **answers.components(),
         },
     }
 
@@ -342,12 +374,12 @@ def _operation(method: str, path: str, operation: Operation, scope: str) -> dict
         ],
         "responses": {
             str(operation.status): _reply(operation),
-            **{
-                status: {"$ref": f"#/components/responses/{status}"}
-                for status in _ERRORS
-                if (status != "404" or in_path or operation.parameters == (_TIER,))
-                and (status != "410" or "text/event-stream" in operation.streams)
-            },
+            **({"304": answers.unchanged()} if method == "GET" and operation.kept else {}),
+            **answers.errors(
+                body=operation.body is not None,
+                missing=bool(in_path) or operation.parameters == (_TIER,),
+                gone="text/event-stream" in operation.streams,
+            ),
         },
     }
     if operation.body:
@@ -355,11 +387,16 @@ def _operation(method: str, path: str, operation: Operation, scope: str) -> dict
         content = {
             "application/json": {"schema": body, "example": examples.example(body, _ALL_SCHEMAS)}
         }
-        described["requestBody"] = {"required": True, "content": content}
+        described["requestBody"] = {
+            "required": True,
+            "description": "JSON, whatever the Content-Type says; gzip and deflate are unpacked.",
+            "content": content,
+        }
     return described
 
 
 _PLAIN = str.maketrans("", "", "{}")
+_ID: Final[Schema] = {**WHOLE, "minimum": 1}
 
 
 def _in_path(name: str, path: str) -> dict[str, Any]:
@@ -368,45 +405,39 @@ def _in_path(name: str, path: str) -> dict[str, Any]:
         "name": name,
         "in": "path",
         "required": True,
-        "schema": TEXT,
-        "example": str(examples.SERIES if of_series else examples.PARAMETERS[name]),
+        "schema": _ID if name == "id" else TEXT,
+        "example": examples.SERIES if of_series else examples.PARAMETERS[name],
     }
 
 
 def _parameter(parameter: Parameter, place: str) -> dict[str, Any]:
-    described = {
+    described: dict[str, Any] = {
         "name": parameter.name,
         "in": place,
         "description": parameter.description,
         "schema": parameter.schema,
     }
+    if parameter.required:
+        described["required"] = True
     if parameter.name in examples.PARAMETERS:
         described["example"] = examples.PARAMETERS[parameter.name]
     return described
 
 
 def _reply(operation: Operation) -> dict[str, Any]:
-    described: dict[str, Any] = {"description": operation.summary}
-    if operation.reply:
-        schema = ref(operation.reply)
-        example = examples.example(schema, _ALL_SCHEMAS)
-        if any(parameter.name == "fields" for parameter in operation.parameters):
-            # The whole is described first: of that a reply is by default.
-            schema = {"anyOf": [schema, ref(f"Sparse{operation.reply}")]}
-        described["content"] = {
-            "application/json": {
-                "schema": schema,
-                "example": example,
-            }
-        }
     if operation.streams:
-        described["content"] = {
-            media: {"schema": {"type": "string"}, "example": examples.STREAMS[media]}
-            for media in operation.streams
-        }
-    return described
-
-
-def _problem(description: str) -> dict[str, Any]:
-    content = {"application/problem+json": {"schema": ref("Problem")}}
-    return {"description": description, "content": content}
+        return answers.stream(operation.summary, operation.streams)
+    if operation.reply is None:
+        return answers.nothing(operation.summary)
+    whole = ref(operation.reply)
+    schema = whole
+    if any(parameter.name == "fields" for parameter in operation.parameters):
+        # The whole is described first: of that a reply is by default.
+        schema = {"anyOf": [whole, ref(f"Sparse{operation.reply}")]}
+    return answers.document(
+        operation.summary,
+        schema,
+        examples.example(whole, _ALL_SCHEMAS),
+        kept=operation.kept,
+        paged=_CURSOR in operation.parameters,
+    )

@@ -11,8 +11,9 @@ from typing import Final, TypeVar
 
 from multidict import MultiMapping
 
-from ssmd_api import cursors
+from ssmd_api import cursors, forms
 from ssmd_api.cursors import Cursor
+from ssmd_api.forms import MAX_TEXT
 from ssmd_api.paging import Page, order
 from ssmd_api.problems import Fault, bad_parameters
 from ssmd_api.shapes import Shape, UnknownField
@@ -20,16 +21,12 @@ from ssmd_common.columns import Kind, Table
 
 MAX_LIMIT: Final = 1000
 DEFAULT_LIMIT: Final = 100
-MAX_TEXT: Final = 128
-TEXT: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]+")
-"""A text without control characters, of any length."""
-_MAX_VALUES: Final = 50
 _MAX_NAMES: Final = 4096
-_LARGEST: Final = 2**63 - 1
+MAX_VALUES: Final = 50
+"""Of one parameter that may be given several times."""
+LARGEST: Final = 2**63 - 1
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_DURATION = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
-# A `+` that was not percent-encoded arrives as a space.
-_LOST_PLUS = re.compile(r"(T.*) (\d\d:?\d\d)$")
+_LOST_PLUS = re.compile(r"([T ].*) (\d\d:?\d\d)$", re.ASCII)
 
 _NO_FILTERS: Final = ("sort", "limit", "cursor", "fields", "exclude")
 
@@ -77,11 +74,16 @@ class Parameters:
     def choice(self, name: str, allowed: Sequence[str], default: str) -> str:
         return self._one(name, lambda value: one_of(value, allowed)) or default
 
-    def number(self, name: str, lowest: int, highest: int = _LARGEST) -> int | None:
+    def number(self, name: str, lowest: int, highest: int = LARGEST) -> int | None:
         return self._one(name, lambda value: whole_number(value, lowest, highest))
 
-    def decimal(self, name: str, lowest: Decimal, highest: Decimal) -> Decimal | None:
-        return self._one(name, lambda value: decimal(value, lowest, highest))
+    def price(self, name: str) -> Decimal | None:
+        """Dollars of a contract, from 0 to 1."""
+        return self._one(name, lambda value: decimal(value, forms.PRICE, "from 0 to 1"))
+
+    def count(self, name: str) -> Decimal | None:
+        """Contracts, with parts of one."""
+        return self._one(name, lambda value: decimal(value, forms.COUNT, "below 10^12"))
 
     def moment(self, name: str) -> datetime | None:
         return self._one(name, lambda value: moment(value, self._now))
@@ -144,8 +146,8 @@ class Parameters:
     def _many(self, name: str, read: Callable[[str], T]) -> list[T]:
         self._known.add(name)
         values = self._query.getall(name, [])
-        if len(values) > _MAX_VALUES:
-            self.fault(name, f"is given more than {_MAX_VALUES} times")
+        if len(values) > MAX_VALUES:
+            self.fault(name, f"is given more than {MAX_VALUES} times")
             return []
         found = []
         for value in values:
@@ -163,23 +165,22 @@ def orders(table: Table) -> list[str]:
 
 def text(value: str) -> str:
     """A text without control characters, as every ticker, title and name is."""
-    if not TEXT.fullmatch(value) or len(value) > MAX_TEXT:
+    if not forms.TEXT.fullmatch(value) or len(value) > MAX_TEXT:
         raise ValueError(f"must have 1 to {MAX_TEXT} characters, and none that controls")
     return value
 
 
 def names(value: str) -> list[str]:
     """Names with commas between; which there are, others know."""
-    if not TEXT.fullmatch(value) or len(value) > _MAX_NAMES:
+    if not forms.TEXT.fullmatch(value) or len(value) > _MAX_NAMES:
         raise ValueError(f"must have 1 to {_MAX_NAMES} characters, and none that controls")
     return value.split(",")
 
 
 def words(value: str) -> list[str]:
-    found = text(value).split()
-    if len("".join(found)) < 2:
-        raise ValueError("must have at least 2 characters")
-    return found
+    if not forms.WORDS.fullmatch(text(value)):
+        raise ValueError("must have at least 2 characters that are no spaces")
+    return value.split()
 
 
 def flag(value: str) -> bool:
@@ -194,26 +195,25 @@ def one_of(value: str, allowed: Sequence[str]) -> str:
     return value
 
 
-def whole_number(value: str, lowest: int, highest: int = _LARGEST) -> int:
+def whole_number(value: str, lowest: int, highest: int = LARGEST) -> int:
     if not re.fullmatch(r"-?\d{1,20}", value, re.ASCII) or not lowest <= int(value) <= highest:
         raise ValueError(f"must be a whole number from {lowest} to {highest}")
     return int(value)
 
 
-def decimal(value: str, lowest: Decimal, highest: Decimal) -> Decimal:
-    if (
-        not re.fullmatch(r"\d{1,18}(\.\d{1,6})?", value, re.ASCII)
-        or not lowest <= Decimal(value) <= highest
-    ):
-        raise ValueError(f"must be a number from {lowest} to {highest}, with up to 6 decimals")
+def decimal(value: str, form: re.Pattern[str], which: str) -> Decimal:
+    if not form.fullmatch(value):
+        raise ValueError(f"must be a number {which}, with up to 6 decimals")
     return Decimal(value)
 
 
 def moment(value: str, now: datetime) -> datetime:
     """An ISO 8601 time (UTC where it names no zone) or a duration from now such as `24h`."""
     try:
-        if duration := _DURATION.fullmatch(value):
-            return now + timedelta(seconds=int(duration[1]) * _UNITS[duration[2]])
+        if not forms.MOMENT.fullmatch(value):
+            raise ValueError
+        if forms.DURATION.fullmatch(value):
+            return now + timedelta(seconds=int(value[:-1]) * _UNITS[value[-1]])
         read = datetime.fromisoformat(_LOST_PLUS.sub(r"\1+\2", value))
         return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):

@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from ssmd_api import parameters
-from ssmd_api.parameters import MAX_TEXT
+from ssmd_api.forms import MAX_TEXT
 from ssmd_api.problems import not_found
 
 

@@ -9,6 +9,8 @@ import msgspec
 from aiohttp import web
 
 CONTENT_TYPE: Final = "application/problem+json"
+_PHRASES: Final = {413: "Request Entity Too Large"}
+"""Those that have another name in later versions of Python: programs go by `type`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def overloaded(detail: str) -> Problem:
 
 def from_status(status: int, detail: str, headers: Mapping[str, str]) -> Problem:
     """A problem for what the HTTP library itself refuses: an unknown path, a wrong method."""
-    phrase = HTTPStatus(status).phrase
+    phrase = _PHRASES.get(status) or HTTPStatus(status).phrase
     return Problem(status, phrase.lower().replace(" ", "-"), phrase, detail, headers=headers)
 
 

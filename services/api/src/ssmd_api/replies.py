@@ -104,5 +104,5 @@ def accepts_gzip(header: str) -> bool:
 
 
 def _has_already(request: web.Request, digest: str) -> bool:
-    tags = request.if_none_match or ()
+    tags = request.if_none_match or () if request.method in ("GET", "HEAD") else ()
     return any(tag.value in ("*", digest, f"{digest}-gzip") for tag in tags)

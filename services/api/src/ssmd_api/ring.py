@@ -76,7 +76,7 @@ class Ring:
     """The latest batches, numbered from 0 on, in so many bytes."""
 
     def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
+        self.most_bytes = most_bytes
         self._bytes = 0
         self._batches: dict[int, Batch] = {}
         self.first_batch = self.next_batch = 0
@@ -158,7 +158,7 @@ class Ring:
     def _grown(self, size: int) -> None:
         self._bytes += size
         # The last one stays: it is what is being handed over.
-        while self._bytes > self._most_bytes and self.next_batch - self.first_batch > 1:
+        while self._bytes > self.most_bytes and self.next_batch - self.first_batch > 1:
             oldest = self._batches.pop(self.first_batch)
             self.first_batch += 1
             self._before_first = oldest.events[-1].id

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from ssmd_api import rows, search
+from ssmd_api import filters, forms, rows, search
 from ssmd_common import tables
 from ssmd_common.apikeys import SCOPES
 from ssmd_common.columns import Column, Kind, Table
@@ -16,17 +16,22 @@ from ssmd_common.times import is_time
 
 Schema = dict[str, Any]
 
+MAX_LOOKUP: Final = 1000
+"""Tickers of one look-up."""
+MAX_RATE_LIMIT: Final = 1_000_000
+"""Requests a minute that a key may be made with."""
+
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?|NaN|-?Infinity")
+
 _OF_KIND: Final[Mapping[Kind, Schema]] = {
     Kind.TEXT: {"type": ["string", "null"]},
     Kind.INTEGER: {"type": ["integer", "null"]},
-    Kind.NUMERIC: {"type": ["string", "null"], "pattern": r"^-?\d+(\.\d+)?$"},
+    Kind.NUMERIC: {"type": ["string", "null"], "pattern": forms.whole(_NUMBER)},
     Kind.TIME: {"type": ["string", "null"], "format": "date-time"},
     Kind.BOOLEAN: {"type": ["boolean", "null"]},
     Kind.TEXTS: {"type": ["array", "null"], "items": {"type": "string"}},
     Kind.JSON: {},
 }
-
-_NUMBER = re.compile(r"-?\d+(\.\d+)?|NaN|-?Infinity", re.ASCII)
 
 PAGE_CURSOR: Final[Schema] = {
     "type": ["string", "null"],
@@ -142,7 +147,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         ticker=_TEXT, lifecycle=list_of(ref("LifecycleEvent")), cursor=PAGE_CURSOR
     ),
     "LookupRequest": {
-        **thing(tickers={**list_of(_TEXT), "maxItems": 1000}),
+        **thing(tickers={**list_of(filters.TEXT), "maxItems": MAX_LOOKUP}),
         "example": {"tickers": ["KXBTC15M-26FEB031715-15"]},
     },
     "Lookup": thing(
@@ -223,12 +228,21 @@ SCHEMAS: Final[dict[str, Schema]] = {
     ),
     "KeyRequest": {
         **thing(
-            name={"type": "string", "maxLength": 128},
-            scopes=list_of({"type": "string", "enum": list(SCOPES)}),
-            rate_limit_per_minute={"type": ["integer", "null"], "minimum": 1},
+            name=filters.TEXT,
+            scopes={
+                **list_of({"type": "string", "enum": list(SCOPES)}),
+                "minItems": 1,
+                "default": ["read"],
+            },
+            rate_limit_per_minute={
+                "type": ["integer", "null"],
+                "minimum": 1,
+                "maximum": MAX_RATE_LIMIT,
+            },
             expires_at={
+                **filters.MOMENT,
                 "type": ["string", "null"],
-                "description": "A time, or a duration from now such as 90d.",
+                "description": f"In the future. {filters.MOMENTS}",
             },
         ),
         "required": ["name"],

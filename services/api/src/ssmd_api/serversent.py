@@ -19,6 +19,7 @@ _RETRY_MILLISECONDS: Final = (1000, 3000)
 _KIND = re.compile(r"[a-z_]{1,64}", re.ASCII)
 _IDENTITY = re.compile(r"[0-9A-Za-z:/_.-]{1,64}", re.ASCII)
 _NO_IDENTITY: Final = "-"
+EVENT_ID: Final = re.compile(rf"[0-9]{{1,19}}@{_IDENTITY.pattern}", re.ASCII)
 
 _DATA: Final = b"\ndata: "
 GONE: Final = b"event: gone\ndata: {}\n\n"
@@ -37,9 +38,9 @@ class EventId:
     @classmethod
     def parse(cls, text: str) -> EventId:
         """ValueError if it is none."""
-        sequence, at, position = text.partition("@")
-        if not at or not position or not sequence.isascii() or not sequence.isdigit():
+        if not EVENT_ID.fullmatch(text):
             raise ValueError("is not the id of an event of this stream")
+        sequence, _, position = text.partition("@")
         return cls(int(sequence), position)
 
     @classmethod

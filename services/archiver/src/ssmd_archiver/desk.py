@@ -172,7 +172,7 @@ class Desk:
                 log.info("a chain begins", from_seq=line.from_seq, why=line.why)
             case manifest.State():
                 STATES.inc()
-            case manifest.Removed():
+            case manifest.Removed() | manifest.Repaired():
                 pass
 
     @staticmethod

@@ -17,6 +17,7 @@ from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import StopRequested, UpstreamUnavailable
 from ssmd_common.metrics import LAG_SECONDS, WORK
 from ssmd_common.runtime import Runtime
+from ssmd_common.states import STANDBY
 from ssmd_stream.delivery import Delivery
 from ssmd_stream.errors import ReaderBroken, StreamGap, StreamUnavailable
 from ssmd_stream.reader import Expectations, Reader, reading
@@ -32,8 +33,8 @@ _FILL_SECONDS: Final = 0.2
 _LEAST_PULL_BYTES: Final = 4 << 20
 _SAME_TIME_NS: Final = 10_000
 """NATS tells a single message's time in nanoseconds, nats-py in microseconds."""
-_STATE_SECONDS: Final = 5.0
-_STATE_AGAIN_SECONDS: Final = 3600.0
+STATE_SECONDS: Final = 5.0
+STATE_AGAIN_SECONDS: Final = 3600.0
 """A state after a hole: the next hole may be near."""
 
 
@@ -127,11 +128,11 @@ class Archiver:
         """A day's state, once the day has begun and the stream is followed to its end."""
         taken_at: float | None = None
         day = ""
-        while not await self._runtime.stopped_within(_STATE_SECONDS if taken_at else _WAIT_SECONDS):
+        while not await self._runtime.stopped_within(STATE_SECONDS if taken_at else _WAIT_SECONDS):
             window = self._writer.window
             if window is None or not self._is_current or not self._writer.needs_state:
                 continue
-            is_recent = taken_at is not None and time.monotonic() - taken_at < _STATE_AGAIN_SECONDS
+            is_recent = taken_at is not None and time.monotonic() - taken_at < STATE_AGAIN_SECONDS
             if window.day == day and is_recent:
                 continue
             try:
@@ -186,9 +187,8 @@ class Archiver:
 
 async def standing_by(runtime: Runtime, holder: str, seconds: float) -> None:
     """Another archiver writes: this one takes over when it has ended."""
-    if runtime.health.state != "standby":
+    if runtime.health.state != STANDBY:
         log.info("standing by, another archiver writes", holder=holder)
-    runtime.health.state = "standby"
-    runtime.health.set("lock", f"{holder} writes to the archive; this one stands by")
+    runtime.health.stand_by("lock", f"{holder} writes to the archive; this one stands by")
     runtime.health.progress()
     await runtime.stopped_within(seconds)

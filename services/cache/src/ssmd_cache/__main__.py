@@ -28,6 +28,7 @@ async def serve(runtime: Runtime, settings: CacheSettings) -> None:
     """Lead, or stand by until this replica does; then keep Redis right."""
     budget, health = settings.startup_budget_seconds, runtime.health
     # Before anything else is fine: a service is ready only when nothing is missing.
+    health.of_work.add("warm")
     health.set("warm", "what Redis holds was not looked at yet")
     async with AsyncExitStack() as stack:
         leadership = await stack.enter_async_context(

@@ -47,7 +47,7 @@ HEARTBEAT_PREFIX: Final = "ssmd_cdc.heartbeat"
 # a failover the timeline differs, which begins a new epoch whatever was remembered.
 _SESSION: Final = "SET synchronous_commit = local"
 
-_STATEMENT_SECONDS: Final = 10.0
+STATEMENT_SECONDS: Final = 10.0
 _ASKING_SECONDS: Final = 3.0
 
 
@@ -101,7 +101,7 @@ class Control:
         """
         async with self._turn:
             try:
-                async with answered_within(_STATEMENT_SECONDS):
+                async with answered_within(STATEMENT_SECONDS):
                     yield await self._current()
             except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as error:
                 await self.close()

@@ -18,7 +18,7 @@ from ssmd_stream import subjects
 from ssmd_stream.change import parse_lsn
 from ssmd_stream.errors import ApiError, MayNot, StreamUnavailable
 
-_STILL_SECONDS: Final = 10.0
+STILL_SECONDS: Final = 10.0
 """Longer than the feedback, the heartbeat and an acknowledgement together when all is well."""
 
 _LOOK_SECONDS: Final = 0.25
@@ -135,7 +135,7 @@ async def _watched(
         if await _length(streams) != length:
             return slot
         still = loop.time() - began
-        if still >= _STILL_SECONDS:
+        if still >= STILL_SECONDS:
             lag = max(still, slot.lag_seconds or 0.0)
             return msgspec.structs.replace(slot, still_seconds=still, lag_seconds=lag)
         await asyncio.sleep(_LOOK_SECONDS)

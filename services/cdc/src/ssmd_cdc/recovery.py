@@ -17,6 +17,7 @@ from ssmd_cdc.errors import MalformedMessage, ServerReadOnly, SessionEnded, WalD
 from ssmd_common.errors import ConfigurationError, SsmdError, UpstreamUnavailable
 from ssmd_common.metrics import LAG_SECONDS
 from ssmd_common.runtime import Runtime
+from ssmd_common.states import STANDBY
 from ssmd_stream.errors import Fenced, MayNot, PublishingEnded, StreamUnavailable
 
 log = structlog.get_logger(__name__)
@@ -29,7 +30,7 @@ _PAUSE_SECONDS: Final = 0.5
 _RIVALRY: Final = 3
 """So often someone else was faster: someone lives."""
 
-_FORGIVEN_SECONDS: Final = 600.0
+FORGIVEN_SECONDS: Final = 600.0
 """After so long in a ready session, whoever was faster is gone."""
 
 _OF_LEADER: Final = (
@@ -61,12 +62,12 @@ class Recovery:
         self._flowed = self._flowed or flowed
         if flowed or seconds > self._budget_seconds:
             self._failing_since = None
-        if flowed and seconds > _FORGIVEN_SECONDS:
+        if flowed and seconds > FORGIVEN_SECONDS:
             self._fenced = 0
 
     async def stand_by(self) -> None:
         """Another process streams from the slot: wait a moment."""
-        if self._health.state != "standby":
+        if self._health.state != STANDBY:
             log.info("standing by, another process streams from the slot")
             # What it knew as the leader is not so any more.
             self._health.position, self._health.lag_seconds = {}, None
@@ -75,8 +76,7 @@ class Recovery:
                 gauge.set(math.nan)
             for name in "nats", "lag", "postgres", "dead_letters":
                 self._health.conditions.pop(name, None)
-        self._health.state = "standby"
-        self._health.set("slot", "another process streams from the slot; this one stands by")
+        self._health.stand_by("slot", "another process streams from the slot; this one stands by")
         self._health.progress()
         self._failing_since = None
         await self._runtime.stopped_within(_STANDBY_SECONDS)
@@ -94,6 +94,8 @@ class Recovery:
         if isinstance(error, ServerReadOnly):
             await self._wait_for_writes(error)
             return
+        if self._health.state == STANDBY:
+            self._health.state = "waiting"
         cause = getattr(error, "cause", type(error).__name__.lower())
         metrics.RESTARTS.labels(cause).inc()
         self._health.failed("session", error)

@@ -49,6 +49,7 @@ _CLOCK_SECONDS: Final = 1.0
 
 async def serve(runtime: Runtime, settings: LifecycleSettings) -> None:
     """Run until `runtime.stop`: stand by, then lead; neither while the clock may be wrong."""
+    runtime.health.of_work.add("gap")
     signer = _signer(settings)
     filter_file = FilterFile(settings.lifecycle_filter_path)
     filter_file.load()

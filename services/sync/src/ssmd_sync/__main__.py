@@ -7,11 +7,11 @@ from typing import Final
 import structlog
 
 from ssmd_common import logs
-from ssmd_common.connections.watch import watch_postgres
+from ssmd_common.connections.watch import watch_writable
 from ssmd_common.errors import ConfigurationError, SsmdError
-from ssmd_common.exitcodes import ExitCode
 from ssmd_common.runtime import Runtime, loop_factory, run
 from ssmd_common.settings import load
+from ssmd_common.usage import answer
 from ssmd_store.sessions import Sessions
 from ssmd_sync import schedule
 from ssmd_sync.exchange import Exchange
@@ -20,7 +20,7 @@ from ssmd_sync.settings import SyncSettings
 
 log = structlog.get_logger(__name__)
 
-USAGE: Final = "usage: ssmd-sync | ssmd-sync run <job>"
+VERBS: Final = "run <job>"
 
 
 async def serve(runtime: Runtime, settings: SyncSettings) -> None:
@@ -34,7 +34,7 @@ async def serve(runtime: Runtime, settings: SyncSettings) -> None:
     ) as sessions:
         runtime.spawn(
             "postgres-watch",
-            watch_postgres(
+            watch_writable(
                 runtime, settings.database_url, "ssmd-sync-watch", every_seconds=LOOK_SECONDS
             ),
         )
@@ -63,9 +63,8 @@ def main() -> None:
             sys.exit(run("sync", SyncSettings, serve))
         case ["run", job_id]:
             sys.exit(run_one(job_id))
-        case _:
-            sys.stderr.write(f"{USAGE}\n")
-            sys.exit(ExitCode.USAGE)
+        case arguments:
+            sys.exit(answer("sync", SyncSettings, arguments, VERBS))
 
 
 if __name__ == "__main__":

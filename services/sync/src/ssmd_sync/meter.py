@@ -36,8 +36,8 @@ class Meter(Budget):
         self.tokens += cost
         return cost
 
-    def settled(self, cost: int) -> None:
-        self._shared.settled(cost)
+    def spent(self, cost: int) -> None:
+        self._shared.spent(cost)
 
     def throttled(self) -> None:
         self._shared.throttled()

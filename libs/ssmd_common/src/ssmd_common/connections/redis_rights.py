@@ -11,8 +11,10 @@ from ssmd_common.connections.retry import first_line
 from ssmd_common.keys import Keys
 from ssmd_common.rights import PAGE, RedisRights
 
+# Said to whoever connects from another machine.
+_PROTECTED: Final = "DENIED Running in protected mode"
 # From inside of a script, and of a transaction that cannot end, only the text tells.
-_WORDS: Final = ("ACL failure in script", "NOPERM")
+_WORDS: Final = ("ACL failure in script", "NOPERM", _PROTECTED)
 _COMMAND: Final = re.compile(r"permissions to run the '([^']+)' command")
 _USER: Final = re.compile(r"User (\S+) has no permissions")
 
@@ -27,6 +29,12 @@ def is_denial(error: Exception) -> bool:
 def denial(error: Exception, rights: RedisRights | None = None, prefix: str = "") -> str:
     """The sentence for a reply for which `is_denial` holds."""
     text = first_line(error)
+    if _PROTECTED in text:
+        return (
+            "Redis runs in protected mode and denies every connection from another machine: give "
+            "its default user a password (requirepass) and name it in REDIS_URL, or start it with "
+            "--protected-mode no where only machines that you trust reach it"
+        )
     command, user = _COMMAND.search(text), _USER.search(text)
     who = user[1] if user else None
     if command is not None:

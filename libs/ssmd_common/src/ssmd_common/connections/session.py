@@ -43,7 +43,7 @@ _ENFORCED: Final = {
 _PATIENCE_SECONDS: Final = 120
 """psycopg's own limit, which goes by the clock: never the first to end an attempt."""
 
-_SETTLE_SECONDS: Final = 15.0
+SETTLE_SECONDS: Final = 15.0
 """A pooler takes connections also while its server answers nothing."""
 
 _PROVEN_SECONDS: Final = 60.0
@@ -158,7 +158,7 @@ async def open_session(login: Login, **options: Any) -> Session:
             login = plain
             continue
         try:
-            async with answered_within(_SETTLE_SECONDS):
+            async with answered_within(SETTLE_SECONDS):
                 await settle(session, login)
                 if await _is_proven(session, login):
                     return session

@@ -1,4 +1,7 @@
-"""Looking at PostgreSQL now and then, for a service that can be quiet for hours."""
+"""Whether PostgreSQL takes writes, for a service that can be quiet for hours.
+
+Whether it answers at all, the reporter of every service tells (`postgreswatch`).
+"""
 
 from typing import Final
 
@@ -16,10 +19,10 @@ log = structlog.get_logger(__name__)
 _ANSWER_SECONDS: Final = 10.0
 
 
-async def watch_postgres(
+async def watch_writable(
     runtime: Runtime, url: SecretStr, application: str, *, every_seconds: float
 ) -> None:
-    """Keep the health's conditions `postgres` and `writable` true, until the service stops.
+    """Keep the health's condition `writable` true, until the service stops.
 
     Raises:
         ConfigurationError: a pooler shares its sessions, or the database cannot be used.
@@ -34,15 +37,11 @@ async def watch_postgres(
                         session = await open_session(login)
                     await look(session)
             except (psycopg.OperationalError, TimeoutError) as error:
-                reason = f"PostgreSQL does not answer ({first_line(error)})"
-                log.warning("database does not answer", error=first_line(error))
-                runtime.health.failed("postgres", error)
-                runtime.health.set("postgres", reason)
+                log.debug("nobody to ask whether it takes writes", error=first_line(error))
                 if session is not None:
                     await session.close()
                 session = None
             else:
-                runtime.health.set("postgres", None)
                 runtime.health.tell_writable(session.refuses_writes)
     finally:
         if session is not None:

@@ -19,7 +19,7 @@ from ssmd_common.deadlines import answered_within
 from ssmd_common.rights import NatsRights
 
 _CONNECT_SECONDS: Final = 5.0
-_PING_SECONDS: Final = 3.0
+PING_SECONDS: Final = 3.0
 _FLUSH_BYTES: Final = 1 << 16
 _WRITE_BUFFER_BYTES: Final = 1 << 20
 
@@ -228,12 +228,12 @@ class Wire(asyncio.Protocol):
             self._ponged.clear()
             self._send(b"PING\r\n")
             try:
-                async with answered_within(_PING_SECONDS):
+                async with answered_within(PING_SECONDS):
                     await self._ponged.wait()
             except TimeoutError:
                 self._end("the server does not answer")
                 return
-            await asyncio.sleep(_PING_SECONDS)
+            await asyncio.sleep(PING_SECONDS)
 
     def _send(self, frame: bytes) -> None:
         if self._transport is not None and self._reason is None:

@@ -9,7 +9,7 @@ from aiohttp import web
 from ssmd_api import context, feeschedule
 from ssmd_api.parameters import Parameters
 from ssmd_api.paths import named
-from ssmd_api.problems import Fault, bad_parameters, not_found
+from ssmd_api.problems import not_found
 from ssmd_api.replies import Source, reply
 from ssmd_api.rows import Row
 from ssmd_api.store import Store
@@ -17,7 +17,6 @@ from ssmd_common.tables import SERIES
 from ssmd_common.times import spelled_moment
 
 _DEFAULT_TIER: Final = "default"
-_MOST_CONTRACTS: Final = Decimal(10) ** 12
 
 
 async def list_tiers(request: web.Request) -> web.Response:
@@ -36,8 +35,8 @@ async def show_series_fees(request: web.Request) -> web.Response:
     now = datetime.now(UTC)
     given = Parameters(request.query, now)
     as_of = given.moment("as_of")
-    price = given.decimal("price", Decimal(0), Decimal(1))
-    count = given.decimal("count", Decimal(0), _MOST_CONTRACTS)
+    price = given.price("price")
+    count = given.count("count")
     tier_name = given.text("tier") or _DEFAULT_TIER
     if count is not None and "price" not in request.query:
         given.fault("price", "is needed beside count")
@@ -61,7 +60,7 @@ async def show_series_fees(request: web.Request) -> web.Response:
         contracts = Decimal(1) if count is None else count
         tiers = await service.store.fee_tiers(tier_name)
         if not tiers:
-            raise bad_parameters([Fault("tier", f"there is no tier {tier_name!r}")])
+            raise not_found("tier", tier_name)
         document["fee"] = {
             "price": str(price),
             "count": str(contracts),

@@ -7,10 +7,12 @@ from aiohttp import web
 
 from ssmd_api import bodies, context, cursors
 from ssmd_api.cursors import Cursor
+from ssmd_api.forms import MAX_TEXT
 from ssmd_api.middleware import actor
-from ssmd_api.parameters import MAX_TEXT, Parameters, moment, text
+from ssmd_api.parameters import Parameters, moment, text
 from ssmd_api.problems import Fault, bad_parameters, not_found
 from ssmd_api.replies import private
+from ssmd_api.schemas import MAX_RATE_LIMIT
 from ssmd_common import apikeys
 from ssmd_common.apikeys import SCOPES
 
@@ -20,7 +22,8 @@ class KeyRequest(msgspec.Struct, forbid_unknown_fields=True):
 
     name: str
     scopes: list[str] = msgspec.field(default_factory=lambda: ["read"])
-    rate_limit_per_minute: int | None = None
+    rate_limit_per_minute: int | float | None = None
+    """A whole number, which in JSON may be written `600.0` too."""
     expires_at: str | None = None
 
 
@@ -30,7 +33,7 @@ async def create_key(request: web.Request) -> web.Response:
     Parameters(request.query, now).done()
     service = context.of(request)
     wanted, expires_at = _read(await bodies.read(request), now)
-    rate = wanted.rate_limit_per_minute or service.settings.api_default_rate_limit_per_minute
+    rate = int(wanted.rate_limit_per_minute or service.settings.api_default_rate_limit_per_minute)
     key = apikeys.generate(service.settings.api_key_environment)
     scopes = list(dict.fromkeys(wanted.scopes))
     row = await service.keys.create(key, wanted.name, scopes, rate, expires_at, actor(request))
@@ -91,8 +94,10 @@ def _read(body: bytes, now: datetime) -> tuple[KeyRequest, datetime | None]:
         faults.append(Fault("name", str(error)))
     if not wanted.scopes or not set(wanted.scopes) <= set(SCOPES):
         faults.append(Fault("scopes", f"must be some of {', '.join(SCOPES)}"))
-    if wanted.rate_limit_per_minute is not None and not 1 <= wanted.rate_limit_per_minute <= 10**6:
-        faults.append(Fault("rate_limit_per_minute", "must be from 1 to 1000000"))
+    rate = wanted.rate_limit_per_minute
+    if rate is not None and (rate != int(rate) or not 1 <= rate <= MAX_RATE_LIMIT):
+        detail = f"must be a whole number from 1 to {MAX_RATE_LIMIT}"
+        faults.append(Fault("rate_limit_per_minute", detail))
     expires_at = None
     if wanted.expires_at is not None:
         try:

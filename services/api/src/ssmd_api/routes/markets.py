@@ -1,7 +1,6 @@
 """/v1/markets"""
 
 from datetime import UTC, datetime
-from typing import Final
 
 import msgspec
 from aiohttp import web
@@ -15,10 +14,9 @@ from ssmd_api.parameters import Parameters, text
 from ssmd_api.paths import named
 from ssmd_api.problems import Fault, bad_parameters, not_found
 from ssmd_api.replies import reply
+from ssmd_api.schemas import MAX_LOOKUP
 from ssmd_api.shapes import Shape
 from ssmd_common import tables
-
-MAX_LOOKUP: Final = 1000
 
 
 class Lookup(msgspec.Struct, forbid_unknown_fields=True):

@@ -15,7 +15,7 @@ from ssmd_api.snapshot import DEFAULT_TABLES, TABLES, take
 from ssmd_common.tables import PUBLISHED
 from ssmd_stream.subjects import STREAM
 
-_WAIT_SECONDS: Final = 5.0
+WAIT_SECONDS: Final = 5.0
 
 
 async def snapshot(request: web.Request) -> web.StreamResponse:
@@ -43,7 +43,7 @@ async def snapshot(request: web.Request) -> web.StreamResponse:
     async with AsyncExitStack() as stack:
         stack.enter_context(service.exports.place())
         taken = await stack.enter_async_context(
-            take(service.database, service.feed, wait_seconds=_WAIT_SECONDS)
+            take(service.database, service.feed, wait_seconds=WAIT_SECONDS)
         )
         response = web.StreamResponse(headers={"Cache-Control": "no-store"})
         response.content_type = "application/x-ndjson"

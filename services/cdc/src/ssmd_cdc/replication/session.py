@@ -35,7 +35,7 @@ from ssmd_stream.errors import Fenced
 log = structlog.get_logger(__name__)
 
 _WAIT_SECONDS: Final = 0.5
-_DRAIN_SECONDS: Final = 10.0
+DRAIN_SECONDS: Final = 10.0
 
 
 class ReplicationSession:
@@ -245,7 +245,7 @@ class ReplicationSession:
     async def _finish(self) -> None:
         """Nothing more is read; what was read is published and remembered."""
         try:
-            async with asyncio.timeout(_DRAIN_SECONDS):
+            async with asyncio.timeout(DRAIN_SECONDS):
                 await self._publisher.drained()
         except TimeoutError:
             log.warning("stopping with messages in flight", in_flight=self._publisher.in_flight)

@@ -94,7 +94,7 @@ class Scheduler:
         if all_reversed:
             metrics.WORK.inc(len(all_reversed))
             log.warning(
-                "markets turned back that a clock turned before their time",
+                "transitions reversed that a wrong clock made before their time",
                 markets=len(all_reversed),
                 earliest_seconds=round((all_reversed[0].at - now).total_seconds()),
             )

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 _FORGET_SECONDS: Final = 3600.0
 _IMPROBABLE: Final = -math.log(1e-6)
 _LEAST_SECONDS: Final = 60.0
-_NEW_YORK: Final = ZoneInfo("America/New_York")
+NEW_YORK: Final = ZoneInfo("America/New_York")
 _THURSDAY: Final = 3
 
 
@@ -50,5 +50,5 @@ class Silence:
 
 def is_maintenance(now: datetime) -> bool:
     """The exchange's weekly window: Thursdays, 03:00 to 05:00 in New York."""
-    local = now.astimezone(_NEW_YORK)
+    local = now.astimezone(NEW_YORK)
     return local.weekday() == _THURSDAY and 3 <= local.hour < 5

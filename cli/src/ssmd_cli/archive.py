@@ -1,0 +1,218 @@
+"""`ssmd archive ls|cat|state|tickers|verify|repair`: what is kept of the change stream as files."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from ssmd_cli.environment import load_env_file, quiet_logs
+from ssmd_common.errors import SsmdError
+from ssmd_common.exitcodes import ExitCode
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="List, read, verify and repair what is archived of the change stream.",
+)
+
+_LOCAL_ROOT: Final = Path(".ssmd") / "archive"
+
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="The archive's directory; by default ARCHIVER_ROOT, else that of `ssmd up`, "
+        f"{_LOCAL_ROOT}.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+_PLACE: Final = (
+    "a time (2026-02-03T22:00:00Z), an age (15m, 24h, 7d) or a sequence: 1042 of the newest chain, "
+    "2:1042 of chain 2"
+)
+
+
+class FilesRefused(SsmdError):
+    """The file system refuses what was asked of it."""
+
+
+@contextlib.contextmanager
+def _archive(root: Path | None) -> Iterator[Path]:
+    """The archive's directory.
+
+    Raises:
+        FilesRefused: what is done inside cannot be done there.
+    """
+    load_env_file()
+    quiet_logs()
+    found = root or Path(os.environ.get("ARCHIVER_ROOT") or _LOCAL_ROOT)
+    try:
+        yield found
+    except (BrokenPipeError, TimeoutError):
+        raise
+    except OSError as error:
+        raise FilesRefused(
+            f"{error.filename or found}: {error.strerror}. Nothing that the archive had is lost: "
+            "mend that, and run the command again"
+        ) from error
+
+
+@app.command("ls")
+def ls_command(root: Root = None, as_json: AsJson = False) -> None:
+    """List the days, what is lost, and the spans that are complete. No file is read but manifests.
+
+    Example: ssmd archive ls --json
+    """
+    from ssmd_cli.archive_show import ls
+
+    with _archive(root) as found:
+        ls(found, as_json=as_json)
+
+
+@app.command("cat")
+def cat_command(
+    series: Annotated[str | None, typer.Option(help="Only this series, by ticker.")] = None,
+    table: Annotated[str | None, typer.Option(help="Only this table.")] = None,
+    type_: Annotated[
+        str | None, typer.Option("--type", help="Only this type, e.g. market_settled.")
+    ] = None,
+    since: Annotated[str | None, typer.Option(help=f"From here on: {_PLACE}.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Up to here: of a time without it, of a sequence with it.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
+    root: Root = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One archived line each, as it is in the files.")
+    ] = False,
+) -> None:
+    """Show archived changes in the stream's order; what was lost between them is said on stderr.
+
+    A time is that at which the stream stored a message. Examples:
+    ssmd archive cat --since 24h --series KXBTCD --type market_settled;
+    ssmd archive cat --since 2026-02-03T22:00:00Z --until 2026-02-03T22:15:00Z --json
+    """
+    from ssmd_cli.archive_cat import cat
+    from ssmd_cli.changes import Filter
+
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError), _archive(root) as found:
+        cat(
+            found,
+            Filter(series, table, type_),
+            since,
+            until,
+            limit=limit,
+            as_json=as_json,
+        )
+
+
+@app.command("state")
+def state_command(
+    at: Annotated[
+        str | None, typer.Option(metavar="PLACE", help=f"As of here, else of the end: {_PLACE}.")
+    ] = None,
+    table: Annotated[str | None, typer.Option(help="Its rows, else how many each has.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=0, help="Rows at most, 0 for all; by default 100 in a table.")
+    ] = None,
+    root: Root = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One row a line, as JSON.")] = False,
+) -> None:
+    """Rebuild the rows as of a moment, from files alone.
+
+    Exit code 5 if changes were lost or unreadable since the state that the rows come from: rows may
+    be older then. Example: ssmd archive state --at 2026-02-03T22:00:00Z --table markets --json
+    """
+    from ssmd_cli.archive_show import state
+
+    with _archive(root) as found:
+        is_complete = state(found, at, table, limit=limit, as_json=as_json)
+    if not is_complete:
+        raise typer.Exit(ExitCode.PARTIAL)
+
+
+@app.command("tickers")
+def tickers_command(
+    date: Annotated[str, typer.Option(metavar="YYYY-MM-DD", help="The day, UTC.")],
+    table: Annotated[str | None, typer.Option(help="Only series, events or markets.")] = None,
+    root: Root = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All as JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="All as CSV.")] = False,
+) -> None:
+    """List what existed or changed on a day. Exit code 5 if changes of that day were lost.
+
+    Example: ssmd archive tickers --date 2026-02-03 --table markets --csv
+    """
+    from ssmd_cli import output
+    from ssmd_cli.archive_show import tickers
+
+    style = output.chosen(as_json=as_json, as_csv=as_csv)
+    with _archive(root) as found:
+        is_complete = tickers(found, date, table, style)
+    if not is_complete:
+        raise typer.Exit(ExitCode.PARTIAL)
+
+
+@app.command("verify")
+def verify_command(
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read each message, too, not only the files' hashes.")
+    ] = False,
+    head: Annotated[
+        str | None,
+        typer.Option(metavar="SHA256", help="What an earlier run said: it must still be a line's."),
+    ] = None,
+    root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare all files with the manifests, and these with themselves; may run beside the archiver.
+
+    Exit code 6 if something is wrong: a line each says where. Example: ssmd archive verify --deep
+    """
+    from ssmd_cli.archive_verify import verify
+
+    with _archive(root) as found:
+        is_whole = verify(found, deep=deep, head=head, as_json=as_json)
+    if not is_whole:
+        raise typer.Exit(ExitCode.DRIFT)
+
+
+@app.command("repair")
+def repair_command(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
+    without_stream: Annotated[
+        bool,
+        typer.Option("--without-stream", help="Do not ask NATS: what no file has counts as lost."),
+    ] = False,
+    wait: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="Wait so long for the archiver's end.")
+    ] = 0.0,
+    root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """Mend what `verify` finds from the stream, and mark as lost what it does not hold any more.
+
+    The archiver must not run meanwhile. What is replaced is kept in the archive's folder `aside`.
+    Exit code 5 if something was lost for good, 4 if NATS does not answer: nothing is changed then.
+    Example: ssmd archive repair --dry-run
+    """
+    import asyncio
+
+    from ssmd_cli.archive_repair import repair
+
+    with _archive(root) as found:
+        is_lost = asyncio.run(
+            repair(
+                found,
+                dry_run=dry_run,
+                without_stream=without_stream,
+                wait_seconds=wait,
+                as_json=as_json,
+            )
+        )
+    if is_lost:
+        raise typer.Exit(ExitCode.PARTIAL)

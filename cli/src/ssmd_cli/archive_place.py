@@ -1,0 +1,34 @@
+"""Places in an archive as options name them."""
+
+import re
+from datetime import datetime
+from typing import Final
+
+from ssmd_archive.bounds import At, Sequence
+from ssmd_archive.catalog import Listed
+from ssmd_cli.since import Lsn, parse_since
+from ssmd_common.errors import ConfigurationError
+
+_OF_CHAIN: Final = re.compile(r"(\d+):(\d+)")
+
+
+def parse_place(text: str | None, option: str, listed: list[Listed]) -> At | Sequence | None:
+    """A time, an age, or a sequence; of the newest chain unless another is named.
+
+    Raises:
+        ConfigurationError: it is none of them.
+    """
+    if text is not None and (match := _OF_CHAIN.fullmatch(text)):
+        return Sequence(int(match[1]), int(match[2]))
+    match parse_since(text, option):
+        case None:
+            return None
+        case datetime() as moment:
+            return At.of(moment)
+        case Lsn():
+            raise ConfigurationError(
+                f"{option} {text} is an LSN, by which an archive cannot be read: each epoch may "
+                "begin at a lower one. Give a time, an age or a sequence (`_seq` of a line)"
+            )
+        case sequence:
+            return Sequence(listed[-1].line.chain if listed else 1, sequence)

@@ -1,0 +1,46 @@
+"""Places in the change stream as options name them."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from ssmd_common.errors import ConfigurationError
+from ssmd_stream.change import parse_lsn
+
+_AGE = re.compile(r"(\d+)([smhd])")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True, slots=True)
+class Lsn:
+    """From the first change at or after this LSN, in the epoch that is current."""
+
+    number: int
+
+
+Start = int | datetime | Lsn | None
+
+
+def parse_since(text: str | None, option: str = "--since") -> Start:
+    """A stream sequence, an LSN, a time (UTC unless it says otherwise) or an age.
+
+    Raises:
+        ConfigurationError: it is none of them.
+    """
+    if text is None:
+        return None
+    if text.isdigit():
+        return int(text)
+    if age := _AGE.fullmatch(text):
+        return datetime.now(UTC) - timedelta(seconds=int(age[1]) * _SECONDS[age[2]])
+    try:
+        if "/" in text:
+            return Lsn(parse_lsn(text))
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(
+            f"{option} {text} is no stream sequence (1042), LSN (0/16B3748), time "
+            "(2026-02-03T22:00:00Z) or age (15m, 24h, 7d)"
+        ) from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -1,0 +1,82 @@
+"""The messages of an archive in the stream's order. Memory is that of a gzip member per table."""
+
+import heapq
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from ssmd_archive import lines
+from ssmd_archive.catalog import Archive
+from ssmd_archive.errors import ArchiveDamaged, UnreadableLine
+from ssmd_archive.lines import Line
+from ssmd_archive.manifest import Segment
+from ssmd_archive.members import members
+
+_ADVICE: Final = "`ssmd archive repair` mends it from the stream, as far as that holds it"
+
+
+class Archived(NamedTuple):
+    """A message where it stands: `text` is its line, without its end."""
+
+    day: str
+    chain: int
+    reached_ns: int
+    """When the stream reached it, nanoseconds since 1970. Never before its window's start, so that
+    it is in no earlier window than what came before it, where the server's clock went back."""
+    folder: str
+    line: Line
+    text: bytes
+
+    @property
+    def place(self) -> tuple[int, int]:
+        return self.chain, self.line.sequence
+
+
+def file_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a sealed file, without their ends.
+
+    Raises:
+        ArchiveDamaged: it is not there, or not whole.
+    """
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            end = 0
+            for member in members(file):
+                end = member.end
+                if member.raw:
+                    yield from member.raw.removesuffix(b"\n").split(b"\n")
+    except FileNotFoundError as error:
+        raise ArchiveDamaged(f"{path} is not there: {_ADVICE}") from error
+    if end != size:
+        raise ArchiveDamaged(f"{path} is not whole after byte {end} of {size}: {_ADVICE}")
+
+
+def segment_messages(
+    archive: Archive, day: str, segment: Segment, wanted: Callable[[str], bool] = lambda _: True
+) -> Iterator[Archived]:
+    """The messages of a segment, of the folders that are `wanted`, ascending.
+
+    Raises:
+        ArchiveDamaged: a file of these is not what the manifest says.
+    """
+    start_ns = lines.nanoseconds(segment.window)
+
+    def of(folder: str, path: Path) -> Generator[Archived, None, None]:
+        for text in file_lines(path):
+            try:
+                line = lines.decode(text)
+            except UnreadableLine as error:
+                raise ArchiveDamaged(f"{path} cannot be read ({error}): {_ADVICE}") from error
+            reached = max(line.stored_at_ns, start_ns)
+            yield Archived(day, segment.chain, reached, folder, line, text)
+
+    with ExitStack() as opened:
+        sources: list[Iterable[Archived]] = []
+        for file in segment.files:
+            if wanted(file.table):
+                source = of(file.table, archive.stream / day / file.path)
+                opened.callback(source.close)
+                sources.append(source)
+        yield from heapq.merge(*sources, key=lambda found: found.line.sequence)

@@ -1,0 +1,140 @@
+"""What an operation may answer with, as OpenAPI describes it: each status, with its headers."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from ssmd_api.examples import STREAMS
+from ssmd_api.schemas import Schema, ref
+
+_ERRORS: Final[Mapping[str, str]] = {
+    "400": "A parameter or the body is unknown or has a bad value; it is named.",
+    "401": "No key, or one that is wrong, expired or revoked.",
+    "403": "The key lacks the scope.",
+    "404": "There is no such thing.",
+    "408": "The body did not come within ten seconds.",
+    "410": "The stream does not hold what comes next: take a new snapshot.",
+    "413": "The body is larger than a megabyte.",
+    "429": "The key's rate limit is used up, the address sent too many wrong keys, or as many "
+    "streams or exports as allowed are open.",
+    "500": "The API failed: a fault of it, and logged.",
+    "503": "The database does not answer, or more is asked of it than it has connections for.",
+}
+_OF_ALL: Final = ("400", "401", "403", "429", "500", "503")
+_OF_BODIES: Final = ("408", "413")
+
+_HEADERS: Final[Mapping[str, Schema]] = {
+    "X-Request-Id": {
+        "description": "Yours if you sent one that is sane, else one of ours; it is in the log.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    },
+    "RateLimit": {
+        "description": "Requests that are left to the key, and seconds until all are.",
+        "schema": {"type": "string"},
+    },
+    "RateLimit-Policy": {
+        "description": "Requests that the key may make in how many seconds.",
+        "schema": {"type": "string"},
+    },
+    "Retry-After": {
+        "description": "Seconds after which it is worth trying again.",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "WWW-Authenticate": {
+        "description": "How to send a key.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "ETag": {
+        "description": "Of the body: sent as If-None-Match it spares the reply if it is the same.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "Link": {
+        "description": 'The next page, as `<…>; rel="next"`.',
+        "schema": {"type": "string"},
+    },
+    "X-Ssmd-Source": {
+        "description": "What the rows were read from.",
+        "schema": {"type": "string", "enum": ["cache", "database"]},
+    },
+    "X-Ssmd-Age": {
+        "description": "Seconds since the least fresh of the markets was observed.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+}
+_COUNTED: Final = ("X-Request-Id", "RateLimit", "RateLimit-Policy")
+_OF_ERROR: Final[Mapping[str, tuple[str, ...]]] = {
+    "401": ("X-Request-Id", "WWW-Authenticate"),
+    "429": (*_COUNTED, "Retry-After"),
+    "503": (*_COUNTED, "Retry-After"),
+}
+
+
+def components() -> dict[str, dict[str, Any]]:
+    """What the operations refer to: `responses` and `headers`."""
+    return {
+        "responses": {status: _problem(status, text) for status, text in _ERRORS.items()},
+        "headers": dict(_HEADERS),
+    }
+
+
+def errors(*, body: bool, missing: bool, gone: bool) -> dict[str, Schema]:
+    """Of an operation that has a body, may not find what it is asked for, may find it gone."""
+    some = [*_OF_ALL, *(_OF_BODIES if body else ())]
+    some += [status for status, is_so in (("404", missing), ("410", gone)) if is_so]
+    return {status: {"$ref": f"#/components/responses/{status}"} for status in sorted(some)}
+
+
+def document(summary: str, schema: Schema, example: Any, *, kept: bool, paged: bool) -> Schema:
+    """A reply in JSON; one that may be `kept` has an ETag."""
+    more = ("ETag", "X-Ssmd-Source", "X-Ssmd-Age") if kept else ()
+    return {
+        "description": summary,
+        "headers": _headers(*_COUNTED, *more, *(("Link",) if kept and paged else ())),
+        "content": {"application/json": {"schema": schema, "example": example}},
+    }
+
+
+def unchanged() -> Schema:
+    """The reply to an If-None-Match that names what there is."""
+    return {
+        "description": "It is what If-None-Match names.",
+        "headers": _headers(*_COUNTED, "ETag"),
+    }
+
+
+def nothing(summary: str) -> Schema:
+    return {"description": summary, "headers": _headers(*_COUNTED)}
+
+
+def stream(summary: str, media: Iterable[str]) -> Schema:
+    """A reply of lines, in one of the media types."""
+    return {
+        "description": summary,
+        "headers": _headers(*_COUNTED),
+        "content": {
+            each: {
+                "schema": _SERVER_SENT if each == "text/event-stream" else {"type": "string"},
+                "example": STREAMS[each],
+            }
+            for each in media
+        },
+    }
+
+
+_SERVER_SENT: Final[Schema] = {"description": "Events; `data` of each is a change as JSON."}
+"""Before OpenAPI 3.2 nothing says whether the schema is of the stream or of each event."""
+
+
+def _headers(*names: str) -> Schema:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _problem(status: str, description: str) -> Schema:
+    return {
+        "description": description,
+        "headers": _headers(*_OF_ERROR.get(status, ("X-Request-Id",))),
+        "content": {"application/problem+json": {"schema": ref("Problem")}},
+    }
