@@ -10,6 +10,7 @@ from ssmd_api import (
     changefilter,
     examples,
     forms,
+    rows,
     search,
     serversent,
     shapes,
