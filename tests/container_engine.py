@@ -82,10 +82,13 @@ class Engine:
 
     def pulled(self, image: str) -> bool:
         """Whether the image is here, or a registry gave it."""
-        return (
-            self.has(image)
-            or self.try_to("pull", "-q", image, seconds=_PULL_SECONDS).returncode == 0
-        )
+        if self.has(image):
+            return True
+        try:
+            return self.try_to("pull", "-q", image, seconds=_PULL_SECONDS).returncode == 0
+        except subprocess.TimeoutExpired:
+            # A registry that cannot be reached may not even refuse.
+            return False
 
     def start(self, name: str, *arguments: str) -> Container:
         """`run --detach`, with what the arguments say."""

@@ -12,13 +12,11 @@ from documented_metrics import cell, metrics_page
 from documented_rights import PAGE as RIGHTS_PAGE
 from documented_rights import with_rights
 from documented_values import values_page
-from pydantic import SecretStr
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from ssmd_common.manifests import Manifest, Need, manifest, settings_type
 from ssmd_common.parts import SERVICES
-from ssmd_common.settings import variables
+from ssmd_common.settings import default_text, variables
 
 ROOT: Final = Path(__file__).parents[1]
 SETTINGS_HEAD: Final = """# Settings
@@ -85,14 +83,10 @@ def _described(found: Manifest) -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    value = field.default
-    if value is PydanticUndefined:
+    if field.is_required():
         return "required"
-    if isinstance(value, SecretStr):
-        value = value.get_secret_value()
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    return "" if value is None or value == "" else f"`{value}`"
+    value = default_text(field)
+    return value and f"`{value}`"
 
 
 PAGES: Final[dict[str, Callable[[], str]]] = {

@@ -21,10 +21,7 @@ from pydantic import SecretStr
 
 from ssmd_archiver.__main__ import serve
 from ssmd_archiver.settings import ArchiverSettings
-from ssmd_common.health import Health
-from ssmd_common.runtime import Runtime
-from ssmd_common.tasks import end
-from ssmd_stack.ended import collect_what_ended
+from ssmd_stack.astask import ServiceAsTask
 from ssmd_stack.ports import free_port
 from ssmd_stream.subjects import STREAM
 
@@ -109,7 +106,7 @@ class World:
     @contextlib.asynccontextmanager
     async def archiver(self, **more: Any) -> AsyncIterator["Running"]:
         """The service in this process, with short windows."""
-        running = Running(self, self.settings(**{"archiver_rotate_seconds": 1, **more}))
+        running = Running(self.settings(**{"archiver_rotate_seconds": 1, **more}))
         async with running.run():
             yield running
 
@@ -207,28 +204,15 @@ class Process:
         await eventually(says, lambda: f"{last}")
 
 
-class Running:
-    """The service as a task."""
+class Running(ServiceAsTask):
+    def __init__(self, settings: ArchiverSettings) -> None:
+        super().__init__("archiver", lambda runtime: serve(runtime, settings))
 
-    def __init__(self, world: World, settings: ArchiverSettings) -> None:
-        self.world, self.settings = world, settings
-        self.health = Health("archiver")
-
-    @contextlib.asynccontextmanager
-    async def run(self) -> AsyncIterator[None]:
-        async with asyncio.TaskGroup() as tasks:
-            self.runtime = Runtime(self.health, tasks)
-            self.task = tasks.create_task(serve(self.runtime, self.settings))
-            try:
-                yield
-            finally:
-                self.runtime.stop.set()
-                await asyncio.wait({self.task})
-                with warnings.catch_warnings():
-                    # Of a state that is cut off while its cursor is closed: the server does that.
-                    warnings.simplefilter("ignore", ResourceWarning)
-                    await end(*tasks._tasks)
-                collect_what_ended()
+    async def end(self, *tasks: asyncio.Task[Any]) -> None:
+        with warnings.catch_warnings():
+            # Of a state that is cut off while its cursor is closed: the server does that.
+            warnings.simplefilter("ignore", ResourceWarning)
+            await super().end(*tasks)
 
     async def ready(self) -> None:
         async def is_ready() -> bool:

@@ -168,6 +168,26 @@ async def test_at_a_quiet_moment_the_archive_is_the_tables(world: World) -> None
     assert verify(Archive(world.root), deep=True).findings == []
 
 
+async def test_a_purge_in_a_quiet_hour_leaves_no_rows_unknown(world: World) -> None:
+    """The state that is taken then counts, though no message comes after it."""
+    writer = Writer(world.database.url)
+    async with publisher(world):
+        async with world.archiver() as archiver:
+            await archiver.ready()
+            await eventually(lambda: _has_state(world), lambda: "a state is archived")
+        before = (await world.js.stream_info(STREAM)).state.last_seq
+        await writer.write(20)
+        await eventually(lambda: _is_published(world, before + 100), lambda: "published")
+        await world.js.purge_stream(STREAM)
+        async with world.archiver(archiver_snapshot_wait_seconds=1):
+            await becomes_the_tables(world)
+    assert verify(Archive(world.root), deep=True).findings == []
+
+
+async def _is_published(world: World, sequence: int) -> bool:
+    return (await world.js.stream_info(STREAM)).state.last_seq >= sequence
+
+
 async def _has_state(world: World) -> bool:
     return any(line["what"] == "state" for line in world.lines())
 

@@ -23,9 +23,7 @@ from redis.backoff import ConstantBackoff
 
 from ssmd_cache.__main__ import serve
 from ssmd_cache.settings import CacheSettings
-from ssmd_common.health import Health
-from ssmd_common.runtime import Runtime
-from ssmd_common.tasks import end
+from ssmd_stack.astask import ServiceAsTask
 from ssmd_stack.database import Database
 from ssmd_stack.ended import collect_what_ended
 from ssmd_stack.ports import free_port
@@ -215,7 +213,7 @@ class World:
     @contextlib.asynccontextmanager
     async def cache(self, **more: Any) -> AsyncIterator["Running"]:
         """The service in this process."""
-        running = Running(self, self.settings(**more))
+        running = Running(self.settings(**more))
         async with running.run():
             yield running
 
@@ -360,25 +358,10 @@ class Service:
         await eventually(says, f"{wanted}")
 
 
-class Running:
-    """The service as a task."""
-
-    def __init__(self, world: World, settings: CacheSettings) -> None:
-        self.world, self.settings = world, settings
-        self.health = Health("cache")
-
-    @contextlib.asynccontextmanager
-    async def run(self) -> AsyncIterator[None]:
-        async with asyncio.TaskGroup() as tasks:
-            self.runtime = Runtime(self.health, tasks)
-            self.task = tasks.create_task(serve(self.runtime, self.settings))
-            try:
-                yield
-            finally:
-                self.runtime.stop.set()
-                await asyncio.wait({self.task})
-                await end(*tasks._tasks)
-                collect_what_ended()
+class Running(ServiceAsTask):
+    def __init__(self, settings: CacheSettings) -> None:
+        super().__init__("cache", lambda runtime: serve(runtime, settings))
+        self.settings = settings
 
     async def says(self, name: str, part: str) -> None:
         """Wait until it gives a reason why it is not ready."""

@@ -197,17 +197,7 @@ class _Wanted:
     """Sequences that no good file has, and that are not known to be lost; asked ascending."""
 
     def __init__(self, missing: list[range], holes: Iterable[Hole]) -> None:
-        self.ranges: list[range] = []
-        for lost in missing:
-            start = lost.start
-            for hole in holes:
-                if hole.to_seq < start or hole.from_seq >= lost.stop:
-                    continue
-                if hole.from_seq > start:
-                    self.ranges.append(range(start, hole.from_seq))
-                start = hole.to_seq + 1
-            if start < lost.stop:
-                self.ranges.append(range(start, lost.stop))
+        self.ranges = [lost for lost, hole in _told_apart(missing, list(holes)) if hole is None]
         self._at = 0
 
     def has(self, sequence: int) -> bool:
@@ -218,17 +208,23 @@ class _Wanted:
 
 def _holes(missing: list[range], known: list[Hole]) -> list[Hole]:
     """Holes for what is missing: what is known of them stays."""
-    found: list[Hole] = []
+    return [
+        Hole(from_seq=lost.start, to_seq=lost.stop - 1, why=hole.why if hole else DAMAGED)
+        for lost, hole in _told_apart(missing, known)
+    ]
+
+
+def _told_apart(missing: list[range], known: list[Hole]) -> Iterator[tuple[range, Hole | None]]:
+    """What is missing in pieces, each with the hole that it is known to be in, or None."""
     for lost in missing:
         start = lost.start
         for hole in known:
             if hole.to_seq < start or hole.from_seq >= lost.stop:
                 continue
             if hole.from_seq > start:
-                found.append(Hole(from_seq=start, to_seq=hole.from_seq - 1, why=DAMAGED))
+                yield range(start, hole.from_seq), None
             stop = min(hole.to_seq + 1, lost.stop)
-            found.append(Hole(from_seq=max(start, hole.from_seq), to_seq=stop - 1, why=hole.why))
+            yield range(max(start, hole.from_seq), stop), hole
             start = stop
         if start < lost.stop:
-            found.append(Hole(from_seq=start, to_seq=lost.stop - 1, why=DAMAGED))
-    return found
+            yield range(start, lost.stop), None

@@ -217,6 +217,9 @@ class ArchiveWriter:
             self.written += 1
             if file.buffered_bytes >= FLUSH_BYTES:
                 segment.size += file.flush()
+        if self._segment is None and self._expired_stop and (window := self.window):
+            # No message may come for long, and a state that follows the loss is of use before.
+            self._write_gaps(window.day, self._expired_stop)
 
     def flush(self) -> None:
         """Write what waits in memory, so that whoever reads the files sees it."""

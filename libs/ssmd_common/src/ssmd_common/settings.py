@@ -229,6 +229,16 @@ def variables(settings_type: type[Settings]) -> dict[str, FieldInfo]:
     }
 
 
+def default_text(field: FieldInfo) -> str:
+    """What a variable that is not required is when it is not set, as one writes it; empty: not."""
+    value = field.default
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)
+
+
 def _docstrings(settings_type: type[Settings]) -> dict[str, str]:
     """The text below each field of a class. pydantic could read it, too, but at every start."""
     import ast

@@ -7,12 +7,10 @@ from importlib import import_module
 from textwrap import fill
 from typing import Final
 
-from pydantic import SecretStr
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from ssmd_common.exitcodes import ExitCode
-from ssmd_common.settings import Settings, variables
+from ssmd_common.settings import Settings, default_text, variables
 
 _HELP: Final = ("-h", "--help")
 _WIDTH: Final = 100
@@ -46,11 +44,7 @@ def _described(service: str, settings_type: type[Settings]) -> str:
 
 def _default(field: FieldInfo) -> str:
     """What stands behind a variable's name: required, or what it is when it is not set."""
-    value = field.default
-    if value is PydanticUndefined:
+    if field.is_required():
         return " (required)"
-    if isinstance(value, SecretStr):
-        value = value.get_secret_value()
-    if value is None or value == "":
-        return ""
-    return f" (default: {str(value).lower() if isinstance(value, bool) else value})"
+    value = default_text(field)
+    return value and f" (default: {value})"

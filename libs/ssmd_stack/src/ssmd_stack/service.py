@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 
+from ssmd_common.states import STANDBY
 from ssmd_stack.process import Process, end_leftover
 
 #: A service drains for 25 s at most (ssmd_common.runtime).
@@ -115,7 +116,7 @@ def _readiness(status: int, body: bytes) -> Readiness:
     if not isinstance(document, dict):
         return Readiness(ready=status == 200, state="ready" if status == 200 else "starting")
     return Readiness(
-        ready=status == 200 and document.get("state") != "standby",
+        ready=status == 200 and document.get("state") != STANDBY,
         state=str(document.get("state") or ("ready" if status == 200 else "not ready")),
         reasons={str(k): str(v) for k, v in dict(document.get("reasons") or {}).items()},
         last_error=document.get("last_error"),

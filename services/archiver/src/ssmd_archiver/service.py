@@ -15,11 +15,12 @@ from ssmd_archiver.settings import ArchiverSettings
 from ssmd_archiver.taking import take
 from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import StopRequested, UpstreamUnavailable
-from ssmd_common.metrics import LAG_SECONDS, WORK
+from ssmd_common.metrics import WORK
 from ssmd_common.runtime import Runtime
 from ssmd_common.states import STANDBY
 from ssmd_stream.delivery import Delivery
 from ssmd_stream.errors import ReaderBroken, StreamGap, StreamUnavailable
+from ssmd_stream.lag import Lag
 from ssmd_stream.reader import Expectations, Reader, reading
 from ssmd_stream.stream import Stream, StreamInfo
 from ssmd_stream.subjects import SUBJECTS
@@ -50,6 +51,7 @@ class Archiver:
         self._stream = Stream(client)
         self._desk = desk
         self._writer = desk.writer
+        self._lag = Lag(self._health, settings.archiver_ready_lag_seconds, LAG_MESSAGES)
         self._is_current = False
         pull_bytes = max(_LEAST_PULL_BYTES, 2 * client.max_payload)
         self._expectations = Expectations(_BATCH, pull_bytes=pull_bytes)
@@ -158,27 +160,13 @@ class Archiver:
                 )
 
     def _report(self, batch: list[Delivery], reader: Reader) -> None:
-        writer = self._writer
-        if batch:
-            pending = batch[-1].pending
-            behind = max(time.time() - batch[-1].stored_at, 0.0) if pending else 0.0
-        elif reader.buffered == 0:
-            pending, behind = 0, 0.0
-        else:
+        if not self._lag.report(batch, reader):
             return
         self._is_current = reader.is_current
-        LAG_MESSAGES.set(pending)
-        LAG_SECONDS.set(behind)
-        self._health.lag_seconds = behind
         self._health.position = {
-            "sequence": writer.next_sequence - 1,
-            "sealed_sequence": writer.sealed_through,
+            "sequence": self._writer.next_sequence - 1,
+            "sealed_sequence": self._writer.sealed_through,
         }
-        limit = self._settings.archiver_ready_lag_seconds
-        self._health.set(
-            "lag",
-            f"{behind:.0f} s ({pending} messages) behind the stream" if behind > limit else None,
-        )
 
     def _survived(self, kind: str, error: BaseException) -> None:
         self._health.failed(kind, error)
