@@ -1,11 +1,22 @@
 """The OpenAPI 3.1 document of the API: `/openapi.json`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ssmd_api import answers, changefilter, examples, forms, search, serversent, snapshot, tabular
+from ssmd_api import (
+    answers,
+    changefilter,
+    examples,
+    forms,
+    rows,
+    search,
+    serversent,
+    shapes,
+    snapshot,
+    tabular,
+)
 from ssmd_api.filters import (
     FILTERS,
     MOMENT,
@@ -27,6 +38,7 @@ from ssmd_api.schemas import SCHEMAS, Schema, ref
 from ssmd_api.statusschemas import STATUS_SCHEMAS
 from ssmd_common import tables
 from ssmd_common.columns import Table
+from ssmd_common.tables import PUBLISHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +81,22 @@ _CURSOR = Parameter(
     {"type": "string", "pattern": forms.whole(forms.CURSOR)},
 )
 _PAGE = (_LIMIT, _CURSOR)
+_MOST_SERIES = Parameter("limit", "Series at most, the largest first.", _LIMIT.schema)
+_CATEGORY = Parameter("category", "A category, spelled as the exchange does.", TEXT)
+
+
+def _fields(names: Iterable[str], of: str = "") -> tuple[Parameter, Parameter]:
+    schema = choices(dict.fromkeys(names)) | {"maxItems": 50}
+    return (
+        Parameter("fields", f"Only these{of}; names, with commas between or repeated.", schema),
+        Parameter("exclude", f"All but these{of}; after `fields`.", schema),
+    )
+
+
+_OF_TABLES = _fields(
+    (name for table in PUBLISHED.values() for name in table.names),
+    " of each row's columns; a table that has none is left out",
+)
 _TIER = Parameter("tier", "The tier of the coefficients.", TEXT)
 
 
@@ -101,11 +129,13 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             *parameters(SeriesFilter),
             _sort(tables.SERIES, "ticker"),
             *_PAGE,
+            *_fields(shapes.SERIES.names),
         ),
     ),
     ("GET", "/v1/series/{ticker}"): Operation(
         "A series with the fee in force and its events and markets counted by status",
         "SeriesDetail",
+        _fields(shapes.ONE_SERIES.names),
     ),
     ("GET", "/v1/events"): Operation(
         "List events, each with its number of markets",
@@ -114,10 +144,13 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             *parameters(EventFilter),
             _sort(tables.EVENTS, "event_ticker"),
             *_PAGE,
+            *_fields(shapes.EVENTS.names),
         ),
     ),
     ("GET", "/v1/events/{event_ticker}"): Operation(
-        "An event with its series and its markets", "EventDetail"
+        "An event with its series and its markets",
+        "EventDetail",
+        _fields(shapes.ONE_EVENT.names),
     ),
     ("GET", "/v1/markets"): Operation(
         "List markets, each with parts of its event and series",
@@ -126,16 +159,27 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             *parameters(MarketFilter),
             _sort(tables.MARKETS, "ticker"),
             *_PAGE,
+            *_fields(shapes.MARKETS.names),
         ),
     ),
     ("POST", "/v1/markets/lookup"): Operation(
-        "Which of up to 1,000 tickers exist, and in what status", "Lookup", body="LookupRequest"
+        "Which of up to 1,000 tickers exist, and in what status",
+        "Lookup",
+        (
+            _fields(tables.MARKETS.names, ", of all columns of markets")[0],
+            _fields(rows.LOOKUP.names)[1],
+        ),
+        body="LookupRequest",
     ),
     ("GET", "/v1/markets/{ticker}"): Operation(
-        "A market with its event and series; from the cache if it is there", "MarketDetail"
+        "A market with its event and series; from the cache if it is there",
+        "MarketDetail",
+        _fields(shapes.ONE_MARKET.names),
     ),
     ("GET", "/v1/markets/{ticker}/lifecycle"): Operation(
-        "A market's lifecycle events, oldest first", "LifecyclePage", _PAGE
+        "A market's lifecycle events, oldest first",
+        "LifecyclePage",
+        (*_PAGE, *_fields(shapes.LIFECYCLE.names)),
     ),
     ("GET", "/v1/fees"): Operation("The coefficients of the fee formula", "Tiers", (_TIER,)),
     ("GET", "/v1/fees/{series}"): Operation(
@@ -173,6 +217,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             _ENTITY,
             _FORMAT,
             *_FILTERS_OF_ALL,
+            *_fields(shapes.MARKETS.names, " of what the list has"),
         ),
         streams=list(tabular.CONTENT_TYPES.values()),
     ),
@@ -189,6 +234,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             _SERIES,
             _EVENT,
             _MARKET,
+            *_OF_TABLES,
         ),
         streams=["application/x-ndjson"],
     ),
@@ -210,6 +256,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
                 "Begin after this sequence of the stream, as a snapshot names it.",
                 WHOLE,
             ),
+            *_OF_TABLES,
         ),
         streams=["text/event-stream"],
         headers=(
@@ -219,11 +266,15 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/v1/status"): Operation(
         "How every service is, how current and how complete the whole", "Status", private=True
     ),
-    ("GET", "/v1/stats/series"): Operation("Series by category", "SeriesStats"),
+    ("GET", "/v1/stats/series"): Operation(
+        "Series by category, and those with most markets",
+        "SeriesStats",
+        (_MOST_SERIES, _SERIES, _CATEGORY),
+    ),
     ("GET", "/v1/stats/markets"): Operation(
         "Markets by status, category and series, and those that close soon",
         "MarketStats",
-        (Parameter("limit", "Series at most, the largest first.", _LIMIT.schema),),
+        (_MOST_SERIES, _SERIES, _CATEGORY),
     ),
     ("GET", "/v1/stats/sync"): Operation(
         "Each job's last run and success, the latest runs, the resume points",
@@ -253,6 +304,29 @@ _ALL_SCHEMAS: Final[dict[str, Schema]] = {
     **KEY_SCHEMAS,
     "Problem": {**SCHEMAS["Problem"], "example": examples.example(ref("Problem"), SCHEMAS)},
 }
+
+
+def _sparse(schema: Schema) -> Schema:
+    """The same without `required`: what is left by `fields` and `exclude`."""
+    if name := schema.get("$ref", "").rpartition("/")[2]:
+        return _sparse(_ALL_SCHEMAS[name])
+    left = {key: value for key, value in schema.items() if key != "required"}
+    if "properties" in left:
+        left["properties"] = {n: _sparse(each) for n, each in left["properties"].items()}
+    if "items" in left:
+        left["items"] = _sparse(left["items"])
+    if "anyOf" in left:
+        left["anyOf"] = [_sparse(each) for each in left["anyOf"]]
+    return left
+
+
+_ALL_SCHEMAS.update(
+    {
+        f"Sparse{operation.reply}": _sparse(ref(operation.reply))
+        for operation in OPERATIONS.values()
+        if operation.reply and any(each.name == "fields" for each in operation.parameters)
+    }
+)
 
 
 def document(scopes: dict[tuple[str, str], str], version: str) -> dict[str, Any]:
@@ -356,11 +430,15 @@ def _reply(operation: Operation) -> dict[str, Any]:
         return answers.stream(operation.summary, operation.streams)
     if operation.reply is None:
         return answers.nothing(operation.summary)
-    schema = ref(operation.reply)
+    whole = ref(operation.reply)
+    schema = whole
+    if any(parameter.name == "fields" for parameter in operation.parameters):
+        # The whole is described first: of that a reply is by default.
+        schema = {"anyOf": [whole, ref(f"Sparse{operation.reply}")]}
     return answers.document(
         operation.summary,
         schema,
-        examples.example(schema, _ALL_SCHEMAS),
+        examples.example(whole, _ALL_SCHEMAS),
         kept=operation.kept,
         paged=_CURSOR in operation.parameters,
     )

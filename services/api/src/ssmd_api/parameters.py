@@ -14,19 +14,24 @@ from multidict import MultiMapping
 from ssmd_api import cursors, forms
 from ssmd_api.cursors import Cursor
 from ssmd_api.forms import MAX_TEXT
-from ssmd_api.paging import Page
+from ssmd_api.paging import Page, order
 from ssmd_api.problems import Fault, bad_parameters
+from ssmd_api.shapes import Shape, UnknownField
 from ssmd_common.columns import Kind, Table
 
 MAX_LIMIT: Final = 1000
 DEFAULT_LIMIT: Final = 100
+_MAX_NAMES: Final = 4096
 MAX_VALUES: Final = 50
 """Of one parameter that may be given several times."""
 LARGEST: Final = 2**63 - 1
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _LOST_PLUS = re.compile(r"([T ].*) (\d\d:?\d\d)$", re.ASCII)
 
+_NO_FILTERS: Final = ("sort", "limit", "cursor", "fields", "exclude")
+
 T = TypeVar("T")
+S = TypeVar("S")
 
 
 class Parameters:
@@ -93,13 +98,30 @@ class Parameters:
             return None
         return self._one("cursor", lambda value: cursors.decode(value, sort, kind, filters))
 
+    def shape(self, whole: Shape) -> Shape:
+        """What rows show of the whole: `fields`, without `exclude`."""
+        return self.chosen(whole, whole.selected)
+
+    def chosen(self, default: S, select: Callable[[list[str], list[str]], S]) -> S:
+        """What `select` makes of `fields` and `exclude`; the default where neither is given."""
+        fields, exclude = self.names("fields"), self.names("exclude")
+        if not fields and not exclude:
+            return default
+        try:
+            return select(fields, exclude)
+        except UnknownField as error:
+            self.fault("exclude" if error.name in exclude else "fields", str(error))
+        return default
+
+    def names(self, name: str) -> list[str]:
+        """Names with commas between, also given several times."""
+        return [part for values in self._many(name, names) for part in values]
+
     def page(self, table: Table, default: str) -> Page:
         """`sort`, `limit` and `cursor` of a list of the table's rows."""
         sort = self.choice("sort", orders(table), default)
-        filters = cursors.digest(
-            pair for pair in self._query.items() if pair[0] not in ("sort", "limit", "cursor")
-        )
-        cursor = self.cursor(sort, table.sorts[sort.removeprefix("-")], filters)
+        filters = cursors.digest(pair for pair in self._query.items() if pair[0] not in _NO_FILTERS)
+        cursor = self.cursor(order(sort), table.sorts[sort.removeprefix("-")], filters)
         return Page(sort, self.limit(), cursor, filters)
 
     def fault(self, name: str, detail: str) -> None:
@@ -146,6 +168,13 @@ def text(value: str) -> str:
     if not forms.TEXT.fullmatch(value) or len(value) > MAX_TEXT:
         raise ValueError(f"must have 1 to {MAX_TEXT} characters, and none that controls")
     return value
+
+
+def names(value: str) -> list[str]:
+    """Names with commas between; which there are, others know."""
+    if not forms.TEXT.fullmatch(value) or len(value) > _MAX_NAMES:
+        raise ValueError(f"must have 1 to {_MAX_NAMES} characters, and none that controls")
+    return value.split(",")
 
 
 def words(value: str) -> list[str]:
