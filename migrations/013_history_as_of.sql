@@ -117,3 +117,99 @@ BEGIN
         WHERE c.began BETWEEN lowest AND last AND NOT pg_visible_in_snapshot(c.xid, snapshot)));
 END
 $function$;
+
+-- What tells of a table as of a moment; `parts` are those of `history.watch`.
+CREATE FUNCTION history.watch_as_of(it history.watched, live regclass, parts jsonb) RETURNS void LANGUAGE plpgsql
+AS $function$
+DECLARE
+    source   text;
+    later    text := '%1$s.number >= (SELECT lowest FROM moment) AND (%1$s.transaction > (SELECT last FROM moment)
+                        OR %1$s.transaction = ANY ((SELECT flying FROM moment)::bigint[]))';
+BEGIN
+    parts := parts || jsonb_build_object(
+        'from r', history.chosen(it, live, 'r.%1$I', 'r.%1$I', 'r.%1$I'),
+        'from e', history.chosen(it, live, 'e.%1$I', 'e.%1$I', 'w.%1$I'),
+        'e is later', format(later, 'e'),
+        'e is first', format(later, 'e') || ' AND (e.since IS NULL OR e.since <= (SELECT last FROM moment)
+                        AND e.since <> ALL ((SELECT flying FROM moment)::bigint[]))',
+        'order of k', history.listed(live, it.key, 'k.%1$I'),
+        'order of d', history.listed(live, it.key, 'd.%1$I'),
+        'row of k', history.listed(live, it.key, 'r.%1$I = k.%1$I', ' AND '),
+        'same as k', history.listed(live, it.key, 'e.%1$I = k.%1$I', ' AND '),
+        'row of d', history.listed(live, it.key, 'r.%1$I = d.%1$I', ' AND '),
+        'same as d', history.listed(live, it.key, 'e.%1$I = d.%1$I', ' AND '),
+        'from r or e', history.chosen(it, live, 'k.%1$I',
+            'CASE WHEN e.number IS NULL THEN (living.r).%1$I ELSE e.%1$I END', 'w.%1$I'),
+        'from d or e', history.chosen(it, live, 'd.%1$I', 'e.%1$I', 'w.%1$I'));
+    -- Of an event the next deletion has all that was, and until then each one what it changed. Where there is
+    -- no event, this is the row that is.
+    parts := parts || jsonb_build_object('was', history.filled($text$
+                CROSS JOIN LATERAL (
+                    SELECT min(f.number) AS number FROM {events} f
+                    WHERE {same as f} AND f.number >= e.number AND f.kind = 'D'
+                ) gone
+                CROSS JOIN LATERAL jsonb_populate_record(
+                    CASE WHEN gone.number IS NULL THEN {living} END,
+                    (SELECT history.merged(f.was ORDER BY f.number DESC) FROM {events} f
+                     WHERE {same as f} AND f.kind <> 'I' AND f.number BETWEEN e.number
+                        AND coalesce(gone.number, 9223372036854775807))
+                ) w$text$, parts));
+
+    -- The moment is found even where no row is: one that is not known is an error.
+    FOREACH source IN ARRAY ARRAY['timestamptz', 'pg_snapshot'] LOOP
+        EXECUTE history.filled(history.filled($text$
+            CREATE OR REPLACE FUNCTION public.{name}_as_of{suffix}({argument} {source}) RETURNS SETOF {live}
+            LANGUAGE sql STABLE AS $body$
+                (WITH moment AS MATERIALIZED (SELECT * FROM history.moment({argument}))
+                SELECT {from r}
+                FROM {live} r
+                WHERE (SELECT last FROM moment) IS NOT NULL AND NOT EXISTS (
+                    SELECT FROM {events} e WHERE {same row} AND {e is first}))
+                UNION ALL
+                (WITH moment AS MATERIALIZED (SELECT * FROM history.moment({argument}))
+                SELECT {from e}
+                FROM {events} e
+                {was}
+                WHERE e.kind <> 'I' AND {e is first})
+            $body$;
+        $text$, parts), jsonb_build_object('source', source,
+            'suffix', CASE source WHEN 'pg_snapshot' THEN '_snapshot' ELSE '' END,
+            'argument', CASE source WHEN 'pg_snapshot' THEN 'snapshot' ELSE 'known_at' END,
+            'living', history.filled('(SELECT r FROM {live} r WHERE {same row})', parts)));
+    END LOOP;
+
+    -- The same rows in the order of their keys, one after the other: for the first few of very many, whichever
+    -- of them changed since. What is no more comes from deletions, which are rare.
+    EXECUTE history.filled(history.filled($text$
+        CREATE OR REPLACE FUNCTION public.{name}_as_of_by_key(known_at timestamptz) RETURNS SETOF {live}
+        LANGUAGE sql STABLE AS $body$
+            (WITH moment AS MATERIALIZED (SELECT * FROM history.moment(known_at))
+            SELECT {from r or e}
+            FROM (SELECT {key} FROM {live} ORDER BY {key}) k
+            -- Looked up one by one, or the planner would rather read and sort everything.
+            CROSS JOIN LATERAL (SELECT r FROM {live} r WHERE {row of k} LIMIT 1) living
+            LEFT JOIN LATERAL (
+                SELECT e.* FROM {events} e WHERE {same as k} AND {e is later} ORDER BY e.number LIMIT 1
+            ) e ON true
+            {was}
+            WHERE (SELECT last FROM moment) IS NOT NULL AND e.kind IS DISTINCT FROM 'I'
+            ORDER BY {order of k})
+            UNION ALL
+            (WITH moment AS MATERIALIZED (SELECT * FROM history.moment(known_at))
+            SELECT {from d or e}
+            FROM (
+                SELECT DISTINCT {order of d} FROM {events} d
+                WHERE d.kind = 'D' AND d.number >= (SELECT lowest FROM moment)
+                    AND NOT EXISTS (SELECT FROM {live} r WHERE {row of d})
+            ) d
+            CROSS JOIN LATERAL (
+                SELECT e.* FROM {events} e WHERE {same as d} AND {e is later} ORDER BY e.number LIMIT 1
+            ) e
+            CROSS JOIN (SELECT NULL::{live} AS r) living
+            {was}
+            WHERE e.kind <> 'I'
+            ORDER BY {order of d})
+        $body$;
+    $text$, parts), '{"living": "living.r"}');
+END
+$function$;

@@ -1,1 +1,0 @@
-SELECT history.watch('fees', key => '{tier}');
