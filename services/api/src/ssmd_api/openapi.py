@@ -92,7 +92,7 @@ _CATEGORY = Parameter("category", "A category, spelled as the exchange does.", T
 
 
 def _fields(names: Iterable[str], of: str = "") -> tuple[Parameter, Parameter]:
-    schema = choices(dict.fromkeys(names)) | {"maxItems": MAX_NAMES}
+    schema = choices(dict.fromkeys(names)) | {"minItems": 1, "maxItems": MAX_NAMES}
     return (
         Parameter(
             "fields",
