@@ -44,6 +44,12 @@ def map_case(_: schemathesis.HookContext, case: schemathesis.Case) -> schemathes
             unknown = query.keys() - _OF_EVERY_LIST
         for name in unknown:
             query.pop(name, None)
+    if case.path in ("/v1/export", "/v1/snapshot") or query.get("table"):
+        # What is listed decides which fields there are.
+        query.pop("fields", None)
+    if case.path in ("/v1/export", "/v1/snapshot", "/v1/changes"):
+        # Something is to be left.
+        query.pop("exclude", None)
     if query.get("table") or query.get("tables"):
         # So do the tables.
         for name in _OF_ROWS:

@@ -1,6 +1,7 @@
 """Each filter's plan uses its index once there are rows enough."""
 
 import re
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
@@ -249,6 +250,12 @@ MOST_ROWS = 25_000
 """Of 90,000 that one node of a plan may read: some filters go with the order, and their rows stand
 at its end."""
 MOST_SORTED = 5_000
+
+
+def test_every_filter_is_among_them() -> None:
+    for _, kind, table, filters in LISTED:
+        tried = {name for given in filters for name in given}
+        assert tried == {field.name for field in fields(kind)}, table.name
 
 
 @pytest.mark.slow

@@ -42,6 +42,8 @@ class Parameter:
     required: bool = False
     example: Any = None
     """Where `ssmd_api.examples` has none by the name."""
+    with_commas: bool = False
+    """Whether several values may stand in one text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,9 @@ from ssmd_api.filters import (
     parameters,
 )
 from ssmd_api.keyschemas import KEY_SCHEMAS
-from ssmd_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, orders
+from ssmd_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_NAMES, orders
 from ssmd_api.schemas import SCHEMAS, Schema, ref
+from ssmd_api.sparseschemas import sparse
 from ssmd_api.statusschemas import STATUS_SCHEMAS
 from ssmd_common import tables
 from ssmd_common.columns import Table
@@ -56,6 +57,11 @@ class Operation:
     headers: Sequence[Parameter] = ()
     private: bool = False
     """Whether nobody may keep the reply."""
+
+    @property
+    def has_fields(self) -> bool:
+        """Whether `fields` and `exclude` choose what rows have."""
+        return any(each.name == "fields" for each in self.parameters)
 
     @property
     def kept(self) -> bool:
@@ -94,10 +100,15 @@ _CATEGORY = Parameter("category", "A category, spelled as the exchange does.", T
 
 
 def _fields(names: Iterable[str], of: str = "") -> tuple[Parameter, Parameter]:
-    schema = choices(dict.fromkeys(names)) | {"maxItems": 50}
+    schema = choices(dict.fromkeys(names)) | {"minItems": 1, "maxItems": MAX_NAMES}
     return (
-        Parameter("fields", f"Only these{of}; names, with commas between or repeated.", schema),
-        Parameter("exclude", f"All but these{of}; after `fields`.", schema),
+        Parameter(
+            "fields",
+            f"Only these{of}; names, with commas between or repeated.",
+            schema,
+            with_commas=True,
+        ),
+        Parameter("exclude", f"All but these{of}; after `fields`.", schema, with_commas=True),
     )
 
 
@@ -126,6 +137,7 @@ _FILTERS_OF_ALL = list(
         for parameter in parameters(kind)
     }.values()
 )
+_NAMES_OF_LISTS = [name for shape in shapes.LISTS.values() for name in shape.names]
 _NAMES = re.compile("(?:{0})(?:,(?:{0}))*".format("|".join(snapshot.TABLES)))
 _FORMAT = Parameter("format", "The form of the lines.", _choice([*tabular.CONTENT_TYPES], "jsonl"))
 
@@ -244,7 +256,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             _ENTITY,
             _FORMAT,
             *_FILTERS_OF_ALL,
-            *_fields(shapes.MARKETS.names, " of what the list has"),
+            *_fields(_NAMES_OF_LISTS, " of what the list has"),
             _AS_OF,
         ),
         streams=list(tabular.CONTENT_TYPES.values()),
@@ -335,25 +347,11 @@ _ALL_SCHEMAS: Final[dict[str, Schema]] = {
 }
 
 
-def _sparse(schema: Schema) -> Schema:
-    """The same without `required`: what is left by `fields` and `exclude`."""
-    if name := schema.get("$ref", "").rpartition("/")[2]:
-        return _sparse(_ALL_SCHEMAS[name])
-    left = {key: value for key, value in schema.items() if key != "required"}
-    if "properties" in left:
-        left["properties"] = {n: _sparse(each) for n, each in left["properties"].items()}
-    if "items" in left:
-        left["items"] = _sparse(left["items"])
-    if "anyOf" in left:
-        left["anyOf"] = [_sparse(each) for each in left["anyOf"]]
-    return left
-
-
 _ALL_SCHEMAS.update(
     {
-        f"Sparse{operation.reply}": _sparse(ref(operation.reply))
+        f"Sparse{operation.reply}": sparse(operation.reply)
         for operation in OPERATIONS.values()
-        if operation.reply and any(each.name == "fields" for each in operation.parameters)
+        if operation.reply and operation.has_fields
     }
 )
 
@@ -449,6 +447,8 @@ def _parameter(parameter: Parameter, place: str) -> dict[str, Any]:
     }
     if parameter.required:
         described["required"] = True
+    if parameter.with_commas:
+        described |= {"style": "form", "explode": False}
     if (shown := parameter.example or examples.PARAMETERS.get(parameter.name)) is not None:
         described["example"] = shown
     return described
@@ -463,7 +463,7 @@ def _reply(operation: Operation) -> dict[str, Any]:
         return answers.nothing(operation.summary)
     whole = ref(operation.reply)
     schema = whole
-    if any(parameter.name == "fields" for parameter in operation.parameters):
+    if operation.has_fields:
         # The whole is described first: of that a reply is by default.
         schema = {"anyOf": [whole, ref(f"Sparse{operation.reply}")]}
     return answers.document(

@@ -21,9 +21,10 @@ from ssmd_common.columns import Column, Kind, Table
 
 MAX_LIMIT: Final = 1000
 DEFAULT_LIMIT: Final = 100
-_MAX_NAMES: Final = 4096
 MAX_VALUES: Final = 50
 """Of one parameter that may be given several times."""
+MAX_NAMES: Final = 200
+"""Of fields, more than there are; with commas between or given several times."""
 LARGEST: Final = 2**63 - 1
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _LOST_PLUS = re.compile(r"([T ].*) (\d\d:?\d\d)$", re.ASCII)
@@ -128,13 +129,18 @@ class Parameters:
             return default
         try:
             return select(fields, exclude)
-        except UnknownField as error:
-            self.fault("exclude" if error.name in exclude else "fields", str(error))
+        except UnknownField:
+            self._name_unknown("fields", lambda: select(fields, []))
+            self._name_unknown("exclude", lambda: select([], exclude))
         return default
 
     def names(self, name: str) -> list[str]:
         """Names with commas between, also given several times."""
-        return [part for values in self._many(name, names) for part in values]
+        found = [part for parts in self._many(name, names, MAX_NAMES) for part in parts]
+        if len(found) > MAX_NAMES:
+            self.fault(name, f"has more than {MAX_NAMES} names")
+            return []
+        return found
 
     def page(self, table: Table, default: str) -> Page:
         """`sort`, `limit` and `cursor` of a list of the table's rows."""
@@ -159,17 +165,23 @@ class Parameters:
         if self._faults:
             raise bad_parameters(self._faults)
 
+    def _name_unknown(self, name: str, select: Callable[[], object]) -> None:
+        try:
+            select()
+        except UnknownField as error:
+            self.fault(name, str(error))
+
     def _one(self, name: str, read: Callable[[str], T]) -> T | None:
         values = self._many(name, read)
         if len(values) > 1:
             self.fault(name, "is given more than once")
         return values[0] if values else None
 
-    def _many(self, name: str, read: Callable[[str], T]) -> list[T]:
+    def _many(self, name: str, read: Callable[[str], T], most: int = MAX_VALUES) -> list[T]:
         self._known.add(name)
         values = self._query.getall(name, [])
-        if len(values) > MAX_VALUES:
-            self.fault(name, f"is given more than {MAX_VALUES} times")
+        if len(values) > most:
+            self.fault(name, f"is given more than {most} times")
             return []
         found = []
         for value in values:
@@ -194,8 +206,8 @@ def text(value: str) -> str:
 
 def names(value: str) -> list[str]:
     """Names with commas between; which there are, others know."""
-    if not forms.TEXT.fullmatch(value) or len(value) > _MAX_NAMES:
-        raise ValueError(f"must have 1 to {_MAX_NAMES} characters, and none that controls")
+    if not forms.TEXT.fullmatch(value):
+        raise ValueError("must have a name, and no character that controls")
     return value.split(",")
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final, Literal
 
 from aiohttp import web
@@ -102,6 +102,7 @@ def private(document: Any, status: int = 200) -> web.Response:
     )
 
 
+@lru_cache(maxsize=100)
 def accepts_gzip(header: str) -> bool:
     """Whether an Accept-Encoding allows gzip."""
     weights = {}

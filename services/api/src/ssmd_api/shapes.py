@@ -1,4 +1,4 @@
-"""What a row shows: which columns of its table, and of what else is beside it. Pure.
+"""What a row shows: which columns of its table, and of what else is beside it.
 
 `fields=` and `exclude=` choose: a shape with fewer columns is a shape. Names are columns, members
 (`event`), and columns of members (`event.title`).
@@ -21,7 +21,6 @@ class UnknownField(ValueError):
 
     def __init__(self, name: str, nearest: str) -> None:
         super().__init__(f"{name[:64]!r} is unknown here; the nearest is {nearest!r}")
-        self.name = name
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class Shape:
 def unknown(name: str, known: Iterable[str]) -> UnknownField:
     """The error of a name that none of the known ones is."""
     known = list(known)
-    near = difflib.get_close_matches(name.lower(), known, 1, 0.0)
+    near = difflib.get_close_matches(name[:64].lower(), known, 1, 0.0)
     return UnknownField(name, near[0])
 
 

@@ -8,6 +8,7 @@ from aiohttp import web
 from ssmd_api import asof, bodies, context, cursors, filters, replies, rows, shapes
 from ssmd_api.cursors import Cursor
 from ssmd_api.filters import MarketFilter
+from ssmd_api.freshness import age_of
 from ssmd_api.lists import refused
 from ssmd_api.paging import cut
 from ssmd_api.parameters import Parameters, text
@@ -54,7 +55,7 @@ async def show_market(request: web.Request) -> web.Response:
     ticker = named(request, "ticker", "market")
     service = context.of(request)
     if at is None and (cached := await service.cached.market(ticker)):
-        age = await service.freshness.age_seconds_in_cache(cached.row, cached.last_sync, now)
+        age = age_of(cached.as_of(await service.freshness.known()), now)
         return reply(request, cached.body(shape), source="cache", age_seconds=age)
     stored = await (await service.store.as_of(at)).market(ticker, shape)
     if stored is None:

@@ -35,12 +35,13 @@ async def snapshot(request: web.Request) -> web.StreamResponse:
     tables = [table for table in tables or DEFAULT_TABLES if wanted.keys() <= filters(table).keys()]
     if not tables:
         given.fault("tables", f"no table can be filtered by {' and '.join(wanted)}")
-    whole = {table: PUBLISHED[table] for table in tables}
     at = given.as_of()
     if at is not None and (unknown := [table for table in tables if table not in asof.TABLES]):
         given.fault("tables", f"the past of {', '.join(unknown)} is not recorded")
-    shown = given.chosen(whole, partial(shapes.of_tables, tables))
-    if whole and not shown:
+    # Where the tables are wrong, fields are judged all the same.
+    whole = {table: PUBLISHED[table] for table in tables or TABLES}
+    shown = given.chosen(whole, partial(shapes.of_tables, whole))
+    if not shown:
         given.fault("fields", "no table has one of them")
     given.done()
     service = context.of(request)
