@@ -61,7 +61,7 @@ ORDER BY f.tier
 
 -- name: moment
 -- An error where the record does not have the moment.
-SELECT FROM history.moment(%(known_at)s)
+SELECT m::text FROM history.moment(%(at)s) m
 
 -- name: versions
 -- A row's changes before a number, the last first, each with the row before and after it: what is, with what each later

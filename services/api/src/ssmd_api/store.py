@@ -1,7 +1,7 @@
 """Reads from PostgreSQL. Rows come as dicts in the shape of `ssmd_api.rows`."""
 
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, LiteralString, assert_never
@@ -9,7 +9,8 @@ from typing import Any, Final, LiteralString, assert_never
 from psycopg import sql
 
 from ssmd_api import asof, lists, rendering, rows, search, shapes
-from ssmd_api.database import SHORT_PATIENCE_SECONDS, Database
+from ssmd_api.asof import Past
+from ssmd_api.database import SHORT_PATIENCE_SECONDS, Connection, Cursor, Database
 from ssmd_api.filters import EventFilter, Filter, MarketFilter, SeriesFilter
 from ssmd_api.lists import AGED_MARKET, AGED_SERIES, Listing, Statement, columns
 from ssmd_api.paging import Listed, Page
@@ -33,21 +34,26 @@ _EXPORT_PAGE: Final = 500
 class Store:
     """Every query of the API but those about keys; of now, or as of a moment."""
 
-    def __init__(self, database: Database, at: datetime | None = None) -> None:
+    def __init__(self, database: Database, past: Past | None = None) -> None:
         self._database = database
-        self._at = at
+        self.past = past
 
-    async def as_of(self, at: datetime | None, parameter: str = "as_of") -> "Store":
+    @asynccontextmanager
+    async def as_of(self, at: datetime | None, parameter: str = "as_of") -> AsyncIterator["Store"]:
         """What this database knew at a moment, of series, events, markets and fees; None is now.
 
         Raises:
             Problem: a 400 of the parameter, if the record does not have the moment.
         """
         if at is None:
-            return self
-        with asof.refused(parameter):
-            await self._all(sql.SQL(queries.moment), known_at=at)
-        return Store(self._database, at)
+            yield self
+            return
+        async with self._database.transaction() as connection:
+            with asof.refused(parameter):
+                async with self._database.cursor_of(connection) as cursor:
+                    await cursor.execute(queries.moment, {"at": at}, prepare=True)
+                    [(moment,)] = await cursor.fetchall()
+            yield Store(self._database, Past(connection, moment))
 
     async def ping(self) -> None:
         """Find out whether PostgreSQL answers; psycopg.OperationalError if it does not."""
@@ -229,15 +235,17 @@ class Store:
             query=self._then(listing.query),
             parameters=self._known(listing.parameters),
         )
-        async with self._database.reading() as connection:
+        async with self._reading() as connection:
             pages = self._database.pages(connection, listing, _EXPORT_PAGE, rendering.register)
             async with aclosing(pages):
                 async for page in pages:
                     yield [listing.rendering.row(row) for row in page]
 
     async def _listed(self, listing: Listing) -> list[Listed]:
-        async with self._database.cursor() as cursor:
+        async with self._cursor() as cursor:
             rendering.register(cursor)
+            if self.past is not None and listing.by_key:
+                await cursor.execute(asof.GENERIC_PLANS)
             # Without parameters, as most lists are, it is planned once.
             await cursor.execute(
                 self._then(listing.query, listing.by_key),
@@ -260,17 +268,27 @@ class Store:
         return await self._all(statement.query, **statement.parameters)
 
     async def _all(self, query: sql.SQL | sql.Composed, **parameters: Any) -> list[tuple[Any, ...]]:
-        async with self._database.cursor() as cursor:
+        async with self._cursor() as cursor:
             await cursor.execute(self._then(query), self._known(parameters))
             return await cursor.fetchall()
+
+    def _cursor(self) -> AbstractAsyncContextManager[Cursor]:
+        if self.past is None:
+            return self._database.cursor()
+        return self._database.cursor_of(self.past.connection)
+
+    def _reading(self) -> AbstractAsyncContextManager[Connection]:
+        if self.past is None:
+            return self._database.reading()
+        return nullcontext(self.past.connection)
 
     def _then(
         self, query: sql.SQL | sql.Composed, by_key: str | None = None
     ) -> sql.SQL | sql.Composed:
-        return query if self._at is None else asof.then(query, by_key=by_key)
+        return query if self.past is None else asof.then(query, by_key=by_key)
 
     def _known(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        return parameters if self._at is None else {**parameters, "known_at": self._at}
+        return parameters if self.past is None else self.past.parameters(parameters)
 
 
 def _whole(wanted: Filter, shape: Shape) -> Listing:
