@@ -20,8 +20,7 @@ from typing import Any
 
 import aiohttp
 import structlog
-from benchmarks.sync import settled_cpu_seconds, simulator, ssmd_sync
-from pydantic import SecretStr
+from sync import settled_cpu_seconds, simulator, ssmd_sync
 
 from ssmd_api.__main__ import open_context
 from ssmd_api.app import make_app
@@ -208,8 +207,8 @@ async def listed(server: PostgresServer, database: Database, moments: list[str])
         "INSERT INTO api_keys (name, key_prefix, key_hash, scopes, rate_limit_per_minute)"
         f" VALUES ('b', '{key.prefix}', '{key.hash}', '{{read}}', 1000000)",
     )
-    settings = ApiSettings(
-        database_url=SecretStr(database.url), redis_url=SecretStr("redis://127.0.0.1:1/0")
+    settings = ApiSettings.model_validate(
+        {"database_url": database.url, "redis_url": "redis://127.0.0.1:1/0"}
     )
     now = "/v1/markets?limit=100"
     paths = {"now": now}

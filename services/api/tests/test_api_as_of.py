@@ -3,9 +3,11 @@
 import asyncio
 import csv
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest_asyncio
@@ -386,3 +388,18 @@ async def test_history_in_pages_is_the_same(past: Past) -> None:
 
 async def cursor_of(past: Past, path: str) -> str:
     return str((await past.api.ok(f"{path}?limit=1"))["cursor"])
+
+
+SHOWN = re.findall(
+    r'"\$SSMD_API_URL(/v1/\S*(?:as_of|known_at|/history)\S*)"',
+    (Path(__file__).parents[3] / "docs/api.md").read_text(),
+)
+
+
+async def test_what_the_documentation_shows_can_be_asked(past: Past) -> None:
+    assert len(SHOWN) >= 4
+    await past.connection.execute("INSERT INTO series (ticker) VALUES ('KXBTC15M')")
+    for path in SHOWN:
+        # The record is not a second old yet.
+        shown = path.replace("$TICKER", TICKER).replace("-1s", "-0s")
+        assert (await past.api.get(shown)).status == 200, shown
