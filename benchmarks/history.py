@@ -205,7 +205,7 @@ async def listed(server: PostgresServer, database: Database, moments: list[str])
     await execute(
         database,
         "INSERT INTO api_keys (name, key_prefix, key_hash, scopes, rate_limit_per_minute)"
-        f" VALUES ('b', '{key.prefix}', '{key.hash}', '{{read}}', 1000000)",
+        f" VALUES ('b', '{key.prefix}', '\\x{key.hash.hex()}', '{{read}}', 1000000)",
     )
     settings = ApiSettings.model_validate(
         {"database_url": database.url, "redis_url": "redis://127.0.0.1:1/0"}
