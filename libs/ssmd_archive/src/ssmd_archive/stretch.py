@@ -11,7 +11,7 @@ from ssmd_archive import lines
 from ssmd_archive.contents import Contents
 from ssmd_archive.disk import Disk
 from ssmd_archive.layout import Layout, Window, window_of
-from ssmd_archive.manifest import File, Gap, Hole, Line, Segment
+from ssmd_archive.manifest import File, Hole, HoleLine, Line, Segment
 from ssmd_archive.present import Present
 from ssmd_archive.salvage import Piece, pieces
 from ssmd_archive.segment import OpenSegment
@@ -181,7 +181,7 @@ class Mender:
         for hole in _holes([range(start, stop)], stretch.holes):
             if hole.why == DAMAGED:
                 made.lost += hole.size
-            line = Gap(
+            line = HoleLine(
                 stream=self._layout.stream,
                 created=stretch.created,
                 chain=stretch.chain,

@@ -15,7 +15,7 @@ from ssmd_archive import lines
 from ssmd_archive.disk import Disk
 from ssmd_archive.journal import Journal, Seen
 from ssmd_archive.layout import OTHER, Layout, Window, window_of
-from ssmd_archive.manifest import Chain, Expired, Gap, Line, Old, Segment, State, StateFile
+from ssmd_archive.manifest import Chain, Expired, HoleLine, Line, Old, Segment, State, StateFile
 from ssmd_archive.recovery import recover
 from ssmd_archive.retention import Keep, remove_old
 from ssmd_archive.segment import MOST_HOLES, OpenSegment
@@ -347,7 +347,7 @@ class ArchiveWriter:
             journal.append(day, Expired, to_seq=stop - 1, why=EXPIRED)
         self._expired_stop = 0
         if sequence > journal.tail.next_sequence:
-            journal.append(day, Gap, to_seq=sequence - 1, why=LOST)
+            journal.append(day, HoleLine, to_seq=sequence - 1, why=LOST)
 
 
 def _time(window: Window) -> str:
