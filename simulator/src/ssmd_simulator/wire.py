@@ -13,7 +13,7 @@ _1970 = date(1970, 1, 1)
 
 @lru_cache(maxsize=16384)
 def rfc3339(seconds: float | None) -> str:
-    """Seconds since 1970 as RFC 3339 UTC; at most six fractional digits, without zeros at the end."""
+    """Seconds since 1970 as RFC 3339 UTC, to microseconds, without zeros at a fraction's end."""
     if seconds is None:
         return NEVER
     whole = int(seconds // 1)
