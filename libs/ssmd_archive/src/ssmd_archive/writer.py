@@ -219,7 +219,7 @@ class ArchiveWriter:
                 segment.size += file.flush()
         if self._segment is None and self._expired_stop and (window := self.window):
             # No message may come for long, and a state that follows the loss is of use before.
-            self._write_gaps(window.day, self._expired_stop)
+            self._write_missing(window.day, self._expired_stop)
 
     def flush(self) -> None:
         """Write what waits in memory, so that whoever reads the files sees it."""
@@ -292,7 +292,7 @@ class ArchiveWriter:
             self.seal()
         reached = self.window or Window(0)
         window = max(reached, window_of(message.stored_at_ns, self._rotation.seconds))
-        self._write_gaps(window.day, message.sequence)
+        self._write_missing(window.day, message.sequence)
         tail = self.journal.tail
         assert tail is not None
         self._segment = OpenSegment(self._disk, self.stream, window, message.sequence, tail.chain)
@@ -325,7 +325,7 @@ class ArchiveWriter:
         else:
             self._expired_stop = 0
 
-    def _write_gaps(self, day: str, sequence: int) -> None:
+    def _write_missing(self, day: str, sequence: int) -> None:
         """Lines for all that lies between the last one and a message."""
         journal, begins = self.journal, self._begins
         if begins is not None:
