@@ -18,8 +18,8 @@ WORK: Final = Counter(
 LAG_SECONDS: Final = Gauge(
     "ssmd_lag_seconds",
     "Seconds behind the source: cdc behind the WAL, cache and archiver behind the stream, sync "
-    "since the last run that read markets, lifecycle from arrival to commit of its last batch; NaN until known, "
-    "and always in api; rises while the service stands still or the source is faster",
+    "since the last run that read markets, lifecycle from arrival to commit of its last batch; NaN "
+    "until known, and always in api; rises while the service stands still or the source is faster",
 )
 LAG_SECONDS.set(math.nan)
 ERRORS: Final = Counter(

@@ -21,7 +21,7 @@ _POSTGRES_ZERO_UNIX: Final = _POSTGRES_ZERO.timestamp()
 
 
 class Outgoing(publish.Outgoing, gc=False):
-    """A change to publish; its `id` is its `Position` as text.
+    """`ssmd_stream`'s kind of message for a change; its `id` is its `Position` as text.
 
     `raw` are the bytes for the dead letters if this is a marker for what could not be read.
     """
