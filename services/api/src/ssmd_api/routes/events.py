@@ -6,7 +6,6 @@ from aiohttp import web
 
 from ssmd_api import context, filters, replies, shapes
 from ssmd_api.filters import EventFilter
-from ssmd_api.paging import cut
 from ssmd_api.parameters import Parameters
 from ssmd_api.paths import named
 from ssmd_api.problems import not_found
@@ -19,8 +18,8 @@ async def list_events(request: web.Request) -> web.Response:
     wanted = filters.read(EventFilter, given)
     page, shape = given.page(tables.EVENTS, "event_ticker"), given.shape(shapes.EVENTS)
     given.done()
-    found, cursor = cut(await context.of(request).store.list_events(wanted, page, shape), page)
-    return replies.page(request, "events", found, cursor)
+    found = await context.of(request).store.list_events(wanted, page, shape)
+    return replies.page(request, "events", found)
 
 
 async def show_event(request: web.Request) -> web.Response:

@@ -6,7 +6,6 @@ from aiohttp import web
 
 from ssmd_api import context, feeschedule, filters, replies, shapes
 from ssmd_api.filters import SeriesFilter
-from ssmd_api.paging import cut
 from ssmd_api.parameters import Parameters
 from ssmd_api.paths import named
 from ssmd_api.problems import not_found
@@ -19,8 +18,8 @@ async def list_series(request: web.Request) -> web.Response:
     wanted = filters.read(SeriesFilter, given)
     page, shape = given.page(tables.SERIES, "ticker"), given.shape(shapes.SERIES)
     given.done()
-    found, cursor = cut(await context.of(request).store.list_series(wanted, page, shape), page)
-    return replies.page(request, "series", found, cursor)
+    found = await context.of(request).store.list_series(wanted, page, shape)
+    return replies.page(request, "series", found)
 
 
 async def show_series(request: web.Request) -> web.Response:
