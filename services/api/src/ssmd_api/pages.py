@@ -26,10 +26,12 @@ _PAGE: Final = sql.SQL(
     " EXISTS (SELECT FROM found WHERE NOT {within}), last.row_key, last.row_ticker, {ages}"
     " FROM (SELECT) one LEFT JOIN found last ON last.row_n = {limit}"
 )
-# Rows of which only the time of their last observation differs are as old as the oldest of them.
+# Rows of which only the time of their last observation differs are as old as the oldest of them;
+# apart from those without such a time, or with one that Python cannot hold.
 _AGES: Final = sql.SQL(
     "(SELECT json_agg(g) FROM (SELECT {columns} min({observed}) AS {observed}"
-    " FROM found WHERE {within} GROUP BY {columns} {observed} IS NULL) g)"
+    " FROM found WHERE {within} GROUP BY {columns}"
+    " {observed} >= '0001-01-01' AND {observed} < '10000-01-01') g)"
 )
 _OBSERVED: Final = "observed_at"
 
