@@ -191,7 +191,7 @@ async def test_a_market_that_was_just_read_is_not_read_again(
         await client.delete(KEYS.series("KXBTCD"))
         again = await warm_api.get(path)
         assert (again.headers["X-Ssmd-Source"], again.body) == ("cache", first.body)
-        whole = await warm_api.get("/v1/markets/KXBTCD-26FEB03-T98000.99")
+        whole = await warm_api.get("/v1/markets/KXBTCD-26FEB03-T98000")
         assert whole.headers["X-Ssmd-Source"] == "database"
     await valkey_server.kill()
     await warm_api.context.cached.ping()
