@@ -70,6 +70,8 @@ async def open_pool(settings: ApiSettings) -> AsyncIterator[Pool]:
     timeout = f"{settings.api_statement_timeout_seconds * 1000:.0f}"
 
     async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
+        # Of a cursor's own adapters there would be a copy for each answer.
+        rows.register(connection)
         await connection.execute("SELECT set_config('statement_timeout', %s, false)", (timeout,))
         for name, value in PLANNING.items():
             await connection.execute("SELECT set_config(%s, %s, false)", (name, value))
@@ -132,7 +134,6 @@ class Database:
         _queries.set(_queries.get() + 1)
         with postgres.cut_off_after(connection, self._answer_seconds):
             async with connection.cursor() as cursor:
-                rows.register(cursor)
                 yield cursor
 
     @asynccontextmanager
@@ -175,7 +176,6 @@ class Database:
         async with self._connection(turns, patience_seconds) as connection:
             with postgres.cut_off_after(connection, self._answer_seconds):
                 async with connection.cursor() as cursor:
-                    rows.register(cursor)
                     yield cursor
 
     @asynccontextmanager

@@ -1,4 +1,5 @@
-"""A snapshot that joins the change stream by visibility (docs/architecture.md, decision 4).
+"""What /v1/snapshot reads: a snapshot that joins the change stream by visibility
+(docs/architecture.md, decision 4).
 
 A reader applies a change after `sequence` if and only if its xid is invisible in `snapshot`.
 """

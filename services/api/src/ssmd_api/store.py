@@ -8,7 +8,7 @@ from typing import Any, Final, LiteralString, assert_never
 
 from psycopg import sql
 
-from ssmd_api import asof, lists, rendering, rows, search, shapes
+from ssmd_api import asof, lists, paging, rendering, rows, search, shapes
 from ssmd_api.asof import Past
 from ssmd_api.database import SHORT_PATIENCE_SECONDS, Connection, Cursor, Database
 from ssmd_api.filters import EventFilter, Filter, MarketFilter, SeriesFilter
@@ -60,17 +60,17 @@ class Store:
         async with self._database.upkeep(SHORT_PATIENCE_SECONDS) as cursor:
             await cursor.execute(queries.ping)
 
-    async def list_series(self, wanted: SeriesFilter, page: Page, shape: Shape) -> list[Listed]:
+    async def list_series(self, wanted: SeriesFilter, page: Page, shape: Shape) -> Listed:
         return await self._listed(lists.series(wanted, page, shape))
 
-    async def list_events(self, wanted: EventFilter, page: Page, shape: Shape) -> list[Listed]:
+    async def list_events(self, wanted: EventFilter, page: Page, shape: Shape) -> Listed:
         """Each event may have its `market_count`."""
         return await self._listed(lists.events(wanted, page, shape))
 
     async def list_markets(
         self, wanted: MarketFilter, page: Page, shape: Shape, aged: Sequence[Table]
-    ) -> list[Listed]:
-        """Each market may have parts of its event and its series; beside it is what `aged` has."""
+    ) -> Listed:
+        """Each market may have parts of its event and its series; ages have what `aged` has."""
         return await self._listed(lists.markets(wanted, page, shape, aged))
 
     async def market(self, ticker: str, shape: Shape) -> Row | None:
@@ -241,9 +241,8 @@ class Store:
                 async for page in pages:
                     yield [listing.rendering.row(row) for row in page]
 
-    async def _listed(self, listing: Listing) -> list[Listed]:
+    async def _listed(self, listing: Listing) -> Listed:
         async with self._cursor() as cursor:
-            rendering.register(cursor)
             if self.past is not None and listing.by_key:
                 await cursor.execute(asof.GENERIC_PLANS)
             # Without parameters, as most lists are, it is planned once.
@@ -252,17 +251,11 @@ class Store:
                 self._known(listing.parameters),
                 prepare=True,
             )
-            found = await cursor.fetchall()
-        row, width, keys = listing.rendering.row, listing.rendering.width, listing.keys
-        return [
-            Listed(
-                row(values),
-                values[width + keys - 1],
-                values[width],
-                _beside(listing, values[width + keys :]),
-            )
-            for values in found
-        ]
+            found = await cursor.fetchone()
+        assert found
+        text, far, more, key, ticker, ages = found
+        following = paging.following(listing.page, key, ticker) if more else None
+        return Listed(listing.rendering.page(text, far=far), following, _ages(ages))
 
     async def _list(self, statement: Statement) -> list[tuple[Any, ...]]:
         return await self._all(statement.query, **statement.parameters)
@@ -314,12 +307,17 @@ def _next(values: Iterator[Any], table: Table) -> Row:
     return {name: next(values) for name in table.names}
 
 
-def _beside(listing: Listing, values: Sequence[Any]) -> Row:
-    """A market with its series as `ssmd_api.freshness` takes it, as far as it is known."""
-    if not listing.beside:
-        return {}
-    market, *series = listing.beside
-    row = named(market, values)
-    for table in series:
-        row["series"] = named(table, values[len(market.names) :])
-    return row
+def _ages(groups: list[Row] | None) -> list[Row]:
+    """Markets with their series as `ssmd_api.freshness` takes them, as far as they are known."""
+    found = []
+    for group in groups or ():
+        series = {
+            name.removeprefix("series."): value
+            for name, value in group.items()
+            if name.startswith("series.")
+        }
+        market = {name: value for name, value in group.items() if not name.startswith("series.")}
+        observed = market["observed_at"]
+        market["observed_at"] = observed and rendering.respelled(observed)
+        found.append(market | ({"series": series} if series else {}))
+    return found

@@ -6,7 +6,6 @@ from aiohttp import web
 
 from ssmd_api import asof, context, filters, replies, shapes
 from ssmd_api.filters import EventFilter
-from ssmd_api.paging import cut
 from ssmd_api.parameters import Parameters
 from ssmd_api.paths import named
 from ssmd_api.problems import not_found
@@ -21,8 +20,8 @@ async def list_events(request: web.Request) -> web.Response:
     at = given.as_of()
     given.done()
     async with context.of(request).store.as_of(at) as store:
-        found, cursor = cut(await store.list_events(wanted, page, shape), page)
-    return replies.page(request, "events", found, cursor, headers=asof.headers(at, shape))
+        found = await store.list_events(wanted, page, shape)
+    return replies.page(request, "events", found, headers=asof.headers(at, shape))
 
 
 async def show_event(request: web.Request) -> web.Response:

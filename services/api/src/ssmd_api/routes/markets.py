@@ -10,7 +10,6 @@ from ssmd_api.cursors import Cursor
 from ssmd_api.filters import MarketFilter
 from ssmd_api.freshness import age_of
 from ssmd_api.lists import refused
-from ssmd_api.paging import cut
 from ssmd_api.parameters import Parameters, text
 from ssmd_api.paths import named
 from ssmd_api.problems import Fault, bad_parameters, not_found
@@ -38,12 +37,12 @@ async def list_markets(request: web.Request) -> web.Response:
     service = context.of(request)
     if at is not None:
         async with service.store.as_of(at) as store:
-            found, cursor = cut(await store.list_markets(wanted, page, shape, ()), page)
-        return replies.page(request, "markets", found, cursor, headers=asof.headers(at, shape))
+            found = await store.list_markets(wanted, page, shape, ())
+        return replies.page(request, "markets", found, headers=asof.headers(at, shape))
     aged = await service.freshness.needs()
-    found, cursor = cut(await service.store.list_markets(wanted, page, shape, aged), page)
-    age = await service.freshness.age_seconds([row.beside for row in found], now)
-    return replies.page(request, "markets", found, cursor, age)
+    found = await service.store.list_markets(wanted, page, shape, aged)
+    age = await service.freshness.age_seconds(found.ages, now)
+    return replies.page(request, "markets", found, age)
 
 
 async def show_market(request: web.Request) -> web.Response:

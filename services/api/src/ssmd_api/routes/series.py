@@ -6,7 +6,6 @@ from aiohttp import web
 
 from ssmd_api import asof, context, feeschedule, filters, replies, shapes
 from ssmd_api.filters import SeriesFilter
-from ssmd_api.paging import cut
 from ssmd_api.parameters import Parameters
 from ssmd_api.paths import named
 from ssmd_api.problems import not_found
@@ -21,8 +20,8 @@ async def list_series(request: web.Request) -> web.Response:
     at = given.as_of()
     given.done()
     async with context.of(request).store.as_of(at) as store:
-        found, cursor = cut(await store.list_series(wanted, page, shape), page)
-    return replies.page(request, "series", found, cursor, headers=asof.headers(at, shape))
+        found = await store.list_series(wanted, page, shape)
+    return replies.page(request, "series", found, headers=asof.headers(at, shape))
 
 
 async def show_series(request: web.Request) -> web.Response:

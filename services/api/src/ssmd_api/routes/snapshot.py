@@ -1,4 +1,4 @@
-"""/v1/snapshot: tables of one state of the database, and where the change stream completes it."""
+"""The route /v1/snapshot: tables of one state of the database as NDJSON (`ssmd_api.snapshot`)."""
 
 from contextlib import AsyncExitStack, aclosing
 from datetime import UTC, datetime
