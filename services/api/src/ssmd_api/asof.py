@@ -37,8 +37,10 @@ _THEN: Final = sql.SQL(
 def then(query: sql.Composable, *, by_key: str | None = None) -> sql.Composed:
     """The query as of the parameter `known_at`, a `history.moment`; `by_key` is the table of which
     the first rows in the order of its key are asked for, and no others."""
-    # In parentheses it may have a WITH of its own.
-    return sql.SQL("{}({})").format(_tables(by_key), query)
+    if query.as_string().startswith("WITH "):
+        # There is one WITH at a time; such a query has one row, and no order to keep.
+        query = sql.SQL("SELECT * FROM ({}) of_then").format(query)
+    return _tables(by_key) + query
 
 
 @cache
