@@ -302,10 +302,13 @@ async def test_a_job_that_does_not_exist(variables: dict[str, str]) -> None:
     assert "there is no job evrything: everything" in log[-1]["error"]
 
 
+@pytest.mark.parametrize("name", ["fees", "charges"])
 async def test_one_job_by_hand_says_how_it_ended(
-    variables: dict[str, str], sync: Any, exchange: Any
+    variables: dict[str, str], sync: Any, exchange: Any, tmp_path: Path, name: str
 ) -> None:
-    async with started("run", "fees", **variables) as process:
+    """By the name that it had in the version before, too."""
+    path = jobs(tmp_path, "jobs: [{id: fees, formerly: charges, mode: fees, every: 1d}]\n")
+    async with started("run", name, **variables, SYNC_JOBS_FILE=path) as process:
         code, log = await process.ended()
     assert code == ExitCode.OK
     assert log[-1]["event"] == "run finished"
