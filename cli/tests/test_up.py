@@ -137,7 +137,7 @@ def run_documented_requests(folder: Path) -> None:
 def test_up_down_and_everything_between(place: Place) -> None:
     # A file of the user's own with the name of a module changes nothing.
     (place.folder / "random.py").write_text("raise RuntimeError('not yours')")
-    up = place.ssmd("up", "--detach", "--tempo", "quick")
+    up = place.ssmd("up", "--detach", "--tempo", "still")
     assert up.returncode == 0, up.stderr
     env = read_env(place.folder / ".ssmd")
     assert set(env) == {

@@ -24,7 +24,8 @@ from ssmd_common.connections.session import Login, Session, look, open_session
 from ssmd_common.deadlines import answered_within
 
 # A heartbeat and our own memory must not wait for a synchronous standby that does not answer. After
-# a failover the timeline differs, which begins a new epoch whatever was remembered.
+# a failover the memory may be an older one: then a new epoch begins, also where none would have to
+# (docs/decisions/0024).
 _SESSION: Final = "SET synchronous_commit = local"
 
 STATEMENT_SECONDS: Final = 10.0
