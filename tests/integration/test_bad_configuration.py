@@ -177,7 +177,7 @@ def test_a_missing_database_url_is_named(
     without_servers: Environment, monkeypatch: pytest.MonkeyPatch, service: str
 ) -> None:
     told = refusal(service, monkeypatch, without_servers, DATABASE_URL=None)
-    assert told == "DATABASE_URL: is missing"
+    assert told == "the configuration has faults: DATABASE_URL: is missing"
 
 
 @each_server
