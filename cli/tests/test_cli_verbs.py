@@ -4,8 +4,9 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
-from ssmd_cli.__main__ import VERBS
+from ssmd_cli.__main__ import VERBS, app
 
 LISTED = (
     "import sys; sys.argv = ['ssmd', '--help']\n"
@@ -36,8 +37,8 @@ def test_help_lists_every_verb_and_imports_none() -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help(verb: str) -> None:
-    done = python("from ssmd_cli.__main__ import main; main()", verb, "--help")
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(app, [verb, "--help"], prog_name="ssmd")
+    assert done.exit_code == 0, done.output
     assert "Usage: ssmd " + verb in done.stdout
 
 

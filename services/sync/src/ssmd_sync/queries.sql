@@ -84,6 +84,10 @@ INSERT INTO sync_watermarks AS w (name, watermark) VALUES (%(name)s, %(watermark
     ON CONFLICT (name) DO UPDATE SET watermark = excluded.watermark, updated_at = now()
     WHERE w.watermark < excluded.watermark
 
+-- name: rename_runs
+-- A job has another id than in the version before; its runs go with it.
+UPDATE sync_runs SET job = %(job)s WHERE job = %(formerly)s
+
 -- name: last_runs
 -- A job's latest runs, the last one first.
 SELECT started_at, finished_at, outcome, error FROM sync_runs

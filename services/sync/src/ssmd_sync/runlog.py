@@ -70,6 +70,10 @@ class RunLog:
             },
         )
 
+    async def rename(self, formerly: str, job: str) -> None:
+        """Runs of a job that had another id are runs of that job."""
+        await self._connection.execute(QUERIES.rename_runs, {"formerly": formerly, "job": job})
+
     async def last_runs(self, job: str) -> list[PastRun]:
         """The latest runs of a job, the last one first."""
         rows = await self._all(QUERIES.last_runs, (job,))

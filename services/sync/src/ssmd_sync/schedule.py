@@ -41,6 +41,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     games_only: bool = False
     min_volume: int = 0
     by_series: bool = False
+    formerly: str | None = None
 
     @property
     def scope(self) -> Scope:
@@ -93,6 +94,14 @@ def due_at(job: Job, runs: Sequence[PastRun], since: datetime, now: datetime) ->
     return job.tick(latest if done.started_at < job.tick(latest) else latest + 1)
 
 
+def named(jobs: Sequence[Job], name: str) -> Job:
+    """The job with this id, or that had it in the version before; ConfigurationError if none."""
+    for job in jobs:
+        if name in (job.id, job.formerly):
+            return job
+    raise ConfigurationError(f"there is no job {name}: {', '.join(job.id for job in jobs)}")
+
+
 def duration(text: str) -> timedelta:
     """`90s`, `5m`, `2h`, `1d`; ValueError otherwise."""
     match = _DURATION.fullmatch(text.strip())
@@ -136,7 +145,7 @@ def parse(text: str) -> tuple[Job, ...]:
         except (msgspec.ValidationError, ValueError) as error:
             name = entry.get("id", number) if isinstance(entry, dict) else number
             faults.append(f"job {name}: {error}")
-    ids = [job.id for job in jobs]
+    ids = [name for job in jobs for name in (job.id, job.formerly) if name]
     faults += [f"job {name}: stands twice" for name in sorted({i for i in ids if ids.count(i) > 1})]
     if faults:
         raise ConfigurationError("; ".join(faults))

@@ -77,6 +77,7 @@ class Service:
             # after failures is not ready until they are over.
             now = datetime.now(UTC)
             for job in self._jobs:
+                await _take_over_runs(job, store)
                 runs = await RunLog(store.connection).last_runs(job.id)
                 self._known(job, runs, due_at(job, runs, self._since, now))
         self._tell_setbacks()
@@ -277,9 +278,15 @@ async def run_once(job: Job, settings: SyncSettings) -> int:
         if not await _try_lock(store, job.id):
             log.info("job runs elsewhere", job=job.id)
             return ExitCode.OK
+        await _take_over_runs(job, store)
         await Retention.of(settings)(store)
         report = await run_job(job.id, job.scope, store, exchange, alone=True)
     return report.exit_code
+
+
+async def _take_over_runs(job: Job, store: Store) -> None:
+    if job.formerly is not None:
+        await RunLog(store.connection).rename(job.formerly, job.id)
 
 
 async def _try_lock(store: Store, job: str) -> bool:

@@ -12,7 +12,7 @@ from ssmd_api import context, shapes
 from ssmd_api.auth import presented
 from ssmd_api.changefilter import TABLES, ChangeFilter, NothingFits
 from ssmd_api.feed import Gone
-from ssmd_api.hub import Ended, Follower, cut_off
+from ssmd_api.follower import Ended, Follower, cut_off
 from ssmd_api.parameters import Parameters
 from ssmd_api.problems import Problem
 from ssmd_api.serversent import GONE, EventId, beginning, keep_alive
