@@ -11,7 +11,7 @@ from ssmd_store.written import COUNTS, Written
 ROWS: Final = Counter(
     "ssmd_sync_rows",
     "Rows read from the exchange, by table and outcome: inserted, updated, unchanged, deleted, or "
-    "set_aside (rejected whole), which rises while the exchange sends rows that cannot be read",
+    "rejected (whole), which rises while the exchange sends rows that cannot be read",
     ["table", "outcome"],
 )
 RUNS: Final = Counter(
@@ -46,7 +46,7 @@ def rows(table: str, written: Written) -> None:
     """Count a batch."""
     for outcome in COUNTS:
         ROWS.labels(table, outcome).inc(getattr(written, outcome))
-    ROWS.labels(table, "set_aside").inc(len(written.set_aside))
+    ROWS.labels(table, "rejected").inc(len(written.rejected_rows))
     WORK.inc(written.inserted + written.updated + written.deleted)
 
 
