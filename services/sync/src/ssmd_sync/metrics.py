@@ -19,7 +19,8 @@ ROWS: Final = Counter(
 )
 RUNS: Final = Counter(
     "ssmd_sync_runs",
-    "Runs that ended, by sync_job and outcome (ok, partial, refused, failed): see the table sync_runs",
+    "Runs that ended, by sync_job and outcome (ok, partial, refused, failed): see the table "
+    "sync_runs",
     ["sync_job", "outcome"],
 )
 LAST_SUCCESS: Final = Gauge(
@@ -35,8 +36,8 @@ INTERVAL: Final = Gauge(
 )
 RUN_SECONDS: Final = Gauge(
     "ssmd_sync_last_run_seconds",
-    "Seconds that the last run of a sync_job took; rises with the universe, or while the exchange is "
-    "slow",
+    "Seconds that the last run of a sync_job took; rises with the universe, or while the exchange "
+    "is slow",
     ["sync_job"],
 )
 DELETIONS_REFUSED: Final = Counter(
