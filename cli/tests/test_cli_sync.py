@@ -97,7 +97,7 @@ async def test_everything_then_updates_then_fees(ssmd: Ssmd, database: Any) -> N
     assert table.code == ExitCode.OK
     header, *_, last = table.out.splitlines()
     assert " ".join(header.split()) == (
-        "table fetched inserted updated unchanged deleted set_aside requests tokens seconds"
+        "table fetched inserted updated unchanged deleted rejected_rows requests tokens seconds"
     )
     assert last.split()[0] == "all"
 

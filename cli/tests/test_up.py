@@ -311,3 +311,54 @@ def test_on_a_terminal_it_draws_the_picture(place: Place) -> None:
                 break
     assert up.wait(timeout=60) == 0
     os.close(master)
+
+
+@pytest.mark.slow
+def test_a_standby_beside_it_takes_over_and_is_taken_for_no_fault(place: Place) -> None:
+    """A second cdc on the same servers, as on another machine: it stands by, leads once the first
+    is killed, and the one that `ssmd up` starts again stands by."""
+    assert place.ssmd("up", "--detach").returncode == 0
+    env = read_env(place.folder / ".ssmd")
+    port = free_port()
+    log = place.folder / "standby.log"
+    with log.open("wb") as file:
+        standby = subprocess.Popen(
+            [Path(sys.executable).with_name("ssmd-cdc")],
+            env=environment() | env | {"OPS_PORT": str(port), "OPS_HOST": "127.0.0.1"},
+            stdout=file,
+            stderr=file,
+        )
+
+    def told() -> dict[str, Any]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz") as reply:
+                found: dict[str, Any] = json.load(reply)
+                return found
+        except OSError as error:
+            return {"error": str(error)}
+
+    def until(what: str, holds: Any) -> None:
+        give_up = time.monotonic() + 60
+        while not holds():
+            assert time.monotonic() < give_up, (what, told(), log.read_text()[-2000:])
+            time.sleep(0.2)
+
+    try:
+        until("it stands by", lambda: told().get("state") == "standby")
+        assert told()["ready"] is True
+        assert place.ssmd("status").returncode == 0
+        first = place.status()["services"]["cdc"]["pid"]
+        os.kill(first, signal.SIGKILL)
+        until("it leads", lambda: told().get("state") == "leading" and told().get("ready"))
+
+        def started_again() -> bool:
+            cdc = place.status()["services"]["cdc"]
+            return cdc["pid"] not in (None, first) and cdc["state"] == "standby"
+
+        until("the first stands by", started_again)
+        assert place.ssmd("status").returncode == 0, place.ssmd("status").stdout
+    finally:
+        standby.terminate()
+        standby.wait(timeout=40)
+    # `ssmd up`'s own leads again.
+    until("all works", lambda: place.ssmd("status").returncode == 0)

@@ -29,7 +29,7 @@ JOB: Final = "cli"
 
 _LINE_EVERY_SECONDS: Final = 2.0
 _COUNTS: Final = ("inserted", "updated", "unchanged", "deleted")
-_COLUMNS: Final = ("table", "fetched", *_COUNTS, "set_aside", "requests", "tokens", "seconds")
+_COLUMNS: Final = ("table", "fetched", *_COUNTS, "rejected_rows", "requests", "tokens", "seconds")
 
 Categories = Annotated[
     list[str] | None,
@@ -190,7 +190,7 @@ def _show(report: "Report", *, as_json: bool) -> None:
         "table": "all",
         "fetched": sum(report.fetched.values()),
         **{count: sum(row[count] for row in found) for count in _COUNTS},
-        "set_aside": len(report.set_aside),
+        "rejected_rows": len(report.rejected_rows),
         "requests": report.requests,
         "tokens": report.tokens,
         "seconds": round(report.seconds, 1),
@@ -202,19 +202,19 @@ def _show(report: "Report", *, as_json: bool) -> None:
                 "message": report.sentence,
                 "tables": found,
                 "total": total,
-                "set_aside": [
-                    {"ticker": row.ticker, "reason": row.reason} for row in report.set_aside
+                "rejected_rows": [
+                    {"ticker": row.ticker, "reason": row.reason} for row in report.rejected_rows
                 ],
                 "rejected_fields": report.rejected_fields(),
             }
         )
     else:
         output.rows([*found, total], _COLUMNS, output.Format.TABLE)
-        for row in report.set_aside[:20]:
-            output.note(f"set aside {row.ticker or 'a row'}: {row.reason}")
+        for row in report.rejected_rows[:20]:
+            output.note(f"rejected {row.ticker or 'a row'}: {row.reason}")
         _note_rejected_fields(report)
     if report.outcome != "ok":
-        output.note(f"{report.outcome}: {report.sentence or 'some rows were set aside'}")
+        output.note(f"{report.outcome}: {report.sentence or 'some rows were rejected'}")
 
 
 def _note_rejected_fields(report: "Report") -> None:

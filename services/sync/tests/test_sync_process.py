@@ -19,7 +19,7 @@ from ssmd_simulator.faults import Fault
 from ssmd_stack.ports import free_port
 
 DEADLINE_SECONDS = 60.0
-FOUNDED = 'ssmd_sync_runs_total{job="everything",outcome="ok"}'
+FOUNDED = 'ssmd_sync_runs_total{outcome="ok",sync_job="everything"}'
 
 
 async def eventually(condition: Any) -> Any:
@@ -228,8 +228,8 @@ async def test_health_and_metrics_tell_what_happens(
         before = await eventually(done)
         assert before["ssmd_lag_seconds"] < DEADLINE_SECONDS
         assert before['ssmd_sync_rows_total{outcome="inserted",table="markets"}'] > 0
-        assert before['ssmd_sync_last_success_timestamp_seconds{job="everything"}'] > 0
-        assert before['ssmd_sync_interval_seconds{job="everything"}'] == 300
+        assert before['ssmd_sync_last_success_timestamp_seconds{sync_job="everything"}'] > 0
+        assert before['ssmd_sync_interval_seconds{sync_job="everything"}'] == 300
 
         async def told() -> dict[str, Any]:
             found = await sync.rows("SELECT position FROM service_status WHERE service = 'sync'")

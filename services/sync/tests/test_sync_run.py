@@ -324,7 +324,7 @@ async def test_an_unreadable_field_costs_itself_and_is_said(sync: Any, exchange:
         ("markets", stored.ticker, "floor_strike"),
     }
     assert all(row["reason"] for row in run["rejected_fields"])
-    assert (run["set_aside"], run["unread"]) == ([], [])
+    assert (run["rejected_rows"], run["unread"]) == ([], [])
     [row] = await sync.rows("SELECT * FROM markets WHERE ticker = %s", new.ticker)
     assert (row["title"], row["extra"]["title"]) == (None, 5)
     [row] = await sync.rows("SELECT * FROM markets WHERE ticker = %s", stored.ticker)

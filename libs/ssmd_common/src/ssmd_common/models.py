@@ -54,7 +54,7 @@ class RejectedField(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     raw: str
 
 
-class SetAside(msgspec.Struct, frozen=True):
+class RejectedRow(msgspec.Struct, frozen=True):
     """A row that could not be read: its ticker where that could, the reason, and its beginning."""
 
     ticker: str | None
@@ -233,7 +233,7 @@ class SyncRun(Row, frozen=True, kw_only=True, gc=False):
     updated: int
     unchanged: int
     deleted: int
-    set_aside: list[Any]
+    rejected_rows: list[Any]
     rejected_fields: list[Any]
     unread: list[str] | None
     error: str | None

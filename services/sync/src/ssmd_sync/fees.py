@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from ssmd_common.models import SeriesFee, SetAside
+from ssmd_common.models import RejectedRow, SeriesFee
 from ssmd_kalshi import convert
 from ssmd_kalshi.errors import excerpt
 from ssmd_kalshi.values import dollars, time
@@ -43,11 +43,11 @@ Override = tuple[str | None, Decimal | None]
 
 def overrides(
     changes: Iterable[WireEventFeeChange], now: datetime
-) -> tuple[dict[str, Override], list[SetAside]]:
+) -> tuple[dict[str, Override], list[RejectedRow]]:
     """What is in force at a moment for each event that ever had an override, and what cannot be
     read. Of two changes for the same moment the one with the greater id holds."""
     latest: dict[str, tuple[datetime, str, Override]] = {}
-    set_aside: list[SetAside] = []
+    rejected_rows: list[RejectedRow] = []
     for change in changes:
         ticker = change.event_ticker
         try:
@@ -56,17 +56,17 @@ def overrides(
                 raise ValueError("a fee without a beginning")
         except (ValueError, ArithmeticError) as error:
             raw = excerpt(repr(change), 2000)
-            set_aside.append(SetAside(ticker, f"event fee change: {error}", raw))
+            rejected_rows.append(RejectedRow(ticker, f"event fee change: {error}", raw))
             continue
         step = (since, change.id or "", (change.fee_type_override or None, multiplier))
         if since <= now and (ticker not in latest or step[:2] > latest[ticker][:2]):
             latest[ticker] = step
-    return {ticker: override for ticker, (_, _, override) in latest.items()}, set_aside
+    return {ticker: override for ticker, (_, _, override) in latest.items()}, rejected_rows
 
 
 def announced(
     changes: Iterable[WireSeriesFeeChange],
-) -> tuple[dict[str, list[SeriesFee]], list[SetAside]]:
+) -> tuple[dict[str, list[SeriesFee]], list[RejectedRow]]:
     """The exchange's steps of each series in order, and what cannot be read of them."""
     rows, unreadable = convert.fee_schedule(changes)
     steps: dict[str, list[SeriesFee]] = {}

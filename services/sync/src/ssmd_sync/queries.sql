@@ -70,7 +70,7 @@ INSERT INTO sync_runs (job, scope, started_at) VALUES (%(job)s, %(scope)s, %(sta
 -- What a run did.
 UPDATE sync_runs SET finished_at = clock_timestamp(), outcome = %(outcome)s, requests = %(requests)s,
     tokens = %(tokens)s, fetched = %(fetched)s, inserted = %(inserted)s, updated = %(updated)s,
-    unchanged = %(unchanged)s, deleted = %(deleted)s, set_aside = %(set_aside)s,
+    unchanged = %(unchanged)s, deleted = %(deleted)s, rejected_rows = %(rejected_rows)s,
     rejected_fields = %(rejected_fields)s, unread = %(unread)s, error = %(error)s
     WHERE id = %(id)s
 

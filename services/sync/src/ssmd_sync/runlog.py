@@ -63,7 +63,7 @@ class RunLog:
                 "updated": report.total("updated"),
                 "unchanged": report.total("unchanged"),
                 "deleted": report.total("deleted"),
-                "set_aside": report.set_aside_json(),
+                "rejected_rows": report.rejected_rows_json(),
                 "rejected_fields": report.rejected_fields_json(),
                 "unread": report.covered_but_for(),
                 "error": (report.sentence or "")[:MAX_ERROR] or None,

@@ -262,7 +262,7 @@ async def run_job(
         updated=report.total("updated"),
         unchanged=report.total("unchanged"),
         deleted=report.total("deleted"),
-        set_aside=len(report.set_aside),
+        rejected_rows=len(report.rejected_rows),
         rejected_fields=report.rejected_count,
         **({"error": report.sentence} if report.sentence else {}),
     )
