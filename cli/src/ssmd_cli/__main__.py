@@ -1,13 +1,14 @@
 """The `ssmd` command: assembles the verbs, and imports a verb's module only when that verb is used.
 
-Each verb lives in a module of its own that exposes a typer `app`. A module that cannot be imported
-fails its own verb and nothing else, and `ssmd --help` answers without importing any.
+Each verb lives in a module of its own that exposes an `app` made by `ssmd_cli.verbs`. A module that
+cannot be imported fails its own verb and nothing else, and `ssmd --help` answers without importing
+any.
 """
 
 import importlib
 import os
 import sys
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -15,7 +16,7 @@ from typer.main import get_command, get_group
 
 
 class Verb(NamedTuple):
-    """One word after `ssmd`. A group has sub-commands, even if only one (`ssmd lifecycle tail`)."""
+    """One word after `ssmd`. A group has sub-commands, even if only one (`ssmd exchange drift`)."""
 
     name: str
     summary: str
@@ -28,6 +29,7 @@ VERBS = {
         Verb("up", "Start a whole system on this machine.", is_group=False),
         Verb("down", "Stop the system that `ssmd up` started.", is_group=False),
         Verb("status", "Show what flows, once.", is_group=False),
+        Verb("top", "Show what moves now, what closes next, and each lag.", False),
         Verb("doctor", "Check the machine and a running system; say how to mend.", is_group=False),
         Verb("db", "Migrate the database, or say which migrations are missing."),
         Verb("series", "Sync and list series."),
@@ -35,10 +37,12 @@ VERBS = {
         Verb("fees", "Sync and list fee schedules."),
         Verb("lifecycle", "Follow lifecycle events."),
         Verb("cdc", "Follow the change stream, or say how far its publisher is."),
-        Verb("archive", "List, read, verify and repair what is archived of the change stream."),
+        Verb("archive", "List, read, verify and repair the archive of changes."),
         Verb("cache", "Verify or rebuild the Redis cache."),
-        Verb("exchange", "Report what the exchange sends that this version does not know."),
+        Verb("exchange", "Report what of the exchange this version does not know."),
         Verb("keys", "Create, list and revoke API keys."),
+        Verb("profile", "Keep addresses and keys of systems under names."),
+        Verb("completion", "Print what completes commands in your shell.", is_group=False),
     )
 }
 
@@ -64,42 +68,49 @@ app = typer.Typer(
     cls=VerbGroup,
     name="ssmd",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="`ssmd VERB --help` shows a verb's options, with examples.",
 )
 
 
-@app.callback()
-def root() -> None:
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Say which version this is.")] = False,
+) -> None:
     """A security master for Kalshi prediction markets: mirror, change stream, cache and API."""
+    if version:
+        from importlib.metadata import version as version_of
+
+        typer.echo(f"ssmd {version_of('ssmd-cli')}")
+        raise typer.Exit
 
 
 def main() -> None:
     """Run the command line. An error of ours is one sentence on stderr and its exit code."""
     try:
-        get_group(app)(prog_name="ssmd")
+        if "_SSMD_COMPLETE" in os.environ:
+            from ssmd_cli.completion import use_our_completion
+
+            use_our_completion()
+        code = get_group(app).main(prog_name="ssmd", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = _end_quietly()
     except Exception as raised:
-        error = _explained(raised)
-        exit_code = getattr(error, "exit_code", None)
-        if exit_code is None:
-            raise
-        from ssmd_cli.environment import advice
+        from ssmd_cli.failure import tell
 
-        typer.echo(f"ssmd: {error}{advice(error)}", err=True)
-        sys.exit(int(exit_code))
+        code = tell(raised)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
-def _explained(error: Exception) -> Exception:
-    """The error as one of ours, if the database refused what its operator can mend."""
-    if "psycopg" not in sys.modules:
-        return error
-    from pydantic import SecretStr
-
-    from ssmd_common.connections.rights import explained
-
-    url = os.environ.get("DATABASE_URL")
-    return explained(error, SecretStr(url) if url else None) or error
+def _end_quietly() -> int:
+    """The reader of a pipe, such as `head`, has enough: that is no error."""
+    # What is still to be flushed at the end must not fail again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 if __name__ == "__main__":

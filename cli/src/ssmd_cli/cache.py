@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ssmd_cli import verbs
 from ssmd_cli.environment import load_env_file
 from ssmd_common.exitcodes import ExitCode
 
@@ -18,13 +19,18 @@ if TYPE_CHECKING:
     from ssmd_cache.settings import CacheSettings
     from ssmd_cache.verify.report import Report
 
-app = typer.Typer(no_args_is_help=True, help="Verify or rebuild the Redis cache.")
+app = verbs.group("Verify or rebuild the Redis cache.")
 
 _REBUILD_SECONDS = 300.0
 _SHOWN = 200
 
 
-@app.command("verify")
+@verbs.verb(
+    app,
+    "verify",
+    "ssmd cache verify --sample 1000",
+    "ssmd cache verify --fix",
+)
 def verify_command(
     sample: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Compare N markets picked by chance.")
@@ -69,7 +75,7 @@ def verify_command(
         raise typer.Exit(ExitCode.PARTIAL)
 
 
-@app.command("rebuild")
+@verbs.verb(app, "rebuild", "ssmd cache rebuild --deadline 60")
 def rebuild_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the position as JSON.")] = False,
     deadline_seconds: Annotated[

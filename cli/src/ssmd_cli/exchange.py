@@ -6,19 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-from ssmd_cli import output
+from ssmd_cli import output, verbs
 from ssmd_cli.options import AsCsv, AsJson, use_local_system
 from ssmd_cli.output import Format
 from ssmd_common.exitcodes import ExitCode
 
-app = typer.Typer(
-    no_args_is_help=True, help="Look at the exchange itself.", callback=use_local_system
-)
+app = verbs.group("Look at the exchange itself.", use_local_system)
 
 COLUMNS = ("kind", "entity", "name", "count", "rows", "example")
 
 
-@app.command("drift")
+@verbs.verb(app, "drift", "ssmd exchange drift --pages 5")
 def drift(
     pages: Annotated[
         int, typer.Option(min=1, help="Pages to read of each listing in each status.")

@@ -5,18 +5,21 @@ from typing import Annotated, Any
 
 import typer
 
-from ssmd_cli import output
+from ssmd_cli import output, verbs
 from ssmd_cli.options import AsCsv, AsJson, use_local_system
 from ssmd_cli.output import Format
 from ssmd_cli.syncverbs import add_sync
 
-app = typer.Typer(
-    no_args_is_help=True, help="Sync and list fee schedules.", callback=use_local_system
-)
+app = verbs.group("Sync and list fee schedules.", use_local_system)
 add_sync(app, "fees_sync")
 
 
-@app.command("list")
+@verbs.verb(
+    app,
+    "list",
+    "ssmd fees list KXBTCD",
+    "ssmd fees list KXBTCD --price 0.55 --count 100",
+)
 def list_fees(
     series: Annotated[
         str | None, typer.Argument(help="A series; without one, the coefficients by tier.")

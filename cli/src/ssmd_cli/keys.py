@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from ssmd_cli import output
+from ssmd_cli import output, verbs
 from ssmd_cli.options import AsCsv, AsJson, use_local_system
 from ssmd_common.apikeys import SCOPES, generate
 from ssmd_common.errors import SsmdError
@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="Create, list and revoke API keys, and see who did.",
-    callback=use_local_system,
-)
+app = verbs.group("Create, list and revoke API keys, and see who did.", use_local_system)
 
 _COLUMNS = (
     "id",
@@ -57,7 +53,12 @@ class NoSuchKey(SsmdError):
     exit_code = ExitCode.NOT_FOUND
 
 
-@app.command("create")
+@verbs.verb(
+    app,
+    "create",
+    "ssmd keys create dashboards --expires 90d",
+    "ssmd keys create operator --scope read --scope admin",
+)
 def create(
     name: Annotated[str, typer.Argument(help="Whose key it is.")],
     scope: Annotated[
@@ -94,7 +95,7 @@ def create(
     typer.echo(key.text)
 
 
-@app.command("list")
+@verbs.verb(app, "list", "ssmd keys list")
 def list_keys(as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """List every key, without what would let one use it."""
     style = output.chosen(as_json=as_json, as_csv=as_csv)
@@ -108,7 +109,7 @@ def list_keys(as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     output.rows(_run(every), _COLUMNS, style)
 
 
-@app.command("revoke")
+@verbs.verb(app, "revoke", "ssmd keys revoke 7")
 def revoke(key: Annotated[str, typer.Argument(help="A key's id or prefix.")]) -> None:
     """Revoke a key for good. API replicas refuse it within seconds."""
 
@@ -126,7 +127,7 @@ def revoke(key: Annotated[str, typer.Argument(help="A key's id or prefix.")]) ->
     output.note(f"revoked {prefix}")
 
 
-@app.command("audit")
+@verbs.verb(app, "audit", "ssmd keys audit --json")
 def audit(as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """Show which keys were made and revoked, by whom and from where, the last first."""
     style = output.chosen(as_json=as_json, as_csv=as_csv)

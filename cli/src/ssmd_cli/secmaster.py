@@ -9,7 +9,7 @@ from typing import Annotated, Any, BinaryIO, Final
 
 import typer
 
-from ssmd_cli import output
+from ssmd_cli import output, verbs
 from ssmd_cli.options import (
     AsCsv,
     AsJson,
@@ -23,11 +23,7 @@ from ssmd_cli.options import (
 from ssmd_cli.output import Format
 from ssmd_cli.syncverbs import add_sync
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="Sync, list and show events and markets.",
-    callback=use_local_system,
-)
+app = verbs.group("Sync, list and show events and markets.", use_local_system)
 add_sync(app, "secmaster_sync")
 
 _COLUMNS: Final = (
@@ -67,7 +63,7 @@ class ExportFormat(StrEnum):
     JSONL = "jsonl"
 
 
-@app.command("list")
+@verbs.verb(app, "list")
 def list_markets(
     category: Category = None,
     status: Annotated[
@@ -130,7 +126,7 @@ def list_markets(
         output.note(f"there are more than {limit}: see --limit")
 
 
-@app.command("show")
+@verbs.verb(app, "show")
 def show(
     ticker: Annotated[str, typer.Argument(help="A market, an event or a series.")],
     as_json: AsJson = False,
@@ -151,7 +147,7 @@ def show(
             pass
 
 
-@app.command("search")
+@verbs.verb(app, "search")
 def search(
     words: Annotated[list[str], typer.Argument(help="Words in tickers and titles.")],
     kind: Annotated[list[Kind] | None, typer.Option(help="One of these; repeatable.")] = None,
@@ -167,7 +163,7 @@ def search(
     output.rows(found, ("kind", "ticker", "status", "title"), style)
 
 
-@app.command("export")
+@verbs.verb(app, "export")
 def export(
     entity: Annotated[Entity, typer.Option(help="Which list.")] = Entity.MARKETS,
     form: Annotated[
@@ -205,7 +201,7 @@ def export(
         raise
 
 
-@app.command("stats")
+@verbs.verb(app, "stats")
 def stats(as_json: AsJson = False) -> None:
     """Count series and markets, and say when each sync job last succeeded."""
     found = asyncio.run(_stats())

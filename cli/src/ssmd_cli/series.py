@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ssmd_cli import output
+from ssmd_cli import output, verbs
 from ssmd_cli.options import (
     AsCsv,
     AsJson,
@@ -18,11 +18,11 @@ from ssmd_cli.options import (
 )
 from ssmd_cli.syncverbs import add_sync
 
-app = typer.Typer(no_args_is_help=True, help="Sync and list series.", callback=use_local_system)
+app = verbs.group("Sync and list series.", use_local_system)
 add_sync(app, "series_sync")
 
 
-@app.command("list")
+@verbs.verb(app, "list")
 def list_series(
     category: Category = None,
     tag: Tags = None,
