@@ -11,8 +11,10 @@ import sys
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 from typer.main import get_command, get_group
+
+from ssmd_cli.verbs import Group
 
 
 class Verb(NamedTuple):
@@ -47,7 +49,7 @@ VERBS = {
 }
 
 
-class VerbGroup(TyperGroup):
+class VerbGroup(Group):
     """Lists the verbs from `VERBS`; imports `ssmd_cli.<verb>` when one is invoked."""
 
     def __init__(self, **attrs: Any) -> None:

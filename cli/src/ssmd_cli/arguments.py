@@ -17,6 +17,8 @@ def convert_lightly(parameter: Any) -> None:
 
     Any other, and one of a typer that describes its parameters otherwise, is left as it is.
     """
+    if "process_value" in vars(parameter):
+        return
     described = getattr(parameter, "type_descriptor", None)
     annotation = getattr(described, "annotation", None)
     info = getattr(described, "parameter_info", None)

@@ -18,13 +18,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 _HELP: Final = {"help_option_names": ["-h", "--help"]}
 
 
-class Command(TyperCommand):
-    """Its epilog is its examples, a line each, which are shown as they are."""
+class _Light:
+    """A command whose parameters, `--help` among them, are converted lightly."""
 
-    def __init__(self, *arguments: Any, **attributes: Any) -> None:
-        super().__init__(*arguments, **attributes)
-        for parameter in self.params:
+    def get_params(self, ctx: Any) -> list[Any]:
+        found: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for parameter in found:
             convert_lightly(parameter)
+        return found
+
+
+class Command(_Light, TyperCommand):
+    """Its epilog is its examples, a line each, which are shown as they are."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write the examples."""
@@ -37,7 +42,7 @@ class Command(TyperCommand):
                 formatter.write(f"{'':{formatter.current_indent}}{line}\n")
 
 
-class Group(TyperGroup):
+class Group(_Light, TyperGroup):
     """Verbs with a word before them, such as `ssmd cdc`."""
 
 
