@@ -135,7 +135,7 @@ def _picture(
 
     width, height = size
     shown = found[: max(1, height - 2)]
-    drawn = draw(output.columns_of(shown, asked.names), width)
+    drawn = draw(output.columns_of(shown, asked.names, width), width)
     head = f"{time.strftime('%H:%M:%S', time.gmtime())} UTC · {len(found)} {asked.path}"
     head += " and more" if more else ""
     head += f" · every {asked.watch:g} s · q ends"

@@ -18,6 +18,9 @@ Row = Mapping[str, Any]
 
 _PROSE: Final = ("title", "tags", "name", "error", "example")
 _FRACTION = re.compile(r"(?<=T\d\d:\d\d:\d\d)\.\d+(?=Z$)")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_SECONDS = re.compile(r":\d\dZ$")
+_WIDE: Final = 80
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -124,13 +127,19 @@ def terminal_width(file: TextIO | None = None) -> int | None:
         return 80
 
 
-def columns_of(found: Sequence[Row], names: Sequence[str]) -> list[Column]:
-    """Rows as a table's columns."""
+def columns_of(
+    found: Sequence[Row], names: Sequence[str], width: int | None = None
+) -> list[Column]:
+    """Rows as a table's columns; in less than `_WIDE` cells times are said to the minute."""
+    is_narrow = width is not None and width < _WIDE
     columns = []
     for name in names:
         values = [value_of(row, name) for row in found]
         is_number = any(isinstance(value, int | float | Decimal) for value in values)
         cells = [as_text(value) for value in values]
+        if is_narrow:
+            cells = [_SECONDS.sub("", cell).replace("T", " ") if _TIME.fullmatch(cell) else cell
+                     for cell in cells]  # fmt: skip
         columns.append(Column(name, _title(name), cells, is_number, _is_prose(name)))
     return columns
 
@@ -141,7 +150,8 @@ def is_bold() -> bool:
 
 
 def _table(found: Sequence[Row], names: Sequence[str]) -> None:
-    drawn = draw(columns_of(found, names), terminal_width(), bold=is_bold())
+    width = terminal_width()
+    drawn = draw(columns_of(found, names, width), width, bold=is_bold())
     for line in drawn.lines:
         sys.stdout.write(line + "\n")
     if drawn.left_out:
