@@ -5,9 +5,11 @@ Messages are constant and lower-case, values are fields; no payloads and no secr
 
 import logging
 import sys
-from collections.abc import MutableMapping
-from typing import Any, Final
+from collections.abc import Callable, MutableMapping
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
 
+import msgspec
 import structlog
 
 _SECRET_WORDS: Final = (
@@ -18,6 +20,32 @@ _SECRET_WORDS: Final = (
     "authorization",
     "token_hash",
 )
+
+
+_Write = Callable[[str, dict[str, Any]], None]
+_write: _Write | None = None
+"""Writes a line of level info as JSON at once; None where lines are written otherwise."""
+
+
+def often(log: Any, event: str, **fields: Any) -> None:
+    """A line of level info that is written so often that its making is felt.
+
+    It is as `log.info` has it, but for what is bound: a tenth of the work.
+    """
+    if _write is None:
+        log.info(event, **fields)
+    else:
+        _write(event, fields)
+
+
+def _writer(service: str, stream: TextIO) -> _Write:
+    def write(event: str, fields: dict[str, Any]) -> None:
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        line = {**fields, "event": event, "level": "info", "timestamp": now, "service": service}
+        stream.write(msgspec.json.encode(line).decode() + "\n")
+        stream.flush()
+
+    return write
 
 
 def configure(service: str, level: str = "INFO", style: str = "json") -> None:
@@ -48,6 +76,9 @@ def configure(service: str, level: str = "INFO", style: str = "json") -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    global _write  # noqa: PLW0603 - structlog's configuration is one for the process, too
+    told = logging.getLevelName(level) <= logging.INFO
+    _write = _writer(service, sys.stdout) if style == "json" and told else None
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

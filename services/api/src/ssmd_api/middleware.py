@@ -21,6 +21,7 @@ from ssmd_api.keystore import Actor, StoredKey
 from ssmd_api.metrics import IN_PROGRESS, REFUSED, REQUESTS, SECONDS
 from ssmd_api.problems import Fault, Problem
 from ssmd_api.turns import caller
+from ssmd_common import contract, logs
 from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.metrics import ERRORS, WORK
@@ -79,16 +80,19 @@ def answered(request: web.BaseRequest, response: web.StreamResponse) -> None:
     request = cast(web.Request, request)
     route = route_template(request)
     key = request.get(_KEY)
-    (log.debug if route in _PROBES else log.info)(
-        "request answered",
-        method=request.method,
-        route=route,
-        status=response.status,
-        bytes=request.writer.output_size,
-        milliseconds=round((time.perf_counter() - request[_BEGAN]) * 1000, 1),
-        key_id=key and key.id,
-        request_id=request_id(request),
-    )
+    fields = {
+        "method": request.method,
+        "route": route,
+        "status": response.status,
+        "bytes": request.writer.output_size,
+        "milliseconds": round((time.perf_counter() - request[_BEGAN]) * 1000, 1),
+        "key_id": key and key.id,
+        "request_id": request_id(request),
+    }
+    if route in _PROBES:
+        log.debug("request answered", **fields)
+    else:
+        logs.often(log, "request answered", **fields)
 
 
 def request_id(request: web.Request) -> str:
@@ -122,6 +126,7 @@ def _add_own_headers(request: web.Request, response: web.StreamResponse) -> None
     response.headers["X-Request-Id"] = request_id(request)
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Server"] = "ssmd"
+    response.headers[contract.HEADER] = str(contract.CONTRACT)
 
 
 def guarded(scope: str, handler: Handler) -> Handler:

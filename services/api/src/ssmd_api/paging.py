@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ssmd_api import cursors
-from ssmd_api.cursors import Cursor
+from ssmd_api.cursors import Cursor, Key
 from ssmd_api.rows import Row
 
 
@@ -18,10 +18,26 @@ class Page:
     """The digest of the list's filters, for its next cursor."""
 
 
-def cut(rows: list[Row], page: Page, ticker: str) -> tuple[list[Row], str | None]:
-    """At most `page.limit` rows, and a cursor if there were more; `ticker` breaks ties."""
+def order(sort: str) -> str:
+    """What a cursor names as the order of its list: that of equals, too, which used to ascend."""
+    return f"{sort},-ticker" if sort.startswith("-") else sort
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A row of a list as it is sent, and what places it there; `beside` is what its age needs."""
+
+    text: bytes
+    key: Key
+    ticker: str
+    beside: Row
+
+
+def cut(rows: list[Listed], page: Page) -> tuple[list[Listed], str | None]:
+    """At most `page.limit` rows, and a cursor if there were more."""
     if len(rows) <= page.limit:
         return rows, None
     last = rows[page.limit - 1]
-    key = last[page.sort.removeprefix("-")]
-    return rows[: page.limit], cursors.encode(Cursor(page.sort, key, last[ticker], page.filters))
+    return rows[: page.limit], cursors.encode(
+        Cursor(order(page.sort), last.key, last.ticker, page.filters)
+    )

@@ -1,16 +1,29 @@
 """Replies: JSON with a strong ETag, compressed for those who can read it."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final, Literal
 
 from aiohttp import web
 
 from ssmd_api import rows
+from ssmd_api.paging import Listed
 
 Source = Literal["cache", "database"]
 
 _WORTH_COMPRESSING_BYTES: Final = 1024
+
+
+class Body:
+    """JSON that may be sent more than once."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data: Final = data
+
+    @cached_property
+    def digest(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()[:32]
 
 
 def reply(
@@ -22,15 +35,15 @@ def reply(
     next_cursor: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
-    """A document, or 304 if the client has it already.
+    """A document, or its `Body`; or 304 if the client has it already.
 
     The ETag is of the body alone: a row reads the same from the cache and from the database.
     """
-    body = rows.encode(document)
+    made = document if isinstance(document, Body) else Body(rows.encode(document))
+    body, digest = made.data, made.digest
     compress = len(body) >= _WORTH_COMPRESSING_BYTES and accepts_gzip(
         request.headers.get("Accept-Encoding", "")
     )
-    digest = hashlib.sha256(body).hexdigest()[:32]
     # A strong tag names bytes, and those of the compressed reply are others.
     tag = f"{digest}-gzip" if compress else digest
     response = web.Response(body=body, content_type="application/json")
@@ -50,6 +63,24 @@ def reply(
         response.headers["Link"] = f'<{following.raw_path_qs}>; rel="next"'
     response.headers.update(headers or {})
     return response
+
+
+def page(
+    request: web.Request,
+    name: str,
+    found: Sequence[Listed],
+    cursor: str | None,
+    age_seconds: int | None = None,
+) -> web.Response:
+    """A page of a list whose rows are written already."""
+    body = b'{"%b":[%b],"cursor":%b}' % (
+        name.encode(),
+        b",".join([row.text for row in found]),
+        rows.encode(cursor),
+    )
+    return reply(
+        request, Body(body), source="database", age_seconds=age_seconds, next_cursor=cursor
+    )
 
 
 def private(document: Any, status: int = 200) -> web.Response:
