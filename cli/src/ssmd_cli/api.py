@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
+from ssmd_cli.profiles import read_profiles
 from ssmd_client import errors
 from ssmd_client.retries import Retries
 from ssmd_client.transport import Query, Transport, segment
-
-from ssmd_cli.profiles import read_profiles
 from ssmd_common.errors import ConfigurationError, SsmdError, UpstreamUnavailable
 from ssmd_common.exitcodes import ExitCode
 
