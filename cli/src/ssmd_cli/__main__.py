@@ -65,6 +65,15 @@ class VerbGroup(Group):
             command.name = name
         return name, command, rest
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            found = super().invoke(ctx)
+            sys.stdout.flush()
+            return found
+        except BrokenPipeError:
+            end_quietly()
+            raise typer.Exit from None
+
 
 app = typer.Typer(
     cls=VerbGroup,
@@ -98,9 +107,6 @@ def main() -> None:
 
             use_our_completion()
         code = get_group(app).main(prog_name="ssmd", standalone_mode=False)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        code = _end_quietly()
     except Exception as raised:
         from ssmd_cli.failure import tell
 
@@ -108,11 +114,10 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _end_quietly() -> int:
+def end_quietly() -> None:
     """The reader of a pipe, such as `head`, has enough: that is no error."""
     # What is still to be flushed at the end must not fail again.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def cat_command(
     from ssmd_cli.archive_cat import cat
     from ssmd_cli.changes import Filter
 
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError), _archive(root) as found:
+    with contextlib.suppress(KeyboardInterrupt), _archive(root) as found:
         cat(
             found,
             Filter(series, table, type_),

@@ -54,7 +54,7 @@ def tail_command(
         )
     wanted = Filter(series, table, type_)
     start = parse_since(since)
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+    with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(tail(settings, wanted, start, limit=limit, as_json=as_json))
 
 

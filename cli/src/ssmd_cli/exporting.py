@@ -53,15 +53,16 @@ def export_to(
 
         check_place(file)
     with connect(environment) as api:
+        of = str(query["entity"])
         form = "csv" if style is Format.CSV else "jsonl"
         chunks = api.stream("export", {**query, "format": form})
         if file is None:
-            _write(chunks, style, sys.stdout.buffer)
+            _write(chunks, style, of, sys.stdout.buffer)
             return
         part = file.with_name(f".{file.name}.part")
         try:
             with part.open("wb") as opened:
-                _write(chunks, style, opened)
+                _write(chunks, style, of, opened)
             part.replace(file)
         except OSError as error:
             raise ConfigurationError(f"--file {file}: {error.strerror}") from error
@@ -69,14 +70,15 @@ def export_to(
             part.unlink(missing_ok=True)
 
 
-def _write(chunks: Iterable[bytes], style: Format, to: BinaryIO) -> None:
+def _write(chunks: Iterable[bytes], style: Format, of: str, to: BinaryIO) -> None:
     match style:
         case Format.JSON:
             to.writelines(one_array(lines_of(chunks)))
         case Format.PARQUET:
-            from ssmd_cli.parquet import write_lines
+            from ssmd_cli.parquet import write
+            from ssmd_client.decoding import document
 
-            write_lines(lines_of(chunks), to)
+            write(map(document, lines_of(chunks)), of, to)
         case _:
             to.writelines(chunks)
     to.flush()

@@ -22,8 +22,8 @@ _WORDS: Final = {
 _PLANNED: Final = (
     ("open_time", "opened", "opens", "opened"),
     ("close_time", "closed", "closes", "closed"),
-    ("expected_expiration_time", "determined", "is expected to be determined", ""),
-    ("latest_expiration_time", "determined", "expires at the latest", ""),
+    ("expected_expiration_time", "determined", "result expected", ""),
+    ("latest_expiration_time", "determined", "expires", ""),
     ("settled_time", "settled", "settles", "settled"),
 )
 # A message and the column that plans it differ by the moments between the two.

@@ -44,7 +44,7 @@ def tail_command(
     output.logs_to_stderr()
     settings = load(TailSettings)
     start = parse_since(since)
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+    with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(
             tail(
                 settings,

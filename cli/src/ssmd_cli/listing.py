@@ -64,12 +64,22 @@ def show(asked: Asked) -> None:
     """Print the list; what matches nothing is named on stderr."""
     from ssmd_cli.api import connect
 
+    is_parquet = asked.style is Format.PARQUET
+    if is_parquet and asked.watch is None:
+        from ssmd_cli.parquet import check_place
+
+        check_place(None)
     with connect(asked.environment) as api:
         if asked.watch is not None:
             _watch(api, asked)
             return
         found, more = api.rows(asked.path, asked.full_query, asked.limit or None)
-        output.rows(found, asked.names, asked.style, only=asked.fields is not None)
+        if is_parquet:
+            from ssmd_cli.parquet import write
+
+            write(found, asked.path, sys.stdout.buffer)
+        else:
+            output.rows(found, asked.names, asked.style, only=asked.fields is not None)
         if more:
             output.note(f"there are more than {asked.limit}: see --limit")
         if not found:

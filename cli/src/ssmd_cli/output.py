@@ -44,10 +44,10 @@ def chosen(wanted: Format | None = None, *, as_json: bool = False, as_csv: bool 
 def rows(
     found: Sequence[Row], columns: Sequence[str], style: Format, *, only: bool = False
 ) -> None:
-    """Print rows: a table has `columns` only, the other formats all there is, or with `only` the
-    columns, too. A column `a.b` is b of what is under a.
+    """Print rows: a table has `columns` only, the other formats all there is; with `only` CSV has
+    the columns, too. A column `a.b` is b of what is under a.
     """
-    if only and style is not Format.TABLE:
+    if only and style is Format.CSV:
         found = [{name: value_of(row, name) for name in columns} for row in found]
     match style:
         case Format.JSON:
@@ -58,9 +58,9 @@ def rows(
         case Format.CSV:
             _csv(found, columns)
         case Format.PARQUET:
-            from ssmd_cli.parquet import to_stdout
-
-            to_stdout(found, columns)
+            raise ConfigurationError(
+                "--output parquet: only lists of series, events and markets have it"
+            )
         case Format.TABLE:
             _table(found, columns)
 

@@ -180,7 +180,11 @@ def search(
 
     style = output.chosen(wanted, as_json=as_json, as_csv=as_csv)
     environment, words = named_first(words)
-    query = {"q": " ".join(words), "kind": [str(one) for one in kind or ()], "limit": limit}
+    query: dict[str, Any] = {
+        "q": " ".join(words),
+        "kind": [str(one) for one in kind or ()],
+        "limit": limit,
+    }
     with connect(environment) as api:
         found = api.get("search", query)["results"]
     output.rows(found, ("kind", "ticker", "status", "title"), style)

@@ -135,9 +135,8 @@ def _document(
 def _show(
     record: "SystemRecord | None", known: "Known | None", lines: "list[Line]", *, ready: bool
 ) -> None:
-    from rich.console import Console
-
     from ssmd_cli import picture
+    from ssmd_cli.console import Terminal
     from ssmd_common.currency import whole_of
     from ssmd_common.parts import parts_of
 
@@ -146,7 +145,7 @@ def _show(
     if record is not None:
         state = state if record.state == "ready" else record.state
         title = f"{state} · {record.exchange} exchange · pid {record.pid}"
-    console = Console(highlight=False)
+    console = Terminal()
     console.print(picture.picture(lines, title))
     if known is not None:
         whole = whole_of(known, parts_of(known))

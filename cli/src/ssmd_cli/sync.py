@@ -236,11 +236,12 @@ def _note_rejected_fields(report: "Report") -> None:
 @contextmanager
 def _progress() -> Iterator["Progress"]:
     """A bar with the time that is left on a terminal, a line now and then elsewhere."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Left
 
-    console = Console(stderr=True)
+    from ssmd_cli.console import Terminal
+
+    console = Terminal(stderr=True)
     if not console.is_terminal:
         yield _lines()
         return

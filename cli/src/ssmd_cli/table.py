@@ -56,7 +56,8 @@ def _fitting(columns: Sequence[Column], width: int | None) -> tuple[list[Column]
     whole = [column.width for column in columns]
     if width is None or sum(whole) + GAP * (len(whole) - 1) <= width:
         return list(columns), whole
-    shown, used = [], -GAP
+    shown: list[Column] = []
+    used = -GAP
     for column, wide in zip(columns, whole, strict=True):
         least = min(wide, _LEAST_PROSE) if column.is_prose else wide
         if shown and used + GAP + least > width:

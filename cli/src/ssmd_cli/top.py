@@ -3,13 +3,16 @@
 import sys
 import time
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ssmd_cli import verbs
+from ssmd_cli import output, verbs
 from ssmd_cli.options import Environment
 from ssmd_common.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ssmd_cli.top_feed import Feed
 
 app = verbs.single()
 
@@ -51,24 +54,30 @@ def top_command(
     with Screen() as screen:
         while True:
             with feed.known.lock:
-                lines = picture(feed.known, url, datetime.now(UTC), time.monotonic(), screen.size)
+                lines = picture(
+                    feed.known,
+                    url,
+                    datetime.now(UTC),
+                    time.monotonic(),
+                    screen.size,
+                    styled=output.is_bold(),
+                )
             screen.show(lines)
             if screen.waits(0.5):
                 return
 
 
-def _once(feed: object, url: str, *, as_json: bool) -> None:
-    from ssmd_cli import output
+def _once(feed: "Feed", url: str, *, as_json: bool) -> None:
     from ssmd_cli.top_picture import NOW_SECONDS, document, picture
 
     # Whole seconds are counted: the one in which it began is none.
     time.sleep(NOW_SECONDS + 1)
-    known = feed.known  # type: ignore[attr-defined]
+    known = feed.known
     with known.lock:
         if as_json:
             output.document(document(known, datetime.now(UTC), time.monotonic()))
             return
         width = output.terminal_width() or 120
-        lines = picture(known, url, datetime.now(UTC), time.monotonic(), (width, 60))
+        lines = picture(known, url, datetime.now(UTC), time.monotonic(), (width, 60), styled=False)
     for line in lines:
         print(line)

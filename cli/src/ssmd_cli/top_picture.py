@@ -1,27 +1,33 @@
 """The picture of `ssmd top`, as lines of text for a terminal of any size."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any, Final
 
 from ssmd_cli.life import duration
 from ssmd_cli.output import as_text
 from ssmd_cli.rates import LONGEST_SECONDS, Rates
 from ssmd_cli.table import GAP, Column, cells_of, draw, shorten
+from ssmd_cli.top_feed import Known
 
 NOW_SECONDS: Final = 5
-_BOLD, _DIM, _RED, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[0m"
+_BOLD, _RED, _PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[0m"
+_STYLE = re.compile(r"\x1b\[\d+m")
 _BESIDE: Final = 100
 _LEAST_ROWS: Final = 2
 
-# Texts without escape sequences, and what is wrong in them.
 Block = list[str]
 
 
-def picture(known: Any, url: str, now: datetime, clock: float, size: tuple[int, int]) -> list[str]:
+def picture(
+    known: Known, url: str, now: datetime, clock: float, size: tuple[int, int], *, styled: bool
+) -> list[str]:
     """Changes a second by type and category, what closes next, each service's lag.
 
-    `now` is the time of day, `clock` that of the rates. Never more lines or cells than `size`.
+    `now` is the time of day, `clock` that of the rates. Never more lines or cells than `size`;
+    `styled` for a terminal that shows what is bold and red.
     """
     width, height = size
     head = _head(known, url, now)
@@ -37,15 +43,17 @@ def picture(known: Any, url: str, now: datetime, clock: float, size: tuple[int, 
     closing = _closing(known.closing, now, max(_LEAST_ROWS, rest + 1), width)
     if beside:
         rates = [
-            f"{a}{' ' * (half - cells_of(a) + 2 * GAP)}{b}" for a, b in _paired(types, categories)
+            f"{one}{'':{half - cells_of(one) + 2 * GAP}}{other}"
+            for one, other in zip_longest(types, categories, fillvalue="")
         ]
     else:
         rates = [*types, "", *categories]
     lines = [*head, "", *_titled(rates), "", *_titled(closing), "", *_titled(services)]
-    return [_cut(line, width) for line in lines[:height]]
+    cut = [_cut(line, width) for line in lines[:height]]
+    return cut if styled else [_STYLE.sub("", line) for line in cut]
 
 
-def document(known: Any, now: datetime, clock: float) -> dict[str, Any]:
+def document(known: Known, now: datetime, clock: float) -> dict[str, Any]:
     """The same for programs."""
     status = known.status
     return {
@@ -64,7 +72,7 @@ def document(known: Any, now: datetime, clock: float) -> dict[str, Any]:
     }
 
 
-def _head(known: Any, url: str, now: datetime) -> Block:
+def _head(known: Known, url: str, now: datetime) -> Block:
     state = "ready" if known.status.get("ready") else "not ready"
     lines = [f"ssmd top · {url} · {now:%H:%M:%S} UTC · {state} · q ends"]
     if sentence := known.status.get("sentence"):
@@ -112,8 +120,10 @@ def _services(status: Mapping[str, Any], width: int) -> Block:
         Column("service", "service", [name for name, _ in rows]),
         Column("state", "state", [as_text(one.get("state")) for _, one in rows]),
         Column("lag", "lag", [_lag(one.get("lag_seconds")) for _, one in rows], is_number=True),
-        Column("why", "why", [_why(one) for _, one in rows], is_prose=True),
     ]
+    why = [_why(one) for _, one in rows]
+    if any(why):
+        columns.append(Column("why", "why", why, is_prose=True))
     return draw(columns, width).lines
 
 
@@ -123,7 +133,7 @@ def _why(service: Mapping[str, Any]) -> str:
 
 
 def _lag(seconds: Any) -> str:
-    if not isinstance(seconds, int | float):
+    if seconds is None:
         return ""
     return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
@@ -137,14 +147,6 @@ def _price(text: Any) -> str:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
-
-
-def _paired(left: Block, right: Block) -> list[tuple[str, str]]:
-    most = max(len(left), len(right))
-    return [
-        (left[at] if at < len(left) else "", right[at] if at < len(right) else "")
-        for at in range(most)
-    ]
 
 
 def _titled(lines: Block) -> Block:
