@@ -44,14 +44,14 @@ _KEYS: Final = {
 }
 
 
-class DirectSettings(PostgresSettings, NatsSettings):
+class ServerSettings(PostgresSettings, NatsSettings):
     """The addresses of both servers, as every service of ours has them."""
 
 
 class DirectSource:
     """PostgreSQL for snapshots and single rows, NATS for what comes after."""
 
-    def __init__(self, settings: DirectSettings, scope: Scope, application: str) -> None:
+    def __init__(self, settings: ServerSettings, scope: Scope, application: str) -> None:
         """`application` is what connections are named for."""
         self._settings = settings
         self._scope = scope

@@ -1,63 +1,31 @@
-"""The live view: `async with Secmaster.connect(url, key) as secmaster`.
+"""The live view: `async with Secmaster.connect(url, key) as secmaster`."""
 
-snapshot → picture → follow the changes → where it breaks off, go on; where that cannot be, renew
-"""
-
-import asyncio
-import random
-import time
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ssmd_client import rows
 from ssmd_client.decoding import decode
-from ssmd_client.errors import (
-    Closed,
-    MarketNotActive,
-    MarketNotFound,
-    NotFound,
-    SecmasterError,
-    Unreachable,
-)
-from ssmd_client.live.compact import READERS, NotARow
-from ssmd_client.live.fees import Costs
-from ssmd_client.live.follower import EpochEnded, Follower, Refetch, SnapshotDue
-from ssmd_client.live.messages import Change, Message, Renewed
-from ssmd_client.live.picture import Key, Picture
-from ssmd_client.live.readers import Changes, Readers, Wanted, log
+from ssmd_client.errors import MarketNotActive, MarketNotFound, Unreachable
+from ssmd_client.live.fees import cost
+from ssmd_client.live.keeper import Age, Keeper
+from ssmd_client.live.picture import Picture
+from ssmd_client.live.readers import Changes, Wanted
 from ssmd_client.live.scope import Scope
-from ssmd_client.live.source import Batch, Gone, Interrupted, RawRow, Source, Start
+from ssmd_client.live.source import Interrupted, Source
 from ssmd_common.status import MarketStatus
+
+if TYPE_CHECKING:
+    from ssmd_client.live.directly import ServerSettings
 
 Names = str | Collection[str]
 
 QUEUE: Final = 10_000
-_FIRST_WAIT_SECONDS: Final = 0.25
-_LONGEST_WAIT_SECONDS: Final = 15.0
+"""Items that wait for a reader of changes at most."""
 _PATIENCE_SECONDS: Final = 60.0
-_AT_ONCE: Final = 2000
-"""Rows of a snapshot that are taken over before others get their turn."""
 _ORDER: Final = [str(status) for status in MarketStatus]
-
-
-@dataclass(frozen=True, slots=True)
-class Age:
-    """How old the picture is. `seconds`: since it was last known to hold all that was committed.
-
-    `is_following` is false while the server is away and is tried again; then `why` says what is the
-    matter. `sequence` and `position` are the last message's in the change stream.
-    """
-
-    seconds: float
-    is_following: bool
-    why: str | None
-    sequence: int
-    position: str
-    renewals: int
 
 
 class Secmaster:
@@ -66,17 +34,8 @@ class Secmaster:
     def __init__(self, source: Source, scope: Scope) -> None:
         self._source = source
         self._picture = Picture(scope)
-        self._follower: Follower | None = None
-        self._readers = Readers()
-        self._waiting: dict[str, set[asyncio.Event]] = {}
-        self._ready = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._why: str | None = "it has not begun"
-        self._known_at = 0.0
-        self._sequence = 0
-        self._renewals = -1
-        self._unread_until = 0
-        # The dictionary itself: a method of ours before it would cost as much again.
+        self._keeper = Keeper(source, self._picture)
+        # The dictionary's own method: one of ours before it would cost as much again.
         self._get = self._picture.markets.get
 
     @classmethod
@@ -105,30 +64,32 @@ class Secmaster:
 
         scope = Scope.of(series, categories)
         view = cls(HttpSource(url, key, scope, ca_file=ca_file), scope)
-        async with view._running(patience_seconds):
+        async with view._keeper.running(patience_seconds):
             yield view
 
     @classmethod
     @asynccontextmanager
     async def connect_directly(
         cls,
-        database_url: str,
-        nats_url: str,
+        settings: "ServerSettings",
         *,
         series: Names | None = None,
         categories: Collection[str] | None = None,
         patience_seconds: float | None = _PATIENCE_SECONDS,
         application: str = "ssmd-client",
-        **settings: Any,
     ) -> AsyncIterator["Secmaster"]:
-        """The same from PostgreSQL and NATS, as services of ours have it; needs
-        `ssmd-client[direct]`. `settings` are more of docs/settings.md by their small names."""
-        from ssmd_client.live.directly import DirectSettings, DirectSource
+        """The same from PostgreSQL and NATS, as services of ours have it, which never call the API;
+        needs `ssmd-client[direct]`. `settings` are a service's own, or `ServerSettings` with
+        `database_url` and `nats_url`; connections are named for `application`.
+
+        Raises:
+            Unreachable: a server did not answer within that time.
+        """
+        from ssmd_client.live.directly import DirectSource
 
         scope = Scope.of(series, categories)
-        found = DirectSettings(database_url=database_url, nats_url=nats_url, **settings)
-        view = cls(DirectSource(found, scope, application), scope)
-        async with view._running(patience_seconds):
+        view = cls(DirectSource(settings, scope, application), scope)
+        async with view._keeper.running(patience_seconds):
             yield view
 
     # What is known now.
@@ -232,8 +193,10 @@ class Secmaster:
         if market is None:
             raise MarketNotFound(ticker)
         moment = at or datetime.now(UTC)
-        cost = Costs(self._picture).of(market, Decimal(price), Decimal(count), tier, moment)
-        return cost and (cost.taker_dollars if side == "taker" else cost.maker_dollars)
+        found = cost(self._picture, market, Decimal(price), Decimal(count), tier, moment)
+        if found is None:
+            return None
+        return found.taker_dollars if side == "taker" else found.maker_dollars
 
     async def load(self, ticker: str) -> rows.Market:
         """A market with every column, as the server has it now: rules and `extra`, too.
@@ -275,13 +238,13 @@ class Secmaster:
             tables=frozenset(_several(table)),
             types=frozenset(_several(type)),
         )
-        return self._readers.join(wanted, queue)
+        return self._keeper.readers.join(wanted, queue)
 
     def on(self, type: Names, call: Callable[[Any], None]) -> Callable[[], None]:  # noqa: A002
         """Have `call` called with each change of a type (`renewed` and `*` for all, too), right
         after the picture shows it. It must not block; what it raises is logged. What is returned
         ends it."""
-        return self._readers.on(_several(type), call)
+        return self._keeper.readers.on(_several(type), call)
 
     async def wait_until(
         self, ticker: str, status: str, *, timeout_seconds: float | None = None
@@ -294,223 +257,19 @@ class Secmaster:
             Closed: the view ended meanwhile.
         """
         wanted = _ORDER.index(status)
-        woken = asyncio.Event()
-        self._waiting.setdefault(ticker, set()).add(woken)
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                while True:
-                    market = self._get(ticker)
-                    if market is None or market.deleted_at is not None:
-                        raise MarketNotFound(ticker)
-                    if _ORDER.index(market.status) >= wanted:
-                        return market
-                    self._require_running()
-                    woken.clear()
-                    await woken.wait()
-        finally:
-            self._waiting[ticker].discard(woken)
-            if not self._waiting[ticker]:
-                del self._waiting[ticker]
+
+        def reached() -> rows.Market | None:
+            market = self._get(ticker)
+            if market is None or market.deleted_at is not None:
+                raise MarketNotFound(ticker)
+            return market if _ORDER.index(market.status) >= wanted else None
+
+        return await self._keeper.wait(ticker, reached, timeout_seconds)
 
     @property
     def age(self) -> Age:
         """How old the picture is."""
-        return Age(
-            seconds=max(time.time() - self._known_at, 0.0),
-            is_following=self._why is None,
-            why=self._why,
-            sequence=self._sequence,
-            position=str(self._follower.reached) if self._follower else "",
-            renewals=max(self._renewals, 0),
-        )
-
-    # How it is kept.
-
-    @asynccontextmanager
-    async def _running(self, patience_seconds: float | None) -> AsyncIterator[None]:
-        self._task = asyncio.create_task(self._run(), name="ssmd live view")
-        try:
-            await self._begun(self._task, patience_seconds)
-            yield
-            self._require_running()
-        finally:
-            self._task.cancel()
-            await asyncio.wait({self._task})
-            self._readers.end(None)
-            await self._source.close()
-
-    async def _begun(self, task: "asyncio.Task[None]", patience_seconds: float | None) -> None:
-        ready = asyncio.create_task(self._ready.wait())
-        try:
-            await asyncio.wait(
-                {task, ready}, timeout=patience_seconds, return_when=asyncio.FIRST_COMPLETED
-            )
-        finally:
-            ready.cancel()
-        if task.done():
-            # It only ends by an error.
-            task.result()
-        if not self._ready.is_set():
-            raise Unreachable(f"not ready within {patience_seconds:g} s: {self._why}")
-
-    def _require_running(self) -> None:
-        if self._task is not None and self._task.done() and not self._task.cancelled():
-            error = self._task.exception()
-            raise Closed(f"the live view has ended: {error}") from error
-
-    async def _run(self) -> None:
-        """Until it is cancelled, or cannot go on."""
-        try:
-            await self._keep_current()
-        except SecmasterError as error:
-            self._end(error)
-            raise
-        except Exception as error:
-            log.exception("the live view failed")
-            self._end(error)
-            raise
-
-    async def _keep_current(self) -> None:
-        reason: str | None = "it was connected"
-        failures = 0
-        while True:
-            try:
-                if reason is not None:
-                    await self._renew(reason)
-                    reason = None
-                async with aclosing(cast(Any, self._source.follow())) as batches:
-                    async for batch in batches:
-                        failures = 0
-                        await self._take(batch)
-            except Gone as error:
-                reason = str(error)
-                self._lost(reason)
-            except SnapshotDue as error:
-                reason = str(error)
-                self._lost(reason)
-            except Interrupted as error:
-                self._lost(str(error))
-                failures += 1
-                wait = min(_FIRST_WAIT_SECONDS * 2.0 ** (failures - 1), _LONGEST_WAIT_SECONDS)
-                wait = max(wait, error.wait_seconds or 0.0)
-                # Of many programs that lost one server, not all come again at once.
-                await asyncio.sleep(wait * random.uniform(0.75, 1.25))  # noqa: S311
-
-    def _lost(self, reason: str) -> None:
-        if self._why is None:
-            log.info("the live view is not current: %s", reason)
-        self._why = reason
-
-    async def _renew(self, reason: str) -> None:
-        """Read everything anew, into the picture that there is: each row of it is right for its
-        time all the while."""
-        picture = self._picture
-        seen: dict[str, set[Key]] = {table: set() for table in picture.tables}
-        differences = dict.fromkeys(picture.tables, 0)
-        start: Start | None = None
-        async with aclosing(cast(Any, self._source.snapshot())) as parts:
-            async for part in parts:
-                if isinstance(part, Start):
-                    start = part
-                    continue
-                for at in range(0, len(part), _AT_ONCE):
-                    self._take_over(part[at : at + _AT_ONCE], seen, differences)
-                    await asyncio.sleep(0)
-        if start is None:
-            raise Interrupted("the snapshot has no beginning")
-        for table, keys in seen.items():
-            for key in [key for key in picture.tables[table] if key not in keys]:
-                picture.remove(table, key)
-                differences[table] += 1
-        picture.is_lacking = False
-        self._follower = Follower(picture, start.snapshot)
-        self._sequence = start.sequence
-        self._known_at = time.time()
-        self._renewals += 1
-        if self._renewals:
-            self._tell_renewed(reason, differences)
-
-    def _take_over(
-        self, part: list[RawRow], seen: dict[str, set[Key]], differences: dict[str, int]
-    ) -> None:
-        for table, raw in part:
-            try:
-                row = READERS[table].read(raw)
-            except NotARow as error:
-                # It stays as it was, as the stream's own readers keep it.
-                log.warning("a row of %s cannot be read: %s", table, error)
-                continue
-            before, now = self._picture.put(table, row)
-            if now is not None:
-                seen[table].add(self._picture.key(table, row))
-            if before != now:
-                differences[table] += 1
-
-    async def _take(self, batch: Batch) -> None:
-        for message in batch.messages:
-            await self._apply(message)
-        self._sequence = batch.reached
-        if batch.is_current:
-            self._known_at = time.time()
-        self._why = None
-        self._ready.set()
-
-    async def _apply(self, message: Message) -> None:
-        assert self._follower is not None
-        try:
-            change = self._follower.apply(message)
-        except Refetch as missing:
-            row = await self._source.row(missing.news.table, missing.key)
-            change = self._follower.replace(missing, message, row)
-        except EpochEnded as error:
-            self._renewals += 1
-            self._sequence = message.sequence
-            self._tell_renewed(str(error), error.differences)
-            return
-        except SnapshotDue:
-            if message.sequence <= self._unread_until:
-                # The snapshot that was taken for it joined the stream before it.
-                return
-            self._unread_until = message.sequence
-            raise
-        if change is None:
-            return
-        self._sequence = message.sequence
-        if change.at is not None:
-            self._known_at = max(self._known_at, change.at.timestamp())
-        self._wake(change)
-        self._readers.tell(change)
-
-    def _wake(self, change: Change) -> None:
-        if change.table == "markets" and self._waiting:
-            row = change.row if change.row is not None else change.before
-            if row is None:
-                self._wake_all()
-                return
-            for each in self._waiting.get(row.ticker, ()):
-                each.set()
-
-    def _wake_all(self) -> None:
-        for several in self._waiting.values():
-            for each in several:
-                each.set()
-
-    def _tell_renewed(self, reason: str, differences: dict[str, int]) -> None:
-        log.info("the live view was renewed: %s", reason)
-        self._wake_all()
-        self._readers.tell(
-            Renewed(
-                reason=reason,
-                at=datetime.now(UTC),
-                sequence=self._sequence,
-                differences={table: count for table, count in differences.items() if count},
-            )
-        )
-
-    def _end(self, error: Exception) -> None:
-        self._lost(str(error))
-        self._readers.end(error)
-        self._wake_all()
+        return self._keeper.age
 
 
 def _several(names: Names) -> Collection[str]:
