@@ -3,6 +3,8 @@
 See this library's README for recipes; docs/client.md says what may be relied on.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from ssmd_client.client import Client
 from ssmd_client.errors import (
     BadParameter,
@@ -30,6 +32,9 @@ from ssmd_client.errors import (
 )
 from ssmd_client.retries import Retries
 
+if TYPE_CHECKING:
+    from ssmd_client.live.secmaster import Secmaster
+
 __all__ = [
     "BadParameter",
     "BrokenOff",
@@ -47,6 +52,7 @@ __all__ = [
     "Problem",
     "RequestTimeout",
     "Retries",
+    "Secmaster",
     "SecmasterError",
     "ServerTooOld",
     "StreamGone",
@@ -56,3 +62,12 @@ __all__ = [
     "Unavailable",
     "Unreachable",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # The live view is loaded by those who use it: a script with a plain client starts sooner.
+    if name == "Secmaster":
+        from ssmd_client.live.secmaster import Secmaster
+
+        return Secmaster
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

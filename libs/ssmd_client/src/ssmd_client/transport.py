@@ -36,7 +36,8 @@ Query = Mapping[str, Value]
 _CONNECT_SECONDS: Final = 5.0
 _READ_SECONDS: Final = 60.0
 _CHUNK_BYTES: Final = 1 << 16
-_NEAR: Final = ("localhost", "127.0.0.1", "[::1]")
+NEAR: Final = ("localhost", "127.0.0.1", "[::1]")
+"""Hosts to which nothing needs to be compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +71,10 @@ class Transport:
         Raises:
             ValueError: it is no such URL.
         """
-        self._base = _base(url)
+        self._base = base_url(url)
         self._retries = retries
-        headers = {"X-API-Key": key, "User-Agent": f"ssmd-client/{_version()}"}
-        if self._base.host not in _NEAR:
+        headers = {"X-API-Key": key, "User-Agent": user_agent()}
+        if self._base.host not in NEAR:
             # On the way to this machine itself it would only cost time.
             headers["Accept-Encoding"] = "gzip"
         context = ssl.create_default_context(cafile=ca_file) if ca_file else None
@@ -201,7 +202,13 @@ def problem(status: int, headers: Mapping[str, str], body: bytes, url: str) -> E
     )
 
 
-def _base(url: str) -> Url:
+def user_agent() -> str:
+    """What the server's log knows this library by."""
+    return f"ssmd-client/{_version()}"
+
+
+def base_url(url: str) -> Url:
+    """The parts of an API's URL; ValueError where it is none."""
     try:
         found = parse_url(url.rstrip("/"))
     except LocationParseError as error:
