@@ -5,6 +5,7 @@ cannot be imported fails its own verb and nothing else, and `ssmd --help` answer
 any.
 """
 
+import copy
 import importlib
 import os
 import sys
@@ -61,7 +62,8 @@ class VerbGroup(Group):
         name, command, rest = super().resolve_command(ctx, args)
         if name in VERBS:
             module = importlib.import_module(f"ssmd_cli.{name}")
-            command = get_group(module.app) if VERBS[name].is_group else get_command(module.app)
+            is_group = VERBS[name].is_group
+            command = get_group(only(module.app, rest)) if is_group else get_command(module.app)
             command.name = name
         return name, command, rest
 
@@ -73,6 +75,17 @@ class VerbGroup(Group):
         except BrokenPipeError:
             end_quietly()
             raise typer.Exit from None
+
+
+def only(group: typer.Typer, words: list[str]) -> typer.Typer:
+    """The group with only the verb that the words begin with, if it has it: to make all of them
+    takes as long as to ask the API."""
+    wanted = [one for one in group.registered_commands if words[:1] == [one.name]]
+    if not wanted:
+        return group
+    part = copy.copy(group)
+    part.registered_commands = wanted
+    return part
 
 
 app = typer.Typer(

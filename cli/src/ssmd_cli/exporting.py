@@ -76,7 +76,7 @@ def _write(chunks: Iterable[bytes], style: Format, of: str, to: BinaryIO) -> Non
             to.writelines(one_array(lines_of(chunks)))
         case Format.PARQUET:
             from ssmd_cli.parquet import write
-            from ssmd_client.decoding import document
+            from ssmd_client.documents import document
 
             write(map(document, lines_of(chunks)), of, to)
         case _:

@@ -8,9 +8,7 @@ from typing import Any
 
 import nats
 import observers
-import pytest
 from client_testbed import (
-    Process,
     System,
     assert_indexes_are_right,
     assert_view_is_tables,

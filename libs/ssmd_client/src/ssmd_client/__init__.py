@@ -5,7 +5,6 @@ See this library's README for recipes; docs/client.md says what may be relied on
 
 from typing import TYPE_CHECKING, Any
 
-from ssmd_client.client import Client
 from ssmd_client.errors import (
     BadParameter,
     BrokenOff,
@@ -33,6 +32,7 @@ from ssmd_client.errors import (
 from ssmd_client.retries import Retries
 
 if TYPE_CHECKING:
+    from ssmd_client.client import Client
     from ssmd_client.live.secmaster import Secmaster
 
 __all__ = [
@@ -65,7 +65,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # The live view is loaded by those who use it: a script with a plain client starts sooner.
+    # Each is loaded by those who use it: a script with a plain client starts sooner than one with a
+    # live view, and the command line, which needs the transport alone, sooner than both.
+    if name == "Client":
+        from ssmd_client.client import Client
+
+        return Client
     if name == "Secmaster":
         from ssmd_client.live.secmaster import Secmaster
 

@@ -12,7 +12,8 @@ from typing import Any, Literal, Self, TypeVar
 import msgspec
 
 from ssmd_client import rows
-from ssmd_client.decoding import convert_rows, decode, document
+from ssmd_client.decoding import convert_rows, decode
+from ssmd_client.documents import document
 from ssmd_client.errors import MarketNotFound, NotFound
 from ssmd_client.fees import Fees
 from ssmd_client.history import History

@@ -2,12 +2,12 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from functools import cache
 from typing import Any, Final, TypeVar, cast, get_args, get_origin
 
 import msgspec
 
+from ssmd_client.documents import decoder, document
 from ssmd_client.errors import NotLoaded, NotTheApi
 from ssmd_common.columns import Kind
 from ssmd_common.errors import MalformedTime
@@ -63,7 +63,7 @@ def decode(body: bytes, kind: type[T]) -> T:
         NotTheApi: it is no JSON, or of another shape.
     """
     try:
-        return cast(T, _decoder(cast(Any, kind)).decode(body))
+        return cast(T, decoder(cast(Any, kind)).decode(body))
     except msgspec.ValidationError:
         return convert(document(body), kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -87,20 +87,6 @@ def convert_rows(documents: Sequence[Any], kind: type[T]) -> list[T]:
         return []
     shape = _shape(kind, documents[0])
     return [convert(document, shape) for document in documents]
-
-
-@cache
-def _decoder(kind: Any) -> "msgspec.json.Decoder[Any]":
-    # Numbers within jsonb stay exact, too.
-    return msgspec.json.Decoder(kind, float_hook=Decimal)
-
-
-def document(body: bytes) -> Any:
-    """What the JSON says, numbers exact. NotTheApi as above."""
-    try:
-        return _decoder(object).decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise NotTheApi(f"the reply is no JSON of the API ({error})") from error
 
 
 def _shape(kind: Any, document: Any) -> Any:

@@ -16,7 +16,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util import Timeout, Url, parse_url
 
-from ssmd_client.decoding import document
+from ssmd_client.documents import document
 from ssmd_client.errors import (
     PROBLEMS,
     BrokenOff,
@@ -27,6 +27,7 @@ from ssmd_client.errors import (
     Unreachable,
 )
 from ssmd_client.retries import STATUSES, Retries, retry_after
+from ssmd_client.version import VERSION
 from ssmd_common.contract import CONTRACT, HEADER
 
 Value = str | int | bool | Sequence[str] | None
@@ -173,7 +174,7 @@ def check_contract(headers: Mapping[str, str], url: str) -> None:
     spoken = int(told) if told.isascii() and told.isdigit() else 0
     if spoken < CONTRACT:
         raise ServerTooOld(
-            f"the server at {url} is too old for ssmd-client {_version()}: it speaks contract "
+            f"the server at {url} is too old for ssmd-client {VERSION}: it speaks contract "
             f"{spoken or '0 (it names none)'}, and {CONTRACT} is needed: upgrade the server, or "
             "install an older ssmd-client"
         )
@@ -204,7 +205,7 @@ def problem(status: int, headers: Mapping[str, str], body: bytes, url: str) -> E
 
 def user_agent() -> str:
     """What the server's log knows this library by."""
-    return f"ssmd-client/{_version()}"
+    return f"ssmd-client/{VERSION}"
 
 
 def base_url(url: str) -> Url:
@@ -234,12 +235,3 @@ def _reason(error: BaseException) -> str:
     cause = getattr(error, "reason", None) or error
     text = str(cause).rpartition(": ")[2]
     return text or type(cause).__name__
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("ssmd-client")
-    except PackageNotFoundError:
-        return "0"
