@@ -10,6 +10,7 @@ import typer
 
 from ssmd_cli import verbs
 from ssmd_cli.environment import load_env_file, quiet_logs
+from ssmd_cli.options import AsCsv, Output
 from ssmd_common.errors import SsmdError
 from ssmd_common.exitcodes import ExitCode
 
@@ -136,14 +137,15 @@ def tickers_command(
     date: Annotated[str, typer.Option(metavar="YYYY-MM-DD", help="The day, UTC.")],
     table: Annotated[str | None, typer.Option(help="Only series, events or markets.")] = None,
     root: Root = None,
+    wanted: Output = None,
     as_json: Annotated[bool, typer.Option("--json", help="All as JSON.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="All as CSV.")] = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """List what existed or changed on a day. Exit code 5 if changes of that day were lost."""
     from ssmd_cli import output
     from ssmd_cli.archive_show import tickers
 
-    style = output.chosen(as_json=as_json, as_csv=as_csv)
+    style = output.chosen(wanted, as_json=as_json, as_csv=as_csv)
     with _archive(root) as found:
         is_complete = tickers(found, date, table, style)
     if not is_complete:

@@ -51,7 +51,7 @@ async def run(plan: Plan) -> None:
         url = SecretStr(database_url)
         applied = await migrate(url)
         say(f"database migrated: {', '.join(applied) or 'nothing to do'}")
-        return await ensure_key(url, plan.directory)
+        return await ensure_key(url, plan.directory, str(plan.exchange))
 
     system = System(plan, prepare=prepare, say=say)
     with claim(plan.directory):

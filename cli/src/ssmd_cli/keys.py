@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from ssmd_cli import output, verbs
-from ssmd_cli.options import AsCsv, AsJson, use_local_system
+from ssmd_cli.options import AsCsv, AsJson, Output, use_local_system
 from ssmd_common.apikeys import SCOPES, generate
 from ssmd_common.errors import SsmdError
 from ssmd_common.exitcodes import ExitCode
@@ -33,7 +34,6 @@ _COLUMNS = (
     "revoked_at",
 )
 
-
 _AUDIT_COLUMNS = (
     "at",
     "action",
@@ -45,6 +45,19 @@ _AUDIT_COLUMNS = (
     "origin",
     "request_id",
 )
+
+
+def exchange_of(base_url: str | None) -> str:
+    """Which exchange a system mirrors, by its REST API's address: live, demo or sim, which is any
+    that is not the exchange's own; without an address the services read the live one."""
+    from urllib.parse import urlsplit
+
+    if not base_url:
+        return "live"
+    host = urlsplit(base_url).hostname or ""
+    if not re.search(r"(^|\.)kalshi\.(com|co)$", host):
+        return "sim"
+    return "demo" if "demo" in host else "live"
 
 
 class NoSuchKey(SsmdError):
@@ -69,8 +82,13 @@ def create(
         str | None, typer.Option(help="A time (ISO 8601), or a duration such as 90d.")
     ] = None,
     environment: Annotated[
-        str, typer.Option("--env", help="The key's second part: what system it is for.")
-    ] = "live",
+        str | None,
+        typer.Option(
+            "--env",
+            help="The key's second part: what system it is for; by default sim, demo or live, as "
+            "KALSHI_BASE_URL is.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it. It is shown this once and stored only as a hash."""
@@ -82,7 +100,7 @@ def create(
         raise typer.BadParameter(f"must be some of {', '.join(SCOPES)}", param_hint="--scope")
     try:
         expires_at = None if expires is None else moment(expires, now)
-        key = generate(environment)
+        key = generate(environment or exchange_of(os.environ.get("KALSHI_BASE_URL")))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     if expires_at is not None and expires_at <= now:
@@ -96,9 +114,9 @@ def create(
 
 
 @verbs.verb(app, "list", "ssmd keys list")
-def list_keys(as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+def list_keys(wanted: Output = None, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """List every key, without what would let one use it."""
-    style = output.chosen(as_json=as_json, as_csv=as_csv)
+    style = output.chosen(wanted, as_json=as_json, as_csv=as_csv)
 
     async def every(keys: "KeyStore") -> list[Any]:
         found: list[Any] = []
@@ -128,9 +146,9 @@ def revoke(key: Annotated[str, typer.Argument(help="A key's id or prefix.")]) ->
 
 
 @verbs.verb(app, "audit", "ssmd keys audit --json")
-def audit(as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+def audit(wanted: Output = None, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """Show which keys were made and revoked, by whom and from where, the last first."""
-    style = output.chosen(as_json=as_json, as_csv=as_csv)
+    style = output.chosen(wanted, as_json=as_json, as_csv=as_csv)
 
     async def every(keys: "KeyStore") -> list[Any]:
         found: list[Any] = []

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from ssmd_cli import output
+from ssmd_cli.unmatched import names_of, sentences
 from ssmd_common.exitcodes import ExitCode
 
 if TYPE_CHECKING:
+    from ssmd_sync.plan import Known
     from ssmd_sync.report import Report
     from ssmd_sync.run import Progress
-    from ssmd_sync.scope import Scope
+    from ssmd_sync.scope import Scope, SeriesFacts
 
 JOB: Final = "cli"
 
@@ -32,9 +34,9 @@ def sync(scope: "Scope", *, dry_run: bool, as_json: bool) -> None:
     if dry_run:
         asyncio.run(_show_plan(scope, as_json=as_json))
         return
-    report = asyncio.run(_run(scope))
+    report, unmatched = asyncio.run(_run(scope))
     _show(report, as_json=as_json)
-    for sentence in report.idle:
+    for sentence in (*report.idle, *unmatched):
         output.note(sentence)
     if report.error is None and scope.restricted and report.tracked == 0:
         output.note("no series is in this scope")
@@ -42,10 +44,12 @@ def sync(scope: "Scope", *, dry_run: bool, as_json: bool) -> None:
     raise typer.Exit(report.exit_code)
 
 
-async def _run(scope: "Scope") -> "Report":
+async def _run(scope: "Scope") -> "tuple[Report, list[str]]":
+    """What it did, and what of the scope no series has."""
     from ssmd_common.settings import load
     from ssmd_store.pages import Store
     from ssmd_sync.exchange import Exchange
+    from ssmd_sync.runlog import RunLog
     from ssmd_sync.service import run_job
     from ssmd_sync.settings import SyncSettings
 
@@ -58,7 +62,10 @@ async def _run(scope: "Scope") -> "Report":
         async with Store.open(
             settings.database_url, "ssmd-cli-sync", settings.startup_budget_seconds
         ) as store:
-            return await run_job(JOB, scope, store, exchange, progress=progress)
+            report = await run_job(JOB, scope, store, exchange, progress=progress)
+            if report.error is not None:
+                return report, []
+            return report, _unmatched(scope, await RunLog(store.connection).series())
 
 
 async def _show_plan(scope: "Scope", *, as_json: bool) -> None:
@@ -74,7 +81,8 @@ async def _show_plan(scope: "Scope", *, as_json: bool) -> None:
     ) as store:
         log = RunLog(store.connection)
         known = await log.known()
-        tracked = scope.tracked(await log.series())
+        series = await log.series()
+    tracked = scope.tracked(series)
     plan = plan_series(scope, known).then(plan_markets(scope, known, tracked, datetime.now(UTC)))
     requests: Counter[str] = Counter()
     for step in plan.steps:
@@ -88,11 +96,27 @@ async def _show_plan(scope: "Scope", *, as_json: bool) -> None:
     }
     if as_json:
         output.document(document)
-        return
-    output.rows(document["steps"], ("step", "requests"), output.Format.TABLE)  # type: ignore[arg-type]
+    else:
+        _show_steps(document, known, settings.kalshi_read_budget)
+    if series:
+        for sentence in _unmatched(scope, series):
+            output.note(sentence)
+        if scope.restricted and not tracked:
+            output.note("no series is in this scope")
+            raise typer.Exit(ExitCode.NOT_FOUND)
+
+
+def _unmatched(scope: "Scope", series: "list[SeriesFacts]") -> list[str]:
+    """A sentence for each category and tag of the scope that no series has."""
+    names = names_of((each.category, each.tags) for each in series)
+    return sentences(names, scope.categories, scope.tags)
+
+
+def _show_steps(document: dict[str, Any], known: "Known", budget: float) -> None:
+    output.rows(document["steps"], ("step", "requests"), output.Format.TABLE)
     output.note(
-        f"about {plan.requests} requests, {plan.tokens} tokens, {document['seconds']} s at "
-        f"{settings.kalshi_read_budget:g} tokens per second"
+        f"about {document['requests']} requests, {document['tokens']} tokens, {document['seconds']} s at "
+        f"{budget:g} tokens per second"
     )
     if not known.events:
         output.note("the database is empty: sizes are those of the exchange in August 2026")
