@@ -2,8 +2,10 @@
 
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import nats
 import pytest_asyncio
 
 from ssmd_api.__main__ import open_context
@@ -12,6 +14,8 @@ from ssmd_api.settings import ApiSettings
 from ssmd_common import health
 from ssmd_common.health import Health
 from ssmd_stack.database import Database
+from ssmd_stack.nats import NatsServer
+from ssmd_stream import subjects
 
 # Test modules are not importable by name; what several of them share is.
 sys.path.append(str(Path(__file__).parent))
@@ -22,8 +26,26 @@ from shells import Shell, fill
 @pytest_asyncio.fixture
 async def shell(database: Database, tmp_path: Path) -> AsyncIterator[Shell]:
     """`ssmd` in a folder of its own, beside an API with some rows and no stream."""
+    async with _beside_an_api(database, tmp_path) as found:
+        yield found
+
+
+@pytest_asyncio.fixture
+async def streaming_shell(
+    database: Database, nats_server: NatsServer, tmp_path: Path
+) -> AsyncIterator[Shell]:
+    """The same beside an API that has an empty stream, too."""
+    client = await nats.connect(nats_server.url)
+    await client.jetstream().add_stream(name=subjects.STREAM, subjects=["cdc.>"])
+    await client.close()
+    async with _beside_an_api(database, tmp_path, nats_url=nats_server.url) as found:
+        yield found
+
+
+@asynccontextmanager
+async def _beside_an_api(database: Database, tmp_path: Path, **more: str) -> AsyncIterator[Shell]:
     key = await fill(database)
-    settings = ApiSettings(database_url=database.url, redis_url="redis://127.0.0.1:1/0")
+    settings = ApiSettings(database_url=database.url, redis_url="redis://127.0.0.1:1/0", **more)  # type: ignore[arg-type]
     async with open_context(settings) as context:
         app = make_app(context, Health("ssmd-api"))
         async with health.serve(app, "127.0.0.1", 0, "API_PORT") as port:

@@ -27,7 +27,7 @@ MAIN = "from ssmd_cli.__main__ import main; main()"
 
 # What a read verb may import that is not Python's own; each cost is told in decision 0041.
 LIGHT = {"msgspec", "ssmd_cli", "ssmd_client", "ssmd_common", "typer", "typing_extensions"}
-LIGHT |= {"urllib3", "sitecustomize"}
+LIGHT |= {"annotated_doc", "shellingham", "sitecustomize", "urllib3"}
 HEAVY = {"aiohttp", "asyncio", "psycopg", "pydantic", "redis", "rich", "structlog", "nats"}
 
 
