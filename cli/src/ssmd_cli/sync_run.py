@@ -115,8 +115,8 @@ def _unmatched(scope: "Scope", series: "list[SeriesFacts]") -> list[str]:
 def _show_steps(document: dict[str, Any], known: "Known", budget: float) -> None:
     output.rows(document["steps"], ("step", "requests"), output.Format.TABLE)
     output.note(
-        f"about {document['requests']} requests, {document['tokens']} tokens, {document['seconds']} s at "
-        f"{budget:g} tokens per second"
+        f"about {document['requests']} requests, {document['tokens']} tokens, "
+        f"{document['seconds']} s at {budget:g} tokens per second"
     )
     if not known.events:
         output.note("the database is empty: sizes are those of the exchange in August 2026")
