@@ -194,7 +194,7 @@ async def test_a_shell_completes_names_that_the_api_knows(shell: Shell) -> None:
     assert "secmaster" in await completed("ssmd sec")
     assert "--expiring-within" in await completed("ssmd secmaster list --exp")
     assert await completed("ssmd secmaster list --series KXB") == ["KXBTCD"]
-    assert await completed("ssmd secmaster list --category cr") == ["Crypto"]
+    assert await completed("ssmd secmaster list --category Cr") == ["Crypto"]
     assert await completed("ssmd fees list KXB") == ["KXBTCD"]
     assert await completed("ssmd secmaster list --status set") == ["settled"]
     dead = Shell(shell.directory, SSMD_API_URL="http://127.0.0.1:1", SSMD_DATA_API_KEY="x")

@@ -34,9 +34,9 @@ def sync(scope: "Scope", *, dry_run: bool, as_json: bool) -> None:
     if dry_run:
         asyncio.run(_show_plan(scope, as_json=as_json))
         return
-    report, unmatched = asyncio.run(_run(scope))
+    report = asyncio.run(_run(scope))
     _show(report, as_json=as_json)
-    for sentence in (*report.idle, *unmatched):
+    for sentence in report.idle:
         output.note(sentence)
     if report.error is None and scope.restricted and report.tracked == 0:
         output.note("no series is in this scope")
@@ -44,12 +44,10 @@ def sync(scope: "Scope", *, dry_run: bool, as_json: bool) -> None:
     raise typer.Exit(report.exit_code)
 
 
-async def _run(scope: "Scope") -> "tuple[Report, list[str]]":
-    """What it did, and what of the scope no series has."""
+async def _run(scope: "Scope") -> "Report":
     from ssmd_common.settings import load
     from ssmd_store.pages import Store
     from ssmd_sync.exchange import Exchange
-    from ssmd_sync.runlog import RunLog
     from ssmd_sync.service import run_job
     from ssmd_sync.settings import SyncSettings
 
@@ -62,10 +60,7 @@ async def _run(scope: "Scope") -> "tuple[Report, list[str]]":
         async with Store.open(
             settings.database_url, "ssmd-cli-sync", settings.startup_budget_seconds
         ) as store:
-            report = await run_job(JOB, scope, store, exchange, progress=progress)
-            if report.error is not None:
-                return report, []
-            return report, _unmatched(scope, await RunLog(store.connection).series())
+            return await run_job(JOB, scope, store, exchange, progress=progress)
 
 
 async def _show_plan(scope: "Scope", *, as_json: bool) -> None:
@@ -99,6 +94,7 @@ async def _show_plan(scope: "Scope", *, as_json: bool) -> None:
     else:
         _show_steps(document, known, settings.kalshi_read_budget)
     if series:
+        # A run asks the exchange for its words; a plan asks for nothing.
         for sentence in _unmatched(scope, series):
             output.note(sentence)
         if scope.restricted and not tracked:
