@@ -57,7 +57,7 @@ async def write(database_url: str, seed: int, stop: asyncio.Event) -> int:
                                         n=chance.randrange(1000), d=chance.randrange(10)
                                     )
                                 )
-                                await asyncio.sleep(chance.choice([0, 0, 0.01]))
+                                await asyncio.sleep(chance.choice([0, 0.01, 0.02]))
                     written += 1
         await asyncio.sleep(0.05)
     return written
