@@ -9,41 +9,17 @@ import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
-import warm
-from warm import Done
+from shell import Shell, serving
 
-from ssmd_api.__main__ import open_context
-from ssmd_api.app import make_app
-from ssmd_api.settings import ApiSettings
-from ssmd_common import apikeys, health
-from ssmd_common.health import Health
+from ssmd_common import apikeys
 from ssmd_stack.database import Database
 from ssmd_stack.ports import free_port
 
 TICKER = "KXBTCD-26FEB03-T97500.99"
 TITLE = 'Will [bold]Bitcoin[/bold], the "coin", rise?\x1b[31m'
-
-
-class Shell:
-    """Runs `ssmd` in a directory of its own with an environment of its own."""
-
-    def __init__(self, directory: Path, **variables: str) -> None:
-        self.directory = directory
-        self.variables = variables
-
-    async def run(self, *words: str, **changed: str | None) -> Done:
-        merged = {"PATH": os.environ["PATH"], **self.variables, **changed}
-        environment = {name: value for name, value in merged.items() if value is not None}
-        return await warm.ssmd(words, self.directory, environment)
-
-    async def json(self, *words: str, **changed: str | None) -> Any:
-        done = await self.run(*words, "--json", **changed)
-        assert done.code == 0, done
-        return json.loads(done.out)
 
 
 @pytest_asyncio.fixture
@@ -73,16 +49,8 @@ async def shell(database: Database, tmp_path: Path) -> AsyncIterator[Shell]:
             " SELECT 'KXBTCD-26FEB03-N' || n, 'KXBTCD-26FEB03', 'KXBTCD', 'settled', 'x',"
             " now() - interval '1 day' FROM generate_series(1, 1200) n"
         )
-    settings = ApiSettings(database_url=database.url, redis_url="redis://127.0.0.1:1/0")
-    async with open_context(settings) as context:
-        app = make_app(context, Health("ssmd-api"))
-        async with health.serve(app, "127.0.0.1", 0, "API_PORT") as port:
-            yield Shell(
-                tmp_path,
-                SSMD_API_URL=f"http://127.0.0.1:{port()}",
-                SSMD_DATA_API_KEY=key.text,
-                DATABASE_URL=database.url,
-            )
+    async with serving(database, key.text, tmp_path) as made:
+        yield made
 
 
 async def test_secmaster_list_filters(shell: Shell) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ssmd_cli import output
+from ssmd_cli import output, past
 from ssmd_cli.options import AsCsv, AsJson, use_local_system
 from ssmd_cli.output import Format
 from ssmd_cli.syncverbs import add_sync
@@ -25,6 +25,15 @@ def list_fees(
     as_of: Annotated[
         str | None, typer.Option("--as-of", help="What is in force then; default now.")
     ] = None,
+    known_at: Annotated[
+        str | None,
+        typer.Option(
+            "--known-at",
+            parser=past.moment,
+            metavar="TIME",
+            help="As this database knew it then: a time, or -24h.",
+        ),
+    ] = None,
     price: Annotated[
         str | None, typer.Option(help="Dollars a contract: also say what a fill costs.")
     ] = None,
@@ -37,10 +46,10 @@ def list_fees(
     if series is None:
         if as_of or price or count:
             raise typer.BadParameter("--as-of, --price and --count need a series")
-        found = asyncio.run(_fetch("fees", {"tier": tier}))["fees"]
+        found = asyncio.run(_fetch("fees", {"tier": tier, "as_of": known_at}))["fees"]
         output.rows(found, ("tier", "taker_fee", "maker_fee"), style)
         return
-    query = {"as_of": as_of, "price": price, "count": count, "tier": tier}
+    query = {"as_of": as_of, "known_at": known_at, "price": price, "count": count, "tier": tier}
     document = asyncio.run(_fetch(f"fees/{series}", query))
     if style is Format.JSON:
         output.document(document)

@@ -1,4 +1,4 @@
-"""`ssmd secmaster sync|list|show|search|export|stats`."""
+"""`ssmd secmaster sync|list|show|search|export|stats|history|diff`."""
 
 import asyncio
 import re
@@ -21,6 +21,8 @@ from ssmd_cli.options import (
     use_local_system,
 )
 from ssmd_cli.output import Format
+from ssmd_cli.past import AsOf
+from ssmd_cli.secmaster_history import diff, history
 from ssmd_cli.syncverbs import add_sync
 
 app = typer.Typer(
@@ -29,6 +31,8 @@ app = typer.Typer(
     callback=use_local_system,
 )
 add_sync(app, "secmaster_sync")
+app.command("history")(history)
+app.command("diff")(diff)
 
 _COLUMNS: Final = (
     "ticker",
@@ -93,6 +97,7 @@ def list_markets(
     sort: Annotated[
         str | None, typer.Option(help="ticker, close_time, volume …; -volume descends.")
     ] = None,
+    as_of: AsOf = None,
     limit: Limit = 100,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -123,6 +128,7 @@ def list_markets(
         "min_volume": min_volume,
         "q": q,
         "sort": sort,
+        "as_of": as_of,
     }
     found, more = asyncio.run(_list(query, limit))
     output.rows(found, _COLUMNS, style)
@@ -133,10 +139,11 @@ def list_markets(
 @app.command("show")
 def show(
     ticker: Annotated[str, typer.Argument(help="A market, an event or a series.")],
+    as_of: AsOf = None,
     as_json: AsJson = False,
 ) -> None:
     """Show one market, event or series with what belongs to it."""
-    kind, document = asyncio.run(_show(ticker))
+    kind, document = asyncio.run(_show(ticker, as_of))
     if as_json:
         output.document(document)
         return
@@ -179,6 +186,7 @@ def export(
     ] = None,
     series: Annotated[str | None, typer.Option(help="What belongs to this series.")] = None,
     tag: Tags = None,
+    as_of: AsOf = None,
     to: Annotated[
         Path | None, typer.Option("--output", "-o", help="A file; it appears when it is whole.")
     ] = None,
@@ -191,6 +199,7 @@ def export(
         "status": [str(wanted) for wanted in status or ()],
         "series": series,
         "tag": tag,
+        "as_of": as_of,
     }
     if to is None:
         asyncio.run(_export(query, sys.stdout.buffer))
@@ -206,9 +215,9 @@ def export(
 
 
 @app.command("stats")
-def stats(as_json: AsJson = False) -> None:
+def stats(as_of: AsOf = None, as_json: AsJson = False) -> None:
     """Count series and markets, and say when each sync job last succeeded."""
-    found = asyncio.run(_stats())
+    found = asyncio.run(_stats(as_of))
     if as_json:
         output.document(found)
         return
@@ -221,6 +230,8 @@ def stats(as_json: AsJson = False) -> None:
         f"{count} within {time}" for time, count in markets["closing_within"].items()
     )
     output.note(f"closing: {closing}")
+    if as_of is not None:
+        return
     jobs = [
         {"job": job, "last_success_at": row["last_success_at"], **row["last_run"]}
         for job, row in found["sync"]["jobs"].items()
@@ -236,11 +247,15 @@ async def _get(path: str, query: dict[str, Any]) -> Any:
         return await api.get(path, query)
 
 
-async def _stats() -> Any:
+async def _stats(as_of: str | None) -> Any:
     from ssmd_cli.api_client import connect
 
     async with connect() as api:
-        return {name: await api.get(f"stats/{name}") for name in ("series", "markets", "sync")}
+        found = {
+            name: await api.get(f"stats/{name}", {"as_of": as_of}) for name in ("series", "markets")
+        }
+        # Runs have times of their own.
+        return found if as_of else {**found, "sync": await api.get("stats/sync")}
 
 
 async def _export(query: dict[str, Any], file: BinaryIO) -> None:
@@ -259,13 +274,13 @@ async def _list(query: dict[str, Any], limit: int) -> tuple[list[Any], bool]:
         return await api.rows("markets", query, limit or None)
 
 
-async def _show(ticker: str) -> tuple[str, Any]:
+async def _show(ticker: str, as_of: str | None) -> tuple[str, Any]:
     from ssmd_cli.api_client import NotFound, connect, segment
 
     async with connect() as api:
         for kind in ("markets", "events", "series"):
             try:
-                return kind, await api.get(f"{kind}/{segment(ticker)}")
+                return kind, await api.get(f"{kind}/{segment(ticker)}", {"as_of": as_of})
             except NotFound:
                 continue
     raise NotFound(f"no market, event or series is called {ticker!r}")

@@ -16,6 +16,7 @@ from ssmd_cli.options import (
     Words,
     use_local_system,
 )
+from ssmd_cli.past import AsOf
 from ssmd_cli.syncverbs import add_sync
 
 app = typer.Typer(no_args_is_help=True, help="Sync and list series.", callback=use_local_system)
@@ -31,6 +32,7 @@ def list_series(
         bool | None, typer.Option("--active/--inactive", help="Only those (not) in use.")
     ] = None,
     q: Words = None,
+    as_of: AsOf = None,
     limit: Limit = 100,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -43,6 +45,7 @@ def list_series(
         "games_only": "true" if games_only else None,
         "active": None if active is None else str(active).lower(),
         "q": q,
+        "as_of": as_of,
     }
     found, more = asyncio.run(_fetch(query, limit))
     output.rows(found, ("ticker", "category", "title", "tags", "volume", "active"), style)
