@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 import pytest_asyncio
 from client_testbed import System, running
 from client_universe import fill
