@@ -128,7 +128,13 @@ class HttpSource:
                 yield Batch(messages, self._after, is_current)
         raise Interrupted("the stream of changes ended", 0.0)
 
-    async def row(self, table: str, key: dict[str, Any], *, whole: bool = False) -> bytes | None:
+    async def row(
+        self,
+        table: str,
+        key: dict[str, Any],
+        *,
+        whole: bool = False,  # noqa: ARG002 - a row that is read alone is whole
+    ) -> bytes | None:
         try:
             match table:
                 case "markets" | "series":
