@@ -115,7 +115,7 @@ format: $(READY) ## Format and fix what can be fixed
 
 .PHONY: bench
 bench: $(READY) ## Make the README's figures again (BENCH=cdc ARGS="--rows 100000" …: others of benchmarks/)
-	@PYTHONPATH=tests "$(BIN)/python" benchmarks/$(or $(BENCH),readme).py $(ARGS)
+	@PYTHONPATH=tests:. "$(BIN)/python" benchmarks/$(or $(BENCH),readme).py $(ARGS)
 
 .PHONY: docs
 docs: $(READY) ## Write the pages that are made from the code

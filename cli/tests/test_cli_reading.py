@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
-from shells import TICKER, Shell
+from shell import TICKER, Shell
 
 from ssmd_cli.exporting import format_of, lines_of, one_array
 from ssmd_cli.output import Format

@@ -10,7 +10,7 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.js.client import JetStreamContext
-from shells import TICKER, Shell
+from shell import TICKER, Shell
 from terminals import Terminal
 
 from ssmd_cli.rates import Rates

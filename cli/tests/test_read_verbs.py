@@ -8,7 +8,7 @@ import os
 import sys
 
 import pytest
-from shells import TICKER, TITLE, Shell
+from shell import TICKER, TITLE, Shell
 
 from ssmd_common import apikeys
 from ssmd_stack.ports import free_port

@@ -36,7 +36,7 @@ VERBS = {
         Verb("doctor", "Check the machine and a running system; say how to mend.", is_group=False),
         Verb("db", "Migrate the database, or say which migrations are missing."),
         Verb("series", "Sync and list series."),
-        Verb("secmaster", "Sync, list, show, search and export events and markets."),
+        Verb("secmaster", "List, show, search, export events and markets; their history."),
         Verb("fees", "Sync and list fee schedules."),
         Verb("lifecycle", "Follow lifecycle events."),
         Verb("cdc", "Follow the change stream, or say how far its publisher is."),

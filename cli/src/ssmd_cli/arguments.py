@@ -22,7 +22,7 @@ def convert_lightly(parameter: Any) -> None:
     described = getattr(parameter, "type_descriptor", None)
     annotation = getattr(described, "annotation", None)
     info = getattr(described, "parameter_info", None)
-    if annotation is None or info is None or getattr(info, "parser", None) is not None:
+    if annotation is None or info is None:
         return
     is_list = get_origin(annotation) is list
     kind = get_args(annotation)[0] if is_list else annotation
@@ -56,6 +56,9 @@ def _converted(convert: Callable[[Any], Any], value: Any, *, is_list: bool) -> A
 
 def _converter(kind: Any, info: Any) -> Callable[[Any], Any] | None:
     """Of a text (or of a default, which is no text) to the kind; it raises ValueError."""
+    if getattr(info, "parser", None) is not None:
+        parser: Callable[[Any], Any] = info.parser
+        return parser
     if kind is str:
         return str
     if kind is bool:

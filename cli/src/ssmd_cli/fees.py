@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ssmd_cli import complete, output, verbs
+from ssmd_cli import complete, output, past, verbs
 from ssmd_cli.options import AsCsv, AsJson, Output, use_local_system
 from ssmd_cli.output import Format
 from ssmd_cli.syncverbs import add_sync
@@ -31,6 +31,15 @@ def list_fees(
     as_of: Annotated[
         str | None, typer.Option("--as-of", help="What is in force then; default now.")
     ] = None,
+    known_at: Annotated[
+        str | None,
+        typer.Option(
+            "--known-at",
+            parser=past.moment,
+            metavar="TIME",
+            help="As this database knew it then: a time, or -24h.",
+        ),
+    ] = None,
     price: Annotated[
         str | None, typer.Option(help="Dollars a contract: also say what a fill costs.")
     ] = None,
@@ -47,10 +56,10 @@ def list_fees(
         if as_of or price or count:
             raise typer.BadParameter("--as-of, --price and --count need a series")
         with connect() as api:
-            found = api.get("fees", {"tier": tier})["fees"]
+            found = api.get("fees", {"tier": tier, "as_of": known_at})["fees"]
         output.rows(found, ("tier", "taker_fee", "maker_fee"), style)
         return
-    query = {"as_of": as_of, "price": price, "count": count, "tier": tier}
+    query = {"as_of": as_of, "known_at": known_at, "price": price, "count": count, "tier": tier}
     with connect() as api:
         document = api.get(f"fees/{segment(series)}", query)
     if style is Format.JSON:

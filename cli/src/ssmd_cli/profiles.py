@@ -89,6 +89,16 @@ def write_profiles(found: Profiles, path: Path | None = None) -> None:
         part.unlink(missing_ok=True)
 
 
+def named_first(words: list[str]) -> tuple[str | None, list[str]]:
+    """The environment that the first of several words names, if a profile is called so; the rest.
+
+    A single word is never one: a system with nothing to look for is not asked.
+    """
+    if len(words) > 1 and words[0] in read_profiles().profiles:
+        return words[0], words[1:]
+    return None, words
+
+
 def check_name(name: str) -> None:
     """ConfigurationError unless it may be one. No ticker looks like it: these are upper case."""
     if not _NAME.fullmatch(name):

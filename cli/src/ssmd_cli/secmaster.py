@@ -1,4 +1,4 @@
-"""`ssmd secmaster sync|list|show|search|export|stats`."""
+"""`ssmd secmaster sync|list|show|search|export|stats|history|diff`."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -23,10 +23,13 @@ from ssmd_cli.options import (
     use_local_system,
 )
 from ssmd_cli.output import Format
+from ssmd_cli.past import AsOf
+from ssmd_cli.secmaster_history import add_history
 from ssmd_cli.syncverbs import add_sync
 
 app = verbs.group("Sync, list and show events and markets.", use_local_system)
 add_sync(app, "secmaster_sync")
+add_history(app)
 
 COLUMNS: Final = (
     "ticker",
@@ -100,6 +103,7 @@ def list_markets(
         str | None, typer.Option(help="ticker, close_time, volume …; -volume descends.")
     ] = None,
     limit: Limit = 100,
+    as_of: AsOf = None,
     fields: Fields = None,
     watch: Watch = None,
     wanted: Output = None,
@@ -127,6 +131,7 @@ def list_markets(
         "min_volume": min_volume,
         "q": q,
         "sort": sort,
+        "as_of": as_of,
     }
     style = output.chosen(wanted, as_json=as_json, as_csv=as_csv)
     show(Asked("markets", query, COLUMNS, style, limit, fields, watch, environment))
@@ -147,15 +152,17 @@ def show_one(
             autocompletion=complete.tickers,
         ),
     ],
+    as_of: AsOf = None,
     as_json: AsJson = False,
 ) -> None:
     """Show one market, event or series with what belongs to it, and a market's life."""
+    from ssmd_cli.profiles import named_first
     from ssmd_cli.showing import show
 
     environment, words = named_first(ticker)
     if len(words) != 1:
         raise typer.BadParameter("give one ticker", param_hint="TICKER")
-    show(words[0], environment, as_json=as_json)
+    show(words[0], environment, as_of, as_json=as_json)
 
 
 @verbs.verb(
@@ -177,6 +184,7 @@ def search(
 ) -> None:
     """Find series, events and markets by words, the best first."""
     from ssmd_cli.api import connect
+    from ssmd_cli.profiles import named_first
 
     style = output.chosen(wanted, as_json=as_json, as_csv=as_csv)
     environment, words = named_first(words)
@@ -205,6 +213,7 @@ def export(
     status: Statuses = None,
     series: Series = None,
     tag: Tags = None,
+    as_of: AsOf = None,
     fields: Fields = None,
     wanted: Annotated[
         str | None,
@@ -231,17 +240,21 @@ def export(
         "series": series,
         "tag": tag or (),
         "fields": fields,
+        "as_of": as_of,
     }
     export_to(environment, query, format_of(wanted, file), file)
 
 
 @verbs.verb(app, "stats", "ssmd secmaster stats")
-def stats(environment: Environment = None, as_json: AsJson = False) -> None:
+def stats(environment: Environment = None, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """Count series and markets, and say when each sync job last succeeded."""
     from ssmd_cli.api import connect
 
     with connect(environment) as api:
-        found = {name: api.get(f"stats/{name}") for name in ("series", "markets", "sync")}
+        found = {name: api.get(f"stats/{name}", {"as_of": as_of}) for name in ("series", "markets")}
+        if as_of is None:
+            # Runs have times of their own.
+            found["sync"] = api.get("stats/sync")
     if as_json:
         output.document(found)
         return
@@ -254,24 +267,14 @@ def stats(environment: Environment = None, as_json: AsJson = False) -> None:
         f"{count} within {time}" for time, count in markets["closing_within"].items()
     )
     output.note(f"closing: {closing}")
+    if as_of is not None:
+        return
     jobs: list[Any] = [
         {"job": job, "last_success_at": row["last_success_at"], **row["last_run"]}
         for job, row in found["sync"]["jobs"].items()
     ]
     columns = ("job", "last_success_at", "outcome", "fetched", "inserted", "updated", "deleted")
     output.rows(jobs, columns, Format.TABLE)
-
-
-def named_first(words: list[str]) -> tuple[str | None, list[str]]:
-    """The environment that the first of several words names, if a profile is called so; the rest.
-
-    A single word is never one: a system with nothing to look for is not asked.
-    """
-    from ssmd_cli.profiles import read_profiles
-
-    if len(words) > 1 and words[0] in read_profiles().profiles:
-        return words[0], words[1:]
-    return None, words
 
 
 def _check_expiring(within: str, before: str | None, after: str | None) -> None:

@@ -19,6 +19,7 @@ from ssmd_cli.options import (
     Words,
     use_local_system,
 )
+from ssmd_cli.past import AsOf
 from ssmd_cli.syncverbs import add_sync
 
 app = verbs.group("Sync and list series.", use_local_system)
@@ -46,6 +47,7 @@ def list_series(
         str | None, typer.Option(help="ticker, title or volume; -volume descends.")
     ] = None,
     limit: Limit = 100,
+    as_of: AsOf = None,
     fields: Fields = None,
     watch: Watch = None,
     wanted: Output = None,
@@ -62,6 +64,7 @@ def list_series(
         "active": None if active is None else str(active).lower(),
         "q": q,
         "sort": sort,
+        "as_of": as_of,
     }
     style = output.chosen(wanted, as_json=as_json, as_csv=as_csv)
     show(Asked("series", query, COLUMNS, style, limit, fields, watch, environment))

@@ -7,7 +7,7 @@ from ssmd_cli import output
 from ssmd_cli.output import Format
 
 
-def show(ticker: str, environment: str | None, *, as_json: bool) -> None:
+def show(ticker: str, environment: str | None, as_of: str | None, *, as_json: bool) -> None:
     """Print what a ticker names.
 
     Raises:
@@ -16,8 +16,9 @@ def show(ticker: str, environment: str | None, *, as_json: bool) -> None:
     from ssmd_cli.api import connect
 
     with connect(environment) as api:
-        kind, document = _find(api, ticker)
-        events = _life(api, ticker) if kind == "markets" and not as_json else []
+        kind, document = _find(api, ticker, as_of)
+        is_alive = kind == "markets" and as_of is None and not as_json
+        events = _life(api, ticker) if is_alive else []
     if as_json:
         output.document(document)
         return
@@ -30,21 +31,24 @@ def show(ticker: str, environment: str | None, *, as_json: bool) -> None:
         case "series":
             counts = [{"of": of, **by_status} for of, by_status in document["counts"].items()]
             output.rows(counts, ("of", "open", "active", "closed", "settled"), Format.TABLE)
-        case _:
+        case _ if as_of is None:
             from ssmd_cli.life import draw, steps_of
 
             print()
             steps = steps_of(document, events)
             for line in draw(steps, datetime.now(UTC), output.terminal_width()):
                 print(line)
+        case _:
+            # Its life goes on after that moment.
+            pass
 
 
-def _find(api: Any, ticker: str) -> tuple[str, Any]:
+def _find(api: Any, ticker: str, as_of: str | None) -> tuple[str, Any]:
     from ssmd_cli.api import NotFound, segment
 
     for kind in ("markets", "events", "series"):
         try:
-            return kind, api.get(f"{kind}/{segment(ticker)}")
+            return kind, api.get(f"{kind}/{segment(ticker)}", {"as_of": as_of})
         except NotFound:
             continue
     near = _near(api, ticker)

@@ -22,6 +22,8 @@ UPDATE markets SET yes_bid_dollars = {n} / 1000.0 WHERE event_ticker = 'E{d}';
 UPDATE markets SET status = 'closed', close_time = now() WHERE ticker = 'M{n}.5';
 UPDATE markets SET status = 'active', deleted_at = NULL WHERE ticker = 'M{n}.5';
 UPDATE markets SET deleted_at = now() WHERE ticker = 'M{n}.5';
+UPDATE markets SET custom_strike = '{{"b": [1.50, null], "a": 1e2, "n": {n}}}', volume_fp = {n}.5
+    WHERE event_ticker = 'E{d}' AND ticker > 'M9';
 DELETE FROM markets WHERE ticker = 'M{n}.5';
 INSERT INTO markets (ticker, event_ticker, series_ticker)
     SELECT 'M{n}.5', event_ticker, series_ticker FROM events WHERE event_ticker = 'E{d}'
@@ -57,7 +59,7 @@ async def write(database_url: str, seed: int, stop: asyncio.Event) -> int:
                                         n=chance.randrange(1000), d=chance.randrange(10)
                                     )
                                 )
-                                await asyncio.sleep(chance.choice([0, 0, 0.01]))
+                                await asyncio.sleep(chance.choice([0, 0.01, 0.02]))
                     written += 1
         await asyncio.sleep(0.05)
     return written

@@ -105,3 +105,128 @@ async def test_views_made_in_the_middle_of_writing_are_the_tables(
         assert all(each.sequences and not each.renewals for each in told)
         for each in told:
             each.task.cancel()
+
+
+@asynccontextmanager
+async def followed(
+    private_postgres: Any, nats_server: Any, *ways: str
+) -> AsyncIterator[tuple[System, list[Secmaster], list[Told]]]:
+    """A system of its own with live views, and writers at work until it is asked whether all
+    agree."""
+    async with AsyncExitStack() as stack:
+        system = await stack.enter_async_context(
+            running(private_postgres.url, nats_server.url, "chaos")
+        )
+        async with await system.connect() as connection:
+            await connection.execute(UNIVERSE)
+        views = [await stack.enter_async_context(system.view(how)) for how in ways]
+        told = [Told(view) for view in views]
+        yield system, views, told
+        for each in told:
+            each.task.cancel()
+
+
+async def current(views: list[Secmaster]) -> None:
+    """Wait until every view follows again."""
+
+    async def follows() -> None:
+        assert all(view.age.is_following for view in views), [view.age for view in views]
+
+    await observers.eventually(follows, 60)
+
+
+async def sees(system: System, views: list[Secmaster], ticker: str) -> None:
+    """Have something happen, and wait until every view shows it."""
+    async with await system.connect() as connection:
+        await connection.execute(
+            "INSERT INTO markets (ticker, event_ticker, series_ticker)"
+            " SELECT %s, event_ticker, series_ticker FROM events LIMIT 1",
+            (ticker,),
+        )
+
+    async def shown() -> None:
+        assert all(view.get(ticker) for view in views), [view.age for view in views]
+
+    await observers.eventually(shown, 120)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.embedded
+async def test_every_server_is_killed_while_it_is_followed(
+    private_postgres: Any, nats_server: Any
+) -> None:
+    async with followed(private_postgres, nats_server, *WAYS) as (system, views, told):
+        async with writing(system, 4, 5):
+            for number, killed in enumerate(
+                (nats_server, system.api, system.cdc, private_postgres)
+            ):
+                await killed.kill()
+                # Writers and readers are to notice that it is away.
+                await asyncio.sleep(0.5)
+                await killed.start()
+                for process in (system.cdc, system.api):
+                    await process.ready()
+                await sees(system, views, f"after {number}")
+        await current(views)
+        await assert_all_agree(system, views, told)
+        # Nothing that was lost: each went on where it was.
+        assert [view.age.renewals for view in views] == [0, 0]
+
+
+@pytest.mark.parametrize("loss", ["purged", pytest.param("made anew", marks=pytest.mark.slow)])
+async def test_a_stream_that_loses_what_comes_next_renews_the_view(
+    private_postgres: Any, nats_server: Any, loss: str
+) -> None:
+    async with followed(private_postgres, nats_server, *WAYS) as (system, views, told):
+        async with writing(system, 6):
+            client = await nats.connect(nats_server.url)
+            js = client.jetstream()
+            if loss == "purged":
+                # Whoever reads is held up, so that what comes next is lost to all.
+                await system.api.kill()
+                async with hung_up(views[1]):
+                    await sees(system, [], "unseen")
+                    await js.purge_stream("SECMASTER_CDC")
+                await system.api.start()
+            else:
+                await js.delete_stream("SECMASTER_CDC")
+            await client.close()
+            for process in (system.cdc, system.api):
+                await process.ready()
+            await sees(system, views, "after")
+        await current(views)
+        if loss == "purged":
+            # What was lost the stream itself cannot tell any more.
+            async def equal() -> None:
+                for view in views:
+                    await assert_view_is_tables(view, system.database_url)
+
+            await observers.eventually(equal, 60)
+        else:
+            await assert_all_agree(system, views, told)
+        assert all(view.age.renewals for view in views)
+        assert all(each.renewals for each in told)
+
+
+@asynccontextmanager
+async def hung_up(view: Secmaster) -> AsyncIterator[None]:
+    """A view whose connection to NATS is closed meanwhile, so that it reads nothing."""
+    source = view._keeper._source
+    stream = source._stream
+    connected = source._connected
+
+    async def refused() -> Any:
+        raise OSError("held up by the test")
+
+    source._connected = refused
+    await stream.client.close()
+
+    async def noticed() -> None:
+        assert not view.age.is_following
+
+    await observers.eventually(noticed, 30)
+    try:
+        yield
+    finally:
+        source._connected = connected

@@ -87,5 +87,11 @@ def test_a_column_that_was_left_out_is_an_error_and_not_none() -> None:
         with pytest.raises(NotLoaded):
             lacks()
     assert not hasattr(market, "title")
+    assert [
+        len(row.event.__struct_fields__) for row in convert_rows(documents, rows.ListedMarket)
+    ] == [
+        1,
+        0,
+    ]
     with pytest.raises(NotTheApi):
-        convert_rows(documents, rows.ListedMarket)
+        convert_rows([{"ticker": 5}], rows.ListedMarket)

@@ -55,10 +55,11 @@ async def publisher(world: World) -> AsyncIterator[None]:
 class Writer:
     """Rows of all tables that have a state, inserted, changed and deleted."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, number: int = 0) -> None:
+        """`number` keeps the rows of several writers apart."""
         self._url = url
-        self._chance = random.Random(15)
-        self._number = 0
+        self._chance = random.Random(15 + number)
+        self._number = number
 
     @contextlib.asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:

@@ -12,12 +12,17 @@ from ssmd_stack.database import migrate
 from ssmd_store.pages import Store
 
 WIDER = """
+DROP TRIGGER history_updated ON series;
+DROP TRIGGER history_updated ON events;
+DROP TRIGGER history_updated ON series_fees;
+DROP TRIGGER history_updated ON markets;
 ALTER TABLE series ALTER COLUMN category TYPE text;
 ALTER TABLE events ALTER COLUMN title TYPE varchar(5000), ALTER COLUMN category TYPE text;
 ALTER TABLE series_fees ALTER COLUMN fee_multiplier TYPE numeric(12,6);
 DROP TRIGGER markets_due_updated ON markets;
 ALTER TABLE markets ALTER COLUMN exchange_status TYPE varchar(40),
     ALTER COLUMN title TYPE varchar(5000), ALTER COLUMN yes_bid_dollars TYPE numeric(12,8);
+SELECT history.watch(name) FROM history.watched;
 """
 
 

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Mapping, Sequence
 from functools import cache
+from types import UnionType
 from typing import Any, Final, TypeVar, cast, get_args, get_origin
 
 import msgspec
@@ -82,20 +83,27 @@ def convert(found: Any, kind: type[T]) -> T:
 
 
 def convert_rows(documents: Sequence[Any], kind: type[T]) -> list[T]:
-    """Rows of one list, which may all lack some columns of `kind`; what is beside them, too."""
-    if not documents:
-        return []
-    shape = _shape(kind, documents[0])
-    return [convert(document, shape) for document in documents]
+    """Rows that may lack some columns of `kind`; what is beside them, too."""
+    found, shape = [], kind
+    for each in documents:
+        try:
+            found.append(convert(each, shape))
+        except NotTheApi:
+            # Those of one list have mostly the same columns.
+            shape = _shape(kind, each)
+            found.append(convert(each, shape))
+    return found
 
 
 def _shape(kind: Any, document: Any) -> Any:
     """`kind` with the columns that the document has; the same of what stands in it."""
     if get_origin(kind) is list and isinstance(document, list) and document:
         return list[_shape(get_args(kind)[0], document[0])]  # type: ignore[misc]
-    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
-        return kind
-    if not isinstance(document, dict):
+    if isinstance(kind, UnionType) and isinstance(document, dict):
+        # A struct, or None.
+        kind = get_args(kind)[0]
+    is_struct = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    if not (is_struct and isinstance(document, dict)):
         return kind
     types = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
     found = {name: _shape(types[name], value) for name, value in document.items() if name in types}

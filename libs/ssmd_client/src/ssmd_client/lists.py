@@ -36,8 +36,10 @@ class Rows(Generic[T]):
         query: Query,
         *,
         limit: int | None = None,
+        is_sparse: bool = False,
     ) -> None:
-        """`name` is that of the list in the document; `limit` bounds the rows of all pages."""
+        """`name` is that of the list in the document; `limit` bounds the rows of all pages. Rows
+        may lack columns where `is_sparse`, and where the query says so."""
         if limit is not None and limit < 0:
             raise ValueError(f"limit: {limit} is negative")
         self.kind = kind
@@ -46,7 +48,8 @@ class Rows(Generic[T]):
         self._name = name
         self._query = query
         self._limit = limit
-        self._is_sparse = query.get("fields") is not None or query.get("exclude") is not None
+        asked = (query.get("fields"), query.get("exclude"))
+        self._is_sparse = is_sparse or asked != (None, None)
 
     def __iter__(self) -> Iterator[T]:
         for page in self.pages():
@@ -54,7 +57,10 @@ class Rows(Generic[T]):
 
     def pages(self) -> Iterator[list[T]]:
         """The rows as they come, a page at a time; errors are those of `Transport.get`."""
-        left = self._limit
+        return self._pages(self._limit)
+
+    def _pages(self, limit: int | None) -> Iterator[list[T]]:
+        left = limit
         cursor: str | None = None
         while left is None or left > 0:
             limit = PAGE if left is None else min(PAGE, left)
@@ -73,8 +79,7 @@ class Rows(Generic[T]):
 
     def first(self) -> T | None:
         """The first row; None where there is none."""
-        one = Rows(self._transport, self._path, self._name, self.kind, self._query, limit=1)
-        return next(iter(one), None)
+        return next((row for page in self._pages(1) for row in page), None)
 
     def to_arrow(self) -> "pa.Table":
         """A table of Arrow, as `ssmd_client.frames` says; needs `ssmd-client[arrow]`."""

@@ -278,10 +278,41 @@ class FeeSchedule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     fee: Quote | None = None
 
 
-class Version(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One version of a row: `at` its commit, `kind` is added, changed or removed, and `was` what
-    changed as it was before (of a removed row all). Volatile columns are not kept."""
+class Difference(msgspec.Struct, frozen=True, gc=False):
+    """One column before and after, as the API writes it: decimals and times are texts."""
 
+    old: Any
+    new: Any
+
+
+class Version(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a transaction made of a row. `at` is its commit, `kind` added, changed or removed;
+    `changes` are the columns of a row that was changed. Later ones have larger numbers."""
+
+    number: int
     at: datetime
+    xid: int
     kind: str
-    was: Any = None
+    changes: dict[str, Difference]
+
+
+class MarketVersion(Version, frozen=True, kw_only=True, gc=False):
+    """`data` is the market from then on, `before` the one that was removed; both without the
+    columns that history does not keep."""
+
+    data: Market | None
+    before: Market | None
+
+
+class EventVersion(Version, frozen=True, kw_only=True, gc=False):
+    """The same of an event."""
+
+    data: Event | None
+    before: Event | None
+
+
+class SeriesVersion(Version, frozen=True, kw_only=True, gc=False):
+    """The same of a series."""
+
+    data: Series | None
+    before: Series | None

@@ -225,7 +225,7 @@ def salvage(payload: bytes, subject: str, reached: Position) -> Head | None:
     if op not in _ROW_OPS and op != "truncate" and not op.startswith("snapshot_"):
         return None
     # What concerns the table, and a row that is not named.
-    about = op in _ROW_OPS and tokens not in ([], ["_"])
+    about = op in _ROW_OPS and tokens[-1:] not in ([], ["_"])
     return Head(
         v=VERSION,
         lsn=format_lsn(reached.lsn),

@@ -41,13 +41,19 @@ class Run:
 def age_seconds(markets: Iterable[Row], runs: Iterable[Run], now: datetime) -> int | None:
     """The age of the least fresh of some markets, each with what `Freshness.needs` says; None if
     unknown."""
-    latest_first = sorted(runs, key=lambda run: run.started_at, reverse=True)
-    ages = [
-        (now - max(moments)).total_seconds()
-        for market in markets
-        if (moments := [*_observed(market), *_covered(market, latest_first)])
-    ]
-    return max(0, int(max(ages))) if ages else None
+    latest_first = _latest_first(runs)
+    moments = [moment for market in markets if (moment := _as_of(market, latest_first)) is not None]
+    return age_of(min(moments), now) if moments else None
+
+
+def age_of(moment: datetime | None, now: datetime) -> int | None:
+    """Whole seconds since then; None where it is not known."""
+    return None if moment is None else max(0, int((now - moment).total_seconds()))
+
+
+def as_of(market: Row, runs: Iterable[Run]) -> datetime | None:
+    """When a market was last known to be as it is; None if unknown."""
+    return _as_of(market, _latest_first(runs))
 
 
 def covers(run: Run, market: Row) -> bool:
@@ -70,6 +76,14 @@ def covers(run: Run, market: Row) -> bool:
         # Without its series it was read before this run was known.
         and (not _selects(run) or ("series" in market and _selected(scope, market["series"])))
     )
+
+
+def _latest_first(runs: Iterable[Run]) -> list[Run]:
+    return sorted(runs, key=lambda run: run.started_at, reverse=True)
+
+
+def _as_of(market: Row, latest_first: Iterable[Run]) -> datetime | None:
+    return max([*_observed(market), *_covered(market, latest_first)], default=None)
 
 
 def _was_read(run: Run, market: Row) -> bool:
@@ -118,7 +132,7 @@ class Freshness:
     async def needs(self) -> tuple[Table, ...]:
         """What rows must have for their age: columns of markets, and of series where some run was
         not of all series."""
-        runs = await self._known()
+        runs = await self.known()
         if not runs:
             return (AGED_MARKET.only("observed_at"),)
         market = AGED_MARKET
@@ -128,16 +142,12 @@ class Freshness:
 
     async def age_seconds(self, markets: Iterable[Row], now: datetime) -> int | None:
         """The age of rows that were just read from PostgreSQL."""
-        return age_seconds(markets, await self._known(), now)
+        return age_seconds(markets, await self.known(), now)
 
-    async def age_seconds_in_cache(
-        self, market: Row, last_sync: datetime | None, now: datetime
-    ) -> int | None:
-        """The age of a row from Redis, which counts only the runs that the cache knows of."""
-        runs = [r for r in await self._known() if last_sync and r.finished_at <= last_sync]
-        return age_seconds([market], runs, now)
-
-    async def _known(self) -> list[Run]:
+    async def known(self) -> list[Run]:
+        """The runs that count; the same list until they are read again."""
+        if time.monotonic() - self._read_at <= _REFRESH_SECONDS:
+            return self._runs
         async with self._reading:
             if time.monotonic() - self._read_at > _REFRESH_SECONDS:
                 try:

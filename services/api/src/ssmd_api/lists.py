@@ -45,6 +45,8 @@ class Listing(Statement):
     keys: int
     """Of which there are one or two."""
     beside: tuple[Table, ...] = ()
+    by_key: str | None = None
+    """The table, if the list is of its first rows in the order of its key."""
 
 
 EVERYTHING: Final = 2**31
@@ -103,7 +105,8 @@ def series(wanted: SeriesFilter, page: Page, shape: Shape = shapes.SERIES) -> Li
         )
 
     text = _once(composed, wanted, page, shape)
-    return Listing(text, where.parameters, rendering, _keys("ticker", page))
+    by_key = _by_key(where, tables.SERIES, "ticker", page)
+    return Listing(text, where.parameters, rendering, _keys("ticker", page), by_key=by_key)
 
 
 def events(wanted: EventFilter, page: Page, shape: Shape = shapes.EVENTS) -> Listing:
@@ -129,7 +132,8 @@ def events(wanted: EventFilter, page: Page, shape: Shape = shapes.EVENTS) -> Lis
         )
 
     text = _once(composed, wanted, page, shape)
-    return Listing(text, where.parameters, rendering, _keys("event_ticker", page))
+    by_key = _by_key(where, tables.EVENTS, "event_ticker", page)
+    return Listing(text, where.parameters, rendering, _keys("event_ticker", page), by_key=by_key)
 
 
 def markets(
@@ -175,7 +179,8 @@ def markets(
         )
 
     text = _once(composed, wanted, page, shape, aged)
-    return Listing(text, where.parameters, rendering, _keys("ticker", page), tuple(aged))
+    keys, by_key = _keys("ticker", page), _by_key(where, tables.MARKETS, "ticker", page)
+    return Listing(text, where.parameters, rendering, keys, tuple(aged), by_key)
 
 
 def _once(
@@ -249,6 +254,11 @@ _JOINED_SERIES: Final = sql.SQL("JOIN series s ON s.ticker = m.series_ticker")
 
 def _keys(ticker: str, page: Page) -> int:
     return 1 if page.sort.removeprefix("-") == ticker else 2
+
+
+def _by_key(where: Where, table: Table, ticker: str, page: Page) -> str | None:
+    is_first = where.takes_all and page.sort == ticker and page.limit != EVERYTHING
+    return table.name if is_first else None
 
 
 def _key(alias: LiteralString, ticker: LiteralString, page: Page) -> sql.Composed:

@@ -21,6 +21,7 @@ from ssmd_api.filters import (
     FILTERS,
     MOMENT,
     MOMENTS,
+    PAST,
     TEXT,
     TEXTS,
     WHOLE,
@@ -87,12 +88,19 @@ _CURSOR = Parameter(
     {"type": "string", "pattern": forms.whole(forms.CURSOR)},
 )
 _PAGE = (_LIMIT, _CURSOR)
+_AS_OF = Parameter(
+    "as_of",
+    "What this database knew then: an ISO 8601 time (UTC where it names no zone) or how long ago:"
+    " -24h, -7d. Market data are null.",
+    PAST,
+    example="-0s",
+)
 _MOST_SERIES = Parameter("limit", "Series at most, the largest first.", _LIMIT.schema)
 _CATEGORY = Parameter("category", "A category, spelled as the exchange does.", TEXT)
 
 
 def _fields(names: Iterable[str], of: str = "") -> tuple[Parameter, Parameter]:
-    schema = choices(dict.fromkeys(names)) | {"maxItems": MAX_NAMES}
+    schema = choices(dict.fromkeys(names)) | {"minItems": 1, "maxItems": MAX_NAMES}
     return (
         Parameter(
             "fields",
@@ -142,12 +150,16 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             _sort(tables.SERIES, "ticker"),
             *_PAGE,
             *_fields(shapes.SERIES.names),
+            _AS_OF,
         ),
     ),
     ("GET", "/v1/series/{ticker}"): Operation(
         "A series with the fee in force and its events and markets counted by status",
         "SeriesDetail",
-        _fields(shapes.ONE_SERIES.names),
+        (*_fields(shapes.ONE_SERIES.names), _AS_OF),
+    ),
+    ("GET", "/v1/series/{ticker}/history"): Operation(
+        "A series' recorded changes, the last first", "SeriesHistory", _PAGE
     ),
     ("GET", "/v1/events"): Operation(
         "List events, each with its number of markets",
@@ -157,12 +169,16 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             _sort(tables.EVENTS, "event_ticker"),
             *_PAGE,
             *_fields(shapes.EVENTS.names),
+            _AS_OF,
         ),
     ),
     ("GET", "/v1/events/{event_ticker}"): Operation(
         "An event with its series and its markets",
         "EventDetail",
-        _fields(shapes.ONE_EVENT.names),
+        (*_fields(shapes.ONE_EVENT.names), _AS_OF),
+    ),
+    ("GET", "/v1/events/{event_ticker}/history"): Operation(
+        "An event's recorded changes, the last first", "EventHistory", _PAGE
     ),
     ("GET", "/v1/markets"): Operation(
         "List markets, each with parts of its event and series",
@@ -172,6 +188,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             _sort(tables.MARKETS, "ticker"),
             *_PAGE,
             *_fields(shapes.MARKETS.names),
+            _AS_OF,
         ),
     ),
     ("POST", "/v1/markets/lookup"): Operation(
@@ -180,25 +197,35 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         (
             _fields(tables.MARKETS.names, ", of all columns of markets")[0],
             _fields(rows.LOOKUP.names)[1],
+            _AS_OF,
         ),
         body="LookupRequest",
     ),
     ("GET", "/v1/markets/{ticker}"): Operation(
         "A market with its event and series; from the cache if it is there",
         "MarketDetail",
-        _fields(shapes.ONE_MARKET.names),
+        (*_fields(shapes.ONE_MARKET.names), _AS_OF),
     ),
     ("GET", "/v1/markets/{ticker}/lifecycle"): Operation(
         "A market's lifecycle events, oldest first",
         "LifecyclePage",
         (*_PAGE, *_fields(shapes.LIFECYCLE.names)),
     ),
-    ("GET", "/v1/fees"): Operation("The coefficients of the fee formula", "Tiers", (_TIER,)),
+    ("GET", "/v1/markets/{ticker}/history"): Operation(
+        "A market's recorded changes, the last first", "MarketHistory", _PAGE
+    ),
+    ("GET", "/v1/fees"): Operation("The coefficients of the fee formula", "Tiers", (_TIER, _AS_OF)),
     ("GET", "/v1/fees/{series}"): Operation(
         "A series' fee schedule, what is in force, and what a fill costs",
         "FeeSchedule",
         (
             Parameter("as_of", f"What is in force then; default now. {MOMENTS}", MOMENT),
+            Parameter(
+                "known_at",
+                "By what this database knew then, as `as_of` elsewhere.",
+                PAST,
+                example="-0s",
+            ),
             _formed("price", "Dollars a contract: also say what a fill costs.", forms.PRICE),
             _formed("count", "Contracts of the fill, beside price; default 1.", forms.COUNT),
             _TIER,
@@ -230,6 +257,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             _FORMAT,
             *_FILTERS_OF_ALL,
             *_fields(_NAMES_OF_LISTS, " of what the list has"),
+            _AS_OF,
         ),
         streams=list(tabular.CONTENT_TYPES.values()),
     ),
@@ -247,6 +275,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             _EVENT,
             _MARKET,
             *_OF_TABLES,
+            _AS_OF,
         ),
         streams=["application/x-ndjson"],
     ),
@@ -281,12 +310,12 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/v1/stats/series"): Operation(
         "Series by category, and those with most markets",
         "SeriesStats",
-        (_MOST_SERIES, _SERIES, _CATEGORY),
+        (_MOST_SERIES, _SERIES, _CATEGORY, _AS_OF),
     ),
     ("GET", "/v1/stats/markets"): Operation(
         "Markets by status, category and series, and those that close soon",
         "MarketStats",
-        (_MOST_SERIES, _SERIES, _CATEGORY),
+        (_MOST_SERIES, _SERIES, _CATEGORY, _AS_OF),
     ),
     ("GET", "/v1/stats/sync"): Operation(
         "Each job's last run and success, the latest runs, the resume points",
@@ -376,7 +405,7 @@ def _operation(method: str, path: str, operation: Operation, scope: str) -> dict
             **({"304": answers.unchanged()} if method == "GET" and operation.kept else {}),
             **answers.errors(
                 body=operation.body is not None,
-                missing=bool(in_path) or operation.parameters == (_TIER,),
+                missing=bool(in_path) or operation.parameters[:1] == (_TIER,),
                 gone="text/event-stream" in operation.streams,
             ),
         },
@@ -420,14 +449,16 @@ def _parameter(parameter: Parameter, place: str) -> dict[str, Any]:
         described["required"] = True
     if parameter.with_commas:
         described |= {"style": "form", "explode": False}
-    if parameter.name in examples.PARAMETERS:
-        described["example"] = examples.PARAMETERS[parameter.name]
+    if (shown := parameter.example or examples.PARAMETERS.get(parameter.name)) is not None:
+        described["example"] = shown
     return described
 
 
 def _reply(operation: Operation) -> dict[str, Any]:
     if operation.streams:
-        return answers.stream(operation.summary, operation.streams)
+        return answers.stream(
+            operation.summary, operation.streams, past=_AS_OF in operation.parameters
+        )
     if operation.reply is None:
         return answers.nothing(operation.summary)
     whole = ref(operation.reply)
@@ -441,4 +472,5 @@ def _reply(operation: Operation) -> dict[str, Any]:
         examples.example(whole, _ALL_SCHEMAS),
         kept=operation.kept,
         paged=_CURSOR in operation.parameters,
+        past=any(parameter.schema is PAST for parameter in operation.parameters),
     )

@@ -59,6 +59,37 @@ SELECT {tier} FROM fees f
 WHERE %(tier)s::text IS NULL OR f.tier = %(tier)s
 ORDER BY f.tier
 
+-- name: moment
+-- An error where the record does not have the moment.
+SELECT FROM history.moment(%(known_at)s)
+
+-- name: versions
+-- A row's changes before a number, the last first, each with the row before and after it: what is, with what each later
+-- change had replaced.
+SELECT v.number, v.at, v.xid, v.kind, v.changed, {before}, {after}
+FROM (
+    SELECT number, at, xid, kind, ARRAY(SELECT jsonb_object_keys(was)) AS changed,
+        jsonb_populate_record(NULL::{table}, history.merged(was) OVER w) AS before,
+        jsonb_populate_record(NULL::{table}, history.merged(was) OVER (
+            w ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) AS after
+    FROM (
+        SELECT number, at, xid::text::bigint AS xid, kind, was FROM {changes} WHERE {key} = %(ticker)s
+        UNION ALL
+        SELECT 9223372036854775807, NULL, NULL, NULL, to_jsonb(r) FROM {table} r WHERE {key} = %(ticker)s
+    ) e
+    WINDOW w AS (ORDER BY number DESC)
+) v
+WHERE v.number < %(before)s
+ORDER BY v.number DESC
+LIMIT %(fetch)s
+
+-- name: has_row
+SELECT EXISTS (SELECT FROM {table} WHERE {key} = %(ticker)s)
+    OR EXISTS (SELECT FROM {changes} WHERE {key} = %(ticker)s)
+
+-- name: record_begins
+SELECT min(known_from) FROM history.spans
+
 -- name: stats_series
 -- Every series with its number of events.
 SELECT s.ticker, s.category, s.active, s.is_game, coalesce(e.events, 0)

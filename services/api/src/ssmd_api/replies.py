@@ -2,12 +2,12 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final, Literal
 
 from aiohttp import web
 
-from ssmd_api import rows
+from ssmd_api import asof, rows
 from ssmd_api.paging import Listed
 
 Source = Literal["cache", "database"]
@@ -60,6 +60,9 @@ def reply(
         response.headers["X-Ssmd-Age"] = str(age_seconds)
     if next_cursor:
         following = request.rel_url.update_query(cursor=next_cursor)
+        if at := (headers or {}).get(asof.AT):
+            # How long ago that is changes from page to page.
+            following = following.update_query(as_of=at)
         response.headers["Link"] = f'<{following.raw_path_qs}>; rel="next"'
     response.headers.update(headers or {})
     return response
@@ -71,6 +74,7 @@ def page(
     found: Sequence[Listed],
     cursor: str | None,
     age_seconds: int | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> web.Response:
     """A page of a list whose rows are written already."""
     body = b'{"%b":[%b],"cursor":%b}' % (
@@ -79,7 +83,12 @@ def page(
         rows.encode(cursor),
     )
     return reply(
-        request, Body(body), source="database", age_seconds=age_seconds, next_cursor=cursor
+        request,
+        Body(body),
+        source="database",
+        age_seconds=age_seconds,
+        next_cursor=cursor,
+        headers=headers,
     )
 
 
@@ -93,6 +102,7 @@ def private(document: Any, status: int = 200) -> web.Response:
     )
 
 
+@lru_cache(maxsize=100)
 def accepts_gzip(header: str) -> bool:
     """Whether an Accept-Encoding allows gzip."""
     weights = {}

@@ -2,18 +2,20 @@
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, LiteralString, assert_never
 
 from psycopg import sql
 
-from ssmd_api import lists, rendering, rows, search, shapes
+from ssmd_api import asof, lists, rendering, rows, search, shapes
 from ssmd_api.database import SHORT_PATIENCE_SECONDS, Database
 from ssmd_api.filters import EventFilter, Filter, MarketFilter, SeriesFilter
 from ssmd_api.lists import AGED_MARKET, AGED_SERIES, Listing, Statement, columns
 from ssmd_api.paging import Listed, Page
 from ssmd_api.rows import Row, named
 from ssmd_api.shapes import Shape
+from ssmd_api.versions import Version, of_composite, version
 from ssmd_common import tables
 from ssmd_common.columns import Table
 from ssmd_common.parts import Known, read
@@ -29,10 +31,23 @@ _EXPORT_PAGE: Final = 500
 
 
 class Store:
-    """Every query of the API but those about keys."""
+    """Every query of the API but those about keys; of now, or as of a moment."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, at: datetime | None = None) -> None:
         self._database = database
+        self._at = at
+
+    async def as_of(self, at: datetime | None, parameter: str = "as_of") -> "Store":
+        """What this database knew at a moment, of series, events, markets and fees; None is now.
+
+        Raises:
+            Problem: a 400 of the parameter, if the record does not have the moment.
+        """
+        if at is None:
+            return self
+        with asof.refused(parameter):
+            await self._all(sql.SQL(queries.moment), known_at=at)
+        return Store(self._database, at)
 
     async def ping(self) -> None:
         """Find out whether PostgreSQL answers; psycopg.OperationalError if it does not."""
@@ -143,6 +158,32 @@ class Store:
             found = await self._list(search.search(words, kinds, limit, fuzzy=True))
         return [dict(zip(search.COLUMNS, row, strict=True)) for row in found]
 
+    async def versions(
+        self, table: Table, ticker: str, before: int, fetch: int
+    ) -> list[Version] | None:
+        """Changes of a row before a number, the last first; None where none is known and no such
+        row is there."""
+        kept = table.only(*(column.name for column in table.columns if not column.volatile))
+        names = {
+            "table": sql.Identifier(table.name),
+            "changes": sql.Identifier("history", f"{table.name}_changes"),
+            "key": sql.Identifier(table.columns[0].name),
+            "before": of_composite("before", kept),
+            "after": of_composite("after", kept),
+        }
+        query = sql.SQL(queries.versions).format(**names)
+        found = await self._all(query, ticker=ticker, before=before, fetch=fetch)
+        if not found:
+            exists = sql.SQL(queries.has_row).format(**names)
+            if not (await self._all(exists, ticker=ticker))[0][0]:
+                return None
+        return [version(kept, values) for values in found]
+
+    async def record_begins(self) -> str | None:
+        """The first moment that can be asked for."""
+        [(begins,)] = await self._all(sql.SQL(queries.record_begins))
+        return begins and str(begins)
+
     async def stats_series(self) -> list[tuple[Any, ...]]:
         """(series, category, active, is_game, events) of all."""
         return await self._all(sql.SQL(queries.stats_series))
@@ -183,6 +224,11 @@ class Store:
     async def export(self, wanted: Filter, shape: Shape) -> AsyncGenerator[list[bytes], None]:
         """Every row of a list as JSON, in pages, all of one state of the database."""
         listing = _whole(wanted, shape)
+        listing = replace(
+            listing,
+            query=self._then(listing.query),
+            parameters=self._known(listing.parameters),
+        )
         async with self._database.reading() as connection:
             pages = self._database.pages(connection, listing, _EXPORT_PAGE, rendering.register)
             async with aclosing(pages):
@@ -193,7 +239,11 @@ class Store:
         async with self._database.cursor() as cursor:
             rendering.register(cursor)
             # Without parameters, as most lists are, it is planned once.
-            await cursor.execute(listing.query, listing.parameters, prepare=True)
+            await cursor.execute(
+                self._then(listing.query, listing.by_key),
+                self._known(listing.parameters),
+                prepare=True,
+            )
             found = await cursor.fetchall()
         row, width, keys = listing.rendering.row, listing.rendering.width, listing.keys
         return [
@@ -211,8 +261,16 @@ class Store:
 
     async def _all(self, query: sql.SQL | sql.Composed, **parameters: Any) -> list[tuple[Any, ...]]:
         async with self._database.cursor() as cursor:
-            await cursor.execute(query, parameters)
+            await cursor.execute(self._then(query), self._known(parameters))
             return await cursor.fetchall()
+
+    def _then(
+        self, query: sql.SQL | sql.Composed, by_key: str | None = None
+    ) -> sql.SQL | sql.Composed:
+        return query if self._at is None else asof.then(query, by_key=by_key)
+
+    def _known(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        return parameters if self._at is None else {**parameters, "known_at": self._at}
 
 
 def _whole(wanted: Filter, shape: Shape) -> Listing:

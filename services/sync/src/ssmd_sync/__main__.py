@@ -15,6 +15,7 @@ from ssmd_common.usage import answer
 from ssmd_store.sessions import Sessions
 from ssmd_sync import schedule
 from ssmd_sync.exchange import Exchange
+from ssmd_sync.retention import Retention
 from ssmd_sync.service import LOOK_SECONDS, Service, run_once
 from ssmd_sync.settings import SyncSettings
 
@@ -38,7 +39,7 @@ async def serve(runtime: Runtime, settings: SyncSettings) -> None:
                 runtime, settings.database_url, "ssmd-sync-watch", every_seconds=LOOK_SECONDS
             ),
         )
-        await Service(runtime, sessions, exchange, jobs, settings.sync_retention_days)()
+        await Service(runtime, sessions, exchange, jobs, Retention.of(settings))()
 
 
 def run_one(job_id: str) -> int:

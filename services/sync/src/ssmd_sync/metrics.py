@@ -34,6 +34,11 @@ RUN_SECONDS: Final = Gauge(
     "slow",
     ["job"],
 )
+HISTORY_BYTES: Final = Gauge(
+    "ssmd_sync_history_bytes",
+    "Bytes that history (what was known when) takes on disk, of all tables and months, looked up "
+    "every hour; rises with changes, falls when a month is dropped",
+)
 DELETIONS_REFUSED: Final = Counter(
     "ssmd_sync_deletions_refused",
     "Sweeps that deleted nothing because more rows had vanished than can be believed, by table; "

@@ -111,3 +111,11 @@ SELECT pg_try_advisory_lock(%s, %s)
 -- name: unlock
 -- The job may run elsewhere.
 SELECT pg_advisory_unlock(%s, %s)
+
+-- name: maintain_history
+-- Months of history are made and dropped; a line for each.
+SELECT history.maintain(%(keep)s::interval, %(max_bytes)s::bigint, %(patience)s::interval)
+
+-- name: history_bytes
+-- What history takes on disk.
+SELECT history.bytes()

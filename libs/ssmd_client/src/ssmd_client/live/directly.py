@@ -106,8 +106,8 @@ class DirectSource:
                         self._next = found[-1].sequence + 1
                         self._last = messages[-1]
                         yield Batch(messages, self._next - 1, reader.is_current)
-                    elif reader.is_current:
-                        yield Batch((), self._next - 1, is_current=True)
+                    else:
+                        yield Batch((), self._next - 1, reader.is_current)
         except StreamGap as error:
             raise Gone(str(error)) from error
         except (

@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 _FIRST_WAIT_SECONDS: Final = 0.25
 _LONGEST_WAIT_SECONDS: Final = 15.0
+_SILENT_SECONDS: Final = 60.0
+"""Sources tell of silence sooner; this is for what they do not notice."""
 _AT_ONCE: Final = 2000
 """Rows of a snapshot that are taken over before others get their turn."""
 
@@ -148,9 +150,13 @@ class Keeper:
                     await self._renew(reason)
                     reason = None
                 async with aclosing(cast(Any, self._source.follow())) as batches:
-                    async for batch in batches:
+                    while True:
+                        async with asyncio.timeout(_SILENT_SECONDS):
+                            batch = await anext(batches)
                         failures = 0
                         await self._take(batch)
+            except TimeoutError:
+                self._lost(f"nothing came for {_SILENT_SECONDS:g} s")
             except Gone as error:
                 reason = str(error)
                 self._lost(reason)

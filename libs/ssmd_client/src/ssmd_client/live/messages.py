@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from ssmd_client.live.compact import columns_of
 from ssmd_stream.change import Change as Envelope
 from ssmd_stream.change import decode
 
@@ -44,7 +45,7 @@ class Change:
             return frozenset()
         return frozenset(
             name
-            for name in self.row.__struct_fields__
+            for name in columns_of(self.row)
             if getattr(self.row, name) != getattr(self.before, name)
         )
 

@@ -1,6 +1,5 @@
 """The live view's source over HTTP: `/v1/snapshot`, then `/v1/changes`. Nothing else is needed."""
 
-import json
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -10,6 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from ssmd_client.decoding import document
 from ssmd_client.errors import (
     BadParameter,
     Forbidden,
@@ -128,22 +128,30 @@ class HttpSource:
                 yield Batch(messages, self._after, is_current)
         raise Interrupted("the stream of changes ended", 0.0)
 
-    async def row(self, table: str, key: dict[str, Any], *, whole: bool = False) -> bytes | None:
-        query = {} if whole else {"exclude": ",".join(LEFT_OUT[:3])}
+    async def row(
+        self,
+        table: str,
+        key: dict[str, Any],
+        *,
+        whole: bool = False,  # noqa: ARG002 - a row that is read alone is whole
+    ) -> bytes | None:
         try:
             match table:
                 case "markets" | "series":
-                    path = f"{table}/{_segment(key['ticker'])}"
+                    return await self._body(f"{table}/{_segment(key['ticker'])}")
                 case "events":
-                    path = f"events/{_segment(key['event_ticker'])}"
+                    return await self._body(f"events/{_segment(key['event_ticker'])}")
                 case "series_fees":
-                    return await self._fee(key)
+                    found = document(await self._body(f"fees/{_segment(key['series_ticker'])}"))
+                    steps = found["schedule"]
                 case _:
-                    path, query = "fees", {"tier": str(key["tier"])}
-            document = await self._document(path, query)
+                    steps = document(await self._body("fees"))["fees"]
         except NotFound:
             return None
-        return json.dumps(document["fees"][0]).encode() if table == "fees" else _dumped(document)
+        for each in steps:
+            if all(each[name] == value for name, value in key.items()):
+                return msgspec.json.encode(each)
+        return None
 
     def _event(self, block: bytes) -> tuple[Message | None, bool]:
         """The message of a server-sent event, and whether it says that there is no more now."""
@@ -168,19 +176,12 @@ class HttpSource:
 
     async def _tiers(self) -> list[RawRow]:
         """Filtered by a series the snapshot leaves out what has none."""
-        document = await self._document("fees", {})
-        return [RawRow("fees", msgspec.json.encode(tier)) for tier in document["fees"]]
+        found = document(await self._body("fees"))
+        return [RawRow("fees", msgspec.json.encode(tier)) for tier in found["fees"]]
 
-    async def _fee(self, key: dict[str, Any]) -> bytes | None:
-        document = await self._document(f"fees/{_segment(key['series_ticker'])}", {})
-        for step in document["schedule"]:
-            if step["effective_from"] == key["effective_from"]:
-                return _dumped(step)
-        return None
-
-    async def _document(self, path: str, query: Mapping[str, str]) -> Any:
-        async with self._asking(path, query) as answer:
-            return msgspec.json.decode(await answer.read())
+    async def _body(self, path: str) -> bytes:
+        async with self._asking(path, {}) as answer:
+            return await answer.read()
 
     @asynccontextmanager
     async def _asking(
@@ -222,7 +223,3 @@ class HttpSource:
 
 def _segment(text: object) -> str:
     return quote(str(text), safe="")
-
-
-def _dumped(document: Any) -> bytes:
-    return msgspec.json.encode(document)

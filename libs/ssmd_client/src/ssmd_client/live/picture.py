@@ -1,6 +1,7 @@
 """Tables in memory with their indexes: what is known, and what of it fits a question. Pure."""
 
 from bisect import bisect_left, insort
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
 from typing import Any, Final
@@ -39,9 +40,10 @@ class Picture:
         }
         self.is_lacking = False
         """Whether markets came into scope that were never read: only a new snapshot has them."""
-        self._events_of: dict[str, list[str]] = {}
-        self._markets_of: dict[str, list[str]] = {}
-        self._by_status: dict[str, set[str]] = {}
+        self._is_scoped = bool(scope.series or scope.categories)
+        self._events_of: defaultdict[str, list[str]] = defaultdict(list)
+        self._markets_of: defaultdict[str, list[str]] = defaultdict(list)
+        self._by_status: defaultdict[str, set[str]] = defaultdict(set)
         self._closing: list[tuple[datetime, str]] | None = None
         """Markets not yet closed by their close time; made when it is first asked for."""
 
@@ -53,7 +55,9 @@ class Picture:
         """Take over a row; what was there, and what is now (None: it is out of scope)."""
         key = _KEYS[table](row)
         rows = self.tables[table]
-        if not self.scope.holds(table, row) or (table == "markets" and not self._fits(row)):
+        if self._is_scoped and not (
+            self.scope.holds(table, row) and (table != "markets" or self._fits(row))
+        ):
             return self.remove(table, key), None
         before = rows.get(key)
         rows[key] = row
@@ -187,14 +191,11 @@ class Picture:
         return not self.scope.categories or self.scope.holds_category(self.category_of(market))
 
     def _add(self, table: str, row: Any) -> None:
-        match table:
-            case "events":
-                self._events_of.setdefault(row.series_ticker, []).append(row.event_ticker)
-            case "markets":
-                self._markets_of.setdefault(row.event_ticker, []).append(row.ticker)
-                self._index(row)
-            case _:
-                pass
+        if table == "markets":
+            self._markets_of[row.event_ticker].append(row.ticker)
+            self._index(row)
+        elif table == "events":
+            self._events_of[row.series_ticker].append(row.event_ticker)
 
     def _move(self, table: str, before: Any, row: Any) -> None:
         if table == "events":
@@ -204,18 +205,18 @@ class Picture:
             return
         if before.event_ticker != row.event_ticker:
             _drop(self._markets_of, before.event_ticker, before.ticker)
-            self._markets_of.setdefault(row.event_ticker, []).append(row.ticker)
+            self._markets_of[row.event_ticker].append(row.ticker)
         if before.status != row.status or before.close_time != row.close_time:
             self._unindex(before)
             self._index(row)
 
     def _index(self, market: Market) -> None:
-        self._by_status.setdefault(market.status, set()).add(market.ticker)
+        self._by_status[market.status].add(market.ticker)
         if self._closing is not None and (at := _closes(market)) is not None:
             insort(self._closing, (at, market.ticker))
 
     def _unindex(self, market: Market) -> None:
-        self._by_status.get(market.status, set()).discard(market.ticker)
+        self._by_status[market.status].discard(market.ticker)
         if self._closing is not None and (at := _closes(market)) is not None:
             del self._closing[bisect_left(self._closing, (at, market.ticker))]
 

@@ -42,16 +42,18 @@ class Wanted:
 class Changes:
     """An async iterator of changes, from the moment of its making on. Ends with the live view.
 
-    At most `queue` items wait. Where a reader is slower than the changes come, what waits is thrown
-    away and told as one `Missed`; the picture itself is right all the while.
+    At most `queue` changes wait. Where a reader is slower than they come, what waits is thrown away
+    and told as one `Missed`. Who is given that, or `Renewed`, looks at the picture before it awaits
+    anything: what comes next is exactly what the picture does not show then.
     """
 
     def __init__(self, wanted: Wanted, queue: int, leave: Callable[["Changes"], None]) -> None:
         self._wanted = wanted
         self._most = queue
         self._leave = leave
-        self._items: deque[Item] = deque()
+        self._items: deque[Change] = deque()
         self._missed = 0
+        self._renewed: Renewed | None = None
         self._arrived = asyncio.Event()
         self._ended: BaseException | None = None
         self._is_closed = False
@@ -60,18 +62,23 @@ class Changes:
         return self
 
     async def __anext__(self) -> Item:
-        while True:
-            if self._missed:
-                count, self._missed = self._missed, 0
-                return Missed(count=count)
-            if self._items:
-                return self._items.popleft()
+        while (item := self._next()) is None:
             if self._ended is not None:
                 raise Closed(f"the live view has ended: {self._ended}") from self._ended
             if self._is_closed:
                 raise StopAsyncIteration
             self._arrived.clear()
             await self._arrived.wait()
+        return item
+
+    def _next(self) -> Item | None:
+        if self._renewed is not None:
+            item, self._renewed, self._missed = self._renewed, None, 0
+            return item
+        if self._missed:
+            count, self._missed = self._missed, 0
+            return Missed(count=count)
+        return self._items.popleft() if self._items else None
 
     @property
     def waiting(self) -> int:
@@ -88,10 +95,14 @@ class Changes:
         """The same, for `contextlib.aclosing`."""
         self.close()
 
-    def tell(self, item: Item) -> None:
-        if isinstance(item, Change) and not self._wanted.fits(item):
+    def tell(self, item: Change | Renewed) -> None:
+        if isinstance(item, Renewed):
+            self._renewed = item
+            self._items.clear()
+        elif self._renewed is not None or not self._wanted.fits(item):
+            # Whoever takes the renewal sees it in the picture.
             return
-        if self._missed or len(self._items) >= self._most:
+        elif self._missed or len(self._items) >= self._most:
             self._missed += len(self._items) + 1
             self._items.clear()
         else:

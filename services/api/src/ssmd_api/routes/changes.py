@@ -57,6 +57,10 @@ async def changes(request: web.Request) -> web.StreamResponse:
         wanted.subjects()
     except NothingFits as error:
         given.fault("table", str(error))
+    given.no_as_of(
+        "makes no sense of changes: they come as they are committed, after a sequence (after=);"
+        " what one row was is in its history"
+    )
     given.done()
     with context.of(request).streams.place():
         return await _stream(request, wanted, last)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from ssmd_api import context, filters, replies, shapes
+from ssmd_api import asof, context, filters, replies, shapes
 from ssmd_api.filters import EventFilter
 from ssmd_api.paging import cut
 from ssmd_api.parameters import Parameters
@@ -18,22 +18,27 @@ async def list_events(request: web.Request) -> web.Response:
     given = Parameters(request.query, datetime.now(UTC))
     wanted = filters.read(EventFilter, given)
     page, shape = given.page(tables.EVENTS, "event_ticker"), given.shape(shapes.EVENTS)
+    at = given.as_of()
     given.done()
-    found, cursor = cut(await context.of(request).store.list_events(wanted, page, shape), page)
-    return replies.page(request, "events", found, cursor)
+    store = await context.of(request).store.as_of(at)
+    found, cursor = cut(await store.list_events(wanted, page, shape), page)
+    return replies.page(request, "events", found, cursor, headers=asof.headers(at, shape))
 
 
 async def show_event(request: web.Request) -> web.Response:
     """An event with its series and its markets."""
     now = datetime.now(UTC)
     given = Parameters(request.query, now)
-    shape = given.shape(shapes.ONE_EVENT)
+    shape, at = given.shape(shapes.ONE_EVENT), given.as_of()
     given.done()
     ticker = named(request, "event_ticker", "event")
     service = context.of(request)
-    event = await service.store.event(ticker, shape)
+    event = await (await service.store.as_of(at)).event(ticker, shape)
     if event is None:
         raise not_found("event", ticker)
+    if at is not None:
+        headers = asof.headers(at, shape)
+        return reply(request, shape.pick(event), source="database", headers=headers)
     markets = [{**market, "series": event["series"]} for market in event.get("markets", ())]
     age = await service.freshness.age_seconds(markets, now)
     return reply(request, shape.pick(event), source="database", age_seconds=age)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from ssmd_api import context, feeschedule, filters, replies, shapes
+from ssmd_api import asof, context, feeschedule, filters, replies, shapes
 from ssmd_api.filters import SeriesFilter
 from ssmd_api.paging import cut
 from ssmd_api.parameters import Parameters
@@ -18,26 +18,28 @@ async def list_series(request: web.Request) -> web.Response:
     given = Parameters(request.query, datetime.now(UTC))
     wanted = filters.read(SeriesFilter, given)
     page, shape = given.page(tables.SERIES, "ticker"), given.shape(shapes.SERIES)
+    at = given.as_of()
     given.done()
-    found, cursor = cut(await context.of(request).store.list_series(wanted, page, shape), page)
-    return replies.page(request, "series", found, cursor)
+    store = await context.of(request).store.as_of(at)
+    found, cursor = cut(await store.list_series(wanted, page, shape), page)
+    return replies.page(request, "series", found, cursor, headers=asof.headers(at, shape))
 
 
 async def show_series(request: web.Request) -> web.Response:
-    """A series with the fee in force now and its events and markets counted by status."""
+    """A series with the fee in force then and its events and markets counted by status."""
     now = datetime.now(UTC)
     given = Parameters(request.query, now)
-    shape = given.shape(shapes.ONE_SERIES)
+    shape, at = given.shape(shapes.ONE_SERIES), given.as_of()
     given.done()
     ticker = named(request, "ticker", "series")
-    store = context.of(request).store
+    store = await context.of(request).store.as_of(at)
     # What is in force follows from the row where there is no schedule.
     row = await store.series(ticker, tables.SERIES if "fee" in shape.members else shape.table)
     if row is None:
         raise not_found("series", ticker)
     if "fee" in shape.members:
         schedule = feeschedule.complete(await store.fee_schedule(ticker), row)
-        row["fee"] = feeschedule.in_force(schedule, now)
+        row["fee"] = feeschedule.in_force(schedule, at or now)
     if "counts" in shape.members:
         row["counts"] = await store.series_counts(ticker)
-    return reply(request, shape.pick(row), source="database")
+    return reply(request, shape.pick(row), source="database", headers=asof.headers(at, shape))

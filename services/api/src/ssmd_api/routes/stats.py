@@ -4,18 +4,21 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from ssmd_api import context, counts
+from ssmd_api import asof, context, counts
+from ssmd_api.counts import Counts
 from ssmd_api.parameters import Parameters
 from ssmd_api.replies import reply
+from ssmd_api.rows import Row
 
 
 async def series(request: web.Request) -> web.Response:
     """Series by category, and those with most markets, each with its counts."""
     given = Parameters(request.query, datetime.now(UTC))
     limit, ticker, category = given.limit(), given.text("series"), given.text("category")
+    at = given.as_of()
     given.done()
-    service = context.of(request)
-    found, markets = await service.counts.series.get(), await service.counts.markets.get()
+    known = await _known(request, at)
+    found, markets = await known.series.get(), await known.markets.get()
     document = found.document(
         (limit, ticker, category),
         lambda: counts.series(
@@ -28,15 +31,16 @@ async def series(request: web.Request) -> web.Response:
             limit,
         ),
     )
-    return reply(request, document, source="database", age_seconds=_age(found.at))
+    return _reply(request, document, found.at, at)
 
 
 async def markets(request: web.Request) -> web.Response:
     """Markets by status, category and series (the `limit` largest), and those that close soon."""
     given = Parameters(request.query, datetime.now(UTC))
     limit, ticker, category = given.limit(), given.text("series"), given.text("category")
+    at = given.as_of()
     given.done()
-    found = await context.of(request).counts.markets.get()
+    found = await (await _known(request, at)).markets.get()
     document = found.document(
         (limit, ticker, category),
         lambda: counts.markets(
@@ -48,16 +52,31 @@ async def markets(request: web.Request) -> web.Response:
             limit,
         ),
     )
-    return reply(request, document, source="database", age_seconds=_age(found.at))
+    return _reply(request, document, found.at, at)
 
 
 async def sync(request: web.Request) -> web.Response:
     """Each job's last run and last success, the `limit` latest runs, the resume points."""
     given = Parameters(request.query, datetime.now(UTC))
     limit = given.limit()
+    given.no_as_of("makes no sense of runs, which have times of their own")
     given.done()
     return reply(request, await context.of(request).store.stats_sync(limit), source="database")
 
 
-def _age(at: datetime) -> int:
-    return max(0, int((datetime.now(UTC) - at).total_seconds()))
+async def _known(request: web.Request, at: datetime | None) -> Counts:
+    service = context.of(request)
+    return service.counts if at is None else Counts(await service.store.as_of(at), at)
+
+
+def _reply(
+    request: web.Request, document: Row, counted_at: datetime, at: datetime | None
+) -> web.Response:
+    age = max(0, int((datetime.now(UTC) - counted_at).total_seconds()))
+    return reply(
+        request,
+        document,
+        source="database",
+        age_seconds=age if at is None else None,
+        headers=asof.headers(at),
+    )

@@ -1,7 +1,9 @@
-"""`ssmd` in a folder of its own, and the rows that its API has."""
+"""The command line against an API over a real database."""
 
 import json
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -9,7 +11,11 @@ from typing import Any, Final
 import warm
 from warm import Done
 
-from ssmd_common import apikeys
+from ssmd_api.__main__ import open_context
+from ssmd_api.app import make_app
+from ssmd_api.settings import ApiSettings
+from ssmd_common import apikeys, health
+from ssmd_common.health import Health
 from ssmd_stack.database import Database
 
 TICKER: Final = "KXBTCD-26FEB03-T97500.99"
@@ -32,6 +38,26 @@ class Shell:
         done = await self.run(*words, "--json", **changed)
         assert done.code == 0, done
         return json.loads(done.out)
+
+
+@asynccontextmanager
+async def serving(
+    database: Database, key: str, directory: Path, nats_url: str = "nats://127.0.0.1:1"
+) -> AsyncIterator[Shell]:
+    """An API without Redis, and a shell that asks it with the key."""
+    settings = ApiSettings(
+        database_url=database.url, redis_url="redis://127.0.0.1:1/0", nats_url=nats_url
+    )
+    async with open_context(settings) as context:
+        app = make_app(context, Health("ssmd-api"))
+        async with health.serve(app, "127.0.0.1", 0, "API_PORT") as port:
+            yield Shell(
+                directory,
+                SSMD_API_URL=f"http://127.0.0.1:{port()}",
+                SSMD_DATA_API_KEY=key,
+                DATABASE_URL=database.url,
+                XDG_CONFIG_HOME=str(directory / "config"),
+            )
 
 
 async def fill(database: Database) -> str:
