@@ -428,7 +428,8 @@ async def test_a_tail_into_a_file_is_written_as_it_goes(
     with path.open("wb") as file:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "ssmd_cli", "cdc", "tail", "--since", "1", "--json",
-            env=environment, stdout=file, stderr=asyncio.subprocess.DEVNULL,
+            env=without(environment, "PYTHONUNBUFFERED"), stdout=file,
+            stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
     for number in (1, 2):
         message = {
