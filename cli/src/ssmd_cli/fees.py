@@ -69,7 +69,7 @@ def list_fees(
         {**step, "in_force": "yes" if step == document["in_force"] else ""}
         for step in document["schedule"]
     ]
-    columns = ("fee_type", "fee_multiplier", "effective_from", "effective_to", "in_force")
+    columns = ("fee_type", "fee_multiplier", "in_force", "effective_from", "effective_to")
     output.rows(steps, columns, style)
     if fee := document.get("fee"):
         cost = fee["cost"]

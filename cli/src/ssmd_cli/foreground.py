@@ -97,7 +97,7 @@ async def _show(
                 known = await look.now_or_none()
                 flows = lines_here(known, _processes(system))
                 sentence = whole_of(known, parts_of(known)).sentence if known else ""
-                shown = picture.picture(flows, title, list(happened), sentence)
+                shown = picture.picture(flows, title, list(happened), sentence, width=console.width)
                 screen.update(shown, refresh=True)
                 await _sleep(stop, 1.0)
 

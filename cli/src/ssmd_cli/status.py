@@ -146,7 +146,7 @@ def _show(
         state = state if record.state == "ready" else record.state
         title = f"{state} · {record.exchange} exchange · pid {record.pid}"
     console = Terminal()
-    console.print(picture.picture(lines, title))
+    console.print(picture.picture(lines, title, width=console.width))
     if known is not None:
         whole = whole_of(known, parts_of(known))
         console.print(picture.legs(whole, known))
