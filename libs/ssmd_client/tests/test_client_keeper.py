@@ -183,7 +183,6 @@ async def test_silence_is_an_interruption(monkeypatch: pytest.MonkeyPatch) -> No
                 yield Batch([self.next()], 1, is_current=True)
                 await asyncio.Event().wait()
             self.done.set()
-            yield Batch((), 1, is_current=True)
             await asyncio.Event().wait()
 
     monkeypatch.setattr(keeper, "SILENT_SECONDS", 0.05)
