@@ -119,7 +119,7 @@ async def child(url: str, key: str, *, changes: int) -> None:
         tickers = [market.ticker for market in secmaster.markets]
         figures = {
             "resident memory of a process with the view": (
-                f"{held / 1e6:.0f} MB, {before / 1e6:.0f} MB of them before; {len(tickers):,} markets"
+                f"{held / 1e6:.0f} MB ({before / 1e6:.0f} before), {len(tickers):,} markets"
             ),
             "get": f"{looked_up(secmaster, tickers):,.0f}/s",
             "find(closing_within=1 h)": f"{found_soon(secmaster):.2f} ms",
