@@ -119,7 +119,7 @@ async def child(url: str, key: str, *, changes: int) -> None:
         tickers = [market.ticker for market in secmaster.markets]
         figures = {
             "resident memory of a process with the view": (
-                f"{held / 1e6:.0f} MB ({before / 1e6:.0f} MB before), {len(tickers):,} markets"
+                f"{held / 1e6:.0f} MB ({before / 1e6:.0f} before), {len(tickers):,} markets"
             ),
             "get": f"{looked_up(secmaster, tickers):,.0f}/s",
             "find(closing_within=1 h)": f"{found_soon(secmaster):.2f} ms",
@@ -127,7 +127,6 @@ async def child(url: str, key: str, *, changes: int) -> None:
             "changes applied, with 10 readers of changes": (
                 f"{applied(secmaster, changes, readers=10):,.0f}/s"
             ),
-            "resident memory after them": f"{resident_bytes() / 1e6:.0f} MB",
         }
     sys.stdout.write(json.dumps(figures))
 

@@ -9,15 +9,24 @@ usage: make bench BENCH=history ARGS="[--size full] [--rounds 3] [--days 3]"
 
 import argparse
 import asyncio
+import logging
 import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.sync import settled_cpu_seconds, simulator, ssmd_sync
+import aiohttp
+import structlog
+from sync import settled_cpu_seconds, simulator, ssmd_sync
 
+from ssmd_api.__main__ import open_context
+from ssmd_api.app import make_app
+from ssmd_api.settings import ApiSettings
+from ssmd_common import apikeys, health
+from ssmd_common.health import Health
 from ssmd_common.migrations import migration_files
 from ssmd_stack.database import Database, make_template, new_database
 from ssmd_stack.postgres import PostgresServer
@@ -26,6 +35,8 @@ QUOTES = 50_000
 NEW_MARKETS, CHANGES, BATCH = 60_000, 300_000, 100
 """A day of the exchange's recorded rate, and how many rows a transaction has."""
 TABLES = ("series", "events", "markets", "series_fees", "fees")
+
+LISTS = 100
 
 Cost = tuple[float, float]
 """Seconds of the server's processor, and by the clock."""
@@ -166,9 +177,9 @@ async def days(server: PostgresServer, number: int) -> None:
             )
             moments.append((await execute(database, "SELECT clock_timestamp()::text"))[0][0])
         await execute(database, "VACUUM ANALYZE")
-        present = await exported(database, "SELECT * FROM markets")
+        present = await exported(server, database, "SELECT * FROM markets")
         for each, moment in enumerate(moments):
-            told = await exported(database, f"SELECT * FROM markets_as_of('{moment}')")
+            told = await exported(server, database, f"SELECT * FROM markets_as_of('{moment}')")
             print(
                 f"export: the present {present[0]:,.0f} rows/s, as after day {each + 1}"
                 f" {told[0]:,.0f} rows/s of {told[1]:,} ({told[0] / present[0]:.2f} ×)"
@@ -184,6 +195,61 @@ async def days(server: PostgresServer, number: int) -> None:
             query = f"SELECT * FROM {source} WHERE deleted_at IS NULL ORDER BY ticker LIMIT 100"
             took = await timed(database, query)
             print(f"page of 100, {name}: p50 {statistics.median(took) * 1e3:.1f} ms")
+        await listed(server, database, moments)
+
+
+async def listed(server: PostgresServer, database: Database, moments: list[str]) -> None:
+    """The API's list of markets, as of moments and now, in turn: half of what it takes here is by
+    chance, and processor seconds are told beside the clock's."""
+    key = apikeys.generate("bench")
+    await execute(
+        database,
+        "INSERT INTO api_keys (name, key_prefix, key_hash, scopes, rate_limit_per_minute)"
+        f" VALUES ('b', '{key.prefix}', '\\x{key.hash.hex()}', '{{read}}', 1000000)",
+    )
+    settings = ApiSettings.model_validate(
+        {"database_url": database.url, "redis_url": "redis://127.0.0.1:1/0"}
+    )
+    now = "/v1/markets?limit=100"
+    paths = {"now": now}
+    for number, moment in enumerate(moments):
+        at = datetime.fromisoformat(moment).astimezone(UTC)
+        paths[f"as after day {number + 1}"] = f"{now}&as_of={at:%Y-%m-%dT%H:%M:%S.%fZ}"
+    took: dict[str, list[float]] = {name: [] for name in paths}
+    async with (
+        open_context(settings) as context,
+        health.serve(make_app(context, Health("ssmd-api")), "127.0.0.1", 0, "API_PORT") as port,
+        aiohttp.ClientSession(headers={"X-API-Key": key.text}) as http,
+    ):
+
+        async def ask(name: str) -> None:
+            async with http.get(f"http://127.0.0.1:{port()}{paths[name]}") as reply:
+                await reply.read()
+                assert reply.status == 200, await reply.text()
+
+        for _ in range(20):
+            for name in paths:
+                await ask(name)
+        for _ in range(LISTS):
+            for name in paths:
+                began = time.perf_counter()
+                await ask(name)
+                took[name].append(time.perf_counter() - began)
+        spent = {}
+        for name in paths:
+            before = await settled_cpu_seconds(server) + time.process_time()
+            for _ in range(LISTS):
+                await ask(name)
+            spent[name] = await settled_cpu_seconds(server) + time.process_time() - before
+    for name, seconds in took.items():
+        p50 = statistics.median(seconds)
+        print(
+            f"GET {now}, {name}: p50 {p50 * 1e3:.1f} ms"
+            f" ({p50 / statistics.median(took['now']):.2f} ×), best {min(seconds) * 1e3:.1f} ms"
+            f" ({min(seconds) / min(took['now']):.2f} ×), processor"
+            f" {spent[name] / LISTS * 1e3:.1f} ms ({spent[name] / spent['now']:.2f} ×)",
+            flush=True,
+        )
 
 
 async def timed(database: Database, query: str) -> list[float]:
@@ -197,14 +263,21 @@ async def timed(database: Database, query: str) -> list[float]:
     return found[1:]
 
 
-async def exported(database: Database, query: str) -> tuple[float, int]:
-    """Rows a second, and how many."""
-    async with database.connect() as connection:
-        began, rows = time.perf_counter(), 0
-        async with connection.cursor().copy(f"COPY ({query}) TO STDOUT".encode()) as copy:
+async def exported(server: PostgresServer, database: Database, query: str) -> tuple[float, int]:
+    """Rows a second of the server's processor, and how many."""
+    rows = 0
+
+    async def copied() -> None:
+        nonlocal rows
+        async with (
+            database.connect() as connection,
+            connection.cursor().copy(f"COPY ({query}) TO STDOUT".encode()) as copy,
+        ):
             async for block in copy:
                 rows += bytes(block).count(b"\n")
-        return rows / (time.perf_counter() - began), rows
+
+    seconds, _ = await cost(server, copied)
+    return rows / seconds, rows
 
 
 async def main() -> None:
@@ -213,6 +286,7 @@ async def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--days", type=int, default=3)
     arguments = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with tempfile.TemporaryDirectory(prefix="ssmd-bench-") as directory:
         server = PostgresServer(Path(directory) / "postgres", durable=False)
         async with server:

@@ -161,14 +161,21 @@ BEGIN
         SET search_path = pg_catalog, pg_temp AS $body$
         DECLARE
             place history.place;
+            now   timestamptz;
+            rest  bigint;
         BEGIN
             IF NOT EXISTS (SELECT FROM born) THEN
                 RETURN NULL;
             END IF;
             place := history.place();
+            -- Of different rows, so they may share a number; but only one of the transaction's events has its own.
+            -- In the order of their keys the index is walked along once.
+            now := clock_timestamp();
+            rest := nextval('history.counter');
             INSERT INTO {events} (number, transaction, at, kind, {key})
-            SELECT CASE WHEN row_number() OVER () = 1 THEN place.number ELSE nextval('history.counter') END,
-                place.transaction, clock_timestamp(), 'I', {key} FROM born;
+            SELECT CASE WHEN row_number() OVER () = 1 THEN place.number ELSE rest END,
+                place.transaction, now, 'I', {key}
+            FROM (SELECT {key} FROM born ORDER BY {key}) born;
             RETURN NULL;
         END
         $body$;

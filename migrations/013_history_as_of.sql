@@ -123,6 +123,8 @@ CREATE FUNCTION history.watch_as_of(it history.watched, live regclass, parts jso
 AS $function$
 DECLARE
     source   text;
+    name     text := it.name;
+    named    jsonb := '{}';
     later    text := '%1$s.number >= (SELECT lowest FROM moment) AND (%1$s.transaction > (SELECT last FROM moment)
                         OR %1$s.transaction = ANY ((SELECT flying FROM moment)::bigint[]))';
 BEGIN
@@ -155,61 +157,69 @@ BEGIN
                         AND coalesce(gone.number, 9223372036854775807))
                 ) w$text$, parts));
 
-    -- The moment is found even where no row is: one that is not known is an error.
-    FOREACH source IN ARRAY ARRAY['timestamptz', 'pg_snapshot'] LOOP
+    -- The moment is found even where no row is: one that is not known is an error. In the schema `history` the same
+    -- functions take a moment that was found before, for who asks several questions of it in one transaction: with
+    -- what `history.moment` locked until its end, nothing of the moment is dropped meanwhile.
+    FOREACH source IN ARRAY ARRAY['timestamptz', 'pg_snapshot', 'history.moment'] LOOP
+        named := named || jsonb_build_object('source', source,
+            'function', CASE source WHEN 'history.moment' THEN 'history.' ELSE 'public.' END || name || '_as_of',
+            'suffix', CASE source WHEN 'pg_snapshot' THEN '_snapshot' ELSE '' END,
+            'argument', CASE source WHEN 'pg_snapshot' THEN 'snapshot' ELSE 'known_at' END,
+            'the moment', CASE source WHEN 'history.moment' THEN 'SELECT (known_at).*'
+                WHEN 'pg_snapshot' THEN 'SELECT * FROM history.moment(snapshot)'
+                ELSE 'SELECT * FROM history.moment(known_at)' END);
         EXECUTE history.filled(history.filled($text$
-            CREATE OR REPLACE FUNCTION public.{name}_as_of{suffix}({argument} {source}) RETURNS SETOF {live}
+            CREATE OR REPLACE FUNCTION {function}{suffix}({argument} {source}) RETURNS SETOF {live}
             LANGUAGE sql STABLE AS $body$
-                (WITH moment AS MATERIALIZED (SELECT * FROM history.moment({argument}))
+                (WITH moment AS MATERIALIZED ({the moment})
                 SELECT {from r}
                 FROM {live} r
                 WHERE (SELECT last FROM moment) IS NOT NULL AND NOT EXISTS (
                     SELECT FROM {events} e WHERE {same row} AND {e is first}))
                 UNION ALL
-                (WITH moment AS MATERIALIZED (SELECT * FROM history.moment({argument}))
+                (WITH moment AS MATERIALIZED ({the moment})
                 SELECT {from e}
                 FROM {events} e
                 {was}
                 WHERE e.kind <> 'I' AND {e is first})
             $body$;
-        $text$, parts), jsonb_build_object('source', source,
-            'suffix', CASE source WHEN 'pg_snapshot' THEN '_snapshot' ELSE '' END,
-            'argument', CASE source WHEN 'pg_snapshot' THEN 'snapshot' ELSE 'known_at' END,
+        $text$, parts), named || jsonb_build_object(
             'living', history.filled('(SELECT r FROM {live} r WHERE {same row})', parts)));
-    END LOOP;
+        CONTINUE WHEN source = 'pg_snapshot';
 
-    -- The same rows in the order of their keys, one after the other: for the first few of very many, whichever
-    -- of them changed since. What is no more comes from deletions, which are rare.
-    EXECUTE history.filled(history.filled($text$
-        CREATE OR REPLACE FUNCTION public.{name}_as_of_by_key(known_at timestamptz) RETURNS SETOF {live}
-        LANGUAGE sql STABLE AS $body$
-            (WITH moment AS MATERIALIZED (SELECT * FROM history.moment(known_at))
-            SELECT {from r or e}
-            FROM (SELECT {key} FROM {live} ORDER BY {key}) k
-            -- Looked up one by one, or the planner would rather read and sort everything.
-            CROSS JOIN LATERAL (SELECT r FROM {live} r WHERE {row of k} LIMIT 1) living
-            LEFT JOIN LATERAL (
-                SELECT e.* FROM {events} e WHERE {same as k} AND {e is later} ORDER BY e.number LIMIT 1
-            ) e ON true
-            {was}
-            WHERE (SELECT last FROM moment) IS NOT NULL AND e.kind IS DISTINCT FROM 'I'
-            ORDER BY {order of k})
-            UNION ALL
-            (WITH moment AS MATERIALIZED (SELECT * FROM history.moment(known_at))
-            SELECT {from d or e}
-            FROM (
-                SELECT DISTINCT {order of d} FROM {events} d
-                WHERE d.kind = 'D' AND d.number >= (SELECT lowest FROM moment)
-                    AND NOT EXISTS (SELECT FROM {live} r WHERE {row of d})
-            ) d
-            CROSS JOIN LATERAL (
-                SELECT e.* FROM {events} e WHERE {same as d} AND {e is later} ORDER BY e.number LIMIT 1
-            ) e
-            CROSS JOIN (SELECT NULL::{live} AS r) living
-            {was}
-            WHERE e.kind <> 'I'
-            ORDER BY {order of d})
-        $body$;
-    $text$, parts), '{"living": "living.r"}');
+        -- The same rows in the order of their keys, one after the other: for the first few of very many, whichever
+        -- of them changed since. What is no more comes from deletions, which are rare.
+        EXECUTE history.filled(history.filled($text$
+            CREATE OR REPLACE FUNCTION {function}_by_key(known_at {source}) RETURNS SETOF {live}
+            LANGUAGE sql STABLE AS $body$
+                (WITH moment AS MATERIALIZED ({the moment})
+                SELECT {from r or e}
+                FROM (SELECT {key} FROM {live} ORDER BY {key}) k
+                -- Looked up one by one, or the planner would rather read and sort everything.
+                CROSS JOIN LATERAL (SELECT r FROM {live} r WHERE {row of k} LIMIT 1) living
+                LEFT JOIN LATERAL (
+                    SELECT e.* FROM {events} e WHERE {same as k} AND {e is later} ORDER BY e.number LIMIT 1
+                ) e ON true
+                {was}
+                WHERE (SELECT last FROM moment) IS NOT NULL AND e.kind IS DISTINCT FROM 'I'
+                ORDER BY {order of k})
+                UNION ALL
+                (WITH moment AS MATERIALIZED ({the moment})
+                SELECT {from d or e}
+                FROM (
+                    SELECT DISTINCT {order of d} FROM {events} d
+                    WHERE d.kind = 'D' AND d.number >= (SELECT lowest FROM moment)
+                        AND NOT EXISTS (SELECT FROM {live} r WHERE {row of d})
+                ) d
+                CROSS JOIN LATERAL (
+                    SELECT e.* FROM {events} e WHERE {same as d} AND {e is later} ORDER BY e.number LIMIT 1
+                ) e
+                CROSS JOIN (SELECT NULL::{live} AS r) living
+                {was}
+                WHERE e.kind <> 'I'
+                ORDER BY {order of d})
+            $body$;
+        $text$, parts), named || '{"living": "living.r"}');
+    END LOOP;
 END
 $function$;

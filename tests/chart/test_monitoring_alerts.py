@@ -67,7 +67,7 @@ CASES: Final[dict[str, Case]] = {
          "ssmd_leader@lifecycle,instance='b'": "1x40", "ssmd_leader@api": "0x40"},
     ),
     "SsmdTwoLeaders": (
-        {"ssmd_leader@cdc,instance='a'": "1x40", "ssmd_leader@cdc,instance='b'": "1x40"},
+        {"ssmd_leader@archiver,instance='a'": "1x40", "ssmd_leader@archiver,instance='b'": "1x40"},
         {"ssmd_leader@sync,instance='a'": "1x40", "ssmd_leader@sync,instance='b'": "1x40"},
     ),
     "SsmdRestarts": (

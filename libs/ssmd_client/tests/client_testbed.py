@@ -155,14 +155,17 @@ class System:
     api: Process
 
     @asynccontextmanager
-    async def view(self, how: str, **options: Any) -> AsyncIterator[Secmaster]:
-        """A live view, over `http` or `direct`."""
+    async def view(
+        self, how: str, nats_url: str | None = None, **options: Any
+    ) -> AsyncIterator[Secmaster]:
+        """A live view, over `http` or `direct`; a direct one reads NATS at `nats_url`."""
         if how == "http":
             async with Secmaster.connect(self.api.url, self.key, **options) as secmaster:
                 yield secmaster
             return
         settings = ServerSettings(
-            database_url=SecretStr(self.database_url), nats_url=SecretStr(self.nats_url)
+            database_url=SecretStr(self.database_url),
+            nats_url=SecretStr(nats_url or self.nats_url),
         )
         async with Secmaster.connect_directly(settings, **options) as secmaster:
             yield secmaster

@@ -436,6 +436,25 @@ async def test_two_writers_that_settle_an_events_last_markets_leave_it_settled(
     assert await rows(store, "SELECT DISTINCT status FROM events") == [{"status": "settled"}]
 
 
+async def test_series_are_retired_in_the_order_in_which_pages_lock_them(
+    store: Store, series: Any, database: Any
+) -> None:
+    """In any other, a page and a sweep that each have one of two series wait for each other."""
+    for ticker in ("KXB", "KXA"):
+        await store.write_series([series(ticker, active=True)])
+    async with database.connect() as page, database.connect() as other:
+        async with page.transaction():
+            await page.execute("SELECT FROM series WHERE ticker = 'KXA' FOR NO KEY UPDATE")
+            retiring = asyncio.create_task(store.retire_series(["KXB", "KXA"]))
+            waiting = "SELECT FROM pg_locks WHERE NOT granted AND pid = %s"
+            pid = store.connection.info.backend_pid
+            while not (await other.execute(waiting, [pid])).rowcount:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            free = "SELECT FROM series WHERE ticker = 'KXB' FOR NO KEY UPDATE NOWAIT"
+            await other.execute(free)
+        assert (await retiring).deleted == 2
+
+
 async def test_a_fee_schedule_is_replaced_as_a_whole(store: Store, series: Any) -> None:
     await store.write_series([series("KXA"), series("KXB")])
 

@@ -3,14 +3,17 @@
 import asyncio
 import csv
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest_asyncio
 from api_testbed import Client, Serve
 from api_universe import fill, fill_more
+from least_rights import roles
 from psycopg import AsyncConnection
 
 from ssmd_stack.database import Database
@@ -386,3 +389,34 @@ async def test_history_in_pages_is_the_same(past: Past) -> None:
 
 async def cursor_of(past: Past, path: str) -> str:
     return str((await past.api.ok(f"{path}?limit=1"))["cursor"])
+
+
+async def test_the_apis_own_role_may_ask(serve: Serve, database: Database) -> None:
+    async with database.connect() as connection:
+        await connection.execute("SELECT history.notice()")
+        await fill(connection)
+        await connection.execute("UPDATE markets SET title = 'changed'")
+    async with roles(database) as made, serve(database_url=made.url("api")) as api:
+        for path in (
+            *(f"/v1/{what}?as_of=-0s" for what in ("series", "events", "markets", "fees")),
+            *(f"/v1/{what}?as_of=-0s" for what in ("snapshot", "export", "stats/markets")),
+            *("/v1/fees/KXBTCD?known_at=-0s", f"/v1/markets/{TICKER}/history"),
+            *(f"/v1/events/{EVENT}/history", "/v1/series/KXBTCD/history"),
+        ):
+            reply = await api.get(path)
+            assert reply.status == 200, (path, reply)
+
+
+SHOWN = re.findall(
+    r'"\$SSMD_API_URL(/v1/\S*(?:as_of|known_at|/history)\S*)"',
+    (Path(__file__).parents[3] / "docs/api.md").read_text(),
+)
+
+
+async def test_what_the_documentation_shows_can_be_asked(past: Past) -> None:
+    assert len(SHOWN) >= 4
+    await past.connection.execute("INSERT INTO series (ticker) VALUES ('KXBTC15M')")
+    for path in SHOWN:
+        # The record is not a second old yet.
+        shown = path.replace("$TICKER", TICKER).replace("-1s", "-0s")
+        assert (await past.api.get(shown)).status == 200, shown

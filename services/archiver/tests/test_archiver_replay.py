@@ -27,6 +27,9 @@ from .conftest import Process, World, eventually
 
 ORACLE_SECONDS = float(os.environ.get("ARCHIVER_ORACLE_SECONDS", "90"))
 
+MOST_SERIES = 2_000
+"""The oldest go, so that an hour of writing leaves tables that are compared within seconds."""
+
 Rows = dict[str, list[dict[str, Any]]]
 
 
@@ -86,7 +89,8 @@ class Writer:
 
     async def _change(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self._number += 1
-        number, old = self._number, self._chance.randrange(self._number)
+        number, gone = self._number, max(0, self._number - MOST_SERIES)
+        old = self._chance.randrange(gone, number)
         await connection.execute(
             "INSERT INTO series (ticker, title) VALUES (%s, %s)", (f"S{number}", "é\n" * 3)
         )
@@ -103,6 +107,9 @@ class Writer:
             "UPDATE markets SET status = 'settled' WHERE event_ticker = %s", (f"E{old}",)
         )
         await connection.execute("DELETE FROM markets WHERE ticker = %s", (f"M{old}-2",))
+        await connection.execute("DELETE FROM markets WHERE event_ticker = %s", (f"E{gone}",))
+        await connection.execute("DELETE FROM events WHERE event_ticker = %s", (f"E{gone}",))
+        await connection.execute("DELETE FROM series WHERE ticker = %s", (f"S{gone}",))
 
 
 async def tables(world: World) -> Rows:

@@ -52,7 +52,7 @@ CODES = {
 RESTART_DISTANCE = 1000
 """A number this far below the last one is a new count, not a late message."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_1970 = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -97,7 +97,7 @@ class Frame(msgspec.Struct, frozen=True):
         if self.sending_ts_ms is None or self.sending_ts_ms < 0:
             return None
         try:
-            return _EPOCH + timedelta(milliseconds=self.sending_ts_ms)
+            return _1970 + timedelta(milliseconds=self.sending_ts_ms)
         except (OverflowError, ValueError):
             return None
 

@@ -1,4 +1,4 @@
-"""One page of a listing, and the checks that a scan over pages makes.
+"""One page of a listing as the exchange sends it, and the checks that a scan over pages makes.
 
 Pure: no request is made here. A listing is only as good as its completeness, because a row that a
 scan missed may be taken for deleted; so a scan that loops or repeats itself ends in a `PageError`,

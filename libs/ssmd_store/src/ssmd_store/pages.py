@@ -121,6 +121,7 @@ class Store(Staging):
     async def retire_series(self, tickers: Sequence[str]) -> Written:
         """Mark series as not listed any more."""
         async with self._writing():
+            await self._lock(SERIES, tickers)
             deleted = await self._run(QUERIES.retire_series, {"tickers": list(tickers)})
         return Written(deleted=deleted)
 

@@ -6,9 +6,10 @@ then: everything that can be asked of the present can be asked of the past, by t
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Final, LiteralString
+from typing import Any, Final, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -24,13 +25,21 @@ TABLES: Final[tuple[LiteralString, ...]] = ("series", "events", "markets", "seri
 AT: Final = "X-Ssmd-As-Of"
 NOT_RECORDED: Final = "X-Ssmd-Not-Recorded"
 
+GENERIC_PLANS: Final = "SET LOCAL plan_cache_mode = force_generic_plan"
+"""For queries whose parameters do not matter to their plans: to plan takes longer than to run."""
+
 _REFUSALS: Final = ("SH001", "SH002", "SH003")
-_THEN: Final = sql.SQL("{name} AS NOT MATERIALIZED (SELECT * FROM {source}(%(known_at)s))")
+_THEN: Final = sql.SQL(
+    "{name} AS NOT MATERIALIZED (SELECT * FROM {source}(%(known_at)s::history.moment))"
+)
 
 
 def then(query: sql.Composable, *, by_key: str | None = None) -> sql.Composed:
-    """The query as of the parameter `known_at`; `by_key` is the table of which the first rows in
-    the order of its key are asked for, and no others."""
+    """The query as of the parameter `known_at`, a `history.moment`; `by_key` is the table of which
+    the first rows in the order of its key are asked for, and no others."""
+    if query.as_string().startswith("WITH "):
+        # There is one WITH at a time; such a query has one row, and no order to keep.
+        query = sql.SQL("SELECT * FROM ({}) of_then").format(query)
     return _tables(by_key) + query
 
 
@@ -40,12 +49,24 @@ def _tables(by_key: str | None) -> sql.Composed:
         _THEN.format(
             name=sql.Identifier(name),
             source=sql.Identifier(
-                "public", f"{name}_as_of_by_key" if name == by_key else f"{name}_as_of"
+                "history", f"{name}_as_of_by_key" if name == by_key else f"{name}_as_of"
             ),
         )
         for name in TABLES
     ]
     return sql.SQL("WITH {} ").format(sql.SQL(", ").join(tables))
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A moment that was found, and the connection with the transaction in which it stays known."""
+
+    connection: psycopg.AsyncConnection[Any]
+    moment: str
+    """A `history.moment`."""
+
+    def parameters(self, of_query: Mapping[str, Any]) -> dict[str, Any]:
+        return {**of_query, "known_at": self.moment}
 
 
 @contextmanager

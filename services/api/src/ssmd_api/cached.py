@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 
 READ_SECONDS: Final = 0.5
 _PATIENCE_SECONDS: Final = 2.0
-_RECENT_SECONDS: Final = 0.05
+RECENT_SECONDS: Final = 0.05
 """How long after a market was read it is not read again: of one that many ask for, Redis is asked
 twenty times a second."""
 _MOST_RECENT: Final = 500
@@ -135,7 +135,7 @@ class Cached:
             # Those that are read together take one turn.
             found = await self._try(lambda: self._market(ticker), nullcontext)
             if found is not None:
-                self._remember(ticker, began + _RECENT_SECONDS, found)
+                self._remember(ticker, began + RECENT_SECONDS, found)
         CACHE_READS.labels("hit" if found else "miss").inc()
         return found
 

@@ -70,6 +70,8 @@ async def open_pool(settings: ApiSettings) -> AsyncIterator[Pool]:
     timeout = f"{settings.api_statement_timeout_seconds * 1000:.0f}"
 
     async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
+        # Of a cursor's own adapters there would be a copy for each answer.
+        rows.register(connection)
         await connection.execute("SELECT set_config('statement_timeout', %s, false)", (timeout,))
         for name, value in PLANNING.items():
             await connection.execute("SELECT set_config(%s, %s, false)", (name, value))
@@ -117,6 +119,24 @@ class Database:
             yield cursor
 
     @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection in a transaction, for an answer that takes several statements; they come
+        from `cursor_of`. Raises as above."""
+        async with (
+            self._connection(self._requests, self.patience_seconds) as connection,
+            connection.transaction(),
+        ):
+            yield connection
+
+    @asynccontextmanager
+    async def cursor_of(self, connection: Connection) -> AsyncIterator[Cursor]:
+        """A cursor for one statement of such an answer."""
+        _queries.set(_queries.get() + 1)
+        with postgres.cut_off_after(connection, self._answer_seconds):
+            async with connection.cursor() as cursor:
+                yield cursor
+
+    @asynccontextmanager
     async def upkeep(self, patience_seconds: float = _PATIENCE_SECONDS) -> AsyncIterator[Cursor]:
         """The same of the connection that requests do not take: for short statements."""
         async with self._cursor(self._upkeep, patience_seconds) as cursor:
@@ -156,7 +176,6 @@ class Database:
         async with self._connection(turns, patience_seconds) as connection:
             with postgres.cut_off_after(connection, self._answer_seconds):
                 async with connection.cursor() as cursor:
-                    rows.register(cursor)
                     yield cursor
 
     @asynccontextmanager

@@ -1,7 +1,8 @@
 """The SQL of lists: filters, order and keyset, put together with psycopg.sql. Runs none of it.
 
-PostgreSQL writes the rows (`ssmd_api.rendering`); behind each stand the values that the next cursor
-and the age need, which are read whatever fields are asked for.
+PostgreSQL writes the rows (`ssmd_api.rendering`), and those of a page into one text
+(`ssmd_api.pages`), beside what the next cursor and the age need, whatever fields are asked for. Of
+a whole list each row comes by itself.
 
 A page is cut first, in a sub-select over one table, and its rows are joined to their parents
 afterwards. Where a row can qualify in several ways (its category is its own or its series', its
@@ -19,6 +20,7 @@ from psycopg import sql
 
 from ssmd_api import shapes
 from ssmd_api.filters import EventFilter, Filter, MarketFilter, SeriesFilter
+from ssmd_api.pages import of_page
 from ssmd_api.paging import Page
 from ssmd_api.rendering import Rendering
 from ssmd_api.shapes import Shape
@@ -38,13 +40,11 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Listing(Statement):
-    """The query of a list: a row has the columns of `rendering`, its ticker and, where that is
-    another, its sort key, then those of `beside`."""
+    """The query of a list: of a page one row (`pages.COLUMNS`), of the whole each with the columns
+    of `rendering`."""
 
     rendering: Rendering
-    keys: int
-    """Of which there are one or two."""
-    beside: tuple[Table, ...] = ()
+    page: Page
     by_key: str | None = None
     """The table, if the list is of its first rows in the order of its key."""
 
@@ -100,13 +100,11 @@ def series(wanted: SeriesFilter, page: Page, shape: Shape = shapes.SERIES) -> Li
 
     def composed() -> sql.Composed:
         cut, order = where.page(tables.SERIES, "ticker", page)
-        return sql.SQL("SELECT {row}, {key} FROM {cut} ORDER BY {order}").format(
-            row=rendering.columns, key=_key("s", "ticker", page), cut=cut, order=order
-        )
+        return _written(rendering, ("s", "ticker"), cut, sql.SQL(""), order, page)
 
     text = _once(composed, wanted, page, shape)
     by_key = _by_key(where, tables.SERIES, "ticker", page)
-    return Listing(text, where.parameters, rendering, _keys("ticker", page), by_key=by_key)
+    return Listing(text, where.parameters, rendering, page, by_key)
 
 
 def events(wanted: EventFilter, page: Page, shape: Shape = shapes.EVENTS) -> Listing:
@@ -127,19 +125,17 @@ def events(wanted: EventFilter, page: Page, shape: Shape = shapes.EVENTS) -> Lis
 
     def composed() -> sql.Composed:
         cut, order = where.page(tables.EVENTS, "event_ticker", page)
-        return sql.SQL("SELECT {row}, {key} FROM {cut} ORDER BY {order}").format(
-            row=rendering.columns, key=_key("e", "event_ticker", page), cut=cut, order=order
-        )
+        return _written(rendering, ("e", "event_ticker"), cut, sql.SQL(""), order, page)
 
     text = _once(composed, wanted, page, shape)
     by_key = _by_key(where, tables.EVENTS, "event_ticker", page)
-    return Listing(text, where.parameters, rendering, _keys("event_ticker", page), by_key=by_key)
+    return Listing(text, where.parameters, rendering, page, by_key)
 
 
 def markets(
     wanted: MarketFilter, page: Page, shape: Shape = shapes.MARKETS, aged: Sequence[Table] = ()
 ) -> Listing:
-    """`aged`: `AGED_MARKET`, and `AGED_SERIES` where ages depend on the series, to be beside."""
+    """`aged`: of `AGED_MARKET`, and `AGED_SERIES` where ages depend on the series."""
     where = Where("m", [_PRESENT])
     where.add("{alias}.event_ticker = %(event)s", event=wanted.event)
     where.add("{alias}.series_ticker = %(series)s", series=wanted.series)
@@ -161,8 +157,6 @@ def markets(
 
     def composed() -> sql.Composed:
         cut, order = where.page(tables.MARKETS, "ticker", page)
-        beside = [_key("m", "ticker", page)]
-        beside += [columns("s" if table is AGED_SERIES else "m", table) for table in aged]
         # Every market has both; who is not asked for is not read.
         whole = page.limit == EVERYTHING
         joins = []
@@ -170,17 +164,13 @@ def markets(
             joins.append(_JOINED_EVENTS if whole else _ITS_EVENTS)
         if "series" in shape.members or AGED_SERIES in aged:
             joins.append(_JOINED_SERIES if whole else _ITS_SERIES)
-        return sql.SQL("SELECT {row}, {beside} FROM {cut} {joins} ORDER BY {order}").format(
-            row=rendering.columns,
-            beside=sql.SQL(", ").join(beside),
-            cut=cut,
-            joins=sql.SQL(" ").join(joins),
-            order=order,
-        )
+        ages = [("s" if table is AGED_SERIES else "m", table) for table in aged]
+        joined = sql.SQL(" ").join(joins)
+        return _written(rendering, ("m", "ticker"), cut, joined, order, page, ages)
 
     text = _once(composed, wanted, page, shape, aged)
-    keys, by_key = _keys("ticker", page), _by_key(where, tables.MARKETS, "ticker", page)
-    return Listing(text, where.parameters, rendering, keys, tuple(aged), by_key)
+    by_key = _by_key(where, tables.MARKETS, "ticker", page)
+    return Listing(text, where.parameters, rendering, page, by_key)
 
 
 def _once(
@@ -252,19 +242,27 @@ _JOINED_EVENTS: Final = sql.SQL("JOIN events e ON e.event_ticker = m.event_ticke
 _JOINED_SERIES: Final = sql.SQL("JOIN series s ON s.ticker = m.series_ticker")
 
 
-def _keys(ticker: str, page: Page) -> int:
-    return 1 if page.sort.removeprefix("-") == ticker else 2
-
-
 def _by_key(where: Where, table: Table, ticker: str, page: Page) -> str | None:
     is_first = where.takes_all and page.sort == ticker and page.limit != EVERYTHING
     return table.name if is_first else None
 
 
-def _key(alias: LiteralString, ticker: LiteralString, page: Page) -> sql.Composed:
-    """The ticker and, where it is another, the sort key."""
-    names = dict.fromkeys((ticker, page.sort.removeprefix("-")))
-    return sql.SQL(", ").join([sql.Identifier(alias, name) for name in names])
+def _written(
+    rendering: Rendering,
+    ticker: tuple[LiteralString, LiteralString],
+    cut: sql.Composable,
+    joins: sql.Composable,
+    order: sql.Composable,
+    page: Page,
+    ages: Sequence[tuple[LiteralString, Table]] = (),
+) -> sql.Composed:
+    """The whole, row by row, or a page in one."""
+    if page.limit == EVERYTHING:
+        return sql.SQL("SELECT {row} FROM {cut} {joins} ORDER BY {order}").format(
+            row=rendering.columns, cut=cut, joins=joins, order=order
+        )
+    key = sql.Identifier(ticker[0], page.sort.removeprefix("-"))
+    return of_page(rendering, sql.Identifier(*ticker), key, cut, joins, order, page, ages)
 
 
 def columns(alias: LiteralString, table: Table) -> sql.Composed:

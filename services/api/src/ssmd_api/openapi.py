@@ -93,7 +93,6 @@ _AS_OF = Parameter(
     "What this database knew then: an ISO 8601 time (UTC where it names no zone) or how long ago:"
     " -24h, -7d. Market data are null.",
     PAST,
-    example="-0s",
 )
 _MOST_SERIES = Parameter("limit", "Series at most, the largest first.", _LIMIT.schema)
 _CATEGORY = Parameter("category", "A category, spelled as the exchange does.", TEXT)
@@ -219,7 +218,12 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "A series' fee schedule, what is in force, and what a fill costs",
         "FeeSchedule",
         (
-            Parameter("as_of", f"What is in force then; default now. {MOMENTS}", MOMENT),
+            Parameter(
+                "as_of",
+                f"What is in force then; default now. {MOMENTS}",
+                MOMENT,
+                example="2026-01-01",
+            ),
             Parameter(
                 "known_at",
                 "By what this database knew then, as `as_of` elsewhere.",

@@ -1,5 +1,6 @@
 """Pages of a list: what is asked for, and the cursor of the next one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ssmd_api import cursors
@@ -25,19 +26,15 @@ def order(sort: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A row of a list as it is sent, and what places it there; `beside` is what its age needs."""
+    """A page's rows as they are sent, with commas between; `ages` is what their age needs, of rows
+    that differ in it."""
 
-    text: bytes
-    key: Key
-    ticker: str
-    beside: Row
+    rows: bytes
+    cursor: str | None
+    """Of the next page, if there is one."""
+    ages: Sequence[Row] = ()
 
 
-def cut(rows: list[Listed], page: Page) -> tuple[list[Listed], str | None]:
-    """At most `page.limit` rows, and a cursor if there were more."""
-    if len(rows) <= page.limit:
-        return rows, None
-    last = rows[page.limit - 1]
-    return rows[: page.limit], cursors.encode(
-        Cursor(order(page.sort), last.key, last.ticker, page.filters)
-    )
+def following(page: Page, key: Key, ticker: str) -> str:
+    """The cursor of the page after this one, whose last row has this sort key and ticker."""
+    return cursors.encode(Cursor(order(page.sort), key, ticker, page.filters))

@@ -1,11 +1,11 @@
 -- {columns}, {market}, {series}, … are columns of ssmd_common.tables, put in by the store.
 
 -- name: market
--- One market with its event and its series.
+-- One market with its event and its series, which are looked up, also as of a moment.
 SELECT {columns}
 FROM markets m
-JOIN events e ON e.event_ticker = m.event_ticker
-JOIN series s ON s.ticker = m.series_ticker
+JOIN LATERAL (SELECT * FROM events e WHERE e.event_ticker = m.event_ticker OFFSET 0) e ON true
+JOIN LATERAL (SELECT * FROM series s WHERE s.ticker = m.series_ticker OFFSET 0) s ON true
 WHERE m.ticker = %(ticker)s
 
 -- name: lookup
@@ -27,7 +27,7 @@ SELECT EXISTS (SELECT FROM markets WHERE ticker = %(ticker)s)
 -- One event with its series.
 SELECT {columns}
 FROM events e
-JOIN series s ON s.ticker = e.series_ticker
+JOIN LATERAL (SELECT * FROM series s WHERE s.ticker = e.series_ticker OFFSET 0) s ON true
 WHERE e.event_ticker = %(ticker)s
 
 -- name: event_markets
@@ -61,7 +61,7 @@ ORDER BY f.tier
 
 -- name: moment
 -- An error where the record does not have the moment.
-SELECT FROM history.moment(%(known_at)s)
+SELECT m::text FROM history.moment(%(at)s) m
 
 -- name: versions
 -- A row's changes before a number, the last first, each with the row before and after it: what is, with what each later

@@ -20,7 +20,11 @@ from ssmd_common.columns import Column, Kind, Table
 
 _MOST_ARGUMENTS: Final = 98
 """A function of PostgreSQL's takes 100."""
-_REMEMBERED_BYTES: Final = 512
+_REMEMBERED_LENGTH: Final = 512
+
+# Characters that control are written as \u0001 in JSON, so that these are never part of it.
+_JSON_APART: Final = "\x01"
+ROWS_APART: Final = "\x02"
 
 _WRITTEN: Final[Mapping[Kind, LiteralString]] = {
     Kind.TEXT: "coalesce(to_json({}), 'null')",
@@ -52,14 +56,27 @@ class Rendering:
         columns = [*self._pieces(values), self._is_far()]
         # A text is put into a query at once, and its hundreds of parts are not.
         self.columns: Final = sql.SQL(sql.SQL(", ").join(columns).as_string())
-        self.width: Final = len(columns)
-        """How many columns these are; others may follow."""
+        *pieces, far = columns
+        self.text: Final = sql.SQL(_in_one(pieces).as_string())
+        """The same in one text, for `page`."""
+        self.far: Final = far
+        """Whether the row has times that PostgreSQL spells otherwise."""
 
     def row(self, values: Sequence[Any]) -> bytes:
-        """The row's JSON, of values that begin with these columns."""
-        *pieces, far = values[: self.width]
+        """The row's JSON, of the values of these columns."""
+        *pieces, far = values
         text = "".join(["null" if piece is None else piece for piece in pieces])
         return self._spelled(text) if far else text.encode()
+
+    def page(self, text: str | None, *, far: bool | None) -> bytes:
+        """The JSON of rows, with commas between, of their texts with `ROWS_APART` between; `far` if
+        one of them is."""
+        parts = (text or "").split(_JSON_APART)
+        parts[1::2] = map(_json_text, parts[1::2])
+        fit = "".join(parts)
+        if far:
+            return b",".join(map(self._spelled, fit.split(ROWS_APART)))
+        return fit.replace(ROWS_APART, ",").encode()
 
     def _pieces(self, values: Mapping[str, LiteralString]) -> Iterator[sql.Composable]:
         """Texts, and between them columns of jsonb."""
@@ -120,7 +137,7 @@ class Rendering:
             within = row[member] if member else row
             for column in _times(table):
                 if (spelling := within[column.name]) is not None:
-                    within[column.name] = _respelled(spelling)
+                    within[column.name] = respelled(spelling)
         return rows.encode(row)
 
 
@@ -142,8 +159,8 @@ def _concat(parts: Sequence[sql.Composable]) -> sql.Composed:
     return sql.SQL("concat({})").format(sql.SQL(", ").join(parts))
 
 
-def _respelled(spelling: str) -> str:
-    """A time as to_json writes it and the query has changed it."""
+def respelled(spelling: str) -> str:
+    """A time as to_json writes it, and perhaps the query has changed it."""
     plain = spelling.replace("T", " ").removesuffix("Z")
     if plain == spelling:
         return spelling
@@ -152,17 +169,33 @@ def _respelled(spelling: str) -> str:
     return times.spelled(f"{clock}+00{' BC' if bc else ''}".encode()).decode()
 
 
+def _in_one(pieces: Sequence[sql.Composable]) -> sql.Composable:
+    if len(pieces) == 1:
+        return pieces[0]
+    written = [
+        sql.SQL("coalesce({}::text, 'null')").format(piece)
+        if isinstance(piece, sql.Identifier)
+        else piece
+        for piece in pieces
+    ]
+    parts = sql.SQL(", ").join(written)
+    return sql.SQL("concat_ws({}, {})").format(sql.Literal(_JSON_APART), parts)
+
+
 class _JsonText(Loader):
     def load(self, data: Buffer) -> str:
-        raw = bytes(data)
-        # Most are short and of many rows.
-        return _remembered(raw) if len(raw) <= _REMEMBERED_BYTES else _fit(raw)
+        return _json_text(bytes(data).decode())
+
+
+def _json_text(text: str) -> str:
+    # Most are short and of many rows.
+    return _remembered(text) if len(text) <= _REMEMBERED_LENGTH else _fit(text)
 
 
 @lru_cache(maxsize=4096)
-def _remembered(raw: bytes) -> str:
-    return _fit(raw)
+def _remembered(text: str) -> str:
+    return _fit(text)
 
 
-def _fit(raw: bytes) -> str:
-    return rows.encode(rows.loaded_json(raw)).decode()
+def _fit(text: str) -> str:
+    return "null" if text == "null" else rows.encode(rows.loaded_json(text.encode())).decode()

@@ -1,7 +1,7 @@
 """Replies: JSON with a strong ETag, compressed for those who can read it."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from typing import Any, Final, Literal
 
@@ -71,17 +71,13 @@ def reply(
 def page(
     request: web.Request,
     name: str,
-    found: Sequence[Listed],
-    cursor: str | None,
+    found: Listed,
     age_seconds: int | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
     """A page of a list whose rows are written already."""
-    body = b'{"%b":[%b],"cursor":%b}' % (
-        name.encode(),
-        b",".join([row.text for row in found]),
-        rows.encode(cursor),
-    )
+    cursor = found.cursor
+    body = b'{"%b":[%b],"cursor":%b}' % (name.encode(), found.rows, rows.encode(cursor))
     return reply(
         request,
         Body(body),

@@ -1,4 +1,5 @@
-"""A snapshot that joins the change stream by visibility (docs/architecture.md, decision 4).
+"""What /v1/snapshot reads: a snapshot that joins the change stream by visibility
+(docs/architecture.md, decision 4).
 
 A reader applies a change after `sequence` if and only if its xid is invisible in `snapshot`.
 """
@@ -6,12 +7,12 @@ A reader applies a change after `sequence` if and only if its xid is invisible i
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 from psycopg import sql
 
 from ssmd_api import asof
+from ssmd_api.asof import Past
 from ssmd_api.changefilter import filters
 from ssmd_api.database import Connection, Database
 from ssmd_api.feed import ChangeFeed
@@ -38,8 +39,8 @@ class Taken:
     sequence: int
     database: Database
     connection: Connection
-    at: datetime | None = None
-    """The moment that it is of, if it is not of now."""
+    past: Past | None = None
+    """The moment that it is of, if it is not of now: no place in the stream completes it."""
 
     async def rows(
         self, columns: Table, wanted: Mapping[str, str]
@@ -55,8 +56,8 @@ class Taken:
             ),
         )
         statement = Statement(query, dict(wanted))
-        if self.at is not None:
-            statement = Statement(asof.then(query), {**wanted, "known_at": self.at})
+        if self.past is not None:
+            statement = Statement(asof.then(query), self.past.parameters(wanted))
         pages = self.database.pages(self.connection, statement, _PAGE, register)
         async with aclosing(pages):
             async for page in pages:
@@ -72,13 +73,6 @@ def _is(either: tuple[str, ...], name: str) -> sql.Composable:
             condition, column, other, sql.Placeholder(name)
         )
     return condition
-
-
-@asynccontextmanager
-async def take_as_of(database: Database, at: datetime) -> AsyncIterator[Taken]:
-    """What the database knew at a moment; no place in the change stream completes it."""
-    async with database.reading() as connection:
-        yield Taken("", 0, database, connection, at)
 
 
 @asynccontextmanager

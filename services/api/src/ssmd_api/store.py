@@ -1,15 +1,16 @@
 """Reads from PostgreSQL. Rows come as dicts in the shape of `ssmd_api.rows`."""
 
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, LiteralString, assert_never
 
 from psycopg import sql
 
-from ssmd_api import asof, lists, rendering, rows, search, shapes
-from ssmd_api.database import SHORT_PATIENCE_SECONDS, Database
+from ssmd_api import asof, lists, paging, rendering, rows, search, shapes
+from ssmd_api.asof import Past
+from ssmd_api.database import SHORT_PATIENCE_SECONDS, Connection, Cursor, Database
 from ssmd_api.filters import EventFilter, Filter, MarketFilter, SeriesFilter
 from ssmd_api.lists import AGED_MARKET, AGED_SERIES, Listing, Statement, columns
 from ssmd_api.paging import Listed, Page
@@ -33,38 +34,43 @@ _EXPORT_PAGE: Final = 500
 class Store:
     """Every query of the API but those about keys; of now, or as of a moment."""
 
-    def __init__(self, database: Database, at: datetime | None = None) -> None:
+    def __init__(self, database: Database, past: Past | None = None) -> None:
         self._database = database
-        self._at = at
+        self.past = past
 
-    async def as_of(self, at: datetime | None, parameter: str = "as_of") -> "Store":
+    @asynccontextmanager
+    async def as_of(self, at: datetime | None, parameter: str = "as_of") -> AsyncIterator["Store"]:
         """What this database knew at a moment, of series, events, markets and fees; None is now.
 
         Raises:
             Problem: a 400 of the parameter, if the record does not have the moment.
         """
         if at is None:
-            return self
-        with asof.refused(parameter):
-            await self._all(sql.SQL(queries.moment), known_at=at)
-        return Store(self._database, at)
+            yield self
+            return
+        async with self._database.transaction() as connection:
+            with asof.refused(parameter):
+                async with self._database.cursor_of(connection) as cursor:
+                    await cursor.execute(queries.moment, {"at": at}, prepare=True)
+                    [(moment,)] = await cursor.fetchall()
+            yield Store(self._database, Past(connection, moment))
 
     async def ping(self) -> None:
         """Find out whether PostgreSQL answers; psycopg.OperationalError if it does not."""
         async with self._database.upkeep(SHORT_PATIENCE_SECONDS) as cursor:
             await cursor.execute(queries.ping)
 
-    async def list_series(self, wanted: SeriesFilter, page: Page, shape: Shape) -> list[Listed]:
+    async def list_series(self, wanted: SeriesFilter, page: Page, shape: Shape) -> Listed:
         return await self._listed(lists.series(wanted, page, shape))
 
-    async def list_events(self, wanted: EventFilter, page: Page, shape: Shape) -> list[Listed]:
+    async def list_events(self, wanted: EventFilter, page: Page, shape: Shape) -> Listed:
         """Each event may have its `market_count`."""
         return await self._listed(lists.events(wanted, page, shape))
 
     async def list_markets(
         self, wanted: MarketFilter, page: Page, shape: Shape, aged: Sequence[Table]
-    ) -> list[Listed]:
-        """Each market may have parts of its event and its series; beside it is what `aged` has."""
+    ) -> Listed:
+        """Each market may have parts of its event and its series; ages have what `aged` has."""
         return await self._listed(lists.markets(wanted, page, shape, aged))
 
     async def market(self, ticker: str, shape: Shape) -> Row | None:
@@ -229,48 +235,53 @@ class Store:
             query=self._then(listing.query),
             parameters=self._known(listing.parameters),
         )
-        async with self._database.reading() as connection:
+        async with self._reading() as connection:
             pages = self._database.pages(connection, listing, _EXPORT_PAGE, rendering.register)
             async with aclosing(pages):
                 async for page in pages:
                     yield [listing.rendering.row(row) for row in page]
 
-    async def _listed(self, listing: Listing) -> list[Listed]:
-        async with self._database.cursor() as cursor:
-            rendering.register(cursor)
+    async def _listed(self, listing: Listing) -> Listed:
+        async with self._cursor() as cursor:
+            if self.past is not None and listing.by_key:
+                await cursor.execute(asof.GENERIC_PLANS)
             # Without parameters, as most lists are, it is planned once.
             await cursor.execute(
                 self._then(listing.query, listing.by_key),
                 self._known(listing.parameters),
                 prepare=True,
             )
-            found = await cursor.fetchall()
-        row, width, keys = listing.rendering.row, listing.rendering.width, listing.keys
-        return [
-            Listed(
-                row(values),
-                values[width + keys - 1],
-                values[width],
-                _beside(listing, values[width + keys :]),
-            )
-            for values in found
-        ]
+            found = await cursor.fetchone()
+        assert found
+        text, far, more, key, ticker, ages = found
+        following = paging.following(listing.page, key, ticker) if more else None
+        return Listed(listing.rendering.page(text, far=far), following, _ages(ages))
 
     async def _list(self, statement: Statement) -> list[tuple[Any, ...]]:
         return await self._all(statement.query, **statement.parameters)
 
     async def _all(self, query: sql.SQL | sql.Composed, **parameters: Any) -> list[tuple[Any, ...]]:
-        async with self._database.cursor() as cursor:
+        async with self._cursor() as cursor:
             await cursor.execute(self._then(query), self._known(parameters))
             return await cursor.fetchall()
+
+    def _cursor(self) -> AbstractAsyncContextManager[Cursor]:
+        if self.past is None:
+            return self._database.cursor()
+        return self._database.cursor_of(self.past.connection)
+
+    def _reading(self) -> AbstractAsyncContextManager[Connection]:
+        if self.past is None:
+            return self._database.reading()
+        return nullcontext(self.past.connection)
 
     def _then(
         self, query: sql.SQL | sql.Composed, by_key: str | None = None
     ) -> sql.SQL | sql.Composed:
-        return query if self._at is None else asof.then(query, by_key=by_key)
+        return query if self.past is None else asof.then(query, by_key=by_key)
 
     def _known(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        return parameters if self._at is None else {**parameters, "known_at": self._at}
+        return parameters if self.past is None else self.past.parameters(parameters)
 
 
 def _whole(wanted: Filter, shape: Shape) -> Listing:
@@ -296,12 +307,17 @@ def _next(values: Iterator[Any], table: Table) -> Row:
     return {name: next(values) for name in table.names}
 
 
-def _beside(listing: Listing, values: Sequence[Any]) -> Row:
-    """A market with its series as `ssmd_api.freshness` takes it, as far as it is known."""
-    if not listing.beside:
-        return {}
-    market, *series = listing.beside
-    row = named(market, values)
-    for table in series:
-        row["series"] = named(table, values[len(market.names) :])
-    return row
+def _ages(groups: list[Row] | None) -> list[Row]:
+    """Markets with their series as `ssmd_api.freshness` takes them, as far as they are known."""
+    found = []
+    for group in groups or ():
+        series = {
+            name.removeprefix("series."): value
+            for name, value in group.items()
+            if name.startswith("series.")
+        }
+        market = {name: value for name, value in group.items() if not name.startswith("series.")}
+        observed = market["observed_at"]
+        market["observed_at"] = observed and rendering.respelled(observed)
+        found.append(market | ({"series": series} if series else {}))
+    return found

@@ -1,4 +1,4 @@
-"""What was made of one row, change by change (docs/history.md). Pure."""
+"""What was made of one row, change by change (docs/history.md)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -44,7 +44,8 @@ queries = Queries("ssmd_cdc")
 HEARTBEAT_PREFIX: Final = "ssmd_cdc.heartbeat"
 
 # A heartbeat and our own memory must not wait for a synchronous standby that does not answer. After
-# a failover the timeline differs, which begins a new epoch whatever was remembered.
+# a failover the memory may be an older one: then a new epoch begins, also where none would have to
+# (docs/decisions/0024).
 _SESSION: Final = "SET synchronous_commit = local"
 
 STATEMENT_SECONDS: Final = 10.0

@@ -22,9 +22,9 @@ from ssmd_client.live.source import Batch, Gone, Interrupted, RawRow, Source, St
 
 T = TypeVar("T")
 
-_FIRST_WAIT_SECONDS: Final = 0.25
+FIRST_WAIT_SECONDS: Final = 0.25
 _LONGEST_WAIT_SECONDS: Final = 15.0
-_SILENT_SECONDS: Final = 60.0
+SILENT_SECONDS: Final = 60.0
 """Sources tell of silence sooner; this is for what they do not notice."""
 _AT_ONCE: Final = 2000
 """Rows of a snapshot that are taken over before others get their turn."""
@@ -107,6 +107,9 @@ class Keeper:
         finally:
             self._task.cancel()
             await asyncio.wait({self._task})
+            if not self._task.cancelled():
+                # Told already, or less than what ends the block.
+                self._task.exception()
             self.readers.end(None)
             await self._source.close()
 
@@ -151,12 +154,12 @@ class Keeper:
                     reason = None
                 async with aclosing(cast(Any, self._source.follow())) as batches:
                     while True:
-                        async with asyncio.timeout(_SILENT_SECONDS):
+                        async with asyncio.timeout(SILENT_SECONDS):
                             batch = await anext(batches)
                         failures = 0
                         await self._take(batch)
             except TimeoutError:
-                self._lost(f"nothing came for {_SILENT_SECONDS:g} s")
+                self._lost(f"nothing came for {SILENT_SECONDS:g} s")
             except Gone as error:
                 reason = str(error)
                 self._lost(reason)
@@ -164,12 +167,15 @@ class Keeper:
                 reason = str(error)
                 self._lost(reason)
             except Interrupted as error:
-                self._lost(str(error))
                 failures += 1
-                wait = min(_FIRST_WAIT_SECONDS * 2.0 ** (failures - 1), _LONGEST_WAIT_SECONDS)
-                wait = max(wait, error.wait_seconds or 0.0)
-                # Of many programs that lost one server, not all come again at once.
-                await asyncio.sleep(wait * random.uniform(0.75, 1.25))  # noqa: S311
+                await self._wait_a_while(error, failures)
+
+    async def _wait_a_while(self, error: Interrupted, failures: int) -> None:
+        self._lost(str(error))
+        wait = min(FIRST_WAIT_SECONDS * 2.0 ** (failures - 1), _LONGEST_WAIT_SECONDS)
+        wait = max(wait, error.wait_seconds or 0.0)
+        # Of many programs that lost one server, not all come again at once.
+        await asyncio.sleep(wait * random.uniform(0.75, 1.25))  # noqa: S311
 
     def _lost(self, reason: str) -> None:
         if self._why is None:
@@ -183,10 +189,11 @@ class Keeper:
         seen: dict[str, set[Key]] = {table: set() for table in picture.tables}
         differences = dict.fromkeys(picture.tables, 0)
         start: Start | None = None
+        began = 0.0
         async with aclosing(cast(Any, self._source.snapshot())) as parts:
             async for part in parts:
                 if isinstance(part, Start):
-                    start = part
+                    start, began = part, time.time()
                     continue
                 for at in range(0, len(part), _AT_ONCE):
                     self._take_over(part[at : at + _AT_ONCE], seen, differences)
@@ -200,7 +207,7 @@ class Keeper:
         picture.is_lacking = False
         self._follower = Follower(picture, start.snapshot)
         self._sequence = start.sequence
-        self._known_at = time.time()
+        self._known_at = began
         self._renewals += 1
         if self._renewals:
             self._tell_renewed(reason, differences)
@@ -235,8 +242,7 @@ class Keeper:
         try:
             change = self._follower.apply(message)
         except Refetch as missing:
-            row = await self._source.row(missing.news.table, missing.key)
-            change = self._follower.replace(missing, message, row)
+            change = await self._refetched(self._follower, missing, message)
         except EpochEnded as error:
             self._renewals += 1
             self._sequence = message.sequence
@@ -255,6 +261,23 @@ class Keeper:
             self._known_at = max(self._known_at, change.at.timestamp())
         self._wake(change)
         self.readers.tell(change)
+
+    async def _refetched(
+        self, follower: Follower, missing: Refetch, message: Message
+    ) -> Change | None:
+        """What the message did, by the row as it is now; asked for until there is an answer: what
+        comes after it has been taken from the source already."""
+        failures = 0
+        while True:
+            try:
+                row = await self._source.row(missing.news.table, missing.key)
+                return follower.replace(missing, message, row)
+            except Interrupted as error:
+                failures += 1
+                await self._wait_a_while(error, failures)
+            except NotARow as error:
+                log.warning("a row of %s cannot be read: %s", missing.news.table, error)
+                return None
 
     def _wake(self, change: Change) -> None:
         if change.table == "markets" and self._waiting:

@@ -6,7 +6,6 @@ from aiohttp import web
 
 from ssmd_api import asof, context, filters, replies, shapes
 from ssmd_api.filters import EventFilter
-from ssmd_api.paging import cut
 from ssmd_api.parameters import Parameters
 from ssmd_api.paths import named
 from ssmd_api.problems import not_found
@@ -20,9 +19,9 @@ async def list_events(request: web.Request) -> web.Response:
     page, shape = given.page(tables.EVENTS, "event_ticker"), given.shape(shapes.EVENTS)
     at = given.as_of()
     given.done()
-    store = await context.of(request).store.as_of(at)
-    found, cursor = cut(await store.list_events(wanted, page, shape), page)
-    return replies.page(request, "events", found, cursor, headers=asof.headers(at, shape))
+    async with context.of(request).store.as_of(at) as store:
+        found = await store.list_events(wanted, page, shape)
+    return replies.page(request, "events", found, headers=asof.headers(at, shape))
 
 
 async def show_event(request: web.Request) -> web.Response:
@@ -33,7 +32,8 @@ async def show_event(request: web.Request) -> web.Response:
     given.done()
     ticker = named(request, "event_ticker", "event")
     service = context.of(request)
-    event = await (await service.store.as_of(at)).event(ticker, shape)
+    async with service.store.as_of(at) as store:
+        event = await store.event(ticker, shape)
     if event is None:
         raise not_found("event", ticker)
     if at is not None:

@@ -35,7 +35,6 @@ async def export(request: web.Request) -> web.StreamResponse:
 async def _stream(
     request: web.Request, entity: str, form: str, wanted: Filter, shape: Shape, at: datetime | None
 ) -> web.StreamResponse:
-    store = await context.of(request).store.as_of(at)
     headers = {"Cache-Control": "private, no-cache", **asof.headers(at, shape)}
     response = web.StreamResponse(headers=headers)
     response.content_type = tabular.CONTENT_TYPES[form]
@@ -45,7 +44,10 @@ async def _stream(
     response.headers["Vary"] = "Accept-Encoding"
     if accepts_gzip(request.headers.get("Accept-Encoding", "")):
         response.enable_compression(web.ContentCoding.gzip)
-    async with aclosing(store.export(wanted, shape)) as pages:
+    async with (
+        context.of(request).store.as_of(at) as store,
+        aclosing(store.export(wanted, shape)) as pages,
+    ):
         async for page in pages:
             if not response.prepared:
                 # Not before there is a row: until then an error can still be told as one.

@@ -24,7 +24,8 @@ async def list_tiers(request: web.Request) -> web.Response:
     given = Parameters(request.query, datetime.now(UTC))
     tier, at = given.text("tier"), given.as_of()
     given.done()
-    found = await (await context.of(request).store.as_of(at)).fee_tiers(tier)
+    async with context.of(request).store.as_of(at) as store:
+        found = await store.fee_tiers(tier)
     if tier and not found:
         raise not_found("tier", tier)
     headers = asof.headers(at, FEES)
@@ -46,31 +47,31 @@ async def show_series_fees(request: web.Request) -> web.Response:
     given.done()
     ticker = named(request, "series", "series")
     service = context.of(request)
-    store = await service.store.as_of(known_at, "known_at")
-    source: Source = "cache"
-    schedule = await service.cached.fee_schedule(ticker) if known_at is None else None
-    if schedule is None:
-        source = "database"
-        schedule = await _stored_schedule(store, ticker)
-    step = feeschedule.in_force(schedule, as_of or known_at or now)
-    document = {
-        "series_ticker": ticker,
-        # Null is now: a time that runs would make each reply another.
-        "as_of": as_of and spelled_moment(as_of),
-        "in_force": step,
-        "schedule": schedule,
-    }
-    if price is not None:
-        contracts = Decimal(1) if count is None else count
-        tiers = await store.fee_tiers(tier_name)
-        if not tiers:
-            raise not_found("tier", tier_name)
-        document["fee"] = {
-            "price": str(price),
-            "count": str(contracts),
-            "tier": tier_name,
-            "cost": feeschedule.cost(step, tiers[0], price, contracts),
+    async with service.store.as_of(known_at, "known_at") as store:
+        source: Source = "cache"
+        schedule = await service.cached.fee_schedule(ticker) if known_at is None else None
+        if schedule is None:
+            source = "database"
+            schedule = await _stored_schedule(store, ticker)
+        step = feeschedule.in_force(schedule, as_of or known_at or now)
+        document = {
+            "series_ticker": ticker,
+            # Null is now: a time that runs would make each reply another.
+            "as_of": as_of and spelled_moment(as_of),
+            "in_force": step,
+            "schedule": schedule,
         }
+        if price is not None:
+            contracts = Decimal(1) if count is None else count
+            tiers = await store.fee_tiers(tier_name)
+            if not tiers:
+                raise not_found("tier", tier_name)
+            document["fee"] = {
+                "price": str(price),
+                "count": str(contracts),
+                "tier": tier_name,
+                "cost": feeschedule.cost(step, tiers[0], price, contracts),
+            }
     return reply(request, document, source=source, headers=asof.headers(known_at, SERIES_FEES))
 
 

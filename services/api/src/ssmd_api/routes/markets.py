@@ -10,7 +10,6 @@ from ssmd_api.cursors import Cursor
 from ssmd_api.filters import MarketFilter
 from ssmd_api.freshness import age_of
 from ssmd_api.lists import refused
-from ssmd_api.paging import cut
 from ssmd_api.parameters import Parameters, text
 from ssmd_api.paths import named
 from ssmd_api.problems import Fault, bad_parameters, not_found
@@ -37,13 +36,13 @@ async def list_markets(request: web.Request) -> web.Response:
     given.done()
     service = context.of(request)
     if at is not None:
-        store = await service.store.as_of(at)
-        found, cursor = cut(await store.list_markets(wanted, page, shape, ()), page)
-        return replies.page(request, "markets", found, cursor, headers=asof.headers(at, shape))
+        async with service.store.as_of(at) as store:
+            found = await store.list_markets(wanted, page, shape, ())
+        return replies.page(request, "markets", found, headers=asof.headers(at, shape))
     aged = await service.freshness.needs()
-    found, cursor = cut(await service.store.list_markets(wanted, page, shape, aged), page)
-    age = await service.freshness.age_seconds([row.beside for row in found], now)
-    return replies.page(request, "markets", found, cursor, age)
+    found = await service.store.list_markets(wanted, page, shape, aged)
+    age = await service.freshness.age_seconds(found.ages, now)
+    return replies.page(request, "markets", found, age)
 
 
 async def show_market(request: web.Request) -> web.Response:
@@ -57,7 +56,8 @@ async def show_market(request: web.Request) -> web.Response:
     if at is None and (cached := await service.cached.market(ticker)):
         age = age_of(cached.as_of(await service.freshness.known()), now)
         return reply(request, cached.body(shape), source="cache", age_seconds=age)
-    stored = await (await service.store.as_of(at)).market(ticker, shape)
+    async with service.store.as_of(at) as store:
+        stored = await store.market(ticker, shape)
     if stored is None:
         raise not_found("market", ticker)
     if at is not None:
@@ -100,11 +100,11 @@ async def look_up(request: web.Request) -> web.Response:
     given.done()
     tickers = list(dict.fromkeys(_lookup_of(await bodies.read(request)).tickers))
     service = context.of(request)
-    store = await service.store.as_of(at)
     found = await service.cached.lookup(tickers, table) if tickers and at is None else {}
     rest = [ticker for ticker in tickers if ticker not in found]
-    if rest:
-        found = {**found, **await store.lookup(rest, table)}
+    if rest or at:
+        async with service.store.as_of(at) as store:
+            found = {**found, **await store.lookup(rest, table)}
     document = {
         "markets": [found[ticker] for ticker in tickers if ticker in found],
         "missing": [ticker for ticker in tickers if ticker not in found],

@@ -6,7 +6,6 @@ from aiohttp import web
 
 from ssmd_api import asof, context, feeschedule, filters, replies, shapes
 from ssmd_api.filters import SeriesFilter
-from ssmd_api.paging import cut
 from ssmd_api.parameters import Parameters
 from ssmd_api.paths import named
 from ssmd_api.problems import not_found
@@ -20,9 +19,9 @@ async def list_series(request: web.Request) -> web.Response:
     page, shape = given.page(tables.SERIES, "ticker"), given.shape(shapes.SERIES)
     at = given.as_of()
     given.done()
-    store = await context.of(request).store.as_of(at)
-    found, cursor = cut(await store.list_series(wanted, page, shape), page)
-    return replies.page(request, "series", found, cursor, headers=asof.headers(at, shape))
+    async with context.of(request).store.as_of(at) as store:
+        found = await store.list_series(wanted, page, shape)
+    return replies.page(request, "series", found, headers=asof.headers(at, shape))
 
 
 async def show_series(request: web.Request) -> web.Response:
@@ -32,14 +31,14 @@ async def show_series(request: web.Request) -> web.Response:
     shape, at = given.shape(shapes.ONE_SERIES), given.as_of()
     given.done()
     ticker = named(request, "ticker", "series")
-    store = await context.of(request).store.as_of(at)
-    # What is in force follows from the row where there is no schedule.
-    row = await store.series(ticker, tables.SERIES if "fee" in shape.members else shape.table)
-    if row is None:
-        raise not_found("series", ticker)
-    if "fee" in shape.members:
-        schedule = feeschedule.complete(await store.fee_schedule(ticker), row)
-        row["fee"] = feeschedule.in_force(schedule, at or now)
-    if "counts" in shape.members:
-        row["counts"] = await store.series_counts(ticker)
+    async with context.of(request).store.as_of(at) as store:
+        # What is in force follows from the row where there is no schedule.
+        row = await store.series(ticker, tables.SERIES if "fee" in shape.members else shape.table)
+        if row is None:
+            raise not_found("series", ticker)
+        if "fee" in shape.members:
+            schedule = feeschedule.complete(await store.fee_schedule(ticker), row)
+            row["fee"] = feeschedule.in_force(schedule, at or now)
+        if "counts" in shape.members:
+            row["counts"] = await store.series_counts(ticker)
     return reply(request, shape.pick(row), source="database", headers=asof.headers(at, shape))

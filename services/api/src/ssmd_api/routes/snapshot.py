@@ -1,4 +1,4 @@
-"""/v1/snapshot: tables of one state of the database, and where the change stream completes it."""
+"""The route /v1/snapshot: tables of one state of the database as NDJSON (`ssmd_api.snapshot`)."""
 
 from contextlib import AsyncExitStack, aclosing
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from ssmd_api import asof, context, rows, shapes
 from ssmd_api.changefilter import filters
 from ssmd_api.parameters import Parameters
 from ssmd_api.replies import accepts_gzip
-from ssmd_api.snapshot import DEFAULT_TABLES, TABLES, take, take_as_of
+from ssmd_api.snapshot import DEFAULT_TABLES, TABLES, Taken, take
 from ssmd_common.tables import PUBLISHED
 from ssmd_common.times import spelled_moment
 from ssmd_stream.subjects import STREAM
@@ -48,8 +48,9 @@ async def snapshot(request: web.Request) -> web.StreamResponse:
     async with AsyncExitStack() as stack:
         stack.enter_context(service.exports.place())
         if at is not None:
-            await service.store.as_of(at)
-            taken = await stack.enter_async_context(take_as_of(service.database, at))
+            store = await stack.enter_async_context(service.store.as_of(at))
+            assert store.past is not None
+            taken = Taken("", 0, service.database, store.past.connection, store.past)
         else:
             taken = await stack.enter_async_context(
                 take(service.database, service.feed, wait_seconds=WAIT_SECONDS)

@@ -1,5 +1,7 @@
 """/v1/stats"""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from aiohttp import web
@@ -17,8 +19,8 @@ async def series(request: web.Request) -> web.Response:
     limit, ticker, category = given.limit(), given.text("series"), given.text("category")
     at = given.as_of()
     given.done()
-    known = await _known(request, at)
-    found, markets = await known.series.get(), await known.markets.get()
+    async with _counts(request, at) as known:
+        found, markets = await known.series.get(), await known.markets.get()
     document = found.document(
         (limit, ticker, category),
         lambda: counts.series(
@@ -40,7 +42,8 @@ async def markets(request: web.Request) -> web.Response:
     limit, ticker, category = given.limit(), given.text("series"), given.text("category")
     at = given.as_of()
     given.done()
-    found = await (await _known(request, at)).markets.get()
+    async with _counts(request, at) as known:
+        found = await known.markets.get()
     document = found.document(
         (limit, ticker, category),
         lambda: counts.markets(
@@ -64,9 +67,14 @@ async def sync(request: web.Request) -> web.Response:
     return reply(request, await context.of(request).store.stats_sync(limit), source="database")
 
 
-async def _known(request: web.Request, at: datetime | None) -> Counts:
+@asynccontextmanager
+async def _counts(request: web.Request, at: datetime | None) -> AsyncIterator[Counts]:
     service = context.of(request)
-    return service.counts if at is None else Counts(await service.store.as_of(at), at)
+    if at is None:
+        yield service.counts
+        return
+    async with service.store.as_of(at) as store:
+        yield Counts(store, at)
 
 
 def _reply(
