@@ -157,7 +157,7 @@ async def test_keys_are_made_used_and_revoked(shell: Shell) -> None:
     parsed = apikeys.parse(text)
     assert parsed
     revoked = await shell.run("keys", "revoke", parsed.prefix)
-    assert (revoked.code, revoked.out) == (0, "")
+    assert (revoked.code, revoked.out) == (0, ""), revoked.err
     assert (await shell.json("keys", "list"))[1]["revoked_at"]
 
 

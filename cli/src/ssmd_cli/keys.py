@@ -176,6 +176,7 @@ def _actor() -> "Actor":
 def _run(work: "Callable[[KeyStore], Awaitable[T]]") -> T:
     from ssmd_api.database import Database
     from ssmd_api.keystore import KeyStore
+    from ssmd_api.rows import configure
     from ssmd_common.connections import postgres
     from ssmd_common.settings import PostgresSettings, load
 
@@ -188,6 +189,7 @@ def _run(work: "Callable[[KeyStore], Awaitable[T]]") -> T:
             "ssmd-keys",
             budget_seconds=min(settings.startup_budget_seconds, 10.0),
             max_size=1,
+            configure=configure,
         )
         async with pool:
             return await work(KeyStore(Database(pool)))

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from ssmd_client.decoding import document
+from ssmd_client.documents import document
 from ssmd_client.errors import (
     BadParameter,
     Forbidden,
