@@ -23,7 +23,8 @@ SHOWN_IN = [
     ),
 ]
 _VERB = "|".join(VERBS)
-_IN_SHELL = re.compile(rf"\bssmd ((?:{_VERB})\b[^`\n#|)…\[]*+)(?!\|\w)")
+# Up to a comment, a pipe or a file that it reads or writes.
+_IN_SHELL = re.compile(rf"\bssmd ((?:{_VERB})\b(?: (?![<>] )|[^ `\n#|)…\[])*+)(?!\|\w)")
 _IN_COMPOSE = re.compile(rf"run --rm migrate ((?:{_VERB})\b.*)")
 _IN_JSON = re.compile(r'"args":\[(.*?)\]')
 

@@ -1,14 +1,13 @@
 """`ssmd secmaster history|diff`: what was known of rows, and when."""
 
-import asyncio
 from collections.abc import Iterator
 from typing import Annotated, Any, Final
 
 import msgspec
 import typer
 
-from ssmd_cli import output, past
-from ssmd_cli.options import AsCsv, AsJson, Limit
+from ssmd_cli import complete, output, past, verbs
+from ssmd_cli.options import AsCsv, AsJson, Environment, Limit, Output, Series
 from ssmd_cli.output import Format, Row
 from ssmd_common.errors import UpstreamUnavailable
 
@@ -24,13 +23,41 @@ _MOST_SHOWN: Final = 40
 """Characters of a value in a table."""
 
 
+def add_history(app: typer.Typer) -> None:
+    """Add the two verbs."""
+    verbs.verb(
+        app,
+        "history",
+        "ssmd secmaster history KXBTCD",
+        "ssmd secmaster history prod KXBTCD-26FEB03 --json",
+    )(history)
+    verbs.verb(
+        app,
+        "diff",
+        "ssmd secmaster diff --from=-24h --series KXBTCD",
+        "ssmd secmaster diff prod --from 2026-02-03 --to 2026-02-04 -o csv",
+    )(diff)
+
+
 def history(
-    ticker: Annotated[str, typer.Argument(help="A market, an event or a series.")],
+    ticker: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[ENVIRONMENT] TICKER",
+            help="A market, an event or a series.",
+            autocompletion=complete.tickers,
+        ),
+    ],
     limit: Limit = 100,
     as_json: AsJson = False,
 ) -> None:
     """Show what was known of a market, an event or a series, and when; the last first."""
-    document, more = asyncio.run(_history(ticker, limit or None))
+    from ssmd_cli.profiles import named_first
+
+    environment, words = named_first(ticker)
+    if len(words) != 1:
+        raise typer.BadParameter("give one ticker", param_hint="TICKER")
+    document, more = _history(words[0], environment, limit or None)
     if as_json:
         output.document(document)
         return
@@ -53,7 +80,9 @@ def diff(
         str,
         typer.Option("--to", parser=past.moment, metavar="TIME", help="A time, or -1h."),
     ] = "-0s",
-    series: Annotated[str | None, typer.Option(help="What belongs to this series.")] = None,
+    environment: Environment = None,
+    series: Series = None,
+    wanted: Output = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -61,8 +90,8 @@ def diff(
 
     A row that was soft-deleted counts as removed. Market data are not compared.
     """
-    style = output.chosen(as_json=as_json, as_csv=as_csv)
-    found = asyncio.run(_diff(begin, past.moment(end), series))
+    style = output.chosen(wanted, as_json=as_json, as_csv=as_csv)
+    found = _diff(environment, begin, past.moment(end), series)
     if style is Format.TABLE:
         found = [{**row, "what": _what(row["changes"])} for row in found]
     output.rows(found, ("change", "table", "key", "what"), style)
@@ -90,17 +119,17 @@ def compared(table: str, before: dict[str, bytes], after: dict[str, bytes]) -> I
         }
 
 
-async def _history(ticker: str, most: int | None) -> tuple[Any, bool]:
-    from ssmd_cli.api_client import PAGE, NotFound, connect, segment
+def _history(ticker: str, environment: str | None, most: int | None) -> tuple[Any, bool]:
+    from ssmd_cli.api import PAGE, NotFound, connect, segment
 
-    async with connect() as api:
+    with connect(environment) as api:
         for kind in _KINDS:
             path, cursor = f"{kind}/{segment(ticker)}/history", None
             found: list[Any] = []
             try:
                 while True:
                     left = PAGE if most is None else min(PAGE, most - len(found))
-                    document = await api.get(path, {"limit": left, "cursor": cursor})
+                    document = api.get(path, {"limit": left, "cursor": cursor})
                     found += document["history"]
                     cursor = document["cursor"]
                     if cursor is None or (most is not None and len(found) >= most):
@@ -110,8 +139,8 @@ async def _history(ticker: str, most: int | None) -> tuple[Any, bool]:
     raise NotFound(f"no market, event or series was ever called {ticker!r}, as far as is recorded")
 
 
-async def _diff(begin: str, end: str, series: str | None) -> list[Row]:
-    before, after = await _state(begin, series), await _state(end, series)
+def _diff(environment: str | None, begin: str, end: str, series: str | None) -> list[Row]:
+    before, after = (_state(environment, at, series) for at in (begin, end))
     return [
         row
         for table in _KEYS
@@ -119,28 +148,25 @@ async def _diff(begin: str, end: str, series: str | None) -> list[Row]:
     ]
 
 
-async def _state(at: str, series: str | None) -> dict[str, dict[str, bytes]]:
+def _state(environment: str | None, at: str, series: str | None) -> dict[str, dict[str, bytes]]:
     """The rows of each table as of a moment by their keys, without those that are soft-deleted."""
-    from ssmd_cli.api_client import connect
+    from ssmd_cli.api import connect
+    from ssmd_cli.exporting import lines_of
 
     line_of = msgspec.json.Decoder(_Line)
     state: dict[str, dict[str, bytes]] = {}
     ended = False
-    async with connect() as api:
-        rest = b""
-        async for chunk in api.stream("snapshot", {"as_of": at, "series": series}):
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in map(line_of.decode, lines):
-                ended = ended or line.end
-                if line.table is None:
-                    continue
-                raw = bytes(line.data)
-                row = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-                if bytes(row.get("deleted_at", b"null")) == b"null":
-                    key = " ".join(
-                        str(msgspec.json.decode(row[name])) for name in _KEYS[line.table]
-                    )
-                    state.setdefault(line.table, {})[key] = raw
+    with connect(environment) as api:
+        chunks = api.stream("snapshot", {"as_of": at, "series": series})
+        for line in map(line_of.decode, lines_of(chunks)):
+            ended = ended or line.end
+            if line.table is None:
+                continue
+            raw = bytes(line.data)
+            row = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+            if bytes(row.get("deleted_at", b"null")) == b"null":
+                key = " ".join(str(msgspec.json.decode(row[name])) for name in _KEYS[line.table])
+                state.setdefault(line.table, {})[key] = raw
     if not ended:
         raise UpstreamUnavailable("the reply of the API broke off: nothing can be compared")
     return state

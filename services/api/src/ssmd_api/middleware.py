@@ -23,7 +23,7 @@ from ssmd_api.keystore import Actor, StoredKey
 from ssmd_api.metrics import IN_PROGRESS, REFUSED, REQUESTS, SECONDS
 from ssmd_api.problems import Fault, Problem
 from ssmd_api.turns import caller
-from ssmd_common import logs
+from ssmd_common import contract, logs
 from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.metrics import ERRORS, WORK
@@ -139,6 +139,7 @@ def _add_own_headers(request: web.Request, response: web.StreamResponse) -> None
     response.headers["X-Request-Id"] = request_id(request)
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Server"] = "ssmd"
+    response.headers[contract.HEADER] = str(contract.CONTRACT)
 
 
 def guarded(scope: str, handler: Handler) -> Handler:
