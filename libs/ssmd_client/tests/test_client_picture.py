@@ -95,7 +95,7 @@ MARKETS = st.builds(
         close_time=closes and closes.isoformat(),
         deleted_at=NOW.isoformat() if gone else None,
     ),
-    st.integers(0, 5),
+    st.integers(0, 2),
     st.integers(0, 3),
     st.sampled_from(["open", "active", "closed", "settled"]),
     TIMES,
@@ -120,13 +120,17 @@ SERIES = st.builds(
     st.sampled_from([None, "A", "B"]),
     st.sampled_from([None, ["t"], ["t", "u"]]),
 )
+# Few markets and many steps, so that most steps change a row that there is.
 STEPS = st.lists(
     st.one_of(
+        st.tuples(st.just("markets"), st.just("update"), MARKETS),
+        st.tuples(st.just("markets"), st.just("update"), MARKETS),
         st.tuples(st.just("markets"), st.sampled_from(["update", "delete"]), MARKETS),
         st.tuples(st.just("events"), st.just("update"), EVENTS),
         st.tuples(st.just("series"), st.just("update"), SERIES),
         st.tuples(st.just("markets"), st.just("truncate"), st.none()),
     ),
+    min_size=10,
     max_size=40,
 )
 
@@ -200,7 +204,7 @@ def tell(told: dict[str, Market], change: Change | None, op: str) -> None:
         told[change.row.ticker] = change.row
 
 
-@given(STEPS, st.integers(0, 39))
+@given(STEPS, st.integers(5, 40))
 def test_a_scope_holds_what_of_everything_is_in_it(steps: list[Any], until: int) -> None:
     """A category that changes may ask for a snapshot; until then nothing is wrong."""
     whole, series = made(Scope()), made(Scope.of("S0", None))
