@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmd_client import rows
+from ssmd_client import NotLoaded, rows
 from ssmd_client.live.compact import READERS
 from ssmd_client.live.fees import cost
 from ssmd_client.live.follower import EpochEnded, Follower, Refetch, SnapshotDue
@@ -422,3 +422,17 @@ def taker(picture: Picture, at: datetime = NOW) -> Any:
         picture, picture.markets["M"], rows.Decimal("0.5"), rows.Decimal(100), "default", at
     )
     return found and found.taker_dollars
+
+
+def test_a_compact_row_makes_what_is_asked_for_and_tells_what_it_lacks() -> None:
+    data = market("M", "E", "S", volume_fp="1.50", custom_strike={"b": [1.5]}, extra={"a": 1})
+    compact = READERS["markets"].read(encoded(data))
+    assert compact.volume_fp == rows.Decimal("1.50")
+    assert compact.custom_strike == {"b": [rows.Decimal("1.5")]}
+    assert (compact.open_interest_fp, compact.price_ranges) == (None, None)
+    for lacks in (lambda: compact.extra, lambda: compact.rules_primary, lambda: compact.tags):
+        with pytest.raises(NotLoaded):
+            lacks()
+    spaced = encoded(data).replace(b'{"b":[1.5]}', b'{"b": [1.5]}')
+    assert READERS["markets"].read(spaced) == compact
+    assert "volume_fp=Decimal('1.50')" in repr(compact)
