@@ -175,9 +175,9 @@ async def categories_change(system: System, view: Secmaster) -> None:
 
     async def shown() -> None:
         assert view.get("KXBTCD-0-T90000") is not None
+        assert view.age.renewals == 1
 
     await observers.eventually(shown, 60)
-    assert view.age.renewals == 1
     await assert_view_is_tables(view, system.database_url)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmd_client import rows
+from ssmd_client import NotLoaded, rows
 from ssmd_client.live.compact import READERS
 from ssmd_client.live.fees import cost
 from ssmd_client.live.follower import EpochEnded, Follower, Refetch, SnapshotDue
@@ -95,7 +95,7 @@ MARKETS = st.builds(
         close_time=closes and closes.isoformat(),
         deleted_at=NOW.isoformat() if gone else None,
     ),
-    st.integers(0, 5),
+    st.integers(0, 2),
     st.integers(0, 3),
     st.sampled_from(["open", "active", "closed", "settled"]),
     TIMES,
@@ -120,13 +120,17 @@ SERIES = st.builds(
     st.sampled_from([None, "A", "B"]),
     st.sampled_from([None, ["t"], ["t", "u"]]),
 )
+# Few markets and many steps, so that most steps change a row that there is.
 STEPS = st.lists(
     st.one_of(
+        st.tuples(st.just("markets"), st.just("update"), MARKETS),
+        st.tuples(st.just("markets"), st.just("update"), MARKETS),
         st.tuples(st.just("markets"), st.sampled_from(["update", "delete"]), MARKETS),
         st.tuples(st.just("events"), st.just("update"), EVENTS),
         st.tuples(st.just("series"), st.just("update"), SERIES),
         st.tuples(st.just("markets"), st.just("truncate"), st.none()),
     ),
+    min_size=10,
     max_size=40,
 )
 
@@ -200,7 +204,7 @@ def tell(told: dict[str, Market], change: Change | None, op: str) -> None:
         told[change.row.ticker] = change.row
 
 
-@given(STEPS, st.integers(0, 39))
+@given(STEPS, st.integers(5, 40))
 def test_a_scope_holds_what_of_everything_is_in_it(steps: list[Any], until: int) -> None:
     """A category that changes may ask for a snapshot; until then nothing is wrong."""
     whole, series = made(Scope()), made(Scope.of("S0", None))
@@ -418,3 +422,17 @@ def taker(picture: Picture, at: datetime = NOW) -> Any:
         picture, picture.markets["M"], rows.Decimal("0.5"), rows.Decimal(100), "default", at
     )
     return found and found.taker_dollars
+
+
+def test_a_compact_row_makes_what_is_asked_for_and_tells_what_it_lacks() -> None:
+    data = market("M", "E", "S", volume_fp="1.50", custom_strike={"b": [1.5]}, extra={"a": 1})
+    compact = READERS["markets"].read(encoded(data))
+    assert compact.volume_fp == rows.Decimal("1.50")
+    assert compact.custom_strike == {"b": [rows.Decimal("1.5")]}
+    assert (compact.open_interest_fp, compact.price_ranges) == (None, None)
+    for lacks in (lambda: compact.extra, lambda: compact.rules_primary, lambda: compact.tags):
+        with pytest.raises(NotLoaded):
+            lacks()
+    spaced = encoded(data).replace(b'{"b":[1.5]}', b'{"b": [1.5]}')
+    assert READERS["markets"].read(spaced) == compact
+    assert "volume_fp=Decimal('1.50')" in repr(compact)

@@ -62,13 +62,13 @@ class Compact(Partial, frozen=True, gc=False):
 
     def __getattr__(self, name: str) -> Any:
         # Only called for what is no field.
-        if name in _MADE_WHEN_ASKED:
-            kept = getattr(self, f"_{name}")
-            return None if kept is None else _MADE_WHEN_ASKED[name](kept)
         if name in LEFT_OUT:
             raise NotLoaded(
                 f"a live view does not hold {name!r}: `await secmaster.load(…)` reads the whole row"
             )
+        if name in _MADE_WHEN_ASKED and f"_{name}" in self.__struct_fields__:
+            kept = getattr(self, f"_{name}")
+            return None if kept is None else _MADE_WHEN_ASKED[name](kept)
         return super().__getattr__(name)
 
     def __repr__(self) -> str:

@@ -53,7 +53,6 @@ class Follower:
         self._course = Course(snapshot)
         self._announced: dict[str, set[Key]] = {}
         """Of each table whose announcement has begun: the rows that were written since."""
-        self._announced_epoch = 0
         self.reached = Position(0, 0, 0)
         """The identity of the last message."""
 
@@ -69,12 +68,9 @@ class Follower:
         meaning = self._course.of(news)
         if meaning is None:
             return None
-        if news.epoch != self._announced_epoch:
-            # An epoch that was abandoned before its end announces no more.
-            self._announced.clear()
-            self._announced_epoch = news.epoch
         if meaning == "begin":
             if news.table in TABLES:
+                # Also of an epoch after one that was abandoned before its end.
                 self._announced[news.table] = set()
             return None
         if meaning == "end":
