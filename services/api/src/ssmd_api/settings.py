@@ -28,6 +28,9 @@ class ApiSettings(PostgresSettings, RedisSettings, NatsSettings):
     """Of a key that is made without a limit."""
     api_key_memory_seconds: float = Field(5.0, ge=0, le=300)
     """How long a key that was found good is trusted: a revocation reaches every replica by then."""
+    api_recent_seconds: float = Field(0.05, ge=0, le=5)
+    """How long a page of a list, or a market, that was read is not read again: it is given to all
+    who ask for the same with the same parameters. With 0 each reads for itself."""
     api_failed_logins_per_minute: int = Field(20, ge=1)
     """Wrong keys from one address before it is turned away."""
     api_trust_forwarded_for: bool = False

@@ -7,8 +7,8 @@ from aiohttp import web
 
 from ssmd_api import bodies, context, cursors, filters, replies, rows, shapes
 from ssmd_api.cursors import Cursor
+from ssmd_api.document import Answer
 from ssmd_api.filters import MarketFilter
-from ssmd_api.freshness import age_of
 from ssmd_api.lists import refused
 from ssmd_api.parameters import Parameters, text
 from ssmd_api.paths import named
@@ -26,8 +26,11 @@ class Lookup(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def list_markets(request: web.Request) -> web.Response:
-    now = datetime.now(UTC)
-    given = Parameters(request.query, now)
+    return await replies.recent(request, _page)
+
+
+async def _page(request: web.Request) -> Answer:
+    given = Parameters(request.query, datetime.now(UTC))
     wanted = filters.read(MarketFilter, given)
     page, shape = given.page(tables.MARKETS, "ticker"), given.shape(shapes.MARKETS)
     if refused(request.query, page.sort):
@@ -36,26 +39,28 @@ async def list_markets(request: web.Request) -> web.Response:
     service = context.of(request)
     aged = await service.freshness.needs()
     found = await service.store.list_markets(wanted, page, shape, aged)
-    age = await service.freshness.age_seconds(found.ages, now)
-    return replies.page(request, "markets", found, age)
+    return replies.page(request, "markets", found, await service.freshness.as_of(found.ages))
 
 
 async def show_market(request: web.Request) -> web.Response:
     """A market with its event and series: from the cache if it is there."""
-    now = datetime.now(UTC)
-    given = Parameters(request.query, now)
+    return await replies.recent(request, _market)
+
+
+async def _market(request: web.Request) -> Answer:
+    given = Parameters(request.query, datetime.now(UTC))
     shape = given.shape(shapes.ONE_MARKET)
     given.done()
     ticker = named(request, "ticker", "market")
     service = context.of(request)
     if cached := await service.cached.market(ticker):
-        age = age_of(cached.as_of(await service.freshness.known()), now)
-        return reply(request, cached.body(shape), source="cache", age_seconds=age)
+        as_of = cached.as_of(await service.freshness.known())
+        return replies.answer(request, cached.body(shape), "cache", as_of)
     stored = await service.store.market(ticker, shape)
     if stored is None:
         raise not_found("market", ticker)
-    age = await service.freshness.age_seconds([stored], now)
-    return reply(request, shape.pick(stored), source="database", age_seconds=age)
+    as_of = await service.freshness.as_of([stored])
+    return replies.answer(request, shape.pick(stored), "database", as_of)
 
 
 async def list_lifecycle(request: web.Request) -> web.Response:
