@@ -42,10 +42,11 @@ async def recent(
     """The answer that `read` finds, or found a moment ago for a request with the same path and
     parameters, letter by letter: it goes by nothing else."""
     found = await context.of(request).recent.get(request.raw_path, lambda: read(request))
-    if _to_compress(request, found.body):
+    compress = _to_compress(request, found.body)
+    if compress:
         await found.body.compress()
-    age = age_of(found.as_of, datetime.now(UTC)) if found.as_of else None
-    return _response(request, found.body, found.headers, age)
+    age = age_of(found.as_of, datetime.now(UTC))
+    return _response(request, found.body, found.headers, age, compress=compress)
 
 
 def reply(
@@ -62,7 +63,8 @@ def reply(
     The ETag is of the body alone: a row reads the same from the cache and from the database.
     """
     more = {**_headers(request, source, next_cursor), **(headers or {})}
-    return _response(request, _body(document), more, age_seconds)
+    body = _body(document)
+    return _response(request, body, more, age_seconds, compress=_to_compress(request, body))
 
 
 def _body(document: Any) -> Body:
@@ -82,9 +84,13 @@ def _headers(
 
 
 def _response(
-    request: web.Request, body: Body, headers: Mapping[str, str], age_seconds: int | None
+    request: web.Request,
+    body: Body,
+    headers: Mapping[str, str],
+    age_seconds: int | None,
+    *,
+    compress: bool,
 ) -> web.Response:
-    compress = _to_compress(request, body)
     # A strong tag names bytes, and those of the compressed reply are others.
     tag = f'"{body.digest}-gzip"' if compress else f'"{body.digest}"'
     headers = {**headers, "ETag": tag}
