@@ -183,7 +183,8 @@ async def test_no_key_waits_for_the_reading_of_another_or_fails_with_it() -> Non
     mine = answer()
     first = [asyncio.create_task(asked("1", fails)) for _ in range(3)]
     await asyncio.sleep(0)
-    assert await asyncio.create_task(asked("2", found)) is mine
+    async with asyncio.timeout(10):
+        assert await asyncio.create_task(asked("2", found)) is mine
     held.set()
     assert [type(e) for e in await asyncio.gather(*first, return_exceptions=True)] == [OSError] * 3
 
@@ -204,7 +205,8 @@ async def test_a_reading_that_takes_long_is_not_joined(monkeypatch: pytest.Monke
     late = asyncio.create_task(recent.get("page", slow))
     await asyncio.sleep(0)
     clock[0] = 0.06
-    assert await recent.get("page", found) is mine
+    async with asyncio.timeout(10):
+        assert await recent.get("page", found) is mine
     held.set()
     assert await late is not mine
     # Nor is it kept.
