@@ -22,6 +22,7 @@ from ssmd_api.keystore import KeyStore
 from ssmd_api.keywatch import KeyWatch
 from ssmd_api.places import Places
 from ssmd_api.ratelimit import RateLimiter
+from ssmd_api.recent import Recent
 from ssmd_api.settings import ApiSettings
 from ssmd_api.store import Store
 from ssmd_api.unreadable import Unreadable
@@ -59,6 +60,7 @@ async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
             cached=cached,
             freshness=Freshness(store),
             counts=Counts(store),
+            recent=Recent(settings.api_recent_seconds),
             keys=keys,
             authenticator=authenticator,
             keywatch=keywatch,

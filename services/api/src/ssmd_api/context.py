@@ -16,6 +16,7 @@ from ssmd_api.keystore import KeyStore
 from ssmd_api.keywatch import KeyWatch
 from ssmd_api.places import Places
 from ssmd_api.ratelimit import RateLimiter
+from ssmd_api.recent import Recent
 from ssmd_api.settings import ApiSettings
 from ssmd_api.store import Store
 from ssmd_api.unreadable import Unreadable
@@ -28,6 +29,8 @@ class Context:
     cached: Cached
     freshness: Freshness
     counts: Counts
+    recent: Recent
+    """Pages of lists and single markets, by their requests' path and parameters."""
     keys: KeyStore
     authenticator: Authenticator
     keywatch: KeyWatch

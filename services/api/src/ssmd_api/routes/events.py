@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from ssmd_api import asof, context, filters, replies, shapes
+from ssmd_api.document import Answer
 from ssmd_api.filters import EventFilter
 from ssmd_api.parameters import Parameters
 from ssmd_api.paths import named
@@ -14,6 +15,10 @@ from ssmd_common import tables
 
 
 async def list_events(request: web.Request) -> web.Response:
+    return await replies.recent(request, _page)
+
+
+async def _page(request: web.Request) -> Answer:
     given = Parameters(request.query, datetime.now(UTC))
     wanted = filters.read(EventFilter, given)
     page, shape = given.page(tables.EVENTS, "event_ticker"), given.shape(shapes.EVENTS)

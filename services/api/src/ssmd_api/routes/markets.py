@@ -7,8 +7,8 @@ from aiohttp import web
 
 from ssmd_api import asof, bodies, context, cursors, filters, replies, rows, shapes
 from ssmd_api.cursors import Cursor
+from ssmd_api.document import Answer
 from ssmd_api.filters import MarketFilter
-from ssmd_api.freshness import age_of
 from ssmd_api.lists import refused
 from ssmd_api.parameters import Parameters, text
 from ssmd_api.paths import named
@@ -26,8 +26,11 @@ class Lookup(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def list_markets(request: web.Request) -> web.Response:
-    now = datetime.now(UTC)
-    given = Parameters(request.query, now)
+    return await replies.recent(request, _page)
+
+
+async def _page(request: web.Request) -> Answer:
+    given = Parameters(request.query, datetime.now(UTC))
     wanted = filters.read(MarketFilter, given)
     page, shape = given.page(tables.MARKETS, "ticker"), given.shape(shapes.MARKETS)
     at = given.as_of()
@@ -41,30 +44,30 @@ async def list_markets(request: web.Request) -> web.Response:
         return replies.page(request, "markets", found, headers=asof.headers(at, shape))
     aged = await service.freshness.needs()
     found = await service.store.list_markets(wanted, page, shape, aged)
-    age = await service.freshness.age_seconds(found.ages, now)
-    return replies.page(request, "markets", found, age)
+    return replies.page(request, "markets", found, await service.freshness.as_of(found.ages))
 
 
 async def show_market(request: web.Request) -> web.Response:
     """A market with its event and series: from the cache if it is there."""
-    now = datetime.now(UTC)
-    given = Parameters(request.query, now)
+    return await replies.recent(request, _market)
+
+
+async def _market(request: web.Request) -> Answer:
+    given = Parameters(request.query, datetime.now(UTC))
     shape, at = given.shape(shapes.ONE_MARKET), given.as_of()
     given.done()
     ticker = named(request, "ticker", "market")
     service = context.of(request)
     if at is None and (cached := await service.cached.market(ticker)):
-        age = age_of(cached.as_of(await service.freshness.known()), now)
-        return reply(request, cached.body(shape), source="cache", age_seconds=age)
+        as_of = cached.as_of(await service.freshness.known())
+        return replies.answer(request, cached.body(shape), "cache", as_of)
     async with service.store.as_of(at) as store:
         stored = await store.market(ticker, shape)
     if stored is None:
         raise not_found("market", ticker)
-    if at is not None:
-        headers = asof.headers(at, shape)
-        return reply(request, shape.pick(stored), source="database", headers=headers)
-    age = await service.freshness.age_seconds([stored], now)
-    return reply(request, shape.pick(stored), source="database", age_seconds=age)
+    as_of = await service.freshness.as_of([stored]) if at is None else None
+    headers = asof.headers(at, shape)
+    return replies.answer(request, shape.pick(stored), "database", as_of, headers=headers)
 
 
 async def list_lifecycle(request: web.Request) -> web.Response:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from ssmd_api import asof, context, feeschedule, filters, replies, shapes
+from ssmd_api.document import Answer
 from ssmd_api.filters import SeriesFilter
 from ssmd_api.parameters import Parameters
 from ssmd_api.paths import named
@@ -14,6 +15,10 @@ from ssmd_common import tables
 
 
 async def list_series(request: web.Request) -> web.Response:
+    return await replies.recent(request, _page)
+
+
+async def _page(request: web.Request) -> Answer:
     given = Parameters(request.query, datetime.now(UTC))
     wanted = filters.read(SeriesFilter, given)
     page, shape = given.page(tables.SERIES, "ticker"), given.shape(shapes.SERIES)
