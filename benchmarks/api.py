@@ -2,7 +2,7 @@
 
 Servers are embedded; the API, the reference (`api_reference.py`) and this process, which asks,
 share the machine. Ratios are of medians. The full universe has 90,000 markets, the small one 3,000
-(`ssmd_stack.universe`).
+(`tests/sql_universe.py`).
 
 usage: python benchmarks/api.py [--rounds 3] [--seconds 1.0] [--readers 2000] [--only cached …]
 """
@@ -29,6 +29,7 @@ import psutil
 import psycopg
 import redis.asyncio as aioredis
 import uvloop
+from sql_universe import FULL, SMALL, fill
 
 from ssmd_api import rows
 from ssmd_common.keys import Keys
@@ -37,7 +38,6 @@ from ssmd_stack.database import make_template, new_database
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
 from ssmd_stack.postgres import PostgresServer
-from ssmd_stack.universe import FULL, SMALL, fill
 from ssmd_stack.valkey import ValkeyServer
 from ssmd_stream.subjects import STREAM, SUBJECTS
 

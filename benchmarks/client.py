@@ -26,6 +26,7 @@ from typing import Any
 import aiohttp
 import msgspec
 import psycopg
+from sql_universe import FULL, Size, fill
 
 from ssmd_client.live.compact import columns_of
 from ssmd_client.live.follower import Follower
@@ -39,7 +40,6 @@ from ssmd_stack.database import migrate
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
 from ssmd_stack.postgres import PostgresServer
-from ssmd_stack.universe import FULL, Size, fill
 
 EXCLUDED = "rules_primary,extra,settlement_sources"
 

@@ -22,6 +22,10 @@ async def columns_of(database: Any, table: str) -> list[tuple[str, str]]:
     return [(name, NARROWER.get(kind, kind)) for name, kind in found]
 
 
+OLD_NAME = ("set_aside", "jsonb")
+"""Of `rejected_rows`, for one version (migration 019)."""
+
+
 async def test_the_registry_is_the_database(database: Any) -> None:
     """A column that only one of them has, or of another type or place, fails here by its name."""
     for table in TABLES:
@@ -29,7 +33,8 @@ async def test_the_registry_is_the_database(database: Any) -> None:
         found = await columns_of(database, table.name)
         if table is tables.SYNC_RUNS:
             # Users see what a run did before what went wrong; migrations add columns at the end.
-            declared, found = sorted(declared), sorted(found)
+            declared = sorted([*declared, OLD_NAME])
+            found = sorted(found)
         assert declared == found, table.name
 
 

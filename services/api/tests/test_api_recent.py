@@ -127,7 +127,7 @@ async def test_it_is_compressed_once_for_those_who_read_gzip(
         made.append(data)
         return real(data)
 
-    monkeypatch.setattr("ssmd_api.document._gzip", compressed)
+    monkeypatch.setattr("ssmd_api.document.gzipped", compressed)
     replies = await asyncio.gather(
         *(remembering.get("/v1/markets", headers={"Accept-Encoding": "gzip"}) for _ in range(5))
     )

@@ -62,7 +62,7 @@ class Writer:
         """`number` keeps the rows of several writers apart."""
         self._url = url
         self._chance = random.Random(15 + number)
-        self._number = number
+        self._first = self._number = number
 
     @contextlib.asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
@@ -89,7 +89,7 @@ class Writer:
 
     async def _change(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self._number += 1
-        number, gone = self._number, max(0, self._number - MOST_SERIES)
+        number, gone = self._number, max(self._first, self._number - MOST_SERIES)
         old = self._chance.randrange(gone, number)
         await connection.execute(
             "INSERT INTO series (ticker, title) VALUES (%s, %s)", (f"S{number}", "é\n" * 3)

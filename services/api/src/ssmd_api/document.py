@@ -31,9 +31,9 @@ class Body:
             if self.gzipped is not None:
                 return
             if len(self.data) < _WORTH_A_THREAD_BYTES:
-                self.gzipped = _gzip(self.data)
+                self.gzipped = gzipped(self.data)
             else:
-                self.gzipped = await asyncio.to_thread(_gzip, self.data)
+                self.gzipped = await asyncio.to_thread(gzipped, self.data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,6 @@ class Answer:
     as_of: datetime | None = None
 
 
-def _gzip(data: bytes) -> bytes:
+def gzipped(data: bytes) -> bytes:
     making = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
     return making.compress(data) + making.flush()
