@@ -42,7 +42,9 @@ def interpreters() -> list[str]:
     for minor in range(11, 20):
         asked = [UV, "python", "find", "--no-python-downloads", f"3.{minor}"]
         told = subprocess.run(asked, capture_output=True, text=True, check=False)
-        also = sorted(map(str, kept.glob(f"3.{minor}.*/bin/python")))
+        # PYENV_ROOT may be another user's, which nobody else reads.
+        readable = os.access(kept, os.R_OK | os.X_OK)
+        also = sorted(map(str, kept.glob(f"3.{minor}.*/bin/python"))) if readable else []
         if told.returncode == 0 or also:
             found[minor] = told.stdout.strip() or also[-1]
     return [found[min(found)], found[max(found)]]
