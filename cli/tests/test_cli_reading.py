@@ -14,6 +14,7 @@ import pyarrow.parquet
 import pytest
 from shell import TICKER, Shell
 
+from ssmd_cli.api import check_url
 from ssmd_cli.exporting import format_of, lines_of, one_array
 from ssmd_cli.output import Format
 from ssmd_common.errors import ConfigurationError
@@ -262,3 +263,12 @@ async def test_a_watch_in_a_pipe_writes_what_is_new_or_changed(
     refused = await shell.run("secmaster", "list", "--watch", "1")
     assert refused.code == 2
     assert "jsonl" in refused.err
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:8080", "http://", "http://x:0", "http://x/?a=1", "http://x/#a", "http://["]
+)
+def test_what_is_no_address_of_an_api_is_said(url: str) -> None:
+    """The client's own judgement, so that it refuses nothing later without a sentence."""
+    with pytest.raises(ConfigurationError, match="SSMD_API_URL: must be a URL such as http"):
+        check_url(url, "SSMD_API_URL")

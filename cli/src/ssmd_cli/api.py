@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from ssmd_cli.profiles import read_profiles
 from ssmd_client import errors
 from ssmd_client.retries import Retries
-from ssmd_client.transport import Query, Transport, segment
+from ssmd_client.transport import Query, Transport, base_url, segment
 from ssmd_common.errors import ConfigurationError, SsmdError, UpstreamUnavailable
 from ssmd_common.exitcodes import ExitCode
 
@@ -65,15 +65,20 @@ class Api:
 
     def rows(self, path: str, query: Query, most: int | None) -> tuple[list[Any], bool]:
         """Up to `most` rows of a list (None: all), and whether there are more."""
+        document, more = self.whole(path, query, most)
+        return document[_list_of(path)], more
+
+    def whole(self, path: str, query: Query, most: int | None) -> tuple[dict[str, Any], bool]:
+        """The same with what else a page has beside its rows, as the last one says it."""
         found: list[Any] = []
         cursor: str | None = None
         while True:
             left = PAGE if most is None else min(PAGE, most - len(found))
             document = self.get(path, {**query, "limit": left, "cursor": cursor})
-            found += document[path.rpartition("/")[2]]
+            found += document[_list_of(path)]
             cursor = document["cursor"]
             if cursor is None or (most is not None and len(found) >= most):
-                return found, cursor is not None
+                return {**document, _list_of(path): found}, cursor is not None
 
 
 @contextmanager
@@ -117,15 +122,17 @@ def place_of(environment: str | None) -> Place:
 
 def check_url(url: str, name: str) -> None:
     """ConfigurationError unless it is a URL of HTTP."""
-    from urllib.parse import urlsplit
-
     try:
-        parts = urlsplit(url)
-        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_good = base_url(url).port != 0
     except ValueError:
         is_good = False
     if not is_good:
         raise ConfigurationError(f"{name}: must be a URL such as {_DEFAULT_URL}")
+
+
+def _list_of(path: str) -> str:
+    """The name of the list in a page."""
+    return path.rpartition("/")[2]
 
 
 def _of_profile(name: str) -> Place:

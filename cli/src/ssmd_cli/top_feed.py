@@ -2,13 +2,14 @@
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
 
 from ssmd_cli.api import HURRIED, Api, connect
+from ssmd_cli.exporting import lines_of
 from ssmd_cli.rates import Rates
 from ssmd_common.errors import SsmdError
 
@@ -68,7 +69,7 @@ class Feed:
 
     def _read_categories(self, api: Api) -> None:
         query = {"entity": "series", "format": "jsonl", "fields": "ticker,category"}
-        for line in b"".join(api.stream("export", query)).splitlines():
+        for line in lines_of(api.stream("export", query)):
             row = msgspec.json.decode(line)
             self._category_of[row["ticker"]] = row["category"] or _NO_CATEGORY
 
@@ -139,12 +140,9 @@ class Feed:
         return str(own or self._category_of.get(series or "", _NO_CATEGORY))
 
 
-def data_of(chunks: Iterable[bytes], heard: Any) -> Iterator[bytes]:
+def data_of(chunks: Iterable[bytes], heard: Callable[[], None]) -> Iterator[bytes]:
     """The data of server-sent events, each of one line; `heard` is called for whatever comes."""
-    kept = b""
-    for chunk in chunks:
+    for line in lines_of(chunks):
         heard()
-        *lines, kept = (kept + chunk).split(b"\n")
-        for line in lines:
-            if line.startswith(b"data: "):
-                yield line[6:].rstrip(b"\r")
+        if line.startswith(b"data: "):
+            yield line[6:].rstrip(b"\r")
