@@ -12,13 +12,6 @@ from ssmd_cli.output import Format, Row
 from ssmd_common.errors import UpstreamUnavailable
 
 _KINDS: Final = ("markets", "events", "series")
-_KEYS: Final = {
-    "series": ("ticker",),
-    "events": ("event_ticker",),
-    "markets": ("ticker",),
-    "series_fees": ("series_ticker", "effective_from"),
-    "fees": ("tier",),
-}
 _MOST_SHOWN: Final = 40
 """Characters of a value in a table."""
 
@@ -120,30 +113,24 @@ def compared(table: str, before: dict[str, bytes], after: dict[str, bytes]) -> I
 
 
 def _history(ticker: str, environment: str | None, most: int | None) -> tuple[Any, bool]:
-    from ssmd_cli.api import PAGE, NotFound, connect, segment
+    from ssmd_cli.api import NotFound, connect, segment
 
     with connect(environment) as api:
         for kind in _KINDS:
-            path, cursor = f"{kind}/{segment(ticker)}/history", None
-            found: list[Any] = []
             try:
-                while True:
-                    left = PAGE if most is None else min(PAGE, most - len(found))
-                    document = api.get(path, {"limit": left, "cursor": cursor})
-                    found += document["history"]
-                    cursor = document["cursor"]
-                    if cursor is None or (most is not None and len(found) >= most):
-                        return {**document, "history": found}, cursor is not None
+                return api.whole(f"{kind}/{segment(ticker)}/history", {}, most)
             except NotFound:
                 continue
     raise NotFound(f"no market, event or series was ever called {ticker!r}, as far as is recorded")
 
 
 def _diff(environment: str | None, begin: str, end: str, series: str | None) -> list[Row]:
+    from ssmd_common.tables import PRIMARY_KEY
+
     before, after = (_state(environment, at, series) for at in (begin, end))
     return [
         row
-        for table in _KEYS
+        for table in PRIMARY_KEY
         for row in compared(table, before.get(table, {}), after.get(table, {}))
     ]
 
@@ -152,6 +139,7 @@ def _state(environment: str | None, at: str, series: str | None) -> dict[str, di
     """The rows of each table as of a moment by their keys, without those that are soft-deleted."""
     from ssmd_cli.api import connect
     from ssmd_cli.exporting import lines_of
+    from ssmd_common.tables import PRIMARY_KEY
 
     line_of = msgspec.json.Decoder(_Line)
     state: dict[str, dict[str, bytes]] = {}
@@ -165,7 +153,9 @@ def _state(environment: str | None, at: str, series: str | None) -> dict[str, di
             raw = bytes(line.data)
             row = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
             if bytes(row.get("deleted_at", b"null")) == b"null":
-                key = " ".join(str(msgspec.json.decode(row[name])) for name in _KEYS[line.table])
+                key = " ".join(
+                    str(msgspec.json.decode(row[name])) for name in PRIMARY_KEY[line.table]
+                )
                 state.setdefault(line.table, {})[key] = raw
     if not ended:
         raise UpstreamUnavailable("the reply of the API broke off: nothing can be compared")

@@ -38,6 +38,21 @@ async def test_the_registry_is_the_database(database: Any) -> None:
         assert declared == found, table.name
 
 
+async def test_primary_keys_are_those_of_the_database(database: Any) -> None:
+    query = """
+        SELECT array_agg(a.attname ORDER BY k.place) FROM pg_index i
+        CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k (number, place)
+        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
+        WHERE i.indisprimary AND i.indrelid = %s::regclass
+    """
+    async with database.connect() as connection:
+        found = {
+            table: tuple((await (await connection.execute(query, (table,))).fetchone())[0])
+            for table in tables.PRIMARY_KEY
+        }
+    assert found == tables.PRIMARY_KEY
+
+
 def test_what_no_writer_provides_is_named_here() -> None:
     assert {table.name: [c.name for c in table.columns if c.derived] for table in TABLES} == {
         "series": ["created_at", "updated_at"],

@@ -13,8 +13,7 @@ from psycopg import sql
 from ssmd_archive.bounds import Sequence
 from ssmd_archive.catalog import Archive
 from ssmd_archive.rebuild import rebuild
-from ssmd_archive.replay import PRIMARY_KEY
-from ssmd_common.tables import PUBLISHED
+from ssmd_common.tables import PRIMARY_KEY, PUBLISHED
 from ssmd_stream.rowjson import rows_as_json
 from ssmd_stream.subjects import STREAM
 

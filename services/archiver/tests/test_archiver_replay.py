@@ -17,8 +17,8 @@ import pytest
 from ssmd_archive.catalog import Archive
 from ssmd_archive.errors import NoArchive, NotArchived
 from ssmd_archive.rebuild import Rebuilt, place, rebuild
-from ssmd_archive.replay import PRIMARY_KEY
 from ssmd_archive.verify import verify
+from ssmd_common.tables import PRIMARY_KEY
 from ssmd_stack.ports import free_port
 from ssmd_stream.rowjson import rows_as_json
 from ssmd_stream.subjects import STREAM

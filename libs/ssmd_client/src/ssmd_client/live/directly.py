@@ -20,6 +20,7 @@ try:
     from ssmd_common.connections.retry import first_line
     from ssmd_common.errors import UpstreamUnavailable
     from ssmd_common.settings import NatsSettings, PostgresSettings
+    from ssmd_common.tables import PRIMARY_KEY
     from ssmd_stream.errors import ReaderBroken, StreamGap
     from ssmd_stream.join import joined_at
     from ssmd_stream.reader import reading
@@ -35,13 +36,6 @@ _BATCH: Final = 500
 _WAIT_SECONDS: Final = 1.0
 _JOIN_SECONDS: Final = 30.0
 _BUDGET_SECONDS: Final = 5.0
-_KEYS: Final = {
-    "series": ("ticker",),
-    "events": ("event_ticker",),
-    "markets": ("ticker",),
-    "series_fees": ("series_ticker", "effective_from"),
-    "fees": ("tier",),
-}
 
 
 class ServerSettings(PostgresSettings, NatsSettings):
@@ -130,7 +124,7 @@ class DirectSource:
             async with session as connection:
                 without = () if whole else LEFT_OUT
                 row = (await rows_as_json(connection, [table], without=without))[table]
-                names = _KEYS[table]
+                names = PRIMARY_KEY[table]
                 statement = sql.SQL("SELECT {row} FROM {table} t WHERE {where}").format(
                     row=row,
                     table=sql.Identifier(table),
