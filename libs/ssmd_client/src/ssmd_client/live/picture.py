@@ -43,6 +43,7 @@ class Picture:
         self._is_scoped = bool(scope.series or scope.categories)
         self._events_of: defaultdict[str, list[str]] = defaultdict(list)
         self._markets_of: defaultdict[str, list[str]] = defaultdict(list)
+        self._steps_of: defaultdict[str, list[Key]] = defaultdict(list)
         self._by_status: defaultdict[str, set[str]] = defaultdict(set)
         self._closing: list[tuple[datetime, str]] | None = None
         """Markets not yet closed by their close time; made when it is first asked for."""
@@ -80,6 +81,8 @@ class Picture:
             case "markets":
                 _drop(self._markets_of, before.event_ticker, key)
                 self._unindex(before)
+            case "series_fees":
+                _drop(self._steps_of, before.series_ticker, key)
             case _:
                 pass
         return before
@@ -106,7 +109,7 @@ class Picture:
 
     def schedule(self, series: str) -> list[SeriesFee]:
         """A series' fees over time, the earliest first."""
-        found = [fee for fee in self.series_fees.values() if fee.series_ticker == series]
+        found = [self.series_fees[key] for key in self._steps_of.get(series, ())]
         return sorted(found, key=lambda fee: (fee.effective_from is not None, fee.effective_from))
 
     def find(
@@ -196,6 +199,8 @@ class Picture:
             self._index(row)
         elif table == "events":
             self._events_of[row.series_ticker].append(row.event_ticker)
+        elif table == "series_fees":
+            self._steps_of[row.series_ticker].append(self.key(table, row))
 
     def _move(self, table: str, before: Any, row: Any) -> None:
         if table == "events":
@@ -242,7 +247,7 @@ def _within(at: datetime | None, span: tuple[datetime | None, datetime | None]) 
     return (begin is None or begin <= at) and (end is None or at < end)
 
 
-def _drop(index: dict[str, list[str]], name: str, key: Any) -> None:
+def _drop(index: dict[str, list[Any]], name: str, key: Any) -> None:
     found = index[name]
     found.remove(key)
     if not found:
