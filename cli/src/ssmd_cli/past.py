@@ -6,15 +6,16 @@ from typing import Annotated, Final
 
 import typer
 
+from ssmd_common.times import UNIT_SECONDS
+
 _AGO: Final = re.compile(r"-(\d{1,6})([smhdw])", re.ASCII)
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def moment(text: str) -> str:
     """How long ago (`-24h`) as a time; what else there is, the API judges."""
     if ago := _AGO.fullmatch(text):
         try:
-            at = datetime.now(UTC) - timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
+            at = datetime.now(UTC) - timedelta(seconds=int(ago[1]) * UNIT_SECONDS[ago[2]])
         except OverflowError:
             raise typer.BadParameter(f"{text} is before all times") from None
         return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

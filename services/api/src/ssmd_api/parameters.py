@@ -18,6 +18,7 @@ from ssmd_api.paging import Page, order
 from ssmd_api.problems import Fault, bad_parameters
 from ssmd_api.shapes import Shape, UnknownField
 from ssmd_common.columns import Column, Kind, Table
+from ssmd_common.times import UNIT_SECONDS
 
 MAX_LIMIT: Final = 1000
 DEFAULT_LIMIT: Final = 100
@@ -26,7 +27,6 @@ MAX_VALUES: Final = 50
 MAX_NAMES: Final = 200
 """Of fields, more than there are; with commas between or given several times."""
 LARGEST: Final = 2**63 - 1
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _LOST_PLUS = re.compile(r"([T ].*) (\d\d:?\d\d)$", re.ASCII)
 
 _NO_FILTERS: Final = ("sort", "limit", "cursor", "fields", "exclude", "as_of")
@@ -270,7 +270,7 @@ def past(value: str, now: datetime) -> datetime:
 
 
 def _duration(value: str) -> timedelta:
-    return timedelta(seconds=int(value[:-1]) * _UNITS[value[-1]])
+    return timedelta(seconds=int(value[:-1]) * UNIT_SECONDS[value[-1]])
 
 
 def _instant(value: str) -> datetime:

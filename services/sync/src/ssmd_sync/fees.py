@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from ssmd_common import fees
 from ssmd_common.models import RejectedRow, SeriesFee
 from ssmd_kalshi import convert
 from ssmd_kalshi.errors import excerpt
@@ -113,10 +114,8 @@ def schedule(
 
 def in_force(steps: Sequence[SeriesFee], at: datetime) -> SeriesFee | None:
     """The step that holds at a moment."""
-    for step in steps:
-        if step.effective_from <= at and (step.effective_to is None or at < step.effective_to):
-            return step
-    return None
+    found = fees.in_force([(step.effective_from, step.effective_to) for step in steps], at)
+    return None if found is None else steps[found]
 
 
 def _differs(step: SeriesFee, own: OwnFee) -> bool:

@@ -17,6 +17,7 @@ import msgspec
 import yaml
 
 from ssmd_common.errors import ConfigurationError
+from ssmd_common.times import UNIT_SECONDS
 from ssmd_sync.pastrun import PastRun
 from ssmd_sync.scope import Mode, Scope
 
@@ -25,7 +26,6 @@ LONGEST_RETRY: Final = timedelta(minutes=10)
 
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
-_UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -107,7 +107,7 @@ def duration(text: str) -> timedelta:
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a duration such as 30s, 5m, 2h or 1d")
-    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    return timedelta(seconds=float(match[1]) * UNIT_SECONDS[match[2]])
 
 
 def load(name: str) -> tuple[Job, ...]:

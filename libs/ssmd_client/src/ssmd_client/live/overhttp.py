@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import quote
 
 import msgspec
 
@@ -25,7 +24,7 @@ from ssmd_client.live.messages import Message
 from ssmd_client.live.scope import Scope
 from ssmd_client.live.source import Batch, Gone, Interrupted, RawRow, Start
 from ssmd_client.retries import retry_after
-from ssmd_client.transport import NEAR, base_url, check_contract, problem, user_agent
+from ssmd_client.transport import NEAR, base_url, check_contract, problem, segment, user_agent
 from ssmd_stream.visibility import Snapshot
 
 try:
@@ -138,11 +137,11 @@ class HttpSource:
         try:
             match table:
                 case "markets" | "series":
-                    return await self._body(f"{table}/{_segment(key['ticker'])}")
+                    return await self._body(f"{table}/{segment(key['ticker'])}")
                 case "events":
-                    return await self._body(f"events/{_segment(key['event_ticker'])}")
+                    return await self._body(f"events/{segment(key['event_ticker'])}")
                 case "series_fees":
-                    found = document(await self._body(f"fees/{_segment(key['series_ticker'])}"))
+                    found = document(await self._body(f"fees/{segment(key['series_ticker'])}"))
                     steps = found["schedule"]
                 case _:
                     steps = document(await self._body("fees"))["fees"]
@@ -219,7 +218,3 @@ class HttpSource:
                 headers=headers, timeout=timeout, connector=connector, read_bufsize=1 << 18
             )
         return self._opened
-
-
-def _segment(text: object) -> str:
-    return quote(str(text), safe="")
