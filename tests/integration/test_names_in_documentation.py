@@ -6,7 +6,6 @@ Decisions and the change log tell of their time, so they may name what is gone.
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from documented import settings
 from documented_metrics import metrics
 
 from ssmd_api.app import ROUTES
-from ssmd_api.filters import EventFilter, MarketFilter, SeriesFilter
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.keys import Keys
 
@@ -131,11 +129,21 @@ def test_modules_that_call_themselves_pure_are_held_to_it() -> None:
 
 
 @each_page
+def test_who_takes_part_in_a_diagram_is_declared(page: Path) -> None:
+    """Mermaid draws anybody else under the name in the text, as one more participant."""
+    for diagram in named_in(page, r"(?s)```mermaid\n(.*?)```"):
+        declared = set(re.findall(r"participant (\w+) as ", diagram))
+        arrows = re.findall(r"(\w+)-?->>(\w+):", diagram)
+        assert arrows
+        noted = re.findall(r"Note over (\w+)(?:, *(\w+))?:", diagram)
+        assert {name for names in arrows + noted for name in names if name} <= declared
+
+
+@each_page
 def test_functions_in_diagrams_are_in_the_modules_that_arrows_point_to(page: Path) -> None:
     for diagram in named_in(page, r"(?s)```mermaid\n(.*?)```"):
         participants = dict(re.findall(r"participant (\w+) as (.+)", diagram))
         for _, to, text in re.findall(r"(\w+)-?->>(\w+): (.+)", diagram):
-            assert to in participants, to
             called = re.findall(r"(\w+)\(\)", text)
             if called:
                 path = module(page, participants[to])
@@ -180,7 +188,7 @@ def test_every_column_is_in_the_contract() -> None:
     # Those whose row in the contract says for whom they are, not each column.
     ours = {"sync_watermarks", "cdc_state", "lifecycle_gaps", "sync_runs"}
     missing = []
-    for table, text in re.findall(r"ALTER TABLE (\w+)([^;]*)", migrations):
+    for table, text in re.findall(r"ALTER TABLE (\w+)\b(?!\.)([^;]*)", migrations):
         added = re.findall(r"ADD COLUMN (?:IF NOT EXISTS )?(\w+)", text)
         tables.append((table, "".join(f"    {column} \n" for column in added)))
     for table, text in tables:
@@ -220,20 +228,6 @@ def test_make_targets_exist(page: Path) -> None:
 def test_exit_codes_are_those_of_the_code() -> None:
     page = (ROOT / "docs/operations.md").read_text()
     assert {int(code) for code in re.findall(r"^\| (\d) \|", page, re.MULTILINE)} == set(ExitCode)
-
-
-def test_filters_with_and_without_an_index_are_all_of_them() -> None:
-    """Which of them have one, `services/api/tests/test_api_plans.py` asks PostgreSQL."""
-    contract = (ROOT / "docs/contracts.md").read_text()
-    paragraph = contract[contract.index("The API's filters by") :].partition("\n\n")[0]
-    named = {"tags" if word == "tag" else word for word in re.findall(r"`(\w+)`", paragraph)}
-    plain = {"statuses": "status", "words": "q"}
-    ours = {
-        plain.get(field.name, field.name)
-        for kind in (SeriesFilter, EventFilter, MarketFilter)
-        for field in fields(kind)
-    }
-    assert named == ours | {"games_only"}
 
 
 def test_what_code_says_of_pages_is_there() -> None:

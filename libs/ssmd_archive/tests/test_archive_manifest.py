@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ssmd_archive import manifest
 from ssmd_archive.errors import UnreadableLine
-from ssmd_archive.manifest import Chain, Expired, File, Gap, Hole, Old, Removed, Segment, State
+from ssmd_archive.manifest import Chain, Expired, File, Hole, HoleLine, Old, Removed, Segment, State
 
 BASE: dict[str, Any] = {
     "stream": "SECMASTER_CDC",
@@ -44,7 +44,7 @@ LINES: list[manifest.Line] = [
         files=[FILE],
         holes=[Hole(from_seq=2, to_seq=2, why="purged")],
     ),
-    Gap(**BASE, why="purged"),
+    HoleLine(**BASE, why="purged"),
     Expired(**BASE, why="retention"),
     State(**BASE, window=TIME, after_seq=3, snapshot="1:1:", lsn="0/1", epoch=1, files=[]),
     Removed(**BASE, days=["2026-11-01"], last_line="00"),

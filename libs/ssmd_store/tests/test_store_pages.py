@@ -39,7 +39,7 @@ async def filled(store: Store, event: Any, *markets: Market) -> None:
     await store.write_events(seen([event(t) for t in tickers], T0))
     result = await store.write_markets(markets)
     assert not result.orphans
-    assert not result.set_aside
+    assert not result.rejected_rows
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ async def test_a_market_without_its_event_comes_back_as_an_orphan(
     result = await store.write_markets([market("KXA-1-T1"), market("KXB-9-T1")])
     assert result.orphans == {"KXB-9-T1"}
     assert result.unchanged == 1
-    assert not result.set_aside
+    assert not result.rejected_rows
 
 
 async def test_watermarks_wait_for_orphans(store: Store, event: Any, market: Any) -> None:
@@ -288,7 +288,7 @@ async def test_a_writer_that_is_faster_than_the_shortcut_is_judged_after_all(
     monkeypatch.setattr(store, "fetched", look_and_be_late)
     made = [market(f"KXA-1-T{i}", series_ticker="KXA") for i in range(40)]
     result = await store.write_markets(made, moving(store, T0))
-    assert (result.inserted, result.unchanged, result.set_aside) == (39, 1, [])
+    assert (result.inserted, result.unchanged, result.rejected_rows) == (39, 1, [])
     assert (await one(store, "KXA-1-T7"))["title"] == "faster"
     assert await rows(store, "SELECT watermark FROM sync_watermarks") == [{"watermark": T0}]
 
@@ -351,8 +351,8 @@ async def test_of_what_the_database_refuses_the_field_is_rejected_or_else_the_ro
     rejected = {(each.ticker, each.field.field) for each in result.rejected}
     assert rejected == {(ticker, name) for ticker, fields in bad.items() for name in fields}
     assert all(each.field.reason for each in result.rejected)
-    assert {row.ticker for row in result.set_aside} == set(whole)
-    assert all(row.reason.startswith("markets: ") for row in result.set_aside)
+    assert {row.ticker for row in result.rejected_rows} == set(whole)
+    assert all(row.reason.startswith("markets: ") for row in result.rejected_rows)
     assert await rows(store, "SELECT watermark FROM sync_watermarks") == [{"watermark": T0}]
     found = await one(store, "KXA-1-T43")
     assert (found["title"], found["volume"]) == ("Market KXA-1-T43", None)
@@ -434,6 +434,25 @@ async def test_two_writers_that_settle_an_events_last_markets_leave_it_settled(
             ),
         )
     assert await rows(store, "SELECT DISTINCT status FROM events") == [{"status": "settled"}]
+
+
+async def test_series_are_retired_in_the_order_in_which_pages_lock_them(
+    store: Store, series: Any, database: Any
+) -> None:
+    """In any other, a page and a sweep that each have one of two series wait for each other."""
+    for ticker in ("KXB", "KXA"):
+        await store.write_series([series(ticker, active=True)])
+    async with database.connect() as page, database.connect() as other:
+        async with page.transaction():
+            await page.execute("SELECT FROM series WHERE ticker = 'KXA' FOR NO KEY UPDATE")
+            retiring = asyncio.create_task(store.retire_series(["KXB", "KXA"]))
+            waiting = "SELECT FROM pg_locks WHERE NOT granted AND pid = %s"
+            pid = store.connection.info.backend_pid
+            while not (await other.execute(waiting, [pid])).rowcount:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            free = "SELECT FROM series WHERE ticker = 'KXB' FOR NO KEY UPDATE NOWAIT"
+            await other.execute(free)
+        assert (await retiring).deleted == 2
 
 
 async def test_a_fee_schedule_is_replaced_as_a_whole(store: Store, series: Any) -> None:

@@ -38,7 +38,13 @@ def serve(database: Database, monkeypatch: pytest.MonkeyPatch) -> Serve:
     @asynccontextmanager
     async def start(**changed: Any) -> AsyncIterator[Client]:
         settings = ApiSettings(
-            **{"database_url": database.url, "redis_url": NOTHING_LISTENS, **changed}
+            # What a test changes is to be seen at once.
+            **{
+                "database_url": database.url,
+                "redis_url": NOTHING_LISTENS,
+                "api_recent_seconds": 0,
+                **changed,
+            }
         )
         status = Health("ssmd-api")
         async with open_context(settings) as context:

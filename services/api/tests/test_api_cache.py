@@ -180,6 +180,20 @@ async def test_what_redis_cannot_answer_the_database_does(
     assert reply.headers["X-Ssmd-Source"] == "database"
 
 
+async def test_the_past_is_not_asked_of_redis(warm_api: Client, database: Database) -> None:
+    async with database.connect() as connection:
+        await connection.execute("SELECT history.notice()")
+    lookup = {"tickers": [TICKER]}
+    for reply in (
+        await warm_api.get(f"/v1/markets/{TICKER}?as_of=-0s"),
+        await warm_api.ask("POST", "/v1/markets/lookup?as_of=-0s", json=lookup),
+        await warm_api.get("/v1/fees/KXBTCD?known_at=-0s"),
+    ):
+        assert reply.status == 200
+        assert reply.headers["X-Ssmd-Source"] == "database"
+        assert reply.headers["X-Ssmd-As-Of"]
+
+
 async def test_a_key_prefix_is_used(
     serve: Serve, database: Database, valkey_server: ValkeyServer
 ) -> None:

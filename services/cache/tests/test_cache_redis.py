@@ -10,7 +10,7 @@ import pytest
 
 # The one of each command and script that the cache uses, and the others.
 SUITES = (
-    "sink",
+    "writer",
     *(
         pytest.param(suite, marks=pytest.mark.slow)
         for suite in ("follow", "join", "expiry", "servers", "verify")

@@ -10,7 +10,7 @@ from math import inf
 
 @dataclass(frozen=True, slots=True)
 class Timetable:
-    """The moments of a life in epoch seconds; `inf` where the moment is not known yet."""
+    """The moments of a life in seconds since 1970; `inf` where the moment is not known yet."""
 
     created: float
     open: float

@@ -1,6 +1,6 @@
 """Fast-rolling series: a new event each period, for ever, as a pure function of the time.
 
-`tempo` divides every duration. Events stand on a grid that starts at the epoch, so a simulator that
+`tempo` divides every duration. Events stand on a grid that starts with 1970, so a simulator that
 is started again goes on with the same events under the same names.
 """
 
@@ -114,7 +114,7 @@ class Rolling:
         return round(number * self._period(roller) - roller.lead / self._tempo, 3)
 
     def event(self, roller: Roller, number: int) -> Event:
-        """The `number`th event since the epoch: the same one whenever a simulator starts."""
+        """The `number`th event since 1970: the same one whenever a simulator starts."""
         opened = self._whole(roller, number * self._period(roller))
         close = self._whole(roller, (number + 1) * self._period(roller))
         determined = round(close + roller.determination / self._tempo, 3)

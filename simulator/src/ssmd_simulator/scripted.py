@@ -57,7 +57,7 @@ def timetable(script: ScriptedMarket, now: float) -> Timetable:
 
 
 def describe(market: Market, now: float) -> dict[str, Any]:
-    """The truth about a market, times in epoch seconds (null: not known yet)."""
+    """The truth about a market, times in seconds since 1970 (null: not known yet)."""
     moments = {
         "created": market.life.created,
         "open": market.life.open,

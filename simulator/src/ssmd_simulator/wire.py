@@ -8,12 +8,12 @@ from functools import lru_cache
 NEVER = "0001-01-01T00:00:00Z"
 """What the exchange prints for a time it does not have (Go's zero time)."""
 
-_EPOCH = date(1970, 1, 1)
+_1970 = date(1970, 1, 1)
 
 
 @lru_cache(maxsize=16384)
 def rfc3339(seconds: float | None) -> str:
-    """Epoch seconds as RFC 3339 UTC, with as many fractional digits as are not zero (up to six)."""
+    """Seconds since 1970 as RFC 3339 UTC, to microseconds, without zeros at a fraction's end."""
     if seconds is None:
         return NEVER
     whole = int(seconds // 1)
@@ -30,7 +30,7 @@ def rfc3339(seconds: float | None) -> str:
 
 @lru_cache(maxsize=4096)
 def _day(number: int) -> str:
-    return (_EPOCH + timedelta(days=number)).isoformat()
+    return (_1970 + timedelta(days=number)).isoformat()
 
 
 def dollars(ten_thousandths: int) -> str:

@@ -14,7 +14,7 @@ Bound: TypeAlias = "At | Sequence | None"
 Wanted: TypeAlias = Callable[[str], bool]
 """Whether the messages of a folder are."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class At(NamedTuple):
@@ -24,7 +24,7 @@ class At(NamedTuple):
 
     @classmethod
     def of(cls, moment: datetime) -> "At":
-        return cls((moment - _EPOCH) // timedelta(microseconds=1) * 1000)
+        return cls((moment - _1970) // timedelta(microseconds=1) * 1000)
 
     @property
     def day(self) -> str:

@@ -5,7 +5,17 @@ from collections.abc import Iterator
 from ssmd_archive import manifest
 from ssmd_archive.layout import Window, parse_path, state_folder
 from ssmd_archive.lines import nanoseconds
-from ssmd_archive.manifest import Chain, Expired, File, Gap, Line, Removed, Repaired, Segment, State
+from ssmd_archive.manifest import (
+    Chain,
+    Expired,
+    File,
+    HoleLine,
+    Line,
+    Removed,
+    Repaired,
+    Segment,
+    State,
+)
 from ssmd_stream.change import parse_lsn
 from ssmd_stream.visibility import Snapshot
 
@@ -18,7 +28,7 @@ def contradictions(day: str, line: Line, before: Line | None) -> Iterator[str]:
         match line:
             case Segment():
                 yield from _segment(day, line)
-            case Gap() | Expired():
+            case HoleLine() | Expired():
                 if line.to_seq < line.from_seq:
                     yield "it is of no sequence"
             case Chain() | Removed() | Repaired():

@@ -12,11 +12,11 @@ from ssmd_archive.disk import Disk
 from ssmd_archive.errors import ArchiveDamaged, UnreadableLine
 from ssmd_archive.layout import MANIFEST, Window, is_day
 from ssmd_archive.lines import nanoseconds
-from ssmd_archive.manifest import Chain, Expired, Gap, Line, Segment, State
+from ssmd_archive.manifest import Chain, Expired, HoleLine, Line, Segment, State
 
 log = structlog.get_logger(__name__)
 
-L = TypeVar("L", Segment, Gap, Expired, Chain, State, manifest.Removed)
+L = TypeVar("L", Segment, HoleLine, Expired, Chain, State, manifest.Removed)
 
 
 class Seen(NamedTuple):
@@ -171,7 +171,7 @@ class Journal:
                 window, state_after = max(window, _window(line.window)), line.after_seq
             case Chain():
                 seen = state_after = None
-            case Gap() | Expired():
+            case HoleLine() | Expired():
                 lost = line.to_seq
             case manifest.Removed() | manifest.Repaired():
                 pass

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from ssmd_archive.bounds import Sequence
 from ssmd_archive.catalog import Listed
-from ssmd_archive.manifest import Chain, Expired, Gap, Segment
+from ssmd_archive.manifest import Chain, Expired, HoleLine, Segment
 
 
 class Loss(NamedTuple):
@@ -45,7 +45,7 @@ def losses(listed: Iterable[Listed]) -> list[Loss]:
                     Loss(day, "hole", line.chain, hole.from_seq, hole.to_seq, hole.why)
                     for hole in line.holes
                 )
-            case Gap():
+            case HoleLine():
                 found.append(Loss(day, "hole", line.chain, line.from_seq, line.to_seq, line.why))
             case Expired():
                 found.append(Loss(day, "expired", line.chain, line.from_seq, line.to_seq, line.why))
@@ -83,7 +83,7 @@ def spans(listed: Iterable[Listed]) -> list[Complete]:
         match line:
             case Chain():
                 end()
-            case Gap() | Expired():
+            case HoleLine() | Expired():
                 end()
             case Segment():
                 place = line.from_seq

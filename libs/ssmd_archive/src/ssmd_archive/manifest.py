@@ -86,7 +86,7 @@ class Segment(_Line, frozen=True, kw_only=True, tag="segment"):
     holes: list[Hole] = []
 
 
-class Gap(_Line, frozen=True, kw_only=True, tag="hole"):
+class HoleLine(_Line, frozen=True, kw_only=True, tag="hole"):
     """A range without a message: what the stream had lost where no segment was open."""
 
     why: str
@@ -164,7 +164,7 @@ class Repaired(_Line, frozen=True, kw_only=True, tag="repaired"):
     before: str | None
 
 
-Line: TypeAlias = Segment | Gap | Expired | Chain | State | Removed | Repaired
+Line: TypeAlias = Segment | HoleLine | Expired | Chain | State | Removed | Repaired
 
 _decoder: Final = msgspec.json.Decoder(Line)
 

@@ -1,4 +1,4 @@
-"""What a damaged archive's manifests say once it is mended; new files are made beside it."""
+"""A repair's plan: what a damaged archive's manifests will say; new files are made beside it."""
 
 import shutil
 from collections.abc import Iterator

@@ -11,7 +11,7 @@ from ssmd_archive import lines
 from ssmd_archive.contents import Contents
 from ssmd_archive.disk import Disk
 from ssmd_archive.layout import Layout, Window, window_of
-from ssmd_archive.manifest import File, Gap, Hole, Line, Segment
+from ssmd_archive.manifest import File, Hole, HoleLine, Line, Segment
 from ssmd_archive.present import Present
 from ssmd_archive.salvage import Piece, pieces
 from ssmd_archive.segment import OpenSegment
@@ -90,7 +90,7 @@ class Mender:
                 begin, written, segment = piece.sequence, array("Q"), None
             if segment is None:
                 if stretch.window is None and piece.sequence > begin:
-                    self._gap(stretch, window.day, begin, piece.sequence, made)
+                    self._hole(stretch, window.day, begin, piece.sequence, made)
                     begin = piece.sequence
                 floor = window
                 segment = OpenSegment(self._disk, self._scratch, window, begin, stretch.chain)
@@ -104,7 +104,7 @@ class Mender:
         if segment is not None:
             self._end(stretch, segment, begin, stretch.stop, there, written, made)
         else:
-            self._gap(stretch, day, begin, stretch.stop, made)
+            self._hole(stretch, day, begin, stretch.stop, made)
         return made
 
     def _sequences(self, stretch: Stretch, file: File) -> "array[int]":
@@ -177,11 +177,11 @@ class Mender:
         )
         made.lines.append((segment.window.day, line))
 
-    def _gap(self, stretch: Stretch, day: str, start: int, stop: int, made: Made) -> None:
+    def _hole(self, stretch: Stretch, day: str, start: int, stop: int, made: Made) -> None:
         for hole in _holes([range(start, stop)], stretch.holes):
             if hole.why == DAMAGED:
                 made.lost += hole.size
-            line = Gap(
+            line = HoleLine(
                 stream=self._layout.stream,
                 created=stretch.created,
                 chain=stretch.chain,

@@ -187,7 +187,7 @@ class _Check:
             case Segment():
                 self.report.messages += line.messages
                 self.report.lost += manifest.missing(line)
-            case manifest.Gap() | manifest.Expired():
+            case manifest.HoleLine() | manifest.Expired():
                 self.report.lost += line.to_seq + 1 - line.from_seq
             case _:
                 pass

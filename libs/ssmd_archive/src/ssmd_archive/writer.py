@@ -15,7 +15,7 @@ from ssmd_archive import lines
 from ssmd_archive.disk import Disk
 from ssmd_archive.journal import Journal, Seen
 from ssmd_archive.layout import OTHER, Layout, Window, window_of
-from ssmd_archive.manifest import Chain, Expired, Gap, Line, Old, Segment, State, StateFile
+from ssmd_archive.manifest import Chain, Expired, HoleLine, Line, Old, Segment, State, StateFile
 from ssmd_archive.recovery import recover
 from ssmd_archive.retention import Keep, remove_old
 from ssmd_archive.segment import MOST_HOLES, OpenSegment
@@ -219,7 +219,7 @@ class ArchiveWriter:
                 segment.size += file.flush()
         if self._segment is None and self._expired_stop and (window := self.window):
             # No message may come for long, and a state that follows the loss is of use before.
-            self._write_gaps(window.day, self._expired_stop)
+            self._write_missing(window.day, self._expired_stop)
 
     def flush(self) -> None:
         """Write what waits in memory, so that whoever reads the files sees it."""
@@ -292,7 +292,7 @@ class ArchiveWriter:
             self.seal()
         reached = self.window or Window(0)
         window = max(reached, window_of(message.stored_at_ns, self._rotation.seconds))
-        self._write_gaps(window.day, message.sequence)
+        self._write_missing(window.day, message.sequence)
         tail = self.journal.tail
         assert tail is not None
         self._segment = OpenSegment(self._disk, self.stream, window, message.sequence, tail.chain)
@@ -325,7 +325,7 @@ class ArchiveWriter:
         else:
             self._expired_stop = 0
 
-    def _write_gaps(self, day: str, sequence: int) -> None:
+    def _write_missing(self, day: str, sequence: int) -> None:
         """Lines for all that lies between the last one and a message."""
         journal, begins = self.journal, self._begins
         if begins is not None:
@@ -347,7 +347,7 @@ class ArchiveWriter:
             journal.append(day, Expired, to_seq=stop - 1, why=EXPIRED)
         self._expired_stop = 0
         if sequence > journal.tail.next_sequence:
-            journal.append(day, Gap, to_seq=sequence - 1, why=LOST)
+            journal.append(day, HoleLine, to_seq=sequence - 1, why=LOST)
 
 
 def _time(window: Window) -> str:

@@ -57,7 +57,7 @@ class Keys:
 
     @property
     def expiring(self) -> str:
-        """Sorted set: open or active tickers by close_time in epoch seconds."""
+        """Sorted set: open or active tickers by close_time in seconds since 1970."""
         return f"{self.prefix}secmaster:markets:expiring"
 
     @property

@@ -1,4 +1,5 @@
-"""Leader election by a PostgreSQL advisory lock, with a fencing token for other stores.
+"""Leader election by a PostgreSQL advisory lock, with a fencing token for other stores (Redis). Who
+writes to that PostgreSQL alone needs none (docs/architecture.md, decision 10).
 
 The lock lives as long as its connection. A process that dies frees it at once; a lost node within
 the connection's keepalive time (15 s). A leader whose connection is gone must end, since another

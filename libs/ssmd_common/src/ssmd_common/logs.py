@@ -3,11 +3,16 @@
 Messages are constant and lower-case, values are fields; no payloads and no secrets.
 """
 
+import asyncio
+import io
 import logging
 import sys
-from collections.abc import MutableMapping
-from typing import Any, Final
+import time
+from collections.abc import Callable, MutableMapping
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
 
+import msgspec
 import structlog
 
 _SECRET_WORDS: Final = (
@@ -18,6 +23,52 @@ _SECRET_WORDS: Final = (
     "authorization",
     "token_hash",
 )
+
+
+_HELD_SECONDS: Final = 0.05
+"""How long a line may wait for others: writing is dearer than making it."""
+
+_Write = Callable[[str, dict[str, Any]], None]
+_write: _Write | None = None
+"""Writes a line of level info as JSON, the shortest way; None where lines are written otherwise."""
+
+
+def often(log: Any, event: str, fields: dict[str, Any]) -> None:
+    """A line of level info that is written so often that its making is felt.
+
+    It is as `log.info` has it, but for what is bound: a tenth of the work. It is called within a
+    loop of asyncio, and out in a twentieth of a second; `fields` become the line.
+    """
+    if _write is None:
+        log.info(event, **fields)
+    else:
+        _write(event, fields)
+
+
+def _writer(service: str, stream: TextIO) -> _Write:
+    encode = msgspec.json.Encoder().encode
+    flushed_at = 0.0
+    later: asyncio.TimerHandle | None = None
+
+    def flush() -> None:
+        nonlocal flushed_at, later
+        stream.flush()
+        flushed_at, later = time.monotonic(), None
+
+    def write(event: str, fields: dict[str, Any]) -> None:
+        nonlocal later
+        fields["event"] = event
+        fields["level"] = "info"
+        fields["timestamp"] = datetime.now(UTC)
+        fields["service"] = service
+        stream.write(encode(fields).decode() + "\n")
+        # Lines that come close together go out together; those of others take them along.
+        if time.monotonic() - flushed_at > _HELD_SECONDS:
+            flush()
+        elif later is None:
+            later = asyncio.get_running_loop().call_later(_HELD_SECONDS, flush)
+
+    return write
 
 
 def configure(service: str, level: str = "INFO", style: str = "json") -> None:
@@ -41,6 +92,9 @@ def configure(service: str, level: str = "INFO", style: str = "json") -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
         cache_logger_on_first_use=False,
     )
+    if isinstance(sys.__stdout__, io.TextIOWrapper):
+        # With PYTHONUNBUFFERED, as in the image, each line of `often` would go out by itself.
+        sys.__stdout__.reconfigure(write_through=False)
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -48,6 +102,9 @@ def configure(service: str, level: str = "INFO", style: str = "json") -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    global _write  # noqa: PLW0603 - structlog's configuration is one for the process, too
+    told = logging.getLevelName(level) <= logging.INFO
+    _write = _writer(service, sys.stdout) if style == "json" and told else None
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

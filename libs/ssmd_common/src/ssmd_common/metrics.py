@@ -12,13 +12,14 @@ from prometheus_client import Counter, Gauge
 WORK: Final = Counter(
     "ssmd_work",
     "Main work done since the start: rows written (sync, lifecycle), messages published (cdc), "
-    "messages applied (cache), requests answered below status 500 (api); flat: nothing flows",
+    "messages applied (cache), messages archived (archiver), requests answered below status 500 "
+    "(api); flat: nothing flows",
 )
 LAG_SECONDS: Final = Gauge(
     "ssmd_lag_seconds",
-    "Seconds behind the source: cdc behind the WAL, cache behind the stream, sync since the last "
-    "run that read markets, lifecycle from arrival to commit of its last batch; NaN until known, "
-    "and always in api; rises while the service stands still or the source is faster",
+    "Seconds behind the source: cdc behind the WAL, cache and archiver behind the stream, sync "
+    "since the last run that read markets, lifecycle from arrival to commit of its last batch; NaN "
+    "until known, and always in api; rises while the service stands still or the source is faster",
 )
 LAG_SECONDS.set(math.nan)
 ERRORS: Final = Counter(

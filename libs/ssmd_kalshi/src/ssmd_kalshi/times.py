@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_1970 = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def moment(milliseconds: float | None) -> datetime | None:
@@ -12,6 +12,6 @@ def moment(milliseconds: float | None) -> datetime | None:
     if milliseconds is None or milliseconds < 0:
         return None
     try:
-        return _EPOCH + timedelta(milliseconds=milliseconds)
+        return _1970 + timedelta(milliseconds=milliseconds)
     except (OverflowError, ValueError):
         return None

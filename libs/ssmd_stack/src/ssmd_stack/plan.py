@@ -1,4 +1,4 @@
-"""What `ssmd up` is asked to start: the exchange, the ports, and each service's environment."""
+"""The plan of `ssmd up`: which exchange, which ports, and each service's environment."""
 
 import os
 from collections.abc import Mapping, Sequence

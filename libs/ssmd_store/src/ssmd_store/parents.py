@@ -1,8 +1,21 @@
 """The order in which every writer goes (docs/architecture.md, decision 13).
 
-Series that are missing, then the events in ticker order, then their markets in ticker order; at the
-end the status of the locked events follows from their markets. So no two writers wait for each
-other, and no event stays open that two of them closed at once.
+A transaction needs some of these steps and takes them in this order; it locks in ticker order:
+
+1. `market_lifecycle_events`: a batch of messages stores its own rows, as they came. Only a second
+   leader could store the same ones.
+2. `series`: those that are missing get stubs. A page of series locks those that it changes; that is
+   all of its transaction.
+3. `events`: locked, the events to which a market belonged and belongs.
+4. `markets`: inserted, or updated. Whoever changes a market has locked its event, so two writers
+   never meet at one, and an UPDATE needs no order of its own. Messages and the clock lock markets
+   all the same: they build on what they read.
+5. `market_lifecycle_events`: the clock's rows, whose keys no message has.
+6. `events`, of those that are locked the status: it follows from their markets.
+
+`series_fees`, rows of steps that a gap hid, and the log's retention have transactions of their own.
+So no two writers wait for each other, and no event stays open that two of them closed at once. A
+batch that loses a deadlock to somebody else's statement is tried again.
 """
 
 from collections.abc import Iterable, Sequence

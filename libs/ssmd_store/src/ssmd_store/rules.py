@@ -3,7 +3,8 @@
 Three tell of a market: pages of REST, the WebSocket's messages, and the clock for the openings and
 closings that the exchange does not send. `RULES` says for each pair when what comes counts; the
 same table stands in docs/contracts.md § 1. Pages are judged by `rules.sql`, which takes its
-intervals from here, messages and the clock by lifecycle's `transitions` and `clock`.
+intervals from here, messages by `ssmd_lifecycle.apply.transitions`, the clock by
+`ssmd_lifecycle.clock.timed` and, where PostgreSQL finds what is due, by `clock.sql`.
 """
 
 from dataclasses import astuple, dataclass

@@ -1,5 +1,4 @@
-"""Rows of `markets`, `events` and `market_lifecycle_events`, as lifecycle reads and writes them.
-Pure."""
+"""Rows of `markets` and `events`, as lifecycle reads and writes them. Pure."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -76,7 +76,7 @@ PUBLISHED: Final[Mapping[str, Any]] = {
     "max_msgs": -1,
     "max_msgs_per_subject": -1,
     "max_msg_size": -1,
-    # The sequence chain keeps a message from being stored twice; this is only its second lock, and
+    # The expected sequence keeps a message from being stored twice; this is only a second lock, and
     # the server pays for every message in it.
     "duplicate_window": SECOND_NS,
     "deny_delete": False,

@@ -14,6 +14,7 @@ from ssmd_api.app import make_app
 from ssmd_api.auth import Authenticator
 from ssmd_api.cached import Cached
 from ssmd_api.context import Context
+from ssmd_api.counts import Counts
 from ssmd_api.database import Database, open_pool
 from ssmd_api.feed import ChangeFeed
 from ssmd_api.freshness import Freshness
@@ -21,6 +22,7 @@ from ssmd_api.keystore import KeyStore
 from ssmd_api.keywatch import KeyWatch
 from ssmd_api.places import Places
 from ssmd_api.ratelimit import RateLimiter
+from ssmd_api.recent import Recent
 from ssmd_api.settings import ApiSettings
 from ssmd_api.store import Store
 from ssmd_api.unreadable import Unreadable
@@ -57,6 +59,8 @@ async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
             store=store,
             cached=cached,
             freshness=Freshness(store),
+            counts=Counts(store),
+            recent=Recent(settings.api_recent_seconds),
             keys=keys,
             authenticator=authenticator,
             keywatch=keywatch,

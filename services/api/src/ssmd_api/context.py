@@ -8,6 +8,7 @@ from aiohttp import web
 
 from ssmd_api.auth import Authenticator
 from ssmd_api.cached import Cached
+from ssmd_api.counts import Counts
 from ssmd_api.database import Database
 from ssmd_api.feed import ChangeFeed
 from ssmd_api.freshness import Freshness
@@ -15,6 +16,7 @@ from ssmd_api.keystore import KeyStore
 from ssmd_api.keywatch import KeyWatch
 from ssmd_api.places import Places
 from ssmd_api.ratelimit import RateLimiter
+from ssmd_api.recent import Recent
 from ssmd_api.settings import ApiSettings
 from ssmd_api.store import Store
 from ssmd_api.unreadable import Unreadable
@@ -26,6 +28,9 @@ class Context:
     store: Store
     cached: Cached
     freshness: Freshness
+    counts: Counts
+    recent: Recent
+    """Pages of lists and single markets, by their requests' path and parameters."""
     keys: KeyStore
     authenticator: Authenticator
     keywatch: KeyWatch

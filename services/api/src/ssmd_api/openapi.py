@@ -1,251 +1,22 @@
 """The OpenAPI 3.1 document of the API: `/openapi.json`."""
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
-from ssmd_api import answers, changefilter, examples, forms, search, serversent, snapshot, tabular
+from ssmd_api import (
+    answers,
+    examples,
+)
 from ssmd_api.filters import (
-    FILTERS,
-    MOMENT,
-    MOMENTS,
+    PAST,
     TEXT,
-    TEXTS,
     WHOLE,
-    WORDS,
-    EventFilter,
-    MarketFilter,
     Parameter,
-    SeriesFilter,
-    choices,
-    parameters,
 )
 from ssmd_api.keyschemas import KEY_SCHEMAS
-from ssmd_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, orders
+from ssmd_api.operations import AS_OF, CURSOR, OPERATIONS, TIER, Operation
 from ssmd_api.schemas import SCHEMAS, Schema, ref
+from ssmd_api.sparseschemas import sparse
 from ssmd_api.statusschemas import STATUS_SCHEMAS
-from ssmd_common import tables
-from ssmd_common.columns import Table
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """What is said of one route; `reply` and `body` name schemas."""
-
-    summary: str
-    reply: str | None
-    parameters: Sequence[Parameter] = ()
-    body: str | None = None
-    status: int = 200
-    streams: Sequence[str] = ()
-    """The media types of a reply that is a stream of lines."""
-    headers: Sequence[Parameter] = ()
-    private: bool = False
-    """Whether nobody may keep the reply."""
-
-    @property
-    def kept(self) -> bool:
-        """Whether the reply has an ETag."""
-        return self.reply is not None and not self.private
-
-
-def _sort(table: Table, default: str) -> Parameter:
-    schema = _choice(orders(table), default)
-    return Parameter("sort", "The order; a minus descends. Null comes last either way.", schema)
-
-
-_SERIES = Parameter("series", "A series ticker.", TEXT)
-_EVENT = Parameter("event", "An event ticker.", TEXT)
-_MARKET = Parameter("market", "A market ticker.", TEXT)
-_LIMIT = Parameter(
-    "limit",
-    "Rows at most.",
-    {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
-)
-_CURSOR = Parameter(
-    "cursor",
-    "Where to go on: `cursor` of the page before; empty at the beginning.",
-    {"type": "string", "pattern": forms.whole(forms.CURSOR)},
-)
-_PAGE = (_LIMIT, _CURSOR)
-_TIER = Parameter("tier", "The tier of the coefficients.", TEXT)
-
-
-def _formed(name: str, description: str, form: re.Pattern[str]) -> Parameter:
-    return Parameter(name, description, {"type": "string", "pattern": forms.whole(form)})
-
-
-def _choice(values: Sequence[str], default: str) -> Schema:
-    return {"type": "string", "enum": list(values), "default": default}
-
-
-_ENTITY = Parameter(
-    "entity", "Which list; it decides the filters.", _choice(list(FILTERS), "markets")
-)
-_FILTERS_OF_ALL = list(
-    {
-        parameter.name: parameter
-        for kind in (EventFilter, SeriesFilter, MarketFilter)
-        for parameter in parameters(kind)
-    }.values()
-)
-_NAMES = re.compile("(?:{0})(?:,(?:{0}))*".format("|".join(snapshot.TABLES)))
-_FORMAT = Parameter("format", "The form of the lines.", _choice([*tabular.CONTENT_TYPES], "jsonl"))
-
-OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
-    ("GET", "/v1/series"): Operation(
-        "List series",
-        "SeriesPage",
-        (
-            *parameters(SeriesFilter),
-            _sort(tables.SERIES, "ticker"),
-            *_PAGE,
-        ),
-    ),
-    ("GET", "/v1/series/{ticker}"): Operation(
-        "A series with the fee in force and its events and markets counted by status",
-        "SeriesDetail",
-    ),
-    ("GET", "/v1/events"): Operation(
-        "List events, each with its number of markets",
-        "EventPage",
-        (
-            *parameters(EventFilter),
-            _sort(tables.EVENTS, "event_ticker"),
-            *_PAGE,
-        ),
-    ),
-    ("GET", "/v1/events/{event_ticker}"): Operation(
-        "An event with its series and its markets", "EventDetail"
-    ),
-    ("GET", "/v1/markets"): Operation(
-        "List markets, each with parts of its event and series",
-        "MarketPage",
-        (
-            *parameters(MarketFilter),
-            _sort(tables.MARKETS, "ticker"),
-            *_PAGE,
-        ),
-    ),
-    ("POST", "/v1/markets/lookup"): Operation(
-        "Which of up to 1,000 tickers exist, and in what status", "Lookup", body="LookupRequest"
-    ),
-    ("GET", "/v1/markets/{ticker}"): Operation(
-        "A market with its event and series; from the cache if it is there", "MarketDetail"
-    ),
-    ("GET", "/v1/markets/{ticker}/lifecycle"): Operation(
-        "A market's lifecycle events, oldest first", "LifecyclePage", _PAGE
-    ),
-    ("GET", "/v1/fees"): Operation("The coefficients of the fee formula", "Tiers", (_TIER,)),
-    ("GET", "/v1/fees/{series}"): Operation(
-        "A series' fee schedule, what is in force, and what a fill costs",
-        "FeeSchedule",
-        (
-            Parameter("as_of", f"What is in force then; default now. {MOMENTS}", MOMENT),
-            _formed("price", "Dollars a contract: also say what a fill costs.", forms.PRICE),
-            _formed("count", "Contracts of the fill, beside price; default 1.", forms.COUNT),
-            _TIER,
-        ),
-    ),
-    ("GET", "/v1/search"): Operation(
-        "Find series, events and markets by words in tickers and titles, the best first",
-        "SearchResults",
-        (
-            Parameter(
-                "q",
-                "Words; where nothing has them, what is like them.",
-                WORDS,
-                required=True,
-            ),
-            Parameter(
-                "kind",
-                "One of these.",
-                choices(search.KINDS),
-            ),
-            _LIMIT,
-        ),
-    ),
-    ("GET", "/v1/export"): Operation(
-        "Every row of a list, of one state of the database, as a stream",
-        None,
-        (
-            _ENTITY,
-            _FORMAT,
-            *_FILTERS_OF_ALL,
-        ),
-        streams=list(tabular.CONTENT_TYPES.values()),
-    ),
-    ("GET", "/v1/snapshot"): Operation(
-        "Tables of one state of the database, and where the change stream completes it",
-        None,
-        (
-            Parameter(
-                "tables",
-                f"Tables, with commas between, of {', '.join(snapshot.TABLES)}; "
-                "default all but the last.",
-                {**TEXTS, "items": {**TEXT, "pattern": forms.whole(_NAMES)}},
-            ),
-            _SERIES,
-            _EVENT,
-            _MARKET,
-        ),
-        streams=["application/x-ndjson"],
-    ),
-    ("GET", "/v1/changes"): Operation(
-        "Changes as they are committed, as server-sent events; Last-Event-ID resumes",
-        None,
-        (
-            Parameter(
-                "table",
-                "One of these.",
-                choices(changefilter.TABLES),
-            ),
-            _SERIES,
-            _EVENT,
-            _MARKET,
-            Parameter("type", "One of these types, such as market_settled.", TEXTS),
-            Parameter(
-                "after",
-                "Begin after this sequence of the stream, as a snapshot names it.",
-                WHOLE,
-            ),
-        ),
-        streams=["text/event-stream"],
-        headers=(
-            _formed("Last-Event-ID", "Go on after this event, by its id.", serversent.EVENT_ID),
-        ),
-    ),
-    ("GET", "/v1/status"): Operation(
-        "How every service is, how current and how complete the whole", "Status", private=True
-    ),
-    ("GET", "/v1/stats/series"): Operation("Series by category", "SeriesStats"),
-    ("GET", "/v1/stats/markets"): Operation(
-        "Markets by status, category and series, and those that close soon",
-        "MarketStats",
-        (Parameter("limit", "Series at most, the largest first.", _LIMIT.schema),),
-    ),
-    ("GET", "/v1/stats/sync"): Operation(
-        "Each job's last run and success, the latest runs, the resume points",
-        "SyncStats",
-        (Parameter("limit", "Runs at most, the latest first.", _LIMIT.schema),),
-    ),
-    ("POST", "/v1/keys"): Operation(
-        "Make an API key; its text is in this reply only",
-        "NewKey",
-        body="KeyRequest",
-        status=201,
-        private=True,
-    ),
-    ("GET", "/v1/keys"): Operation("List API keys", "KeyPage", _PAGE, private=True),
-    ("GET", "/v1/keys/audit"): Operation(
-        "Which keys were made and revoked, by whom and from where, the last first",
-        "KeyAuditPage",
-        _PAGE,
-        private=True,
-    ),
-    ("DELETE", "/v1/keys/{id}"): Operation("Revoke an API key for good", None, status=204),
-}
 
 _ALL_SCHEMAS: Final[dict[str, Schema]] = {
     **SCHEMAS,
@@ -253,6 +24,15 @@ _ALL_SCHEMAS: Final[dict[str, Schema]] = {
     **KEY_SCHEMAS,
     "Problem": {**SCHEMAS["Problem"], "example": examples.example(ref("Problem"), SCHEMAS)},
 }
+
+
+_ALL_SCHEMAS.update(
+    {
+        f"Sparse{operation.reply}": sparse(operation.reply)
+        for operation in OPERATIONS.values()
+        if operation.reply and operation.has_fields
+    }
+)
 
 
 def document(scopes: dict[tuple[str, str], str], version: str) -> dict[str, Any]:
@@ -304,7 +84,7 @@ def _operation(method: str, path: str, operation: Operation, scope: str) -> dict
             **({"304": answers.unchanged()} if method == "GET" and operation.kept else {}),
             **answers.errors(
                 body=operation.body is not None,
-                missing=bool(in_path) or operation.parameters == (_TIER,),
+                missing=bool(in_path) or operation.parameters[:1] == (TIER,),
                 gone="text/event-stream" in operation.streams,
             ),
         },
@@ -346,21 +126,30 @@ def _parameter(parameter: Parameter, place: str) -> dict[str, Any]:
     }
     if parameter.required:
         described["required"] = True
-    if parameter.name in examples.PARAMETERS:
-        described["example"] = examples.PARAMETERS[parameter.name]
+    if parameter.with_commas:
+        described |= {"style": "form", "explode": False}
+    if (shown := parameter.example or examples.PARAMETERS.get(parameter.name)) is not None:
+        described["example"] = shown
     return described
 
 
 def _reply(operation: Operation) -> dict[str, Any]:
     if operation.streams:
-        return answers.stream(operation.summary, operation.streams)
+        return answers.stream(
+            operation.summary, operation.streams, past=AS_OF in operation.parameters
+        )
     if operation.reply is None:
         return answers.nothing(operation.summary)
-    schema = ref(operation.reply)
+    whole = ref(operation.reply)
+    schema = whole
+    if operation.has_fields:
+        # The whole is described first: of that a reply is by default.
+        schema = {"anyOf": [whole, ref(f"Sparse{operation.reply}")]}
     return answers.document(
         operation.summary,
         schema,
-        examples.example(schema, _ALL_SCHEMAS),
+        examples.example(whole, _ALL_SCHEMAS),
         kept=operation.kept,
-        paged=_CURSOR in operation.parameters,
+        paged=CURSOR in operation.parameters,
+        past=any(parameter.schema is PAST for parameter in operation.parameters),
     )

@@ -14,19 +14,25 @@ from multidict import MultiMapping
 from ssmd_api import cursors, forms
 from ssmd_api.cursors import Cursor
 from ssmd_api.forms import MAX_TEXT
-from ssmd_api.paging import Page
+from ssmd_api.paging import Page, order
 from ssmd_api.problems import Fault, bad_parameters
-from ssmd_common.columns import Kind, Table
+from ssmd_api.shapes import Shape, UnknownField
+from ssmd_common.columns import Column, Kind, Table
+from ssmd_common.times import UNIT_SECONDS
 
 MAX_LIMIT: Final = 1000
 DEFAULT_LIMIT: Final = 100
 MAX_VALUES: Final = 50
 """Of one parameter that may be given several times."""
+MAX_NAMES: Final = 200
+"""Of fields, more than there are; with commas between or given several times."""
 LARGEST: Final = 2**63 - 1
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _LOST_PLUS = re.compile(r"([T ].*) (\d\d:?\d\d)$", re.ASCII)
 
+_NO_FILTERS: Final = ("sort", "limit", "cursor", "fields", "exclude", "as_of")
+
 T = TypeVar("T")
+S = TypeVar("S")
 
 
 class Parameters:
@@ -37,6 +43,7 @@ class Parameters:
         self._now = now
         self._known: set[str] = set()
         self._faults: list[Fault] = []
+        self._no_as_of = ""
 
     def text(self, name: str) -> str | None:
         return self._one(name, text)
@@ -83,6 +90,24 @@ class Parameters:
     def moment(self, name: str) -> datetime | None:
         return self._one(name, lambda value: moment(value, self._now))
 
+    def as_of(self, name: str = "as_of") -> datetime | None:
+        """The moment whose knowledge is asked for; None is now."""
+        at = self._one(name, lambda value: past(value, self._now))
+        if at is not None and at > self._now:
+            self.fault(name, "is in the future")
+        return at
+
+    def no_as_of(self, why: str) -> None:
+        """Say why there is no `as_of` here, to those who ask for it."""
+        self._no_as_of = why
+
+    def recorded(self, name: str, column: Column) -> None:
+        """Refuse a parameter that goes by a column which has no past."""
+        if column.volatile and name in self._query and "as_of" in self._query:
+            self.fault(
+                name, f"goes by {column.name}, which is not recorded: as of a moment it is null"
+            )
+
     def limit(self) -> int:
         return self.number("limit", 1, MAX_LIMIT) or DEFAULT_LIMIT
 
@@ -93,13 +118,36 @@ class Parameters:
             return None
         return self._one("cursor", lambda value: cursors.decode(value, sort, kind, filters))
 
+    def shape(self, whole: Shape) -> Shape:
+        """What rows show of the whole: `fields`, without `exclude`."""
+        return self.chosen(whole, whole.selected)
+
+    def chosen(self, default: S, select: Callable[[list[str], list[str]], S]) -> S:
+        """What `select` makes of `fields` and `exclude`; the default where neither is given."""
+        fields, exclude = self.names("fields"), self.names("exclude")
+        if not fields and not exclude:
+            return default
+        try:
+            return select(fields, exclude)
+        except UnknownField:
+            self._name_unknown("fields", lambda: select(fields, []))
+            self._name_unknown("exclude", lambda: select([], exclude))
+        return default
+
+    def names(self, name: str) -> list[str]:
+        """Names with commas between, also given several times."""
+        found = [part for parts in self._many(name, names, MAX_NAMES) for part in parts]
+        if len(found) > MAX_NAMES:
+            self.fault(name, f"has more than {MAX_NAMES} names")
+            return []
+        return found
+
     def page(self, table: Table, default: str) -> Page:
         """`sort`, `limit` and `cursor` of a list of the table's rows."""
         sort = self.choice("sort", orders(table), default)
-        filters = cursors.digest(
-            pair for pair in self._query.items() if pair[0] not in ("sort", "limit", "cursor")
-        )
-        cursor = self.cursor(sort, table.sorts[sort.removeprefix("-")], filters)
+        self.recorded("sort", table[sort.removeprefix("-")])
+        filters = cursors.digest(pair for pair in self._query.items() if pair[0] not in _NO_FILTERS)
+        cursor = self.cursor(order(sort), table.sorts[sort.removeprefix("-")], filters)
         return Page(sort, self.limit(), cursor, filters)
 
     def fault(self, name: str, detail: str) -> None:
@@ -110,10 +158,18 @@ class Parameters:
         """Raise a 400 that names everything that is wrong."""
         known = ", ".join(sorted(self._known)) or "none"
         for name in dict.fromkeys(self._query):
-            if name not in self._known:
+            if name == "as_of" and self._no_as_of:
+                self.fault(name, self._no_as_of)
+            elif name not in self._known:
                 self.fault(name[:MAX_TEXT], f"is unknown here (known: {known})")
         if self._faults:
             raise bad_parameters(self._faults)
+
+    def _name_unknown(self, name: str, select: Callable[[], object]) -> None:
+        try:
+            select()
+        except UnknownField as error:
+            self.fault(name, str(error))
 
     def _one(self, name: str, read: Callable[[str], T]) -> T | None:
         values = self._many(name, read)
@@ -121,11 +177,11 @@ class Parameters:
             self.fault(name, "is given more than once")
         return values[0] if values else None
 
-    def _many(self, name: str, read: Callable[[str], T]) -> list[T]:
+    def _many(self, name: str, read: Callable[[str], T], most: int = MAX_VALUES) -> list[T]:
         self._known.add(name)
         values = self._query.getall(name, [])
-        if len(values) > MAX_VALUES:
-            self.fault(name, f"is given more than {MAX_VALUES} times")
+        if len(values) > most:
+            self.fault(name, f"is given more than {most} times")
             return []
         found = []
         for value in values:
@@ -146,6 +202,13 @@ def text(value: str) -> str:
     if not forms.TEXT.fullmatch(value) or len(value) > MAX_TEXT:
         raise ValueError(f"must have 1 to {MAX_TEXT} characters, and none that controls")
     return value
+
+
+def names(value: str) -> list[str]:
+    """Names with commas between; which there are, others know."""
+    if not forms.TEXT.fullmatch(value):
+        raise ValueError("must have a name, and no character that controls")
+    return value.split(",")
 
 
 def words(value: str) -> list[str]:
@@ -184,10 +247,32 @@ def moment(value: str, now: datetime) -> datetime:
         if not forms.MOMENT.fullmatch(value):
             raise ValueError
         if forms.DURATION.fullmatch(value):
-            return now + timedelta(seconds=int(value[:-1]) * _UNITS[value[-1]])
-        read = datetime.fromisoformat(_LOST_PLUS.sub(r"\1+\2", value))
-        return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
+            return now + _duration(value)
+        return _instant(value)
     except (ValueError, OverflowError):
         raise ValueError(
             "must be a time such as 2026-02-03T22:00:00Z or a duration from now such as 24h"
         ) from None
+
+
+def past(value: str, now: datetime) -> datetime:
+    """An ISO 8601 time (UTC where it names no zone) or how long ago, such as `-24h`."""
+    try:
+        if not forms.PAST.fullmatch(value):
+            raise ValueError
+        if forms.DURATION.fullmatch(value.removeprefix("-")):
+            return now - _duration(value.removeprefix("-"))
+        return _instant(value)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            "must be a time such as 2026-02-03T22:00:00Z or how long ago, such as -24h"
+        ) from None
+
+
+def _duration(value: str) -> timedelta:
+    return timedelta(seconds=int(value[:-1]) * UNIT_SECONDS[value[-1]])
+
+
+def _instant(value: str) -> datetime:
+    read = datetime.fromisoformat(_LOST_PLUS.sub(r"\1+\2", value))
+    return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)

@@ -1,11 +1,11 @@
--- {market}, {event}, {series}, … are columns of ssmd_common.tables, put in by the store.
+-- {columns}, {market}, {series}, … are columns of ssmd_common.tables, put in by the store.
 
 -- name: market
--- One market with its event and its series.
-SELECT {market}, {event}, {series}
+-- One market with its event and its series, which are looked up, also as of a moment.
+SELECT {columns}
 FROM markets m
-JOIN events e ON e.event_ticker = m.event_ticker
-JOIN series s ON s.ticker = m.series_ticker
+JOIN LATERAL (SELECT * FROM events e WHERE e.event_ticker = m.event_ticker OFFSET 0) e ON true
+JOIN LATERAL (SELECT * FROM series s WHERE s.ticker = m.series_ticker OFFSET 0) s ON true
 WHERE m.ticker = %(ticker)s
 
 -- name: lookup
@@ -25,15 +25,18 @@ SELECT EXISTS (SELECT FROM markets WHERE ticker = %(ticker)s)
 
 -- name: event
 -- One event with its series.
-SELECT {event}, {series}
+SELECT {columns}
 FROM events e
-JOIN series s ON s.ticker = e.series_ticker
+JOIN LATERAL (SELECT * FROM series s WHERE s.ticker = e.series_ticker OFFSET 0) s ON true
 WHERE e.event_ticker = %(ticker)s
 
 -- name: event_markets
 SELECT {market} FROM markets m
 WHERE m.event_ticker = %(ticker)s AND m.deleted_at IS NULL
 ORDER BY m.ticker
+
+-- name: event_market_count
+SELECT count(*) FROM markets WHERE event_ticker = %(ticker)s AND deleted_at IS NULL
 
 -- name: series
 SELECT {series} FROM series s WHERE s.ticker = %(ticker)s
@@ -56,31 +59,65 @@ SELECT {tier} FROM fees f
 WHERE %(tier)s::text IS NULL OR f.tier = %(tier)s
 ORDER BY f.tier
 
--- name: stats_series
--- Series by category.
-SELECT category, count(*), count(*) FILTER (WHERE active), count(*) FILTER (WHERE is_game)
-FROM series
-GROUP BY category
-ORDER BY count(*) DESC, category
+-- name: moment
+-- An error where the record does not have the moment.
+SELECT m::text FROM history.moment(%(at)s) m
 
--- name: stats_markets_by_series
--- Markets by series and status, with the category that each counts under.
-SELECT m.series_ticker, coalesce(e.category, s.category), m.status, count(*)
-FROM markets m
+-- name: versions
+-- A row's changes before a number, the last first, each with the row before and after it: what is, with what each later
+-- change had replaced.
+SELECT v.number, v.at, v.xid, v.kind, v.changed, {before}, {after}
+FROM (
+    SELECT number, at, xid, kind, ARRAY(SELECT jsonb_object_keys(was)) AS changed,
+        jsonb_populate_record(NULL::{table}, history.merged(was) OVER w) AS before,
+        jsonb_populate_record(NULL::{table}, history.merged(was) OVER (
+            w ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) AS after
+    FROM (
+        SELECT number, at, xid::text::bigint AS xid, kind, was FROM {changes} WHERE {key} = %(ticker)s
+        UNION ALL
+        SELECT 9223372036854775807, NULL, NULL, NULL, to_jsonb(r) FROM {table} r WHERE {key} = %(ticker)s
+    ) e
+    WINDOW w AS (ORDER BY number DESC)
+) v
+WHERE v.number < %(before)s
+ORDER BY v.number DESC
+LIMIT %(fetch)s
+
+-- name: has_row
+SELECT EXISTS (SELECT FROM {table} WHERE {key} = %(ticker)s)
+    OR EXISTS (SELECT FROM {changes} WHERE {key} = %(ticker)s)
+
+-- name: record_begins
+SELECT min(known_from) FROM history.spans
+
+-- name: stats_series
+-- Every series with its number of events.
+SELECT s.ticker, s.category, s.active, s.is_game, coalesce(e.events, 0)
+FROM series s
+LEFT JOIN (
+    SELECT series_ticker, count(*) AS events FROM events WHERE deleted_at IS NULL
+    GROUP BY series_ticker
+) e ON e.series_ticker = s.ticker
+
+-- name: stats_markets
+-- Markets by series and status, with the category that each counts under; and how many of them that
+-- trade, or will, close within an hour, a day, a week.
+SELECT m.series_ticker, coalesce(e.category, s.category) AS category, m.status,
+    sum(m.markets)::bigint, sum(m.hour)::bigint, sum(m.day)::bigint, sum(m.week)::bigint
+FROM (
+    SELECT event_ticker, series_ticker, status, count(*) AS markets,
+        count(*) FILTER (WHERE soon AND close_time < %(now)s + interval '1 hour') AS hour,
+        count(*) FILTER (WHERE soon AND close_time < %(now)s + interval '1 day') AS day,
+        count(*) FILTER (WHERE soon AND close_time < %(now)s + interval '7 days') AS week
+    FROM (
+        SELECT *, status IN ('open', 'active') AND close_time >= %(now)s AS soon FROM markets
+        WHERE deleted_at IS NULL
+    ) m
+    GROUP BY event_ticker, series_ticker, status
+) m
 JOIN events e ON e.event_ticker = m.event_ticker
 JOIN series s ON s.ticker = m.series_ticker
-WHERE m.deleted_at IS NULL
 GROUP BY m.series_ticker, coalesce(e.category, s.category), m.status
-
--- name: stats_expiring
--- How many markets that trade, or will, close soon.
-SELECT
-    count(*) FILTER (WHERE close_time < %(now)s + interval '1 hour'),
-    count(*) FILTER (WHERE close_time < %(now)s + interval '1 day'),
-    count(*)
-FROM markets
-WHERE status IN ('open', 'active') AND deleted_at IS NULL
-  AND close_time >= %(now)s AND close_time < %(now)s + interval '7 days'
 
 -- name: stats_last_runs
 -- Each job's last run.

@@ -27,7 +27,12 @@ class ApiSettings(PostgresSettings, RedisSettings, NatsSettings):
     api_default_rate_limit_per_minute: int = Field(600, ge=1, le=1_000_000)
     """Of a key that is made without a limit."""
     api_key_memory_seconds: float = Field(5.0, ge=0, le=300)
-    """How long a key that was found good is trusted: a revocation reaches every replica by then."""
+    """How long a key that was found good is trusted: a revocation reaches every replica by then, a
+    stream of changes within half a second where this is less. A replica that does not reach
+    PostgreSQL trusts keys, those of streams too, for five minutes after it last found them good."""
+    api_recent_seconds: float = Field(0.05, ge=0, le=5)
+    """How long a page of a list, or a market, that was read is not read again: it is given to all
+    who ask for the same with the same parameters. With 0 each reads for itself."""
     api_failed_logins_per_minute: int = Field(20, ge=1)
     """Wrong keys from one address before it is turned away."""
     api_trust_forwarded_for: bool = False

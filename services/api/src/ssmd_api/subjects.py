@@ -1,4 +1,7 @@
-"""Whose filters a subject passes, found in one walk however many filters there are. Pure."""
+"""Whose filters a subject passes, found in one walk however many filters there are. Pure.
+
+How a subject is made is in `ssmd_stream.subjects`.
+"""
 
 from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar

@@ -163,7 +163,7 @@ class Desk:
                 SEALED_BYTES.inc(sum(file.bytes for file in line.files))
                 if missing := manifest.missing(line):
                     self._lost("hole", missing, line)
-            case manifest.Gap():
+            case manifest.HoleLine():
                 self._lost("hole", line.to_seq + 1 - line.from_seq, line)
             case manifest.Expired():
                 self._lost("expired", line.to_seq + 1 - line.from_seq, line)

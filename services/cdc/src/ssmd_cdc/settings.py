@@ -43,7 +43,8 @@ class CdcSettings(PostgresSettings, NatsSettings):
     cdc_window_bytes: int = Field(16 << 20, ge=1 << 16)
     """Bytes sent and not yet acknowledged, at most."""
     cdc_ack_seconds: float = Field(10.0, gt=0)
-    """A message not acknowledged by then counts as lost and is resent."""
+    """So long without any acknowledgement, while messages are in flight, means that the connection
+    is broken: the stream is asked what it has, and what it does not hold is sent again."""
     cdc_feedback_seconds: float = Field(1.0, gt=0, le=5)
     """How often PostgreSQL is told how far the stream is."""
     cdc_heartbeat_seconds: float = Field(5.0, gt=0, le=60)

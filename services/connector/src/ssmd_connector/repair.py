@@ -51,8 +51,8 @@ async def repaired(
     session, rows = new_session(), list[WireTrade]()
     async for page in rest.trades(min_ts=first, max_ts=last):
         rows += page.items
-        if page.set_aside:
-            log.warning("trades cannot be read", count=len(page.set_aside))
+        if page.rejected_rows:
+            log.warning("trades cannot be read", count=len(page.rejected_rows))
     cutoff = (await rest.historical_cutoff()).trades_created_ts
     if cutoff is not None and datetime.fromisoformat(cutoff) > interval.since:
         async for page in rest.historical_trades(min_ts=first, max_ts=last):

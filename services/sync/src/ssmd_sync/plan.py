@@ -1,4 +1,6 @@
-"""The cheapest requests that cover a scope. Pure: what is known goes in, steps come out.
+"""A run's plan: the cheapest requests that cover its scope.
+
+Pure: what is known goes in, steps come out.
 
 Which filters the exchange really honours together is in `ssmd_kalshi.filters`, which enforces it;
 the steps here use only those.

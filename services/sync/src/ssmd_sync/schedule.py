@@ -1,6 +1,6 @@
 """The jobs of a schedule, and when each is due. Pure, but for reading the file.
 
-Periods are counted from the epoch, so all replicas agree on them without talking. A period that was
+Periods are counted from 1970 on, so all replicas agree on them without talking. A period that was
 missed is caught up once; a run that failed is tried again after a growing pause, and not only in
 the next period.
 """
@@ -17,15 +17,15 @@ import msgspec
 import yaml
 
 from ssmd_common.errors import ConfigurationError
+from ssmd_common.times import UNIT_SECONDS
 from ssmd_sync.pastrun import PastRun
 from ssmd_sync.scope import Mode, Scope
 
 RETRY: Final = timedelta(seconds=5)
 LONGEST_RETRY: Final = timedelta(minutes=10)
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
-_UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,6 +41,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     games_only: bool = False
     min_volume: int = 0
     by_series: bool = False
+    formerly: str | None = None
 
     @property
     def scope(self) -> Scope:
@@ -66,11 +67,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         """When the period with this number begins for this job."""
         chance: float = crc32(f"{self.id}:{number}".encode()) / 2**32
         late = duration(self.offset) + duration(self.jitter) * chance
-        return _EPOCH + self.period * number + late
+        return _1970 + self.period * number + late
 
     def last_tick(self, now: datetime) -> int:
         """The number of the latest period that has begun."""
-        number = (now - _EPOCH - duration(self.offset)) // self.period
+        number = (now - _1970 - duration(self.offset)) // self.period
         return number if self.tick(number) <= now else number - 1
 
 
@@ -78,7 +79,9 @@ def due_at(job: Job, runs: Sequence[PastRun], since: datetime, now: datetime) ->
     """When the job is to run next; in the past: now. `runs` are its latest, the last one first.
 
     `since` is when the service began to look: a job that never ran starts in the first period
-    after it, or at once if all others build upon it.
+    after it, or at once if all others build upon it. A run that was stopped or killed counts as
+    failed here, since it is to be caught up, and not faster each time; in `readiness` it says
+    nothing, so that its "in a row" may be less than what the pause follows from.
     """
     done = next((run for run in runs if run.done), None)
     failures = next((n for n, run in enumerate(runs) if run.done), len(runs))
@@ -91,12 +94,20 @@ def due_at(job: Job, runs: Sequence[PastRun], since: datetime, now: datetime) ->
     return job.tick(latest if done.started_at < job.tick(latest) else latest + 1)
 
 
+def named(jobs: Sequence[Job], name: str) -> Job:
+    """The job with this id, or that had it in the version before; ConfigurationError if none."""
+    for job in jobs:
+        if name in (job.id, job.formerly):
+            return job
+    raise ConfigurationError(f"there is no job {name}: {', '.join(job.id for job in jobs)}")
+
+
 def duration(text: str) -> timedelta:
     """`90s`, `5m`, `2h`, `1d`; ValueError otherwise."""
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a duration such as 30s, 5m, 2h or 1d")
-    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    return timedelta(seconds=float(match[1]) * UNIT_SECONDS[match[2]])
 
 
 def load(name: str) -> tuple[Job, ...]:
@@ -134,7 +145,7 @@ def parse(text: str) -> tuple[Job, ...]:
         except (msgspec.ValidationError, ValueError) as error:
             name = entry.get("id", number) if isinstance(entry, dict) else number
             faults.append(f"job {name}: {error}")
-    ids = [job.id for job in jobs]
+    ids = [name for job in jobs for name in (job.id, job.formerly) if name]
     faults += [f"job {name}: stands twice" for name in sorted({i for i in ids if ids.count(i) > 1})]
     if faults:
         raise ConfigurationError("; ".join(faults))

@@ -6,13 +6,14 @@ from typing import Final
 
 from aiohttp import web
 
-from ssmd_api import context, feeschedule
+from ssmd_api import asof, context, feeschedule
 from ssmd_api.parameters import Parameters
 from ssmd_api.paths import named
 from ssmd_api.problems import not_found
 from ssmd_api.replies import Source, reply
 from ssmd_api.rows import Row
 from ssmd_api.store import Store
+from ssmd_common.tables import FEES, SERIES, SERIES_FEES
 from ssmd_common.times import spelled_moment
 
 _DEFAULT_TIER: Final = "default"
@@ -21,19 +22,23 @@ _DEFAULT_TIER: Final = "default"
 async def list_tiers(request: web.Request) -> web.Response:
     """The coefficients of the exchange's formula: of one tier, or of all."""
     given = Parameters(request.query, datetime.now(UTC))
-    tier = given.text("tier")
+    tier, at = given.text("tier"), given.as_of()
     given.done()
-    found = await context.of(request).store.fee_tiers(tier)
+    async with context.of(request).store.as_of(at) as store:
+        found = await store.fee_tiers(tier)
     if tier and not found:
         raise not_found("tier", tier)
-    return reply(request, {"fees": found}, source="database")
+    headers = asof.headers(at, FEES)
+    return reply(request, {"fees": found}, source="database", headers=headers)
 
 
 async def show_series_fees(request: web.Request) -> web.Response:
-    """A series' schedule, the step in force at `as_of`, and the cost of a fill at a price."""
+    """A series' schedule, the step in force at `as_of`, and the cost of a fill at a price; by what
+    was known at `known_at`."""
     now = datetime.now(UTC)
     given = Parameters(request.query, now)
     as_of = given.moment("as_of")
+    known_at = given.as_of("known_at")
     price = given.price("price")
     count = given.count("count")
     tier_name = given.text("tier") or _DEFAULT_TIER
@@ -42,35 +47,36 @@ async def show_series_fees(request: web.Request) -> web.Response:
     given.done()
     ticker = named(request, "series", "series")
     service = context.of(request)
-    source: Source = "cache"
-    schedule = await service.cached.fee_schedule(ticker)
-    if schedule is None:
-        source = "database"
-        schedule = await _stored_schedule(service.store, ticker)
-    step = feeschedule.in_force(schedule, as_of or now)
-    document = {
-        "series_ticker": ticker,
-        # Null is now: a time that runs would make each reply another.
-        "as_of": as_of and spelled_moment(as_of),
-        "in_force": step,
-        "schedule": schedule,
-    }
-    if price is not None:
-        contracts = Decimal(1) if count is None else count
-        tiers = await service.store.fee_tiers(tier_name)
-        if not tiers:
-            raise not_found("tier", tier_name)
-        document["fee"] = {
-            "price": str(price),
-            "count": str(contracts),
-            "tier": tier_name,
-            "cost": feeschedule.cost(step, tiers[0], price, contracts),
+    async with service.store.as_of(known_at, "known_at") as store:
+        source: Source = "cache"
+        schedule = await service.cached.fee_schedule(ticker) if known_at is None else None
+        if schedule is None:
+            source = "database"
+            schedule = await _stored_schedule(store, ticker)
+        step = feeschedule.in_force(schedule, as_of or known_at or now)
+        document = {
+            "series_ticker": ticker,
+            # Null is now: a time that runs would make each reply another.
+            "as_of": as_of and spelled_moment(as_of),
+            "in_force": step,
+            "schedule": schedule,
         }
-    return reply(request, document, source=source)
+        if price is not None:
+            contracts = Decimal(1) if count is None else count
+            tiers = await store.fee_tiers(tier_name)
+            if not tiers:
+                raise not_found("tier", tier_name)
+            document["fee"] = {
+                "price": str(price),
+                "count": str(contracts),
+                "tier": tier_name,
+                "cost": feeschedule.cost(step, tiers[0], price, contracts),
+            }
+    return reply(request, document, source=source, headers=asof.headers(known_at, SERIES_FEES))
 
 
 async def _stored_schedule(store: Store, ticker: str) -> list[Row]:
-    series = await store.series(ticker)
+    series = await store.series(ticker, SERIES)
     if series is None:
         raise not_found("series", ticker)
     return feeschedule.complete(await store.fee_schedule(ticker), series)

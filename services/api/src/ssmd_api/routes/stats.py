@@ -1,73 +1,92 @@
 """/v1/stats"""
 
-from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import NamedTuple, TypeVar
 
 from aiohttp import web
 
-from ssmd_api import context
+from ssmd_api import asof, context, counts
+from ssmd_api.counts import Counts, OfMarkets, OfSeries
 from ssmd_api.parameters import Parameters
 from ssmd_api.replies import reply
-from ssmd_common.status import MarketStatus
+from ssmd_api.rows import Row
+
+C = TypeVar("C", OfMarkets, OfSeries)
+
+
+class _Asked(NamedTuple):
+    """What is counted: all, or those of a series, of a category."""
+
+    limit: int
+    series: str | None
+    category: str | None
+
+    def of(self, counts: Iterable[C]) -> Iterator[C]:
+        return (
+            each
+            for each in counts
+            if self.series in (None, each.series) and self.category in (None, each.category)
+        )
 
 
 async def series(request: web.Request) -> web.Response:
-    """Series by category."""
-    Parameters(request.query, datetime.now(UTC)).done()
-    found = await context.of(request).store.stats_series()
-    categories = [
-        {"category": category, "series": total, "active": active, "games": games}
-        for category, total, active, games in found
-    ]
-    document = {
-        "series": sum(row["series"] for row in categories),
-        "active": sum(row["active"] for row in categories),
-        "games": sum(row["games"] for row in categories),
-        "by_category": categories,
-    }
-    return reply(request, document, source="database")
+    """Series by category, and those with most markets, each with its counts."""
+    asked, at = _asked(request)
+    async with _counts(request, at) as known:
+        found, markets = await known.series.get(), await known.markets.get()
+    document = found.document(
+        asked, lambda: counts.series(asked.of(found.counts), markets.counts, asked.limit)
+    )
+    return _reply(request, document, found.at, at)
 
 
 async def markets(request: web.Request) -> web.Response:
     """Markets by status, category and series (the `limit` largest), and those that close soon."""
-    now = datetime.now(UTC)
-    given = Parameters(request.query, now)
-    limit = given.limit()
-    given.done()
-    found, (hour, day, week) = await context.of(request).store.stats_markets(now)
-    by_status: Counter[str] = Counter()
-    by_category: dict[str | None, Counter[str]] = defaultdict(Counter)
-    by_series: dict[str, Counter[str]] = defaultdict(Counter)
-    for series_ticker, category, status, count in found:
-        by_status[status] += count
-        by_category[category][status] += count
-        by_series[series_ticker][status] += count
-    largest = sorted(by_series.items(), key=lambda item: (-item[1].total(), item[0]))
-    document = {
-        "markets": by_status.total(),
-        "by_status": _each(by_status),
-        "by_category": [
-            {"category": category, "markets": counts.total(), "by_status": _each(counts)}
-            for category, counts in sorted(
-                by_category.items(), key=lambda item: (-item[1].total(), item[0] or "")
-            )
-        ],
-        "by_series": [
-            {"series_ticker": ticker, "markets": counts.total(), "by_status": _each(counts)}
-            for ticker, counts in largest[:limit]
-        ],
-        "closing_within": {"1h": hour, "24h": day, "7d": week},
-    }
-    return reply(request, document, source="database")
+    asked, at = _asked(request)
+    async with _counts(request, at) as known:
+        found = await known.markets.get()
+    document = found.document(asked, lambda: counts.markets(asked.of(found.counts), asked.limit))
+    return _reply(request, document, found.at, at)
 
 
 async def sync(request: web.Request) -> web.Response:
     """Each job's last run and last success, the `limit` latest runs, the resume points."""
     given = Parameters(request.query, datetime.now(UTC))
     limit = given.limit()
+    given.no_as_of("makes no sense of runs, which have times of their own")
     given.done()
     return reply(request, await context.of(request).store.stats_sync(limit), source="database")
 
 
-def _each(counts: Counter[str]) -> dict[str, int]:
-    return {status: counts[status] for status in MarketStatus}
+def _asked(request: web.Request) -> tuple[_Asked, datetime | None]:
+    """The same with the moment that it is asked of."""
+    given = Parameters(request.query, datetime.now(UTC))
+    asked = _Asked(given.limit(), given.text("series"), given.text("category"))
+    at = given.as_of()
+    given.done()
+    return asked, at
+
+
+@asynccontextmanager
+async def _counts(request: web.Request, at: datetime | None) -> AsyncIterator[Counts]:
+    service = context.of(request)
+    if at is None:
+        yield service.counts
+        return
+    async with service.store.as_of(at) as store:
+        yield Counts(store, at)
+
+
+def _reply(
+    request: web.Request, document: Row, counted_at: datetime, at: datetime | None
+) -> web.Response:
+    age = max(0, int((datetime.now(UTC) - counted_at).total_seconds()))
+    return reply(
+        request,
+        document,
+        source="database",
+        age_seconds=age if at is None else None,
+        headers=asof.headers(at),
+    )

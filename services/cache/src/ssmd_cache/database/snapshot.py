@@ -1,4 +1,4 @@
-"""What a warm-up is made of: PostgreSQL's rows, and where the change stream goes on."""
+"""A warm-up's snapshot: PostgreSQL's rows, and where the change stream goes on."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,7 +15,7 @@ from ssmd_stream.visibility import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """A snapshot, and the place from which the stream completes it.
+    """`ssmd_stream.join.Join` as cache needs it: rows by table, and the place as a position.
 
     `sequence` is the stream's last message that the snapshot certainly holds. `position` is below
     that of every change which the snapshot does not hold.

@@ -1,4 +1,4 @@
-"""How far Redis is behind the stream, and what it reflects."""
+"""How far Redis is behind the stream (`ssmd_stream.lag`), and the position that it reflects."""
 
 from ssmd_cache.metrics import LAG_MESSAGES
 from ssmd_cache.writer.position import CachePosition

@@ -23,7 +23,7 @@ from ssmd_common.status import NOT_YET_CLOSED
 from ssmd_common.ttl import event_expires_at, market_expires_at
 from ssmd_stream.change import Position, format_lsn
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
@@ -131,13 +131,13 @@ def market_category(event_category: str | None, series_category: str | None) -> 
 
 
 def seconds(moment: datetime) -> str:
-    """Epoch seconds as a sorted set's score: the text of the number that is nearest."""
+    """Seconds since 1970 as a sorted set's score: the text of the number that is nearest."""
     return str(moment.timestamp())
 
 
 def milliseconds(moment: datetime) -> int:
     """Since 1970."""
-    return (moment - _EPOCH) // _MILLISECOND
+    return (moment - _1970) // _MILLISECOND
 
 
 def _milliseconds(moment: datetime | None) -> str:

@@ -39,7 +39,7 @@ class MarketRecord(_Record, gc=False):
     category: str = ""
     """The one whose set it is in: its event's, else its series'."""
     closes: str = ""
-    """close_time in epoch seconds, as a sorted set's score is written."""
+    """close_time in seconds since 1970, as a sorted set's score is written."""
     expires: str = ""
     """When the key ends, in epoch milliseconds."""
 

@@ -16,12 +16,12 @@ from ssmd_stream import subjects
 from ssmd_stream.change import VERSION, format_lsn
 from ssmd_stream.publish import outgoing as publish
 
-_EPOCH_OF_POSTGRES: Final = datetime(2000, 1, 1, tzinfo=UTC)
-_EPOCH_UNIX: Final = _EPOCH_OF_POSTGRES.timestamp()
+_POSTGRES_ZERO: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_POSTGRES_ZERO_UNIX: Final = _POSTGRES_ZERO.timestamp()
 
 
 class Outgoing(publish.Outgoing, gc=False):
-    """A change to publish; its `id` is its `Position` as text.
+    """`ssmd_stream`'s kind of message for a change; its `id` is its `Position` as text.
 
     `raw` are the bytes for the dead letters if this is a marker for what could not be read.
     """
@@ -252,17 +252,17 @@ def utc(microseconds: int) -> str:
 
 @lru_cache(maxsize=64)
 def _utc_second(seconds: int) -> str:
-    return (_EPOCH_OF_POSTGRES + timedelta(seconds=seconds)).isoformat()[:19]
+    return (_POSTGRES_ZERO + timedelta(seconds=seconds)).isoformat()[:19]
 
 
 def unix_seconds(microseconds: int) -> float:
     """The same time in seconds since 1970."""
-    return _EPOCH_UNIX + microseconds / 1_000_000
+    return _POSTGRES_ZERO_UNIX + microseconds / 1_000_000
 
 
 def protocol_time(unix_seconds: float) -> int:
     """The same time, as the replication protocol has it."""
-    return round((unix_seconds - _EPOCH_UNIX) * 1_000_000)
+    return round((unix_seconds - _POSTGRES_ZERO_UNIX) * 1_000_000)
 
 
 def _whose(encoder: TableEncoder, op: str, row: list[Value]) -> tuple[str, bytes, bytes]:

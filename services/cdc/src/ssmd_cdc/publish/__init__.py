@@ -1,1 +1,1 @@
-"""SECMASTER_CDC's side: every message once, in order, acknowledged."""
+"""cdc's own streams, and what is published to which; how is in `ssmd_stream.publish`."""

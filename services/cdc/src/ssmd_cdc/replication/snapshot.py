@@ -1,4 +1,4 @@
-"""Publish the whole state at the start of an epoch, from the slot's exported snapshot.
+"""An epoch's announcement: the whole state is published, from the slot's exported snapshot.
 
 For each table snapshot_begin, one insert per row, snapshot_end; `final` on the last. What commits
 after the snapshot comes from the slot, so that a reader misses nothing and sees nothing twice.

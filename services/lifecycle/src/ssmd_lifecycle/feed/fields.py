@@ -16,7 +16,7 @@ from ssmd_kalshi.unread import ticker_fault
 Fields = Mapping[str, tuple[str, Callable[[Any], Any]]]
 """Field of a message → column, and the reader of its value."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBER: Final = re.compile(r"[-+]?[0-9]{1,40}(\.[0-9]{0,40})?([eE][-+]?[0-9]{1,3})?")
 
 
@@ -39,7 +39,7 @@ def moment(value: Any) -> datetime:
     if value < 0:
         raise ValueError("it is before 1970")
     try:
-        return _EPOCH + timedelta(seconds=value)
+        return _1970 + timedelta(seconds=value)
     except OverflowError as error:
         raise ValueError("it is after the year 9999") from error
 
@@ -47,7 +47,7 @@ def moment(value: Any) -> datetime:
 def moment_if_any(value: Any) -> datetime | None:
     """Likewise; zero is how the exchange says that there is none."""
     found = moment(value)
-    return None if found == _EPOCH else found
+    return None if found == _1970 else found
 
 
 def number(value: Any) -> Decimal:

@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 MAINTENANCE: Final = "maintenance"
 """The reason of a gap in the exchange's scheduled window: expected, and nothing to alarm about."""
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Where a gap begins whose stored beginning is no time that Python can hold."""
 _TOLERATED: Final = timedelta(seconds=WARNED_SECONDS)
 _READ_AGAIN: Final = timedelta(hours=1)
@@ -111,7 +111,7 @@ class Gaps:
         async with self._pool.connection() as connection:
             cursor = await connection.execute(queries.unrepaired_gaps)
             return [
-                Interval(number, since or _EPOCH, reason)
+                Interval(number, since or _1970, reason)
                 for number, since, reason in await cursor.fetchall()
             ]
 

@@ -35,11 +35,11 @@ async def client(valkey_server: Any) -> Any:
     await made.aclose()
 
 
-async def warm_sink(client: Any, token: int = 1) -> RedisWriter:
-    sink = RedisWriter(client, KEYS, token)
-    await sink.claim()
-    await sink.set_position(CachePosition(token=token, warm=True))
-    return sink
+async def warm_writer(client: Any, token: int = 1) -> RedisWriter:
+    writer = RedisWriter(client, KEYS, token)
+    await writer.claim()
+    await writer.set_position(CachePosition(token=token, warm=True))
+    return writer
 
 
 async def contents(client: Any, pattern: str = "secmaster:[^_p]*") -> dict[str, Any]:
@@ -161,7 +161,7 @@ async def test_a_warm_up_and_the_stream_leave_the_same_behind(client: Any, seed:
     categories = {row["ticker"]: row["category"] or "" for row in rows["series"]}
     for row in rows["events"]:
         categories[row["event_ticker"]] = row["category"] or categories[row["series_ticker"]]
-    sink, fill = await warm_sink(client), Fill(KEYS, at, "g", NOW)
+    writer, fill = await warm_writer(client), Fill(KEYS, at, "g", NOW)
     for table, some in json.items():
         page = [(value(row, at).encode(),) for row in some]
         if table == "markets":
@@ -172,21 +172,21 @@ async def test_a_warm_up_and_the_stream_leave_the_same_behind(client: Any, seed:
             for fee, (step,) in zip(rows[table], page, strict=True):
                 schedules.setdefault(fee["series_ticker"], []).append(step)
             page = [(schedule,) for schedule in schedules.values()]
-        await sink.fill(fill.commands(table, page))
+        await writer.fill(fill.commands(table, page))
     warmed = await contents(client, "secmaster:[^p]*")
-    assert await sink.scrub() == 0
+    assert await writer.scrub() == 0
     for kind, table in TABLES_BY_KIND.items():
-        seen = await sink.patrol(kind, b"0", 1000)
+        seen = await writer.patrol(kind, b"0", 1000)
         assert (seen.mended, seen.valueless) == (0, [])
         assert seen.rows == fill.written[table]
     await client.flushall()
-    sink = await warm_sink(client)
+    writer = await warm_writer(client)
     commands = [
         put(table, row, at, KEYS, known_only=False) for table, some in json.items() for row in some
     ]
     while commands:
         count = chance.randrange(1, 20)
-        await sink.repair("g", commands[:count])
+        await writer.repair("g", commands[:count])
         del commands[:count]
     streamed = await contents(client, "secmaster:[^p]*")
     for name in ("markets", "events", "series", "fees"):
@@ -217,38 +217,38 @@ def test_records_are_laid_out_as_redis_has_them() -> None:
 async def test_duplicates_and_reordering_change_nothing(client: Any, seed: int) -> None:
     chance = random.Random(seed)
     commands = history(chance, 60)
-    sink = await warm_sink(client)
+    writer = await warm_writer(client)
     for command in commands:
-        await sink.repair("g", [command])
+        await writer.repair("g", [command])
     in_order = await contents(client)
     await client.flushall()
-    sink = await warm_sink(client)
+    writer = await warm_writer(client)
     # The parents' series are known in both; all else comes in any order, and more than once.
-    await sink.repair("g", commands[:2])
+    await writer.repair("g", commands[:2])
     shuffled = chance.sample(commands, len(commands)) + chance.sample(commands, 20)
     while shuffled:
         batch = [shuffled.pop() for _ in range(min(len(shuffled), chance.randrange(1, 9)))]
-        await sink.repair("g", batch)
+        await writer.repair("g", batch)
     assert await contents(client) == in_order
 
 
 async def test_a_batch_that_was_applied_is_not_applied_again(client: Any) -> None:
-    sink = await warm_sink(client)
+    writer = await warm_writer(client)
     position = CachePosition(token=1, warm=True, sequence=1)
     put_it = row_put("series", Position(1, 5, 0), ticker="S", category="C")
-    assert (await sink.apply(1, position, [put_it])).changed == 1
-    assert (await sink.apply(1, position, [put_it])).changed == 0
+    assert (await writer.apply(1, position, [put_it])).changed == 1
+    assert (await writer.apply(1, position, [put_it])).changed == 0
     second = msgspec.structs.replace(position, sequence=2)
-    await sink.apply(2, second, [])
-    await sink.apply(1, position, [put_it])
-    assert (await sink.position()) == second
+    await writer.apply(2, second, [])
+    await writer.apply(1, position, [put_it])
+    assert (await writer.position()) == second
     with pytest.raises(SequenceGap) as gap:
-        await sink.apply(5, msgspec.structs.replace(position, sequence=5), [put_it])
+        await writer.apply(5, msgspec.structs.replace(position, sequence=5), [put_it])
     assert gap.value.at == 2
 
 
 async def test_an_older_leader_is_fenced_in_every_action(client: Any) -> None:
-    old = await warm_sink(client, 7)
+    old = await warm_writer(client, 7)
     position = CachePosition(token=7, warm=True, sequence=1)
     change = row_put("series", Position(1, 5, 0), ticker="S", category="C")
     await old.apply(1, position, [change])
@@ -301,10 +301,10 @@ async def test_a_page_of_a_warm_up_is_written_by_the_leader_alone(
 ) -> None:
     """Whatever happens between the look at the token and the write."""
     monkeypatch.setattr("ssmd_cache.writer.redis_writer.Script", Interrupted)
-    await warm_sink(client)
-    sink = RedisWriter(client, KEYS, 1)
+    await warm_writer(client)
+    writer = RedisWriter(client, KEYS, 1)
     page: list[Any] = [["SET", "secmaster:series:S", "x"], ["HSET", "secmaster:markets", "M", "x"]]
-    await sink.fill(page)
+    await writer.fill(page)
     assert await client.delete("secmaster:series:S", "secmaster:markets") == 2
 
     async def another_leads() -> None:
@@ -320,40 +320,40 @@ async def test_a_page_of_a_warm_up_is_written_by_the_leader_alone(
         (another_leads, Fenced),
     ):
         await client.flushall()
-        await warm_sink(client)
+        await warm_writer(client)
         Interrupted.meanwhile = meanwhile
         with pytest.raises(error):
-            await sink.fill(page)
+            await writer.fill(page)
         assert not await client.exists("secmaster:series:S", "secmaster:markets")
 
 
 async def test_a_page_that_redis_has_no_room_for_is_not_written_in_part(client: Any) -> None:
-    sink = await warm_sink(client)
+    writer = await warm_writer(client)
     page: list[Any] = [["SREM", "secmaster:event_markets:E", "M"], ["SET", "secmaster:fee:S", "x"]]
     await client.sadd("secmaster:event_markets:E", "M")
     await client.config_set("maxmemory", 1)
     with pytest.raises(aioredis.ResponseError, match=r"OOM|maxmemory"):
-        await sink.fill(page)
+        await writer.fill(page)
     await client.config_set("maxmemory", 0)
     assert await contents(client) == {"secmaster:event_markets:E": {b"M"}}
-    await sink.fill(page)
+    await writer.fill(page)
     assert await client.get("secmaster:fee:S") == b"x"
 
 
 async def test_a_flush_is_noticed_by_the_next_write(client: Any) -> None:
-    sink = await warm_sink(client)
+    writer = await warm_writer(client)
     await client.flushall()
     change = row_put("series", Position(1, 5, 0), ticker="S", category="C")
     with pytest.raises(ContentsLost):
-        await sink.apply(1, CachePosition(token=1, warm=True, sequence=1), [change])
+        await writer.apply(1, CachePosition(token=1, warm=True, sequence=1), [change])
     assert await client.dbsize() == 0
 
 
 async def test_foreign_keys_are_left_alone_and_named(client: Any) -> None:
-    sink = await warm_sink(client)
+    writer = await warm_writer(client)
     await client.rpush("secmaster:series:S", "someone else's")
     await client.set("secmaster:event_markets:E", "x")
-    written = await sink.repair(
+    written = await writer.repair(
         "g",
         [
             row_put("series", Position(1, 5, 0), ticker="S", category="C"),
@@ -374,14 +374,14 @@ async def test_foreign_keys_are_left_alone_and_named(client: Any) -> None:
     assert not await client.exists("secmaster:series:T:E:M", "secmaster:markets")
     await client.sadd("secmaster:markets", "x")
     with pytest.raises(KeyTypeConflict) as error:
-        await sink.sweep()
+        await writer.sweep()
     assert error.value.keys == ["secmaster:markets"]
 
 
 async def test_out_of_memory_writes_nothing_of_a_batch(client: Any) -> None:
-    sink = await warm_sink(client)
+    writer = await warm_writer(client)
     first = row_put("series", Position(1, 5, 0), ticker="S0", category="C")
-    await sink.apply(1, CachePosition(token=1, warm=True, sequence=1), [first])
+    await writer.apply(1, CachePosition(token=1, warm=True, sequence=1), [first])
     before = await contents(client)
     await client.config_set("maxmemory", 1)
     changes = [
@@ -389,7 +389,7 @@ async def test_out_of_memory_writes_nothing_of_a_batch(client: Any) -> None:
     ]
     position = CachePosition(token=1, warm=True, sequence=2)
     with pytest.raises(aioredis.ResponseError, match=r"OOM|maxmemory"):
-        await sink.apply(2, position, changes)
+        await writer.apply(2, position, changes)
     assert await contents(client) == before
     await client.config_set("maxmemory", 0)
-    assert (await sink.apply(2, position, changes)).changed == 50
+    assert (await writer.apply(2, position, changes)).changed == 50
