@@ -157,6 +157,14 @@ CASES: Final[dict[str, Case]] = {
         {"ssmd_archiver_missing_messages_total@archiver,why='hole'": "_x20 7x20"},
         {"ssmd_archiver_missing_messages_total@archiver,why='hole'": "7x40"},
     ),
+    "SsmdConnectorDrops": (
+        {"ssmd_connector_dropped_total@connector,type='ticker'": "_x20 7x20"},
+        {"ssmd_connector_dropped_total@connector,type='ticker'": "7x40"},
+    ),
+    "SsmdConnectorDoesNotStore": (
+        {"ssmd_connector_not_storing@connector": "1x40"},
+        {"ssmd_connector_not_storing@connector": "0x40"},
+    ),
     "SsmdApiErrors": (
         {"ssmd_api_requests_total@api,status='200'": "0+60x40",
          "ssmd_api_requests_total@api,status='503'": "0+60x40"},

@@ -19,6 +19,7 @@ from ssmd_kalshi import convert, decode, frames, markets
 from ssmd_kalshi.drift import Drift
 from ssmd_kalshi.errors import KalshiError
 from ssmd_kalshi.http import error_text, reply_error
+from ssmd_kalshi.sequences import Sequence
 from ssmd_kalshi.wire import ExchangeSchedule, ExchangeStatus, FiltersBySport
 
 EXAMPLES = int(os.environ.get("SSMD_FUZZ_EXAMPLES", "3000"))
@@ -118,7 +119,7 @@ def read_frame(raw: bytes) -> None:
     assert isinstance(frame.body, dict)
     assert isinstance(frame.said, str)
     assert frame.sent_at is None or frame.sent_at.tzinfo is UTC
-    frames.Sequence().missing(frame.seq)
+    Sequence().missing(frame.seq)
     _ = (frame.code, frame.subscription)
 
 

@@ -56,7 +56,9 @@ class Process:
 
 
 @asynccontextmanager
-async def process(market: Market, database: Database, key: Path) -> AsyncIterator[Process]:
+async def process(
+    market: Market, database: Database, key: Path, **settings: str
+) -> AsyncIterator[Process]:
     key_at(key, "ed25519")
     port = free_port()
     environment = {
@@ -72,6 +74,7 @@ async def process(market: Market, database: Database, key: Path) -> AsyncIterato
         "CONNECTOR_COUNT_SECONDS": "0.2",
         "OPS_HOST": "127.0.0.1",
         "OPS_PORT": str(port),
+        **settings,
     }
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "ssmd_connector", env=environment, stdout=asyncio.subprocess.DEVNULL
@@ -113,3 +116,17 @@ async def test_a_killed_leader_costs_no_trade(
     # The killed one said nothing at its end; the other one did.
     assert [record.reason for record in await market.records("closed")] == ["stopped"]
     assert len(await market.records("repaired")) >= 1
+
+
+async def test_one_that_is_turned_off_is_ready_and_asks_nobody(
+    market: Market, database: Database, tmp_path: Path
+) -> None:
+    key = tmp_path / "key.pem"
+    off = {"CONNECTOR_ENABLED": "false", "NATS_URL": "nats://127.0.0.1:1"}
+    async with process(market, database, key, **off) as idle:
+        async with asyncio.timeout(60):
+            while (await idle.readiness())["status"] != 200:
+                assert idle.child.returncode is None, "it ended"
+                await asyncio.sleep(0.05)
+        assert await idle.end() == 0
+    assert not market.sim.hub.connections

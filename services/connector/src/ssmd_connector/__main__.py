@@ -5,13 +5,16 @@ import sys
 from ssmd_common.connections import nats
 from ssmd_common.leader import lead
 from ssmd_common.runtime import Runtime, run
-from ssmd_connector.service import Connector, without_key
+from ssmd_connector.service import Connector, turned_off, without_key
 from ssmd_connector.settings import ConnectorSettings
 from ssmd_kalshi.signing import load_signer
 
 
 async def serve(runtime: Runtime, settings: ConnectorSettings) -> None:
     """Stand by, then lead, until the service stops."""
+    if not settings.connector_enabled:
+        await turned_off(runtime)
+        return
     budget = settings.startup_budget_seconds
     key, path = settings.kalshi_api_key, settings.kalshi_private_key_path
     signer = load_signer(key.get_secret_value(), path) if key is not None and path else None

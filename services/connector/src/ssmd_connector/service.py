@@ -159,3 +159,11 @@ async def without_key(runtime: Runtime) -> None:
     runtime.health.degrade("exchange_key", reason)
     while not await runtime.stopped_within(30.0):
         runtime.health.progress()
+
+
+async def turned_off(runtime: Runtime) -> None:
+    """Nothing is wanted: ready, until the service stops."""
+    log.info("the connector is turned off", setting="CONNECTOR_ENABLED")
+    runtime.health.set("enabled", None)
+    while not await runtime.stopped_within(30.0):
+        runtime.health.progress()

@@ -8,6 +8,8 @@ from ssmd_common.settings import KalshiSettings, NatsSettings, PostgresSettings
 class ConnectorSettings(PostgresSettings, NatsSettings, KalshiSettings):
     """CONNECTOR_*, and what PostgreSQL, NATS and the exchange need."""
 
+    connector_enabled: bool = True
+    """`false`: the process does nothing and is ready; there is no market data then."""
     connector_name: str = Field("0", pattern=r"^[A-Za-z0-9_-]{1,32}$")
     """Stands in every message, and in the subject of the capture's records."""
     connector_multivariate: bool = False
