@@ -72,7 +72,8 @@ async def measure(
     url: str,
     key: str,
     client: Client,
-) -> None:
+) -> float:
+    """What it took at most, in MB."""
     async with reading(url, key, ["?table=fees"]):
         await asyncio.sleep(1)
     before = resident(process)
@@ -106,6 +107,7 @@ async def measure(
         f"{got / took:,.0f} events/s delivered; {cut} readers cut off; "
         f"lateness p50 {percentile(late, 50):.0f} ms, p99 {percentile(late, 99):.0f} ms"
     )
+    return most
 
 
 async def publish(client: Client, number: int) -> None:

@@ -6,7 +6,6 @@ Decisions and the change log tell of their time, so they may name what is gone.
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from documented import settings
 from documented_metrics import metrics
 
 from ssmd_api.app import ROUTES
-from ssmd_api.filters import EventFilter, MarketFilter, SeriesFilter
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.keys import Keys
 
@@ -230,20 +228,6 @@ def test_make_targets_exist(page: Path) -> None:
 def test_exit_codes_are_those_of_the_code() -> None:
     page = (ROOT / "docs/operations.md").read_text()
     assert {int(code) for code in re.findall(r"^\| (\d) \|", page, re.MULTILINE)} == set(ExitCode)
-
-
-def test_filters_with_and_without_an_index_are_all_of_them() -> None:
-    """Which of them have one, `services/api/tests/test_api_plans.py` asks PostgreSQL."""
-    contract = (ROOT / "docs/contracts.md").read_text()
-    paragraph = contract[contract.index("The API's filters by") :].partition("\n\n")[0]
-    named = {"tags" if word == "tag" else word for word in re.findall(r"`(\w+)`", paragraph)}
-    plain = {"statuses": "status", "words": "q"}
-    ours = {
-        plain.get(field.name, field.name)
-        for kind in (SeriesFilter, EventFilter, MarketFilter)
-        for field in fields(kind)
-    }
-    assert named == ours | {"games_only"}
 
 
 def test_what_code_says_of_pages_is_there() -> None:

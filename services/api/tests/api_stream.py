@@ -12,13 +12,15 @@ from nats.js.client import JetStreamContext
 from ssmd_stream import subjects
 
 
-async def publish(js: JetStreamContext, table: str, row: dict[str, Any], kind: str = "x") -> int:
+async def publish(
+    js: JetStreamContext, table: str, row: dict[str, Any], kind: str = "x", **more: Any
+) -> int:
     """A change as the publisher sends it; its sequence."""
     info = await js.stream_info(subjects.STREAM)
     position = f"3:0/{info.state.last_seq + 1:X}:0"
     acknowledged = await js.publish(
         subjects.subject(table, "update", row),
-        envelope(table, row, kind),
+        envelope(table, row, kind, **more),
         headers={"Nats-Msg-Id": position, "Ssmd-Type": kind},
     )
     return acknowledged.seq

@@ -34,6 +34,8 @@ def serve(database: Database, monkeypatch: pytest.MonkeyPatch) -> Serve:
     """Start the API with some settings changed."""
     # On a busy machine this process is often late for an answer that is there.
     monkeypatch.setattr("ssmd_api.cached.READ_SECONDS", 5.0)
+    # What a test puts into Redis is to be seen at once.
+    monkeypatch.setattr("ssmd_api.cached.RECENT_SECONDS", 0.0)
 
     @asynccontextmanager
     async def start(**changed: Any) -> AsyncIterator[Client]:

@@ -33,8 +33,21 @@ def map_case(_: schemathesis.HookContext, case: schemathesis.Case) -> schemathes
             unknown = query.keys() - _OF_EVERY_LIST
         for name in unknown:
             query.pop(name, None)
-    if query.get("table") or query.get("tables"):
-        # So do the tables.
+    if case.path in ("/v1/export", "/v1/snapshot") or query.get("table"):
+        # What is listed decides which fields there are.
+        query.pop("fields", None)
+    if case.path in ("/v1/export", "/v1/snapshot", "/v1/changes"):
+        # Something is to be left.
+        query.pop("exclude", None)
+    if query.get("sort") in ("volume_24h", "open_interest"):
+        # No index serves both.
+        query.pop("min_volume", None)
+    if (
+        query.get("table")
+        or query.get("tables")
+        or (case.path == "/v1/changes" and "fields" in query)
+    ):
+        # So do the tables, and fields that only some tables have.
         for name in _OF_ROWS:
             query.pop(name, None)
     if "@" not in (case.headers or {}).get(_ID, "@"):

@@ -1,12 +1,15 @@
 """Single reads: one series, event, market; lookups, lifecycle, fees, statistics."""
 
+import asyncio
 import io
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from api_testbed import Client
 from api_universe import NOW, insert
 
+from ssmd_api.store import Store
 from ssmd_stack.database import Database
 
 pytestmark = pytest.mark.usefixtures("universe")
@@ -229,8 +232,45 @@ async def test_statistics(api: Client, database: Database) -> None:
     }
     assert [row["series_ticker"] for row in markets["by_series"]] == ["KXBTCD"]
     assert markets["closing_within"] == {"1h": 0, "24h": 3, "7d": 4}
+    assert [tuple(row.values()) for row in series["by_series"]] == [
+        ("KXBTCD", "Crypto", True, 2, 4),
+        ("KXNBAGAME", "Sports", True, 1, 2),
+        ("KXOLD", None, False, 1, 1),
+    ]
+    one = await api.ok("/v1/stats/markets?series=KXBTCD&category=Crypto")
+    assert one["by_status"] == {"open": 1, "active": 1, "closed": 1, "settled": 0}
+    assert one["closing_within"] == {"1h": 0, "24h": 2, "7d": 2}
+    assert (await api.ok("/v1/stats/markets?category=Sports"))["markets"] == 2
+    assert (await api.ok("/v1/stats/series?series=KXOLD"))["series"] == 1
+    assert (await api.ok("/v1/stats/series?category=Crypto"))["by_series"][0]["events"] == 2
     sync = await api.ok("/v1/stats/sync")
     assert sync["jobs"]["everything"]["last_run"]["outcome"] == "failed"
     assert sync["jobs"]["everything"]["last_success_at"] is not None
     assert [run["outcome"] for run in sync["recent_runs"]] == ["failed", "ok"]
     assert list(sync["watermarks"]) == ["all"]
+
+
+async def test_counts_are_made_once_for_all_who_ask_within_seconds(
+    api: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the reply says when."""
+    asked = []
+    count = Store.stats_markets
+
+    async def counted(self: Store, now: datetime) -> Any:
+        asked.append(now)
+        return await count(self, now)
+
+    monkeypatch.setattr(Store, "stats_markets", counted)
+    paths = ("", "?limit=1", "?series=KXBTCD", "?category=Sports")
+    replies = await asyncio.gather(*(api.get(f"/v1/stats/markets{path}") for path in paths * 5))
+    assert {reply.status for reply in replies} == {200}
+    assert len(asked) == 1
+    (counted_at,) = {reply.json["counted_at"] for reply in replies}
+    assert datetime.fromisoformat(counted_at) == asked[0]
+    assert all(int(reply.headers["X-Ssmd-Age"]) < 60 for reply in replies)
+    async with database.connect() as connection:
+        await connection.execute("UPDATE markets SET deleted_at = now()")
+    monkeypatch.setattr("ssmd_api.counts.KEPT_SECONDS", 0)
+    assert (await api.ok("/v1/stats/markets"))["markets"] == 0
+    assert len(asked) == 2

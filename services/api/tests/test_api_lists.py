@@ -127,7 +127,7 @@ ORDERS = {
     "ticker": sorted(ALL),
     "-ticker": sorted(ALL, reverse=True),
     "close_time": [SETTLED, CLOSED, ACTIVE, OPEN, HOU, PIT, OLD],
-    "-close_time": [PIT, HOU, ACTIVE, OPEN, CLOSED, SETTLED, OLD],
+    "-close_time": [PIT, HOU, OPEN, ACTIVE, CLOSED, SETTLED, OLD],
     "volume": [OLD, HOU, PIT, CLOSED, ACTIVE, SETTLED, OPEN],
     "-volume": [SETTLED, ACTIVE, CLOSED, PIT, HOU, OLD, OPEN],
 }
@@ -147,7 +147,7 @@ async def follow(api: Client, path: str | None) -> list[str]:
 
 
 async def test_pages_follow_each_other_in_every_order(api: Client) -> None:
-    """What is NULL comes last in either direction."""
+    """What is NULL comes last in either direction; of equals the tickers go the same way."""
     for limit in (1, 2, 3, 7):
         found = {s: await follow(api, f"/v1/markets?sort={s}&limit={limit}") for s in ORDERS}
         assert found == ORDERS, limit

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import pytest
@@ -11,7 +11,7 @@ from api_testbed import Client
 from api_universe import fill_more
 from openapi_spec_validator import validate
 
-from ssmd_api import openapi
+from ssmd_api import openapi, shapes
 from ssmd_api.app import ROUTES
 from ssmd_api.filters import FILTERS
 from ssmd_stack.database import Database
@@ -19,6 +19,12 @@ from ssmd_stack.database import Database
 SCOPES = {(method, path): scope for method, path, scope, _ in ROUTES}
 DOCUMENT = openapi.document(SCOPES, "1")
 TICKER = "KXBTCD-26FEB03-T97500.99"
+
+
+def concrete(path: str) -> str:
+    """A path with what there is."""
+    named = path.replace("{event_ticker}", "KXBTCD-26FEB03").replace("{series}", "KXBTCD")
+    return named.replace("{ticker}", TICKER if "markets" in path else "KXBTCD").replace("{id}", "1")
 
 
 def test_it_is_valid_and_has_every_route() -> None:
@@ -30,17 +36,11 @@ def test_it_is_valid_and_has_every_route() -> None:
 async def test_it_has_exactly_the_parameters_that_are_known(api: Client) -> None:
     """An unknown parameter is refused with the list of known ones."""
     for (method, path), operation in openapi.OPERATIONS.items():
-        concrete = (
-            path.replace("{ticker}", TICKER if "markets" in path else "KXBTCD")
-            .replace("{event_ticker}", "KXBTCD-26FEB03")
-            .replace("{series}", "KXBTCD")
-            .replace("{id}", "1")
-        )
         # The list that is exported decides its filters.
         lists = FILTERS if path == "/v1/export" else [""]
         known: set[str] = set()
         for entity in lists:
-            asked = f"{concrete}?bogus=1{entity and f'&entity={entity}'}"
+            asked = f"{concrete(path)}?bogus=1{entity and f'&entity={entity}'}"
             reply = await api.ask(method, asked)
             assert reply.status == 400, path
             found = re.search(r"bogus: is unknown here \(known: (.*?)\)", reply.json["detail"])
@@ -56,17 +56,20 @@ SAMPLES = (
     *("0.5", "1.01", "1.000000", "0.1234567", "999999999999.999999", "1000000000000"),
     *("24h", "1000000d", "100000w", "2026-02-03", "2026-02-30", "2026-02-03T22:05+01:00"),
     *("true", "TRUE", "open", "active", "series", "market", "markets", "-ticker", "csv"),
-    *("series,fees", "series,", "WyJ4Il0", "WyJ4Il0="),
+    *("series,fees", "series,", "ticker,title", "ticker,", "title,series.title", "ticker,bogus"),
+    *("WyJ4Il0", "WyJ4Il0="),
 )
-OF_OTHERS = re.compile("is unknown here|contradicts|no table can|no cursor|is not a cursor|belongs")
+OF_OTHERS = re.compile(
+    "is unknown here|contradicts|no table (?:can|has)|no cursor|is not a cursor|belongs"
+)
 """What a schema of one parameter has no words for."""
 
 
-def takes(schema: dict[str, Any], text: str) -> bool:
-    value: Any = text
+def takes(parameter: dict[str, Any], text: str) -> bool:
+    schema, value = parameter["schema"], cast(Any, text)
     match schema["type"]:
         case "array":
-            value = [text]
+            value = [text] if parameter.get("explode", True) else text.split(",")
         case "integer" if re.fullmatch("-?[0-9]+", text):
             value = int(text)
         case "boolean" if text in ("true", "false"):
@@ -86,13 +89,13 @@ async def test_what_a_parameters_schema_takes_the_code_takes_and_no_more(api: Cl
         assert reply.status in (200, 400, 404, 503), (path, text, reply)
         errors = (reply.json if reply.status == 400 else {}).get("errors", [])
         named = {each["parameter"] for each in errors if not OF_OTHERS.search(each["detail"])}
-        expected = {each["name"] for each in parameters if not takes(each["schema"], text)}
+        expected = {each["name"] for each in parameters if not takes(each, text)}
         refused_otherwise = {each["parameter"] for each in errors}
         assert named <= expected <= refused_otherwise, (path, text, errors)
 
     await asyncio.gather(
         *(
-            ask(path.replace("{series}", "KXBTCD").replace("{ticker}", TICKER), parameters, text)
+            ask(concrete(path), parameters, text)
             for path, methods in DOCUMENT["paths"].items()
             if "get" in methods
             for parameters in [[p for p in methods["get"]["parameters"] if p["in"] == "query"]]
@@ -145,6 +148,64 @@ async def test_replies_are_as_described(api: Client, database: Database) -> None
     for path, concrete in ASKED:
         reply = await api.get(concrete)
         assert_described("GET", path, reply.status, reply.json)
+
+
+def with_fields() -> dict[tuple[str, str], list[str]]:
+    """The names that each operation's `fields` takes."""
+    return {
+        (method, path): parameter["schema"]["items"]["enum"]
+        for path, methods in DOCUMENT["paths"].items()
+        for method, described in methods.items()
+        for parameter in described["parameters"]
+        if parameter["name"] == "fields"
+    }
+
+
+@pytest.mark.usefixtures("universe")
+async def test_rows_with_any_of_the_described_fields_are_as_described(
+    api: Client, database: Database
+) -> None:
+    """And nothing but such rows is: neither what no row has nor less than a reply always has."""
+    async with database.connect() as connection:
+        await fill_more(connection, TICKER)
+    body = {"json": {"tickers": [TICKER]}}
+    for (method, path), names in with_fields().items():
+        if path in ("/v1/export", "/v1/snapshot", "/v1/changes"):
+            continue
+        for name in names:
+            asked = f"{concrete(path)}?fields={name}&fields={names[0]},{name}"
+            reply = await api.ask(method, asked, **(body if method == "post" else {}))
+            assert reply.status == 200, (asked, reply)
+            assert_described(method, path, 200, reply.json)
+        for untrue in ({**reply.json, "bogus": 1}, {"bogus": 1}):
+            with pytest.raises(jsonschema.ValidationError):
+                assert_described(method, path, 200, untrue)
+        described = DOCUMENT["paths"][path][method]["responses"]["200"]["content"]
+        for each in described["application/json"]["schema"]["anyOf"]:
+            schema = DOCUMENT["components"]["schemas"][each["$ref"].rpartition("/")[2]]
+            if "cursor" in schema["properties"]:
+                assert "cursor" in schema["required"], each
+
+
+@pytest.mark.usefixtures("universe")
+async def test_each_field_of_an_export_is_one_of_some_list(api: Client) -> None:
+    known: set[str] = set()
+    for entity, shape in shapes.LISTS.items():
+        reply = await api.get(f"/v1/export?entity={entity}&fields={','.join(shape.names)}")
+        assert reply.status == 200, entity
+        known.update(shape.names)
+    assert known == set(with_fields()["get", "/v1/export"])
+
+
+@pytest.mark.usefixtures("universe")
+async def test_fields_may_be_many_but_not_endless(api: Client) -> None:
+    names = with_fields()["get", "/v1/markets"]
+    most = (names * 4)[:200]
+    assert (await api.get(f"/v1/markets?fields={','.join(most)}")).status == 200
+    repeated = "&".join(f"fields={name}" for name in names)
+    assert (await api.get(f"/v1/markets?{repeated}")).status == 200
+    short = ",".join(["title"] * 201)
+    assert (await api.get(f"/v1/markets?fields={short}")).status == 400
 
 
 @pytest.mark.usefixtures("universe")

@@ -3,14 +3,18 @@
 import asyncio
 import time
 from collections import Counter
+from contextlib import AsyncExitStack
 from typing import Any
 
+import aiohttp
 import pytest
 from api_testbed import Client, Serve, make_key
+from nats.js.client import JetStreamContext
 from test_api_cache import TICKER, warm
 
 from ssmd_api.keystore import KeyStore
 from ssmd_stack.database import Database
+from ssmd_stack.nats import NatsServer
 from ssmd_stack.proxy import TcpProxy
 from ssmd_stack.valkey import ValkeyServer
 
@@ -75,14 +79,61 @@ async def test_a_key_that_floods_does_not_starve_another(serve: Serve, database:
         assert finished.index("other") < 20
 
 
-async def test_many_parallel_reads_of_the_cache_are_served_from_it(
+async def test_a_thousand_parallel_reads_of_the_cache_are_served_from_it(
     cached_api: Client, database: Database, valkey_server: ValkeyServer
 ) -> None:
-    """By a few connections: with many each read is slower, and late ones fall to PostgreSQL."""
+    """By a few connections, and together: one by one the late ones would fall to PostgreSQL."""
     await warm(database, valkey_server.url)
-    replies = await asyncio.gather(*(cached_api.get(f"/v1/markets/{TICKER}") for _ in range(300)))
-    assert Counter((r.status, r.headers["X-Ssmd-Source"]) for r in replies) == {(200, "cache"): 300}
-    assert int((await cached_api.context.cached._probe.info("clients"))["connected_clients"]) < 40
+    before = await commands(cached_api)
+    url, headers = f"{cached_api.base}/v1/markets/{TICKER}", {"X-API-Key": cached_api.key}
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+
+        async def read() -> tuple[int, str]:
+            async with http.get(url, headers=headers) as reply:
+                assert (await reply.json())["ticker"] == TICKER
+                return reply.status, reply.headers["X-Ssmd-Source"]
+
+        found = Counter(await asyncio.gather(*(read() for _ in range(1000))))
+    assert found == {(200, "cache"): 1000}
+    probe = cached_api.context.cached._probe
+    assert int((await probe.info("clients"))["connected_clients"]) < 40
+    assert await commands(cached_api) - before < 1000
+
+
+async def commands(api: Client) -> int:
+    """How many Redis has answered."""
+    return int((await api.context.cached._probe.info("stats"))["total_commands_processed"])
+
+
+@pytest.mark.slow
+async def test_a_thousand_streams_opened_after_a_revocation_are_served(
+    serve: Serve,
+    database: Database,
+    nats_server: NatsServer,
+    js: JetStreamContext,
+    looked_up: list[str],
+) -> None:
+    """Of a key that is as good as before: it is looked up once more."""
+    async with serve(
+        nats_url=nats_server.url, api_streams=1200, api_pool_size=2, api_failed_logins_per_minute=3
+    ) as api:
+        made = (await api.ask("POST", "/v1/keys", json={"name": "bot"})).json
+        assert (await api.get("/v1/series")).status == 200
+        looked_up.clear()
+        assert (await api.ask("DELETE", f"/v1/keys/{made['id']}")).status == 204
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http,
+            AsyncExitStack() as stack,
+        ):
+            headers = {"X-API-Key": api.key}
+
+            async def opened() -> int:
+                asked = http.get(f"{api.base}/v1/changes", headers=headers)
+                return (await stack.enter_async_context(asked)).status
+
+            found = Counter(await asyncio.gather(*(opened() for _ in range(1000))))
+        assert found == {200: 1000}
+        assert len(looked_up) <= 10
 
 
 async def test_one_slow_read_does_not_switch_the_cache_off(

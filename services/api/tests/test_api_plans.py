@@ -1,18 +1,27 @@
 """Each filter's plan uses its index once there are rows enough."""
 
 import re
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any
 
 import psycopg
+import pytest
 import pytest_asyncio
 
 from ssmd_api import lists
 from ssmd_api.cursors import Cursor
+from ssmd_api.database import PLANNING
 from ssmd_api.filters import EventFilter, MarketFilter, SeriesFilter
-from ssmd_api.lists import Statement
+from ssmd_api.lists import Statement, refused
 from ssmd_api.paging import Page
+from ssmd_api.parameters import orders
 from ssmd_api.store import queries
+from ssmd_common import tables
+from ssmd_common.columns import Table
+from ssmd_common.status import EventStatus, MarketStatus
+from ssmd_stack import universe
 from ssmd_stack.database import Database
 
 NOW = datetime.now(UTC)
@@ -82,16 +91,20 @@ LISTS: dict[str, tuple[Statement, set[str], str]] = {
         {"markets_pkey"},
         "markets",
     ),
-    "event": (lists.markets(MarketFilter(event="E7"), BY_TICKER), {"markets_event"}, "markets"),
+    "event": (
+        lists.markets(MarketFilter(event="E7"), BY_TICKER),
+        {"markets_event_closing"},
+        "markets",
+    ),
     "series": (lists.markets(MarketFilter(series="S7"), BY_TICKER), {"markets_series"}, "markets"),
     "status": (
         lists.markets(MarketFilter(statuses=["open", "active"]), BY_TICKER),
-        {"markets_status_close"},
+        {"markets_status_closing"},
         "markets",
     ),
     "status by close": (
         lists.markets(MarketFilter(statuses=["active"]), Page("close_time", 10)),
-        {"markets_status_close"},
+        {"markets_status_closing"},
         "markets",
     ),
     "closing": (
@@ -103,12 +116,12 @@ LISTS: dict[str, tuple[Statement, set[str], str]] = {
             ),
             BY_TICKER,
         ),
-        {"markets_status_close"},
+        {"markets_status_closing"},
         "markets",
     ),
     "category": (
         lists.markets(MarketFilter(category="K4"), BY_TICKER),
-        {"events_category", "markets_event"},
+        {"events_category", "markets_event_closing"},
         "markets",
     ),
     "tag": (
@@ -164,14 +177,13 @@ LISTS: dict[str, tuple[Statement, set[str], str]] = {
 }
 
 READS: dict[str, tuple[dict[str, Any], str]] = {
-    "event_markets": ({"ticker": "E7"}, "markets_event"),
+    "event_markets": ({"ticker": "E7"}, "markets_event_closing"),
     "series_event_counts": ({"ticker": "S7"}, "events_series"),
     "series_market_counts": ({"ticker": "S7"}, "markets_series"),
     # The primary key would do as well; the planner prefers the exclusion constraint's index.
     "fee_schedule": ({"ticker": "S7"}, "series_fees_no_overlap"),
     "lifecycle": ({"ticker": "M7", "after": 0, "fetch": 101}, "lifecycle_market"),
     "lookup": ({"tickers": ["M7", "M8"]}, "markets_pkey"),
-    "stats_expiring": ({"now": NOW}, "markets_status_close"),
     "stats_recent_runs": ({"limit": 20}, "sync_runs_pkey"),
     "key_by_prefix": ({"prefix": "p7"}, "api_keys_key_prefix_key"),
 }
@@ -189,3 +201,110 @@ async def test_plans(connection: Any) -> None:
         if index not in used or scanned:
             wrong[name] = (used, scanned)
     assert not wrong, "\n".join(f"{name}: {plan}" for name, plan in wrong.items())
+
+
+# Every filter, with what is common, what is rare, and what nothing has.
+MARKETS: list[dict[str, Any]] = [
+    {},
+    *({"category": name} for name in ("Sports", "World", "NONE")),
+    *({"statuses": [status]} for status in MarketStatus),
+    {"statuses": ["settled", "active"]},
+    *({"series": f"KXSERIES{number}"} for number in (0, 2, 5000)),
+    {"event": "KXSERIES0-26FEB0"},
+    *({"tags": [tag]} for tag in ("Tag 7", "Kind 1")),
+    {"is_game": True},
+    {"closing_before": NOW + timedelta(hours=9)},
+    {"closing_after": NOW},
+    {"closing_after": NOW, "closing_before": NOW + timedelta(hours=9)},
+    {"statuses": ["active"], "closing_before": NOW + timedelta(days=9)},
+    *({"min_volume": volume} for volume in (10, 900_000, 10**9)),
+    *({"words": [word]} for word in ("price", "zzzqqq")),
+    {"category": "World", "statuses": ["open", "active"]},
+]
+EVENTS: list[dict[str, Any]] = [
+    {},
+    *({"category": name} for name in ("Sports", "World", "NONE")),
+    *({"statuses": [status]} for status in EventStatus),
+    {"statuses": ["open", "closed"]},
+    *({"series": f"KXSERIES{number}"} for number in (0, 5000)),
+    *({"tags": [tag]} for tag in ("Tag 7", "Kind 1")),
+    {"is_game": True},
+    {"closing_before": NOW + timedelta(hours=9)},
+    {"closing_after": NOW},
+    {"closing_after": NOW, "closing_before": NOW + timedelta(hours=1)},
+    *({"words": [word]} for word in ("event", "zzzqqq")),
+]
+SERIES: list[dict[str, Any]] = [
+    {},
+    *({"category": name} for name in ("Sports", "World", "NONE")),
+    *({"tags": [tag]} for tag in ("Tag 7", "Kind 1")),
+    *({name: value} for name in ("is_game", "active") for value in (True, False)),
+    *({"words": [word]} for word in ("number", "zzzqqq")),
+]
+LISTED: list[tuple[Any, Any, Table, list[dict[str, Any]]]] = [
+    (lists.markets, MarketFilter, tables.MARKETS, MARKETS),
+    (lists.events, EventFilter, tables.EVENTS, EVENTS),
+    (lists.series, SeriesFilter, tables.SERIES, SERIES),
+]
+MOST_ROWS = 25_000
+"""Of 90,000 that one node of a plan may read: some filters go with the order, and their rows stand
+at its end."""
+MOST_SORTED = 5_000
+
+
+def test_every_filter_is_among_them() -> None:
+    for _, kind, table, filters in LISTED:
+        tried = {name for given in filters for name in given}
+        assert tried == {field.name for field in fields(kind)}, table.name
+
+
+@pytest.mark.slow
+async def test_every_filter_in_every_order_reads_few_rows(database: Database) -> None:
+    """At a full universe no list reads a table from end to end, nor sorts more than a few thousand
+    rows; also of a page from within."""
+    wrong = []
+    async with database.connect() as connection:
+        await universe.fill(connection, universe.FULL)
+        for name, value in PLANNING.items():
+            await connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+        for listed, kind, table, filters in LISTED:
+            for given, sort in product(filters, orders(table)):
+                if refused(given, sort):
+                    continue
+                for cursor in (None, within(table, sort)):
+                    page = Page(sort, 100, cursor)
+                    statement = listed(kind(**given), page)
+                    if found := await faults(connection, statement):
+                        wrong.append((table.name, given, sort, cursor is None, found))
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+def within(table: Table, sort: str) -> Cursor:
+    key = {"text": "KXSERIES2", "int8": 100, "timestamptz": NOW.isoformat()}
+    name = sort.removeprefix("-")
+    return Cursor(sort, key[table.sorts[name]], "KXSERIES2")
+
+
+async def faults(connection: Any, statement: Statement) -> list[str]:
+    cursor = psycopg.AsyncClientCursor(connection)
+    text = cursor.mogrify(statement.query, statement.parameters)
+    await cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {text}")  # type: ignore[arg-type]
+    row = await cursor.fetchone()
+    assert row
+    found, pending = [], [row[0][0]["Plan"]]
+    while pending:
+        node = pending.pop()
+        inner = node.get("Plans", [])
+        pending += inner
+        what = f"{node['Node Type']} {node.get('Index Name') or node.get('Relation Name') or ''}"
+        read = sum(
+            node.get(name, 0)
+            for name in ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
+        )
+        if read * node["Actual Loops"] > MOST_ROWS:
+            found.append(f"{what} reads {read * node['Actual Loops']:.0f}")
+        if node["Node Type"] == "Seq Scan" and node["Relation Name"] != "series":
+            found.append(what)
+        if node["Node Type"] == "Sort" and inner[0]["Actual Rows"] > MOST_SORTED:
+            found.append(f"{what} of {inner[0]['Actual Rows']:.0f}")
+    return found

@@ -75,7 +75,7 @@ async def test_a_right_at_redis_that_is_missing(serve: Serve, valkey_server: Val
         cached = api.context.cached
         await cached.ping()
         assert cached.refusal is None
-        for rule, told in (("-hget", "+hget;"), ("-ping", "+ping;")):
+        for rule, told in (("-hmget", "+hmget;"), ("-ping", "+ping;")):
             await admin.execute_command("ACL", "SETUSER", "api", rule)
             # It is read from PostgreSQL, and the next probe finds out why.
             market = await api.get("/v1/markets/KXBTCD-26FEB03-T97500.99")

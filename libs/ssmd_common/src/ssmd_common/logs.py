@@ -3,11 +3,15 @@
 Messages are constant and lower-case, values are fields; no payloads and no secrets.
 """
 
+import asyncio
 import logging
 import sys
-from collections.abc import MutableMapping
-from typing import Any, Final
+import time
+from collections.abc import Callable, MutableMapping
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
 
+import msgspec
 import structlog
 
 _SECRET_WORDS: Final = (
@@ -18,6 +22,49 @@ _SECRET_WORDS: Final = (
     "authorization",
     "token_hash",
 )
+
+
+_HELD_SECONDS: Final = 0.05
+"""How long a line may wait for others: writing is dearer than making it."""
+
+_Write = Callable[[str, dict[str, Any]], None]
+_write: _Write | None = None
+"""Writes a line of level info as JSON, the shortest way; None where lines are written otherwise."""
+
+
+def often(log: Any, event: str, **fields: Any) -> None:
+    """A line of level info that is written so often that its making is felt.
+
+    It is as `log.info` has it, but for what is bound: a tenth of the work. It is called within a
+    loop of asyncio, and out in a twentieth of a second.
+    """
+    if _write is None:
+        log.info(event, **fields)
+    else:
+        _write(event, fields)
+
+
+def _writer(service: str, stream: TextIO) -> _Write:
+    flushed_at = 0.0
+    later: asyncio.TimerHandle | None = None
+
+    def flush() -> None:
+        nonlocal flushed_at, later
+        stream.flush()
+        flushed_at, later = time.monotonic(), None
+
+    def write(event: str, fields: dict[str, Any]) -> None:
+        nonlocal later
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        line = {**fields, "event": event, "level": "info", "timestamp": now, "service": service}
+        stream.write(msgspec.json.encode(line).decode() + "\n")
+        # Lines that come close together go out together; those of others take them along.
+        if time.monotonic() - flushed_at > _HELD_SECONDS:
+            flush()
+        elif later is None:
+            later = asyncio.get_running_loop().call_later(_HELD_SECONDS, flush)
+
+    return write
 
 
 def configure(service: str, level: str = "INFO", style: str = "json") -> None:
@@ -48,6 +95,9 @@ def configure(service: str, level: str = "INFO", style: str = "json") -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    global _write  # noqa: PLW0603 - structlog's configuration is one for the process, too
+    told = logging.getLevelName(level) <= logging.INFO
+    _write = _writer(service, sys.stdout) if style == "json" and told else None
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

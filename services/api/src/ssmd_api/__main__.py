@@ -14,6 +14,7 @@ from ssmd_api.app import make_app
 from ssmd_api.auth import Authenticator
 from ssmd_api.cached import Cached
 from ssmd_api.context import Context
+from ssmd_api.counts import Counts
 from ssmd_api.database import Database, open_pool
 from ssmd_api.feed import ChangeFeed
 from ssmd_api.freshness import Freshness
@@ -57,6 +58,7 @@ async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
             store=store,
             cached=cached,
             freshness=Freshness(store),
+            counts=Counts(store),
             keys=keys,
             authenticator=authenticator,
             keywatch=keywatch,

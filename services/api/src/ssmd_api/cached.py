@@ -7,18 +7,24 @@ while it is away no request waits for it. Reads take turns, and a read's time be
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, TypeVar, cast
 
 import redis.exceptions
 import structlog
 
-from ssmd_api import rows, schemas
+from ssmd_api import freshness, rows, schemas
+from ssmd_api.freshness import Run
+from ssmd_api.marketreads import MarketReads
 from ssmd_api.metrics import CACHE_READS, REDIS_UP
+from ssmd_api.replies import Body
 from ssmd_api.rows import Row
-from ssmd_api.store import MarketDetail
+from ssmd_api.shapes import Shape
 from ssmd_api.turns import NoTurn, Turns
 from ssmd_common import tables, tasks, times
 from ssmd_common.columns import Table
@@ -36,6 +42,12 @@ log = structlog.get_logger(__name__)
 
 READ_SECONDS: Final = 0.5
 _PATIENCE_SECONDS: Final = 2.0
+RECENT_SECONDS: Final = 0.05
+"""How long after a market was read it is not read again: of one that many ask for, Redis is asked
+twenty times a second."""
+_MOST_RECENT: Final = 500
+_MOST_KNOWN: Final = 500
+_MOST_BODIES: Final = 8
 _AT_ONCE: Final = 32
 """Connections that are read with: many more would all be slower."""
 # So long that a process which gets little of a processor does not take its own delay for Redis'.
@@ -46,11 +58,42 @@ _FAILURES: Final = (redis.exceptions.RedisError, OSError, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
+class _Read:
+    """A market with its event and series, read and checked once as long as they are the same."""
+
+    row: Row
+    bodies: dict[Shape, Body] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class CachedMarket:
     """A market as the cache has it; `last_sync` is the end of the last run that it knows of."""
 
-    detail: MarketDetail
+    read: _Read
     last_sync: datetime | None
+    _as_of: tuple[Sequence[Run], datetime | None] | None = None
+
+    def as_of(self, runs: Sequence[Run]) -> datetime | None:
+        """When it was last known to be so; of the runs, those count that the cache knows of."""
+        if self._as_of is None or self._as_of[0] is not runs:
+            ended = self.last_sync
+            counted = [run for run in runs if ended and run.finished_at <= ended]
+            self._as_of = (runs, freshness.as_of(self.row, counted))
+        return self._as_of[1]
+
+    @property
+    def row(self) -> Row:
+        """One of `shapes.ONE_MARKET`."""
+        return self.read.row
+
+    def body(self, shape: Shape) -> Body:
+        """What the shape has of it."""
+        body = self.read.bodies.get(shape)
+        if body is None:
+            body = Body(rows.encode(shape.pick(self.row)))
+            if len(self.read.bodies) < _MOST_BODIES:
+                self.read.bodies[shape] = body
+        return body
 
 
 class Cached:
@@ -62,6 +105,8 @@ class Cached:
         self._master = connections.MasterWatch(self._probe)
         self._keys = keys
         self._turns = Turns(_AT_ONCE)
+        self._reads = MarketReads(self._client, keys, self._turn)
+        self._recent: dict[str, tuple[float, CachedMarket]] = {}
         self._probing: asyncio.Task[None] | None = None
         self._up = True
         # Whether the user may do all that is needed is asked at first, and after each refusal.
@@ -73,6 +118,7 @@ class Cached:
     async def close(self) -> None:
         if self._probing is not None:
             await tasks.end(self._probing)
+        await self._reads.close()
         await self._client.aclose()
         await self._probe.aclose()
 
@@ -83,9 +129,21 @@ class Cached:
 
     async def market(self, ticker: str) -> CachedMarket | None:
         """A market with its event and series; None unless all three are there."""
-        found = await self._try(lambda: self._market(ticker))
+        began = time.monotonic()
+        until, found = self._recent.get(ticker, (0.0, None))
+        if began > until or not self._up:
+            # Those that are read together take one turn.
+            found = await self._try(lambda: self._market(ticker), nullcontext)
+            if found is not None:
+                self._remember(ticker, began + RECENT_SECONDS, found)
         CACHE_READS.labels("hit" if found else "miss").inc()
         return found
+
+    def _remember(self, ticker: str, until: float, market: CachedMarket) -> None:
+        if len(self._recent) >= _MOST_RECENT:
+            # Nearly all are too old.
+            self._recent.clear()
+        self._recent[ticker] = (until, market)
 
     async def fee_schedule(self, series: str) -> list[Row] | None:
         """A series' fee schedule; None unless Redis has one."""
@@ -93,9 +151,9 @@ class Cached:
         CACHE_READS.labels("hit" if found else "miss").inc()
         return found
 
-    async def lookup(self, tickers: Sequence[str]) -> dict[str, Row]:
-        """The columns `rows.LOOKUP` of those markets that Redis has, by ticker."""
-        found = await self._try(lambda: self._lookup(tickers)) or {}
+    async def lookup(self, tickers: Sequence[str], table: Table) -> dict[str, Row]:
+        """The table's columns of those markets that Redis has, by ticker."""
+        found = await self._try(lambda: self._lookup(tickers, table)) or {}
         CACHE_READS.labels("hit" if len(found) == len(tickers) else "miss").inc()
         return found
 
@@ -150,25 +208,9 @@ class Cached:
         self._in_doubt, self.refusal = True, reason
 
     async def _market(self, ticker: str) -> CachedMarket | None:
-        key: bytes | None = await cast(Any, self._client.hget(self._keys.markets, ticker))
-        if key is None:
-            return None
-        # The key of a market begins with its event's, and that with its series'.
-        event_key, _, _ = key.rpartition(b":")
-        series_key, _, _ = event_key.rpartition(b":")
-        *values, synced = await self._client.mget(key, event_key, series_key, self._keys.last_sync)
-        market = _row(values[0], tables.MARKETS)
-        event = _row(values[1], tables.EVENTS)
-        series = _row(values[2], tables.SERIES)
-        if market is None or event is None or series is None:
-            return None
-        if (market["ticker"], market["event_ticker"], market["series_ticker"]) != (
-            ticker,
-            event["event_ticker"],
-            series["ticker"],
-        ):
-            return None
-        return CachedMarket(MarketDetail(market, event, series), _moment(synced))
+        values, synced = await self._reads.get(ticker)
+        read = None if values is None else _read(ticker, *values)
+        return None if read is None else CachedMarket(read, _moment(synced))
 
     async def _fee_schedule(self, series: str) -> list[Row] | None:
         steps = _json(await self._client.get(self._keys.fee(series)))
@@ -179,23 +221,31 @@ class Cached:
             return None
         return [rows.pick(step, tables.SERIES_FEES) for step in found] or None
 
-    async def _lookup(self, tickers: Sequence[str]) -> dict[str, Row]:
+    async def _lookup(self, tickers: Sequence[str], table: Table) -> dict[str, Row]:
         keys = await cast(Any, self._client.hmget(self._keys.markets, list(tickers)))
         known = [key for key in keys if key is not None]
         values = await self._client.mget(known) if known else []
-        read = (_row(value, rows.LOOKUP) for value in values)
-        return {row["ticker"]: row for row in read if row is not None}
+        checked = tables.MARKETS.only(*dict.fromkeys(("ticker", *rows.LOOKUP.names, *table.names)))
+        read = (_row(value, checked) for value in values)
+        return {row["ticker"]: rows.pick(row, table) for row in read if row is not None}
 
-    async def _try(self, read: Callable[[], Awaitable[T]]) -> T | None:
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """A turn to read, and the time for it."""
+        async with self._turns.turn(_PATIENCE_SECONDS), answered_within(READ_SECONDS):
+            yield
+
+    async def _try(
+        self,
+        read: Callable[[], Awaitable[T]],
+        turn: Callable[[], AbstractAsyncContextManager[None]] | None = None,
+    ) -> T | None:
         if not self._up:
             return None
         try:
-            async with self._turns.turn(_PATIENCE_SECONDS):
+            async with (turn or self._turn)():
                 # While it waited for its turn, those before it may have found that nobody answers.
-                if not self.up:
-                    return None
-                async with answered_within(READ_SECONDS):
-                    return await read()
+                return await read() if self.up else None
         except NoTurn:
             CACHE_READS.labels("error").inc()
         except redis.exceptions.ResponseError as error:
@@ -211,6 +261,40 @@ class Cached:
             ERRORS.labels("redis").inc()
             self._probed()
         return None
+
+
+def _read(ticker: str, *values: bytes | None) -> _Read | None:
+    """A market from its value and those of its event and series; None unless all three are there
+    and belong together."""
+    if not all(isinstance(value, bytes) for value in values):
+        return None
+    # What cannot be read is counted each time.
+    key = (ticker, *values)
+    read = _known.get(key)
+    if read is None and (row := _joined(ticker, *values)) is not None:
+        read = _known[key] = _Read(row)
+        if len(_known) > _MOST_KNOWN:
+            _known.popitem(last=False)
+    return read
+
+
+_known: OrderedDict[tuple[Any, ...], _Read] = OrderedDict()
+
+
+def _joined(ticker: str, *values: bytes | None) -> Row | None:
+    parents = (tables.MARKETS, tables.EVENTS, tables.SERIES)
+    market, event, series = (
+        _row(value, table) for value, table in zip(values, parents, strict=True)
+    )
+    if market is None or event is None or series is None:
+        return None
+    if (market["ticker"], market["event_ticker"], market["series_ticker"]) != (
+        ticker,
+        event["event_ticker"],
+        series["ticker"],
+    ):
+        return None
+    return {**market, "event": event, "series": series}
 
 
 def _row(value: Any, table: Table) -> Row | None:

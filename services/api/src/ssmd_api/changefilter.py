@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ssmd_api.sparse import ALL, Columns
 from ssmd_stream.subjects import TOKEN_COLUMNS, token, unreadable_filter
 
 TABLES: Final = tuple(TOKEN_COLUMNS)
@@ -16,13 +17,15 @@ class NothingFits(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeFilter:
-    """Empty asks for everything; `types` are those of the envelope, filtered by us."""
+    """Empty asks for everything; `types` are those of the envelope, filtered by us, and `columns`
+    those that rows are sent with."""
 
     tables: Sequence[str] = ()
     series: str | None = None
     event: str | None = None
     market: str | None = None
     types: Sequence[str] = ()
+    columns: Columns = ALL
 
     def subjects(self) -> list[str]:
         """Subjects that do not overlap.

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from ssmd_api.auth import Authenticator
 from ssmd_api.cached import Cached
+from ssmd_api.counts import Counts
 from ssmd_api.database import Database
 from ssmd_api.feed import ChangeFeed
 from ssmd_api.freshness import Freshness
@@ -26,6 +27,7 @@ class Context:
     store: Store
     cached: Cached
     freshness: Freshness
+    counts: Counts
     keys: KeyStore
     authenticator: Authenticator
     keywatch: KeyWatch

@@ -8,13 +8,17 @@ is away, and no key's requests starve another's. One connection is kept from the
 service itself needs: who is asking, whether PostgreSQL works.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import select
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import IsolationLevel
+from psycopg.abc import AdaptContext
 from psycopg_pool import AsyncConnectionPool
 
 from ssmd_api import rows
@@ -32,6 +36,14 @@ Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
 SHORT_PATIENCE_SECONDS: Final = 1.0
 """For what a read from Redis can do without."""
 
+PLANNING: Final = {
+    "random_page_cost": "1.1",
+    "jit": "off",
+    "plan_cache_mode": "force_custom_plan",
+}
+"""What plans are made with: the tables are in memory; a page's query is over before any code of it
+is compiled; and what is right for one category is wrong for another."""
+
 _PATIENCE_SECONDS: Final = 5.0
 
 _queries: ContextVar[int] = ContextVar("queries", default=0)
@@ -43,6 +55,9 @@ def queries_run() -> int:
 
 
 _GRACE_SECONDS: Final = 2.0
+_TRUSTED_SECONDS: Final = 1.0
+
+_checked_at: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
 
 
 class Overloaded(psycopg.OperationalError):
@@ -55,7 +70,11 @@ async def open_pool(settings: ApiSettings) -> AsyncIterator[Pool]:
     timeout = f"{settings.api_statement_timeout_seconds * 1000:.0f}"
 
     async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
+        # Of a cursor's own adapters there would be a copy for each answer.
+        rows.register(connection)
         await connection.execute("SELECT set_config('statement_timeout', %s, false)", (timeout,))
+        for name, value in PLANNING.items():
+            await connection.execute("SELECT set_config(%s, %s, false)", (name, value))
 
     pool = await postgres.open_pool(
         settings.database_url,
@@ -139,7 +158,6 @@ class Database:
         async with self._connection(turns, patience_seconds) as connection:
             with postgres.cut_off_after(connection, self._answer_seconds):
                 async with connection.cursor() as cursor:
-                    rows.register(cursor)
                     yield cursor
 
     @asynccontextmanager
@@ -152,11 +170,15 @@ class Database:
             yield await stack.enter_async_context(self._pool.connection(timeout=patience_seconds))
 
     async def pages(
-        self, connection: Connection, statement: Statement, size: int
+        self,
+        connection: Connection,
+        statement: Statement,
+        size: int,
+        register: Callable[[AdaptContext], None] = rows.register,
     ) -> AsyncGenerator[list[tuple[Any, ...]], None]:
         """The rows of a statement, `size` at a time, by a cursor on the server."""
         async with connection.cursor("ssmd_api_pages") as cursor:
-            rows.register(cursor)
+            register(cursor)
             with postgres.cut_off_after(connection, self._answer_seconds):
                 await cursor.execute(statement.query, statement.parameters)
             while True:
@@ -168,5 +190,17 @@ class Database:
 
 
 async def _check(connection: Connection) -> None:
+    """Find out whether a connection works: by asking, unless it did a moment ago and its server has
+    not said anything since, such as that it ends."""
+    last = _checked_at.get(connection, float("-inf"))
+    if time.monotonic() - last < _TRUSTED_SECONDS and not _is_told_something(connection):
+        return
     with postgres.cut_off_after(connection, _GRACE_SECONDS):
         await AsyncConnectionPool.check_connection(connection)
+    _checked_at[connection] = time.monotonic()
+
+
+def _is_told_something(connection: Connection) -> bool:
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

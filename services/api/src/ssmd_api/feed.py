@@ -15,6 +15,7 @@ import structlog
 
 from ssmd_api.changefilter import ChangeFilter
 from ssmd_api.hub import Hub
+from ssmd_api.ring import Channel
 from ssmd_api.serversent import BEGINNING, Event, EventId
 from ssmd_api.unreadable import Unreadable
 from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
@@ -173,6 +174,7 @@ class ChangeFeed:
         from ssmd_stream.reader import Expectations, reading
 
         stream, end = await self.stream(), self.hub.ring.next_sequence
+        channel = Channel(wanted)
         expected = Expectations(_BATCH, _HEARTBEAT_SECONDS, _EXPIRES_SECONDS)
         began = time.monotonic()
         async with reading(
@@ -181,9 +183,7 @@ class ChangeFeed:
             while not feed.is_current and feed.next_sequence < end:
                 messages = await feed.batch(_BATCH, _WAIT_SECONDS)
                 events = (Event.of(message, self._unreadable) for message in messages)
-                data = b"".join(
-                    e.data for e in events if not wanted.types or e.kind in (None, *wanted.types)
-                )
+                data = b"".join(channel.data(e) for e in events if channel.takes_kind(e))
                 yield feed.next_sequence, data
                 if self._catching_up.locked() and time.monotonic() - began > _LONGEST_SECONDS:
                     raise ReaderBroken("others wait to catch up")

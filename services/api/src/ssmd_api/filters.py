@@ -38,6 +38,8 @@ class Parameter:
     description: str
     schema: Schema
     required: bool = False
+    with_commas: bool = False
+    """Whether several values may stand in one text."""
 
 
 @dataclass(frozen=True, slots=True)

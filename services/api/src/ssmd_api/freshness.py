@@ -13,8 +13,10 @@ from typing import Any, Final
 
 import psycopg
 
+from ssmd_api.lists import AGED_MARKET, AGED_SERIES
 from ssmd_api.rows import Row
 from ssmd_api.store import Store
+from ssmd_common.columns import Table
 from ssmd_common.status import MarketStatus
 from ssmd_common.times import moment
 
@@ -37,14 +39,21 @@ class Run:
 
 
 def age_seconds(markets: Iterable[Row], runs: Iterable[Run], now: datetime) -> int | None:
-    """The age of the least fresh of some markets (each with its `series`); None if unknown."""
-    latest_first = sorted(runs, key=lambda run: run.started_at, reverse=True)
-    ages = [
-        (now - max(moments)).total_seconds()
-        for market in markets
-        if (moments := [*_observed(market), *_covered(market, latest_first)])
-    ]
-    return max(0, int(max(ages))) if ages else None
+    """The age of the least fresh of some markets, each with what `Freshness.needs` says; None if
+    unknown."""
+    latest_first = _latest_first(runs)
+    moments = [moment for market in markets if (moment := _as_of(market, latest_first)) is not None]
+    return age_of(min(moments), now) if moments else None
+
+
+def age_of(moment: datetime | None, now: datetime) -> int | None:
+    """Whole seconds since then; None where it is not known."""
+    return None if moment is None else max(0, int((now - moment).total_seconds()))
+
+
+def as_of(market: Row, runs: Iterable[Run]) -> datetime | None:
+    """When a market was last known to be as it is; None if unknown."""
+    return _as_of(market, _latest_first(runs))
 
 
 def covers(run: Run, market: Row) -> bool:
@@ -53,17 +62,44 @@ def covers(run: Run, market: Row) -> bool:
     A full run reads all that is not settled, an active one all that trades; the other modes read
     only what changed, or no markets. The selection is by the market's series.
     """
-    scope, series = run.scope, market["series"]
-    other_sport = series["category"] == "Sports" and not series["is_game"]
+    scope = run.scope
     statuses = _STATUSES_READ.get(scope.get("mode", "full"), ())
-    categories, tags = scope.get("categories"), scope.get("tags")
+    if "status" not in market:
+        # It was read before there was a run that counts.
+        return False
     return (
         market["status"] in statuses
         # No listing shows multivariate markets.
         and not market.get("mve_collection_ticker")
-        and market.get("ticker") not in run.unread
-        and market.get("event_ticker") not in run.unread
-        and (not categories or series["category"] in categories)
+        # Without its ticker it was read before a run said which it did not read.
+        and (not run.unread or ("ticker" in market and _was_read(run, market)))
+        # Without its series it was read before this run was known.
+        and (not _selects(run) or ("series" in market and _selected(scope, market["series"])))
+    )
+
+
+def _latest_first(runs: Iterable[Run]) -> list[Run]:
+    return sorted(runs, key=lambda run: run.started_at, reverse=True)
+
+
+def _as_of(market: Row, latest_first: Iterable[Run]) -> datetime | None:
+    return max([*_observed(market), *_covered(market, latest_first)], default=None)
+
+
+def _was_read(run: Run, market: Row) -> bool:
+    return run.unread.isdisjoint((market["ticker"], market["event_ticker"]))
+
+
+def _selects(run: Run) -> bool:
+    """Whether it matters of which series a market is."""
+    return any(run.scope.get(name) for name in ("categories", "tags", "games_only", "min_volume"))
+
+
+def _selected(scope: dict[str, Any], series: Row) -> bool:
+    other_sport = series["category"] == "Sports" and not series["is_game"]
+    categories, tags = scope.get("categories"), scope.get("tags")
+    return (
+        (not categories or series["category"] in categories)
         and (not tags or not set(tags).isdisjoint(series["tags"] or ()))
         and not (scope.get("games_only") and other_sport)
         and (series["volume"] or 0) >= scope.get("min_volume", 0)
@@ -93,18 +129,25 @@ class Freshness:
         """Read them again when next asked."""
         self._read_at = float("-inf")
 
+    async def needs(self) -> tuple[Table, ...]:
+        """What rows must have for their age: columns of markets, and of series where some run was
+        not of all series."""
+        runs = await self.known()
+        if not runs:
+            return (AGED_MARKET.only("observed_at"),)
+        market = AGED_MARKET
+        if not any(run.unread for run in runs):
+            market = market.without("ticker", "event_ticker")
+        return (market, AGED_SERIES) if any(map(_selects, runs)) else (market,)
+
     async def age_seconds(self, markets: Iterable[Row], now: datetime) -> int | None:
         """The age of rows that were just read from PostgreSQL."""
-        return age_seconds(markets, await self._known(), now)
+        return age_seconds(markets, await self.known(), now)
 
-    async def age_seconds_in_cache(
-        self, market: Row, last_sync: datetime | None, now: datetime
-    ) -> int | None:
-        """The age of a row from Redis, which counts only the runs that the cache knows of."""
-        runs = [r for r in await self._known() if last_sync and r.finished_at <= last_sync]
-        return age_seconds([market], runs, now)
-
-    async def _known(self) -> list[Run]:
+    async def known(self) -> list[Run]:
+        """The runs that count; the same list until they are read again."""
+        if time.monotonic() - self._read_at <= _REFRESH_SECONDS:
+            return self._runs
         async with self._reading:
             if time.monotonic() - self._read_at > _REFRESH_SECONDS:
                 try:

@@ -222,7 +222,7 @@ class Hub:
         for event in events:
             for channel in self._index.matching(event.subject):
                 if channel.takes_kind(event):
-                    parts.setdefault(channel, []).append(event.data)
+                    parts.setdefault(channel, []).append(channel.data(event))
         written = 0
         for channel, data in parts.items():
             part = self.ring.keep(batch, channel, framed(b"".join(data)))

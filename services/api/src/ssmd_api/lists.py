@@ -1,21 +1,32 @@
 """The SQL of lists: filters, order and keyset, put together with psycopg.sql. Runs none of it.
 
+PostgreSQL writes the rows (`ssmd_api.rendering`), and those of a page into one text
+(`ssmd_api.pages`), beside what the next cursor and the age need, whatever fields are asked for. Of
+a whole list each row comes by itself.
+
 A page is cut first, in a sub-select over one table, and its rows are joined to their parents
-afterwards; a filter on a parent is a sub-select too, so that each filter has its index
-(migrations/002_indexes.sql). One row more than the page is fetched, to know whether more follow.
+afterwards. Where a row can qualify in several ways (its category is its own or its series', its
+sort key is NULL or not), each way is a query of its own that an index answers in the page's order
+(migrations/010_list_indexes.sql); of each the first rows are taken, and of these the page. One row
+more than the page is fetched, to know whether more follow.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, LiteralString
 
 from psycopg import sql
 
-from ssmd_api import rows
-from ssmd_api.filters import EventFilter, MarketFilter, SeriesFilter
+from ssmd_api import shapes
+from ssmd_api.filters import EventFilter, Filter, MarketFilter, SeriesFilter
+from ssmd_api.pages import of_page
 from ssmd_api.paging import Page
+from ssmd_api.rendering import Rendering
+from ssmd_api.shapes import Shape
+from ssmd_api.where import Where
 from ssmd_common import tables
-from ssmd_common.columns import Kind, Table
+from ssmd_common.columns import Table
 from ssmd_common.status import NOT_YET_CLOSED, MarketStatus
 
 
@@ -23,16 +34,43 @@ from ssmd_common.status import NOT_YET_CLOSED, MarketStatus
 class Statement:
     """A query and its parameters."""
 
-    query: sql.Composed
+    query: sql.SQL | sql.Composed
     parameters: dict[str, Any]
 
 
-_OF_CATEGORY: Final = (
-    "{alias}.event_ticker IN ("
-    "SELECT x.event_ticker FROM events x WHERE x.category = %(category)s"
-    " UNION ALL"
-    " SELECT x.event_ticker FROM events x JOIN series y ON y.ticker = x.series_ticker"
-    " WHERE x.category IS NULL AND y.category = %(category)s)"
+@dataclass(frozen=True, slots=True)
+class Listing(Statement):
+    """The query of a list: of a page one row (`pages.COLUMNS`), of the whole each with the columns
+    of `rendering`."""
+
+    rendering: Rendering
+    page: Page
+
+
+EVERYTHING: Final = 2**31
+"""The limit of a page that has all rows."""
+
+AGED_MARKET: Final = tables.MARKETS.only(
+    "ticker", "event_ticker", "status", "mve_collection_ticker", "observed_at"
+)
+AGED_SERIES: Final = tables.SERIES.only("category", "is_game", "tags", "volume")
+"""What `ssmd_api.freshness` goes by."""
+
+
+_ITS_EVENT: Final = "JOIN events x ON x.event_ticker = m.event_ticker"
+_CATEGORY_OF_MARKET: Final = (
+    (_ITS_EVENT, "x.category = %(category)s"),
+    (
+        _ITS_EVENT + " JOIN series y ON y.ticker = m.series_ticker",
+        "x.category IS NULL AND y.category = %(category)s",
+    ),
+)
+_CATEGORY_OF_EVENT: Final = (
+    ("", "e.category = %(category)s"),
+    (
+        "JOIN series y ON y.ticker = e.series_ticker",
+        "e.category IS NULL AND y.category = %(category)s",
+    ),
 )
 _OF_TAGS: Final = (
     "{alias}.series_ticker IN (SELECT y.ticker FROM series y WHERE y.tags && %(tags)s::text[])"
@@ -42,82 +80,179 @@ _OF_GAMES: Final = (
 )
 
 
-def series(wanted: SeriesFilter, page: Page) -> Statement:
-    """Rows have the columns of `tables.SERIES`."""
-    where = _Where("s")
+def refused(given: Container[str], sort: str) -> bool:
+    """Whether no index serves an order with these filters, by their names: what has been traded
+    much stands at the end of orders that begin with what is traded little."""
+    return "min_volume" in given and sort in ("volume_24h", "open_interest")
+
+
+def series(wanted: SeriesFilter, page: Page, shape: Shape = shapes.SERIES) -> Listing:
+    where = Where("s")
     where.add("{alias}.category = %(category)s", category=wanted.category)
     where.add("{alias}.tags && %(tags)s::text[]", tags=list(wanted.tags) or None)
     where.add("{alias}.is_game = %(is_game)s", is_game=wanted.is_game)
     where.add("{alias}.active = %(active)s", active=wanted.active)
     where.search("ticker", wanted.words)
-    order = where.page("ticker", tables.SERIES, page)
-    query = sql.SQL("SELECT {columns} FROM series s {where} ORDER BY {order} LIMIT %(fetch)s")
-    return Statement(
-        query.format(columns=columns("s", tables.SERIES), where=where.clause(), order=order),
-        where.parameters,
-    )
+    where.begin(tables.SERIES, page)
+    rendering = _of_series(shape)
+
+    def composed() -> sql.Composed:
+        cut, order = where.page(tables.SERIES, "ticker", page)
+        return _written(rendering, ("s", "ticker"), cut, sql.SQL(""), order, page)
+
+    text = _once(composed, wanted, page, shape)
+    return Listing(text, where.parameters, rendering, page)
 
 
-def events(wanted: EventFilter, page: Page) -> Statement:
-    """Rows have the columns of `tables.EVENTS`, then how many markets the event has."""
-    where = _Where("e", ["{alias}.deleted_at IS NULL"])
+def events(wanted: EventFilter, page: Page, shape: Shape = shapes.EVENTS) -> Listing:
+    where = Where("e", ["{alias}.deleted_at IS NULL"])
     where.add("{alias}.series_ticker = %(series)s", series=wanted.series)
     where.add_statuses(wanted.statuses)
-    where.add(_OF_CATEGORY, category=wanted.category)
+    where.add_ways(_CATEGORY_OF_EVENT, category=wanted.category)
     where.add(_OF_TAGS, tags=list(wanted.tags) or None)
     where.add(_OF_GAMES, is_game=wanted.is_game)
     if wanted.closing_before or wanted.closing_after:
-        closing = _Where("m", ["{alias}.event_ticker = e.event_ticker", _PRESENT])
+        closing = Where("m", ["{alias}.event_ticker = e.event_ticker", _PRESENT])
         closing.add("{alias}.close_time < %(closing_before)s", closing_before=wanted.closing_before)
         closing.add("{alias}.close_time >= %(closing_after)s", closing_after=wanted.closing_after)
         where.exists(sql.SQL("SELECT FROM markets m {}").format(closing.clause()), closing)
     where.search("event_ticker", wanted.words)
-    order = where.page("event_ticker", tables.EVENTS, page)
-    query = sql.SQL(
-        "SELECT {columns}, (SELECT count(*) FROM markets m"
-        " WHERE m.event_ticker = e.event_ticker AND m.deleted_at IS NULL)"
-        " FROM (SELECT * FROM events e {where} ORDER BY {order} LIMIT %(fetch)s) e ORDER BY {order}"
-    )
-    return Statement(
-        query.format(columns=columns("e", tables.EVENTS), where=where.clause(), order=order),
-        where.parameters,
-    )
+    where.begin(tables.EVENTS, page)
+    rendering = _of_events(shape)
+
+    def composed() -> sql.Composed:
+        cut, order = where.page(tables.EVENTS, "event_ticker", page)
+        return _written(rendering, ("e", "event_ticker"), cut, sql.SQL(""), order, page)
+
+    text = _once(composed, wanted, page, shape)
+    return Listing(text, where.parameters, rendering, page)
 
 
-def markets(wanted: MarketFilter, page: Page) -> Statement:
-    """Rows have the columns of `tables.MARKETS`, then those of `rows.EVENT_OF_MARKET` and
-    `rows.SERIES_OF_MARKET`."""
-    where = _Where("m", [_PRESENT])
+def markets(
+    wanted: MarketFilter, page: Page, shape: Shape = shapes.MARKETS, aged: Sequence[Table] = ()
+) -> Listing:
+    """`aged`: of `AGED_MARKET`, and `AGED_SERIES` where ages depend on the series."""
+    where = Where("m", [_PRESENT])
     where.add("{alias}.event_ticker = %(event)s", event=wanted.event)
     where.add("{alias}.series_ticker = %(series)s", series=wanted.series)
     # Open means not yet closed.
     also = NOT_YET_CLOSED if MarketStatus.OPEN in wanted.statuses else ()
-    where.add_statuses(sorted({*wanted.statuses, *map(str, also)}))
+    statuses = sorted({*wanted.statuses, *map(str, also)})
+    # Late markets have not settled and early ones have: in the order of closing each status has
+    # its own part of the index.
+    where.add_statuses(statuses, each=page.sort.endswith("close_time"))
     where.add("{alias}.close_time < %(closing_before)s", closing_before=wanted.closing_before)
     where.add("{alias}.close_time >= %(closing_after)s", closing_after=wanted.closing_after)
     where.add("{alias}.volume >= %(min_volume)s", min_volume=wanted.min_volume)
-    where.add(_OF_CATEGORY, category=wanted.category)
+    where.add_ways(_CATEGORY_OF_MARKET, category=wanted.category)
     where.add(_OF_TAGS, tags=list(wanted.tags) or None)
     where.add(_OF_GAMES, is_game=wanted.is_game)
     where.search("ticker", wanted.words)
-    order = where.page("ticker", tables.MARKETS, page)
-    query = sql.SQL(
-        "SELECT {market}, {event}, {series}"
-        " FROM (SELECT * FROM markets m {where} ORDER BY {order} LIMIT %(fetch)s) m"
-        " JOIN events e ON e.event_ticker = m.event_ticker"
-        " JOIN series s ON s.ticker = m.series_ticker"
-        " ORDER BY {order}"
+    where.begin(tables.MARKETS, page)
+    rendering = _of_markets(shape)
+
+    def composed() -> sql.Composed:
+        cut, order = where.page(tables.MARKETS, "ticker", page)
+        # Every market has both; who is not asked for is not read.
+        whole = page.limit == EVERYTHING
+        joins = []
+        if "event" in shape.members:
+            joins.append(_JOINED_EVENTS if whole else _ITS_EVENTS)
+        if "series" in shape.members or AGED_SERIES in aged:
+            joins.append(_JOINED_SERIES if whole else _ITS_SERIES)
+        ages = [("s" if table is AGED_SERIES else "m", table) for table in aged]
+        joined = sql.SQL(" ").join(joins)
+        return _written(rendering, ("m", "ticker"), cut, joined, order, page, ages)
+
+    text = _once(composed, wanted, page, shape, aged)
+    return Listing(text, where.parameters, rendering, page)
+
+
+def _once(
+    compose: Callable[[], sql.Composed],
+    wanted: Filter,
+    page: Page,
+    shape: Shape,
+    aged: Sequence[Table] = (),
+) -> sql.SQL:
+    """The query's text: made once for all that differ by values only."""
+    given = [(name, getattr(wanted, name)) for name in wanted.__slots__]
+    key = (
+        type(wanted),
+        *((name, _part(name, value)) for name, value in given if value not in (None, (), [])),
+        page.sort,
+        page.limit,
+        page.cursor and (page.cursor.key is None),
+        shape,
+        *(table.names for table in aged),
     )
-    return Statement(
-        query.format(
-            market=columns("m", tables.MARKETS),
-            event=columns("e", rows.EVENT_OF_MARKET),
-            series=columns("s", rows.SERIES_OF_MARKET),
-            where=where.clause(),
-            order=order,
-        ),
-        where.parameters,
+    text = _texts.get(key)
+    if text is None:
+        if len(_texts) >= _MOST_TEXTS:
+            _texts.clear()
+        text = _texts[key] = sql.SQL(compose().as_string())
+    return text
+
+
+def _part(name: str, value: Any) -> Any:
+    """What of a filter's value stands in the text: which statuses, and how many words."""
+    if name == "statuses":
+        return tuple(value)
+    return len(value) if name == "words" else None
+
+
+_MOST_TEXTS: Final = 1000
+_texts: dict[Any, sql.SQL] = {}
+
+
+@lru_cache(maxsize=100)
+def _of_series(shape: Shape) -> Rendering:
+    return Rendering(shape, {"": "s"})
+
+
+@lru_cache(maxsize=100)
+def _of_events(shape: Shape) -> Rendering:
+    return Rendering(
+        shape,
+        {"": "e"},
+        market_count="(SELECT count(*) FROM markets m"
+        " WHERE m.event_ticker = e.event_ticker AND m.deleted_at IS NULL)",
     )
+
+
+@lru_cache(maxsize=100)
+def _of_markets(shape: Shape) -> Rendering:
+    return Rendering(shape, {"": "m", "event": "e", "series": "s"})
+
+
+# A page has few rows, whatever the planner thinks: it is to look up their parents, and not to read
+# them all. An export has all.
+_ITS_EVENTS: Final = sql.SQL(
+    "JOIN LATERAL (SELECT * FROM events e WHERE e.event_ticker = m.event_ticker OFFSET 0) e ON true"
+)
+_ITS_SERIES: Final = sql.SQL(
+    "JOIN LATERAL (SELECT * FROM series s WHERE s.ticker = m.series_ticker OFFSET 0) s ON true"
+)
+_JOINED_EVENTS: Final = sql.SQL("JOIN events e ON e.event_ticker = m.event_ticker")
+_JOINED_SERIES: Final = sql.SQL("JOIN series s ON s.ticker = m.series_ticker")
+
+
+def _written(
+    rendering: Rendering,
+    ticker: tuple[LiteralString, LiteralString],
+    cut: sql.Composable,
+    joins: sql.Composable,
+    order: sql.Composable,
+    page: Page,
+    ages: Sequence[tuple[LiteralString, Table]] = (),
+) -> sql.Composed:
+    """The whole, row by row, or a page in one."""
+    if page.limit == EVERYTHING:
+        return sql.SQL("SELECT {row} FROM {cut} {joins} ORDER BY {order}").format(
+            row=rendering.columns, cut=cut, joins=joins, order=order
+        )
+    key = sql.Identifier(ticker[0], page.sort.removeprefix("-"))
+    return of_page(rendering, sql.Identifier(*ticker), key, cut, joins, order, page, ages)
 
 
 def columns(alias: LiteralString, table: Table) -> sql.Composed:
@@ -126,91 +261,3 @@ def columns(alias: LiteralString, table: Table) -> sql.Composed:
 
 
 _PRESENT: Final = "{alias}.deleted_at IS NULL"
-
-
-@dataclass(slots=True)
-class _Where:
-    """Conditions on one table, and their parameters."""
-
-    alias: LiteralString
-    always: Sequence[LiteralString] = ()
-    parameters: dict[str, Any] = field(default_factory=dict)
-    _conditions: list[sql.Composable] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        for condition in self.always:
-            self._put(condition)
-
-    def add(self, condition: LiteralString, **parameter: Any) -> None:
-        """Add a condition unless its parameter is None."""
-        if None not in parameter.values():
-            self._put(condition)
-            self.parameters.update(parameter)
-
-    def add_statuses(self, statuses: Sequence[str]) -> None:
-        if len(statuses) == 1:
-            # Equality, unlike = ANY, lets the index on (status, close_time) give the order too.
-            self.add("{alias}.status = %(status)s", status=statuses[0])
-        elif statuses:
-            self.add("{alias}.status = ANY(%(statuses)s)", statuses=list(statuses))
-
-    def exists(self, query: sql.Composable, inner: "_Where") -> None:
-        self._conditions.append(sql.SQL("EXISTS ({})").format(query))
-        self.parameters.update(inner.parameters)
-
-    def search(self, ticker: LiteralString, words: Sequence[str]) -> None:
-        """Every word stands in the ticker or the title; the expression is the index's own."""
-        for number, word in enumerate(words):
-            name = f"word{number}"
-            self._conditions.append(
-                sql.SQL("({ticker} || ' ' || coalesce({title}, '')) ILIKE {word}").format(
-                    ticker=sql.Identifier(self.alias, ticker),
-                    title=sql.Identifier(self.alias, "title"),
-                    word=sql.Placeholder(name),
-                )
-            )
-            self.parameters[name] = f"%{escape(word)}%"
-
-    def page(self, ticker: LiteralString, table: Table, page: Page) -> sql.Composed:
-        """Add what keeps rows after the cursor; yields the order, NULLs last either way."""
-        self.parameters["fetch"] = page.limit + 1
-        descending = page.sort.startswith("-")
-        name = page.sort.removeprefix("-")
-        kind = table.sorts[name]
-        parts = {
-            "key": sql.Identifier(self.alias, name),
-            "ticker": sql.Identifier(self.alias, ticker),
-            "after": sql.SQL("<" if descending else ">"),
-            "direction": sql.SQL("DESC" if descending else "ASC"),
-            "type": sql.Identifier(kind),
-        }
-        if name == ticker:
-            condition, order = "{key} {after} %(after_ticker)s", "{key} {direction}"
-        else:
-            order = "{key} {direction} NULLS LAST, {ticker}"
-            condition = (
-                "({key} IS NULL AND {ticker} > %(after_ticker)s)"
-                if page.cursor and page.cursor.key is None
-                else "({key} {after} %(after_key)s::{type} OR {key} IS NULL"
-                " OR ({key} = %(after_key)s::{type} AND {ticker} > %(after_ticker)s))"
-            )
-        if page.cursor:
-            self._conditions.append(sql.SQL(condition).format(**parts))
-            self.parameters["after_ticker"] = page.cursor.ticker
-            key = page.cursor.key
-            is_time = kind is Kind.TIME and isinstance(key, str)
-            self.parameters["after_key"] = rows.for_postgresql(str(key)) if is_time else key
-        return sql.SQL(order).format(**parts)
-
-    def clause(self) -> sql.Composed:
-        if not self._conditions:
-            return sql.Composed([])
-        return sql.SQL("WHERE {}").format(sql.SQL(" AND ").join(self._conditions))
-
-    def _put(self, condition: LiteralString) -> None:
-        self._conditions.append(sql.SQL(condition).format(alias=sql.Identifier(self.alias)))
-
-
-def escape(word: str) -> str:
-    """Text as LIKE takes it literally."""
-    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -3,16 +3,18 @@ as problem documents.
 """
 
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Final, cast
 from urllib.parse import unquote_plus, unquote_to_bytes
 
 import psycopg
 import structlog
 from aiohttp import web
-from structlog.contextvars import bound_contextvars
+from prometheus_client import Counter, Histogram
+from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from ssmd_api import context, problems
 from ssmd_api.database import Overloaded, queries_run
@@ -21,6 +23,7 @@ from ssmd_api.keystore import Actor, StoredKey
 from ssmd_api.metrics import IN_PROGRESS, REFUSED, REQUESTS, SECONDS
 from ssmd_api.problems import Fault, Problem
 from ssmd_api.turns import caller
+from ssmd_common import logs
 from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.metrics import ERRORS, WORK
@@ -49,17 +52,28 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """
     _begin(request)
     status = 500
+    IN_PROGRESS.inc()
+    bound = bind_contextvars(request_id=request_id(request))
     try:
-        with IN_PROGRESS.track_inprogress(), bound_contextvars(request_id=request_id(request)):
-            response = await _answered(request, handler)
+        response = await _answered(request, handler)
         status = response.status
         return response
     finally:
+        reset_contextvars(**bound)
+        IN_PROGRESS.dec()
         route = route_template(request)
-        REQUESTS.labels(route, request.method if route != "unmatched" else "any", status).inc()
-        SECONDS.labels(route).observe(time.perf_counter() - request[_BEGAN])
+        method = request.method if route != "unmatched" else "any"
+        count, seconds = _metrics(route, method, status)
+        count.inc()
+        seconds.observe(time.perf_counter() - request[_BEGAN])
         if status < 500 and route not in _PROBES:
             WORK.inc()
+
+
+@lru_cache(maxsize=1000)
+def _metrics(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
+    """Looking these up costs more than counting."""
+    return REQUESTS.labels(route, method, status), SECONDS.labels(route)
 
 
 def refuse(request: web.BaseRequest, status: int, why: str) -> web.Response:
@@ -79,16 +93,19 @@ def answered(request: web.BaseRequest, response: web.StreamResponse) -> None:
     request = cast(web.Request, request)
     route = route_template(request)
     key = request.get(_KEY)
-    (log.debug if route in _PROBES else log.info)(
-        "request answered",
-        method=request.method,
-        route=route,
-        status=response.status,
-        bytes=request.writer.output_size,
-        milliseconds=round((time.perf_counter() - request[_BEGAN]) * 1000, 1),
-        key_id=key and key.id,
-        request_id=request_id(request),
-    )
+    fields = {
+        "method": request.method,
+        "route": route,
+        "status": response.status,
+        "bytes": request.writer.output_size,
+        "milliseconds": round((time.perf_counter() - request[_BEGAN]) * 1000, 1),
+        "key_id": key and key.id,
+        "request_id": request_id(request),
+    }
+    if route in _PROBES:
+        log.debug("request answered", **fields)
+    else:
+        logs.often(log, "request answered", **fields)
 
 
 def request_id(request: web.Request) -> str:
@@ -106,7 +123,7 @@ def actor(request: web.Request) -> Actor:
 def _begin(request: web.Request) -> None:
     request[_BEGAN] = time.perf_counter()
     given = request.headers.get("X-Request-Id", "")
-    request[_REQUEST_ID] = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+    request[_REQUEST_ID] = given if _SANE_ID.fullmatch(given) else secrets.token_hex(16)
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:

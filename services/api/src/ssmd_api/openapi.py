@@ -1,11 +1,22 @@
 """The OpenAPI 3.1 document of the API: `/openapi.json`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ssmd_api import answers, changefilter, examples, forms, search, serversent, snapshot, tabular
+from ssmd_api import (
+    answers,
+    changefilter,
+    examples,
+    forms,
+    rows,
+    search,
+    serversent,
+    shapes,
+    snapshot,
+    tabular,
+)
 from ssmd_api.filters import (
     FILTERS,
     MOMENT,
@@ -22,11 +33,13 @@ from ssmd_api.filters import (
     parameters,
 )
 from ssmd_api.keyschemas import KEY_SCHEMAS
-from ssmd_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, orders
+from ssmd_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_NAMES, orders
 from ssmd_api.schemas import SCHEMAS, Schema, ref
+from ssmd_api.sparseschemas import sparse
 from ssmd_api.statusschemas import STATUS_SCHEMAS
 from ssmd_common import tables
 from ssmd_common.columns import Table
+from ssmd_common.tables import PUBLISHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +56,11 @@ class Operation:
     headers: Sequence[Parameter] = ()
     private: bool = False
     """Whether nobody may keep the reply."""
+
+    @property
+    def has_fields(self) -> bool:
+        """Whether `fields` and `exclude` choose what rows have."""
+        return any(each.name == "fields" for each in self.parameters)
 
     @property
     def kept(self) -> bool:
@@ -69,6 +87,27 @@ _CURSOR = Parameter(
     {"type": "string", "pattern": forms.whole(forms.CURSOR)},
 )
 _PAGE = (_LIMIT, _CURSOR)
+_MOST_SERIES = Parameter("limit", "Series at most, the largest first.", _LIMIT.schema)
+_CATEGORY = Parameter("category", "A category, spelled as the exchange does.", TEXT)
+
+
+def _fields(names: Iterable[str], of: str = "") -> tuple[Parameter, Parameter]:
+    schema = choices(dict.fromkeys(names)) | {"minItems": 1, "maxItems": MAX_NAMES}
+    return (
+        Parameter(
+            "fields",
+            f"Only these{of}; names, with commas between or repeated.",
+            schema,
+            with_commas=True,
+        ),
+        Parameter("exclude", f"All but these{of}; after `fields`.", schema, with_commas=True),
+    )
+
+
+_OF_TABLES = _fields(
+    (name for table in PUBLISHED.values() for name in table.names),
+    " of each row's columns; a table that has none is left out",
+)
 _TIER = Parameter("tier", "The tier of the coefficients.", TEXT)
 
 
@@ -90,6 +129,7 @@ _FILTERS_OF_ALL = list(
         for parameter in parameters(kind)
     }.values()
 )
+_NAMES_OF_LISTS = [name for shape in shapes.LISTS.values() for name in shape.names]
 _NAMES = re.compile("(?:{0})(?:,(?:{0}))*".format("|".join(snapshot.TABLES)))
 _FORMAT = Parameter("format", "The form of the lines.", _choice([*tabular.CONTENT_TYPES], "jsonl"))
 
@@ -101,11 +141,13 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             *parameters(SeriesFilter),
             _sort(tables.SERIES, "ticker"),
             *_PAGE,
+            *_fields(shapes.SERIES.names),
         ),
     ),
     ("GET", "/v1/series/{ticker}"): Operation(
         "A series with the fee in force and its events and markets counted by status",
         "SeriesDetail",
+        _fields(shapes.ONE_SERIES.names),
     ),
     ("GET", "/v1/events"): Operation(
         "List events, each with its number of markets",
@@ -114,10 +156,13 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             *parameters(EventFilter),
             _sort(tables.EVENTS, "event_ticker"),
             *_PAGE,
+            *_fields(shapes.EVENTS.names),
         ),
     ),
     ("GET", "/v1/events/{event_ticker}"): Operation(
-        "An event with its series and its markets", "EventDetail"
+        "An event with its series and its markets",
+        "EventDetail",
+        _fields(shapes.ONE_EVENT.names),
     ),
     ("GET", "/v1/markets"): Operation(
         "List markets, each with parts of its event and series",
@@ -126,16 +171,27 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             *parameters(MarketFilter),
             _sort(tables.MARKETS, "ticker"),
             *_PAGE,
+            *_fields(shapes.MARKETS.names),
         ),
     ),
     ("POST", "/v1/markets/lookup"): Operation(
-        "Which of up to 1,000 tickers exist, and in what status", "Lookup", body="LookupRequest"
+        "Which of up to 1,000 tickers exist, and in what status",
+        "Lookup",
+        (
+            _fields(tables.MARKETS.names, ", of all columns of markets")[0],
+            _fields(rows.LOOKUP.names)[1],
+        ),
+        body="LookupRequest",
     ),
     ("GET", "/v1/markets/{ticker}"): Operation(
-        "A market with its event and series; from the cache if it is there", "MarketDetail"
+        "A market with its event and series; from the cache if it is there",
+        "MarketDetail",
+        _fields(shapes.ONE_MARKET.names),
     ),
     ("GET", "/v1/markets/{ticker}/lifecycle"): Operation(
-        "A market's lifecycle events, oldest first", "LifecyclePage", _PAGE
+        "A market's lifecycle events, oldest first",
+        "LifecyclePage",
+        (*_PAGE, *_fields(shapes.LIFECYCLE.names)),
     ),
     ("GET", "/v1/fees"): Operation("The coefficients of the fee formula", "Tiers", (_TIER,)),
     ("GET", "/v1/fees/{series}"): Operation(
@@ -173,6 +229,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             _ENTITY,
             _FORMAT,
             *_FILTERS_OF_ALL,
+            *_fields(_NAMES_OF_LISTS, " of what the list has"),
         ),
         streams=list(tabular.CONTENT_TYPES.values()),
     ),
@@ -189,6 +246,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             _SERIES,
             _EVENT,
             _MARKET,
+            *_OF_TABLES,
         ),
         streams=["application/x-ndjson"],
     ),
@@ -210,6 +268,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
                 "Begin after this sequence of the stream, as a snapshot names it.",
                 WHOLE,
             ),
+            *_OF_TABLES,
         ),
         streams=["text/event-stream"],
         headers=(
@@ -219,11 +278,15 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/v1/status"): Operation(
         "How every service is, how current and how complete the whole", "Status", private=True
     ),
-    ("GET", "/v1/stats/series"): Operation("Series by category", "SeriesStats"),
+    ("GET", "/v1/stats/series"): Operation(
+        "Series by category, and those with most markets",
+        "SeriesStats",
+        (_MOST_SERIES, _SERIES, _CATEGORY),
+    ),
     ("GET", "/v1/stats/markets"): Operation(
         "Markets by status, category and series, and those that close soon",
         "MarketStats",
-        (Parameter("limit", "Series at most, the largest first.", _LIMIT.schema),),
+        (_MOST_SERIES, _SERIES, _CATEGORY),
     ),
     ("GET", "/v1/stats/sync"): Operation(
         "Each job's last run and success, the latest runs, the resume points",
@@ -253,6 +316,15 @@ _ALL_SCHEMAS: Final[dict[str, Schema]] = {
     **KEY_SCHEMAS,
     "Problem": {**SCHEMAS["Problem"], "example": examples.example(ref("Problem"), SCHEMAS)},
 }
+
+
+_ALL_SCHEMAS.update(
+    {
+        f"Sparse{operation.reply}": sparse(operation.reply)
+        for operation in OPERATIONS.values()
+        if operation.reply and operation.has_fields
+    }
+)
 
 
 def document(scopes: dict[tuple[str, str], str], version: str) -> dict[str, Any]:
@@ -346,6 +418,8 @@ def _parameter(parameter: Parameter, place: str) -> dict[str, Any]:
     }
     if parameter.required:
         described["required"] = True
+    if parameter.with_commas:
+        described |= {"style": "form", "explode": False}
     if parameter.name in examples.PARAMETERS:
         described["example"] = examples.PARAMETERS[parameter.name]
     return described
@@ -356,11 +430,15 @@ def _reply(operation: Operation) -> dict[str, Any]:
         return answers.stream(operation.summary, operation.streams)
     if operation.reply is None:
         return answers.nothing(operation.summary)
-    schema = ref(operation.reply)
+    whole = ref(operation.reply)
+    schema = whole
+    if operation.has_fields:
+        # The whole is described first: of that a reply is by default.
+        schema = {"anyOf": [whole, ref(f"Sparse{operation.reply}")]}
     return answers.document(
         operation.summary,
         schema,
-        examples.example(schema, _ALL_SCHEMAS),
+        examples.example(whole, _ALL_SCHEMAS),
         kept=operation.kept,
         paged=_CURSOR in operation.parameters,
     )

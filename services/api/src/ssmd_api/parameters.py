@@ -14,19 +14,25 @@ from multidict import MultiMapping
 from ssmd_api import cursors, forms
 from ssmd_api.cursors import Cursor
 from ssmd_api.forms import MAX_TEXT
-from ssmd_api.paging import Page
+from ssmd_api.paging import Page, order
 from ssmd_api.problems import Fault, bad_parameters
+from ssmd_api.shapes import Shape, UnknownField
 from ssmd_common.columns import Kind, Table
 
 MAX_LIMIT: Final = 1000
 DEFAULT_LIMIT: Final = 100
 MAX_VALUES: Final = 50
 """Of one parameter that may be given several times."""
+MAX_NAMES: Final = 200
+"""Of fields, more than there are; with commas between or given several times."""
 LARGEST: Final = 2**63 - 1
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _LOST_PLUS = re.compile(r"([T ].*) (\d\d:?\d\d)$", re.ASCII)
 
+_NO_FILTERS: Final = ("sort", "limit", "cursor", "fields", "exclude")
+
 T = TypeVar("T")
+S = TypeVar("S")
 
 
 class Parameters:
@@ -93,13 +99,35 @@ class Parameters:
             return None
         return self._one("cursor", lambda value: cursors.decode(value, sort, kind, filters))
 
+    def shape(self, whole: Shape) -> Shape:
+        """What rows show of the whole: `fields`, without `exclude`."""
+        return self.chosen(whole, whole.selected)
+
+    def chosen(self, default: S, select: Callable[[list[str], list[str]], S]) -> S:
+        """What `select` makes of `fields` and `exclude`; the default where neither is given."""
+        fields, exclude = self.names("fields"), self.names("exclude")
+        if not fields and not exclude:
+            return default
+        try:
+            return select(fields, exclude)
+        except UnknownField:
+            self._name_unknown("fields", lambda: select(fields, []))
+            self._name_unknown("exclude", lambda: select([], exclude))
+        return default
+
+    def names(self, name: str) -> list[str]:
+        """Names with commas between, also given several times."""
+        found = [part for parts in self._many(name, names, MAX_NAMES) for part in parts]
+        if len(found) > MAX_NAMES:
+            self.fault(name, f"has more than {MAX_NAMES} names")
+            return []
+        return found
+
     def page(self, table: Table, default: str) -> Page:
         """`sort`, `limit` and `cursor` of a list of the table's rows."""
         sort = self.choice("sort", orders(table), default)
-        filters = cursors.digest(
-            pair for pair in self._query.items() if pair[0] not in ("sort", "limit", "cursor")
-        )
-        cursor = self.cursor(sort, table.sorts[sort.removeprefix("-")], filters)
+        filters = cursors.digest(pair for pair in self._query.items() if pair[0] not in _NO_FILTERS)
+        cursor = self.cursor(order(sort), table.sorts[sort.removeprefix("-")], filters)
         return Page(sort, self.limit(), cursor, filters)
 
     def fault(self, name: str, detail: str) -> None:
@@ -115,17 +143,23 @@ class Parameters:
         if self._faults:
             raise bad_parameters(self._faults)
 
+    def _name_unknown(self, name: str, select: Callable[[], object]) -> None:
+        try:
+            select()
+        except UnknownField as error:
+            self.fault(name, str(error))
+
     def _one(self, name: str, read: Callable[[str], T]) -> T | None:
         values = self._many(name, read)
         if len(values) > 1:
             self.fault(name, "is given more than once")
         return values[0] if values else None
 
-    def _many(self, name: str, read: Callable[[str], T]) -> list[T]:
+    def _many(self, name: str, read: Callable[[str], T], most: int = MAX_VALUES) -> list[T]:
         self._known.add(name)
         values = self._query.getall(name, [])
-        if len(values) > MAX_VALUES:
-            self.fault(name, f"is given more than {MAX_VALUES} times")
+        if len(values) > most:
+            self.fault(name, f"is given more than {most} times")
             return []
         found = []
         for value in values:
@@ -146,6 +180,13 @@ def text(value: str) -> str:
     if not forms.TEXT.fullmatch(value) or len(value) > MAX_TEXT:
         raise ValueError(f"must have 1 to {MAX_TEXT} characters, and none that controls")
     return value
+
+
+def names(value: str) -> list[str]:
+    """Names with commas between; which there are, others know."""
+    if not forms.TEXT.fullmatch(value):
+        raise ValueError("must have a name, and no character that controls")
+    return value.split(",")
 
 
 def words(value: str) -> list[str]:

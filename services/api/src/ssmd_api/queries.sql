@@ -1,8 +1,8 @@
--- {market}, {event}, {series}, … are columns of ssmd_common.tables, put in by the store.
+-- {columns}, {market}, {series}, … are columns of ssmd_common.tables, put in by the store.
 
 -- name: market
 -- One market with its event and its series.
-SELECT {market}, {event}, {series}
+SELECT {columns}
 FROM markets m
 JOIN events e ON e.event_ticker = m.event_ticker
 JOIN series s ON s.ticker = m.series_ticker
@@ -25,7 +25,7 @@ SELECT EXISTS (SELECT FROM markets WHERE ticker = %(ticker)s)
 
 -- name: event
 -- One event with its series.
-SELECT {event}, {series}
+SELECT {columns}
 FROM events e
 JOIN series s ON s.ticker = e.series_ticker
 WHERE e.event_ticker = %(ticker)s
@@ -34,6 +34,9 @@ WHERE e.event_ticker = %(ticker)s
 SELECT {market} FROM markets m
 WHERE m.event_ticker = %(ticker)s AND m.deleted_at IS NULL
 ORDER BY m.ticker
+
+-- name: event_market_count
+SELECT count(*) FROM markets WHERE event_ticker = %(ticker)s AND deleted_at IS NULL
 
 -- name: series
 SELECT {series} FROM series s WHERE s.ticker = %(ticker)s
@@ -57,30 +60,33 @@ WHERE %(tier)s::text IS NULL OR f.tier = %(tier)s
 ORDER BY f.tier
 
 -- name: stats_series
--- Series by category.
-SELECT category, count(*), count(*) FILTER (WHERE active), count(*) FILTER (WHERE is_game)
-FROM series
-GROUP BY category
-ORDER BY count(*) DESC, category
+-- Every series with its number of events.
+SELECT s.ticker, s.category, s.active, s.is_game, coalesce(e.events, 0)
+FROM series s
+LEFT JOIN (
+    SELECT series_ticker, count(*) AS events FROM events WHERE deleted_at IS NULL
+    GROUP BY series_ticker
+) e ON e.series_ticker = s.ticker
 
--- name: stats_markets_by_series
--- Markets by series and status, with the category that each counts under.
-SELECT m.series_ticker, coalesce(e.category, s.category), m.status, count(*)
-FROM markets m
+-- name: stats_markets
+-- Markets by series and status, with the category that each counts under; and how many of them that
+-- trade, or will, close within an hour, a day, a week.
+SELECT m.series_ticker, coalesce(e.category, s.category) AS category, m.status,
+    sum(m.markets)::bigint, sum(m.hour)::bigint, sum(m.day)::bigint, sum(m.week)::bigint
+FROM (
+    SELECT event_ticker, series_ticker, status, count(*) AS markets,
+        count(*) FILTER (WHERE soon AND close_time < %(now)s + interval '1 hour') AS hour,
+        count(*) FILTER (WHERE soon AND close_time < %(now)s + interval '1 day') AS day,
+        count(*) FILTER (WHERE soon AND close_time < %(now)s + interval '7 days') AS week
+    FROM (
+        SELECT *, status IN ('open', 'active') AND close_time >= %(now)s AS soon FROM markets
+        WHERE deleted_at IS NULL
+    ) m
+    GROUP BY event_ticker, series_ticker, status
+) m
 JOIN events e ON e.event_ticker = m.event_ticker
 JOIN series s ON s.ticker = m.series_ticker
-WHERE m.deleted_at IS NULL
 GROUP BY m.series_ticker, coalesce(e.category, s.category), m.status
-
--- name: stats_expiring
--- How many markets that trade, or will, close soon.
-SELECT
-    count(*) FILTER (WHERE close_time < %(now)s + interval '1 hour'),
-    count(*) FILTER (WHERE close_time < %(now)s + interval '1 day'),
-    count(*)
-FROM markets
-WHERE status IN ('open', 'active') AND deleted_at IS NULL
-  AND close_time >= %(now)s AND close_time < %(now)s + interval '7 days'
 
 -- name: stats_last_runs
 -- Each job's last run.

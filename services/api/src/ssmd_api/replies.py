@@ -2,15 +2,28 @@
 
 import hashlib
 from collections.abc import Mapping
+from functools import cached_property, lru_cache
 from typing import Any, Final, Literal
 
 from aiohttp import web
 
 from ssmd_api import rows
+from ssmd_api.paging import Listed
 
 Source = Literal["cache", "database"]
 
 _WORTH_COMPRESSING_BYTES: Final = 1024
+
+
+class Body:
+    """JSON that may be sent more than once."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data: Final = data
+
+    @cached_property
+    def digest(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()[:32]
 
 
 def reply(
@@ -22,15 +35,15 @@ def reply(
     next_cursor: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
-    """A document, or 304 if the client has it already.
+    """A document, or its `Body`; or 304 if the client has it already.
 
     The ETag is of the body alone: a row reads the same from the cache and from the database.
     """
-    body = rows.encode(document)
+    made = document if isinstance(document, Body) else Body(rows.encode(document))
+    body, digest = made.data, made.digest
     compress = len(body) >= _WORTH_COMPRESSING_BYTES and accepts_gzip(
         request.headers.get("Accept-Encoding", "")
     )
-    digest = hashlib.sha256(body).hexdigest()[:32]
     # A strong tag names bytes, and those of the compressed reply are others.
     tag = f"{digest}-gzip" if compress else digest
     response = web.Response(body=body, content_type="application/json")
@@ -52,6 +65,17 @@ def reply(
     return response
 
 
+def page(
+    request: web.Request, name: str, found: Listed, age_seconds: int | None = None
+) -> web.Response:
+    """A page of a list whose rows are written already."""
+    cursor = found.cursor
+    body = b'{"%b":[%b],"cursor":%b}' % (name.encode(), found.rows, rows.encode(cursor))
+    return reply(
+        request, Body(body), source="database", age_seconds=age_seconds, next_cursor=cursor
+    )
+
+
 def private(document: Any, status: int = 200) -> web.Response:
     """A document that nobody may keep."""
     return web.Response(
@@ -62,6 +86,7 @@ def private(document: Any, status: int = 200) -> web.Response:
     )
 
 
+@lru_cache(maxsize=100)
 def accepts_gzip(header: str) -> bool:
     """Whether an Accept-Encoding allows gzip."""
     weights = {}

@@ -40,9 +40,14 @@ class Channel:
     def takes(self, event: Event) -> bool:
         return self.takes_kind(event) and bool(self._index.matching(event.subject))
 
+    def data(self, event: Event) -> bytes:
+        """An event as its readers get it."""
+        return event.sparse(self.wanted.columns) if self.wanted.columns else event.data
+
     def joined(self, events: Sequence[Event], start: int = 0) -> bytes:
         """What its readers get of these, from sequence `start` on."""
-        return framed(b"".join(e.data for e in events if e.id.sequence >= start and self.takes(e)))
+        wanted = (e for e in events if e.id.sequence >= start and self.takes(e))
+        return framed(b"".join(map(self.data, wanted)))
 
 
 def framed(data: bytes) -> bytes:

@@ -9,11 +9,13 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Loader
+from psycopg.types.string import TextLoader
 
 from ssmd_common import tables, times
 from ssmd_common.columns import Table
@@ -58,6 +60,9 @@ SERIES_OF_MARKET: Final = tables.SERIES.only(
 MAX_DEPTH: Final = 128
 """Of what is sent and read: no reader's JSON has to follow further."""
 
+ROW_DEPTH: Final = MAX_DEPTH + 2
+"""Of a row that has such values, also in its parents."""
+
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
 _SIGNED_YEAR: Final = re.compile(r"(\+|-|(?=0000))(\d{4,})(-.*)", re.ASCII)
@@ -71,18 +76,26 @@ class Unreadable(ValueError):
     """No JSON, or JSON that common readers refuse."""
 
 
-def decode(raw: bytes) -> Any:
+def decode(raw: bytes, deepest: int = MAX_DEPTH) -> Any:
     """Read JSON without losing a digit.
 
     Raises:
-        Unreadable: it is none, or nested more than `MAX_DEPTH` deep.
+        Unreadable: it is none, or nested more than `deepest` deep.
     """
-    if is_deep(raw, MAX_DEPTH):
-        raise Unreadable(f"nested more than {MAX_DEPTH} deep")
+    if is_deep(raw, deepest):
+        raise Unreadable(f"nested more than {deepest} deep")
     try:
         return _decoder.decode(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Unreadable(str(error)) from error
+
+
+def loaded_json(raw: bytes) -> Any:
+    """A value of jsonb. One that cannot be sent as JSON costs itself, not its row nor its page."""
+    try:
+        return decode(raw)
+    except Unreadable as error:
+        return {"unreadable": str(error), "text": raw.decode()}
 
 
 def encode(document: Any) -> bytes:
@@ -99,24 +112,20 @@ def pick(row: Mapping[str, Any], table: Table) -> Row:
     return {name: row[name] for name in table.names}
 
 
-class _TextLoader(Loader):
-    def load(self, data: Buffer) -> str:
-        return bytes(data).decode()
-
-
 class _TimestampLoader(Loader):
     def load(self, data: Buffer) -> str:
-        return times.spelled(bytes(data)).decode()
+        return _spelled(bytes(data))
+
+
+@lru_cache(maxsize=4096)
+def _spelled(raw: bytes) -> str:
+    """Rows of one transaction have the same times."""
+    return times.spelled(raw).decode()
 
 
 class _JsonLoader(Loader):
     def load(self, data: Buffer) -> Any:
-        """One value that cannot be sent as JSON costs itself, not its row nor its page."""
-        raw = bytes(data)
-        try:
-            return decode(raw)
-        except Unreadable as error:
-            return {"unreadable": str(error), "text": raw.decode()}
+        return loaded_json(bytes(data))
 
 
 def nearest(spelling: str) -> datetime:
@@ -145,5 +154,5 @@ def for_postgresql(spelling: str) -> str:
 def register(context: AdaptContext) -> None:
     """Make a connection or cursor load values in the shape above; its session's zone is UTC."""
     context.adapters.register_loader("timestamptz", _TimestampLoader)
-    context.adapters.register_loader("numeric", _TextLoader)
+    context.adapters.register_loader("numeric", TextLoader)
     context.adapters.register_loader("jsonb", _JsonLoader)

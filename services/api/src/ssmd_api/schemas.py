@@ -95,6 +95,11 @@ def page(name: str, items: Schema) -> Schema:
 _TEXT: Final[Schema] = {"type": "string"}
 _TIME: Final = _OF_KIND[Kind.TIME]
 _COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
+_COUNTED_AT: Final[Schema] = {
+    "type": "string",
+    "format": "date-time",
+    "description": "When it was counted: up to 5 seconds ago.",
+}
 _MARKET_STATUS: Final[Schema] = {"type": "string", "enum": list(MarketStatus)}
 _EVENT_STATUS: Final[Schema] = {"type": "string", "enum": list(EventStatus)}
 _BY_MARKET_STATUS: Final = thing(**dict.fromkeys(MarketStatus, _COUNT))
@@ -191,6 +196,16 @@ SCHEMAS: Final[dict[str, Schema]] = {
         by_category=list_of(
             thing(category=_OF_KIND[Kind.TEXT], series=_COUNT, active=_COUNT, games=_COUNT)
         ),
+        by_series=list_of(
+            thing(
+                series_ticker=_TEXT,
+                category=_OF_KIND[Kind.TEXT],
+                active={"type": "boolean"},
+                events=_COUNT,
+                markets=_COUNT,
+            )
+        ),
+        counted_at=_COUNTED_AT,
     ),
     "MarketStats": thing(
         markets=_COUNT,
@@ -200,6 +215,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         ),
         by_series=list_of(thing(series_ticker=_TEXT, markets=_COUNT, by_status=_BY_MARKET_STATUS)),
         closing_within=thing(**{"1h": _COUNT, "24h": _COUNT, "7d": _COUNT}),
+        counted_at=_COUNTED_AT,
     ),
     "SyncRun": row(rows.SYNC_RUNS, job=_TEXT, outcome=_TEXT),
     "SyncStats": thing(

@@ -11,7 +11,8 @@ from typing import Any, Final, LiteralString
 
 from psycopg import sql
 
-from ssmd_api.lists import Statement, escape
+from ssmd_api.lists import Statement
+from ssmd_api.where import escape
 
 KINDS: Final = ("series", "event", "market")
 COLUMNS: Final = ("kind", "ticker", "title", "status", "series_ticker", "event_ticker", "rank")

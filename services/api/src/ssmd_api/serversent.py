@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from ssmd_api import rows
 
 if TYPE_CHECKING:
+    from ssmd_api.sparse import Columns
     from ssmd_api.unreadable import Unreadable
     from ssmd_stream.delivery import Delivery
 
@@ -20,6 +21,7 @@ _IDENTITY = re.compile(r"[0-9A-Za-z:/_.-]{1,64}", re.ASCII)
 _NO_IDENTITY: Final = "-"
 EVENT_ID: Final = re.compile(rf"[0-9]{{1,19}}@{_IDENTITY.pattern}", re.ASCII)
 
+_DATA: Final = b"\ndata: "
 GONE: Final = b"event: gone\ndata: {}\n\n"
 
 
@@ -79,6 +81,13 @@ class Event:
         kind = message.headers.get("Ssmd-Type", "change")
         name = kind if _KIND.fullmatch(kind) else "change"
         return cls(number, message.subject, kind, _lines(number, name, message.payload))
+
+    def sparse(self, columns: Columns) -> bytes:
+        """The event with these columns only; what cannot be read stays as it is."""
+        if self.kind is None:
+            return self.data
+        head, mark, payload = self.data.partition(_DATA)
+        return head + mark + columns.of_change(payload) + b"\n\n"
 
 
 def beginning(reached: EventId | None) -> bytes:

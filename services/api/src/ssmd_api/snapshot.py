@@ -14,8 +14,10 @@ from psycopg import sql
 from ssmd_api.changefilter import filters
 from ssmd_api.database import Connection, Database
 from ssmd_api.feed import ChangeFeed
-from ssmd_api.lists import Statement, columns
-from ssmd_api.rows import Row, named
+from ssmd_api.lists import Statement
+from ssmd_api.rendering import Rendering, register
+from ssmd_api.shapes import Shape
+from ssmd_common.columns import Table
 from ssmd_common.tables import PUBLISHED
 
 TABLES: Final = tuple(PUBLISHED)
@@ -36,19 +38,24 @@ class Taken:
     database: Database
     connection: Connection
 
-    async def rows(self, table: str, wanted: Mapping[str, str]) -> AsyncGenerator[list[Row], None]:
-        """A table's rows in pages, soft-deleted ones too; `wanted` is by `changefilter.filters`."""
+    async def rows(
+        self, columns: Table, wanted: Mapping[str, str]
+    ) -> AsyncGenerator[list[bytes], None]:
+        """These columns of a table's rows as JSON, in pages, soft-deleted ones too; `wanted` is by
+        `changefilter.filters`."""
+        table, rendering = columns.name, Rendering(Shape(columns), {"": "t"})
         query = sql.SQL("SELECT {columns} FROM {table} t WHERE {conditions}").format(
-            columns=columns("t", PUBLISHED[table]),
+            columns=rendering.columns,
             table=sql.Identifier(table),
             conditions=sql.SQL(" AND ").join(
                 [sql.SQL("true"), *(_is(filters(table)[name], name) for name in wanted)]
             ),
         )
         statement = Statement(query, dict(wanted))
-        async with aclosing(self.database.pages(self.connection, statement, _PAGE)) as pages:
+        pages = self.database.pages(self.connection, statement, _PAGE, register)
+        async with aclosing(pages):
             async for page in pages:
-                yield [named(PUBLISHED[table], values) for values in page]
+                yield [rendering.row(values) for values in page]
 
 
 def _is(either: tuple[str, ...], name: str) -> sql.Composable:

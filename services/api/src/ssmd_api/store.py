@@ -1,20 +1,19 @@
 """Reads from PostgreSQL. Rows come as dicts in the shape of `ssmd_api.rows`."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
-from typing import Any, Final, assert_never
+from typing import Any, Final, LiteralString, assert_never
 
 from psycopg import sql
 
-from ssmd_api import lists, rows, search
+from ssmd_api import lists, paging, rendering, rows, search, shapes
 from ssmd_api.database import SHORT_PATIENCE_SECONDS, Database
 from ssmd_api.filters import EventFilter, Filter, MarketFilter, SeriesFilter
-from ssmd_api.lists import Statement, columns
-from ssmd_api.paging import Page
+from ssmd_api.lists import AGED_MARKET, AGED_SERIES, Listing, Statement, columns
+from ssmd_api.paging import Listed, Page
 from ssmd_api.rows import Row, named
+from ssmd_api.shapes import Shape
 from ssmd_common import tables
 from ssmd_common.columns import Table
 from ssmd_common.parts import Known, read
@@ -23,21 +22,10 @@ from ssmd_common.sql import Queries
 queries: Final = Queries("ssmd_api")
 common: Final = Queries("ssmd_common")
 
-_ALL: Final = 2**31
+AGED: Final = (*AGED_MARKET.names, *(f"series.{name}" for name in AGED_SERIES.names))
+"""What the age of a single market needs."""
+
 _EXPORT_PAGE: Final = 500
-_MOST_COLUMNS: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class MarketDetail:
-    """A market's row with the rows of its event and series."""
-
-    market: Row
-    event: Row
-    series: Row
-
-    def document(self) -> Row:
-        return {**self.market, "event": self.event, "series": self.series}
 
 
 class Store:
@@ -51,62 +39,84 @@ class Store:
         async with self._database.upkeep(SHORT_PATIENCE_SECONDS) as cursor:
             await cursor.execute(queries.ping)
 
-    async def list_series(self, wanted: SeriesFilter, page: Page) -> list[Row]:
-        return [named(tables.SERIES, row) for row in await self._list(lists.series(wanted, page))]
+    async def list_series(self, wanted: SeriesFilter, page: Page, shape: Shape) -> Listed:
+        return await self._listed(lists.series(wanted, page, shape))
 
-    async def list_events(self, wanted: EventFilter, page: Page) -> list[Row]:
-        """Each event has its `market_count`."""
-        return [_listed_event(row) for row in await self._list(lists.events(wanted, page))]
+    async def list_events(self, wanted: EventFilter, page: Page, shape: Shape) -> Listed:
+        """Each event may have its `market_count`."""
+        return await self._listed(lists.events(wanted, page, shape))
 
-    async def list_markets(self, wanted: MarketFilter, page: Page) -> list[Row]:
-        """Each market has parts of its event and its series."""
-        return [_listed_market(row) for row in await self._list(lists.markets(wanted, page))]
+    async def list_markets(
+        self, wanted: MarketFilter, page: Page, shape: Shape, aged: Sequence[Table]
+    ) -> Listed:
+        """Each market may have parts of its event and its series; ages have what `aged` has."""
+        return await self._listed(lists.markets(wanted, page, shape, aged))
 
-    async def market(self, ticker: str) -> MarketDetail | None:
-        query = sql.SQL(queries.market).format(
-            market=columns("m", tables.MARKETS),
-            event=columns("e", tables.EVENTS),
-            series=columns("s", tables.SERIES),
-        )
-        found = await self._all(query, ticker=ticker)
-        return _detail(found[0], tables.EVENTS, tables.SERIES) if found else None
-
-    async def lookup(self, tickers: Sequence[str]) -> dict[str, Row]:
-        """The columns `rows.LOOKUP` of the markets that exist, by ticker."""
-        query = sql.SQL(queries.lookup).format(lookup=columns("m", rows.LOOKUP))
-        found = await self._all(query, tickers=list(tickers))
-        return {row[0]: named(rows.LOOKUP, row) for row in found}
-
-    async def lifecycle(self, ticker: str, after: int, fetch: int) -> list[Row] | None:
-        """A market's lifecycle events after an id; None for a market that is not known at all."""
-        query = sql.SQL(queries.lifecycle).format(lifecycle=columns("l", tables.LIFECYCLE))
-        found = await self._all(query, ticker=ticker, after=after, fetch=fetch)
-        if not found and not (await self._all(sql.SQL(queries.market_exists), ticker=ticker))[0][0]:
-            return None
-        return [named(tables.LIFECYCLE, row) for row in found]
-
-    async def event(self, ticker: str) -> Row | None:
-        """An event with its series and its markets."""
-        query = sql.SQL(queries.event).format(
-            event=columns("e", tables.EVENTS), series=columns("s", tables.SERIES)
-        )
+    async def market(self, ticker: str, shape: Shape) -> Row | None:
+        """What the shape, one of `shapes.ONE_MARKET`, has of a market, and what its age needs."""
+        read = shapes.ONE_MARKET.selected([*shape.leaves, *AGED], [])
+        parts = {"m": read.table, "e": read.members.get("event"), "s": read.members["series"]}
+        query = sql.SQL(queries.market).format(columns=_columns(parts))
         found = await self._all(query, ticker=ticker)
         if not found:
             return None
-        query = sql.SQL(queries.event_markets).format(market=columns("m", tables.MARKETS))
-        markets = [named(tables.MARKETS, row) for row in await self._all(query, ticker=ticker)]
-        width = len(tables.EVENTS.names)
-        return {
-            **named(tables.EVENTS, found[0]),
-            "market_count": len(markets),
-            "series": named(tables.SERIES, found[0][width:]),
-            "markets": markets,
+        values = iter(found[0])
+        row = _next(values, read.table)
+        return row | {
+            member: _next(values, table) for member, table in read.members.items() if table
         }
 
-    async def series(self, ticker: str) -> Row | None:
-        query = sql.SQL(queries.series).format(series=columns("s", tables.SERIES))
+    async def lookup(self, tickers: Sequence[str], table: Table) -> dict[str, Row]:
+        """The table's columns of the markets that exist, by ticker."""
+        parts = {"m": Table(table.name, (tables.MARKETS["ticker"], *table.columns))}
+        query = sql.SQL(queries.lookup).format(lookup=_columns(parts))
+        found = await self._all(query, tickers=list(tickers))
+        return {row[0]: named(table, row[1:]) for row in found}
+
+    async def lifecycle(
+        self, ticker: str, after: int, fetch: int, table: Table
+    ) -> list[Row] | None:
+        """A market's lifecycle events after an id, with their `id` first; None for a market that is
+        not known at all."""
+        table = table.without("id") if "id" in table.names else table
+        table = Table(table.name, (tables.LIFECYCLE["id"], *table.columns))
+        query = sql.SQL(queries.lifecycle).format(lifecycle=columns("l", table))
+        found = await self._all(query, ticker=ticker, after=after, fetch=fetch)
+        if not found and not (await self._all(sql.SQL(queries.market_exists), ticker=ticker))[0][0]:
+            return None
+        return [named(table, row) for row in found]
+
+    async def event(self, ticker: str, shape: Shape) -> Row | None:
+        """What the shape, one of `shapes.ONE_EVENT`, has of an event with its series and its
+        markets; with markets also what their age needs."""
+        members = shape.members
+        aged = [f"markets.{name}" for name in AGED_MARKET.names]
+        aged += [f"series.{name}" for name in AGED_SERIES.names]
+        read = shapes.ONE_EVENT.selected(
+            ["event_ticker", *shape.leaves, *(aged if "markets" in members else ())], []
+        )
+        parts = {"e": read.table, "s": read.members.get("series")}
+        query = sql.SQL(queries.event).format(columns=_columns(parts))
         found = await self._all(query, ticker=ticker)
-        return named(tables.SERIES, found[0]) if found else None
+        if not found:
+            return None
+        values = iter(found[0])
+        row = _next(values, read.table)
+        if series := read.members.get("series"):
+            row["series"] = _next(values, series)
+        if table := read.members.get("markets"):
+            query = sql.SQL(queries.event_markets).format(market=columns("m", table))
+            row["markets"] = [named(table, each) for each in await self._all(query, ticker=ticker)]
+            row["market_count"] = len(row["markets"])
+        elif "market_count" in members:
+            count = await self._all(sql.SQL(queries.event_market_count), ticker=ticker)
+            row["market_count"] = count[0][0]
+        return row
+
+    async def series(self, ticker: str, table: Table) -> Row | None:
+        query = sql.SQL(queries.series).format(series=_columns({"s": table}))
+        found = await self._all(query, ticker=ticker)
+        return named(table, found[0]) if found else None
 
     async def series_counts(self, ticker: str) -> Row:
         """How many events and markets a series has, by status."""
@@ -134,12 +144,12 @@ class Store:
         return [dict(zip(search.COLUMNS, row, strict=True)) for row in found]
 
     async def stats_series(self) -> list[tuple[Any, ...]]:
+        """(series, category, active, is_game, events) of all."""
         return await self._all(sql.SQL(queries.stats_series))
 
-    async def stats_markets(self, now: datetime) -> tuple[list[tuple[Any, ...]], tuple[Any, ...]]:
-        """(series, category, status, markets), and how many close within an hour, a day, a week."""
-        by_series = await self._all(sql.SQL(queries.stats_markets_by_series))
-        return by_series, (await self._all(sql.SQL(queries.stats_expiring), now=now))[0]
+    async def stats_markets(self, now: datetime) -> list[tuple[Any, ...]]:
+        """(series, category, status, markets, closing within an hour, a day, a week) of all."""
+        return await self._all(sql.SQL(queries.stats_markets), now=now)
 
     async def stats_sync(self, limit: int) -> Row:
         """Each job's last run and last success, the latest runs, the resume points."""
@@ -170,19 +180,24 @@ class Store:
             await cursor.execute(queries.covering_runs)
             return await cursor.fetchall()
 
-    async def export(self, wanted: Filter) -> AsyncGenerator[list[Row], None]:
-        """Every row of a list in pages, all of one state of the database."""
-        statement, shape = _whole(wanted)
+    async def export(self, wanted: Filter, shape: Shape) -> AsyncGenerator[list[bytes], None]:
+        """Every row of a list as JSON, in pages, all of one state of the database."""
+        listing = _whole(wanted, shape)
         async with self._database.reading() as connection:
-            pages = self._database.pages(connection, statement, _EXPORT_PAGE)
+            pages = self._database.pages(connection, listing, _EXPORT_PAGE, rendering.register)
             async with aclosing(pages):
                 async for page in pages:
-                    yield [shape(row) for row in page]
+                    yield [listing.rendering.row(row) for row in page]
 
-    def empty_row(self, wanted: Filter) -> Row:
-        """The shape of an exported row, all null."""
-        _, shape = _whole(wanted)
-        return shape([None] * _MOST_COLUMNS)
+    async def _listed(self, listing: Listing) -> Listed:
+        async with self._database.cursor() as cursor:
+            # Without parameters, as most lists are, it is planned once.
+            await cursor.execute(listing.query, listing.parameters, prepare=True)
+            found = await cursor.fetchone()
+        assert found
+        text, far, more, key, ticker, ages = found
+        following = paging.following(listing.page, key, ticker) if more else None
+        return Listed(listing.rendering.page(text, far=far), following, _ages(ages))
 
     async def _list(self, statement: Statement) -> list[tuple[Any, ...]]:
         return await self._all(statement.query, **statement.parameters)
@@ -193,31 +208,40 @@ class Store:
             return await cursor.fetchall()
 
 
-def _whole(wanted: Filter) -> tuple[Statement, Callable[[Sequence[Any]], Row]]:
+def _whole(wanted: Filter, shape: Shape) -> Listing:
     match wanted:
         case SeriesFilter():
-            return lists.series(wanted, Page("ticker", _ALL)), partial(named, tables.SERIES)
+            return lists.series(wanted, Page("ticker", lists.EVERYTHING), shape)
         case EventFilter():
-            return lists.events(wanted, Page("event_ticker", _ALL)), _listed_event
+            return lists.events(wanted, Page("event_ticker", lists.EVERYTHING), shape)
         case MarketFilter():
-            return lists.markets(wanted, Page("ticker", _ALL)), _listed_market
+            return lists.markets(wanted, Page("ticker", lists.EVERYTHING), shape)
         case _:
             assert_never(wanted)
 
 
-def _listed_event(values: Sequence[Any]) -> Row:
-    return {**named(tables.EVENTS, values), "market_count": values[-1]}
+def _columns(parts: Mapping[LiteralString, Table | None]) -> sql.Composed:
+    """The columns of tables by alias; of none at all, the constant 1."""
+    found = [columns(alias, table) for alias, table in parts.items() if table and table.columns]
+    return sql.SQL(", ").join(found) if found else sql.Composed([sql.SQL("1")])
 
 
-def _listed_market(values: Sequence[Any]) -> Row:
-    return _detail(values, rows.EVENT_OF_MARKET, rows.SERIES_OF_MARKET).document()
+def _next(values: Iterator[Any], table: Table) -> Row:
+    """A row of the values that come next."""
+    return {name: next(values) for name in table.names}
 
 
-def _detail(values: Sequence[Any], event: Table, series: Table) -> MarketDetail:
-    at_event = len(tables.MARKETS.names)
-    at_series = at_event + len(event.names)
-    return MarketDetail(
-        named(tables.MARKETS, values),
-        named(event, values[at_event:]),
-        named(series, values[at_series:]),
-    )
+def _ages(groups: list[Row] | None) -> list[Row]:
+    """Markets with their series as `ssmd_api.freshness` takes them, as far as they are known."""
+    found = []
+    for group in groups or ():
+        series = {
+            name.removeprefix("series."): value
+            for name, value in group.items()
+            if name.startswith("series.")
+        }
+        market = {name: value for name, value in group.items() if not name.startswith("series.")}
+        observed = market["observed_at"]
+        market["observed_at"] = observed and rendering.respelled(observed)
+        found.append(market | ({"series": series} if series else {}))
+    return found

@@ -2,36 +2,34 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from ssmd_api import rows
-from ssmd_api.rows import Row
+from ssmd_api.shapes import Shape
 
 CONTENT_TYPES: Final = {"csv": "text/csv", "jsonl": "application/x-ndjson"}
 
 
-def header(form: str, example: Row) -> bytes:
-    """What stands before the lines of rows that have the example's shape."""
-    return _csv([flat(example)]) if form == "csv" else b""
+def header(form: str, shape: Shape) -> bytes:
+    """What stands before the lines of rows of the shape: parents' columns are `event.title`."""
+    return _csv([shape.leaves]) if form == "csv" else b""
 
 
-def lines(form: str, page: Iterable[Row]) -> bytes:
-    """A line for each row. In CSV null is an empty field, and arrays and jsonb are JSON."""
+def lines(form: str, page: Iterable[bytes]) -> bytes:
+    """A line for each row, given as JSON. In CSV null is an empty field, and arrays and jsonb are
+    JSON."""
     if form == "csv":
-        return _csv([_cell(value) for value in flat(row).values()] for row in page)
-    return b"".join(rows.encode(row) + b"\n" for row in page)
+        return _csv([_cell(value) for value in _flat(row)] for row in page)
+    return b"".join([row + b"\n" for row in page])
 
 
-def flat(row: Mapping[str, Any]) -> Row:
-    """A row whose parents' columns are columns of its own, as `event.title`."""
-    found: Row = {}
-    for name, value in row.items():
+def _flat(row: bytes) -> Iterator[Any]:
+    for name, value in rows.decode(row, rows.ROW_DEPTH).items():
         if name in ("event", "series") and isinstance(value, dict):
-            found |= {f"{name}.{inner}": part for inner, part in value.items()}
+            yield from value.values()
         else:
-            found[name] = value
-    return found
+            yield value
 
 
 def _csv(records: Iterable[Iterable[str]]) -> bytes:

@@ -3,11 +3,12 @@
 import asyncio
 from contextlib import aclosing
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, cast
 
 from aiohttp import HttpVersion11, web
 
-from ssmd_api import context
+from ssmd_api import context, shapes
 from ssmd_api.auth import presented
 from ssmd_api.changefilter import TABLES, ChangeFilter, NothingFits
 from ssmd_api.feed import Gone
@@ -15,7 +16,9 @@ from ssmd_api.hub import Ended, Follower, cut_off
 from ssmd_api.parameters import Parameters
 from ssmd_api.problems import Problem
 from ssmd_api.serversent import GONE, EventId, beginning, keep_alive
+from ssmd_api.sparse import Columns
 from ssmd_common import apikeys
+from ssmd_common.tables import PUBLISHED
 
 _KEEP_ALIVE_SECONDS: Final = 15.0
 _SLOWEST_WRITE_SECONDS: Final = 30.0
@@ -30,13 +33,20 @@ _HEADERS: Final = {
 async def changes(request: web.Request) -> web.StreamResponse:
     """Changes as they are committed: after `Last-Event-ID`, or `after` a sequence, or new ones."""
     given = Parameters(request.query, datetime.now(UTC))
+    tables = given.choices("table", TABLES)
+    columns = Columns(frozenset(given.names("fields")), frozenset(given.names("exclude")))
+    whole = {name: PUBLISHED[name] for name in tables or TABLES}
+    shown = given.chosen(whole, partial(shapes.of_tables, whole))
     wanted = ChangeFilter(
-        tables=tuple(sorted(set(given.choices("table", TABLES)))),
+        tables=tuple(sorted(set(shown if columns else tables))),
+        columns=columns,
         series=given.text("series"),
         event=given.text("event"),
         market=given.text("market"),
         types=tuple(sorted(set(given.texts("type")))),
     )
+    if not shown:
+        given.fault("fields", "no table has one of them")
     last: EventId | int | None = given.number("after", 0)
     if "Last-Event-ID" in request.headers:
         try:

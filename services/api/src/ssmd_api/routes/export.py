@@ -7,10 +7,11 @@ from typing import Final
 
 from aiohttp import web
 
-from ssmd_api import context, filters, tabular
+from ssmd_api import context, filters, shapes, tabular
 from ssmd_api.filters import Filter
 from ssmd_api.parameters import Parameters
 from ssmd_api.replies import accepts_gzip
+from ssmd_api.shapes import Shape
 
 _LONGEST_SECONDS: Final = 900.0
 
@@ -24,14 +25,15 @@ async def export(request: web.Request) -> web.StreamResponse:
     entity = given.choice("entity", list(filters.FILTERS), "markets")
     form = given.choice("format", list(tabular.CONTENT_TYPES), "jsonl")
     wanted: Filter = filters.read(filters.FILTERS[entity], given)
+    shape = given.shape(shapes.LISTS[entity])
     given.done()
     with context.of(request).exports.place():
         async with asyncio.timeout(_LONGEST_SECONDS):
-            return await _stream(request, entity, form, wanted)
+            return await _stream(request, entity, form, wanted, shape)
 
 
 async def _stream(
-    request: web.Request, entity: str, form: str, wanted: Filter
+    request: web.Request, entity: str, form: str, wanted: Filter, shape: Shape
 ) -> web.StreamResponse:
     store = context.of(request).store
     response = web.StreamResponse(headers={"Cache-Control": "private, no-cache"})
@@ -42,15 +44,15 @@ async def _stream(
     response.headers["Vary"] = "Accept-Encoding"
     if accepts_gzip(request.headers.get("Accept-Encoding", "")):
         response.enable_compression(web.ContentCoding.gzip)
-    async with aclosing(store.export(wanted)) as pages:
+    async with aclosing(store.export(wanted, shape)) as pages:
         async for page in pages:
             if not response.prepared:
                 # Not before there is a row: until then an error can still be told as one.
                 await response.prepare(request)
-                await response.write(tabular.header(form, page[0]))
+                await response.write(tabular.header(form, shape))
             await response.write(tabular.lines(form, page))
     if not response.prepared:
         await response.prepare(request)
-        await response.write(tabular.header(form, store.empty_row(wanted)))
+        await response.write(tabular.header(form, shape))
     await response.write_eof()
     return response

@@ -13,6 +13,7 @@ from ssmd_api.problems import not_found
 from ssmd_api.replies import Source, reply
 from ssmd_api.rows import Row
 from ssmd_api.store import Store
+from ssmd_common.tables import SERIES
 from ssmd_common.times import spelled_moment
 
 _DEFAULT_TIER: Final = "default"
@@ -70,7 +71,7 @@ async def show_series_fees(request: web.Request) -> web.Response:
 
 
 async def _stored_schedule(store: Store, ticker: str) -> list[Row]:
-    series = await store.series(ticker)
+    series = await store.series(ticker, SERIES)
     if series is None:
         raise not_found("series", ticker)
     return feeschedule.complete(await store.fee_schedule(ticker), series)

@@ -5,15 +5,17 @@ from datetime import UTC, datetime
 import msgspec
 from aiohttp import web
 
-from ssmd_api import bodies, context, cursors, filters
+from ssmd_api import bodies, context, cursors, filters, replies, rows, shapes
 from ssmd_api.cursors import Cursor
 from ssmd_api.filters import MarketFilter
-from ssmd_api.paging import cut
+from ssmd_api.freshness import age_of
+from ssmd_api.lists import refused
 from ssmd_api.parameters import Parameters, text
 from ssmd_api.paths import named
 from ssmd_api.problems import Fault, bad_parameters, not_found
 from ssmd_api.replies import reply
 from ssmd_api.schemas import MAX_LOOKUP
+from ssmd_api.shapes import Shape
 from ssmd_common import tables
 
 
@@ -27,71 +29,81 @@ async def list_markets(request: web.Request) -> web.Response:
     now = datetime.now(UTC)
     given = Parameters(request.query, now)
     wanted = filters.read(MarketFilter, given)
-    page = given.page(tables.MARKETS, "ticker")
+    page, shape = given.page(tables.MARKETS, "ticker"), given.shape(shapes.MARKETS)
+    if refused(request.query, page.sort):
+        given.fault("sort", f"has no index with min_volume: -{page.sort} has")
     given.done()
     service = context.of(request)
-    found, cursor = cut(await service.store.list_markets(wanted, page), page, "ticker")
-    return reply(
-        request,
-        {"markets": found, "cursor": cursor},
-        source="database",
-        age_seconds=await service.freshness.age_seconds(found, now),
-        next_cursor=cursor,
-    )
+    aged = await service.freshness.needs()
+    found = await service.store.list_markets(wanted, page, shape, aged)
+    age = await service.freshness.age_seconds(found.ages, now)
+    return replies.page(request, "markets", found, age)
 
 
 async def show_market(request: web.Request) -> web.Response:
     """A market with its event and series: from the cache if it is there."""
     now = datetime.now(UTC)
-    Parameters(request.query, now).done()
+    given = Parameters(request.query, now)
+    shape = given.shape(shapes.ONE_MARKET)
+    given.done()
     ticker = named(request, "ticker", "market")
     service = context.of(request)
     if cached := await service.cached.market(ticker):
-        document = cached.detail.document()
-        age = await service.freshness.age_seconds_in_cache(document, cached.last_sync, now)
-        return reply(request, document, source="cache", age_seconds=age)
-    found = await service.store.market(ticker)
-    if found is None:
+        age = age_of(cached.as_of(await service.freshness.known()), now)
+        return reply(request, cached.body(shape), source="cache", age_seconds=age)
+    stored = await service.store.market(ticker, shape)
+    if stored is None:
         raise not_found("market", ticker)
-    document = found.document()
-    age = await service.freshness.age_seconds([document], now)
-    return reply(request, document, source="database", age_seconds=age)
+    age = await service.freshness.age_seconds([stored], now)
+    return reply(request, shape.pick(stored), source="database", age_seconds=age)
 
 
 async def list_lifecycle(request: web.Request) -> web.Response:
     """A market's lifecycle events in the order in which they were stored."""
     given = Parameters(request.query, datetime.now(UTC))
     limit, cursor = given.limit(), given.cursor("lifecycle")
+    shape = given.shape(shapes.LIFECYCLE)
     ticker = named(request, "ticker", "market")
     if cursor and cursor.ticker != ticker:
         given.fault("cursor", "belongs to another market")
     given.done()
     after = cursor.key if cursor and isinstance(cursor.key, int) else 0
-    found = await context.of(request).store.lifecycle(ticker, after, limit + 1)
+    found = await context.of(request).store.lifecycle(ticker, after, limit + 1, shape.table)
     if found is None:
         raise not_found("market", ticker)
     following = None
     if len(found) > limit:
         found = found[:limit]
         following = cursors.encode(Cursor("lifecycle", found[-1]["id"], ticker))
-    document = {"ticker": ticker, "lifecycle": found, "cursor": following}
+    document = {
+        "ticker": ticker,
+        "lifecycle": [shape.pick(row) for row in found],
+        "cursor": following,
+    }
     return reply(request, document, source="database", next_cursor=following)
 
 
 async def look_up(request: web.Request) -> web.Response:
     """Of up to 1,000 tickers: those that exist, in the order asked for, and those that do not."""
-    Parameters(request.query, datetime.now(UTC)).done()
+    given = Parameters(request.query, datetime.now(UTC))
+    table = given.chosen(Shape(rows.LOOKUP), _looked_up).table
+    given.done()
     tickers = list(dict.fromkeys(_lookup_of(await bodies.read(request)).tickers))
     service = context.of(request)
-    found = await service.cached.lookup(tickers) if tickers else {}
+    found = await service.cached.lookup(tickers, table) if tickers else {}
     rest = [ticker for ticker in tickers if ticker not in found]
     if rest:
-        found = {**found, **await service.store.lookup(rest)}
+        found = {**found, **await service.store.lookup(rest, table)}
     document = {
         "markets": [found[ticker] for ticker in tickers if ticker in found],
         "missing": [ticker for ticker in tickers if ticker not in found],
     }
     return reply(request, document, source="database" if rest else "cache")
+
+
+def _looked_up(fields: list[str], exclude: list[str]) -> Shape:
+    """Of all columns where fields are named, else of the usual ones."""
+    return Shape(tables.MARKETS if fields else rows.LOOKUP).selected(fields, exclude)
 
 
 def _lookup_of(body: bytes) -> Lookup:

@@ -4,9 +4,8 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from ssmd_api import context, feeschedule, filters
+from ssmd_api import context, feeschedule, filters, replies, shapes
 from ssmd_api.filters import SeriesFilter
-from ssmd_api.paging import cut
 from ssmd_api.parameters import Parameters
 from ssmd_api.paths import named
 from ssmd_api.problems import not_found
@@ -17,26 +16,27 @@ from ssmd_common import tables
 async def list_series(request: web.Request) -> web.Response:
     given = Parameters(request.query, datetime.now(UTC))
     wanted = filters.read(SeriesFilter, given)
-    page = given.page(tables.SERIES, "ticker")
+    page, shape = given.page(tables.SERIES, "ticker"), given.shape(shapes.SERIES)
     given.done()
-    found, cursor = cut(await context.of(request).store.list_series(wanted, page), page, "ticker")
-    document = {"series": found, "cursor": cursor}
-    return reply(request, document, source="database", next_cursor=cursor)
+    found = await context.of(request).store.list_series(wanted, page, shape)
+    return replies.page(request, "series", found)
 
 
 async def show_series(request: web.Request) -> web.Response:
     """A series with the fee in force now and its events and markets counted by status."""
     now = datetime.now(UTC)
-    Parameters(request.query, now).done()
+    given = Parameters(request.query, now)
+    shape = given.shape(shapes.ONE_SERIES)
+    given.done()
     ticker = named(request, "ticker", "series")
     store = context.of(request).store
-    row = await store.series(ticker)
+    # What is in force follows from the row where there is no schedule.
+    row = await store.series(ticker, tables.SERIES if "fee" in shape.members else shape.table)
     if row is None:
         raise not_found("series", ticker)
-    schedule = feeschedule.complete(await store.fee_schedule(ticker), row)
-    document = {
-        **row,
-        "fee": feeschedule.in_force(schedule, now),
-        "counts": await store.series_counts(ticker),
-    }
-    return reply(request, document, source="database")
+    if "fee" in shape.members:
+        schedule = feeschedule.complete(await store.fee_schedule(ticker), row)
+        row["fee"] = feeschedule.in_force(schedule, now)
+    if "counts" in shape.members:
+        row["counts"] = await store.series_counts(ticker)
+    return reply(request, shape.pick(row), source="database")

@@ -2,15 +2,17 @@
 
 from contextlib import AsyncExitStack, aclosing
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from aiohttp import web
 
-from ssmd_api import context, rows
+from ssmd_api import context, rows, shapes
 from ssmd_api.changefilter import filters
 from ssmd_api.parameters import Parameters
 from ssmd_api.replies import accepts_gzip
 from ssmd_api.snapshot import DEFAULT_TABLES, TABLES, take
+from ssmd_common.tables import PUBLISHED
 from ssmd_stream.subjects import STREAM
 
 WAIT_SECONDS: Final = 5.0
@@ -32,6 +34,11 @@ async def snapshot(request: web.Request) -> web.StreamResponse:
     tables = [table for table in tables or DEFAULT_TABLES if wanted.keys() <= filters(table).keys()]
     if not tables:
         given.fault("tables", f"no table can be filtered by {' and '.join(wanted)}")
+    # Where the tables are wrong, fields are judged all the same.
+    whole = {table: PUBLISHED[table] for table in tables or TABLES}
+    shown = given.chosen(whole, partial(shapes.of_tables, whole))
+    if not shown:
+        given.fault("fields", "no table has one of them")
     given.done()
     service = context.of(request)
     async with AsyncExitStack() as stack:
@@ -49,16 +56,16 @@ async def snapshot(request: web.Request) -> web.StreamResponse:
             "snapshot": taken.snapshot,
             "stream": STREAM,
             "sequence": taken.sequence,
-            "tables": tables,
+            "tables": list(shown),
         }
         await response.write(rows.encode(head) + b"\n")
         count = 0
-        for table in tables:
-            async with aclosing(taken.rows(table, wanted)) as pages:
+        for name, columns in shown.items():
+            async with aclosing(taken.rows(columns, wanted)) as pages:
                 async for page in pages:
                     count += len(page)
-                    lines = (rows.encode({"table": table, "data": row}) for row in page)
-                    await response.write(b"\n".join(lines) + b"\n")
+                    lines = [b'{"table":"%b","data":%b}\n' % (name.encode(), row) for row in page]
+                    await response.write(b"".join(lines))
         await response.write(rows.encode({"end": True, "rows": count}) + b"\n")
         await response.write_eof()
         return response

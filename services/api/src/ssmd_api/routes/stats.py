@@ -1,64 +1,54 @@
 """/v1/stats"""
 
-from collections import Counter, defaultdict
 from datetime import UTC, datetime
 
 from aiohttp import web
 
-from ssmd_api import context
+from ssmd_api import context, counts
 from ssmd_api.parameters import Parameters
 from ssmd_api.replies import reply
-from ssmd_common.status import MarketStatus
 
 
 async def series(request: web.Request) -> web.Response:
-    """Series by category."""
-    Parameters(request.query, datetime.now(UTC)).done()
-    found = await context.of(request).store.stats_series()
-    categories = [
-        {"category": category, "series": total, "active": active, "games": games}
-        for category, total, active, games in found
-    ]
-    document = {
-        "series": sum(row["series"] for row in categories),
-        "active": sum(row["active"] for row in categories),
-        "games": sum(row["games"] for row in categories),
-        "by_category": categories,
-    }
-    return reply(request, document, source="database")
+    """Series by category, and those with most markets, each with its counts."""
+    given = Parameters(request.query, datetime.now(UTC))
+    limit, ticker, category = given.limit(), given.text("series"), given.text("category")
+    given.done()
+    service = context.of(request)
+    found, markets = await service.counts.series.get(), await service.counts.markets.get()
+    document = found.document(
+        (limit, ticker, category),
+        lambda: counts.series(
+            (
+                each
+                for each in found.counts
+                if ticker in (None, each.series) and category in (None, each.category)
+            ),
+            markets.counts,
+            limit,
+        ),
+    )
+    return reply(request, document, source="database", age_seconds=_age(found.at))
 
 
 async def markets(request: web.Request) -> web.Response:
     """Markets by status, category and series (the `limit` largest), and those that close soon."""
-    now = datetime.now(UTC)
-    given = Parameters(request.query, now)
-    limit = given.limit()
+    given = Parameters(request.query, datetime.now(UTC))
+    limit, ticker, category = given.limit(), given.text("series"), given.text("category")
     given.done()
-    found, (hour, day, week) = await context.of(request).store.stats_markets(now)
-    by_status: Counter[str] = Counter()
-    by_category: dict[str | None, Counter[str]] = defaultdict(Counter)
-    by_series: dict[str, Counter[str]] = defaultdict(Counter)
-    for series_ticker, category, status, count in found:
-        by_status[status] += count
-        by_category[category][status] += count
-        by_series[series_ticker][status] += count
-    largest = sorted(by_series.items(), key=lambda item: (-item[1].total(), item[0]))
-    document = {
-        "markets": by_status.total(),
-        "by_status": _each(by_status),
-        "by_category": [
-            {"category": category, "markets": counts.total(), "by_status": _each(counts)}
-            for category, counts in sorted(
-                by_category.items(), key=lambda item: (-item[1].total(), item[0] or "")
-            )
-        ],
-        "by_series": [
-            {"series_ticker": ticker, "markets": counts.total(), "by_status": _each(counts)}
-            for ticker, counts in largest[:limit]
-        ],
-        "closing_within": {"1h": hour, "24h": day, "7d": week},
-    }
-    return reply(request, document, source="database")
+    found = await context.of(request).counts.markets.get()
+    document = found.document(
+        (limit, ticker, category),
+        lambda: counts.markets(
+            (
+                each
+                for each in found.counts
+                if ticker in (None, each.series) and category in (None, each.category)
+            ),
+            limit,
+        ),
+    )
+    return reply(request, document, source="database", age_seconds=_age(found.at))
 
 
 async def sync(request: web.Request) -> web.Response:
@@ -69,5 +59,5 @@ async def sync(request: web.Request) -> web.Response:
     return reply(request, await context.of(request).store.stats_sync(limit), source="database")
 
 
-def _each(counts: Counter[str]) -> dict[str, int]:
-    return {status: counts[status] for status in MarketStatus}
+def _age(at: datetime) -> int:
+    return max(0, int((datetime.now(UTC) - at).total_seconds()))

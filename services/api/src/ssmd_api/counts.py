@@ -1,0 +1,172 @@
+"""Counts of the whole universe for /v1/stats: made anew when they are some seconds old, not before.
+
+To count 90,000 markets takes a hundred times as long as to answer from what was counted.
+"""
+
+import asyncio
+import time
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Generic, TypeVar
+
+from ssmd_api.rows import Row
+from ssmd_api.store import Store
+from ssmd_common.status import MarketStatus
+from ssmd_common.times import spelled_moment
+
+KEPT_SECONDS: Final = 5.0
+_WITHIN: Final = ("1h", "24h", "7d")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class OfMarkets:
+    """So many markets of a series, by the category that they count under and by status; of those
+    that trade or will, how many close within an hour, a day, a week."""
+
+    series: str
+    category: str | None
+    status: str
+    markets: int
+    closing: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class OfSeries:
+    series: str
+    category: str | None
+    active: bool
+    is_game: bool
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counted(Generic[T]):
+    counts: list[T]
+    at: datetime
+    documents: dict[Any, Row]
+    """What was made of them, by what was asked for."""
+
+    def document(self, asked: Any, make: Callable[[], Row]) -> Row:
+        """What `make` makes of the counts, once, with the time at which they were made."""
+        if asked not in self.documents:
+            if len(self.documents) >= _MOST_DOCUMENTS:
+                self.documents.clear()
+            self.documents[asked] = {**make(), "counted_at": spelled_moment(self.at)}
+        return self.documents[asked]
+
+
+_MOST_DOCUMENTS: Final = 100
+
+
+class _Kept(Generic[T]):
+    """Counts that are made by one for all who ask meanwhile."""
+
+    def __init__(self, count: Callable[[datetime], Awaitable[list[T]]]) -> None:
+        self._count = count
+        self._counting = asyncio.Lock()
+        self._found: Counted[T] | None = None
+        self._made_at = float("-inf")
+
+    async def get(self) -> Counted[T]:
+        async with self._counting:
+            if self._found is None or time.monotonic() - self._made_at > KEPT_SECONDS:
+                began, now = time.monotonic(), datetime.now(UTC)
+                self._found = Counted(await self._count(now), now, {})
+                self._made_at = began
+            return self._found
+
+
+class Counts:
+    """The counts of all series and of all markets."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.markets = _Kept(self._of_markets)
+        self.series = _Kept(self._of_series)
+
+    async def _of_markets(self, now: datetime) -> list[OfMarkets]:
+        found = await self._store.stats_markets(now)
+        return [
+            OfMarkets(series, category, status, markets, closing)
+            for series, category, status, markets, *closing in found
+        ]
+
+    async def _of_series(self, _: datetime) -> list[OfSeries]:
+        return [OfSeries(*row) for row in await self._store.stats_series()]
+
+
+def markets(counts: Iterable[OfMarkets], limit: int) -> Row:
+    """Markets by status, category and series (the `limit` largest), and those that close soon."""
+    by_status: Counter[str] = Counter()
+    by_category: dict[str | None, Counter[str]] = defaultdict(Counter)
+    by_series: dict[str, Counter[str]] = defaultdict(Counter)
+    closing = [0, 0, 0]
+    for each in counts:
+        by_status[each.status] += each.markets
+        by_category[each.category][each.status] += each.markets
+        by_series[each.series][each.status] += each.markets
+        closing = [sum(pair) for pair in zip(closing, each.closing, strict=True)]
+    return {
+        "markets": by_status.total(),
+        "by_status": _each(by_status),
+        "by_category": [
+            {"category": category, "markets": found.total(), "by_status": _each(found)}
+            for category, found in _largest(by_category)
+        ],
+        "by_series": [
+            {"series_ticker": ticker, "markets": found.total(), "by_status": _each(found)}
+            for ticker, found in _largest(by_series)[:limit]
+        ],
+        "closing_within": dict(zip(_WITHIN, closing, strict=True)),
+    }
+
+
+def series(counts: Iterable[OfSeries], markets_of: Iterable[OfMarkets], limit: int) -> Row:
+    """Series by category, and the `limit` that have most markets, each with its counts."""
+    counts = list(counts)
+    markets: Counter[str] = Counter()
+    for each in markets_of:
+        markets[each.series] += each.markets
+    by_category: dict[str | None, list[OfSeries]] = defaultdict(list)
+    for one in counts:
+        by_category[one.category].append(one)
+    largest = sorted(counts, key=lambda one: (-markets[one.series], one.series))
+    return {
+        **_summed(counts),
+        "by_category": [
+            {"category": category, **_summed(found)}
+            for category, found in sorted(
+                by_category.items(), key=lambda item: (-len(item[1]), item[0] or "")
+            )
+        ],
+        "by_series": [
+            {
+                "series_ticker": one.series,
+                "category": one.category,
+                "active": one.active,
+                "events": one.events,
+                "markets": markets[one.series],
+            }
+            for one in largest[:limit]
+        ],
+    }
+
+
+def _summed(counts: list[OfSeries]) -> Row:
+    return {
+        "series": len(counts),
+        "active": sum(one.active for one in counts),
+        "games": sum(one.is_game for one in counts),
+    }
+
+
+def _largest(counts: Mapping[Any, Counter[str]]) -> list[tuple[Any, Counter[str]]]:
+    return sorted(counts.items(), key=lambda item: (-item[1].total(), item[0] or ""))
+
+
+def _each(counts: Counter[str]) -> dict[str, int]:
+    return {status: counts[status] for status in MarketStatus}

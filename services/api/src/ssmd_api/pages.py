@@ -1,0 +1,72 @@
+"""The SQL around the rows of a page: one row, of which Python takes one text and a few values.
+
+Loaded row by row, a page of 100 cost more in Python than in PostgreSQL.
+"""
+
+from collections.abc import Sequence
+from typing import Final, LiteralString
+
+from psycopg import sql
+
+from ssmd_api.paging import Page
+from ssmd_api.rendering import ROWS_APART, Rendering
+from ssmd_common.columns import Table
+
+COLUMNS: Final = ("text", "is far", "more", "key", "ticker", "ages")
+"""Of the one row: the rows' text as `Rendering.page` takes it and whether it has far times; whether
+more rows follow, and the sort key and ticker of the last; what their age needs, as JSON."""
+
+_PAGE: Final = sql.SQL(
+    "WITH found AS MATERIALIZED (SELECT row_number() OVER (ORDER BY {order}) AS n,"
+    " {text} AS text, {far} AS far, {key} AS key, {ticker} AS ticker {aged}"
+    " FROM {cut} {joins}),"
+    " page AS (SELECT * FROM found WHERE n <= {limit})"
+    " SELECT (SELECT string_agg(text, {apart} ORDER BY n) FROM page),"
+    " (SELECT bool_or(far) FROM page),"
+    " EXISTS (SELECT FROM found WHERE n > {limit}), last.key, last.ticker, {ages}"
+    " FROM (SELECT) one LEFT JOIN found last ON last.n = {limit}"
+)
+# Rows of which only the time of their last observation differs are as old as the oldest of them.
+_AGES: Final = sql.SQL(
+    "(SELECT json_agg(g) FROM (SELECT {columns} min({observed}) AS {observed}"
+    " FROM page GROUP BY {columns} {observed} IS NULL) g)"
+)
+_OBSERVED: Final = "observed_at"
+
+
+def of_page(
+    rendering: Rendering,
+    ticker: sql.Identifier,
+    key: sql.Identifier,
+    cut: sql.Composable,
+    joins: sql.Composable,
+    order: sql.Composable,
+    page: Page,
+    aged: Sequence[tuple[LiteralString, Table]] = (),
+) -> sql.Composed:
+    """The query whose row has `COLUMNS`. `aged` are columns of tables by alias, of which the first
+    has `observed_at`; the others' names begin with their table's."""
+    columns = [
+        (sql.Identifier(alias, column.name), sql.Identifier(prefix + column.name))
+        for alias, table in aged
+        for prefix in ["" if table is aged[0][1] else f"{table.name}."]
+        for column in table.columns
+    ]
+    names = [name for _, name in columns if name != sql.Identifier(_OBSERVED)]
+    ages: sql.Composable = sql.SQL("NULL")
+    if columns:
+        grouped = sql.SQL("").join([sql.SQL("{}, ").format(name) for name in names])
+        ages = _AGES.format(columns=grouped, observed=sql.Identifier(_OBSERVED))
+    return _PAGE.format(
+        text=rendering.text,
+        far=rendering.far,
+        order=order,
+        key=key,
+        ticker=ticker,
+        aged=sql.SQL("").join([sql.SQL(", {} AS {}").format(*each) for each in columns]),
+        cut=cut,
+        joins=joins,
+        limit=sql.Literal(page.limit),
+        apart=sql.Literal(ROWS_APART),
+        ages=ages,
+    )
