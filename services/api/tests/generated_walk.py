@@ -34,6 +34,15 @@ def calls(market: str) -> dict[str, dict[str, Any]]:
         "markets.get_v1_markets_ticker_lifecycle": {"ticker": market},
         "fees.get_v1_fees": {"tier": "default"},
         "fees.get_v1_fees_series": {"series": series, "price": "0.55", "count": "100"},
+        "fees.post_v1_fees_quote": {
+            "body": models.QuoteRequest(
+                quotes=[
+                    models.QuotedOrder(
+                        ticker=market, side=models.QuotedOrderSide.YES, price="0.55", count="100"
+                    )
+                ]
+            )
+        },
         "search.get_v1_search": {"q": "bitcoin", "kind": [models.GetV1SearchKindItem.SERIES]},
         "export.get_v1_export": {"entity": models.GetV1ExportEntity.EVENTS},
         "snapshot.get_v1_snapshot": {"tables": ["series", "fees"]},

@@ -214,6 +214,10 @@ async def test_replies_to_posts_are_as_described(api: Client) -> None:
     assert_described("POST", "/v1/markets/lookup", 200, found.json)
     large = await api.ask("POST", "/v1/markets/lookup", data=BytesIO(b"x" * (1 << 21)))
     assert_described("POST", "/v1/markets/lookup", 413, large.json)
+    asked = {"ticker": TICKER, "side": "no", "price": "0.4"}
+    body = {"quotes": [asked, {**asked, "ticker": "NONE", "at": None}, {**asked, "count": "0"}]}
+    quoted = await api.ask("POST", "/v1/fees/quote", json=body)
+    assert_described("POST", "/v1/fees/quote", 200, quoted.json)
     made = await api.ask("POST", "/v1/keys", json={"name": "x"})
     assert_described("POST", "/v1/keys", 201, made.json)
 

@@ -10,6 +10,7 @@ from typing import Final
 import psycopg
 import structlog
 
+from ssmd_api import tiers
 from ssmd_api.app import make_app
 from ssmd_api.auth import Authenticator
 from ssmd_api.cached import Cached
@@ -24,6 +25,7 @@ from ssmd_api.places import Places
 from ssmd_api.ratelimit import RateLimiter
 from ssmd_api.settings import ApiSettings
 from ssmd_api.store import Store
+from ssmd_api.tiers import Tiers
 from ssmd_api.unreadable import Unreadable
 from ssmd_common import health, runtime
 from ssmd_common.connections.retry import first_line
@@ -57,6 +59,7 @@ async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
             settings=settings,
             store=store,
             cached=cached,
+            tiers=Tiers(store, tiers.load(settings.api_fee_tiers_file)),
             freshness=Freshness(store),
             counts=Counts(store),
             keys=keys,

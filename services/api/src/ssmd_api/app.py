@@ -45,6 +45,7 @@ ROUTES: Final[tuple[tuple[str, str, str, Handler], ...]] = (
     ("GET", "/v1/markets/{ticker}", "read", markets.show_market),
     ("GET", "/v1/markets/{ticker}/lifecycle", "read", markets.list_lifecycle),
     ("GET", "/v1/fees", "read", fees.list_tiers),
+    ("POST", "/v1/fees/quote", "read", fees.quote),
     ("GET", "/v1/fees/{series}", "read", fees.show_series_fees),
     ("GET", "/v1/search", "read", search.find),
     ("GET", "/v1/export", "read", export.export),

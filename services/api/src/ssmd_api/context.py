@@ -18,6 +18,7 @@ from ssmd_api.places import Places
 from ssmd_api.ratelimit import RateLimiter
 from ssmd_api.settings import ApiSettings
 from ssmd_api.store import Store
+from ssmd_api.tiers import Tiers
 from ssmd_api.unreadable import Unreadable
 
 
@@ -26,6 +27,7 @@ class Context:
     settings: ApiSettings
     store: Store
     cached: Cached
+    tiers: Tiers
     freshness: Freshness
     counts: Counts
     keys: KeyStore

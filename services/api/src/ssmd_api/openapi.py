@@ -34,6 +34,7 @@ from ssmd_api.filters import (
 )
 from ssmd_api.keyschemas import KEY_SCHEMAS
 from ssmd_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_NAMES, orders
+from ssmd_api.quoteschemas import QUOTE_SCHEMAS
 from ssmd_api.schemas import SCHEMAS, Schema, ref
 from ssmd_api.sparseschemas import sparse
 from ssmd_api.statusschemas import STATUS_SCHEMAS
@@ -56,6 +57,9 @@ class Operation:
     headers: Sequence[Parameter] = ()
     private: bool = False
     """Whether nobody may keep the reply."""
+
+    missing: bool = False
+    """Whether what is asked for, other than by its path, may not be there."""
 
     @property
     def has_fields(self) -> bool:
@@ -193,7 +197,9 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "LifecyclePage",
         (*_PAGE, *_fields(shapes.LIFECYCLE.names)),
     ),
-    ("GET", "/v1/fees"): Operation("The coefficients of the fee formula", "Tiers", (_TIER,)),
+    ("GET", "/v1/fees"): Operation(
+        "The coefficients of the fee formula", "Tiers", (_TIER,), missing=True
+    ),
     ("GET", "/v1/fees/{series}"): Operation(
         "A series' fee schedule, what is in force, and what a fill costs",
         "FeeSchedule",
@@ -203,6 +209,12 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             _formed("count", "Contracts of the fill, beside price; default 1.", forms.COUNT),
             _TIER,
         ),
+    ),
+    ("POST", "/v1/fees/quote"): Operation(
+        "What orders cost: fee, cost in all, and the price at which each breaks even",
+        "Quotes",
+        body="QuoteRequest",
+        missing=True,
     ),
     ("GET", "/v1/search"): Operation(
         "Find series, events and markets by words in tickers and titles, the best first",
@@ -314,6 +326,7 @@ _ALL_SCHEMAS: Final[dict[str, Schema]] = {
     **SCHEMAS,
     **STATUS_SCHEMAS,
     **KEY_SCHEMAS,
+    **QUOTE_SCHEMAS,
     "Problem": {**SCHEMAS["Problem"], "example": examples.example(ref("Problem"), SCHEMAS)},
 }
 
@@ -376,7 +389,7 @@ def _operation(method: str, path: str, operation: Operation, scope: str) -> dict
             **({"304": answers.unchanged()} if method == "GET" and operation.kept else {}),
             **answers.errors(
                 body=operation.body is not None,
-                missing=bool(in_path) or operation.parameters == (_TIER,),
+                missing=bool(in_path) or operation.missing,
                 gone="text/event-stream" in operation.streams,
             ),
         },

@@ -54,6 +54,20 @@ GROUP BY status
 -- name: fee_schedule
 SELECT {fee} FROM series_fees f WHERE f.series_ticker = %(ticker)s ORDER BY f.effective_from
 
+-- name: quoted
+-- What the fees of many markets follow from, beside their series' schedules.
+SELECT m.ticker, e.fee_type_override, e.fee_multiplier_override,
+    m.series_ticker, s.fee_type, s.fee_multiplier
+FROM markets m
+JOIN events e ON e.event_ticker = m.event_ticker
+JOIN series s ON s.ticker = m.series_ticker
+WHERE m.ticker = ANY(%(tickers)s)
+
+-- name: fee_schedules
+SELECT {fee} FROM series_fees f
+WHERE f.series_ticker = ANY(%(series)s)
+ORDER BY f.series_ticker, f.effective_from
+
 -- name: fee_tiers
 SELECT {tier} FROM fees f
 WHERE %(tier)s::text IS NULL OR f.tier = %(tier)s

@@ -1,8 +1,21 @@
 """The API's settings."""
 
-from pydantic import Field
+from pathlib import Path
+from typing import Annotated
 
+from pydantic import AfterValidator, Field
+
+from ssmd_api import tiers
+from ssmd_common.errors import ConfigurationError
 from ssmd_common.settings import NatsSettings, PostgresSettings, RedisSettings
+
+
+def _has_tiers(path: Path) -> Path:
+    try:
+        tiers.load(path)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from error
+    return path
 
 
 class ApiSettings(PostgresSettings, RedisSettings, NatsSettings):
@@ -32,5 +45,9 @@ class ApiSettings(PostgresSettings, RedisSettings, NatsSettings):
     PostgreSQL trusts keys, those of streams too, for five minutes after it last found them good."""
     api_failed_logins_per_minute: int = Field(20, ge=1)
     """Wrong keys from one address before it is turned away."""
+    api_fee_tiers_file: Annotated[Path, AfterValidator(_has_tiers)] | None = None
+    """A JSON file of fee tiers beyond the exchange's:
+    `{"tiers": [{"tier": "…", "maker_fee": 0.01, "taker_fee": 0.05, "source": "…"}]}`, read at the
+    start."""
     api_trust_forwarded_for: bool = False
     """Behind a proxy that appends to X-Forwarded-For: take the client's address from there."""

@@ -2,11 +2,10 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Final
 
 from aiohttp import web
 
-from ssmd_api import context, feeschedule
+from ssmd_api import bodies, context, feeschedule, quotes, tiers
 from ssmd_api.parameters import Parameters
 from ssmd_api.paths import named
 from ssmd_api.problems import not_found
@@ -16,15 +15,13 @@ from ssmd_api.store import Store
 from ssmd_common.tables import SERIES
 from ssmd_common.times import spelled_moment
 
-_DEFAULT_TIER: Final = "default"
-
 
 async def list_tiers(request: web.Request) -> web.Response:
     """The coefficients of the exchange's formula: of one tier, or of all."""
     given = Parameters(request.query, datetime.now(UTC))
     tier = given.text("tier")
     given.done()
-    found = await context.of(request).store.fee_tiers(tier)
+    found = await context.of(request).tiers.find(tier)
     if tier and not found:
         raise not_found("tier", tier)
     return reply(request, {"fees": found}, source="database")
@@ -37,7 +34,7 @@ async def show_series_fees(request: web.Request) -> web.Response:
     as_of = given.moment("as_of")
     price = given.price("price")
     count = given.count("count")
-    tier_name = given.text("tier") or _DEFAULT_TIER
+    tier_name = given.text("tier") or tiers.DEFAULT
     if count is not None and "price" not in request.query:
         given.fault("price", "is needed beside count")
     given.done()
@@ -58,16 +55,36 @@ async def show_series_fees(request: web.Request) -> web.Response:
     }
     if price is not None:
         contracts = Decimal(1) if count is None else count
-        tiers = await service.store.fee_tiers(tier_name)
-        if not tiers:
+        found = await service.tiers.find(tier_name)
+        if not found:
             raise not_found("tier", tier_name)
         document["fee"] = {
             "price": str(price),
             "count": str(contracts),
             "tier": tier_name,
-            "cost": feeschedule.cost(step, tiers[0], price, contracts),
+            "tier_source": found[0]["source"],
+            "cost": feeschedule.cost(step, found[0], price, contracts),
         }
     return reply(request, document, source=source)
+
+
+async def quote(request: web.Request) -> web.Response:
+    """What orders would cost; one whose fee is not known costs that one alone."""
+    now = datetime.now(UTC)
+    Parameters(request.query, now).done()
+    orders, tier_name = quotes.read(await bodies.read(request), now)
+    service = context.of(request)
+    found = await service.tiers.find(tier_name)
+    if not found:
+        raise not_found("tier", tier_name)
+    tier = found[0]
+    terms = await service.store.fee_terms([order.ticker for order in orders])
+    document = {
+        "tier": tier_name,
+        "tier_source": tier["source"],
+        "quotes": [quotes.quote(order, terms.get(order.ticker), tier, now) for order in orders],
+    }
+    return reply(request, document, source="database")
 
 
 async def _stored_schedule(store: Store, ticker: str) -> list[Row]:
