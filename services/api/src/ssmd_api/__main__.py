@@ -10,7 +10,7 @@ from typing import Final
 import psycopg
 import structlog
 
-from ssmd_api import tiers
+from ssmd_api import tierfile
 from ssmd_api.app import make_app
 from ssmd_api.auth import Authenticator
 from ssmd_api.cached import Cached
@@ -59,7 +59,7 @@ async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
             settings=settings,
             store=store,
             cached=cached,
-            tiers=Tiers(store, tiers.load(settings.api_fee_tiers_file)),
+            tiers=Tiers(store, tierfile.load(settings.api_fee_tiers_file)),
             freshness=Freshness(store),
             counts=Counts(store),
             keys=keys,

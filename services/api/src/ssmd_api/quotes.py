@@ -15,7 +15,7 @@ from ssmd_api.feeschedule import Terms
 from ssmd_api.parameters import count, moment, price, text
 from ssmd_api.problems import Fault, bad_parameters
 from ssmd_api.rows import Row
-from ssmd_api.tiers import DEFAULT
+from ssmd_api.tierfile import DEFAULT
 from ssmd_common.times import spelled_moment
 
 T = TypeVar("T")

@@ -2,10 +2,11 @@
 
 from typing import Any, Final
 
-from ssmd_api import forms, tiers
+from ssmd_api import forms
 from ssmd_api.filters import MOMENT, MOMENTS, TEXT
 from ssmd_api.quotes import MAX_QUOTES
 from ssmd_api.schemas import TIER_SOURCE, Schema, list_of, ref, thing
+from ssmd_api.tierfile import DEFAULT
 
 _TEXT: Final[Schema] = {"type": "string"}
 _MAYBE_TEXT: Final[Schema] = {"type": ["string", "null"]}
@@ -36,7 +37,7 @@ QUOTE_SCHEMAS: Final[dict[str, Schema]] = {
     "QuoteRequest": {
         **thing(
             quotes={**list_of(ref("QuotedOrder")), "maxItems": MAX_QUOTES},
-            tier={**TEXT, "default": tiers.DEFAULT},
+            tier={**TEXT, "default": DEFAULT},
         ),
         "required": ["quotes"],
     },

@@ -5,14 +5,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from ssmd_api import tiers
+from ssmd_api import tierfile
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.settings import NatsSettings, PostgresSettings, RedisSettings
 
 
 def _has_tiers(path: Path) -> Path:
     try:
-        tiers.load(path)
+        tierfile.load(path)
     except ConfigurationError as error:
         raise ValueError(str(error)) from error
     return path

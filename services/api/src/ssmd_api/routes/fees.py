@@ -5,13 +5,14 @@ from decimal import Decimal
 
 from aiohttp import web
 
-from ssmd_api import bodies, context, feeschedule, quotes, tiers
+from ssmd_api import bodies, context, feeschedule, quotes
 from ssmd_api.parameters import Parameters
 from ssmd_api.paths import named
 from ssmd_api.problems import not_found
 from ssmd_api.replies import Source, reply
 from ssmd_api.rows import Row
 from ssmd_api.store import Store
+from ssmd_api.tierfile import DEFAULT
 from ssmd_common.tables import SERIES
 from ssmd_common.times import spelled_moment
 
@@ -34,7 +35,7 @@ async def show_series_fees(request: web.Request) -> web.Response:
     as_of = given.moment("as_of")
     price = given.price("price")
     count = given.count("count")
-    tier_name = given.text("tier") or tiers.DEFAULT
+    tier_name = given.text("tier") or DEFAULT
     if count is not None and "price" not in request.query:
         given.fault("price", "is needed beside count")
     given.done()
