@@ -24,6 +24,7 @@ TICKER = "KXBTCD-26FEB03-T97500.99"
 def concrete(path: str) -> str:
     """A path with what there is."""
     named = path.replace("{event_ticker}", "KXBTCD-26FEB03").replace("{series}", "KXBTCD")
+    named = named.replace("{job}", "everything")
     return named.replace("{ticker}", TICKER if "markets" in path else "KXBTCD").replace("{id}", "1")
 
 

@@ -202,6 +202,7 @@ RIGHTS: Final[Mapping[str, Rights]] = {
                 "series_fees": _ALL,
                 "sync_runs": _ALL,
                 "sync_watermarks": _KEEP,
+                "requests": ("SELECT", "UPDATE", "DELETE"),
                 **_STATUS,
             },
             temporary=True,
@@ -242,6 +243,7 @@ RIGHTS: Final[Mapping[str, Rights]] = {
                 "series_fees": _READ,
                 "cdc_state": _READ,
                 "sync_runs": _READ,
+                "requests": ("SELECT", "UPDATE"),
                 **_STATUS,
             },
             {"fencing_tokens": ("USAGE",)},
@@ -272,6 +274,7 @@ RIGHTS: Final[Mapping[str, Rights]] = {
                 "lifecycle_gaps": _READ,
                 "api_keys": _KEEP,
                 "api_key_audit": _ADD,
+                "requests": _ADD,
                 **_STATUS,
             }
         ),

@@ -23,6 +23,7 @@ from ssmd_api.keystore import KeyStore
 from ssmd_api.keywatch import KeyWatch
 from ssmd_api.places import Places
 from ssmd_api.ratelimit import RateLimiter
+from ssmd_api.requeststore import RequestStore
 from ssmd_api.settings import ApiSettings
 from ssmd_api.store import Store
 from ssmd_api.tiers import Tiers
@@ -63,6 +64,7 @@ async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
             freshness=Freshness(store),
             counts=Counts(store),
             keys=keys,
+            requests=RequestStore(database),
             authenticator=authenticator,
             keywatch=keywatch,
             limiter=RateLimiter(),

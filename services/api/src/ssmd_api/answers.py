@@ -14,6 +14,7 @@ _ERRORS: Final[Mapping[str, str]] = {
     "408": "The body did not come within ten seconds.",
     "410": "The stream does not hold what comes next: take a new snapshot.",
     "413": "The body is larger than a megabyte.",
+    "422": "The Idempotency-Key is that of another request.",
     "429": "The key's rate limit is used up, the address sent too many wrong keys, or as many "
     "streams or exports as allowed are open.",
     "500": "The API failed: a fault of it, and logged.",
@@ -51,6 +52,11 @@ _HEADERS: Final[Mapping[str, Schema]] = {
         "required": True,
         "schema": {"type": "string"},
     },
+    "Location": {
+        "description": "Where the result will stand.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
     "Link": {
         "description": 'The next page, as `<…>; rel="next"`.',
         "schema": {"type": "string"},
@@ -80,16 +86,23 @@ def components() -> dict[str, dict[str, Any]]:
     }
 
 
-def errors(*, body: bool, missing: bool, gone: bool) -> dict[str, Schema]:
-    """Of an operation that has a body, may not find what it is asked for, may find it gone."""
+def errors(*, body: bool, missing: bool, gone: bool, reused: bool) -> dict[str, Schema]:
+    """Of an operation that has a body, may not find what it is asked for, may find it gone, or its
+    Idempotency-Key used."""
     some = [*_OF_ALL, *(_OF_BODIES if body else ())]
-    some += [status for status, is_so in (("404", missing), ("410", gone)) if is_so]
+    some += [
+        status for status, is_so in (("404", missing), ("410", gone), ("422", reused)) if is_so
+    ]
     return {status: {"$ref": f"#/components/responses/{status}"} for status in sorted(some)}
 
 
-def document(summary: str, schema: Schema, example: Any, *, kept: bool, paged: bool) -> Schema:
-    """A reply in JSON; one that may be `kept` has an ETag."""
+def document(
+    summary: str, schema: Schema, example: Any, *, kept: bool, paged: bool, elsewhere: bool
+) -> Schema:
+    """A reply in JSON; one that may be `kept` has an ETag; a result that comes later stands
+    `elsewhere`."""
     more = ("ETag", "X-Ssmd-Source", "X-Ssmd-Age") if kept else ()
+    more += ("Location",) if elsewhere else ()
     return {
         "description": summary,
         "headers": _headers(*_COUNTED, *more, *(("Link",) if kept and paged else ())),

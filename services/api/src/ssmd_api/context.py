@@ -16,6 +16,7 @@ from ssmd_api.keystore import KeyStore
 from ssmd_api.keywatch import KeyWatch
 from ssmd_api.places import Places
 from ssmd_api.ratelimit import RateLimiter
+from ssmd_api.requeststore import RequestStore
 from ssmd_api.settings import ApiSettings
 from ssmd_api.store import Store
 from ssmd_api.tiers import Tiers
@@ -31,6 +32,7 @@ class Context:
     freshness: Freshness
     counts: Counts
     keys: KeyStore
+    requests: RequestStore
     authenticator: Authenticator
     keywatch: KeyWatch
     limiter: RateLimiter

@@ -35,6 +35,7 @@ from ssmd_api.filters import (
 from ssmd_api.keyschemas import KEY_SCHEMAS
 from ssmd_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_NAMES, orders
 from ssmd_api.quoteschemas import QUOTE_SCHEMAS
+from ssmd_api.requestschemas import REQUEST_SCHEMAS
 from ssmd_api.schemas import SCHEMAS, Schema, ref
 from ssmd_api.sparseschemas import sparse
 from ssmd_api.statusschemas import STATUS_SCHEMAS
@@ -136,6 +137,12 @@ _FILTERS_OF_ALL = list(
 _NAMES_OF_LISTS = [name for shape in shapes.LISTS.values() for name in shape.names]
 _NAMES = re.compile("(?:{0})(?:,(?:{0}))*".format("|".join(snapshot.TABLES)))
 _FORMAT = Parameter("format", "The form of the lines.", _choice([*tabular.CONTENT_TYPES], "jsonl"))
+
+_IDEMPOTENCY_KEY = _formed(
+    "Idempotency-Key",
+    "A text of yours: the same one again makes no second request, and shows the first.",
+    forms.IDEMPOTENCY_KEY,
+)
 
 OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/v1/series"): Operation(
@@ -305,6 +312,26 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "SyncStats",
         (Parameter("limit", "Runs at most, the latest first.", _LIMIT.schema),),
     ),
+    ("POST", "/v1/sync/{job}"): Operation(
+        "Have a job of sync run now; `Location` is where its result will stand",
+        "ServiceRequest",
+        status=202,
+        headers=(_IDEMPOTENCY_KEY,),
+        private=True,
+    ),
+    ("POST", "/v1/cache/verify"): Operation(
+        "Have Redis compared with PostgreSQL; `Location` is where the result will stand",
+        "ServiceRequest",
+        status=202,
+        headers=(_IDEMPOTENCY_KEY,),
+        private=True,
+    ),
+    ("GET", "/v1/requests"): Operation(
+        "What was asked of services, the last first", "ServiceRequestPage", _PAGE, private=True
+    ),
+    ("GET", "/v1/requests/{id}"): Operation(
+        "A request to a service, and what became of it", "ServiceRequest", private=True
+    ),
     ("POST", "/v1/keys"): Operation(
         "Make an API key; its text is in this reply only",
         "NewKey",
@@ -327,6 +354,7 @@ _ALL_SCHEMAS: Final[dict[str, Schema]] = {
     **STATUS_SCHEMAS,
     **KEY_SCHEMAS,
     **QUOTE_SCHEMAS,
+    **REQUEST_SCHEMAS,
     "Problem": {**SCHEMAS["Problem"], "example": examples.example(ref("Problem"), SCHEMAS)},
 }
 
@@ -390,6 +418,7 @@ def _operation(method: str, path: str, operation: Operation, scope: str) -> dict
             **answers.errors(
                 body=operation.body is not None,
                 missing=bool(in_path) or operation.missing,
+                reused=_IDEMPOTENCY_KEY in operation.headers,
                 gone="text/event-stream" in operation.streams,
             ),
         },
@@ -454,4 +483,5 @@ def _reply(operation: Operation) -> dict[str, Any]:
         examples.example(whole, _ALL_SCHEMAS),
         kept=operation.kept,
         paged=_CURSOR in operation.parameters,
+        elsewhere=operation.status == 202,
     )

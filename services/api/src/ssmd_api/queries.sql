@@ -183,3 +183,39 @@ WHERE k.id = u.id
 
 -- name: ping
 SELECT 1
+
+-- name: ask
+-- Tell the service that it is for, once the row is there for it to see.
+WITH made AS (
+    INSERT INTO requests (service, task, asked_by, key_id, idempotency_key, request_id)
+    VALUES (%(service)s, %(task)s, %(asked_by)s, %(key_id)s, %(idempotency_key)s, %(request_id)s)
+    ON CONFLICT (key_id, idempotency_key) DO NOTHING
+    RETURNING id, service, task, state, asked_at, asked_by, worker, attempts, started_at, finished_at,
+        result, error
+)
+SELECT made.* FROM made, pg_notify('ssmd_requests', made.service)
+
+-- name: request_by_key
+SELECT id, service, task, state, asked_at, asked_by, worker, attempts, started_at, finished_at,
+    result, error
+FROM requests
+WHERE key_id = %(key_id)s AND idempotency_key = %(idempotency_key)s
+
+-- name: request
+SELECT id, service, task, state, asked_at, asked_by, worker, attempts, started_at, finished_at,
+    result, error
+FROM requests
+WHERE id = %(id)s
+
+-- name: requests
+SELECT id, service, task, state, asked_at, asked_by, worker, attempts, started_at, finished_at,
+    result, error
+FROM requests
+WHERE %(before)s::bigint IS NULL OR id < %(before)s
+ORDER BY id DESC
+LIMIT %(fetch)s
+
+-- name: job_exists
+SELECT 1 FROM service_status
+WHERE service = 'sync' AND position -> 'jobs' ? %(job)s
+LIMIT 1
