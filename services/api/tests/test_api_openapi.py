@@ -8,7 +8,7 @@ from typing import Any, cast
 import jsonschema
 import pytest
 from api_testbed import Client
-from api_universe import fill_more
+from api_universe import fill_more, insert_request
 from openapi_spec_validator import validate
 
 from ssmd_api import openapi, shapes
@@ -136,6 +136,9 @@ ASKED = (
     ("/v1/stats/markets", "/v1/stats/markets"),
     ("/v1/stats/sync", "/v1/stats/sync"),
     ("/v1/keys", "/v1/keys"),
+    ("/v1/requests", "/v1/requests"),
+    ("/v1/requests/{id}", "/v1/requests/1"),
+    ("/v1/requests/{id}", "/v1/requests/2"),
     ("/v1/keys/audit", "/v1/keys/audit"),
     ("/v1/markets", "/v1/markets?limit=0"),
     ("/v1/series/{ticker}", "/v1/series/NONE"),
@@ -146,6 +149,7 @@ ASKED = (
 async def test_replies_are_as_described(api: Client, database: Database) -> None:
     async with database.connect() as connection:
         await fill_more(connection, TICKER)
+        await insert_request(connection)
     for path, concrete in ASKED:
         reply = await api.get(concrete)
         assert_described("GET", path, reply.status, reply.json)
@@ -219,6 +223,14 @@ async def test_replies_to_posts_are_as_described(api: Client) -> None:
     body = {"quotes": [asked, {**asked, "ticker": "NONE", "at": None}, {**asked, "count": "0"}]}
     quoted = await api.ask("POST", "/v1/fees/quote", json=body)
     assert_described("POST", "/v1/fees/quote", 200, quoted.json)
+    for key, path, status in (
+        ("a", "/v1/cache/verify", 202),
+        ("b c", "/v1/cache/verify", 400),
+        ("a", "/v1/sync/{job}", 404),
+    ):
+        headers = {"Idempotency-Key": key}
+        asked_for = await api.ask("POST", concrete(path), headers=headers)
+        assert_described("POST", path, status, asked_for.json)
     made = await api.ask("POST", "/v1/keys", json={"name": "x"})
     assert_described("POST", "/v1/keys", 201, made.json)
 

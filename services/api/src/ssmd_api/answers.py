@@ -101,8 +101,8 @@ def document(
 ) -> Schema:
     """A reply in JSON; one that may be `kept` has an ETag; a result that comes later stands
     `elsewhere`."""
-    more = ("ETag", "X-Ssmd-Source", "X-Ssmd-Age") if kept else ()
-    more += ("Location",) if elsewhere else ()
+    more = ["ETag", "X-Ssmd-Source", "X-Ssmd-Age"] if kept else []
+    more += ["Location"] if elsewhere else []
     return {
         "description": summary,
         "headers": _headers(*_COUNTED, *more, *(("Link",) if kept and paged else ())),

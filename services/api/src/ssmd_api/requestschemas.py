@@ -1,4 +1,4 @@
-"""JSON schemas of what is asked of services: `/v1/sync/{job}`, `/v1/cache/verify`, `/v1/requests`."""
+"""JSON schemas of what is asked of services."""
 
 from typing import Final
 

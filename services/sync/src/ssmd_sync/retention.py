@@ -1,4 +1,5 @@
-"""Deletes old rows of `sync_runs` and `requests`, in small batches; nothing else in sync grows without end."""
+"""Deletes old rows of `sync_runs` and `requests`, in small batches; nothing else here grows without
+end."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
