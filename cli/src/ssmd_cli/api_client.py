@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -34,7 +35,7 @@ class BadRequest(SsmdError):
 
 
 class ApiClient:
-    """GET requests to the API; every error is one sentence with the right exit code."""
+    """Requests to the API; every error is one sentence with the right exit code."""
 
     def __init__(self, session: aiohttp.ClientSession, base: URL) -> None:
         self._session = session
@@ -46,13 +47,16 @@ class ApiClient:
         Raises:
             NotFound, BadRequest, ConfigurationError, UpstreamUnavailable: the answer was not 200.
         """
-        url = self._base.with_path(f"{self._base.raw_path.rstrip('/')}/v1/{path}", encoded=True)
-        for attempt in range(1, _TRIES + 1):
-            wait = await self._try(url.with_query(_pairs(query)), last=attempt == _TRIES)
-            if not isinstance(wait, float):
-                return wait
-            await asyncio.sleep(wait)
-        raise AssertionError("the last try returns or raises")
+        return await self._ask("GET", path, query, {})
+
+    async def ask_for(self, path: str) -> Any:
+        """The request (`ServiceRequest`) that a POST to a path under /v1 made: once, however often
+        it had to be tried.
+
+        Raises:
+            NotFound, BadRequest, ConfigurationError, UpstreamUnavailable: the answer was not 202.
+        """
+        return await self._ask("POST", path, None, {"Idempotency-Key": secrets.token_hex(16)})
 
     async def stream(self, path: str, query: Query) -> AsyncIterator[bytes]:
         """The bytes of a long reply as they come.
@@ -85,17 +89,29 @@ class ApiClient:
             if cursor is None or (most is not None and len(found) >= most):
                 return found, cursor is not None
 
-    async def _try(self, url: URL, *, last: bool) -> Any:
+    async def _ask(
+        self, method: str, path: str, query: Query | None, headers: Mapping[str, str]
+    ) -> Any:
+        url = self._base.with_path(f"{self._base.raw_path.rstrip('/')}/v1/{path}", encoded=True)
+        url = url.with_query(_pairs(query))
+        for attempt in range(1, _TRIES + 1):
+            wait = await self._try(method, url, headers, last=attempt == _TRIES)
+            if not isinstance(wait, float):
+                return wait
+            await asyncio.sleep(wait)
+        raise AssertionError("the last try returns or raises")
+
+    async def _try(self, method: str, url: URL, headers: Mapping[str, str], *, last: bool) -> Any:
         """The document, or how many seconds to wait before the next try."""
         try:
-            async with self._session.get(url) as answer:
+            async with self._session.request(method, url, headers=headers) as answer:
                 body = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UpstreamUnavailable(
                 f"the API at {self._base} does not answer ({str(error) or type(error).__name__}): "
                 "check SSMD_API_URL and that the API runs (`ssmd up` starts a whole system)"
             ) from error
-        if answer.status == 200:
+        if answer.status in (200, 202):
             return _document(body, self._base)
         if answer.status in (429, 503) and not last:
             asked = answer.headers.get("Retry-After", "")

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
@@ -26,10 +26,15 @@ if TYPE_CHECKING:
     from ssmd_sync.scope import Scope
 
 JOB: Final = "cli"
+EVERYTHING: Final = "everything"
+"""The job of the packaged schedules that reads all."""
 
 _LINE_EVERY_SECONDS: Final = 2.0
 _COUNTS: Final = ("inserted", "updated", "unchanged", "deleted")
 _COLUMNS: Final = ("table", "fetched", *_COUNTS, "set_aside", "requests", "tokens", "seconds")
+
+_RESULT: Final = ("job", "outcome", "requests", "fetched", *_COUNTS, "set_aside")
+"""What is shown of a job that ran elsewhere."""
 
 Categories = Annotated[
     list[str] | None,
@@ -77,10 +82,29 @@ def secmaster_sync(
     ] = 0,
     dry_run: DryRun = False,
     as_json: AsJson = False,
+    remote: Annotated[
+        bool,
+        typer.Option("--remote", help="Have a running sync do it: a job, through the API."),
+    ] = False,
+    job: Annotated[
+        str, typer.Option(metavar="JOB", help="With --remote: which job of its schedule.")
+    ] = EVERYTHING,
 ) -> None:
-    """Read series, events, markets and fees from the exchange into DATABASE_URL."""
+    """Read series, events, markets and fees from the exchange into DATABASE_URL.
+
+    With --remote a running sync runs a job of its schedule now, and this command waits for it:
+    SSMD_API_URL is asked with SSMD_DATA_API_KEY, which needs the scope admin.
+    """
     from ssmd_sync.scope import Mode, Scope
 
+    if remote:
+        if any((by_series, tag, category, games_only, active_only, incremental, min_volume)):
+            raise ConfigurationError("with --remote the job says what is read: give --job alone")
+        if dry_run:
+            raise ConfigurationError("--remote and --dry-run exclude each other: give one")
+        _remote(job, as_json=as_json)
+    if job != EVERYTHING:
+        raise ConfigurationError("--job is for --remote: without it, options say what is read")
     if active_only and incremental:
         raise ConfigurationError("--active-only and --incremental exclude each other: give one")
     mode = Mode.ACTIVE if active_only else Mode.INCREMENTAL if incremental else Mode.FULL
@@ -100,6 +124,23 @@ def fees_sync(dry_run: DryRun = False, as_json: AsJson = False) -> None:
     from ssmd_sync.scope import Mode, Scope
 
     _sync(Scope(mode=Mode.FEES), dry_run=dry_run, as_json=as_json)
+
+
+def _remote(job: str, *, as_json: bool) -> NoReturn:
+    from ssmd_cli.api_client import segment
+    from ssmd_cli.remote import answered
+
+    request = answered(f"sync/{segment(job)}")
+    result = request["result"] or {}
+    if as_json:
+        output.document(request)
+    elif result:
+        output.rows([result], _RESULT, output.Format.TABLE)
+    if message := request["error"] or result.get("message"):
+        output.note(f"{result.get('outcome', request['state'])}: {message}")
+    if request["state"] == "failed":
+        raise typer.Exit(ExitCode.FAILED)
+    raise typer.Exit(ExitCode.OK if result.get("outcome") == "ok" else ExitCode.PARTIAL)
 
 
 def _sync(scope: "Scope", *, dry_run: bool, as_json: bool) -> None:
