@@ -1,11 +1,18 @@
 """Redis is compared when somebody asks for it, once, also when the cache that does it dies."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from conftest import eventually
 
 pytestmark = pytest.mark.timeout(400)
+
+
+async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(100):
+        while not await check():  # noqa: ASYNC110 - it asks another process
+            await asyncio.sleep(0.05)
 
 
 async def test_a_request_to_verify_survives_the_cache_that_began_it(world: Any) -> None:
@@ -32,7 +39,7 @@ async def test_a_request_to_verify_survives_the_cache_that_began_it(world: Any) 
             async def runs() -> bool:
                 return (await state())[0] == "running"
 
-            await eventually(runs, "the request runs")
+            await eventually(runs)
             first.child.kill()
             await first.child.wait()
     assert (await state())[:2] == ("running", 1)
@@ -44,7 +51,7 @@ async def test_a_request_to_verify_survives_the_cache_that_began_it(world: Any) 
         async def answered() -> bool:
             return (await state())[0] == "done"
 
-        await eventually(answered, "the request is answered")
+        await eventually(answered)
     _, attempts, result, error = await state()
     assert (attempts, error) == (2, None)
     assert result["rows"] == 1
