@@ -16,7 +16,9 @@ from ssmd_api.auth import Authenticator
 from ssmd_api.cached import Cached
 from ssmd_api.context import Context
 from ssmd_api.counts import Counts
+from ssmd_api.crossorigin import Origins
 from ssmd_api.database import Database, open_pool
+from ssmd_api.deprecation import DEPRECATED
 from ssmd_api.feed import ChangeFeed
 from ssmd_api.freshness import Freshness
 from ssmd_api.keystore import KeyStore
@@ -73,6 +75,8 @@ async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
             unreadable=unreadable,
             exports=Places("exports", settings.api_exports),
             streams=Places("streams", settings.api_streams),
+            origins=Origins(settings.origins),
+            deprecated=DEPRECATED,
             stopping=stopping,
         )
 

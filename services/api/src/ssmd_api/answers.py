@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from ssmd_api.deprecation import Deprecated
 from ssmd_api.examples import STREAMS
 from ssmd_api.schemas import Schema, ref
 
@@ -28,6 +29,20 @@ _HEADERS: Final[Mapping[str, Schema]] = {
         "description": "Yours if you sent one that is sane, else one of ours; it is in the log.",
         "required": True,
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    },
+    "X-Ssmd-Version": {
+        "description": "The version of the API's program, as in `info.version`.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "Deprecation": {
+        "description": "Since when the route should not be used any more (RFC 9745).",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^@[0-9]+$"},
+    },
+    "Sunset": {
+        "description": "From when on the route will not be there (RFC 8594).",
+        "schema": {"type": "string"},
     },
     "RateLimit": {
         "description": "Requests that are left to the key, and seconds until all are.",
@@ -70,9 +85,10 @@ _HEADERS: Final[Mapping[str, Schema]] = {
         "schema": {"type": "integer", "minimum": 0},
     },
 }
-_COUNTED: Final = ("X-Request-Id", "RateLimit", "RateLimit-Policy")
+_ALWAYS: Final = ("X-Request-Id", "X-Ssmd-Version")
+_COUNTED: Final = (*_ALWAYS, "RateLimit", "RateLimit-Policy")
 _OF_ERROR: Final[Mapping[str, tuple[str, ...]]] = {
-    "401": ("X-Request-Id", "WWW-Authenticate"),
+    "401": (*_ALWAYS, "WWW-Authenticate"),
     "429": (*_COUNTED, "Retry-After"),
     "503": (*_COUNTED, "Retry-After"),
 }
@@ -108,6 +124,11 @@ def document(
         "headers": _headers(*_COUNTED, *more, *(("Link",) if kept and paged else ())),
         "content": {"application/json": {"schema": schema, "example": example}},
     }
+
+
+def going(mark: Deprecated) -> Schema:
+    """The headers of a route that will go."""
+    return _headers("Deprecation", *(("Sunset",) if mark.sunset else ()))
 
 
 def unchanged() -> Schema:
@@ -148,6 +169,6 @@ def _headers(*names: str) -> Schema:
 def _problem(status: str, description: str) -> Schema:
     return {
         "description": description,
-        "headers": _headers(*_OF_ERROR.get(status, ("X-Request-Id",))),
+        "headers": _headers(*_OF_ERROR.get(status, _ALWAYS)),
         "content": {"application/problem+json": {"schema": ref("Problem")}},
     }

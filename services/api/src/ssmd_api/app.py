@@ -22,6 +22,7 @@ from ssmd_api.routes import (
     fees,
     keys,
     markets,
+    others,
     requests,
     search,
     series,
@@ -75,7 +76,7 @@ def make_app(context: Context, status: Health) -> web.Application:
     app.on_response_prepare.append(add_headers)
     health.add_routes(app, status)
     scopes = {(method, path): scope for method, path, scope, _ in ROUTES}
-    app.router.add_get("/openapi.json", documentation.openapi_json(scopes))
+    app.router.add_get("/openapi.json", documentation.openapi_json(scopes, context.deprecated))
     for path, handler in documentation.page():
         app.router.add_get(path, handler)
     allowed: dict[str, set[str]] = {}
@@ -84,6 +85,9 @@ def make_app(context: Context, status: Health) -> web.Application:
             app.router.add_route(each, path, guarded(scope, handler))
             allowed.setdefault(path, set()).add(each)
     for path, methods in allowed.items():
+        app.router.add_route("OPTIONS", path, others.options(methods))
         # Else a path without variables would be taken for a value of one that has them.
-        app.router.add_route("*", path, method_not_allowed(methods))
+        app.router.add_route("*", path, method_not_allowed({*methods, "OPTIONS"}))
+    app.router.add_route("OPTIONS", others.OLD_PATHS, others.options(("GET", "HEAD", "POST")))
+    app.router.add_route("*", others.OLD_PATHS, others.moved)
     return app

@@ -9,7 +9,9 @@ from aiohttp import web
 from ssmd_api.auth import Authenticator
 from ssmd_api.cached import Cached
 from ssmd_api.counts import Counts
+from ssmd_api.crossorigin import Origins
 from ssmd_api.database import Database
+from ssmd_api.deprecation import Marked
 from ssmd_api.feed import ChangeFeed
 from ssmd_api.freshness import Freshness
 from ssmd_api.keystore import KeyStore
@@ -43,6 +45,9 @@ class Context:
     """As many exports and snapshots as may run at once."""
     streams: Places
     """As many readers of /v1/changes as there may be at once."""
+    origins: Origins
+    deprecated: Marked
+    """Routes that will go."""
     stopping: asyncio.Event
     """Set when the service is asked to stop: what would last for ever ends."""
 

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
+from importlib.metadata import version
 from typing import Final, cast
 from urllib.parse import unquote_plus, unquote_to_bytes
 
@@ -37,8 +38,7 @@ _STARTED: Final = web.RequestKey("started", bool)
 _LIMITS: Final = web.RequestKey("limits", dict[str, str])
 _BEGAN: Final = web.RequestKey("began", float)
 _KEY: Final = web.RequestKey("key", StoredKey)
-_METRICS_MOVED: Final = "@1796083200"
-"""Since when /metrics is deprecated here (RFC 9745): the next version has it on OPS_PORT alone."""
+_VERSION: Final = version("ssmd-api")
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _CLIENT_GONE: Final = 499
 _PROBES: Final = ("/livez", "/readyz", "/metrics")
@@ -127,17 +127,21 @@ def _begin(request: web.Request) -> None:
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Signal before a reply's headers are sent: its request id and what is left of the limit."""
+    """Signal before a reply's headers are sent: its request id and what is left of the limit,
+    which pages may read it, and whether its route will go."""
     request[_STARTED] = True
     _add_own_headers(request, response)
     response.headers.update(request.get(_LIMITS, {}))
-    if request.path == "/metrics":
-        response.headers["Deprecation"] = _METRICS_MOVED
+    service = context.of(request)
+    service.origins.add_headers(request, response.headers)
+    if mark := service.deprecated.get(route_template(request)):
+        mark.add_headers(response.headers)
 
 
 def _add_own_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers["X-Request-Id"] = request_id(request)
     response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["X-Ssmd-Version"] = _VERSION
     response.headers["Server"] = "ssmd"
 
 

@@ -17,6 +17,7 @@ from ssmd_api import (
     snapshot,
     tabular,
 )
+from ssmd_api.deprecation import DEPRECATED, Marked
 from ssmd_api.filters import (
     FILTERS,
     MOMENT,
@@ -368,11 +369,17 @@ _ALL_SCHEMAS.update(
 )
 
 
-def document(scopes: dict[tuple[str, str], str], version: str) -> dict[str, Any]:
-    """The whole document; `scopes` says for each route which scope a key needs."""
+def document(
+    scopes: dict[tuple[str, str], str], version: str, deprecated: Marked = DEPRECATED
+) -> dict[str, Any]:
+    """The whole document; `scopes` says for each route which scope a key needs, `deprecated` which
+    will go."""
     paths: dict[str, dict[str, Any]] = {}
     for (method, path), operation in OPERATIONS.items():
         described = _operation(method, path, operation, scopes[method, path])
+        if mark := deprecated.get(path):
+            described["deprecated"] = True
+            described["responses"][str(operation.status)]["headers"] |= answers.going(mark)
         paths.setdefault(path, {})[method.lower()] = described
     return {
         "openapi": "3.1.0",
@@ -381,8 +388,8 @@ def document(scopes: dict[tuple[str, str], str], version: str) -> dict[str, Any]
             "version": version,
             "description": "A security master for Kalshi prediction markets: series, events, "
             "markets, fees and lifecycle, as the exchange lists them. Integers are integers, exact "
-            "decimals are strings, times are RFC 3339 in UTC. HEAD is answered wherever GET is; "
-            "another method is 405, with `Allow`.",
+            "decimals are strings, times are RFC 3339 in UTC. HEAD is answered wherever GET is, "
+            "and OPTIONS everywhere, without a key; another method is 405, with `Allow`.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
