@@ -54,8 +54,8 @@ class ApiSettings(PostgresSettings, RedisSettings, NatsSettings):
     start."""
     api_cors_origins: str = Field("", pattern=_ORIGINS)
     """Origins whose pages may ask from within a browser, with commas between, such as
-    `https://desk.example.com,http://localhost:5173`; `*` is any, empty none. A page needs a key like
-    everybody else."""
+    `https://desk.example.com,http://localhost:5173`; `*` is any, empty none. A page needs a key
+    like everybody else."""
     api_trust_forwarded_for: bool = False
     """Behind a proxy that appends to X-Forwarded-For: take the client's address from there."""
 
