@@ -43,9 +43,10 @@ async def answered(
         await connection.execute("LISTEN ssmd_requests")
         running = asyncio.create_task(shell.run(*words.split()))
         async for _ in connection.notifies(timeout=60, stop_after=1):
-            service, task = ("sync", "quotes") if "sync" in words else ("cache", "verify")
-            taken = await requests.take(connection, service, task)
-            await requests.answer(connection, taken, result, error)
+            pass
+        service, task = ("sync", "quotes") if "sync" in words else ("cache", "verify")
+        taken = await requests.take(connection, service, task)
+        await requests.answer(connection, taken, result, error)
         return await running
 
 
