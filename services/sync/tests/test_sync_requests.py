@@ -7,6 +7,7 @@ import pytest
 from test_sync_process import eventually, jobs, started
 
 from ssmd_simulator.faults import Fault
+from ssmd_sync import retention
 
 SCHEDULE = "jobs: [{id: fees, mode: fees, every: 365d}, {id: quotes, every: 365d}]"
 
@@ -101,3 +102,13 @@ async def test_many_requests_are_answered_by_one_run_and_a_failed_one_says_so(
         await process.stop()
     [row] = await sync.rows("SELECT state, attempts FROM requests WHERE task = 'nobodys'")
     assert row == {"state": "waiting", "attempts": 0}
+
+
+async def test_old_requests_expire_answered_or_not(sync: Any) -> None:
+    await sync.rows(
+        "INSERT INTO requests (service, task, asked_by, key_id, asked_at)"
+        " SELECT 'cache', 'verify', 'x', 1, now() - interval '1 day' * age"
+        " FROM unnest(ARRAY[1, 29, 31, 400]) age RETURNING 1"
+    )
+    await retention.expire(sync.store, 30)
+    assert len(await sync.rows("SELECT FROM requests")) == 2
