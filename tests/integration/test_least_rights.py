@@ -87,7 +87,7 @@ async def test_a_whole_round_with_the_rights_that_are_written_down(
         assert (await http.get("/v1/stats/sync")).status == 200
         made = await http.post("/v1/keys", json={"name": "other"})
         assert made.status == 201, await made.text()
-        for asked in ("/v1/sync/fees", "/v1/cache/verify"):
+        for asked in ("/v1/sync/everything", "/v1/cache/verify"):
             await answered(http, asked)
         assert (await http.get(f"/v1/markets/{market}")).status == 200
     for command in ("verify", "rebuild", "verify"):

@@ -5,6 +5,7 @@ task, works, and answers in the row. A worker that ends without an answer leaves
 the lock free, so the next one takes it. That may do the work twice: it is of the kind that may be.
 """
 
+import asyncio
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from prometheus_client import Gauge
 from pydantic import SecretStr
 
 from ssmd_common.connections import postgres
+from ssmd_common.errors import ConfigurationError
 from ssmd_common.runtime import Runtime
 from ssmd_common.sql import Queries
 
@@ -30,6 +32,7 @@ MOST_ATTEMPTS: Final = 5
 """Workers that may end over one request before it is given up."""
 MAX_ERROR: Final = 2000
 
+_AGAIN_SECONDS: Final = 1.0
 _QUERIES: Final = Queries("ssmd_common")
 _NUL: Final = "\\u0000"
 """As JSON spells the one character that jsonb refuses."""
@@ -51,16 +54,21 @@ async def watch(
 
     Raises:
         UpstreamUnavailable: PostgreSQL does not answer within the budget.
+        ConfigurationError: the database has not been migrated.
     """
-    await runtime.until_stop(_watch(url, service, wake, waiting, budget_seconds))
+    try:
+        await runtime.until_stop(_watch(url, service, wake, waiting, budget_seconds))
+    except psycopg.errors.UndefinedTable as error:
+        raise ConfigurationError("there is no table `requests`: run `ssmd db migrate`") from error
 
 
 async def _watch(
     url: SecretStr, service: str, wake: Callable[[str], None], waiting: Gauge, budget_seconds: float
 ) -> None:
     while True:
+        # Not to a standby, where nobody may listen.
         connection = await postgres.connect(
-            url, f"ssmd-{service}-requests", budget_seconds=budget_seconds, reads=True
+            url, f"ssmd-{service}-requests", budget_seconds=budget_seconds
         )
         # A lost connection is made again, within its budget or not at all.
         with suppress(psycopg.OperationalError):
@@ -75,6 +83,7 @@ async def _watch(
                     async for _ in connection.notifies(timeout=LOOK_SECONDS, stop_after=1):
                         pass
         log.warning("the connection that watches requests is gone", service=service)
+        await asyncio.sleep(_AGAIN_SECONDS)
 
 
 async def take(connection: Connection, service: str, task: str) -> list[int]:
