@@ -13,6 +13,9 @@ SERVICES := $(patsubst services/%/pyproject.toml,%,$(wildcard services/*/pyproje
 MEMBERS := $(addprefix libs/,$(LIBRARIES)) $(addprefix services/,$(SERVICES)) cli simulator
 VERSION := $(shell sed -n 's/^appVersion: //p' deploy/helm/ssmd/Chart.yaml)
 OWN     := $(subst _,-,$(LIBRARIES)) $(addprefix ssmd-,$(SERVICES) cli simulator)
+# Images of Python set it, and then every worker of pytest rewrites and compiles all tests anew: more
+# than half of the processor time before the first of them.
+export PYTHONDONTWRITEBYTECODE :=
 # Tests wait for servers half of their time: two processes for every core.
 WORKERS ?= $$("$(BIN)/python" -c 'import os; print(os.cpu_count() * 2)')
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -115,7 +118,7 @@ format: $(READY) ## Format and fix what can be fixed
 
 .PHONY: bench
 bench: $(READY) ## Make the README's figures again (BENCH=cdc ARGS="--rows 100000" …: others of benchmarks/)
-	@PYTHONPATH=tests "$(BIN)/python" benchmarks/$(or $(BENCH),readme).py $(ARGS)
+	@PYTHONPATH=tests:. "$(BIN)/python" benchmarks/$(or $(BENCH),readme).py $(ARGS)
 
 .PHONY: docs
 docs: $(READY) ## Write the pages that are made from the code

@@ -10,7 +10,7 @@ import yaml
 ROOT: Final = Path(__file__).parents[1]
 RULES: Final = ROOT / "deploy/helm/ssmd/monitoring/alerts.yaml"
 # Labels that Prometheus adds to those of a metric.
-TARGET: Final = {"namespace", "release", "service", "instance", "exported_job", "le"}
+TARGET: Final = {"namespace", "release", "service", "instance", "le"}
 HEAD: Final = """# Alerts
 
 What the chart's alerts mean and what to do; `runbook_url` leads to an alert's place here where
@@ -44,10 +44,14 @@ def alerts_page() -> str:
             f"\n## {name}\n\n{notes['description']} More: [{place}]({notes['see']}).\n\n"
             f"```promql\n{rule['expr'].strip()}\n```"
         )
+        if "threshold" in notes:
+            parts.append(
+                f"\nThreshold (`monitoring.rules.thresholds.{name}`): `{notes['threshold']}`"
+            )
     return HEAD + "\n".join(rows + parts) + "\n"
 
 
 def _in_words(summary: str) -> str:
     """A summary with what Prometheus puts into it as a word in italics."""
-    named = re.sub(r"\{\{ \$labels\.(?:exported_)?(\w+) \}\}", r"*\1*", summary)
+    named = re.sub(r"\{\{ \$labels\.(\w+) \}\}", r"*\1*", summary)
     return re.sub(r"\{\{ \$value[^}]*\}\}", "*n*", named)

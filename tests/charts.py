@@ -143,9 +143,9 @@ def containers(pod: Manifest) -> list[Manifest]:
 
 
 def golden(name: str) -> str:
-    """What a value set renders, without the script that stands in its own file."""
-    script = (CHART / "files/keep_secret.py").read_text()
-    lines = {line.strip() for line in script.splitlines() if line.strip()}
+    """What a value set renders, without the scripts that stand in their own files."""
+    scripts = "".join(path.read_text() for path in sorted(CHART.glob("files/*.py")))
+    lines = {line.strip() for line in scripts.splitlines() if line.strip()}
     text = rendered(*value_sets()[name])
     return "".join(line for line in text.splitlines(keepends=True) if line.strip() not in lines)
 

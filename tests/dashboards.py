@@ -123,8 +123,8 @@ OVERVIEW: Final = (
     ),
     Panel(
         "Since the last success of sync",
-        {f"time() - max by (exported_job) ({_ours('ssmd_sync_last_success_timestamp_seconds')})":
-         "{{exported_job}}"},
+        {f"time() - max by (sync_job) ({_ours('ssmd_sync_last_success_timestamp_seconds')})":
+         "{{sync_job}}"},
         unit="s",
         core=True,
     ),
@@ -175,9 +175,6 @@ def _shown(name: str, metric: MetricWrapperBase, service: str) -> Panel:
     [family] = metric.describe()
     one, labels = f'service="{service}"', tuple(metric._labelnames)
     legend = " ".join(f"{{{{{label}}}}}" for label in labels)
-    # Prometheus renames a label of ours that targets have, too.
-    labels = tuple("exported_job" if label == "job" else label for label in labels)
-    legend = legend.replace("{{job}}", "{{exported_job}}")
     title = name.removeprefix("ssmd_").removeprefix(f"{service}_").removesuffix("_total")
     unit = "s" if name.endswith("_seconds") else "bytes" if name.endswith("_bytes") else "short"
     if family.type == "histogram":

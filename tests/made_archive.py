@@ -12,8 +12,8 @@ from ssmd_archive.layout import SECMASTER_CDC, file_path, state_folder
 from ssmd_archive.lines import timestamp
 from ssmd_archive.manifest import State, StateFile
 from ssmd_archive.members import compress
-from ssmd_archive.replay import PRIMARY_KEY
 from ssmd_archive.writer import ArchiveWriter, Rotation
+from ssmd_common.tables import PRIMARY_KEY
 from ssmd_stream.change import format_lsn
 from ssmd_stream.visibility import Snapshot
 

@@ -88,6 +88,8 @@ def _operator(directory: Path) -> tuple[dict[str, Any], str, str]:
         "resolver": "MEMORY",
         "resolver_preload": accounts,
     }
+    # Another user of the same account, for who replaces the first.
+    _creds(directory / "second.creds", account)
     return (
         options,
         _creds(directory / "ssmd.creds", account),

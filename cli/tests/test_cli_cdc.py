@@ -413,3 +413,35 @@ def test_the_server_filters() -> None:
     assert "cdc.series.*.KXA" in Filter("KXA", None, None).subjects()
     with pytest.raises(ConfigurationError, match="fees"):
         Filter("KXA", "fees", None).subjects()
+
+
+async def test_a_tail_into_a_file_is_written_as_it_goes(
+    environment: dict[str, str], nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """Each line is there while the command goes on, however few there are."""
+    client = await connections.connect(
+        NatsSettings(nats_url=SecretStr(nats_server.url)), "test", budget_seconds=30
+    )
+    js = client.jetstream()
+    await js.add_stream(name=subjects.STREAM, subjects=["cdc.>"])
+    path = tmp_path / "tail.jsonl"
+    with path.open("wb") as file:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "ssmd_cli", "cdc", "tail", "--since", "1", "--json",
+            env=without(environment, "PYTHONUNBUFFERED"), stdout=file,
+            stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+    for number in (1, 2):
+        message = {
+            "v": 1, "lsn": f"0/{number}", "seq": 0, "xid": 7, "epoch": 1, "table": "fees",
+            "op": "insert", "type": "fee_added", "ticker": None, "key": {"tier": str(number)},
+            "data": {"tier": str(number)}, "timestamp": "2026-02-03T22:05:00Z",
+        }  # fmt: skip
+        await js.publish(f"cdc.fees.insert.{number}", json.dumps(message).encode())
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while path.read_text().count("\n") < number:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+    assert process.returncode is None
+    process.terminate()
+    await process.wait()
+    await connections.close(client)

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from ssmd_cli import picture
 from ssmd_cli.checkup import deployment
-from ssmd_cli.flow import lines_here, lines_of, look_once
+from ssmd_cli.flow import Line, lines_here, lines_of, look_once
 from ssmd_common.health import Health
 from ssmd_common.parts import OLD_SECONDS, SERVICES
 from ssmd_common.reporter import reporting
@@ -193,6 +193,20 @@ async def test_on_this_machine_only_the_process_that_runs_speaks(
     assert line.startswith("sync syncing, ")
     assert "0.5 s behind" in line
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(picture.picture([postgres, sync, cdc], "title", ["10:00 it began"], "whole"))
+    console.print(
+        picture.picture([postgres, sync, cdc], "title", ["10:00 it began"], "whole", width=100)
+    )
     text = console.export_text()
     assert all(part in text for part in ("title", "syncing", "behind", "whole", "it began"))
+
+
+@pytest.mark.parametrize("width", [40, 60, 100])
+def test_a_picture_cuts_no_figure_however_narrow(width: int) -> None:
+    rows = [Line("lifecycle", "following", True, work=1_234_567, rate=4321.0, lag_seconds=119.0,
+                 memory_bytes=1_500_000_000, restarts=12)]  # fmt: skip
+    shown = io.StringIO()
+    console = Console(file=shown, width=width)
+    console.print(picture.picture(rows, "title", width=width))
+    assert "…" not in shown.getvalue()
+    assert "following" in shown.getvalue()
+    assert ("1500 MB" in shown.getvalue()) == (width == 100)

@@ -97,7 +97,7 @@ async def test_everything_then_updates_then_fees(ssmd: Ssmd, database: Any) -> N
     assert table.code == ExitCode.OK
     header, *_, last = table.out.splitlines()
     assert " ".join(header.split()) == (
-        "table fetched inserted updated unchanged deleted set_aside requests tokens seconds"
+        "table fetched inserted updated unchanged deleted rejected_rows requests tokens seconds"
     )
     assert last.split()[0] == "all"
 
@@ -167,6 +167,21 @@ async def test_a_scope_without_series_is_said(ssmd: Ssmd) -> None:
     assert "no series is in this scope" in done.err
     assert "the exchange has no tag soccer; it has Soccer" in done.err
     assert "the exchange has no category Crpyto; it has Crypto" in done.err
+
+
+async def test_a_plan_says_what_of_its_scope_no_series_has(ssmd: Ssmd) -> None:
+    """Of an empty database nothing can be said."""
+    words = ("secmaster", "sync", "--category=Crpyto", "--category=Crypto", "--dry-run")
+    empty = await ssmd(*words)
+    assert (empty.code, "no series has" in empty.err) == (0, False)
+    assert (await ssmd("series", "sync")).code == 0
+    done = await ssmd(*words)
+    assert done.code == 0
+    assert "no series has the category 'Crpyto'; did you mean 'Crypto'?" in done.err
+    none = await ssmd("secmaster", "sync", "--tag=Nothing at all", "--dry-run", "--json")
+    assert none.code == ExitCode.NOT_FOUND
+    assert none.json["series"] == 0
+    assert "no series has the tag 'Nothing at all'" in none.err
 
 
 async def test_flags_that_exclude_each_other(ssmd: Ssmd) -> None:

@@ -23,7 +23,9 @@ import nats
 import psutil
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
+from ssmd_cli.up import app
 from ssmd_common.parts import SERVICES
 from ssmd_stack import account
 from ssmd_stack.envfile import read_env
@@ -135,7 +137,7 @@ def run_documented_requests(folder: Path) -> None:
 def test_up_down_and_everything_between(place: Place) -> None:
     # A file of the user's own with the name of a module changes nothing.
     (place.folder / "random.py").write_text("raise RuntimeError('not yours')")
-    up = place.ssmd("up", "--detach", "--tempo", "quick")
+    up = place.ssmd("up", "--detach", "--tempo", "still")
     assert up.returncode == 0, up.stderr
     env = read_env(place.folder / ".ssmd")
     assert set(env) == {
@@ -230,7 +232,8 @@ def test_killed_and_started_again(place: Place) -> None:
 def test_a_port_in_use_is_one_sentence(place: Place, option: str) -> None:
     with socket.create_server(("127.0.0.1", free_port())) as taken:
         port = taken.getsockname()[1]
-        for detach in ([], ["--detach"]):
+        # Both look before they start anything; a detached one looks before it leaves.
+        for detach in ([], ["--detach"]) if option == "nats" else ([],):
             done = place.ssmd("up", *detach, f"--port-{option}", str(port))
             assert done.returncode == 2
             assert done.stderr.count("\n") == 1
@@ -247,10 +250,13 @@ def test_the_real_exchange_without_a_key_is_a_fault_of_configuration(place: Plac
 @pytest.mark.parametrize(
     "wrong", [("--size", "huge"), ("--tempo", "0"), ("--exchange", "paper"), ("--port-api", "0")]
 )
-def test_wrong_arguments_are_2(place: Place, wrong: tuple[str, str]) -> None:
-    done = place.ssmd("up", *wrong)
-    assert done.returncode == 2
-    assert wrong[0] in done.stderr
+def test_wrong_arguments_are_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: tuple[str, str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, list(wrong))
+    assert done.exit_code == 2
+    assert wrong[0] in done.output
 
 
 @pytest.mark.slow
@@ -282,6 +288,8 @@ def test_ctrl_c_while_it_starts_leaves_nothing(place: Place) -> None:
     assert not any(is_alive(process) for process in processes)
 
 
+# What it draws: test_cli_status.py.
+@pytest.mark.slow
 def test_on_a_terminal_it_draws_the_picture(place: Place) -> None:
     master, slave = pty.openpty()
     up = place.background("up", stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
@@ -303,3 +311,54 @@ def test_on_a_terminal_it_draws_the_picture(place: Place) -> None:
                 break
     assert up.wait(timeout=60) == 0
     os.close(master)
+
+
+@pytest.mark.slow
+def test_a_standby_beside_it_takes_over_and_is_taken_for_no_fault(place: Place) -> None:
+    """A second cdc on the same servers, as on another machine: it stands by, leads once the first
+    is killed, and the one that `ssmd up` starts again stands by."""
+    assert place.ssmd("up", "--detach").returncode == 0
+    env = read_env(place.folder / ".ssmd")
+    port = free_port()
+    log = place.folder / "standby.log"
+    with log.open("wb") as file:
+        standby = subprocess.Popen(
+            [Path(sys.executable).with_name("ssmd-cdc")],
+            env=environment() | env | {"OPS_PORT": str(port), "OPS_HOST": "127.0.0.1"},
+            stdout=file,
+            stderr=file,
+        )
+
+    def told() -> dict[str, Any]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz") as reply:
+                found: dict[str, Any] = json.load(reply)
+                return found
+        except OSError as error:
+            return {"error": str(error)}
+
+    def until(what: str, holds: Any) -> None:
+        give_up = time.monotonic() + 60
+        while not holds():
+            assert time.monotonic() < give_up, (what, told(), log.read_text()[-2000:])
+            time.sleep(0.2)
+
+    try:
+        until("it stands by", lambda: told().get("state") == "standby")
+        assert told()["ready"] is True
+        assert place.ssmd("status").returncode == 0
+        first = place.status()["services"]["cdc"]["pid"]
+        os.kill(first, signal.SIGKILL)
+        until("it leads", lambda: told().get("state") == "leading" and told().get("ready"))
+
+        def started_again() -> bool:
+            cdc = place.status()["services"]["cdc"]
+            return cdc["pid"] not in (None, first) and cdc["state"] == "standby"
+
+        until("the first stands by", started_again)
+        assert place.ssmd("status").returncode == 0, place.ssmd("status").stdout
+    finally:
+        standby.terminate()
+        standby.wait(timeout=40)
+    # `ssmd up`'s own leads again.
+    until("all works", lambda: place.ssmd("status").returncode == 0)

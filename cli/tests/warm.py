@@ -18,7 +18,7 @@ _SERVER: Final = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
     [
         *(f"ssmd_cli.{verb}" for verb in ("secmaster", "series", "fees", "keys")),
-        *("ssmd_cli.api_client", "ssmd_cli.environment", "aiohttp", "psycopg", "rich.table"),
+        *("ssmd_cli.api", "ssmd_cli.listing", "ssmd_cli.showing", "psycopg", "ssmd_api.keystore"),
     ]
 )
 

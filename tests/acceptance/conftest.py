@@ -1,10 +1,16 @@
-"""One clean clone for the acceptance tests; each test starts and stops its own system in it."""
+"""Each acceptance test starts and stops a system of its own.
+
+A slow one does so in a clean clone, as a newcomer does. Its environment takes more processor time
+to make than the other test to run, so that one has an empty directory and the environment at hand.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from newcomer import System, clone
+from newcomer import ROOT, System, clone
+
+UP = ("--detach", "--tempo", "quick")
 
 
 @pytest.fixture(scope="session")
@@ -13,13 +19,17 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def system(checkout: Path, request: pytest.FixtureRequest) -> Iterator[System]:
-    started = System(checkout)
-    started.make("up", "--detach --tempo quick")
+def system(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[System]:
+    if request.node.get_closest_marker("slow"):
+        started = System(request.getfixturevalue("checkout"))
+        started.make("up", " ".join(UP))
+    else:
+        started = System(tmp_path, command=str(ROOT / ".venv/bin/ssmd"))
+        started.ssmd("up", *UP)
     failed = request.session.testsfailed
     try:
         yield started
         if request.session.testsfailed > failed:
             print(started.logs())  # noqa: T201 - shown with the failed test
     finally:
-        started.make("down", check=False)
+        started.ssmd("down", check=False)

@@ -215,7 +215,7 @@ async def assert_consistent(system: System, view: View) -> None:
 
 
 def assert_gone(system: System, env: dict[str, str]) -> None:
-    """`make down` has left no process and no port."""
+    """`down` has left no process and no port."""
     assert [process for process in system.processes() if process.is_running()] == []
     for name in ("DATABASE_URL", "NATS_URL", "REDIS_URL", "SSMD_API_URL", "KALSHI_BASE_URL"):
         assert port_is_free(env[name]), name
@@ -262,7 +262,8 @@ async def test_markets_live_their_lives_in_every_store(system: System) -> None:
         series_only = {change.data["series_ticker"] for change in listener.changes if change.data}
         assert series_only == {"KXACCEPT"}, "the server filters by series"
         await assert_consistent(system, view)
-    system.make("down")
+    assert system.processes()
+    system.ssmd("down")
     assert_gone(system, env)
 
 

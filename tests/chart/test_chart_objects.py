@@ -89,6 +89,21 @@ def test_every_pod_passes_restricted_pod_security_and_a_quota(name: str) -> None
             assert container["resources"]["limits"]["memory"], where
 
 
+SERVERS = ("postgresql", "nats", "valkey")
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_our_own_pods_write_to_the_archive_only(name: str) -> None:
+    """`make images-test` runs each image without anything else that could be written to."""
+    for where, pod in pods(render(*SETS[name])):
+        if pod["containers"][0]["name"] in SERVERS:
+            continue
+        written = [volume["name"] for volume in pod.get("volumes", []) if "emptyDir" in volume]
+        assert not written, where
+        claims = [volume for volume in pod.get("volumes", []) if "persistentVolumeClaim" in volume]
+        assert bool(claims) == (pod["containers"][0]["name"] == "archiver"), where
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_the_longest_release_name_has_valid_names(name: str) -> None:
     for document in render(*SETS[name], release=LONGEST_RELEASE):

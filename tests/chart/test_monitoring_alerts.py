@@ -125,13 +125,13 @@ CASES: Final[dict[str, Case]] = {
         {"ssmd_lifecycle_gaps_total@lifecycle,reason='closed'": "0x20 1x20"},
     ),
     "SsmdSyncStale": (
-        {"ssmd_sync_last_success_timestamp_seconds@sync,exported_job='active'": "0x40",
-         "ssmd_sync_interval_seconds@sync,exported_job='active'": "300x40"},
+        {"ssmd_sync_last_success_timestamp_seconds@sync,sync_job='active'": "0x40",
+         "ssmd_sync_interval_seconds@sync,sync_job='active'": "300x40"},
         # Another replica has had the job since.
-        {"ssmd_sync_last_success_timestamp_seconds@sync,exported_job='active'": "0x40",
-         "ssmd_sync_last_success_timestamp_seconds@sync,exported_job='active',instance='b'":
+        {"ssmd_sync_last_success_timestamp_seconds@sync,sync_job='active'": "0x40",
+         "ssmd_sync_last_success_timestamp_seconds@sync,sync_job='active',instance='b'":
          "0+60x40",
-         "ssmd_sync_interval_seconds@sync,exported_job='active'": "300x40"},
+         "ssmd_sync_interval_seconds@sync,sync_job='active'": "300x40"},
     ),
     "SsmdSyncDeletionsRefused": (
         {"ssmd_sync_deletions_refused_total@sync,table='markets'": "_x20 1x20"},
@@ -265,6 +265,14 @@ def test_every_metric_and_label_of_an_alert_exists(name: str) -> None:
             continue
         labels = known[metric if metric in known else metric.removesuffix("_bucket")]
         assert set(re.findall(r"(\w+)[=!]", selector)) <= labels | TARGET, metric
+
+
+def test_no_label_of_ours_is_one_that_targets_have() -> None:
+    """Prometheus would rename it `exported_…`."""
+    targets = {"job", "instance", "service", "release", "namespace", "pod", "container", "node"}
+    for own in metrics().values():
+        for name, metric in own.items():
+            assert not targets & set(metric._labelnames), name
 
 
 @pytest.mark.parametrize("name", alerts())

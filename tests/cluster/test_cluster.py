@@ -207,6 +207,10 @@ def test_helm_test() -> None:
     began = time.monotonic()
     said = helm("test", RELEASE, "--logs", "--timeout", "5m").stdout
     assert "Phase:          Succeeded" in said
+    followed = [line for line in said.splitlines() if " went from " in line or " in Redis" in line]
+    way = ("from PostgreSQL to the API", "in Redis", "from the exchange to the API")
+    assert [place for line in followed for place in way if place in line] == list(way), said
+    say("; ".join(followed))
     say(f"helm test: {time.monotonic() - began:.0f} s")
 
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from ssmd_common.manifests import Need, manifest
+from ssmd_common.errors import ConfigurationError
+from ssmd_common.manifests import Need, manifest, settings_type
 from ssmd_common.parts import SERVICES
+from ssmd_common.settings import load
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
@@ -46,14 +48,10 @@ WRONG = {
 class Environment:
     """A working configuration of every service, for tests to break."""
 
-    def __init__(
-        self, database: Database, nats: NatsServer, valkey: ValkeyServer, folder: Path
-    ) -> None:
+    def __init__(self, folder: Path, **urls: str) -> None:
         self.variables = {
             "PATH": os.environ["PATH"],
-            "DATABASE_URL": database.url,
-            "NATS_URL": nats.url,
-            "REDIS_URL": valkey.url,
+            **urls,
             "KALSHI_BASE_URL": f"http://127.0.0.1:{free_port()}/trade-api/v2",
             "KALSHI_WS_URL": f"ws://127.0.0.1:{free_port()}/trade-api/ws/v2",
             "OPS_PORT": str(free_port()),
@@ -84,14 +82,36 @@ class Environment:
 
 
 @pytest.fixture
-async def environment(
+def environment(
     database: Database, nats_server: NatsServer, valkey_server: ValkeyServer, tmp_path: Path
 ) -> Environment:
-    return Environment(database, nats_server, valkey_server, tmp_path)
+    urls = (database.url, nats_server.url, valkey_server.url)
+    return Environment(tmp_path, **dict(zip(SCHEMES, urls, strict=True)))
+
+
+@pytest.fixture
+def without_servers(tmp_path: Path) -> Environment:
+    """For what is told before any server is asked."""
+    urls = {name: f"{scheme}://127.0.0.1:{free_port()}" for name, scheme in SCHEMES.items()}
+    return Environment(tmp_path, **urls)
+
+
+def refusal(
+    service: str, monkeypatch: pytest.MonkeyPatch, environment: Environment, **changed: str | None
+) -> str:
+    """What a service's settings are refused with, without a process of its own."""
+    for name in os.environ:
+        monkeypatch.delenv(name)
+    for name, value in {**environment.variables, **changed}.items():
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as refused:
+        load(settings_type(service))
+    return str(refused.value)
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_all_faults_are_named_at_once(environment: Environment, service: str) -> None:
+async def test_all_faults_are_named_at_once(without_servers: Environment, service: str) -> None:
     wrong = {
         "DATABASE_URL": "mysql://u:hunter2@h/d",
         "OPS_PORT": "70001",
@@ -99,8 +119,9 @@ async def test_all_faults_are_named_at_once(environment: Environment, service: s
         "STARTUP_BUDGET_SECONDS": "nan",
         **WRONG.get(service, {}),
     }
-    code, last, output = environment.run(service, **wrong)
+    code, last, output = without_servers.run(service, **wrong)
     assert code == 2
+    assert output.count("\n") == 1
     for name in wrong:
         assert name in last["error"]
     assert "hunter2" not in output
@@ -117,7 +138,11 @@ async def test_all_faults_are_named_at_once(environment: Environment, service: s
     ],
 )
 async def test_what_files_hold_is_told_with_all_other_faults(
-    environment: Environment, tmp_path: Path, text: bytes | None, says: str
+    without_servers: Environment,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: bytes | None,
+    says: str,
 ) -> None:
     """Before anything is opened: the port to listen on is taken, and that is not what is told."""
     filter_path, key_path = tmp_path / "filter.yaml", tmp_path / "key.pem"
@@ -129,24 +154,30 @@ async def test_what_files_hold_is_told_with_all_other_faults(
         "KALSHI_PRIVATE_KEY_PATH": str(key_path),
         "LIFECYCLE_BATCH_MESSAGES": "0",
     }
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
-        code, last, _ = environment.run("lifecycle", KALSHI_API_KEY="k", OPS_PORT=port, **wrong)
-    assert code == 2
+    if text is None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            more = {"KALSHI_API_KEY": "k", "OPS_PORT": str(taken.getsockname()[1])}
+            code, last, _ = without_servers.run("lifecycle", **more, **wrong)
+        assert code == 2
+        told = last["error"]
+    else:
+        # What a process makes of it is the same for all.
+        told = refusal("lifecycle", monkeypatch, without_servers, KALSHI_API_KEY="k", **wrong)
     for name in wrong:
-        assert name in last["error"]
-    assert says in last["error"]
-    assert "is not a private key in PEM" in last["error"]
-    assert last["error"].count(str(filter_path)) == 1
+        assert name in told
+    assert says in told
+    assert "is not a private key in PEM" in told
+    assert told.count(str(filter_path)) == 1
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_missing_database_url_is_named(environment: Environment, service: str) -> None:
-    code, last, _ = environment.run(service, DATABASE_URL=None)
-    assert code == 2
-    assert "DATABASE_URL: is missing" in last["error"]
+def test_a_missing_database_url_is_named(
+    without_servers: Environment, monkeypatch: pytest.MonkeyPatch, service: str
+) -> None:
+    told = refusal(service, monkeypatch, without_servers, DATABASE_URL=None)
+    assert told == "the configuration has faults: DATABASE_URL: is missing"
 
 
 @each_server
@@ -188,12 +219,12 @@ async def test_a_refused_password_is_told_from_silence(
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_port_in_use_is_named_with_its_setting(
-    environment: Environment, service: str
+    without_servers: Environment, service: str
 ) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        code, last, _ = environment.run(service, OPS_PORT=str(taken.getsockname()[1]))
+        code, last, _ = without_servers.run(service, OPS_PORT=str(taken.getsockname()[1]))
     assert code == 2
     assert "OPS_PORT" in last["error"]
 

@@ -23,14 +23,20 @@ SHOWN_IN = [
     ),
 ]
 _VERB = "|".join(VERBS)
-_IN_SHELL = re.compile(rf"\bssmd ((?:{_VERB})\b[^`\n#|)…\[]*+)(?!\|\w)")
+# Up to a comment, a pipe or a file that it reads or writes.
+_IN_SHELL = re.compile(rf"\bssmd ((?:{_VERB})\b(?: (?![<>] )|[^ `\n#|)…\[])*)")
 _IN_COMPOSE = re.compile(rf"run --rm migrate ((?:{_VERB})\b.*)")
 _IN_JSON = re.compile(r'"args":\[(.*?)\]')
 
 
 def shown(page: str) -> list[list[str]]:
     text = (ROOT / page).read_text()
-    commands = [shlex.split(found) for found in _IN_SHELL.findall(text)]
+    commands = [
+        shlex.split(found[1])
+        for found in _IN_SHELL.finditer(text)
+        # `ssmd cdc status|tail` names several.
+        if not re.match(r"\|\w", text[found.end() :])
+    ]
     commands += [shlex.split(found) for found in _IN_COMPOSE.findall(text)]
     return commands + [re.findall(r'"([^"]+)"', found) for found in _IN_JSON.findall(text)]
 

@@ -88,7 +88,7 @@ async def test_both_services_make_the_same_rows_of_the_same_page(
     """Markets in random states, last written by REST, a message or the clock, and random pages; an
     event that is a stub, and one that a message has written since."""
     pairs = market_pairs(random.Random(seed), 300)
-    page = Page(items=[wire(pair) for pair in pairs], set_aside=[])
+    page = Page(items=[wire(pair) for pair in pairs], rejected_rows=[])
     told = [
         WireEvent(event_ticker=ticker, series_ticker="KXA", title="page", last_updated_ts=None)
         for ticker in ("KXA-1", "KXA-2", "KXA-3", "KXA-4")
@@ -116,7 +116,7 @@ async def test_both_services_make_the_same_rows_of_the_same_page(
         await as_before()
         untouched = await rows(connection)
         written = await store.write_markets(market_rows(page, T).markets)
-        await store.write_events(event_rows(Page(items=told, set_aside=[]), T).events)
+        await store.write_events(event_rows(Page(items=told, rejected_rows=[]), T).events)
         by_sync = await rows(connection)
 
         await as_before()

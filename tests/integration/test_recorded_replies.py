@@ -185,8 +185,8 @@ async def test_recorded_replies_come_out_at_the_api(api: Api) -> None:
     # A series that never changed its fee has it in the schedule all the same.
     fees = await api.rows("SELECT series_ticker FROM series_fees")
     assert {row["series_ticker"] for row in fees} >= set(series)
-    runs = await api.rows("SELECT outcome, set_aside FROM sync_runs")
-    assert [(run["outcome"], run["set_aside"]) for run in runs] == [("ok", [])] * 4
+    runs = await api.rows("SELECT outcome, rejected_rows FROM sync_runs")
+    assert [(run["outcome"], run["rejected_rows"]) for run in runs] == [("ok", [])] * 4
 
 
 def assert_market(market: Raw, raw: Raw) -> None:

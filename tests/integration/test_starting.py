@@ -24,47 +24,37 @@ NOT_YET = {
     "cache": {"yaml"},
     "api": {"nats", "yaml"},
 }
-SHOW = "import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+SHOW = "print(*{name.partition('.')[0] for name in sys.modules})"
 
 
-def imported(module: str) -> set[str]:
-    """The top-level modules that a fresh interpreter has after importing one."""
-    shown = subprocess.run(
-        [sys.executable, "-c", SHOW.format(module=module)],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=120,
+def shown(program: str) -> str:
+    """What a fresh interpreter prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=120
     )
-    return set(shown.stdout.split())
+    return done.stdout
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_imports_only_what_it_starts_with(service: str) -> None:
-    found = imported(f"ssmd_{service}.__main__")
+    """And looks for no garbage meanwhile, but as ever from then on."""
+    program = (
+        "import gc, sys; usual = gc.get_threshold(); before = gc.get_stats()[0]['collections'];"
+        f" import ssmd_{service}.__main__; print(gc.get_stats()[0]['collections'] - before);"
+        " from ssmd_common.sparing import imports_done; imports_done();"
+        f" assert gc.get_threshold() == usual; {SHOW}"
+    )
+    collections, _, modules = shown(program).partition("\n")
+    assert int(collections) < 20
+    found = set(modules.split())
     assert "structlog" in found
     needs = manifest(service).needs
     not_needed = {library for need, library in LIBRARIES.items() if need not in needs}
     assert not found & (NEVER | NOT_YET.get(service, set()) | not_needed)
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_no_garbage_is_looked_for_among_what_is_imported(service: str) -> None:
-    """But as ever from then on."""
-    program = (
-        "import gc; usual = gc.get_threshold(); before = gc.get_stats()[0]['collections'];"
-        f" import ssmd_{service}.__main__; print(gc.get_stats()[0]['collections'] - before);"
-        " from ssmd_common.sparing import imports_done; imports_done();"
-        " assert gc.get_threshold() == usual"
-    )
-    shown = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=120
-    )
-    assert int(shown.stdout) < 20
-
-
 def test_the_command_line_imports_no_service_until_one_is_needed() -> None:
-    found = imported("ssmd_cli.__main__")
+    found = set(shown(f"import sys, ssmd_cli.__main__; {SHOW}").split())
     assert not found & {"rich", "structlog", "aiohttp", "psycopg", "redis", "nats", "pydantic"}
 
 
@@ -74,7 +64,7 @@ def test_what_is_not_imported_at_a_start_can_be_imported_later() -> None:
         "import sys, ssmd_api.__main__; assert 'rich' not in sys.modules;"
         " import rich.console; print(rich.console.Console)"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+    shown(program)
 
 
 def test_settings_are_described_though_no_start_reads_their_docstrings() -> None:

@@ -8,14 +8,13 @@ from typing import Annotated, Final
 
 import typer
 
+from ssmd_cli import verbs
 from ssmd_cli.environment import load_env_file, quiet_logs
+from ssmd_cli.options import AsCsv, Output
 from ssmd_common.errors import SsmdError
 from ssmd_common.exitcodes import ExitCode
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="List, read, verify and repair what is archived of the change stream.",
-)
+app = verbs.group("List, read, verify and repair what is archived of the change stream.")
 
 _LOCAL_ROOT: Final = Path(".ssmd") / "archive"
 
@@ -59,19 +58,21 @@ def _archive(root: Path | None) -> Iterator[Path]:
         ) from error
 
 
-@app.command("ls")
+@verbs.verb(app, "ls", "ssmd archive ls --json")
 def ls_command(root: Root = None, as_json: AsJson = False) -> None:
-    """List the days, what is lost, and the spans that are complete. No file is read but manifests.
-
-    Example: ssmd archive ls --json
-    """
+    """List the days, what is lost, and the spans that are complete, from manifests alone."""
     from ssmd_cli.archive_show import ls
 
     with _archive(root) as found:
         ls(found, as_json=as_json)
 
 
-@app.command("cat")
+@verbs.verb(
+    app,
+    "cat",
+    "ssmd archive cat --since 24h --series KXBTCD --type market_settled",
+    "ssmd archive cat --since 2026-02-03T22:00:00Z --until 2026-02-03T22:15:00Z --json",
+)
 def cat_command(
     series: Annotated[str | None, typer.Option(help="Only this series, by ticker.")] = None,
     table: Annotated[str | None, typer.Option(help="Only this table.")] = None,
@@ -90,14 +91,12 @@ def cat_command(
 ) -> None:
     """Show archived changes in the stream's order; what was lost between them is said on stderr.
 
-    A time is that at which the stream stored a message. Examples:
-    ssmd archive cat --since 24h --series KXBTCD --type market_settled;
-    ssmd archive cat --since 2026-02-03T22:00:00Z --until 2026-02-03T22:15:00Z --json
+    A time is that at which the stream stored a message.
     """
     from ssmd_cli.archive_cat import cat
     from ssmd_cli.changes import Filter
 
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError), _archive(root) as found:
+    with contextlib.suppress(KeyboardInterrupt), _archive(root) as found:
         cat(
             found,
             Filter(series, table, type_),
@@ -108,7 +107,7 @@ def cat_command(
         )
 
 
-@app.command("state")
+@verbs.verb(app, "state", "ssmd archive state --at 2026-02-03T22:00:00Z --table markets --json")
 def state_command(
     at: Annotated[
         str | None, typer.Option(metavar="PLACE", help=f"As of here, else of the end: {_PLACE}.")
@@ -123,7 +122,7 @@ def state_command(
     """Rebuild the rows as of a moment, from files alone.
 
     Exit code 5 if changes were lost or unreadable since the state that the rows come from: rows may
-    be older then. Example: ssmd archive state --at 2026-02-03T22:00:00Z --table markets --json
+    be older then.
     """
     from ssmd_cli.archive_show import state
 
@@ -133,29 +132,27 @@ def state_command(
         raise typer.Exit(ExitCode.PARTIAL)
 
 
-@app.command("tickers")
+@verbs.verb(app, "tickers", "ssmd archive tickers --date 2026-02-03 --table markets --csv")
 def tickers_command(
     date: Annotated[str, typer.Option(metavar="YYYY-MM-DD", help="The day, UTC.")],
     table: Annotated[str | None, typer.Option(help="Only series, events or markets.")] = None,
     root: Root = None,
+    wanted: Output = None,
     as_json: Annotated[bool, typer.Option("--json", help="All as JSON.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="All as CSV.")] = False,
+    as_csv: AsCsv = False,
 ) -> None:
-    """List what existed or changed on a day. Exit code 5 if changes of that day were lost.
-
-    Example: ssmd archive tickers --date 2026-02-03 --table markets --csv
-    """
+    """List what existed or changed on a day. Exit code 5 if changes of that day were lost."""
     from ssmd_cli import output
     from ssmd_cli.archive_show import tickers
 
-    style = output.chosen(as_json=as_json, as_csv=as_csv)
+    style = output.chosen(wanted, as_json=as_json, as_csv=as_csv)
     with _archive(root) as found:
         is_complete = tickers(found, date, table, style)
     if not is_complete:
         raise typer.Exit(ExitCode.PARTIAL)
 
 
-@app.command("verify")
+@verbs.verb(app, "verify", "ssmd archive verify --deep")
 def verify_command(
     deep: Annotated[
         bool, typer.Option("--deep", help="Read each message, too, not only the files' hashes.")
@@ -169,7 +166,7 @@ def verify_command(
 ) -> None:
     """Compare all files with the manifests, and these with themselves; may run beside the archiver.
 
-    Exit code 6 if something is wrong: a line each says where. Example: ssmd archive verify --deep
+    Exit code 6 if something is wrong: a line each says where.
     """
     from ssmd_cli.archive_verify import verify
 
@@ -179,7 +176,7 @@ def verify_command(
         raise typer.Exit(ExitCode.DRIFT)
 
 
-@app.command("repair")
+@verbs.verb(app, "repair", "ssmd archive repair --dry-run")
 def repair_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
@@ -198,7 +195,6 @@ def repair_command(
 
     The archiver must not run meanwhile. What is replaced is kept in the archive's folder `aside`.
     Exit code 5 if something was lost for good, 4 if NATS does not answer: nothing is changed then.
-    Example: ssmd archive repair --dry-run
     """
     import asyncio
 

@@ -4,8 +4,6 @@ import sys
 from collections import deque
 from pathlib import Path
 
-from rich.console import Console
-
 from ssmd_archive import bounds
 from ssmd_archive.bounds import At, Bound, Sequence, Span, Wanted
 from ssmd_archive.catalog import Archive
@@ -15,6 +13,7 @@ from ssmd_archive.messages import Archived
 from ssmd_cli import output
 from ssmd_cli.archive_place import parse_place
 from ssmd_cli.changes import Filter, line
+from ssmd_cli.console import Terminal
 from ssmd_stream.change import Change, decode
 from ssmd_stream.errors import UnreadableMessage
 
@@ -42,7 +41,7 @@ def cat(
     if isinstance(stop, Sequence):
         stop = Sequence(stop.chain, stop.sequence + 1)
     lost = deque(loss for loss in losses(listed) if _may_be_in(loss, start, stop))
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal(soft_wrap=True)
     shown, day = 0, ""
     for message in bounds.read(archive, listed, Span(start, stop), _folders(wanted)):
         while lost and lost[0].start <= message.place:

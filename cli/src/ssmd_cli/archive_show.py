@@ -11,11 +11,11 @@ from ssmd_archive.catalog import Archive
 from ssmd_archive.losses import losses, spans
 from ssmd_archive.overview import days
 from ssmd_archive.rebuild import Rebuilt, place, rebuild
-from ssmd_archive.replay import PRIMARY_KEY
 from ssmd_cli import output
 from ssmd_cli.archive_cat import tell
 from ssmd_cli.archive_place import parse_place
 from ssmd_common.errors import ConfigurationError
+from ssmd_common.tables import PRIMARY_KEY
 
 _DAY_COLUMNS: Final = (
     "day", "messages", "lost", "states", "files", "bytes", "first_time", "last_time",

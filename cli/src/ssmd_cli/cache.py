@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import json
-import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from ssmd_cli.environment import load_env_file
+from ssmd_cli import verbs
+from ssmd_cli.environment import load_env_file, quiet_logs
 from ssmd_common.exitcodes import ExitCode
 
 if TYPE_CHECKING:
@@ -18,13 +18,18 @@ if TYPE_CHECKING:
     from ssmd_cache.settings import CacheSettings
     from ssmd_cache.verify.report import Report
 
-app = typer.Typer(no_args_is_help=True, help="Verify or rebuild the Redis cache.")
+app = verbs.group("Verify or rebuild the Redis cache.")
 
 _REBUILD_SECONDS = 300.0
 _SHOWN = 200
 
 
-@app.command("verify")
+@verbs.verb(
+    app,
+    "verify",
+    "ssmd cache verify --sample 1000",
+    "ssmd cache verify --fix",
+)
 def verify_command(
     sample: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Compare N markets picked by chance.")
@@ -79,7 +84,7 @@ def verify_command(
         raise typer.Exit(ExitCode.PARTIAL)
 
 
-@app.command("rebuild")
+@verbs.verb(app, "rebuild", "ssmd cache rebuild --deadline 60")
 def rebuild_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the position as JSON.")] = False,
     deadline_seconds: Annotated[
@@ -110,14 +115,13 @@ def _run(work: "Callable[[CacheSettings, aioredis.Redis], Awaitable[Any]]") -> A
     import redis.exceptions
 
     from ssmd_cache.settings import CacheSettings
-    from ssmd_common import logs
     from ssmd_common.connections import redis as redis_connection
     from ssmd_common.errors import UpstreamUnavailable
     from ssmd_common.settings import load
 
     load_env_file()
     settings = load(CacheSettings).model_copy(update={"startup_budget_seconds": 5.0})
-    logs.configure("cli", "ERROR", "console")
+    quiet_logs()
 
     async def inside() -> Any:
         client = await redis_connection.connect(
@@ -149,26 +153,35 @@ async def _verify(
         settings.database_url, "ssmd-cli", budget_seconds=settings.startup_budget_seconds
     )
     async with connection:
-        verifier = Verifier(
-            connection, client, Keys(settings.redis_key_prefix), progress=_progress()
-        )
+        keys = Keys(settings.redis_key_prefix)
         try:
-            return await (verifier.full() if sample is None else verifier.sample(sample))
+            with _progress() as progress:
+                verifier = Verifier(connection, client, keys, progress=progress)
+                return await (verifier.full() if sample is None else verifier.sample(sample))
         except psycopg.errors.UndefinedTable as error:
             raise SsmdError(
                 "the database has no security master yet: run `ssmd db migrate`"
             ) from error
 
 
-def _progress() -> Callable[[int], None]:
-    if not sys.stderr.isatty():
-        return lambda _: None
-    return lambda rows: typer.echo(f"\r{rows} rows compared", err=True, nl=False)
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[int], None]]:
+    """A line on a terminal, which whatever else is said meanwhile stands above."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn
+
+    from ssmd_cli.console import Terminal
+
+    console = Terminal(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.completed} rows compared"))
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("rows", total=None)
+        yield lambda rows: bar.update(task, completed=rows)
 
 
 def _show(report: "Report") -> None:
-    if sys.stderr.isatty():
-        typer.echo("\r", err=True, nl=False)
     for difference in report.differences[:_SHOWN]:
         expected, found = (json.dumps(v) for v in (difference.expected, difference.found))
         typer.echo(f"{difference.key}\t{difference.field}\texpected {expected}\tfound {found}")

@@ -6,15 +6,19 @@ from typing import Annotated
 
 import typer
 
+from ssmd_cli import verbs
 from ssmd_cli.environment import load_env_file, quiet_logs
 from ssmd_common.exitcodes import ExitCode
-from ssmd_common.settings import NatsSettings, load
-from ssmd_stream.subjects import TOKEN_COLUMNS
 
-app = typer.Typer(no_args_is_help=True, help="Follow the change stream, or see its publisher.")
+app = verbs.group("Follow the change stream, or see its publisher.")
 
 
-@app.command("tail")
+@verbs.verb(
+    app,
+    "tail",
+    "ssmd cdc tail --series KXBTC15M",
+    "ssmd cdc tail --type market_settled --since 24h --json > settled.jsonl",
+)
 def tail_command(
     series: Annotated[str | None, typer.Option(help="Only this series, by ticker.")] = None,
     table: Annotated[str | None, typer.Option(help="Only this table.")] = None,
@@ -35,6 +39,8 @@ def tail_command(
     from ssmd_cli.cdc_tail import tail
     from ssmd_cli.changes import Filter
     from ssmd_cli.since import parse_since
+    from ssmd_common.settings import NatsSettings, load
+    from ssmd_stream.subjects import TOKEN_COLUMNS
 
     load_env_file()
     quiet_logs()
@@ -48,11 +54,11 @@ def tail_command(
         )
     wanted = Filter(series, table, type_)
     start = parse_since(since)
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+    with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(tail(settings, wanted, start, limit=limit, as_json=as_json))
 
 
-@app.command("status")
+@verbs.verb(app, "status", "ssmd cdc status --json")
 def status_command(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
@@ -66,6 +72,7 @@ def status_command(
     from ssmd_cdc.settings import CdcSettings
     from ssmd_cli.cdc_status import show
     from ssmd_common.connections import nats
+    from ssmd_common.settings import load
 
     load_env_file()
     quiet_logs()

@@ -1,9 +1,9 @@
 """The picture of the publisher that `ssmd cdc status` prints."""
 
-from rich.console import Console
 from rich.table import Table
 
 from ssmd_cdc.overview import Overview
+from ssmd_cli.console import Terminal
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
@@ -34,9 +34,9 @@ def show(found: Overview) -> None:
         )
         table.add_row("tail", stream.tail or "none")
         table.add_row("dead letters", f"{stream.dead_letters:,}")
-    Console(highlight=False).print(table)
+    Terminal().print(table)
     for problem in found.problems:
-        Console(stderr=True, highlight=False).print(problem, style="yellow")
+        Terminal(stderr=True).print(problem, style="yellow")
 
 
 def size(count: int) -> str:

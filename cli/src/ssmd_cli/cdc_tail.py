@@ -10,10 +10,10 @@ from typing import Final
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
-from rich.console import Console
 
 from ssmd_cli import output
 from ssmd_cli.changes import Filter, line
+from ssmd_cli.console import Terminal
 from ssmd_cli.since import Start
 from ssmd_common.connections import nats as connections
 from ssmd_common.errors import SsmdError, UpstreamUnavailable
@@ -44,7 +44,7 @@ async def tail(
     """
     filters = wanted.subjects()
     client = await connections.connect(settings, "ssmd-cdc-tail", budget_seconds=5, service="api")
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal(soft_wrap=True)
     shown = 0
     try:
         async with contextlib.aclosing(follow(client, filters, start)) as followed:

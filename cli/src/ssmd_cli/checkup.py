@@ -50,8 +50,9 @@ def machine(directory: Path) -> Iterator[Finding]:
     for place in (directory, Path(tempfile.gettempdir())):
         yield _disk(place)
     yield _attempt("ports", lambda: f"127.0.0.1:{free_port()} is free, for example")
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    yield Finding.of("open files", files >= _ENOUGH_FILES, str(files), f"ulimit -n {_ENOUGH_FILES}")
+    # Services go up to the hard limit.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield Finding.of("open files", most >= _ENOUGH_FILES, str(most), f"ulimit -Hn {_ENOUGH_FILES}")
     yield from _private_files(directory)
 
 

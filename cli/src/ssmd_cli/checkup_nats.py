@@ -90,7 +90,7 @@ async def _stream(client: NatsClient, name: str, settings: NatsSettings, service
         f"{config.get('num_replicas', 1)} replica(s)"
     )
     if name == subjects.DEAD_LETTER_STREAM and info.messages:
-        return Finding.warning(what, detail, "changes are set aside there: docs/operations.md")
+        return Finding.warning(what, detail, "some changes are there: docs/operations.md")
     if service == "cdc" and (differing := _differences(name, config, settings)):
         return Finding.warning(
             what, f"{detail}; has other settings: {', '.join(sorted(differing))}",

@@ -6,24 +6,21 @@ from typing import Annotated
 
 import typer
 
+from ssmd_cli import verbs
 from ssmd_cli.environment import quiet_logs
 from ssmd_cli.options import use_local_system
 from ssmd_common.exitcodes import ExitCode
-from ssmd_common.settings import PostgresSettings, load
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="Migrate the database, or say what is missing.",
-    callback=use_local_system,
-)
+app = verbs.group("Migrate the database, or say what is missing.", use_local_system)
 
 
-@app.command("migrate")
+@verbs.verb(app, "migrate", "ssmd db migrate")
 def migrate_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the names as JSON.")] = False,
 ) -> None:
     """Apply the migrations that are missing in DATABASE_URL. Two at once are safe."""
     from ssmd_cli.migrate import migrate
+    from ssmd_common.settings import PostgresSettings, load
 
     quiet_logs(waits=True)
     settings = load(PostgresSettings)
@@ -43,12 +40,13 @@ def migrate_command(
         typer.echo("nothing to do: every migration is applied", err=True)
 
 
-@app.command("status")
+@verbs.verb(app, "status", "ssmd db status --json")
 def status_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
 ) -> None:
     """List the migrations; exit code 6 if the database lacks one of them."""
     from ssmd_cli.migrate import states
+    from ssmd_common.settings import PostgresSettings, load
 
     quiet_logs(waits=True)
     settings = load(PostgresSettings)

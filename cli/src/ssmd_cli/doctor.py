@@ -8,18 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import SecretStr
 
+from ssmd_cli import verbs
 from ssmd_cli.environment import quiet_logs
 from ssmd_common.exitcodes import ExitCode
 
 if TYPE_CHECKING:
     from ssmd_cli.finding import Finding
 
-app = typer.Typer(add_completion=False)
+app = verbs.single()
 
 
-@app.command("doctor")
+@verbs.verb(
+    app,
+    "doctor",
+    "ssmd doctor",
+    "ssmd doctor --service cdc",
+)
 def doctor_command(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     directory: Annotated[Path, typer.Option("--dir", help="As given to `ssmd up`.")] = Path(
@@ -68,6 +73,8 @@ def _of_services(services: list[str]) -> "list[Finding]":
 
 
 def _of_all(directory: Path) -> "list[Finding]":
+    from pydantic import SecretStr
+
     from ssmd_cli.checkup import deployment, machine, running_system
     from ssmd_cli.checkup_service import examine_all
     from ssmd_stack.envfile import read_env

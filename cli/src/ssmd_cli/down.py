@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(add_completion=False)
+from ssmd_cli import verbs
+
+app = verbs.single()
 
 _PATIENCE_SECONDS = 90.0
 
 
-@app.command("down")
+@verbs.verb(app, "down", "ssmd down")
 def down_command(
     directory: Annotated[Path, typer.Option("--dir", help="As given to `ssmd up`.")] = Path(
         ".ssmd"

@@ -41,13 +41,14 @@ def quiet_logs(*, waits: bool = False) -> None:
     A command that `waits` for servers shows for which one.
     """
     import logging
-    import sys
 
     import structlog
+
+    from ssmd_cli.output import STDERR
 
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.WARNING if waits else logging.ERROR
         ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(STDERR),
     )

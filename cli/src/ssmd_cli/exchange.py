@@ -6,23 +6,22 @@ from typing import Annotated, Any
 
 import typer
 
-from ssmd_cli import output
-from ssmd_cli.options import AsCsv, AsJson, use_local_system
+from ssmd_cli import output, verbs
+from ssmd_cli.options import AsCsv, AsJson, Output, use_local_system
 from ssmd_cli.output import Format
 from ssmd_common.exitcodes import ExitCode
 
-app = typer.Typer(
-    no_args_is_help=True, help="Look at the exchange itself.", callback=use_local_system
-)
+app = verbs.group("Look at the exchange itself.", use_local_system)
 
 COLUMNS = ("kind", "entity", "name", "count", "rows", "example")
 
 
-@app.command("drift")
+@verbs.verb(app, "drift", "ssmd exchange drift --pages 5")
 def drift(
     pages: Annotated[
         int, typer.Option(min=1, help="Pages to read of each listing in each status.")
     ] = 1,
+    wanted: Output = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -31,7 +30,7 @@ def drift(
     Exit code 6 when there is any: what is good of a row is stored (its unknown and
     unreadable fields are kept in its `extra`), but it is time to look, or to update ssmd.
     """
-    style = output.chosen(as_json=as_json, as_csv=as_csv)
+    style = output.chosen(wanted, as_json=as_json, as_csv=as_csv)
     findings, rows = asyncio.run(_survey(pages))
     output.note(f"{rows} rows looked at")
     if findings or style is not Format.TABLE:

@@ -140,11 +140,17 @@ def _alive(known: Known | None, member: "MemberProcess") -> Line:
         return Line(member.name, "up", ready=True)
     if known is None:
         return Line(member.name, "no word", ready=False, note=UNKNOWN)
+    of_service = [row for row in known.rows if row.service == member.name]
     # Of this start: what a former process said is its own.
-    rows = [row for row in known.rows if (row.service, row.pid) == (member.name, member.pid)]
+    rows = [row for row in of_service if row.pid == member.pid]
     if not rows:
         return Line(member.name, "starting", ready=False)
-    return _line(part_of(member.name, rows, known.now), known.now)
+    line = _line(part_of(member.name, rows, known.now), known.now)
+    stands_by = all(row.ready and not row.works for row in rows)
+    if stands_by and part_of(member.name, of_service, known.now).ready:
+        # A process elsewhere does the work, and this one would take over.
+        return replace(line, ready=True)
+    return line
 
 
 def _line(part: Part, now: datetime) -> Line:

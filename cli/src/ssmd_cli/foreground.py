@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 
 import typer
 from pydantic import SecretStr
-from rich.console import Console
 from rich.live import Live
 
 from ssmd_cli import picture
+from ssmd_cli.console import Terminal
 from ssmd_cli.environment import quiet_logs
 from ssmd_cli.flow import Look, lines_here
 from ssmd_cli.local_key import ensure_key
@@ -39,7 +39,7 @@ async def run(plan: Plan) -> None:
     """
     quiet_logs()
     happened: deque[str] = deque(maxlen=6)
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
 
     def say(text: str) -> None:
         entry = f"{datetime.now(UTC):%H:%M:%S} {text}"
@@ -51,7 +51,7 @@ async def run(plan: Plan) -> None:
         url = SecretStr(database_url)
         applied = await migrate(url)
         say(f"database migrated: {', '.join(applied) or 'nothing to do'}")
-        return await ensure_key(url, plan.directory)
+        return await ensure_key(url, plan.directory, str(plan.exchange))
 
     system = System(plan, prepare=prepare, say=say)
     with claim(plan.directory):
@@ -84,7 +84,7 @@ async def _until(stop: asyncio.Event, work: Coroutine[None, None, None]) -> bool
 
 
 async def _show(
-    system: System, stop: asyncio.Event, console: Console, happened: "deque[str]"
+    system: System, stop: asyncio.Event, console: Terminal, happened: "deque[str]"
 ) -> None:
     title = f"ssmd · {system.plan.exchange} exchange · pid {os.getpid()} · Ctrl-C stops"
     assert system.addresses is not None
@@ -97,7 +97,7 @@ async def _show(
                 known = await look.now_or_none()
                 flows = lines_here(known, _processes(system))
                 sentence = whole_of(known, parts_of(known)).sentence if known else ""
-                shown = picture.picture(flows, title, list(happened), sentence)
+                shown = picture.picture(flows, title, list(happened), sentence, width=console.width)
                 screen.update(shown, refresh=True)
                 await _sleep(stop, 1.0)
 

@@ -2,14 +2,15 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from ssmd_cli import output
-from ssmd_cli.options import AsCsv, AsJson, use_local_system
+from ssmd_cli import output, verbs
+from ssmd_cli.options import AsCsv, AsJson, Output, use_local_system
 from ssmd_common.apikeys import SCOPES, generate
 from ssmd_common.errors import SsmdError
 from ssmd_common.exitcodes import ExitCode
@@ -19,11 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="Create, list and revoke API keys, and see who did.",
-    callback=use_local_system,
-)
+app = verbs.group("Create, list and revoke API keys, and see who did.", use_local_system)
 
 _COLUMNS = (
     "id",
@@ -36,7 +33,6 @@ _COLUMNS = (
     "expires_at",
     "revoked_at",
 )
-
 
 _AUDIT_COLUMNS = (
     "at",
@@ -51,13 +47,31 @@ _AUDIT_COLUMNS = (
 )
 
 
+def exchange_of(base_url: str | None) -> str:
+    """Which exchange a system mirrors, by its REST API's address: live, demo or sim, which is any
+    that is not the exchange's own; without an address the services read the live one."""
+    from urllib.parse import urlsplit
+
+    if not base_url:
+        return "live"
+    host = urlsplit(base_url).hostname or ""
+    if not re.search(r"(^|\.)kalshi\.(com|co)$", host):
+        return "sim"
+    return "demo" if "demo" in host else "live"
+
+
 class NoSuchKey(SsmdError):
     """There is no key with that id or prefix."""
 
     exit_code = ExitCode.NOT_FOUND
 
 
-@app.command("create")
+@verbs.verb(
+    app,
+    "create",
+    "ssmd keys create dashboards --expires 90d",
+    "ssmd keys create operator --scope read --scope admin",
+)
 def create(
     name: Annotated[str, typer.Argument(help="Whose key it is.")],
     scope: Annotated[
@@ -68,8 +82,13 @@ def create(
         str | None, typer.Option(help="A time (ISO 8601), or a duration such as 90d.")
     ] = None,
     environment: Annotated[
-        str, typer.Option("--env", help="The key's second part: what system it is for.")
-    ] = "live",
+        str | None,
+        typer.Option(
+            "--env",
+            help="The key's second part: what system it is for; by default sim, demo or live, as "
+            "KALSHI_BASE_URL is.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it. It is shown this once and stored only as a hash."""
@@ -81,7 +100,7 @@ def create(
         raise typer.BadParameter(f"must be some of {', '.join(SCOPES)}", param_hint="--scope")
     try:
         expires_at = None if expires is None else moment(expires, now)
-        key = generate(environment)
+        key = generate(environment or exchange_of(os.environ.get("KALSHI_BASE_URL")))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     if expires_at is not None and expires_at <= now:
@@ -94,10 +113,10 @@ def create(
     typer.echo(key.text)
 
 
-@app.command("list")
-def list_keys(as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+@verbs.verb(app, "list", "ssmd keys list")
+def list_keys(wanted: Output = None, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """List every key, without what would let one use it."""
-    style = output.chosen(as_json=as_json, as_csv=as_csv)
+    style = output.chosen(wanted, as_json=as_json, as_csv=as_csv)
 
     async def every(keys: "KeyStore") -> list[Any]:
         found: list[Any] = []
@@ -108,7 +127,7 @@ def list_keys(as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     output.rows(_run(every), _COLUMNS, style)
 
 
-@app.command("revoke")
+@verbs.verb(app, "revoke", "ssmd keys revoke 7")
 def revoke(key: Annotated[str, typer.Argument(help="A key's id or prefix.")]) -> None:
     """Revoke a key for good. API replicas refuse it within seconds."""
 
@@ -126,10 +145,10 @@ def revoke(key: Annotated[str, typer.Argument(help="A key's id or prefix.")]) ->
     output.note(f"revoked {prefix}")
 
 
-@app.command("audit")
-def audit(as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+@verbs.verb(app, "audit", "ssmd keys audit --json")
+def audit(wanted: Output = None, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """Show which keys were made and revoked, by whom and from where, the last first."""
-    style = output.chosen(as_json=as_json, as_csv=as_csv)
+    style = output.chosen(wanted, as_json=as_json, as_csv=as_csv)
 
     async def every(keys: "KeyStore") -> list[Any]:
         found: list[Any] = []
@@ -157,6 +176,7 @@ def _actor() -> "Actor":
 def _run(work: "Callable[[KeyStore], Awaitable[T]]") -> T:
     from ssmd_api.database import Database
     from ssmd_api.keystore import KeyStore
+    from ssmd_api.rows import configure
     from ssmd_common.connections import postgres
     from ssmd_common.settings import PostgresSettings, load
 
@@ -169,6 +189,7 @@ def _run(work: "Callable[[KeyStore], Awaitable[T]]") -> T:
             "ssmd-keys",
             budget_seconds=min(settings.startup_budget_seconds, 10.0),
             max_size=1,
+            configure=configure,
         )
         async with pool:
             return await work(KeyStore(Database(pool)))

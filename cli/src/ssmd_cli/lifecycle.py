@@ -6,15 +6,19 @@ from typing import Annotated
 
 import typer
 
-from ssmd_cli import output
+from ssmd_cli import output, verbs
 from ssmd_cli.environment import load_env_file
 from ssmd_common.exitcodes import ExitCode
-from ssmd_common.settings import PostgresSettings, load
 
-app = typer.Typer(no_args_is_help=True, help="Follow what happens to markets and events.")
+app = verbs.group("Follow what happens to markets and events.")
 
 
-@app.command("tail")
+@verbs.verb(
+    app,
+    "tail",
+    "ssmd lifecycle tail --type settled",
+    "ssmd lifecycle tail --series KXBTCD --since 24h --json > events.jsonl",
+)
 def tail_command(
     series: Annotated[str | None, typer.Option(help="Only this series, by ticker.")] = None,
     type_: Annotated[
@@ -34,12 +38,13 @@ def tail_command(
     """Show lifecycle events as they are committed, until Ctrl-C."""
     from ssmd_cli.lifecycle_tail import TailSettings, tail
     from ssmd_cli.since import parse_since
+    from ssmd_common.settings import load
 
     load_env_file()
     output.logs_to_stderr()
     settings = load(TailSettings)
     start = parse_since(since)
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+    with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(
             tail(
                 settings,
@@ -52,7 +57,7 @@ def tail_command(
         )
 
 
-@app.command("status")
+@verbs.verb(app, "status", "ssmd lifecycle status")
 def status_command(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
@@ -61,6 +66,7 @@ def status_command(
     import msgspec
 
     from ssmd_cli.lifecycle_status import look, show
+    from ssmd_common.settings import PostgresSettings, load
 
     load_env_file()
     output.logs_to_stderr()

@@ -7,9 +7,9 @@ from typing import Any, Final
 import msgspec
 from psycopg.rows import class_row
 from pydantic import SecretStr
-from rich.console import Console
 from rich.table import Table
 
+from ssmd_cli.console import Terminal
 from ssmd_cli.lifecycle_tail import queries
 from ssmd_common.connections import postgres
 from ssmd_common.leader import lock_key
@@ -92,9 +92,9 @@ def show(found: Status) -> None:
         table.add_row("gap", f"{_time(gap.began_at)} to {end}, {gap.reason}: {state}")
     # A pipe gets every character.
     width = None if sys.stdout.isatty() else _WIDE
-    Console(highlight=False, width=width).print(table)
+    Terminal(width=width).print(table)
     for problem in found.problems:
-        Console(stderr=True, highlight=False).print(problem, style="yellow")
+        Terminal(stderr=True).print(problem, style="yellow")
 
 
 def _time(at: datetime) -> str:

@@ -6,12 +6,12 @@ from typing import Any, Final
 
 import msgspec
 import psycopg
-from rich.console import Console
 from rich.text import Text
 
 from ssmd_cli import output
 from ssmd_cli.cdc_tail import follow, read
 from ssmd_cli.changes import clock
+from ssmd_cli.console import Terminal
 from ssmd_cli.since import Start
 from ssmd_common.connections import nats, postgres
 from ssmd_common.errors import MalformedTime
@@ -61,7 +61,7 @@ async def tail(
     """Print rows until `limit` are, or for ever."""
     client = await nats.connect(settings, "ssmd-lifecycle-tail", budget_seconds=5)
     places: SeriesOf | None = None
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal(soft_wrap=True)
     shown = 0
     try:
         if series is not None:

@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from ssmd_api.database import Database
 from ssmd_api.keystore import Actor, KeyStore
+from ssmd_api.rows import configure
 from ssmd_common import apikeys
 from ssmd_common.connections import postgres
 
@@ -17,9 +18,12 @@ _SCOPES: Final = ("read", "admin")
 _RATE_LIMIT_PER_MINUTE: Final = 1_000_000
 
 
-async def ensure_key(url: SecretStr, directory: Path) -> str:
-    """The text of a key that the database knows: the kept one, or a new one."""
-    pool = await postgres.open_pool(url, "ssmd-up", budget_seconds=10, max_size=1)
+async def ensure_key(url: SecretStr, directory: Path, exchange: str) -> str:
+    """The text of a key that the database knows: the kept one, or a new one, named for the
+    exchange that the system mirrors."""
+    pool = await postgres.open_pool(
+        url, "ssmd-up", budget_seconds=10, max_size=1, configure=configure
+    )
     async with pool:
         store = KeyStore(Database(pool))
         path = directory / _FILE
@@ -32,7 +36,7 @@ async def ensure_key(url: SecretStr, directory: Path) -> str:
                 and apikeys.matches(parsed, stored.hash)
             ):
                 return kept
-        key = apikeys.generate("local")
+        key = apikeys.generate(exchange)
         await store.create(key, "ssmd up", _SCOPES, _RATE_LIMIT_PER_MINUTE, None, Actor("ssmd up"))
     path.unlink(missing_ok=True)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -141,6 +141,9 @@ def _apply_missing(login: Login, files: list[Path], waiting: Callable[[], None])
                 except psycopg.Error as error:
                     raise MigrationFailed(_explain(migration.id, error)) from error
                 applied.append(migration.id)
+        # A database that was restored or copied: until now nothing else may have noticed.
+        if backend.connection.execute(queries.has_history).fetchone() == (True,):
+            backend.connection.execute(queries.notice_history)
     return applied
 
 

@@ -13,3 +13,11 @@ SELECT to_regclass('_yoyo_migration') IS NOT NULL;
 -- name: applied_migrations
 -- What was applied, and when.
 SELECT migration_id, applied_at_utc FROM _yoyo_migration ORDER BY migration_id;
+
+-- name: has_history
+-- Whether this version has it.
+SELECT to_regproc('history.notice') IS NOT NULL;
+
+-- name: notice_history
+-- From here on history is known of this very database; a restored one does not know what was between.
+SELECT history.notice();

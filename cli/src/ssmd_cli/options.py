@@ -4,12 +4,52 @@ from typing import Annotated
 
 import typer
 
+from ssmd_cli import complete
 from ssmd_cli.environment import load_env_file
+from ssmd_cli.output import Format
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print whole rows as JSON.")]
-AsCsv = Annotated[bool, typer.Option("--csv", help="Print whole rows as CSV.")]
+Environment = Annotated[
+    str | None,
+    typer.Argument(
+        help="The profile of the system to ask; by default as `ssmd profile list` says.",
+        autocompletion=complete.profiles,
+    ),
+]
+Output = Annotated[
+    Format | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FORMAT",
+        help="table (some columns only), json, jsonl, csv or parquet.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print all as JSON.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print all as CSV.")]
+Fields = Annotated[
+    str | None,
+    typer.Option(help="Columns, with commas between: ticker,close_time,event.title."),
+]
+Watch = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        min=0.2,
+        max=3600,
+        help="Ask again so often, until Ctrl-C. With -o jsonl: write what is new or changed.",
+    ),
+]
 Limit = Annotated[int, typer.Option(min=0, help="Rows at most; 0 for all.")]
-Category = Annotated[str | None, typer.Option(help="A category, spelled as the exchange does.")]
+Category = Annotated[
+    str | None,
+    typer.Option(
+        help="A category, spelled as the exchange does.", autocompletion=complete.categories
+    ),
+]
+Series = Annotated[
+    str | None,
+    typer.Option(help="What belongs to this series.", autocompletion=complete.series),
+]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="One of these tags; repeatable.")]
 GamesOnly = Annotated[bool, typer.Option("--games-only", help="Only series of single games.")]
 Words = Annotated[str | None, typer.Option("--q", help="Words in the ticker or title.")]

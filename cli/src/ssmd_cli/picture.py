@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from rich.box import SIMPLE
 from rich.console import Group, RenderableType
@@ -14,29 +14,33 @@ from ssmd_common.currency import Whole
 from ssmd_common.parts import Known
 
 _WORDS = ("part", "state")
+_COLUMNS: Final = ("part", "state", "per s", "done", "behind", "memory", "restarts")
+_IMPORTANT: Final = ("part", "state", "behind", "per s", "restarts", "done", "memory")
+# What the box puts between two columns, and at both ends.
+_GAP: Final = 3
+_EDGES: Final = 2
 
 
 def picture(
-    flows: Sequence[Line], title: str, happened: Sequence[str] = (), sentence: str = ""
+    flows: Sequence[Line],
+    title: str,
+    happened: Sequence[str] = (),
+    sentence: str = "",
+    *,
+    width: int,
 ) -> RenderableType:
-    """For a terminal: a row for each part, then what there is to say of it, then what happened.
+    """For a terminal of that width: a row for each part, then what there is to say of it, then what
+    happened. Figures are never cut: the less important ones are left out where not all fit.
 
     `sentence` is what holds for the whole.
     """
     table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
-    for name in ("part", "state", "per s", "done", "behind", "memory", "restarts"):
+    rows = [_row(flow) for flow in flows]
+    shown = _fitting(rows, width)
+    for name in shown:
         table.add_column(name, no_wrap=True, justify="left" if name in _WORDS else "right")
-    for flow in flows:
-        colour = "green" if flow.ready else ("red" if flow.state == "down" else "yellow")
-        table.add_row(
-            flow.name,
-            Text(flow.state, style=colour),
-            _number(flow.rate),
-            _number(flow.work),
-            _seconds(flow.lag_seconds),
-            f"{flow.memory_bytes / 1e6:.0f} MB" if flow.memory_bytes else "",
-            Text(str(flow.restarts), style="red") if flow.restarts else "",
-        )
+    for row in rows:
+        table.add_row(*(row[name] for name in shown))
     notes = [
         Text(f"{flow.name}: {flow.note}", style="dim" if flow.ready else "yellow")
         for flow in flows
@@ -44,6 +48,31 @@ def picture(
     ]
     lines = [Text(text, style="dim") for text in happened]
     return Group(table, *([Text(sentence)] if sentence else []), *notes, *lines)
+
+
+def _row(flow: Line) -> dict[str, Text]:
+    colour = "green" if flow.ready else ("red" if flow.state == "down" else "yellow")
+    return {
+        "part": Text(flow.name),
+        "state": Text(flow.state, style=colour),
+        "per s": Text(_number(flow.rate)),
+        "done": Text(_number(flow.work)),
+        "behind": Text(_seconds(flow.lag_seconds)),
+        "memory": Text(f"{flow.memory_bytes / 1e6:.0f} MB" if flow.memory_bytes else ""),
+        "restarts": Text(str(flow.restarts) if flow.restarts else "", style="red"),
+    }
+
+
+def _fitting(rows: Sequence[Mapping[str, Text]], width: int) -> list[str]:
+    """The columns in their order, without those that do not fit."""
+    found: list[str] = []
+    used = _EDGES
+    for name in _IMPORTANT:
+        wide = max([len(name), *(row[name].cell_len for row in rows)]) + _GAP
+        if used + wide <= width or not found:
+            found.append(name)
+            used += wide
+    return [name for name in _COLUMNS if name in found]
 
 
 def line(flows: Sequence[Line]) -> str:

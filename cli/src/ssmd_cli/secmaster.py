@@ -1,36 +1,37 @@
-"""`ssmd secmaster sync|list|show|search|export|stats`."""
+"""`ssmd secmaster sync|list|show|search|export|stats|history|diff`."""
 
-import asyncio
-import re
-import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Final
+from typing import Annotated, Any, Final
 
 import typer
 
-from ssmd_cli import output
+from ssmd_cli import complete, output, verbs
 from ssmd_cli.options import (
     AsCsv,
     AsJson,
     Category,
+    Environment,
+    Fields,
     GamesOnly,
     Limit,
+    Output,
+    Series,
     Tags,
+    Watch,
     Words,
     use_local_system,
 )
 from ssmd_cli.output import Format
+from ssmd_cli.past import AsOf
+from ssmd_cli.secmaster_history import add_history
 from ssmd_cli.syncverbs import add_sync
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="Sync, list and show events and markets.",
-    callback=use_local_system,
-)
+app = verbs.group("Sync, list and show events and markets.", use_local_system)
 add_sync(app, "secmaster_sync")
+add_history(app)
 
-_COLUMNS: Final = (
+COLUMNS: Final = (
     "ticker",
     "status",
     "close_time",
@@ -62,18 +63,26 @@ class Entity(StrEnum):
     MARKETS = "markets"
 
 
-class ExportFormat(StrEnum):
-    CSV = "csv"
-    JSONL = "jsonl"
+Statuses = Annotated[
+    list[Status] | None,
+    typer.Option(
+        metavar="STATUS", help="open (not yet closed), active, closed or settled; repeatable."
+    ),
+]
 
 
-@app.command("list")
+@verbs.verb(
+    app,
+    "list",
+    "ssmd secmaster list --category Crypto --status open --limit 5",
+    "ssmd secmaster list --expiring-within 24h --fields ticker,close_time -o csv",
+    "ssmd secmaster list prod --series KXBTCD --watch 2",
+)
 def list_markets(
+    environment: Environment = None,
     category: Category = None,
-    status: Annotated[
-        list[Status] | None, typer.Option(help="open is not yet closed; repeatable.")
-    ] = None,
-    series: Annotated[str | None, typer.Option(help="Markets of this series.")] = None,
+    status: Statuses = None,
+    series: Series = None,
     event: Annotated[str | None, typer.Option(help="Markets of this event.")] = None,
     tag: Tags = None,
     games_only: GamesOnly = False,
@@ -94,20 +103,19 @@ def list_markets(
         str | None, typer.Option(help="ticker, close_time, volume …; -volume descends.")
     ] = None,
     limit: Limit = 100,
+    as_of: AsOf = None,
+    fields: Fields = None,
+    watch: Watch = None,
+    wanted: Output = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """List markets from the API."""
-    style = output.chosen(as_json=as_json, as_csv=as_csv)
-    statuses = [str(wanted) for wanted in status or ()]
+    """List markets."""
+    from ssmd_cli.listing import Asked, show
+
+    statuses = [str(one) for one in status or ()]
     if expiring_within is not None:
-        if closing_before or closing_after:
-            raise typer.BadParameter("--expiring-within excludes --closing-before and -after")
-        if not re.fullmatch(r"\d+[smhdw]", expiring_within):
-            raise typer.BadParameter(
-                f"{expiring_within!r} is not a time such as 90m, 24h or 7d",
-                param_hint="--expiring-within",
-            )
+        _check_expiring(expiring_within, closing_before, closing_after)
         closing_after, closing_before = "0s", expiring_within
         statuses = statuses or ["open"]
         sort = sort or "close_time"
@@ -116,99 +124,137 @@ def list_markets(
         "status": statuses,
         "series": series,
         "event": event,
-        "tag": tag,
+        "tag": tag or (),
         "games_only": "true" if games_only else None,
         "closing_before": closing_before,
         "closing_after": closing_after,
         "min_volume": min_volume,
         "q": q,
         "sort": sort,
+        "as_of": as_of,
     }
-    found, more = asyncio.run(_list(query, limit))
-    output.rows(found, _COLUMNS, style)
-    if more:
-        output.note(f"there are more than {limit}: see --limit")
+    style = output.chosen(wanted, as_json=as_json, as_csv=as_csv)
+    show(Asked("markets", query, COLUMNS, style, limit, fields, watch, environment))
 
 
-@app.command("show")
-def show(
-    ticker: Annotated[str, typer.Argument(help="A market, an event or a series.")],
+@verbs.verb(
+    app,
+    "show",
+    "ssmd secmaster show KXBTCD",
+    "ssmd secmaster show prod KXBTCD-26FEB03-T97500.99 --json",
+)
+def show_one(
+    ticker: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[ENVIRONMENT] TICKER",
+            help="A market, an event or a series.",
+            autocompletion=complete.tickers,
+        ),
+    ],
+    as_of: AsOf = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one market, event or series with what belongs to it."""
-    kind, document = asyncio.run(_show(ticker))
-    if as_json:
-        output.document(document)
-        return
-    output.fields(document)
-    match kind:
-        case "events":
-            output.rows(document["markets"], _COLUMNS[:6], Format.TABLE)
-        case "series":
-            counts = [{"of": of, **by_status} for of, by_status in document["counts"].items()]
-            output.rows(counts, ("of", "open", "active", "closed", "settled"), Format.TABLE)
-        case _:
-            pass
+    """Show one market, event or series with what belongs to it, and a market's life."""
+    from ssmd_cli.profiles import named_first
+    from ssmd_cli.showing import show
+
+    environment, words = named_first(ticker)
+    if len(words) != 1:
+        raise typer.BadParameter("give one ticker", param_hint="TICKER")
+    show(words[0], environment, as_of, as_json=as_json)
 
 
-@app.command("search")
+@verbs.verb(
+    app, "search", "ssmd secmaster search bitcoin above", "ssmd secmaster search fed --kind event"
+)
 def search(
-    words: Annotated[list[str], typer.Argument(help="Words in tickers and titles.")],
-    kind: Annotated[list[Kind] | None, typer.Option(help="One of these; repeatable.")] = None,
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="[ENVIRONMENT] WORDS", help="Words in tickers and titles."),
+    ],
+    kind: Annotated[
+        list[Kind] | None,
+        typer.Option(help="series, event or market; repeatable.", metavar="KIND"),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Rows at most.")] = 20,
+    wanted: Output = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
     """Find series, events and markets by words, the best first."""
-    style = output.chosen(as_json=as_json, as_csv=as_csv)
-    kinds = [str(wanted) for wanted in kind or ()]
-    query = {"q": " ".join(words), "kind": kinds, "limit": limit}
-    found = asyncio.run(_get("search", query))["results"]
+    from ssmd_cli.api import connect
+    from ssmd_cli.profiles import named_first
+
+    style = output.chosen(wanted, as_json=as_json, as_csv=as_csv)
+    environment, words = named_first(words)
+    query: dict[str, Any] = {
+        "q": " ".join(words),
+        "kind": [str(one) for one in kind or ()],
+        "limit": limit,
+    }
+    with connect(environment) as api:
+        found = api.get("search", query)["results"]
     output.rows(found, ("kind", "ticker", "status", "title"), style)
 
 
-@app.command("export")
+@verbs.verb(
+    app,
+    "export",
+    "ssmd secmaster export --status open --file markets.parquet",
+    "ssmd secmaster export prod --entity series -o csv > series.csv",
+)
 def export(
-    entity: Annotated[Entity, typer.Option(help="Which list.")] = Entity.MARKETS,
-    form: Annotated[
-        ExportFormat, typer.Option("--format", help="The form of the lines.")
-    ] = ExportFormat.CSV,
+    environment: Environment = None,
+    entity: Annotated[
+        Entity, typer.Option(help="Which list: series, events or markets.", metavar="LIST")
+    ] = Entity.MARKETS,
     category: Category = None,
-    status: Annotated[
-        list[Status] | None, typer.Option(help="open is not yet closed; repeatable.")
-    ] = None,
-    series: Annotated[str | None, typer.Option(help="What belongs to this series.")] = None,
+    status: Statuses = None,
+    series: Series = None,
     tag: Tags = None,
-    to: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A file; it appears when it is whole.")
+    as_of: AsOf = None,
+    fields: Fields = None,
+    wanted: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FORMAT",
+            help="json (one array), jsonl, csv or parquet; by default as the file is called, "
+            "else json.",
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, help="Where to; it appears when it is whole."),
     ] = None,
 ) -> None:
     """Write a whole list, of one state of the database."""
+    from ssmd_cli.exporting import export_to, format_of
+
     query = {
         "entity": str(entity),
-        "format": str(form),
         "category": category,
-        "status": [str(wanted) for wanted in status or ()],
+        "status": [str(one) for one in status or ()],
         "series": series,
-        "tag": tag,
+        "tag": tag or (),
+        "fields": fields,
+        "as_of": as_of,
     }
-    if to is None:
-        asyncio.run(_export(query, sys.stdout.buffer))
-        return
-    part = to.with_name(f"{to.name}.part")
-    try:
-        with part.open("wb") as file:
-            asyncio.run(_export(query, file))
-        part.replace(to)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    export_to(environment, query, format_of(wanted, file), file)
 
 
-@app.command("stats")
-def stats(as_json: AsJson = False) -> None:
+@verbs.verb(app, "stats", "ssmd secmaster stats")
+def stats(environment: Environment = None, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """Count series and markets, and say when each sync job last succeeded."""
-    found = asyncio.run(_stats())
+    from ssmd_cli.api import connect
+
+    with connect(environment) as api:
+        found = {name: api.get(f"stats/{name}", {"as_of": as_of}) for name in ("series", "markets")}
+        if as_of is None:
+            # Runs have times of their own.
+            found["sync"] = api.get("stats/sync")
     if as_json:
         output.document(found)
         return
@@ -221,7 +267,9 @@ def stats(as_json: AsJson = False) -> None:
         f"{count} within {time}" for time, count in markets["closing_within"].items()
     )
     output.note(f"closing: {closing}")
-    jobs = [
+    if as_of is not None:
+        return
+    jobs: list[Any] = [
         {"job": job, "last_success_at": row["last_success_at"], **row["last_run"]}
         for job, row in found["sync"]["jobs"].items()
     ]
@@ -229,43 +277,14 @@ def stats(as_json: AsJson = False) -> None:
     output.rows(jobs, columns, Format.TABLE)
 
 
-async def _get(path: str, query: dict[str, Any]) -> Any:
-    from ssmd_cli.api_client import connect
+def _check_expiring(within: str, before: str | None, after: str | None) -> None:
+    import re
 
-    async with connect() as api:
-        return await api.get(path, query)
-
-
-async def _stats() -> Any:
-    from ssmd_cli.api_client import connect
-
-    async with connect() as api:
-        return {name: await api.get(f"stats/{name}") for name in ("series", "markets", "sync")}
-
-
-async def _export(query: dict[str, Any], file: BinaryIO) -> None:
-    from ssmd_cli.api_client import connect
-
-    async with connect() as api:
-        async for chunk in api.stream("export", query):
-            file.write(chunk)
-    file.flush()
-
-
-async def _list(query: dict[str, Any], limit: int) -> tuple[list[Any], bool]:
-    from ssmd_cli.api_client import connect
-
-    async with connect() as api:
-        return await api.rows("markets", query, limit or None)
-
-
-async def _show(ticker: str) -> tuple[str, Any]:
-    from ssmd_cli.api_client import NotFound, connect, segment
-
-    async with connect() as api:
-        for kind in ("markets", "events", "series"):
-            try:
-                return kind, await api.get(f"{kind}/{segment(ticker)}")
-            except NotFound:
-                continue
-    raise NotFound(f"no market, event or series is called {ticker!r}")
+    if before or after:
+        raise typer.BadParameter(
+            "excludes --closing-before and --closing-after", param_hint="--expiring-within"
+        )
+    if not re.fullmatch(r"\d+[smhdw]", within):
+        raise typer.BadParameter(
+            f"{within!r} is not a time such as 90m, 24h or 7d", param_hint="--expiring-within"
+        )

@@ -1,29 +1,41 @@
 """`ssmd series sync|list`."""
 
-import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Final
 
 import typer
 
-from ssmd_cli import output
+from ssmd_cli import output, verbs
 from ssmd_cli.options import (
     AsCsv,
     AsJson,
     Category,
+    Environment,
+    Fields,
     GamesOnly,
     Limit,
+    Output,
     Tags,
+    Watch,
     Words,
     use_local_system,
 )
+from ssmd_cli.past import AsOf
 from ssmd_cli.syncverbs import add_sync
 
-app = typer.Typer(no_args_is_help=True, help="Sync and list series.", callback=use_local_system)
+app = verbs.group("Sync and list series.", use_local_system)
 add_sync(app, "series_sync")
 
+COLUMNS: Final = ("ticker", "category", "title", "tags", "volume", "active")
 
-@app.command("list")
+
+@verbs.verb(
+    app,
+    "list",
+    "ssmd series list --category Crypto --active",
+    "ssmd series list prod --fields ticker,volume -o csv --limit 0",
+)
 def list_series(
+    environment: Environment = None,
     category: Category = None,
     tag: Tags = None,
     games_only: GamesOnly = False,
@@ -31,27 +43,28 @@ def list_series(
         bool | None, typer.Option("--active/--inactive", help="Only those (not) in use.")
     ] = None,
     q: Words = None,
+    sort: Annotated[
+        str | None, typer.Option(help="ticker, title or volume; -volume descends.")
+    ] = None,
     limit: Limit = 100,
+    as_of: AsOf = None,
+    fields: Fields = None,
+    watch: Watch = None,
+    wanted: Output = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """List series from the API."""
-    style = output.chosen(as_json=as_json, as_csv=as_csv)
+    """List series."""
+    from ssmd_cli.listing import Asked, show
+
     query = {
         "category": category,
-        "tag": tag,
+        "tag": tag or (),
         "games_only": "true" if games_only else None,
         "active": None if active is None else str(active).lower(),
         "q": q,
+        "sort": sort,
+        "as_of": as_of,
     }
-    found, more = asyncio.run(_fetch(query, limit))
-    output.rows(found, ("ticker", "category", "title", "tags", "volume", "active"), style)
-    if more:
-        output.note(f"there are more than {limit}: see --limit")
-
-
-async def _fetch(query: dict[str, Any], limit: int) -> tuple[list[Any], bool]:
-    from ssmd_cli.api_client import connect
-
-    async with connect() as api:
-        return await api.rows("series", query, limit or None)
+    style = output.chosen(wanted, as_json=as_json, as_csv=as_csv)
+    show(Asked("series", query, COLUMNS, style, limit, fields, watch, environment))

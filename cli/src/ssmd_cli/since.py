@@ -3,13 +3,12 @@
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
 from ssmd_common.errors import ConfigurationError
+from ssmd_common.times import UNIT_SECONDS
 from ssmd_stream.change import parse_lsn
 
 _AGE = re.compile(r"(\d+)([smhd])")
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ def parse_since(text: str | None, option: str = "--since") -> Start:
     if text.isdigit():
         return int(text)
     if age := _AGE.fullmatch(text):
-        return datetime.now(UTC) - timedelta(seconds=int(age[1]) * _SECONDS[age[2]])
+        return datetime.now(UTC) - timedelta(seconds=int(age[1]) * UNIT_SECONDS[age[2]])
     try:
         if "/" in text:
             return Lsn(parse_lsn(text))

@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
-from pydantic import SecretStr
 
+from ssmd_cli import verbs
 from ssmd_cli.environment import ENV_FILE, quiet_logs
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.exitcodes import ExitCode
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
     from ssmd_cli.flow import Line
     from ssmd_common.parts import Known
     from ssmd_stack.flow import SystemRecord
 
-app = typer.Typer(add_completion=False)
+app = verbs.single()
 
 
 class System(NamedTuple):
@@ -28,11 +30,11 @@ class System(NamedTuple):
     Without a database it is a system that begins to start, or has all but stopped.
     """
 
-    url: SecretStr | None
+    url: "SecretStr | None"
     record: "SystemRecord | None"
 
 
-@app.command("status")
+@verbs.verb(app, "status", "ssmd status --json")
 def status_command(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     directory: Annotated[
@@ -89,6 +91,8 @@ def status_command(
 
 def find(directory: Path | None) -> System | None:
     """The system in a directory, else the one that DATABASE_URL names, else the one in .ssmd."""
+    from pydantic import SecretStr
+
     given = None if directory is not None else os.environ.get("DATABASE_URL")
     try:
         from ssmd_stack.claim import holder_of
@@ -131,9 +135,8 @@ def _document(
 def _show(
     record: "SystemRecord | None", known: "Known | None", lines: "list[Line]", *, ready: bool
 ) -> None:
-    from rich.console import Console
-
     from ssmd_cli import picture
+    from ssmd_cli.console import Terminal
     from ssmd_common.currency import whole_of
     from ssmd_common.parts import parts_of
 
@@ -142,8 +145,8 @@ def _show(
     if record is not None:
         state = state if record.state == "ready" else record.state
         title = f"{state} · {record.exchange} exchange · pid {record.pid}"
-    console = Console(highlight=False)
-    console.print(picture.picture(lines, title))
+    console = Terminal()
+    console.print(picture.picture(lines, title, width=console.width))
     if known is not None:
         whole = whole_of(known, parts_of(known))
         console.print(picture.legs(whole, known))

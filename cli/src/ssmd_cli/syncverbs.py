@@ -1,9 +1,20 @@
 """Adds the sub-verb `sync` to series, secmaster and fees: it lives in `ssmd_cli.sync`."""
 
 import importlib
-from typing import Literal
+from typing import Final, Literal
 
 import typer
+
+from ssmd_cli import verbs
+
+_EXAMPLES: Final = {
+    "series_sync": ("ssmd series sync --category Crypto --dry-run",),
+    "secmaster_sync": (
+        "ssmd secmaster sync --incremental",
+        "ssmd secmaster sync --category Crypto --active-only",
+    ),
+    "fees_sync": ("ssmd fees sync",),
+}
 
 
 def add_sync(
@@ -16,4 +27,4 @@ def add_sync(
         if error.name != "ssmd_cli.sync":
             raise
         return
-    app.command("sync")(getattr(module, function))
+    verbs.verb(app, "sync", *_EXAMPLES[function])(getattr(module, function))

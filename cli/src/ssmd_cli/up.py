@@ -7,15 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ssmd_cli import verbs
+
 if TYPE_CHECKING:
     from ssmd_stack.plan import Plan
 
-app = typer.Typer(add_completion=False)
+app = verbs.single()
 
 _PORT = "free unless given"
 
 
-@app.command("up")
+@verbs.verb(
+    app,
+    "up",
+    "ssmd up",
+    "ssmd up --detach --tempo 1",
+    "ssmd up --exchange demo",
+)
 def up_command(
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return once ready; `ssmd down` stops it.")

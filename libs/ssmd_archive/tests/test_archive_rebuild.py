@@ -17,8 +17,8 @@ from ssmd_archive.errors import NoArchive, NotArchived
 from ssmd_archive.losses import losses, spans
 from ssmd_archive.overview import days
 from ssmd_archive.rebuild import Rebuilt, place, rebuild
-from ssmd_archive.replay import PRIMARY_KEY
 from ssmd_archive.tickers import tickers
+from ssmd_common.tables import PRIMARY_KEY
 
 EXAMPLES = settings(max_examples=settings().max_examples // 4, deadline=None)
 

@@ -165,7 +165,12 @@ async def test_replies_that_may_not_come_are_told(nats_of_all: NatsServer) -> No
 
 def each_right(rights: PostgresRights) -> list[tuple[str, str, str]]:
     of_tables = [("TABLE", name, r) for name, needed in rights.tables.items() for r in needed]
-    return of_tables + [("SEQUENCE", name, "USAGE") for name in rights.sequences]
+    return [
+        *of_tables,
+        *(("SEQUENCE", name, r) for name, needed in rights.sequences.items() for r in needed),
+        *(("FUNCTION", name, "EXECUTE") for name in rights.functions),
+        *(("SCHEMA", name, "USAGE") for name in rights.schemas),
+    ]
 
 
 async def test_a_grant_that_is_missing_is_named(database: Database) -> None:
@@ -182,12 +187,12 @@ async def test_a_grant_that_is_missing_is_named(database: Database) -> None:
                 made.url(service), autocommit=True
             ) as connection:
                 await require_rights(connection, service)
-                every = [*each_right(rights.postgres), ("SCHEMA", "public", "USAGE"), *of_database]
+                every = [*each_right(rights.postgres), *of_database]
                 for kind, name, right in every:
                     missing = grant(kind, name, [right], role)
                     taken = missing.replace("GRANT", "REVOKE", 1).replace(" TO ", " FROM ")
                     await admin.execute(taken)  # type: ignore[arg-type]
-                    if kind == "SCHEMA" or name == "service_status":
+                    if name in ("public", "service_status"):
                         # Without the one nothing can be seen, without the other it starts.
                         assert await missing_grants(connection, rights.postgres) == [missing]
                     else:

@@ -289,9 +289,9 @@ def test_a_page_loses_none() -> None:
         WireMarket(ticker="D"),
         WireMarket(ticker="E F", event_ticker="E"),
     ]
-    rows, set_aside = convert.readable(page, lambda wire: markets.market(wire, "S", NOW))
+    rows, rejected_rows = convert.readable(page, lambda wire: markets.market(wire, "S", NOW))
     assert [m.ticker for m in rows] == ["A", "C", "D"]
-    assert [s.ticker for s in set_aside] == ["E F"]
+    assert [s.ticker for s in rejected_rows] == ["E F"]
 
 
 def test_event() -> None:

@@ -26,7 +26,7 @@ def test_recorded_markets_are_read_without_anything_unknown(recording) -> None:
     page = decode.MARKETS.page(json.dumps(recording("markets_list")).encode(), drift)
     assert len(page.items) == 5
     assert page.cursor.startswith("CgwI")
-    assert not page.set_aside
+    assert not page.rejected_rows
     assert not drift.found
     assert drift.rows["market"] == 5
     assert page.items[0].mve_selected_legs[0]["side"] == "yes"
@@ -49,7 +49,7 @@ def test_every_recorded_listing_is_read_whole(recording, name, reader) -> None:
     assert page.row_count == len(sent)
     assert page.complete
     # `milestones` beside the events is not a field of a row.
-    assert not drift.set_aside
+    assert not drift.rejected_rows
     assert not drift.unknown_fields
 
 
@@ -103,7 +103,7 @@ def test_unknown_word_is_kept_and_counted() -> None:
     assert drift.unknown_words == {("market.status", "halted"): 1}
 
 
-def test_only_a_row_without_a_readable_ticker_is_set_aside() -> None:
+def test_only_a_row_without_a_readable_ticker_is_rejected() -> None:
     drift = Drift()
     page = decode.MARKETS.page(
         body(
@@ -125,11 +125,18 @@ def test_only_a_row_without_a_readable_ticker_is_set_aside() -> None:
     [rejected] = page.items[1].rejected
     assert (page.items[1].title, page.items[1].can_close_early) == ("read", None)
     assert rejected.reason == 'can_close_early is "maybe": it is neither true nor false'
-    assert [s.ticker for s in page.set_aside] == [None, None, None, "a b", "x" * 128 + "x", None]
-    assert page.set_aside[2].reason == "ticker is 7: it is not a text"
+    assert [s.ticker for s in page.rejected_rows] == [
+        None,
+        None,
+        None,
+        "a b",
+        "x" * 128 + "x",
+        None,
+    ]
+    assert page.rejected_rows[2].reason == "ticker is 7: it is not a text"
     assert not page.complete
     assert page.row_count == 9
-    assert drift.set_aside == {"market": 6}
+    assert drift.rejected_rows == {"market": 6}
 
 
 def test_bad_nested_market_does_not_take_its_event_along() -> None:
@@ -149,7 +156,7 @@ def test_bad_nested_market_does_not_take_its_event_along() -> None:
     assert event.markets is not None
     assert [type(m) for m in event.markets] == [WireMarket, WireMarket]
     assert event.markets[1].unknown == {"x": 1}
-    assert len(page.set_aside) == 1
+    assert len(page.rejected_rows) == 1
     assert not page.complete
 
 
@@ -172,7 +179,7 @@ def test_both_price_generations_and_numbers_instead_of_text() -> None:
     )
     assert page.items[0].yes_bid == 54
     assert page.items[0].volume_fp == 3.5
-    assert not page.set_aside
+    assert not page.rejected_rows
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def read(entity: str, body: bytes) -> tuple[Read, int]:
     reader: decode.PageReader[Any] = READERS[entity]
     listed = reader.page(body, Drift())
     found: Read = {}
-    rejected = len(listed.set_aside)
+    rejected = len(listed.rejected_rows)
     for wire in listed.items:
         for row in (wire, *(getattr(wire, "markets", None) or ())):
             try:

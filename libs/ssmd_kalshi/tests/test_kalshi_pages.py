@@ -2,7 +2,7 @@
 
 import pytest
 
-from ssmd_common.models import SetAside
+from ssmd_common.models import RejectedRow
 from ssmd_kalshi.errors import CursorLoopError, EmptyPageError, RepeatedPageError
 from ssmd_kalshi.pages import MAX_EMPTY_PAGES, Page, PageGuard, Suspicion
 
@@ -68,7 +68,7 @@ def test_empty_pages_are_followed_up_to_a_bound() -> None:
 
 
 def test_completeness() -> None:
-    page: Page[int] = Page(items=[1], set_aside=[], cursor="c")
+    page: Page[int] = Page(items=[1], rejected_rows=[], cursor="c")
     assert page.complete
     assert not page.marked_short().complete
-    assert not Page(items=[1], set_aside=[SetAside("a", "why", "{}")]).complete
+    assert not Page(items=[1], rejected_rows=[RejectedRow("a", "why", "{}")]).complete

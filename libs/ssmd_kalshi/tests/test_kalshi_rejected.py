@@ -39,7 +39,7 @@ def read(fields: str | bytes, ticker: str = "M-1") -> models.Market:
         + b'},{"ticker":"M-2","event_ticker":"M","title":"u"}],"cursor":"c"}'
     )
     page = decode.MARKETS.page(body, Drift())
-    assert (page.set_aside, page.cursor) == ([], "c")
+    assert (page.rejected_rows, page.cursor) == ([], "c")
     rows = [markets.market(wire, "S", NOW) for wire in page.items]
     neighbour = markets.market(WireMarket(ticker="M-2", event_ticker="M", title="u"), "S", NOW)
     assert rows[1] == neighbour
@@ -319,8 +319,8 @@ def test_a_step_of_a_fee_schedule_is_read_whole(name: str, value: Any) -> None:
     }
     body = json.dumps({"series_fee_change_arr": [{**step, name: value}, step]}).encode()
     page = decode.SERIES_FEE_CHANGES.page(body, Drift())
-    assert [one.ticker for one in page.set_aside] == ["S"]
-    assert name in page.set_aside[0].reason
+    assert [one.ticker for one in page.rejected_rows] == ["S"]
+    assert name in page.rejected_rows[0].reason
     rows, unreadable = convert.fee_schedule(page.items)
     assert (len(rows), unreadable) == (1, [])
 

@@ -339,19 +339,19 @@ async def test_short_pages_that_differ_are_not_complete(exchange, budget: Budget
     assert pages[1].complete
 
 
-async def test_a_bad_row_is_set_aside_and_the_scan_goes_on(exchange, budget: Budget) -> None:
+async def test_a_bad_row_is_rejected_and_the_scan_goes_on(exchange, budget: Budget) -> None:
     exchange.then(
         lambda _: web.json_response(
             {"markets": [{"ticker": "A"}, {"ticker": None}], "cursor": "1"}
         ),
         page("B"),
     )
-    before = metrics.SET_ASIDE.labels("market")._value.get()
+    before = metrics.REJECTED_ROWS.labels("market")._value.get()
     async with KalshiRest(exchange.base_url, budget=budget) as rest:
         pages = [one async for one in rest.markets(limit=2)]
     assert [m.ticker for one in pages for m in one.items] == ["A", "B"]
-    assert len(pages[0].set_aside) == 1
-    assert metrics.SET_ASIDE.labels("market")._value.get() == before + 1
+    assert len(pages[0].rejected_rows) == 1
+    assert metrics.REJECTED_ROWS.labels("market")._value.get() == before + 1
 
 
 # --- each endpoint --------------------------------------------------------------------------------

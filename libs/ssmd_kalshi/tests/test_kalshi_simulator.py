@@ -56,10 +56,10 @@ async def test_every_market_becomes_a_row(simulator: Simulator, rest: KalshiRest
     rows: dict[str, Market] = {}
     async for page in rest.markets():
         assert page.complete
-        found, set_aside = convert.readable(
+        found, rejected_rows = convert.readable(
             page.items, lambda wire: markets.market(wire, series_of[wire.event_ticker], now)
         )
-        assert not set_aside
+        assert not rejected_rows
         rows |= {row.ticker: row for row in found}
     truth = simulator.universe
     assert set(series) == set(truth.series)

@@ -35,8 +35,8 @@ async def test_everything_new_is_reported(exchange) -> None:
     assert (word.example, word.count, word.rows) == ("frozen", 6, 6)
     assert seen["missing field", "market", "event_ticker"].count == 6
     assert ("missing field", "market", "status") not in seen
-    [aside] = [f for f in findings if f.kind == "row set aside"]
-    assert "it is not a text" in aside.name
+    [rejected] = [f for f in findings if f.kind == "rejected row"]
+    assert "it is not a text" in rejected.name
 
 
 async def test_rejected_fields_are_listed_with_a_count_and_an_example(exchange) -> None:

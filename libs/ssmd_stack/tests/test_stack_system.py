@@ -111,41 +111,36 @@ async def test_starts_everything_and_leaves_nothing(make: Callable[..., System])
     record = SystemRecord.read(directory)
     assert record is not None
     assert (record.state, record.pid) == ("ready", os.getpid())
-    processes = [psutil.Process(member["pid"]) for member in record.members]
-    ports = [connection.laddr.port for process in processes for connection in
+    running = [psutil.Process(member["pid"]) for member in record.members]
+    ports = [connection.laddr.port for process in running for connection in
              process.net_connections("tcp") if connection.status == "LISTEN"]  # fmt: skip
-    assert len(ports) >= len(processes)
-    await system.stop()
-    assert not any(is_alive(process) for process in processes)
-    assert not any(is_taken(port) for port in ports)
-    assert read_env(directory) == {}
-
-
-async def test_processes_of_a_running_system(make: Callable[..., System]) -> None:
-    system = make()
-    await system.start()
+    assert len(ports) >= len(running)
     found = {each.name: each for each in processes([m.record() for m in system.members])}
     assert list(found) == ["postgres", "nats", "valkey", *SERVICES]
     assert all(each.alive for each in found.values())
     assert found["cdc"].memory_bytes
     gone = {**member_of(system, "cdc").record(), "pid": 2**22 - 1}  # type: ignore[attr-defined]
     assert not processes([gone])[0].alive
+    await system.stop()
+    assert not any(is_alive(process) for process in running)
+    assert not any(is_taken(port) for port in ports)
+    assert read_env(directory) == {}
 
 
-@pytest.mark.parametrize("name", ["cdc", "valkey", "nats", "postgres"])
-async def test_whoever_dies_is_started_again(make: Callable[..., System], name: str) -> None:
+async def test_whoever_dies_is_started_again(make: Callable[..., System]) -> None:
     system = make()
     await system.start()
-    member = member_of(system, name)
-    before = member.keeper.runnable.pid  # type: ignore[attr-defined]
-    os.kill(before, signal.SIGKILL)
-    await until(lambda: f"{name} was started again" in system.heard)  # type: ignore[attr-defined]
-    assert any(text.startswith(f"{name} was ended by signal 9") for text in system.heard)  # type: ignore[attr-defined]
-    record = SystemRecord.read(system.plan.directory)
-    assert record is not None
-    found = next(entry for entry in record.members if entry["name"] == name)
-    assert found["pid"] != before
-    assert (found["restarts"], found["last_exit"]) == (1, -9)
+    for name in ("cdc", "valkey", "nats", "postgres"):
+        member = member_of(system, name)
+        before = member.keeper.runnable.pid  # type: ignore[attr-defined]
+        os.kill(before, signal.SIGKILL)
+        await until(lambda again=f"{name} was started again": again in system.heard)  # type: ignore[misc]
+        assert any(text.startswith(f"{name} was ended by signal 9") for text in system.heard)  # type: ignore[attr-defined]
+        record = SystemRecord.read(system.plan.directory)
+        assert record is not None
+        found = next(entry for entry in record.members if entry["name"] == name)
+        assert found["pid"] != before
+        assert (found["restarts"], found["last_exit"]) == (1, -9)
 
 
 async def test_a_service_that_refuses_its_configuration_ends_the_start(

@@ -39,7 +39,7 @@ async def filled(store: Store, event: Any, *markets: Market) -> None:
     await store.write_events(seen([event(t) for t in tickers], T0))
     result = await store.write_markets(markets)
     assert not result.orphans
-    assert not result.set_aside
+    assert not result.rejected_rows
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ async def test_a_market_without_its_event_comes_back_as_an_orphan(
     result = await store.write_markets([market("KXA-1-T1"), market("KXB-9-T1")])
     assert result.orphans == {"KXB-9-T1"}
     assert result.unchanged == 1
-    assert not result.set_aside
+    assert not result.rejected_rows
 
 
 async def test_watermarks_wait_for_orphans(store: Store, event: Any, market: Any) -> None:
@@ -288,7 +288,7 @@ async def test_a_writer_that_is_faster_than_the_shortcut_is_judged_after_all(
     monkeypatch.setattr(store, "fetched", look_and_be_late)
     made = [market(f"KXA-1-T{i}", series_ticker="KXA") for i in range(40)]
     result = await store.write_markets(made, moving(store, T0))
-    assert (result.inserted, result.unchanged, result.set_aside) == (39, 1, [])
+    assert (result.inserted, result.unchanged, result.rejected_rows) == (39, 1, [])
     assert (await one(store, "KXA-1-T7"))["title"] == "faster"
     assert await rows(store, "SELECT watermark FROM sync_watermarks") == [{"watermark": T0}]
 
@@ -351,8 +351,8 @@ async def test_of_what_the_database_refuses_the_field_is_rejected_or_else_the_ro
     rejected = {(each.ticker, each.field.field) for each in result.rejected}
     assert rejected == {(ticker, name) for ticker, fields in bad.items() for name in fields}
     assert all(each.field.reason for each in result.rejected)
-    assert {row.ticker for row in result.set_aside} == set(whole)
-    assert all(row.reason.startswith("markets: ") for row in result.set_aside)
+    assert {row.ticker for row in result.rejected_rows} == set(whole)
+    assert all(row.reason.startswith("markets: ") for row in result.rejected_rows)
     assert await rows(store, "SELECT watermark FROM sync_watermarks") == [{"watermark": T0}]
     found = await one(store, "KXA-1-T43")
     assert (found["title"], found["volume"]) == ("Market KXA-1-T43", None)

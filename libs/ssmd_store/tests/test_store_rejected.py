@@ -162,7 +162,7 @@ async def test_a_market_with_an_unreadable_event_keeps_its_event_or_is_rejected(
     ]
     result = await store.write_markets([*bad, market("KXA-1-T3")], moving(store, T0))
     assert (result.inserted, result.updated, result.orphans) == (1, 1, set())
-    [homeless] = result.set_aside
+    [homeless] = result.rejected_rows
     assert homeless.ticker == "KXA-1-T2"
     assert homeless.reason == "markets: its event_ticker is no such thing"
     found = await rows(store, "SELECT ticker, event_ticker, title FROM markets ORDER BY ticker")
@@ -182,7 +182,7 @@ async def test_an_event_with_an_unreadable_series_keeps_its_series_or_is_rejecte
         for ticker in ("KXA-1", "KXA-2")
     ]
     result = await store.write_events(seen(bad, LATER))
-    assert (result.updated, [row.ticker for row in result.set_aside]) == (1, ["KXA-2"])
+    assert (result.updated, [row.ticker for row in result.rejected_rows]) == (1, ["KXA-2"])
     found = await rows(store, "SELECT event_ticker, series_ticker, title FROM events")
     assert found == [{"event_ticker": "KXA-1", "series_ticker": "KXA", "title": "Renamed"}]
     # No stub of a series without a name.

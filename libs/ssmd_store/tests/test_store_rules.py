@@ -162,7 +162,7 @@ async def test_pages_of_markets(store: Store, seed: int) -> None:
         for p in pairs
     ]
     written = await store.write_markets(rows)
-    assert not written.set_aside
+    assert not written.rejected_rows
     found = await stored(store, "markets", "ticker")
     check(pairs, found, market_wins)
     moved = [p for p in pairs if p.stored and market_wins(p) and becomes(p) != p.stored["status"]]

@@ -24,6 +24,7 @@ async def whole_api(
 ) -> AsyncIterator[Client]:
     """The API with all behind it, the universe, and what the document's examples name."""
     async with database.connect() as connection:
+        await connection.execute("SELECT history.notice()")
         await fill(connection)
         await insert(connection, "series", ticker=examples.SERIES, category="Crypto", tags=["BTC"])
         event = {"event_ticker": examples.EVENT, "series_ticker": examples.SERIES}

@@ -34,13 +34,17 @@ def serve(database: Database, monkeypatch: pytest.MonkeyPatch) -> Serve:
     """Start the API with some settings changed."""
     # On a busy machine this process is often late for an answer that is there.
     monkeypatch.setattr("ssmd_api.cached.READ_SECONDS", 5.0)
-    # What a test puts into Redis is to be seen at once.
-    monkeypatch.setattr("ssmd_api.cached.RECENT_SECONDS", 0.0)
 
     @asynccontextmanager
     async def start(**changed: Any) -> AsyncIterator[Client]:
         settings = ApiSettings(
-            **{"database_url": database.url, "redis_url": NOTHING_LISTENS, **changed}
+            # What a test changes is to be seen at once.
+            **{
+                "database_url": database.url,
+                "redis_url": NOTHING_LISTENS,
+                "api_recent_seconds": 0,
+                **changed,
+            }
         )
         status = Health("ssmd-api")
         async with open_context(settings) as context:

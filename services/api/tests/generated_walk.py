@@ -22,8 +22,10 @@ def calls(market: str) -> dict[str, dict[str, Any]]:
     return {
         "series.get_v1_series": {"limit": 2, "sort": models.GetV1SeriesSort("-volume")},
         "series.get_v1_series_ticker": {"ticker": series},
+        "series.get_v1_series_ticker_history": {"ticker": series},
         "events.get_v1_events": {"status": [models.GetV1EventsStatusItem.OPEN]},
         "events.get_v1_events_event_ticker": {"event_ticker": event},
+        "events.get_v1_events_event_ticker_history": {"event_ticker": event, "limit": 2},
         "markets.get_v1_markets": {
             "series": series,
             "status": [models.GetV1MarketsStatusItem.ACTIVE, models.GetV1MarketsStatusItem.CLOSED],
@@ -32,6 +34,7 @@ def calls(market: str) -> dict[str, dict[str, Any]]:
         "markets.post_v1_markets_lookup": {"body": models.LookupRequest(tickers=[market, "NONE"])},
         "markets.get_v1_markets_ticker": {"ticker": market},
         "markets.get_v1_markets_ticker_lifecycle": {"ticker": market},
+        "markets.get_v1_markets_ticker_history": {"ticker": market},
         "fees.get_v1_fees": {"tier": "default"},
         "fees.get_v1_fees_series": {"series": series, "price": "0.55", "count": "100"},
         "fees.post_v1_fees_quote": {

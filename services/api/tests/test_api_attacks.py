@@ -94,7 +94,7 @@ async def test_sql_is_text(api: Client, database: Database) -> None:
     for text in INJECTIONS:
         made = await api.ask("POST", "/v1/keys", json={"name": text})
         assert made.json["name"] == text
-    assert await api.ok("/v1/stats/markets") == before
+    assert {**await api.ok("/v1/stats/markets"), "counted_at": before["counted_at"]} == before
 
 
 # Cursors

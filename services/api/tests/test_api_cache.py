@@ -180,35 +180,18 @@ async def test_what_redis_cannot_answer_the_database_does(
     assert reply.headers["X-Ssmd-Source"] == "database"
 
 
-async def test_a_market_that_was_just_read_is_not_read_again(
-    warm_api: Client, valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """For a twentieth of a second; nor is it shown when Redis is known to be away."""
-    path = f"/v1/markets/{TICKER}"
-    monkeypatch.setattr("ssmd_api.cached.RECENT_SECONDS", 60.0)
-    first = await warm_api.get(path)
-    async with aioredis.Redis.from_url(valkey_server.url) as client:
-        await client.delete(KEYS.series("KXBTCD"))
-        again = await warm_api.get(path)
-        assert (again.headers["X-Ssmd-Source"], again.body) == ("cache", first.body)
-        whole = await warm_api.get("/v1/markets/KXBTCD-26FEB03-T98000.99")
-        assert whole.headers["X-Ssmd-Source"] == "database"
-    await valkey_server.kill()
-    await warm_api.context.cached.ping()
-    assert (await warm_api.get(path)).headers["X-Ssmd-Source"] == "database"
-
-
-async def test_what_changed_in_redis_is_seen_soon(
-    warm_api: Client, valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = f"/v1/markets/{TICKER}"
-    monkeypatch.setattr("ssmd_api.cached.RECENT_SECONDS", 0.05)
-    assert (await warm_api.get(path)).headers["X-Ssmd-Source"] == "cache"
-    async with aioredis.Redis.from_url(valkey_server.url) as client:
-        await client.delete(KEYS.series("KXBTCD"))
-    async with asyncio.timeout(10):
-        while (await warm_api.get(path)).headers["X-Ssmd-Source"] == "cache":  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+async def test_the_past_is_not_asked_of_redis(warm_api: Client, database: Database) -> None:
+    async with database.connect() as connection:
+        await connection.execute("SELECT history.notice()")
+    lookup = {"tickers": [TICKER]}
+    for reply in (
+        await warm_api.get(f"/v1/markets/{TICKER}?as_of=-0s"),
+        await warm_api.ask("POST", "/v1/markets/lookup?as_of=-0s", json=lookup),
+        await warm_api.get("/v1/fees/KXBTCD?known_at=-0s"),
+    ):
+        assert reply.status == 200
+        assert reply.headers["X-Ssmd-Source"] == "database"
+        assert reply.headers["X-Ssmd-As-Of"]
 
 
 async def test_a_key_prefix_is_used(

@@ -13,7 +13,7 @@ from api_stream import listening, publish, take
 from api_testbed import Client, Serve, make_key
 from nats.js.client import JetStreamContext
 
-from ssmd_api.hub import Follower
+from ssmd_api.follower import Follower
 from ssmd_api.metrics import READERS_CUT_OFF
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer

@@ -21,13 +21,16 @@ CONFIG = "content_type_overrides:\n  application/x-ndjson: text/plain\n"
 AS_ASKED = {
     "series.get_v1_series": "/v1/series?limit=2&sort=-volume",
     "series.get_v1_series_ticker": "/v1/series/KXBTCD",
+    "series.get_v1_series_ticker_history": "/v1/series/KXBTCD/history",
     "events.get_v1_events": "/v1/events?status=open",
     "events.get_v1_events_event_ticker": "/v1/events/KXBTCD-26FEB03",
+    "events.get_v1_events_event_ticker_history": "/v1/events/KXBTCD-26FEB03/history?limit=2",
     "markets.get_v1_markets": (
         "/v1/markets?series=KXBTCD&status=active&status=closed&closing_before=24h"
     ),
     "markets.get_v1_markets_ticker": f"/v1/markets/{TICKER}",
     "markets.get_v1_markets_ticker_lifecycle": f"/v1/markets/{TICKER}/lifecycle",
+    "markets.get_v1_markets_ticker_history": f"/v1/markets/{TICKER}/history",
     "fees.get_v1_fees": "/v1/fees?tier=default",
     "fees.get_v1_fees_series": "/v1/fees/KXBTCD?price=0.55&count=100",
     "search.get_v1_search": "/v1/search?q=bitcoin&kind=series",
@@ -61,6 +64,9 @@ async def test_every_operation_is_called_and_its_reply_parsed(
 ) -> None:
     if not (TOOLS / "openapi-python-client").exists():
         pytest.skip("openapi-python-client is not installed: make openapi")
+    async with database.connect() as connection:
+        await connection.execute("SELECT history.notice()")
+        await connection.execute("UPDATE markets SET title = 'new' WHERE ticker = %s", (TICKER,))
     config = tmp_path / "config.yaml"
     config.write_text(CONFIG)
     async with whole_api(serve, database, nats_server, valkey_server) as api:

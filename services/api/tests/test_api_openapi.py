@@ -14,6 +14,7 @@ from openapi_spec_validator import validate
 from ssmd_api import openapi, shapes
 from ssmd_api.app import ROUTES
 from ssmd_api.filters import FILTERS
+from ssmd_api.operations import OPERATIONS
 from ssmd_stack.database import Database
 
 SCOPES = {(method, path): scope for method, path, scope, _ in ROUTES}
@@ -30,13 +31,13 @@ def concrete(path: str) -> str:
 
 def test_it_is_valid_and_has_every_route() -> None:
     validate(DOCUMENT)
-    assert set(openapi.OPERATIONS) == set(SCOPES)
+    assert set(OPERATIONS) == set(SCOPES)
 
 
 @pytest.mark.usefixtures("universe")
 async def test_it_has_exactly_the_parameters_that_are_known(api: Client) -> None:
     """An unknown parameter is refused with the list of known ones."""
-    for (method, path), operation in openapi.OPERATIONS.items():
+    for (method, path), operation in OPERATIONS.items():
         # The list that is exported decides its filters.
         lists = FILTERS if path == "/v1/export" else [""]
         known: set[str] = set()
@@ -57,11 +58,13 @@ SAMPLES = (
     *("0.5", "1.01", "1.000000", "0.1234567", "999999999999.999999", "1000000000000"),
     *("24h", "1000000d", "100000w", "2026-02-03", "2026-02-30", "2026-02-03T22:05+01:00"),
     *("true", "TRUE", "open", "active", "series", "market", "markets", "-ticker", "csv"),
+    *("-24h", "-0s", "-2026-02-03", "24h-", "--1h"),
     *("series,fees", "series,", "ticker,title", "ticker,", "title,series.title", "ticker,bogus"),
     *("WyJ4Il0", "WyJ4Il0="),
 )
 OF_OTHERS = re.compile(
     "is unknown here|contradicts|no table (?:can|has)|no cursor|is not a cursor|belongs"
+    "|in the future|is not known|is not recorded"
 )
 """What a schema of one parameter has no words for."""
 
@@ -127,6 +130,14 @@ ASKED = (
     ("/v1/markets", "/v1/markets?limit=1"),
     ("/v1/markets/{ticker}", f"/v1/markets/{TICKER}"),
     ("/v1/markets/{ticker}/lifecycle", f"/v1/markets/{TICKER}/lifecycle"),
+    ("/v1/series/{ticker}/history", "/v1/series/KXBTCD/history"),
+    ("/v1/events/{event_ticker}/history", "/v1/events/KXBTCD-26FEB03/history"),
+    ("/v1/markets/{ticker}/history", f"/v1/markets/{TICKER}/history?limit=1"),
+    *(
+        (path.partition("?")[0], f"{path}as_of=-0s")
+        for path in ("/v1/series?", "/v1/markets?limit=1&")
+    ),
+    ("/v1/markets/{ticker}", f"/v1/markets/{TICKER}?as_of=-0s"),
     ("/v1/fees", "/v1/fees"),
     ("/v1/fees/{series}", "/v1/fees/KXBTCD?price=0.5&as_of=24h"),
     ("/v1/fees/{series}", "/v1/fees/KXOLD?price=0.5"),
@@ -148,6 +159,9 @@ ASKED = (
 @pytest.mark.usefixtures("universe")
 async def test_replies_are_as_described(api: Client, database: Database) -> None:
     async with database.connect() as connection:
+        await connection.execute("SELECT history.notice()")
+        # A change of a row that was there before the record, and one of one that was not.
+        await connection.execute("UPDATE markets SET title = title || '!'")
         await fill_more(connection, TICKER)
         await insert_request(connection)
     for path, concrete in ASKED:

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 import pytest_asyncio
+import sql_universe as universe
 
 from ssmd_api import lists
 from ssmd_api.cursors import Cursor
@@ -21,7 +22,6 @@ from ssmd_api.store import queries
 from ssmd_common import tables
 from ssmd_common.columns import Table
 from ssmd_common.status import EventStatus, MarketStatus
-from ssmd_stack import universe
 from ssmd_stack.database import Database
 
 NOW = datetime.now(UTC)

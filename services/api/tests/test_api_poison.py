@@ -54,7 +54,7 @@ async def deep(database: Database, universe: None) -> None:
             (TICKER, DEEP),
         )
         await connection.execute(
-            "INSERT INTO sync_runs (job, scope, started_at, outcome, set_aside)"
+            "INSERT INTO sync_runs (job, scope, started_at, outcome, rejected_rows)"
             " VALUES ('j', '{}', now(), 'failed', %s)",
             (DEEP,),
         )
@@ -93,7 +93,7 @@ async def test_a_value_that_is_nested_deep_comes_as_text_and_the_rest_as_ever(
     (recorded,) = (await api.ok(f"/v1/markets/{TICKER}/lifecycle"))["lifecycle"]
     assert told(recorded["metadata"]) == DEEP
     stats = await api.ok("/v1/stats/sync")
-    assert told(stats["recent_runs"][0]["set_aside"]) == DEEP
+    assert told(stats["recent_runs"][0]["rejected_rows"]) == DEEP
     for path in ("/v1/search?q=bitcoin", "/v1/events", "/v1/fees/KXBTCD", "/v1/stats/markets"):
         await api.ok(path)
     body = {"tickers": [TICKER, OTHER]}

@@ -3,18 +3,28 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psutil
 import pytest
 from api_testbed import make_key
 
 from ssmd_stack.database import Database
 from ssmd_stack.ports import free_port
 from ssmd_stack.valkey import ValkeyServer
+
+FEW_FILES = 256
+
+
+def few_open_files() -> None:
+    """As many systems begin a user's process: a soft limit, far below the hard one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FEW_FILES, hard))
 
 
 async def answers(
@@ -55,11 +65,14 @@ async def test_it_serves_with_redis_or_without_and_stops_on_sigterm(
             "OPS_PORT": str(ops),
         },
         stdout=asyncio.subprocess.PIPE,
+        preexec_fn=few_open_files,
     )
     try:
         ready = await answers(f"http://127.0.0.1:{ops}/readyz")
         assert ready["state"] == "serving without redis"
         assert (await answers(f"http://127.0.0.1:{api}/readyz"))["ready"]
+        soft, _ = psutil.Process(process.pid).rlimit(psutil.RLIMIT_NOFILE)
+        assert soft > FEW_FILES
         found = await answers(f"http://127.0.0.1:{api}/v1/markets", {"X-API-Key": key})
         assert len(found["markets"]) == 7
         for act, state in (

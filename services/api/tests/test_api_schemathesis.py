@@ -10,7 +10,8 @@ from api_testbed import Serve
 from nats.js.client import JetStreamContext
 
 from ssmd_api.changefilter import ChangeFilter
-from ssmd_api.hub import Ended, Follower, Hub
+from ssmd_api.follower import Ended, Follower
+from ssmd_api.hub import Hub
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.valkey import ValkeyServer

@@ -17,8 +17,8 @@ import pytest
 from ssmd_archive.catalog import Archive
 from ssmd_archive.errors import NoArchive, NotArchived
 from ssmd_archive.rebuild import Rebuilt, place, rebuild
-from ssmd_archive.replay import PRIMARY_KEY
 from ssmd_archive.verify import verify
+from ssmd_common.tables import PRIMARY_KEY
 from ssmd_stack.ports import free_port
 from ssmd_stream.rowjson import rows_as_json
 from ssmd_stream.subjects import STREAM
@@ -58,10 +58,11 @@ async def publisher(world: World) -> AsyncIterator[None]:
 class Writer:
     """Rows of all tables that have a state, inserted, changed and deleted."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, number: int = 0) -> None:
+        """`number` keeps the rows of several writers apart."""
         self._url = url
-        self._chance = random.Random(15)
-        self._number = 0
+        self._chance = random.Random(15 + number)
+        self._first = self._number = number
 
     @contextlib.asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
@@ -88,7 +89,7 @@ class Writer:
 
     async def _change(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self._number += 1
-        number, gone = self._number, max(0, self._number - MOST_SERIES)
+        number, gone = self._number, max(self._first, self._number - MOST_SERIES)
         old = self._chance.randrange(gone, number)
         await connection.execute(
             "INSERT INTO series (ticker, title) VALUES (%s, %s)", (f"S{number}", "é\n" * 3)

@@ -24,8 +24,9 @@ WITHIN_SECONDS = 15.0
 
 
 @contextlib.contextmanager
-def frozen(pid: int) -> Iterator[None]:
+def frozen(pid: int | None) -> Iterator[None]:
     """A server with all its processes: its sockets stay open, and nothing answers."""
+    assert pid is not None, "psutil takes None for this process, which would stop itself"
     root = psutil.Process(pid)
     processes = [root, *root.children(recursive=True)]
     for process in processes:
@@ -52,6 +53,7 @@ async def until_not_ready(cache: Any) -> float:
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.embedded
 @pytest.mark.parametrize("server", ["valkey", "nats"])
 async def test_a_frozen_server_is_told_and_back(world: Any, server: str) -> None:
     await world.commit(SERIES, EVENT, MARKETS)

@@ -1069,6 +1069,7 @@ async def test_a_hung_synchronous_commit_is_in_the_stream_once(own_server: Any, 
     )
 
 
+@pytest.mark.embedded
 @pytest.mark.parametrize("mode", ["fast", "smart"])
 @pytest.mark.parametrize("nats_is_there", [True, False])
 async def test_postgres_shuts_down(
@@ -1095,6 +1096,7 @@ async def test_postgres_shuts_down(
     assert stream.epochs == {1}
 
 
+@pytest.mark.embedded
 async def test_a_standby_does_not_hold_back_a_shutdown(own_server: Any, bench: Any) -> None:
     publisher = bench.start(cdc_heartbeat_seconds=0.5)
     await publisher.ready()

@@ -96,6 +96,7 @@ async def test_postgres_crashes(own_server: Any, bench: Any) -> None:
     assert stream.epochs == {1}
 
 
+@pytest.mark.embedded
 async def test_a_stuck_walsender_is_seen(bench: Any) -> None:
     publisher = bench.start(cdc_ready_lag_seconds=1.0)
     await publisher.ready()

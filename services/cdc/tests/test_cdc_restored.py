@@ -51,6 +51,7 @@ async def test_a_promoted_standby_begins_a_new_epoch(own_server: Any, bench: Any
     assert began("other_timeline") == before + 1
 
 
+@pytest.mark.embedded
 async def test_a_slot_that_the_server_frees_late_is_waited_for(
     own_server: Any, bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

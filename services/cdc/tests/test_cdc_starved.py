@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from ssmd_cdc import control, metrics
+from ssmd_cdc import kept_connection, metrics
 from ssmd_stack.process import Process
 from ssmd_stream.publish import wire
 
@@ -108,7 +108,7 @@ async def test_it_starts_and_goes_on_where_the_stream_ends(bench: Any, tmp_path:
 async def test_beside_a_stream_that_flows_a_statement_may_hang(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control, "STATEMENT_SECONDS", 0.3)
+    monkeypatch.setattr(kept_connection, "STATEMENT_SECONDS", 0.3)
     publisher = bench.start()
     await publisher.ready()
     restarts = metrics.RESTARTS.labels("postgres")._value.get()

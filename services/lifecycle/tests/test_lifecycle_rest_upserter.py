@@ -138,7 +138,7 @@ async def test_an_unknown_word_keeps_the_status(
     assert (row["status"], row["exchange_status"]) == ("active", "auction")
 
 
-async def test_a_market_that_cannot_be_read_is_set_aside_and_the_others_are_written(
+async def test_a_market_that_cannot_be_read_is_rejected_and_the_others_are_written(
     upserter: RestUpserter, connection: Connection
 ) -> None:
     bad = WireMarket(ticker="KXA 1", event_ticker="KXA-1", status="active")

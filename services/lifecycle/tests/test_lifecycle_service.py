@@ -11,7 +11,10 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from ssmd_common.errors import ConfigurationError
 from ssmd_common.exitcodes import ExitCode
+from ssmd_common.settings import load
+from ssmd_lifecycle.settings import LifecycleSettings
 from ssmd_simulator.control import ScriptedMarket
 from ssmd_simulator.faults import Fault
 from ssmd_simulator.server import Simulator
@@ -388,18 +391,22 @@ async def test_a_database_that_goes_away_ends_the_service_with_a_sentence(
         await private_postgres.start()
 
 
-async def test_wrong_settings_are_told_at_once(start_service: StartService, tmp_path: Path) -> None:
-    service = await start_service(None, key=False, KALSHI_API_KEY="k", DATABASE_URL="nonsense")
-    assert await asyncio.wait_for(service.process.wait(), 60) == ExitCode.USAGE
-    assert "DATABASE_URL" in service.logs()
-    service = await start_service(None, key=False, KALSHI_API_KEY="k")
-    assert await asyncio.wait_for(service.process.wait(), 60) == ExitCode.USAGE
-    assert "KALSHI_PRIVATE_KEY_PATH: a key has an id and a file" in service.logs()
-    service = await start_service(
-        None, key=False, KALSHI_API_KEY="k", KALSHI_PRIVATE_KEY_PATH=str(tmp_path / "none.pem")
-    )
-    assert await asyncio.wait_for(service.process.wait(), 60) == ExitCode.USAGE
-    assert "there is no private key" in service.logs()
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"DATABASE_URL": "nonsense"}, "DATABASE_URL"),
+        ({}, "KALSHI_PRIVATE_KEY_PATH: a key has an id and a file"),
+        ({"KALSHI_PRIVATE_KEY_PATH": "/nowhere/none.pem"}, "there is no private key"),
+    ],
+)
+def test_wrong_settings_are_told(
+    monkeypatch: pytest.MonkeyPatch, wrong: dict[str, str], says: str
+) -> None:
+    good = {"DATABASE_URL": "postgresql://u@h/d", "KALSHI_API_KEY": "k"}
+    for name, value in {**good, **wrong}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=says):
+        load(LifecycleSettings)
 
 
 async def test_a_key_that_the_exchange_does_not_know_ends_the_service(

@@ -25,7 +25,7 @@ async def test_no_more_rows_wait_than_may_and_all_arrive(
             nonlocal made
             for _ in range(pages):
                 made += page_rows
-                yield Page(items=[EVENT] * page_rows, set_aside=[])
+                yield Page(items=[EVENT] * page_rows, rejected_rows=[])
 
     taken = 0
     async with reading(Exchange(), [EventScan()]) as ahead:  # type: ignore[arg-type]

@@ -106,11 +106,11 @@ def test_one_unreadable_change_spoils_only_its_series() -> None:
         series_ticker="KXA", id="1", fee_type="quadratic", fee_multiplier=1,
         scheduled_ts="2026-01-01T00:00:00Z",
     )  # fmt: skip
-    steps, set_aside = announced(
+    steps, rejected_rows = announced(
         [wire, msgspec.structs.replace(wire, series_ticker="KXB", scheduled_ts="soon")]
     )
     assert list(steps) == ["KXA"]
-    assert [row.ticker for row in set_aside] == ["KXB"]
+    assert [row.ticker for row in rejected_rows] == ["KXB"]
 
 
 def override(day: int, multiplier: float | None = 0.5, name: str = "KXA-1") -> WireEventFeeChange:
@@ -133,19 +133,19 @@ def test_a_change_that_cannot_be_read_is_not_one_that_is_gone() -> None:
 
 def test_the_override_in_force_is_the_last_that_has_begun() -> None:
     changes = [override(-1, 0.25), override(-3), override(1, None), override(-2, None, "KXB-1")]
-    found, set_aside = overrides([*changes, override(5, 0.5, "KXC-1")], NOW)
-    assert not set_aside
+    found, rejected_rows = overrides([*changes, override(5, 0.5, "KXC-1")], NOW)
+    assert not rejected_rows
     assert found == {"KXA-1": ("quadratic", Decimal("0.25")), "KXB-1": (None, None)}
     assert overrides(changes, NOW + 2 * DAY)[0]["KXA-1"] == (None, None)
 
 
-def test_an_override_that_cannot_be_read_is_set_aside() -> None:
+def test_an_override_that_cannot_be_read_is_rejected() -> None:
     bad = [
         WireEventFeeChange(event_ticker="KXA-1", fee_multiplier_override="much", scheduled_ts="x"),
         WireEventFeeChange(event_ticker="KXA-1", fee_multiplier_override="much",
                            scheduled_ts=NOW.isoformat()),
         WireEventFeeChange(event_ticker="KXA-1"),
     ]  # fmt: skip
-    found, set_aside = overrides([*bad, override(-1)], NOW)
+    found, rejected_rows = overrides([*bad, override(-1)], NOW)
     assert found.keys() == {"KXA-1"}
-    assert [row.ticker for row in set_aside] == ["KXA-1"] * 3
+    assert [row.ticker for row in rejected_rows] == ["KXA-1"] * 3

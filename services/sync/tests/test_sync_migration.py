@@ -1,6 +1,7 @@
 """Columns change their types while sync has its sessions open."""
 
 import asyncio
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -12,12 +13,17 @@ from ssmd_stack.database import migrate
 from ssmd_store.pages import Store
 
 WIDER = """
+DROP TRIGGER history_updated ON series;
+DROP TRIGGER history_updated ON events;
+DROP TRIGGER history_updated ON series_fees;
+DROP TRIGGER history_updated ON markets;
 ALTER TABLE series ALTER COLUMN category TYPE text;
 ALTER TABLE events ALTER COLUMN title TYPE varchar(5000), ALTER COLUMN category TYPE text;
 ALTER TABLE series_fees ALTER COLUMN fee_multiplier TYPE numeric(12,6);
 DROP TRIGGER markets_due_updated ON markets;
 ALTER TABLE markets ALTER COLUMN exchange_status TYPE varchar(40),
     ALTER COLUMN title TYPE varchar(5000), ALTER COLUMN yes_bid_dollars TYPE numeric(12,8);
+SELECT history.watch(name) FROM history.watched;
 """
 
 
@@ -33,7 +39,7 @@ async def test_a_migration_changes_columns_between_passes_of_an_open_session(
         await connection.execute("SET lock_timeout = '10s'")
         await connection.execute(WIDER)
     # What had already begun goes on as it was,
-    assert (await sync.store.write_markets([made])).set_aside == []
+    assert (await sync.store.write_markets([made])).rejected_rows == []
     # and the next pass knows the new types.
     report = await sync()
     assert (report.outcome, report.error) == ("ok", None)
@@ -152,3 +158,28 @@ async def test_runs_of_an_older_sync_can_still_be_recorded(database: Any) -> Non
             await connection.execute("SELECT rejected_fields, unread FROM sync_runs")
         ).fetchone()
     assert row == ([], None)
+
+
+async def test_rows_that_a_run_rejected_have_both_names_for_one_version(database: Any) -> None:
+    """An older sync writes the old name, and what reads it is right with a newer one."""
+    reason = [{"ticker": "A", "reason": "why"}]
+    async with database.connect() as connection:
+        for written in ("set_aside", "rejected_rows"):
+            for begun in ("[]", json.dumps(reason)):
+                row = await (
+                    await connection.execute(
+                        f"INSERT INTO sync_runs (job, scope, {written}) VALUES ('j', '{{}}', %s)"
+                        " RETURNING id, set_aside, rejected_rows",
+                        (begun,),
+                    )
+                ).fetchone()
+                assert row[1:] == (json.loads(begun),) * 2
+                for now in (json.dumps(reason * 2), "[]"):
+                    ended = await (
+                        await connection.execute(
+                            f"UPDATE sync_runs SET {written} = %s WHERE id = %s"
+                            " RETURNING set_aside, rejected_rows",
+                            (now, row[0]),
+                        )
+                    ).fetchone()
+                    assert ended == (json.loads(now),) * 2

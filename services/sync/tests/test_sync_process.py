@@ -19,7 +19,7 @@ from ssmd_simulator.faults import Fault
 from ssmd_stack.ports import free_port
 
 DEADLINE_SECONDS = 60.0
-FOUNDED = 'ssmd_sync_runs_total{job="everything",outcome="ok"}'
+FOUNDED = 'ssmd_sync_runs_total{outcome="ok",sync_job="everything"}'
 
 
 async def eventually(condition: Any) -> Any:
@@ -228,8 +228,8 @@ async def test_health_and_metrics_tell_what_happens(
         before = await eventually(done)
         assert before["ssmd_lag_seconds"] < DEADLINE_SECONDS
         assert before['ssmd_sync_rows_total{outcome="inserted",table="markets"}'] > 0
-        assert before['ssmd_sync_last_success_timestamp_seconds{job="everything"}'] > 0
-        assert before['ssmd_sync_interval_seconds{job="everything"}'] == 300
+        assert before['ssmd_sync_last_success_timestamp_seconds{sync_job="everything"}'] > 0
+        assert before['ssmd_sync_interval_seconds{sync_job="everything"}'] == 300
 
         async def told() -> dict[str, Any]:
             found = await sync.rows("SELECT position FROM service_status WHERE service = 'sync'")
@@ -258,43 +258,6 @@ async def test_health_and_metrics_tell_what_happens(
         assert code == ExitCode.OK
 
 
-async def test_bad_configuration_is_one_sentence_before_anything_is_opened(tmp_path: Path) -> None:
-    variables = {
-        "DATABASE_URL": "mysql://nowhere",
-        "KALSHI_BASE_URL": "not a url",
-        "SYNC_CONCURRENCY": "many",
-    }
-    async with started(**variables) as process:
-        code, log = await process.ended()
-    assert code == ExitCode.USAGE
-    [line] = log
-    for name in variables:
-        assert name in line["error"]
-
-
-async def test_a_schedule_with_faults_ends_the_service(
-    variables: dict[str, str], tmp_path: Path
-) -> None:
-    path = jobs(tmp_path, "jobs: [{id: a, every: often}]")
-    async with started(**{**variables, "SYNC_JOBS_FILE": path}) as process:
-        code, log = await process.ended()
-    assert code == ExitCode.USAGE
-    assert "often" in log[-1]["error"]
-
-
-async def test_an_unreachable_database_ends_the_service_within_its_budget(
-    variables: dict[str, str],
-) -> None:
-    variables |= {
-        "DATABASE_URL": f"postgresql://ssmd@127.0.0.1:{free_port()}/x",
-        "STARTUP_BUDGET_SECONDS": "0.5",
-    }
-    async with started(**variables) as process:
-        code, log = await process.ended()
-    assert code == ExitCode.UPSTREAM
-    assert "check DATABASE_URL" in log[-1]["error"]
-
-
 async def test_a_job_that_does_not_exist(variables: dict[str, str]) -> None:
     async with started("run", "evrything", **variables) as process:
         code, log = await process.ended()
@@ -302,10 +265,13 @@ async def test_a_job_that_does_not_exist(variables: dict[str, str]) -> None:
     assert "there is no job evrything: everything" in log[-1]["error"]
 
 
+@pytest.mark.parametrize("name", ["fees", "charges"])
 async def test_one_job_by_hand_says_how_it_ended(
-    variables: dict[str, str], sync: Any, exchange: Any
+    variables: dict[str, str], sync: Any, exchange: Any, tmp_path: Path, name: str
 ) -> None:
-    async with started("run", "fees", **variables) as process:
+    """By the name that it had in the version before, too."""
+    path = jobs(tmp_path, "jobs: [{id: fees, formerly: charges, mode: fees, every: 1d}]\n")
+    async with started("run", name, **variables, SYNC_JOBS_FILE=path) as process:
         code, log = await process.ended()
     assert code == ExitCode.OK
     assert log[-1]["event"] == "run finished"

@@ -60,21 +60,22 @@ def test_the_reason_names_the_run_its_time_its_fault_and_the_next_try() -> None:
         "the run of quotes at 2026-11-21T12:01:00Z failed: HTTP 500; "
         "it is tried again at 2026-11-21T12:05:00Z"
     )
-    others = [Setback(job, NOON, 2, "HTTP 502", LATER) for job in ("rest", "fees")]
+    others = [Setback(job, NOON, 2, "HTTP 502", LATER) for job in ("other", "fees")]
     late = Setback("updates", LATER, 12, "HTTP 503", LATER)
     assert reason([*others, once, late], LATER) == (
         "the run of updates at 2026-11-21T12:05:00Z failed, the 12th in a row: HTTP 503; "
-        "it is tried again now; so did the last of fees, quotes, rest"
+        "it is tried again now; so did the last of fees, other, quotes"
     )
 
 
 async def test_one_job_that_fails_keeps_sync_from_being_ready_until_it_succeeds(
     database: Any, sync: Any, exchange: Any, tmp_path: Path
 ) -> None:
-    """From the start on, if it failed before, and while other jobs succeed."""
+    """From the start on, if it failed before, under another name too, and while others succeed."""
     path = jobs(
         tmp_path,
-        "jobs: [{id: updates, mode: incremental, every: 1s}, {id: fees, mode: fees, every: 1s}]\n",
+        "jobs:\n  - {id: updates, mode: incremental, every: 1s}\n"
+        "  - {id: fees, formerly: charges, mode: fees, every: 1s}\n",
     )
     variables = {
         "DATABASE_URL": database.url,
@@ -84,7 +85,7 @@ async def test_one_job_that_fails_keeps_sync_from_being_ready_until_it_succeeds(
     await sync()
     await sync.store.connection.execute(
         "INSERT INTO sync_runs (job, scope, started_at, finished_at, outcome, error)"
-        " VALUES ('fees', '{}', now() - interval '1 h', now(), 'failed', 'HTTP 500')"
+        " VALUES ('charges', '{}', now() - interval '1 h', now(), 'failed', 'HTTP 500')"
     )
     fault = exchange.simulator.faults.start(Fault("garbage", path="/series/fee_changes"))
     told: list[str] = []
@@ -107,3 +108,4 @@ async def test_one_job_that_fails_keeps_sync_from_being_ready_until_it_succeeds(
         await eventually(process.ready)
         code, log = await process.stop()
     assert code == ExitCode.OK, log[-1]
+    assert not await sync.rows("SELECT 1 FROM sync_runs WHERE job = 'charges'")

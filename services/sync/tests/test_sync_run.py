@@ -16,7 +16,7 @@ from ssmd_simulator.faults import Fault
 from ssmd_simulator.server import Simulator
 from ssmd_store.observed import seen
 from ssmd_store.pages import Store
-from ssmd_sync import batch_writer, fetch, retention
+from ssmd_sync import batch_writer, fetch, metrics, retention
 from ssmd_sync.missing import Answer, Missing
 from ssmd_sync.scope import Mode
 
@@ -324,7 +324,7 @@ async def test_an_unreadable_field_costs_itself_and_is_said(sync: Any, exchange:
         ("markets", stored.ticker, "floor_strike"),
     }
     assert all(row["reason"] for row in run["rejected_fields"])
-    assert (run["set_aside"], run["unread"]) == ([], [])
+    assert (run["rejected_rows"], run["unread"]) == ([], [])
     [row] = await sync.rows("SELECT * FROM markets WHERE ticker = %s", new.ticker)
     assert (row["title"], row["extra"]["title"]) == (None, 5)
     [row] = await sync.rows("SELECT * FROM markets WHERE ticker = %s", stored.ticker)
@@ -558,6 +558,25 @@ async def test_a_full_run_leaves_what_it_cannot_see_to_updates(sync: Any, exchan
 async def test_an_incremental_run_without_a_past_is_a_full_one(sync: Any, exchange: Any) -> None:
     assert (await sync(Mode.INCREMENTAL)).outcome == "ok"
     await assert_truth(sync, exchange)
+
+
+async def test_history_is_maintained(
+    sync: Any, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "PATIENCE", timedelta(0))
+    keep = retention.Retention(30, 90)
+    async with database.connect() as reader:
+        await reader.execute("BEGIN")
+        await reader.execute("SELECT FROM history.commits")
+        # As long as it is in use it waits, and nothing else does.
+        assert await keep(sync.store) == retention.BUSY_SECONDS
+    assert await keep(sync.store) == retention.ROUND_SECONDS
+    months = (
+        "SELECT count(*) AS made FROM pg_inherits WHERE inhparent = 'history.markets'::regclass"
+    )
+    [row] = await sync.rows(months)
+    assert row["made"] == 3
+    assert metrics.HISTORY_BYTES.collect()[0].samples[0].value > 0
 
 
 async def test_old_runs_expire_but_for_the_last_and_the_last_success(sync: Any) -> None:

@@ -129,12 +129,12 @@ def test_the_default_schedule_keeps_its_promises() -> None:
     assert periods == {
         "everything": 1440, "updates": 1, "windows": 15, "fees": 1440, "us-sports": 5,
         "crypto": 15, "financials": 15, "economics": 15, "politics": 30, "elections": 30,
-        "rest": 30,
+        "other": 30,
     }  # fmt: skip
     assert jobs["us-sports"].games_only
     assert {n: j.min_volume for n, j in jobs.items() if j.categories} == {
         "crypto": 0, "financials": 250_000, "economics": 250_000, "politics": 250_000,
-        "elections": 250_000, "rest": 250_000,
+        "elections": 250_000, "other": 250_000,
     }  # fmt: skip
 
 
@@ -151,11 +151,22 @@ def test_every_fault_of_a_file_is_named_at_once(tmp_path: Path) -> None:
       - {id: c, every: 5m, offset: 4m, jitter: 2m}
       - {id: d, every: 5m}
       - {id: d, every: 5m}
+      - {id: e, every: 5m}
+      - {id: f, formerly: e, every: 5m}
       - {every: 5m}
     """
     with pytest.raises(ConfigurationError) as error:
         parse(text)
-    for word in ("job a", "'often'", "colour", "job c", "reach beyond", "d: stands twice", "`id`"):
+    for word in (
+        "job a",
+        "'often'",
+        "colour",
+        "job c",
+        "reach beyond",
+        "d: stands twice",
+        "e: stands twice",
+        "`id`",
+    ):
         assert word in str(error.value)
 
 

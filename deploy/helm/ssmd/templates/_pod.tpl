@@ -45,9 +45,9 @@ affinity: {{- toYaml . | nindent 2 }}
       [ -n "${DATABASE_URL:-}" ] || { echo "the Secret {{ include "ssmd.secretOf" (dict "root" . "variable" "DATABASE_URL") }} in the namespace {{ .Release.Namespace }} has no DATABASE_URL, or is missing: make it first (secrets.connections names it)" >&2; exit 2; }
       exec ssmd db migrate
   env: {{- include "ssmd.connections" (dict "root" . "variables" (list "DATABASE_URL") "optional" true) | nindent 4 }}
-  volumeMounts:
-    - {name: tmp, mountPath: /tmp}
-    {{- include "ssmd.tlsMount" . | nindent 4 }}
+  {{- with include "ssmd.tlsMount" . | trim }}
+  volumeMounts: {{- . | nindent 4 }}
+  {{- end }}
 {{- end }}
 
 {{/* A usage error (a refused password, a wrong URL) is not tried again; what a server may get over is. */}}

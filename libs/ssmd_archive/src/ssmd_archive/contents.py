@@ -14,7 +14,8 @@ from ssmd_archive.errors import ArchiveDamaged, UnreadableLine
 from ssmd_archive.layout import OTHER
 from ssmd_archive.manifest import File, Segment, State
 from ssmd_archive.members import members
-from ssmd_archive.replay import PRIMARY_KEY, key_of
+from ssmd_archive.replay import key_of
+from ssmd_common.tables import PRIMARY_KEY
 
 _row: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 

@@ -12,18 +12,11 @@ import msgspec
 from ssmd_archive.errors import ArchiveDamaged
 from ssmd_archive.lines import Line
 from ssmd_archive.manifest import State
+from ssmd_common.tables import PRIMARY_KEY
 from ssmd_stream.change import Head, decode_head, parse_lsn
+from ssmd_stream.course import meaning
 from ssmd_stream.errors import UnreadableMessage
 from ssmd_stream.visibility import Snapshot, applies
-
-PRIMARY_KEY: Final = {
-    "series": ("ticker",),
-    "events": ("event_ticker",),
-    "markets": ("ticker",),
-    "series_fees": ("series_ticker", "effective_from"),
-    "fees": ("tier",),
-}
-"""The tables that have a state."""
 
 Key = tuple[str, ...]
 V = TypeVar("V")
@@ -150,23 +143,20 @@ class Replay(Generic[V]):
             self._announced_from = None
         if self._below is not None and position[:2] >= self._below:
             self._below = None
-        match head.op:
-            case "snapshot_begin":
-                # It replaces what the snapshot showed, so from here on every change counts.
+        meant = meaning(head, self._epoch, self._snapshot)
+        match meant:
+            case "begin":
                 self._snapshot = self._below = None
                 self._announced_from = self._announced_from or (chain, line.sequence)
                 return None
-            case "snapshot_end":
-                if head.final:
-                    self._end_epoch()
+            case "end":
+                self._end_epoch()
                 return None
             case _:
                 pass
         if head.table not in self._rows:
             return None
-        if self._snapshot is not None and not applies(head.xid, self._snapshot):
-            return self._touched(head)
-        return self._change(head)
+        return self._touched(head) if meant is None else self._change(head)
 
     def rows(self, table: str) -> dict[Key, V]:
         return {key: kept.value for key, kept in self._rows[table].items()}

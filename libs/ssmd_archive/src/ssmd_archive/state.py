@@ -11,8 +11,9 @@ from ssmd_archive.disk import Disk
 from ssmd_archive.layout import PART, STATE, Window, file_path, state_folder
 from ssmd_archive.manifest import StateFile
 from ssmd_archive.members import compress
+from ssmd_common.tables import PRIMARY_KEY
 
-TABLES: Final = ("series", "events", "markets", "series_fees", "fees")
+TABLES: Final = tuple(PRIMARY_KEY)
 """Parents first. `market_lifecycle_events` is a log: its messages are what there is."""
 
 _MEMBER_BYTES: Final = 1 << 20

@@ -60,6 +60,8 @@ class Column:
     """No writer provides it, its statements do: None in a row that is to be written."""
     observation: bool = False
     """It says when the row was seen: it follows a change, and is none by itself."""
+    volatile: bool = False
+    """It changes all the time, and history does not keep it (docs/history.md)."""
     exact: str = ""
     """The column of which this one is the rounded value."""
     rounding: Rounding | None = None

@@ -12,6 +12,6 @@ class ExitCode(IntEnum):
     UPSTREAM = 4
     """PostgreSQL, NATS, Redis or the exchange could not be reached within the budget."""
     PARTIAL = 5
-    """Some of the work was set aside or refused; the report says what."""
+    """Some of the work was rejected or refused; the report says what."""
     DRIFT = 6
     """Two stores that must agree do not."""

@@ -6,7 +6,9 @@ $0.0001; a maker pays a quarter of that on series of type `quadratic_with_maker_
 that we can compute.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
 from typing import Final
 
@@ -49,6 +51,18 @@ def fee(
         return None
     base = multiplier * count * price_dollars * (1 - price_dollars)
     return Fee(_up(base * taker), _up(base * maker * share))
+
+
+Span = tuple[datetime | None, datetime | None]
+"""Of a step of a fee schedule: from, and before; None is without a beginning, or an end."""
+
+
+def in_force(steps: Sequence[Span], at: datetime) -> int | None:
+    """Which step of a schedule is in force: from ≤ at < before. None where it says nothing."""
+    for number, (begin, end) in enumerate(steps):
+        if (begin is None or begin <= at) and (end is None or at < end):
+            return number
+    return None
 
 
 def _up(dollars: Decimal) -> Decimal:

@@ -16,8 +16,13 @@ def quoted(name: str) -> str:
 
 
 def grant(kind: str, name: str, rights: Sequence[str], role: str) -> str:
-    """One GRANT; `kind` is TABLE, SEQUENCE, SCHEMA or DATABASE."""
-    place = quoted(name) if kind == "TABLE" else f"{kind} {quoted(name)}"
+    """One GRANT; `kind` is TABLE, SEQUENCE, FUNCTION (with its arguments), SCHEMA or DATABASE."""
+    if kind in ("SCHEMA", "DATABASE"):
+        place = quoted(name)
+    else:
+        path, bracket, arguments = name.partition("(")
+        place = ".".join(map(quoted, path.split("."))) + bracket + arguments
+    place = place if kind == "TABLE" else f"{kind} {place}"
     return f"GRANT {', '.join(rights)} ON {place} TO {quoted(role)};"
 
 
@@ -28,9 +33,10 @@ def grants(rights: PostgresRights, role: str, database: str) -> list[str]:
     return [
         *attribute,
         grant("DATABASE", database, of_database, role),
-        grant("SCHEMA", "public", ("USAGE",), role),
+        *(grant("SCHEMA", name, ("USAGE",), role) for name in rights.schemas),
         *(grant("TABLE", name, needed, role) for name, needed in rights.tables.items()),
         *(grant("SEQUENCE", name, needed, role) for name, needed in rights.sequences.items()),
+        *(grant("FUNCTION", name, ("EXECUTE",), role) for name in rights.functions),
     ]
 
 

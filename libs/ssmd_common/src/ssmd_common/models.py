@@ -20,15 +20,18 @@ from ssmd_common.prices import ask_cents, bid_cents, last_price_cents, whole_con
 def _cents(of: str, rounding: Rounding, how: str) -> Column:
     exact = f"{of}_dollars"
     note = f"Cents, rounded {how}; {exact} is exact."
-    return Column(exact=exact, rounding=rounding, note=note)
+    return Column(exact=exact, rounding=rounding, note=note, volatile=True)
 
 
 def _whole(exact: str, note: str = "") -> Column:
-    return Column(exact=exact, rounding=whole_contracts, note=note, sorts=True)
+    return Column(exact=exact, rounding=whole_contracts, note=note, sorts=True, volatile=True)
 
 
 Key = Annotated[str, Column(sorts=True)]
-Stamp = Annotated[datetime | None, Column(derived=True)]
+MarketData = Annotated[Decimal | None, Column(volatile=True)]
+Created = Annotated[datetime | None, Column(derived=True)]
+Updated = Annotated[datetime | None, Column(derived=True, volatile=True)]
+ExchangeUpdated = Annotated[datetime | None, Column(volatile=True)]
 Deleted = Annotated[
     datetime | None, Column(derived=True, note="Set when the exchange does not know it any more.")
 ]
@@ -51,7 +54,7 @@ class RejectedField(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     raw: str
 
 
-class SetAside(msgspec.Struct, frozen=True):
+class RejectedRow(msgspec.Struct, frozen=True):
     """A row that could not be read: its ticker where that could, the reason, and its beginning."""
 
     ticker: str | None
@@ -86,15 +89,15 @@ class Series(ReadRow, frozen=True, kw_only=True, gc=False):
     tags: list[str] | None = None
     is_game: bool = False
     active: bool = True
-    volume: Annotated[int | None, Column(sorts=True, note="Whole contracts.")] = None
+    volume: Annotated[int | None, Column(sorts=True, volatile=True, note="Whole contracts.")] = None
     frequency: str | None = None
     fee_type: str | None = None
     fee_multiplier: Decimal | None = None
     settlement_sources: list[Any] | None = None
     contract_url: str | None = None
-    exchange_updated_at: datetime | None = None
-    created_at: Stamp = None
-    updated_at: Stamp = None
+    exchange_updated_at: ExchangeUpdated = None
+    created_at: Created = None
+    updated_at: Updated = None
     extra: Extra = None
 
 
@@ -113,9 +116,9 @@ class Event(ReadRow, frozen=True, kw_only=True, gc=False):
     collateral_return_type: str | None = None
     fee_type_override: str | None = None
     fee_multiplier_override: Decimal | None = None
-    exchange_updated_at: datetime | None = None
-    created_at: Stamp = None
-    updated_at: Stamp = None
+    exchange_updated_at: ExchangeUpdated = None
+    created_at: Created = None
+    updated_at: Updated = None
     extra: Extra = None
 
 
@@ -138,14 +141,14 @@ class Market(ReadRow, frozen=True, kw_only=True, gc=False):
     deleted_at: Deleted = None
     series_ticker: str
     exchange_status: Annotated[str | None, Column(note="The exchange's own word.")] = None
-    yes_bid_dollars: Decimal | None = None
-    yes_ask_dollars: Decimal | None = None
-    no_bid_dollars: Decimal | None = None
-    no_ask_dollars: Decimal | None = None
-    last_price_dollars: Decimal | None = None
-    volume_fp: Decimal | None = None
-    volume_24h_fp: Decimal | None = None
-    open_interest_fp: Decimal | None = None
+    yes_bid_dollars: MarketData = None
+    yes_ask_dollars: MarketData = None
+    no_bid_dollars: MarketData = None
+    no_ask_dollars: MarketData = None
+    last_price_dollars: MarketData = None
+    volume_fp: MarketData = None
+    volume_24h_fp: MarketData = None
+    open_interest_fp: MarketData = None
     open_time: datetime | None = None
     expected_expiration_time: datetime | None = None
     latest_expiration_time: datetime | None = None
@@ -167,13 +170,14 @@ class Market(ReadRow, frozen=True, kw_only=True, gc=False):
     mve_collection_ticker: str | None = None
     is_provisional: bool | None = None
     extra: Extra = None
-    exchange_updated_at: datetime | None = None
+    exchange_updated_at: ExchangeUpdated = None
     observed_at: Annotated[
-        datetime, Column(observation=True, note="The observation that last changed the row.")
+        datetime,
+        Column(observation=True, volatile=True, note="The observation that last changed the row."),
     ]
-    observed_via: Annotated[str, Column(observation=True)] = "rest"
-    created_at: Stamp = None
-    updated_at: Stamp = None
+    observed_via: Annotated[str, Column(observation=True, volatile=True)] = "rest"
+    created_at: Created = None
+    updated_at: Updated = None
 
 
 class SeriesFee(Row, frozen=True, kw_only=True, gc=False):
@@ -229,7 +233,7 @@ class SyncRun(Row, frozen=True, kw_only=True, gc=False):
     updated: int
     unchanged: int
     deleted: int
-    set_aside: list[Any]
+    rejected_rows: list[Any]
     rejected_fields: list[Any]
     unread: list[str] | None
     error: str | None

@@ -20,19 +20,36 @@ _STATUS: Final[Mapping[str, Sequence[str]]] = {"service_status": _ALL}
 _READ_PUBLISHED: Final[Mapping[str, Sequence[str]]] = dict.fromkeys(
     ("series", "events", "markets", "series_fees", "fees", "market_lifecycle_events"), _READ
 )
+_READ_HISTORY: Final[Mapping[str, Sequence[str]]] = {
+    f"history.{name}": _READ
+    for name in (
+        *("spans", "commits", "steps"),
+        *("series", "events", "markets", "series_fees", "fees"),
+        *("series_changes", "events_changes", "markets_changes"),
+    )
+}
 
 
 @dataclass(frozen=True, slots=True)
 class PostgresRights:
-    """Beside these each role needs CONNECT on the database and USAGE on the schema `public`.
+    """Beside these each role needs CONNECT on the database and USAGE on `schemas`.
 
-    `replication` is the role's attribute.
+    Names of another schema than `public` say so. `functions` are those to EXECUTE, with the
+    types of their arguments. `replication` is the role's attribute.
     """
 
     tables: Mapping[str, Sequence[str]]
     sequences: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    functions: Sequence[str] = ()
     temporary: bool = False
     replication: bool = False
+
+    @property
+    def schemas(self) -> list[str]:
+        named = [
+            name.partition("(")[0] for name in (*self.tables, *self.sequences, *self.functions)
+        ]
+        return ["public", *sorted({name.split(".")[0] for name in named if "." in name})]
 
     @property
     def required(self) -> "PostgresRights":
@@ -205,6 +222,7 @@ RIGHTS: Final[Mapping[str, Rights]] = {
                 "requests": ("SELECT", "UPDATE", "DELETE"),
                 **_STATUS,
             },
+            functions=("history.maintain(interval, bigint, interval)",),
             temporary=True,
         )
     ),
@@ -275,8 +293,10 @@ RIGHTS: Final[Mapping[str, Rights]] = {
                 "api_keys": _KEEP,
                 "api_key_audit": _ADD,
                 "requests": _ADD,
+                **_READ_HISTORY,
                 **_STATUS,
-            }
+            },
+            {"history.counter": _READ},
         ),
         _READERS,
         RedisRights(

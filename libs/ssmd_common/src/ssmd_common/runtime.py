@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import structlog
 from aiohttp import web
 
-from ssmd_common import health, logs, sparing
+from ssmd_common import health, logs, openfiles, sparing
 from ssmd_common.connections.retry import service_health, service_stop
 from ssmd_common.connections.rights import explained
 from ssmd_common.errors import ConfigurationError, SsmdError, StopRequested
@@ -87,6 +87,7 @@ def run(
         log.critical("configuration refused", error=str(error))
         return error.exit_code
     logs.configure(name, settings.log_level, settings.log_format)
+    openfiles.allow_many()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_supervise(name, settings, serve))
 

@@ -7,7 +7,7 @@ anything is opened, and never repeats a value: it may be a secret.
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -194,6 +194,26 @@ class KalshiSettings(Settings):
 
 S = TypeVar("S", bound=Settings)
 
+# By pydantic's name for a fault, with its values.
+_FORMS: Final = {
+    "missing": "is missing",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_parsing": "must be true or false",
+    "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "string_pattern_mismatch": "must match {pattern}",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "json_invalid": "must be JSON",
+}
+
 
 def load(settings_type: type[S]) -> S:
     """Read settings from the environment.
@@ -211,9 +231,17 @@ def _faults(error: ValidationError) -> str:
     lines = []
     for fault in error.errors(include_input=False, include_url=False):
         name = "_".join(str(part) for part in fault["loc"][:1]).upper() or "the settings"
-        text = fault["msg"].removeprefix("Value error, ")
-        lines.append(f"{name}: {'is missing' if fault['type'] == 'missing' else text}")
+        lines.append(f"{name}: {_sentence(fault)}")
     return "the configuration has faults: " + "; ".join(lines)
+
+
+def _sentence(fault: Any) -> str:
+    """What is wrong with a value, in our words: what a validator of ours says, or by its kind."""
+    if fault["type"] == "value_error":
+        return str(fault["ctx"]["error"])
+    given = fault.get("ctx", {})
+    form = _FORMS.get(fault["type"])
+    return form.format(**given) if form else f"is wrong ({fault['type'].replace('_', ' ')})"
 
 
 def variables(settings_type: type[Settings]) -> dict[str, FieldInfo]:

@@ -27,5 +27,14 @@ PUBLISHED: Final = {
 }
 """Those of the change stream, parents first."""
 
+PRIMARY_KEY: Final = {
+    "series": ("ticker",),
+    "events": ("event_ticker",),
+    "markets": ("ticker",),
+    "series_fees": ("series_ticker", "effective_from"),
+    "fees": ("tier",),
+}
+"""Of the tables whose rows a reader of the change stream holds: all but the log."""
+
 SYNC_RUNS: Final = Table("sync_runs", columns_of(SyncRun))
 API_KEYS: Final = Table("api_keys", columns_of(ApiKey))

@@ -11,6 +11,9 @@ from typing import Final
 
 from ssmd_common.errors import MalformedTime
 
+UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+"""What the letter behind the number of a duration stands for; which are taken, each place says."""
+
 _TIME: Final = re.compile(rb"(\d{4,})(-\d\d-\d\d)(?: ([0-9:.]+))?(\+00)?( BC)?")
 
 

@@ -20,7 +20,7 @@ REST (`rest`, `pages`, `wire`, `convert`, `markets`)::
         await rest.filters_by_sport(); await rest.exchange_status()
         await rest.exchange_schedule(); await rest.endpoint_costs()   # the budget learns them
 
-- A `Page` has `items` (wire structs), `set_aside` (`ticker`, `reason`, `raw`: rows without a
+- A `Page` has `items` (wire structs), `rejected_rows` (`ticker`, `reason`, `raw`: rows without a
   readable ticker), `cursor` ("" on the last page), `short`, `complete`. Take absence from a scan
   for deletion only if every page was `complete`. A scan that loops, repeats itself or shows empty
   pages without end raises a `PageError`; resume any scan with `cursor=`.
@@ -33,9 +33,9 @@ REST (`rest`, `pages`, `wire`, `convert`, `markets`)::
   could not be read in `.rejected` and the columns that a stored row keeps in `.kept`;
   `BadFieldError` means that the row has no readable ticker. A market whose event cannot be read
   has the `event_ticker` and `series_ticker` "", an event whose series cannot be read the
-  `series_ticker` "". `convert.readable(items, to_row)` does a page: its rows, and as `SetAside`
+  `series_ticker` "". `convert.readable(items, to_row)` does a page: its rows, and as `RejectedRow`
   those without a readable ticker. `convert.fee_schedule(changes)` gives the steps and, as
-  `SetAside`, those that cannot be read.
+  `RejectedRow`, those that cannot be read.
 - An event's nested markets are `event.markets` (None when not asked for); they are the event's,
   whatever they say.
 
@@ -70,5 +70,5 @@ WebSocket (`socket.KalshiSocket`; the events are in `feed`)::
 - The consumer's pace is the socket's: frames wait in a bounded buffer, then in TCP.
 
 What the client did not know (`drift`): `rest.drift` counts unknown fields, unknown words and rows
-set aside; the same counts are metrics `ssmd_kalshi_*` (`metrics`), rejected fields too.
+rejected; the same counts are metrics `ssmd_kalshi_*` (`metrics`), rejected fields too.
 """

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from ssmd_common import models, tables
-from ssmd_common.models import SetAside
+from ssmd_common.models import RejectedRow
 from ssmd_common.tickers import is_game
 from ssmd_kalshi.drift import count_rejected
 from ssmd_kalshi.errors import BadFieldError, excerpt
@@ -44,17 +44,17 @@ W = TypeVar("W", bound=WireRow)
 R = TypeVar("R")
 
 
-def readable(items: Iterable[W], to_row: Callable[[W], R]) -> tuple[list[R], list[SetAside]]:
+def readable(items: Iterable[W], to_row: Callable[[W], R]) -> tuple[list[R], list[RejectedRow]]:
     """The rows of a page by one of the functions here, and what has no readable ticker."""
     rows: list[R] = []
-    set_aside: list[SetAside] = []
+    rejected_rows: list[RejectedRow] = []
     for wire in items:
         try:
             rows.append(to_row(wire))
         except BadFieldError as error:
             ticker = getattr(wire, "event_ticker" if isinstance(wire, WireEvent) else "ticker")
-            set_aside.append(SetAside(ticker, str(error), excerpt(repr(wire), 2000)))
-    return rows, set_aside
+            rejected_rows.append(RejectedRow(ticker, str(error), excerpt(repr(wire), 2000)))
+    return rows, rejected_rows
 
 
 def event(wire: WireEvent) -> models.Event:
@@ -126,20 +126,20 @@ def _extra(wire: WireRow, names: Iterable[str], bad: Iterable[Unread]) -> dict[s
 
 def fee_schedule(
     changes: Iterable[WireSeriesFeeChange],
-) -> tuple[list[models.SeriesFee], list[SetAside]]:
+) -> tuple[list[models.SeriesFee], list[RejectedRow]]:
     """The steps of each series in order of time, each in force until the next one begins, and the
     steps that cannot be read: one of them is no reason to forget the others.
 
     Of two steps for the same moment the one with the greater id holds.
     """
     steps: dict[str, dict[datetime, models.SeriesFee]] = {}
-    unreadable: list[SetAside] = []
+    unreadable: list[RejectedRow] = []
     for change in sorted(changes, key=lambda change: change.id or ""):
         try:
             step = _step(change)
         except BadFieldError as error:
             raw = excerpt(repr(change), 2000)
-            unreadable.append(SetAside(change.series_ticker, str(error), raw))
+            unreadable.append(RejectedRow(change.series_ticker, str(error), raw))
             continue
         steps.setdefault(step.series_ticker, {})[step.effective_from] = step
     rows: list[models.SeriesFee] = []

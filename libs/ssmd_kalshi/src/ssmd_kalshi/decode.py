@@ -4,7 +4,7 @@ The fast path decodes straight into structs that forbid unknown fields. A page t
 unknown field, a value of another type, text that is no valid Unicode) is decoded again without a
 schema and its rows are read one at a time: unknown fields are counted and kept, a field that cannot
 be read is rejected with its reason while the rest of its row is read, and only a row without a
-readable ticker is set aside. Pure but for the counting (`drift`).
+readable ticker is rejected. Pure but for the counting (`drift`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from ssmd_common.models import SetAside
+from ssmd_common.models import RejectedRow
 from ssmd_kalshi import lenient, unread, wire
 from ssmd_kalshi.drift import Drift
 from ssmd_kalshi.errors import BadFieldError, BrokenReplyError, excerpt
@@ -60,7 +60,7 @@ _event_tickers = attrgetter("event_ticker")
 class PageReader(Generic[R]):
     """Reads replies of the form `{"<key>": [row, …], "cursor": …}`.
 
-    `whole` rows are set aside for any field: a step of a fee schedule is no step without one.
+    `whole` rows are rejected for any field: a step of a fee schedule is no step without one.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class PageReader(Generic[R]):
         if self._row is WireEvent:
             rows = [_with_parent(event) for event in rows]
         self._count(rows, drift)
-        return Page(items=rows, set_aside=[], cursor=reply.cursor)
+        return Page(items=rows, rejected_rows=[], cursor=reply.cursor)
 
     def _count(self, rows: list[R], drift: Drift) -> None:
         drift.count_rows(self._entity, len(rows))
@@ -118,7 +118,7 @@ class PageReader(Generic[R]):
         reading.count(drift)
         if row is None:
             unread.check_ticker(self._ticker_field, value.get(self._ticker_field))
-            raise BadFieldError(self._key, value, reading.set_aside[-1].reason)
+            raise BadFieldError(self._key, value, reading.rejected_rows[-1].reason)
         self._count([row], drift)
         return row
 
@@ -139,18 +139,18 @@ class PageReader(Generic[R]):
         items = [row for row in rows if row is not None]
         reading.count(drift)
         self._count(items, drift)
-        return Page(items=items, set_aside=reading.set_aside, cursor=cursor or "")
+        return Page(items=items, rejected_rows=reading.rejected_rows, cursor=cursor or "")
 
     def _read(self, value: object, reading: _Reading) -> R | None:
-        """One row, or None and an entry in `reading.set_aside`."""
+        """One row, or None and an entry in `reading.rejected_rows`."""
         if not isinstance(value, dict):
-            reading.put_aside(self._entity, None, "the row is not an object", value)
+            reading.reject(self._entity, None, "the row is not an object", value)
             return None
         ticker = value.get(self._ticker_field)
         if fault := unread.ticker_fault(ticker):
             shown = excerpt(ticker) if isinstance(ticker, str) and ticker else None
             reason = f"{self._ticker_field} is {excerpt(unread.json_text(ticker), 80)}: {fault}"
-            reading.put_aside(self._entity, shown, reason, value)
+            reading.reject(self._entity, shown, reason, value)
             return None
         plain = dict(value)
         nested = plain.pop("markets", None) if self._row is WireEvent else None
@@ -173,7 +173,7 @@ class PageReader(Generic[R]):
         if rejected:
             msgspec.structs.force_setattr(row, "rejected", tuple(rejected))
         if rejected and self._whole and (fault := self._missing(rejected)):
-            reading.put_aside(self._entity, ticker, fault, value)
+            reading.reject(self._entity, ticker, fault, value)
             return None
         return row if nested is None else self._with_markets(row, nested, reading)
 
@@ -205,7 +205,7 @@ class PageReader(Generic[R]):
         if not isinstance(nested, list):
             fault = "it is not a list of markets"
             # What markets there are is not known: nobody may take their absence for an end.
-            reading.put_aside("market", None, f"markets of {event.event_ticker}: {fault}", nested)
+            reading.reject("market", None, f"markets of {event.event_ticker}: {fault}", nested)
             rejected = (*event.rejected, Unread("markets", fault, nested))
             return msgspec.structs.replace(event, rejected=rejected)
         markets = [MARKETS._read(market, reading) for market in nested]
@@ -237,7 +237,7 @@ class _Reading:
 
     clean: bool
     """There is no text in it that PostgreSQL could not hold."""
-    set_aside: list[SetAside] = field(default_factory=list)
+    rejected_rows: list[RejectedRow] = field(default_factory=list)
     entities: list[str] = field(default_factory=list)
     unknown: Counter[tuple[str, str]] = field(default_factory=Counter)
     examples: dict[tuple[str, str], object] = field(default_factory=dict)
@@ -246,9 +246,9 @@ class _Reading:
         self.unknown[entity, name] += 1
         self.examples.setdefault((entity, name), value)
 
-    def put_aside(self, entity: str, ticker: str | None, reason: str, value: object) -> None:
+    def reject(self, entity: str, ticker: str | None, reason: str, value: object) -> None:
         raw = unread.cut(unread.json_text(value), RAW_CHARACTERS)
-        self.set_aside.append(SetAside(ticker, reason, raw))
+        self.rejected_rows.append(RejectedRow(ticker, reason, raw))
         self.entities.append(entity)
 
     def count(self, drift: Drift) -> None:
@@ -256,7 +256,7 @@ class _Reading:
             example = self.examples[entity, name]
             drift.count_unknown_field(entity, unread.printable(name), count, example)
         for entity in self.entities:
-            drift.count_set_aside(entity)
+            drift.count_rejected_row(entity)
 
 
 def decode_object(body: bytes, into: type[T], key: str | None = None) -> T:

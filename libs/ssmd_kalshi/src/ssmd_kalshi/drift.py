@@ -100,7 +100,7 @@ class Drift:
     rows: Counter[str] = field(default_factory=Counter)
     unknown_fields: Counter[tuple[str, str]] = field(default_factory=Counter)
     unknown_words: Counter[tuple[str, str]] = field(default_factory=Counter)
-    set_aside: Counter[str] = field(default_factory=Counter)
+    rejected_rows: Counter[str] = field(default_factory=Counter)
     examples: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def count_rows(self, entity: str, count: int) -> None:
@@ -121,14 +121,14 @@ class Drift:
                 self.unknown_words[key] += times
                 metrics.UNKNOWN_WORDS.labels(*key).inc(times)
 
-    def count_set_aside(self, entity: str) -> None:
-        self.set_aside[entity] += 1
-        metrics.SET_ASIDE.labels(entity).inc()
+    def count_rejected_row(self, entity: str) -> None:
+        self.rejected_rows[entity] += 1
+        metrics.REJECTED_ROWS.labels(entity).inc()
 
     @property
     def found(self) -> bool:
         """Whether anything at all was new or unreadable."""
-        return bool(self.unknown_fields or self.unknown_words or self.set_aside)
+        return bool(self.unknown_fields or self.unknown_words or self.rejected_rows)
 
     @staticmethod
     def _bounded(counts: Counter[tuple[str, str]], key: tuple[str, str]) -> tuple[str, str]:

@@ -61,8 +61,8 @@ REJECTED_FIELDS = Counter(
     "was; rises while the exchange sends a form that is not understood",
     ["entity", "field"],
 )
-SET_ASIDE = Counter(
-    "ssmd_kalshi_rows_set_aside_total",
+REJECTED_ROWS = Counter(
+    "ssmd_kalshi_rows_rejected_total",
     "REST rows that were rejected whole, having no readable ticker, and unreadable steps of a fee "
     "schedule, by entity; rises while the exchange sends such rows",
     ["entity"],

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar, assert_never
 
 import msgspec
 
-from ssmd_common.models import SetAside
+from ssmd_common.models import RejectedRow
 from ssmd_kalshi.errors import CursorLoopError, EmptyPageError, PageError, RepeatedPageError
 
 T = TypeVar("T")
@@ -31,14 +31,14 @@ class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """
 
     items: list[T]
-    set_aside: list[SetAside]
+    rejected_rows: list[RejectedRow]
     cursor: str = ""
     short: bool = False
 
     @property
     def row_count(self) -> int:
         """Rows the exchange sent, readable or not."""
-        return len(self.items) + len(self.set_aside)
+        return len(self.items) + len(self.rejected_rows)
 
     def marked_short(self) -> Page[T]:
         return msgspec.structs.replace(self, short=True)
@@ -46,7 +46,7 @@ class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     @property
     def complete(self) -> bool:
         """Whether every row that the exchange meant to send can be in `items`."""
-        return not self.short and not self.set_aside
+        return not self.short and not self.rejected_rows
 
 
 class Suspicion(enum.Enum):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
-from ssmd_common.models import ReadRow, SetAside
+from ssmd_common.models import ReadRow, RejectedRow
 from ssmd_kalshi import convert, markets
 from ssmd_kalshi.errors import BadFieldError, excerpt
 from ssmd_kalshi.pages import Page
@@ -71,7 +71,7 @@ ENTITIES: dict[type[WireRow], str] = {
 MARKET_STATUSES: tuple[MarketStatus, ...] = ("unopened", "open", "paused", "closed", "settled")
 EVENT_STATUSES: tuple[EventStatus, ...] = ("open", "closed", "settled")
 
-Kind = Literal["unknown field", "unknown word", "missing field", "rejected field", "row set aside"]
+Kind = Literal["unknown field", "unknown word", "missing field", "rejected field", "rejected row"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +91,21 @@ class Finding:
 class _Sample:
     rows: Counter[str] = field(default_factory=Counter)
     missing: Counter[tuple[str, str]] = field(default_factory=Counter)
-    set_aside: list[tuple[str, SetAside]] = field(default_factory=list)
+    rejected_rows: list[tuple[str, RejectedRow]] = field(default_factory=list)
     rejected: Counter[tuple[str, str]] = field(default_factory=Counter)
     examples: dict[tuple[str, str], str] = field(default_factory=dict)
     """The first value of each rejected field."""
 
-    def add(self, kind: type[R], rows: Sequence[R], set_aside: Iterable[SetAside] = ()) -> None:
+    def add(
+        self, kind: type[R], rows: Sequence[R], rejected_rows: Iterable[RejectedRow] = ()
+    ) -> None:
         entity = ENTITIES[kind]
         self.rows[entity] += len(rows)
         for row in rows:
             self._look(entity, kind, row)
         steps = [row for row in rows if isinstance(row, WireSeriesFeeChange)]
-        self.set_aside += [(entity, aside) for aside in convert.fee_schedule(steps)[1]]
-        self.set_aside += [(entity, aside) for aside in set_aside]
+        self.rejected_rows += [(entity, row) for row in convert.fee_schedule(steps)[1]]
+        self.rejected_rows += [(entity, row) for row in rejected_rows]
 
     def _look(self, entity: str, kind: type[WireRow], row: WireRow) -> None:
         unreadable = {one.name for one in row.rejected}
@@ -113,7 +115,9 @@ class _Sample:
         try:
             converted = _converted(row)
         except BadFieldError as error:
-            self.set_aside.append((entity, SetAside(None, str(error), excerpt(repr(row), 2000))))
+            self.rejected_rows.append(
+                (entity, RejectedRow(None, str(error), excerpt(repr(row), 2000)))
+            )
             return
         for one in converted.rejected if converted else ():
             if getattr(row, one.field, None) is None and one.field not in unreadable:
@@ -143,9 +147,9 @@ async def survey(rest: KalshiRest, pages: int = 1) -> list[Finding]:
     """
     sample = _Sample()
     series = await rest.series()
-    sample.add(WireSeries, series.items, series.set_aside)
+    sample.add(WireSeries, series.items, series.rejected_rows)
     fees = await rest.series_fee_changes()
-    sample.add(WireSeriesFeeChange, fees.items, fees.set_aside)
+    sample.add(WireSeriesFeeChange, fees.items, fees.rejected_rows)
     await _read(sample, WireEventFeeChange, rest.event_fee_changes(), pages)
     for event_status in EVENT_STATUSES:
         nested = event_status != "settled"
@@ -163,7 +167,7 @@ async def _read(
 ) -> None:
     async with aclosing(scan):
         async for page in scan:
-            sample.add(kind, page.items, page.set_aside)
+            sample.add(kind, page.items, page.rejected_rows)
             for row in page.items:
                 if isinstance(row, WireEvent) and row.markets:
                     sample.add(WireMarket, row.markets)
@@ -193,7 +197,7 @@ def _findings(rest: KalshiRest, sample: _Sample) -> list[Finding]:
     for (entity, name), count in sample.rejected.items():
         example = excerpt(sample.examples[entity, name], 80)
         found.append(Finding("rejected field", entity, name, count, sample.rows[entity], example))
-    reasons = Counter((entity, aside.reason) for entity, aside in sample.set_aside)
+    reasons = Counter((entity, row.reason) for entity, row in sample.rejected_rows)
     for (entity, reason), count in reasons.items():
-        found.append(Finding("row set aside", entity, reason, count, sample.rows[entity]))
+        found.append(Finding("rejected row", entity, reason, count, sample.rows[entity]))
     return found

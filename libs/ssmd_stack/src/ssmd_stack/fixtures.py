@@ -39,7 +39,7 @@ import pytest
 import pytest_asyncio
 import redis.asyncio
 
-from ssmd_common import sparing
+from ssmd_common import openfiles, sparing
 from ssmd_common.migrations import migration_files
 from ssmd_stack.containers import NatsContainer, PostgresContainer, ValkeyContainer
 from ssmd_stack.database import Database, DatabaseServer, drop, make_template, migrate, new_database
@@ -88,6 +88,8 @@ class Borrowed:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A test may hold both ends of a thousand connections.
+    openfiles.allow_many()
     config.addinivalue_line(
         "markers", "embedded: reaches for a server's process or files; skipped elsewhere"
     )

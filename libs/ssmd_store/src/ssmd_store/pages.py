@@ -21,7 +21,7 @@ from pydantic import SecretStr
 
 from ssmd_common.connections import postgres
 from ssmd_common.errors import UpstreamUnavailable
-from ssmd_common.models import Market, ReadRow, Series, SeriesFee, SetAside
+from ssmd_common.models import Market, ReadRow, RejectedRow, Series, SeriesFee
 from ssmd_store import parents, statements
 from ssmd_store.messages import encode_rows
 from ssmd_store.observed import SeenEvent, newest
@@ -95,7 +95,7 @@ class Store(Staging):
             tickers = list(schedules)
             if len(tickers) == 1:
                 rejected = rejected_whole("series_fees", tickers[0], error, schedules)
-                return Written(set_aside=[rejected])
+                return Written(rejected_rows=[rejected])
             half = len(tickers) // 2
             result = await self.write_fees({t: schedules[t] for t in tickers[:half]})
             result.add(await self.write_fees({t: schedules[t] for t in tickers[half:]}))
@@ -228,12 +228,12 @@ class Store(Staging):
         if keeping:
             last = None if result.orphans else then
             result.add(await self._halving(table, keeping, batch, last))
-        result.set_aside += homeless
+        result.rejected_rows += homeless
         return result
 
     async def _with_a_place(
         self, table: Table, rows: Sequence[R]
-    ) -> tuple[list[R], list[SetAside]]:
+    ) -> tuple[list[R], list[RejectedRow]]:
         """A row whose parent is unreadable keeps the stored one; one that is not stored has none
         and is rejected whole."""
         unread = {getattr(row, table.key) for row in rows if table.parent in row.kept}
@@ -242,7 +242,7 @@ class Store(Staging):
         query = table.fill(QUERIES.stored_tickers)
         homeless = unread - set(await self._tickers(query, {"tickers": list(unread)}))
         rejected = [
-            SetAside(
+            RejectedRow(
                 getattr(row, table.key),
                 f"{table.name}: its {field.field} {field.reason}",
                 field.raw,
@@ -277,7 +277,7 @@ class Store(Staging):
                     return await self._halving(table, [row], batch, then)
                 result = await self._transaction(table, [], batch, then)
                 ticker = str(getattr(rows[0], table.key))
-                result.set_aside.append(rejected_whole(table.name, ticker, error, rows[0]))
+                result.rejected_rows.append(rejected_whole(table.name, ticker, error, rows[0]))
                 return result
         half = len(rows) // 2
         result = await self._halving(table, rows[:half], batch, None)

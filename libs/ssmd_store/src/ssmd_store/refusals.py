@@ -11,7 +11,7 @@ import psycopg
 import structlog
 
 from ssmd_common.columns import Column, Kind, columns_of
-from ssmd_common.models import ReadRow, RejectedField, Row, SetAside
+from ssmd_common.models import ReadRow, RejectedField, RejectedRow, Row
 from ssmd_store.statements import Table
 
 log = structlog.get_logger(__name__)
@@ -51,11 +51,11 @@ def mended(table: Table, row: R, error: Exception) -> R | None:
     return msgspec.structs.replace(row, **{column: None}, rejected=(*row.rejected, field))
 
 
-def rejected_whole(table: str, ticker: str, error: Exception, row: object) -> SetAside:
+def rejected_whole(table: str, ticker: str, error: Exception, row: object) -> RejectedRow:
     """The record of a row that was not written."""
     reason = first_line(error)
     log.warning("row rejected", table=table, reason=reason)
-    return SetAside(ticker, f"{table}: {reason}", _text(row))
+    return RejectedRow(ticker, f"{table}: {reason}", _text(row))
 
 
 def first_line(error: Exception) -> str:

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from ssmd_common.models import RejectedField, SetAside
+from ssmd_common.models import RejectedField, RejectedRow
 
 Count = Literal["inserted", "updated", "unchanged", "deleted"]
 COUNTS: Final[tuple[Count, ...]] = ("inserted", "updated", "unchanged", "deleted")
@@ -20,13 +20,13 @@ class RejectedIn:
 
 @dataclass(slots=True)
 class Written:
-    """Each row is counted once, or set aside, or an orphan."""
+    """Each row is counted once, or rejected, or an orphan."""
 
     inserted: int = 0
     updated: int = 0
     unchanged: int = 0
     deleted: int = 0
-    set_aside: list[SetAside] = field(default_factory=list)
+    rejected_rows: list[RejectedRow] = field(default_factory=list)
     rejected: list[RejectedIn] = field(default_factory=list)
     became: Counter[str] = field(default_factory=Counter)
     """Statuses that updated markets had not before."""
@@ -38,7 +38,7 @@ class Written:
         self.updated += other.updated
         self.unchanged += other.unchanged
         self.deleted += other.deleted
-        self.set_aside += other.set_aside
+        self.rejected_rows += other.rejected_rows
         self.rejected += other.rejected
         self.became += other.became
         self.orphans |= other.orphans

@@ -124,12 +124,22 @@ class Head(msgspec.Struct, frozen=True):
         return position
 
 
+class News(Head, frozen=True):
+    """The same with what readers are told beside the row. An unreadable one has no type."""
+
+    type: str = ""
+    ticker: str | None = None
+    timestamp: datetime | None = None
+    """Of the commit."""
+
+
 DEEPEST: Final = 128
 """How deep a message may be nested that `decode` reads."""
 
-_M = TypeVar("_M", Change, Head)
+_M = TypeVar("_M", Change, Head, News)
 _change_decoder = msgspec.json.Decoder(Change)
 _head_decoder = msgspec.json.Decoder(Head)
+_news_decoder = msgspec.json.Decoder(News)
 
 
 def decode(payload: bytes) -> Change:
@@ -156,6 +166,11 @@ def decode_head(payload: bytes) -> Head:
         UnreadableMessage: it is not JSON of this shape, or of a version that is not ours.
     """
     return _decoded(_head_decoder, payload)
+
+
+def decode_news(payload: bytes) -> News:
+    """The same as `News`; errors as above."""
+    return _decoded(_news_decoder, payload)
 
 
 def _decoded(decoder: msgspec.json.Decoder[_M], payload: bytes) -> _M:
@@ -210,7 +225,7 @@ def salvage(payload: bytes, subject: str, reached: Position) -> Head | None:
     if op not in _ROW_OPS and op != "truncate" and not op.startswith("snapshot_"):
         return None
     # What concerns the table, and a row that is not named.
-    about = op in _ROW_OPS and tokens not in ([], ["_"])
+    about = op in _ROW_OPS and tokens[-1:] not in ([], ["_"])
     return Head(
         v=VERSION,
         lsn=format_lsn(reached.lsn),

@@ -4,7 +4,7 @@ Integers are JSON integers, NUMERIC strings as PostgreSQL prints them, timestamp
 a fraction only where there is one, arrays and jsonb JSON.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -39,9 +39,12 @@ _MOST_ARGUMENTS: Final = 100
 
 
 async def rows_as_json(
-    connection: psycopg.AsyncConnection[Any], tables: Sequence[str]
+    connection: psycopg.AsyncConnection[Any],
+    tables: Sequence[str],
+    *,
+    without: Collection[str] = (),
 ) -> dict[str, sql.Composed]:
-    """For each table an expression for a row `t` of it as JSON, as text.
+    """For each table an expression for a row `t` of it as JSON, as text, without some columns.
 
     `%(close)s` of the statement ends it: `}`, or more members before the brace. The session makes
     timestamps print the same everywhere from then on.
@@ -50,7 +53,8 @@ async def rows_as_json(
     found = {}
     for table in tables:
         cursor = await connection.execute(queries.columns, (table,))
-        found[table] = _as_json(await cursor.fetchall())
+        columns = await cursor.fetchall()
+        found[table] = _as_json([each for each in columns if each[0] not in without])
     return found
 
 

@@ -25,6 +25,7 @@ from ssmd_api.keystore import KeyStore
 from ssmd_api.keywatch import KeyWatch
 from ssmd_api.places import Places
 from ssmd_api.ratelimit import RateLimiter
+from ssmd_api.recent import Recent
 from ssmd_api.requeststore import RequestStore
 from ssmd_api.settings import ApiSettings
 from ssmd_api.store import Store
@@ -62,9 +63,10 @@ async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
             settings=settings,
             store=store,
             cached=cached,
-            tiers=Tiers(store, tierfile.load(settings.api_fee_tiers_file)),
+            tiers=Tiers(tierfile.load(settings.api_fee_tiers_file)),
             freshness=Freshness(store),
             counts=Counts(store),
+            recent=Recent(settings.api_recent_seconds),
             keys=keys,
             requests=RequestStore(database),
             authenticator=authenticator,

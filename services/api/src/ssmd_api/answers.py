@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from ssmd_api import asof
 from ssmd_api.deprecation import Deprecated
 from ssmd_api.examples import STREAMS
 from ssmd_api.schemas import Schema, ref
@@ -80,11 +81,20 @@ _HEADERS: Final[Mapping[str, Schema]] = {
         "description": "What the rows were read from.",
         "schema": {"type": "string", "enum": ["cache", "database"]},
     },
+    asof.AT: {
+        "description": "With `as_of`: the moment that the reply is of.",
+        "schema": {"type": "string", "format": "date-time"},
+    },
+    asof.NOT_RECORDED: {
+        "description": "With `as_of`: what of the reply is not recorded, and null.",
+        "schema": {"type": "string"},
+    },
     "X-Ssmd-Age": {
         "description": "Seconds since the least fresh of the markets was observed.",
         "schema": {"type": "integer", "minimum": 0},
     },
 }
+_OF_PAST: Final = (asof.AT, asof.NOT_RECORDED)
 _ALWAYS: Final = ("X-Request-Id", "X-Ssmd-Version")
 _COUNTED: Final = (*_ALWAYS, "RateLimit", "RateLimit-Policy")
 _OF_ERROR: Final[Mapping[str, tuple[str, ...]]] = {
@@ -113,15 +123,24 @@ def errors(*, body: bool, missing: bool, gone: bool, reused: bool) -> dict[str, 
 
 
 def document(
-    summary: str, schema: Schema, example: Any, *, kept: bool, paged: bool, elsewhere: bool
+    summary: str,
+    schema: Schema,
+    example: Any,
+    *,
+    kept: bool,
+    paged: bool,
+    past: bool,
+    elsewhere: bool,
 ) -> Schema:
-    """A reply in JSON; one that may be `kept` has an ETag; a result that comes later stands
-    `elsewhere`."""
+    """A reply in JSON; one that may be `kept` has an ETag, one of the `past` says of when it is; a
+    result that comes later stands `elsewhere`."""
     more = ["ETag", "X-Ssmd-Source", "X-Ssmd-Age"] if kept else []
     more += ["Location"] if elsewhere else []
     return {
         "description": summary,
-        "headers": _headers(*_COUNTED, *more, *(("Link",) if kept and paged else ())),
+        "headers": _headers(
+            *_COUNTED, *more, *(("Link",) if kept and paged else ()), *(_OF_PAST if past else ())
+        ),
         "content": {"application/json": {"schema": schema, "example": example}},
     }
 
@@ -143,11 +162,11 @@ def nothing(summary: str) -> Schema:
     return {"description": summary, "headers": _headers(*_COUNTED)}
 
 
-def stream(summary: str, media: Iterable[str]) -> Schema:
-    """A reply of lines, in one of the media types."""
+def stream(summary: str, media: Iterable[str], *, past: bool) -> Schema:
+    """A reply of lines, in one of the media types; one of the `past` as above."""
     return {
         "description": summary,
-        "headers": _headers(*_COUNTED),
+        "headers": _headers(*_COUNTED, *(_OF_PAST if past else ())),
         "content": {
             each: {
                 "schema": _SERVER_SENT if each == "text/event-stream" else {"type": "string"},

@@ -7,7 +7,6 @@ while it is away no request waits for it. Reads take turns, and a read's time be
 
 import asyncio
 import contextlib
-import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
@@ -19,10 +18,10 @@ import redis.exceptions
 import structlog
 
 from ssmd_api import freshness, rows, schemas
+from ssmd_api.document import Body
 from ssmd_api.freshness import Run
 from ssmd_api.marketreads import MarketReads
 from ssmd_api.metrics import CACHE_READS, REDIS_UP
-from ssmd_api.replies import Body
 from ssmd_api.rows import Row
 from ssmd_api.shapes import Shape
 from ssmd_api.turns import NoTurn, Turns
@@ -42,10 +41,6 @@ log = structlog.get_logger(__name__)
 
 READ_SECONDS: Final = 0.5
 _PATIENCE_SECONDS: Final = 2.0
-RECENT_SECONDS: Final = 0.05
-"""How long after a market was read it is not read again: of one that many ask for, Redis is asked
-twenty times a second."""
-_MOST_RECENT: Final = 500
 _MOST_KNOWN: Final = 500
 _MOST_BODIES: Final = 8
 _AT_ONCE: Final = 32
@@ -65,21 +60,19 @@ class _Read:
     bodies: dict[Shape, Body] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class CachedMarket:
     """A market as the cache has it; `last_sync` is the end of the last run that it knows of."""
 
     read: _Read
     last_sync: datetime | None
-    _as_of: tuple[Sequence[Run], datetime | None] | None = None
 
     def as_of(self, runs: Sequence[Run]) -> datetime | None:
         """When it was last known to be so; of the runs, those count that the cache knows of."""
-        if self._as_of is None or self._as_of[0] is not runs:
-            ended = self.last_sync
-            counted = [run for run in runs if ended and run.finished_at <= ended]
-            self._as_of = (runs, freshness.as_of(self.row, counted))
-        return self._as_of[1]
+        ended = self.last_sync
+        return freshness.as_of(
+            self.row, [run for run in runs if ended and run.finished_at <= ended]
+        )
 
     @property
     def row(self) -> Row:
@@ -106,7 +99,6 @@ class Cached:
         self._keys = keys
         self._turns = Turns(_AT_ONCE)
         self._reads = MarketReads(self._client, keys, self._turn)
-        self._recent: dict[str, tuple[float, CachedMarket]] = {}
         self._probing: asyncio.Task[None] | None = None
         self._up = True
         # Whether the user may do all that is needed is asked at first, and after each refusal.
@@ -129,21 +121,10 @@ class Cached:
 
     async def market(self, ticker: str) -> CachedMarket | None:
         """A market with its event and series; None unless all three are there."""
-        began = time.monotonic()
-        until, found = self._recent.get(ticker, (0.0, None))
-        if began > until or not self._up:
-            # Those that are read together take one turn.
-            found = await self._try(lambda: self._market(ticker), nullcontext)
-            if found is not None:
-                self._remember(ticker, began + RECENT_SECONDS, found)
+        # Those that are read together take one turn.
+        found = await self._try(lambda: self._market(ticker), nullcontext)
         CACHE_READS.labels("hit" if found else "miss").inc()
         return found
-
-    def _remember(self, ticker: str, until: float, market: CachedMarket) -> None:
-        if len(self._recent) >= _MOST_RECENT:
-            # Nearly all are too old.
-            self._recent.clear()
-        self._recent[ticker] = (until, market)
 
     async def fee_schedule(self, series: str) -> list[Row] | None:
         """A series' fee schedule; None unless Redis has one."""

@@ -18,6 +18,7 @@ from ssmd_api.keystore import KeyStore
 from ssmd_api.keywatch import KeyWatch
 from ssmd_api.places import Places
 from ssmd_api.ratelimit import RateLimiter
+from ssmd_api.recent import Recent
 from ssmd_api.requeststore import RequestStore
 from ssmd_api.settings import ApiSettings
 from ssmd_api.store import Store
@@ -33,6 +34,8 @@ class Context:
     tiers: Tiers
     freshness: Freshness
     counts: Counts
+    recent: Recent
+    """Pages of lists and single markets, by their requests' path and parameters."""
     keys: KeyStore
     requests: RequestStore
     authenticator: Authenticator

@@ -65,8 +65,11 @@ _MOST_DOCUMENTS: Final = 100
 class _Kept(Generic[T]):
     """Counts that are made by one for all who ask meanwhile."""
 
-    def __init__(self, count: Callable[[datetime], Awaitable[list[T]]]) -> None:
+    def __init__(
+        self, count: Callable[[datetime], Awaitable[list[T]]], at: datetime | None
+    ) -> None:
         self._count = count
+        self._at = at
         self._counting = asyncio.Lock()
         self._found: Counted[T] | None = None
         self._made_at = float("-inf")
@@ -74,19 +77,20 @@ class _Kept(Generic[T]):
     async def get(self) -> Counted[T]:
         async with self._counting:
             if self._found is None or time.monotonic() - self._made_at > KEPT_SECONDS:
-                began, now = time.monotonic(), datetime.now(UTC)
+                began, now = time.monotonic(), self._at or datetime.now(UTC)
                 self._found = Counted(await self._count(now), now, {})
                 self._made_at = began
             return self._found
 
 
 class Counts:
-    """The counts of all series and of all markets."""
+    """The counts of all series and of all markets; where the store is as of a moment, `at` is
+    that."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, at: datetime | None = None) -> None:
         self._store = store
-        self.markets = _Kept(self._of_markets)
-        self.series = _Kept(self._of_series)
+        self.markets = _Kept(self._of_markets, at)
+        self.series = _Kept(self._of_series, at)
 
     async def _of_markets(self, now: datetime) -> list[OfMarkets]:
         found = await self._store.stats_markets(now)

@@ -119,6 +119,24 @@ class Database:
             yield cursor
 
     @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection in a transaction, for an answer that takes several statements; they come
+        from `cursor_of`. Raises as above."""
+        async with (
+            self._connection(self._requests, self.patience_seconds) as connection,
+            connection.transaction(),
+        ):
+            yield connection
+
+    @asynccontextmanager
+    async def cursor_of(self, connection: Connection) -> AsyncIterator[Cursor]:
+        """A cursor for one statement of such an answer."""
+        _queries.set(_queries.get() + 1)
+        with postgres.cut_off_after(connection, self._answer_seconds):
+            async with connection.cursor() as cursor:
+                yield cursor
+
+    @asynccontextmanager
     async def upkeep(self, patience_seconds: float = _PATIENCE_SECONDS) -> AsyncIterator[Cursor]:
         """The same of the connection that requests do not take: for short statements."""
         async with self._cursor(self._upkeep, patience_seconds) as cursor:

@@ -110,7 +110,6 @@ PARAMETERS: Final[Mapping[str, Any]] = {
     "closing_before": "24h",
     "closing_after": "0s",
     "min_volume": 100,
-    "as_of": "2026-01-01",
     "price": "0.55",
     "count": "100",
     "tier": "default",

@@ -58,11 +58,15 @@ def complete(schedule: Sequence[Row], series: Row) -> list[Row]:
 
 def in_force(schedule: Sequence[Row], at: datetime) -> Row | None:
     """The step with effective_from ≤ at < effective_to; None where the schedule says nothing."""
-    for step in schedule:
-        begin, end = step["effective_from"], step["effective_to"]
-        if (begin is None or nearest(begin) <= at) and (end is None or at < nearest(end)):
-            return step
-    return None
+    spans = [
+        (_nearest(step["effective_from"]), _nearest(step["effective_to"])) for step in schedule
+    ]
+    found = fees.in_force(spans, at)
+    return None if found is None else schedule[found]
+
+
+def _nearest(spelling: str | None) -> datetime | None:
+    return None if spelling is None else nearest(spelling)
 
 
 def cost(step: Row | None, tier: Row, price: Decimal, count: Decimal) -> Row | None:

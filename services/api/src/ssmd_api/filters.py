@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, TypeVar, get_type_hints
 
 from ssmd_api import forms
 from ssmd_api.parameters import LARGEST, MAX_VALUES, Parameters
+from ssmd_common import tables
 from ssmd_common.status import EventStatus, MarketStatus
 
 Schema = dict[str, Any]
@@ -27,6 +28,7 @@ WORDS: Final[Schema] = {**TEXT, "minLength": 2, "pattern": forms.whole(forms.WOR
 WHOLE: Final[Schema] = {"type": "integer", "format": "int64", "minimum": 0, "maximum": LARGEST}
 MOMENT: Final[Schema] = {"type": "string", "pattern": forms.whole(forms.MOMENT)}
 MOMENTS: Final = "An ISO 8601 time (UTC where it names no zone) or a duration from now: 24h, 7d."
+PAST: Final[Schema] = {"type": "string", "pattern": forms.whole(forms.PAST)}
 _FLAG: Final[Schema] = {"type": "boolean"}
 
 
@@ -38,6 +40,8 @@ class Parameter:
     description: str
     schema: Schema
     required: bool = False
+    example: Any = None
+    """Where `ssmd_api.examples` has none by the name."""
     with_commas: bool = False
     """Whether several values may stand in one text."""
 
@@ -141,6 +145,9 @@ class MarketFilter:
     words: Words = ()
 
 
+_BY_COLUMN: Final = {_MIN_VOLUME.name: tables.MARKETS["volume"]}
+"""Filters by columns that have no past."""
+
 Filter = SeriesFilter | EventFilter | MarketFilter
 F = TypeVar("F", SeriesFilter, EventFilter, MarketFilter)
 
@@ -150,6 +157,8 @@ FILTERS: Final = {"series": SeriesFilter, "events": EventFilter, "markets": Mark
 
 def read(kind: type[F], given: Parameters) -> F:
     """The filters that a request asks for."""
+    for name, column in _BY_COLUMN.items():
+        given.recorded(name, column)
     return kind(**{name: asked.read(given) for name, asked in _ASKED[kind].items()})
 
 

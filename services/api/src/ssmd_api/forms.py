@@ -33,11 +33,11 @@ _HOUR: Final = r"(?:[01][0-9]|2[0-3])"
 # A `+` that was not percent-encoded arrives as a space.
 _ZONE: Final = rf"Z|[+ -]{_HOUR}:?[0-5][0-9]"
 _CLOCK: Final = rf"{_HOUR}:[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{{1,9}})?)?(?:{_ZONE})?"
-MOMENT: Final = re.compile(
-    rf"{DURATION.pattern}"
-    rf"|(?:[1-9][0-9]{{3}}-(?:{_DAY})|(?:{_LEAP_YEAR})-02-29)(?:[T ]{_CLOCK})?"
-)
+_INSTANT: Final = rf"(?:[1-9][0-9]{{3}}-(?:{_DAY})|(?:{_LEAP_YEAR})-02-29)(?:[T ]{_CLOCK})?"
+MOMENT: Final = re.compile(f"{DURATION.pattern}|{_INSTANT}")
 """A day, with or without a time, or a duration from now. Days that no month has are none."""
+PAST: Final = re.compile(f"-(?:{DURATION.pattern})|{_INSTANT}")
+"""A day, with or without a time, or how long ago."""
 
 
 def whole(pattern: re.Pattern[str]) -> str:

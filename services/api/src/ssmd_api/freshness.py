@@ -41,9 +41,14 @@ class Run:
 def age_seconds(markets: Iterable[Row], runs: Iterable[Run], now: datetime) -> int | None:
     """The age of the least fresh of some markets, each with what `Freshness.needs` says; None if
     unknown."""
+    return age_of(all_as_of(markets, runs), now)
+
+
+def all_as_of(markets: Iterable[Row], runs: Iterable[Run]) -> datetime | None:
+    """When the least fresh of them was last known to be as it is; None if unknown."""
     latest_first = _latest_first(runs)
     moments = [moment for market in markets if (moment := _as_of(market, latest_first)) is not None]
-    return age_of(min(moments), now) if moments else None
+    return min(moments, default=None)
 
 
 def age_of(moment: datetime | None, now: datetime) -> int | None:
@@ -140,9 +145,13 @@ class Freshness:
             market = market.without("ticker", "event_ticker")
         return (market, AGED_SERIES) if any(map(_selects, runs)) else (market,)
 
+    async def as_of(self, markets: Iterable[Row]) -> datetime | None:
+        """Since when rows that were just read from PostgreSQL are known to be so."""
+        return all_as_of(markets, await self.known())
+
     async def age_seconds(self, markets: Iterable[Row], now: datetime) -> int | None:
-        """The age of rows that were just read from PostgreSQL."""
-        return age_seconds(markets, await self.known(), now)
+        """The age of such rows."""
+        return age_of(await self.as_of(markets), now)
 
     async def known(self) -> list[Run]:
         """The runs that count; the same list until they are read again."""

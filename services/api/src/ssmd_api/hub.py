@@ -12,14 +12,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from ssmd_api.changefilter import ChangeFilter
-from ssmd_api.metrics import READERS_CUT_OFF
-from ssmd_api.ring import Channel, Ring, framed, unframed
+from ssmd_api.follower import Ended, Follower
+from ssmd_api.ring import Channel, Ring, framed
 from ssmd_api.serversent import BEGINNING, Event, EventId, keep_alive
 from ssmd_api.subjects import SubjectIndex
 from ssmd_api.unreadable import Unreadable
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 RING_BYTES: Final = 16 << 20
-_UNSENT_BYTES: Final = 1 << 18
-"""A connection that has not sent so much yet is given no more."""
 _BATCH: Final = 500
 _WAIT_SECONDS: Final = 2.0
 _HEARTBEAT_SECONDS: Final = 2.0
@@ -48,51 +45,6 @@ _KEEP_ALIVE_SECONDS: Final = 15.0
 _STUCK_SECONDS: Final = 30.0
 LINGER_SECONDS: Final = 30.0
 MANY: Final = 50
-
-
-class Ended(StrEnum):
-    """Why a reader's stream ends."""
-
-    STOPPING = "stopping"
-    BROKEN = "broken"
-    GONE = "gone"
-    LEFT = "left"
-    SLOW = "slow"
-    KEY = "key"
-
-
-class Follower:
-    """A connection that is written to; `ended` says why it no longer is."""
-
-    __slots__ = ("batch", "channel", "chunked", "ended", "since", "start", "told_at", "transport")
-
-    def __init__(self, transport: asyncio.WriteTransport, *, chunked: bool) -> None:
-        self.transport = transport
-        self.chunked = chunked
-        self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
-        self.channel: Channel
-        self.batch: int | None = None
-        """The batch that it gets next; None while it has had all."""
-        self.start = 0
-        """Of that batch, from this sequence on."""
-        self.told_at = self.since = 0.0
-        """When it was written to last; when it last had room."""
-
-    def end(self, why: Ended) -> None:
-        if not self.ended.done():
-            self.ended.set_result(why)
-
-    def write(self, chunk: bytes, now: float) -> None:
-        if self.transport.is_closing():
-            # uvloop refuses to write then.
-            self.end(Ended.LEFT)
-            return
-        self.transport.write(chunk if self.chunked else unframed(chunk))
-        self.told_at = now
-
-    @property
-    def has_room(self) -> bool:
-        return self.transport.is_closing() or self.transport.get_write_buffer_size() < _UNSENT_BYTES
 
 
 class Hub:
@@ -311,12 +263,6 @@ class Hub:
             self.ring.begin(self.ring.next_sequence, None)
             self._most = 0
             give_back_memory()
-
-
-def cut_off(follower: Follower) -> None:
-    """End a connection that takes no more: what is not sent yet, it gets when it comes again."""
-    READERS_CUT_OFF.inc()
-    follower.transport.abort()
 
 
 async def _id_at(stream: Stream, sequence: int) -> EventId | None:

@@ -45,6 +45,8 @@ class Listing(Statement):
 
     rendering: Rendering
     page: Page
+    by_key: str | None = None
+    """The table, if the list is of its first rows in the order of its key."""
 
 
 EVERYTHING: Final = 2**31
@@ -101,7 +103,8 @@ def series(wanted: SeriesFilter, page: Page, shape: Shape = shapes.SERIES) -> Li
         return _written(rendering, ("s", "ticker"), cut, sql.SQL(""), order, page)
 
     text = _once(composed, wanted, page, shape)
-    return Listing(text, where.parameters, rendering, page)
+    by_key = _by_key(where, tables.SERIES, "ticker", page)
+    return Listing(text, where.parameters, rendering, page, by_key)
 
 
 def events(wanted: EventFilter, page: Page, shape: Shape = shapes.EVENTS) -> Listing:
@@ -125,7 +128,8 @@ def events(wanted: EventFilter, page: Page, shape: Shape = shapes.EVENTS) -> Lis
         return _written(rendering, ("e", "event_ticker"), cut, sql.SQL(""), order, page)
 
     text = _once(composed, wanted, page, shape)
-    return Listing(text, where.parameters, rendering, page)
+    by_key = _by_key(where, tables.EVENTS, "event_ticker", page)
+    return Listing(text, where.parameters, rendering, page, by_key)
 
 
 def markets(
@@ -165,7 +169,8 @@ def markets(
         return _written(rendering, ("m", "ticker"), cut, joined, order, page, ages)
 
     text = _once(composed, wanted, page, shape, aged)
-    return Listing(text, where.parameters, rendering, page)
+    by_key = _by_key(where, tables.MARKETS, "ticker", page)
+    return Listing(text, where.parameters, rendering, page, by_key)
 
 
 def _once(
@@ -235,6 +240,11 @@ _ITS_SERIES: Final = sql.SQL(
 )
 _JOINED_EVENTS: Final = sql.SQL("JOIN events e ON e.event_ticker = m.event_ticker")
 _JOINED_SERIES: Final = sql.SQL("JOIN series s ON s.ticker = m.series_ticker")
+
+
+def _by_key(where: Where, table: Table, ticker: str, page: Page) -> str | None:
+    is_first = where.takes_all and page.sort == ticker and page.limit != EVERYTHING
+    return table.name if is_first else None
 
 
 def _written(

@@ -2,10 +2,11 @@
 as problem documents.
 """
 
+import random
 import re
-import secrets
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Final, cast
@@ -15,16 +16,18 @@ import psycopg
 import structlog
 from aiohttp import web
 from prometheus_client import Counter, Histogram
-from structlog.contextvars import bind_contextvars, reset_contextvars
+from structlog.contextvars import bind_contextvars
 
 from ssmd_api import context, problems
+from ssmd_api.context import Context
 from ssmd_api.database import Overloaded, queries_run
 from ssmd_api.forms import MAX_TEXT
 from ssmd_api.keystore import Actor, StoredKey
 from ssmd_api.metrics import IN_PROGRESS, REFUSED, REQUESTS, SECONDS
 from ssmd_api.problems import Fault, Problem
+from ssmd_api.ratelimit import Verdict
 from ssmd_api.turns import caller
-from ssmd_common import logs
+from ssmd_common import contract, logs
 from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.metrics import ERRORS, WORK
@@ -33,12 +36,28 @@ log = structlog.get_logger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_REQUEST_ID: Final = web.RequestKey("request_id", str)
-_STARTED: Final = web.RequestKey("started", bool)
-_LIMITS: Final = web.RequestKey("limits", dict[str, str])
-_BEGAN: Final = web.RequestKey("began", float)
-_KEY: Final = web.RequestKey("key", StoredKey)
-_VERSION: Final = version("ssmd-api")
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of a request."""
+
+    request_id: str
+    route: str
+    began: float
+    key: StoredKey | None = None
+    limit: Verdict | None = None
+    started: bool = False
+    """Whether the head of its reply is sent."""
+
+
+_KNOWN: Final = web.RequestKey("known", _Known)
+_IDS: Final = random.Random()  # noqa: S311 - they need only differ
+_OF_ALL: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Server": "ssmd",
+    "X-Ssmd-Version": version("ssmd-api"),
+    contract.HEADER: str(contract.CONTRACT),
+}
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _CLIENT_GONE: Final = 499
 _PROBES: Final = ("/livez", "/readyz", "/metrics")
@@ -50,23 +69,22 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
 
     What is logged meanwhile bears the request's id.
     """
-    _begin(request)
+    known = _begin(request)
     status = 500
     IN_PROGRESS.inc()
-    bound = bind_contextvars(request_id=request_id(request))
+    # A request's context is its own: nothing is left of it afterwards.
+    bind_contextvars(request_id=known.request_id)
     try:
         response = await _answered(request, handler)
         status = response.status
         return response
     finally:
-        reset_contextvars(**bound)
         IN_PROGRESS.dec()
-        route = route_template(request)
-        method = request.method if route != "unmatched" else "any"
-        count, seconds = _metrics(route, method, status)
+        method = request.method if known.route != "unmatched" else "any"
+        count, seconds = _metrics(known.route, method, status)
         count.inc()
-        seconds.observe(time.perf_counter() - request[_BEGAN])
-        if status < 500 and route not in _PROBES:
+        seconds.observe(time.perf_counter() - known.began)
+        if status < 500 and known.route not in _PROBES:
             WORK.inc()
 
 
@@ -79,82 +97,78 @@ def _metrics(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
 def refuse(request: web.BaseRequest, status: int, why: str) -> web.Response:
     """The reply to what the HTTP library refuses before it is a request: `Edge.refuse`."""
     request = cast(web.Request, request)
-    if _BEGAN not in request:
-        _begin(request)
+    known = request.get(_KNOWN) or _begin(request)
     response = problems.response(
-        problems.from_status(status, why, {}), request_id(request), request.path
+        problems.from_status(status, why, {}), known.request_id, request.path
     )
-    _add_own_headers(request, response)
+    response.headers.update({**_OF_ALL, "X-Request-Id": known.request_id})
     return response
 
 
 def answered(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """The request's line in the log: `Edge.answered`."""
-    request = cast(web.Request, request)
-    route = route_template(request)
-    key = request.get(_KEY)
+    known = cast(web.Request, request)[_KNOWN]
     fields = {
         "method": request.method,
-        "route": route,
+        "route": known.route,
         "status": response.status,
         "bytes": request.writer.output_size,
-        "milliseconds": round((time.perf_counter() - request[_BEGAN]) * 1000, 1),
-        "key_id": key and key.id,
-        "request_id": request_id(request),
+        "milliseconds": round((time.perf_counter() - known.began) * 1000, 1),
+        "key_id": known.key and known.key.id,
+        "request_id": known.request_id,
     }
-    if route in _PROBES:
+    if known.route in _PROBES:
         log.debug("request answered", **fields)
     else:
-        logs.often(log, "request answered", **fields)
+        logs.often(log, "request answered", fields)
 
 
 def request_id(request: web.Request) -> str:
     """What names this request, in its reply and in the log."""
-    return request[_REQUEST_ID]
+    return request[_KNOWN].request_id
 
 
 def actor(request: web.Request) -> Actor:
     """Who asks, for the trail of what was done with keys."""
-    key = request[_KEY]
+    key = request[_KNOWN].key
+    assert key is not None
     trust = context.of(request).settings.api_trust_forwarded_for
     return Actor(key.name, key.id, client_address(request, trust=trust), request_id(request))
 
 
-def _begin(request: web.Request) -> None:
-    request[_BEGAN] = time.perf_counter()
-    given = request.headers.get("X-Request-Id", "")
-    request[_REQUEST_ID] = given if _SANE_ID.fullmatch(given) else secrets.token_hex(16)
+def _begin(request: web.Request) -> _Known:
+    began, given = time.perf_counter(), request.headers.get("X-Request-Id")
+    sane = given is not None and _SANE_ID.fullmatch(given)
+    name = given if given and sane else f"{_IDS.getrandbits(128):032x}"
+    known = request[_KNOWN] = _Known(name, route_template(request), began)
+    return known
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Signal before a reply's headers are sent: its request id and what is left of the limit,
     which pages may read it, and whether its route will go."""
-    request[_STARTED] = True
-    _add_own_headers(request, response)
-    response.headers.update(request.get(_LIMITS, {}))
+    known = request[_KNOWN]
+    known.started = True
+    headers = {**_OF_ALL, "X-Request-Id": known.request_id}
+    if known.limit is not None:
+        headers.update(known.limit.headers())
+    response.headers.update(headers)
     service = context.of(request)
     service.origins.add_headers(request, response.headers)
-    if mark := service.deprecated.get(route_template(request)):
+    if mark := service.deprecated.get(known.route):
         mark.add_headers(response.headers)
-
-
-def _add_own_headers(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers["X-Request-Id"] = request_id(request)
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["X-Ssmd-Version"] = _VERSION
-    response.headers["Server"] = "ssmd"
 
 
 def guarded(scope: str, handler: Handler) -> Handler:
     """`handler` for those whose key has `scope` and requests left."""
 
     async def guard(request: web.Request) -> web.StreamResponse:
-        key = await check_key(request, scope)
-        request[_KEY] = key
-        caller.set(str(key.id))
-        service = context.of(request)
-        limit = service.limiter.take(str(key.id), key.rate_limit_per_minute, time.monotonic_ns())
-        request[_LIMITS] = limit.headers()
+        service, known = context.of(request), request[_KNOWN]
+        key = known.key = await _good_key(request, service, scope)
+        name = str(key.id)
+        caller.set(name)
+        limit = service.limiter.take(name, key.rate_limit_per_minute, time.monotonic_ns())
+        known.limit = limit
         if not limit.allowed:
             REFUSED.labels("rate_limit").inc()
             raise problems.too_many(
@@ -165,10 +179,9 @@ def guarded(scope: str, handler: Handler) -> Handler:
         before = queries_run()
         response = await handler(request)
         if response.status == 304 and queries_run() == before:
-            limit = service.limiter.give_back(
-                str(key.id), key.rate_limit_per_minute, time.monotonic_ns()
+            known.limit = service.limiter.give_back(
+                name, key.rate_limit_per_minute, time.monotonic_ns()
             )
-            request[_LIMITS] = limit.headers()
         return response
 
     return guard
@@ -183,9 +196,8 @@ def method_not_allowed(allowed: set[str]) -> Handler:
     return refused
 
 
-async def check_key(request: web.Request, scope: str) -> StoredKey:
+async def _good_key(request: web.Request, service: Context, scope: str) -> StoredKey:
     """The key of a request; raises a Problem unless it is good for `scope` now."""
-    service = context.of(request)
     address = client_address(request, trust=service.settings.api_trust_forwarded_for)
     return await service.authenticator.authenticate(request.headers, address, scope)
 
@@ -275,7 +287,7 @@ def _is_utf8(encoded: str) -> bool:
 
 
 def _reply(request: web.Request, problem: Problem) -> web.Response:
-    if request.get(_STARTED) and request.transport is not None:
+    if request[_KNOWN].started and request.transport is not None:
         # A stream broke off: its end must not look like one.
         log.warning("stream broken off", route=route_template(request), reason=problem.kind)
         request.transport.abort()

@@ -16,20 +16,22 @@ COLUMNS: Final = ("text", "is far", "more", "key", "ticker", "ages")
 """Of the one row: the rows' text as `Rendering.page` takes it and whether it has far times; whether
 more rows follow, and the sort key and ticker of the last; what their age needs, as JSON."""
 
+# Names of its own, since ages have columns of markets.
 _PAGE: Final = sql.SQL(
-    "WITH found AS MATERIALIZED (SELECT row_number() OVER (ORDER BY {order}) AS n,"
-    " {text} AS text, {far} AS far, {key} AS key, {ticker} AS ticker {aged}"
-    " FROM {cut} {joins}),"
-    " page AS (SELECT * FROM found WHERE n <= {limit})"
-    " SELECT (SELECT string_agg(text, {apart} ORDER BY n) FROM page),"
-    " (SELECT bool_or(far) FROM page),"
-    " EXISTS (SELECT FROM found WHERE n > {limit}), last.key, last.ticker, {ages}"
-    " FROM (SELECT) one LEFT JOIN found last ON last.n = {limit}"
+    "WITH found AS MATERIALIZED (SELECT row_number() OVER (ORDER BY {order}) AS row_n,"
+    " {text} AS row_text, {far} AS row_far, {key} AS row_key, {ticker} AS row_ticker {aged}"
+    " FROM {cut} {joins})"
+    " SELECT (SELECT string_agg(row_text, {apart} ORDER BY row_n) FROM found WHERE {within}),"
+    " (SELECT bool_or(row_far) FROM found WHERE {within}),"
+    " EXISTS (SELECT FROM found WHERE NOT {within}), last.row_key, last.row_ticker, {ages}"
+    " FROM (SELECT) one LEFT JOIN found last ON last.row_n = {limit}"
 )
-# Rows of which only the time of their last observation differs are as old as the oldest of them.
+# Rows of which only the time of their last observation differs are as old as the oldest of them;
+# apart from those without such a time, or with one that Python cannot hold.
 _AGES: Final = sql.SQL(
     "(SELECT json_agg(g) FROM (SELECT {columns} min({observed}) AS {observed}"
-    " FROM page GROUP BY {columns} {observed} IS NULL) g)"
+    " FROM found WHERE {within} GROUP BY {columns}"
+    " {observed} >= '0001-01-01' AND {observed} < '10000-01-01') g)"
 )
 _OBSERVED: Final = "observed_at"
 
@@ -53,10 +55,12 @@ def of_page(
         for column in table.columns
     ]
     names = [name for _, name in columns if name != sql.Identifier(_OBSERVED)]
+    within = sql.SQL("row_n <= {}").format(sql.Literal(page.limit))
     ages: sql.Composable = sql.SQL("NULL")
     if columns:
         grouped = sql.SQL("").join([sql.SQL("{}, ").format(name) for name in names])
-        ages = _AGES.format(columns=grouped, observed=sql.Identifier(_OBSERVED))
+        observed = sql.Identifier(_OBSERVED)
+        ages = _AGES.format(columns=grouped, observed=observed, within=within)
     return _PAGE.format(
         text=rendering.text,
         far=rendering.far,
@@ -67,6 +71,7 @@ def of_page(
         cut=cut,
         joins=joins,
         limit=sql.Literal(page.limit),
+        within=within,
         apart=sql.Literal(ROWS_APART),
         ages=ages,
     )

@@ -17,7 +17,8 @@ from ssmd_api.forms import MAX_TEXT
 from ssmd_api.paging import Page, order
 from ssmd_api.problems import Fault, bad_parameters
 from ssmd_api.shapes import Shape, UnknownField
-from ssmd_common.columns import Kind, Table
+from ssmd_common.columns import Column, Kind, Table
+from ssmd_common.times import UNIT_SECONDS
 
 MAX_LIMIT: Final = 1000
 DEFAULT_LIMIT: Final = 100
@@ -26,10 +27,9 @@ MAX_VALUES: Final = 50
 MAX_NAMES: Final = 200
 """Of fields, more than there are; with commas between or given several times."""
 LARGEST: Final = 2**63 - 1
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _LOST_PLUS = re.compile(r"([T ].*) (\d\d:?\d\d)$", re.ASCII)
 
-_NO_FILTERS: Final = ("sort", "limit", "cursor", "fields", "exclude")
+_NO_FILTERS: Final = ("sort", "limit", "cursor", "fields", "exclude", "as_of")
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -43,6 +43,7 @@ class Parameters:
         self._now = now
         self._known: set[str] = set()
         self._faults: list[Fault] = []
+        self._no_as_of = ""
 
     def text(self, name: str) -> str | None:
         return self._one(name, text)
@@ -89,6 +90,24 @@ class Parameters:
     def moment(self, name: str) -> datetime | None:
         return self._one(name, lambda value: moment(value, self._now))
 
+    def as_of(self, name: str = "as_of") -> datetime | None:
+        """The moment whose knowledge is asked for; None is now."""
+        at = self._one(name, lambda value: past(value, self._now))
+        if at is not None and at > self._now:
+            self.fault(name, "is in the future")
+        return at
+
+    def no_as_of(self, why: str) -> None:
+        """Say why there is no `as_of` here, to those who ask for it."""
+        self._no_as_of = why
+
+    def recorded(self, name: str, column: Column) -> None:
+        """Refuse a parameter that goes by a column which has no past."""
+        if column.volatile and name in self._query and "as_of" in self._query:
+            self.fault(
+                name, f"goes by {column.name}, which is not recorded: as of a moment it is null"
+            )
+
     def limit(self) -> int:
         return self.number("limit", 1, MAX_LIMIT) or DEFAULT_LIMIT
 
@@ -126,6 +145,7 @@ class Parameters:
     def page(self, table: Table, default: str) -> Page:
         """`sort`, `limit` and `cursor` of a list of the table's rows."""
         sort = self.choice("sort", orders(table), default)
+        self.recorded("sort", table[sort.removeprefix("-")])
         filters = cursors.digest(pair for pair in self._query.items() if pair[0] not in _NO_FILTERS)
         cursor = self.cursor(order(sort), table.sorts[sort.removeprefix("-")], filters)
         return Page(sort, self.limit(), cursor, filters)
@@ -138,7 +158,9 @@ class Parameters:
         """Raise a 400 that names everything that is wrong."""
         known = ", ".join(sorted(self._known)) or "none"
         for name in dict.fromkeys(self._query):
-            if name not in self._known:
+            if name == "as_of" and self._no_as_of:
+                self.fault(name, self._no_as_of)
+            elif name not in self._known:
                 self.fault(name[:MAX_TEXT], f"is unknown here (known: {known})")
         if self._faults:
             raise bad_parameters(self._faults)
@@ -235,10 +257,32 @@ def moment(value: str, now: datetime) -> datetime:
         if not forms.MOMENT.fullmatch(value):
             raise ValueError
         if forms.DURATION.fullmatch(value):
-            return now + timedelta(seconds=int(value[:-1]) * _UNITS[value[-1]])
-        read = datetime.fromisoformat(_LOST_PLUS.sub(r"\1+\2", value))
-        return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
+            return now + _duration(value)
+        return _instant(value)
     except (ValueError, OverflowError):
         raise ValueError(
             "must be a time such as 2026-02-03T22:00:00Z or a duration from now such as 24h"
         ) from None
+
+
+def past(value: str, now: datetime) -> datetime:
+    """An ISO 8601 time (UTC where it names no zone) or how long ago, such as `-24h`."""
+    try:
+        if not forms.PAST.fullmatch(value):
+            raise ValueError
+        if forms.DURATION.fullmatch(value.removeprefix("-")):
+            return now - _duration(value.removeprefix("-"))
+        return _instant(value)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            "must be a time such as 2026-02-03T22:00:00Z or how long ago, such as -24h"
+        ) from None
+
+
+def _duration(value: str) -> timedelta:
+    return timedelta(seconds=int(value[:-1]) * UNIT_SECONDS[value[-1]])
+
+
+def _instant(value: str) -> datetime:
+    read = datetime.fromisoformat(_LOST_PLUS.sub(r"\1+\2", value))
+    return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)

@@ -1,11 +1,11 @@
 -- {columns}, {market}, {series}, … are columns of ssmd_common.tables, put in by the store.
 
 -- name: market
--- One market with its event and its series.
+-- One market with its event and its series, which are looked up, also as of a moment.
 SELECT {columns}
 FROM markets m
-JOIN events e ON e.event_ticker = m.event_ticker
-JOIN series s ON s.ticker = m.series_ticker
+JOIN LATERAL (SELECT * FROM events e WHERE e.event_ticker = m.event_ticker OFFSET 0) e ON true
+JOIN LATERAL (SELECT * FROM series s WHERE s.ticker = m.series_ticker OFFSET 0) s ON true
 WHERE m.ticker = %(ticker)s
 
 -- name: lookup
@@ -27,7 +27,7 @@ SELECT EXISTS (SELECT FROM markets WHERE ticker = %(ticker)s)
 -- One event with its series.
 SELECT {columns}
 FROM events e
-JOIN series s ON s.ticker = e.series_ticker
+JOIN LATERAL (SELECT * FROM series s WHERE s.ticker = e.series_ticker OFFSET 0) s ON true
 WHERE e.event_ticker = %(ticker)s
 
 -- name: event_markets
@@ -72,6 +72,37 @@ ORDER BY f.series_ticker, f.effective_from
 SELECT {tier} FROM fees f
 WHERE %(tier)s::text IS NULL OR f.tier = %(tier)s
 ORDER BY f.tier
+
+-- name: moment
+-- An error where the record does not have the moment.
+SELECT m::text FROM history.moment(%(at)s) m
+
+-- name: versions
+-- A row's changes before a number, the last first, each with the row before and after it: what is, with what each later
+-- change had replaced.
+SELECT v.number, v.at, v.xid, v.kind, v.changed, {before}, {after}
+FROM (
+    SELECT number, at, xid, kind, ARRAY(SELECT jsonb_object_keys(was)) AS changed,
+        jsonb_populate_record(NULL::{table}, history.merged(was) OVER w) AS before,
+        jsonb_populate_record(NULL::{table}, history.merged(was) OVER (
+            w ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) AS after
+    FROM (
+        SELECT number, at, xid::text::bigint AS xid, kind, was FROM {changes} WHERE {key} = %(ticker)s
+        UNION ALL
+        SELECT 9223372036854775807, NULL, NULL, NULL, to_jsonb(r) FROM {table} r WHERE {key} = %(ticker)s
+    ) e
+    WINDOW w AS (ORDER BY number DESC)
+) v
+WHERE v.number < %(before)s
+ORDER BY v.number DESC
+LIMIT %(fetch)s
+
+-- name: has_row
+SELECT EXISTS (SELECT FROM {table} WHERE {key} = %(ticker)s)
+    OR EXISTS (SELECT FROM {changes} WHERE {key} = %(ticker)s)
+
+-- name: record_begins
+SELECT min(known_from) FROM history.spans
 
 -- name: stats_series
 -- Every series with its number of events.

@@ -5,14 +5,13 @@ Whole numbers throughout, so that who waits as long as `Retry-After` says is nev
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 _SECOND: Final = 1_000_000_000
 _MINUTE: Final = 60 * _SECOND
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Whether a request may pass, what is left, and when it is worth trying again."""
 
     allowed: bool

@@ -1,13 +1,15 @@
 """Replies: JSON with a strong ETag, compressed for those who can read it."""
 
-import hashlib
-from collections.abc import Mapping
-from functools import cached_property, lru_cache
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 from aiohttp import web
 
-from ssmd_api import rows
+from ssmd_api import asof, context, rows
+from ssmd_api.document import Answer, Body
+from ssmd_api.freshness import age_of
 from ssmd_api.paging import Listed
 
 Source = Literal["cache", "database"]
@@ -15,15 +17,42 @@ Source = Literal["cache", "database"]
 _WORTH_COMPRESSING_BYTES: Final = 1024
 
 
-class Body:
-    """JSON that may be sent more than once."""
+def answer(
+    request: web.Request,
+    document: Any,
+    source: Source,
+    as_of: datetime | None = None,
+    next_cursor: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    """What is sent of a document, or of its `Body`."""
+    return Answer(_body(document), _headers(request, source, next_cursor, headers), as_of)
 
-    def __init__(self, data: bytes) -> None:
-        self.data: Final = data
 
-    @cached_property
-    def digest(self) -> str:
-        return hashlib.sha256(self.data).hexdigest()[:32]
+def page(
+    request: web.Request,
+    name: str,
+    found: Listed,
+    as_of: datetime | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    """A page of a list whose rows are written already."""
+    cursor = found.cursor
+    body = b'{"%b":[%b],"cursor":%b}' % (name.encode(), found.rows, rows.encode(cursor))
+    return answer(request, Body(body), "database", as_of, cursor, headers)
+
+
+async def recent(
+    request: web.Request, read: Callable[[web.Request], Awaitable[Answer]]
+) -> web.Response:
+    """The answer that `read` finds, or found a moment ago for a request with the same path and
+    parameters, letter by letter: it goes by nothing else."""
+    found = await context.of(request).recent.get(request.raw_path, lambda: read(request))
+    compress = _to_compress(request, found.body)
+    if compress:
+        await found.body.compress()
+    age = age_of(found.as_of, datetime.now(UTC))
+    return _response(request, found.body, found.headers, age, compress=compress)
 
 
 def reply(
@@ -39,40 +68,61 @@ def reply(
 
     The ETag is of the body alone: a row reads the same from the cache and from the database.
     """
-    made = document if isinstance(document, Body) else Body(rows.encode(document))
-    body, digest = made.data, made.digest
-    compress = len(body) >= _WORTH_COMPRESSING_BYTES and accepts_gzip(
-        request.headers.get("Accept-Encoding", "")
-    )
-    # A strong tag names bytes, and those of the compressed reply are others.
-    tag = f"{digest}-gzip" if compress else digest
-    response = web.Response(body=body, content_type="application/json")
-    if _has_already(request, digest):
-        response = web.Response(status=304)
-    elif compress:
-        response.enable_compression(web.ContentCoding.gzip)
-    response.headers["ETag"] = f'"{tag}"'
-    response.headers["Vary"] = "Accept-Encoding"
-    response.headers["Cache-Control"] = "private, no-cache"
+    body = _body(document)
+    headers = _headers(request, source, next_cursor, headers)
+    return _response(request, body, headers, age_seconds, compress=_to_compress(request, body))
+
+
+def _body(document: Any) -> Body:
+    return document if isinstance(document, Body) else Body(rows.encode(document))
+
+
+def _headers(
+    request: web.Request,
+    source: Source | None,
+    next_cursor: str | None,
+    more: Mapping[str, str] | None,
+) -> dict[str, str]:
+    headers = {"Vary": "Accept-Encoding", "Cache-Control": "private, no-cache", **(more or {})}
     if source:
-        response.headers["X-Ssmd-Source"] = source
-    if age_seconds is not None:
-        response.headers["X-Ssmd-Age"] = str(age_seconds)
+        headers["X-Ssmd-Source"] = source
     if next_cursor:
         following = request.rel_url.update_query(cursor=next_cursor)
-        response.headers["Link"] = f'<{following.raw_path_qs}>; rel="next"'
-    response.headers.update(headers or {})
+        if at := headers.get(asof.AT):
+            # How long ago that is changes from page to page.
+            following = following.update_query(as_of=at)
+        headers["Link"] = f'<{following.raw_path_qs}>; rel="next"'
+    return headers
+
+
+def _response(
+    request: web.Request,
+    body: Body,
+    headers: Mapping[str, str],
+    age_seconds: int | None,
+    *,
+    compress: bool,
+) -> web.Response:
+    # A strong tag names bytes, and those of the compressed reply are others.
+    tag = f'"{body.digest}-gzip"' if compress else f'"{body.digest}"'
+    headers = {**headers, "ETag": tag}
+    if age_seconds is not None:
+        headers["X-Ssmd-Age"] = str(age_seconds)
+    if _has_already(request, body.digest):
+        return web.Response(status=304, headers=headers)
+    headers["Content-Type"] = "application/json"
+    if compress and body.gzipped is not None:
+        headers["Content-Encoding"] = "gzip"
+        return web.Response(body=body.gzipped, headers=headers)
+    response = web.Response(body=body.data, headers=headers)
+    if compress:
+        response.enable_compression(web.ContentCoding.gzip)
     return response
 
 
-def page(
-    request: web.Request, name: str, found: Listed, age_seconds: int | None = None
-) -> web.Response:
-    """A page of a list whose rows are written already."""
-    cursor = found.cursor
-    body = b'{"%b":[%b],"cursor":%b}' % (name.encode(), found.rows, rows.encode(cursor))
-    return reply(
-        request, Body(body), source="database", age_seconds=age_seconds, next_cursor=cursor
+def _to_compress(request: web.Request, body: Body) -> bool:
+    return len(body.data) >= _WORTH_COMPRESSING_BYTES and accepts_gzip(
+        request.headers.get("Accept-Encoding", "")
     )
 
 

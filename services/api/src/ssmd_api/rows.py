@@ -156,3 +156,8 @@ def register(context: AdaptContext) -> None:
     context.adapters.register_loader("timestamptz", _TimestampLoader)
     context.adapters.register_loader("numeric", TextLoader)
     context.adapters.register_loader("jsonb", _JsonLoader)
+
+
+async def configure(connection: AdaptContext) -> None:
+    """The same for each connection of a pool."""
+    register(connection)

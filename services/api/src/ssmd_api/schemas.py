@@ -104,6 +104,36 @@ _COUNTED_AT: Final[Schema] = {
     "format": "date-time",
     "description": "When it was counted: up to 5 seconds ago.",
 }
+_VERSION_KINDS: Final = ("added", "changed", "removed")
+
+
+def _version(table: Table) -> Schema:
+    """A change of a row, without the columns that are not recorded."""
+    kept = Table(table.name, tuple(each for each in table.columns if not each.volatile))
+    whole = row(kept)
+    changes = {each.name: thing(old=column(each), new=column(each)) for each in kept.columns}
+    return thing(
+        number={**_COUNT, "description": "Later changes have larger ones."},
+        at={**_OF_KIND[Kind.TIME], "type": "string", "description": "When it was committed."},
+        xid={**_COUNT, "description": "Its transaction, as in the change stream."},
+        kind={"type": "string", "enum": list(_VERSION_KINDS)},
+        data={
+            "anyOf": [whole, {"type": "null"}],
+            "description": "The row from then on; null where it was removed.",
+        },
+        before={
+            "anyOf": [whole, {"type": "null"}],
+            "description": "The row that was removed; else null.",
+        },
+        changes={
+            "type": "object",
+            "properties": changes,
+            "additionalProperties": False,
+            "description": "Of a row that was changed: what changed.",
+        },
+    )
+
+
 _MARKET_STATUS: Final[Schema] = {"type": "string", "enum": list(MarketStatus)}
 _EVENT_STATUS: Final[Schema] = {"type": "string", "enum": list(EventStatus)}
 _BY_MARKET_STATUS: Final = thing(**dict.fromkeys(MarketStatus, _COUNT))
@@ -150,6 +180,19 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "LifecyclePage": thing(
         ticker=_TEXT, lifecycle=list_of(ref("LifecycleEvent")), cursor=PAGE_CURSOR
     ),
+    **{
+        f"{name}History": thing(
+            **{key: _TEXT},
+            history=list_of(_version(table)),
+            record_begins={**_TIME, "description": "What was before is not known."},
+            cursor=PAGE_CURSOR,
+        )
+        for name, key, table in (
+            ("Series", "ticker", tables.SERIES),
+            ("Event", "event_ticker", tables.EVENTS),
+            ("Market", "ticker", tables.MARKETS),
+        )
+    },
     "LookupRequest": {
         **thing(tickers={**list_of(filters.TEXT), "maxItems": MAX_LOOKUP}),
         "example": {"tickers": ["KXBTC15M-26FEB031715-15"]},

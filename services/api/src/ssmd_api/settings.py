@@ -46,6 +46,9 @@ class ApiSettings(PostgresSettings, RedisSettings, NatsSettings):
     """How long a key that was found good is trusted: a revocation reaches every replica by then, a
     stream of changes within half a second where this is less. A replica that does not reach
     PostgreSQL trusts keys, those of streams too, for five minutes after it last found them good."""
+    api_recent_seconds: float = Field(0.05, ge=0, le=5)
+    """How long a page of a list, or a market, that was read is not read again: it is given to all
+    who ask for the same with the same parameters. With 0 each reads for itself."""
     api_failed_logins_per_minute: int = Field(20, ge=1)
     """Wrong keys from one address before it is turned away."""
     api_fee_tiers_file: Annotated[Path, AfterValidator(_has_tiers)] | None = None

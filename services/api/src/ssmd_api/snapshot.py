@@ -11,6 +11,8 @@ from typing import Final
 
 from psycopg import sql
 
+from ssmd_api import asof
+from ssmd_api.asof import Past
 from ssmd_api.changefilter import filters
 from ssmd_api.database import Connection, Database
 from ssmd_api.feed import ChangeFeed
@@ -37,6 +39,8 @@ class Taken:
     sequence: int
     database: Database
     connection: Connection
+    past: Past | None = None
+    """The moment that it is of, if it is not of now: no place in the stream completes it."""
 
     async def rows(
         self, columns: Table, wanted: Mapping[str, str]
@@ -52,6 +56,8 @@ class Taken:
             ),
         )
         statement = Statement(query, dict(wanted))
+        if self.past is not None:
+            statement = Statement(asof.then(query), self.past.parameters(wanted))
         pages = self.database.pages(self.connection, statement, _PAGE, register)
         async with aclosing(pages):
             async for page in pages:

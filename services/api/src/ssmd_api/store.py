@@ -1,20 +1,23 @@
 """Reads from PostgreSQL. Rows come as dicts in the shape of `ssmd_api.rows`."""
 
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, LiteralString, assert_never
 
 from psycopg import sql
 
-from ssmd_api import lists, paging, rendering, rows, search, shapes
-from ssmd_api.database import SHORT_PATIENCE_SECONDS, Database
+from ssmd_api import asof, lists, paging, rendering, rows, search, shapes
+from ssmd_api.asof import Past
+from ssmd_api.database import SHORT_PATIENCE_SECONDS, Connection, Cursor, Database
 from ssmd_api.feeschedule import OWN_FEE, Terms, complete
 from ssmd_api.filters import EventFilter, Filter, MarketFilter, SeriesFilter
 from ssmd_api.lists import AGED_MARKET, AGED_SERIES, Listing, Statement, columns
 from ssmd_api.paging import Listed, Page
 from ssmd_api.rows import Row, named
 from ssmd_api.shapes import Shape
+from ssmd_api.versions import Version, of_composite, version
 from ssmd_common import tables
 from ssmd_common.columns import Table
 from ssmd_common.parts import Known, read
@@ -30,10 +33,28 @@ _EXPORT_PAGE: Final = 500
 
 
 class Store:
-    """Every query of the API but those about keys."""
+    """Every query of the API but those about keys; of now, or as of a moment."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, past: Past | None = None) -> None:
         self._database = database
+        self.past = past
+
+    @asynccontextmanager
+    async def as_of(self, at: datetime | None, parameter: str = "as_of") -> AsyncIterator["Store"]:
+        """What this database knew at a moment, of series, events, markets and fees; None is now.
+
+        Raises:
+            Problem: a 400 of the parameter, if the record does not have the moment.
+        """
+        if at is None:
+            yield self
+            return
+        async with self._database.transaction() as connection:
+            with asof.refused(parameter):
+                async with self._database.cursor_of(connection) as cursor:
+                    await cursor.execute(queries.moment, {"at": at}, prepare=True)
+                    [(moment,)] = await cursor.fetchall()
+            yield Store(self._database, Past(connection, moment))
 
     async def ping(self) -> None:
         """Find out whether PostgreSQL answers; psycopg.OperationalError if it does not."""
@@ -161,6 +182,32 @@ class Store:
             found = await self._list(search.search(words, kinds, limit, fuzzy=True))
         return [dict(zip(search.COLUMNS, row, strict=True)) for row in found]
 
+    async def versions(
+        self, table: Table, ticker: str, before: int, fetch: int
+    ) -> list[Version] | None:
+        """Changes of a row before a number, the last first; None where none is known and no such
+        row is there."""
+        kept = table.only(*(column.name for column in table.columns if not column.volatile))
+        names = {
+            "table": sql.Identifier(table.name),
+            "changes": sql.Identifier("history", f"{table.name}_changes"),
+            "key": sql.Identifier(table.columns[0].name),
+            "before": of_composite("before", kept),
+            "after": of_composite("after", kept),
+        }
+        query = sql.SQL(queries.versions).format(**names)
+        found = await self._all(query, ticker=ticker, before=before, fetch=fetch)
+        if not found:
+            exists = sql.SQL(queries.has_row).format(**names)
+            if not (await self._all(exists, ticker=ticker))[0][0]:
+                return None
+        return [version(kept, values) for values in found]
+
+    async def record_begins(self) -> str | None:
+        """The first moment that can be asked for."""
+        [(begins,)] = await self._all(sql.SQL(queries.record_begins))
+        return begins and str(begins)
+
     async def stats_series(self) -> list[tuple[Any, ...]]:
         """(series, category, active, is_game, events) of all."""
         return await self._all(sql.SQL(queries.stats_series))
@@ -201,16 +248,27 @@ class Store:
     async def export(self, wanted: Filter, shape: Shape) -> AsyncGenerator[list[bytes], None]:
         """Every row of a list as JSON, in pages, all of one state of the database."""
         listing = _whole(wanted, shape)
-        async with self._database.reading() as connection:
+        listing = replace(
+            listing,
+            query=self._then(listing.query),
+            parameters=self._known(listing.parameters),
+        )
+        async with self._reading() as connection:
             pages = self._database.pages(connection, listing, _EXPORT_PAGE, rendering.register)
             async with aclosing(pages):
                 async for page in pages:
                     yield [listing.rendering.row(row) for row in page]
 
     async def _listed(self, listing: Listing) -> Listed:
-        async with self._database.cursor() as cursor:
+        async with self._cursor() as cursor:
+            if self.past is not None and listing.by_key:
+                await cursor.execute(asof.GENERIC_PLANS)
             # Without parameters, as most lists are, it is planned once.
-            await cursor.execute(listing.query, listing.parameters, prepare=True)
+            await cursor.execute(
+                self._then(listing.query, listing.by_key),
+                self._known(listing.parameters),
+                prepare=True,
+            )
             found = await cursor.fetchone()
         assert found
         text, far, more, key, ticker, ages = found
@@ -221,9 +279,27 @@ class Store:
         return await self._all(statement.query, **statement.parameters)
 
     async def _all(self, query: sql.SQL | sql.Composed, **parameters: Any) -> list[tuple[Any, ...]]:
-        async with self._database.cursor() as cursor:
-            await cursor.execute(query, parameters)
+        async with self._cursor() as cursor:
+            await cursor.execute(self._then(query), self._known(parameters))
             return await cursor.fetchall()
+
+    def _cursor(self) -> AbstractAsyncContextManager[Cursor]:
+        if self.past is None:
+            return self._database.cursor()
+        return self._database.cursor_of(self.past.connection)
+
+    def _reading(self) -> AbstractAsyncContextManager[Connection]:
+        if self.past is None:
+            return self._database.reading()
+        return nullcontext(self.past.connection)
+
+    def _then(
+        self, query: sql.SQL | sql.Composed, by_key: str | None = None
+    ) -> sql.SQL | sql.Composed:
+        return query if self.past is None else asof.then(query, by_key=by_key)
+
+    def _known(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        return parameters if self.past is None else self.past.parameters(parameters)
 
 
 def _whole(wanted: Filter, shape: Shape) -> Listing:

@@ -14,15 +14,17 @@ OF_TABLE: Final = "table fees"
 class Tiers:
     """The tiers there are. One of the file hides one of the table that has its name."""
 
-    def __init__(self, store: Store, configured: Mapping[str, ConfiguredTier]) -> None:
-        self._store = store
+    def __init__(self, configured: Mapping[str, ConfiguredTier]) -> None:
         self._configured = configured
 
-    async def find(self, tier: str | None = None) -> list[Row]:
-        """The tier of that name, or all, by name; each with its `source`."""
+    async def find(self, store: Store, tier: str | None = None) -> list[Row]:
+        """The tier of that name, or all, by name; each with its `source`.
+
+        Those of the table are as the store knows them, now or then; the file has no past.
+        """
         if tier is not None and tier in self._configured:
             return [self._configured[tier].row]
-        stored = await self._store.fee_tiers(tier)
+        stored = await store.fee_tiers(tier)
         found = {row["tier"]: row | {"source": OF_TABLE} for row in stored}
         if tier is None:
             found |= {name: each.row for name, each in self._configured.items()}

@@ -145,6 +145,11 @@ class Where:
         cut = sql.SQL("({}) {}").format(merged, sql.Identifier(self.alias))
         return cut, ordered
 
+    @property
+    def takes_all(self) -> bool:
+        """Whether there are no conditions but those that there always are."""
+        return len(self._conditions) == len(self.always) and not self._ways
+
     def clause(self) -> sql.Composed:
         if not self._conditions:
             return sql.Composed([])

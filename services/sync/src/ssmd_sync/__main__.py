@@ -8,13 +8,14 @@ import structlog
 
 from ssmd_common import logs, requests
 from ssmd_common.connections.watch import watch_writable
-from ssmd_common.errors import ConfigurationError, SsmdError
+from ssmd_common.errors import SsmdError
 from ssmd_common.runtime import Runtime, loop_factory, run
 from ssmd_common.settings import load
 from ssmd_common.usage import answer
 from ssmd_store.sessions import Sessions
 from ssmd_sync import metrics, schedule
 from ssmd_sync.exchange import Exchange
+from ssmd_sync.retention import Retention
 from ssmd_sync.service import LOOK_SECONDS, Service, run_once
 from ssmd_sync.settings import SyncSettings
 
@@ -38,7 +39,7 @@ async def serve(runtime: Runtime, settings: SyncSettings) -> None:
                 runtime, settings.database_url, "ssmd-sync-watch", every_seconds=LOOK_SECONDS
             ),
         )
-        service = Service(runtime, sessions, exchange, jobs, settings.sync_retention_days)
+        service = Service(runtime, sessions, exchange, jobs, Retention.of(settings))
         runtime.spawn(
             "requests",
             requests.watch(
@@ -58,11 +59,9 @@ def run_one(job_id: str) -> int:
     try:
         settings = load(SyncSettings)
         logs.configure("sync", settings.log_level, settings.log_format)
-        jobs = {job.id: job for job in schedule.load(settings.sync_jobs_file)}
-        if job_id not in jobs:
-            raise ConfigurationError(f"there is no job {job_id}: {', '.join(jobs)}")
+        job = schedule.named(schedule.load(settings.sync_jobs_file), job_id)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            return runner.run(run_once(jobs[job_id], settings))
+            return runner.run(run_once(job, settings))
     except SsmdError as error:
         logs.configure("sync")
         log.critical("command ended", error=str(error), kind=type(error).__name__)

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from ssmd_common.models import Event, Market, Series, SetAside
+from ssmd_common.models import Event, Market, RejectedRow, Series
 from ssmd_kalshi.errors import NotFoundError
 from ssmd_kalshi.pages import Page
 from ssmd_kalshi.rest import KalshiRest
@@ -44,9 +44,9 @@ class BatchWriter:
 
     async def take(self, rows: Rows) -> None:
         """A page. Events and markets wait for a batch to fill; `flush` writes what waits."""
-        self._report.set_aside += rows.set_aside
+        self._report.rejected_rows += rows.rejected_rows
         # A row that cannot be read exists nevertheless.
-        unreadable = {row.ticker for row in rows.set_aside if row.ticker}
+        unreadable = {row.ticker for row in rows.rejected_rows if row.ticker}
         for tickers in self.seen.values():
             tickers |= unreadable
         self._report.unread |= unreadable
@@ -151,8 +151,8 @@ class BatchWriter:
         if result.orphans:
             # They are named in the report; waiting for them would stop the others.
             await self._store.write_markets([], self._moving(watermarks))
-        result.set_aside += [
-            SetAside(row.ticker, f"markets: its event {row.event_ticker} is not known yet", "")
+        result.rejected_rows += [
+            RejectedRow(row.ticker, f"markets: its event {row.event_ticker} is not known yet", "")
             for row in orphans
             if row.ticker in result.orphans
         ]
@@ -184,7 +184,7 @@ class BatchWriter:
                 guess = ticker.partition("-")[0]
                 stubs.append(Event(event_ticker=ticker, series_ticker=guess))
             else:
-                page = Page(items=[msgspec.structs.replace(wire, markets=None)], set_aside=[])
+                page = Page(items=[msgspec.structs.replace(wire, markets=None)], rejected_rows=[])
                 found.append(event_rows(page, asked_at))
         for rows in found:
             await self._take_events(rows.events)

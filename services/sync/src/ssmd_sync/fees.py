@@ -14,7 +14,8 @@ from typing import Final
 
 import msgspec
 
-from ssmd_common.models import SeriesFee, SetAside
+from ssmd_common import fees
+from ssmd_common.models import RejectedRow, SeriesFee
 from ssmd_kalshi import convert
 from ssmd_kalshi.errors import excerpt
 from ssmd_kalshi.values import dollars, time
@@ -43,11 +44,11 @@ Override = tuple[str | None, Decimal | None]
 
 def overrides(
     changes: Iterable[WireEventFeeChange], now: datetime
-) -> tuple[dict[str, Override], list[SetAside]]:
+) -> tuple[dict[str, Override], list[RejectedRow]]:
     """What is in force at a moment for each event that ever had an override, and what cannot be
     read. Of two changes for the same moment the one with the greater id holds."""
     latest: dict[str, tuple[datetime, str, Override]] = {}
-    set_aside: list[SetAside] = []
+    rejected_rows: list[RejectedRow] = []
     for change in changes:
         ticker = change.event_ticker
         try:
@@ -56,17 +57,17 @@ def overrides(
                 raise ValueError("a fee without a beginning")
         except (ValueError, ArithmeticError) as error:
             raw = excerpt(repr(change), 2000)
-            set_aside.append(SetAside(ticker, f"event fee change: {error}", raw))
+            rejected_rows.append(RejectedRow(ticker, f"event fee change: {error}", raw))
             continue
         step = (since, change.id or "", (change.fee_type_override or None, multiplier))
         if since <= now and (ticker not in latest or step[:2] > latest[ticker][:2]):
             latest[ticker] = step
-    return {ticker: override for ticker, (_, _, override) in latest.items()}, set_aside
+    return {ticker: override for ticker, (_, _, override) in latest.items()}, rejected_rows
 
 
 def announced(
     changes: Iterable[WireSeriesFeeChange],
-) -> tuple[dict[str, list[SeriesFee]], list[SetAside]]:
+) -> tuple[dict[str, list[SeriesFee]], list[RejectedRow]]:
     """The exchange's steps of each series in order, and what cannot be read of them."""
     rows, unreadable = convert.fee_schedule(changes)
     steps: dict[str, list[SeriesFee]] = {}
@@ -113,10 +114,8 @@ def schedule(
 
 def in_force(steps: Sequence[SeriesFee], at: datetime) -> SeriesFee | None:
     """The step that holds at a moment."""
-    for step in steps:
-        if step.effective_from <= at and (step.effective_to is None or at < step.effective_to):
-            return step
-    return None
+    found = fees.in_force([(step.effective_from, step.effective_to) for step in steps], at)
+    return None if found is None else steps[found]
 
 
 def _differs(step: SeriesFee, own: OwnFee) -> bool:

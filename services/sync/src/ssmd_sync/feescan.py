@@ -29,8 +29,8 @@ class FeeReader:
         page = await self._rest.series_fee_changes()
         announced, unreadable = fees.announced(page.items)
         self._report.read("series_fees", page.row_count)
-        rejected = [*page.set_aside, *unreadable]
-        self._report.set_aside += rejected
+        rejected = [*page.rejected_rows, *unreadable]
+        self._report.rejected_rows += rejected
         doubtful = {row.ticker for row in rejected}
         own, stored = await self._log.own_fees(), await self._log.fee_schedules()
         changed: dict[str, list[SeriesFee]] = {}
@@ -56,9 +56,9 @@ class FeeReader:
         async for page in self._rest.event_fee_changes():
             changes += page.items
             self._report.read("event fee changes", page.row_count)
-            self._report.set_aside += page.set_aside
+            self._report.rejected_rows += page.rejected_rows
         in_force, unreadable = fees.overrides(changes, now)
-        self._report.set_aside += unreadable
+        self._report.rejected_rows += unreadable
         stored = await self._log.overrides(list(in_force))
         doubtful = [ticker for ticker, override in stored.items() if override != in_force[ticker]]
         async for answer in Missing(self._rest).events(doubtful):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, TypeVar, assert_never
 
-from ssmd_common.models import Market, Series, SetAside
+from ssmd_common.models import Market, RejectedRow, Series
 from ssmd_common.tasks import end
 from ssmd_kalshi import convert, markets
 from ssmd_kalshi.pages import Page
@@ -34,7 +34,7 @@ class Rows:
     series: list[Series] = field(default_factory=list)
     events: list[SeenEvent] = field(default_factory=list)
     markets: list[Market] = field(default_factory=list)
-    set_aside: list[SetAside] = field(default_factory=list)
+    rejected_rows: list[RejectedRow] = field(default_factory=list)
     short: bool = False
     """The exchange may have left rows out."""
     first: bool = False
@@ -129,32 +129,36 @@ async def _rows(rest: KalshiRest, step: Scan) -> AsyncIterator[Rows]:
 
 
 def series_rows(page: Page[WireSeries], asked_at: datetime) -> Rows:
-    series, set_aside = convert.readable(page.items, convert.series)
-    return Rows(asked_at, series=series, set_aside=page.set_aside + set_aside, short=page.short)
+    series, rejected = convert.readable(page.items, convert.series)
+    return Rows(
+        asked_at, series=series, rejected_rows=page.rejected_rows + rejected, short=page.short
+    )
 
 
 def event_rows(page: Page[WireEvent], asked_at: datetime) -> Rows:
     """Events, and the markets inside them."""
-    events, set_aside = convert.readable(page.items, convert.event)
-    rows = Rows(asked_at, set_aside=page.set_aside + set_aside, short=page.short)
+    events, rejected = convert.readable(page.items, convert.event)
+    rows = Rows(asked_at, rejected_rows=page.rejected_rows + rejected, short=page.short)
     rows.events = seen(events, asked_at)
     series_of = {event.event_ticker: event.series_ticker for event in events}
     for wire in page.items:
         if wire.markets:
             series = series_of.get(wire.event_ticker, "")
-            listed, set_aside = convert.readable(
+            listed, rejected = convert.readable(
                 wire.markets,
                 lambda w, series=series: markets.market(w, series, asked_at),  # type: ignore[misc]
             )
             rows.markets += listed
-            rows.set_aside += set_aside
+            rows.rejected_rows += rejected
     return rows
 
 
 def market_rows(page: Page[WireMarket], asked_at: datetime) -> Rows:
     """Markets without their series: the store takes it from their event."""
-    listed, set_aside = convert.readable(page.items, lambda w: markets.market(w, "", asked_at))
-    return Rows(asked_at, markets=listed, set_aside=page.set_aside + set_aside, short=page.short)
+    listed, rejected = convert.readable(page.items, lambda w: markets.market(w, "", asked_at))
+    return Rows(
+        asked_at, markets=listed, rejected_rows=page.rejected_rows + rejected, short=page.short
+    )
 
 
 async def _timed(pages: AsyncIterator[Page[W]]) -> AsyncIterator[tuple[datetime, Page[W]]]:

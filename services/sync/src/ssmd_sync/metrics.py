@@ -1,4 +1,7 @@
-"""What sync counts, beside the metrics that every service has. Labels are small closed sets."""
+"""What sync counts, beside the metrics that every service has. Labels are small closed sets.
+
+A job of sync is the label `sync_job`: every target of Prometheus has a label `job` of its own.
+"""
 
 from datetime import datetime
 from typing import Final
@@ -11,28 +14,36 @@ from ssmd_store.written import COUNTS, Written
 ROWS: Final = Counter(
     "ssmd_sync_rows",
     "Rows read from the exchange, by table and outcome: inserted, updated, unchanged, deleted, or "
-    "set_aside (rejected whole), which rises while the exchange sends rows that cannot be read",
+    "rejected (whole), which rises while the exchange sends rows that cannot be read",
     ["table", "outcome"],
 )
 RUNS: Final = Counter(
     "ssmd_sync_runs",
-    "Runs that ended, by job and outcome (ok, partial, refused, failed): see the table sync_runs",
-    ["job", "outcome"],
+    "Runs that ended, by sync_job and outcome (ok, partial, refused, failed): see the table "
+    "sync_runs",
+    ["sync_job", "outcome"],
 )
 LAST_SUCCESS: Final = Gauge(
     "ssmd_sync_last_success_timestamp_seconds",
-    "When the last run of a job without an error began, in seconds since 1970, by job; stands "
+    "When the last run of a sync_job without an error began, in seconds since 1970; stands "
     "still while the job fails",
-    ["job"],
+    ["sync_job"],
 )
 INTERVAL: Final = Gauge(
-    "ssmd_sync_interval_seconds", "Seconds between two runs of a job, as scheduled", ["job"]
+    "ssmd_sync_interval_seconds",
+    "Seconds between two runs of a sync_job, as scheduled",
+    ["sync_job"],
 )
 RUN_SECONDS: Final = Gauge(
     "ssmd_sync_last_run_seconds",
-    "Seconds that the last run of a job took; rises with the universe, or while the exchange is "
-    "slow",
-    ["job"],
+    "Seconds that the last run of a sync_job took; rises with the universe, or while the exchange "
+    "is slow",
+    ["sync_job"],
+)
+HISTORY_BYTES: Final = Gauge(
+    "ssmd_sync_history_bytes",
+    "Bytes that history (what was known when) takes on disk, of all tables and months, looked up "
+    "every hour; rises with changes, falls when a month is dropped",
 )
 DELETIONS_REFUSED: Final = Counter(
     "ssmd_sync_deletions_refused",
@@ -58,7 +69,7 @@ def rows(table: str, written: Written) -> None:
     """Count a batch."""
     for outcome in COUNTS:
         ROWS.labels(table, outcome).inc(getattr(written, outcome))
-    ROWS.labels(table, "set_aside").inc(len(written.set_aside))
+    ROWS.labels(table, "rejected").inc(len(written.rejected_rows))
     WORK.inc(written.inserted + written.updated + written.deleted)
 
 

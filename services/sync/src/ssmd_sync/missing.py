@@ -70,7 +70,7 @@ class Missing:
         there = {market.ticker for rows in found for market in rows.markets}
         there |= {event.event_ticker for rows in found for event in rows.events}
         # A row that cannot be read exists nevertheless.
-        there |= {row.ticker for rows in found for row in rows.set_aside if row.ticker}
+        there |= {row.ticker for rows in found for row in rows.rejected_rows if row.ticker}
         return Answer(found, [ticker for ticker in wanted if ticker not in there])
 
     async def _is_unknown(self, ask: Callable[[str], Awaitable[object]], ticker: str) -> bool:

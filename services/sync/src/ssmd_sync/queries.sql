@@ -70,7 +70,7 @@ INSERT INTO sync_runs (job, scope, started_at) VALUES (%(job)s, %(scope)s, %(sta
 -- What a run did.
 UPDATE sync_runs SET finished_at = clock_timestamp(), outcome = %(outcome)s, requests = %(requests)s,
     tokens = %(tokens)s, fetched = %(fetched)s, inserted = %(inserted)s, updated = %(updated)s,
-    unchanged = %(unchanged)s, deleted = %(deleted)s, set_aside = %(set_aside)s,
+    unchanged = %(unchanged)s, deleted = %(deleted)s, rejected_rows = %(rejected_rows)s,
     rejected_fields = %(rejected_fields)s, unread = %(unread)s, error = %(error)s
     WHERE id = %(id)s
 
@@ -83,6 +83,10 @@ SELECT name, watermark FROM sync_watermarks
 INSERT INTO sync_watermarks AS w (name, watermark) VALUES (%(name)s, %(watermark)s)
     ON CONFLICT (name) DO UPDATE SET watermark = excluded.watermark, updated_at = now()
     WHERE w.watermark < excluded.watermark
+
+-- name: rename_runs
+-- A job has another id than in the version before; its runs go with it.
+UPDATE sync_runs SET job = %(job)s WHERE job = %(formerly)s
 
 -- name: last_runs
 -- A job's latest runs, the last one first.
@@ -111,3 +115,11 @@ SELECT pg_try_advisory_lock(%s, %s)
 -- name: unlock
 -- The job may run elsewhere.
 SELECT pg_advisory_unlock(%s, %s)
+
+-- name: maintain_history
+-- Months of history are made and dropped; a line for each.
+SELECT history.maintain(%(keep)s::interval, %(max_bytes)s::bigint, %(patience)s::interval)
+
+-- name: history_bytes
+-- What history takes on disk.
+SELECT history.bytes()

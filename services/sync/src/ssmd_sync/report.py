@@ -7,14 +7,14 @@ from typing import Any, Literal
 import msgspec
 
 from ssmd_common.exitcodes import ExitCode
-from ssmd_common.models import SetAside
+from ssmd_common.models import RejectedRow
 from ssmd_common.times import spelled_moment
 from ssmd_store.written import Count, RejectedIn, Written
 from ssmd_sync import metrics
 from ssmd_sync.scope import Scope
 
 KEPT = 1000
-"""Rows set aside and fields rejected that `sync_runs` keeps with their reason; all are counted."""
+"""Rows and fields rejected that `sync_runs` keeps with their reason; all are counted."""
 
 Outcome = Literal["ok", "partial", "refused", "failed"]
 
@@ -33,7 +33,7 @@ class Report:
     tokens: int = 0
     fetched: dict[str, int] = field(default_factory=dict)
     written: dict[str, Written] = field(default_factory=dict)
-    set_aside: list[SetAside] = field(default_factory=list)
+    rejected_rows: list[RejectedRow] = field(default_factory=list)
     rejected: dict[tuple[str, str, str], str] = field(default_factory=dict)
     """Table, ticker and name of fields that rows were written without: why; the first `KEPT`."""
     more_rejected: int = 0
@@ -66,9 +66,9 @@ class Report:
         for each in rejected:
             self.rejects(table, each)
         self.written.setdefault(table, Written()).add(result)
-        self.set_aside += result.set_aside
+        self.rejected_rows += result.rejected_rows
         if table in ("markets", "events"):
-            self.unread.update(row.ticker for row in result.set_aside if row.ticker)
+            self.unread.update(row.ticker for row in result.rejected_rows if row.ticker)
 
     def rejects(self, table: str, rejected: RejectedIn) -> None:
         """A field of a row that was written without it, counted once for the run."""
@@ -99,7 +99,7 @@ class Report:
             return "failed"
         if self.refused:
             return "refused"
-        return "partial" if self.set_aside or self.incomplete else "ok"
+        return "partial" if self.rejected_rows or self.incomplete else "ok"
 
     @property
     def exit_code(self) -> ExitCode:
@@ -134,14 +134,14 @@ class Report:
             "tokens": self.tokens,
             "fetched": sum(self.fetched.values()),
             **{count: self.total(count) for count in counts},
-            "set_aside": len(self.set_aside),
+            "rejected_rows": len(self.rejected_rows),
             "rejected_fields": self.rejected_count,
         }
 
-    def set_aside_json(self) -> str:
-        kept = [{"ticker": row.ticker, "reason": row.reason} for row in self.set_aside[:KEPT]]
-        if len(self.set_aside) > KEPT:
-            kept.append({"ticker": None, "reason": f"and {len(self.set_aside) - KEPT} more"})
+    def rejected_rows_json(self) -> str:
+        kept = [{"ticker": row.ticker, "reason": row.reason} for row in self.rejected_rows[:KEPT]]
+        if len(self.rejected_rows) > KEPT:
+            kept.append({"ticker": None, "reason": f"and {len(self.rejected_rows) - KEPT} more"})
         return msgspec.json.encode(kept).decode()
 
     def rejected_fields(self) -> list[dict[str, str | None]]:

@@ -246,7 +246,7 @@ class Run:
         """What a page tells beyond its rows: how complete it is, and what time it was."""
         if rows.short:
             self.report.incomplete.append("a page was shorter than asked for")
-        elif any(row.ticker is None for row in rows.set_aside):
+        elif any(row.ticker is None for row in rows.rejected_rows):
             self.report.incomplete.append("a page has rows without a readable ticker")
         self._is_short = self._is_short or rows.short
         for what in LISTINGS:

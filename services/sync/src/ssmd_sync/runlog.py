@@ -63,12 +63,16 @@ class RunLog:
                 "updated": report.total("updated"),
                 "unchanged": report.total("unchanged"),
                 "deleted": report.total("deleted"),
-                "set_aside": report.set_aside_json(),
+                "rejected_rows": report.rejected_rows_json(),
                 "rejected_fields": report.rejected_fields_json(),
                 "unread": report.covered_but_for(),
                 "error": (report.sentence or "")[:MAX_ERROR] or None,
             },
         )
+
+    async def rename(self, formerly: str, job: str) -> None:
+        """Runs of a job that had another id are runs of that job."""
+        await self._connection.execute(QUERIES.rename_runs, {"formerly": formerly, "job": job})
 
     async def last_runs(self, job: str) -> list[PastRun]:
         """The latest runs of a job, the last one first."""

@@ -17,6 +17,7 @@ import msgspec
 import yaml
 
 from ssmd_common.errors import ConfigurationError
+from ssmd_common.times import UNIT_SECONDS
 from ssmd_sync.pastrun import PastRun
 from ssmd_sync.scope import Mode, Scope
 
@@ -25,7 +26,6 @@ LONGEST_RETRY: Final = timedelta(minutes=10)
 
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
-_UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,6 +41,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     games_only: bool = False
     min_volume: int = 0
     by_series: bool = False
+    formerly: str | None = None
 
     @property
     def scope(self) -> Scope:
@@ -93,12 +94,20 @@ def due_at(job: Job, runs: Sequence[PastRun], since: datetime, now: datetime) ->
     return job.tick(latest if done.started_at < job.tick(latest) else latest + 1)
 
 
+def named(jobs: Sequence[Job], name: str) -> Job:
+    """The job with this id, or that had it in the version before; ConfigurationError if none."""
+    for job in jobs:
+        if name in (job.id, job.formerly):
+            return job
+    raise ConfigurationError(f"there is no job {name}: {', '.join(job.id for job in jobs)}")
+
+
 def duration(text: str) -> timedelta:
     """`90s`, `5m`, `2h`, `1d`; ValueError otherwise."""
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a duration such as 30s, 5m, 2h or 1d")
-    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    return timedelta(seconds=float(match[1]) * UNIT_SECONDS[match[2]])
 
 
 def load(name: str) -> tuple[Job, ...]:
@@ -136,7 +145,7 @@ def parse(text: str) -> tuple[Job, ...]:
         except (msgspec.ValidationError, ValueError) as error:
             name = entry.get("id", number) if isinstance(entry, dict) else number
             faults.append(f"job {name}: {error}")
-    ids = [job.id for job in jobs]
+    ids = [name for job in jobs for name in (job.id, job.formerly) if name]
     faults += [f"job {name}: stands twice" for name in sorted({i for i in ids if ids.count(i) > 1})]
     if faults:
         raise ConfigurationError("; ".join(faults))

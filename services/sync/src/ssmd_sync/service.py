@@ -25,12 +25,13 @@ from ssmd_common.metrics import LAG_SECONDS, LEADER
 from ssmd_common.runtime import Runtime
 from ssmd_store.pages import Store
 from ssmd_store.sessions import Sessions
-from ssmd_sync import memory, metrics, retention
+from ssmd_sync import memory, metrics
 from ssmd_sync.exchange import Exchange
 from ssmd_sync.pastrun import PastRun
 from ssmd_sync.plan import watermark_name
 from ssmd_sync.readiness import Setback, reason, setback
 from ssmd_sync.report import Report
+from ssmd_sync.retention import Retention
 from ssmd_sync.run import Progress, Run
 from ssmd_sync.runlog import QUERIES, RunLog
 from ssmd_sync.schedule import Job, due_at
@@ -62,13 +63,13 @@ class Service:
         sessions: Sessions,
         exchange: Exchange,
         jobs: Sequence[Job],
-        retention_days: int,
+        retention: Retention,
     ) -> None:
         self._runtime = runtime
         self._sessions = sessions
         self._exchange = exchange
         self._jobs = jobs
-        self._retention_days = retention_days
+        self._retention = retention
         self._since = datetime.now(UTC)
         self._fresh_at = time.time()
         self._setbacks: dict[str, Setback] = {}
@@ -87,6 +88,7 @@ class Service:
             # after failures is not ready until they are over.
             now = datetime.now(UTC)
             for job in self._jobs:
+                await _take_over_runs(job, store)
                 runs = await RunLog(store.connection).last_runs(job.id)
                 self._known(job, runs, due_at(job, runs, self._since, now))
         self._tell_setbacks()
@@ -205,8 +207,7 @@ class Service:
     async def _expire(self, store: Store) -> float:
         if await CLOCK.differs(store.connection):
             return LOOK_SECONDS
-        await retention.expire(store, self._retention_days)
-        return retention.ROUND_SECONDS
+        return await self._retention(store)
 
     async def _bootstrapped(self, job: Job, store: Store) -> bool:
         """Whether the job has what it builds upon: the first full run comes before all others."""
@@ -292,7 +293,7 @@ async def run_job(
         updated=report.total("updated"),
         unchanged=report.total("unchanged"),
         deleted=report.total("deleted"),
-        set_aside=len(report.set_aside),
+        rejected_rows=len(report.rejected_rows),
         rejected_fields=report.rejected_count,
         **({"error": report.sentence} if report.sentence else {}),
     )
@@ -308,9 +309,15 @@ async def run_once(job: Job, settings: SyncSettings) -> int:
         if not await _try_lock(store, job.id):
             log.info("job runs elsewhere", job=job.id)
             return ExitCode.OK
+        await _take_over_runs(job, store)
+        await Retention.of(settings)(store)
         report = await run_job(job.id, job.scope, store, exchange, alone=True)
-        await retention.expire(store, settings.sync_retention_days)
     return report.exit_code
+
+
+async def _take_over_runs(job: Job, store: Store) -> None:
+    if job.formerly is not None:
+        await RunLog(store.connection).rename(job.formerly, job.id)
 
 
 async def _try_lock(store: Store, job: str) -> bool:

@@ -27,3 +27,7 @@ class SyncSettings(PostgresSettings, KalshiSettings):
     sync_retention_days: int = Field(default=30, ge=1)
     """How long rows of sync_runs are kept; the last run and success of each job stay. Rows of
     requests, of whatever service, are kept as long."""
+    sync_history_days: int = Field(default=90, ge=1)
+    """How long history is kept (what was known when); whole months go at once."""
+    sync_history_max_bytes: int | None = Field(default=None, ge=1)
+    """The oldest months of history go while it takes more on disk; this month never does."""

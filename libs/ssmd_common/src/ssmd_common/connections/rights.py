@@ -30,9 +30,22 @@ _TEMPORARY: Final = re.compile(r"permission denied to create temporary tables in
 _MISSING: Final = """
 SELECT kind, name, needed
 FROM unnest(%s::text[], %s::text[], %s::text[]) AS wanted (kind, name, needed)
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN kind = 'FUNCTION' THEN (
+        SELECT p.oid FROM pg_proc p
+        WHERE p.proname = split_part(split_part(name, '(', 1), '.', 2)
+            AND p.pronamespace = to_regnamespace(split_part(name, '.', 1)))
+    WHEN kind IN ('SCHEMA', 'DATABASE') THEN NULL
+    -- Of a schema that cannot be seen to_regclass is an error.
+    WHEN name LIKE '%%.%%' THEN (
+        SELECT c.oid FROM pg_class c WHERE c.relname = split_part(name, '.', 2)
+            AND c.relnamespace = to_regnamespace(split_part(name, '.', 1)))
+    ELSE to_regclass(name)::oid END AS found
+) it
 WHERE CASE kind
-    WHEN 'TABLE' THEN NOT has_table_privilege(to_regclass(name)::oid, needed)
-    WHEN 'SEQUENCE' THEN NOT has_sequence_privilege(to_regclass(name)::oid, needed)
+    WHEN 'TABLE' THEN NOT has_table_privilege(found, needed)
+    WHEN 'SEQUENCE' THEN NOT has_sequence_privilege(found, needed)
+    WHEN 'FUNCTION' THEN NOT has_function_privilege(found, needed)
     -- Without it none of the tables can be seen.
     WHEN 'SCHEMA' THEN NOT has_schema_privilege(to_regnamespace(name)::oid, needed)
     WHEN 'DATABASE' THEN NOT has_database_privilege(current_database(), needed)
@@ -62,7 +75,8 @@ async def missing_grants(
     wanted = [
         *(("TABLE", name, right) for name, needed in rights.tables.items() for right in needed),
         *(("SEQUENCE", name, r) for name, needed in rights.sequences.items() for r in needed),
-        ("SCHEMA", "public", "USAGE"),
+        *(("FUNCTION", name, "EXECUTE") for name in rights.functions),
+        *(("SCHEMA", name, "USAGE") for name in rights.schemas),
         *([("DATABASE", str(row[0]), "TEMPORARY")] if rights.temporary else []),
     ]
     await cursor.execute(_MISSING, tuple(map(list, zip(*wanted, strict=True))), prepare=False)
@@ -99,8 +113,9 @@ def lacking(
     role = _role(url)
     denied = _DENIED.search(text)
     temporary = _TEMPORARY.search(text)
-    if denied and denied[1] == "table" and (needed := _needed(denied[2])):
-        mend = grant("TABLE", denied[2], needed, role)
+    named, needed = _needed(denied[2]) if denied and denied[1] == "table" else ("", ())
+    if needed:
+        mend = grant("TABLE", named, needed, role)
     elif denied and denied[1] in _GRANTS:
         mend = f"GRANT {_GRANTS[denied[1]]} {quoted(denied[2])} TO {role};"
     elif temporary:
@@ -110,11 +125,14 @@ def lacking(
     return ConfigurationError(f"the role {role} in DATABASE_URL lacks a right ({text}): {mend}")
 
 
-def _needed(table: str) -> Sequence[str]:
-    """What the service that runs here needs of a table."""
+def _needed(table: str) -> tuple[str, Sequence[str]]:
+    """The table with its schema, and what the service that runs here needs of it."""
     health = service_health.get()
     rights = RIGHTS.get(health.service) if health is not None else None
-    return rights.postgres.tables.get(table, ()) if rights is not None else ()
+    tables = rights.postgres.tables if rights is not None else {}
+    found = (name for name in (table, f"history.{table}") if name in tables)
+    name = next(found, table)
+    return name, tables.get(name, ())
 
 
 def _role(url: SecretStr | None) -> str:

@@ -12,7 +12,7 @@ from ssmd_api import context, shapes
 from ssmd_api.auth import presented
 from ssmd_api.changefilter import TABLES, ChangeFilter, NothingFits
 from ssmd_api.feed import Gone
-from ssmd_api.hub import Ended, Follower, cut_off
+from ssmd_api.follower import Ended, Follower, cut_off
 from ssmd_api.parameters import Parameters
 from ssmd_api.problems import Problem
 from ssmd_api.serversent import GONE, EventId, beginning, keep_alive
@@ -57,6 +57,10 @@ async def changes(request: web.Request) -> web.StreamResponse:
         wanted.subjects()
     except NothingFits as error:
         given.fault("table", str(error))
+    given.no_as_of(
+        "makes no sense of changes: they come as they are committed, after a sequence (after=);"
+        " what one row was is in its history"
+    )
     given.done()
     with context.of(request).streams.place():
         return await _stream(request, wanted, last)

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from ssmd_api import context, filters, replies, shapes
+from ssmd_api import asof, context, filters, replies, shapes
+from ssmd_api.document import Answer
 from ssmd_api.filters import EventFilter
 from ssmd_api.parameters import Parameters
 from ssmd_api.paths import named
@@ -14,25 +15,35 @@ from ssmd_common import tables
 
 
 async def list_events(request: web.Request) -> web.Response:
+    return await replies.recent(request, _page)
+
+
+async def _page(request: web.Request) -> Answer:
     given = Parameters(request.query, datetime.now(UTC))
     wanted = filters.read(EventFilter, given)
     page, shape = given.page(tables.EVENTS, "event_ticker"), given.shape(shapes.EVENTS)
+    at = given.as_of()
     given.done()
-    found = await context.of(request).store.list_events(wanted, page, shape)
-    return replies.page(request, "events", found)
+    async with context.of(request).store.as_of(at) as store:
+        found = await store.list_events(wanted, page, shape)
+    return replies.page(request, "events", found, headers=asof.headers(at, shape))
 
 
 async def show_event(request: web.Request) -> web.Response:
     """An event with its series and its markets."""
     now = datetime.now(UTC)
     given = Parameters(request.query, now)
-    shape = given.shape(shapes.ONE_EVENT)
+    shape, at = given.shape(shapes.ONE_EVENT), given.as_of()
     given.done()
     ticker = named(request, "event_ticker", "event")
     service = context.of(request)
-    event = await service.store.event(ticker, shape)
+    async with service.store.as_of(at) as store:
+        event = await store.event(ticker, shape)
     if event is None:
         raise not_found("event", ticker)
+    if at is not None:
+        headers = asof.headers(at, shape)
+        return reply(request, shape.pick(event), source="database", headers=headers)
     markets = [{**market, "series": event["series"]} for market in event.get("markets", ())]
     age = await service.freshness.age_seconds(markets, now)
     return reply(request, shape.pick(event), source="database", age_seconds=age)

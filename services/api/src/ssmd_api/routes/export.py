@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from ssmd_api import context, filters, shapes, tabular
+from ssmd_api import asof, context, filters, shapes, tabular
 from ssmd_api.filters import Filter
 from ssmd_api.parameters import Parameters
 from ssmd_api.replies import accepts_gzip
@@ -25,18 +25,18 @@ async def export(request: web.Request) -> web.StreamResponse:
     entity = given.choice("entity", list(filters.FILTERS), "markets")
     form = given.choice("format", list(tabular.CONTENT_TYPES), "jsonl")
     wanted: Filter = filters.read(filters.FILTERS[entity], given)
-    shape = given.shape(shapes.LISTS[entity])
+    shape, at = given.shape(shapes.LISTS[entity]), given.as_of()
     given.done()
     with context.of(request).exports.place():
         async with asyncio.timeout(_LONGEST_SECONDS):
-            return await _stream(request, entity, form, wanted, shape)
+            return await _stream(request, entity, form, wanted, shape, at)
 
 
 async def _stream(
-    request: web.Request, entity: str, form: str, wanted: Filter, shape: Shape
+    request: web.Request, entity: str, form: str, wanted: Filter, shape: Shape, at: datetime | None
 ) -> web.StreamResponse:
-    store = context.of(request).store
-    response = web.StreamResponse(headers={"Cache-Control": "private, no-cache"})
+    headers = {"Cache-Control": "private, no-cache", **asof.headers(at, shape)}
+    response = web.StreamResponse(headers=headers)
     response.content_type = tabular.CONTENT_TYPES[form]
     response.charset = "utf-8"
     response.headers["Content-Disposition"] = f'attachment; filename="{entity}.{form}"'
@@ -47,7 +47,10 @@ async def _stream(
     if request.method == "HEAD":
         await response.prepare(request)
         return response
-    async with aclosing(store.export(wanted, shape)) as pages:
+    async with (
+        context.of(request).store.as_of(at) as store,
+        aclosing(store.export(wanted, shape)) as pages,
+    ):
         async for page in pages:
             if not response.prepared:
                 # Not before there is a row: until then an error can still be told as one.

@@ -5,15 +5,15 @@ from datetime import UTC, datetime
 import msgspec
 from aiohttp import web
 
-from ssmd_api import bodies, context, cursors, filters, replies, rows, shapes
+from ssmd_api import asof, bodies, context, cursors, filters, replies, rows, shapes
 from ssmd_api.cursors import Cursor
+from ssmd_api.document import Answer
 from ssmd_api.filters import MarketFilter
-from ssmd_api.freshness import age_of
 from ssmd_api.lists import refused
 from ssmd_api.parameters import Parameters, text
 from ssmd_api.paths import named
 from ssmd_api.problems import Fault, bad_parameters, not_found
-from ssmd_api.replies import reply
+from ssmd_api.replies import Source, reply
 from ssmd_api.schemas import MAX_LOOKUP
 from ssmd_api.shapes import Shape
 from ssmd_common import tables
@@ -26,36 +26,48 @@ class Lookup(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def list_markets(request: web.Request) -> web.Response:
-    now = datetime.now(UTC)
-    given = Parameters(request.query, now)
+    return await replies.recent(request, _page)
+
+
+async def _page(request: web.Request) -> Answer:
+    given = Parameters(request.query, datetime.now(UTC))
     wanted = filters.read(MarketFilter, given)
     page, shape = given.page(tables.MARKETS, "ticker"), given.shape(shapes.MARKETS)
+    at = given.as_of()
     if refused(request.query, page.sort):
         given.fault("sort", f"has no index with min_volume: -{page.sort} has")
     given.done()
     service = context.of(request)
+    if at is not None:
+        async with service.store.as_of(at) as store:
+            found = await store.list_markets(wanted, page, shape, ())
+        return replies.page(request, "markets", found, headers=asof.headers(at, shape))
     aged = await service.freshness.needs()
     found = await service.store.list_markets(wanted, page, shape, aged)
-    age = await service.freshness.age_seconds(found.ages, now)
-    return replies.page(request, "markets", found, age)
+    return replies.page(request, "markets", found, await service.freshness.as_of(found.ages))
 
 
 async def show_market(request: web.Request) -> web.Response:
     """A market with its event and series: from the cache if it is there."""
-    now = datetime.now(UTC)
-    given = Parameters(request.query, now)
-    shape = given.shape(shapes.ONE_MARKET)
+    return await replies.recent(request, _market)
+
+
+async def _market(request: web.Request) -> Answer:
+    given = Parameters(request.query, datetime.now(UTC))
+    shape, at = given.shape(shapes.ONE_MARKET), given.as_of()
     given.done()
     ticker = named(request, "ticker", "market")
     service = context.of(request)
-    if cached := await service.cached.market(ticker):
-        age = age_of(cached.as_of(await service.freshness.known()), now)
-        return reply(request, cached.body(shape), source="cache", age_seconds=age)
-    stored = await service.store.market(ticker, shape)
+    if at is None and (cached := await service.cached.market(ticker)):
+        as_of = cached.as_of(await service.freshness.known())
+        return replies.answer(request, cached.body(shape), "cache", as_of)
+    async with service.store.as_of(at) as store:
+        stored = await store.market(ticker, shape)
     if stored is None:
         raise not_found("market", ticker)
-    age = await service.freshness.age_seconds([stored], now)
-    return reply(request, shape.pick(stored), source="database", age_seconds=age)
+    as_of = await service.freshness.as_of([stored]) if at is None else None
+    headers = asof.headers(at, shape)
+    return replies.answer(request, shape.pick(stored), "database", as_of, headers=headers)
 
 
 async def list_lifecycle(request: web.Request) -> web.Response:
@@ -63,6 +75,7 @@ async def list_lifecycle(request: web.Request) -> web.Response:
     given = Parameters(request.query, datetime.now(UTC))
     limit, cursor = given.limit(), given.cursor("lifecycle")
     shape = given.shape(shapes.LIFECYCLE)
+    given.no_as_of("makes no sense of messages, which have times of their own: see history")
     ticker = named(request, "ticker", "market")
     if cursor and cursor.ticker != ticker:
         given.fault("cursor", "belongs to another market")
@@ -86,19 +99,21 @@ async def list_lifecycle(request: web.Request) -> web.Response:
 async def look_up(request: web.Request) -> web.Response:
     """Of up to 1,000 tickers: those that exist, in the order asked for, and those that do not."""
     given = Parameters(request.query, datetime.now(UTC))
-    table = given.chosen(Shape(rows.LOOKUP), _looked_up).table
+    table, at = given.chosen(Shape(rows.LOOKUP), _looked_up).table, given.as_of()
     given.done()
     tickers = list(dict.fromkeys(_lookup_of(await bodies.read(request)).tickers))
     service = context.of(request)
-    found = await service.cached.lookup(tickers, table) if tickers else {}
+    found = await service.cached.lookup(tickers, table) if tickers and at is None else {}
     rest = [ticker for ticker in tickers if ticker not in found]
-    if rest:
-        found = {**found, **await service.store.lookup(rest, table)}
+    if rest or at:
+        async with service.store.as_of(at) as store:
+            found = {**found, **await store.lookup(rest, table)}
     document = {
         "markets": [found[ticker] for ticker in tickers if ticker in found],
         "missing": [ticker for ticker in tickers if ticker not in found],
     }
-    return reply(request, document, source="database" if rest else "cache")
+    source: Source = "database" if rest or at else "cache"
+    return reply(request, document, source=source, headers=asof.headers(at, table))
 
 
 def _looked_up(fields: list[str], exclude: list[str]) -> Shape:

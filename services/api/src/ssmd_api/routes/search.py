@@ -17,6 +17,7 @@ async def find(request: web.Request) -> web.Response:
     limit = given.limit()
     if "q" not in request.query:
         given.fault("q", "is needed")
+    given.no_as_of("is not for searches: lists take it with q")
     given.done()
     found = await context.of(request).store.search(words, kinds, limit)
     return reply(request, {"results": found}, source="database")

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from ssmd_api import context, feeschedule, filters, replies, shapes
+from ssmd_api import asof, context, feeschedule, filters, replies, shapes
+from ssmd_api.document import Answer
 from ssmd_api.filters import SeriesFilter
 from ssmd_api.parameters import Parameters
 from ssmd_api.paths import named
@@ -14,29 +15,35 @@ from ssmd_common import tables
 
 
 async def list_series(request: web.Request) -> web.Response:
+    return await replies.recent(request, _page)
+
+
+async def _page(request: web.Request) -> Answer:
     given = Parameters(request.query, datetime.now(UTC))
     wanted = filters.read(SeriesFilter, given)
     page, shape = given.page(tables.SERIES, "ticker"), given.shape(shapes.SERIES)
+    at = given.as_of()
     given.done()
-    found = await context.of(request).store.list_series(wanted, page, shape)
-    return replies.page(request, "series", found)
+    async with context.of(request).store.as_of(at) as store:
+        found = await store.list_series(wanted, page, shape)
+    return replies.page(request, "series", found, headers=asof.headers(at, shape))
 
 
 async def show_series(request: web.Request) -> web.Response:
-    """A series with the fee in force now and its events and markets counted by status."""
+    """A series with the fee in force then and its events and markets counted by status."""
     now = datetime.now(UTC)
     given = Parameters(request.query, now)
-    shape = given.shape(shapes.ONE_SERIES)
+    shape, at = given.shape(shapes.ONE_SERIES), given.as_of()
     given.done()
     ticker = named(request, "ticker", "series")
-    store = context.of(request).store
-    # What is in force follows from the row where there is no schedule.
-    row = await store.series(ticker, tables.SERIES if "fee" in shape.members else shape.table)
-    if row is None:
-        raise not_found("series", ticker)
-    if "fee" in shape.members:
-        schedule = feeschedule.complete(await store.fee_schedule(ticker), row)
-        row["fee"] = feeschedule.in_force(schedule, now)
-    if "counts" in shape.members:
-        row["counts"] = await store.series_counts(ticker)
-    return reply(request, shape.pick(row), source="database")
+    async with context.of(request).store.as_of(at) as store:
+        # What is in force follows from the row where there is no schedule.
+        row = await store.series(ticker, tables.SERIES if "fee" in shape.members else shape.table)
+        if row is None:
+            raise not_found("series", ticker)
+        if "fee" in shape.members:
+            schedule = feeschedule.complete(await store.fee_schedule(ticker), row)
+            row["fee"] = feeschedule.in_force(schedule, at or now)
+        if "counts" in shape.members:
+            row["counts"] = await store.series_counts(ticker)
+    return reply(request, shape.pick(row), source="database", headers=asof.headers(at, shape))

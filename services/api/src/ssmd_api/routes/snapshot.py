@@ -7,12 +7,13 @@ from typing import Final
 
 from aiohttp import web
 
-from ssmd_api import context, rows, shapes
+from ssmd_api import asof, context, rows, shapes
 from ssmd_api.changefilter import filters
 from ssmd_api.parameters import Parameters
 from ssmd_api.replies import accepts_gzip
-from ssmd_api.snapshot import DEFAULT_TABLES, TABLES, take
+from ssmd_api.snapshot import DEFAULT_TABLES, TABLES, Taken, take
 from ssmd_common.tables import PUBLISHED
+from ssmd_common.times import spelled_moment
 from ssmd_stream.subjects import STREAM
 
 WAIT_SECONDS: Final = 5.0
@@ -34,6 +35,9 @@ async def snapshot(request: web.Request) -> web.StreamResponse:
     tables = [table for table in tables or DEFAULT_TABLES if wanted.keys() <= filters(table).keys()]
     if not tables:
         given.fault("tables", f"no table can be filtered by {' and '.join(wanted)}")
+    at = given.as_of()
+    if at is not None and (unknown := [table for table in tables if table not in asof.TABLES]):
+        given.fault("tables", f"the past of {', '.join(unknown)} is not recorded")
     # Where the tables are wrong, fields are judged all the same.
     whole = {table: PUBLISHED[table] for table in tables or TABLES}
     shown = given.chosen(whole, partial(shapes.of_tables, whole))
@@ -43,10 +47,16 @@ async def snapshot(request: web.Request) -> web.StreamResponse:
     service = context.of(request)
     async with AsyncExitStack() as stack:
         stack.enter_context(service.exports.place())
-        taken = await stack.enter_async_context(
-            take(service.database, service.feed, wait_seconds=WAIT_SECONDS)
-        )
-        response = web.StreamResponse(headers={"Cache-Control": "no-store"})
+        if at is not None:
+            store = await stack.enter_async_context(service.store.as_of(at))
+            assert store.past is not None
+            taken = Taken("", 0, service.database, store.past.connection, store.past)
+        else:
+            taken = await stack.enter_async_context(
+                take(service.database, service.feed, wait_seconds=WAIT_SECONDS)
+            )
+        headers = {"Cache-Control": "no-store", **asof.headers(at, *shown.values())}
+        response = web.StreamResponse(headers=headers)
         response.content_type = "application/x-ndjson"
         response.charset = "utf-8"
         if accepts_gzip(request.headers.get("Accept-Encoding", "")):
@@ -60,6 +70,13 @@ async def snapshot(request: web.Request) -> web.StreamResponse:
             "sequence": taken.sequence,
             "tables": list(shown),
         }
+        if at is not None:
+            # What comes after it is in no change stream that begins at a sequence.
+            head = {
+                "as_of": spelled_moment(at),
+                "not_recorded": {name: asof.unrecorded(each) for name, each in shown.items()},
+                "tables": list(shown),
+            }
         await response.write(rows.encode(head) + b"\n")
         count = 0
         for name, columns in shown.items():

@@ -9,8 +9,9 @@ from ssmd_common import times
 from ssmd_common.errors import MalformedTime
 from ssmd_common.keys import Keys
 from ssmd_stream.change import KEY_COLUMN, Head, Position
+from ssmd_stream.course import meaning
 from ssmd_stream.errors import UnreadableMessage
-from ssmd_stream.visibility import Snapshot, applies
+from ssmd_stream.visibility import Snapshot
 
 
 class Refetch(NamedTuple):
@@ -53,24 +54,23 @@ def effect(
 ) -> Effect:
     """What the message does; None for nothing.
 
-    `epoch` is the one that was reached: a message of an older one is a leftover. `snapshot` is the
-    one that the cache was warmed from, or None once every change counts.
+    `epoch` and `snapshot` are as `ssmd_stream.course` takes them: the one that was reached, and the
+    one that the cache was warmed from.
 
     Raises:
         UnreadableMessage: its row cannot be given to readers.
     """
-    if message.epoch < epoch:
-        return None
-    match message.op:
-        case "snapshot_begin":
+    meant = meaning(message, epoch, snapshot)
+    match meant:
+        case None:
+            return None
+        case "begin":
             return Announcement(message.epoch)
-        case "snapshot_end":
-            return EndOfEpoch(message.epoch) if message.final else None
+        case "end":
+            return EndOfEpoch(message.epoch)
         case _:
             pass
     if message.table not in TABLES:
-        return None
-    if snapshot is not None and not applies(message.xid, snapshot):
         return None
     if message.op == "truncate":
         return Rewarm(f"table {message.table} was truncated")
@@ -81,7 +81,7 @@ def effect(
         return _refetch(message, position)
     try:
         # An announced row is no news.
-        return put(message.table, row, position, keys, known_only=message.xid is None)
+        return put(message.table, row, position, keys, known_only=meant == "announced")
     except UnicodeDecodeError as error:
         raise UnreadableMessage("json", str(error)) from error
 

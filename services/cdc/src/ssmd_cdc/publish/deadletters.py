@@ -53,7 +53,12 @@ class DeadLetters:
         chunks = [raw[at : at + step] for at in range(0, len(raw), step)] or [b""]
         identity = message.id
         subject = f"dlq.{subjects.table_subject(message.table, message.op)}"
-        log.error("change set aside", position=identity, table=message.table, bytes=len(raw))
+        log.error(
+            "change is a dead letter",
+            position=identity,
+            table=message.table,
+            bytes=len(raw),
+        )
         for number, chunk in enumerate(chunks, 1):
             headers = {
                 "Nats-Msg-Id": f"{identity}:{number}",

@@ -84,9 +84,9 @@ class RestUpserter:
         ]
         async with self._store() as store:
             written = await store.write_markets(rows)
-        written.set_aside += unreadable
+        written.rejected_rows += unreadable
         _report("market", written)
-        unwritten = written.orphans | {row.ticker for row in written.set_aside}
+        unwritten = written.orphans | {row.ticker for row in written.rejected_rows}
         transitions = written.became + Counter(created=written.inserted)
         for status, count in transitions.items():
             metrics.TRANSITIONS.labels("rest", status).inc(count)
@@ -140,9 +140,9 @@ class RestUpserter:
         await self._complete_series({row.series_ticker for row in rows} - {""})
         async with self._store() as store:
             written = await store.write_events(seen(rows, asked_at))
-        written.set_aside += unreadable
+        written.rejected_rows += unreadable
         _report("event", written)
-        return {row.event_ticker for row in rows} - {row.ticker for row in written.set_aside}
+        return {row.event_ticker for row in rows} - {row.ticker for row in written.rejected_rows}
 
     async def now(self) -> datetime:
         """The database's time, by which it is known when an event was last written."""
@@ -158,7 +158,7 @@ class RestUpserter:
                 rows.append(convert.series(await self._rest.one_series(ticker)))
             except (NotFoundError, *UNREADABLE) as error:
                 self._give_up(ticker, error)
-                metrics.ERRORS.labels("series_set_aside").inc()
+                metrics.ERRORS.labels("series_rejected").inc()
                 log.warning("series stays a stub", series=ticker, error=str(error))
         if rows:
             async with self._store() as store:
@@ -190,7 +190,7 @@ class RestUpserter:
 
 def _report(entity: str, written: Written) -> None:
     """Log the rows and fields that were not written."""
-    for row in written.set_aside:
+    for row in written.rejected_rows:
         _rejected(entity, row.ticker, row.reason)
     for ticker in sorted(written.orphans):
         _rejected(entity, ticker, "its event is not known")
@@ -202,7 +202,7 @@ def _report(entity: str, written: Written) -> None:
 
 
 def _rejected(entity: str, ticker: str | None, reason: str) -> None:
-    metrics.ERRORS.labels(f"{entity}_set_aside").inc()
+    metrics.ERRORS.labels(f"{entity}_rejected").inc()
     log.warning("row rejected", entity=entity, ticker=ticker, reason=reason)
 
 

@@ -1,0 +1,1 @@
+"""The live view: what is known now, in memory, and kept current."""

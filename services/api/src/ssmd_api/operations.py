@@ -1,0 +1,375 @@
+"""Each operation of the API in words and schemas, as `ssmd_api.openapi` describes it."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ssmd_api import (
+    changefilter,
+    forms,
+    rows,
+    search,
+    serversent,
+    shapes,
+    snapshot,
+    tabular,
+)
+from ssmd_api.filters import (
+    FILTERS,
+    MOMENT,
+    MOMENTS,
+    PAST,
+    TEXT,
+    TEXTS,
+    WHOLE,
+    WORDS,
+    EventFilter,
+    MarketFilter,
+    Parameter,
+    SeriesFilter,
+    choices,
+    parameters,
+)
+from ssmd_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_NAMES, orders
+from ssmd_api.schemas import Schema
+from ssmd_common import tables
+from ssmd_common.columns import Table
+from ssmd_common.tables import PUBLISHED
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What is said of one route; `reply` and `body` name schemas."""
+
+    summary: str
+    reply: str | None
+    parameters: Sequence[Parameter] = ()
+    body: str | None = None
+    status: int = 200
+    streams: Sequence[str] = ()
+    """The media types of a reply that is a stream of lines."""
+    headers: Sequence[Parameter] = ()
+    private: bool = False
+    """Whether nobody may keep the reply."""
+    missing: bool = False
+    """Whether what is asked for, other than by its path, may not be there."""
+
+    @property
+    def has_fields(self) -> bool:
+        """Whether `fields` and `exclude` choose what rows have."""
+        return any(each.name == "fields" for each in self.parameters)
+
+    @property
+    def kept(self) -> bool:
+        """Whether the reply has an ETag."""
+        return self.reply is not None and not self.private
+
+
+def _sort(table: Table, default: str) -> Parameter:
+    schema = _choice(orders(table), default)
+    return Parameter("sort", "The order; a minus descends. Null comes last either way.", schema)
+
+
+_SERIES = Parameter("series", "A series ticker.", TEXT)
+_EVENT = Parameter("event", "An event ticker.", TEXT)
+_MARKET = Parameter("market", "A market ticker.", TEXT)
+_LIMIT = Parameter(
+    "limit",
+    "Rows at most.",
+    {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+)
+CURSOR = Parameter(
+    "cursor",
+    "Where to go on: `cursor` of the page before; empty at the beginning.",
+    {"type": "string", "pattern": forms.whole(forms.CURSOR)},
+)
+_PAGE = (_LIMIT, CURSOR)
+AS_OF = Parameter(
+    "as_of",
+    "What this database knew then: an ISO 8601 time (UTC where it names no zone) or how long ago:"
+    " -24h, -7d. Market data are null.",
+    PAST,
+)
+_MOST_SERIES = Parameter("limit", "Series at most, the largest first.", _LIMIT.schema)
+_CATEGORY = Parameter("category", "A category, spelled as the exchange does.", TEXT)
+
+
+def _fields(names: Iterable[str], of: str = "") -> tuple[Parameter, Parameter]:
+    schema = choices(dict.fromkeys(names)) | {"minItems": 1, "maxItems": MAX_NAMES}
+    return (
+        Parameter(
+            "fields",
+            f"Only these{of}; names, with commas between or repeated.",
+            schema,
+            with_commas=True,
+        ),
+        Parameter("exclude", f"All but these{of}; after `fields`.", schema, with_commas=True),
+    )
+
+
+_OF_TABLES = _fields(
+    (name for table in PUBLISHED.values() for name in table.names),
+    " of each row's columns; a table that has none is left out",
+)
+_TIER = Parameter("tier", "The tier of the coefficients.", TEXT)
+
+
+def _formed(name: str, description: str, form: re.Pattern[str]) -> Parameter:
+    return Parameter(name, description, {"type": "string", "pattern": forms.whole(form)})
+
+
+def _choice(values: Sequence[str], default: str) -> Schema:
+    return {"type": "string", "enum": list(values), "default": default}
+
+
+_ENTITY = Parameter(
+    "entity", "Which list; it decides the filters.", _choice(list(FILTERS), "markets")
+)
+_FILTERS_OF_ALL = list(
+    {
+        parameter.name: parameter
+        for kind in (EventFilter, SeriesFilter, MarketFilter)
+        for parameter in parameters(kind)
+    }.values()
+)
+_NAMES_OF_LISTS = [name for shape in shapes.LISTS.values() for name in shape.names]
+_NAMES = re.compile("(?:{0})(?:,(?:{0}))*".format("|".join(snapshot.TABLES)))
+_FORMAT = Parameter("format", "The form of the lines.", _choice([*tabular.CONTENT_TYPES], "jsonl"))
+
+IDEMPOTENCY_KEY = _formed(
+    "Idempotency-Key",
+    "A text of yours: the same one again makes no second request, and shows the first.",
+    forms.IDEMPOTENCY_KEY,
+)
+
+OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
+    ("GET", "/v1/series"): Operation(
+        "List series",
+        "SeriesPage",
+        (
+            *parameters(SeriesFilter),
+            _sort(tables.SERIES, "ticker"),
+            *_PAGE,
+            *_fields(shapes.SERIES.names),
+            AS_OF,
+        ),
+    ),
+    ("GET", "/v1/series/{ticker}"): Operation(
+        "A series with the fee in force and its events and markets counted by status",
+        "SeriesDetail",
+        (*_fields(shapes.ONE_SERIES.names), AS_OF),
+    ),
+    ("GET", "/v1/series/{ticker}/history"): Operation(
+        "A series' recorded changes, the last first", "SeriesHistory", _PAGE
+    ),
+    ("GET", "/v1/events"): Operation(
+        "List events, each with its number of markets",
+        "EventPage",
+        (
+            *parameters(EventFilter),
+            _sort(tables.EVENTS, "event_ticker"),
+            *_PAGE,
+            *_fields(shapes.EVENTS.names),
+            AS_OF,
+        ),
+    ),
+    ("GET", "/v1/events/{event_ticker}"): Operation(
+        "An event with its series and its markets",
+        "EventDetail",
+        (*_fields(shapes.ONE_EVENT.names), AS_OF),
+    ),
+    ("GET", "/v1/events/{event_ticker}/history"): Operation(
+        "An event's recorded changes, the last first", "EventHistory", _PAGE
+    ),
+    ("GET", "/v1/markets"): Operation(
+        "List markets, each with parts of its event and series",
+        "MarketPage",
+        (
+            *parameters(MarketFilter),
+            _sort(tables.MARKETS, "ticker"),
+            *_PAGE,
+            *_fields(shapes.MARKETS.names),
+            AS_OF,
+        ),
+    ),
+    ("POST", "/v1/markets/lookup"): Operation(
+        "Which of up to 1,000 tickers exist, and in what status",
+        "Lookup",
+        (
+            _fields(tables.MARKETS.names, ", of all columns of markets")[0],
+            _fields(rows.LOOKUP.names)[1],
+            AS_OF,
+        ),
+        body="LookupRequest",
+    ),
+    ("GET", "/v1/markets/{ticker}"): Operation(
+        "A market with its event and series; from the cache if it is there",
+        "MarketDetail",
+        (*_fields(shapes.ONE_MARKET.names), AS_OF),
+    ),
+    ("GET", "/v1/markets/{ticker}/lifecycle"): Operation(
+        "A market's lifecycle events, oldest first",
+        "LifecyclePage",
+        (*_PAGE, *_fields(shapes.LIFECYCLE.names)),
+    ),
+    ("GET", "/v1/markets/{ticker}/history"): Operation(
+        "A market's recorded changes, the last first", "MarketHistory", _PAGE
+    ),
+    ("GET", "/v1/fees"): Operation(
+        "The coefficients of the fee formula", "Tiers", (_TIER, AS_OF), missing=True
+    ),
+    ("GET", "/v1/fees/{series}"): Operation(
+        "A series' fee schedule, what is in force, and what a fill costs",
+        "FeeSchedule",
+        (
+            Parameter(
+                "as_of",
+                f"What is in force then; default now. {MOMENTS}",
+                MOMENT,
+                example="2026-01-01",
+            ),
+            Parameter(
+                "known_at",
+                "By what this database knew then, as `as_of` elsewhere.",
+                PAST,
+                example="-0s",
+            ),
+            _formed("price", "Dollars a contract: also say what a fill costs.", forms.PRICE),
+            _formed("count", "Contracts of the fill, beside price; default 1.", forms.COUNT),
+            _TIER,
+        ),
+    ),
+    ("POST", "/v1/fees/quote"): Operation(
+        "What orders cost: fee, cost in all, and the price at which each breaks even",
+        "Quotes",
+        body="QuoteRequest",
+        missing=True,
+    ),
+    ("GET", "/v1/search"): Operation(
+        "Find series, events and markets by words in tickers and titles, the best first",
+        "SearchResults",
+        (
+            Parameter(
+                "q",
+                "Words; where nothing has them, what is like them.",
+                WORDS,
+                required=True,
+            ),
+            Parameter(
+                "kind",
+                "One of these.",
+                choices(search.KINDS),
+            ),
+            _LIMIT,
+        ),
+    ),
+    ("GET", "/v1/export"): Operation(
+        "Every row of a list, of one state of the database, as a stream",
+        None,
+        (
+            _ENTITY,
+            _FORMAT,
+            *_FILTERS_OF_ALL,
+            *_fields(_NAMES_OF_LISTS, " of what the list has"),
+            AS_OF,
+        ),
+        streams=list(tabular.CONTENT_TYPES.values()),
+    ),
+    ("GET", "/v1/snapshot"): Operation(
+        "Tables of one state of the database, and where the change stream completes it",
+        None,
+        (
+            Parameter(
+                "tables",
+                f"Tables, with commas between, of {', '.join(snapshot.TABLES)}; "
+                "default all but the last.",
+                {**TEXTS, "items": {**TEXT, "pattern": forms.whole(_NAMES)}},
+            ),
+            _SERIES,
+            _EVENT,
+            _MARKET,
+            *_OF_TABLES,
+            AS_OF,
+        ),
+        streams=["application/x-ndjson"],
+    ),
+    ("GET", "/v1/changes"): Operation(
+        "Changes as they are committed, as server-sent events; Last-Event-ID resumes",
+        None,
+        (
+            Parameter(
+                "table",
+                "One of these.",
+                choices(changefilter.TABLES),
+            ),
+            _SERIES,
+            _EVENT,
+            _MARKET,
+            Parameter("type", "One of these types, such as market_settled.", TEXTS),
+            Parameter(
+                "after",
+                "Begin after this sequence of the stream, as a snapshot names it.",
+                WHOLE,
+            ),
+            *_OF_TABLES,
+        ),
+        streams=["text/event-stream"],
+        headers=(
+            _formed("Last-Event-ID", "Go on after this event, by its id.", serversent.EVENT_ID),
+        ),
+    ),
+    ("GET", "/v1/status"): Operation(
+        "How every service is, how current and how complete the whole", "Status", private=True
+    ),
+    ("GET", "/v1/stats/series"): Operation(
+        "Series by category, and those with most markets",
+        "SeriesStats",
+        (_MOST_SERIES, _SERIES, _CATEGORY, AS_OF),
+    ),
+    ("GET", "/v1/stats/markets"): Operation(
+        "Markets by status, category and series, and those that close soon",
+        "MarketStats",
+        (_MOST_SERIES, _SERIES, _CATEGORY, AS_OF),
+    ),
+    ("GET", "/v1/stats/sync"): Operation(
+        "Each job's last run and success, the latest runs, the resume points",
+        "SyncStats",
+        (Parameter("limit", "Runs at most, the latest first.", _LIMIT.schema),),
+    ),
+    ("POST", "/v1/sync/{job}"): Operation(
+        "Have a job of sync run now; `Location` is where its result will stand",
+        "ServiceRequest",
+        status=202,
+        headers=(IDEMPOTENCY_KEY,),
+        private=True,
+    ),
+    ("POST", "/v1/cache/verify"): Operation(
+        "Have Redis compared with PostgreSQL; `Location` is where the result will stand",
+        "ServiceRequest",
+        status=202,
+        headers=(IDEMPOTENCY_KEY,),
+        private=True,
+    ),
+    ("GET", "/v1/requests"): Operation(
+        "What was asked of services, the last first", "ServiceRequestPage", _PAGE, private=True
+    ),
+    ("GET", "/v1/requests/{id}"): Operation(
+        "A request to a service, and what became of it", "ServiceRequest", private=True
+    ),
+    ("POST", "/v1/keys"): Operation(
+        "Make an API key; its text is in this reply only",
+        "NewKey",
+        body="KeyRequest",
+        status=201,
+        private=True,
+    ),
+    ("GET", "/v1/keys"): Operation("List API keys", "KeyPage", _PAGE, private=True),
+    ("GET", "/v1/keys/audit"): Operation(
+        "Which keys were made and revoked, by whom and from where, the last first",
+        "KeyAuditPage",
+        _PAGE,
+        private=True,
+    ),
+    ("DELETE", "/v1/keys/{id}"): Operation("Revoke an API key for good", None, status=204),
+}
