@@ -30,8 +30,12 @@ _SHOWN: Final = (
     "RateLimit-Policy",
     "Retry-After",
     "Sunset",
+    "WWW-Authenticate",
     "X-Request-Id",
     "X-Ssmd-Age",
+    "X-Ssmd-As-Of",
+    "X-Ssmd-Contract",
+    "X-Ssmd-Not-Recorded",
     "X-Ssmd-Source",
     "X-Ssmd-Version",
 )
