@@ -54,9 +54,9 @@ DELETIONS_REFUSED: Final = Counter(
 
 REQUESTS: Final = Counter(
     "ssmd_sync_requests",
-    "Requests for a job (POST /v1/sync/{job}) that this process answered, by job and state (done, "
-    "failed)",
-    ["job", "state"],
+    "Requests for a job (POST /v1/sync/{job}) that this process answered, by sync_job and state "
+    "(done, failed)",
+    ["sync_job", "state"],
 )
 REQUEST_WAITS: Final = Gauge(
     "ssmd_sync_request_waiting_seconds",
