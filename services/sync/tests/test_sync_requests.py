@@ -97,8 +97,13 @@ async def test_many_requests_are_answered_by_one_run_and_a_failed_one_says_so(
         found = await eventually(answered)
         assert {row["state"] for row in found} == {"failed"}
         assert all(row["error"] and row["result"]["outcome"] == "failed" for row in found)
-        _, text = await process.ask("/metrics")
-        assert 'ssmd_sync_requests_total{sync_job="fees",state="failed"} 3.0' in text
+
+        async def counted() -> bool:
+            _, text = await process.ask("/metrics")
+            return 'ssmd_sync_requests_total{sync_job="fees",state="failed"} 3.0' in text
+
+        # It is counted after it is answered.
+        assert await eventually(counted)
         await process.stop()
     [row] = await sync.rows("SELECT state, attempts FROM requests WHERE task = 'nobodys'")
     assert row == {"state": "waiting", "attempts": 0}
