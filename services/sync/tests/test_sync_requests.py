@@ -100,7 +100,7 @@ async def test_many_requests_are_answered_by_one_run_and_a_failed_one_says_so(
 
         async def counted() -> bool:
             _, text = await process.ask("/metrics")
-            return 'ssmd_sync_requests_total{sync_job="fees",state="failed"} 3.0' in text
+            return 'ssmd_sync_requests_total{state="failed",sync_job="fees"} 3.0' in text
 
         # It is counted after it is answered.
         assert await eventually(counted)
