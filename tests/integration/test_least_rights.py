@@ -87,6 +87,8 @@ async def test_a_whole_round_with_the_rights_that_are_written_down(
         assert (await http.get("/v1/stats/sync")).status == 200
         made = await http.post("/v1/keys", json={"name": "other"})
         assert made.status == 201, await made.text()
+        for asked in ("/v1/sync/everything", "/v1/cache/verify"):
+            await answered(http, asked)
         assert (await http.get(f"/v1/markets/{market}")).status == 200
     for command in ("verify", "rebuild", "verify"):
         done = await run(started["cache"], "cache", command)
@@ -107,6 +109,21 @@ async def test_a_whole_round_with_the_rights_that_are_written_down(
         assert service.codes == []
     # Nor did anyone try what it may not do and go on.
     assert "Violation" not in nats_of_users.log.read_text()
+
+
+async def answered(http: aiohttp.ClientSession, path: str) -> None:
+    """A request to a service, which does it."""
+    async with http.post(path) as reply:
+        assert reply.status == 202, await reply.text()
+        place = reply.headers["Location"]
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            async with http.get(place) as reply:
+                row = await reply.json()
+                if row["finished_at"]:
+                    assert row["state"] == "done", row
+                    return
+            await asyncio.sleep(0.1)
 
 
 async def first_market(http: aiohttp.ClientSession) -> str:

@@ -1,6 +1,7 @@
 """The HTTP API as read verbs use it: which system is asked, and its errors with our exit codes."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
@@ -43,7 +44,7 @@ class Place(NamedTuple):
 
 
 class Api:
-    """GET requests; every error is one sentence with the right exit code."""
+    """Requests; every error is one sentence with the right exit code."""
 
     def __init__(self, transport: Transport, place: Place) -> None:
         self._transport = transport
@@ -57,6 +58,12 @@ class Api:
         """
         with _told(self.place):
             return self._transport.get(path, query).json()
+
+    def ask_for(self, path: str) -> Any:
+        """The request (`ServiceRequest`) that a POST to a path under /v1 made: once, however often
+        it had to be tried; errors as above."""
+        with _told(self.place):
+            return self._transport.post(path, idempotency_key=secrets.token_hex(16)).json()
 
     def stream(self, path: str, query: Query | None = None) -> Iterator[bytes]:
         """The bytes of a long reply as they come; UpstreamUnavailable also when it breaks off."""

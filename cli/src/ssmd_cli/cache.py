@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -41,12 +41,22 @@ def verify_command(
         bool, typer.Option("--fix", help="Have Redis warmed anew if it differs, and compare.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    remote: Annotated[
+        bool,
+        typer.Option("--remote", help="Have the running cache do it, asked through the API."),
+    ] = False,
 ) -> None:
     """Compare Redis with PostgreSQL, key by key and field by field; exit code 6 if they differ.
 
     What differs is looked at again a few times, so that changes under way do not count. Rows that
     cannot be read, and so have no key, are named: with them and no difference the exit code is 5.
+    With --remote the cache that leads compares everything, and warms Redis anew by itself where it
+    differs: SSMD_API_URL is asked with SSMD_DATA_API_KEY, which needs the scope admin.
     """
+    if remote:
+        if sample is not None or fix:
+            raise typer.BadParameter("--remote excludes --sample and --fix")
+        _remote(as_json=as_json)
     if sample is not None and full:
         raise typer.BadParameter("--sample and --full exclude each other")
 
@@ -183,6 +193,29 @@ def _show(report: "Report") -> None:
         typer.echo(f"… and {more} more rows that cannot be read (--json has all)")
     verdict = f"{len(report.differences)} differences" if report.differences else "no difference"
     typer.echo(f"{verdict} in {report.rows} rows, {report.entries} entries", err=True)
+
+
+def _remote(*, as_json: bool) -> NoReturn:
+    from ssmd_cli.remote import answered
+
+    request = answered("cache/verify")
+    found = request["result"]
+    if as_json:
+        typer.echo(json.dumps(request))
+    if found is None:
+        _say(f"failed: {request['error']}")
+        raise typer.Exit(ExitCode.FAILED)
+    if not as_json:
+        for each in found["differences"]:
+            expected, now = (json.dumps(each[name]) for name in ("expected", "found"))
+            typer.echo(f"{each['key']}\t{each['field']}\texpected {expected}\tfound {now}")
+        for each in found["unreadable_rows"]:
+            row = f"{each['table']} {each['ticker']}: {each['reason']}"
+            typer.echo(f"unreadable row in PostgreSQL: {row}")
+        _say(f"{found['drift']} differences in {found['rows']} rows, {found['entries']} entries")
+    if found["drift"]:
+        raise typer.Exit(ExitCode.DRIFT)
+    raise typer.Exit(ExitCode.PARTIAL if found["unreadable"] else ExitCode.OK)
 
 
 def _say(text: str) -> None:

@@ -4,13 +4,18 @@ They write to DATABASE_URL directly, as the service does: the same code, the sam
 `sync_runs` under the job `cli`.
 """
 
-from typing import Annotated
+from typing import Annotated, Final, NoReturn
 
 import typer
 
-from ssmd_cli import complete
+from ssmd_cli import complete, output
 from ssmd_cli.options import AsJson, GamesOnly, Tags
 from ssmd_common.errors import ConfigurationError
+from ssmd_common.exitcodes import ExitCode
+
+EVERYTHING: Final = "everything"
+"""The job of the packaged schedules that reads all."""
+
 
 Categories = Annotated[
     list[str] | None,
@@ -63,11 +68,30 @@ def secmaster_sync(
     ] = 0,
     dry_run: DryRun = False,
     as_json: AsJson = False,
+    remote: Annotated[
+        bool,
+        typer.Option("--remote", help="Have a running sync do it: a job, through the API."),
+    ] = False,
+    job: Annotated[
+        str, typer.Option(metavar="JOB", help="With --remote: which job of its schedule.")
+    ] = EVERYTHING,
 ) -> None:
-    """Read series, events, markets and fees from the exchange into DATABASE_URL."""
+    """Read series, events, markets and fees from the exchange into DATABASE_URL.
+
+    With --remote a running sync runs a job of its schedule now, and this command waits for it:
+    SSMD_API_URL is asked with SSMD_DATA_API_KEY, which needs the scope admin.
+    """
     from ssmd_cli.sync_run import sync
     from ssmd_sync.scope import Mode, Scope
 
+    if remote:
+        if any((by_series, tag, category, games_only, active_only, incremental, min_volume)):
+            raise ConfigurationError("with --remote the job says what is read: give --job alone")
+        if dry_run:
+            raise ConfigurationError("--remote and --dry-run exclude each other: give one")
+        _remote(job, as_json=as_json)
+    if job != EVERYTHING:
+        raise ConfigurationError("--job is for --remote: without it, options say what is read")
     if active_only and incremental:
         raise ConfigurationError("--active-only and --incremental exclude each other: give one")
     mode = Mode.ACTIVE if active_only else Mode.INCREMENTAL if incremental else Mode.FULL
@@ -88,3 +112,22 @@ def fees_sync(dry_run: DryRun = False, as_json: AsJson = False) -> None:
     from ssmd_sync.scope import Mode, Scope
 
     sync(Scope(mode=Mode.FEES), dry_run=dry_run, as_json=as_json)
+
+
+def _remote(job: str, *, as_json: bool) -> NoReturn:
+    from ssmd_cli.api import segment
+    from ssmd_cli.remote import answered
+    from ssmd_cli.sync_run import COUNTS
+
+    request = answered(f"sync/{segment(job)}")
+    result = request["result"] or {}
+    if as_json:
+        output.document(request)
+    elif result:
+        columns = ("job", "outcome", "requests", "fetched", *COUNTS, "rejected_rows")
+        output.rows([result], columns, output.Format.TABLE)
+    if message := request["error"] or result.get("message"):
+        output.note(f"{result.get('outcome', request['state'])}: {message}")
+    if request["state"] == "failed":
+        raise typer.Exit(ExitCode.FAILED)
+    raise typer.Exit(ExitCode.OK if result.get("outcome") == "ok" else ExitCode.PARTIAL)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 JOB: Final = "cli"
 
 _LINE_EVERY_SECONDS: Final = 2.0
-_COUNTS: Final = ("inserted", "updated", "unchanged", "deleted")
-_COLUMNS: Final = ("table", "fetched", *_COUNTS, "rejected_rows", "requests", "tokens", "seconds")
+COUNTS: Final = ("inserted", "updated", "unchanged", "deleted")
+_COLUMNS: Final = ("table", "fetched", *COUNTS, "rejected_rows", "requests", "tokens", "seconds")
 
 
 def sync(scope: "Scope", *, dry_run: bool, as_json: bool) -> None:
@@ -126,7 +126,7 @@ def _show(report: "Report", *, as_json: bool) -> None:
             "fetched": report.fetched.get(name, 0),
             **{
                 count: getattr(report.written[name], count) if name in report.written else 0
-                for count in _COUNTS
+                for count in COUNTS
             },
         }
         for name in tables
@@ -134,7 +134,7 @@ def _show(report: "Report", *, as_json: bool) -> None:
     total = {
         "table": "all",
         "fetched": sum(report.fetched.values()),
-        **{count: sum(row[count] for row in found) for count in _COUNTS},
+        **{count: sum(row[count] for row in found) for count in COUNTS},
         "rejected_rows": len(report.rejected_rows),
         "requests": report.requests,
         "tokens": report.tokens,

@@ -104,7 +104,7 @@ async def fees_are_those_of_the_api(system: System, view: Secmaster) -> None:
     def asked() -> list[Any]:
         with Client(system.api.url, system.key, retries=QUICK) as client:
             return [
-                client.fees.quote(ticker, price, count).cost
+                client.fees.fill(ticker, price, count).cost
                 for ticker in ("KXBTCD", "KXNBAGAME")
                 for price, count in (("0.01", 1), ("0.55", "7.5"), ("1", 3))
             ]

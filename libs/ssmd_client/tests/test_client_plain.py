@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from client_testbed import Api
 
-from ssmd_client import BadParameter, Client, MarketNotFound, NotFound, lists
+from ssmd_client import BadParameter, Client, MarketNotFound, NotFound, Order, lists
 
 
 async def test_lists_come_page_after_page(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,14 +75,31 @@ async def test_single_rows(api: Api) -> None:
 
 async def test_fees(api: Api) -> None:
     def asked(client: Client) -> None:
-        cost = client.fees.quote("KXBTCD", "0.55", 100).cost
+        cost = client.fees.fill("KXBTCD", "0.55", 100).cost
         assert cost is not None
         assert cost.taker_dollars == Decimal("1.7325")
-        then = client.fees.quote("KXBTCD", Decimal("0.55"), 100, as_of="2025-06-01").cost
+        then = client.fees.fill("KXBTCD", Decimal("0.55"), 100, as_of="2025-06-01").cost
         assert then is not None
         assert then.taker_dollars == Decimal("0.8663")
         assert len(client.fees.schedule("KXBTCD").schedule) == 2
         assert client.fees.tiers()[0].tier == "default"
+        orders = [
+            Order(ticker="KXBTCD-1-T98000", side="yes", price="0.55", count=100),
+            Order(ticker="KXNONE", side="no", price=Decimal("0.5"), at="2025-06-01"),
+        ]
+        known, unknown = client.fees.quote(orders)
+        assert known.fee_dollars == Decimal("1.7325")
+        assert known.cost_dollars == Decimal("56.7325")
+        assert (known.by, known.error, unknown.fee_dollars) == ("schedule", None, None)
+        assert unknown.error is not None
+        assert unknown.error.kind == "not-found"
+        # More than one request takes.
+        assert [quote.ticker for quote in client.fees.quote(orders * 600)] == [
+            order.ticker for order in orders * 600
+        ]
+        with pytest.raises(BadParameter) as refused:
+            client.fees.quote([*orders, Order(ticker="", side="yes", price="0.5")])
+        assert list(refused.value.errors) == ["quotes[2].ticker"]
 
     await api.ask(asked)
 

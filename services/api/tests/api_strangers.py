@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from api_testbed import Client, Serve
-from api_universe import fill, fill_more, insert
+from api_universe import fill, fill_more, insert, insert_request, insert_status
 
 from ssmd_api import examples
 from ssmd_stack.database import Database
@@ -31,6 +31,8 @@ async def whole_api(
         await insert(connection, "events", **event)
         await insert(connection, "markets", ticker=examples.MARKET, **event)
         await fill_more(connection, examples.MARKET)
+        await insert_status(connection, "sync", {"jobs": {examples.PARAMETERS["job"]: {}}})
+        await insert_request(connection)
         # Keys are made and revoked as requests come: never the one that asks.
         await connection.execute("ALTER SEQUENCE api_keys_id_seq RESTART WITH 987654321")
     async with serve(

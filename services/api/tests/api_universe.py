@@ -128,3 +128,33 @@ async def fill_more(connection: psycopg.AsyncConnection[Any], market: str) -> No
         fee_multiplier="1",
         effective_from=NOW - timedelta(days=1),
     )
+
+
+async def insert_status(
+    connection: psycopg.AsyncConnection[Any], service: str, position: dict[str, Any]
+) -> None:
+    """A process of a service that says how it is."""
+    await insert(
+        connection,
+        "service_status",
+        service=service,
+        instance=f"{service}-0",
+        host="h",
+        pid=1,
+        state="leading",
+        ready=True,
+        reasons={},
+        degraded={},
+        position=position,
+        work=0,
+        errors=0,
+        version="1",
+        started_at=NOW,
+        updated_at=NOW,
+    )
+
+
+async def insert_request(connection: psycopg.AsyncConnection[Any], **more: Any) -> None:
+    """A request that somebody made."""
+    row = {"service": "sync", "task": "everything", "asked_by": "x", "key_id": 10**9, **more}
+    await insert(connection, "requests", **row)

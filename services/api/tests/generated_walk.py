@@ -37,6 +37,15 @@ def calls(market: str) -> dict[str, dict[str, Any]]:
         "markets.get_v1_markets_ticker_history": {"ticker": market},
         "fees.get_v1_fees": {"tier": "default"},
         "fees.get_v1_fees_series": {"series": series, "price": "0.55", "count": "100"},
+        "fees.post_v1_fees_quote": {
+            "body": models.QuoteRequest(
+                quotes=[
+                    models.QuotedOrder(
+                        ticker=market, side=models.QuotedOrderSide.YES, price="0.55", count="100"
+                    )
+                ]
+            )
+        },
         "search.get_v1_search": {"q": "bitcoin", "kind": [models.GetV1SearchKindItem.SERIES]},
         "export.get_v1_export": {"entity": models.GetV1ExportEntity.EVENTS},
         "snapshot.get_v1_snapshot": {"tables": ["series", "fees"]},
@@ -44,6 +53,10 @@ def calls(market: str) -> dict[str, dict[str, Any]]:
         "stats.get_v1_stats_series": {},
         "stats.get_v1_stats_markets": {"limit": 3},
         "stats.get_v1_stats_sync": {},
+        "sync.post_v1_sync_job": {"job": "active_markets", "idempotency_key": "walk"},
+        "cache.post_v1_cache_verify": {},
+        "requests.get_v1_requests": {},
+        "requests.get_v1_requests_id": {"id": 1},
         "keys.post_v1_keys": {"body": models.KeyRequest(name="bot", expires_at="90d")},
         "keys.get_v1_keys": {},
         "keys.get_v1_keys_audit": {},

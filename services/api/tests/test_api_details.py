@@ -164,7 +164,12 @@ async def test_lifecycle_of_a_market_that_is_only_in_messages(
 
 
 async def test_fee_tiers(api: Client) -> None:
-    tier = {"tier": "default", "maker_fee": "0.017500", "taker_fee": "0.070000"}
+    tier = {
+        "tier": "default",
+        "maker_fee": "0.017500",
+        "taker_fee": "0.070000",
+        "source": "table fees",
+    }
     assert await api.ok("/v1/fees") == {"fees": [tier]}
     assert await api.ok("/v1/fees?tier=default") == {"fees": [tier]}
 

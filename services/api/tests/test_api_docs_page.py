@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from api_browser import Page, browse
 from api_testbed import Client, Serve
-from api_universe import fill
+from api_universe import fill, insert_request, insert_status
 from nats.js.client import JetStreamContext
 
+from ssmd_api import examples
 from ssmd_api.app import ROUTES
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
@@ -94,6 +95,8 @@ async def test_every_operation_is_opened_and_sent(
 ) -> None:
     async with database.connect() as connection:
         await fill(connection)
+        await insert_status(connection, "sync", {"jobs": {examples.PARAMETERS["job"]: {}}})
+        await insert_request(connection)
     async with serve(nats_url=nats_server.url) as api, browse(tmp_path) as page:
         await opened(page, api)
         ids = await page.evaluate(

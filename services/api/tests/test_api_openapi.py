@@ -8,7 +8,7 @@ from typing import Any, cast
 import jsonschema
 import pytest
 from api_testbed import Client
-from api_universe import fill_more
+from api_universe import fill_more, insert_request
 from openapi_spec_validator import validate
 
 from ssmd_api import openapi, shapes
@@ -25,6 +25,7 @@ TICKER = "KXBTCD-26FEB03-T97500.99"
 def concrete(path: str) -> str:
     """A path with what there is."""
     named = path.replace("{event_ticker}", "KXBTCD-26FEB03").replace("{series}", "KXBTCD")
+    named = named.replace("{job}", "everything")
     return named.replace("{ticker}", TICKER if "markets" in path else "KXBTCD").replace("{id}", "1")
 
 
@@ -146,6 +147,9 @@ ASKED = (
     ("/v1/stats/markets", "/v1/stats/markets"),
     ("/v1/stats/sync", "/v1/stats/sync"),
     ("/v1/keys", "/v1/keys"),
+    ("/v1/requests", "/v1/requests"),
+    ("/v1/requests/{id}", "/v1/requests/1"),
+    ("/v1/requests/{id}", "/v1/requests/2"),
     ("/v1/keys/audit", "/v1/keys/audit"),
     ("/v1/markets", "/v1/markets?limit=0"),
     ("/v1/series/{ticker}", "/v1/series/NONE"),
@@ -159,6 +163,7 @@ async def test_replies_are_as_described(api: Client, database: Database) -> None
         # A change of a row that was there before the record, and one of one that was not.
         await connection.execute("UPDATE markets SET title = title || '!'")
         await fill_more(connection, TICKER)
+        await insert_request(connection)
     for path, concrete in ASKED:
         reply = await api.get(concrete)
         assert_described("GET", path, reply.status, reply.json)
@@ -228,6 +233,18 @@ async def test_replies_to_posts_are_as_described(api: Client) -> None:
     assert_described("POST", "/v1/markets/lookup", 200, found.json)
     large = await api.ask("POST", "/v1/markets/lookup", data=BytesIO(b"x" * (1 << 21)))
     assert_described("POST", "/v1/markets/lookup", 413, large.json)
+    asked = {"ticker": TICKER, "side": "no", "price": "0.4"}
+    body = {"quotes": [asked, {**asked, "ticker": "NONE", "at": None}, {**asked, "count": "0"}]}
+    quoted = await api.ask("POST", "/v1/fees/quote", json=body)
+    assert_described("POST", "/v1/fees/quote", 200, quoted.json)
+    for key, path, status in (
+        ("a", "/v1/cache/verify", 202),
+        ("b c", "/v1/cache/verify", 400),
+        ("a", "/v1/sync/{job}", 404),
+    ):
+        headers = {"Idempotency-Key": key}
+        asked_for = await api.ask("POST", concrete(path), headers=headers)
+        assert_described("POST", path, status, asked_for.json)
     made = await api.ask("POST", "/v1/keys", json={"name": "x"})
     assert_described("POST", "/v1/keys", 201, made.json)
 

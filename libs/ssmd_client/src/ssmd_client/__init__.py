@@ -33,6 +33,7 @@ from ssmd_client.retries import Retries
 
 if TYPE_CHECKING:
     from ssmd_client.client import Client
+    from ssmd_client.fees import Order
     from ssmd_client.live.secmaster import Secmaster
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "NotFound",
     "NotLoaded",
     "NotTheApi",
+    "Order",
     "Overloaded",
     "Problem",
     "RequestTimeout",
@@ -71,6 +73,10 @@ def __getattr__(name: str) -> Any:
         from ssmd_client.client import Client
 
         return Client
+    if name == "Order":
+        from ssmd_client.fees import Order
+
+        return Order
     if name == "Secmaster":
         from ssmd_client.live.secmaster import Secmaster
 

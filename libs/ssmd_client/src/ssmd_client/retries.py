@@ -11,7 +11,7 @@ STATUSES: Final = frozenset((429, 502, 503, 504))
 @dataclass(frozen=True, slots=True)
 class Retries:
     """How often a request is made at most, and what is waited between. All requests of this client
-    only read, so that each may be made again."""
+    only read, or carry an Idempotency-Key, so that each may be made again."""
 
     tries: int = 5
     first_seconds: float = 0.5

@@ -259,13 +259,44 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     maker_dollars: Decimal
 
 
-class Quote(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The fee of one fill; `cost` is None where nothing is in force or its type is unknown."""
+class Fill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The fee of one fill; `cost` is None where nothing is in force or its type is unknown.
+    `tier_source` says where the tier's coefficients are from."""
 
     price: Decimal
     count: Decimal
     tier: str
+    tier_source: str = ""
     cost: Cost | None
+
+
+class QuoteError(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Why an order has no fee: `not-found`, `no-fee` or `unknown-fee`."""
+
+    kind: str
+    detail: str
+
+
+class Quote(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What an order costs; where there is an `error` it has no fee, cost or break-even.
+
+    `at` None is now. `by` says whose type and multiplier it has: `event` or `schedule`. A contract
+    has to be worth `break_even_dollars` at its settlement on average; of a count of 0 none is told.
+    """
+
+    ticker: str
+    side: str
+    price: Decimal
+    count: Decimal
+    role: str
+    at: datetime | None
+    fee_type: str | None
+    fee_multiplier: Decimal | None
+    by: str | None
+    fee_dollars: Decimal | None
+    cost_dollars: Decimal | None
+    break_even_dollars: Decimal | None
+    error: QuoteError | None
 
 
 class FeeSchedule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -275,7 +306,7 @@ class FeeSchedule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     as_of: datetime | None
     in_force: SeriesFee | None
     schedule: list[SeriesFee]
-    fee: Quote | None = None
+    fee: Fill | None = None
 
 
 class Difference(msgspec.Struct, frozen=True, gc=False):

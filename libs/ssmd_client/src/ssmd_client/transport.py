@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -37,13 +38,17 @@ Query = Mapping[str, Value]
 _CONNECT_SECONDS: Final = 5.0
 _READ_SECONDS: Final = 60.0
 _CHUNK_BYTES: Final = 1 << 16
+_GOOD: Final = (HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.NOT_MODIFIED)
 NEAR: Final = ("localhost", "127.0.0.1", "[::1]")
 """Hosts to which nothing needs to be compressed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole answer: 200, or 304 where an ETag was given. `headers` are case-insensitive."""
+    """A whole answer: 200, 202 where a service was asked, 304 where an ETag was given.
+
+    `headers` are case-insensitive.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -105,9 +110,19 @@ class Transport:
         """
         return self._asked("GET", path, query)
 
-    def post(self, path: str, body: Any, query: Query | None = None) -> Reply:
-        """The reply to a POST of a document as JSON; errors as above."""
-        return self._asked("POST", path, query, msgspec.json.encode(body))
+    def post(
+        self,
+        path: str,
+        body: Any = None,
+        query: Query | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> Reply:
+        """The reply to a POST of a document as JSON; errors as above. What does more than read
+        needs an `idempotency_key`, since it may be sent again."""
+        encoded = b"" if body is None else msgspec.json.encode(body)
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        return self._asked("POST", path, query, encoded, headers)
 
     def stream(self, path: str, query: Query | None = None) -> Iterator[bytes]:
         """The bytes of a long reply as they come; errors as above until the first, then:
@@ -115,7 +130,7 @@ class Transport:
         Raises:
             BrokenOff: the reply ended before its end.
         """
-        answer = self._answered("GET", path, query, None, stream=True)
+        answer = self._answered("GET", path, query, None, {}, stream=True)
         try:
             yield from answer.stream(_CHUNK_BYTES)
         except (HTTPError, OSError) as error:
@@ -125,12 +140,26 @@ class Transport:
         finally:
             answer.close()
 
-    def _asked(self, method: str, path: str, query: Query | None, body: bytes = b"") -> Reply:
-        answer = self._answered(method, path, query, body or None, stream=False)
+    def _asked(
+        self,
+        method: str,
+        path: str,
+        query: Query | None,
+        body: bytes = b"",
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> Reply:
+        answer = self._answered(method, path, query, body or None, headers, stream=False)
         return Reply(answer.status, answer.headers, answer.data)
 
     def _answered(
-        self, method: str, path: str, query: Query | None, body: bytes | None, *, stream: bool
+        self,
+        method: str,
+        path: str,
+        query: Query | None,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        *,
+        stream: bool,
     ) -> urllib3.BaseHTTPResponse:
         url = f"{self.url}/v1/{path}"
         if pairs := _pairs(query):
@@ -140,8 +169,14 @@ class Transport:
             asked = None
             error: Exception
             try:
-                answer = self._pool.request(method, url, body=body, preload_content=not stream)
-                if answer.status in (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED):
+                answer = self._pool.request(
+                    method,
+                    url,
+                    body=body,
+                    headers={**self._pool.headers, **headers},
+                    preload_content=not stream,
+                )
+                if answer.status in _GOOD:
                     self._know(answer.headers)
                     return answer
                 error = problem(answer.status, answer.headers, answer.data, self.url)

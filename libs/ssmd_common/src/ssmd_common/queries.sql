@@ -62,3 +62,40 @@ SELECT json_build_object(
     'gaps', (SELECT coalesce(json_agg(json_build_object('reason', reason, 'began_at', began_at)
         ORDER BY began_at), '[]') FROM lifecycle_gaps WHERE repaired_at IS NULL),
     'repaired_at', (SELECT max(repaired_at) FROM lifecycle_gaps))::text
+
+-- name: listen_for_requests
+LISTEN ssmd_requests
+
+-- name: open_requests
+-- The tasks of a service that were asked for and not answered, each with the seconds since.
+SELECT task, extract(epoch FROM clock_timestamp() - min(asked_at))::double precision FROM requests
+    WHERE service = %(service)s AND finished_at IS NULL
+    GROUP BY task
+
+-- name: take_requests
+-- All of a task that are not answered, also those whose worker is gone: whoever takes them holds the
+-- task's lock. One that so many workers did not survive is given up.
+WITH given_up AS (
+    UPDATE requests SET state = 'failed', finished_at = clock_timestamp(),
+        error = 'it was begun ' || attempts || ' times, and no worker came to its end'
+    WHERE service = %(service)s AND task = %(task)s AND finished_at IS NULL
+    AND attempts >= %(most)s)
+UPDATE requests SET state = 'running', worker = %(worker)s, attempts = attempts + 1,
+    started_at = clock_timestamp()
+    WHERE service = %(service)s AND task = %(task)s AND finished_at IS NULL AND attempts < %(most)s
+    RETURNING id
+
+-- name: give_requests_back
+-- Begun in vain, and no fault of theirs: to be taken again, here or elsewhere.
+UPDATE requests SET state = 'waiting', worker = NULL, attempts = attempts - 1, started_at = NULL
+    WHERE id = ANY(%(ids)s) AND finished_at IS NULL
+
+-- name: answer_requests
+UPDATE requests SET state = %(state)s, finished_at = clock_timestamp(), result = %(result)s::jsonb,
+    error = %(error)s
+    WHERE id = ANY(%(ids)s) AND finished_at IS NULL
+
+-- name: expire_requests
+-- One small batch of old ones, answered or not.
+DELETE FROM requests WHERE id IN (
+    SELECT id FROM requests WHERE asked_at < %(before)s ORDER BY asked_at LIMIT %(limit)s)

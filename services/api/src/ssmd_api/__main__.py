@@ -10,12 +10,15 @@ from typing import Final
 import psycopg
 import structlog
 
+from ssmd_api import tierfile
 from ssmd_api.app import make_app
 from ssmd_api.auth import Authenticator
 from ssmd_api.cached import Cached
 from ssmd_api.context import Context
 from ssmd_api.counts import Counts
+from ssmd_api.crossorigin import Origins
 from ssmd_api.database import Database, open_pool
+from ssmd_api.deprecation import DEPRECATED
 from ssmd_api.feed import ChangeFeed
 from ssmd_api.freshness import Freshness
 from ssmd_api.keystore import KeyStore
@@ -23,8 +26,10 @@ from ssmd_api.keywatch import KeyWatch
 from ssmd_api.places import Places
 from ssmd_api.ratelimit import RateLimiter
 from ssmd_api.recent import Recent
+from ssmd_api.requeststore import RequestStore
 from ssmd_api.settings import ApiSettings
 from ssmd_api.store import Store
+from ssmd_api.tiers import Tiers
 from ssmd_api.unreadable import Unreadable
 from ssmd_common import health, runtime
 from ssmd_common.connections.retry import first_line
@@ -58,10 +63,12 @@ async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
             settings=settings,
             store=store,
             cached=cached,
+            tiers=Tiers(tierfile.load(settings.api_fee_tiers_file)),
             freshness=Freshness(store),
             counts=Counts(store),
             recent=Recent(settings.api_recent_seconds),
             keys=keys,
+            requests=RequestStore(database),
             authenticator=authenticator,
             keywatch=keywatch,
             limiter=RateLimiter(),
@@ -70,6 +77,8 @@ async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
             unreadable=unreadable,
             exports=Places("exports", settings.api_exports),
             streams=Places("streams", settings.api_streams),
+            origins=Origins(settings.origins),
+            deprecated=DEPRECATED,
             stopping=stopping,
         )
 

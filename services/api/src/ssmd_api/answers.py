@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from ssmd_api import asof
+from ssmd_api.deprecation import Deprecated
 from ssmd_api.examples import STREAMS
 from ssmd_api.schemas import Schema, ref
 
@@ -15,6 +16,7 @@ _ERRORS: Final[Mapping[str, str]] = {
     "408": "The body did not come within ten seconds.",
     "410": "The stream does not hold what comes next: take a new snapshot.",
     "413": "The body is larger than a megabyte.",
+    "422": "The Idempotency-Key is that of another request.",
     "429": "The key's rate limit is used up, the address sent too many wrong keys, or as many "
     "streams or exports as allowed are open.",
     "500": "The API failed: a fault of it, and logged.",
@@ -28,6 +30,20 @@ _HEADERS: Final[Mapping[str, Schema]] = {
         "description": "Yours if you sent one that is sane, else one of ours; it is in the log.",
         "required": True,
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    },
+    "X-Ssmd-Version": {
+        "description": "The version of the API's program, as in `info.version`.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "Deprecation": {
+        "description": "Since when the route should not be used any more (RFC 9745).",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^@[0-9]+$"},
+    },
+    "Sunset": {
+        "description": "From when on the route will not be there (RFC 8594).",
+        "schema": {"type": "string"},
     },
     "RateLimit": {
         "description": "Requests that are left to the key, and seconds until all are.",
@@ -49,6 +65,11 @@ _HEADERS: Final[Mapping[str, Schema]] = {
     },
     "ETag": {
         "description": "Of the body: sent as If-None-Match it spares the reply if it is the same.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "Location": {
+        "description": "Where the result will stand.",
         "required": True,
         "schema": {"type": "string"},
     },
@@ -74,9 +95,10 @@ _HEADERS: Final[Mapping[str, Schema]] = {
     },
 }
 _OF_PAST: Final = (asof.AT, asof.NOT_RECORDED)
-_COUNTED: Final = ("X-Request-Id", "RateLimit", "RateLimit-Policy")
+_ALWAYS: Final = ("X-Request-Id", "X-Ssmd-Version")
+_COUNTED: Final = (*_ALWAYS, "RateLimit", "RateLimit-Policy")
 _OF_ERROR: Final[Mapping[str, tuple[str, ...]]] = {
-    "401": ("X-Request-Id", "WWW-Authenticate"),
+    "401": (*_ALWAYS, "WWW-Authenticate"),
     "429": (*_COUNTED, "Retry-After"),
     "503": (*_COUNTED, "Retry-After"),
 }
@@ -90,18 +112,30 @@ def components() -> dict[str, dict[str, Any]]:
     }
 
 
-def errors(*, body: bool, missing: bool, gone: bool) -> dict[str, Schema]:
-    """Of an operation that has a body, may not find what it is asked for, may find it gone."""
+def errors(*, body: bool, missing: bool, gone: bool, reused: bool) -> dict[str, Schema]:
+    """Of an operation that has a body, may not find what it is asked for, may find it gone, or its
+    Idempotency-Key used."""
     some = [*_OF_ALL, *(_OF_BODIES if body else ())]
-    some += [status for status, is_so in (("404", missing), ("410", gone)) if is_so]
+    some += [
+        status for status, is_so in (("404", missing), ("410", gone), ("422", reused)) if is_so
+    ]
     return {status: {"$ref": f"#/components/responses/{status}"} for status in sorted(some)}
 
 
 def document(
-    summary: str, schema: Schema, example: Any, *, kept: bool, paged: bool, past: bool
+    summary: str,
+    schema: Schema,
+    example: Any,
+    *,
+    kept: bool,
+    paged: bool,
+    past: bool,
+    elsewhere: bool,
 ) -> Schema:
-    """A reply in JSON; one that may be `kept` has an ETag, one of the `past` says of when it is."""
-    more = ("ETag", "X-Ssmd-Source", "X-Ssmd-Age") if kept else ()
+    """A reply in JSON; one that may be `kept` has an ETag, one of the `past` says of when it is; a
+    result that comes later stands `elsewhere`."""
+    more = ["ETag", "X-Ssmd-Source", "X-Ssmd-Age"] if kept else []
+    more += ["Location"] if elsewhere else []
     return {
         "description": summary,
         "headers": _headers(
@@ -109,6 +143,11 @@ def document(
         ),
         "content": {"application/json": {"schema": schema, "example": example}},
     }
+
+
+def going(mark: Deprecated) -> Schema:
+    """The headers of a route that will go."""
+    return _headers("Deprecation", *(("Sunset",) if mark.sunset else ()))
 
 
 def unchanged() -> Schema:
@@ -149,6 +188,6 @@ def _headers(*names: str) -> Schema:
 def _problem(status: str, description: str) -> Schema:
     return {
         "description": description,
-        "headers": _headers(*_OF_ERROR.get(status, ("X-Request-Id",))),
+        "headers": _headers(*_OF_ERROR.get(status, _ALWAYS)),
         "content": {"application/problem+json": {"schema": ref("Problem")}},
     }

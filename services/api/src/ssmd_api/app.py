@@ -23,6 +23,8 @@ from ssmd_api.routes import (
     history,
     keys,
     markets,
+    others,
+    requests,
     search,
     series,
     snapshot,
@@ -49,6 +51,7 @@ ROUTES: Final[tuple[tuple[str, str, str, Handler], ...]] = (
     ("GET", "/v1/markets/{ticker}/lifecycle", "read", markets.list_lifecycle),
     ("GET", "/v1/markets/{ticker}/history", "read", history.markets),
     ("GET", "/v1/fees", "read", fees.list_tiers),
+    ("POST", "/v1/fees/quote", "read", fees.quote),
     ("GET", "/v1/fees/{series}", "read", fees.show_series_fees),
     ("GET", "/v1/search", "read", search.find),
     ("GET", "/v1/export", "read", export.export),
@@ -58,6 +61,10 @@ ROUTES: Final[tuple[tuple[str, str, str, Handler], ...]] = (
     ("GET", "/v1/stats/series", "read", stats.series),
     ("GET", "/v1/stats/markets", "read", stats.markets),
     ("GET", "/v1/stats/sync", "read", stats.sync),
+    ("POST", "/v1/sync/{job}", "admin", requests.sync),
+    ("POST", "/v1/cache/verify", "admin", requests.verify),
+    ("GET", "/v1/requests", "admin", requests.list_requests),
+    ("GET", "/v1/requests/{id}", "admin", requests.show),
     ("POST", "/v1/keys", "admin", keys.create_key),
     ("GET", "/v1/keys", "admin", keys.list_keys),
     ("GET", "/v1/keys/audit", "admin", keys.list_audit),
@@ -73,7 +80,7 @@ def make_app(context: Context, status: Health) -> web.Application:
     app.on_response_prepare.append(add_headers)
     health.add_routes(app, status)
     scopes = {(method, path): scope for method, path, scope, _ in ROUTES}
-    app.router.add_get("/openapi.json", documentation.openapi_json(scopes))
+    app.router.add_get("/openapi.json", documentation.openapi_json(scopes, context.deprecated))
     for path, handler in documentation.page():
         app.router.add_get(path, handler)
     allowed: dict[str, set[str]] = {}
@@ -82,6 +89,9 @@ def make_app(context: Context, status: Health) -> web.Application:
             app.router.add_route(each, path, guarded(scope, handler))
             allowed.setdefault(path, set()).add(each)
     for path, methods in allowed.items():
+        app.router.add_route("OPTIONS", path, others.options(methods))
         # Else a path without variables would be taken for a value of one that has them.
-        app.router.add_route("*", path, method_not_allowed(methods))
+        app.router.add_route("*", path, method_not_allowed({*methods, "OPTIONS"}))
+    app.router.add_route("OPTIONS", others.OLD_PATHS, others.options(("GET", "HEAD", "POST")))
+    app.router.add_route("*", others.OLD_PATHS, others.moved)
     return app

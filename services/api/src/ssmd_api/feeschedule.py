@@ -1,11 +1,40 @@
 """What a series' fee schedule says at an instant. Rows are as in `rows.SERIES_FEES`."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Final
 
 from ssmd_api.rows import Row, nearest
 from ssmd_common import fees
+
+OWN_FEE: Final = ("ticker", "fee_type", "fee_multiplier")
+"""What a series itself says of its fee."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a market's fee follows from: its series' schedule, and its event's override."""
+
+    schedule: Sequence[Row]
+    type_override: str | None
+    multiplier_override: str | None
+
+    def in_force(self, at: datetime) -> Row | None:
+        """`fee_type`, `fee_multiplier`, and `by`, which says whose they are; None where nothing
+        says both.
+
+        Type and multiplier are overridden each for itself. Of overrides only the present is known.
+        """
+        step = in_force(self.schedule, at) or {}
+        fee_type = self.type_override or step.get("fee_type")
+        multiplier = self.multiplier_override or step.get("fee_multiplier")
+        if fee_type is None or multiplier is None:
+            return None
+        overridden = self.type_override or self.multiplier_override
+        by = "event" if overridden else "schedule"
+        return {"fee_type": fee_type, "fee_multiplier": multiplier, "by": by}
 
 
 def complete(schedule: Sequence[Row], series: Row) -> list[Row]:

@@ -14,6 +14,9 @@ TEXT: Final = re.compile(rf"[^{_CONTROLS}]+")
 WORDS: Final = re.compile(rf"[^{_CONTROLS}]*(?:[^{_CONTROLS}\s][^{_CONTROLS}]*){{2}}")
 """A text with at least two characters that are no spaces."""
 
+IDEMPOTENCY_KEY: Final = re.compile(rf"[!-~]{{1,{MAX_TEXT}}}")
+"""Characters of ASCII that one can see."""
+
 CURSOR: Final = re.compile(r"[A-Za-z0-9_-]*")
 
 PRICE: Final = re.compile(r"0(?:\.[0-9]{1,6})?|1(?:\.0{1,6})?")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import version
 from typing import Final, cast
 from urllib.parse import unquote_plus, unquote_to_bytes
 
@@ -54,10 +55,9 @@ _IDS: Final = random.Random()  # noqa: S311 - they need only differ
 _OF_ALL: Final = {
     "X-Content-Type-Options": "nosniff",
     "Server": "ssmd",
+    "X-Ssmd-Version": version("ssmd-api"),
     contract.HEADER: str(contract.CONTRACT),
 }
-_METRICS_MOVED: Final = "@1796083200"
-"""Since when /metrics is deprecated here (RFC 9745): the next version has it on OPS_PORT alone."""
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _CLIENT_GONE: Final = 499
 _PROBES: Final = ("/livez", "/readyz", "/metrics")
@@ -145,15 +145,18 @@ def _begin(request: web.Request) -> _Known:
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Signal before a reply's headers are sent: its request id and what is left of the limit."""
+    """Signal before a reply's headers are sent: its request id and what is left of the limit,
+    which pages may read it, and whether its route will go."""
     known = request[_KNOWN]
     known.started = True
     headers = {**_OF_ALL, "X-Request-Id": known.request_id}
     if known.limit is not None:
         headers.update(known.limit.headers())
-    if known.route == "/metrics":
-        headers["Deprecation"] = _METRICS_MOVED
     response.headers.update(headers)
+    service = context.of(request)
+    service.origins.add_headers(request, response.headers)
+    if mark := service.deprecated.get(known.route):
+        mark.add_headers(response.headers)
 
 
 def guarded(scope: str, handler: Handler) -> Handler:

@@ -6,6 +6,7 @@ from ssmd_api import (
     answers,
     examples,
 )
+from ssmd_api.deprecation import DEPRECATED, Marked
 from ssmd_api.filters import (
     PAST,
     TEXT,
@@ -13,7 +14,9 @@ from ssmd_api.filters import (
     Parameter,
 )
 from ssmd_api.keyschemas import KEY_SCHEMAS
-from ssmd_api.operations import AS_OF, CURSOR, OPERATIONS, TIER, Operation
+from ssmd_api.operations import AS_OF, CURSOR, IDEMPOTENCY_KEY, OPERATIONS, Operation
+from ssmd_api.quoteschemas import QUOTE_SCHEMAS
+from ssmd_api.requestschemas import REQUEST_SCHEMAS
 from ssmd_api.schemas import SCHEMAS, Schema, ref
 from ssmd_api.sparseschemas import sparse
 from ssmd_api.statusschemas import STATUS_SCHEMAS
@@ -22,6 +25,8 @@ _ALL_SCHEMAS: Final[dict[str, Schema]] = {
     **SCHEMAS,
     **STATUS_SCHEMAS,
     **KEY_SCHEMAS,
+    **QUOTE_SCHEMAS,
+    **REQUEST_SCHEMAS,
     "Problem": {**SCHEMAS["Problem"], "example": examples.example(ref("Problem"), SCHEMAS)},
 }
 
@@ -35,11 +40,17 @@ _ALL_SCHEMAS.update(
 )
 
 
-def document(scopes: dict[tuple[str, str], str], version: str) -> dict[str, Any]:
-    """The whole document; `scopes` says for each route which scope a key needs."""
+def document(
+    scopes: dict[tuple[str, str], str], version: str, deprecated: Marked = DEPRECATED
+) -> dict[str, Any]:
+    """The whole document; `scopes` says for each route which scope a key needs, `deprecated` which
+    will go."""
     paths: dict[str, dict[str, Any]] = {}
     for (method, path), operation in OPERATIONS.items():
         described = _operation(method, path, operation, scopes[method, path])
+        if mark := deprecated.get(path):
+            described["deprecated"] = True
+            described["responses"][str(operation.status)]["headers"] |= answers.going(mark)
         paths.setdefault(path, {})[method.lower()] = described
     return {
         "openapi": "3.1.0",
@@ -48,8 +59,8 @@ def document(scopes: dict[tuple[str, str], str], version: str) -> dict[str, Any]
             "version": version,
             "description": "A security master for Kalshi prediction markets: series, events, "
             "markets, fees and lifecycle, as the exchange lists them. Integers are integers, exact "
-            "decimals are strings, times are RFC 3339 in UTC. HEAD is answered wherever GET is; "
-            "another method is 405, with `Allow`.",
+            "decimals are strings, times are RFC 3339 in UTC. HEAD is answered wherever GET is, "
+            "and OPTIONS everywhere, without a key; another method is 405, with `Allow`.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
@@ -84,7 +95,8 @@ def _operation(method: str, path: str, operation: Operation, scope: str) -> dict
             **({"304": answers.unchanged()} if method == "GET" and operation.kept else {}),
             **answers.errors(
                 body=operation.body is not None,
-                missing=bool(in_path) or operation.parameters[:1] == (TIER,),
+                missing=bool(in_path) or operation.missing,
+                reused=IDEMPOTENCY_KEY in operation.headers,
                 gone="text/event-stream" in operation.streams,
             ),
         },
@@ -152,4 +164,5 @@ def _reply(operation: Operation) -> dict[str, Any]:
         kept=operation.kept,
         paged=CURSOR in operation.parameters,
         past=any(parameter.schema is PAST for parameter in operation.parameters),
+        elsewhere=operation.status == 202,
     )

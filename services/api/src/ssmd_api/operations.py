@@ -52,6 +52,8 @@ class Operation:
     headers: Sequence[Parameter] = ()
     private: bool = False
     """Whether nobody may keep the reply."""
+    missing: bool = False
+    """Whether what is asked for, other than by its path, may not be there."""
 
     @property
     def has_fields(self) -> bool:
@@ -110,7 +112,7 @@ _OF_TABLES = _fields(
     (name for table in PUBLISHED.values() for name in table.names),
     " of each row's columns; a table that has none is left out",
 )
-TIER = Parameter("tier", "The tier of the coefficients.", TEXT)
+_TIER = Parameter("tier", "The tier of the coefficients.", TEXT)
 
 
 def _formed(name: str, description: str, form: re.Pattern[str]) -> Parameter:
@@ -134,6 +136,12 @@ _FILTERS_OF_ALL = list(
 _NAMES_OF_LISTS = [name for shape in shapes.LISTS.values() for name in shape.names]
 _NAMES = re.compile("(?:{0})(?:,(?:{0}))*".format("|".join(snapshot.TABLES)))
 _FORMAT = Parameter("format", "The form of the lines.", _choice([*tabular.CONTENT_TYPES], "jsonl"))
+
+IDEMPOTENCY_KEY = _formed(
+    "Idempotency-Key",
+    "A text of yours: the same one again makes no second request, and shows the first.",
+    forms.IDEMPOTENCY_KEY,
+)
 
 OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/v1/series"): Operation(
@@ -208,7 +216,9 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/v1/markets/{ticker}/history"): Operation(
         "A market's recorded changes, the last first", "MarketHistory", _PAGE
     ),
-    ("GET", "/v1/fees"): Operation("The coefficients of the fee formula", "Tiers", (TIER, AS_OF)),
+    ("GET", "/v1/fees"): Operation(
+        "The coefficients of the fee formula", "Tiers", (_TIER, AS_OF), missing=True
+    ),
     ("GET", "/v1/fees/{series}"): Operation(
         "A series' fee schedule, what is in force, and what a fill costs",
         "FeeSchedule",
@@ -227,8 +237,14 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             ),
             _formed("price", "Dollars a contract: also say what a fill costs.", forms.PRICE),
             _formed("count", "Contracts of the fill, beside price; default 1.", forms.COUNT),
-            TIER,
+            _TIER,
         ),
+    ),
+    ("POST", "/v1/fees/quote"): Operation(
+        "What orders cost: fee, cost in all, and the price at which each breaks even",
+        "Quotes",
+        body="QuoteRequest",
+        missing=True,
     ),
     ("GET", "/v1/search"): Operation(
         "Find series, events and markets by words in tickers and titles, the best first",
@@ -320,6 +336,26 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "Each job's last run and success, the latest runs, the resume points",
         "SyncStats",
         (Parameter("limit", "Runs at most, the latest first.", _LIMIT.schema),),
+    ),
+    ("POST", "/v1/sync/{job}"): Operation(
+        "Have a job of sync run now; `Location` is where its result will stand",
+        "ServiceRequest",
+        status=202,
+        headers=(IDEMPOTENCY_KEY,),
+        private=True,
+    ),
+    ("POST", "/v1/cache/verify"): Operation(
+        "Have Redis compared with PostgreSQL; `Location` is where the result will stand",
+        "ServiceRequest",
+        status=202,
+        headers=(IDEMPOTENCY_KEY,),
+        private=True,
+    ),
+    ("GET", "/v1/requests"): Operation(
+        "What was asked of services, the last first", "ServiceRequestPage", _PAGE, private=True
+    ),
+    ("GET", "/v1/requests/{id}"): Operation(
+        "A request to a service, and what became of it", "ServiceRequest", private=True
     ),
     ("POST", "/v1/keys"): Operation(
         "Make an API key; its text is in this reply only",

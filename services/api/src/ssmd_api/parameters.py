@@ -81,11 +81,11 @@ class Parameters:
 
     def price(self, name: str) -> Decimal | None:
         """Dollars of a contract, from 0 to 1."""
-        return self._one(name, lambda value: decimal(value, forms.PRICE, "from 0 to 1"))
+        return self._one(name, price)
 
     def count(self, name: str) -> Decimal | None:
         """Contracts, with parts of one."""
-        return self._one(name, lambda value: decimal(value, forms.COUNT, "below 10^12"))
+        return self._one(name, count)
 
     def moment(self, name: str) -> datetime | None:
         return self._one(name, lambda value: moment(value, self._now))
@@ -239,6 +239,16 @@ def decimal(value: str, form: re.Pattern[str], which: str) -> Decimal:
     if not form.fullmatch(value):
         raise ValueError(f"must be a number {which}, with up to 6 decimals")
     return Decimal(value)
+
+
+def price(value: str) -> Decimal:
+    """Dollars of a contract."""
+    return decimal(value, forms.PRICE, "from 0 to 1")
+
+
+def count(value: str) -> Decimal:
+    """Contracts, with parts of one."""
+    return decimal(value, forms.COUNT, "below 10^12")
 
 
 def moment(value: str, now: datetime) -> datetime:

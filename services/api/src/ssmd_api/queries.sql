@@ -54,6 +54,20 @@ GROUP BY status
 -- name: fee_schedule
 SELECT {fee} FROM series_fees f WHERE f.series_ticker = %(ticker)s ORDER BY f.effective_from
 
+-- name: quoted
+-- What the fees of many markets follow from, beside their series' schedules.
+SELECT m.ticker, e.fee_type_override, e.fee_multiplier_override,
+    m.series_ticker, s.fee_type, s.fee_multiplier
+FROM markets m
+JOIN events e ON e.event_ticker = m.event_ticker
+JOIN series s ON s.ticker = m.series_ticker
+WHERE m.ticker = ANY(%(tickers)s)
+
+-- name: fee_schedules
+SELECT {fee} FROM series_fees f
+WHERE f.series_ticker = ANY(%(series)s)
+ORDER BY f.series_ticker, f.effective_from
+
 -- name: fee_tiers
 SELECT {tier} FROM fees f
 WHERE %(tier)s::text IS NULL OR f.tier = %(tier)s
@@ -200,3 +214,39 @@ WHERE k.id = u.id
 
 -- name: ping
 SELECT 1
+
+-- name: ask
+-- Tell the service that it is for, once the row is there for it to see.
+WITH made AS (
+    INSERT INTO requests (service, task, asked_by, key_id, idempotency_key, request_id)
+    VALUES (%(service)s, %(task)s, %(asked_by)s, %(key_id)s, %(idempotency_key)s, %(request_id)s)
+    ON CONFLICT (key_id, idempotency_key) DO NOTHING
+    RETURNING id, service, task, state, asked_at, asked_by, worker, attempts, started_at, finished_at,
+        result, error
+)
+SELECT made.* FROM made, pg_notify('ssmd_requests', made.service)
+
+-- name: request_by_key
+SELECT id, service, task, state, asked_at, asked_by, worker, attempts, started_at, finished_at,
+    result, error
+FROM requests
+WHERE key_id = %(key_id)s AND idempotency_key = %(idempotency_key)s
+
+-- name: request
+SELECT id, service, task, state, asked_at, asked_by, worker, attempts, started_at, finished_at,
+    result, error
+FROM requests
+WHERE id = %(id)s
+
+-- name: requests
+SELECT id, service, task, state, asked_at, asked_by, worker, attempts, started_at, finished_at,
+    result, error
+FROM requests
+WHERE %(before)s::bigint IS NULL OR id < %(before)s
+ORDER BY id DESC
+LIMIT %(fetch)s
+
+-- name: job_exists
+SELECT 1 FROM service_status
+WHERE service = 'sync' AND position -> 'jobs' ? %(job)s
+LIMIT 1

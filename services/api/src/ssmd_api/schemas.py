@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from ssmd_api import filters, forms, rows, search
+from ssmd_api import filters, forms, rows, search, tiers
 from ssmd_common import tables
 from ssmd_common.apikeys import SCOPES
 from ssmd_common.columns import Column, Kind, Table
@@ -93,6 +93,10 @@ def page(name: str, items: Schema) -> Schema:
 
 
 _TEXT: Final[Schema] = {"type": "string"}
+TIER_SOURCE: Final[Schema] = {
+    **_TEXT,
+    "description": f"`{tiers.OF_TABLE}`: the exchange's; else where a configured tier is from.",
+}
 _TIME: Final = _OF_KIND[Kind.TIME]
 _COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
 _COUNTED_AT: Final[Schema] = {
@@ -197,7 +201,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         markets=list_of(row(rows.LOOKUP, ticker=_TEXT, status=_MARKET_STATUS)),
         missing=list_of(_TEXT),
     ),
-    "Tiers": thing(fees=list_of(row(tables.FEES, tier=_TEXT))),
+    "Tiers": thing(fees=list_of(row(tables.FEES, tier=_TEXT, source=TIER_SOURCE))),
     "FeeSchedule": {
         **thing(
             series_ticker=_TEXT,
@@ -208,6 +212,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
                 price=_TEXT,
                 count=_TEXT,
                 tier=_TEXT,
+                tier_source=TIER_SOURCE,
                 cost={
                     "anyOf": [
                         thing(taker_dollars=_TEXT, maker_dollars=_TEXT),

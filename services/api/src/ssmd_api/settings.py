@@ -1,8 +1,24 @@
 """The API's settings."""
 
-from pydantic import Field
+from pathlib import Path
+from typing import Annotated, Final
 
+from pydantic import AfterValidator, Field
+
+from ssmd_api import tierfile
+from ssmd_common.errors import ConfigurationError
 from ssmd_common.settings import NatsSettings, PostgresSettings, RedisSettings
+
+_ORIGIN: Final = r"https?://[A-Za-z0-9.\[\]:-]+"
+_ORIGINS: Final = rf"^(?:|\*|{_ORIGIN}(?:,{_ORIGIN})*)$"
+
+
+def _has_tiers(path: Path) -> Path:
+    try:
+        tierfile.load(path)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from error
+    return path
 
 
 class ApiSettings(PostgresSettings, RedisSettings, NatsSettings):
@@ -35,5 +51,18 @@ class ApiSettings(PostgresSettings, RedisSettings, NatsSettings):
     who ask for the same with the same parameters. With 0 each reads for itself."""
     api_failed_logins_per_minute: int = Field(20, ge=1)
     """Wrong keys from one address before it is turned away."""
+    api_fee_tiers_file: Annotated[Path, AfterValidator(_has_tiers)] | None = None
+    """A JSON file of fee tiers beyond the exchange's:
+    `{"tiers": [{"tier": "…", "maker_fee": 0.01, "taker_fee": 0.05, "source": "…"}]}`, read at the
+    start."""
+    api_cors_origins: str = Field("", pattern=_ORIGINS)
+    """Origins whose pages may ask from within a browser, with commas between, such as
+    `https://desk.example.com,http://localhost:5173`; `*` is any, empty none. A page needs a key
+    like everybody else."""
     api_trust_forwarded_for: bool = False
     """Behind a proxy that appends to X-Forwarded-For: take the client's address from there."""
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The origins of `api_cors_origins`."""
+        return frozenset(filter(None, self.api_cors_origins.split(",")))

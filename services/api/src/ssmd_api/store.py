@@ -11,6 +11,7 @@ from psycopg import sql
 from ssmd_api import asof, lists, paging, rendering, rows, search, shapes
 from ssmd_api.asof import Past
 from ssmd_api.database import SHORT_PATIENCE_SECONDS, Connection, Cursor, Database
+from ssmd_api.feeschedule import OWN_FEE, Terms, complete
 from ssmd_api.filters import EventFilter, Filter, MarketFilter, SeriesFilter
 from ssmd_api.lists import AGED_MARKET, AGED_SERIES, Listing, Statement, columns
 from ssmd_api.paging import Listed, Page
@@ -151,6 +152,23 @@ class Store:
     async def fee_schedule(self, series: str) -> list[Row]:
         query = sql.SQL(queries.fee_schedule).format(fee=columns("f", tables.SERIES_FEES))
         return [named(tables.SERIES_FEES, row) for row in await self._all(query, ticker=series)]
+
+    async def fee_terms(self, tickers: Sequence[str]) -> dict[str, Terms]:
+        """What these markets' fees follow from, deleted ones' too; unknown ones are missing."""
+        markets = await self._all(sql.SQL(queries.quoted), tickers=list(dict.fromkeys(tickers)))
+        series = {row[3]: dict(zip(OWN_FEE, row[3:], strict=True)) for row in markets}
+        query = sql.SQL(queries.fee_schedules).format(fee=columns("f", tables.SERIES_FEES))
+        steps: dict[str, list[Row]] = {ticker: [] for ticker in series}
+        for values in await self._all(query, series=list(series)):
+            step = named(tables.SERIES_FEES, values)
+            steps[step["series_ticker"]].append(step)
+        schedules = {name: complete(steps[name], own) for name, own in series.items()}
+        return {
+            ticker: Terms(
+                schedule=schedules[name], type_override=fee_type, multiplier_override=multiplier
+            )
+            for ticker, fee_type, multiplier, name, *_ in markets
+        }
 
     async def fee_tiers(self, tier: str | None = None) -> list[Row]:
         query = sql.SQL(queries.fee_tiers).format(tier=columns("f", tables.FEES))

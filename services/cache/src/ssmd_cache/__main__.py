@@ -12,6 +12,7 @@ from ssmd_cache.housekeeping import Housekeeping
 from ssmd_cache.service import Cache
 from ssmd_cache.settings import CacheSettings
 from ssmd_cache.unreadable import Unreadable
+from ssmd_cache.verify.onrequest import OnRequest
 from ssmd_cache.verify.patrol import Patrol
 from ssmd_cache.verify.reconcile import reconcile
 from ssmd_cache.writer.redis_retry import RedisRetry
@@ -74,6 +75,9 @@ async def serve(runtime: Runtime, settings: CacheSettings) -> None:
         if settings.cache_reconcile_seconds:
             comparing = reconcile(runtime, settings, writer, housekeeping, unreadable)
             runtime.spawn("cache-reconcile", comparing)
+        on_request = OnRequest(runtime, settings, writer, housekeeping)
+        runtime.spawn("cache-requests", on_request.watch())
+        runtime.spawn("cache-requested", on_request.run())
         if settings.cache_patrol_seconds:
             patrol = Patrol(runtime, writer, of_patrol, unreadable, settings.cache_patrol_seconds)
             runtime.spawn("cache-patrol", patrol.run())

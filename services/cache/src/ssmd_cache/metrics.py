@@ -76,3 +76,14 @@ MENDED: Final = Counter(
     "while somebody else removes them",
     ["kind"],
 )
+REQUESTS: Final = Counter(
+    "ssmd_cache_requests",
+    "Requests to verify (POST /v1/cache/verify) that this process answered, by state (done, "
+    "failed)",
+    ["state"],
+)
+REQUEST_WAITS: Final = Gauge(
+    "ssmd_cache_request_waiting_seconds",
+    "Seconds since the oldest request to verify that is not answered yet was made, 0 without one; "
+    "rises while Redis is behind or no comparison comes to its end",
+)

@@ -6,14 +6,14 @@ from typing import Final
 
 import structlog
 
-from ssmd_common import logs
+from ssmd_common import logs, requests
 from ssmd_common.connections.watch import watch_writable
 from ssmd_common.errors import SsmdError
 from ssmd_common.runtime import Runtime, loop_factory, run
 from ssmd_common.settings import load
 from ssmd_common.usage import answer
 from ssmd_store.sessions import Sessions
-from ssmd_sync import schedule
+from ssmd_sync import metrics, schedule
 from ssmd_sync.exchange import Exchange
 from ssmd_sync.retention import Retention
 from ssmd_sync.service import LOOK_SECONDS, Service, run_once
@@ -39,7 +39,19 @@ async def serve(runtime: Runtime, settings: SyncSettings) -> None:
                 runtime, settings.database_url, "ssmd-sync-watch", every_seconds=LOOK_SECONDS
             ),
         )
-        await Service(runtime, sessions, exchange, jobs, Retention.of(settings))()
+        service = Service(runtime, sessions, exchange, jobs, Retention.of(settings))
+        runtime.spawn(
+            "requests",
+            requests.watch(
+                runtime,
+                settings.database_url,
+                "sync",
+                service.wake,
+                metrics.REQUEST_WAITS,
+                budget_seconds=settings.startup_budget_seconds,
+            ),
+        )
+        await service()
 
 
 def run_one(job_id: str) -> int:

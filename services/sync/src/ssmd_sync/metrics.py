@@ -52,6 +52,18 @@ DELETIONS_REFUSED: Final = Counter(
     ["table"],
 )
 
+REQUESTS: Final = Counter(
+    "ssmd_sync_requests",
+    "Requests for a job (POST /v1/sync/{job}) that this process answered, by sync_job and state "
+    "(done, failed)",
+    ["sync_job", "state"],
+)
+REQUEST_WAITS: Final = Gauge(
+    "ssmd_sync_request_waiting_seconds",
+    "Seconds since the oldest request for a job that is not answered yet was made, 0 without one; "
+    "rises beyond a job's length while runs do not come to their end, or no replica has the job",
+)
+
 
 def rows(table: str, written: Written) -> None:
     """Count a batch."""

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.models import RejectedRow
+from ssmd_common.times import spelled_moment
 from ssmd_store.written import Count, RejectedIn, Written
 from ssmd_sync import metrics
 from ssmd_sync.scope import Scope
@@ -119,6 +120,23 @@ class Report:
     @property
     def seconds(self) -> float:
         return (self.finished_at - self.started_at).total_seconds() if self.finished_at else 0.0
+
+    def summary(self) -> dict[str, Any]:
+        """What whoever asked for the run is told."""
+        counts: tuple[Count, ...] = ("inserted", "updated", "unchanged", "deleted")
+        return {
+            "job": self.job,
+            "outcome": self.outcome,
+            "message": self.sentence,
+            "started_at": spelled_moment(self.started_at),
+            "finished_at": self.finished_at and spelled_moment(self.finished_at),
+            "requests": self.requests,
+            "tokens": self.tokens,
+            "fetched": sum(self.fetched.values()),
+            **{count: self.total(count) for count in counts},
+            "rejected_rows": len(self.rejected_rows),
+            "rejected_fields": self.rejected_count,
+        }
 
     def rejected_rows_json(self) -> str:
         kept = [{"ticker": row.ticker, "reason": row.reason} for row in self.rejected_rows[:KEPT]]

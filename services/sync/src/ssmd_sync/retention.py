@@ -1,4 +1,5 @@
-"""What grows without end is cut: rows of `sync_runs`, in small batches, and history, by month."""
+"""What grows without end is cut: rows of `sync_runs` and `requests`, in small batches, and history,
+by month."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -7,6 +8,7 @@ from typing import Final
 import psycopg
 import structlog
 
+from ssmd_common import requests
 from ssmd_common.connections.clock import CLOCK
 from ssmd_common.connections.retry import first_line
 from ssmd_store.pages import Store
@@ -49,14 +51,22 @@ class Retention:
 
 async def expire(store: Store, days: int) -> int:
     """Delete what began so many days ago, but for the last run and the last success of each job
-    and scope; how many rows that were."""
-    parameters = {"before": datetime.now(UTC) - timedelta(days=days), "limit": BATCH_ROWS}
+    and scope, and what was asked of any service so many days ago; how many runs that were."""
+    before = datetime.now(UTC) - timedelta(days=days)
+    parameters = {"before": before, "limit": BATCH_ROWS}
     total = 0
     await CLOCK.require(store.connection)
     while deleted := (await store.connection.execute(QUERIES.expire_runs, parameters)).rowcount:
         total += deleted
         if deleted < BATCH_ROWS:
             break
+    asked = 0
+    while deleted := await requests.expire(store.connection, before, BATCH_ROWS):
+        asked += deleted
+        if deleted < BATCH_ROWS:
+            break
+    if asked:
+        log.info("requests expired", rows=asked, retention_days=days)
     if total:
         log.info("runs expired", rows=total, retention_days=days)
     return total

@@ -4,9 +4,11 @@ Any number of replicas share the jobs through advisory locks; whoever has the lo
 whether the job is still due, so that no period runs twice.
 """
 
+import asyncio
 import gc
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
@@ -14,6 +16,7 @@ from typing import Final
 import psycopg
 import structlog
 
+from ssmd_common import requests
 from ssmd_common.connections.clock import CLOCK
 from ssmd_common.connections.retry import first_line
 from ssmd_common.exitcodes import ExitCode
@@ -70,6 +73,14 @@ class Service:
         self._since = datetime.now(UTC)
         self._fresh_at = time.time()
         self._setbacks: dict[str, Setback] = {}
+        self._asked: dict[str, asyncio.Event] = {}
+
+    def wake(self, job: str) -> None:
+        """Let a job look at once whether there is something to do; unknown ones are nobody's."""
+        self._asked_for(job).set()
+
+    def _asked_for(self, job: str) -> asyncio.Event:
+        return self._asked.setdefault(job, asyncio.Event())
 
     async def __call__(self) -> None:
         async with self._sessions.borrow() as store:
@@ -96,6 +107,8 @@ class Service:
     async def _keep(self, name: str, turn: Callable[[Store], Awaitable[float]]) -> None:
         """One job, for ever: a turn with a session, then a pause as long as the turn says."""
         while not self._runtime.stop.is_set():
+            # What is asked from here on, this turn may not see.
+            self._asked_for(name).clear()
             try:
                 async with self._sessions.borrow() as store:
                     pause = await turn(store)
@@ -109,16 +122,21 @@ class Service:
                 self._runtime.health.failed("postgres", error)
                 log.warning("the database takes no writes", job=name, error=first_line(error))
                 pause = LOOK_SECONDS
-            await self._sleep(pause)
+            await self._sleep(name, pause)
 
-    async def _sleep(self, seconds: float) -> None:
-        """Not beyond that time, nor longer than that: the clock may be set meanwhile."""
+    async def _sleep(self, name: str, seconds: float) -> None:
+        """Not beyond that time, nor longer than that: the clock may be set meanwhile. Whoever asks
+        for the job ends it."""
         until, at = time.monotonic() + seconds, time.time() + seconds
         while not self._runtime.stop.is_set():
             self._runtime.health.progress()
             left = min(until - time.monotonic(), at - time.time())
-            if left <= 0 or await self._runtime.stopped_within(min(left, LOOK_SECONDS)):
+            if left <= 0:
                 return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left, LOOK_SECONDS)):
+                    await self._runtime.until_stop(self._asked_for(name).wait())
+                    return
 
     async def _turn(self, job: Job, store: Store) -> float:
         """Run the job if it is due and free; the seconds after which to look again."""
@@ -138,7 +156,8 @@ class Service:
             due = due_at(job, runs, self._since, now)
             self._known(job, runs, due)
             self._tell_setbacks()
-            if due > now:
+            asked = await requests.take(store.connection, "sync", job.id)
+            if due > now and not asked:
                 return min((due - now).total_seconds(), LEARN_SECONDS)
             report = await run_job(
                 job.id,
@@ -149,10 +168,22 @@ class Service:
                 progress=lambda _: self._runtime.health.progress(),
             )
             self._finished(job, report, runs)
+            if asked:
+                await self._answer(store, job, asked, report)
             # What is not recorded is due at once.
             return 0.0 if report.recorded else UNRECORDED_SECONDS
         finally:
             await _unlock(store, job.id)
+
+    async def _answer(self, store: Store, job: Job, asked: Sequence[int], report: Report) -> None:
+        """A run that was stopped, or that nothing took note of, is no answer."""
+        stopped = self._runtime.stop.is_set() and report.error is not None
+        if stopped or report.of_clock or not report.recorded:
+            await requests.give_back(store.connection, asked)
+            return
+        await requests.answer(store.connection, asked, report.summary(), report.error)
+        metrics.REQUESTS.labels(job.id, "failed" if report.error else "done").inc(len(asked))
+        log.info("requests answered", job=job.id, requests=list(asked), outcome=report.outcome)
 
     def _known(self, job: Job, runs: Sequence[PastRun], due: datetime) -> None:
         """What is known of a job's runs, whichever replica made them."""

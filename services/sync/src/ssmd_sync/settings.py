@@ -25,7 +25,8 @@ class SyncSettings(PostgresSettings, KalshiSettings):
     sync_concurrency: int = Field(default=2, ge=1, le=16)
     """Jobs that run at once in this process; each has a PostgreSQL connection."""
     sync_retention_days: int = Field(default=30, ge=1)
-    """How long rows of sync_runs are kept; the last run and success of each job stay."""
+    """How long rows of sync_runs are kept; the last run and success of each job stay. Rows of
+    requests, of whatever service, are kept as long."""
     sync_history_days: int = Field(default=90, ge=1)
     """How long history is kept (what was known when); whole months go at once."""
     sync_history_max_bytes: int | None = Field(default=None, ge=1)

@@ -12,6 +12,7 @@ from typing import Final
 from aiohttp import web
 
 from ssmd_api import openapi
+from ssmd_api.deprecation import Marked
 from ssmd_api.middleware import Handler
 from ssmd_api.replies import reply
 
@@ -34,9 +35,9 @@ _POLICY: Final = "; ".join(
 _MEDIA: Final = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
 
-def openapi_json(scopes: dict[tuple[str, str], str]) -> Handler:
+def openapi_json(scopes: dict[tuple[str, str], str], deprecated: Marked) -> Handler:
     """Answers with the document of these routes."""
-    document = openapi.document(scopes, version("ssmd-api"))
+    document = openapi.document(scopes, version("ssmd-api"), deprecated)
 
     async def answer(request: web.Request) -> web.Response:
         return reply(request, document)

@@ -44,6 +44,9 @@ async def _stream(
     response.headers["Vary"] = "Accept-Encoding"
     if accepts_gzip(request.headers.get("Accept-Encoding", "")):
         response.enable_compression(web.ContentCoding.gzip)
+    if request.method == "HEAD":
+        await response.prepare(request)
+        return response
     async with (
         context.of(request).store.as_of(at) as store,
         aclosing(store.export(wanted, shape)) as pages,

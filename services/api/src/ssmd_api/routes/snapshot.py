@@ -62,6 +62,8 @@ async def snapshot(request: web.Request) -> web.StreamResponse:
         if accepts_gzip(request.headers.get("Accept-Encoding", "")):
             response.enable_compression(web.ContentCoding.gzip)
         await response.prepare(request)
+        if request.method == "HEAD":
+            return response
         head = {
             "snapshot": taken.snapshot,
             "stream": STREAM,

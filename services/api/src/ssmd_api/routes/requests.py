@@ -1,0 +1,85 @@
+"""/v1/sync/{job}, /v1/cache/verify and /v1/requests, for keys with scope admin
+
+Nothing is done here: the service that a request is for finds its row, and answers there.
+"""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from aiohttp import web
+
+from ssmd_api import context, cursors, forms
+from ssmd_api.cursors import Cursor
+from ssmd_api.forms import MAX_TEXT
+from ssmd_api.middleware import actor
+from ssmd_api.parameters import Parameters
+from ssmd_api.paths import named
+from ssmd_api.problems import Fault, Problem, bad_parameters, not_found
+from ssmd_api.replies import private
+from ssmd_api.requeststore import Asked
+
+IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+
+
+async def sync(request: web.Request) -> web.Response:
+    """Have a job of sync run now, due or not."""
+    key = _idempotency_key(request)
+    job = named(request, "job", "job")
+    if not await context.of(request).requests.has_job(job):
+        raise not_found("job", job)
+    return await _ask(request, Asked("sync", job), key)
+
+
+async def verify(request: web.Request) -> web.Response:
+    """Have cache compare everything in Redis with PostgreSQL."""
+    return await _ask(request, Asked("cache", "verify"), _idempotency_key(request))
+
+
+async def show(request: web.Request) -> web.Response:
+    """A request and what became of it."""
+    Parameters(request.query, datetime.now(UTC)).done()
+    number = request.match_info["id"]
+    # Longer numbers are no id of ours, and none of PostgreSQL's bigint.
+    known = number.isascii() and number.isdigit() and len(number) <= 18
+    found = await context.of(request).requests.find(int(number)) if known else None
+    if found is None:
+        raise not_found("request", number[:MAX_TEXT])
+    return private(found)
+
+
+async def list_requests(request: web.Request) -> web.Response:
+    """What was asked of services, the last first."""
+    given = Parameters(request.query, datetime.now(UTC))
+    limit, cursor = given.limit(), given.cursor("requests")
+    given.done()
+    before = cursor.key if cursor and isinstance(cursor.key, int) else None
+    found = await context.of(request).requests.page(before, limit + 1)
+    following = None
+    if len(found) > limit:
+        found = found[:limit]
+        following = cursors.encode(Cursor("requests", found[-1]["id"], ""))
+    return private({"requests": found, "cursor": following})
+
+
+def _idempotency_key(request: web.Request) -> str | None:
+    Parameters(request.query, datetime.now(UTC)).done()
+    key = request.headers.get(IDEMPOTENCY_KEY)
+    if key is not None and not forms.IDEMPOTENCY_KEY.fullmatch(key):
+        detail = f"must have 1 to {MAX_TEXT} characters of ASCII, and no spaces"
+        raise bad_parameters([Fault(IDEMPOTENCY_KEY, detail)])
+    return key
+
+
+async def _ask(request: web.Request, asked: Asked, key: str | None) -> web.Response:
+    row = await context.of(request).requests.add(asked, actor(request), key)
+    if Asked(row["service"], row["task"]) != asked:
+        raise Problem(
+            422,
+            "idempotency-key-reused",
+            "The Idempotency-Key is another request's",
+            f"request {row['id']} of this key has it, which is for {row['task']!r} of "
+            f"{row['service']}",
+        )
+    reply = private(row, status=202)
+    reply.headers["Location"] = f"/v1/requests/{row['id']}"
+    return reply
