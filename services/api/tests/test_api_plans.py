@@ -92,11 +92,11 @@ LISTS: dict[str, tuple[Statement, set[str], str]] = {
         "markets",
     ),
     "event": (
-        lists.markets(MarketFilter(event="E7"), BY_TICKER),
+        lists.markets(MarketFilter(event=["E7"]), BY_TICKER),
         {"markets_event_closing"},
         "markets",
     ),
-    "series": (lists.markets(MarketFilter(series="S7"), BY_TICKER), {"markets_series"}, "markets"),
+    "series": (lists.markets(MarketFilter(series=["S7"]), BY_TICKER), {"markets_series"}, "markets"),
     "status": (
         lists.markets(MarketFilter(statuses=["open", "active"]), BY_TICKER),
         {"markets_status_closing"},
@@ -120,7 +120,7 @@ LISTS: dict[str, tuple[Statement, set[str], str]] = {
         "markets",
     ),
     "category": (
-        lists.markets(MarketFilter(category="K4"), BY_TICKER),
+        lists.markets(MarketFilter(category=["K4"]), BY_TICKER),
         {"events_category", "markets_event_closing"},
         "markets",
     ),
@@ -135,12 +135,12 @@ LISTS: dict[str, tuple[Statement, set[str], str]] = {
         "markets",
     ),
     "events of a series": (
-        lists.events(EventFilter(series="S7"), BY_EVENT),
+        lists.events(EventFilter(series=["S7"]), BY_EVENT),
         {"events_series"},
         "events",
     ),
     "events of a category": (
-        lists.events(EventFilter(category="K4"), BY_EVENT),
+        lists.events(EventFilter(category=["K4"]), BY_EVENT),
         {"events_category"},
         "events",
     ),
@@ -160,7 +160,7 @@ LISTS: dict[str, tuple[Statement, set[str], str]] = {
         "events",
     ),
     "series of a category": (
-        lists.series(SeriesFilter(category="C7"), BY_TICKER),
+        lists.series(SeriesFilter(category=["C7"]), BY_TICKER),
         {"series_category"},
         "series",
     ),
