@@ -204,7 +204,7 @@ class Parameters:
             column, _, operator = each.partition(".")
             ranges.setdefault(column, []).append(operator)
         known = ", ".join(
-            column if operators == [""] else f"{column}.({'|'.join(operators)})"
+            column if operators == [""] else f"{column}.{{{'|'.join(operators)}}}"
             for column, operators in ranges.items()
         )
         return f"is unknown here; the nearest is {near[0]} (known: {known})"

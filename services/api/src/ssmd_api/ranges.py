@@ -104,19 +104,20 @@ def _check(
 
 def _explain(given: Parameters, table: Table) -> None:
     """Say of columns that are no filters what is one."""
-    of_ranges = {column.name for column in ranged(table)}
+    of_ranges = sorted((column.name for column in ranged(table)), key=len, reverse=True)
     for name in given.asked():
         column, _, operator = name.partition(".")
-        if column not in table.names:
-            continue
-        if column not in of_ranges:
-            if operator:
-                given.explain(
-                    name, f"goes by {column}, which no index orders: of {_listed(table)} only"
-                )
-        elif not operator:
+        if column in of_ranges and not operator:
             given.explain(name, f"is no filter by itself: say {name}.gte and {name}.lte")
+        elif column in table.names and column not in of_ranges and operator:
+            listed = ", ".join(each.name for each in ranged(table))
+            given.explain(name, f"goes by {column}, which no index orders; these have: {listed}")
+        elif near := next((each for each in of_ranges if each in name), None):
+            is_upper = any(word in name for word in _OF_UPPER)
+            ranges = f"{near}.{Operator.LT if is_upper else Operator.GTE}"
+            given.explain(name, f"is unknown here; the nearest is {ranges} ({_ALL})")
 
 
-def _listed(table: Table) -> str:
-    return ", ".join(column.name for column in ranged(table))
+_OF_UPPER: Final = ("max", "before", "until", "below", "less", "<")
+"""Parts of names that others give to an upper bound."""
+_ALL: Final = f"there are {', '.join(Operator)}"
