@@ -16,11 +16,12 @@ from ssmd_api.cursors import Cursor
 from ssmd_api.database import PLANNING
 from ssmd_api.filters import EventFilter, MarketFilter, SeriesFilter
 from ssmd_api.lists import Statement
-from ssmd_api.paging import Page
+from ssmd_api.paging import Page, sort_keys
 from ssmd_api.parameters import orders
+from ssmd_api.ranges import Operator, Range, ranged
 from ssmd_api.store import queries
 from ssmd_common import tables
-from ssmd_common.columns import Table
+from ssmd_common.columns import Kind, Table
 from ssmd_common.status import EventStatus, MarketStatus
 from ssmd_stack.database import Database
 
@@ -207,14 +208,35 @@ async def test_plans(connection: Any) -> None:
     assert not wrong, "\n".join(f"{name}: {plan}" for name, plan in wrong.items())
 
 
+def of_ranges(table: Table) -> list[list[Range]]:
+    """Ranges of each column, wide and narrow, from either side and from both; and nulls."""
+    found: list[list[Range]] = []
+    for column in ranged(table):
+        is_time = column.kind is Kind.TIME
+        values: list[Any] = [NOW, NOW + timedelta(days=90)] if is_time else [0, 10, 900_000]
+        for operator in (Operator.GT, Operator.LTE):
+            found += [[Range(column.name, operator, value)] for value in values]
+        low, high = (NOW, NOW + timedelta(hours=9)) if is_time else (1, 20)
+        found.append(
+            [Range(column.name, Operator.GTE, low), Range(column.name, Operator.LT, high)]
+        )
+        found += [[Range(column.name, Operator.NULL, value)] for value in (True, False)]
+    return found
+
+
 # Every filter, with what is common, what is rare, and what nothing has.
 MARKETS: list[dict[str, Any]] = [
     {},
-    *({"category": name} for name in ("Sports", "World", "NONE")),
+    *({"category": [name]} for name in ("Sports", "World", "NONE")),
     *({"statuses": [status]} for status in MarketStatus),
     {"statuses": ["settled", "active"]},
-    *({"series": f"KXSERIES{number}"} for number in (0, 2, 5000)),
-    {"event": "KXSERIES0-26FEB0"},
+    *({"series": [f"KXSERIES{number}"]} for number in (0, 2, 5000)),
+    {"series": [f"KXSERIES{number}" for number in (0, 2, 5000)]},
+    {"category": ["World", "Crypto"]},
+    {"event": ["KXSERIES0-26FEB0"]},
+    {"event": [f"KXSERIES0-26FEB{number}" for number in range(9)]},
+    {"ticker": ["KXSERIES0-26FEB0-T0.99", "NONE"]},
+    *({"trading": trades} for trades in (True, False)),
     *({"tags": [tag]} for tag in ("Tag 7", "Kind 1")),
     {"is_game": True},
     {"closing_before": NOW + timedelta(hours=9)},
@@ -223,14 +245,21 @@ MARKETS: list[dict[str, Any]] = [
     {"statuses": ["active"], "closing_before": NOW + timedelta(days=9)},
     *({"min_volume": volume} for volume in (10, 900_000, 10**9)),
     *({"words": [word]} for word in ("price", "zzzqqq")),
-    {"category": "World", "statuses": ["open", "active"]},
+    {"category": ["World"], "statuses": ["open", "active"]},
+    *({"ranges": asked} for asked in of_ranges(tables.MARKETS)),
+    {"ranges": [Range("volume", Operator.GTE, 10)], "statuses": ["active"]},
+    {"ranges": [Range("close_time", Operator.GTE, NOW)], "category": ["World"]},
 ]
 EVENTS: list[dict[str, Any]] = [
     {},
-    *({"category": name} for name in ("Sports", "World", "NONE")),
+    *({"category": [name]} for name in ("Sports", "World", "NONE")),
     *({"statuses": [status]} for status in EventStatus),
     {"statuses": ["open", "closed"]},
-    *({"series": f"KXSERIES{number}"} for number in (0, 5000)),
+    *({"series": [f"KXSERIES{number}"]} for number in (0, 5000)),
+    {"series": ["KXSERIES0", "KXSERIES5000"]},
+    {"category": ["World", "Crypto"]},
+    {"event": ["KXSERIES0-26FEB0", "NONE"]},
+    *({"ranges": asked} for asked in of_ranges(tables.EVENTS)),
     *({"tags": [tag]} for tag in ("Tag 7", "Kind 1")),
     {"is_game": True},
     {"closing_before": NOW + timedelta(hours=9)},
@@ -240,9 +269,11 @@ EVENTS: list[dict[str, Any]] = [
 ]
 SERIES: list[dict[str, Any]] = [
     {},
-    *({"category": name} for name in ("Sports", "World", "NONE")),
+    *({"category": [name]} for name in ("Sports", "World", "NONE")),
     *({"tags": [tag]} for tag in ("Tag 7", "Kind 1")),
     *({name: value} for name in ("is_game", "active") for value in (True, False)),
+    {"series": ["KXSERIES0", "NONE"]},
+    *({"ranges": asked} for asked in of_ranges(tables.SERIES)),
     *({"words": [word]} for word in ("number", "zzzqqq")),
 ]
 LISTED: list[tuple[Any, Any, Table, list[dict[str, Any]]]] = [
@@ -250,6 +281,17 @@ LISTED: list[tuple[Any, Any, Table, list[dict[str, Any]]]] = [
     (lists.events, EventFilter, tables.EVENTS, EVENTS),
     (lists.series, SeriesFilter, tables.SERIES, SERIES),
 ]
+SEVERAL = {
+    "markets": (
+        "-volume,close_time",
+        "volume,-close_time",
+        "close_time,-volume",
+        "-close_time,volume_24h,-open_interest",
+        "-open_interest,ticker",
+    ),
+    "events": ("strike_date,-event_ticker",),
+    "series": ("-volume,ticker",),
+}
 MOST_ROWS = 25_000
 """Of 90,000 that one node of a plan may read: some filters go with the order, and their rows stand
 at its end."""
@@ -272,7 +314,7 @@ async def test_every_filter_in_every_order_reads_few_rows(database: Database) ->
         for name, value in PLANNING.items():
             await connection.execute("SELECT set_config(%s, %s, false)", (name, value))
         for listed, kind, table, filters in LISTED:
-            for given, sort in product(filters, orders(table)):
+            for given, sort in product(filters, [*orders(table), *SEVERAL[table.name]]):
                 if kind is not SeriesFilter and costs.refusal(
                     kind(**given), sort, table.columns[0].name
                 ):
@@ -286,9 +328,10 @@ async def test_every_filter_in_every_order_reads_few_rows(database: Database) ->
 
 
 def within(table: Table, sort: str) -> Cursor:
-    key = {"text": "KXSERIES2", "int8": 100, "timestamptz": NOW.isoformat()}
-    name = sort.removeprefix("-")
-    return Cursor(sort, key[table.sorts[name]], "KXSERIES2")
+    value = {"text": "KXSERIES2", "int8": 100, "timestamptz": NOW.isoformat()}
+    keys, last = sort_keys(sort, table.columns[0].name)
+    found = tuple(value[table.sorts[key.name]] for key in keys or [last])
+    return Cursor(sort, found if len(found) > 1 else found[0], "KXSERIES2")
 
 
 async def faults(connection: Any, statement: Statement) -> list[str]:
