@@ -96,8 +96,9 @@ class Client:
         Of several values a market has one. `status` open means not yet closed, so that rows say
         open or active; `trading` is whether they say active. `sort` are columns with commas
         between, with a minus descending. `where` are ranges and nulls by the API's names:
-        `{"open_interest.gte": 5, "close_time.lt": timedelta(days=7)}`. `closing_before` (exclusive) and `closing_after` take a time, or a duration from
-        now: `timedelta(hours=24)` or `"24h"`.
+        `{"open_interest.gte": 5, "close_time.lt": timedelta(days=7)}`. `closing_before`
+        (exclusive) and `closing_after` take a time, or a duration from now: `timedelta(hours=24)`
+        or `"24h"`.
         """
         query: Query = {
             "series": series,
