@@ -217,9 +217,7 @@ def of_ranges(table: Table) -> list[list[Range]]:
         for operator in (Operator.GT, Operator.LTE):
             found += [[Range(column.name, operator, value)] for value in values]
         low, high = (NOW, NOW + timedelta(hours=9)) if is_time else (1, 20)
-        found.append(
-            [Range(column.name, Operator.GTE, low), Range(column.name, Operator.LT, high)]
-        )
+        found.append([Range(column.name, Operator.GTE, low), Range(column.name, Operator.LT, high)])
         found += [[Range(column.name, Operator.NULL, value)] for value in (True, False)]
     return found
 

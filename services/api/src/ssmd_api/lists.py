@@ -169,9 +169,10 @@ def markets(
         # Every market has both; who is not asked for is not read.
         whole = page.limit == EVERYTHING
         joins = []
-        if "event" in shape.members:
+        of_parents = "category" in shape.table.names
+        if "event" in shape.members or of_parents:
             joins.append(_JOINED_EVENTS if whole else _ITS_EVENTS)
-        if "series" in shape.members or AGED_SERIES in aged:
+        if "series" in shape.members or of_parents or AGED_SERIES in aged:
             joins.append(_JOINED_SERIES if whole else _ITS_SERIES)
         ages = [("s" if table is AGED_SERIES else "m", table) for table in aged]
         joined = sql.SQL(" ").join(joins)
@@ -260,7 +261,12 @@ def _of_events(shape: Shape) -> Rendering:
 
 @lru_cache(maxsize=100)
 def _of_markets(shape: Shape) -> Rendering:
-    return Rendering(shape, {"": "m", "event": "e", "series": "s"})
+    return Rendering(
+        shape,
+        {"": "m", "event": "e", "series": "s"},
+        category="coalesce(e.category, s.category)",
+        expiration_time="m.latest_expiration_time",
+    )
 
 
 # A page has few rows, whatever the planner thinks: it is to look up their parents, and not to read

@@ -169,7 +169,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         markets=list_of(ref("Market")),
     ),
     "ListedMarket": row(
-        tables.MARKETS,
+        rows.MARKET,
         ticker=_TEXT,
         status=_MARKET_STATUS,
         event=row(rows.EVENT_OF_MARKET, status=_EVENT_STATUS),
@@ -177,7 +177,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
     ),
     "MarketPage": counted_page("markets", ref("ListedMarket")),
     "MarketDetail": row(
-        tables.MARKETS,
+        rows.MARKET,
         ticker=_TEXT,
         status=_MARKET_STATUS,
         event=ref("Event"),

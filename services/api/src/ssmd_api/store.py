@@ -81,17 +81,19 @@ class Store:
 
     async def market(self, ticker: str, shape: Shape) -> Row | None:
         """What the shape, one of `shapes.ONE_MARKET`, has of a market, and what its age needs."""
-        read = shapes.ONE_MARKET.selected([*shape.leaves, *AGED], [])
-        parts = {"m": read.table, "e": read.members.get("event"), "s": read.members["series"]}
+        read = shapes.ONE_MARKET.selected([*shape.leaves, *rows.FOLLOWED, *AGED], [])
+        stored = [name for name in read.table.names if name in tables.MARKETS.names]
+        table = read.table.only(*stored)
+        parts = {"m": table, "e": read.members["event"], "s": read.members["series"]}
         query = sql.SQL(queries.market).format(columns=_columns(parts))
         found = await self._all(query, ticker=ticker)
         if not found:
             return None
         values = iter(found[0])
-        row = _next(values, read.table)
-        return row | {
-            member: _next(values, table) for member, table in read.members.items() if table
-        }
+        row = _next(values, table)
+        return rows.completed(
+            row | {member: _next(values, of) for member, of in read.members.items() if of}
+        )
 
     async def lookup(self, tickers: Sequence[str], table: Table) -> dict[str, Row]:
         """The table's columns of the markets that exist, by ticker."""
