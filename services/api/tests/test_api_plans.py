@@ -213,9 +213,10 @@ def of_ranges(table: Table) -> list[list[Range]]:
     found: list[list[Range]] = []
     for column in ranged(table):
         is_time = column.kind is Kind.TIME
-        values: list[Any] = [NOW, NOW + timedelta(days=90)] if is_time else [0, 10, 900_000]
-        for operator in (Operator.GT, Operator.LTE):
-            found += [[Range(column.name, operator, value)] for value in values]
+        rare: Any = NOW + timedelta(days=90) if is_time else 900_000
+        common: Any = NOW if is_time else 0
+        for operator, value in ((Operator.GT, common), (Operator.GT, rare), (Operator.LTE, common)):
+            found.append([Range(column.name, operator, value)])
         low, high = (NOW, NOW + timedelta(hours=9)) if is_time else (1, 20)
         found.append([Range(column.name, Operator.GTE, low), Range(column.name, Operator.LT, high)])
         found += [[Range(column.name, Operator.NULL, value)] for value in (True, False)]
@@ -303,6 +304,7 @@ def test_every_filter_is_among_them() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 async def test_every_filter_in_every_order_reads_few_rows(database: Database) -> None:
     """At a full universe no list reads a table from end to end, nor sorts more than a few thousand
     rows; also of a page from within."""
