@@ -22,7 +22,7 @@ async def test_secmaster_list_filters(shell: Shell) -> None:
         ["--category", "Crypto", "--series", "KXBTCD", "--status", "open"],
         ["--q", "bitcoin coin"],
         ["--series", "KXBTCD", "--series", "NONE", "--where", "trading=yes"],
-        ["--where", "close_time.gt=0s", "--where", "volume.null=false", "--sort", "ticker"],
+        ["--where", "close_time.gt=0s", "--where", "close_time.lte=4h", "--sort", "ticker"],
         ["--where", f"ticker={TICKER}", "--where", "ticker=NONE", "--sort", "-volume,close_time"],
     ):
         found = await shell.json("secmaster", "list", *words)

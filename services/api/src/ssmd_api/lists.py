@@ -93,7 +93,7 @@ _OF_GAMES: Final = (
 
 def series(wanted: SeriesFilter, page: Page, shape: Shape = shapes.SERIES) -> Listing:
     where = Where("s")
-    where.add_any("ticker", "series", wanted.series)
+    where.add_narrow("ticker", "series", wanted.series)
     where.add_any("category", "category", wanted.category)
     where.add("{alias}.tags && %(tags)s::text[]", tags=list(wanted.tags) or None)
     where.add("{alias}.is_game = %(is_game)s", is_game=wanted.is_game)
@@ -115,8 +115,8 @@ def series(wanted: SeriesFilter, page: Page, shape: Shape = shapes.SERIES) -> Li
 
 def events(wanted: EventFilter, page: Page, shape: Shape = shapes.EVENTS) -> Listing:
     where = Where("e", ["{alias}.deleted_at IS NULL"])
-    where.add_any("event_ticker", "event", wanted.event)
-    where.add_any("series_ticker", "series", wanted.series)
+    where.add_narrow("event_ticker", "event", wanted.event)
+    where.add_narrow("series_ticker", "series", wanted.series)
     where.add_statuses(wanted.statuses)
     _add_category(where, _category_of_event, wanted.category)
     where.add(_OF_TAGS, tags=list(wanted.tags) or None)
@@ -146,9 +146,10 @@ def markets(
 ) -> Listing:
     """`aged`: of `AGED_MARKET`, and `AGED_SERIES` where ages depend on the series."""
     where = Where("m", [_PRESENT])
-    where.add_any("ticker", "ticker", wanted.ticker)
-    where.add_any("event_ticker", "event", wanted.event)
-    where.add_any("series_ticker", "series", wanted.series)
+    where.add_narrow("ticker", "ticker", wanted.ticker)
+    where.add_narrow("event_ticker", "event", wanted.event)
+    by_ticker = page.sort.removeprefix("-") == "ticker"
+    where.add_narrow("series_ticker", "series", wanted.series, by_ticker=by_ticker)
     # Late markets have not settled and early ones have: in the order of closing each status has
     # its own part of the index.
     by_closing = page.sort.removeprefix("-").startswith("close_time")

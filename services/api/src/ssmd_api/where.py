@@ -24,6 +24,21 @@ _COMPARED: Final[dict[Operator, LiteralString]] = {
     Operator.LT: "{column} < {value}",
     Operator.LTE: "{column} <= {value}",
 }
+_CUT: Final[LiteralString] = (
+    "(SELECT {alias}.* FROM {source} WHERE {conditions} AND {start}"
+    " ORDER BY {within} LIMIT {fetch})"
+)
+# Few rows are found first, and then sorted: the planner would rather go through an order.
+_CUT_OF_FEW: Final[LiteralString] = (
+    "(SELECT {alias}.* FROM (SELECT {alias}.* FROM {source} WHERE {conditions} OFFSET 0) {alias}"
+    " WHERE {start} ORDER BY {within} LIMIT {fetch})"
+)
+_SEVERAL: Final[LiteralString] = "CROSS JOIN unnest({several}::text[]) of_several(one)"
+# Of each value the first rows, by its own part of an index.
+_CUT_OF_EACH: Final[LiteralString] = (
+    "(SELECT {alias}.* FROM unnest({several}::text[]) of_several(one) CROSS JOIN LATERAL {cut}"
+    " {alias} ORDER BY {within} LIMIT {fetch})"
+)
 Way = tuple[LiteralString, LiteralString]
 """One of several ways to qualify, which exclude each other: joins, and a condition."""
 
@@ -37,6 +52,9 @@ class Where:
     parameters: dict[str, Any] = field(default_factory=dict)
     _conditions: list[LiteralString | sql.Composable] = field(default_factory=list)
     _ways: list[Sequence[Way]] = field(default_factory=list)
+    _several: str = ""
+    """The parameter with several values that an index has each in the order of tickers."""
+    _is_narrow: bool = False
     _nulls: dict[str, bool] = field(default_factory=dict)
     """Of columns of which only values are asked for, or only the lack of one: whether of that."""
 
@@ -57,6 +75,24 @@ class Where:
         elif values:
             condition: LiteralString = "{alias}." + column + " = ANY(%(" + name + ")s::text[])"
             self.add(condition, **{name: list(values)})
+
+    def add_narrow(
+        self,
+        column: LiteralString,
+        name: LiteralString,
+        values: Sequence[str],
+        *,
+        by_ticker: bool = False,
+    ) -> None:
+        """The same of what leaves few rows; `by_ticker` if an index has those of one value in the
+        order of their tickers, which the list has."""
+        self._is_narrow |= bool(values)
+        if by_ticker and len(values) > 1:
+            self._several = name
+            self.add("{alias}." + column + " = of_several.one")
+            self.parameters[name] = list(dict.fromkeys(values))
+        else:
+            self.add_any(column, name, values)
 
     def add_ranges(self, ranges: Sequence[Range]) -> None:
         for each in ranges:
@@ -132,16 +168,20 @@ class Where:
         order = _order([*keys, last], last, self.alias)
         # Without NULLS LAST of the first, which is no matter among rows that all have it, or none.
         within = _order([*keys, last], last, self.alias, nulls_of_first=False)
+        text = _CUT
+        if self._is_narrow and (len(keys) > 1 or (keys and keys[0].descends != last.descends)):
+            text = _CUT_OF_FEW
+        if self._several:
+            text = _CUT_OF_EACH.replace("{cut}", text)
         queries = [
-            sql.SQL(
-                "(SELECT {alias}.* FROM {source} WHERE {conditions}"
-                " ORDER BY {within} LIMIT {fetch})"
-            ).format(
+            sql.SQL(text).format(
                 fetch=fetch,
                 alias=sql.Identifier(self.alias),
                 source=self._source(table, ways),
-                conditions=sql.SQL(" AND ").join([*self._conditions_of(ways), start]),
+                conditions=sql.SQL(" AND ").join([*self._conditions_of(ways), sql.SQL("true")]),
+                start=start,
                 within=within,
+                several=sql.Placeholder(self._several),
             )
             for ways in product(*self._ways)
             for start in self._starts(table, keys, last, page)
@@ -157,8 +197,11 @@ class Where:
         """Queries of the rows of the whole list, without columns."""
         return sql.SQL(" UNION ALL ").join(
             [
-                sql.SQL("SELECT FROM {source} WHERE {conditions}").format(
+                sql.SQL("SELECT FROM {source} {several} WHERE {conditions}").format(
                     source=self._source(table, ways),
+                    several=sql.SQL(_SEVERAL if self._several else "").format(
+                        several=sql.Placeholder(self._several)
+                    ),
                     conditions=sql.SQL(" AND ").join([*self._conditions_of(ways), sql.SQL("true")]),
                 )
                 for ways in product(*self._ways)
