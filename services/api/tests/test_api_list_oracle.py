@@ -299,9 +299,6 @@ class Oracle:
         table = TABLES[entity]
         key = table.columns[0].name
         pairs = [*as_query(asked), ("sort", sort), ("limit", str(limit)), ("count", "exact")]
-        if "series" not in {each.name for each, _ in asked}:
-            # By series there are few rows: every order is served.
-            pairs += [("series", f"KXS{number}") for number in range(7)]
         fitting = [
             row for row in self.rows[entity] if all(each.fits(row, value) for each, value in asked)
         ]
@@ -311,6 +308,10 @@ class Oracle:
         async with self.few:
             while True:
                 reply = await self.api.get(f"/v1/{entity}", params=[*pairs, ("cursor", cursor)])
+                if reply.status == 400 and {"sort"} == _refused(reply.json):
+                    # Of some series there are few rows, which are served in every order.
+                    pairs += [("series", f"KXS{number}") for number in range(7)]
+                    continue
                 if reply.status != 200:
                     return f"{entity} {pairs}: {reply.json}"
                 found += [row[key] for row in reply.json[entity]]
@@ -319,6 +320,10 @@ class Oracle:
                 if (cursor := reply.json["cursor"]) is None:
                     break
         return None if found == expected else f"{entity} {pairs}: {found}, not {expected}"
+
+
+def _refused(problem: Any) -> set[str]:
+    return {fault["parameter"] for fault in problem["errors"]}
 
 
 async def test_lists_are_what_a_naive_reader_finds(api: Client, database: Database) -> None:
@@ -332,7 +337,7 @@ async def test_lists_are_what_a_naive_reader_finds(api: Client, database: Databa
         )
         for entity, all_of in every.items()
         for asked in selections(all_of, rng, {"series": 15, "events": 25, "markets": 60}[entity])
-        for limit in [rng.choice([7, 1000])]
+        for limit in [rng.choice([7, 25, 1000])]
     ]
     wrong = [each for each in await asyncio.gather(*checks) if each]
     assert not wrong, f"{len(wrong)} of {len(checks)}: " + "\n".join(wrong[:5])
