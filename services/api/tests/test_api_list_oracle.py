@@ -367,7 +367,7 @@ async def test_a_count_that_takes_too_long_is_refused(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = sql.SQL("SELECT count(*) FROM (SELECT pg_sleep(60) FROM ({}) of_list) slow OFFSET 0")
-    monkeypatch.setattr(store, "_COUNT", slow)
+    monkeypatch.setattr(store, "EXACT", slow)
     async with serve(api_statement_timeout_seconds=1) as api:
         reply = await api.get("/v1/markets?count=exact")
         assert reply.status == 400

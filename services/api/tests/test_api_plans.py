@@ -295,6 +295,8 @@ MOST_ROWS = 25_000
 """Of 90,000 that one node of a plan may read: some filters go with the order, and their rows stand
 at its end."""
 MOST_SORTED = 5_000
+MOST_OF_SERIES = 15_000
+"""By several columns all rows of the series that are named are sorted; the largest has an eighth."""
 
 
 def test_every_filter_is_among_them() -> None:
@@ -322,7 +324,10 @@ async def test_every_filter_in_every_order_reads_few_rows(database: Database) ->
                 for cursor in (None, within(table, sort)):
                     page = Page(sort, 100, cursor)
                     statement = listed(kind(**given), page)
-                    if found := await faults(connection, statement):
+                    sorted_rows = MOST_SORTED
+                    if sort in SEVERAL[table.name] and "series" in given:
+                        sorted_rows = MOST_OF_SERIES
+                    if found := await faults(connection, statement, sorted_rows):
                         wrong.append((table.name, given, sort, cursor is None, found))
     assert not wrong, "\n".join(map(str, wrong))
 
@@ -334,7 +339,7 @@ def within(table: Table, sort: str) -> Cursor:
     return Cursor(sort, found if len(found) > 1 else found[0], "KXSERIES2")
 
 
-async def faults(connection: Any, statement: Statement) -> list[str]:
+async def faults(connection: Any, statement: Statement, most_sorted: int) -> list[str]:
     cursor = psycopg.AsyncClientCursor(connection)
     text = cursor.mogrify(statement.query, statement.parameters)
     await cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {text}")  # type: ignore[arg-type]
@@ -354,6 +359,6 @@ async def faults(connection: Any, statement: Statement) -> list[str]:
             found.append(f"{what} reads {read * node['Actual Loops']:.0f}")
         if node["Node Type"] == "Seq Scan" and node["Relation Name"] != "series":
             found.append(what)
-        if node["Node Type"] == "Sort" and inner[0]["Actual Rows"] > MOST_SORTED:
+        if node["Node Type"] == "Sort" and inner[0]["Actual Rows"] > most_sorted:
             found.append(f"{what} of {inner[0]['Actual Rows']:.0f}")
     return found

@@ -32,8 +32,8 @@ AGED: Final = (*AGED_MARKET.names, *(f"series.{name}" for name in AGED_SERIES.na
 """What the age of a single market needs."""
 
 _EXPORT_PAGE: Final = 500
-_COUNT: Final = sql.SQL("SELECT count(*) FROM ({}) of_list")
-_ESTIMATE: Final = sql.SQL("EXPLAIN (FORMAT JSON) {}")
+EXACT: Final = sql.SQL("SELECT count(*) FROM ({}) of_list")
+ESTIMATE: Final = sql.SQL("EXPLAIN (FORMAT JSON) {}")
 _TOO_MANY: Final = "takes too long to be exact: ask for estimated, or with more filters"
 
 
@@ -287,13 +287,13 @@ class Store:
         """Of the whole list's rows; 400 where that takes longer than a statement may."""
         assert listing.rows
         if listing.page.counted == "estimated":
-            query = _ESTIMATE.format(self._then(listing.rows))
+            query = ESTIMATE.format(self._then(listing.rows))
             async with self._cursor() as cursor:
                 await cursor.execute(query, self._known(listing.parameters))
                 [(explained,)] = await cursor.fetchall()
             return int(explained[0]["Plan"]["Plan Rows"])
         try:
-            [(count,)] = await self._all(_COUNT.format(listing.rows), **listing.parameters)
+            [(count,)] = await self._all(EXACT.format(listing.rows), **listing.parameters)
         except psycopg.errors.QueryCanceled:
             raise bad_parameters([Fault("count", _TOO_MANY)]) from None
         return int(count)
