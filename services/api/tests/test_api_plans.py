@@ -296,7 +296,7 @@ MOST_ROWS = 25_000
 at its end."""
 MOST_SORTED = 5_000
 MOST_OF_SERIES = 15_000
-"""By several columns all rows of the series that are named are sorted; the largest has an eighth."""
+"""By several columns all rows of the series that are named are sorted; the largest has 1 of 8."""
 
 
 def test_every_filter_is_among_them() -> None:
