@@ -3,7 +3,6 @@
 A handler asks for each parameter that it knows and calls `done()` before it does anything else.
 """
 
-import difflib
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,7 +11,7 @@ from typing import Final, TypeVar, cast, get_args
 
 from multidict import MultiMapping
 
-from ssmd_api import cursors, forms
+from ssmd_api import cursors, forms, suggestions
 from ssmd_api.cursors import Cursor
 from ssmd_api.forms import MAX_TEXT
 from ssmd_api.paging import Counted, Page, order, sort_keys
@@ -189,25 +188,10 @@ class Parameters:
         """Raise a 400 that names everything that is wrong."""
         for name in self.asked():
             if name not in self._known:
-                said = self._explained.get(name) or self._unknown(name)
+                said = self._explained.get(name) or suggestions.unknown(name, self._known)
                 self.fault(name[:MAX_TEXT], said)
         if self._faults:
             raise bad_parameters(self._faults)
-
-    def _unknown(self, name: str) -> str:
-        """Why it is refused, with the nearest that is known, and all."""
-        if not self._known:
-            return "is unknown here (known: none)"
-        near = difflib.get_close_matches(name[:MAX_TEXT].lower(), sorted(self._known), 1, 0.0)
-        ranges: dict[str, list[str]] = {}
-        for each in sorted(self._known):
-            column, _, operator = each.partition(".")
-            ranges.setdefault(column, []).append(operator)
-        known = ", ".join(
-            column if operators == [""] else f"{column}.{{{'|'.join(operators)}}}"
-            for column, operators in ranges.items()
-        )
-        return f"is unknown here; the nearest is {near[0]} (known: {known})"
 
     def _name_unknown(self, name: str, select: Callable[[], object]) -> None:
         try:

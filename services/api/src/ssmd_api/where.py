@@ -8,6 +8,7 @@ from typing import Any, Final, LiteralString
 from psycopg import sql
 
 from ssmd_api import rows
+from ssmd_api.keyset import After, in_order
 from ssmd_api.paging import Page, SortKey, sort_keys
 from ssmd_api.ranges import Operator, Range
 from ssmd_common.columns import Kind, Table
@@ -165,9 +166,9 @@ class Where:
         keys, last = sort_keys(page.sort, ticker)
         # As a parameter it would be a reason to plan anew each time.
         fetch = sql.Literal(page.limit + 1)
-        order = _order([*keys, last], last, self.alias)
+        order = in_order([*keys, last], last, self.alias)
         # Without NULLS LAST of the first, which is no matter among rows that all have it, or none.
-        within = _order([*keys, last], last, self.alias, nulls_of_first=False)
+        within = in_order([*keys, last], last, self.alias, nulls_of_first=False)
         text = _CUT
         if self._is_narrow and (len(keys) > 1 or (keys and keys[0].descends != last.descends)):
             text = _CUT_OF_FEW
@@ -188,7 +189,7 @@ class Where:
         ]
         merged = sql.SQL(" UNION ALL ").join(queries)
         if len(queries) > 1:
-            bare = _order([*keys, last], last)
+            bare = in_order([*keys, last], last)
             merged += sql.SQL(" ORDER BY {} LIMIT {}").format(bare, fetch)
         cut = sql.SQL("({}) {}").format(merged, sql.Identifier(self.alias))
         return cut, order
@@ -224,7 +225,7 @@ class Where:
         self, table: Table, keys: Sequence[SortKey], last: SortKey, page: Page
     ) -> list[sql.Composable]:
         """Where the page may go on, as conditions that exclude each other: an index has each."""
-        after = _After(self.alias, table, keys, last, page)
+        after = After(self.alias, table, keys, last, page)
         if not keys:
             return [after.rest(0) if page.cursor else sql.SQL("true")]
         has, lacks = (
@@ -260,73 +261,6 @@ class Where:
         if isinstance(condition, sql.Composable):
             return condition
         return sql.SQL(condition).format(alias=sql.Identifier(self.alias))
-
-
-@dataclass(frozen=True, slots=True)
-class _After:
-    """What comes after a cursor, in an order."""
-
-    alias: LiteralString
-    table: Table
-    keys: Sequence[SortKey]
-    last: SortKey
-    page: Page
-
-    def first(self) -> list[sql.Composable]:
-        """What comes after a first key that is there, and is there itself."""
-        key = self._key(0)
-        if len(self.keys) == 1 and self.keys[0].descends == self.last.descends:
-            # So an index has both in one.
-            return [
-                sql.SQL("({key}, {ticker}) {after} ({value}, %(after_ticker)s)").format(
-                    key=key,
-                    ticker=sql.Identifier(self.alias, self.last.name),
-                    after=_beyond(self.last),
-                    value=self._value(0),
-                )
-            ]
-        return [
-            sql.SQL("{} = {} AND {}").format(key, self._value(0), self.rest(1)),
-            sql.SQL("{} {} {}").format(key, _beyond(self.keys[0]), self._value(0)),
-        ]
-
-    def rest(self, number: int) -> sql.Composable:
-        """What comes after the keys from this one on, where those before it are equal."""
-        if number == len(self.keys):
-            return sql.SQL("{} {} %(after_ticker)s").format(
-                sql.Identifier(self.alias, self.last.name), _beyond(self.last)
-            )
-        assert self.page.cursor
-        key, rest = self._key(number), self.rest(number + 1)
-        if self.page.cursor.keys[number] is None:
-            return sql.SQL("({} IS NULL AND {})").format(key, rest)
-        return sql.SQL(
-            "({key} {after} {value} OR {key} IS NULL OR ({key} = {value} AND {rest}))"
-        ).format(key=key, after=_beyond(self.keys[number]), value=self._value(number), rest=rest)
-
-    def _key(self, number: int) -> sql.Identifier:
-        return sql.Identifier(self.alias, self.keys[number].name)
-
-    def _value(self, number: int) -> sql.Composed:
-        kind = self.table.sorts[self.keys[number].name]
-        return sql.SQL("{}::{}").format(sql.Placeholder(f"after_key{number}"), sql.Identifier(kind))
-
-
-def _beyond(key: SortKey) -> sql.SQL:
-    return sql.SQL("<" if key.descends else ">")
-
-
-def _order(
-    keys: Sequence[SortKey], last: SortKey, *alias: LiteralString, nulls_of_first: bool = True
-) -> sql.Composed:
-    """An order by keys, of which the last is never NULL."""
-    found = []
-    for number, key in enumerate(keys):
-        direction: LiteralString = "{} DESC" if key.descends else "{} ASC"
-        if key != last and (number or nulls_of_first):
-            direction += " NULLS LAST"
-        found.append(sql.SQL(direction).format(sql.Identifier(*alias, key.name)))
-    return sql.SQL(", ").join(found)
 
 
 def escape(word: str) -> str:
