@@ -68,6 +68,15 @@ LISTS = [
         "events?category=Sports&sort=strike_date",
         "events?closing_after=0s&closing_before=24h",
         "series?sort=-volume",
+        "markets?open_interest.gte=100&sort=-open_interest",
+        "markets?volume.gte=1&sort=-volume,close_time",
+        "markets?close_time.gt=0s&close_time.lte=7d&sort=-volume",
+        "markets?close_time.null=true",
+        "markets?series=KXSERIES0&series=KXSERIES2",
+        "markets?series=KXSERIES0&sort=-volume,close_time",
+        "markets?category=Sports&category=World&trading=yes",
+        "events?strike_date.null=true",
+        "markets?status=active&count=estimated",
     )
 ]
 

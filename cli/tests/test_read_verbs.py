@@ -21,11 +21,20 @@ async def test_secmaster_list_filters(shell: Shell) -> None:
         ["--closing-after", "0s", "--closing-before", "4h"],
         ["--category", "Crypto", "--series", "KXBTCD", "--status", "open"],
         ["--q", "bitcoin coin"],
+        ["--series", "KXBTCD", "--series", "NONE", "--where", "trading=yes"],
+        ["--where", "close_time.gt=0s", "--where", "close_time.lte=4h", "--sort", "ticker"],
+        ["--where", f"ticker={TICKER}", "--where", "ticker=NONE", "--sort", "-volume,close_time"],
     ):
         found = await shell.json("secmaster", "list", *words)
         assert [row["ticker"] for row in found] == [TICKER], words
     assert await shell.json("secmaster", "list", "--expiring-within", "1h") == []
     assert await shell.json("secmaster", "list", "--category", "crypto") == []
+    done = await shell.run("secmaster", "list", "--count", "exact", "--limit", "1")
+    assert "1201 in all" in done.err
+    done = await shell.run("secmaster", "list", "--where", "volume_min=5")
+    assert (done.code, "the nearest is volume.gte" in done.err) == (2, True)
+    done = await shell.run("secmaster", "list", "--where", "volume.gte")
+    assert (done.code, "is not NAME=VALUE" in done.err) == (2, True)
 
 
 async def test_secmaster_list_pages_to_its_limit(shell: Shell) -> None:

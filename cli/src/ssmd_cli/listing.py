@@ -73,20 +73,23 @@ def show(asked: Asked) -> None:
         if asked.watch is not None:
             _watch(api, asked)
             return
-        found, more = api.rows(asked.path, asked.full_query, asked.limit or None)
+        whole, more = api.whole(asked.path, asked.full_query, asked.limit or None)
+        found = whole[asked.path]
         if is_parquet:
             from ssmd_cli.parquet import write
 
             write(found, asked.path, sys.stdout.buffer)
         else:
             output.rows(found, asked.names, asked.style, only=asked.fields is not None)
+        if (count := whole.get("count")) is not None:
+            output.note(f"{count} in all" if asked.query["count"] == "exact" else f"about {count}")
         if more:
             output.note(f"there are more than {asked.limit}: see --limit")
         if not found:
             from ssmd_cli.unmatched import unmatched
 
-            category, tags = asked.query.get("category"), asked.query.get("tag")
-            for sentence in unmatched(api, category, tags or ()):
+            categories, tags = asked.query.get("category"), asked.query.get("tag")
+            for sentence in unmatched(api, categories or (), tags or ()):
                 output.note(sentence)
 
 

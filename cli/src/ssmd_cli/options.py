@@ -1,5 +1,6 @@
 """What several verbs share: options, and where their environment comes from."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -40,15 +41,48 @@ Watch = Annotated[
     ),
 ]
 Limit = Annotated[int, typer.Option(min=0, help="Rows at most; 0 for all.")]
-Category = Annotated[
-    str | None,
+Categories = Annotated[
+    list[str] | None,
     typer.Option(
-        help="A category, spelled as the exchange does.", autocompletion=complete.categories
+        "--category",
+        help="One of these categories, spelled as the exchange does; repeatable.",
+        autocompletion=complete.categories,
     ),
 ]
 Series = Annotated[
     str | None,
     typer.Option(help="What belongs to this series.", autocompletion=complete.series),
+]
+SomeSeries = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--series",
+        help="What belongs to one of these series; repeatable.",
+        autocompletion=complete.series,
+    ),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILTER",
+        help="Any filter of the API's, such as open_interest.gte=5 or close_time.null=true; "
+        "repeatable.",
+    ),
+]
+
+
+class Counted(StrEnum):
+    """How a whole list is counted."""
+
+    EXACT = "exact"
+    ESTIMATED = "estimated"
+
+
+Count = Annotated[
+    Counted | None,
+    typer.Option(
+        metavar="HOW", help="Also say how many there are in all: exact, or estimated at once."
+    ),
 ]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="One of these tags; repeatable.")]
 GamesOnly = Annotated[bool, typer.Option("--games-only", help="Only series of single games.")]

@@ -10,15 +10,17 @@ from ssmd_cli import complete, output, verbs
 from ssmd_cli.options import (
     AsCsv,
     AsJson,
-    Category,
+    Categories,
+    Count,
     Environment,
     Fields,
     GamesOnly,
     Limit,
     Output,
-    Series,
+    SomeSeries,
     Tags,
     Watch,
+    Where,
     Words,
     use_local_system,
 )
@@ -77,13 +79,16 @@ Statuses = Annotated[
     "ssmd secmaster list --category Crypto --status open --limit 5",
     "ssmd secmaster list --expiring-within 24h --fields ticker,close_time -o csv",
     "ssmd secmaster list prod --series KXBTCD --watch 2",
+    "ssmd secmaster list --where open_interest.gte=5 --sort -open_interest --count exact",
 )
 def list_markets(
     environment: Environment = None,
-    category: Category = None,
+    category: Categories = None,
     status: Statuses = None,
-    series: Series = None,
-    event: Annotated[str | None, typer.Option(help="Markets of this event.")] = None,
+    series: SomeSeries = None,
+    event: Annotated[
+        list[str] | None, typer.Option(help="Markets of one of these events; repeatable.")
+    ] = None,
     tag: Tags = None,
     games_only: GamesOnly = False,
     expiring_within: Annotated[
@@ -99,10 +104,15 @@ def list_markets(
         int | None, typer.Option(min=0, help="Contracts of the market traded at least.")
     ] = None,
     q: Words = None,
+    where: Where = None,
     sort: Annotated[
-        str | None, typer.Option(help="ticker, close_time, volume …; -volume descends.")
+        str | None,
+        typer.Option(
+            help="Columns with commas between: ticker, close_time, volume …; -volume descends."
+        ),
     ] = None,
     limit: Limit = 100,
+    count: Count = None,
     as_of: AsOf = None,
     fields: Fields = None,
     watch: Watch = None,
@@ -112,6 +122,7 @@ def list_markets(
 ) -> None:
     """List markets."""
     from ssmd_cli.listing import Asked, show
+    from ssmd_cli.where import filters
 
     statuses = [str(one) for one in status or ()]
     if expiring_within is not None:
@@ -120,10 +131,10 @@ def list_markets(
         statuses = statuses or ["open"]
         sort = sort or "close_time"
     query = {
-        "category": category,
+        "category": category or (),
         "status": statuses,
-        "series": series,
-        "event": event,
+        "series": series or (),
+        "event": event or (),
         "tag": tag or (),
         "games_only": "true" if games_only else None,
         "closing_before": closing_before,
@@ -132,6 +143,8 @@ def list_markets(
         "q": q,
         "sort": sort,
         "as_of": as_of,
+        "count": count and str(count),
+        **filters(where),
     }
     style = output.chosen(wanted, as_json=as_json, as_csv=as_csv)
     show(Asked("markets", query, COLUMNS, style, limit, fields, watch, environment))
@@ -209,10 +222,11 @@ def export(
     entity: Annotated[
         Entity, typer.Option(help="Which list: series, events or markets.", metavar="LIST")
     ] = Entity.MARKETS,
-    category: Category = None,
+    category: Categories = None,
     status: Statuses = None,
-    series: Series = None,
+    series: SomeSeries = None,
     tag: Tags = None,
+    where: Where = None,
     as_of: AsOf = None,
     fields: Fields = None,
     wanted: Annotated[
@@ -232,15 +246,17 @@ def export(
 ) -> None:
     """Write a whole list, of one state of the database."""
     from ssmd_cli.exporting import export_to, format_of
+    from ssmd_cli.where import filters
 
     query = {
         "entity": str(entity),
-        "category": category,
+        "category": category or (),
         "status": [str(one) for one in status or ()],
-        "series": series,
+        "series": series or (),
         "tag": tag or (),
         "fields": fields,
         "as_of": as_of,
+        **filters(where),
     }
     export_to(environment, query, format_of(wanted, file), file)
 

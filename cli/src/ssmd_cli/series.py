@@ -8,7 +8,8 @@ from ssmd_cli import output, verbs
 from ssmd_cli.options import (
     AsCsv,
     AsJson,
-    Category,
+    Categories,
+    Count,
     Environment,
     Fields,
     GamesOnly,
@@ -16,6 +17,7 @@ from ssmd_cli.options import (
     Output,
     Tags,
     Watch,
+    Where,
     Words,
     use_local_system,
 )
@@ -36,17 +38,20 @@ COLUMNS: Final = ("ticker", "category", "title", "tags", "volume", "active")
 )
 def list_series(
     environment: Environment = None,
-    category: Category = None,
+    category: Categories = None,
     tag: Tags = None,
     games_only: GamesOnly = False,
     active: Annotated[
         bool | None, typer.Option("--active/--inactive", help="Only those (not) in use.")
     ] = None,
     q: Words = None,
+    where: Where = None,
     sort: Annotated[
-        str | None, typer.Option(help="ticker, title or volume; -volume descends.")
+        str | None,
+        typer.Option(help="Columns with commas between: ticker, volume; -volume descends."),
     ] = None,
     limit: Limit = 100,
+    count: Count = None,
     as_of: AsOf = None,
     fields: Fields = None,
     watch: Watch = None,
@@ -56,15 +61,18 @@ def list_series(
 ) -> None:
     """List series."""
     from ssmd_cli.listing import Asked, show
+    from ssmd_cli.where import filters
 
     query = {
-        "category": category,
+        "category": category or (),
         "tag": tag or (),
         "games_only": "true" if games_only else None,
         "active": None if active is None else str(active).lower(),
         "q": q,
         "sort": sort,
         "as_of": as_of,
+        "count": count and str(count),
+        **filters(where),
     }
     style = output.chosen(wanted, as_json=as_json, as_csv=as_csv)
     show(Asked("series", query, COLUMNS, style, limit, fields, watch, environment))

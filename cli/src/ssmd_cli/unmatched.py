@@ -40,16 +40,16 @@ def sentences(names: Names, categories: Iterable[str], tags: Iterable[str]) -> l
     return found + [_sentence("tag", name, names.tags) for name in tags if name not in names.tags]
 
 
-def unmatched(api: "Api", category: str | None, tags: Iterable[str]) -> list[str]:
+def unmatched(api: "Api", categories: Iterable[str], tags: Iterable[str]) -> list[str]:
     """The same where the API knows the names."""
-    tags = list(tags)
-    if not category and not tags:
+    categories, tags = list(categories), list(tags)
+    if not categories and not tags:
         return []
     query = {"entity": "series", "format": "jsonl", "fields": "category,tags"}
     lines = b"".join(api.stream("export", query)).splitlines()
     rows = [json.loads(line) for line in lines]
     known = names_of((row["category"], row["tags"]) for row in rows)
-    return sentences(known, [category] if category else [], tags)
+    return sentences(known, categories, tags)
 
 
 def _sentence(kind: str, name: str, known: Collection[str]) -> str:

@@ -31,6 +31,16 @@ async def test_lists_come_page_after_page(api: Api, monkeypatch: pytest.MonkeyPa
         assert len(client.markets(closing_after="0s", closing_before=until).all()) == 2
         assert [event.market_count for event in client.events(series="KXBTCD")] == [1, 2]
         assert [series.ticker for series in client.series_list(is_game=True)] == ["KXNBAGAME"]
+        several = client.markets(series=["KXBTCD", "NONE"], trading=True, sort="-volume,ticker")
+        assert [market.ticker for market in several] == ["KXBTCD-1-T97500.99"]
+        soon = client.markets(
+            where={"close_time.gt": timedelta(0), "close_time.lte": until, "volume.null": False}
+        )
+        assert all(market.volume is not None for market in soon)
+        assert (soon.count(), len(soon.all())) == (len(soon.all()), soon.count())
+        assert client.markets().count(estimated=True) >= 0
+        with pytest.raises(BadParameter, match="no filter by itself"):
+            client.markets(where={"volume": 5}).all()
 
     await api.ask(asked)
 

@@ -6,10 +6,11 @@ import schemathesis
 
 # Filters that only some tables, or only some lists, have.
 _OF_ROWS = ("series", "event", "market")
-_OF_EVERY_LIST = {"entity", "format", "category", "tag", "q", "games_only"}
+_OF_EVERY_LIST = {"entity", "format", "series", "category", "tag", "q", "games_only"}
 _ID = "Last-Event-ID"
 _MARKET_DATA = ("volume", "volume_24h", "open_interest")
 _OF_SERIES_ALONE = ("is_game", "active")
+_OLDER = {"volume": ("min_volume",), "close_time": ("closing_after", "closing_before")}
 
 
 @schemathesis.hook
@@ -23,8 +24,10 @@ def map_case(_: schemathesis.HookContext, case: schemathesis.Case) -> schemathes
     if query.get("as_of") and case.path != "/v1/fees/{series}":
         # The record has the moment: here it has begun just now. It has no market data.
         query["as_of"] = "-0s"
+        for name in [name for name in query if name.partition(".")[0] in _MARKET_DATA]:
+            del query[name]
         query.pop("min_volume", None)
-        if str(query.get("sort", "")).removeprefix("-") in _MARKET_DATA:
+        if any(name in str(query.get("sort", "")) for name in _MARKET_DATA):
             del query["sort"]
         if "market_lifecycle_events" in str(query.get("tables")):
             del query["tables"]
@@ -39,20 +42,30 @@ def map_case(_: schemathesis.HookContext, case: schemathesis.Case) -> schemathes
     if case.path == "/v1/export":
         # The list decides which filters there are.
         if query.get("entity", "markets") == "markets":
-            unknown = set(_OF_SERIES_ALONE)
+            unknown = {*_OF_SERIES_ALONE, "strike_date"}
         else:
             unknown = query.keys() - _OF_EVERY_LIST
-        for name in unknown:
-            query.pop(name, None)
+        for name in [name for name in query if {name, name.partition(".")[0]} & unknown]:
+            del query[name]
     if case.path in ("/v1/export", "/v1/snapshot") or query.get("table"):
         # What is listed decides which fields there are.
         query.pop("fields", None)
     if case.path in ("/v1/export", "/v1/snapshot", "/v1/changes"):
         # Something is to be left.
         query.pop("exclude", None)
-    if query.get("sort") in ("volume_24h", "open_interest"):
-        # No index serves both.
-        query.pop("min_volume", None)
+    if "sort" in query:
+        # No index serves every order with every range; without them, one column at a time.
+        for name in [name for name in query if "." in name or name == "min_volume"]:
+            del query[name]
+        first = query["sort"][0] if isinstance(query["sort"], list) else query["sort"]
+        query["sort"] = str(first).partition(",")[0]
+    for column in {name.partition(".")[0] for name in query if "." in name}:
+        # They contradict or repeat each other, or an older name of theirs.
+        asked = [name for name in query if name.partition(".")[0] == column]
+        for name in (*asked[1:], *_OLDER.get(column, ())):
+            query.pop(name, None)
+    if query.get("trading"):
+        query.pop("status", None)
     if (
         query.get("table")
         or query.get("tables")

@@ -76,9 +76,9 @@ BY_KEY = Page("ticker", 100)
 LISTINGS: tuple[Listing, ...] = (
     lists.markets(MarketFilter(), BY_KEY),
     lists.markets(MarketFilter(), Page("ticker", 100, Cursor("ticker", "M003000", "M003000"))),
-    lists.markets(MarketFilter(series="S20"), BY_KEY),
-    lists.markets(MarketFilter(event="E20", statuses=["open"]), Page("-close_time", 100)),
-    lists.events(EventFilter(series="S20"), Page("event_ticker", 100)),
+    lists.markets(MarketFilter(series=["S20"]), BY_KEY),
+    lists.markets(MarketFilter(event=["E20"], statuses=["open"]), Page("-close_time", 100)),
+    lists.events(EventFilter(series=["S20"]), Page("event_ticker", 100)),
 )
 
 

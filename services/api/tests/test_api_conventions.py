@@ -240,7 +240,40 @@ BAD_PARAMETERS = (
     ("/v1/markets?category=%00", ["category"]),
     ("/v1/markets?category=" + "x" * 129, ["category"]),
     ("/v1/markets?q=x", ["q"]),
-    ("/v1/markets?series=A&series=B", ["series"]),
+    ("/v1/stats/series?series=A&series=B", ["series"]),
+    ("/v1/markets?" + "&".join(["series=A"] * 51), ["series"]),
+    ("/v1/markets?trading=true", ["trading"]),
+    ("/v1/markets?trading=yes&status=settled&status=closed", ["trading"]),
+    ("/v1/markets?trading=no&status=active", ["trading"]),
+    ("/v1/markets?count=all", ["count"]),
+    ("/v1/markets?sort=", ["sort"]),
+    ("/v1/markets?sort=volume,title", ["sort"]),
+    ("/v1/markets?sort=volume,-volume", ["sort"]),
+    ("/v1/markets?sort=ticker,volume", ["sort"]),
+    ("/v1/markets?sort=-volume,close_time", ["sort"]),
+    ("/v1/markets?sort=-volume,close_time&volume.gte=0", ["sort"]),
+    ("/v1/markets?sort=close_time,volume&close_time.null=true", ["sort"]),
+    ("/v1/events?sort=strike_date,-event_ticker,strike_date", ["sort"]),
+    ("/v1/markets?sort=open_interest&min_volume=1", ["sort"]),
+    ("/v1/markets?sort=volume&volume_24h.gt=1", ["sort"]),
+    ("/v1/markets?sort=-volume&volume_24h.lt=1", ["sort"]),
+    ("/v1/markets?sort=volume&volume_24h.lte=0", ["sort"]),
+    ("/v1/markets?sort=-volume&close_time.null=true", ["sort"]),
+    ("/v1/markets?sort=-open_interest,ticker", ["sort"]),
+    ("/v1/markets?volume.gte=-1", ["volume.gte"]),
+    ("/v1/markets?close_time.gte=soon", ["close_time.gte"]),
+    ("/v1/markets?close_time.null=yes", ["close_time.null"]),
+    ("/v1/markets?volume.gte=1&volume.gt=1", ["volume.gte"]),
+    ("/v1/markets?volume.gte=1&min_volume=1", ["volume.gte"]),
+    ("/v1/markets?closing_after=1h&close_time.gt=1h", ["close_time.gt"]),
+    ("/v1/markets?closing_before=1h&close_time.null=true", ["close_time.null"]),
+    ("/v1/markets?volume.gte=2&volume.lt=2", ["volume.lt"]),
+    ("/v1/markets?close_time.gt=2h&close_time.lte=1h", ["close_time.lte"]),
+    ("/v1/markets?volume.eq=2", ["volume.eq"]),
+    ("/v1/markets?volume=2", ["volume"]),
+    ("/v1/markets?open_time.gte=1h", ["open_time.gte"]),
+    ("/v1/export?entity=events&volume.gte=1", ["volume.gte"]),
+    ("/v1/markets?as_of=-0s&volume.gte=1", ["volume.gte"]),
     ("/v1/markets?limit=0&bogus=1&status=x", ["limit", "status", "bogus"]),
     ("/v1/markets?" + "&".join(["tag=x"] * 51), ["tag"]),
     ("/v1/markets/X?x=1", ["x"]),
@@ -278,6 +311,37 @@ async def test_bad_parameters_are_named(api: Client) -> None:
         named = sorted(fault["parameter"] for fault in reply.json["errors"])
         assert named == sorted(parameters), path
         assert all(name in reply.json["detail"] for name in parameters)
+
+
+RIGHT_USES = {
+    "/v1/markets?statsu=open": "the nearest is status ",
+    "/v1/markets?volume_min=5": "the nearest is volume.gte (there are gt, gte, lt, lte, null)",
+    "/v1/markets?max_open_interest=5": "the nearest is open_interest.lt ",
+    "/v1/markets?close_time__before=5h": "the nearest is close_time.lt ",
+    "/v1/markets?close_time.after=24h": "the nearest is close_time.gte ",
+    "/v1/markets?volume=5": "say volume.gte and volume.lte",
+    "/v1/markets?open_time.gte=24h": "no index orders; these have: close_time, volume, volume_24h,",
+    "/v1/markets?sort=-volume,close_time": "give volume.gte=1, or event or series, beside it",
+    "/v1/events?sort=strike_date,-event_ticker": "give strike_date.null=false, or event or",
+    "/v1/events?sort=strike_date,event_ticker": "",
+    "/v1/events?sort=strike_date,-event_ticker&strike_date.gt=0s": "",
+    "/v1/markets?sort=-volume,close_time&volume.gte=1": "",
+    "/v1/markets?sort=-volume,close_time&series=X": "",
+    "/v1/markets?sort=-volume&close_time.null=true": "with close_time.null=true: ticker has",
+    "/v1/markets?sort=volume&volume_24h.lte=0": "with volume_24h.lte: volume_24h has",
+    "/v1/markets?sort=volume&volume_24h.null=false": "",
+    "/v1/markets?sort=open_interest&min_volume=1": "no index with min_volume: -open_interest has",
+    "/v1/markets?volume.gt=1&min_volume=2": "bounds the same side as min_volume: give one of them",
+    "/v1/markets?bogus=1": "volume.{gt|gte|lt|lte|null}",
+    "/v1/changes?as_of=-1s": "as_of",
+}
+
+
+async def test_what_is_refused_shows_the_nearest_right_use(api: Client) -> None:
+    for path, shown in RIGHT_USES.items():
+        reply = await api.get(path)
+        assert reply.status == (400 if shown else 200), path
+        assert shown in reply.json.get("detail", ""), (path, reply.json)
 
 
 async def test_a_cursor_of_another_order_is_refused(api: Client, universe: None) -> None:

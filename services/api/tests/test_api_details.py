@@ -63,6 +63,43 @@ async def test_a_market_is_exact(api: Client) -> None:
     assert b'"big":12345678901234567890123' in raw
 
 
+CATEGORIES = {
+    TICKER: "Crypto",
+    "KXBTCD-26FEB02-T90000": "Financials",
+    "KXNBAGAME-26FEB03HOUPIT-HOU": "Sports",
+    "KXOLD-25-A": "Politics",
+}
+
+
+async def test_a_market_says_its_category_and_its_expiration(
+    api: Client, database: Database
+) -> None:
+    """Words of the first design, in lists, in exports and alone, with what they follow from or
+    without; also of a time that Python cannot hold."""
+    async with database.connect() as connection:
+        await connection.execute(
+            "UPDATE markets SET latest_expiration_time = 'infinity' WHERE ticker = 'KXOLD-25-A'"
+        )
+        await connection.execute(
+            "UPDATE markets SET latest_expiration_time = '2026-03-01' WHERE ticker = %s", (TICKER,)
+        )
+    listed = {row["ticker"]: row for row in (await api.ok("/v1/markets"))["markets"]}
+    asked = "fields=ticker,category,expiration_time"
+    few = {row["ticker"]: row for row in (await api.ok(f"/v1/markets?{asked}"))["markets"]}
+    for ticker, category in CATEGORIES.items():
+        alone = await api.ok(f"/v1/markets/{ticker}")
+        sparse = await api.ok(f"/v1/markets/{ticker}?{asked}")
+        for row in (alone, listed[ticker]):
+            assert row["category"] == category
+            assert row["expiration_time"] == row["latest_expiration_time"]
+            assert sparse == few[ticker] == {name: row[name] for name in sparse}
+    assert few[TICKER]["expiration_time"] == "2026-03-01T00:00:00Z"
+    exported = (await api.get(f"/v1/export?format=csv&{asked}")).body.decode()
+    assert f"{TICKER},Crypto,2026-03-01T00:00:00Z\n" in exported
+    then = await api.ok(f"/v1/markets?as_of=-0s&series=KXOLD&{asked}")
+    assert then["markets"] == [few["KXOLD-25-A"]]
+
+
 async def test_a_deleted_market_can_be_read_and_says_so(api: Client) -> None:
     assert (await api.ok("/v1/markets/KXBTCD-26FEB03-GONE"))["deleted_at"] is not None
 

@@ -5,7 +5,7 @@ with Client("http://localhost:8080", "sk_…") as client:
         print(market.ticker, market.close_time, market.yes_ask_dollars)
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -27,6 +27,8 @@ T = TypeVar("T", bound=msgspec.Struct)
 Status = Literal["open", "active", "closed", "settled"]
 Texts = str | Sequence[str] | None
 """One, or several of which a row has one."""
+Where = Mapping[str, int | bool | Moment] | None
+"""Ranges and nulls by the API's names (docs/api.md, "Filters in one scheme")."""
 
 
 class Client:
@@ -70,16 +72,19 @@ class Client:
     def markets(
         self,
         *,
-        series: str | None = None,
-        event: str | None = None,
-        category: str | None = None,
+        series: Texts = None,
+        event: Texts = None,
+        ticker: Texts = None,
+        category: Texts = None,
         status: Texts = None,
+        trading: bool | None = None,
         tag: Texts = None,
         closing_before: Moment = None,
         closing_after: Moment = None,
         min_volume: int | None = None,
         games_only: bool = False,
         q: str | None = None,
+        where: Where = None,
         sort: str | None = None,
         limit: int | None = None,
         as_of: Moment = None,
@@ -88,15 +93,20 @@ class Client:
     ) -> Rows[rows.ListedMarket]:
         """Markets, each with what a list says of its `event` and `series`.
 
-        `status` open means not yet closed: open or active. `sort` is a column, with a minus
-        descending. `closing_before` (exclusive) and `closing_after` take a time, or a duration from
-        now: `timedelta(hours=24)` or `"24h"`.
+        Of several values a market has one. `status` open means not yet closed, so that rows say
+        open or active; `trading` is whether they say active. `sort` are columns with commas
+        between, with a minus descending. `where` are ranges and nulls by the API's names:
+        `{"open_interest.gte": 5, "close_time.lt": timedelta(days=7)}`. `closing_before`
+        (exclusive) and `closing_after` take a time, or a duration from now: `timedelta(hours=24)`
+        or `"24h"`.
         """
         query: Query = {
             "series": series,
             "event": event,
+            "ticker": ticker,
             "category": category,
             "status": status,
+            "trading": None if trading is None else ("yes" if trading else "no"),
             "tag": tag,
             "closing_before": spelled(closing_before),
             "closing_after": spelled(closing_after),
@@ -104,6 +114,7 @@ class Client:
             "games_only": games_only or None,
             "q": q,
             "sort": sort,
+            **_ranges(where),
             **_sparse(as_of, fields, exclude),
         }
         return Rows(self.transport, "markets", "markets", rows.ListedMarket, query, limit=limit)
@@ -152,14 +163,16 @@ class Client:
     def events(
         self,
         *,
-        series: str | None = None,
-        category: str | None = None,
+        series: Texts = None,
+        event: Texts = None,
+        category: Texts = None,
         status: Texts = None,
         tag: Texts = None,
         closing_before: Moment = None,
         closing_after: Moment = None,
         games_only: bool = False,
         q: str | None = None,
+        where: Where = None,
         sort: str | None = None,
         limit: int | None = None,
         as_of: Moment = None,
@@ -170,6 +183,7 @@ class Client:
         closes in that time."""
         query: Query = {
             "series": series,
+            "event": event,
             "category": category,
             "status": status,
             "tag": tag,
@@ -178,6 +192,7 @@ class Client:
             "games_only": games_only or None,
             "q": q,
             "sort": sort,
+            **_ranges(where),
             **_sparse(as_of, fields, exclude),
         }
         return Rows(self.transport, "events", "events", rows.ListedEvent, query, limit=limit)
@@ -196,25 +211,29 @@ class Client:
     def series_list(
         self,
         *,
-        category: str | None = None,
+        series: Texts = None,
+        category: Texts = None,
         tag: Texts = None,
         is_game: bool | None = None,
         active: bool | None = None,
         q: str | None = None,
+        where: Where = None,
         sort: str | None = None,
         limit: int | None = None,
         as_of: Moment = None,
         fields: Texts = None,
         exclude: Texts = None,
     ) -> Rows[rows.Series]:
-        """Series."""
+        """Series; `series` are tickers, and the rest is as of markets."""
         query: Query = {
+            "series": series,
             "category": category,
             "tag": tag,
             "is_game": is_game,
             "active": active,
             "q": q,
             "sort": sort,
+            **_ranges(where),
             **_sparse(as_of, fields, exclude),
         }
         return Rows(self.transport, "series", "series", rows.Series, query, limit=limit)
@@ -310,6 +329,10 @@ class _Results(msgspec.Struct, frozen=True):
 
 def _sparse(as_of: Moment, fields: Texts, exclude: Texts) -> dict[str, str | None]:
     return {"as_of": spelled(as_of), "fields": _joined(fields), "exclude": _joined(exclude)}
+
+
+def _ranges(where: Where) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in (where or {}).items()}
 
 
 def _joined(names: Texts) -> str | None:

@@ -81,6 +81,17 @@ class Rows(Generic[T]):
         """The first row; None where there is none."""
         return next((row for page in self._pages(1) for row in page), None)
 
+    def count(self, *, estimated: bool = False) -> int:
+        """How many rows the whole list has, whatever `limit` says; `estimated` is PostgreSQL's
+        guess, which costs nothing.
+
+        Raises:
+            BadParameter: to count them exactly takes too long.
+        """
+        how = "estimated" if estimated else "exact"
+        query = {**self._query, "limit": 1, "count": how}
+        return decode(self._transport.get(self._path, query).body, _Count).count
+
     def to_arrow(self) -> "pa.Table":
         """A table of Arrow, as `ssmd_client.frames` says; needs `ssmd-client[arrow]`."""
         from ssmd_client import frames
@@ -111,6 +122,10 @@ class Rows(Generic[T]):
             return convert_rows(getattr(loose, self._name), self.kind), loose.cursor
         page = decode(body, _page_of(self._name, self.kind))
         return cast(list[T], getattr(page, self._name)), page.cursor
+
+
+class _Count(msgspec.Struct, frozen=True):
+    count: int
 
 
 @cache

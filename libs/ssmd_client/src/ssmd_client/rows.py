@@ -182,15 +182,20 @@ class SeriesOfMarket(Row, frozen=True, kw_only=True, gc=False):
 
 
 class ListedMarket(Market, frozen=True, kw_only=True, gc=False):
-    """A market in a list."""
+    """A market in a list. `category` is its event's, else its series'; `expiration_time` is
+    `latest_expiration_time`, by an older name."""
 
+    category: str | None
+    expiration_time: datetime | None
     event: EventOfMarket
     series: SeriesOfMarket
 
 
 class MarketDetail(Market, frozen=True, kw_only=True, gc=False):
-    """A market that was asked for alone."""
+    """A market that was asked for alone; `category` and `expiration_time` as above."""
 
+    category: str | None
+    expiration_time: datetime | None
     event: Event
     series: Series
 

@@ -275,7 +275,7 @@ def _joined(ticker: str, *values: bytes | None) -> Row | None:
         series["ticker"],
     ):
         return None
-    return {**market, "event": event, "series": series}
+    return rows.completed({**market, "event": event, "series": series})
 
 
 def _row(value: Any, table: Table) -> Row | None:

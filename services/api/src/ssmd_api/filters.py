@@ -4,16 +4,19 @@ Routes read them, and OpenAPI describes them, from here; what they mean in SQL i
 `ssmd_api.lists`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Annotated, Any, Final, TypeVar, get_type_hints
 
-from ssmd_api import forms
+from ssmd_api import forms, ranges
 from ssmd_api.parameters import LARGEST, MAX_VALUES, Parameters
+from ssmd_api.ranges import Bound, Operator, Range
 from ssmd_common import tables
-from ssmd_common.status import EventStatus, MarketStatus
+from ssmd_common.columns import Column, Kind, Table
+from ssmd_common.status import NOT_YET_CLOSED, EventStatus, MarketStatus
 
 Schema = dict[str, Any]
 
@@ -60,8 +63,9 @@ def choices(values: Iterable[str]) -> Schema:
     return {"type": "array", "items": one, "maxItems": MAX_VALUES}
 
 
-def _text(name: str, description: str) -> Asked:
-    return Asked(lambda given: given.text(name), (Parameter(name, description, TEXT),))
+def _texts(name: str, description: str) -> Asked:
+    described = Parameter(name, f"{description}; given several times, one of them.", TEXTS)
+    return Asked(lambda given: given.texts(name), (described,))
 
 
 def _moment(name: str, description: str) -> Asked:
@@ -74,22 +78,64 @@ def _statuses(allowed: type[StrEnum], description: str) -> Asked:
     return Asked(lambda given: given.choices("status", list(allowed)), (described,))
 
 
+_COMPARED: Final = {
+    Operator.GT: "Above this.",
+    Operator.GTE: "This or above.",
+    Operator.LT: "Below this.",
+    Operator.LTE: "This or below.",
+}
+_COMPARED_TIMES: Final = {
+    Operator.GT: "After this.",
+    Operator.GTE: "Then or later.",
+    Operator.LT: "Before this.",
+    Operator.LTE: "Then or earlier.",
+}
+
+
+def _range(column: Column, operator: Operator) -> Parameter:
+    name = f"{column.name}.{operator}"
+    if operator is Operator.NULL:
+        return Parameter(name, "Whether there is none.", _FLAG, example=False)
+    if column.kind is Kind.TIME:
+        said = f"{_COMPARED_TIMES[operator]} {MOMENTS}"
+        return Parameter(name, said, MOMENT, example=_FAR[operator in ranges.LOWER])
+    return Parameter(name, _COMPARED[operator], WHOLE, example=_MANY[operator in ranges.LOWER])
+
+
+_FAR: Final = {True: "2026-01-01", False: "52w"}
+_MANY: Final = {True: 0, False: 1_000_000_000}
+"""Examples that leave something."""
+
+
+def _ranges(table: Table, older: Mapping[str, Bound] = MappingProxyType({})) -> Asked:
+    described = [
+        _range(column, operator) for column in ranges.ranged(table) for operator in Operator
+    ]
+    return Asked(lambda given: ranges.read(table, given, older), tuple(described))
+
+
 _ACTIVE: Final = Parameter("active", "Whether the exchange still lists it.", _FLAG)
 _GAMES_ONLY: Final = Parameter(
     "games_only", "Only what belongs to series about single games.", _FLAG
 )
 _IS_GAME: Final = Parameter("is_game", "Whether the series is about single games.", _FLAG)
 _MIN_VOLUME: Final = Parameter("min_volume", "Contracts traded at least.", WHOLE)
+_TRADING: Final = Parameter(
+    "trading",
+    "`yes`: only what trades now, which is `active`; `no`: only what has another status.",
+    {"type": "string", "enum": ["yes", "no"]},
+)
 _Q: Final = Parameter("q", "Words that all stand in the ticker or the title.", WORDS)
 _TAG: Final = Parameter("tag", "A tag of the series; given several times, one of them.", TEXTS)
 
-Text = str | None
 Texts = Sequence[str]
 Flag = bool | None
 Moment = datetime | None
 
-Category = Annotated[Text, _text("category", "A category, spelled as the exchange does.")]
-Series = Annotated[Text, _text("series", "A series ticker.")]
+Category = Annotated[Texts, _texts("category", "A category, spelled as the exchange does")]
+Series = Annotated[Texts, _texts("series", "A series ticker")]
+Events = Annotated[Texts, _texts("event", "An event ticker")]
+Ranges = Sequence[Range]
 Tags = Annotated[Texts, Asked(lambda given: given.texts("tag"), (_TAG,))]
 Games = Annotated[Flag, Asked(Parameters.games, (_GAMES_ONLY,))]
 Words = Annotated[Texts, Asked(lambda given: given.search("q"), (_Q,))]
@@ -97,13 +143,16 @@ Words = Annotated[Texts, Asked(lambda given: given.search("q"), (_Q,))]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesFilter:
-    """A series has one of the tags, and each of the words in its ticker or title."""
+    """A series has one of the tags, and each of the words in its ticker or title; `series` are
+    tickers."""
 
-    category: Category = None
+    series: Series = ()
+    category: Category = ()
     tags: Tags = ()
     is_game: Annotated[Flag, Asked(Parameters.is_game, (_IS_GAME, _GAMES_ONLY))] = None
     active: Annotated[Flag, Asked(lambda given: given.flag("active"), (_ACTIVE,))] = None
     words: Words = ()
+    ranges: Annotated[Ranges, _ranges(tables.SERIES)] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,9 +160,10 @@ class EventFilter:
     """`category` is the event's own, else its series'. With `closing_before` (exclusive) or
     `closing_after` (inclusive) some market of the event closes in that time."""
 
-    category: Category = None
+    category: Category = ()
     statuses: Annotated[Texts, _statuses(EventStatus, "One of these.")] = ()
-    series: Series = None
+    event: Events = ()
+    series: Series = ()
     tags: Tags = ()
     is_game: Games = None
     closing_before: Annotated[
@@ -123,18 +173,24 @@ class EventFilter:
         Moment, _moment("closing_after", "Some market closes then or later.")
     ] = None
     words: Words = ()
+    ranges: Annotated[Ranges, _ranges(tables.EVENTS)] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketFilter:
-    """`min_volume` is the market's own, in whole contracts."""
+    """`min_volume` is the market's own, in whole contracts; `ticker` are markets'."""
 
-    category: Annotated[Text, _text("category", "The event's category, else its series'.")] = None
+    category: Annotated[Texts, _texts("category", "The event's category, else its series'")] = ()
     statuses: Annotated[
-        Texts, _statuses(MarketStatus, "One of these; open means not yet closed.")
+        Texts,
+        _statuses(
+            MarketStatus, "One of these; open means not yet closed, so its rows say open or active."
+        ),
     ] = ()
-    series: Series = None
-    event: Annotated[Text, _text("event", "An event ticker.")] = None
+    series: Series = ()
+    trading: Annotated[Flag, Asked(Parameters.trading, (_TRADING,))] = None
+    ticker: Annotated[Texts, _texts("ticker", "A market ticker")] = ()
+    event: Events = ()
     tags: Tags = ()
     is_game: Games = None
     closing_before: Annotated[Moment, _moment("closing_before", "Closes before this.")] = None
@@ -143,6 +199,29 @@ class MarketFilter:
         int | None, Asked(lambda given: given.number("min_volume", 0), (_MIN_VOLUME,))
     ] = None
     words: Words = ()
+    ranges: Annotated[
+        Ranges,
+        _ranges(
+            tables.MARKETS,
+            {
+                "closing_after": ("close_time", Operator.GTE),
+                "closing_before": ("close_time", Operator.LT),
+                "min_volume": ("volume", Operator.GTE),
+            },
+        ),
+    ] = ()
+
+    @property
+    def words_of_status(self) -> list[str]:
+        """What rows may say; none are named where they may say anything."""
+        # Open means not yet closed.
+        also = NOT_YET_CLOSED if MarketStatus.OPEN in self.statuses else ()
+        asked = {*self.statuses, *map(str, also)}
+        if self.trading is None:
+            return sorted(asked)
+        trades = {str(MarketStatus.ACTIVE)}
+        fits = trades if self.trading else set(map(str, MarketStatus)) - trades
+        return sorted(asked & fits if asked else fits)
 
 
 _BY_COLUMN: Final = {_MIN_VOLUME.name: tables.MARKETS["volume"]}
@@ -159,7 +238,14 @@ def read(kind: type[F], given: Parameters) -> F:
     """The filters that a request asks for."""
     for name, column in _BY_COLUMN.items():
         given.recorded(name, column)
-    return kind(**{name: asked.read(given) for name, asked in _ASKED[kind].items()})
+    wanted = kind(**{name: asked.read(given) for name, asked in _ASKED[kind].items()})
+    _check(wanted, given)
+    return wanted
+
+
+def _check(wanted: Filter, given: Parameters) -> None:
+    if isinstance(wanted, MarketFilter) and wanted.statuses and not wanted.words_of_status:
+        given.fault("trading", f"leaves nothing beside status={wanted.statuses[0]}")
 
 
 def parameters(kind: type[Filter]) -> list[Parameter]:

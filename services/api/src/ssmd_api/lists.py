@@ -11,7 +11,7 @@ sort key is NULL or not), each way is a query of its own that an index answers i
 more than the page is fetched, to know whether more follow.
 """
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, LiteralString
@@ -21,13 +21,13 @@ from psycopg import sql
 from ssmd_api import shapes
 from ssmd_api.filters import EventFilter, Filter, MarketFilter, SeriesFilter
 from ssmd_api.pages import of_page
-from ssmd_api.paging import Page
+from ssmd_api.paging import Page, sort_keys
+from ssmd_api.ranges import Operator
 from ssmd_api.rendering import Rendering
 from ssmd_api.shapes import Shape
-from ssmd_api.where import Where
+from ssmd_api.where import Way, Where
 from ssmd_common import tables
 from ssmd_common.columns import Table
-from ssmd_common.status import NOT_YET_CLOSED, MarketStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,8 @@ class Listing(Statement):
     page: Page
     by_key: str | None = None
     """The table, if the list is of its first rows in the order of its key."""
+    rows: sql.Composed | None = None
+    """The whole list's rows without columns, where they are to be counted."""
 
 
 EVERYTHING: Final = 2**31
@@ -60,20 +62,27 @@ AGED_SERIES: Final = tables.SERIES.only("category", "is_game", "tags", "volume")
 
 
 _ITS_EVENT: Final = "JOIN events x ON x.event_ticker = m.event_ticker"
-_CATEGORY_OF_MARKET: Final = (
-    (_ITS_EVENT, "x.category = %(category)s"),
-    (
-        _ITS_EVENT + " JOIN series y ON y.ticker = m.series_ticker",
-        "x.category IS NULL AND y.category = %(category)s",
-    ),
-)
-_CATEGORY_OF_EVENT: Final = (
-    ("", "e.category = %(category)s"),
-    (
-        "JOIN series y ON y.ticker = e.series_ticker",
-        "e.category IS NULL AND y.category = %(category)s",
-    ),
-)
+_IS_ONE: Final = "category = %(category)s"
+_IS_ANY: Final = "category = ANY(%(category)s::text[])"
+
+
+def _category_of_market(of: LiteralString) -> Sequence[Way]:
+    return (
+        (_ITS_EVENT, "x." + of),
+        (
+            _ITS_EVENT + " JOIN series y ON y.ticker = m.series_ticker",
+            "x.category IS NULL AND y." + of,
+        ),
+    )
+
+
+def _category_of_event(of: LiteralString) -> Sequence[Way]:
+    return (
+        ("", "e." + of),
+        ("JOIN series y ON y.ticker = e.series_ticker", "e.category IS NULL AND y." + of),
+    )
+
+
 _OF_TAGS: Final = (
     "{alias}.series_ticker IN (SELECT y.ticker FROM series y WHERE y.tags && %(tags)s::text[])"
 )
@@ -82,20 +91,16 @@ _OF_GAMES: Final = (
 )
 
 
-def refused(given: Container[str], sort: str) -> bool:
-    """Whether no index serves an order with these filters, by their names: what has been traded
-    much stands at the end of orders that begin with what is traded little."""
-    return "min_volume" in given and sort in ("volume_24h", "open_interest")
-
-
 def series(wanted: SeriesFilter, page: Page, shape: Shape = shapes.SERIES) -> Listing:
     where = Where("s")
-    where.add("{alias}.category = %(category)s", category=wanted.category)
+    where.add_narrow("ticker", "series", wanted.series)
+    where.add_any("category", "category", wanted.category)
     where.add("{alias}.tags && %(tags)s::text[]", tags=list(wanted.tags) or None)
     where.add("{alias}.is_game = %(is_game)s", is_game=wanted.is_game)
     where.add("{alias}.active = %(active)s", active=wanted.active)
+    where.add_ranges(wanted.ranges)
     where.search("ticker", wanted.words)
-    where.begin(tables.SERIES, page)
+    where.begin(tables.SERIES, "ticker", page)
     rendering = _of_series(shape)
 
     def composed() -> sql.Composed:
@@ -104,14 +109,16 @@ def series(wanted: SeriesFilter, page: Page, shape: Shape = shapes.SERIES) -> Li
 
     text = _once(composed, wanted, page, shape)
     by_key = _by_key(where, tables.SERIES, "ticker", page)
-    return Listing(text, where.parameters, rendering, page, by_key)
+    counted = where.all(tables.SERIES) if page.counted else None
+    return Listing(text, where.parameters, rendering, page, by_key, counted)
 
 
 def events(wanted: EventFilter, page: Page, shape: Shape = shapes.EVENTS) -> Listing:
     where = Where("e", ["{alias}.deleted_at IS NULL"])
-    where.add("{alias}.series_ticker = %(series)s", series=wanted.series)
+    where.add_narrow("event_ticker", "event", wanted.event)
+    where.add_narrow("series_ticker", "series", wanted.series)
     where.add_statuses(wanted.statuses)
-    where.add_ways(_CATEGORY_OF_EVENT, category=wanted.category)
+    _add_category(where, _category_of_event, wanted.category)
     where.add(_OF_TAGS, tags=list(wanted.tags) or None)
     where.add(_OF_GAMES, is_game=wanted.is_game)
     if wanted.closing_before or wanted.closing_after:
@@ -119,8 +126,9 @@ def events(wanted: EventFilter, page: Page, shape: Shape = shapes.EVENTS) -> Lis
         closing.add("{alias}.close_time < %(closing_before)s", closing_before=wanted.closing_before)
         closing.add("{alias}.close_time >= %(closing_after)s", closing_after=wanted.closing_after)
         where.exists(sql.SQL("SELECT FROM markets m {}").format(closing.clause()), closing)
+    where.add_ranges(wanted.ranges)
     where.search("event_ticker", wanted.words)
-    where.begin(tables.EVENTS, page)
+    where.begin(tables.EVENTS, "event_ticker", page)
     rendering = _of_events(shape)
 
     def composed() -> sql.Composed:
@@ -129,7 +137,8 @@ def events(wanted: EventFilter, page: Page, shape: Shape = shapes.EVENTS) -> Lis
 
     text = _once(composed, wanted, page, shape)
     by_key = _by_key(where, tables.EVENTS, "event_ticker", page)
-    return Listing(text, where.parameters, rendering, page, by_key)
+    counted = where.all(tables.EVENTS) if page.counted else None
+    return Listing(text, where.parameters, rendering, page, by_key, counted)
 
 
 def markets(
@@ -137,22 +146,23 @@ def markets(
 ) -> Listing:
     """`aged`: of `AGED_MARKET`, and `AGED_SERIES` where ages depend on the series."""
     where = Where("m", [_PRESENT])
-    where.add("{alias}.event_ticker = %(event)s", event=wanted.event)
-    where.add("{alias}.series_ticker = %(series)s", series=wanted.series)
-    # Open means not yet closed.
-    also = NOT_YET_CLOSED if MarketStatus.OPEN in wanted.statuses else ()
-    statuses = sorted({*wanted.statuses, *map(str, also)})
+    where.add_narrow("ticker", "ticker", wanted.ticker)
+    where.add_narrow("event_ticker", "event", wanted.event)
+    by_ticker = page.sort.removeprefix("-") == "ticker"
+    where.add_narrow("series_ticker", "series", wanted.series, by_ticker=by_ticker)
     # Late markets have not settled and early ones have: in the order of closing each status has
     # its own part of the index.
-    where.add_statuses(statuses, each=page.sort.endswith("close_time"))
+    by_closing = page.sort.removeprefix("-").startswith("close_time")
+    where.add_statuses(wanted.words_of_status, each=by_closing)
     where.add("{alias}.close_time < %(closing_before)s", closing_before=wanted.closing_before)
     where.add("{alias}.close_time >= %(closing_after)s", closing_after=wanted.closing_after)
     where.add("{alias}.volume >= %(min_volume)s", min_volume=wanted.min_volume)
-    where.add_ways(_CATEGORY_OF_MARKET, category=wanted.category)
+    where.add_ranges(wanted.ranges)
+    _add_category(where, _category_of_market, wanted.category)
     where.add(_OF_TAGS, tags=list(wanted.tags) or None)
     where.add(_OF_GAMES, is_game=wanted.is_game)
     where.search("ticker", wanted.words)
-    where.begin(tables.MARKETS, page)
+    where.begin(tables.MARKETS, "ticker", page)
     rendering = _of_markets(shape)
 
     def composed() -> sql.Composed:
@@ -160,9 +170,10 @@ def markets(
         # Every market has both; who is not asked for is not read.
         whole = page.limit == EVERYTHING
         joins = []
-        if "event" in shape.members:
+        of_parents = "category" in shape.table.names
+        if "event" in shape.members or of_parents:
             joins.append(_JOINED_EVENTS if whole else _ITS_EVENTS)
-        if "series" in shape.members or AGED_SERIES in aged:
+        if "series" in shape.members or of_parents or AGED_SERIES in aged:
             joins.append(_JOINED_SERIES if whole else _ITS_SERIES)
         ages = [("s" if table is AGED_SERIES else "m", table) for table in aged]
         joined = sql.SQL(" ").join(joins)
@@ -170,7 +181,17 @@ def markets(
 
     text = _once(composed, wanted, page, shape, aged)
     by_key = _by_key(where, tables.MARKETS, "ticker", page)
-    return Listing(text, where.parameters, rendering, page, by_key)
+    counted = where.all(tables.MARKETS) if page.counted else None
+    return Listing(text, where.parameters, rendering, page, by_key, counted)
+
+
+def _add_category(
+    where: Where, ways: Callable[[LiteralString], Sequence[Way]], categories: Sequence[str]
+) -> None:
+    if len(categories) == 1:
+        where.add_ways(ways(_IS_ONE), category=categories[0])
+    elif categories:
+        where.add_ways(ways(_IS_ANY), category=list(categories))
 
 
 def _once(
@@ -187,7 +208,7 @@ def _once(
         *((name, _part(name, value)) for name, value in given if value not in (None, (), [])),
         page.sort,
         page.limit,
-        page.cursor and (page.cursor.key is None),
+        page.cursor and tuple(key is None for key in page.cursor.keys),
         shape,
         *(table.names for table in aged),
     )
@@ -200,10 +221,24 @@ def _once(
 
 
 def _part(name: str, value: Any) -> Any:
-    """What of a filter's value stands in the text: which statuses, and how many words."""
-    if name == "statuses":
-        return tuple(value)
-    return len(value) if name == "words" else None
+    """What of a filter's value stands in the text: which statuses, how many words, whether several
+    values, and which ranges."""
+    match name:
+        case "statuses":
+            return tuple(value)
+        case "trading":
+            return value
+        case "words":
+            return len(value)
+        case "series" | "event" | "ticker" | "category":
+            return len(value) > 1
+        case "ranges":
+            return tuple(
+                (each.name, each.value if each.operator is Operator.NULL else None)
+                for each in value
+            )
+        case _:
+            return None
 
 
 _MOST_TEXTS: Final = 1000
@@ -227,7 +262,12 @@ def _of_events(shape: Shape) -> Rendering:
 
 @lru_cache(maxsize=100)
 def _of_markets(shape: Shape) -> Rendering:
-    return Rendering(shape, {"": "m", "event": "e", "series": "s"})
+    return Rendering(
+        shape,
+        {"": "m", "event": "e", "series": "s"},
+        category="coalesce(e.category, s.category)",
+        expiration_time="m.latest_expiration_time",
+    )
 
 
 # A page has few rows, whatever the planner thinks: it is to look up their parents, and not to read
@@ -261,8 +301,9 @@ def _written(
         return sql.SQL("SELECT {row} FROM {cut} {joins} ORDER BY {order}").format(
             row=rendering.columns, cut=cut, joins=joins, order=order
         )
-    key = sql.Identifier(ticker[0], page.sort.removeprefix("-"))
-    return of_page(rendering, sql.Identifier(*ticker), key, cut, joins, order, page, ages)
+    keys, last = sort_keys(page.sort, ticker[1])
+    shown = [sql.Identifier(ticker[0], key.name) for key in keys or [last]]
+    return of_page(rendering, sql.Identifier(*ticker), shown, cut, joins, order, page, ages)
 
 
 def columns(alias: LiteralString, table: Table) -> sql.Composed:

@@ -140,8 +140,12 @@ def _parameter(parameter: Parameter, place: str) -> dict[str, Any]:
         described["required"] = True
     if parameter.with_commas:
         described |= {"style": "form", "explode": False}
-    if (shown := parameter.example or examples.PARAMETERS.get(parameter.name)) is not None:
-        described["example"] = shown
+    shown = parameter.example
+    if shown is None:
+        shown = examples.PARAMETERS.get(parameter.name)
+    if shown is not None:
+        is_bare = parameter.schema.get("type") == "array" and not isinstance(shown, list)
+        described["example"] = [shown] if is_bare else shown
     return described
 
 

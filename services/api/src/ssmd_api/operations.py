@@ -31,7 +31,7 @@ from ssmd_api.filters import (
     choices,
     parameters,
 )
-from ssmd_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_NAMES, orders
+from ssmd_api.parameters import COUNTED, DEFAULT_LIMIT, MAX_LIMIT, MAX_NAMES, orders
 from ssmd_api.schemas import Schema
 from ssmd_common import tables
 from ssmd_common.columns import Table
@@ -67,8 +67,14 @@ class Operation:
 
 
 def _sort(table: Table, default: str) -> Parameter:
-    schema = _choice(orders(table), default)
-    return Parameter("sort", "The order; a minus descends. Null comes last either way.", schema)
+    one = {"type": "string", "enum": orders(table)}
+    return Parameter(
+        "sort",
+        "The order; a minus descends, null comes last either way. Several with commas between: "
+        "equals by the first are sorted by the next.",
+        {"type": "array", "items": one, "minItems": 1, "uniqueItems": True, "default": [default]},
+        with_commas=True,
+    )
 
 
 _SERIES = Parameter("series", "A series ticker.", TEXT)
@@ -85,6 +91,13 @@ CURSOR = Parameter(
     {"type": "string", "pattern": forms.whole(forms.CURSOR)},
 )
 _PAGE = (_LIMIT, CURSOR)
+_COUNT = Parameter(
+    "count",
+    "Also how many rows the whole list has: `exact`, which counts them all, or `estimated`, at "
+    "once, by PostgreSQL's statistics.",
+    {"type": "string", "enum": list(COUNTED)},
+    example="exact",
+)
 AS_OF = Parameter(
     "as_of",
     "What this database knew then: an ISO 8601 time (UTC where it names no zone) or how long ago:"
@@ -151,6 +164,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             *parameters(SeriesFilter),
             _sort(tables.SERIES, "ticker"),
             *_PAGE,
+            _COUNT,
             *_fields(shapes.SERIES.names),
             AS_OF,
         ),
@@ -170,6 +184,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             *parameters(EventFilter),
             _sort(tables.EVENTS, "event_ticker"),
             *_PAGE,
+            _COUNT,
             *_fields(shapes.EVENTS.names),
             AS_OF,
         ),
@@ -189,6 +204,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             *parameters(MarketFilter),
             _sort(tables.MARKETS, "ticker"),
             *_PAGE,
+            _COUNT,
             *_fields(shapes.MARKETS.names),
             AS_OF,
         ),

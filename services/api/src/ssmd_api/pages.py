@@ -12,18 +12,18 @@ from ssmd_api.paging import Page
 from ssmd_api.rendering import ROWS_APART, Rendering
 from ssmd_common.columns import Table
 
-COLUMNS: Final = ("text", "is far", "more", "key", "ticker", "ages")
+COLUMNS: Final = ("text", "is far", "more", "keys …", "ticker", "ages")
 """Of the one row: the rows' text as `Rendering.page` takes it and whether it has far times; whether
-more rows follow, and the sort key and ticker of the last; what their age needs, as JSON."""
+more rows follow, and the sort keys and ticker of the last; what their age needs, as JSON."""
 
 # Names of its own, since ages have columns of markets.
 _PAGE: Final = sql.SQL(
     "WITH found AS MATERIALIZED (SELECT row_number() OVER (ORDER BY {order}) AS row_n,"
-    " {text} AS row_text, {far} AS row_far, {key} AS row_key, {ticker} AS row_ticker {aged}"
+    " {text} AS row_text, {far} AS row_far, {keys}, {ticker} AS row_ticker {aged}"
     " FROM {cut} {joins})"
     " SELECT (SELECT string_agg(row_text, {apart} ORDER BY row_n) FROM found WHERE {within}),"
     " (SELECT bool_or(row_far) FROM found WHERE {within}),"
-    " EXISTS (SELECT FROM found WHERE NOT {within}), last.row_key, last.row_ticker, {ages}"
+    " EXISTS (SELECT FROM found WHERE NOT {within}), {last_keys}, last.row_ticker, {ages}"
     " FROM (SELECT) one LEFT JOIN found last ON last.row_n = {limit}"
 )
 # Rows of which only the time of their last observation differs are as old as the oldest of them;
@@ -36,10 +36,18 @@ _AGES: Final = sql.SQL(
 _OBSERVED: Final = "observed_at"
 
 
+_comma: Final = sql.SQL(", ")
+
+
+def _named(number: int) -> sql.Identifier:
+    """A sort key of a row."""
+    return sql.Identifier(f"row_key{number}")
+
+
 def of_page(
     rendering: Rendering,
     ticker: sql.Identifier,
-    key: sql.Identifier,
+    keys: Sequence[sql.Identifier],
     cut: sql.Composable,
     joins: sql.Composable,
     order: sql.Composable,
@@ -65,7 +73,10 @@ def of_page(
         text=rendering.text,
         far=rendering.far,
         order=order,
-        key=key,
+        keys=_comma.join(
+            [sql.SQL("{} AS {}").format(key, _named(n)) for n, key in enumerate(keys)]
+        ),
+        last_keys=_comma.join([sql.SQL("last.{}").format(_named(n)) for n in range(len(keys))]),
         ticker=ticker,
         aged=sql.SQL("").join([sql.SQL(", {} AS {}").format(*each) for each in columns]),
         cut=cut,

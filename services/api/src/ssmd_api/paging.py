@@ -2,21 +2,44 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from ssmd_api import cursors
-from ssmd_api.cursors import Cursor, Key
+from ssmd_api.cursors import Cursor, Keys
 from ssmd_api.rows import Row
+
+Counted = Literal["exact", "estimated"]
+"""How the rows of a whole list are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which part of a list: its order (`name` ascends, `-name` descends), its start, its length."""
+    """Which part of a list: its order (`name` ascends, `-name` descends; several with commas
+    between), its start, its length; and whether to count what the whole list has."""
 
     sort: str
     limit: int
     cursor: Cursor | None = None
     filters: str = ""
     """The digest of the list's filters, for its next cursor."""
+    counted: Counted | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SortKey:
+    """A column that a list is sorted by, NULLs last either way."""
+
+    name: str
+    descends: bool
+
+
+def sort_keys(sort: str, ticker: str) -> tuple[list[SortKey], SortKey]:
+    """The columns before the ticker, and the ticker, which tells equals apart: in the direction of
+    the first unless it is named."""
+    keys = [SortKey(each.removeprefix("-"), each.startswith("-")) for each in sort.split(",")]
+    if keys[-1].name == ticker:
+        return keys[:-1], keys[-1]
+    return keys, SortKey(ticker, keys[0].descends)
 
 
 def order(sort: str) -> str:
@@ -33,8 +56,11 @@ class Listed:
     cursor: str | None
     """Of the next page, if there is one."""
     ages: Sequence[Row] = ()
+    count: int | None = None
+    """Of the whole list's rows, if that is asked for."""
 
 
-def following(page: Page, key: Key, ticker: str) -> str:
-    """The cursor of the page after this one, whose last row has this sort key and ticker."""
+def following(page: Page, keys: Keys, ticker: str) -> str:
+    """The cursor of the page after this one, whose last row has these sort keys and ticker."""
+    key = keys[0] if len(keys) == 1 else keys
     return cursors.encode(Cursor(order(page.sort), key, ticker, page.filters))

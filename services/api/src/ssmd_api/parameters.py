@@ -7,14 +7,14 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast, get_args
 
 from multidict import MultiMapping
 
-from ssmd_api import cursors, forms
+from ssmd_api import cursors, forms, suggestions
 from ssmd_api.cursors import Cursor
 from ssmd_api.forms import MAX_TEXT
-from ssmd_api.paging import Page, order
+from ssmd_api.paging import Counted, Page, order, sort_keys
 from ssmd_api.problems import Fault, bad_parameters
 from ssmd_api.shapes import Shape, UnknownField
 from ssmd_common.columns import Column, Kind, Table
@@ -26,10 +26,11 @@ MAX_VALUES: Final = 50
 """Of one parameter that may be given several times."""
 MAX_NAMES: Final = 200
 """Of fields, more than there are; with commas between or given several times."""
+COUNTED: Final = get_args(Counted)
 LARGEST: Final = 2**63 - 1
 _LOST_PLUS = re.compile(r"([T ].*) (\d\d:?\d\d)$", re.ASCII)
 
-_NO_FILTERS: Final = ("sort", "limit", "cursor", "fields", "exclude", "as_of")
+_NO_FILTERS: Final = ("sort", "limit", "cursor", "count", "fields", "exclude", "as_of")
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -43,7 +44,7 @@ class Parameters:
         self._now = now
         self._known: set[str] = set()
         self._faults: list[Fault] = []
-        self._no_as_of = ""
+        self._explained: dict[str, str] = {}
 
     def text(self, name: str) -> str | None:
         return self._one(name, text)
@@ -69,6 +70,11 @@ class Parameters:
     def games(self) -> bool | None:
         """`games_only`: True, or None where games and others are asked for alike."""
         return self.flag("games_only") or None
+
+    def trading(self) -> bool | None:
+        """`trading=yes|no`."""
+        asked = self._one("trading", lambda value: one_of(value, ("yes", "no")))
+        return None if asked is None else asked == "yes"
 
     def choices(self, name: str, allowed: Sequence[str]) -> list[str]:
         return self._many(name, lambda value: one_of(value, allowed))
@@ -99,7 +105,7 @@ class Parameters:
 
     def no_as_of(self, why: str) -> None:
         """Say why there is no `as_of` here, to those who ask for it."""
-        self._no_as_of = why
+        self.explain("as_of", why)
 
     def recorded(self, name: str, column: Column) -> None:
         """Refuse a parameter that goes by a column which has no past."""
@@ -111,7 +117,9 @@ class Parameters:
     def limit(self) -> int:
         return self.number("limit", 1, MAX_LIMIT) or DEFAULT_LIMIT
 
-    def cursor(self, sort: str, kind: Kind = Kind.INTEGER, filters: str = "") -> Cursor | None:
+    def cursor(
+        self, sort: str, kind: Kind | Sequence[Kind] = Kind.INTEGER, filters: str = ""
+    ) -> Cursor | None:
         """Where a page begins; an empty one is the list's beginning."""
         if self._query.getall("cursor", []) == [""]:
             self._known.add("cursor")
@@ -143,25 +151,45 @@ class Parameters:
         return found
 
     def page(self, table: Table, default: str) -> Page:
-        """`sort`, `limit` and `cursor` of a list of the table's rows."""
-        sort = self.choice("sort", orders(table), default)
-        self.recorded("sort", table[sort.removeprefix("-")])
+        """`sort`, `limit`, `cursor` and `count` of a list of the table's rows; the default order is
+        that of its key."""
+        sort = self._one("sort", lambda value: sorting(value, table, default)) or default
+        for name in sort.replace("-", "").split(","):
+            self.recorded("sort", table[name])
         filters = cursors.digest(pair for pair in self._query.items() if pair[0] not in _NO_FILTERS)
-        cursor = self.cursor(order(sort), table.sorts[sort.removeprefix("-")], filters)
-        return Page(sort, self.limit(), cursor, filters)
+        keys, last = sort_keys(sort, default)
+        kinds = [table.sorts[key.name] for key in keys or [last]]
+        cursor = self.cursor(order(sort), kinds, filters)
+        counted = self._one("count", lambda value: cast(Counted, one_of(value, COUNTED)))
+        return Page(sort, self.limit(), cursor, filters, counted)
+
+    def has(self, name: str) -> bool:
+        """Whether the request names it, whatever its value."""
+        return name in self._query
+
+    def asked(self) -> list[str]:
+        """What the request names, each once."""
+        return list(dict.fromkeys(self._query))
+
+    def explain(self, name: str, why: str) -> None:
+        """Say of a parameter that is unknown here what to use instead."""
+        self._explained[name] = why
 
     def fault(self, name: str, detail: str) -> None:
         """Refuse a parameter for a reason that only the handler can see."""
         self._faults.append(Fault(name, detail))
 
+    def refuse(self, fault: Fault | None) -> None:
+        """The same, where there is one."""
+        if fault is not None:
+            self._faults.append(fault)
+
     def done(self) -> None:
         """Raise a 400 that names everything that is wrong."""
-        known = ", ".join(sorted(self._known)) or "none"
-        for name in dict.fromkeys(self._query):
-            if name == "as_of" and self._no_as_of:
-                self.fault(name, self._no_as_of)
-            elif name not in self._known:
-                self.fault(name[:MAX_TEXT], f"is unknown here (known: {known})")
+        for name in self.asked():
+            if name not in self._known:
+                said = self._explained.get(name) or suggestions.unknown(name, self._known)
+                self.fault(name[:MAX_TEXT], said)
         if self._faults:
             raise bad_parameters(self._faults)
 
@@ -195,6 +223,17 @@ class Parameters:
 def orders(table: Table) -> list[str]:
     """What its rows can be sorted by: `name` ascends, `-name` descends."""
     return [f"{sign}{name}" for name in table.sorts for sign in ("", "-")]
+
+
+def sorting(value: str, table: Table, key: str) -> str:
+    """Columns to sort by, with commas between, each with a minus where it descends."""
+    asked = [one_of(each, orders(table)) for each in value.split(",")]
+    columns = [each.removeprefix("-") for each in asked]
+    if len(set(columns)) < len(columns):
+        raise ValueError("names a column twice")
+    if key in columns[:-1]:
+        raise ValueError(f"says nothing after {key}: it tells all rows apart")
+    return value
 
 
 def text(value: str) -> str:

@@ -50,10 +50,12 @@ class Rendering:
         aliases: Mapping[str, LiteralString],
         **values: LiteralString,
     ) -> None:
-        """`values`: the SQL of members that are no tables, each a number."""
+        """`values`: the SQL of members that are no tables, each a number, and of the row's own
+        columns that its table does not have."""
         self.shape = shape
         self._aliases = aliases
-        columns = [*self._pieces(values), self._is_far()]
+        self._values = values
+        columns = [*self._pieces(), self._is_far()]
         # A text is put into a query at once, and its hundreds of parts are not.
         self.columns: Final = sql.SQL(sql.SQL(", ").join(columns).as_string())
         *pieces, far = columns
@@ -78,11 +80,11 @@ class Rendering:
             return b",".join(map(self._spelled, fit.split(ROWS_APART)))
         return fit.replace(ROWS_APART, ",").encode()
 
-    def _pieces(self, values: Mapping[str, LiteralString]) -> Iterator[sql.Composable]:
+    def _pieces(self) -> Iterator[sql.Composable]:
         """Texts, and between them columns of jsonb."""
         written: list[sql.Composable] = []
         constant = "{"
-        for opening, part in self._parts(values):
+        for opening, part in self._parts():
             constant += opening
             if isinstance(part, tuple) and part[1].kind is Kind.JSON:
                 yield _concat([*written, sql.Literal(constant)])
@@ -97,17 +99,17 @@ class Rendering:
                 written = []
         yield _concat([*written, sql.Literal(constant + self._closing())])
 
-    def _parts(
-        self, values: Mapping[str, LiteralString]
-    ) -> Iterator[tuple[str, sql.Composable | tuple[LiteralString, Column]]]:
+    def _parts(self) -> Iterator[tuple[str, sql.Composable | tuple[LiteralString, Column]]]:
         """What stands before each value, and the value."""
         before = ""
         for column in self.shape.table.columns:
-            yield f'{before}"{column.name}":', (self._aliases[""], column)
+            value = self._values.get(column.name)
+            part = (self._aliases[""], column) if value is None else _spelling(column, value)
+            yield f'{before}"{column.name}":', part
             before = ","
         for member, table in self.shape.members.items():
             if table is None:
-                yield f'{before}"{member}":', sql.SQL(values[member])
+                yield f'{before}"{member}":', sql.SQL(self._values[member])
                 before = ","
                 continue
             before += f'"{member}":{{'
@@ -122,7 +124,9 @@ class Rendering:
 
     def _is_far(self) -> sql.Composable:
         found = [
-            sql.Identifier(self._aliases[member], column.name)
+            sql.SQL(self._values[column.name])
+            if column.name in self._values
+            else sql.Identifier(self._aliases[member], column.name)
             for member, table in {"": self.shape.table, **self.shape.members}.items()
             for column in _times(table)
         ]
@@ -153,6 +157,10 @@ def _times(table: Table | None) -> list[Column]:
 
 def _written(alias: LiteralString, column: Column) -> sql.Composed:
     return sql.SQL(_WRITTEN[column.kind]).format(sql.Identifier(alias, column.name))
+
+
+def _spelling(column: Column, value: LiteralString) -> sql.Composed:
+    return sql.SQL(_WRITTEN[column.kind]).format(sql.SQL(value))
 
 
 def _concat(parts: Sequence[sql.Composable]) -> sql.Composed:

@@ -38,7 +38,8 @@ def page(
 ) -> Answer:
     """A page of a list whose rows are written already."""
     cursor = found.cursor
-    body = b'{"%b":[%b],"cursor":%b}' % (name.encode(), found.rows, rows.encode(cursor))
+    count = b"" if found.count is None else b',"count":%d' % found.count
+    body = b'{"%b":[%b],"cursor":%b%b}' % (name.encode(), found.rows, rows.encode(cursor), count)
     return answer(request, Body(body), "database", as_of, cursor, headers)
 
 

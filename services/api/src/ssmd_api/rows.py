@@ -18,7 +18,7 @@ from psycopg.adapt import Loader
 from psycopg.types.string import TextLoader
 
 from ssmd_common import tables, times
-from ssmd_common.columns import Table
+from ssmd_common.columns import Column, Kind, Table
 from ssmd_common.depth import is_deep
 
 Row = dict[str, Any]
@@ -56,6 +56,24 @@ EVENT_OF_MARKET: Final = tables.EVENTS.only(
 SERIES_OF_MARKET: Final = tables.SERIES.only(
     "ticker", "title", "category", "tags", "is_game", "volume"
 )
+
+MARKET: Final = Table(
+    "markets",
+    (
+        *tables.MARKETS.columns,
+        Column(name="category", note="Its event's, else its series'."),
+        Column(
+            name="expiration_time",
+            kind=Kind.TIME,
+            note="`latest_expiration_time`, by an older name.",
+        ),
+    ),
+)
+"""A market's row in lists, in exports and by itself: the last two follow from what stands beside
+them."""
+
+FOLLOWED: Final = ("event.category", "series.category", "latest_expiration_time")
+"""What these two follow from."""
 
 MAX_DEPTH: Final = 128
 """Of what is sent and read: no reader's JSON has to follow further."""
@@ -105,6 +123,15 @@ def encode(document: Any) -> bytes:
 def named(table: Table, values: Sequence[Any]) -> Row:
     """A row of values that begin with the table's columns."""
     return dict(zip(table.names, values, strict=False))
+
+
+def completed(market: Row) -> Row:
+    """A market with its event and series, and with what `MARKET` has beside the table's columns."""
+    category = market["event"]["category"]
+    return market | {
+        "category": market["series"]["category"] if category is None else category,
+        "expiration_time": market["latest_expiration_time"],
+    }
 
 
 def pick(row: Mapping[str, Any], table: Table) -> Row:

@@ -92,6 +92,13 @@ def page(name: str, items: Schema) -> Schema:
     return thing(**{name: list_of(items), "cursor": PAGE_CURSOR})
 
 
+def counted_page(name: str, items: Schema) -> Schema:
+    """A page that says what the whole list has where `count` asks for it."""
+    found = page(name, items)
+    count = {**_COUNT, "description": "Rows of the whole list, with `count` alone."}
+    return {**found, "properties": {**found["properties"], "count": count}}
+
+
 _TEXT: Final[Schema] = {"type": "string"}
 TIER_SOURCE: Final[Schema] = {
     **_TEXT,
@@ -148,11 +155,11 @@ SCHEMAS: Final[dict[str, Schema]] = {
         fee={"anyOf": [ref("SeriesFee"), {"type": "null"}], "description": "In force now."},
         counts=thing(events=thing(**dict.fromkeys(EventStatus, _COUNT)), markets=_BY_MARKET_STATUS),
     ),
-    "SeriesPage": page("series", ref("Series")),
+    "SeriesPage": counted_page("series", ref("Series")),
     "ListedEvent": row(
         tables.EVENTS, event_ticker=_TEXT, status=_EVENT_STATUS, market_count=_COUNT
     ),
-    "EventPage": page("events", ref("ListedEvent")),
+    "EventPage": counted_page("events", ref("ListedEvent")),
     "EventDetail": row(
         tables.EVENTS,
         event_ticker=_TEXT,
@@ -162,15 +169,15 @@ SCHEMAS: Final[dict[str, Schema]] = {
         markets=list_of(ref("Market")),
     ),
     "ListedMarket": row(
-        tables.MARKETS,
+        rows.MARKET,
         ticker=_TEXT,
         status=_MARKET_STATUS,
         event=row(rows.EVENT_OF_MARKET, status=_EVENT_STATUS),
         series=row(rows.SERIES_OF_MARKET),
     ),
-    "MarketPage": page("markets", ref("ListedMarket")),
+    "MarketPage": counted_page("markets", ref("ListedMarket")),
     "MarketDetail": row(
-        tables.MARKETS,
+        rows.MARKET,
         ticker=_TEXT,
         status=_MARKET_STATUS,
         event=ref("Event"),

@@ -99,7 +99,7 @@ def unknown(name: str, known: Iterable[str]) -> UnknownField:
 SERIES: Final = Shape(tables.SERIES)
 EVENTS: Final = Shape(tables.EVENTS, {"market_count": None})
 MARKETS: Final = Shape(
-    tables.MARKETS, {"event": rows.EVENT_OF_MARKET, "series": rows.SERIES_OF_MARKET}
+    rows.MARKET, {"event": rows.EVENT_OF_MARKET, "series": rows.SERIES_OF_MARKET}
 )
 """Of lists and exports."""
 
@@ -107,7 +107,7 @@ ONE_SERIES: Final = Shape(tables.SERIES, {"fee": tables.SERIES_FEES, "counts": N
 ONE_EVENT: Final = Shape(
     tables.EVENTS, {"market_count": None, "series": tables.SERIES, "markets": tables.MARKETS}
 )
-ONE_MARKET: Final = Shape(tables.MARKETS, {"event": tables.EVENTS, "series": tables.SERIES})
+ONE_MARKET: Final = Shape(rows.MARKET, {"event": tables.EVENTS, "series": tables.SERIES})
 LIFECYCLE: Final = Shape(tables.LIFECYCLE)
 
 LISTS: Final = {"series": SERIES, "events": EVENTS, "markets": MARKETS}

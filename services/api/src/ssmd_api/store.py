@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, LiteralString, assert_never
 
+import psycopg
 from psycopg import sql
 
 from ssmd_api import asof, lists, paging, rendering, rows, search, shapes
@@ -15,6 +16,7 @@ from ssmd_api.feeschedule import OWN_FEE, Terms, complete
 from ssmd_api.filters import EventFilter, Filter, MarketFilter, SeriesFilter
 from ssmd_api.lists import AGED_MARKET, AGED_SERIES, Listing, Statement, columns
 from ssmd_api.paging import Listed, Page
+from ssmd_api.problems import Fault, bad_parameters
 from ssmd_api.rows import Row, named
 from ssmd_api.shapes import Shape
 from ssmd_api.versions import Version, of_composite, version
@@ -30,6 +32,9 @@ AGED: Final = (*AGED_MARKET.names, *(f"series.{name}" for name in AGED_SERIES.na
 """What the age of a single market needs."""
 
 _EXPORT_PAGE: Final = 500
+EXACT: Final = sql.SQL("SELECT count(*) FROM ({}) of_list")
+ESTIMATE: Final = sql.SQL("EXPLAIN (FORMAT JSON) {}")
+_TOO_MANY: Final = "takes too long to be exact: ask for estimated, or with more filters"
 
 
 class Store:
@@ -76,17 +81,19 @@ class Store:
 
     async def market(self, ticker: str, shape: Shape) -> Row | None:
         """What the shape, one of `shapes.ONE_MARKET`, has of a market, and what its age needs."""
-        read = shapes.ONE_MARKET.selected([*shape.leaves, *AGED], [])
-        parts = {"m": read.table, "e": read.members.get("event"), "s": read.members["series"]}
+        read = shapes.ONE_MARKET.selected([*shape.leaves, *rows.FOLLOWED, *AGED], [])
+        stored = [name for name in read.table.names if name in tables.MARKETS.names]
+        table = read.table.only(*stored)
+        parts = {"m": table, "e": read.members["event"], "s": read.members["series"]}
         query = sql.SQL(queries.market).format(columns=_columns(parts))
         found = await self._all(query, ticker=ticker)
         if not found:
             return None
         values = iter(found[0])
-        row = _next(values, read.table)
-        return row | {
-            member: _next(values, table) for member, table in read.members.items() if table
-        }
+        row = _next(values, table)
+        return rows.completed(
+            row | {member: _next(values, of) for member, of in read.members.items() if of}
+        )
 
     async def lookup(self, tickers: Sequence[str], table: Table) -> dict[str, Row]:
         """The table's columns of the markets that exist, by ticker."""
@@ -271,9 +278,25 @@ class Store:
             )
             found = await cursor.fetchone()
         assert found
-        text, far, more, key, ticker, ages = found
-        following = paging.following(listing.page, key, ticker) if more else None
-        return Listed(listing.rendering.page(text, far=far), following, _ages(ages))
+        text, far, more, *keys, ticker, ages = found
+        following = paging.following(listing.page, tuple(keys), ticker) if more else None
+        count = await self._count(listing) if listing.rows else None
+        return Listed(listing.rendering.page(text, far=far), following, _ages(ages), count)
+
+    async def _count(self, listing: Listing) -> int:
+        """Of the whole list's rows; 400 where that takes longer than a statement may."""
+        assert listing.rows
+        if listing.page.counted == "estimated":
+            query = ESTIMATE.format(self._then(listing.rows))
+            async with self._cursor() as cursor:
+                await cursor.execute(query, self._known(listing.parameters))
+                [(explained,)] = await cursor.fetchall()
+            return int(explained[0]["Plan"]["Plan Rows"])
+        try:
+            [(count,)] = await self._all(EXACT.format(listing.rows), **listing.parameters)
+        except psycopg.errors.QueryCanceled:
+            raise bad_parameters([Fault("count", _TOO_MANY)]) from None
+        return int(count)
 
     async def _list(self, statement: Statement) -> list[tuple[Any, ...]]:
         return await self._all(statement.query, **statement.parameters)

@@ -1,6 +1,6 @@
 """The conditions of a list, and the cut of its page: see `ssmd_api.lists`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Final, LiteralString
@@ -8,7 +8,9 @@ from typing import Any, Final, LiteralString
 from psycopg import sql
 
 from ssmd_api import rows
-from ssmd_api.paging import Page
+from ssmd_api.keyset import After, in_order
+from ssmd_api.paging import Page, SortKey, sort_keys
+from ssmd_api.ranges import Operator, Range
 from ssmd_common.columns import Kind, Table
 
 _STATUS_IS: Final[tuple[LiteralString, ...]] = (
@@ -16,6 +18,27 @@ _STATUS_IS: Final[tuple[LiteralString, ...]] = (
     "{alias}.status = %(status1)s",
     "{alias}.status = %(status2)s",
     "{alias}.status = %(status3)s",
+)
+_COMPARED: Final[dict[Operator, LiteralString]] = {
+    Operator.GT: "{column} > {value}",
+    Operator.GTE: "{column} >= {value}",
+    Operator.LT: "{column} < {value}",
+    Operator.LTE: "{column} <= {value}",
+}
+_CUT: Final[LiteralString] = (
+    "(SELECT {alias}.* FROM {source} WHERE {conditions} AND {start}"
+    " ORDER BY {within} LIMIT {fetch})"
+)
+# Few rows are found first, and then sorted: the planner would rather go through an order.
+_CUT_OF_FEW: Final[LiteralString] = (
+    "(SELECT {alias}.* FROM (SELECT {alias}.* FROM {source} WHERE {conditions} OFFSET 0) {alias}"
+    " WHERE {start} ORDER BY {within} LIMIT {fetch})"
+)
+_SEVERAL: Final[LiteralString] = "CROSS JOIN unnest({several}::text[]) of_several(one)"
+# Of each value the first rows, by its own part of an index.
+_CUT_OF_EACH: Final[LiteralString] = (
+    "(SELECT {alias}.* FROM unnest({several}::text[]) of_several(one) CROSS JOIN LATERAL {cut}"
+    " {alias} ORDER BY {within} LIMIT {fetch})"
 )
 Way = tuple[LiteralString, LiteralString]
 """One of several ways to qualify, which exclude each other: joins, and a condition."""
@@ -30,6 +53,11 @@ class Where:
     parameters: dict[str, Any] = field(default_factory=dict)
     _conditions: list[LiteralString | sql.Composable] = field(default_factory=list)
     _ways: list[Sequence[Way]] = field(default_factory=list)
+    _several: str = ""
+    """The parameter with several values that an index has each in the order of tickers."""
+    _is_narrow: bool = False
+    _nulls: dict[str, bool] = field(default_factory=dict)
+    """Of columns of which only values are asked for, or only the lack of one: whether of that."""
 
     def __post_init__(self) -> None:
         self._conditions += self.always
@@ -39,6 +67,48 @@ class Where:
         if None not in parameter.values():
             self._conditions.append(condition)
             self.parameters.update(parameter)
+
+    def add_any(self, column: LiteralString, name: LiteralString, values: Sequence[str]) -> None:
+        """The column has one of the values, if there are any."""
+        if len(values) == 1:
+            # Of one value more is known where a query is planned.
+            self.add("{alias}." + column + " = %(" + name + ")s", **{name: values[0]})
+        elif values:
+            condition: LiteralString = "{alias}." + column + " = ANY(%(" + name + ")s::text[])"
+            self.add(condition, **{name: list(values)})
+
+    def add_narrow(
+        self,
+        column: LiteralString,
+        name: LiteralString,
+        values: Sequence[str],
+        *,
+        by_ticker: bool = False,
+    ) -> None:
+        """The same of what leaves few rows; `by_ticker` if an index has those of one value in the
+        order of their tickers, which the list has."""
+        self._is_narrow |= bool(values)
+        if by_ticker and len(values) > 1:
+            self._several = name
+            self.add("{alias}." + column + " = of_several.one")
+            self.parameters[name] = list(dict.fromkeys(values))
+        else:
+            self.add_any(column, name, values)
+
+    def add_ranges(self, ranges: Sequence[Range]) -> None:
+        for each in ranges:
+            column = sql.Identifier(self.alias, each.column)
+            self._nulls[each.column] = each.operator is Operator.NULL and bool(each.value)
+            if each.operator is Operator.NULL:
+                text: LiteralString = "{} IS NULL" if each.value else "{} IS NOT NULL"
+                self._conditions.append(sql.SQL(text).format(column))
+                continue
+            self._conditions.append(
+                sql.SQL(_COMPARED[each.operator]).format(
+                    column=column, value=sql.Placeholder(each.name)
+                )
+            )
+            self.parameters[each.name] = each.value
 
     def add_ways(self, ways: Sequence[Way], **parameter: Any) -> None:
         """Add that a row qualifies in one of the ways, unless the parameter is None."""
@@ -73,77 +143,107 @@ class Where:
             )
             self.parameters[name] = f"%{escape(word)}%"
 
-    def begin(self, table: Table, page: Page) -> None:
+    def begin(self, table: Table, ticker: str, page: Page) -> None:
         """The parameters of a page's cursor."""
-        if cursor := page.cursor:
-            self.parameters["after_ticker"] = cursor.ticker
-            key = cursor.key
-            is_time = table.sorts[page.sort.removeprefix("-")] is Kind.TIME
-            is_time = is_time and isinstance(key, str)
-            self.parameters["after_key"] = rows.for_postgresql(str(key)) if is_time else key
+        if page.cursor is None:
+            return
+        self.parameters["after_ticker"] = page.cursor.ticker
+        keys, _ = sort_keys(page.sort, ticker)
+        for number, (sort, key) in enumerate(zip(keys, page.cursor.keys, strict=False)):
+            is_time = table.sorts[sort.name] is Kind.TIME and isinstance(key, str)
+            self.parameters[f"after_key{number}"] = (
+                rows.for_postgresql(str(key)) if is_time else key
+            )
 
     def page(
         self, table: Table, ticker: LiteralString, page: Page
     ) -> tuple[sql.Composed, sql.Composed]:
         """The sub-select of the page's rows, and their order, NULLs last either way.
 
-        Descending, tickers descend too: that is an index read backwards.
+        Descending, tickers descend too unless the order says otherwise: that is an index read
+        backwards. What has a first key and what has none are queries of their own.
         """
-        descending = page.sort.startswith("-")
-        name = page.sort.removeprefix("-")
-        cursor = page.cursor
-        parts = {
-            "key": sql.Identifier(self.alias, name),
-            "ticker": sql.Identifier(self.alias, ticker),
-            "after": sql.SQL("<" if descending else ">"),
-            "direction": sql.SQL("DESC" if descending else "ASC"),
-            "type": sql.Identifier(table.sorts[name]),
-            # As a parameter it would be a reason to plan anew each time.
-            "fetch": sql.Literal(page.limit + 1),
-        }
-        if name == ticker:
-            order: LiteralString = "{key} {direction}"
-            starts: list[LiteralString] = ["{key} {after} %(after_ticker)s" if cursor else "true"]
-        else:
-            order = "{key} {direction} NULLS LAST, {ticker} {direction}"
-            null: LiteralString = "{key} IS NULL"
-            if cursor is None:
-                starts = ["{key} IS NOT NULL", null]
-            elif cursor.key is None:
-                starts = [null + " AND {ticker} {after} %(after_ticker)s"]
-            else:
-                after_key: LiteralString = "(%(after_key)s::{type}, %(after_ticker)s)"
-                starts = ["({key}, {ticker}) {after} " + after_key, null]
-        # Without NULLS LAST, which is no matter among rows that all have a key or all have none.
-        within = order.replace(" NULLS LAST", "")
+        keys, last = sort_keys(page.sort, ticker)
+        # As a parameter it would be a reason to plan anew each time.
+        fetch = sql.Literal(page.limit + 1)
+        order = in_order([*keys, last], last, self.alias)
+        # Without NULLS LAST of the first, which is no matter among rows that all have it, or none.
+        within = in_order([*keys, last], last, self.alias, nulls_of_first=False)
+        text = _CUT
+        if self._is_narrow and (len(keys) > 1 or (keys and keys[0].descends != last.descends)):
+            text = _CUT_OF_FEW
+        if self._several:
+            text = _CUT_OF_EACH.replace("{cut}", text)
         queries = [
-            sql.SQL(
-                "(SELECT {alias}.* FROM {table} {alias} {joins} WHERE {conditions}"
-                " ORDER BY {within} LIMIT {fetch})"
-            ).format(
-                fetch=parts["fetch"],
+            sql.SQL(text).format(
+                fetch=fetch,
                 alias=sql.Identifier(self.alias),
-                table=sql.Identifier(table.name),
-                joins=sql.SQL(" ").join([sql.SQL(join) for join, _ in ways]),
-                conditions=sql.SQL(" AND ").join(
-                    [
-                        *map(self._of, self._conditions),
-                        *(self._of(condition) for _, condition in ways),
-                        sql.SQL(start).format(**parts),
-                    ]
-                ),
-                within=sql.SQL(within).format(**parts),
+                source=self._source(table, ways),
+                conditions=sql.SQL(" AND ").join([*self._conditions_of(ways), sql.SQL("true")]),
+                start=start,
+                within=within,
+                several=sql.Placeholder(self._several),
             )
             for ways in product(*self._ways)
-            for start in starts
+            for start in self._starts(table, keys, last, page)
         ]
-        ordered = sql.SQL(order).format(**parts)
         merged = sql.SQL(" UNION ALL ").join(queries)
         if len(queries) > 1:
-            bare = {**parts, "key": sql.Identifier(name), "ticker": sql.Identifier(ticker)}
-            merged += sql.SQL(" ORDER BY " + order + " LIMIT {fetch}").format(**bare)
+            bare = in_order([*keys, last], last)
+            merged += sql.SQL(" ORDER BY {} LIMIT {}").format(bare, fetch)
         cut = sql.SQL("({}) {}").format(merged, sql.Identifier(self.alias))
-        return cut, ordered
+        return cut, order
+
+    def all(self, table: Table) -> sql.Composed:
+        """Queries of the rows of the whole list, without columns."""
+        return sql.SQL(" UNION ALL ").join(
+            [
+                sql.SQL("SELECT FROM {source} {several} WHERE {conditions}").format(
+                    source=self._source(table, ways),
+                    several=sql.SQL(_SEVERAL if self._several else "").format(
+                        several=sql.Placeholder(self._several)
+                    ),
+                    conditions=sql.SQL(" AND ").join([*self._conditions_of(ways), sql.SQL("true")]),
+                )
+                for ways in product(*self._ways)
+            ]
+        )
+
+    def _source(self, table: Table, ways: Sequence[Way]) -> sql.Composed:
+        return sql.SQL("{table} {alias} {joins}").format(
+            table=sql.Identifier(table.name),
+            alias=sql.Identifier(self.alias),
+            joins=sql.SQL(" ").join([sql.SQL(join) for join, _ in ways]),
+        )
+
+    def _conditions_of(self, ways: Sequence[Way]) -> Iterator[sql.Composable]:
+        yield from map(self._of, self._conditions)
+        for _, condition in ways:
+            yield self._of(condition)
+
+    def _starts(
+        self, table: Table, keys: Sequence[SortKey], last: SortKey, page: Page
+    ) -> list[sql.Composable]:
+        """Where the page may go on, as conditions that exclude each other: an index has each."""
+        after = After(self.alias, table, keys, last, page)
+        if not keys:
+            return [after.rest(0) if page.cursor else sql.SQL("true")]
+        has, lacks = (
+            sql.SQL(text).format(sql.Identifier(self.alias, keys[0].name))
+            for text in ("{} IS NOT NULL", "{} IS NULL")
+        )
+        only_nulls = self._nulls.get(keys[0].name)
+        found: list[tuple[bool, sql.Composable]]
+        if page.cursor is None:
+            found = [(False, has), (True, lacks)]
+        elif page.cursor.keys[0] is None:
+            found = [(True, sql.SQL("{} AND {}").format(lacks, after.rest(1)))]
+        else:
+            found = [*((False, each) for each in after.first()), (True, lacks)]
+        left: list[sql.Composable] = [
+            start for nulls, start in found if only_nulls in (None, nulls)
+        ]
+        return left or [sql.SQL("false")]
 
     @property
     def takes_all(self) -> bool:

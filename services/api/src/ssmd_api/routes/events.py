@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from ssmd_api import asof, context, filters, replies, shapes
+from ssmd_api import asof, context, costs, filters, replies, shapes
 from ssmd_api.document import Answer
 from ssmd_api.filters import EventFilter
 from ssmd_api.parameters import Parameters
@@ -23,6 +23,7 @@ async def _page(request: web.Request) -> Answer:
     wanted = filters.read(EventFilter, given)
     page, shape = given.page(tables.EVENTS, "event_ticker"), given.shape(shapes.EVENTS)
     at = given.as_of()
+    given.refuse(costs.refusal(wanted, page.sort, "event_ticker"))
     given.done()
     async with context.of(request).store.as_of(at) as store:
         found = await store.list_events(wanted, page, shape)

@@ -5,11 +5,10 @@ from datetime import UTC, datetime
 import msgspec
 from aiohttp import web
 
-from ssmd_api import asof, bodies, context, cursors, filters, replies, rows, shapes
+from ssmd_api import asof, bodies, context, costs, cursors, filters, replies, rows, shapes
 from ssmd_api.cursors import Cursor
 from ssmd_api.document import Answer
 from ssmd_api.filters import MarketFilter
-from ssmd_api.lists import refused
 from ssmd_api.parameters import Parameters, text
 from ssmd_api.paths import named
 from ssmd_api.problems import Fault, bad_parameters, not_found
@@ -34,8 +33,7 @@ async def _page(request: web.Request) -> Answer:
     wanted = filters.read(MarketFilter, given)
     page, shape = given.page(tables.MARKETS, "ticker"), given.shape(shapes.MARKETS)
     at = given.as_of()
-    if refused(request.query, page.sort):
-        given.fault("sort", f"has no index with min_volume: -{page.sort} has")
+    given.refuse(costs.refusal(wanted, page.sort, "ticker"))
     given.done()
     service = context.of(request)
     if at is not None:
