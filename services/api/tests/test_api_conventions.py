@@ -12,6 +12,7 @@ from api_testbed import Client, Serve, make_key
 from api_universe import insert
 from prometheus_client import REGISTRY
 
+from ssmd_api import cursors
 from ssmd_api.app import ROUTES
 from ssmd_common import apikeys
 from ssmd_stack.database import Database
@@ -351,9 +352,34 @@ async def test_a_cursor_of_another_order_is_refused(api: Client, universe: None)
     assert reply.json["errors"][0]["parameter"] == "cursor"
 
 
+async def test_a_cursor_belongs_to_its_filters_and_all_its_sort_keys(
+    api: Client, universe: None
+) -> None:
+    path = "/v1/markets?limit=1&sort=-volume,close_time&volume.gte=1"
+    cursor = (await api.ok(path))["cursor"]
+    # What is shown of the rows is no filter.
+    more = f"cursor={cursor}&count=exact&fields=ticker"
+    assert (await api.ok(f"{path}&{more}"))["count"] == 6
+    for other in (
+        path.replace("gte=1", "gte=2"),
+        f"{path}&trading=yes",
+        f"{path}&series=KXBTCD",
+        path.replace(",close_time", ""),
+        path.replace("close_time", "-close_time"),
+    ):
+        reply = await api.get(f"{other}&cursor={cursor}")
+        assert reply.status == 400, other
+        assert [fault["parameter"] for fault in reply.json["errors"]] == ["cursor"]
+
+
 async def test_a_forged_cursor_is_refused(api: Client) -> None:
     from ssmd_api.cursors import Cursor, encode
 
+    several = "/v1/markets?sort=-volume,close_time&series=X&cursor="
+    for keys in ((1,), (1, 2), (1, None, None), ("1", None), ()):
+        filters = cursors.digest([("series", "X")])
+        forged = encode(Cursor("-volume,close_time,-ticker", keys, "X", filters))
+        assert (await api.get(several + forged)).json["errors"][0]["parameter"] == "cursor", keys
     for key in ("not a time", "'; DROP TABLE markets; --", 7):
         forged = encode(Cursor("close_time", key, "X"))
         reply = await api.get(f"/v1/markets?sort=close_time&cursor={forged}")

@@ -138,7 +138,7 @@ def of_ranges(table: Table) -> Iterator[Filter]:
 
 
 def several(values: Sequence[str]) -> list[list[str]]:
-    return [[values[0]], [values[-1]], list(values[:3]), ["none"]]
+    return [[values[0]], [values[-1]], list(values[:2]), ["none"]]
 
 
 def of_parents(column: str) -> list[Filter]:
@@ -317,7 +317,8 @@ class Oracle:
                 found += [row[key] for row in reply.json[entity]]
                 if reply.json["count"] != len(expected):
                     return f"{entity} {pairs}: counts {reply.json['count']}, not {len(expected)}"
-                if (cursor := reply.json["cursor"]) is None:
+                cursor = reply.json["cursor"]
+                if cursor is None or len(found) > len(expected):
                     break
         return None if found == expected else f"{entity} {pairs}: {found}, not {expected}"
 
