@@ -162,6 +162,8 @@ async def test_profiles_keep_addresses_and_keys(shell: Shell) -> None:
         ["secmaster", "export", "prod"],
         ["secmaster", "stats", "prod"],
         ["series", "list", "prod"],
+        ["fees", "list", "prod"],
+        ["fees", "list", "prod", "KXBTCD"],
     ):
         assert (await shell.run(*words, SSMD_API_URL=dead)).code == 0, words
     assert (await shell.run("secmaster", "list", "dead", **unset)).code == 4
@@ -173,6 +175,12 @@ async def test_profiles_keep_addresses_and_keys(shell: Shell) -> None:
     unknown = await shell.run("secmaster", "list", "prdo")
     assert unknown.code == 2
     assert "did you mean prod?" in unknown.err
+    for words, code, said in (
+        (["prdo", "KXBTCD"], 2, "did you mean prod?"),
+        (["prod", "KXBTCD", "KXBTCD"], 2, "give one series"),
+    ):
+        done = await shell.run("fees", "list", *words)
+        assert (done.code, said in done.err) == (code, True), done
     assert (await shell.run("profile", "remove", "dead")).code == 0
     assert "dead" not in path.read_text()
     path.chmod(0o644)

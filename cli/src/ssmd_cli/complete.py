@@ -36,6 +36,16 @@ def profiles(incomplete: str) -> list[str]:
     return []
 
 
+def series_after_profile(incomplete: str) -> list[str | tuple[str, str]]:
+    """A series, or the profile before it."""
+    return [*profiles(incomplete), *series(incomplete)]
+
+
+def ticker_after_profile(incomplete: str) -> list[str | tuple[str, str]]:
+    """What has a ticker, or the profile before it."""
+    return [*profiles(incomplete), *tickers(incomplete)]
+
+
 def _categories(api: "Api", begins: str) -> list[str]:
     rows = api.get("stats/series")["by_category"]
     names = [row["category"] for row in rows if row["category"]]
