@@ -1,4 +1,5 @@
-"""What our user may not do at NATS: the server says it beside the request, which gets no answer."""
+"""Requests at NATS that get no answer: what our user may not do, which the server says beside them,
+and those that were on their way when the connection was lost."""
 
 import asyncio
 import re
@@ -24,6 +25,13 @@ _AGAIN_SECONDS: Final = 3.0
 
 class Denied(nats.errors.Error):
     """Our user may not do what was asked; the text names the right to give."""
+
+
+class Lost(nats.errors.TimeoutError):
+    """The connection was lost while the answer was awaited: none will come."""
+
+    def __str__(self) -> str:
+        return "the connection to NATS was lost before it answered"
 
 
 class Sentences:
@@ -66,7 +74,8 @@ class Sentences:
 
 
 class NatsClient(Client):
-    """nats-py's client, whose requests end at once where a right is missing.
+    """nats-py's client, whose requests end at once where a right is missing or the connection is
+    lost.
 
     `rights` are those that are known to be needed. `tell` is called with a sentence when one turns
     out to be missing, and with None once it is there again.
@@ -123,6 +132,16 @@ class NatsClient(Client):
                 if not refusal.done():
                     refusal.set_exception(Denied(sentence))
 
+    def lose_requests(self) -> None:
+        """End those that wait: what went out on a lost connection is never answered.
+
+        Their limits are no help on a busy machine, which counts only the time in which it looked.
+        """
+        for refusals in self._asked.values():
+            for refusal in refusals:
+                if not refusal.done():
+                    refusal.set_exception(Lost())
+
     async def request(
         self,
         subject: str,
@@ -135,6 +154,7 @@ class NatsClient(Client):
 
         Raises:
             Denied: the user may not publish there, or may not have replies.
+            Lost: the connection was lost meanwhile.
         """
         if self._no_inbox is not None:
             raise Denied(self._no_inbox)
