@@ -2,6 +2,8 @@
 and with every server and service killed meanwhile."""
 
 import asyncio
+import shutil
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -18,6 +20,8 @@ from client_testbed import (
 from client_writes import UNIVERSE, write
 
 from ssmd_client import Secmaster
+from ssmd_client.live import keeper
+from ssmd_client.live.directly import DirectSource
 from ssmd_client.live.messages import Change, Missed, Renewed
 from ssmd_stack.database import Database
 from ssmd_stack.proxy import TcpProxy
@@ -173,6 +177,66 @@ async def test_every_server_is_killed_while_it_is_followed(
         await assert_all_agree(system, views, told)
         # Nothing that was lost: each went on where it was.
         assert [view.age.renewals for view in views] == [0, 0]
+
+
+class MovedClock:
+    """Has the time between two tries pass at once, and adds it up for each view."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds: Counter[Any] = Counter()
+        monkeypatch.setattr(keeper, "pause", self.pause)
+
+    async def pause(self, seconds: float) -> None:
+        self.seconds[asyncio.current_task()] += seconds
+        await asyncio.sleep(0.01)
+
+    async def away_for(self, views: list[Secmaster], seconds: float) -> None:
+        """Wait until each view has tried again for so long."""
+        self.seconds.clear()
+        for view in views:
+            if isinstance(view._source, DirectSource):
+                # What a try takes beside is real.
+                view._source._stream._answer_seconds = 0.05
+
+        async def tried() -> None:
+            assert all(self.seconds[view._keeper._task] > seconds for view in views), self.seconds
+
+        await observers.eventually(tried, 60)
+        for view in views:
+            if isinstance(view._source, DirectSource):
+                view._source._stream._answer_seconds = 5.0
+
+
+@pytest.mark.embedded
+async def test_nats_may_be_away_for_an_hour(
+    private_postgres: Any, nats_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever follows does nothing about it, and is told if something was lost: on the same store
+    nothing is, an empty one is."""
+    clock = MovedClock(monkeypatch)
+    async with followed(private_postgres, nats_server, *WAYS) as (system, views, told):
+        await sees(system, views, "before")
+        await nats_server.kill()
+        await clock.away_for(views, 3600)
+        for view in views:
+            assert view.get("before") is not None
+            assert not view.age.is_following
+            assert view.age.why is not None
+            assert "NATS" in view.age.why
+        await nats_server.start()
+        await sees(system, views, "after")
+        await assert_all_agree(system, views, told)
+        assert [view.age.renewals for view in views] == [0, 0]
+
+        await nats_server.kill()
+        shutil.rmtree(nats_server.data_dir)
+        await clock.away_for(views, 300)
+        await nats_server.start()
+        await sees(system, views, "anew")
+        await current(views)
+        await assert_all_agree(system, views, told)
+        assert all(view.age.renewals for view in views)
+        assert all(each.renewals for each in told)
 
 
 @pytest.mark.parametrize("loss", ["purged", pytest.param("made anew", marks=pytest.mark.slow)])
