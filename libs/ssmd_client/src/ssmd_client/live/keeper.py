@@ -37,7 +37,8 @@ class Age:
     """How old the picture is. `seconds`: since it was last known to hold all that was committed.
 
     `is_following` is false while the server is away and is tried again; then `why` says what is the
-    matter. `sequence` and `position` are the last message's in the change stream.
+    matter. `sequence` and `position` are the last message's in the change stream; the latter is
+    empty until one has come.
     """
 
     seconds: float
@@ -73,7 +74,7 @@ class Keeper:
             is_following=self._why is None,
             why=self._why,
             sequence=self._sequence,
-            position=str(self._follower.reached) if self._follower else "",
+            position=str(self._follower.reached or "") if self._follower else "",
             renewals=max(self._renewals, 0),
         )
 
