@@ -59,9 +59,11 @@ async def main() -> None:
             alone, warm = [], []
             for number in range(given.rounds):
                 # Taking turns in being first: the machine's other work comes and goes.
-                steps = [(alone, download), (warm, connect)]
-                for taken, work in steps if number % 2 == 0 else reversed(steps):
-                    taken.append(await seconds_of(work(url, key)))
+                if number % 2:
+                    warm.append(await seconds_of(connect(url, key)))
+                alone.append(await seconds_of(download(url, key)))
+                if not number % 2:
+                    warm.append(await seconds_of(connect(url, key)))
             ratio = statistics.median(w / a for w, a in zip(warm, alone, strict=True))
             say("the snapshot alone, downloaded and parsed", f"{statistics.median(alone):.2f} s")
             say("a live view is warm after", f"{statistics.median(warm):.2f} s ({ratio:.2f} ×)")
