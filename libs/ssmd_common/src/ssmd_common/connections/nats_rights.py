@@ -95,7 +95,8 @@ class NatsClient(Client):
         self._tell = tell
         self._no_inbox: str | None = None
         self._denied: dict[str, Publish | None] = {}
-        self._asked: dict[str, set[asyncio.Future[None]]] = {}
+        self._asked: dict[str, dict[asyncio.Future[None], int]] = {}
+        """By subject: what ends a request, and the number of the connection that it goes out on."""
         self._looking: asyncio.Task[None] | None = None
 
     @property
@@ -133,13 +134,14 @@ class NatsClient(Client):
                     refusal.set_exception(Denied(sentence))
 
     def lose_requests(self) -> None:
-        """End those that wait: what went out on a lost connection is never answered.
+        """End those that went out on the connection that was just lost: no answer comes.
 
         Their limits are no help on a busy machine, which counts only the time in which it looked.
+        What is asked without a connection goes out on the next one.
         """
         for refusals in self._asked.values():
-            for refusal in refusals:
-                if not refusal.done():
+            for refusal, connection in refusals.items():
+                if connection <= self.stats["reconnects"] and not refusal.done():
                     refusal.set_exception(Lost())
 
     async def request(
@@ -159,8 +161,8 @@ class NatsClient(Client):
         if self._no_inbox is not None:
             raise Denied(self._no_inbox)
         refusal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        refusals = self._asked.setdefault(subject.lower(), set())
-        refusals.add(refusal)
+        refusals = self._asked.setdefault(subject.lower(), {})
+        refusals[refusal] = self.stats["reconnects"] + (not self.is_connected)
         asking = asyncio.ensure_future(
             super().request(subject, payload, timeout=timeout, old_style=old_style, headers=headers)
         )
@@ -171,7 +173,7 @@ class NatsClient(Client):
                 refusal.result()
             return await asking
         finally:
-            refusals.discard(refusal)
+            del refusals[refusal]
             if not refusals:
                 self._asked.pop(subject.lower(), None)
             # A failure that nobody asks for is no fault of the program.
