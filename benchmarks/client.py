@@ -70,7 +70,7 @@ async def main() -> None:
             say("", f"all rounds: {shown(alone)} alone, {shown(warm)} warm")
             run = [sys.executable, __file__, "--child", url, key, "--changes", str(given.changes)]
             found = await asyncio.to_thread(
-                subprocess.run, run, check=True, capture_output=True, text=True
+                subprocess.run, run, check=True, stdout=subprocess.PIPE, text=True
             )
             figures = json.loads(found.stdout)
             for name, value in figures.items():
@@ -109,7 +109,7 @@ async def download(url: str, key: str) -> None:
 
 
 async def connect(url: str, key: str) -> None:
-    async with Secmaster.connect(url, key) as secmaster:
+    async with Secmaster.connect(url, key, patience_seconds=None) as secmaster:
         assert secmaster.age.is_following
 
 
@@ -117,7 +117,7 @@ async def child(url: str, key: str, *, changes: int) -> None:
     """A process of its own, so that its memory is the view's alone."""
     # What a program has that does nothing but import the library.
     before = resident_bytes()
-    async with Secmaster.connect(url, key) as secmaster:
+    async with Secmaster.connect(url, key, patience_seconds=None) as secmaster:
         gc.collect()
         held = resident_bytes()
         tickers = [market.ticker for market in secmaster.markets]
