@@ -222,6 +222,7 @@ class RealClock:
 
 
 @pytest.mark.embedded
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("kind", "seconds"),
     [
