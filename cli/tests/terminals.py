@@ -7,6 +7,7 @@ import pty
 import struct
 import sys
 import termios
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,13 +17,25 @@ import pyte
 PATIENCE_SECONDS = 60
 
 
+def _control_terminal() -> None:
+    """Have the terminal control the new session, as a shell needs it for its jobs."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 class Terminal:
-    """Runs `ssmd` in a terminal of some size; keys go in, the screen comes out."""
+    """Runs `ssmd`, or another program, in a terminal of some size; keys go in, the screen comes
+    out."""
 
     def __init__(
-        self, *words: str, cwd: Path, columns: int = 100, lines: int = 30, **variables: str
+        self,
+        *words: str,
+        cwd: Path,
+        columns: int = 100,
+        lines: int = 30,
+        program: Sequence[str] = (sys.executable, "-m", "ssmd_cli"),
+        **variables: str,
     ) -> None:
-        self._words = words
+        self._words = (*program, *words)
         self._cwd = cwd
         self._size = (lines, columns)
         self._environment = {"PATH": os.environ["PATH"], "TERM": "xterm", **variables}
@@ -34,8 +47,9 @@ class Terminal:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *self._size, 0, 0))
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "ssmd_cli", *self._words, cwd=self._cwd, env=self._environment,
+            *self._words, cwd=self._cwd, env=self._environment,
             stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+            preexec_fn=_control_terminal,
         )  # fmt: skip
         os.close(slave)
         os.set_blocking(self._master, False)
@@ -66,11 +80,21 @@ class Terminal:
 
     async def shows(self, *texts: str) -> list[str]:
         """Wait until all of them stand on the screen."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not all(any(text in line for line in self.lines) for text in texts):
-                assert self.process.returncode is None, "\n".join(self.lines)
-                await asyncio.sleep(0.05)
-        return self.lines
+        return await self._until(
+            lambda lines: all(any(text in line for line in lines) for text in texts)
+        )
+
+    async def is_just(self, *wanted: str) -> None:
+        """Wait until these lines are all that stands on the screen."""
+        await self._until(lambda lines: lines == list(wanted))
+
+    async def _until(self, holds: Callable[[list[str]], bool]) -> list[str]:
+        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        while not holds(lines := self.lines):
+            assert self.process.returncode is None, "\n".join(lines)
+            assert asyncio.get_running_loop().time() < deadline, "\n".join(lines)
+            await asyncio.sleep(0.05)
+        return lines
 
     def press(self, keys: bytes) -> None:
         os.write(self._master, keys)

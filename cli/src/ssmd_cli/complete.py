@@ -1,4 +1,5 @@
-"""What a shell may complete: names that the API knows. Nothing where it does not answer."""
+"""What a shell may complete: names that the API knows, whatever the case of what was typed. Nothing
+where it does not answer."""
 
 import contextlib
 from collections.abc import Callable
@@ -12,6 +13,16 @@ T = TypeVar("T")
 _MOST: Final = 50
 
 
+class Chosen(str):
+    """A candidate whatever its case: typer drops those that do not begin just as was typed."""
+
+    __slots__ = ()
+
+    def startswith(self, *_: object) -> bool:
+        """It does."""
+        return True
+
+
 def series(incomplete: str) -> list[tuple[str, str]]:
     """Series whose tickers begin so, with their titles; without a beginning, the largest."""
     return _asked(lambda api: _tickers(api, incomplete, "series"))
@@ -23,7 +34,7 @@ def tickers(incomplete: str) -> list[tuple[str, str]]:
 
 
 def categories(incomplete: str) -> list[str]:
-    """Categories of series that begin so, whatever the case."""
+    """Categories of series that begin so."""
     return _asked(lambda api: _categories(api, incomplete.casefold()))
 
 
@@ -36,10 +47,20 @@ def profiles(incomplete: str) -> list[str]:
     return []
 
 
+def series_after_profile(incomplete: str) -> list[str | tuple[str, str]]:
+    """A series, or the profile before it."""
+    return [*profiles(incomplete), *series(incomplete)]
+
+
+def ticker_after_profile(incomplete: str) -> list[str | tuple[str, str]]:
+    """What has a ticker, or the profile before it."""
+    return [*profiles(incomplete), *tickers(incomplete)]
+
+
 def _categories(api: "Api", begins: str) -> list[str]:
     rows = api.get("stats/series")["by_category"]
     names = [row["category"] for row in rows if row["category"]]
-    return [name for name in names if name.casefold().startswith(begins)]
+    return [Chosen(name) for name in names if name.casefold().startswith(begins)]
 
 
 def _tickers(api: "Api", begins: str, kind: str | None) -> list[tuple[str, str]]:
@@ -49,7 +70,7 @@ def _tickers(api: "Api", begins: str, kind: str | None) -> list[tuple[str, str]]
         found = api.get("series", {"sort": "-volume", "limit": _MOST})["series"]
     wanted = begins.upper()
     return [
-        (row["ticker"], row["title"] or "")
+        (Chosen(row["ticker"]), row["title"] or "")
         for row in found
         if row["ticker"].upper().startswith(wanted)
     ]

@@ -17,14 +17,15 @@ add_sync(app, "fees_sync")
     app,
     "list",
     "ssmd fees list KXBTCD",
-    "ssmd fees list KXBTCD --price 0.55 --count 100",
+    "ssmd fees list prod KXBTCD --price 0.55 --count 100",
 )
 def list_fees(
-    series: Annotated[
-        str | None,
+    words: Annotated[
+        list[str] | None,
         typer.Argument(
+            metavar="[ENVIRONMENT] [SERIES]",
             help="A series; without one, the coefficients by tier.",
-            autocompletion=complete.series,
+            autocompletion=complete.series_after_profile,
         ),
     ] = None,
     tier: Annotated[str | None, typer.Option(help="The tier of the coefficients.")] = None,
@@ -50,18 +51,25 @@ def list_fees(
 ) -> None:
     """List a series' fee schedule, or the coefficients of the exchange's formula."""
     from ssmd_cli.api import connect, segment
+    from ssmd_cli.profiles import named_first, read_profiles
 
     style = output.chosen(wanted, as_json=as_json, as_csv=as_csv)
-    if series is None:
+    environment, rest = named_first(words or [], may_be_alone=True)
+    if len(rest) > 1 and environment is None:
+        # Of two words the first was meant for one.
+        read_profiles().named(rest[0])
+    if len(rest) > 1:
+        raise typer.BadParameter("give one series", param_hint="SERIES")
+    if not rest:
         if as_of or price or count:
             raise typer.BadParameter("--as-of, --price and --count need a series")
-        with connect() as api:
+        with connect(environment) as api:
             found = api.get("fees", {"tier": tier, "as_of": known_at})["fees"]
         output.rows(found, ("tier", "taker_fee", "maker_fee"), style)
         return
     query = {"as_of": as_of, "known_at": known_at, "price": price, "count": count, "tier": tier}
-    with connect() as api:
-        document = api.get(f"fees/{segment(series)}", query)
+    with connect(environment) as api:
+        document = api.get(f"fees/{segment(rest[0])}", query)
     if style is Format.JSON:
         output.document(document)
         return

@@ -89,12 +89,12 @@ def write_profiles(found: Profiles, path: Path | None = None) -> None:
         part.unlink(missing_ok=True)
 
 
-def named_first(words: list[str]) -> tuple[str | None, list[str]]:
+def named_first(words: list[str], *, may_be_alone: bool = False) -> tuple[str | None, list[str]]:
     """The environment that the first of several words names, if a profile is called so; the rest.
 
-    A single word is never one: a system with nothing to look for is not asked.
+    A single word is one only where it `may_be_alone`: else a system would be asked for nothing.
     """
-    if len(words) > 1 and words[0] in read_profiles().profiles:
+    if len(words) > (not may_be_alone) and words[0] in read_profiles().profiles:
         return words[0], words[1:]
     return None, words
 

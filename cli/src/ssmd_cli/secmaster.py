@@ -162,7 +162,7 @@ def show_one(
         typer.Argument(
             metavar="[ENVIRONMENT] TICKER",
             help="A market, an event or a series.",
-            autocompletion=complete.tickers,
+            autocompletion=complete.ticker_after_profile,
         ),
     ],
     as_of: AsOf = None,

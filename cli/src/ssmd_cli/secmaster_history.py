@@ -38,7 +38,7 @@ def history(
         typer.Argument(
             metavar="[ENVIRONMENT] TICKER",
             help="A market, an event or a series.",
-            autocompletion=complete.tickers,
+            autocompletion=complete.ticker_after_profile,
         ),
     ],
     limit: Limit = 100,

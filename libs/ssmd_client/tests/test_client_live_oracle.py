@@ -2,6 +2,8 @@
 and with every server and service killed meanwhile."""
 
 import asyncio
+import shutil
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -18,6 +20,8 @@ from client_testbed import (
 from client_writes import UNIVERSE, write
 
 from ssmd_client import Secmaster
+from ssmd_client.live import keeper
+from ssmd_client.live.directly import DirectSource
 from ssmd_client.live.messages import Change, Missed, Renewed
 from ssmd_stack.database import Database
 from ssmd_stack.proxy import TcpProxy
@@ -173,6 +177,92 @@ async def test_every_server_is_killed_while_it_is_followed(
         await assert_all_agree(system, views, told)
         # Nothing that was lost: each went on where it was.
         assert [view.age.renewals for view in views] == [0, 0]
+
+
+class MovedClock:
+    """Has the time between two tries pass at once, and adds it up for each view."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._seconds: Counter[Any] = Counter()
+        monkeypatch.setattr(keeper, "pause", self._pause)
+
+    async def _pause(self, seconds: float) -> None:
+        self._seconds[asyncio.current_task()] += seconds
+        await asyncio.sleep(0.01)
+
+    async def passes(self, views: list[Secmaster], seconds: float) -> None:
+        """Wait until each view has tried again for so long."""
+        self._seconds.clear()
+        streams = [v._source._stream for v in views if isinstance(v._source, DirectSource)]
+        for stream in streams:
+            # What a try takes beside is real.
+            stream._answer_seconds = 0.05
+
+        async def tried() -> None:
+            assert all(self._seconds[view._keeper._task] > seconds for view in views), self._seconds
+
+        await observers.eventually(tried, 120)
+        for stream in streams:
+            stream._answer_seconds = 5.0
+
+
+class RealClock:
+    """What passes by itself."""
+
+    def __init__(self, _: pytest.MonkeyPatch) -> None:
+        pass
+
+    async def passes(self, views: list[Secmaster], seconds: float) -> None:
+        """Wait until what each view shows is so old."""
+
+        async def old() -> None:
+            assert all(view.age.seconds > seconds for view in views)
+
+        await observers.eventually(old, seconds + 60)
+
+
+@pytest.mark.embedded
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("kind", "seconds"),
+    [
+        (MovedClock, 3600),
+        pytest.param(RealClock, 200, marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
+    ],
+)
+async def test_nats_may_be_away_for_an_hour(
+    private_postgres: Any,
+    nats_server: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type[MovedClock | RealClock],
+    seconds: float,
+) -> None:
+    """Whoever follows does nothing about it, and is told if something was lost: on the same store
+    nothing is, an empty one is."""
+    clock = kind(monkeypatch)
+    async with followed(private_postgres, nats_server, *WAYS) as (system, views, told):
+        await sees(system, views, "before")
+        await nats_server.kill()
+        await clock.passes(views, seconds)
+        for view in views:
+            assert view.get("before") is not None
+            assert not view.age.is_following
+            assert view.age.why is not None
+            assert "NATS does not" in view.age.why
+        await nats_server.start()
+        await sees(system, views, "after")
+        await assert_all_agree(system, views, told)
+        assert [view.age.renewals for view in views] == [0, 0]
+
+        await nats_server.kill()
+        shutil.rmtree(nats_server.data_dir)
+        await clock.passes(views, seconds / 10)
+        await nats_server.start()
+        await sees(system, views, "anew")
+        await current(views)
+        await assert_all_agree(system, views, told)
+        assert all(view.age.renewals for view in views)
+        assert all(each.renewals for each in told)
 
 
 @pytest.mark.parametrize("loss", ["purged", pytest.param("made anew", marks=pytest.mark.slow)])

@@ -49,7 +49,14 @@ async def change(system: System, statement: str) -> None:
 
 async def test_every_recipe_does_what_it_says(system: System) -> None:
     """One test for all: what is slow is to start a system."""
-    assert RECIPES.keys() == {"closing-today", "frame", "connector", "settlement", "changes"}
+    assert RECIPES.keys() == {
+        "closing-today",
+        "frame",
+        "connector",
+        "settlement",
+        "changes",
+        "past",
+    }
     await change(
         system, "UPDATE markets SET last_price_dollars = 0.5 WHERE ticker = 'KXNBAGAME-1-HOU'"
     )
@@ -86,3 +93,6 @@ async def test_every_recipe_does_what_it_says(system: System) -> None:
     said = await output(settlement)
     assert said == "KXNBAGAME-1-PIT: settled yes, pays $1.000000\n"
     assert "KXBTCD-1-T98000: " in await output(changes)
+    past = (await output(await start(system, "past", "KXNBAGAME-1-PIT"))).splitlines()
+    assert "status: active -> settled" in past[0]
+    assert past[-1] == "at first it was active"

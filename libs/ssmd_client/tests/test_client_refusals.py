@@ -12,6 +12,9 @@ import pytest
 
 import ssmd_client
 from ssmd_client import Client, Retries, errors
+from ssmd_client.live.overhttp import HttpSource
+from ssmd_client.live.scope import Scope
+from ssmd_client.live.source import Interrupted
 from ssmd_client.retries import NEVER
 from ssmd_common.contract import CONTRACT, HEADER
 from ssmd_stack.ports import free_port
@@ -134,6 +137,25 @@ def test_a_server_that_is_too_old_is_told(headers: dict[str, str]) -> None:
         pytest.raises(ssmd_client.ServerTooOld, match="too old for ssmd-client"),
     ):
         client.markets().all()
+
+
+@pytest.mark.parametrize(
+    "page", [(404, {}, b"<html>none"), (200, {}, b"<html>soon"), (429, {}, b"slower")]
+)
+async def test_what_a_proxy_says_for_the_api_ends_no_view(page: Any) -> None:
+    """While the API is rolled out, say. Where it never answered, the address is wrong."""
+    market = (200, OURS, b'{"ticker":"M"}')
+    with answering(page, market, page, market) as (url, _):
+        source = HttpSource(url, "k", Scope())
+        try:
+            with pytest.raises((errors.NotTheApi, errors.ServerTooOld)):
+                await source.row("markets", {"ticker": "M"})
+            assert await source.row("markets", {"ticker": "M"}) == market[2]
+            with pytest.raises(Interrupted):
+                await source.row("markets", {"ticker": "M"})
+            assert await source.row("markets", {"ticker": "M"}) == market[2]
+        finally:
+            await source.close()
 
 
 def test_a_later_server_is_taken() -> None:

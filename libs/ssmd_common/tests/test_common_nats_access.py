@@ -13,6 +13,7 @@ from ssmd_common.connections.nats_access import NatsAccess
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.settings import NatsSettings, load
 from ssmd_stack.nats import NatsServer
+from ssmd_stack.proxy import TcpProxy
 
 PATIENCE_SECONDS = 30.0
 
@@ -129,3 +130,26 @@ def test_a_file_of_another_kind_is_named(
     file.write_text(content)
     with pytest.raises(ConfigurationError, match=name.upper()):
         NatsAccess.of(environment(**{name: file})).options()
+
+
+async def test_a_connection_that_answers_no_more_is_not_closed_in_order(tmp_path: Path) -> None:
+    """With TLS the other side would have half a minute to take part in the end."""
+    asked = security("certificate", tmp_path)
+    async with (
+        NatsServer(tmp_path / "nats", options=dict(asked.options)) as server,
+        TcpProxy(server.url) as proxy,
+    ):
+        settings = NatsSettings.model_validate({"nats_url": proxy.url, **asked.right})
+        client = await nats.connect(
+            settings, "test", budget_seconds=PATIENCE_SECONDS, ping_interval=0.2
+        )
+        proxy.lose()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while client.is_connected:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        # Only new connections pass.
+        proxy.thaw()
+        async with asyncio.timeout(PATIENCE_SECONDS / 2):
+            while not client.is_connected:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        await nats.close(client)

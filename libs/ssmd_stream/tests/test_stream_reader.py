@@ -8,11 +8,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nats.js import api
+from pydantic import SecretStr
 
+from ssmd_common.connections import nats as connections
+from ssmd_common.settings import NatsSettings
+from ssmd_stack.nats import NatsServer
+from ssmd_stack.proxy import TcpProxy
 from ssmd_stream import subjects
 from ssmd_stream.change import Position
 from ssmd_stream.delivery import Delivery
-from ssmd_stream.errors import ReaderBroken, StreamGap, StreamMissing
+from ssmd_stream.errors import ReaderBroken, StreamGap, StreamMissing, StreamUnavailable
 from ssmd_stream.reader import Expectations, Reader, reading
 from ssmd_stream.stream import StoredMessage, Stream
 
@@ -153,6 +158,29 @@ async def test_what_a_busy_machine_takes_is_no_silence_of_the_servers(stream: St
         await asyncio.sleep(0)
         time.sleep(0.6)  # noqa: ASYNC251
         await asked
+
+
+async def test_what_was_asked_on_a_connection_that_is_lost_is_not_waited_for(
+    stream: Stream, nats_server: NatsServer
+) -> None:
+    """On a machine that seldom lets us look, the limit of five seconds took half a minute."""
+    async with TcpProxy(nats_server.url) as proxy:
+        settings = NatsSettings(nats_url=SecretStr(proxy.url))
+        client = await connections.connect(settings, "test", budget_seconds=PATIENCE_SECONDS)
+        try:
+            patient = Stream(client, answer_seconds=10 * PATIENCE_SECONDS)
+            proxy.freeze()
+            asked = asyncio.create_task(patient.info())
+            await asyncio.sleep(0)
+            proxy.cut()
+            proxy.thaw()
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                with pytest.raises(StreamUnavailable, match="lost before it answered"):
+                    await asked
+                # What is asked meanwhile waits for the new connection.
+                assert (await patient.info()).last_sequence == 0
+        finally:
+            await connections.close(client)
 
 
 @pytest.mark.parametrize("told", ["4294967296:0/1:0", "1:0/1:4294967296", "-1:0/1:0", "soon", ""])

@@ -53,8 +53,8 @@ class Follower:
         self._course = Course(snapshot)
         self._announced: dict[str, set[Key]] = {}
         """Of each table whose announcement has begun: the rows that were written since."""
-        self.reached = Position(0, 0, 0)
-        """The identity of the last message."""
+        self.reached: Position | None = None
+        """The identity of the last message, if one has come."""
 
     def apply(self, message: Message) -> Change | None:
         """What to tell of the message; None where it changed nothing.
@@ -108,7 +108,7 @@ class Follower:
             self.reached = news.position
             return news
         except UnreadableMessage as error:
-            head = salvage(message.payload, message.subject, self.reached)
+            head = salvage(message.payload, message.subject, self.reached or Position(0, 0, 0))
             if head is not None:
                 return _as_news(head)
             if message.subject.startswith("cdc.fees."):

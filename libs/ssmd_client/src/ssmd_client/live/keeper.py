@@ -22,6 +22,8 @@ from ssmd_client.live.source import Batch, Gone, Interrupted, RawRow, Source, St
 
 T = TypeVar("T")
 
+pause: Final = asyncio.sleep
+"""How the time between two tries passes."""
 FIRST_WAIT_SECONDS: Final = 0.25
 _LONGEST_WAIT_SECONDS: Final = 15.0
 SILENT_SECONDS: Final = 60.0
@@ -35,7 +37,8 @@ class Age:
     """How old the picture is. `seconds`: since it was last known to hold all that was committed.
 
     `is_following` is false while the server is away and is tried again; then `why` says what is the
-    matter. `sequence` and `position` are the last message's in the change stream.
+    matter. `sequence` and `position` are the last message's in the change stream; the latter is
+    empty until one has come.
     """
 
     seconds: float
@@ -71,7 +74,7 @@ class Keeper:
             is_following=self._why is None,
             why=self._why,
             sequence=self._sequence,
-            position=str(self._follower.reached) if self._follower else "",
+            position=str(self._follower.reached or "") if self._follower else "",
             renewals=max(self._renewals, 0),
         )
 
@@ -175,7 +178,7 @@ class Keeper:
         wait = min(FIRST_WAIT_SECONDS * 2.0 ** (failures - 1), _LONGEST_WAIT_SECONDS)
         wait = max(wait, error.wait_seconds or 0.0)
         # Of many programs that lost one server, not all come again at once.
-        await asyncio.sleep(wait * random.uniform(0.75, 1.25))  # noqa: S311
+        await pause(wait * random.uniform(0.75, 1.25))  # noqa: S311
 
     def _lost(self, reason: str) -> None:
         if self._why is None:

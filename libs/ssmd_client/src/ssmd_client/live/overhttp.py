@@ -25,6 +25,7 @@ from ssmd_client.live.scope import Scope
 from ssmd_client.live.source import Batch, Gone, Interrupted, RawRow, Start
 from ssmd_client.retries import retry_after
 from ssmd_client.transport import NEAR, base_url, check_contract, problem, segment, user_agent
+from ssmd_common.contract import HEADER
 from ssmd_stream.visibility import Snapshot
 
 try:
@@ -75,6 +76,8 @@ class HttpSource:
         self._opened: aiohttp.ClientSession | None = None
         self._after = 0
         self._last_id: str | None = None
+        self._has_answered = False
+        """Whether it is known to be the API: what another says there later, a proxy says for it."""
 
     async def close(self) -> None:
         if self._opened is not None:
@@ -191,7 +194,10 @@ class HttpSource:
             async with self._session().get(url, headers=headers) as answer:
                 if answer.status != HTTPStatus.OK:
                     self._refuse(answer, await answer.read())
+                if self._has_answered and HEADER not in answer.headers:
+                    raise Interrupted(f"something else answers at {self._base}")
                 check_contract(answer.headers, self._base)
+                self._has_answered = True
                 yield answer
         except (aiohttp.ClientError, TimeoutError, OSError, msgspec.MsgspecError) as error:
             raise Interrupted(
@@ -202,7 +208,8 @@ class HttpSource:
         error = problem(answer.status, answer.headers, body, self._base)
         if isinstance(error, StreamGone):
             raise Gone(str(error)) from error
-        if isinstance(error, (*FATAL, NotFound)):
+        is_passing = isinstance(error, NotTheApi) and self._has_answered
+        if isinstance(error, (*FATAL, NotFound)) and not is_passing:
             raise error
         raise Interrupted(str(error), retry_after(answer.headers.get("Retry-After"))) from error
 

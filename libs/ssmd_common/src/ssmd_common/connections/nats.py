@@ -107,6 +107,7 @@ async def _connected(
         last_error[-1] = first_line(error)
 
     async def on_disconnect() -> None:
+        client.lose_requests()
         # An orderly close calls this too.
         if not client.is_closed:
             log.warning("nats disconnected")

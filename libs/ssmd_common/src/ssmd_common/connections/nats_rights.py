@@ -1,4 +1,5 @@
-"""What our user may not do at NATS: the server says it beside the request, which gets no answer."""
+"""Requests at NATS that get no answer: what our user may not do, which the server says beside them,
+and those that were on their way when the connection was lost."""
 
 import asyncio
 import re
@@ -24,6 +25,13 @@ _AGAIN_SECONDS: Final = 3.0
 
 class Denied(nats.errors.Error):
     """Our user may not do what was asked; the text names the right to give."""
+
+
+class Lost(nats.errors.TimeoutError):
+    """The connection was lost while the answer was awaited: none will come."""
+
+    def __str__(self) -> str:
+        return "the connection to NATS was lost before it answered"
 
 
 class Sentences:
@@ -66,7 +74,8 @@ class Sentences:
 
 
 class NatsClient(Client):
-    """nats-py's client, whose requests end at once where a right is missing.
+    """nats-py's client, whose requests end at once where a right is missing or the connection is
+    lost.
 
     `rights` are those that are known to be needed. `tell` is called with a sentence when one turns
     out to be missing, and with None once it is there again.
@@ -86,7 +95,8 @@ class NatsClient(Client):
         self._tell = tell
         self._no_inbox: str | None = None
         self._denied: dict[str, Publish | None] = {}
-        self._asked: dict[str, set[asyncio.Future[None]]] = {}
+        self._asked: dict[str, dict[asyncio.Future[None], int]] = {}
+        """By subject: what ends a request, and the number of the connection that it goes out on."""
         self._looking: asyncio.Task[None] | None = None
 
     @property
@@ -123,6 +133,17 @@ class NatsClient(Client):
                 if not refusal.done():
                     refusal.set_exception(Denied(sentence))
 
+    def lose_requests(self) -> None:
+        """End those that went out on the connection that was just lost: no answer comes.
+
+        Their limits are no help on a busy machine, which counts only the time in which it looked.
+        What is asked without a connection goes out on the next one.
+        """
+        for refusals in self._asked.values():
+            for refusal, connection in refusals.items():
+                if connection <= self.stats["reconnects"] and not refusal.done():
+                    refusal.set_exception(Lost())
+
     async def request(
         self,
         subject: str,
@@ -135,12 +156,13 @@ class NatsClient(Client):
 
         Raises:
             Denied: the user may not publish there, or may not have replies.
+            Lost: the connection was lost meanwhile.
         """
         if self._no_inbox is not None:
             raise Denied(self._no_inbox)
         refusal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        refusals = self._asked.setdefault(subject.lower(), set())
-        refusals.add(refusal)
+        refusals = self._asked.setdefault(subject.lower(), {})
+        refusals[refusal] = self.stats["reconnects"] + (not self.is_connected)
         asking = asyncio.ensure_future(
             super().request(subject, payload, timeout=timeout, old_style=old_style, headers=headers)
         )
@@ -151,7 +173,7 @@ class NatsClient(Client):
                 refusal.result()
             return await asking
         finally:
-            refusals.discard(refusal)
+            del refusals[refusal]
             if not refusals:
                 self._asked.pop(subject.lower(), None)
             # A failure that nobody asks for is no fault of the program.
@@ -194,6 +216,14 @@ class NatsClient(Client):
     def may_not(self, refused: Iterable[Publish], *, subscribe: bool) -> str:
         """The sentence for what `lacking` found."""
         return self._sentences.may_not((each.pattern for each in refused), subscribe=subscribe)
+
+    async def _attempt_reconnect(self) -> None:
+        """As nats-py's, which closes the old connection in order first: with TLS that waits half a
+        minute for a peer that is gone, and with bytes that do not get away for longer."""
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+        await super()._attempt_reconnect()
 
     async def close(self) -> None:
         if self._looking is not None:
