@@ -53,12 +53,12 @@ async def test_moments_that_are_not_known(database: Any) -> None:
     async with database.connect() as connection:
         await notice(connection)
         begins = await value(connection, "SELECT max(known_from) FROM history.spans")
+        first = spelled_moment(await value(connection, "SELECT min(known_from) FROM history.spans"))
         # Times are spelled as everywhere, whatever the session's settings are.
         await connection.execute("SET TIME ZONE 'Asia/Kolkata'; SET DateStyle = 'German'")
         said = await refused(connection, "SH001", "2100-01-01Z")
         assert said == "as of 2100-01-01T00:00:00Z cannot be told: it is in the future"
         assert "future" in await refused(connection, "SH001", None)
-        first = spelled_moment(await value(connection, "SELECT min(known_from) FROM history.spans"))
         said = await refused(connection, "SH002", "2020-01-01Z")
         assert said == f"as of 2020-01-01T00:00:00Z is not known: the record begins at {first}"
         await connection.execute(BEGINNING)
