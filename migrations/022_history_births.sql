@@ -11,8 +11,8 @@ DECLARE
     later    text := '%1$s.number >= (SELECT lowest FROM moment) AND (%1$s.transaction > (SELECT last FROM moment)
                         OR %1$s.transaction = ANY ((SELECT flying FROM moment)::bigint[]))';
     -- Of a birth the index has the transaction: its number need not be looked at.
-    later_birth text := '%1$s.kind = ''I'' AND (%1$s.transaction > (SELECT last FROM moment)
-                        OR %1$s.transaction = ANY ((SELECT flying FROM moment)::bigint[]))';
+    later_birth text := '%1$s.transaction > (SELECT last FROM moment)
+                        OR %1$s.transaction = ANY ((SELECT flying FROM moment)::bigint[])';
 BEGIN
     parts := parts || jsonb_build_object(
         'live', format('public.%I', name),
@@ -100,7 +100,9 @@ BEGIN
                     SELECT {key} FROM (
                         SELECT {key of r}, true AS was_there FROM {live} r
                         UNION ALL
-                        (SELECT {key of b}, false FROM {events} b WHERE {b is later} ORDER BY {key of b})
+                        -- All of them, so that neither index runs ahead of the other.
+                        (SELECT {key of b}, ({b is later}) IS NOT TRUE FROM {events} b WHERE b.kind = 'I'
+                         ORDER BY {key of b})
                     ) u
                     -- Aggregated in this order it is never hashed, which would read all keys first.
                     GROUP BY {key} HAVING bool_and(was_there ORDER BY {key}) ORDER BY {key}
@@ -119,8 +121,10 @@ BEGIN
                 FROM (
                     SELECT DISTINCT {order of d} FROM {events} d
                     WHERE d.kind = 'D' AND d.number >= (SELECT lowest FROM moment)
-                        AND (NOT EXISTS (SELECT FROM {live} r WHERE {row of d})
-                            OR EXISTS (SELECT FROM {events} b WHERE {birth of d} AND {b is later}))
+                        -- Looked up one by one, too: EXISTS would be hashed.
+                        AND ((SELECT true FROM {live} r WHERE {row of d} LIMIT 1) IS NULL
+                            OR (SELECT true FROM {events} b
+                                WHERE {birth of d} AND b.kind = 'I' AND ({b is later}) LIMIT 1))
                 ) d
                 CROSS JOIN LATERAL (
                     SELECT e.* FROM {events} e WHERE {same as d} AND {e is later} ORDER BY e.number LIMIT 1

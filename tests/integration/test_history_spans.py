@@ -114,6 +114,38 @@ async def test_a_database_with_rows_is_migrated(empty_database: Any) -> None:
         await witness.check()
 
 
+async def test_what_is_recorded_already_is_migrated(empty_database: Any) -> None:
+    """What was told before is told after it, and a writer who is in the middle of something can go
+    on while the migration waits."""
+    files = migration_files()
+    until = next(n for n, file in enumerate(files) if "history_births" in file.name)
+    await migrate(empty_database.url, files[:until])
+    async with empty_database.connect() as connection, empty_database.connect() as writer:
+        witness = Witness(connection)
+        for statement in (
+            BEGINNING,
+            "UPDATE markets SET title = 'x'",
+            "DELETE FROM markets",
+            "INSERT INTO markets (ticker, event_ticker, series_ticker) VALUES ('A', 'E', 'S')",
+        ):
+            await connection.execute(statement)
+            await witness.look()
+        async with writer.transaction():
+            await writer.execute("UPDATE series SET title = 'y'")
+            migration = asyncio.create_task(migrate(empty_database.url, files[until:]))
+            waits = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%give_up%'"
+            while not await value(connection, waits + " AND pid <> pg_backend_pid()"):
+                await asyncio.sleep(0.01)
+            await writer.execute("UPDATE markets SET title = 'y'")
+            await writer.execute("UPDATE events SET title = 'y'")
+            assert not migration.done()
+        await migration
+        await witness.look()
+        await connection.execute("DELETE FROM markets")
+        await witness.look()
+        await witness.check()
+
+
 @pytest.mark.parametrize("how", ["dump", "template"])
 async def test_a_restored_database_does_not_know_what_was_between(
     postgres_server: Any, database: Any, how: str
