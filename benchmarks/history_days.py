@@ -110,6 +110,8 @@ async def fill(database: Database, number: int) -> None:
         # Neither lists nor exports read it, and to fill it takes longer than all else.
         "DROP INDEX markets_search",
         "ALTER TABLE markets DISABLE TRIGGER USER",
+        # The copies have their commits.
+        "ALTER TABLE history.markets DISABLE TRIGGER stamp",
         *(
             f"CREATE TABLE history.{table}_{month} PARTITION OF history.{table}"
             f" FOR VALUES FROM ('{begins}') TO ('{ends}')"
@@ -123,6 +125,7 @@ async def fill(database: Database, number: int) -> None:
     await execute(
         database,
         "ALTER TABLE markets ENABLE TRIGGER USER",
+        "ALTER TABLE history.markets ENABLE ALWAYS TRIGGER stamp",
         *(
             f"ALTER TABLE markets ENABLE ALWAYS TRIGGER history_{what}"
             for what in ("inserted", "updated", "deleted", "truncated")
