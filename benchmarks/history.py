@@ -88,7 +88,10 @@ async def main() -> None:
     arguments = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with tempfile.TemporaryDirectory(prefix="ssmd-bench-") as directory:
-        server = PostgresServer(Path(directory) / "postgres", durable=False)
+        # When autovacuum comes is chance, and a fifth of all.
+        server = PostgresServer(
+            Path(directory) / "postgres", durable=False, settings={"autovacuum": "off"}
+        )
         async with server:
             await make_template(server, migration_files())
             if arguments.rounds:
