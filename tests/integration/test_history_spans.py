@@ -133,10 +133,11 @@ async def test_what_is_recorded_already_is_migrated(empty_database: Any) -> None
         async with writer.transaction():
             await writer.execute("UPDATE series SET title = 'y'")
             migration = asyncio.create_task(migrate(empty_database.url, files[until:]))
-            waits = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%give_up%'"
-            while not await value(  # noqa: ASYNC110
-                connection, waits + " AND pid <> pg_backend_pid()"
-            ):
+            waits = (
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event = 'PgSleep'"
+            )
+            while not await value(connection, waits):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             await writer.execute("UPDATE markets SET title = 'y'")
             await writer.execute("UPDATE events SET title = 'y'")
