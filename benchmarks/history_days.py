@@ -160,9 +160,12 @@ async def asked(server: PostgresServer, database: Database, moments: dict[str, s
     present = await exported(server, database, "SELECT * FROM markets")
     for name, moment in moments.items():
         told = await exported(server, database, f"SELECT * FROM markets_as_of('{moment}')")
+        seconds = [rows / rate for rate, rows in (present, told)]
         print(
-            f"export: the present {present[0]:,.0f} rows/s, as of {name}"
-            f" {told[0]:,.0f} rows/s of {told[1]:,} ({told[0] / present[0]:.2f} ×)"
+            f"export as of {name}: {told[1]:,} rows, {told[0]:,.0f} for each second of the"
+            f" processor ({told[0] / present[0]:.2f} × the present's {present[0]:,.0f});"
+            f" all {seconds[1]:.1f} s ({seconds[1] / seconds[0]:.2f} × the present's)",
+            flush=True,
         )
     pages = {
         "present": "markets",
