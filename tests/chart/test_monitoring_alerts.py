@@ -17,6 +17,12 @@ needs_promtool = pytest.mark.skipif(
 
 PROCESS: Final = {"process_start_time_seconds"}
 HALF_HOUR: Final = 30
+LATER: Final = {
+    ("SsmdFieldsRejected", False): 80,
+    ("SsmdHistoryNotMaintained", False): 400,
+    ("SsmdHistoryNotMaintained", True): 400,
+}
+"""Minutes, where half an hour is too early; of an alert that fires, or does not."""
 
 # promtool does not read NaNx40.
 NAN: Final = " ".join(["NaN"] * 41)
@@ -137,6 +143,12 @@ CASES: Final[dict[str, Case]] = {
         {"ssmd_sync_deletions_refused_total@sync,table='markets'": "_x20 1x20"},
         {"ssmd_sync_deletions_refused_total@sync,table='markets'": "1x40"},
     ),
+    "SsmdHistoryNotMaintained": (
+        {"ssmd_sync_history_maintained_timestamp_seconds@sync": "1x400"},
+        # One that stands by has 0.
+        {"ssmd_sync_history_maintained_timestamp_seconds@sync": "1x60 3600x340",
+         "ssmd_sync_history_maintained_timestamp_seconds@sync,instance='b'": "0x400"},
+    ),
     "SsmdFieldsRejected": (
         {"ssmd_kalshi_rejected_fields_total@sync,entity='market',field='title'": "_x20 1x20"},
         {"ssmd_kalshi_rejected_fields_total@sync,entity='market',field='title'": "1x100"},
@@ -191,7 +203,7 @@ def test_each_fires_on_bad_series_alone_and_is_quiet_on_good_ones(tmp_path: Path
 
 
 def _told(name: str, series: dict[str, str], fires: set[str]) -> dict[str, Any]:
-    minutes = 80 if name == "SsmdFieldsRejected" and not fires else HALF_HOUR
+    minutes = LATER.get((name, bool(fires)), HALF_HOUR)
     return {
         "name": f"{name} {'fires' if fires else 'is quiet'}",
         "interval": "1m",

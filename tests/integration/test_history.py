@@ -65,6 +65,19 @@ COPY = "COPY markets (ticker, event_ticker, series_ticker) FROM STDIN"
             f"{NEW} ('A', 'E', 'S')",
             "UPDATE markets SET title = 'and changed' WHERE ticker = 'A'",
         ),
+        # When a row began is not what a writer says of it.
+        (
+            (
+                "INSERT INTO markets (ticker, event_ticker, series_ticker, created_at)"
+                " VALUES ('C', 'E', 'S', '2020-01-01Z')"
+            ),
+        ),
+        (
+            "DELETE FROM markets WHERE ticker = 'A'",
+            f"{NEW} ('A', 'E', 'S'), ('C', 'E', 'S')",
+            "DELETE FROM markets WHERE ticker IN ('A', 'C')",
+            f"{NEW} ('A', 'E', 'S')",
+        ),
         ("UPDATE markets SET ticker = 'C' WHERE ticker = 'A'",),
         (
             "UPDATE markets SET ticker = 'C', title = 'moved' WHERE ticker = 'A'",

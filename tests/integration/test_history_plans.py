@@ -75,3 +75,39 @@ async def test_filters_and_first_pages_do_not_read_everything(many: Any) -> None
         plan = await explained(connection, query, at)
         assert plan["Actual Rows"] == 100
         assert read(plan) < 3000, (more, plan)
+
+
+def looked_up(plan: dict[str, Any]) -> int:
+    """Rows for which a table was read, not an index alone."""
+    own = 0
+    if "Relation Name" in plan and plan["Node Type"] != "Index Only Scan":
+        own = (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)) * plan["Actual Loops"]
+    return int(own) + sum(map(looked_up, plan.get("Plans", ())))
+
+
+def walked(plan: dict[str, Any]) -> int:
+    """The most rows that one walk along an index has read."""
+    own = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
+    is_walk = plan["Node Type"] == "Index Only Scan" and plan["Actual Loops"] == 1
+    return max([int(own) * is_walk, *map(walked, plan.get("Plans", ()))])
+
+
+async def test_a_first_page_passes_over_those_that_came_later(many: Any) -> None:
+    """They may stand before all others, and be many more: only indexes are read for them, and of
+    those the part that a cursor leaves."""
+    connection, at = many
+    later = (
+        "INSERT INTO markets (ticker, event_ticker, series_ticker)"
+        " SELECT 'A' || lpad(g::text, 6, '0'), 'E1', 'S2' FROM generate_series(1, %s) g"
+    )
+    await connection.execute(later, (4 * MARKETS,))
+    await connection.execute("UPDATE markets SET title = 'c'")
+    await connection.execute("VACUUM ANALYZE")
+    query = "SELECT * FROM markets_as_of_by_key(%s) ORDER BY ticker LIMIT 100"
+    plan = await explained(connection, query, at)
+    assert plan["Actual Rows"] == 100
+    assert looked_up(plan) < 1500, plan
+    query = "SELECT * FROM markets_as_of_by_key(%s) WHERE ticker > 'M' ORDER BY ticker LIMIT 100"
+    plan = await explained(connection, query, at)
+    assert plan["Actual Rows"] == 100
+    assert walked(plan) < MARKETS / 4, plan

@@ -12,6 +12,7 @@ import pytest
 from history_witness import Witness, notice, rows
 
 from ssmd_common.migrations import migration_files
+from ssmd_common.times import spelled, spelled_moment
 from ssmd_stack import cluster
 from ssmd_stack.database import migrate, new_database
 from ssmd_stack.faketime import WrongClock
@@ -51,17 +52,36 @@ async def refused(
 async def test_moments_that_are_not_known(database: Any) -> None:
     async with database.connect() as connection:
         await notice(connection)
-        begins = await value(connection, "SELECT max(known_from)::text FROM history.spans")
-        assert "future" in await refused(connection, "SH001", "2100-01-01")
+        begins = await value(connection, "SELECT max(known_from) FROM history.spans")
+        first = spelled_moment(await value(connection, "SELECT min(known_from) FROM history.spans"))
+        # Times are spelled as everywhere, whatever the session's settings are.
+        await connection.execute("SET TIME ZONE 'Asia/Kolkata'; SET DateStyle = 'German'")
+        said = await refused(connection, "SH001", "2100-01-01Z")
+        assert said == "as of 2100-01-01T00:00:00Z cannot be told: it is in the future"
         assert "future" in await refused(connection, "SH001", None)
-        first = await value(connection, "SELECT min(known_from)::text FROM history.spans")
-        said = await refused(connection, "SH002", "2020-01-01")
-        assert said == f"as of 2020-01-01 00:00:00+00 is not known: the record begins at {first}"
+        said = await refused(connection, "SH002", "2020-01-01Z")
+        assert said == f"as of 2020-01-01T00:00:00Z is not known: the record begins at {first}"
         await connection.execute(BEGINNING)
         said = await refused(connection, "SH002", "3:3:", "pg_snapshot")
-        assert said.endswith(f"the record begins at {begins}")
+        assert said.endswith(f"the record begins at {spelled_moment(begins)}")
         assert "NULL" in await refused(connection, "SH001", None, "pg_snapshot")
         await refused(connection, "SH001", "900000000:900000009:", "pg_snapshot")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("2026-11-29 13:45:31+00", "2026-11-29 13:45:31.120+00", "2026-11-29 13:45:30.000001+00"),
+        *("2026-11-29 23:59:00-05", "0044-03-15 00:00:00+00 BC", "0001-01-01 00:00:00+00 BC"),
+        *("9999-12-31 23:59:59+00", "15000-12-31 23:40:28+00", "infinity", "-infinity"),
+    ],
+)
+async def test_a_time_is_spelled_as_everywhere(database: Any, written: str) -> None:
+    async with database.connect() as connection:
+        await connection.execute("SET TIME ZONE 'UTC'")
+        text = await value(connection, "SELECT %s::timestamptz::text", written)
+        found = await value(connection, "SELECT history.spelled(%s)", written)
+        assert found == spelled(text.encode()).decode()
 
 
 async def test_an_old_transaction_is_not_asked_of_what_it_does_not_see(database: Any) -> None:
@@ -94,6 +114,41 @@ async def test_a_database_with_rows_is_migrated(empty_database: Any) -> None:
         await witness.check()
 
 
+async def test_what_is_recorded_already_is_migrated(empty_database: Any) -> None:
+    """What was told before is told after it, and a writer who is in the middle of something can go
+    on while the migration waits."""
+    files = migration_files()
+    until = next(n for n, file in enumerate(files) if "history_births" in file.name)
+    await migrate(empty_database.url, files[:until])
+    async with empty_database.connect() as connection, empty_database.connect() as writer:
+        witness = Witness(connection)
+        for statement in (
+            BEGINNING,
+            "UPDATE markets SET title = 'x'",
+            "DELETE FROM markets",
+            "INSERT INTO markets (ticker, event_ticker, series_ticker) VALUES ('A', 'E', 'S')",
+        ):
+            await connection.execute(statement)
+            await witness.look()
+        async with writer.transaction():
+            await writer.execute("UPDATE series SET title = 'y'")
+            migration = asyncio.create_task(migrate(empty_database.url, files[until:]))
+            waits = (
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event = 'PgSleep'"
+            )
+            while not await value(connection, waits):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            await writer.execute("UPDATE markets SET title = 'y'")
+            await writer.execute("UPDATE events SET title = 'y'")
+            assert not migration.done()
+        await migration
+        await witness.look()
+        await connection.execute("DELETE FROM markets")
+        await witness.look()
+        await witness.check()
+
+
 @pytest.mark.parametrize("how", ["dump", "template"])
 async def test_a_restored_database_does_not_know_what_was_between(
     postgres_server: Any, database: Any, how: str
@@ -110,10 +165,11 @@ async def test_a_restored_database_does_not_know_what_was_between(
             await restore(postgres_server, database.url, copy.url)
         async with copy.connect() as connection:
             # Before anything is written, and whether or not something notices.
-            last = await value(connection, "SELECT max(at)::text FROM history.commits")
+            last = await value(connection, "SELECT max(at) FROM history.commits")
             assert await rows(connection, "markets", "markets_as_of", last) == held
             said = await refused(connection, "SH003", dumped_at)
-            assert said.endswith(f"the database was restored or copied between {last} and now")
+            between = f"the database was restored or copied between {spelled_moment(last)} and"
+            assert said.endswith(f"{between} now")
             await refused(connection, "SH003", await snapshot(connection), "pg_snapshot")
             if how == "dump":
                 await notice(connection)
@@ -124,7 +180,8 @@ async def test_a_restored_database_does_not_know_what_was_between(
             await witness.look()
             await witness.check()
             said = await refused(connection, "SH003", dumped_at)
-            assert f"between {last} and 20" in said
+            known = await value(connection, "SELECT max(known_from) FROM history.spans")
+            assert said.endswith(f"{between} {spelled_moment(known)}")
             assert await rows(connection, "markets", "markets_as_of", last) == held
             assert not await value(connection, "SELECT history.notice()")
 
@@ -338,7 +395,7 @@ async def test_old_months_are_dropped(database: Any) -> None:
         said = await maintain(connection)
         assert len(said) == 12
         assert all(each.startswith("dropped ") for each in said)
-        begins = await value(connection, "SELECT known_from::text FROM history.spans")
+        begins = spelled_moment(await value(connection, "SELECT known_from FROM history.spans"))
         assert (await refused(connection, "SH002", lost)).endswith(f"begins at {begins}")
         await refused(connection, "SH002", old, "pg_snapshot")
         await witness.check()

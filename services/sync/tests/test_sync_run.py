@@ -569,8 +569,11 @@ async def test_history_is_maintained(
         await reader.execute("BEGIN")
         await reader.execute("SELECT FROM history.commits")
         # As long as it is in use it waits, and nothing else does.
+        metrics.HISTORY_MAINTAINED.set(1)
         assert await keep(sync.store) == retention.BUSY_SECONDS
+    assert metrics.HISTORY_MAINTAINED.collect()[0].samples[0].value == 1
     assert await keep(sync.store) == retention.ROUND_SECONDS
+    assert metrics.HISTORY_MAINTAINED.collect()[0].samples[0].value > 1
     months = (
         "SELECT count(*) AS made FROM pg_inherits WHERE inhparent = 'history.markets'::regclass"
     )

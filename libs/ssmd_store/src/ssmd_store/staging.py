@@ -30,6 +30,7 @@ class Staging:
         # A plan that a migration outdates would be an error once; few statements here are small.
         connection.prepare_threshold = None
         await connection.execute("SET client_min_messages = warning")
+        await connection.execute(QUERIES.room_for_a_batch)
         session = cls(connection)
         await session.follow_schema()
         return session

@@ -45,6 +45,12 @@ HISTORY_BYTES: Final = Gauge(
     "Bytes that history (what was known when) takes on disk, of all tables and months, looked up "
     "every hour; rises with changes, falls when a month is dropped",
 )
+HISTORY_MAINTAINED: Final = Gauge(
+    "ssmd_sync_history_maintained_timestamp_seconds",
+    "When history's months were last looked after (made ahead, and dropped by age and size), in "
+    "seconds since 1970; until then, when this replica began to lead, and 0 where it never did; "
+    "stands still while others use history all the time",
+)
 DELETIONS_REFUSED: Final = Counter(
     "ssmd_sync_deletions_refused",
     "Sweeps that deleted nothing because more rows had vanished than can be believed, by table; "

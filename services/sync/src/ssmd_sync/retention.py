@@ -86,4 +86,5 @@ async def maintain_history(store: Store, days: int, max_bytes: int | None = None
         log.info("history maintained", done=done, history_days=days)
     size = await (await store.connection.execute(QUERIES.history_bytes)).fetchone()
     metrics.HISTORY_BYTES.set(size[0] if size else 0)
+    metrics.HISTORY_MAINTAINED.set_to_current_time()
     return True

@@ -99,6 +99,8 @@ class Service:
         for job in self._jobs:
             metrics.INTERVAL.labels(job.id).set(job.period.total_seconds())
             self._runtime.spawn(f"job-{job.id}", self._keep(job.id, partial(self._turn, job)))
+        # From now on it is due: that it never succeeds has to be seen, too.
+        metrics.HISTORY_MAINTAINED.set_to_current_time()
         self._runtime.spawn("retention", self._keep("retention", self._expire))
         await self._runtime.stop.wait()
         # What runs commits its batch and records that it was stopped.
