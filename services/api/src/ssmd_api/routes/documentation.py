@@ -12,8 +12,8 @@ from typing import Final
 from aiohttp import web
 
 from ssmd_api import openapi
-from ssmd_api.middleware import Handler
 from ssmd_api.replies import reply
+from ssmd_common.httpserver import Handler
 
 _POLICY: Final = "; ".join(
     (
