@@ -21,7 +21,7 @@ from psycopg import IsolationLevel
 from psycopg.abc import AdaptContext
 from psycopg_pool import AsyncConnectionPool
 
-from ssmd_api import rows
+from ssmd_api import pages, rows
 from ssmd_api.lists import Statement
 from ssmd_api.settings import ApiSettings
 from ssmd_api.turns import NoTurn, Turns
@@ -72,6 +72,7 @@ async def open_pool(settings: ApiSettings) -> AsyncIterator[Pool]:
     async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
         # Of a cursor's own adapters there would be a copy for each answer.
         rows.register(connection)
+        pages.register(connection)
         await connection.execute("SELECT set_config('statement_timeout', %s, false)", (timeout,))
         for name, value in PLANNING.items():
             await connection.execute("SELECT set_config(%s, %s, false)", (name, value))

@@ -8,7 +8,7 @@ from typing import Any, Final, LiteralString, assert_never
 
 from psycopg import sql
 
-from ssmd_api import asof, lists, paging, rendering, rows, search, shapes
+from ssmd_api import asof, lists, pages, paging, rendering, rows, search, shapes
 from ssmd_api.asof import Past
 from ssmd_api.database import SHORT_PATIENCE_SECONDS, Connection, Cursor, Database
 from ssmd_api.filters import EventFilter, Filter, MarketFilter, SeriesFilter
@@ -236,9 +236,9 @@ class Store:
             parameters=self._known(listing.parameters),
         )
         async with self._reading() as connection:
-            pages = self._database.pages(connection, listing, _EXPORT_PAGE, rendering.register)
-            async with aclosing(pages):
-                async for page in pages:
+            found = self._database.pages(connection, listing, _EXPORT_PAGE, rendering.register)
+            async with aclosing(found):
+                async for page in found:
                     yield [listing.rendering.row(row) for row in page]
 
     async def _listed(self, listing: Listing) -> Listed:
@@ -255,7 +255,8 @@ class Store:
         assert found
         text, far, more, key, ticker, ages = found
         following = paging.following(listing.page, key, ticker) if more else None
-        return Listed(listing.rendering.page(text, far=far), following, _ages(ages))
+        written = listing.rendering.page(pages.shown(text, more=more), far=far)
+        return Listed(written, following, _ages(ages))
 
     async def _list(self, statement: Statement) -> list[tuple[Any, ...]]:
         return await self._all(statement.query, **statement.parameters)
