@@ -11,7 +11,7 @@ service itself needs: who is asking, whether PostgreSQL works.
 import select
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -106,8 +106,7 @@ class Database:
         self.patience_seconds = _PATIENCE_SECONDS
         """How long one waits for a turn, and then for a connection."""
 
-    @asynccontextmanager
-    async def cursor(self) -> AsyncIterator[Cursor]:
+    def cursor(self) -> AbstractAsyncContextManager[Cursor]:
         """A cursor for one answer.
 
         Raises:
@@ -116,8 +115,7 @@ class Database:
                 and a grace.
         """
         _queries.set(_queries.get() + 1)
-        async with self._cursor(self._requests, self.patience_seconds) as cursor:
-            yield cursor
+        return self._cursor(self._requests, self.patience_seconds)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -137,11 +135,11 @@ class Database:
             async with connection.cursor() as cursor:
                 yield cursor
 
-    @asynccontextmanager
-    async def upkeep(self, patience_seconds: float = _PATIENCE_SECONDS) -> AsyncIterator[Cursor]:
+    def upkeep(
+        self, patience_seconds: float = _PATIENCE_SECONDS
+    ) -> AbstractAsyncContextManager[Cursor]:
         """The same of the connection that requests do not take: for short statements."""
-        async with self._cursor(self._upkeep, patience_seconds) as cursor:
-            yield cursor
+        return self._cursor(self._upkeep, patience_seconds)
 
     async def refuses_writes(self) -> str | None:
         """Why PostgreSQL takes no writes; None if it does.
@@ -176,17 +174,23 @@ class Database:
     async def _cursor(self, turns: Turns, patience_seconds: float) -> AsyncIterator[Cursor]:
         async with self._connection(turns, patience_seconds) as connection:
             with postgres.cut_off_after(connection, self._answer_seconds):
-                async with connection.cursor() as cursor:
-                    yield cursor
+                yield connection.cursor()
 
     @asynccontextmanager
     async def _connection(self, turns: Turns, patience_seconds: float) -> AsyncIterator[Connection]:
-        async with AsyncExitStack() as stack:
+        try:
+            await turns.take(patience_seconds)
+        except NoTurn:
+            raise Overloaded("every connection to PostgreSQL is in use") from None
+        try:
+            # Without the pool's own context, which would commit each time, though nothing is open.
+            connection = await self._pool.getconn(patience_seconds)
             try:
-                await stack.enter_async_context(turns.turn(patience_seconds))
-            except NoTurn:
-                raise Overloaded("every connection to PostgreSQL is in use") from None
-            yield await stack.enter_async_context(self._pool.connection(timeout=patience_seconds))
+                yield connection
+            finally:
+                await self._pool.putconn(connection)
+        finally:
+            turns.give_back()
 
     async def pages(
         self,

@@ -23,7 +23,7 @@ rows follow, and the sort key and ticker of the last; what their age needs, as J
 # row more than the page is among them, which tells that more follow; Python leaves it out.
 _PAGE: Final = sql.SQL(
     "SELECT string_agg(row_text, {apart})::bpchar, bool_or(row_far), count(*) > {limit},"
-    " (array_agg(row_key))[{limit}], (array_agg(row_ticker))[{limit}], {ages}"
+    " (array_agg(row_key))[{limit}], (array_agg(row_ticker))[{limit}], {ages}::text::bpchar"
     " FROM (SELECT {text} AS row_text, {far} AS row_far, {key} AS row_key, {ticker} AS row_ticker"
     " {aged} FROM {cut} {joins} ORDER BY {order}) found"
 )
@@ -92,7 +92,7 @@ def _aged(alias: LiteralString, column: Column) -> sql.Composable:
 
 
 def register(context: AdaptContext) -> None:
-    """Have the text of rows, the only value of its type, come as it is sent."""
+    """Have texts of rows and ages, the only values of their type, come as they are sent."""
     context.adapters.register_loader("bpchar", _Bytes)
 
 

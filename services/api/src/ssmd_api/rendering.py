@@ -1,10 +1,8 @@
 """Rows that PostgreSQL itself writes as JSON: the text that goes out, without a value between.
 
 For each row the query yields its text in pieces, between them the values of jsonb columns: these
-are made fit to be sent one by one, as everywhere. What Python does to a whole page at once costs
-less than a function of PostgreSQL's for each value: the quotes of decimals, and the zone of times,
-are written as characters that control, which JSON never has. PostgreSQL spells times as we do from
-the year 1 to 9999; a row that has others says so, and they are spelled here.
+are made fit to be sent one by one, as everywhere. PostgreSQL spells times as we do from the year 1
+to 9999; a row that has others says so, and they are spelled here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,31 +25,15 @@ _REMEMBERED_LENGTH: Final = 512
 # Characters that control are written as \u0001 in JSON, so that these are never part of it.
 _JSON_APART: Final = "\x01"
 ROWS_APART: Final = "\x02"
-_TIME_ENDS: Final = "\x03"
-_QUOTE: Final = "\x04"
-"""On both sides of a decimal; there is nothing between where it is NULL."""
-_AROUND: Final[Mapping[Kind, tuple[str, str]]] = {
-    Kind.NUMERIC: (_QUOTE, _QUOTE),
-    Kind.TIME: ("", _TIME_ENDS),
-}
-_FINISHED: Final = [
-    (before.encode(), after)
-    for before, after in (
-        (f'+00:00"{_TIME_ENDS}', b'Z"'),
-        (_TIME_ENDS, b""),
-        (_QUOTE * 2, b"null"),
-        (_QUOTE, b'"'),
-    )
-]
 
 _WRITTEN: Final[Mapping[Kind, LiteralString]] = {
     Kind.TEXT: "coalesce(to_json({}), 'null')",
     Kind.TEXTS: "coalesce(to_json({}), 'null')",
     Kind.INTEGER: "coalesce({}::text, 'null')",
     Kind.BOOLEAN: "coalesce({}::text, 'null')",
-    Kind.NUMERIC: "{}",
+    Kind.NUMERIC: "coalesce('\"' || {}::text || '\"', 'null')",
     # The session's zone is UTC.
-    Kind.TIME: "coalesce(to_json({}), 'null')",
+    Kind.TIME: "coalesce(replace(to_json({})::text, '+00:00\"', 'Z\"'), 'null')",
 }
 _NEAR: Final = "(least({0}) < '0001-01-01' OR greatest({0}) >= '10000-01-01')"
 
@@ -84,33 +66,31 @@ class Rendering:
         """The row's JSON, of the values of these columns."""
         *pieces, far = values
         text = "".join(["null" if piece is None else piece for piece in pieces])
-        written = _finished(text.encode())
-        return self._spelled(written) if far else written
+        return self._spelled(text.encode()) if far else text.encode()
 
     def page(self, text: bytes | None, *, far: bool | None) -> bytes:
         """The JSON of rows, with commas between, of their texts with `ROWS_APART` between; `far` if
         one of them is."""
         parts = (text or b"").split(_JSON_APART.encode())
         parts[1::2] = map(_json_text, parts[1::2])
-        written, apart = _finished(b"".join(parts)), ROWS_APART.encode()
+        fit, apart = b"".join(parts), ROWS_APART.encode()
         if far:
-            return b",".join(map(self._spelled, written.split(apart)))
-        return written.replace(apart, b",")
+            return b",".join(map(self._spelled, fit.split(apart)))
+        return fit.replace(apart, b",")
 
     def _pieces(self, values: Mapping[str, LiteralString]) -> Iterator[sql.Composable]:
         """Texts, and between them columns of jsonb."""
         written: list[sql.Composable] = []
         constant = "{"
         for opening, part in self._parts(values):
-            before, after = ("", "") if isinstance(part, sql.Composable) else _around(part[1])
-            constant += opening + before
+            constant += opening
             if isinstance(part, tuple) and part[1].kind is Kind.JSON:
                 yield _concat([*written, sql.Literal(constant)])
                 yield sql.Identifier(part[0], part[1].name)
                 written, constant = [], ""
                 continue
             written.append(sql.Literal(constant))
-            constant = after
+            constant = ""
             written.append(part if isinstance(part, sql.Composable) else _written(*part))
             if len(written) >= _MOST_ARGUMENTS:
                 yield _concat(written)
@@ -150,9 +130,9 @@ class Rendering:
             return sql.SQL("false")
         return sql.SQL(_NEAR).format(sql.SQL(", ").join(found))
 
-    def _spelled(self, written: bytes) -> bytes:
+    def _spelled(self, text: bytes) -> bytes:
         """A row as `ssmd_common.times` spells its times."""
-        row = rows.decode(written, rows.ROW_DEPTH)
+        row = rows.decode(text, rows.ROW_DEPTH)
         for member, table in {"": self.shape.table, **self.shape.members}.items():
             within = row[member] if member else row
             for column in _times(table):
@@ -165,11 +145,6 @@ def register(context: AdaptContext) -> None:
     """Have a cursor yield jsonb as the text to send, and all else as `rows.register` does."""
     rows.register(context)
     context.adapters.register_loader("jsonb", _JsonText)
-
-
-def _around(column: Column) -> tuple[str, str]:
-    """What stands before and behind its value, in place of what `_finished` puts there."""
-    return _AROUND.get(column.kind, ("", ""))
 
 
 def _times(table: Table | None) -> list[Column]:
@@ -210,12 +185,6 @@ def _in_one(pieces: Sequence[sql.Composable]) -> sql.Composable:
 class _JsonText(Loader):
     def load(self, data: Buffer) -> str:
         return _json_text(bytes(data)).decode()
-
-
-def _finished(text: bytes) -> bytes:
-    for before, after in _FINISHED:
-        text = text.replace(before, after)
-    return text
 
 
 def _json_text(text: bytes) -> bytes:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, Literal
+from urllib.parse import unquote_plus, urlencode
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, istr
@@ -91,12 +92,23 @@ def _headers(
     if source:
         headers["X-Ssmd-Source"] = source
     if next_cursor:
-        following = request.rel_url.update_query(cursor=next_cursor)
+        changed = {"cursor": next_cursor}
         if at := headers.get(asof.AT):
             # How long ago that is changes from page to page.
-            following = following.update_query(as_of=at)
-        headers["Link"] = f'<{following.raw_path_qs}>; rel="next"'
+            changed["as_of"] = at
+        headers["Link"] = f'<{_with(request.raw_path, changed)}>; rel="next"'
     return headers
+
+
+def _with(asked: str, changed: Mapping[str, str]) -> str:
+    """A path with its query, some parameters of which are changed."""
+    path, _, query = asked.partition("?")
+    kept = [
+        pair
+        for pair in query.split("&")
+        if pair and unquote_plus(pair.partition("=")[0]) not in changed
+    ]
+    return f"{path}?{'&'.join([*kept, urlencode(changed)])}"
 
 
 def _response(

@@ -308,10 +308,10 @@ def _next(values: Iterator[Any], table: Table) -> Row:
     return {name: next(values) for name in table.names}
 
 
-def _ages(groups: list[Row] | None) -> list[Row]:
+def _ages(groups: bytes | None) -> list[Row]:
     """Markets with their series as `ssmd_api.freshness` takes them, as far as they are known."""
     found = []
-    for group in groups or ():
+    for group in rows.decode(groups) if groups else ():
         series = {
             name.removeprefix("series."): value
             for name, value in group.items()

@@ -5,11 +5,13 @@ from datetime import UTC, datetime
 import msgspec
 from aiohttp import web
 
-from ssmd_api import asof, bodies, context, cursors, filters, replies, rows, shapes
+from ssmd_api import asof, bodies, context, cursors, replies, rows, shapes
+from ssmd_api.asked import of_list
 from ssmd_api.cursors import Cursor
 from ssmd_api.document import Answer
 from ssmd_api.filters import MarketFilter
 from ssmd_api.lists import refused
+from ssmd_api.paging import Page
 from ssmd_api.parameters import Parameters, text
 from ssmd_api.paths import named
 from ssmd_api.problems import Fault, bad_parameters, not_found
@@ -30,13 +32,8 @@ async def list_markets(request: web.Request) -> web.Response:
 
 
 async def _page(request: web.Request) -> Answer:
-    given = Parameters(request.query, datetime.now(UTC))
-    wanted = filters.read(MarketFilter, given)
-    page, shape = given.page(tables.MARKETS, "ticker"), given.shape(shapes.MARKETS)
-    at = given.as_of()
-    if refused(request.query, page.sort):
-        given.fault("sort", f"has no index with min_volume: -{page.sort} has")
-    given.done()
+    asked = of_list(request, MarketFilter, tables.MARKETS, "ticker", shapes.MARKETS, _check)
+    wanted, page, shape, at = asked.wanted, asked.page, asked.shape, asked.at
     service = context.of(request)
     if at is not None:
         async with service.store.as_of(at) as store:
@@ -45,6 +42,11 @@ async def _page(request: web.Request) -> Answer:
     aged = await service.freshness.needs()
     found = await service.store.list_markets(wanted, page, shape, aged)
     return replies.page(request, "markets", found, await service.freshness.as_of(found.ages))
+
+
+def _check(given: Parameters, wanted: MarketFilter, page: Page) -> None:
+    if wanted.min_volume is not None and refused(("min_volume",), page.sort):
+        given.fault("sort", f"has no index with min_volume: -{page.sort} has")
 
 
 async def show_market(request: web.Request) -> web.Response:
