@@ -40,9 +40,11 @@ PLANNING: Final = {
     "random_page_cost": "1.1",
     "jit": "off",
     "plan_cache_mode": "force_custom_plan",
+    "max_parallel_workers_per_gather": "0",
 }
 """What plans are made with: the tables are in memory; a page's query is over before any code of it
-is compiled; and what is right for one category is wrong for another."""
+is compiled; what is right for one category is wrong for another; and stretches of an order are read
+one after the other (`ssmd_api.where`)."""
 
 _PATIENCE_SECONDS: Final = 5.0
 

@@ -172,14 +172,15 @@ def respelled(spelling: str) -> str:
 def _in_one(pieces: Sequence[sql.Composable]) -> sql.Composable:
     if len(pieces) == 1:
         return pieces[0]
-    written = [
-        sql.SQL("coalesce({}::text, 'null')").format(piece)
-        if isinstance(piece, sql.Identifier)
-        else piece
-        for piece in pieces
-    ]
-    parts = sql.SQL(", ").join(written)
-    return sql.SQL("concat_ws({}, {})").format(sql.Literal(_JSON_APART), parts)
+    # What is NULL, as most are, has nothing to be made fit.
+    value = sql.SQL("coalesce({0} || {1}::text || {0}, 'null')")
+    apart = sql.Literal(_JSON_APART)
+    return _concat(
+        [
+            value.format(apart, piece) if isinstance(piece, sql.Identifier) else piece
+            for piece in pieces
+        ]
+    )
 
 
 class _JsonText(Loader):

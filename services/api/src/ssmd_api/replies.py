@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, Literal
-from urllib.parse import unquote_plus, urlencode
+from urllib.parse import quote, unquote_plus
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, istr
@@ -103,12 +103,13 @@ def _headers(
 def _with(asked: str, changed: Mapping[str, str]) -> str:
     """A path with its query, some parameters of which are changed."""
     path, _, query = asked.partition("?")
-    kept = [
+    pairs = [
         pair
         for pair in query.split("&")
         if pair and unquote_plus(pair.partition("=")[0]) not in changed
     ]
-    return f"{path}?{'&'.join([*kept, urlencode(changed)])}"
+    pairs += [f"{name}={quote(value, safe='')}" for name, value in changed.items()]
+    return f"{path}?{'&'.join(pairs)}"
 
 
 def _response(

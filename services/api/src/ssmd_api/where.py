@@ -116,32 +116,32 @@ class Where:
                 starts = ["({key}, {ticker}) {after} " + after_key, null]
         # Without NULLS LAST, which is no matter among rows that all have a key or all have none.
         within = order.replace(" NULLS LAST", "")
-        queries = [
-            sql.SQL(
-                "(SELECT {alias}.* FROM {table} {alias} {joins} WHERE {conditions}"
-                " ORDER BY {within} LIMIT {fetch})"
-            ).format(
-                fetch=parts["fetch"],
-                alias=sql.Identifier(self.alias),
-                table=sql.Identifier(table.name),
-                joins=sql.SQL(" ").join([sql.SQL(join) for join, _ in ways]),
-                conditions=sql.SQL(" AND ").join(
-                    [
-                        *map(self._of, self._conditions),
-                        *(self._of(condition) for _, condition in ways),
-                        sql.SQL(start).format(**parts),
-                    ]
-                ),
-                within=sql.SQL(within).format(**parts),
-            )
-            for ways in product(*self._ways)
+        stretches = [
+            [
+                sql.SQL(
+                    "(SELECT {alias}.* FROM {table} {alias} {joins} WHERE {conditions}"
+                    " ORDER BY {within} LIMIT {fetch})"
+                ).format(
+                    fetch=parts["fetch"],
+                    alias=sql.Identifier(self.alias),
+                    table=sql.Identifier(table.name),
+                    joins=sql.SQL(" ").join([sql.SQL(join) for join, _ in ways]),
+                    conditions=sql.SQL(" AND ").join(
+                        [
+                            *map(self._of, self._conditions),
+                            *(self._of(condition) for _, condition in ways),
+                            sql.SQL(start).format(**parts),
+                        ]
+                    ),
+                    within=sql.SQL(within).format(**parts),
+                )
+                for ways in product(*self._ways)
+            ]
             for start in starts
         ]
         ordered = sql.SQL(order).format(**parts)
-        merged = sql.SQL(" UNION ALL ").join(queries)
-        if len(queries) > 1:
-            bare = {**parts, "key": sql.Identifier(name), "ticker": sql.Identifier(ticker)}
-            merged += sql.SQL(" ORDER BY " + order + " LIMIT {fetch}").format(**bare)
+        bare = {**parts, "key": sql.Identifier(name), "ticker": sql.Identifier(ticker)}
+        merged = _in_turn(stretches, sql.SQL(order).format(**bare), sql.Literal(page.limit + 1))
         cut = sql.SQL("({}) {}").format(merged, sql.Identifier(self.alias))
         return cut, ordered
 
@@ -161,6 +161,21 @@ class Where:
         if isinstance(condition, sql.Composable):
             return condition
         return sql.SQL(condition).format(alias=sql.Identifier(self.alias))
+
+
+def _in_turn(
+    stretches: Sequence[Sequence[sql.Composable]], order: sql.Composable, fetch: sql.Composable
+) -> sql.Composed:
+    """The first rows of stretches of an order, each of several queries: a later stretch is read
+    only where those before it have too few, since PostgreSQL appends one after the other."""
+    union, limit = sql.SQL(" UNION ALL "), sql.SQL(" LIMIT {}").format(fetch)
+    merged = [
+        queries[0]
+        if len(queries) == 1
+        else sql.SQL("({} ORDER BY {}{})").format(union.join(queries), order, limit)
+        for queries in stretches
+    ]
+    return union.join(merged) + (limit if len(merged) > 1 else sql.SQL(""))
 
 
 def escape(word: str) -> str:
