@@ -108,7 +108,7 @@ def _with(asked: str, changed: Mapping[str, str]) -> str:
         for pair in query.split("&")
         if pair and unquote_plus(pair.partition("=")[0]) not in changed
     ]
-    pairs += [f"{name}={quote(value, safe='')}" for name, value in changed.items()]
+    pairs += [f"{name}={quote(value, safe=':')}" for name, value in changed.items()]
     return f"{path}?{'&'.join(pairs)}"
 
 
