@@ -230,9 +230,7 @@ def test_the_next_page_is_asked_for_as_this_one_was() -> None:
     changed = {"cursor": "a=b", "as_of": "2026-02-03T22:05:00Z"}
     for query in ("limit=1&q=a%26b", "%63ursor=x&limit=1&q=a%26b&as_of=-1s&cursor="):
         following = replies._with(f"/v1/markets?{query}", changed)
-        assert following == (
-            "/v1/markets?limit=1&q=a%26b&cursor=a%3Db&as_of=2026-02-03T22:05:00Z"
-        )
+        assert following == ("/v1/markets?limit=1&q=a%26b&cursor=a%3Db&as_of=2026-02-03T22:05:00Z")
 
 
 async def test_limits(api: Client) -> None:
