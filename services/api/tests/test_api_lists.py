@@ -212,7 +212,7 @@ async def test_what_is_asked_for_is_read_once_unless_it_depends_on_the_time(
         return Parameters(query, now)
 
     monkeypatch.setattr("ssmd_api.asked.Parameters", reading)
-    asked._read.clear()
+    asked.remembered.clear()
     for query in ("limit=7", "closing_before=24h", "as_of=-0s", "limit=x"):
         first, again = [await api.get(f"/v1/markets?{query}") for _ in range(2)]
         assert first.status == again.status
@@ -220,10 +220,10 @@ async def test_what_is_asked_for_is_read_once_unless_it_depends_on_the_time(
         assert (await api.get(f"/v1/{other}?limit=7")).status == 200
     names = ["limit", *["closing_before"] * 2, *["as_of"] * 2, *["limit"] * 2, *["limit"] * 2]
     assert read == names
-    monkeypatch.setattr("ssmd_api.asked._MOST", 5)
+    monkeypatch.setattr("ssmd_api.asked.MOST", 5)
     for number in range(1, 9):
         await api.ok(f"/v1/series?limit={number}")
-    assert 0 < len(asked._read) <= 5
+    assert 0 < len(asked.remembered) <= 5
 
 
 def test_the_next_page_is_asked_for_as_this_one_was() -> None:

@@ -14,7 +14,7 @@ from ssmd_api.parameters import Parameters
 from ssmd_api.shapes import Shape
 from ssmd_common.columns import Table
 
-_MOST: Final = 1000
+MOST: Final = 1000
 _LONGEST: Final = 500
 """Of parameters that are remembered, in characters: cursors are among them."""
 
@@ -44,7 +44,7 @@ def of_list(
         Problem: a 400 that names everything that is wrong.
     """
     query = request.raw_path.partition("?")[2]
-    found = _read.get((kind, query))
+    found = remembered.get((kind, query))
     if found is not None:
         return cast(Asked[F], found)
     given = Parameters(request.query, datetime.now(UTC))
@@ -53,10 +53,10 @@ def of_list(
     check(given, wanted, asked.page)
     given.done()
     if len(query) <= _LONGEST and not given.by_the_clock:
-        if len(_read) >= _MOST:
-            _read.clear()
-        _read[kind, query] = asked
+        if len(remembered) >= MOST:
+            remembered.clear()
+        remembered[kind, query] = asked
     return asked
 
 
-_read: Final[dict[tuple[object, str], object]] = {}
+remembered: Final[dict[tuple[object, str], object]] = {}
