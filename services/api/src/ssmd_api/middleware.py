@@ -43,7 +43,7 @@ class _Known:
     request_id: str
     began: float
     route: str = "unmatched"
-    """Known once it is answered."""
+    """Known once it is answered, or its reply begins."""
     key: StoredKey | None = None
     limit: Verdict | None = None
     started: bool = False
@@ -162,6 +162,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     """Signal before a reply's headers are sent: its request id and what is left of the limit."""
     known = request[_KNOWN]
     known.started = True
+    known.route = route_template(request)
     headers = known.headers()
     if known.limit is not None:
         headers.update(known.limit.headers())
