@@ -45,6 +45,8 @@ STATUS = """id => {
   return dataset.kind && dataset.kind !== "running" && textContent;
 }"""
 ANSWER = """id => document.getElementById(id).querySelector(".answer").textContent"""
+EXAMPLES = """id => [...document.getElementById(id).querySelectorAll(".example")]
+  .map(example => example.textContent)"""
 SNIPPET = """(id, form) => {
   const operation = document.getElementById(id);
   [...operation.querySelectorAll(".tabs button")].find(tab => tab.textContent === form).click();
@@ -108,6 +110,10 @@ async def test_every_operation_is_opened_and_sent(
             if name == "delete_v1_keys_id":
                 # Not the key that asks: the one that POST made.
                 await opened_operation(page, name, id="2")
+            shown = await page.evaluate(EXAMPLES, name)
+            # A key that was revoked has no reply to show.
+            assert all(shown), name
+            assert shown or name.startswith("delete"), name
             await page.evaluate(CLICK, name, ".send")
             status = await page.until(STATUS, name)
             assert status.startswith("20"), (name, status, await page.evaluate(ANSWER, name))

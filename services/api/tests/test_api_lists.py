@@ -1,12 +1,15 @@
 """Lists: every filter, every order, and pages that miss nothing."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from api_testbed import Client
 from api_universe import NOW, insert
 
+from ssmd_api import asked, replies
+from ssmd_api.parameters import Parameters
 from ssmd_stack.database import Database
 
 pytestmark = pytest.mark.usefixtures("universe")
@@ -197,6 +200,37 @@ async def test_pages_miss_nothing_while_others_insert(api: Client, database: Dat
     await writer
     assert len(found) == len(set(found))
     assert set(before) <= set(found)
+
+
+async def test_what_is_asked_for_is_read_once_unless_it_depends_on_the_time(
+    api: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def reading(query: Any, now: datetime) -> Parameters:
+        read.append("&".join(query))
+        return Parameters(query, now)
+
+    monkeypatch.setattr("ssmd_api.asked.Parameters", reading)
+    asked.remembered.clear()
+    for query in ("limit=7", "closing_before=24h", "as_of=-0s", "limit=x"):
+        first, again = [await api.get(f"/v1/markets?{query}") for _ in range(2)]
+        assert first.status == again.status
+    for other in ("events", "series"):
+        assert (await api.get(f"/v1/{other}?limit=7")).status == 200
+    names = ["limit", *["closing_before"] * 2, *["as_of"] * 2, *["limit"] * 2, *["limit"] * 2]
+    assert read == names
+    monkeypatch.setattr("ssmd_api.asked.MOST", 5)
+    for number in range(1, 9):
+        await api.ok(f"/v1/series?limit={number}")
+    assert 0 < len(asked.remembered) <= 5
+
+
+def test_the_next_page_is_asked_for_as_this_one_was() -> None:
+    changed = {"cursor": "a=b", "as_of": "2026-02-03T22:05:00Z"}
+    for query in ("limit=1&q=a%26b", "%63ursor=x&limit=1&q=a%26b&as_of=-1s&cursor="):
+        following = replies._with(f"/v1/markets?{query}", changed)
+        assert following == ("/v1/markets?limit=1&q=a%26b&cursor=a%3Db&as_of=2026-02-03T22:05:00Z")
 
 
 async def test_limits(api: Client) -> None:

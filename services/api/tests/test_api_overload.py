@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from api_testbed import Client, Serve, make_key
 from nats.js.client import JetStreamContext
+from prometheus_client import REGISTRY
 from test_api_cache import TICKER, warm
 
 from ssmd_api.keystore import KeyStore
@@ -30,6 +31,7 @@ async def test_a_full_pool_is_overload_and_all_else_works(serve: Serve, database
             await other.execute("LOCK TABLE series IN ACCESS EXCLUSIVE MODE")
             held = asyncio.create_task(api.get("/v1/series"))
             await until_locked(database)
+            assert REGISTRY.get_sample_value("ssmd_api_requests_in_progress") == 1
             replies = await asyncio.gather(*(api.get("/v1/fees") for _ in range(5)))
             for reply in replies:
                 assert reply.status == 503
@@ -41,6 +43,7 @@ async def test_a_full_pool_is_overload_and_all_else_works(serve: Serve, database
             assert (await api.get("/v1/series", headers=mine)).status == 403
             assert await api.context.database.refuses_writes() is None
         assert (await held).status == 200
+        assert REGISTRY.get_sample_value("ssmd_api_requests_in_progress") == 0
         assert (await api.get("/v1/fees")).status == 200
 
 

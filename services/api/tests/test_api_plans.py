@@ -223,6 +223,26 @@ def of_ranges(table: Table) -> list[list[Range]]:
     return found
 
 
+async def test_what_has_no_sort_key_is_read_only_where_the_rest_is_too_little(
+    connection: Any,
+) -> None:
+    wanted = MarketFilter(category=["C8"])
+    for sort, length, runs in (("-volume", 10, False), ("-volume", 1000, True)):
+        statement = lists.markets(wanted, Page(sort, length))
+        cursor = psycopg.AsyncClientCursor(connection)
+        text = cursor.mogrify(statement.query, statement.parameters)
+        await cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {text}")
+        pending = [(await cursor.fetchone())[0][0]["Plan"]]
+        loops = []
+        while pending:
+            node = pending.pop()
+            pending += node.get("Plans", [])
+            if "volume IS NULL" in f"{node.get('Index Cond')} {node.get('Filter')}":
+                loops.append(node["Actual Loops"])
+        assert loops
+        assert any(loops) is runs, sort
+
+
 # Every filter, with what is common, what is rare, and what nothing has.
 MARKETS: list[dict[str, Any]] = [
     {},

@@ -10,7 +10,7 @@ import re
 import secrets
 import string
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 SCOPES: Final = ("read", "admin")
 
@@ -35,8 +35,7 @@ class NewKey:
         return f"NewKey(prefix={self.prefix!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedKey:
+class ParsedKey(NamedTuple):
     """A key as a client sent it."""
 
     environment: str

@@ -5,7 +5,7 @@ it cannot parse with plain text before any middleware, and knows what a reply wa
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -18,11 +18,16 @@ HEAD_SECONDS: Final = 10.0
 _IDLE_SECONDS: Final = 75.0
 """Longer than proxies keep a connection that they may use again."""
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """What an application does outside of its middlewares."""
+    """What an application does around all else, for which a middleware is too late or too dear."""
 
+    handle: Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
+    """Answers a request, mostly by asking the application's own handler; that has found the
+    request's route, or raises why there is none."""
     refuse: Callable[[web.BaseRequest, int, str], web.Response]
     """Answers a request that reached no handler: the request, a status, and why in words."""
     answered: Callable[[web.BaseRequest, web.StreamResponse], None]
@@ -45,8 +50,10 @@ class Runner(web.AppRunner):
 
 class _Server(web.Server):
     def __init__(self, made: web.Server, edge: Edge | None) -> None:
+        handler: Any = made.request_handler
+        around: Any = edge and (lambda request: edge.handle(request, handler))
         super().__init__(
-            made.request_handler,
+            around or handler,
             request_factory=made.request_factory,
             loop=made._loop,  # noqa: SLF001 - there is no other way to have our own protocol
             **made._kwargs,  # noqa: SLF001

@@ -6,7 +6,6 @@ from aiohttp import web
 
 from ssmd_api.context import CONTEXT, Context
 from ssmd_api.middleware import (
-    Handler,
     add_headers,
     answered,
     guarded,
@@ -33,7 +32,7 @@ from ssmd_api.routes import (
 )
 from ssmd_common import health
 from ssmd_common.health import Health
-from ssmd_common.httpserver import EDGE, Edge
+from ssmd_common.httpserver import EDGE, Edge, Handler
 
 _MAX_BODY_BYTES: Final = 1 << 20
 
@@ -74,9 +73,9 @@ ROUTES: Final[tuple[tuple[str, str, str, Handler], ...]] = (
 
 def make_app(context: Context, status: Health) -> web.Application:
     """Every route of the API; `status` answers the probes."""
-    app = web.Application(middlewares=[observe], client_max_size=_MAX_BODY_BYTES)
+    app = web.Application(client_max_size=_MAX_BODY_BYTES)
     app[CONTEXT] = context
-    app[EDGE] = Edge(refuse, answered)
+    app[EDGE] = Edge(observe, refuse, answered)
     app.on_response_prepare.append(add_headers)
     health.add_routes(app, status)
     scopes = {(method, path): scope for method, path, scope, _ in ROUTES}
@@ -86,7 +85,7 @@ def make_app(context: Context, status: Health) -> web.Application:
     allowed: dict[str, set[str]] = {}
     for method, path, scope, handler in ROUTES:
         for each in (method, "HEAD") if method == "GET" else (method,):
-            app.router.add_route(each, path, guarded(scope, handler))
+            app.router.add_route(each, path, guarded(scope, handler, context))
             allowed.setdefault(path, set()).add(each)
     for path, methods in allowed.items():
         app.router.add_route("OPTIONS", path, others.options(methods))

@@ -3,13 +3,15 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
 import psycopg
 import structlog
+from aiohttp import hdrs
+from multidict import istr
 
 from ssmd_api.keystore import KeyStore, StoredKey
 from ssmd_api.metrics import REFUSED
@@ -20,6 +22,8 @@ from ssmd_common import apikeys, tasks
 from ssmd_common.apikeys import ParsedKey
 
 log = structlog.get_logger(__name__)
+
+_HEADER: Final = istr("X-API-Key")
 
 _REMEMBERED: Final = 10_000
 _PAUSE_SECONDS: Final = 2.0
@@ -51,8 +55,10 @@ class Authenticator:
     async def close(self) -> None:
         await tasks.end(*self._looking_up.values())
 
-    async def authenticate(self, headers: Mapping[str, str], address: str, scope: str) -> StoredKey:
-        """The key that the request carries, good for `scope`.
+    async def authenticate(
+        self, headers: Mapping[str, str], address: Callable[[], str], scope: str
+    ) -> StoredKey:
+        """The key that the request carries, good for `scope`. `address` says who asks.
 
         Raises:
             Problem: 401 without a good key, 403 without the scope, 429 after too many wrong keys
@@ -62,7 +68,7 @@ class Authenticator:
         key = apikeys.parse(text) if text else None
         stored = await self._good_key(key, address, self._memory_seconds) if key else None
         if stored is None:
-            raise self._refusal(text, address)
+            raise self._refusal(text, address())
         if scope not in stored.scopes:
             REFUSED.labels("scope").inc()
             raise forbidden(scope)
@@ -75,7 +81,7 @@ class Authenticator:
         Raises:
             psycopg.OperationalError: PostgreSQL has not answered for longer than keys are trusted.
         """
-        return await self._good_key(key, "", memory_seconds) is not None
+        return await self._good_key(key, str, memory_seconds) is not None
 
     def forget(self, key_id: int) -> None:
         """Check a key at its next use, whatever is remembered of it: it was revoked.
@@ -98,21 +104,21 @@ class Authenticator:
             raise
 
     async def _good_key(
-        self, key: ParsedKey, address: str, memory_seconds: float
+        self, key: ParsedKey, address: Callable[[], str], memory_seconds: float
     ) -> StoredKey | None:
         now = time.monotonic()
         memory = self._good.get(key.hash)
         away = memory is not None and now < self._away_until
         if memory is None or (now - memory.checked_at > memory_seconds and not away):
-            if memory is None and not self._may_try(address):
+            if memory is None and not self._may_try(address()):
                 return None
             try:
-                memory = await self._looked_up(key, str(memory.stored.id) if memory else address)
+                memory = await self._looked_up(key, str(memory.stored.id) if memory else address())
             except psycopg.OperationalError:
                 if memory is None or now - memory.checked_at > _OUTAGE_SECONDS:
                     raise
                 self._away_until = time.monotonic() + _PAUSE_SECONDS
-        if memory is None or not _in_force(memory.stored, datetime.now(UTC)):
+        if memory is None or not _in_force(memory.stored):
             self._good.pop(key.hash, None)
             return None
         return memory.stored
@@ -173,11 +179,11 @@ class Authenticator:
 
 def presented(headers: Mapping[str, str]) -> str | None:
     """The key's text as a request carries it, or None."""
-    if key := headers.get("X-API-Key", "").strip():
+    if key := headers.get(_HEADER, "").strip():
         return key
-    scheme, _, value = headers.get("Authorization", "").partition(" ")
+    scheme, _, value = headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     return value.strip() or None if scheme.lower() == "bearer" else None
 
 
-def _in_force(key: StoredKey, now: datetime) -> bool:
-    return key.revoked_at is None and (key.expires_at is None or key.expires_at > now)
+def _in_force(key: StoredKey) -> bool:
+    return key.revoked_at is None and (key.expires_at is None or key.expires_at > datetime.now(UTC))

@@ -11,7 +11,7 @@ service itself needs: who is asking, whether PostgreSQL works.
 import select
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -21,7 +21,7 @@ from psycopg import IsolationLevel
 from psycopg.abc import AdaptContext
 from psycopg_pool import AsyncConnectionPool
 
-from ssmd_api import rows
+from ssmd_api import pages, rows
 from ssmd_api.lists import Statement
 from ssmd_api.settings import ApiSettings
 from ssmd_api.turns import NoTurn, Turns
@@ -40,9 +40,11 @@ PLANNING: Final = {
     "random_page_cost": "1.1",
     "jit": "off",
     "plan_cache_mode": "force_custom_plan",
+    "max_parallel_workers_per_gather": "0",
 }
 """What plans are made with: the tables are in memory; a page's query is over before any code of it
-is compiled; and what is right for one category is wrong for another."""
+is compiled; what is right for one category is wrong for another; and stretches of an order are read
+one after the other (`ssmd_api.where`)."""
 
 _PATIENCE_SECONDS: Final = 5.0
 
@@ -72,6 +74,7 @@ async def open_pool(settings: ApiSettings) -> AsyncIterator[Pool]:
     async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
         # Of a cursor's own adapters there would be a copy for each answer.
         rows.register(connection)
+        pages.register(connection)
         await connection.execute("SELECT set_config('statement_timeout', %s, false)", (timeout,))
         for name, value in PLANNING.items():
             await connection.execute("SELECT set_config(%s, %s, false)", (name, value))
@@ -105,8 +108,7 @@ class Database:
         self.patience_seconds = _PATIENCE_SECONDS
         """How long one waits for a turn, and then for a connection."""
 
-    @asynccontextmanager
-    async def cursor(self) -> AsyncIterator[Cursor]:
+    def cursor(self) -> AbstractAsyncContextManager[Cursor]:
         """A cursor for one answer.
 
         Raises:
@@ -115,8 +117,7 @@ class Database:
                 and a grace.
         """
         _queries.set(_queries.get() + 1)
-        async with self._cursor(self._requests, self.patience_seconds) as cursor:
-            yield cursor
+        return self._cursor(self._requests, self.patience_seconds)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -136,11 +137,11 @@ class Database:
             async with connection.cursor() as cursor:
                 yield cursor
 
-    @asynccontextmanager
-    async def upkeep(self, patience_seconds: float = _PATIENCE_SECONDS) -> AsyncIterator[Cursor]:
+    def upkeep(
+        self, patience_seconds: float = _PATIENCE_SECONDS
+    ) -> AbstractAsyncContextManager[Cursor]:
         """The same of the connection that requests do not take: for short statements."""
-        async with self._cursor(self._upkeep, patience_seconds) as cursor:
-            yield cursor
+        return self._cursor(self._upkeep, patience_seconds)
 
     async def refuses_writes(self) -> str | None:
         """Why PostgreSQL takes no writes; None if it does.
@@ -175,17 +176,23 @@ class Database:
     async def _cursor(self, turns: Turns, patience_seconds: float) -> AsyncIterator[Cursor]:
         async with self._connection(turns, patience_seconds) as connection:
             with postgres.cut_off_after(connection, self._answer_seconds):
-                async with connection.cursor() as cursor:
-                    yield cursor
+                yield connection.cursor()
 
     @asynccontextmanager
     async def _connection(self, turns: Turns, patience_seconds: float) -> AsyncIterator[Connection]:
-        async with AsyncExitStack() as stack:
+        try:
+            await turns.take(patience_seconds)
+        except NoTurn:
+            raise Overloaded("every connection to PostgreSQL is in use") from None
+        try:
+            # Without the pool's own context, which would commit each time, though nothing is open.
+            connection = await self._pool.getconn(patience_seconds)
             try:
-                await stack.enter_async_context(turns.turn(patience_seconds))
-            except NoTurn:
-                raise Overloaded("every connection to PostgreSQL is in use") from None
-            yield await stack.enter_async_context(self._pool.connection(timeout=patience_seconds))
+                yield connection
+            finally:
+                await self._pool.putconn(connection)
+        finally:
+            turns.give_back()
 
     async def pages(
         self,

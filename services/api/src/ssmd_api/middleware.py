@@ -5,7 +5,7 @@ as problem documents.
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -15,8 +15,9 @@ from urllib.parse import unquote_plus, unquote_to_bytes
 import psycopg
 import structlog
 from aiohttp import web
+from multidict import istr
 from prometheus_client import Counter, Histogram
-from structlog.contextvars import bind_contextvars
+from structlog.contextvars import STRUCTLOG_KEY_PREFIX
 
 from ssmd_api import context, problems
 from ssmd_api.context import Context
@@ -30,40 +31,49 @@ from ssmd_api.turns import caller
 from ssmd_common import contract, logs
 from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import UpstreamUnavailable
+from ssmd_common.httpserver import Handler
 from ssmd_common.metrics import ERRORS, WORK
 
 log = structlog.get_logger(__name__)
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Known:
     """What is known of a request."""
 
     request_id: str
-    route: str
     began: float
+    route: str = "unmatched"
+    """Known once it is answered, or its reply begins."""
     key: StoredKey | None = None
     limit: Verdict | None = None
     started: bool = False
     """Whether the head of its reply is sent."""
 
+    def headers(self) -> dict[str, str]:
+        """What every reply says."""
+        return {**_OF_ALL, _REQUEST_ID: self.request_id}
+
 
 _KNOWN: Final = web.RequestKey("known", _Known)
 _IDS: Final = random.Random()  # noqa: S311 - they need only differ
-_OF_ALL: Final = {
-    "X-Content-Type-Options": "nosniff",
-    "Server": "ssmd",
-    "X-Ssmd-Version": version("ssmd-api"),
-    contract.HEADER: str(contract.CONTRACT),
+# Names of headers that every request and reply has are made fit to be looked up once.
+_REQUEST_ID: Final = istr("X-Request-Id")
+_OF_ALL: Final[dict[str, str]] = {
+    istr("X-Content-Type-Options"): "nosniff",
+    istr("Server"): "ssmd",
+    istr("X-Ssmd-Version"): version("ssmd-api"),
+    istr(contract.HEADER): str(contract.CONTRACT),
 }
+_bound_id: Final[ContextVar[str]] = ContextVar(f"{STRUCTLOG_KEY_PREFIX}request_id")
+"""As `bind_contextvars` has it, without its looking it up for each request."""
+_being_answered: Final[set[_Known]] = set()
+IN_PROGRESS.set_function(lambda: len(_being_answered))
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _CLIENT_GONE: Final = 499
 _PROBES: Final = ("/livez", "/readyz", "/metrics")
 
 
-@web.middleware
 async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Count and time a request, and answer every error with a problem document.
 
@@ -71,15 +81,19 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """
     known = _begin(request)
     status = 500
-    IN_PROGRESS.inc()
+    _being_answered.add(known)
     # A request's context is its own: nothing is left of it afterwards.
-    bind_contextvars(request_id=known.request_id)
+    _bound_id.set(known.request_id)
     try:
         response = await _answered(request, handler)
         status = response.status
+        if request._match_info is None:  # noqa: SLF001
+            # It came to no route, where `add_headers` is called.
+            response.headers.update(known.headers())
         return response
     finally:
-        IN_PROGRESS.dec()
+        _being_answered.discard(known)
+        known.route = route_template(request)
         method = request.method if known.route != "unmatched" else "any"
         count, seconds = _metrics(known.route, method, status)
         count.inc()
@@ -101,7 +115,7 @@ def refuse(request: web.BaseRequest, status: int, why: str) -> web.Response:
     response = problems.response(
         problems.from_status(status, why, {}), known.request_id, request.path
     )
-    response.headers.update({**_OF_ALL, "X-Request-Id": known.request_id})
+    response.headers.update(known.headers())
     return response
 
 
@@ -137,10 +151,10 @@ def actor(request: web.Request) -> Actor:
 
 
 def _begin(request: web.Request) -> _Known:
-    began, given = time.perf_counter(), request.headers.get("X-Request-Id")
+    began, given = time.perf_counter(), request.headers.get(_REQUEST_ID)
     sane = given is not None and _SANE_ID.fullmatch(given)
     name = given if given and sane else f"{_IDS.getrandbits(128):032x}"
-    known = request[_KNOWN] = _Known(name, route_template(request), began)
+    known = request[_KNOWN] = _Known(name, began)
     return known
 
 
@@ -149,7 +163,8 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     which pages may read it, and whether its route will go."""
     known = request[_KNOWN]
     known.started = True
-    headers = {**_OF_ALL, "X-Request-Id": known.request_id}
+    known.route = route_template(request)
+    headers = known.headers()
     if known.limit is not None:
         headers.update(known.limit.headers())
     response.headers.update(headers)
@@ -159,12 +174,15 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
         mark.add_headers(response.headers)
 
 
-def guarded(scope: str, handler: Handler) -> Handler:
+def guarded(scope: str, handler: Handler, service: Context) -> Handler:
     """`handler` for those whose key has `scope` and requests left."""
+    trust = service.settings.api_trust_forwarded_for
 
     async def guard(request: web.Request) -> web.StreamResponse:
-        service, known = context.of(request), request[_KNOWN]
-        key = known.key = await _good_key(request, service, scope)
+        known = request[_KNOWN]
+        key = known.key = await service.authenticator.authenticate(
+            request.headers, lambda: client_address(request, trust=trust), scope
+        )
         name = str(key.id)
         caller.set(name)
         limit = service.limiter.take(name, key.rate_limit_per_minute, time.monotonic_ns())
@@ -194,12 +212,6 @@ def method_not_allowed(allowed: set[str]) -> Handler:
         raise web.HTTPMethodNotAllowed(request.method, sorted(allowed))
 
     return refused
-
-
-async def _good_key(request: web.Request, service: Context, scope: str) -> StoredKey:
-    """The key of a request; raises a Problem unless it is good for `scope` now."""
-    address = client_address(request, trust=service.settings.api_trust_forwarded_for)
-    return await service.authenticator.authenticate(request.headers, address, scope)
 
 
 def client_address(request: web.Request, *, trust: bool) -> str:

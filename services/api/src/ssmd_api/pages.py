@@ -7,36 +7,34 @@ from collections.abc import Sequence
 from typing import Final, LiteralString
 
 from psycopg import sql
+from psycopg.abc import AdaptContext, Buffer
+from psycopg.adapt import Loader
 
 from ssmd_api.paging import Page
 from ssmd_api.rendering import ROWS_APART, Rendering
-from ssmd_common.columns import Table
+from ssmd_common.columns import Column, Kind, Table
 
 COLUMNS: Final = ("text", "is far", "more", "keys …", "ticker", "ages")
-"""Of the one row: the rows' text as `Rendering.page` takes it and whether it has far times; whether
-more rows follow, and the sort keys and ticker of the last; what their age needs, as JSON."""
+"""Of the one row: the rows' text, with the next row's, and whether it has far times; whether more
+rows follow, and the sort keys and ticker of the last; what their age needs, as JSON."""
 
-# Names of its own, since ages have columns of markets.
+# Names of its own, since ages have columns of markets. The rows come in their order, and so do the
+# aggregates take them: numbering them, or keeping them in a CTE, costs as much as their text. One
+# row more than the page is among them, which tells that more follow; Python leaves it out.
 _PAGE: Final = sql.SQL(
-    "WITH found AS MATERIALIZED (SELECT row_number() OVER (ORDER BY {order}) AS row_n,"
-    " {text} AS row_text, {far} AS row_far, {keys}, {ticker} AS row_ticker {aged}"
-    " FROM {cut} {joins})"
-    " SELECT (SELECT string_agg(row_text, {apart} ORDER BY row_n) FROM found WHERE {within}),"
-    " (SELECT bool_or(row_far) FROM found WHERE {within}),"
-    " EXISTS (SELECT FROM found WHERE NOT {within}), {last_keys}, last.row_ticker, {ages}"
-    " FROM (SELECT) one LEFT JOIN found last ON last.row_n = {limit}"
+    "SELECT string_agg(row_text, {apart})::bpchar, bool_or(row_far), count(*) > {limit},"
+    " {last_keys}, (array_agg(row_ticker))[{limit}], {ages}::text::bpchar"
+    " FROM (SELECT {text} AS row_text, {far} AS row_far, {keys}, {ticker} AS row_ticker"
+    " {aged} FROM {cut} {joins} ORDER BY {order}) found"
 )
 # Rows of which only the time of their last observation differs are as old as the oldest of them;
 # apart from those without such a time, or with one that Python cannot hold.
 _AGES: Final = sql.SQL(
     "(SELECT json_agg(g) FROM (SELECT {columns} min({observed}) AS {observed}"
-    " FROM found WHERE {within} GROUP BY {columns}"
+    " FROM unnest({arrays}) AS u({names}) GROUP BY {columns}"
     " {observed} >= '0001-01-01' AND {observed} < '10000-01-01') g)"
 )
 _OBSERVED: Final = "observed_at"
-
-
-_comma: Final = sql.SQL(", ")
 
 
 def _named(number: int) -> sql.Identifier:
@@ -57,32 +55,60 @@ def of_page(
     """The query whose row has `COLUMNS`. `aged` are columns of tables by alias, of which the first
     has `observed_at`; the others' names begin with their table's."""
     columns = [
-        (sql.Identifier(alias, column.name), sql.Identifier(prefix + column.name))
+        (_aged(alias, column), sql.Identifier(prefix + column.name))
         for alias, table in aged
         for prefix in ["" if table is aged[0][1] else f"{table.name}."]
         for column in table.columns
     ]
-    names = [name for _, name in columns if name != sql.Identifier(_OBSERVED)]
-    within = sql.SQL("row_n <= {}").format(sql.Literal(page.limit))
+    limit, comma = sql.Literal(page.limit), sql.SQL(", ")
+    observed = sql.Identifier(_OBSERVED)
     ages: sql.Composable = sql.SQL("NULL")
     if columns:
-        grouped = sql.SQL("").join([sql.SQL("{}, ").format(name) for name in names])
-        observed = sql.Identifier(_OBSERVED)
-        ages = _AGES.format(columns=grouped, observed=observed, within=within)
+        names = [name for _, name in columns]
+        ages = _AGES.format(
+            columns=sql.SQL("").join(
+                [sql.SQL("{}, ").format(name) for name in names if name != observed]
+            ),
+            observed=observed,
+            arrays=comma.join(
+                [sql.SQL("(array_agg({}))[1:{}]").format(name, limit) for name in names]
+            ),
+            names=comma.join(names),
+        )
     return _PAGE.format(
         text=rendering.text,
         far=rendering.far,
         order=order,
-        keys=_comma.join(
-            [sql.SQL("{} AS {}").format(key, _named(n)) for n, key in enumerate(keys)]
+        keys=comma.join([sql.SQL("{} AS {}").format(key, _named(n)) for n, key in enumerate(keys)]),
+        last_keys=comma.join(
+            [sql.SQL("(array_agg({}))[{}]").format(_named(n), limit) for n in range(len(keys))]
         ),
-        last_keys=_comma.join([sql.SQL("last.{}").format(_named(n)) for n in range(len(keys))]),
         ticker=ticker,
         aged=sql.SQL("").join([sql.SQL(", {} AS {}").format(*each) for each in columns]),
         cut=cut,
         joins=joins,
-        limit=sql.Literal(page.limit),
-        within=within,
+        limit=limit,
         apart=sql.Literal(ROWS_APART),
         ages=ages,
     )
+
+
+def _aged(alias: LiteralString, column: Column) -> sql.Composable:
+    """An array of arrays would be one of their elements."""
+    value = sql.Identifier(alias, column.name)
+    return sql.SQL("to_jsonb({})").format(value) if column.kind is Kind.TEXTS else value
+
+
+def register(context: AdaptContext) -> None:
+    """Have texts of rows and ages, the only values of their type, come as they are sent."""
+    context.adapters.register_loader("bpchar", _Bytes)
+
+
+def shown(text: bytes | None, *, more: bool) -> bytes | None:
+    """The text without the next row's."""
+    return text[: text.rindex(ROWS_APART.encode())] if text and more else text
+
+
+class _Bytes(Loader):
+    def load(self, data: Buffer) -> bytes:
+        return bytes(data)

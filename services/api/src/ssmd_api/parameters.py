@@ -41,10 +41,17 @@ class Parameters:
 
     def __init__(self, query: MultiMapping[str], now: datetime) -> None:
         self._query = query
-        self._now = now
+        self._asked_at = now
+        self.by_the_clock = False
+        """Whether what was read depends on when it is asked."""
         self._known: set[str] = set()
         self._faults: list[Fault] = []
         self._explained: dict[str, str] = {}
+
+    @property
+    def _now(self) -> datetime:
+        self.by_the_clock = True
+        return self._asked_at
 
     def text(self, name: str) -> str | None:
         return self._one(name, text)

@@ -7,6 +7,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from multidict import istr
+
+_POLICY: Final = istr("RateLimit-Policy")
+_LEFT: Final = istr("RateLimit")
 _SECOND: Final = 1_000_000_000
 _MINUTE: Final = 60 * _SECOND
 
@@ -25,8 +29,8 @@ class Verdict(NamedTuple):
     def headers(self) -> dict[str, str]:
         """RateLimit fields as in draft-ietf-httpapi-ratelimit-headers."""
         return {
-            "RateLimit-Policy": f'"minute";q={self.limit};w=60',
-            "RateLimit": f'"minute";r={self.remaining};t={self.reset_seconds}',
+            _POLICY: f'"minute";q={self.limit};w=60',
+            _LEFT: f'"minute";r={self.remaining};t={self.reset_seconds}',
         }
 
 
@@ -65,23 +69,26 @@ class RateLimiter:
         full = limit * _MINUTE
         bucket = self._buckets.get(name)
         if bucket is None:
-            bucket = _Bucket(full, now)
-        elapsed = max(0, now - bucket.filled_at)
-        bucket.credit = min(full, bucket.credit + elapsed * limit)
-        bucket.filled_at = max(now, bucket.filled_at)
-        allowed = bucket.credit >= _MINUTE
+            bucket = self._buckets[name] = _Bucket(full, now)
+            while len(self._buckets) > self._capacity:
+                self._buckets.popitem(last=False)
+        else:
+            self._buckets.move_to_end(name)
+        credit = bucket.credit
+        if now > bucket.filled_at:
+            credit += (now - bucket.filled_at) * limit
+            bucket.filled_at = now
+        credit = min(credit, full)
+        allowed = credit >= _MINUTE
         if allowed or cost < 0:
-            bucket.credit = min(full, bucket.credit - cost)
-        self._buckets[name] = bucket
-        self._buckets.move_to_end(name)
-        while len(self._buckets) > self._capacity:
-            self._buckets.popitem(last=False)
+            credit = min(credit - cost, full)
+        bucket.credit = credit
         return Verdict(
             allowed,
             limit,
-            bucket.credit // _MINUTE,
-            _seconds(full - bucket.credit, limit),
-            0 if allowed else _seconds(_MINUTE - bucket.credit, limit),
+            credit // _MINUTE,
+            _seconds(full - credit, limit),
+            0 if allowed else _seconds(_MINUTE - credit, limit),
         )
 
 

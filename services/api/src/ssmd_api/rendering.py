@@ -68,17 +68,17 @@ class Rendering:
         """The row's JSON, of the values of these columns."""
         *pieces, far = values
         text = "".join(["null" if piece is None else piece for piece in pieces])
-        return self._spelled(text) if far else text.encode()
+        return self._spelled(text.encode()) if far else text.encode()
 
-    def page(self, text: str | None, *, far: bool | None) -> bytes:
+    def page(self, text: bytes | None, *, far: bool | None) -> bytes:
         """The JSON of rows, with commas between, of their texts with `ROWS_APART` between; `far` if
         one of them is."""
-        parts = (text or "").split(_JSON_APART)
+        parts = (text or b"").split(_JSON_APART.encode())
         parts[1::2] = map(_json_text, parts[1::2])
-        fit = "".join(parts)
+        fit, apart = b"".join(parts), ROWS_APART.encode()
         if far:
-            return b",".join(map(self._spelled, fit.split(ROWS_APART)))
-        return fit.replace(ROWS_APART, ",").encode()
+            return b",".join(map(self._spelled, fit.split(apart)))
+        return fit.replace(apart, b",")
 
     def _pieces(self) -> Iterator[sql.Composable]:
         """Texts, and between them columns of jsonb."""
@@ -134,9 +134,9 @@ class Rendering:
             return sql.SQL("false")
         return sql.SQL(_NEAR).format(sql.SQL(", ").join(found))
 
-    def _spelled(self, text: str) -> bytes:
+    def _spelled(self, text: bytes) -> bytes:
         """A row as `ssmd_common.times` spells its times."""
-        row = rows.decode(text.encode(), rows.ROW_DEPTH)
+        row = rows.decode(text, rows.ROW_DEPTH)
         for member, table in {"": self.shape.table, **self.shape.members}.items():
             within = row[member] if member else row
             for column in _times(table):
@@ -180,30 +180,31 @@ def respelled(spelling: str) -> str:
 def _in_one(pieces: Sequence[sql.Composable]) -> sql.Composable:
     if len(pieces) == 1:
         return pieces[0]
-    written = [
-        sql.SQL("coalesce({}::text, 'null')").format(piece)
-        if isinstance(piece, sql.Identifier)
-        else piece
-        for piece in pieces
-    ]
-    parts = sql.SQL(", ").join(written)
-    return sql.SQL("concat_ws({}, {})").format(sql.Literal(_JSON_APART), parts)
+    # What is NULL, as most are, has nothing to be made fit.
+    value = sql.SQL("coalesce({0} || {1}::text || {0}, 'null')")
+    apart = sql.Literal(_JSON_APART)
+    return _concat(
+        [
+            value.format(apart, piece) if isinstance(piece, sql.Identifier) else piece
+            for piece in pieces
+        ]
+    )
 
 
 class _JsonText(Loader):
     def load(self, data: Buffer) -> str:
-        return _json_text(bytes(data).decode())
+        return _json_text(bytes(data)).decode()
 
 
-def _json_text(text: str) -> str:
+def _json_text(text: bytes) -> bytes:
     # Most are short and of many rows.
     return _remembered(text) if len(text) <= _REMEMBERED_LENGTH else _fit(text)
 
 
 @lru_cache(maxsize=4096)
-def _remembered(text: str) -> str:
+def _remembered(text: bytes) -> bytes:
     return _fit(text)
 
 
-def _fit(text: str) -> str:
-    return "null" if text == "null" else rows.encode(rows.loaded_json(text.encode())).decode()
+def _fit(text: bytes) -> bytes:
+    return text if text == b"null" else rows.encode(rows.loaded_json(text))

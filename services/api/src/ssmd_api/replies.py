@@ -4,8 +4,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, Literal
+from urllib.parse import quote, unquote_plus
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from multidict import CIMultiDict, istr
 
 from ssmd_api import asof, context, rows
 from ssmd_api.document import Answer, Body
@@ -15,6 +17,7 @@ from ssmd_api.paging import Listed
 Source = Literal["cache", "database"]
 
 _WORTH_COMPRESSING_BYTES: Final = 1024
+_AGE: Final = istr("X-Ssmd-Age")
 
 
 def answer(
@@ -83,17 +86,31 @@ def _headers(
     source: Source | None,
     next_cursor: str | None,
     more: Mapping[str, str] | None,
-) -> dict[str, str]:
-    headers = {"Vary": "Accept-Encoding", "Cache-Control": "private, no-cache", **(more or {})}
+) -> CIMultiDict[str]:
+    headers = CIMultiDict(
+        {"Vary": "Accept-Encoding", "Cache-Control": "private, no-cache", **(more or {})}
+    )
     if source:
         headers["X-Ssmd-Source"] = source
     if next_cursor:
-        following = request.rel_url.update_query(cursor=next_cursor)
+        changed = {"cursor": next_cursor}
         if at := headers.get(asof.AT):
             # How long ago that is changes from page to page.
-            following = following.update_query(as_of=at)
-        headers["Link"] = f'<{following.raw_path_qs}>; rel="next"'
+            changed["as_of"] = at
+        headers["Link"] = f'<{_with(request.raw_path, changed)}>; rel="next"'
     return headers
+
+
+def _with(asked: str, changed: Mapping[str, str]) -> str:
+    """A path with its query, some parameters of which are changed."""
+    path, _, query = asked.partition("?")
+    pairs = [
+        pair
+        for pair in query.split("&")
+        if pair and unquote_plus(pair.partition("=")[0]) not in changed
+    ]
+    pairs += [f"{name}={quote(value, safe=':')}" for name, value in changed.items()]
+    return f"{path}?{'&'.join(pairs)}"
 
 
 def _response(
@@ -106,24 +123,25 @@ def _response(
 ) -> web.Response:
     # A strong tag names bytes, and those of the compressed reply are others.
     tag = f'"{body.digest}-gzip"' if compress else f'"{body.digest}"'
-    headers = {**headers, "ETag": tag}
-    if age_seconds is not None:
-        headers["X-Ssmd-Age"] = str(age_seconds)
     if _has_already(request, body.digest):
-        return web.Response(status=304, headers=headers)
-    headers["Content-Type"] = "application/json"
-    if compress and body.gzipped is not None:
-        headers["Content-Encoding"] = "gzip"
-        return web.Response(body=body.gzipped, headers=headers)
-    response = web.Response(body=body.data, headers=headers)
-    if compress:
-        response.enable_compression(web.ContentCoding.gzip)
+        response = web.Response(status=304, headers=headers)
+    else:
+        gzipped = body.gzipped if compress else None
+        response = web.Response(body=gzipped or body.data, headers=headers)
+        response.headers[hdrs.CONTENT_TYPE] = "application/json"
+        if gzipped:
+            response.headers[hdrs.CONTENT_ENCODING] = "gzip"
+        elif compress:
+            response.enable_compression(web.ContentCoding.gzip)
+    response.headers[hdrs.ETAG] = tag
+    if age_seconds is not None:
+        response.headers[_AGE] = str(age_seconds)
     return response
 
 
 def _to_compress(request: web.Request, body: Body) -> bool:
     return len(body.data) >= _WORTH_COMPRESSING_BYTES and accepts_gzip(
-        request.headers.get("Accept-Encoding", "")
+        request.headers.get(hdrs.ACCEPT_ENCODING, "")
     )
 
 
@@ -149,5 +167,7 @@ def accepts_gzip(header: str) -> bool:
 
 
 def _has_already(request: web.Request, digest: str) -> bool:
-    tags = request.if_none_match or () if request.method in ("GET", "HEAD") else ()
+    if hdrs.IF_NONE_MATCH not in request.headers or request.method not in ("GET", "HEAD"):
+        return False
+    tags = request.if_none_match or ()
     return any(tag.value in ("*", digest, f"{digest}-gzip") for tag in tags)

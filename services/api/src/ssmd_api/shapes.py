@@ -7,7 +7,7 @@
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 from ssmd_api import rows
@@ -53,6 +53,10 @@ class Shape:
         Raises:
             UnknownField: of one that is not here.
         """
+        return _selected(self, tuple(fields), tuple(exclude))
+
+    def choose(self, fields: Sequence[str], exclude: Sequence[str]) -> "Shape":
+        """The same, not remembered."""
         for name in (*fields, *exclude):
             if name not in self.names:
                 raise unknown(name, self.names)
@@ -87,6 +91,12 @@ class Shape:
                 members[member] = table.only(*names)
         names = [name for name in self.table.names if keeps(name, name)]
         return Shape(self.table.only(*names), members)
+
+
+@lru_cache(maxsize=1000)
+def _selected(whole: Shape, fields: tuple[str, ...], exclude: tuple[str, ...]) -> Shape:
+    """Most ask for the same again and again."""
+    return whole.choose(fields, exclude)
 
 
 def unknown(name: str, known: Iterable[str]) -> UnknownField:

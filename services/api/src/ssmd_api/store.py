@@ -9,7 +9,7 @@ from typing import Any, Final, LiteralString, assert_never
 import psycopg
 from psycopg import sql
 
-from ssmd_api import asof, lists, paging, rendering, rows, search, shapes
+from ssmd_api import asof, lists, pages, paging, rendering, rows, search, shapes
 from ssmd_api.asof import Past
 from ssmd_api.database import SHORT_PATIENCE_SECONDS, Connection, Cursor, Database
 from ssmd_api.feeschedule import OWN_FEE, Terms, complete
@@ -261,9 +261,9 @@ class Store:
             parameters=self._known(listing.parameters),
         )
         async with self._reading() as connection:
-            pages = self._database.pages(connection, listing, _EXPORT_PAGE, rendering.register)
-            async with aclosing(pages):
-                async for page in pages:
+            found = self._database.pages(connection, listing, _EXPORT_PAGE, rendering.register)
+            async with aclosing(found):
+                async for page in found:
                     yield [listing.rendering.row(row) for row in page]
 
     async def _listed(self, listing: Listing) -> Listed:
@@ -281,7 +281,8 @@ class Store:
         text, far, more, *keys, ticker, ages = found
         following = paging.following(listing.page, tuple(keys), ticker) if more else None
         count = await self._count(listing) if listing.rows else None
-        return Listed(listing.rendering.page(text, far=far), following, _ages(ages), count)
+        written = listing.rendering.page(pages.shown(text, more=more), far=far)
+        return Listed(written, following, _ages(ages), count)
 
     async def _count(self, listing: Listing) -> int:
         """Of the whole list's rows; 400 where that takes longer than a statement may."""
@@ -348,10 +349,10 @@ def _next(values: Iterator[Any], table: Table) -> Row:
     return {name: next(values) for name in table.names}
 
 
-def _ages(groups: list[Row] | None) -> list[Row]:
+def _ages(groups: bytes | None) -> list[Row]:
     """Markets with their series as `ssmd_api.freshness` takes them, as far as they are known."""
     found = []
-    for group in groups or ():
+    for group in rows.decode(groups) if groups else ():
         series = {
             name.removeprefix("series."): value
             for name, value in group.items()

@@ -29,7 +29,15 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, patience_seconds: float) -> AsyncIterator[None]:
-        """One turn for the `caller`.
+        """One turn, as `take` has it."""
+        await self.take(patience_seconds)
+        try:
+            yield
+        finally:
+            self.give_back()
+
+    async def take(self, patience_seconds: float) -> None:
+        """Have one turn for the `caller`; whoever has it gives it back.
 
         Raises:
             NoTurn: it did not come within `patience_seconds`, or too many wait.
@@ -38,11 +46,10 @@ class Turns:
             self._free -= 1
         else:
             await self._wait(caller.get(), patience_seconds)
-        try:
-            yield
-        finally:
-            self._free += 1
-            self._call_next()
+
+    def give_back(self) -> None:
+        self._free += 1
+        self._call_next()
 
     async def _wait(self, name: str, patience_seconds: float) -> None:
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()

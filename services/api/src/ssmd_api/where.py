@@ -174,23 +174,22 @@ class Where:
             text = _CUT_OF_FEW
         if self._several:
             text = _CUT_OF_EACH.replace("{cut}", text)
-        queries = [
-            sql.SQL(text).format(
-                fetch=fetch,
-                alias=sql.Identifier(self.alias),
-                source=self._source(table, ways),
-                conditions=sql.SQL(" AND ").join([*self._conditions_of(ways), sql.SQL("true")]),
-                start=start,
-                within=within,
-                several=sql.Placeholder(self._several),
-            )
-            for ways in product(*self._ways)
+        stretches = [
+            [
+                sql.SQL(text).format(
+                    fetch=fetch,
+                    alias=sql.Identifier(self.alias),
+                    source=self._source(table, ways),
+                    conditions=sql.SQL(" AND ").join([*self._conditions_of(ways), sql.SQL("true")]),
+                    start=start,
+                    within=within,
+                    several=sql.Placeholder(self._several),
+                )
+                for ways in product(*self._ways)
+            ]
             for start in self._starts(table, keys, last, page)
         ]
-        merged = sql.SQL(" UNION ALL ").join(queries)
-        if len(queries) > 1:
-            bare = in_order([*keys, last], last)
-            merged += sql.SQL(" ORDER BY {} LIMIT {}").format(bare, fetch)
+        merged = _in_turn(stretches, in_order([*keys, last], last), fetch)
         cut = sql.SQL("({}) {}").format(merged, sql.Identifier(self.alias))
         return cut, order
 
@@ -261,6 +260,21 @@ class Where:
         if isinstance(condition, sql.Composable):
             return condition
         return sql.SQL(condition).format(alias=sql.Identifier(self.alias))
+
+
+def _in_turn(
+    stretches: Sequence[Sequence[sql.Composable]], order: sql.Composable, fetch: sql.Composable
+) -> sql.Composed:
+    """The first rows of stretches of an order, each of several queries: a later stretch is read
+    only where those before it have too few, since PostgreSQL appends one after the other."""
+    union, limit = sql.SQL(" UNION ALL "), sql.SQL(" LIMIT {}").format(fetch)
+    merged = [
+        queries[0]
+        if len(queries) == 1
+        else sql.SQL("({} ORDER BY {}{})").format(union.join(queries), order, limit)
+        for queries in stretches
+    ]
+    return union.join(merged) + (limit if len(merged) > 1 else sql.SQL(""))
 
 
 def escape(word: str) -> str:

@@ -13,8 +13,8 @@ from aiohttp import web
 
 from ssmd_api import openapi
 from ssmd_api.deprecation import Marked
-from ssmd_api.middleware import Handler
 from ssmd_api.replies import reply
+from ssmd_common.httpserver import Handler
 
 _POLICY: Final = "; ".join(
     (

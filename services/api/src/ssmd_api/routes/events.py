@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from ssmd_api import asof, context, costs, filters, replies, shapes
+from ssmd_api import asof, context, replies, shapes
+from ssmd_api.asked import of_list
 from ssmd_api.document import Answer
 from ssmd_api.filters import EventFilter
 from ssmd_api.parameters import Parameters
@@ -19,15 +20,11 @@ async def list_events(request: web.Request) -> web.Response:
 
 
 async def _page(request: web.Request) -> Answer:
-    given = Parameters(request.query, datetime.now(UTC))
-    wanted = filters.read(EventFilter, given)
-    page, shape = given.page(tables.EVENTS, "event_ticker"), given.shape(shapes.EVENTS)
-    at = given.as_of()
-    given.refuse(costs.refusal(wanted, page.sort, "event_ticker"))
-    given.done()
-    async with context.of(request).store.as_of(at) as store:
-        found = await store.list_events(wanted, page, shape)
-    return replies.page(request, "events", found, headers=asof.headers(at, shape))
+    asked = of_list(request, EventFilter, tables.EVENTS, "event_ticker", shapes.EVENTS)
+    async with context.of(request).store.as_of(asked.at) as store:
+        found = await store.list_events(asked.wanted, asked.page, asked.shape)
+    headers = asof.headers(asked.at, asked.shape)
+    return replies.page(request, "events", found, headers=headers)
 
 
 async def show_event(request: web.Request) -> web.Response:

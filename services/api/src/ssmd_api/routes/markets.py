@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import msgspec
 from aiohttp import web
 
-from ssmd_api import asof, bodies, context, costs, cursors, filters, replies, rows, shapes
+from ssmd_api import asof, bodies, context, cursors, replies, rows, shapes
+from ssmd_api.asked import of_list
 from ssmd_api.cursors import Cursor
 from ssmd_api.document import Answer
 from ssmd_api.filters import MarketFilter
@@ -29,12 +30,8 @@ async def list_markets(request: web.Request) -> web.Response:
 
 
 async def _page(request: web.Request) -> Answer:
-    given = Parameters(request.query, datetime.now(UTC))
-    wanted = filters.read(MarketFilter, given)
-    page, shape = given.page(tables.MARKETS, "ticker"), given.shape(shapes.MARKETS)
-    at = given.as_of()
-    given.refuse(costs.refusal(wanted, page.sort, "ticker"))
-    given.done()
+    asked = of_list(request, MarketFilter, tables.MARKETS, "ticker", shapes.MARKETS)
+    wanted, page, shape, at = asked.wanted, asked.page, asked.shape, asked.at
     service = context.of(request)
     if at is not None:
         async with service.store.as_of(at) as store:

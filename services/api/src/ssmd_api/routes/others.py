@@ -6,7 +6,7 @@ from typing import Final
 from aiohttp import web
 
 from ssmd_api import context
-from ssmd_api.middleware import Handler
+from ssmd_common.httpserver import Handler
 
 OLD_PATHS: Final = r"/{list:markets|events|fees}{rest:(?:/.*)?}"
 """Paths without /v1."""

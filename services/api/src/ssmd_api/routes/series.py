@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from ssmd_api import asof, context, feeschedule, filters, replies, shapes
+from ssmd_api import asof, context, feeschedule, replies, shapes
+from ssmd_api.asked import of_list
 from ssmd_api.document import Answer
 from ssmd_api.filters import SeriesFilter
 from ssmd_api.parameters import Parameters
@@ -19,14 +20,11 @@ async def list_series(request: web.Request) -> web.Response:
 
 
 async def _page(request: web.Request) -> Answer:
-    given = Parameters(request.query, datetime.now(UTC))
-    wanted = filters.read(SeriesFilter, given)
-    page, shape = given.page(tables.SERIES, "ticker"), given.shape(shapes.SERIES)
-    at = given.as_of()
-    given.done()
-    async with context.of(request).store.as_of(at) as store:
-        found = await store.list_series(wanted, page, shape)
-    return replies.page(request, "series", found, headers=asof.headers(at, shape))
+    asked = of_list(request, SeriesFilter, tables.SERIES, "ticker", shapes.SERIES)
+    async with context.of(request).store.as_of(asked.at) as store:
+        found = await store.list_series(asked.wanted, asked.page, asked.shape)
+    headers = asof.headers(asked.at, asked.shape)
+    return replies.page(request, "series", found, headers=headers)
 
 
 async def show_series(request: web.Request) -> web.Response:

@@ -1,0 +1,61 @@
+"""What lists are asked for: read once for all requests that ask with the same letters."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Generic, cast
+
+from aiohttp import web
+
+from ssmd_api import costs, filters
+from ssmd_api.filters import EventFilter, F, MarketFilter
+from ssmd_api.paging import Page
+from ssmd_api.parameters import Parameters
+from ssmd_api.shapes import Shape
+from ssmd_common.columns import Table
+
+MOST: Final = 1000
+_LONGEST: Final = 500
+"""Of parameters that are remembered, in characters: cursors are among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Generic[F]):
+    """Which rows, which page of them, what of each, and as of when (None is now)."""
+
+    wanted: F
+    page: Page
+    shape: Shape
+    at: datetime | None
+
+
+def of_list(
+    request: web.Request,
+    kind: type[F],
+    table: Table,
+    ticker: str,
+    shape: Shape,
+) -> Asked[F]:
+    """What a request asks of a list of `kind`. It is remembered, unless it depends on when it is
+    asked.
+
+    Raises:
+        Problem: a 400 that names everything that is wrong.
+    """
+    query = request.raw_path.partition("?")[2]
+    found = remembered.get((kind, query))
+    if found is not None:
+        return cast(Asked[F], found)
+    given = Parameters(request.query, datetime.now(UTC))
+    wanted = filters.read(kind, given)
+    asked = Asked(wanted, given.page(table, ticker), given.shape(shape), given.as_of())
+    if isinstance(wanted, EventFilter | MarketFilter):
+        given.refuse(costs.refusal(wanted, asked.page.sort, ticker))
+    given.done()
+    if len(query) <= _LONGEST and not given.by_the_clock:
+        if len(remembered) >= MOST:
+            remembered.clear()
+        remembered[kind, query] = asked
+    return asked
+
+
+remembered: Final[dict[tuple[object, str], object]] = {}
