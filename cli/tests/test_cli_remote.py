@@ -6,14 +6,12 @@ from typing import Any
 
 import pytest
 from psycopg.types.json import Jsonb
-from test_read_verbs import Shell, shell
+from shell import Shell
 from warm import Done
 
 from ssmd_common import requests
 from ssmd_common.exitcodes import ExitCode
 from ssmd_stack.database import Database
-
-__all__ = ["shell"]
 
 SYNCED = {"job": "quotes", "outcome": "ok", "message": None, "requests": 3, "fetched": 7}
 DIFFERENCE = {"key": "k", "field": "title", "expected": "a", "found": None}
