@@ -1,7 +1,7 @@
 """A service as a process of its own, without the imports that are most of its start.
 
 A process that has imported all services is kept beside each worker of pytest, and every start is a
-fork of it: a twentieth of the processor time of `python -m`. What a start itself does (its imports,
+fork of it: a sixth of the processor time of `python -m`. What a start itself does (its imports,
 its command line) is for tests that start a program.
 """
 
@@ -19,9 +19,9 @@ from typing import IO, Any, Union
 from ssmd_common.parts import SERVICES
 
 _PR_SET_PDEATHSIG = 1
-# No other process of the worker has the imported services' memory, and it starts no threads.
+# Of a process without threads: a fork of the worker might hold a lock that nobody lets go of.
 _CONTEXT = multiprocessing.get_context("forkserver")
-
+_IMPORTED = [*(f"ssmd_{name}.__main__" for name in SERVICES), "ssmd_stack.forked"]
 
 Started = Union["Forked", asyncio.subprocess.Process]
 
@@ -52,7 +52,7 @@ class Forked:
         env: Mapping[str, str],
         stdout: IO[Any] | None = None,
     ) -> None:
-        _CONTEXT.set_forkserver_preload([f"ssmd_{name}.__main__" for name in SERVICES])
+        _CONTEXT.set_forkserver_preload(_IMPORTED)
         descriptor = os.open(os.devnull, os.O_WRONLY) if stdout is None else os.dup(stdout.fileno())
         # What can be sent to another process: it closes our copy, too.
         with Connection(descriptor, readable=False) as output:
