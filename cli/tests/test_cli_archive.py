@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -29,6 +28,7 @@ from ssmd_cli.archive_place import parse_place
 from ssmd_cli.changes import Filter
 from ssmd_common.errors import ConfigurationError, SsmdError
 from ssmd_common.exitcodes import ExitCode
+from ssmd_stack import forked
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
 from ssmd_stream.change import Change, decode
@@ -236,18 +236,13 @@ def test_help_has_an_example_of_each_command() -> None:
 
 
 @asynccontextmanager
-async def archiver(
-    root: Path, database: Any, server: NatsServer
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "ssmd_archiver",
-        env={
-            "DATABASE_URL": database.url, "NATS_URL": server.url, "ARCHIVER_ROOT": str(root),
-            "ARCHIVER_ROTATE_SECONDS": "1", "ARCHIVER_FLUSH_SECONDS": "0.05",
-            "OPS_PORT": str(free_port()),
-        },
-        stdout=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
+async def archiver(root: Path, database: Any, server: NatsServer) -> AsyncIterator[forked.Started]:
+    environment = {
+        "DATABASE_URL": database.url, "NATS_URL": server.url, "ARCHIVER_ROOT": str(root),
+        "ARCHIVER_ROTATE_SECONDS": "1", "ARCHIVER_FLUSH_SECONDS": "0.05",
+        "OPS_PORT": str(free_port()),
+    }  # fmt: skip
+    child = await forked.start("ssmd_archiver", env=environment)
     try:
         yield child
     finally:

@@ -28,7 +28,7 @@ from ssmd_common.connections import nats as connections
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.settings import NatsSettings
-from ssmd_stack import binaries
+from ssmd_stack import binaries, forked
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
@@ -54,10 +54,8 @@ def environment(database: Database, nats_server: NatsServer) -> dict[str, str]:
 @pytest.fixture
 async def publisher(
     environment: dict[str, str], database: Database, nats_server: NatsServer
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "ssmd_cdc", env=environment, stdout=asyncio.subprocess.DEVNULL
-    )
+) -> AsyncIterator[forked.Started]:
+    process = await forked.start("ssmd_cdc", env=environment)
     settings = CdcSettings(
         database_url=SecretStr(database.url),
         nats_url=SecretStr(nats_server.url),
@@ -226,7 +224,7 @@ async def test_status(environment: dict[str, str], database: Database, tmp_path:
 async def test_status_judges_progress_and_seconds_not_bytes(
     environment: dict[str, str],
     database: Database,
-    publisher: asyncio.subprocess.Process,
+    publisher: forked.Started,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The server measures no lag of who confirms nothing, and it is a few hundred bytes."""

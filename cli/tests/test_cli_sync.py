@@ -33,7 +33,7 @@ Ssmd = Callable[..., Awaitable[Done]]
 
 @pytest_asyncio.fixture
 async def exchange() -> AsyncIterator[Simulator]:
-    async with Simulator("small", tempo=None, budget=0) as simulator:
+    async with Simulator("tiny", tempo=None, budget=0) as simulator:
         yield simulator
 
 

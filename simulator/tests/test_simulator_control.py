@@ -68,7 +68,7 @@ async def test_markets_join_an_event(client: Client) -> None:
 async def test_a_series_is_changed_and_its_fees_scheduled(
     http: aiohttp.ClientSession, clock: Stepped
 ) -> None:
-    async with Simulator(clock=clock) as sim:
+    async with Simulator("tiny", clock=clock) as sim:
         client = Client(sim, http)
         clock.step(10)
         change = {"title": "Another title", "tags": ["Soccer"], "fee_multiplier": 0.5}
@@ -88,7 +88,7 @@ async def test_a_series_is_changed_and_its_fees_scheduled(
 
 
 async def test_the_state_counts(http: aiohttp.ClientSession, clock: Stepped) -> None:
-    async with Simulator(clock=clock) as sim:
+    async with Simulator("tiny", clock=clock) as sim:
         client = Client(sim, http)
         before = await client.control("GET", "/state")
         await client.control("POST", "/markets", {"open_in": 60, "close_in": 90, "count": 3})

@@ -74,7 +74,7 @@ async def test_faults_choose_their_requests(client: Client) -> None:
 
 
 async def test_a_fault_is_over_after_its_time(http: aiohttp.ClientSession, clock: Stepped) -> None:
-    async with Simulator(clock=clock) as sim:
+    async with Simulator("tiny", clock=clock) as sim:
         client = Client(sim, http)
         fault = await client.control("POST", "/faults", {"kind": "storm", "lasting": 10})
         assert (await _raw(client))[0] == 429
@@ -88,7 +88,7 @@ async def test_one_field_of_one_row(
     http: aiohttp.ClientSession, clock: Stepped, text: str | None
 ) -> None:
     # On a clock of its own: at each quarter of an hour the rows change by themselves.
-    async with Simulator(clock=clock) as sim:
+    async with Simulator("tiny", clock=clock) as sim:
         await _spoil_one_field(Client(sim, http), text)
 
 
@@ -131,7 +131,7 @@ async def test_an_unknown_fault_is_refused(client: Client) -> None:
 async def test_stale_pages_and_a_market_that_flips_back(
     http: aiohttp.ClientSession, clock: Stepped
 ) -> None:
-    async with Simulator(clock=clock, creation_lag=0) as sim:
+    async with Simulator("tiny", clock=clock, creation_lag=0) as sim:
         client = Client(sim, http)
         order = {"close_in": 10, "determine_in": 20, "settle_in": 30}
         ticker = (await client.control("POST", "/markets", order))["market_ticker"]
@@ -211,7 +211,7 @@ async def test_codes_are_the_specification_s(kalshi_data: Path) -> None:
 
 
 async def test_silence_does_not_close(http: aiohttp.ClientSession) -> None:
-    async with Simulator(ping_seconds=0.01) as sim:
+    async with Simulator("tiny", ping_seconds=0.01) as sim:
         client = Client(sim, http)
         await client.control("POST", "/faults", {"kind": "silence"})
         async with http.ws_connect(

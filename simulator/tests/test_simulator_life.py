@@ -56,7 +56,7 @@ async def test_no_message_exists_for_opening_and_closing(
     http: aiohttp.ClientSession, clock: Stepped
 ) -> None:
     heard: list[Message] = []
-    async with Simulator(clock=clock, creation_lag=0) as sim:
+    async with Simulator("tiny", clock=clock, creation_lag=0) as sim:
         sim.exchange.listeners.append(heard.append)
         client = Client(sim, http)
         order = {"open_in": 10, "close_in": 20, "determine_in": 30, "settle_in": 40}
@@ -86,7 +86,7 @@ async def test_no_message_exists_for_opening_and_closing(
 
 async def test_a_pause_is_not_an_end(http: aiohttp.ClientSession, clock: Stepped) -> None:
     heard: list[str] = []
-    async with Simulator(clock=clock, creation_lag=0) as sim:
+    async with Simulator("tiny", clock=clock, creation_lag=0) as sim:
         sim.exchange.listeners.append(lambda message: heard.append(message.msg.get("event_type")))
         client = Client(sim, http)
         ticker = (await client.control("POST", "/markets", {"close_in": 60}))["market_ticker"]
@@ -101,7 +101,7 @@ async def test_an_early_determination_moves_the_close_first(
     http: aiohttp.ClientSession, clock: Stepped
 ) -> None:
     heard: list[dict[str, Any]] = []
-    async with Simulator(clock=clock, creation_lag=0) as sim:
+    async with Simulator("tiny", clock=clock, creation_lag=0) as sim:
         sim.exchange.listeners.append(lambda message: heard.append(message.msg))
         client = Client(sim, http)
         ticker = (await client.control("POST", "/markets", {"close_in": 9000}))["market_ticker"]
@@ -123,7 +123,7 @@ async def test_edits_of_titles_are_silent_and_others_are_not(
     http: aiohttp.ClientSession, clock: Stepped
 ) -> None:
     heard: list[dict[str, Any]] = []
-    async with Simulator(clock=clock, creation_lag=0) as sim:
+    async with Simulator("tiny", clock=clock, creation_lag=0) as sim:
         client = Client(sim, http)
         made = await client.control("POST", "/markets", {"close_in": 9000, "strike": 4.25})
         ticker, event = made["market_ticker"], made["event_ticker"]
@@ -150,7 +150,7 @@ async def test_edits_of_titles_are_silent_and_others_are_not(
 async def test_disputes_and_amendments_come_without_a_message(
     http: aiohttp.ClientSession, clock: Stepped
 ) -> None:
-    async with Simulator(clock=clock, creation_lag=0) as sim:
+    async with Simulator("tiny", clock=clock, creation_lag=0) as sim:
         client = Client(sim, http)
         order = {"close_in": 1, "determine_in": 2, "settle_in": 60}
         ticker = (await client.control("POST", "/markets", order))["market_ticker"]
@@ -168,7 +168,7 @@ async def test_disputes_and_amendments_come_without_a_message(
 
 async def test_a_still_universe_stands_still(http: aiohttp.ClientSession, clock: Stepped) -> None:
     heard: list[Message] = []
-    async with Simulator(clock=clock, budget=0) as sim:
+    async with Simulator("tiny", clock=clock, budget=0) as sim:
         sim.exchange.listeners.append(heard.append)
         client = Client(sim, http)
         first = await client.get("/markets", status="open", limit=1000)
@@ -257,7 +257,7 @@ async def test_an_old_anchor_has_its_settled_markets_in_the_right_place(
 ) -> None:
     """A simulator that is started again days later stands where it would stand by then."""
     anchor = clock.now // 86400 * 86400 - 40 * 86400
-    async with Simulator(clock=clock, anchor=anchor, budget=0) as sim:
+    async with Simulator("tiny", clock=clock, anchor=anchor, budget=0) as sim:
         client = Client(sim, http)
         now, cutoff = clock(), sim.rest.cutoff
         truth = {

@@ -280,7 +280,7 @@ async def test_the_budget_is_a_bucket_of_two_seconds_without_retry_after(
 async def test_a_new_market_is_not_there_at_once(
     http: aiohttp.ClientSession, clock: Stepped
 ) -> None:
-    async with Simulator(clock=clock, creation_lag=0.25) as sim:
+    async with Simulator("tiny", clock=clock, creation_lag=0.25) as sim:
         client = Client(sim, http)
         made = await client.control("POST", "/markets", {})
         path = f"/markets/{made['market_ticker']}"
@@ -292,7 +292,7 @@ async def test_a_new_market_is_not_there_at_once(
 async def test_settled_markets_move_to_the_historical_tier(
     http: aiohttp.ClientSession, clock: Stepped
 ) -> None:
-    async with Simulator(clock=clock, historical_after=3600, budget=0) as sim:
+    async with Simulator("tiny", clock=clock, historical_after=3600, budget=0) as sim:
         client = Client(sim, http)
         order = {"close_in": 1, "determine_in": 2, "settle_in": 3}
         made = await client.control("POST", "/markets", order)
@@ -317,7 +317,7 @@ async def test_settled_markets_move_to_the_historical_tier(
 async def test_provisional_markets_vanish_after_settlement(
     http: aiohttp.ClientSession, clock: Stepped
 ) -> None:
-    async with Simulator(clock=clock, creation_lag=0) as sim:
+    async with Simulator("tiny", clock=clock, creation_lag=0) as sim:
         client = Client(sim, http)
         order = {"close_in": 1, "determine_in": 2, "settle_in": 3, "provisional": True}
         made = await client.control("POST", "/markets", order)

@@ -27,7 +27,7 @@ async def test_a_handshake_without_a_key_is_refused(client: Client) -> None:
 
 
 async def test_a_handshake_needs_no_key_when_told_so(http: aiohttp.ClientSession) -> None:
-    async with Simulator(ws_auth=False) as sim, http.ws_connect(sim.ws_url) as ws:
+    async with Simulator("tiny", ws_auth=False) as sim, http.ws_connect(sim.ws_url) as ws:
         await ws.send_json(SUBSCRIBE)
         assert (await ws.receive_json())["type"] == "subscribed"
 
@@ -56,7 +56,7 @@ async def test_signatures_are_verified(
             "KALSHI-ACCESS-TIMESTAMP": str(stamp),
         }
 
-    async with Simulator(clock=clock, keys={"me": public}) as sim:
+    async with Simulator("tiny", clock=clock, keys={"me": public}) as sim:
         now = int(clock() * 1000)
         async with http.ws_connect(sim.ws_url, headers=headers("me", f"GET{PATH}", now)) as ws:
             await ws.send_json(SUBSCRIBE)
@@ -139,7 +139,7 @@ async def test_multivariate_markets_have_their_own_channel(client: Client) -> No
 async def test_a_client_is_pinged_with_heartbeat(http: aiohttp.ClientSession) -> None:
     assert Simulator().settings.ping_seconds == 10
     async with (
-        Simulator(ping_seconds=0.01) as sim,
+        Simulator("tiny", ping_seconds=0.01) as sim,
         http.ws_connect(sim.ws_url, headers=SIGNED, autoping=False) as ws,
         asyncio.timeout(30),
     ):
@@ -171,7 +171,7 @@ async def test_a_disconnect_closes_every_connection(client: Client) -> None:
 async def test_connections_are_closed_when_the_maintenance_starts(
     http: aiohttp.ClientSession, clock: Stepped
 ) -> None:
-    async with Simulator(clock=clock) as sim:
+    async with Simulator("tiny", clock=clock) as sim:
         client = Client(sim, http)
         async with client.socket() as ws:
             await ws.send_json(SUBSCRIBE)

@@ -1,5 +1,6 @@
 """Every object of every value set: valid, locked down, and named within bounds."""
 
+import functools
 import json
 import re
 import shutil
@@ -55,7 +56,10 @@ def test_there_are_ten_value_sets_and_more() -> None:
 @pytest.mark.parametrize(
     "version", [NEWEST, *(pytest.param(v, marks=pytest.mark.slow) for v in VERSIONS)]
 )
-def test_every_object_is_valid(version: str) -> None:
+def test_every_object_is_valid(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # It reads all definitions anew for every object.
+    read_once = functools.cache(kubernetes_validate.utils.schema_contents)
+    monkeypatch.setattr(kubernetes_validate.utils, "schema_contents", read_once)
     faults = []
     for document in objects():
         try:

@@ -1,12 +1,12 @@
 """Every service, started with something wrong: one clear last sentence, the right exit code."""
 
+import asyncio
 import json
 import os
 import socket
-import subprocess
-import sys
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -15,6 +15,7 @@ from ssmd_common.manifests import Need, manifest, settings_type
 from ssmd_common.parts import SERVICES
 from ssmd_common.settings import load
 from ssmd_stack.database import Database
+from ssmd_stack.forked import Forked
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
 from ssmd_stack.valkey import ValkeyServer
@@ -64,21 +65,20 @@ class Environment:
 
     def run(self, service: str, **changed: str | None) -> tuple[int, dict[str, Any], str]:
         """The exit code, the last log line and all output of a service that must end by itself."""
-        process = self.start(service, **changed)
-        output, errors = process.communicate(timeout=90)
-        lines = output.splitlines()
-        assert lines, errors
-        return process.returncode, json.loads(lines[-1]), output + errors
+        with tempfile.TemporaryFile() as output:
+            code = self.start(service, output, **changed).ended()
+            text = said(output)
+        return code, json.loads(text.splitlines()[-1]), text
 
-    def start(self, service: str, **changed: str | None) -> "subprocess.Popen[str]":
+    def start(self, service: str, output: IO[bytes], **changed: str | None) -> Forked:
         merged = {**self.variables, **changed}
-        return subprocess.Popen(
-            [Path(sys.executable).with_name(f"ssmd-{service}")],
-            env={name: value for name, value in merged.items() if value is not None},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        variables = {name: value for name, value in merged.items() if value is not None}
+        return Forked(f"ssmd_{service}", env=variables, stdout=output)
+
+
+def said(output: IO[bytes]) -> str:
+    """All of it until now; the process goes on where it stood in the file."""
+    return os.pread(output.fileno(), 1 << 20, 0).decode()
 
 
 @pytest.fixture
@@ -196,14 +196,15 @@ async def test_a_stop_ends_the_wait_for_a_server(
     environment: Environment, service: str, variable: str
 ) -> None:
     dead = f"{SCHEMES[variable]}://127.0.0.1:{free_port()}"
-    process = environment.start(service, **{variable: dead, "STARTUP_BUDGET_SECONDS": "3600"})
-    assert process.stdout is not None
-    while json.loads(process.stdout.readline())["level"] != "warning":
-        pass
-    process.terminate()
-    output, _ = process.communicate(timeout=90)
-    assert json.loads(output.splitlines()[-1])["event"] == "service stopped"
-    assert process.returncode == 0
+    patient = {variable: dead, "STARTUP_BUDGET_SECONDS": "3600"}
+    with tempfile.TemporaryFile() as output:
+        process = environment.start(service, output, **patient)
+        while '"level": "warning"' not in said(output):
+            assert process.returncode is None
+            await asyncio.sleep(0.01)
+        process.terminate()
+        assert await process.wait() == 0
+        assert json.loads(said(output).splitlines()[-1])["event"] == "service stopped"
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ from ssmd_cache.database.lookup import Lookup
 from ssmd_common import apikeys
 from ssmd_common.exitcodes import ExitCode
 from ssmd_simulator.server import Simulator
+from ssmd_stack import forked
 from ssmd_stack.ports import free_port
 
 DEADLINE_SECONDS = 60.0
@@ -23,17 +23,13 @@ HOUR = 3600
 
 @asynccontextmanager
 async def process(module: str, *arguments: str, **variables: str) -> AsyncIterator[Any]:
-    running = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, *arguments,
-        env={**os.environ, "OPS_HOST": "127.0.0.1", "OPS_PORT": str(free_port()), **variables},
-        stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+    environment = {**os.environ, "OPS_HOST": "127.0.0.1", "OPS_PORT": str(free_port()), **variables}
+    running = await forked.start(module, *arguments, env=environment)
     try:
         yield running
     finally:
-        if running.returncode is None:
-            running.terminate()
-        await running.communicate()
+        running.terminate()
+        await running.wait()
 
 
 async def test_a_bad_row_ages_alone(database: Any) -> None:
@@ -42,7 +38,7 @@ async def test_a_bad_row_ages_alone(database: Any) -> None:
     api = f"http://127.0.0.1:{port}"
     lookup = Lookup(SecretStr(database.url), budget_seconds=10)
     async with (
-        Simulator("small", tempo=None, budget=0) as exchange,
+        Simulator("tiny", tempo=None, budget=0) as exchange,
         database.connect() as connection,
         aiohttp.ClientSession(headers={"X-API-Key": key.text}) as session,
     ):
@@ -51,8 +47,7 @@ async def test_a_bad_row_ages_alone(database: Any) -> None:
         async def synced() -> int:
             async with process("ssmd_sync", "run", "everything", **variables) as sync:
                 async with asyncio.timeout(DEADLINE_SECONDS):
-                    await sync.communicate()
-                return int(sync.returncode)
+                    return int(await sync.wait())
 
         async def age(ticker: str) -> int:
             async with session.get(f"{api}/v1/markets/{ticker}") as reply:

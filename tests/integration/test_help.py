@@ -3,12 +3,14 @@
 import re
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
 from ssmd_common.manifests import settings_type
 from ssmd_common.parts import SERVICES
 from ssmd_common.settings import variables
+from ssmd_stack.forked import Forked
 
 
 def run(part: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -42,7 +44,10 @@ def test_what_is_no_service_has_help_too(part: str) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_an_argument_that_a_service_does_not_know_is_refused(service: str) -> None:
-    done = run(service, "--replicas=2")
-    assert done.returncode == 2
-    assert "does not know '--replicas=2'" in done.stderr
-    assert f"usage: ssmd-{service}" in done.stderr
+    with tempfile.TemporaryFile() as output:
+        code = Forked(f"ssmd_{service}", "--replicas=2", env={}, stdout=output).ended()
+        output.seek(0)
+        said = output.read().decode()
+    assert code == 2
+    assert "does not know '--replicas=2'" in said
+    assert f"usage: ssmd-{service}" in said

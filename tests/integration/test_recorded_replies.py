@@ -23,6 +23,7 @@ from psycopg.rows import dict_row
 
 from ssmd_common import apikeys
 from ssmd_simulator.server import Simulator
+from ssmd_stack import forked
 from ssmd_stack.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,17 +78,14 @@ def every_series() -> dict[str, Raw]:
 
 @asynccontextmanager
 async def process(module: str, *arguments: str, **variables: str) -> AsyncIterator[Any]:
-    running = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, *arguments,
-        env={**os.environ, "OPS_HOST": "127.0.0.1", "OPS_PORT": str(free_port()), **variables},
-        stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+    environment = {**os.environ, "OPS_HOST": "127.0.0.1", "OPS_PORT": str(free_port()), **variables}
+    # Shown with a test that fails.
+    running = await forked.start(module, *arguments, env=environment, stdout=sys.__stderr__)
     try:
         yield running
     finally:
-        if running.returncode is None:
-            running.terminate()
-        await running.communicate()
+        running.terminate()
+        await running.wait()
 
 
 class Api:
@@ -125,8 +123,7 @@ async def api(database: Any) -> AsyncIterator[Api]:
         for job in ("everything", "updates", "everything", "updates"):
             async with process("ssmd_sync", "run", job, **variables) as sync:
                 async with asyncio.timeout(DEADLINE_SECONDS):
-                    output, _ = await sync.communicate()
-                assert sync.returncode == 0, output.decode()
+                    assert await sync.wait() == 0
     key = apikeys.generate("test")
     async with database.connect() as connection:
         await connection.execute(

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import random
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
@@ -15,6 +14,7 @@ import psycopg
 import pytest
 
 from ssmd_common import apikeys
+from ssmd_stack import forked
 from ssmd_stack.database import Database
 from ssmd_stack.ports import free_port
 from ssmd_stream.visibility import Snapshot, applies
@@ -58,16 +58,13 @@ INSERT INTO market_lifecycle_events (market_ticker, event_type, metadata, receiv
 async def process(module: str, database: Database, nats: Any) -> AsyncIterator[str]:
     """A service, and where it answers once it is ready."""
     api, ops = free_port(), free_port()
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module,
-        env={
-            **os.environ, "DATABASE_URL": database.url, "NATS_URL": nats.url,
-            "REDIS_URL": "redis://127.0.0.1:1/0", "CDC_SLOT": f"s_{database.name}",
-            "API_HOST": "127.0.0.1", "API_PORT": str(api), "OPS_HOST": "127.0.0.1",
-            "OPS_PORT": str(ops),
-        },
-        stdout=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
+    environment = {
+        **os.environ, "DATABASE_URL": database.url, "NATS_URL": nats.url,
+        "REDIS_URL": "redis://127.0.0.1:1/0", "CDC_SLOT": f"s_{database.name}",
+        "API_HOST": "127.0.0.1", "API_PORT": str(api), "OPS_HOST": "127.0.0.1",
+        "OPS_PORT": str(ops),
+    }  # fmt: skip
+    child = await forked.start(module, env=environment)
 
     async def ready() -> None:
         assert child.returncode is None
@@ -151,7 +148,8 @@ async def write(database: Database, seed: int, stop: asyncio.Event) -> None:
                         await connection.execute(
                             statement.format(n=chance.randrange(1000), d=chance.randrange(10))
                         )
-                        await asyncio.sleep(chance.choice([0, 0, 0.01]))
+                        # As many as they can would be more work than is needed to see a race.
+                        await asyncio.sleep(chance.choice([0.004, 0.004, 0.02]))
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])

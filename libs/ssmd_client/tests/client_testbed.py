@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from ssmd_client.live.compact import READERS, TABLES
 from ssmd_client.live.directly import ServerSettings
 from ssmd_common import apikeys, health
 from ssmd_common.health import Health
+from ssmd_stack import forked
 from ssmd_stack.database import Database
 from ssmd_stack.ports import free_port
 from ssmd_stream.rowjson import rows_as_json
@@ -93,17 +93,11 @@ class Process:
             "OPS_HOST": "127.0.0.1",
             "OPS_PORT": str(self._ops),
         }
-        self._child: asyncio.subprocess.Process | None = None
+        self._child: forked.Started | None = None
 
     async def start(self) -> None:
         """Start it, and wait until it is ready."""
-        self._child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            self._module,
-            env=self._environment,
-            stdout=asyncio.subprocess.DEVNULL,
-        )
+        self._child = await forked.start(self._module, env=self._environment)
         await self.ready()
 
     async def ready(self) -> None:
@@ -124,13 +118,7 @@ class Process:
 
     async def start_again(self) -> None:
         """As whatever supervises it does."""
-        self._child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            self._module,
-            env=self._environment,
-            stdout=asyncio.subprocess.DEVNULL,
-        )
+        self._child = await forked.start(self._module, env=self._environment)
 
     async def kill(self) -> None:
         assert self._child is not None

@@ -20,7 +20,7 @@ CHANNEL = "market_lifecycle_v2"
 
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
-    async with Simulator(budget=0, ping_seconds=0.2) as running:
+    async with Simulator("tiny", budget=0, ping_seconds=0.2) as running:
         yield running
 
 

@@ -117,7 +117,7 @@ async def test_reference_endpoints(rest: KalshiRest) -> None:
 
 
 async def test_a_small_budget_is_kept_without_a_429() -> None:
-    async with Simulator(budget=400) as simulator:
+    async with Simulator("tiny", budget=400) as simulator:
         budget = Budget(400)
         async with KalshiRest(simulator.base_url, budget=budget) as rest:
             await asyncio.gather(*(rest.exchange_status() for _ in range(120)))
@@ -125,7 +125,7 @@ async def test_a_small_budget_is_kept_without_a_429() -> None:
 
 
 async def test_a_budget_set_too_high_adapts_and_gets_through() -> None:
-    async with Simulator(budget=200) as simulator:
+    async with Simulator("tiny", budget=200) as simulator:
         budget = Budget(4000)
         policy = RetryPolicy(base_seconds=0.05, cap_seconds=0.5)
         async with KalshiRest(simulator.base_url, budget=budget, policy=policy) as rest:
@@ -141,7 +141,7 @@ async def test_lifecycle_messages_over_a_signed_socket(kind: str) -> None:
         if kind == "rsa"
         else ed25519.Ed25519PrivateKey.generate()
     )
-    async with Simulator(budget=0, keys={"me": key.public_key()}) as simulator:
+    async with Simulator("tiny", budget=0, keys={"me": key.public_key()}) as simulator:
         signer = Signer("me", key)
         async with KalshiSocket(simulator.ws_url, signer=signer, channels=[CHANNEL]) as socket:
             assert await kinds(socket, 3) == [Connected, Subscribed, Gap]
@@ -158,7 +158,7 @@ async def test_lifecycle_messages_over_a_signed_socket(kind: str) -> None:
 
 async def test_a_stranger_is_refused_at_the_handshake() -> None:
     mine, other = (ed25519.Ed25519PrivateKey.generate() for _ in range(2))
-    async with Simulator(budget=0, keys={"me": mine.public_key()}) as simulator:
+    async with Simulator("tiny", budget=0, keys={"me": mine.public_key()}) as simulator:
         for signer in (None, Signer("me", other), Signer("you", mine)):
             async with KalshiSocket(simulator.ws_url, signer=signer, channels=[CHANNEL]) as socket:
                 with pytest.raises(HandshakeRefusedError):
@@ -182,7 +182,7 @@ async def test_a_scheduled_disconnect_is_a_gap(simulator: Simulator) -> None:
 
 async def test_the_exchanges_pings_keep_a_quiet_socket_open() -> None:
     key = ed25519.Ed25519PrivateKey.generate()
-    async with Simulator(budget=0, ping_seconds=0.2) as simulator:
+    async with Simulator("tiny", budget=0, ping_seconds=0.2) as simulator:
         policy = SocketPolicy(silence_seconds=5)
         async with KalshiSocket(
             simulator.ws_url, signer=Signer("any", key), channels=[CHANNEL], policy=policy

@@ -71,7 +71,7 @@ async def test_a_broken_stream_does_not_look_whole(serve: Serve, database: Datab
         await connection.execute(
             "INSERT INTO markets (ticker, event_ticker, series_ticker, title)"
             " SELECT 'M' || n, 'KXOLD-25', 'KXOLD', repeat('x', 5000)"
-            " FROM generate_series(1, 20000) n"
+            " FROM generate_series(1, 5000) n"
         )
         headers = {"X-API-Key": api.key, "Accept-Encoding": "identity"}
         async with api.http.get(f"{api.base}/v1/export", headers=headers) as reply:
@@ -92,7 +92,7 @@ async def test_exports_are_few_at_a_time_and_free_their_place(
         await connection.execute(
             "INSERT INTO markets (ticker, event_ticker, series_ticker, title)"
             " SELECT 'M' || n, 'KXOLD-25', 'KXOLD', repeat('x', 5000)"
-            " FROM generate_series(1, 20000) n"
+            " FROM generate_series(1, 5000) n"
         )
         headers = {"X-API-Key": api.key, "Accept-Encoding": "identity"}
         async with api.http.get(f"{api.base}/v1/export", headers=headers) as reply:

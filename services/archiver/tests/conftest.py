@@ -6,7 +6,6 @@ import json
 import os
 import resource
 import signal
-import sys
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from pydantic import SecretStr
 
 from ssmd_archiver.__main__ import serve
 from ssmd_archiver.settings import ArchiverSettings
+from ssmd_stack import forked
 from ssmd_stack.astask import ServiceAsTask
 from ssmd_stack.ports import free_port
 from ssmd_stream.subjects import STREAM
@@ -125,11 +125,7 @@ class World:
             "OPS_PORT": str(port),
             **more,
         }
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "ssmd_archiver", env=environment,
-            stdout=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
-        process = Process(child, port)
+        process = Process(await forked.start("ssmd_archiver", env=environment), port)
         try:
             yield process
         finally:
@@ -167,7 +163,7 @@ class World:
 class Process:
     """The service's process."""
 
-    def __init__(self, child: asyncio.subprocess.Process, port: int) -> None:
+    def __init__(self, child: forked.Started, port: int) -> None:
         self.child, self.port = child, port
 
     async def kill(self) -> None:

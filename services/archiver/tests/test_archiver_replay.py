@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import random
-import sys
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -19,6 +18,7 @@ from ssmd_archive.errors import NoArchive, NotArchived
 from ssmd_archive.rebuild import Rebuilt, place, rebuild
 from ssmd_archive.verify import verify
 from ssmd_common.tables import PRIMARY_KEY
+from ssmd_stack import forked
 from ssmd_stack.ports import free_port
 from ssmd_stream.rowjson import rows_as_json
 from ssmd_stream.subjects import STREAM
@@ -43,15 +43,12 @@ async def publisher(world: World) -> AsyncIterator[None]:
         "CDC_SLOT": f"archive_{world.database.name}",
         "OPS_PORT": str(free_port()),
     }
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "ssmd_cdc", env=environment, stdout=asyncio.subprocess.DEVNULL
-    )
+    child = await forked.start("ssmd_cdc", env=environment)
     try:
         yield
         assert child.returncode is None
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            child.terminate()
+        child.terminate()
         await child.wait()
 
 

@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,6 +22,7 @@ from redis.backoff import ConstantBackoff
 
 from ssmd_cache.__main__ import serve
 from ssmd_cache.settings import CacheSettings
+from ssmd_stack import forked
 from ssmd_stack.astask import ServiceAsTask
 from ssmd_stack.database import Database
 from ssmd_stack.ended import collect_what_ended
@@ -298,9 +298,7 @@ class World:
     async def process(self, module: str, **more: str) -> AsyncIterator["Service"]:
         """A service as its own process, killed at the end."""
         environment = self.environment(**more)
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", module, env=environment, stdout=asyncio.subprocess.DEVNULL
-        )
+        child = await forked.start(module, env=environment)
         try:
             yield Service(child, int(environment["OPS_PORT"]))
         finally:
@@ -328,7 +326,7 @@ class World:
 class Service:
     """A service's process."""
 
-    def __init__(self, child: asyncio.subprocess.Process, port: int) -> None:
+    def __init__(self, child: forked.Started, port: int) -> None:
         self.child, self.port = child, port
 
     async def document(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from ssmd_cdc.settings import CdcSettings
 from ssmd_common.health import Health
 from ssmd_common.runtime import Runtime
 from ssmd_common.tasks import end
+from ssmd_stack import forked
 from ssmd_stack.database import Database
 from ssmd_stack.ended import collect_what_ended
 from ssmd_stack.nats import NatsServer
@@ -149,12 +150,10 @@ class Bench:
                 (self.slot,),
             )
 
-    async def process(self, **more: str) -> asyncio.subprocess.Process:
+    async def process(self, **more: str) -> forked.Started:
         """`ssmd-cdc` as a process of its own, to be killed or measured."""
         # Shown with a test that fails.
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "ssmd_cdc", env=self.environment(**more), stdout=sys.stderr
-        )
+        return await forked.start("ssmd_cdc", env=self.environment(**more), stdout=sys.__stderr__)
 
     def environment(self, **more: str) -> dict[str, str]:
         """Of such a process."""

@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from ssmd_common.connections import postgres
 from ssmd_lifecycle.transactions import Pool
 from ssmd_simulator.server import Simulator
 from ssmd_simulator.signatures import key_at
+from ssmd_stack import forked
 from ssmd_stack.database import Database
 from ssmd_stack.ports import free_port
 from ssmd_store.sessions import Sessions
@@ -49,17 +49,14 @@ class Service:
     environment: dict[str, str]
     log_path: Path
     port: int = field(default_factory=free_port)
-    process: asyncio.subprocess.Process | None = None
+    process: forked.Started | None = None
 
     async def start(self) -> None:
         with self.log_path.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
+            self.process = await forked.start(
                 "ssmd_lifecycle",
                 env={**os.environ, **self.environment, "OPS_PORT": str(self.port)},
                 stdout=log,
-                stderr=log,
             )
 
     async def get(self, path: str) -> tuple[int, str]:

@@ -20,7 +20,7 @@ async def test_a_frozen_database_is_told_while_it_is_frozen(
 ) -> None:
     if not isinstance(private_postgres, PostgresServer):
         pytest.skip("only a server of our own can be frozen")
-    async with Simulator("small") as sim:
+    async with Simulator("tiny") as sim:
         service = await start_service(sim, DATABASE_URL=private_postgres.url)
         await service.ready()
         with private_postgres.frozen():

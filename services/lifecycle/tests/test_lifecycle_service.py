@@ -46,7 +46,7 @@ async def kinds(connection: Connection, ticker: str) -> list[str]:
 async def test_markets_live_from_creation_to_settlement(
     connection: Connection, start_service: StartService, eventually: Eventually
 ) -> None:
-    async with Simulator("small") as sim:
+    async with Simulator("tiny") as sim:
         service = await start_service(sim)
         await service.ready()
         order = ScriptedMarket(open_in=2, close_in=5, determine_in=7, settle_in=8, count=3)
@@ -88,7 +88,7 @@ async def test_markets_live_from_creation_to_settlement(
 async def test_without_a_key_the_clock_and_rest_go_on(
     connection: Connection, start_service: StartService, eventually: Eventually
 ) -> None:
-    async with Simulator("small") as sim:
+    async with Simulator("tiny") as sim:
         service = await start_service(sim, key=False, LIFECYCLE_POLL_SECONDS="0.5")
         await service.ready()
         order = ScriptedMarket(open_in=3, close_in=5, determine_in=7, settle_in=8)
@@ -112,7 +112,7 @@ async def test_without_a_key_the_clock_and_rest_go_on(
 async def test_messages_that_a_lost_connection_hid_are_repaired(
     connection: Connection, start_service: StartService, eventually: Eventually
 ) -> None:
-    async with Simulator("small") as sim:
+    async with Simulator("tiny") as sim:
         service = await start_service(sim)
         await service.ready()
         [made] = sim.control.script(ScriptedMarket(close_in=600))
@@ -164,7 +164,7 @@ async def test_messages_that_a_lost_connection_hid_are_repaired(
 async def test_while_a_gap_is_being_read_the_service_is_not_ready(
     start_service: StartService, eventually: Eventually
 ) -> None:
-    async with Simulator("small") as sim:
+    async with Simulator("tiny") as sim:
         service = await start_service(sim)
         await service.ready()
         sim.faults.start(Fault(kind="latency", seconds=600))
@@ -182,7 +182,7 @@ async def test_while_a_gap_is_being_read_the_service_is_not_ready(
 async def test_a_market_that_rest_does_not_know_yet_is_made_and_completed(
     connection: Connection, start_service: StartService, eventually: Eventually
 ) -> None:
-    async with Simulator("small") as sim:
+    async with Simulator("tiny") as sim:
         service = await start_service(sim)
         await service.ready()
         asked = sim.faults.start(Fault(kind="latency", path=".*markets.*", seconds=0))
@@ -208,7 +208,7 @@ async def test_a_message_of_an_unknown_market_brings_the_market(
     connection: Connection, start_service: StartService, eventually: Eventually
 ) -> None:
     """It was created while nobody listened, and its first message comes before any sync."""
-    async with Simulator("small") as sim:
+    async with Simulator("tiny") as sim:
         [made] = sim.control.script(ScriptedMarket(close_in=600))
         made.life = type(made.life)(
             created=made.life.created - 5000, open=made.life.open - 4000, close=made.life.close
@@ -233,7 +233,7 @@ async def test_a_message_of_an_unknown_market_brings_the_market(
 async def test_two_replicas_one_leads_and_nothing_is_lost_when_it_dies(
     connection: Connection, start_service: StartService, eventually: Eventually
 ) -> None:
-    async with Simulator("small") as sim:
+    async with Simulator("tiny") as sim:
         first = await start_service(sim)
         await first.ready()
         second = await start_service(sim)
@@ -272,7 +272,7 @@ async def test_the_series_filter_leaves_out_and_is_read_again(
 ) -> None:
     path = tmp_path / "filter.yaml"
     path.write_text("exclude: {series: [KXNOISE]}")
-    async with Simulator("small") as sim:
+    async with Simulator("tiny") as sim:
         service = await start_service(sim, LIFECYCLE_FILTER_PATH=str(path))
         await service.ready()
         [noise] = sim.control.script(ScriptedMarket(series="KXNOISE", open_in=60, close_in=600))
@@ -309,7 +309,7 @@ async def test_the_series_filter_leaves_out_and_is_read_again(
 async def test_the_multivariate_channel_only_keeps_its_messages(
     connection: Connection, start_service: StartService, eventually: Eventually, followed: bool
 ) -> None:
-    async with Simulator("small") as sim:
+    async with Simulator("tiny") as sim:
         service = await start_service(sim, LIFECYCLE_MULTIVARIATE=str(followed))
         await service.ready()
         combined = ScriptedMarket(series="KXMVE", multivariate=True, open_in=600, close_in=900)
@@ -337,7 +337,7 @@ async def test_the_multivariate_channel_only_keeps_its_messages(
 async def test_garbage_on_the_socket_loses_nothing(
     connection: Connection, start_service: StartService, eventually: Eventually
 ) -> None:
-    async with Simulator("small") as sim:
+    async with Simulator("tiny") as sim:
         service = await start_service(sim)
         await service.ready()
         sim.faults.start(Fault(kind="garbage_frame"))
@@ -365,7 +365,7 @@ async def test_rows_older_than_the_retention_go(
         " SELECT 'settled', '{}', now() - n * interval '1 day', n::text"
         " FROM generate_series(1, 40) n, generate_series(1, 1)"
     )
-    async with Simulator("small") as sim:
+    async with Simulator("tiny") as sim:
         service = await start_service(sim, LIFECYCLE_RETENTION_DAYS="30")
         await service.ready()
 
@@ -379,7 +379,7 @@ async def test_rows_older_than_the_retention_go(
 async def test_a_database_that_goes_away_ends_the_service_with_a_sentence(
     private_postgres: Any, start_service: StartService, eventually: Eventually
 ) -> None:
-    async with Simulator("small") as sim:
+    async with Simulator("tiny") as sim:
         service = await start_service(sim, DATABASE_URL=private_postgres.url)
         await service.ready()
         sim.control.script(ScriptedMarket(close_in=600))
@@ -415,7 +415,7 @@ async def test_a_key_that_the_exchange_does_not_know_ends_the_service(
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     keys = {"other": Ed25519PrivateKey.generate().public_key()}
-    async with Simulator("small", keys=keys) as sim:
+    async with Simulator("tiny", keys=keys) as sim:
         service = await start_service(sim)
         code = await asyncio.wait_for(service.process.wait(), 60)
         assert code != ExitCode.OK

@@ -43,7 +43,7 @@ async def test_a_starved_service_records_and_turns_without_a_new_start(
     start_service: Callable[..., Awaitable[Any]],
     eventually: Callable[..., Awaitable[Any]],
 ) -> None:
-    async with Simulator("small") as sim:
+    async with Simulator("tiny") as sim:
         service = await start_service(sim, LIFECYCLE_SILENCE_SECONDS="12")
         await service.ready()
         gaps = "SELECT count(*) FROM lifecycle_gaps"

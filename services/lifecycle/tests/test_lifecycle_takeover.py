@@ -26,7 +26,7 @@ async def test_a_lost_nodes_work_is_taken_over(
     database: Database, start_service: StartService, eventually: Eventually
 ) -> None:
     """PostgreSQL's own wait for a silent peer is two hours."""
-    async with Simulator("small") as sim, TcpProxy(database.url) as node:
+    async with Simulator("tiny") as sim, TcpProxy(database.url) as node:
         lost = await start_service(sim, DATABASE_URL=node.url)
         await lost.ready()
         standby = await start_service(sim)

@@ -33,7 +33,7 @@ async def test_nothing_is_turned_or_stamped_by_a_wrong_clock(
         )
         return [kind for (kind,) in found]
 
-    async with Simulator("small") as sim:
+    async with Simulator("tiny") as sim:
         service = await start_service(sim, **wrong_clock.environment)
         await service.ready()
         [market, early] = [

@@ -92,11 +92,11 @@ async def small_exchange() -> AsyncIterator[Exchange]:
         yield Exchange(simulator)
 
 
-@pytest.fixture
-def exchange(small_exchange: Exchange) -> Exchange:
-    """A tenth of it."""
-    small_exchange.thin(10)
-    return small_exchange
+@pytest_asyncio.fixture
+async def exchange() -> AsyncIterator[Exchange]:
+    """A tenth of that."""
+    async with Simulator("tiny", tempo=None, budget=0, creation_lag=0) as simulator:
+        yield Exchange(simulator)
 
 
 class Sync:

@@ -5,17 +5,18 @@ import itertools
 import json
 import os
 import random
-import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import aiohttp
 import pytest
 
 from ssmd_common.exitcodes import ExitCode
 from ssmd_simulator.faults import Fault
+from ssmd_stack import forked
 from ssmd_stack.ports import free_port
 
 DEADLINE_SECONDS = 60.0
@@ -33,15 +34,16 @@ async def eventually(condition: Any) -> Any:
 class Process:
     """`ssmd-sync` with its log."""
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
+    def __init__(self, process: forked.Started, port: int, log: IO[bytes]) -> None:
         self.process = process
         self.port = port
+        self._log = log
 
     async def ended(self) -> tuple[int, list[dict[str, Any]]]:
         async with asyncio.timeout(DEADLINE_SECONDS):
-            output, _ = await self.process.communicate()
-        assert self.process.returncode is not None
-        return self.process.returncode, [json.loads(line) for line in output.splitlines()]
+            code = await self.process.wait()
+        self._log.seek(0)
+        return code, [json.loads(line) for line in self._log]
 
     async def stop(self) -> tuple[int, list[dict[str, Any]]]:
         self.process.terminate()
@@ -68,16 +70,13 @@ async def started(*arguments: str, **variables: str) -> AsyncIterator[Process]:
         "OPS_HOST": "127.0.0.1",
         **variables,
     }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "ssmd_sync", *arguments,
-        env=environment, stdout=asyncio.subprocess.PIPE, limit=2**24,
-    )  # fmt: skip
-    try:
-        yield Process(process, port)
-    finally:
-        if process.returncode is None:
+    with tempfile.TemporaryFile() as log:
+        process = await forked.start("ssmd_sync", *arguments, env=environment, stdout=log)
+        try:
+            yield Process(process, port, log)
+        finally:
             process.kill()
-            await process.communicate()
+            await process.wait()
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ async def test_watermarks_move_with_the_last_batch(
 
 async def test_incremental_reads_little(sync: Any, exchange: Any) -> None:
     await sync()
-    market = exchange.simulator.universe.unsettled[0]
+    market = exchange.market()
     exchange.simulator.exchange.edit(market, {"title": "New"}, exchange.simulator.clock())
     report = await sync(Mode.INCREMENTAL)
     assert report.requests == 3
@@ -151,8 +151,8 @@ async def vanish(exchange: Any, count: int) -> list[str]:
 
 async def test_what_disappears_is_soft_deleted_and_comes_back(sync: Any, exchange: Any) -> None:
     await sync()
-    market = exchange.simulator.universe.unsettled[0]
-    [ticker] = await vanish(exchange, 1)
+    market = exchange.market()
+    exchange.simulator.exchange.vanish(market)
     # Only a complete scan may conclude anything from absence.
     await sync(Mode.ACTIVE)
     await sync(Mode.INCREMENTAL)
@@ -160,7 +160,7 @@ async def test_what_disappears_is_soft_deleted_and_comes_back(sync: Any, exchang
     report = await sync()
     assert (report.outcome, report.total("deleted")) == ("ok", 1)
     [row] = await sync.rows("SELECT * FROM markets WHERE deleted_at IS NOT NULL")
-    assert row["ticker"] == ticker
+    assert row["ticker"] == market.ticker
     await assert_truth(sync, exchange)
     assert (await sync()).total("deleted") == 0
 
@@ -266,7 +266,7 @@ async def test_an_exchange_that_restarts_in_the_middle_is_survived(
     store: Store, new_sync: Any, new_exchange: Any
 ) -> None:
     settings = {"tempo": None, "budget": 0, "anchor": 1_795_000_000.0}
-    async with Simulator("small", **settings) as first:
+    async with Simulator("tiny", **settings) as first:
         port = first.port
         sync = new_sync(store, first.base_url)
         sync.policy = type(sync.policy)(attempts=1)
@@ -276,7 +276,7 @@ async def test_an_exchange_that_restarts_in_the_middle_is_survived(
             await asyncio.sleep(0.02)
     report = await run
     assert report.outcome == "failed"
-    async with Simulator("small", port=port, **settings) as second:
+    async with Simulator("tiny", port=port, **settings) as second:
         assert (await sync()).outcome == "ok"
         await assert_truth(sync, new_exchange(second))
 

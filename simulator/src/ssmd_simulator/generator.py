@@ -45,6 +45,8 @@ class Size:
 
 
 SIZES = {
+    # For tests, of which most need some of everything.
+    "tiny": Size(series=40, busy_series=30, events=64, markets=500, combos=6),
     "small": Size(series=200, busy_series=160, events=640, markets=4950, combos=60),
     "full": Size(series=12370, busy_series=3128, events=9980, markets=85600, combos=1000),
 }

@@ -78,9 +78,15 @@ async def ensure_owner(admin_url: str, role: str, password: str, database: str) 
             await connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(owned, name))
 
 
+def maintenance(server: DatabaseServer) -> psycopg.Connection[Any]:
+    """A connection to make and drop databases through, in threads."""
+    return psycopg.connect(server.admin_url, autocommit=True)
+
+
 async def make_template(server: DatabaseServer, migrations: Sequence[Path]) -> None:
     """Make the template that `new_database` clones."""
-    await _create(server, server.template, template="template1")
+    with maintenance(server) as connection:
+        await _create(connection, server, server.template, template="template1")
     await migrate(server.url_of(server.template), migrations)
 
 
@@ -94,52 +100,63 @@ async def migrate(url: str, migrations: Sequence[Path]) -> None:
 
 @contextlib.asynccontextmanager
 async def new_database(
-    server: DatabaseServer, *, template: str | None = None
+    server: DatabaseServer,
+    *,
+    template: str | None = None,
+    through: psycopg.Connection[Any] | None = None,
 ) -> AsyncIterator[Database]:
-    """A fresh clone of the server's template, or of another; its slots are dropped with it."""
+    """A fresh clone of the server's template, or of another; its slots are dropped with it.
+
+    `through` is a connection of `maintenance`, for whoever makes many.
+    """
     name = f"testdb_{secrets.token_hex(4)}"
-    await _create(server, name, template=template or server.template)
-    try:
-        yield Database(name, server.url_of(name), server.admin_url_of(name))
-    finally:
-        await drop(server, name)
+    with contextlib.ExitStack() as stack:
+        connection = through or stack.enter_context(maintenance(server))
+        await _create(connection, server, name, template=template or server.template)
+        try:
+            yield Database(name, server.url_of(name), server.admin_url_of(name))
+        finally:
+            await drop(connection, name)
 
 
-async def _create(server: DatabaseServer, name: str, *, template: str) -> None:
+async def _create(
+    connection: psycopg.Connection[Any], server: DatabaseServer, name: str, *, template: str
+) -> None:
     owner = conninfo_to_dict(server.url_of(name))["user"]
-    async with await _maintenance(server) as connection:
-        await connection.execute(
-            # A third of the work of a copy through the log, and every test has one.
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY file_copy").format(
-                sql.Identifier(name), sql.Identifier(template), sql.Identifier(str(owner))
-            )
-        )
+    await asyncio.to_thread(
+        connection.execute,
+        # A third of the work of a copy through the log, and every test has one.
+        sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY file_copy").format(
+            sql.Identifier(name), sql.Identifier(template), sql.Identifier(str(owner))
+        ),
+    )
 
 
-async def drop(server: DatabaseServer, name: str) -> None:
+async def drop(connection: psycopg.Connection[Any], name: str) -> None:
     """Drop a database, ending its connections and dropping its replication slots."""
-    async with await _maintenance(server) as connection, asyncio.timeout(_DROP_SECONDS):
-        while True:
-            await connection.execute(
-                "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
-                " WHERE database = %s AND active_pid IS NOT NULL",
-                (name,),
-            )
-            try:
-                await connection.execute(
-                    "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
-                    " WHERE database = %s",
-                    (name,),
-                )
-                await connection.execute(
-                    sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-                )
-            except (psycopg.errors.ObjectInUse, psycopg.errors.UndefinedObject):
-                # A walsender that ends, or that a test's task starts again, takes a moment.
-                await asyncio.sleep(0.02)
-            else:
-                return
+    give_up = asyncio.get_running_loop().time() + _DROP_SECONDS
+    while True:
+        try:
+            await asyncio.to_thread(_drop_now, connection, name)
+        except (psycopg.errors.ObjectInUse, psycopg.errors.UndefinedObject):
+            if asyncio.get_running_loop().time() > give_up:
+                raise
+            # A walsender that ends, or that a test's task starts again, takes a moment.
+            await asyncio.sleep(0.02)
+        else:
+            return
 
 
-async def _maintenance(server: DatabaseServer) -> psycopg.AsyncConnection[Any]:
-    return await psycopg.AsyncConnection.connect(server.admin_url, autocommit=True)
+def _drop_now(connection: psycopg.Connection[Any], name: str) -> None:
+    connection.execute(
+        "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
+        " WHERE database = %s AND active_pid IS NOT NULL",
+        (name,),
+    )
+    connection.execute(
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = %s",
+        (name,),
+    )
+    connection.execute(
+        sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+    )

@@ -32,9 +32,10 @@ import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import nats
+import psycopg
 import pytest
 import pytest_asyncio
 import redis.asyncio
@@ -42,7 +43,15 @@ import redis.asyncio
 from ssmd_common import openfiles, sparing
 from ssmd_common.migrations import migration_files
 from ssmd_stack.containers import NatsContainer, PostgresContainer, ValkeyContainer
-from ssmd_stack.database import Database, DatabaseServer, drop, make_template, migrate, new_database
+from ssmd_stack.database import (
+    Database,
+    DatabaseServer,
+    drop,
+    maintenance,
+    make_template,
+    migrate,
+    new_database,
+)
 from ssmd_stack.external import ExternalPostgres, ExternalServer, external
 from ssmd_stack.faketime import WrongClock, library
 from ssmd_stack.nats import NatsServer
@@ -127,7 +136,8 @@ async def postgres_server(scratch: Path) -> AsyncIterator[DatabaseServer]:
         await server.start()
         await make_template(server, migration_files())
         yield server
-        await drop(server, server.template)
+        with maintenance(server) as connection:
+            await drop(connection, server.template)
         return
     own: PostgresServer | PostgresContainer = (
         PostgresContainer(durable=False)
@@ -139,15 +149,28 @@ async def postgres_server(scratch: Path) -> AsyncIterator[DatabaseServer]:
         yield own
 
 
+@pytest.fixture(scope="session")
+def maintenance_connection(postgres_server: DatabaseServer) -> Iterator[psycopg.Connection[Any]]:
+    """To open two for each database would be a third of the work for it."""
+    with maintenance(postgres_server) as connection:
+        yield connection
+
+
 @pytest_asyncio.fixture
-async def database(postgres_server: DatabaseServer) -> AsyncIterator[Database]:
-    async with new_database(postgres_server) as made:
+async def database(
+    postgres_server: DatabaseServer, maintenance_connection: psycopg.Connection[Any]
+) -> AsyncIterator[Database]:
+    async with new_database(postgres_server, through=maintenance_connection) as made:
         yield made
 
 
 @pytest_asyncio.fixture
-async def empty_database(postgres_server: DatabaseServer) -> AsyncIterator[Database]:
-    async with new_database(postgres_server, template="template1") as made:
+async def empty_database(
+    postgres_server: DatabaseServer, maintenance_connection: psycopg.Connection[Any]
+) -> AsyncIterator[Database]:
+    async with new_database(
+        postgres_server, template="template1", through=maintenance_connection
+    ) as made:
         yield made
 
 
