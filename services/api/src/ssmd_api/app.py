@@ -81,6 +81,11 @@ def make_app(context: Context, status: Health) -> web.Application:
         for each in (method, "HEAD") if method == "GET" else (method,):
             app.router.add_route(each, path, guarded(scope, handler))
             allowed.setdefault(path, set()).add(each)
+    if context.settings.api_ui:
+        # Templates are imported only where there are pages.
+        from ssmd_api.ui import routes as pages
+
+        pages.add(app)
     for path, methods in allowed.items():
         # Else a path without variables would be taken for a value of one that has them.
         app.router.add_route("*", path, method_not_allowed(methods))

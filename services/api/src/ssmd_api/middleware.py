@@ -18,7 +18,7 @@ from prometheus_client import Counter, Histogram
 from structlog.contextvars import bind_contextvars
 
 from ssmd_api import context, problems
-from ssmd_api.context import Context
+from ssmd_api.auth import presented
 from ssmd_api.database import Overloaded, queries_run
 from ssmd_api.forms import MAX_TEXT
 from ssmd_api.keystore import Actor, StoredKey
@@ -26,7 +26,8 @@ from ssmd_api.metrics import IN_PROGRESS, REFUSED, REQUESTS, SECONDS
 from ssmd_api.problems import Fault, Problem
 from ssmd_api.ratelimit import Verdict
 from ssmd_api.turns import caller
-from ssmd_common import contract, logs
+from ssmd_common import apikeys, contract, logs
+from ssmd_common.apikeys import ParsedKey
 from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.metrics import ERRORS, WORK
@@ -34,6 +35,11 @@ from ssmd_common.metrics import ERRORS, WORK
 log = structlog.get_logger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+PROBLEM_PAGE: Final = web.AppKey[Callable[[web.Request, Problem], web.Response | None]](
+    "problem page"
+)
+"""Answers a problem to people, where an application has such; None where a program asks."""
 
 
 @dataclass(slots=True)
@@ -44,6 +50,8 @@ class _Known:
     route: str
     began: float
     key: StoredKey | None = None
+    text: str | None = None
+    """The key's, as it was presented."""
     limit: Verdict | None = None
     started: bool = False
     """Whether the head of its reply is sent."""
@@ -161,27 +169,52 @@ def guarded(scope: str, handler: Handler) -> Handler:
 
     async def guard(request: web.Request) -> web.StreamResponse:
         service, known = context.of(request), request[_KNOWN]
-        key = known.key = await _good_key(request, service, scope)
-        name = str(key.id)
-        caller.set(name)
-        limit = service.limiter.take(name, key.rate_limit_per_minute, time.monotonic_ns())
-        known.limit = limit
-        if not limit.allowed:
-            REFUSED.labels("rate_limit").inc()
-            raise problems.too_many(
-                "Too many requests",
-                f"this key may make {limit.limit} requests a minute",
-                limit.retry_after_seconds,
-            )
+        key = await admit(request, presented(request.headers), scope)
         before = queries_run()
         response = await handler(request)
         if response.status == 304 and queries_run() == before:
             known.limit = service.limiter.give_back(
-                name, key.rate_limit_per_minute, time.monotonic_ns()
+                str(key.id), key.rate_limit_per_minute, time.monotonic_ns()
             )
         return response
 
     return guard
+
+
+async def admit(request: web.Request, text: str | None, scope: str) -> StoredKey:
+    """The key with this text, which has `scope` and a request left: the request counts as its.
+
+    Raises:
+        Problem: 401, 403, 429 (`Authenticator.authenticate`, and where none is left).
+    """
+    service, known = context.of(request), request[_KNOWN]
+    address = client_address(request, trust=service.settings.api_trust_forwarded_for)
+    key = known.key = await service.authenticator.authenticate(text, address, scope)
+    known.text = text
+    name = str(key.id)
+    caller.set(name)
+    limit = service.limiter.take(name, key.rate_limit_per_minute, time.monotonic_ns())
+    known.limit = limit
+    if not limit.allowed:
+        REFUSED.labels("rate_limit").inc()
+        raise problems.too_many(
+            "Too many requests",
+            f"this key may make {limit.limit} requests a minute",
+            limit.retry_after_seconds,
+        )
+    return key
+
+
+def reader(request: web.Request) -> StoredKey | None:
+    """The key of an admitted request."""
+    return request[_KNOWN].key
+
+
+def parsed_key(request: web.Request) -> ParsedKey:
+    """The key that an admitted request came with."""
+    key = apikeys.parse(request[_KNOWN].text or "")
+    assert key is not None
+    return key
 
 
 def method_not_allowed(allowed: set[str]) -> Handler:
@@ -191,12 +224,6 @@ def method_not_allowed(allowed: set[str]) -> Handler:
         raise web.HTTPMethodNotAllowed(request.method, sorted(allowed))
 
     return refused
-
-
-async def _good_key(request: web.Request, service: Context, scope: str) -> StoredKey:
-    """The key of a request; raises a Problem unless it is good for `scope` now."""
-    address = client_address(request, trust=service.settings.api_trust_forwarded_for)
-    return await service.authenticator.authenticate(request.headers, address, scope)
 
 
 def client_address(request: web.Request, *, trust: bool) -> str:
@@ -288,4 +315,6 @@ def _reply(request: web.Request, problem: Problem) -> web.Response:
         # A stream broke off: its end must not look like one.
         log.warning("stream broken off", route=route_template(request), reason=problem.kind)
         request.transport.abort()
-    return problems.response(problem, request_id(request), request.path)
+    show = request.app.get(PROBLEM_PAGE)
+    page = show(request, problem) if show is not None else None
+    return page or problems.response(problem, request_id(request), request.path)

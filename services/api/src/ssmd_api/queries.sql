@@ -20,6 +20,36 @@ WHERE l.market_ticker = %(ticker)s AND l.id > %(after)s
 ORDER BY l.id
 LIMIT %(fetch)s
 
+-- name: latest_steps
+-- The last steps of markets' lives that were recorded, the last first; `source` is who told of each.
+SELECT l.id, l.event_type, l.market_ticker, coalesce(l.sent_at, l.received_at) AS at,
+    coalesce(l.metadata->>'source', 'ws') AS source, l.result, m.title, m.yes_sub_title
+FROM (
+    SELECT * FROM market_lifecycle_events
+    WHERE event_type = ANY(%(types)s) AND market_ticker IS NOT NULL
+    ORDER BY id DESC
+    LIMIT %(limit)s
+) l
+LEFT JOIN markets m ON m.ticker = l.market_ticker
+ORDER BY l.id DESC
+
+-- name: series_of
+SELECT {series} FROM series s WHERE s.ticker = ANY(%(tickers)s)
+
+-- name: fee_schedules
+SELECT {fee} FROM series_fees f WHERE f.series_ticker = ANY(%(tickers)s) ORDER BY f.effective_from
+
+-- name: created_daily
+-- Markets by series and by the UTC day on which the exchange made them, or we first saw them.
+SELECT m.series_ticker, m.day::text, count(*) FROM (
+    SELECT series_ticker, (CASE WHEN pg_input_is_valid(extra->>'created_time', 'timestamptz')
+        THEN (extra->>'created_time')::timestamptz ELSE created_at END AT TIME ZONE 'UTC')::date AS day
+    FROM markets
+    WHERE series_ticker = ANY(%(tickers)s) AND deleted_at IS NULL
+) m
+WHERE m.day > (%(at)s::timestamptz AT TIME ZONE 'UTC')::date - %(days)s::integer
+GROUP BY m.series_ticker, m.day
+
 -- name: market_exists
 SELECT EXISTS (SELECT FROM markets WHERE ticker = %(ticker)s)
 

@@ -35,5 +35,7 @@ class ApiSettings(PostgresSettings, RedisSettings, NatsSettings):
     who ask for the same with the same parameters. With 0 each reads for itself."""
     api_failed_logins_per_minute: int = Field(20, ge=1)
     """Wrong keys from one address before it is turned away."""
+    api_ui: bool = True
+    """Whether people have pages at /ui, after a login with an API key."""
     api_trust_forwarded_for: bool = False
     """Behind a proxy that appends to X-Forwarded-For: take the client's address from there."""

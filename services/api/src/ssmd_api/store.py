@@ -28,6 +28,18 @@ common: Final = Queries("ssmd_common")
 AGED: Final = (*AGED_MARKET.names, *(f"series.{name}" for name in AGED_SERIES.names))
 """What the age of a single market needs."""
 
+STEP: Final = (
+    "id",
+    "event_type",
+    "market_ticker",
+    "at",
+    "source",
+    "result",
+    "title",
+    "yes_sub_title",
+)
+"""Of a step of a market's life: when it was said, by whom (ws, clock, rest), and of what market."""
+
 _EXPORT_PAGE: Final = 500
 
 
@@ -215,6 +227,37 @@ class Store:
             "recent_runs": [named(rows.SYNC_RUNS, row) for row in recent],
             "watermarks": dict(await self._all(sql.SQL(queries.stats_watermarks))),
         }
+
+    async def latest_steps(self, types: Sequence[str], limit: int) -> list[Row]:
+        """The last steps of markets' lives, the last first: see `STEP`."""
+        found = await self._all(sql.SQL(queries.latest_steps), types=list(types), limit=limit)
+        return [dict(zip(STEP, row, strict=True)) for row in found]
+
+    async def series_of(self, tickers: Sequence[str], table: Table) -> dict[str, Row]:
+        """The table's columns of those series that exist, by ticker."""
+        parts = {"s": Table(table.name, (tables.SERIES["ticker"], *table.columns))}
+        query = sql.SQL(queries.series_of).format(series=_columns(parts))
+        found = await self._all(query, tickers=list(tickers))
+        return {row[0]: named(table, row[1:]) for row in found}
+
+    async def fee_schedules(self, series: Sequence[str]) -> dict[str, list[Row]]:
+        """The schedules of several series; of one that has none, none."""
+        query = sql.SQL(queries.fee_schedules).format(fee=columns("f", tables.SERIES_FEES))
+        schedules: dict[str, list[Row]] = {}
+        for row in await self._all(query, tickers=list(series)):
+            step = named(tables.SERIES_FEES, row)
+            schedules.setdefault(step["series_ticker"], []).append(step)
+        return schedules
+
+    async def created_daily(
+        self, series: Sequence[str], days: int, at: datetime
+    ) -> dict[str, dict[str, int]]:
+        """Markets made in each of the last `days` days (UTC, as 2026-02-03), by series."""
+        found: dict[str, dict[str, int]] = {}
+        query = sql.SQL(queries.created_daily)
+        for ticker, day, markets in await self._all(query, tickers=list(series), days=days, at=at):
+            found.setdefault(ticker, {})[day] = markets
+        return found
 
     async def status(self) -> Known:
         """What every service says of itself, and what may be missing."""

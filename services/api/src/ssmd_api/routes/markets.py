@@ -1,15 +1,19 @@
 """/v1/markets"""
 
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import msgspec
 from aiohttp import web
+from multidict import MultiMapping
 
 from ssmd_api import asof, bodies, context, cursors, filters, replies, rows, shapes
+from ssmd_api.context import Context
 from ssmd_api.cursors import Cursor
 from ssmd_api.document import Answer
 from ssmd_api.filters import MarketFilter
 from ssmd_api.lists import refused
+from ssmd_api.paging import Listed, Page
 from ssmd_api.parameters import Parameters, text
 from ssmd_api.paths import named
 from ssmd_api.problems import Fault, bad_parameters, not_found
@@ -29,22 +33,47 @@ async def list_markets(request: web.Request) -> web.Response:
     return await replies.recent(request, _page)
 
 
-async def _page(request: web.Request) -> Answer:
-    given = Parameters(request.query, datetime.now(UTC))
+class AskedList(NamedTuple):
+    """A page of markets, as a query string asks for it."""
+
+    wanted: MarketFilter
+    page: Page
+    shape: Shape
+    at: datetime | None
+
+
+def asked_list(query: MultiMapping[str], now: datetime) -> AskedList:
+    """What a query string asks for.
+
+    Raises:
+        Problem: 400, which names each parameter that is unknown or has a bad value.
+    """
+    given = Parameters(query, now)
     wanted = filters.read(MarketFilter, given)
     page, shape = given.page(tables.MARKETS, "ticker"), given.shape(shapes.MARKETS)
     at = given.as_of()
-    if refused(request.query, page.sort):
+    if refused(query, page.sort):
         given.fault("sort", f"has no index with min_volume: -{page.sort} has")
     given.done()
-    service = context.of(request)
+    return AskedList(wanted, page, shape, at)
+
+
+async def listed(service: Context, asked: AskedList) -> tuple[Listed, datetime | None]:
+    """The page, and since when it is known to be so: None where that is unknown, or of the past."""
+    wanted, page, shape, at = asked
     if at is not None:
         async with service.store.as_of(at) as store:
-            found = await store.list_markets(wanted, page, shape, ())
-        return replies.page(request, "markets", found, headers=asof.headers(at, shape))
+            return await store.list_markets(wanted, page, shape, ()), None
     aged = await service.freshness.needs()
     found = await service.store.list_markets(wanted, page, shape, aged)
-    return replies.page(request, "markets", found, await service.freshness.as_of(found.ages))
+    return found, await service.freshness.as_of(found.ages)
+
+
+async def _page(request: web.Request) -> Answer:
+    asked = asked_list(request.query, datetime.now(UTC))
+    found, as_of = await listed(context.of(request), asked)
+    headers = asof.headers(asked.at, asked.shape)
+    return replies.page(request, "markets", found, as_of, headers=headers)
 
 
 async def show_market(request: web.Request) -> web.Response:

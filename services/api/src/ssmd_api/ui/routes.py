@@ -1,0 +1,29 @@
+"""Which page is at which path."""
+
+from typing import Final
+
+from aiohttp import web
+
+from ssmd_api import middleware
+from ssmd_api.middleware import Handler
+from ssmd_api.routes import changes as api_changes
+from ssmd_api.ui import assets, login, now
+from ssmd_api.ui.frame import PAGES, Pages, closed, problem_page
+
+_PAGES: Final[tuple[tuple[str, Handler], ...]] = (
+    ("/ui", now.show),
+    ("/ui/stream", api_changes.changes),
+)
+
+
+def add(app: web.Application) -> None:
+    """All pages, and problems as pages."""
+    app[PAGES] = pages = Pages()
+    app[middleware.PROBLEM_PAGE] = problem_page
+    for path, handler in assets.routes(pages.files):
+        app.router.add_get(path, handler)
+    app.router.add_get("/ui/login", login.show)
+    app.router.add_post("/ui/login", login.log_in)
+    app.router.add_post("/ui/logout", login.log_out)
+    for path, handler in _PAGES:
+        app.router.add_get(path, closed(handler))
