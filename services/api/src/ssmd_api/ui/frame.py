@@ -88,11 +88,11 @@ class Pages:
             lag=texts.lag,
             number=texts.number,
             words=texts.words,
+            with_code=texts.with_code,
             short=texts.short,
         )
         self._environment.globals.update(
             asset=lambda name: assets.url(self.files[name]),
-            none=texts.NOTHING,
             nothing=texts.NOTHING,
         )
 
@@ -141,6 +141,7 @@ def render(
             "now": datetime.now(UTC),
             "reader": middleware.reader(request),
             "csrf": session.token(request),
+            # A macro of another file does not see what the page sees.
             "to": lambda kind, ticker: places.of(kind, ticker, moment),
             "page": lambda path: places.page(path, moment),
             "changed": lambda **new: places.changed(request.path, query, **new),

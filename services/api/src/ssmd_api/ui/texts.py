@@ -118,6 +118,14 @@ def number(value: Any) -> Markup:
     return NOTHING if value is None else Markup("{:,}").format(value)
 
 
+def with_code(sentence: str) -> Markup:
+    """A sentence of ours, with what stands between backticks as code."""
+    parts = sentence.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts)
+    )
+
+
 def words(name: str) -> str:
     """A column's or a type's name, to be read."""
     return name.replace("_", " ")

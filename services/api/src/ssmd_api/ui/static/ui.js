@@ -16,6 +16,7 @@ const formats = {
   short: new Intl.DateTimeFormat(undefined, { ...dayForm, ...minuteForm }),
   far: new Intl.DateTimeFormat(undefined, { ...dayForm, year: "numeric", ...minuteForm }),
   day: new Intl.DateTimeFormat(undefined, { ...dayForm, year: "numeric" }),
+  minute: new Intl.DateTimeFormat(undefined, minuteForm),
   clock: new Intl.DateTimeFormat(undefined, { ...minuteForm, second: "2-digit" }),
   moment: new Intl.DateTimeFormat(undefined, { ...dayForm, ...minuteForm, second: "2-digit" }),
 };
@@ -64,21 +65,22 @@ async function refresh() {
   if (reading) { again = true; return reading; }
   clearTimeout(planned);
   planned = null;
-  reading = (async () => {
-    try {
-      const reply = await fetch(location.href, { cache: "no-store", redirect: "follow" });
-      if (reply.redirected && new URL(reply.url).pathname === "/ui/login") { location.reload(); return; }
-      const page = parsed(await reply.text());
-      if (reply.ok) { show(page); problem(""); heard("page"); } else {
-        const text = page.querySelector(".notice p")?.textContent ?? `the API answered ${reply.status}`;
-        if (reply.status === 400 || reply.status === 404) problem(text); else lose(text, "page");
-      }
-    } catch { lose("The API does not answer.", "page"); }
-    readAt = Date.now();
-  })();
-  await reading;
-  reading = null;
+  reading = readPage();
+  try { await reading; } finally { reading = null; readAt = Date.now(); }
   if (again) { again = false; plan(SOON); }
+}
+
+async function readPage() {
+  let reply, text;
+  try {
+    reply = await fetch(location.href, { cache: "no-store" });
+    text = await reply.text();
+  } catch { lose("The API does not answer.", "page"); return; }
+  if (reply.redirected) { location.reload(); return; }
+  const page = parsed(text);
+  if (reply.ok) { show(page); problem(""); heard("page"); return; }
+  const told = page.querySelector(".notice p")?.textContent ?? `The API answered ${reply.status}.`;
+  if (reply.status === 400 || reply.status === 404) problem(told); else lose(told, "page");
 }
 
 function plan(delay) {
@@ -93,7 +95,7 @@ function show(page) {
   localise(page);
   for (const details of all("details[id][open]", main)) page.getElementById(details.id)?.setAttribute("open", "");
   Idiomorph.morph(main, page.getElementById("main"), {
-    morphStyle: "innerHTML", ignoreActiveValue: true, restoreFocus: true,
+    morphStyle: "outerHTML", ignoreActiveValue: true, restoreFocus: true,
     callbacks: {
       beforeNodeMorphed(before, after) {
         if (before.nodeType !== Node.ELEMENT_NODE) return true;
@@ -238,13 +240,15 @@ function count() {
   rates.set(second, (rates.get(second) ?? 0) + 1);
 }
 
-function styled(place, height, series, more = {}) {
-  const style = getComputedStyle(document.documentElement), colour = name => style.getPropertyValue(name).trim();
-  const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: `11px ${style.fontFamily || "sans-serif"}` };
+function styled(place, height, times, series, more = {}) {
+  const font = `11px ${getComputedStyle(document.body).fontFamily}`;
+  // Colours are those of the scheme in force: a canvas knows no variables.
+  const colour = name => { place.style.color = `var(${name})`; const found = getComputedStyle(place).color; place.style.color = ""; return found; };
+  const axis = { stroke: () => colour("--soft"), grid: { stroke: () => colour("--line"), width: 1 }, ticks: { show: false }, font };
   return {
     width: place.clientWidth, height, legend: { show: false }, cursor: { y: false, points: { show: false } },
-    axes: [{ ...axis, grid: { show: false } }, { ...axis, size: 44 }],
-    series: [{}, { stroke: colour("--accent"), fill: colour("--accent-soft"), width: 1, points: { show: false }, ...series }],
+    axes: [{ ...axis, grid: { show: false }, size: 24, space: 70, ...times }, { ...axis, size: 44, space: 26 }],
+    series: [{}, { stroke: () => colour("--accent"), fill: () => colour("--accent-soft"), width: 1, points: { show: false }, ...series }],
     ...more,
   };
 }
@@ -264,7 +268,7 @@ function drawRates() {
   if (document.hidden) return;
   if (!plot) {
     place.replaceChildren();
-    plot = new uPlot(styled(place, 120, { label: "changes" }, { scales: { y: { range: (_, __, most) => [0, Math.max(5, most)] } } }), [seconds, counts], place);
+    plot = new uPlot(styled(place, 120, { values: (_, at) => at.map(each => formats.minute.format(each * 1000)) }, {}, { scales: { y: { range: (_, __, most) => [0, Math.max(5, most)] } } }), [seconds, counts], place);
     new ResizeObserver(() => plot.setSize({ width: place.clientWidth, height: 120 })).observe(place);
   } else plot.setData([seconds, counts]);
 }
@@ -274,7 +278,7 @@ function plotBars(place) {
   place.dataset.drawn = "yes";
   const days = place.dataset.days.split(" ").map(day => Date.parse(`${day}T12:00Z`) / 1000), values = place.dataset.plot.split(" ").map(Number);
   place.replaceChildren();
-  const made = new uPlot(styled(place, 140, { paths: uPlot.paths.bars({ size: [0.7, 40] }) }, { scales: { y: { range: (_, __, most) => [0, Math.max(1, most)] } } }), [days, values], place);
+  const made = new uPlot(styled(place, 140, { values: (_, at) => at.map(each => formats.day.format(each * 1000)) }, { paths: uPlot.paths.bars({ size: [0.7, 40] }) }, { scales: { y: { range: (_, __, most) => [0, Math.max(1, most)] } } }), [days, values], place);
   new ResizeObserver(() => made.setSize({ width: place.clientWidth, height: 140 })).observe(place);
 }
 
@@ -286,6 +290,7 @@ function goTo(form, push) {
   const wanted = new URLSearchParams();
   for (const [name, value] of new FormData(form)) if (value !== "") wanted.append(name, value);
   const query = wanted.toString(), place = form.getAttribute("action") + (query ? `?${query}` : "");
+  if ((wanted.get("as_of") ?? "") !== (form.dataset.asOf ?? "")) { location.assign(place); return; }
   history[push ? "pushState" : "replaceState"](null, "", place);
   refresh();
 }
