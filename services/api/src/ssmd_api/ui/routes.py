@@ -7,13 +7,14 @@ from aiohttp import web
 from ssmd_api import middleware
 from ssmd_api.middleware import Handler
 from ssmd_api.routes import changes as api_changes
-from ssmd_api.ui import assets, login, markets, now
+from ssmd_api.ui import assets, login, market, markets, now
 from ssmd_api.ui.frame import PAGES, Pages, closed, problem_page
 
 _PAGES: Final[tuple[tuple[str, Handler], ...]] = (
     ("/ui", now.show),
     ("/ui/markets", markets.show),
     ("/ui/markets.csv", markets.save),
+    ("/ui/markets/{ticker}", market.show),
     ("/ui/stream", api_changes.changes),
 )
 
