@@ -30,7 +30,7 @@ def troubles(status: Mapping[str, Any], *, redis: bool) -> Iterator[Trouble]:
     if why := status["incomplete_why"]:
         yield Trouble(
             f"The universe is incomplete: {why}",
-            "It mends itself once sync has read what was missed; `ssmd sync status` shows its runs.",
+            "It mends itself once sync has read what was missed; the jobs below tell of its runs.",
         )
     if not redis:
         yield Trouble(

@@ -42,7 +42,7 @@ _LABELS: Final = {
     "observed_at": "observed",
     "updated_at": "changed",
 }
-OFFERED: Final = tuple(_LABELS)[:1] + ("ticker", "status", "result", *tuple(_LABELS)[1:])
+OFFERED: Final = ("ticker", "status", "result", *_LABELS)
 DEFAULT: Final = (
     "title",
     "status",

@@ -15,8 +15,6 @@ from ssmd_api.problems import Problem
 from ssmd_api.ui import assets, places, session, texts
 from ssmd_api.ui.texts import Unit
 
-PAGES: Final = web.AppKey("pages", "Pages")
-
 _UNIT_COOKIE: Final = "ssmd_ui_unit"
 _UNIT_SECONDS: Final = 365 * 86400
 _TRUSTED_TYPES: Final = "ssmd-page"
@@ -98,6 +96,9 @@ class Pages:
 
     def text(self, template: str, values: Mapping[str, Any]) -> str:
         return self._environment.get_template(template).render(values)
+
+
+PAGES: Final = web.AppKey("pages", Pages)
 
 
 def unit(request: web.Request) -> Unit:

@@ -26,7 +26,11 @@ _TO_COME: Final = (
     ("expected_expiration_time", "is expected to be determined"),
     ("latest_expiration_time", "is determined at the latest"),
 )
-_BY_ITS_TIMES: Final = (("open_time", "opened"), ("close_time", "closed"))
+_BY_ITS_TIMES: Final = (
+    ("open_time", "opened"),
+    ("close_time", "closed"),
+    ("settled_time", "settled"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,9 +97,7 @@ async def show(request: web.Request) -> web.Response:
     )
 
 
-async def _fee(
-    store: Store, market: Row, said: MultiDict[str], shown: Unit, at: datetime
-) -> Fee:
+async def _fee(store: Store, market: Row, said: MultiDict[str], shown: Unit, at: datetime) -> Fee:
     series, event = market["series"], market["event"]
     schedule = feeschedule.complete(await store.fee_schedule(series["ticker"]), series)
     step = feeschedule.in_force(schedule, at)
@@ -129,7 +127,9 @@ async def _fee(
 
 
 def _usual_price(market: Row, shown: Unit) -> str:
-    dollars = Decimal(str(market["yes_ask_dollars"] or "0.5"))
+    quoted = (market[name] for name in ("yes_ask_dollars", "last_price_dollars"))
+    inside = (Decimal(str(each)) for each in quoted if each is not None)
+    dollars = next((each for each in inside if 0 < each < 1), Decimal("0.5"))
     return f"{(dollars * 100 if shown == 'cents' else dollars).normalize():f}"
 
 
@@ -164,9 +164,10 @@ def _links(market: Row) -> list[tuple[str, str]]:
     found = [("the exchange", f"https://kalshi.com/markets/{quote(series['ticker'].lower())}")]
     if series["contract_url"]:
         found.append(("contract terms", series["contract_url"]))
-    for source in series["settlement_sources"] or ():
-        if isinstance(source, dict) and isinstance(source.get("url"), str):
-            found.append((str(source.get("name") or "settlement source"), source["url"]))
+    sources = (each for each in series["settlement_sources"] or () if isinstance(each, dict))
+    found += [
+        (str(each.get("name") or "settlement source"), str(each.get("url"))) for each in sources
+    ]
     return [(name, url) for name, url in found if is_web(url)]
 
 

@@ -7,7 +7,7 @@ from aiohttp import web
 from ssmd_api import middleware
 from ssmd_api.middleware import Handler
 from ssmd_api.routes import changes as api_changes
-from ssmd_api.ui import assets, login, market, markets, now
+from ssmd_api.ui import assets, changes, event, find, login, market, markets, now, series
 from ssmd_api.ui.frame import PAGES, Pages, closed, problem_page
 
 _PAGES: Final[tuple[tuple[str, Handler], ...]] = (
@@ -15,6 +15,11 @@ _PAGES: Final[tuple[tuple[str, Handler], ...]] = (
     ("/ui/markets", markets.show),
     ("/ui/markets.csv", markets.save),
     ("/ui/markets/{ticker}", market.show),
+    ("/ui/events/{event_ticker}", event.show),
+    ("/ui/series", series.list_all),
+    ("/ui/series/{ticker}", series.show),
+    ("/ui/changes", changes.show),
+    ("/ui/search", find.show),
     ("/ui/stream", api_changes.changes),
 )
 

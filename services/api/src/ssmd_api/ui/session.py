@@ -18,7 +18,7 @@ from ssmd_api.ui import places
 
 KEY_COOKIE: Final = "ssmd_ui_key"
 LOGIN_COOKIE: Final = "ssmd_ui_login"
-TOKEN_FIELD: Final = "token"
+TOKEN_FIELD: Final = "token"  # noqa: S105 - a name
 
 _KEPT_SECONDS: Final = 30 * 86400
 _PATH: Final = "/ui"

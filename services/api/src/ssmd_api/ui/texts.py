@@ -17,7 +17,7 @@ from ssmd_common.times import moment
 Unit = Literal["cents", "dollars"]
 
 NOTHING: Final = Markup('<span class="none">–</span>')
-_SHORT: Final = ((10**9, "B"), (10**6, "M"), (10**3, "k"))
+_SHORT: Final[tuple[tuple[int, str], ...]] = ((10**9, "B"), (10**6, "M"), (10**3, "k"))
 _SHORTENED_FROM: Final = 10_000
 
 
@@ -55,10 +55,11 @@ def count(contracts: Any) -> Markup:
 
 def short(value: Decimal | int) -> str:
     """9,876 in full, 12.3k, 4.56M, 1.23B in three digits."""
-    if abs(value) < _SHORTENED_FROM:
+    size_of_it = Decimal(abs(value))
+    if size_of_it < _SHORTENED_FROM:
         return f"{int(value):,}"
     for size, letter in _SHORT:
-        if abs(value) >= size:
+        if size_of_it >= size:
             scaled = Decimal(value) / size
             digits = 2 if abs(scaled) < 10 else 1 if abs(scaled) < 100 else 0
             return f"{scaled:.{digits}f}{letter}"
@@ -74,7 +75,9 @@ def when(value: Any, form: str = "short", now: datetime | None = None) -> Markup
     now = now or datetime.now(UTC)
     stamp = at.replace(microsecond=0).isoformat().replace("+00:00", "Z")
     return Markup('<time datetime="{}" data-form="{}" title="{}">{}</time>').format(
-        at.isoformat().replace("+00:00", "Z"), form, stamp.replace("T", " ").replace("Z", " UTC"),
+        at.isoformat().replace("+00:00", "Z"),
+        form,
+        stamp.replace("T", " ").replace("Z", " UTC"),
         _spelled(at, form, now),
     )
 

@@ -16,6 +16,7 @@ const formats = {
   short: new Intl.DateTimeFormat(undefined, { ...dayForm, ...minuteForm }),
   far: new Intl.DateTimeFormat(undefined, { ...dayForm, year: "numeric", ...minuteForm }),
   day: new Intl.DateTimeFormat(undefined, { ...dayForm, year: "numeric" }),
+  date: new Intl.DateTimeFormat(undefined, dayForm),
   minute: new Intl.DateTimeFormat(undefined, minuteForm),
   clock: new Intl.DateTimeFormat(undefined, { ...minuteForm, second: "2-digit" }),
   moment: new Intl.DateTimeFormat(undefined, { ...dayForm, ...minuteForm, second: "2-digit" }),
@@ -153,6 +154,7 @@ function tell() {
     said.textContent = state === "lost" ? `Not live: ${why}` : "Live again";
   }
   live.dataset.state = state;
+  for (const button of all("[data-pause]")) { button.hidden = state === "still"; button.textContent = paused ? "Go on" : "Pause"; }
   main.toggleAttribute("data-stale", state === "lost" && Date.now() - lostAt > 3000);
 }
 
@@ -276,9 +278,9 @@ function drawRates() {
 function plotBars(place) {
   if (place.dataset.drawn || !window.uPlot) return;
   place.dataset.drawn = "yes";
-  const days = place.dataset.days.split(" ").map(day => Date.parse(`${day}T12:00Z`) / 1000), values = place.dataset.plot.split(" ").map(Number);
+  const days = place.dataset.days.split(" ").map(day => Date.parse(`${day}T12:00Z`) / 1000), values = place.dataset.plot.split(" ").map(n => Number(n) || null);
   place.replaceChildren();
-  const made = new uPlot(styled(place, 140, { values: (_, at) => at.map(each => formats.day.format(each * 1000)) }, { paths: uPlot.paths.bars({ size: [0.7, 40] }) }, { scales: { y: { range: (_, __, most) => [0, Math.max(1, most)] } } }), [days, values], place);
+  const made = new uPlot(styled(place, 140, { values: (_, at) => at.map(each => formats.date.format(each * 1000)) }, { paths: uPlot.paths.bars({ size: [0.7, 40] }) }, { scales: { y: { range: (_, __, most) => [0, Math.max(1, most)] } } }), [days, values], place);
   new ResizeObserver(() => made.setSize({ width: place.clientWidth, height: 140 })).observe(place);
 }
 
@@ -312,7 +314,7 @@ window.addEventListener("popstate", () => location.reload());
 
 document.addEventListener("click", async event => {
   const copier = event.target.closest("[data-copy]");
-  if (event.target.closest("#live")) pause();
+  if (event.target.closest("#live, [data-pause]")) pause();
   if (!copier) return;
   try { await navigator.clipboard.writeText(copier.dataset.copy); said.textContent = "Copied"; copier.dataset.copied = "yes"; setTimeout(() => delete copier.dataset.copied, 1500); }
   catch { getSelection().selectAllChildren(copier.previousElementSibling ?? copier); }
@@ -327,7 +329,6 @@ document.addEventListener("keydown", event => {
 
 localise(document);
 all("#main [data-plot]").forEach(plotBars);
-all("[data-copy]").forEach(button => { button.hidden = false; });
 if (live && live.dataset.state !== "past") {
   tell();
   follow();

@@ -1,0 +1,151 @@
+"""/ui/series: the breakdown by category and series; /ui/series/{ticker}: one with its events."""
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from aiohttp import web
+
+from ssmd_api import context, feeschedule, filters, rows, shapes
+from ssmd_api.counts import Counts
+from ssmd_api.filters import EventFilter, SeriesFilter
+from ssmd_api.paging import Page
+from ssmd_api.parameters import MAX_LIMIT, Parameters
+from ssmd_api.paths import named
+from ssmd_api.problems import not_found
+from ssmd_api.store import Store
+from ssmd_api.ui import places, tally
+from ssmd_api.ui.frame import Live, render
+from ssmd_api.ui.tally import Tally
+from ssmd_common import tables
+
+_PAGE: Final = 50
+_MOST_PAGES: Final = 100_000
+_DAYS: Final = 30
+_DAYS_OF_ONE: Final = 90
+_EVENTS: Final = 50
+_SHOWN: Final = tables.SERIES.only(
+    "ticker", "title", "category", "volume", "frequency", "fee_type", "fee_multiplier"
+)
+_ORDERS: Final[dict[str, Callable[[Tally], Any]]] = {
+    "markets": lambda one: (-one.markets, one.name),
+    "active": lambda one: (-one.statuses["active"], one.name),
+    "closing": lambda one: (-one.closing[1], one.name),
+    "events": lambda one: (-one.events, one.name),
+    "ticker": lambda one: one.name,
+}
+
+
+async def list_all(request: web.Request) -> web.Response:
+    now = datetime.now(UTC)
+    said = places.given(request.query)
+    given = Parameters(said, now)
+    category, words = given.text("category"), given.search("q")
+    sort = given.choice("sort", list(_ORDERS), "markets")
+    page = given.number("page", 1, _MOST_PAGES) or 1
+    at = given.as_of()
+    given.done()
+    service = context.of(request)
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(service.store.as_of(at))
+        counts = service.counts if at is None else Counts(store, at)
+        series, markets = await counts.series.get(), await counts.markets.get()
+        found = tally.by_series(series.counts, markets.counts, category)
+        if words:
+            fitting = await _fitting(store, words)
+            found = [one for one in found if one.name in fitting]
+        found.sort(key=_ORDERS[sort])
+        shown = found[(page - 1) * _PAGE : page * _PAGE]
+        details = await _details(service.store, store, [str(one.name) for one in shown], at or now)
+    return render(
+        request,
+        "series_list.html",
+        title="Series",
+        here="series",
+        as_of=at,
+        live=Live(every_seconds=30),
+        said=said,
+        categories=tally.by_category(series.counts, markets.counts),
+        category=category,
+        shown=[(one, details.get(str(one.name), {})) for one in shown],
+        found=len(found),
+        sort=sort,
+        number=page,
+        size=_PAGE,
+        more=len(found) > page * _PAGE,
+        days=_DAYS,
+        counted_at=series.at,
+        any_series=bool(series.counts),
+    )
+
+
+async def show(request: web.Request) -> web.Response:
+    now = datetime.now(UTC)
+    said = places.given(request.query)
+    given = Parameters(said, now)
+    page = given.page(tables.EVENTS, "-strike_date")
+    statuses = filters.read(EventFilter, given).statuses
+    at = given.as_of()
+    given.done()
+    ticker = named(request, "ticker", "series")
+    service = context.of(request)
+    async with service.store.as_of(at) as store:
+        row = await store.series(ticker, tables.SERIES)
+        if row is None:
+            raise not_found("series", ticker)
+        schedule = feeschedule.complete(await store.fee_schedule(ticker), row)
+        counts = await store.series_counts(ticker)
+        events = await store.list_events(
+            EventFilter(series=ticker, statuses=statuses),
+            Page(page.sort, _EVENTS, page.cursor, page.filters),
+            shapes.EVENTS,
+        )
+    daily = await service.store.created_daily([ticker], _DAYS_OF_ONE, at or now)
+    days, values = _filled(daily.get(ticker, {}), _DAYS_OF_ONE, at or now)
+    return render(
+        request,
+        "series.html",
+        title=row["title"] or ticker,
+        here="series",
+        as_of=at,
+        live=Live(stream=f"series={ticker}&table=events&fields=event_ticker", every_seconds=30),
+        said=said,
+        series=row,
+        counts=counts,
+        schedule=schedule,
+        step=feeschedule.in_force(schedule, at or now),
+        events=rows.decode(b"[%b]" % events.rows, rows.ROW_DEPTH),
+        next_cursor=events.cursor,
+        days=days,
+        values=values,
+    )
+
+
+async def _fitting(store: Store, words: list[str]) -> set[str]:
+    """The series that a search lets through, as many as a page of the API has."""
+    shape = shapes.SERIES.selected(["ticker"], [])
+    found = await store.list_series(SeriesFilter(words=words), Page("ticker", MAX_LIMIT), shape)
+    return {row["ticker"] for row in rows.decode(b"[%b]" % found.rows, rows.ROW_DEPTH)}
+
+
+async def _details(
+    present: Store, store: Store, tickers: list[str], at: datetime
+) -> dict[str, dict[str, Any]]:
+    """What a page shows of each beside its counts; days are of the present's rows."""
+    series = await store.series_of(tickers, _SHOWN)
+    schedules = await store.fee_schedules(tickers)
+    daily = await present.created_daily(tickers, _DAYS, at)
+    found = {}
+    for ticker, row in series.items():
+        step = feeschedule.in_force(feeschedule.complete(schedules.get(ticker, []), row), at)
+        _, values = _filled(daily.get(ticker, {}), _DAYS, at)
+        found[ticker] = {**row, "fee": step, "created": values}
+    return found
+
+
+def _filled(counted: dict[str, int], days: int, at: datetime) -> tuple[list[str], list[int]]:
+    """Each of the last days with its count, the first day first."""
+    last = at.astimezone(UTC).date()
+    names = [(last - timedelta(days=n)).isoformat() for n in reversed(range(days))]
+    return names, [counted.get(name, 0) for name in names]
