@@ -8,8 +8,8 @@ from ssmd_api.rows import encode
 from ssmd_api.ui.columns import kind_of
 from ssmd_common.columns import Kind, Table
 
-_BESIDE_OTHERS: Final = ("updated_at", "observed_at", "observed_via")
-"""They change with every change, and say nothing of what it is."""
+_BESIDE_OTHERS: Final = ("updated_at", "observed_at", "observed_via", "exchange_updated_at")
+"""They change along with others, and say nothing of what it is."""
 
 _LONGEST: Final = 160
 
@@ -25,11 +25,12 @@ class Changed:
 def changes_of(table: Table, changes: Mapping[str, Mapping[str, Any]]) -> list[Changed]:
     """In the order of the table's columns; a rounded value whose exact one changed is left out."""
     exact = {column.name: column.exact for column in table.columns if column.exact}
-    return [
+    found = [
         _changed(table, name, values)
         for name, values in _ordered(table, changes)
-        if name not in _BESIDE_OTHERS and exact.get(name, "") not in changes
+        if exact.get(name, "") not in changes
     ]
+    return [change for change in found if change.name not in _BESIDE_OTHERS] or found
 
 
 def _ordered(

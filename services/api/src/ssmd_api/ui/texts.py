@@ -55,20 +55,18 @@ def count(contracts: Any) -> Markup:
 
 def short(value: Decimal | int) -> str:
     """9,876 in full, 12.3k, 4.56M, 1.23B in three digits."""
-    size_of_it = Decimal(abs(value))
-    if size_of_it < _SHORTENED_FROM:
-        return f"{int(value):,}"
+    number = Decimal(value)
     for size, letter in _SHORT:
-        if size_of_it >= size:
-            scaled = Decimal(value) / size
+        if abs(number) >= max(size, _SHORTENED_FROM):
+            scaled = number / size
             digits = 2 if abs(scaled) < 10 else 1 if abs(scaled) < 100 else 0
             return f"{scaled:.{digits}f}{letter}"
-    raise AssertionError
+    return f"{int(number):,}"
 
 
 def when(value: Any, form: str = "short", now: datetime | None = None) -> Markup:
-    """A time: `short` has the minute, `second` the second, `day` the date; `ago` and `until` say
-    how long from now."""
+    """A time: `short` has the minute, `second` the second, `exact` its parts too, `day` the date;
+    `ago` and `until` say how long from now."""
     at = _moment(value)
     if at is None:
         return NOTHING if value is None else Markup('<span class="far">{}</span>').format(value)
@@ -91,6 +89,9 @@ def _spelled(at: datetime, form: str, now: datetime) -> str:
             return countdown(left) if left > 0 else f"{duration(-left)} ago"
         case "day":
             return f"{at:%Y-%m-%d}"
+        case "exact":
+            parts = f".{at.microsecond:06}".rstrip("0") if at.microsecond else ""
+            return _spelled(at, "second", now) + parts
         case "second":
             return f"{at:%H:%M:%S}" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M:%S}"
         case _:

@@ -36,10 +36,11 @@ function rough(seconds) {
   return seconds < 172800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} days`;
 }
 
-function spelled(at, form, now) {
+function spelled(at, form, now, stamp = "") {
   const left = (at - now) / 1000;
   if (form === "ago") return `${rough(Math.max(0, -left))} ago`;
   if (form === "until") return left > 0 ? length(left) : `${rough(-left)} ago`;
+  if (form === "exact") return spelled(at, "second", now) + (/\.\d+/.exec(stamp)?.[0].replace(/0+$/, "") ?? "");
   if (form === "day") return formats.day.format(at);
   if (form === "second") return (at.toDateString() === now.toDateString() ? formats.clock : formats.moment).format(at);
   return (at.getFullYear() === now.getFullYear() ? formats.short : formats.far).format(at);
@@ -50,7 +51,7 @@ function localise(within, only = "") {
   for (const time of all(`time[data-form]${only}`, within)) {
     const at = new Date(time.dateTime);
     if (isNaN(at)) continue;
-    const text = spelled(at, time.dataset.form, now);
+    const text = spelled(at, time.dataset.form, now, time.dateTime);
     if (time.textContent !== text) time.textContent = text;
     if (time.dataset.form === "until") time.toggleAttribute("data-close", at - now > 0 && at - now < 300_000);
   }
