@@ -82,6 +82,7 @@ class Pages:
         self._environment.filters.update(
             price=texts.price,
             count=texts.count,
+            exact_count=texts.exact_count,
             when=texts.when,
             lag=texts.lag,
             number=texts.number,

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from ssmd_api import middleware
 from ssmd_api.middleware import Handler
+from ssmd_api.problems import not_found
 from ssmd_api.routes import changes as api_changes
 from ssmd_api.ui import assets, changes, event, find, login, market, markets, now, series
 from ssmd_api.ui.frame import PAGES, Pages, closed, problem_page
@@ -24,6 +25,10 @@ _PAGES: Final[tuple[tuple[str, Handler], ...]] = (
 )
 
 
+async def _nowhere(request: web.Request) -> web.StreamResponse:
+    raise not_found("page", request.path)
+
+
 def add(app: web.Application) -> None:
     """All pages, and problems as pages."""
     app[PAGES] = pages = Pages()
@@ -35,3 +40,4 @@ def add(app: web.Application) -> None:
     app.router.add_post("/ui/logout", login.log_out)
     for path, handler in _PAGES:
         app.router.add_get(path, closed(handler))
+    app.router.add_get("/ui/{rest:.*}", closed(_nowhere))

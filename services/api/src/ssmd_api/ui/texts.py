@@ -46,11 +46,18 @@ def count(contracts: Any) -> Markup:
     value = _decimal(contracts)
     if value is None:
         return NOTHING
-    exact = f"{value:,f}"
-    exact = exact.rstrip("0").rstrip(".") if "." in exact else exact
     return Markup('<data class="count" value="{}" title="{}">{}</data>').format(
-        f"{value:f}", exact, short(value)
+        f"{value:f}", exact_count(value), short(value)
     )
+
+
+def exact_count(contracts: Any) -> Markup:
+    """How many contracts, in full."""
+    value = _decimal(contracts)
+    if value is None:
+        return NOTHING
+    text = f"{value:,f}"
+    return Markup("{}").format(text.rstrip("0").rstrip(".") if "." in text else text)
 
 
 def short(value: Decimal | int) -> str:
