@@ -122,13 +122,14 @@ async def test_forms_from_elsewhere_do_nothing(api: Client) -> None:
                 assert "The form was sent from elsewhere" in await reply.text()
         async with http.get(f"{api.base}/ui", allow_redirects=False) as reply:
             assert reply.status == 200
-    async with session() as http:
-        # One that brings its own token lacks the cookie that goes with it.
-        async with http.post(
-            f"{api.base}/ui/login", data={"token": token, "key": api.key}, allow_redirects=False
-        ) as reply:
-            assert reply.status == 403
-            assert "ssmd_ui_key" not in str(reply.headers)
+    # One that brings its own token lacks the cookie that goes with it.
+    form = {"token": token, "key": api.key}
+    async with (
+        session() as http,
+        http.post(f"{api.base}/ui/login", data=form, allow_redirects=False) as reply,
+    ):
+        assert reply.status == 403
+        assert "ssmd_ui_key" not in str(reply.headers)
 
 
 async def test_a_setting_turns_the_pages_off(serve: Serve) -> None:

@@ -1,4 +1,4 @@
-"""Pages over HTTP: what they say, whole without JavaScript; what they say when something is amiss."""
+"""Pages over HTTP: whole without JavaScript, and when something is amiss."""
 
 import csv
 import io

@@ -1,5 +1,6 @@
 """The frame that all pages stand in: templates, headers, and problems as pages."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -70,6 +71,8 @@ class Pages:
 
     files: dict[str, assets.Asset] = field(default_factory=assets.read)
     _environment: Environment = field(init=False)
+    _compiling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _compiled: bool = False
 
     def __post_init__(self) -> None:
         self._environment = Environment(
@@ -94,6 +97,19 @@ class Pages:
             asset=lambda name: assets.url(self.files[name]),
             nothing=texts.NOTHING,
         )
+
+    async def compile(self) -> None:
+        """Have all templates compiled, beside what else is answered: it takes as long as hundreds
+        of requests."""
+        async with self._compiling:
+            if not self._compiled:
+                await asyncio.to_thread(
+                    lambda: [
+                        self._environment.get_template(name)
+                        for name in self._environment.list_templates()
+                    ]
+                )
+                self._compiled = True
 
     def text(self, template: str, values: Mapping[str, Any]) -> str:
         return self._environment.get_template(template).render(values)
@@ -194,6 +210,7 @@ def closed(handler: Handler) -> Handler:
             if problem.status != HTTPStatus.UNAUTHORIZED:
                 raise
             return session.to_login(request)
+        await request.app[PAGES].compile()
         return await handler(request)
 
     return guard

@@ -78,11 +78,15 @@ async function readPage() {
     reply = await fetch(location.href, { cache: "no-store" });
     text = await reply.text();
   } catch { lose("The API does not answer.", "page"); return; }
-  if (reply.redirected) { location.reload(); return; }
+  if (reply.redirected) { logIn(); return; }
   const page = parsed(text);
   if (reply.ok) { show(page); problem(""); heard("page"); return; }
   const told = page.querySelector(".notice p")?.textContent ?? `The API answered ${reply.status}.`;
   if (reply.status === 400 || reply.status === 404) problem(told); else lose(told, "page");
+}
+
+function logIn() {
+  location.assign(`/ui/login?why=ended&next=${encodeURIComponent(location.pathname + location.search)}`);
 }
 
 function plan(delay) {
@@ -179,7 +183,7 @@ async function follow() {
     document.addEventListener("visibilitychange", hide);
     try {
       const reply = await fetch(`/ui/stream?${query}`, { cache: "no-store", signal: stop.signal });
-      if (reply.redirected) { location.reload(); return; }
+      if (reply.redirected) { logIn(); return; }
       if (!reply.ok) throw new Error((await reply.json().catch(() => ({}))).detail ?? `the API answered ${reply.status}`);
       wait = 1000;
       heard("stream");
