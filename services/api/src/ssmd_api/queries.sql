@@ -40,14 +40,16 @@ SELECT {series} FROM series s WHERE s.ticker = ANY(%(tickers)s)
 SELECT {fee} FROM series_fees f WHERE f.series_ticker = ANY(%(tickers)s) ORDER BY f.effective_from
 
 -- name: created_daily
--- Markets by series and by the UTC day on which the exchange made them, or we first saw them.
-SELECT m.series_ticker, m.day::text, count(*) FROM (
-    SELECT series_ticker, (CASE WHEN pg_input_is_valid(extra->>'created_time', 'timestamptz')
-        THEN (extra->>'created_time')::timestamptz ELSE created_at END AT TIME ZONE 'UTC')::date AS day
+-- Markets by series and by the UTC day on which the exchange says it made them, else we first saw them; of some series,
+-- or of all.
+SELECT m.series_ticker, m.day, count(*) FROM (
+    SELECT series_ticker, CASE WHEN extra->>'created_time' ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}T.*Z$'
+        THEN left(extra->>'created_time', 10)
+        ELSE to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') END AS day
     FROM markets
-    WHERE series_ticker = ANY(%(tickers)s) AND deleted_at IS NULL
+    WHERE (%(tickers)s::text[] IS NULL OR series_ticker = ANY(%(tickers)s)) AND deleted_at IS NULL
 ) m
-WHERE m.day > (%(at)s::timestamptz AT TIME ZONE 'UTC')::date - %(days)s::integer
+WHERE m.day > to_char((%(at)s::timestamptz AT TIME ZONE 'UTC')::date - %(days)s::integer, 'YYYY-MM-DD')
 GROUP BY m.series_ticker, m.day
 
 -- name: market_exists

@@ -250,12 +250,14 @@ class Store:
         return schedules
 
     async def created_daily(
-        self, series: Sequence[str], days: int, at: datetime
+        self, days: int, at: datetime, series: Sequence[str] | None = None
     ) -> dict[str, dict[str, int]]:
-        """Markets made in each of the last `days` days (UTC, as 2026-02-03), by series."""
-        found: dict[str, dict[str, int]] = {}
+        """Markets made in each of the last `days` days (UTC, as 2026-02-03), by series: of some, or
+        of all."""
+        tickers = None if series is None else list(series)
         query = sql.SQL(queries.created_daily)
-        for ticker, day, markets in await self._all(query, tickers=list(series), days=days, at=at):
+        found: dict[str, dict[str, int]] = {}
+        for ticker, day, markets in await self._all(query, tickers=tickers, days=days, at=at):
             found.setdefault(ticker, {})[day] = markets
         return found
 

@@ -1,4 +1,4 @@
-"""What a change was: each column from its old value to its new one, as it is shown. Pure."""
+"""What a change was: each column from its old value to its new one, as it is shown."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The columns that a table of markets can have, and how each is shown. Pure."""
+"""The columns that a table of markets can have, and how each is shown."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

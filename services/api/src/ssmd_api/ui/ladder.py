@@ -1,4 +1,4 @@
-"""The markets of an event in the order of their strikes, and what their prices add up to. Pure."""
+"""The markets of an event in the order of their strikes, and what their prices add up to."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

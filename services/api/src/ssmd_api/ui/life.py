@@ -1,4 +1,4 @@
-"""A market's life as a line of steps: what was told of it, and what is still to come. Pure."""
+"""A market's life as a line of steps: what was told of it, and what is still to come."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,8 +38,8 @@ class Step:
     at: str
     words: str
     source: str
-    """ws, clock or rest; empty for what is to come; "times" where only the market's own times say
-    so."""
+    """ws, clock or rest; "times" where only the market's own times say so; empty where nobody has
+    to."""
     kind: str = ""
     detail: str = ""
 
@@ -50,8 +50,10 @@ def steps(market: Row, log: Sequence[Row], now: datetime) -> tuple[list[Step], l
     kinds = {step.kind for step in told}
     if "created" not in kinds:
         made = (market["extra"] or {}).get("created_time")
-        first = made if isinstance(made, str) and is_time(made) else market["created_at"]
-        told.append(Step(first, "created", "times", "created"))
+        if isinstance(made, str) and is_time(made):
+            told.append(Step(made, "created", "times", "created"))
+        else:
+            told.append(Step(market["created_at"], "first seen here", "", "created"))
     for column, kind in _BY_ITS_TIMES:
         at = market[column]
         if kind not in kinds and at is not None and nearest(at) <= now and not _over(market, kind):

@@ -1,6 +1,6 @@
 """/ui/series: the breakdown by category and series; /ui/series/{ticker}: one with its events."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -8,7 +8,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from ssmd_api import context, feeschedule, filters, rows, shapes
-from ssmd_api.counts import Counts
+from ssmd_api.counts import DAYS, Counts
 from ssmd_api.filters import EventFilter, SeriesFilter
 from ssmd_api.paging import Page
 from ssmd_api.parameters import MAX_LIMIT, Parameters
@@ -22,7 +22,6 @@ from ssmd_common import tables
 
 _PAGE: Final = 50
 _MOST_PAGES: Final = 100_000
-_DAYS: Final = 30
 _DAYS_OF_ONE: Final = 90
 _EVENTS: Final = 50
 _SHOWN: Final = tables.SERIES.only(
@@ -57,7 +56,9 @@ async def list_all(request: web.Request) -> web.Response:
             found = [one for one in found if one.name in fitting]
         found.sort(key=_ORDERS[sort])
         shown = found[(page - 1) * _PAGE : page * _PAGE]
-        details = await _details(service.store, store, [str(one.name) for one in shown], at or now)
+        daily = await service.counts.days.get()
+        days = {each.series: each.days for each in daily.counts}
+        details = await _details(store, [str(one.name) for one in shown], days, at or now)
     return render(
         request,
         "series_list.html",
@@ -74,7 +75,7 @@ async def list_all(request: web.Request) -> web.Response:
         number=page,
         size=_PAGE,
         more=len(found) > page * _PAGE,
-        days=_DAYS,
+        days=DAYS,
         counted_at=series.at,
         any_series=bool(series.counts),
     )
@@ -101,7 +102,7 @@ async def show(request: web.Request) -> web.Response:
             Page(page.sort, _EVENTS, page.cursor, page.filters),
             shapes.EVENTS,
         )
-    daily = await service.store.created_daily([ticker], _DAYS_OF_ONE, at or now)
+    daily = await service.store.created_daily(_DAYS_OF_ONE, at or now, [ticker])
     days, values = _filled(daily.get(ticker, {}), _DAYS_OF_ONE, at or now)
     return render(
         request,
@@ -130,21 +131,20 @@ async def _fitting(store: Store, words: list[str]) -> set[str]:
 
 
 async def _details(
-    present: Store, store: Store, tickers: list[str], at: datetime
+    store: Store, tickers: list[str], daily: Mapping[str, Mapping[str, int]], at: datetime
 ) -> dict[str, dict[str, Any]]:
-    """What a page shows of each beside its counts; days are of the present's rows."""
+    """What a page shows of each beside its counts."""
     series = await store.series_of(tickers, _SHOWN)
     schedules = await store.fee_schedules(tickers)
-    daily = await present.created_daily(tickers, _DAYS, at)
     found = {}
     for ticker, row in series.items():
         step = feeschedule.in_force(feeschedule.complete(schedules.get(ticker, []), row), at)
-        _, values = _filled(daily.get(ticker, {}), _DAYS, at)
+        _, values = _filled(daily.get(ticker, {}), DAYS, at)
         found[ticker] = {**row, "fee": step, "created": values}
     return found
 
 
-def _filled(counted: dict[str, int], days: int, at: datetime) -> tuple[list[str], list[int]]:
+def _filled(counted: Mapping[str, int], days: int, at: datetime) -> tuple[list[str], list[int]]:
     """Each of the last days with its count, the first day first."""
     last = at.astimezone(UTC).date()
     names = [(last - timedelta(days=n)).isoformat() for n in reversed(range(days))]

@@ -1,4 +1,4 @@
-"""Lines of CSV for spreadsheets: no cell is taken for a formula. Pure.
+"""Lines of CSV for spreadsheets: no cell is taken for a formula.
 
 The API's own export is for programs, and leaves every text as it is.
 """

@@ -1,4 +1,4 @@
-"""Counts of series and markets, by category and by series, for the page of series. Pure."""
+"""Counts of series and markets, by category and by series, for the page of series."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
