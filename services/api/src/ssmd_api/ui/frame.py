@@ -15,6 +15,7 @@ from ssmd_api.middleware import Handler
 from ssmd_api.problems import Problem
 from ssmd_api.ui import assets, places, session, texts
 from ssmd_api.ui.texts import Unit
+from ssmd_common.times import spelled_moment
 
 _UNIT_COOKIE: Final = "ssmd_ui_unit"
 _UNIT_SECONDS: Final = 365 * 86400
@@ -124,6 +125,11 @@ def unit(request: web.Request) -> Unit:
     return "dollars" if said == "dollars" else "cents"
 
 
+def moment(as_of: datetime | None) -> str | None:
+    """As an address has it."""
+    return None if as_of is None else spelled_moment(as_of)
+
+
 def render(
     request: web.Request,
     template: str,
@@ -139,7 +145,7 @@ def render(
 
     What is of the past does not change: it follows nothing.
     """
-    moment = None if as_of is None else as_of.isoformat().replace("+00:00", "Z")
+    past = moment(as_of)
     shown = unit(request)
     query = places.given(request.query)
     other = "cents" if shown == "dollars" else "dollars"
@@ -151,17 +157,16 @@ def render(
             "unit": shown,
             "other_unit": other,
             "other_unit_address": places.changed(request.path, query, unit=other),
-            "as_of": moment,
+            "as_of": past,
             "now_address": places.changed(request.path, query, as_of=None, cursor=None),
             "as_of_fields": [pair for pair in query.items() if pair[0] not in ("as_of", "cursor")],
             "path": request.path,
-            "live": STILL if moment else live,
+            "live": STILL if past else live,
             "now": datetime.now(UTC),
             "reader": middleware.reader(request),
             "csrf": session.token(request),
-            # A macro of another file does not see what the page sees.
-            "to": lambda kind, ticker: places.of(kind, ticker, moment),
-            "page": lambda path: places.page(path, moment),
+            "to": lambda kind, ticker: places.of(kind, ticker, past),
+            "page": lambda path: places.page(path, past),
             "changed": lambda **new: places.changed(request.path, query, **new),
             **values,
         },

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import aclosing
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -12,9 +13,10 @@ from ssmd_api import asof, context, filters, rows, shapes
 from ssmd_api.filters import MarketFilter
 from ssmd_api.parameters import Parameters
 from ssmd_api.routes.markets import asked_list, listed
-from ssmd_api.ui import places, spreadsheet
+from ssmd_api.ui import frame, places, spreadsheet
+from ssmd_api.ui.cells import Cells
 from ssmd_api.ui.columns import DEFAULT, NEEDED, OFFERED, Shown, shown
-from ssmd_api.ui.frame import Live, render
+from ssmd_api.ui.frame import Live, render, unit
 from ssmd_common.status import MarketStatus
 
 WITHIN: Final = ("15m", "1h", "6h", "24h", "7d", "30d")
@@ -32,7 +34,7 @@ async def show(request: web.Request) -> web.Response:
     (found, as_of), series = await asyncio.gather(
         listed(service, asked), service.counts.series.get()
     )
-    sort = asked.page.sort
+    sort, moment = asked.page.sort, frame.moment(asked.at)
     return render(
         request,
         "markets.html",
@@ -44,6 +46,7 @@ async def show(request: web.Request) -> web.Response:
         rows=rows.decode(b"[%b]" % found.rows, rows.ROW_DEPTH),
         fresh_as_of=as_of,
         columns=columns,
+        cells=Cells(columns, unit(request), partial(places.of, as_of=moment), asked.at is not None),
         offered=shown(OFFERED),
         sort=sort,
         next_sort=_next_sort(sort),

@@ -48,7 +48,7 @@ _CLOSING_SHAPE: Final = shapes.MARKETS.selected(
     [],
 )
 _LIVE: Final = Live(
-    stream="fields=ticker", soon="lifecycle_recorded series_added", every_seconds=10
+    stream="fields=ticker", soon="lifecycle_recorded series_added", every_seconds=15
 )
 
 
