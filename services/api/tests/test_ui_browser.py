@@ -11,7 +11,7 @@ import pytest
 from api_browser import Page, browse
 from api_stream import publish
 from api_testbed import Client, Serve
-from api_universe import fill
+from api_universe import NOW, fill, insert
 from nats.js.client import JetStreamContext
 from ui_pages import MARKET, PATHS, VENDOR, keep_picture, look, opened, reading
 
@@ -127,6 +127,33 @@ async def test_a_change_is_shown_after_the_sql_that_made_it(
         await publish(js, "markets", ROW, "market_updated", key={"ticker": MARKET})
         async with asyncio.timeout(15):
             await page.until(f"ticker => ({CELL})(ticker).includes('0.4625')", MARKET)
+        assert page.complaints == []
+
+
+@pytest.mark.usefixtures("full")
+async def test_steps_and_changes_of_every_table_come_by_themselves(
+    streaming: Client, database: Database, js: JetStreamContext, tmp_path: Path
+) -> None:
+    step = {"market_ticker": MARKET, "event_type": "deactivated"}
+    async with reading(streaming, tmp_path) as page, database.connect() as connection:
+        await opened(page, f"{streaming.base}/ui")
+        await page.until(f"() => ({STATE})() === 'live'")
+        await insert(
+            connection, "market_lifecycle_events", **step, metadata={}, dedupe_key="x", sent_at=NOW
+        )
+        await publish(js, "market_lifecycle_events", step, "lifecycle_recorded")
+        # Sooner than it is read anew in any case.
+        async with asyncio.timeout(12):
+            await page.until("() => document.querySelector('[data-step=deactivated]') !== null")
+        await opened(page, f"{streaming.base}/ui/changes")
+        await page.until(f"() => ({STATE})() === 'live'")
+        for table, row in (
+            ("events", {"event_ticker": "E", "series_ticker": "S"}),
+            ("fees", {"tier": "T"}),
+            ("market_lifecycle_events", step),
+        ):
+            sequence = await publish(js, table, row)
+            await page.until("id => document.getElementById(id) !== null", f"n-{sequence}")
         assert page.complaints == []
 
 

@@ -14,7 +14,7 @@ from ssmd_api.problems import unavailable
 from ssmd_api.serversent import Event
 from ssmd_api.ui import places
 from ssmd_api.ui.changed import Changed, changes_of
-from ssmd_api.ui.frame import Live, render
+from ssmd_api.ui.frame import KEYS, Live, render
 from ssmd_common import tables
 from ssmd_common.tables import PUBLISHED
 
@@ -70,7 +70,7 @@ async def show(request: web.Request) -> web.Response:
     following = MultiDict(
         (name, value) for name, value in said.items() if name not in ("before", "until")
     )
-    following["fields"] = "ticker"
+    following["fields"] = KEYS
     is_latest = before is None
     return render(
         request,

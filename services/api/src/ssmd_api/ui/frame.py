@@ -65,6 +65,9 @@ class Live:
 
 STILL: Final = Live()
 
+KEYS: Final = "ticker,event_ticker,series_ticker,market_ticker,tier"
+"""The fields of a change that a page is told: something of each table, which else is left out."""
+
 
 @dataclass(slots=True)
 class Pages:

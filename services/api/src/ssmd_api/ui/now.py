@@ -15,7 +15,7 @@ from ssmd_api.paging import Page
 from ssmd_api.parameters import Parameters
 from ssmd_api.rows import Row
 from ssmd_api.ui import advice
-from ssmd_api.ui.frame import Live, render
+from ssmd_api.ui.frame import KEYS, Live, render
 from ssmd_api.ui.places import given
 from ssmd_common.currency import document
 from ssmd_common.status import NOT_YET_CLOSED
@@ -48,7 +48,7 @@ _CLOSING_SHAPE: Final = shapes.MARKETS.selected(
     [],
 )
 _LIVE: Final = Live(
-    stream="fields=ticker", soon="lifecycle_recorded series_added", every_seconds=15
+    stream=f"fields={KEYS}", soon="lifecycle_recorded series_added", every_seconds=15
 )
 
 
