@@ -13,7 +13,17 @@ from api_stream import publish
 from api_testbed import Client, Serve
 from api_universe import NOW, fill, insert
 from nats.js.client import JetStreamContext
-from ui_pages import MARKET, PATHS, VENDOR, keep_picture, look, opened, reading
+from ui_pages import (
+    EVIL,
+    MARKET,
+    PATHS,
+    VENDOR,
+    fill_with_attacks,
+    keep_picture,
+    look,
+    opened,
+    reading,
+)
 
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
@@ -59,6 +69,31 @@ async def test_each_page_keeps_the_policy_and_fits_its_window(
                 await keep_picture(page, f"ui-{name}-{width}-{scheme}", tmp_path / "pictures")
                 assert page.complaints == [], (name, width, scheme)
                 assert await page.evaluate(SIDEWAYS) <= 0, (name, width, scheme)
+
+
+async def test_titles_run_nothing(
+    streaming: Client, database: Database, js: JetStreamContext, tmp_path: Path
+) -> None:
+    await fill_with_attacks(database)
+    changes = {"title": {"old": EVIL, "new": f"{EVIL}!"}}
+    async with reading(streaming, tmp_path) as page:
+        await page.call(
+            "Page.addScriptToEvaluateOnNewDocument", source="window.alert = () => { run = true; }"
+        )
+        for name in ("markets", "market", "event", "changes"):
+            await opened(page, streaming.base + PATHS[name])
+            await page.until(f"() => ({STATE})() === 'live'")
+            # What is read anew is put in by the script.
+            row = {**ROW, "title": EVIL}
+            await publish(js, "markets", row, "market_updated", changes=changes, key=row)
+            if name == "changes":
+                await page.until("() => document.querySelector('[id^=n-]') !== null")
+            assert "<img src=x onerror=alert(1)>" in await page.evaluate(
+                "() => document.getElementById('main').textContent"
+            )
+            assert await page.evaluate("() => document.images.length") == 0
+            assert await page.evaluate("() => typeof run") == "undefined"
+            assert page.complaints == []
 
 
 @pytest.mark.slow

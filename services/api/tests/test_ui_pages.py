@@ -9,30 +9,16 @@ from api_stream import publish
 from api_testbed import Client, Serve
 from api_universe import NOW, fill, insert
 from nats.js.client import JetStreamContext
-from ui_pages import MARKET, PATHS, shown, words
+from ui_pages import EVIL, MARKET, PATHS, fill_with_attacks, shown, words
 
 from ssmd_api.ui import spreadsheet
 from ssmd_stack.database import Database
 from ssmd_stack.proxy import TcpProxy
 
-EVIL = "<img src=x onerror=alert(1)>\"'</title><script>alert(2)</script> \u202eשלום 🦀 {{7*7}}"
-
 
 @pytest.fixture
 async def evil(database: Database) -> None:
-    """A universe in which every text of the exchange is an attack."""
-    async with database.connect() as connection:
-        await fill(connection)
-        await connection.execute(
-            "UPDATE series SET title = %s, tags = ARRAY[%s], contract_url = 'javascript:alert(1)',"
-            ' settlement_sources = \'[{"name": "<b>", "url": "javascript:alert(1)"}]\'',
-            (EVIL, EVIL),
-        )
-        await connection.execute("UPDATE events SET title = %s, sub_title = %s", (EVIL, EVIL))
-        await connection.execute(
-            "UPDATE markets SET title = %s, yes_sub_title = %s, rules_primary = %s",
-            (EVIL, EVIL, EVIL),
-        )
+    await fill_with_attacks(database)
 
 
 @pytest.mark.usefixtures("evil")

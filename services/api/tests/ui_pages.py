@@ -11,6 +11,9 @@ from typing import Any
 import aiohttp
 from api_browser import Page, browse
 from api_testbed import Client
+from api_universe import fill
+
+from ssmd_stack.database import Database
 
 VENDOR = Path(__file__).parent / "vendor"
 MARKET = "KXBTCD-26FEB03-T97500.99"
@@ -25,6 +28,28 @@ PATHS = {
     "search": "/ui/search?q=win",
 }
 """Of the universe of `api_universe`."""
+
+
+EVIL = (
+    "<img src=x onerror=alert(1)>\"'</title><script>alert(2)</script> \u202eשלום 🦀 {{7*7}} ${7*7}"
+)
+"""A title as nobody should have one."""
+
+
+async def fill_with_attacks(database: Database) -> None:
+    """A universe in which every text of the exchange is an attack."""
+    async with database.connect() as connection:
+        await fill(connection)
+        await connection.execute(
+            "UPDATE series SET title = %s, tags = ARRAY[%s], contract_url = 'javascript:alert(1)',"
+            ' settlement_sources = \'[{"name": "<b>", "url": "javascript:alert(1)"}]\'',
+            (EVIL, EVIL),
+        )
+        await connection.execute("UPDATE events SET title = %s, sub_title = %s", (EVIL, EVIL))
+        await connection.execute(
+            "UPDATE markets SET title = %s, yes_sub_title = %s, rules_primary = %s",
+            (EVIL, EVIL, EVIL),
+        )
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from ssmd_common.status import MarketStatus
 from ssmd_common.times import spelled_moment
 
 KEPT_SECONDS: Final = 5.0
-_DAYS_KEPT_SECONDS: Final = 120.0
+_DAYS_KEPT_SECONDS: Final = 600.0
 DAYS: Final = 30
 _WITHIN: Final = ("1h", "24h", "7d")
 

@@ -67,7 +67,7 @@ async def show(request: web.Request) -> web.Response:
         live=_LIVE,
         status_document=status,
         troubles=list(advice.troubles(status, redis=service.cached.up)),
-        counts=counts.markets(markets.counts, 0),
+        counts=markets.document("now", lambda: counts.markets(markets.counts, 0)),
         counted_at=markets.at,
         categories=_CATEGORIES,
         steps=steps,

@@ -8,7 +8,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from ssmd_api import context, feeschedule, filters, rows, shapes
-from ssmd_api.counts import DAYS, Counts
+from ssmd_api.counts import DAYS, Counted, Counts, OfMarkets, OfSeries
 from ssmd_api.filters import EventFilter, SeriesFilter
 from ssmd_api.paging import Page
 from ssmd_api.parameters import MAX_LIMIT, Parameters
@@ -50,11 +50,10 @@ async def list_all(request: web.Request) -> web.Response:
         store = await stack.enter_async_context(service.store.as_of(at))
         counts = service.counts if at is None else Counts(store, at)
         series, markets = await counts.series.get(), await counts.markets.get()
-        found = tally.by_series(series.counts, markets.counts, category)
+        found = _tallies(series, markets, category, sort)
         if words:
             fitting = await _fitting(store, words)
             found = [one for one in found if one.name in fitting]
-        found.sort(key=_ORDERS[sort])
         shown = found[(page - 1) * _PAGE : page * _PAGE]
         daily = await service.counts.days.get()
         days = {each.series: each.days for each in daily.counts}
@@ -67,7 +66,7 @@ async def list_all(request: web.Request) -> web.Response:
         as_of=at,
         live=Live(every_seconds=30),
         said=said,
-        categories=tally.by_category(series.counts, markets.counts),
+        categories=_categories(series, markets),
         category=category,
         shown=[(one, details.get(str(one.name), {})) for one in shown],
         found=len(found),
@@ -121,6 +120,27 @@ async def show(request: web.Request) -> web.Response:
         days=days,
         values=values,
     )
+
+
+def _tallies(
+    series: Counted[OfSeries], markets: Counted[OfMarkets], category: str | None, sort: str
+) -> list[Tally]:
+    """Each series in an order, made once for all that ask while the counts are the same."""
+
+    def make() -> dict[str, Any]:
+        found = tally.by_series(series.counts, markets.counts, category)
+        return {"series": sorted(found, key=_ORDERS[sort])}
+
+    found: list[Tally] = series.document(("tallies", category, sort, markets.at), make)["series"]
+    return found
+
+
+def _categories(series: Counted[OfSeries], markets: Counted[OfMarkets]) -> list[Tally]:
+    def make() -> dict[str, Any]:
+        return {"categories": tally.by_category(series.counts, markets.counts)}
+
+    found: list[Tally] = series.document(("categories", markets.at), make)["categories"]
+    return found
 
 
 async def _fitting(store: Store, words: list[str]) -> set[str]:
