@@ -5,7 +5,7 @@ import io
 from datetime import timedelta
 
 import pytest
-from api_stream import publish
+from api_stream import listening, publish, take
 from api_testbed import Client, Serve
 from api_universe import NOW, fill, insert
 from nats.js.client import JetStreamContext
@@ -280,3 +280,15 @@ async def test_changes_are_read_backwards(streaming: Client, js: JetStreamContex
     assert "No such change" in nothing
     before_all = (await shown(streaming, "/ui/changes?until=2020-01-01T00:00:00")).text
     assert "No such change" in before_all or "0 before" in words(before_all)
+
+
+async def test_what_is_still_in_memory_is_cut_like_what_is_not(
+    streaming: Client, js: JetStreamContext
+) -> None:
+    async with listening(streaming) as events:
+        for number in range(6):
+            row = {"ticker": f"M{number % 2}", "event_ticker": "E", "series_ticker": "S"}
+            await publish(js, "markets", row, "market_updated")
+        await take(events, 6)
+        page = (await shown(streaming, "/ui/changes?market=M0&before=5")).text
+    assert [n for n in range(1, 7) if f'id="n-{n}"' in page] == [1, 3]

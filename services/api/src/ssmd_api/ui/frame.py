@@ -59,6 +59,8 @@ class Live:
     """The query of /ui/stream; without one nothing is followed."""
     soon: str = ""
     """Types of changes, with spaces between, that it is read anew for; without any all of them."""
+    soonest_seconds: int = 1
+    """How long after the last time it is so at the soonest."""
     every_seconds: int = 0
     """How often it is read anew in any case; 0 is never."""
 

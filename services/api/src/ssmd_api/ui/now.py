@@ -48,7 +48,10 @@ _CLOSING_SHAPE: Final = shapes.MARKETS.selected(
     [],
 )
 _LIVE: Final = Live(
-    stream=f"fields={KEYS}", soon="lifecycle_recorded series_added", every_seconds=15
+    stream=f"fields={KEYS}",
+    soon="lifecycle_recorded series_added",
+    soonest_seconds=3,
+    every_seconds=15,
 )
 
 

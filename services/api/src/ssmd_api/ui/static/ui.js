@@ -1,7 +1,7 @@
 // What pages do with JavaScript: local times, countdowns, what changes is read anew, search as one
 // types. All that is shown is written by the server; without this file pages are whole, too.
 
-const SOON = 1000, LATER = 10_000, LONGEST_WAIT = 15_000, HISTORY = 300;
+const LATER = 10_000, LONGEST_WAIT = 15_000, HISTORY = 300;
 const policy = window.trustedTypes?.createPolicy("ssmd-page", { createHTML: text => text });
 const parsed = text => new DOMParser().parseFromString(policy ? policy.createHTML(text) : text, "text/html");
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
@@ -61,7 +61,8 @@ function localise(within, only = "") {
 
 const live = document.getElementById("live");
 const said = document.getElementById("said");
-let reading = null, again = false, readAt = Date.now(), planned = null, paused = false, lostAt = null, why = "";
+const SOON = Number(live?.dataset.soonest ?? 1) * 1000;
+let reads = 0, reading = null, again = false, readAt = Date.now(), planned = null, paused = false, lostAt = null, why = "";
 
 async function refresh() {
   if (reading) { again = true; return reading; }
@@ -80,7 +81,13 @@ async function readPage() {
   } catch { lose("The API does not answer.", "page"); return; }
   if (reply.redirected) { logIn(); return; }
   const page = parsed(text);
-  if (reply.ok) { show(page); problem(""); heard("page"); return; }
+  if (reply.ok) {
+    show(page);
+    problem("");
+    heard("page");
+    document.documentElement.dataset.read = ++reads;
+    return;
+  }
   const told = page.querySelector(".notice p")?.textContent ?? `The API answered ${reply.status}.`;
   if (reply.status === 400 || reply.status === 404) problem(told); else lose(told, "page");
 }
