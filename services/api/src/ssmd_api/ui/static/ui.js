@@ -1,7 +1,7 @@
 // What pages do with JavaScript: local times, countdowns, what changes is read anew, search as one
 // types. All that is shown is written by the server; without this file pages are whole, too.
 
-const LATER = 10_000, LONGEST_WAIT = 15_000, HISTORY = 300;
+const LATER = 10_000, RETRY = 3000, LONGEST_WAIT = 15_000, HISTORY = 300;
 const policy = window.trustedTypes?.createPolicy("ssmd-page", { createHTML: text => text });
 const parsed = text => new DOMParser().parseFromString(policy ? policy.createHTML(text) : text, "text/html");
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
@@ -71,6 +71,7 @@ async function refresh() {
   reading = readPage();
   try { await reading; } finally { reading = null; readAt = Date.now(); }
   if (again) { again = false; plan(SOON); }
+  if (lost.has("page")) plan(RETRY);
 }
 
 async function readPage() {
