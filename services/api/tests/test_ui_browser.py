@@ -157,6 +157,12 @@ async def test_a_change_is_shown_after_the_sql_that_made_it(
     async with reading(streaming, tmp_path) as page, database.connect() as connection:
         await opened(page, f"{streaming.base}/ui/markets?series=KXBTCD&unit=dollars")
         await page.until(LIVE)
+        await page.evaluate(
+            """() => {
+              document.getElementById("pick").open = true;
+              document.querySelector("#pick [value=result]").click();
+            }"""
+        )
         await connection.execute(
             "UPDATE markets SET yes_bid_dollars = 0.4625 WHERE ticker = %s", [MARKET]
         )
@@ -164,6 +170,8 @@ async def test_a_change_is_shown_after_the_sql_that_made_it(
         await publish(js, "markets", ROW, "market_updated", key={"ticker": MARKET})
         async with asyncio.timeout(15):
             await page.until(f"ticker => ({CELL})(ticker).includes('0.4625')", MARKET)
+        # What is being chosen meanwhile stays.
+        assert await page.evaluate("() => document.querySelector('#pick [value=result]').checked")
         assert page.complaints == []
 
 

@@ -113,7 +113,8 @@ function show(page) {
     callbacks: {
       beforeNodeMorphed(before, after) {
         if (before.nodeType !== Node.ELEMENT_NODE) return true;
-        if (before.hasAttribute("data-keep")) return false;
+        // What is being chosen stays as it is.
+        if (before.hasAttribute("data-keep") || before.matches("details.pick[open]")) return false;
         if (before.tagName === "TD" && before.parentNode.id && before.textContent !== after.textContent
             && !before.querySelector("time")) flash(before);
         return true;
