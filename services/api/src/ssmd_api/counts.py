@@ -79,7 +79,7 @@ class _Kept(Generic[T]):
         self,
         count: Callable[[datetime], Awaitable[list[T]]],
         at: datetime | None,
-        kept_seconds: float = KEPT_SECONDS,
+        kept_seconds: Callable[[], float] = lambda: KEPT_SECONDS,
     ) -> None:
         self._count = count
         self._at = at
@@ -90,7 +90,7 @@ class _Kept(Generic[T]):
 
     async def get(self) -> Counted[T]:
         async with self._counting:
-            if self._found is None or time.monotonic() - self._made_at > self._kept_seconds:
+            if self._found is None or time.monotonic() - self._made_at > self._kept_seconds():
                 began, now = time.monotonic(), self._at or datetime.now(UTC)
                 self._found = Counted(await self._count(now), now, {})
                 self._made_at = began
@@ -105,7 +105,7 @@ class Counts:
         self._store = store
         self.markets = _Kept(self._of_markets, at)
         self.series = _Kept(self._of_series, at)
-        self.days = _Kept(self._of_days, at, _DAYS_KEPT_SECONDS)
+        self.days = _Kept(self._of_days, at, lambda: _DAYS_KEPT_SECONDS)
 
     async def _of_markets(self, now: datetime) -> list[OfMarkets]:
         found = await self._store.stats_markets(now)
