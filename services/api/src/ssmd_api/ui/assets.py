@@ -56,7 +56,10 @@ def _answer(asset: Asset) -> Handler:
             body=asset.body,
             content_type=asset.media,
             charset="utf-8",
-            headers={"Cache-Control": _FOR_EVER if kept else "no-cache"},
+            headers={
+                "Cache-Control": _FOR_EVER if kept else "no-cache",
+                "Vary": "Accept-Encoding",
+            },
         )
         response.enable_compression()
         return response
