@@ -38,5 +38,5 @@ class ApiSettings(PostgresSettings, RedisSettings, NatsSettings):
     api_ui: bool = True
     """Whether people have pages at /ui, after a login with an API key."""
     api_trust_forwarded_for: bool = False
-    """Behind a proxy that appends to X-Forwarded-For: take the client's address from there; and from
-    X-Forwarded-Proto whether pages are read over TLS."""
+    """Behind a proxy that appends to X-Forwarded-For: take the client's address from there, and
+    from X-Forwarded-Proto whether pages are read over TLS."""
