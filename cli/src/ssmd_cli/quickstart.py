@@ -26,7 +26,7 @@ nats --server "$NATS_URL" subscribe 'cdc.markets.>'
 redis-cli -u "$REDIS_URL" SCARD secmaster:markets:by_category:Sports
 {ssmd} cache verify
 
-# the API; its documentation is at {api_url}/docs
+# the API; its documentation is at {api_url}/docs, its pages (with this key) at {api_url}/ui
 curl -H "X-API-Key: $SSMD_DATA_API_KEY" "$SSMD_API_URL/v1/markets?status=open&limit=5"
 {ssmd} secmaster list --status open --limit 5 --json
 

@@ -87,6 +87,11 @@ def make_app(context: Context, status: Health) -> web.Application:
         for each in (method, "HEAD") if method == "GET" else (method,):
             app.router.add_route(each, path, guarded(scope, handler, context))
             allowed.setdefault(path, set()).add(each)
+    if context.settings.api_ui:
+        # Templates are imported only where there are pages.
+        from ssmd_api.ui import routes as pages
+
+        pages.add(app)
     for path, methods in allowed.items():
         app.router.add_route("OPTIONS", path, others.options(methods))
         # Else a path without variables would be taken for a value of one that has them.

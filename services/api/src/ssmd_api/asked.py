@@ -46,15 +46,25 @@ def of_list(
     if found is not None:
         return cast(Asked[F], found)
     given = Parameters(request.query, datetime.now(UTC))
+    asked = read(given, kind, table, ticker, shape)
+    if len(query) <= _LONGEST and not given.by_the_clock:
+        if len(remembered) >= MOST:
+            remembered.clear()
+        remembered[kind, query] = asked
+    return asked
+
+
+def read(given: Parameters, kind: type[F], table: Table, ticker: str, shape: Shape) -> Asked[F]:
+    """What parameters ask of a list of `kind`.
+
+    Raises:
+        Problem: a 400 that names everything that is wrong.
+    """
     wanted = filters.read(kind, given)
     asked = Asked(wanted, given.page(table, ticker), given.shape(shape), given.as_of())
     if isinstance(wanted, EventFilter | MarketFilter):
         given.refuse(costs.refusal(wanted, asked.page.sort, ticker))
     given.done()
-    if len(query) <= _LONGEST and not given.by_the_clock:
-        if len(remembered) >= MOST:
-            remembered.clear()
-        remembered[kind, query] = asked
     return asked
 
 

@@ -56,15 +56,14 @@ class Authenticator:
         await tasks.end(*self._looking_up.values())
 
     async def authenticate(
-        self, headers: Mapping[str, str], address: Callable[[], str], scope: str
+        self, text: str | None, address: Callable[[], str], scope: str
     ) -> StoredKey:
-        """The key that the request carries, good for `scope`. `address` says who asks.
+        """The key whose text a request carries, good for `scope`. `address` says who asks.
 
         Raises:
             Problem: 401 without a good key, 403 without the scope, 429 after too many wrong keys
                 from one address.
         """
-        text = presented(headers)
         key = apikeys.parse(text) if text else None
         stored = await self._good_key(key, address, self._memory_seconds) if key else None
         if stored is None:

@@ -17,6 +17,8 @@ from ssmd_common.status import MarketStatus
 from ssmd_common.times import spelled_moment
 
 KEPT_SECONDS: Final = 5.0
+_DAYS_KEPT_SECONDS: Final = 600.0
+DAYS: Final = 30
 _WITHIN: Final = ("1h", "24h", "7d")
 
 T = TypeVar("T")
@@ -44,6 +46,14 @@ class OfSeries:
 
 
 @dataclass(frozen=True, slots=True)
+class OfDays:
+    """Markets of a series that were made in each of the last `DAYS` days, as 2026-02-03."""
+
+    series: str
+    days: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Counted(Generic[T]):
     counts: list[T]
     at: datetime
@@ -66,17 +76,21 @@ class _Kept(Generic[T]):
     """Counts that are made by one for all who ask meanwhile."""
 
     def __init__(
-        self, count: Callable[[datetime], Awaitable[list[T]]], at: datetime | None
+        self,
+        count: Callable[[datetime], Awaitable[list[T]]],
+        at: datetime | None,
+        kept_seconds: Callable[[], float] = lambda: KEPT_SECONDS,
     ) -> None:
         self._count = count
         self._at = at
+        self._kept_seconds = kept_seconds
         self._counting = asyncio.Lock()
         self._found: Counted[T] | None = None
         self._made_at = float("-inf")
 
     async def get(self) -> Counted[T]:
         async with self._counting:
-            if self._found is None or time.monotonic() - self._made_at > KEPT_SECONDS:
+            if self._found is None or time.monotonic() - self._made_at > self._kept_seconds():
                 began, now = time.monotonic(), self._at or datetime.now(UTC)
                 self._found = Counted(await self._count(now), now, {})
                 self._made_at = began
@@ -91,6 +105,7 @@ class Counts:
         self._store = store
         self.markets = _Kept(self._of_markets, at)
         self.series = _Kept(self._of_series, at)
+        self.days = _Kept(self._of_days, at, lambda: _DAYS_KEPT_SECONDS)
 
     async def _of_markets(self, now: datetime) -> list[OfMarkets]:
         found = await self._store.stats_markets(now)
@@ -98,6 +113,10 @@ class Counts:
             OfMarkets(series, category, status, markets, closing)
             for series, category, status, markets, *closing in found
         ]
+
+    async def _of_days(self, now: datetime) -> list[OfDays]:
+        found = await self._store.created_daily(DAYS, now)
+        return [OfDays(series, days) for series, days in found.items()]
 
     async def _of_series(self, _: datetime) -> list[OfSeries]:
         return [OfSeries(*row) for row in await self._store.stats_series()]

@@ -54,7 +54,7 @@ class ChangeFeed:
         self, settings: NatsSettings, unreadable: Unreadable, stopping: asyncio.Event
     ) -> None:
         self._settings = settings
-        self._unreadable = unreadable
+        self.unreadable = unreadable
         self._stream: Stream | None = None
         self._connecting = asyncio.Lock()
         self.hub = Hub(self.stream, unreadable, stopping)
@@ -182,7 +182,7 @@ class ChangeFeed:
         ) as feed:
             while not feed.is_current and feed.next_sequence < end:
                 messages = await feed.batch(_BATCH, _WAIT_SECONDS)
-                events = (Event.of(message, self._unreadable) for message in messages)
+                events = (Event.of(message, self.unreadable) for message in messages)
                 data = b"".join(channel.data(e) for e in events if channel.takes_kind(e))
                 yield feed.next_sequence, data
                 if self._catching_up.locked() and time.monotonic() - began > _LONGEST_SECONDS:

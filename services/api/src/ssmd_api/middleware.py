@@ -5,6 +5,7 @@ as problem documents.
 import random
 import re
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +21,7 @@ from prometheus_client import Counter, Histogram
 from structlog.contextvars import STRUCTLOG_KEY_PREFIX
 
 from ssmd_api import context, problems
+from ssmd_api.auth import presented
 from ssmd_api.context import Context
 from ssmd_api.database import Overloaded, queries_run
 from ssmd_api.forms import MAX_TEXT
@@ -28,13 +30,20 @@ from ssmd_api.metrics import IN_PROGRESS, REFUSED, REQUESTS, SECONDS
 from ssmd_api.problems import Fault, Problem
 from ssmd_api.ratelimit import Verdict
 from ssmd_api.turns import caller
-from ssmd_common import contract, logs
+from ssmd_common import apikeys, contract, logs
+from ssmd_common.apikeys import ParsedKey
 from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import UpstreamUnavailable
 from ssmd_common.httpserver import Handler
 from ssmd_common.metrics import ERRORS, WORK
 
 log = structlog.get_logger(__name__)
+
+
+PROBLEM_PAGE: Final = web.AppKey[Callable[[web.Request, Problem], web.Response | None]](
+    "problem page"
+)
+"""Answers a problem to people, where an application has such; None where a program asks."""
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +55,8 @@ class _Known:
     route: str = "unmatched"
     """Known once it is answered, or its reply begins."""
     key: StoredKey | None = None
+    text: str | None = None
+    """The key's, as it was presented."""
     limit: Verdict | None = None
     started: bool = False
     """Whether the head of its reply is sent."""
@@ -87,8 +98,8 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         response = await _answered(request, handler)
         status = response.status
-        if request._match_info is None:  # noqa: SLF001
-            # It came to no route, where `add_headers` is called.
+        if not _is_routed(request):
+            # There `add_headers` would have been called.
             response.headers.update(known.headers())
         return response
     finally:
@@ -176,33 +187,56 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
 
 def guarded(scope: str, handler: Handler, service: Context) -> Handler:
     """`handler` for those whose key has `scope` and requests left."""
-    trust = service.settings.api_trust_forwarded_for
 
     async def guard(request: web.Request) -> web.StreamResponse:
         known = request[_KNOWN]
-        key = known.key = await service.authenticator.authenticate(
-            request.headers, lambda: client_address(request, trust=trust), scope
-        )
-        name = str(key.id)
-        caller.set(name)
-        limit = service.limiter.take(name, key.rate_limit_per_minute, time.monotonic_ns())
-        known.limit = limit
-        if not limit.allowed:
-            REFUSED.labels("rate_limit").inc()
-            raise problems.too_many(
-                "Too many requests",
-                f"this key may make {limit.limit} requests a minute",
-                limit.retry_after_seconds,
-            )
+        key = await admit(request, presented(request.headers), scope, service)
         before = queries_run()
         response = await handler(request)
         if response.status == 304 and queries_run() == before:
             known.limit = service.limiter.give_back(
-                name, key.rate_limit_per_minute, time.monotonic_ns()
+                str(key.id), key.rate_limit_per_minute, time.monotonic_ns()
             )
         return response
 
     return guard
+
+
+async def admit(request: web.Request, text: str | None, scope: str, service: Context) -> StoredKey:
+    """The key with this text, which has `scope` and a request left: the request counts as its.
+
+    Raises:
+        Problem: 401, 403, 429 (`Authenticator.authenticate`, and where none is left).
+    """
+    known = request[_KNOWN]
+    key = known.key = await service.authenticator.authenticate(
+        text, lambda: client_address(request, trust=service.settings.api_trust_forwarded_for), scope
+    )
+    known.text = text
+    name = str(key.id)
+    caller.set(name)
+    limit = service.limiter.take(name, key.rate_limit_per_minute, time.monotonic_ns())
+    known.limit = limit
+    if not limit.allowed:
+        REFUSED.labels("rate_limit").inc()
+        raise problems.too_many(
+            "Too many requests",
+            f"this key may make {limit.limit} requests a minute",
+            limit.retry_after_seconds,
+        )
+    return key
+
+
+def reader(request: web.Request) -> StoredKey | None:
+    """The key of an admitted request."""
+    return request[_KNOWN].key
+
+
+def parsed_key(request: web.Request) -> ParsedKey:
+    """The key that an admitted request came with."""
+    key = apikeys.parse(request[_KNOWN].text or "")
+    assert key is not None
+    return key
 
 
 def method_not_allowed(allowed: set[str]) -> Handler:
@@ -221,6 +255,12 @@ def client_address(request: web.Request, *, trust: bool) -> str:
         if forwarded:
             return forwarded[:64]
     return request.remote or "unknown"
+
+
+def _is_routed(request: web.Request) -> bool:
+    """Whether it came to a route, if only that of what is not found: not so where its path cannot
+    be read. Without, it has no application."""
+    return request._match_info is not None  # noqa: SLF001
 
 
 def route_template(request: web.Request) -> str:
@@ -303,4 +343,6 @@ def _reply(request: web.Request, problem: Problem) -> web.Response:
         # A stream broke off: its end must not look like one.
         log.warning("stream broken off", route=route_template(request), reason=problem.kind)
         request.transport.abort()
-    return problems.response(problem, request_id(request), request.path)
+    show = request.app.get(PROBLEM_PAGE) if _is_routed(request) else None
+    page = show(request, problem) if show is not None else None
+    return page or problems.response(problem, request_id(request), request.path)

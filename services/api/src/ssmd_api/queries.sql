@@ -20,6 +20,38 @@ WHERE l.market_ticker = %(ticker)s AND l.id > %(after)s
 ORDER BY l.id
 LIMIT %(fetch)s
 
+-- name: latest_steps
+-- The last steps of markets' lives that were recorded, the last first; `source` is who told of each.
+SELECT l.id, l.event_type, l.market_ticker, coalesce(l.sent_at, l.received_at) AS at,
+    coalesce(l.metadata->>'source', 'ws') AS source, l.result, m.title, m.yes_sub_title
+FROM (
+    SELECT * FROM market_lifecycle_events
+    WHERE event_type = ANY(%(types)s) AND market_ticker IS NOT NULL
+    ORDER BY id DESC
+    LIMIT %(limit)s
+) l
+LEFT JOIN markets m ON m.ticker = l.market_ticker
+ORDER BY l.id DESC
+
+-- name: series_of
+SELECT {series} FROM series s WHERE s.ticker = ANY(%(tickers)s)
+
+-- name: fee_schedules
+SELECT {fee} FROM series_fees f WHERE f.series_ticker = ANY(%(tickers)s) ORDER BY f.effective_from
+
+-- name: created_daily
+-- Markets by series and by the UTC day on which the exchange says it made them, else we first saw them; of some series,
+-- or of all.
+SELECT m.series_ticker, m.day, count(*) FROM (
+    SELECT series_ticker, CASE WHEN extra->>'created_time' ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}T.*Z$'
+        THEN left(extra->>'created_time', 10)
+        ELSE to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') END AS day
+    FROM markets
+    WHERE (%(tickers)s::text[] IS NULL OR series_ticker = ANY(%(tickers)s)) AND deleted_at IS NULL
+) m
+WHERE m.day > to_char((%(at)s::timestamptz AT TIME ZONE 'UTC')::date - %(days)s::integer, 'YYYY-MM-DD')
+GROUP BY m.series_ticker, m.day
+
 -- name: market_exists
 SELECT EXISTS (SELECT FROM markets WHERE ticker = %(ticker)s)
 
@@ -62,11 +94,6 @@ FROM markets m
 JOIN events e ON e.event_ticker = m.event_ticker
 JOIN series s ON s.ticker = m.series_ticker
 WHERE m.ticker = ANY(%(tickers)s)
-
--- name: fee_schedules
-SELECT {fee} FROM series_fees f
-WHERE f.series_ticker = ANY(%(series)s)
-ORDER BY f.series_ticker, f.effective_from
 
 -- name: fee_tiers
 SELECT {tier} FROM fees f

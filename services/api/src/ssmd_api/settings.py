@@ -59,8 +59,11 @@ class ApiSettings(PostgresSettings, RedisSettings, NatsSettings):
     """Origins whose pages may ask from within a browser, with commas between, such as
     `https://desk.example.com,http://localhost:5173`; `*` is any, empty none. A page needs a key
     like everybody else."""
+    api_ui: bool = True
+    """Whether people have pages at /ui, after a login with an API key."""
     api_trust_forwarded_for: bool = False
-    """Behind a proxy that appends to X-Forwarded-For: take the client's address from there."""
+    """Behind a proxy that appends to X-Forwarded-For: take the client's address from there, and
+    from X-Forwarded-Proto whether pages are read over TLS."""
 
     @property
     def origins(self) -> frozenset[str]:

@@ -31,6 +31,18 @@ common: Final = Queries("ssmd_common")
 AGED: Final = (*AGED_MARKET.names, *(f"series.{name}" for name in AGED_SERIES.names))
 """What the age of a single market needs."""
 
+STEP: Final = (
+    "id",
+    "event_type",
+    "market_ticker",
+    "at",
+    "source",
+    "result",
+    "title",
+    "yes_sub_title",
+)
+"""Of a step of a market's life: when it was said, by whom (ws, clock, rest), and of what market."""
+
 _EXPORT_PAGE: Final = 500
 EXACT: Final = sql.SQL("SELECT count(*) FROM ({}) of_list")
 ESTIMATE: Final = sql.SQL("EXPLAIN (FORMAT JSON) {}")
@@ -164,12 +176,8 @@ class Store:
         """What these markets' fees follow from, deleted ones' too; unknown ones are missing."""
         markets = await self._all(sql.SQL(queries.quoted), tickers=list(dict.fromkeys(tickers)))
         series = {row[3]: dict(zip(OWN_FEE, row[3:], strict=True)) for row in markets}
-        query = sql.SQL(queries.fee_schedules).format(fee=columns("f", tables.SERIES_FEES))
-        steps: dict[str, list[Row]] = {ticker: [] for ticker in series}
-        for values in await self._all(query, series=list(series)):
-            step = named(tables.SERIES_FEES, values)
-            steps[step["series_ticker"]].append(step)
-        schedules = {name: complete(steps[name], own) for name, own in series.items()}
+        steps = await self.fee_schedules(list(series))
+        schedules = {name: complete(steps.get(name, []), own) for name, own in series.items()}
         return {
             ticker: Terms(
                 schedule=schedules[name], type_override=fee_type, multiplier_override=multiplier
@@ -240,6 +248,39 @@ class Store:
             "recent_runs": [named(rows.SYNC_RUNS, row) for row in recent],
             "watermarks": dict(await self._all(sql.SQL(queries.stats_watermarks))),
         }
+
+    async def latest_steps(self, types: Sequence[str], limit: int) -> list[Row]:
+        """The last steps of markets' lives, the last first: see `STEP`."""
+        found = await self._all(sql.SQL(queries.latest_steps), types=list(types), limit=limit)
+        return [dict(zip(STEP, row, strict=True)) for row in found]
+
+    async def series_of(self, tickers: Sequence[str], table: Table) -> dict[str, Row]:
+        """The table's columns of those series that exist, by ticker."""
+        parts = {"s": Table(table.name, (tables.SERIES["ticker"], *table.columns))}
+        query = sql.SQL(queries.series_of).format(series=_columns(parts))
+        found = await self._all(query, tickers=list(tickers))
+        return {row[0]: named(table, row[1:]) for row in found}
+
+    async def fee_schedules(self, series: Sequence[str]) -> dict[str, list[Row]]:
+        """The schedules of several series; of one that has none, none."""
+        query = sql.SQL(queries.fee_schedules).format(fee=columns("f", tables.SERIES_FEES))
+        schedules: dict[str, list[Row]] = {}
+        for row in await self._all(query, tickers=list(series)):
+            step = named(tables.SERIES_FEES, row)
+            schedules.setdefault(step["series_ticker"], []).append(step)
+        return schedules
+
+    async def created_daily(
+        self, days: int, at: datetime, series: Sequence[str] | None = None
+    ) -> dict[str, dict[str, int]]:
+        """Markets made in each of the last `days` days (UTC, as 2026-02-03), by series: of some, or
+        of all."""
+        tickers = None if series is None else list(series)
+        query = sql.SQL(queries.created_daily)
+        found: dict[str, dict[str, int]] = {}
+        for ticker, day, markets in await self._all(query, tickers=tickers, days=days, at=at):
+            found.setdefault(ticker, {})[day] = markets
+        return found
 
     async def status(self) -> Known:
         """What every service says of itself, and what may be missing."""

@@ -9,15 +9,14 @@ from typing import Final, cast
 from aiohttp import HttpVersion11, web
 
 from ssmd_api import context, shapes
-from ssmd_api.auth import presented
 from ssmd_api.changefilter import TABLES, ChangeFilter, NothingFits
 from ssmd_api.feed import Gone
 from ssmd_api.follower import Ended, Follower, cut_off
+from ssmd_api.middleware import parsed_key
 from ssmd_api.parameters import Parameters
 from ssmd_api.problems import Problem
 from ssmd_api.serversent import GONE, EventId, beginning, keep_alive
 from ssmd_api.sparse import Columns
-from ssmd_common import apikeys
 from ssmd_common.tables import PUBLISHED
 
 _KEEP_ALIVE_SECONDS: Final = 15.0
@@ -92,10 +91,8 @@ async def _stream(
         # Where it takes nothing: what it is not sent it gets when it comes again.
         asyncio.get_running_loop().call_later(_END_SECONDS, transport.abort)
 
-    key = apikeys.parse(presented(request.headers) or "")
-    assert key is not None
     try:
-        with service.keywatch.over(key, end):
+        with service.keywatch.over(parsed_key(request), end):
             await _follow(request, response, follower, wanted, start)
     finally:
         end(Ended.BROKEN)

@@ -4,12 +4,15 @@ from datetime import UTC, datetime
 
 import msgspec
 from aiohttp import web
+from multidict import MultiMapping
 
-from ssmd_api import asof, bodies, context, cursors, replies, rows, shapes
-from ssmd_api.asked import of_list
+from ssmd_api import asked, asof, bodies, context, cursors, replies, rows, shapes
+from ssmd_api.asked import Asked, of_list
+from ssmd_api.context import Context
 from ssmd_api.cursors import Cursor
 from ssmd_api.document import Answer
 from ssmd_api.filters import MarketFilter
+from ssmd_api.paging import Listed
 from ssmd_api.parameters import Parameters, text
 from ssmd_api.paths import named
 from ssmd_api.problems import Fault, bad_parameters, not_found
@@ -29,17 +32,33 @@ async def list_markets(request: web.Request) -> web.Response:
     return await replies.recent(request, _page)
 
 
-async def _page(request: web.Request) -> Answer:
-    asked = of_list(request, MarketFilter, tables.MARKETS, "ticker", shapes.MARKETS)
+def asked_list(query: MultiMapping[str], now: datetime) -> Asked[MarketFilter]:
+    """What a query string asks for.
+
+    Raises:
+        Problem: 400, which names each parameter that is unknown or has a bad value.
+    """
+    return asked.read(
+        Parameters(query, now), MarketFilter, tables.MARKETS, "ticker", shapes.MARKETS
+    )
+
+
+async def listed(service: Context, asked: Asked[MarketFilter]) -> tuple[Listed, datetime | None]:
+    """The page, and since when it is known to be so: None where that is unknown, or of the past."""
     wanted, page, shape, at = asked.wanted, asked.page, asked.shape, asked.at
-    service = context.of(request)
     if at is not None:
         async with service.store.as_of(at) as store:
-            found = await store.list_markets(wanted, page, shape, ())
-        return replies.page(request, "markets", found, headers=asof.headers(at, shape))
+            return await store.list_markets(wanted, page, shape, ()), None
     aged = await service.freshness.needs()
     found = await service.store.list_markets(wanted, page, shape, aged)
-    return replies.page(request, "markets", found, await service.freshness.as_of(found.ages))
+    return found, await service.freshness.as_of(found.ages)
+
+
+async def _page(request: web.Request) -> Answer:
+    asked = of_list(request, MarketFilter, tables.MARKETS, "ticker", shapes.MARKETS)
+    found, as_of = await listed(context.of(request), asked)
+    headers = asof.headers(asked.at, asked.shape)
+    return replies.page(request, "markets", found, as_of, headers=headers)
 
 
 async def show_market(request: web.Request) -> web.Response:

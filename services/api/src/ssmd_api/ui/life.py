@@ -1,0 +1,94 @@
+"""A market's life as a line of steps: what was told of it, and what is still to come."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from ssmd_api.rows import Row, nearest
+from ssmd_common.times import is_time
+
+_WORDS: Final = {
+    "created": "created",
+    "opened": "opened",
+    "activated": "goes on",
+    "deactivated": "paused",
+    "close_date_updated": "closing time moved",
+    "closed": "closed",
+    "determined": "determined",
+    "settled": "settled",
+    "metadata_updated": "description changed",
+    "price_level_structure_updated": "ticks changed",
+}
+_TO_COME: Final = (
+    ("open_time", "opens"),
+    ("close_time", "closes"),
+    ("expected_expiration_time", "is expected to be determined"),
+    ("latest_expiration_time", "is determined at the latest"),
+)
+_BY_ITS_TIMES: Final = (
+    ("open_time", "opened"),
+    ("close_time", "closed"),
+    ("settled_time", "settled"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    at: str
+    words: str
+    source: str
+    """ws, clock or rest; "times" where only the market's own times say so; empty where nobody has
+    to."""
+    kind: str = ""
+    detail: str = ""
+
+
+def steps(market: Row, log: Sequence[Row], now: datetime) -> tuple[list[Step], list[Step]]:
+    """What has been, in order, and what is to come."""
+    told = [_told(row) for row in log]
+    kinds = {step.kind for step in told}
+    if "created" not in kinds:
+        made = (market["extra"] or {}).get("created_time")
+        if isinstance(made, str) and is_time(made):
+            told.append(Step(made, "created", "times", "created"))
+        else:
+            told.append(Step(market["created_at"], "first seen here", "", "created"))
+    for column, kind in _BY_ITS_TIMES:
+        at = market[column]
+        if kind not in kinds and at is not None and nearest(at) <= now and not _over(market, kind):
+            told.append(Step(at, kind, "times", kind))
+    told.sort(key=lambda step: nearest(step.at))
+    if market["status"] == "settled":
+        return told, []
+    coming = [
+        Step(market[column], words, "")
+        for column, words in _TO_COME
+        if market[column] is not None and nearest(market[column]) > now
+    ]
+    return told, sorted(coming, key=lambda step: nearest(step.at))
+
+
+def _over(market: Row, kind: str) -> bool:
+    """Whether a time has passed and yet did not come true."""
+    return kind == "closed" and market["status"] in ("open", "active")
+
+
+def _told(row: Row) -> Step:
+    metadata = row["metadata"] if isinstance(row["metadata"], Mapping) else {}
+    message = metadata.get("msg")
+    at = message.get("at") if isinstance(message, Mapping) else None
+    if not (isinstance(at, str) and is_time(at)):
+        at = row["sent_at"] or row["received_at"]
+    kind = row["event_type"]
+    return Step(
+        at,
+        _WORDS.get(kind, kind.replace("_", " ")),
+        str(metadata.get("source") or "ws"),
+        kind,
+        _detail(row),
+    )
+
+
+def _detail(row: Row) -> str:
+    return row["result"] or ""

@@ -1,0 +1,58 @@
+"""Counts of series and markets, by category and by series, for the page of series."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ssmd_api.counts import OfMarkets, OfSeries
+
+
+@dataclass(slots=True)
+class Tally:
+    """`closing` within an hour, a day, a week."""
+
+    name: str | None
+    category: str | None = None
+    active: bool = True
+    series: int = 0
+    events: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    closing: list[int] = field(default_factory=lambda: [0, 0, 0])
+
+    @property
+    def markets(self) -> int:
+        return self.statuses.total()
+
+    def add(self, found: OfMarkets) -> None:
+        self.statuses[found.status] += found.markets
+        self.closing = [a + b for a, b in zip(self.closing, found.closing, strict=True)]
+
+
+def by_category(series: Iterable[OfSeries], markets: Iterable[OfMarkets]) -> list[Tally]:
+    """The largest first. A market counts under its event's category, a series under its own."""
+    found: dict[str | None, Tally] = {}
+    for one in series:
+        tally = found.setdefault(one.category, Tally(one.category))
+        tally.series += 1
+        tally.events += one.events
+    for each in markets:
+        found.setdefault(each.category, Tally(each.category)).add(each)
+    return sorted(found.values(), key=lambda tally: (-tally.markets, tally.name or ""))
+
+
+def by_series(
+    series: Iterable[OfSeries], markets: Iterable[OfMarkets], category: str | None = None
+) -> list[Tally]:
+    """Each series, of one category or of all."""
+    of: Mapping[str, list[OfMarkets]] = defaultdict(list)
+    for each in markets:
+        of[each.series].append(each)
+    found = []
+    for one in series:
+        if category is not None and one.category != category:
+            continue
+        tally = Tally(one.series, one.category, one.active, 1, one.events)
+        for each in of[one.series]:
+            tally.add(each)
+        found.append(tally)
+    return found

@@ -1,0 +1,112 @@
+"""The pages of /ui as tests have them: over HTTP and in a browser."""
+
+import os
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from api_browser import Page, browse
+from api_testbed import Client
+from api_universe import fill
+
+from ssmd_stack.database import Database
+
+VENDOR = Path(__file__).parent / "vendor"
+MARKET = "KXBTCD-26FEB03-T97500.99"
+PATHS = {
+    "now": "/ui",
+    "markets": "/ui/markets?sort=-volume",
+    "market": f"/ui/markets/{MARKET}",
+    "event": "/ui/events/KXBTCD-26FEB03",
+    "series": "/ui/series",
+    "one-series": "/ui/series/KXBTCD",
+    "changes": "/ui/changes",
+    "search": "/ui/search?q=win",
+}
+"""Of the universe of `api_universe`."""
+
+
+EVIL = (
+    "<img src=x onerror=alert(1)>\"'</title><script>alert(2)</script> \u202eשלום 🦀 {{7*7}} ${7*7}"
+)
+"""A title as nobody should have one."""
+
+
+async def fill_with_attacks(database: Database) -> None:
+    """A universe in which every text of the exchange is an attack."""
+    async with database.connect() as connection:
+        await fill(connection)
+        await connection.execute(
+            "UPDATE series SET title = %s, tags = ARRAY[%s], contract_url = 'javascript:alert(1)',"
+            ' settlement_sources = \'[{"name": "<b>", "url": "javascript:alert(1)"}]\'',
+            (EVIL, EVIL),
+        )
+        await connection.execute("UPDATE events SET title = %s, sub_title = %s", (EVIL, EVIL))
+        await connection.execute(
+            "UPDATE markets SET title = %s, yes_sub_title = %s, rules_primary = %s",
+            (EVIL, EVIL, EVIL),
+        )
+
+
+@dataclass(slots=True)
+class Shown:
+    status: int
+    text: str
+    headers: Any
+
+
+async def shown(api: Client, path: str, **more: Any) -> Shown:
+    """A page as a reader who is logged in gets it."""
+    cookies = more.pop("cookies", {"ssmd_ui_key": api.key})
+    async with (
+        aiohttp.ClientSession(cookies=cookies) as http,
+        http.get(api.base + path, allow_redirects=False, **more) as reply,
+    ):
+        return Shown(reply.status, await reply.text(), reply.headers)
+
+
+def words(html: str) -> str:
+    """What a page says, without its marks."""
+    body = re.sub(r"<(script|style|svg)\b.*?</\1>", " ", html, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body))
+
+
+@asynccontextmanager
+async def reading(api: Client, directory: Path) -> AsyncIterator[Page]:
+    """A browser whose reader is logged in."""
+    async with browse(directory) as page:
+        await page.call("Network.enable")
+        await page.call(
+            "Network.setCookie", name="ssmd_ui_key", value=api.key, url=f"{api.base}/ui", path="/ui"
+        )
+        yield page
+
+
+async def opened(page: Page, url: str) -> None:
+    await page.call("Page.navigate", url=url)
+    await page.until("() => document.documentElement?.dataset.ready === 'yes'")
+
+
+async def look(page: Page, width: int, *, dark: bool) -> None:
+    """Have a window of this width, in a light or a dark scheme."""
+    await page.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=width,
+        height=900,
+        deviceScaleFactor=1,
+        mobile=width < 600,
+    )
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    await page.call("Emulation.setEmulatedMedia", features=[scheme])
+
+
+async def keep_picture(page: Page, name: str, otherwise: Path) -> None:
+    """Keep what is seen: in the directory that SSMD_SCREENSHOTS names, else where the test is."""
+    directory = Path(os.environ.get("SSMD_SCREENSHOTS") or otherwise)
+    picture = await page.picture()
+    directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - nothing else runs
+    (directory / f"{name}.png").write_bytes(picture)
