@@ -145,7 +145,8 @@ async def sees(system: System, views: list[Secmaster], ticker: str) -> None:
     async with await system.connect() as connection:
         await connection.execute(
             "INSERT INTO markets (ticker, event_ticker, series_ticker)"
-            " SELECT %s, event_ticker, series_ticker FROM events LIMIT 1",
+            # Locked: a writer may give the event to another series meanwhile.
+            " SELECT %s, event_ticker, series_ticker FROM events LIMIT 1 FOR SHARE",
             (ticker,),
         )
 
