@@ -109,6 +109,11 @@ class Publisher(Generic[M]):
         return len(self._window.entries)
 
     @property
+    def unacknowledged(self) -> list[M]:
+        """What was handed over and is not known to be in the stream, in order."""
+        return [entry.message for entry in self._window.entries]
+
+    @property
     def interrupted(self) -> bool:
         """Whether it is busy mending a broken connection or chain."""
         return not self._live
