@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from typing import Any
 
 import nats
@@ -53,6 +54,15 @@ class Market:
                 found += [(one.subject, decoded(one.payload)) for one in batch]
         return found
 
+    async def first_stored(self) -> float:
+        """When the first trade of the stream was made, once there is one; seconds."""
+        async with asyncio.timeout(90):
+            while True:
+                for _, message in await self.stored():
+                    if isinstance(message, TradeMessage) and message.exchange_time:
+                        return datetime.fromisoformat(message.exchange_time).timestamp()
+                await asyncio.sleep(0.05)
+
     async def records(self, what: str) -> list[SessionRecord]:
         return [
             message
@@ -76,12 +86,14 @@ class Market:
 
 
 @pytest.fixture
-async def market(nats_server: NatsServer) -> AsyncIterator[Market]:
+async def market(nats_server: NatsServer, request: pytest.FixtureRequest) -> AsyncIterator[Market]:
+    """With settings of the simulator as its parameter."""
     client = await nats.connect(nats_server.url)
     wanted = streams.market_data(max_bytes=1 << 26)
     stream = Stream(client, wanted["name"], publisher="connector")
     await ensure(stream, wanted, service="connector", size="CONNECTOR_STREAM_MAX_BYTES")
     await client.jetstream().purge_stream(wanted["name"])
-    async with Simulator(budget=0, ws_auth=False, market_rate=400, traded_markets=50) as sim:
+    given = {"market_rate": 400, "traded_markets": 50, **getattr(request, "param", {})}
+    async with Simulator(budget=0, ws_auth=False, **given) as sim:
         yield Market(sim, nats_server, stream)
     await client.close()
