@@ -36,7 +36,7 @@ async def test_a_killed_leader_costs_no_trade(
         market.sim.floor.set_rate(0)
         await market.whole(began)
         async with asyncio.timeout(60):
-            while not await market.records("repaired"):
+            while not await market.records("repaired"):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         assert await standby.end() == 0
     stored = [m for _, m in await market.stored() if isinstance(m, TradeMessage | TickerMessage)]

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from ssmd_connector import metrics
 from ssmd_connector.capture import Capture
 from ssmd_connector.outgoing import MarketOutgoing
 from ssmd_kalshi.channels import Selection
@@ -138,14 +137,12 @@ class BookLines:
         if line is None:
             if len(self.lines) >= self._most:
                 self.without_place.update(tickers)
-                metrics.BOOKS_WITHOUT_PLACE.set(len(self.without_place))
                 return
             line = Line(self._open_socket(Selection(BOOK, ())), self._make_capture())
             self.lines.append(line)
             self._changed.set()
             log.info("a connection for books", number=len(self.lines))
         self.without_place.difference_update(tickers)
-        metrics.BOOKS_WITHOUT_PLACE.set(len(self.without_place))
         line.markets.update(tickers)
         self._line_of.update(dict.fromkeys(tickers, line))
         line.socket.want(BOOK, add=tickers)

@@ -54,6 +54,7 @@ class BooksLife:
         self._all = asyncio.Event()
         self._chosen = False
         self._health = health
+        self._count_seconds = count_seconds
         self._lines = BookLines(open_socket, make_capture, self._publish, most=connections)
         self._pipe = Pipe(
             outbox,
@@ -73,7 +74,11 @@ class BooksLife:
         end = self._view.listen(self._look)
         try:
             self._all.set()
-            others = [("books", self._lines.run()), ("choice", self._choose())]
+            others = [
+                ("books", self._lines.run()),
+                ("choice", self._choose()),
+                ("report", self._report()),
+            ]
             await self._pipe.run(stop, others)
         finally:
             end()
@@ -130,13 +135,18 @@ class BooksLife:
         wanted = self._choice.wanted
         there = self._lines.all_wanted
         self._lines.want(add=sorted(wanted - there), remove=sorted(there - wanted))
-        metrics.BOOKS_WANTED.set(self._lines.wanted)
-        self._health.degrade("books", self._without_place())
 
-    def _without_place(self) -> str | None:
-        if not (count := len(self._lines.without_place)):
-            return None
-        return (
-            f"{count} books found no place: every connection is full; raise "
-            "CONNECTOR_BOOK_CONNECTIONS or choose fewer"
-        )
+    async def _report(self) -> None:
+        lines = self._lines
+        while True:
+            await asyncio.sleep(self._count_seconds)
+            metrics.BOOKS_WANTED.set(lines.wanted)
+            metrics.BOOKS_CONFIRMED.set(lines.confirmed)
+            metrics.BOOKS_WITHOUT_PLACE.set(len(lines.without_place))
+            reason = None
+            if count := len(lines.without_place):
+                reason = (
+                    f"{count} books found no place: every connection is full; raise "
+                    "CONNECTOR_BOOK_CONNECTIONS or choose fewer"
+                )
+            self._health.degrade("books", reason)
