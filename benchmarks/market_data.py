@@ -23,9 +23,10 @@ from ssmd_common.connections.nats_access import NatsAccess
 from ssmd_common.health import Health
 from ssmd_common.settings import NatsSettings
 from ssmd_connector import metrics
-from ssmd_connector.capture import Capture, MarketOutgoing
+from ssmd_connector.capture import Capture, everything
 from ssmd_connector.life import Life
-from ssmd_connector.outbox import Outbox
+from ssmd_connector.outbox import Outbox, Room
+from ssmd_connector.outgoing import MarketOutgoing
 from ssmd_connector.seen import Seen
 from ssmd_connector.service import _too_large
 from ssmd_kalshi.books import Books

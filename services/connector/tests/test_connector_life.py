@@ -25,6 +25,7 @@ from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.retry import RetryPolicy
 from ssmd_kalshi.socket import KalshiSocket, SocketPolicy
 from ssmd_simulator.faults import Fault
+from ssmd_stream.errors import StreamChanged
 from ssmd_stream.market.messages import Message, SessionRecord, TickerMessage, TradeMessage
 from ssmd_stream.publish.options import PublisherMetrics, PublisherOptions
 from ssmd_stream.publish.publisher import Publisher
@@ -52,6 +53,7 @@ class World:
         self.room = Room(100_000, 1 << 26)
         self.left: list[MarketOutgoing] = []
         self.seen = Seen()
+        self.running: asyncio.Task[None]
 
     @asynccontextmanager
     async def receiving(self) -> AsyncIterator[Receiver]:
@@ -99,7 +101,7 @@ class World:
                 receiver, rest, self.stream, Outbox(self.room), publisher, self.seen,
                 Health("connector"), left=self.left, count_seconds=0.1,
             )  # fmt: skip
-            running = asyncio.create_task(life.run(stop))
+            running = self.running = asyncio.create_task(life.run(stop))
             try:
                 yield life
                 stop.set()
@@ -219,6 +221,43 @@ async def test_a_takeover_fills_in_what_the_stream_does_not_have(world: World) -
     assert len({m.trade_id for m in trades}) == len(trades)
     [takeover] = [r for r in records(stored, "takeover") if r.session == second.capture.session]
     assert takeover.since is not None
+
+
+async def test_a_publisher_that_breaks_off_loses_nothing(world: World) -> None:
+    """The next one of the process publishes what the stream does not have, and all since."""
+
+    async def unavailable(*_: object) -> set[str]:
+        raise StreamChanged("it is another stream")
+
+    async with world.receiving() as receiver:
+        for _ in range(4):
+            with pytest.raises(ExceptionGroup):
+                async with world.publishing(receiver) as life:
+                    before = world.market.trades()
+                    await world.market.until(lambda n=before: world.market.trades() > n + 20)  # type: ignore[misc]
+                    # NATS takes nothing for a while, and then the reason comes to light.
+                    publisher = life.pipe.publisher
+                    publisher._room.clear()
+                    publisher._make_room = lambda _: None  # type: ignore[method-assign]
+                    before = world.market.trades()
+                    await world.market.until(lambda n=before: world.market.trades() > n + 20)  # type: ignore[misc]
+                    world.seen.cover = unavailable  # type: ignore[method-assign]
+                    life.hole(datetime.now(UTC), datetime.now(UTC))
+                    await asyncio.wait([world.running], timeout=60)
+            del world.seen.cover
+        async with world.publishing(receiver):
+            world.sim.floor.set_rate(0)
+            await world.market.until(lambda: receiver.capture.frame >= len(world.market.sent))
+            await world.market.until(lambda: not world.room.messages)
+    stored = await world.market.stored()
+    heard = [m for _, m in stored if isinstance(m, TradeMessage | TickerMessage)]
+    # What was traded before the subscription came over REST.
+    said = [m for m in heard if m.source == "ws"]
+    sent = [frame for frame in world.market.sent if frame["type"] in ("trade", "ticker")]
+    assert len(said) == len(sent)
+    assert [m.frame for m in said] == sorted(m.frame for m in said)
+    trades = [m.trade_id for m in heard if isinstance(m, TradeMessage)]
+    assert len(set(trades)) == len(trades)
 
 
 async def test_what_finds_no_room_is_counted_and_trades_are_read_again(world: World) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import nats.errors
 import structlog
 
 from ssmd_common.health import Health
@@ -20,6 +21,7 @@ from ssmd_connector.seen import Seen, Tail
 from ssmd_kalshi.errors import KalshiError
 from ssmd_kalshi.marketdata import TICKER, TRADE
 from ssmd_kalshi.rest import KalshiRest
+from ssmd_stream.errors import ReaderBroken, StreamGap, StreamUnavailable
 from ssmd_stream.market.messages import time_text
 from ssmd_stream.publish.publisher import Publisher
 from ssmd_stream.stream import Stream
@@ -29,6 +31,8 @@ REMEMBERED: Final = timedelta(minutes=15)
 _LATE: Final = timedelta(seconds=5)
 """What was sent before the stream's last message may have come behind it."""
 _RETRY_SECONDS: Final = 5.0
+_LATER: Final = (KalshiError, StreamUnavailable, StreamGap, ReaderBroken, nats.errors.Error)
+"""A repair that ends so is tried again."""
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +79,7 @@ class Life:
             As `Tail.read`.
         """
         first = min(
-            (m.received_at for m in (*self._left[:1], *self._receiver.backlog.first)),
+            (m.received_at for m in (*self._left, *self._receiver.backlog.first)),
             default=datetime.now(UTC),
         )
         tail = await Tail.read(self._stream, first)
@@ -93,19 +97,18 @@ class Life:
 
     def put(self, message: MarketOutgoing) -> None:
         """Publish it, a trade only where the stream does not have it."""
-        if message.trade_id:
-            if message.trade_id in self._seen:
-                return
-            if self.pipe.put(message, self._capture):
-                self._seen.add(message.trade_id, message.received_at)
-        else:
-            self.pipe.put(message, self._capture)
+        if message.trade_id not in self._seen:
+            self._publish(message)
 
     def hole(self, since: datetime | None, until: datetime) -> None:
         """Read the trades between these again; before this process since what the stream has."""
         since = since or self._last_at
         if since is not None:
             self._repairs.put_nowait(Interval(max(since, until - REMEMBERED), until))
+
+    def _publish(self, message: MarketOutgoing) -> None:
+        if self.pipe.put(message, self._capture) and message.trade_id:
+            self._seen.add(message.trade_id, message.received_at)
 
     # --- takeover ---------------------------------------------------------------------------------
 
@@ -123,7 +126,8 @@ class Life:
         for message in missing:
             if message.type != "session" and message.id.startswith(capture.session):
                 capture.note_published(message.type)
-            self.put(message)
+            # Also what was handed over before and did not get there.
+            self._publish(message)
         if capture.session:
             whole = backlog.whole_since
             since_text = None if whole is None else time_text(whole)
@@ -161,7 +165,7 @@ class Life:
             while True:
                 try:
                     found = await self._repaired(interval)
-                except KalshiError as error:
+                except _LATER as error:
                     log.warning("trades cannot be read again yet", reason=str(error))
                     await asyncio.sleep(_RETRY_SECONDS)
                 else:

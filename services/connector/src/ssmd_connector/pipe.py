@@ -16,6 +16,7 @@ from ssmd_stream.publish.publisher import Publisher
 
 COUNT_SECONDS: Final = 5.0
 _BATCH: Final = 500
+_TURN_SECONDS: Final = 0.005
 
 
 class Pipe:
@@ -39,6 +40,7 @@ class Pipe:
         self._captures = captures
         self._came_back = came_back
         self._count_seconds = count_seconds
+        self._batch: list[MarketOutgoing] = []
 
     def put(self, message: MarketOutgoing, capture: Capture) -> bool:
         """False where there is no room; it is counted."""
@@ -71,8 +73,8 @@ class Pipe:
                 if capture.session:
                     self.put(capture.count(now), capture)
                     self.put(capture.record("closed", now, reason="stopped"), capture)
-            while len(self.outbox):
-                await asyncio.sleep(0)
+            while len(self.outbox) or self._batch:
+                await asyncio.sleep(_TURN_SECONDS)
                 await self.publisher.drained()
             sending.cancel()
             await self.publisher.drained()
@@ -80,12 +82,14 @@ class Pipe:
 
     def left(self) -> list[MarketOutgoing]:
         """What was handed over and is not known to be in the stream, after `run` has ended."""
-        return [*self.publisher.unacknowledged, *self.outbox.empty()]
+        # Of the batch a part may have been handed over: it is there twice then, or in the stream.
+        return [*self.publisher.unacknowledged, *self._batch, *self.outbox.empty()]
 
     async def _send(self) -> None:
         while True:
-            batch = await self.outbox.take(_BATCH)
-            await self.publisher.send(batch)
+            self._batch = await self.outbox.take(_BATCH)
+            await self.publisher.send(self._batch)
+            self._batch = []
 
     async def _count(self) -> None:
         while True:
