@@ -23,10 +23,12 @@ from ssmd_common.connections.nats_access import NatsAccess
 from ssmd_common.health import Health
 from ssmd_common.settings import NatsSettings
 from ssmd_connector import metrics
+from ssmd_connector.backlog import Backlog
 from ssmd_connector.capture import Capture, everything
 from ssmd_connector.life import Life
 from ssmd_connector.outbox import Outbox, Room
 from ssmd_connector.outgoing import MarketOutgoing
+from ssmd_connector.receiver import Receiver
 from ssmd_connector.seen import Seen
 from ssmd_connector.service import _too_large
 from ssmd_kalshi.books import Books
@@ -163,16 +165,22 @@ async def published(url: str, count: int, channel: str) -> None:
                 KalshiRest("http://127.0.0.1:1/trade-api/v2") as rest,
                 KalshiSocket(url, channels=[Selection(channel)], policy=policy) as socket,
             ):
-                capture, stop = Capture("0", NoNames(), multivariate=True), asyncio.Event()
+                capture, stop = Capture("0", NoNames(), wants=everything), asyncio.Event()
+                backlog = Backlog(30.0, 200_000, 1 << 24)
+                receiver = Receiver(socket, capture, backlog, Health("bench"))
                 life = Life(
-                    socket, rest, capture, Outbox(200_000, 1 << 28), publisher, Seen(),
-                    health=Health("bench"),
+                    receiver, rest, stream, Outbox(Room(200_000, 1 << 28)), publisher, Seen(),
+                    Health("bench"),
                 )  # fmt: skip
                 living = asyncio.create_task(life.run(stop))
+                while receiver.sink is None:
+                    await asyncio.sleep(0)
+                receiving = asyncio.create_task(receiver.run())
                 while publisher.acknowledged.messages < count:
                     await publisher.progressed()
                 stop.set()
                 await living
+                receiving.cancel()
             await client.close()
 
 

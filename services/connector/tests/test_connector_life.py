@@ -6,6 +6,7 @@ from collections import Counter as Counting
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -26,7 +27,13 @@ from ssmd_kalshi.retry import RetryPolicy
 from ssmd_kalshi.socket import KalshiSocket, SocketPolicy
 from ssmd_simulator.faults import Fault
 from ssmd_stream.errors import StreamChanged
-from ssmd_stream.market.messages import Message, SessionRecord, TickerMessage, TradeMessage
+from ssmd_stream.market.messages import (
+    Message,
+    SessionRecord,
+    TickerMessage,
+    TradeMessage,
+    UnreadableMessage,
+)
 from ssmd_stream.publish.options import PublisherMetrics, PublisherOptions
 from ssmd_stream.publish.publisher import Publisher
 
@@ -229,6 +236,7 @@ async def test_a_publisher_that_breaks_off_loses_nothing(world: World) -> None:
     async def unavailable(*_: object) -> set[str]:
         raise StreamChanged("it is another stream")
 
+    broken: Any = unavailable
     async with world.receiving() as receiver:
         for _ in range(4):
             with pytest.raises(ExceptionGroup):
@@ -241,10 +249,10 @@ async def test_a_publisher_that_breaks_off_loses_nothing(world: World) -> None:
                     publisher._make_room = lambda _: None  # type: ignore[method-assign]
                     before = world.market.trades()
                     await world.market.until(lambda n=before: world.market.trades() > n + 20)  # type: ignore[misc]
-                    world.seen.cover = unavailable  # type: ignore[method-assign]
+                    world.seen.cover = broken  # type: ignore[method-assign]
                     life.hole(datetime.now(UTC), datetime.now(UTC))
                     await asyncio.wait([world.running], timeout=60)
-            del world.seen.cover
+            world.seen = Seen()
         async with world.publishing(receiver):
             world.sim.floor.set_rate(0)
             await world.market.until(lambda: receiver.capture.frame >= len(world.market.sent))
@@ -258,6 +266,21 @@ async def test_a_publisher_that_breaks_off_loses_nothing(world: World) -> None:
     assert [m.frame for m in said] == sorted(m.frame for m in said)
     trades = [m.trade_id for m in heard if isinstance(m, TradeMessage)]
     assert len(set(trades)) == len(trades)
+
+
+async def test_a_frame_that_cannot_be_read_is_kept_with_its_bytes(world: World) -> None:
+    async with world.living():
+        await world.market.until(lambda: world.market.trades() >= 20)
+        world.sim.faults.start(Fault("garbage_frame", channel="trade", times=3))
+        await world.market.until(lambda: world.market.trades() >= 60)
+        world.sim.floor.set_rate(0)
+        await world.market.until(lambda: not world.room.messages)
+    stored = await world.market.stored()
+    kept = [(s, m) for s, m in stored if isinstance(m, UnreadableMessage)]
+    assert [m.raw for _, m in kept] == [b"{not json"] * 3
+    assert {subject for subject, _ in kept} == {"md.unreadable.0"}
+    gaps = [r for r in records(stored, "gap") if (r.reason or "").startswith("unreadable")]
+    assert {r.of_channel for r in gaps} == {"trade", "ticker"}
 
 
 async def test_what_finds_no_room_is_counted_and_trades_are_read_again(world: World) -> None:

@@ -162,6 +162,9 @@ class Life:
     async def _repair(self) -> None:
         while True:
             interval = await self._repairs.get()
+            while not self._repairs.empty():
+                # Many holes in a moment are one.
+                interval = interval.joined(self._repairs.get_nowait())
             while True:
                 try:
                     found = await self._repaired(interval)

@@ -31,6 +31,10 @@ class Interval:
     since: datetime
     until: datetime
 
+    def joined(self, other: Interval) -> Interval:
+        """From the first to the last of both."""
+        return Interval(min(self.since, other.since), max(self.until, other.until))
+
 
 async def repaired(
     interval: Interval,
