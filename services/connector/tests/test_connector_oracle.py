@@ -167,6 +167,10 @@ async def test_what_is_missing_lies_in_a_recorded_gap(
         market.sim.floor.set_rate(0)
         await market.whole(began)
         leader = await trial.leader()
+        # One that has only just begun would not know what a signal means.
+        for one in trial.running:
+            if one is not leader:
+                await one.until("standby")
         for one in [*[o for o in trial.running if o is not leader], leader]:
             assert await one.end() == 0
     stored = [message for _, message in await market.stored()]
