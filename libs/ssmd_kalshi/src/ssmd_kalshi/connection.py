@@ -9,25 +9,35 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 from websockets.frames import DATA_OPCODES, Frame
-from websockets.protocol import Event
+from websockets.protocol import OPEN, Event
+
+from ssmd_kalshi.wholeframes import split
+
+_END_OF_HANDSHAKE = b"\r\n\r\n"
 
 
 class Connection(ClientConnection):
     """Notes when anything arrives. The library answers pings but tells nobody about them, and a
     slow consumer gets its frames long after they came.
 
-    Messages wait here and not in the library's queue, which takes as much time for each as all
-    else: at most `most_frames` and what came with the last of them, then TCP holds the peer back.
+    Messages wait here and not in the library's queue: at most `most_frames` and what came with the
+    last of them, then TCP holds the peer back. Those of one frame do not pass through the library's
+    parser, which takes as long for each as all else; what is anything else does, a whole frame at a
+    time (`ssmd_kalshi.wholeframes`).
     """
 
     arrived_at: float = 0.0
     arrived_time: datetime | None = None
     most_frames: int = 2048
+    max_frame_bytes: int = 4 * 1024 * 1024
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._messages: deque[tuple[bytes, datetime]] = deque()
         self._parts: list[bytes] = []
+        self._tail = b""
+        self._is_direct: bool | None = None
+        """None until the handshake is over; false: the library reads everything."""
         self._is_paused = False
         self._is_lost = False
         self._waiter: asyncio.Future[None] | None = None
@@ -35,13 +45,31 @@ class Connection(ClientConnection):
     def data_received(self, data: bytes) -> None:
         self.arrived_at = self.loop.time()
         self.arrived_time = datetime.now(UTC)
+        if not self._is_direct or self.protocol.state is not OPEN:
+            self._by_the_library(data)
+            return
+        found = split(self._tail + data if self._tail else data, self.max_frame_bytes)
+        self._tail = found.tail
+        for raw, is_message in found.frames:
+            if is_message and not self._parts:
+                self._put(raw)
+            else:
+                super().data_received(raw)
+        if found.is_beyond:
+            # The library says what is wrong, and closes.
+            self._by_the_library(self._tail)
+            self._tail, self._is_direct = b"", False
+
+    def _by_the_library(self, data: bytes) -> None:
         super().data_received(data)
+        if self._is_direct is None and self.protocol.state is OPEN:
+            # Nothing of a frame has come with the end of the handshake: there it begins.
+            self._is_direct = data.endswith(_END_OF_HANDSHAKE)
 
     def process_event(self, event: Event) -> None:
         if not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:
             super().process_event(event)
             return
-        assert self.arrived_time is not None
         raw = bytes(event.data)
         if self._parts or not event.fin:
             self._parts.append(raw)
@@ -49,11 +77,16 @@ class Connection(ClientConnection):
                 return
             raw = b"".join(self._parts)
             self._parts.clear()
+        self._put(raw)
+
+    def _put(self, raw: bytes) -> None:
+        assert self.arrived_time is not None
         self._messages.append((raw, self.arrived_time))
         if len(self._messages) >= self.most_frames and not self._is_paused:
             self._is_paused = True
             self.transport.pause_reading()
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -230,6 +230,7 @@ class KalshiSocket:
         )
         assert isinstance(connection, Connection)
         connection.most_frames = self._policy.max_frames
+        connection.max_frame_bytes = self._policy.max_frame_bytes
         return connection
 
     def _failed(self, detail: str) -> None:

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Protocol
 
 from ssmd_connector.outgoing import MarketOutgoing
@@ -100,8 +100,14 @@ class Capture:
     def take(self, event: FeedEvent) -> list[MarketOutgoing]:
         """What is published of an event."""
         if isinstance(event, MarketData):
-            self.frame = event.frame
-            return [self._market_data(event)] if self.wants(event.said.ticker) else []
+            self.frame, said = event.frame, event.said
+            if not self.wants(said.ticker):
+                return []
+            if isinstance(said, Quote):
+                return [self._quote(event, said)]
+            return [
+                self._trade(event, said) if isinstance(said, Trade) else self._book(event, said)
+            ]
         record = self.record
         match event:
             case Unreadable():
@@ -232,22 +238,17 @@ class Capture:
             trade.exchange_time or at,
         )
 
-    def _market_data(self, event: MarketData) -> MarketOutgoing:
-        said = event.said
-        if isinstance(said, Trade):
-            return self.trade(
-                said,
-                event.body,
-                event.received_at,
-                session=self.session,
-                frame=event.frame,
-                source="ws",
-                sid=event.sid,
-                seq=event.seq,
-            )
-        if isinstance(said, Quote):
-            return self._quote(event, said)
-        return self._book(event, said)
+    def _trade(self, event: MarketData, said: Trade) -> MarketOutgoing:
+        return self.trade(
+            said,
+            event.body,
+            event.received_at,
+            session=self.session,
+            frame=event.frame,
+            source="ws",
+            sid=event.sid,
+            seq=event.seq,
+        )
 
     def _quote(self, event: MarketData, said: Quote) -> MarketOutgoing:
         series, parent = self._names.of(said.ticker)
@@ -344,4 +345,4 @@ class Capture:
 
 
 def _text(moment: datetime | None) -> str | None:
-    return None if moment is None else time_text(moment.astimezone(UTC))
+    return None if moment is None else time_text(moment)

@@ -17,6 +17,8 @@ from ssmd_connector.outgoing import MarketOutgoing
 
 DROPPED_ABOVE = {"ticker": 0.6, "book": 0.8, "trade": 1.0, "unreadable": 1.0}
 """The share of the room from which on a channel is dropped."""
+_FILLING = 0.5
+"""Below all of these."""
 TAKEN_AGAIN_BELOW = 0.3
 """The share below which all are taken again: a channel is dropped for a while, not here and there.
 """
@@ -39,6 +41,11 @@ class Room:
     max_bytes: int
     messages: int = 0
     size: int = 0
+
+    @property
+    def is_filling(self) -> bool:
+        """Whether it is so full that something may have to be dropped."""
+        return self.messages > self.max_messages * _FILLING or self.size > self.max_bytes * _FILLING
 
     @property
     def share(self) -> float:
@@ -64,19 +71,25 @@ class Outbox:
 
     def put(self, message: MarketOutgoing) -> bool:
         """False where it is dropped."""
-        limit = DROPPED_ABOVE.get(message.type)
-        if limit is not None and (message.type in self._refused or self.room.share >= limit):
-            self._refused.add(message.type)
-            self._drops[message.type] += 1
-            if message.type == "trade" and message.at is not None:
+        room, kind = self.room, message.type
+        # The usual case first: this is asked for each message.
+        if (self._refused or room.is_filling) and self._is_dropped(message):
+            self._refused.add(kind)
+            self._drops[kind] += 1
+            if kind == "trade" and message.at is not None:
                 self._since = min(self._since or message.at, message.at)
                 self._until = max(self._until or message.at, message.at)
             return False
+        if not self._messages:
+            self._filled.set()
         self._messages.append(message)
-        self.room.messages += 1
-        self.room.size += len(message.payload)
-        self._filled.set()
+        room.messages += 1
+        room.size += len(message.payload)
         return True
+
+    def _is_dropped(self, message: MarketOutgoing) -> bool:
+        limit = DROPPED_ABOVE.get(message.type)
+        return limit is not None and (message.type in self._refused or self.room.share >= limit)
 
     async def take(self, most: int) -> list[MarketOutgoing]:
         """The next messages, once there is any."""

@@ -11,7 +11,7 @@ from ssmd_common.health import Health
 from ssmd_connector.backlog import Backlog
 from ssmd_connector.capture import Capture
 from ssmd_connector.outgoing import MarketOutgoing
-from ssmd_kalshi.feed import Connected, Disconnected, FeedEvent, Gap, Subscribed
+from ssmd_kalshi.feed import Connected, Disconnected, FeedEvent, Gap, MarketData, Subscribed
 from ssmd_kalshi.marketdata import TRADE
 from ssmd_kalshi.socket import KalshiSocket
 
@@ -57,11 +57,12 @@ class Receiver:
     def take(self, event: FeedEvent) -> None:
         """Hand an event's messages on."""
         sink, backlog = self.sink, self.backlog
+        put = backlog.put if sink is None else sink.put
         for message in self.capture.take(event):
-            if sink is not None:
-                sink.put(message)
-            else:
-                backlog.put(message)
+            put(message)
+        if isinstance(event, MarketData):
+            # Nearly all are.
+            return
         match event:
             case Connected():
                 log.info("connected to the exchange", session=self.capture.session)
