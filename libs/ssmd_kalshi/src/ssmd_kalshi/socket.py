@@ -140,6 +140,19 @@ class KalshiSocket:
                 await self._receive(self._connection)
         return self._events.popleft()
 
+    async def batch(self) -> list[FeedEvent]:
+        """The next event, with all that are there beside it; none where the iteration has ended.
+
+        For who has much to take: waiting for each takes as long as reading it.
+        """
+        try:
+            first = await anext(self)
+        except StopAsyncIteration:
+            return []
+        events = [first, *self._events]
+        self._events.clear()
+        return events
+
     # --- wishes -----------------------------------------------------------------------------------
     # They may come at any time, from any task of the loop; commands follow while the consumer waits
     # for the next event, and what became of them are events.

@@ -108,8 +108,9 @@ class BookLines:
                 read = len(self.lines)
 
     async def _read(self, line: Line) -> None:
-        async for event in line.socket:
-            self._take(line, event)
+        while events := await line.socket.batch():
+            for event in events:
+                self._take(line, event)
 
     def _take(self, line: Line, event: FeedEvent) -> None:
         for message in line.capture.take(event):

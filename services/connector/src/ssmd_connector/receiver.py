@@ -51,8 +51,9 @@ class Receiver:
             KalshiError: reconnecting does not help.
         """
         self._health.set("exchange", NOT_SUBSCRIBED)
-        async for event in self._socket:
-            self.take(event)
+        while events := await self._socket.batch():
+            for event in events:
+                self.take(event)
 
     def take(self, event: FeedEvent) -> None:
         """Hand an event's messages on."""

@@ -126,11 +126,11 @@ class Publisher(Generic[M]):
 
     async def send(self, messages: Sequence[M]) -> None:
         """Publish these after all that was sent before, however long it has to wait for room."""
-        now = self._loop.time()
+        now, has_room, most = self._loop.time(), self._room.is_set, self.max_payload - _OVERHEAD
         for message in messages:
-            if self._too_large(message) or not self._room.is_set():
+            if len(message.payload) > most or not has_room():
                 message = await self._fitting(message)
-                now = self._loop.time()
+                now, most = self._loop.time(), self.max_payload - _OVERHEAD
             self._add(message, now)
 
     async def _fitting(self, message: M) -> M:
