@@ -277,12 +277,17 @@ def _quote(raw: bytes) -> Quote:
     if not are_usual:
         counts = tuple(map(_optional_count, counts))
     prices = _OPTIONAL_PRICES
+    yes_bid_size, yes_ask_size, last_size, volume, open_interest = counts
     return Quote(
         body.market_ticker,
         prices[body.price_dollars],
         prices[body.yes_bid_dollars],
         prices[body.yes_ask_dollars],
-        *counts,
+        yes_bid_size,
+        yes_ask_size,
+        last_size,
+        volume,
+        open_interest,
         _time(body.ts_ms),
     )
 
