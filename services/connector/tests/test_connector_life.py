@@ -244,9 +244,13 @@ async def test_a_publisher_that_breaks_off_loses_nothing(world: World) -> None:
                     before = world.market.trades()
                     await world.market.until(lambda n=before: world.market.trades() > n + 20)  # type: ignore[misc]
                     # NATS takes nothing for a while, and then the reason comes to light.
-                    publisher = life.pipe.publisher
-                    publisher._room.clear()
-                    publisher._make_room = lambda _: None  # type: ignore[method-assign]
+                    publisher, send = life.pipe.publisher, life.pipe.publisher.send
+
+                    async def half(messages: Sequence[MarketOutgoing], send: Any = send) -> None:
+                        await send(messages[: len(messages) // 2])
+                        await asyncio.Event().wait()
+
+                    publisher.send = half  # type: ignore[method-assign]
                     before = world.market.trades()
                     await world.market.until(lambda n=before: world.market.trades() > n + 20)  # type: ignore[misc]
                     world.seen.cover = broken  # type: ignore[method-assign]
