@@ -80,9 +80,22 @@ class Market:
 
     async def whole(self, since: float) -> None:
         """Wait until the stream has every trade from then on."""
-        async with asyncio.timeout(90):
-            while await self.missing(since):  # noqa: ASYNC110 - a repair has no event
-                await asyncio.sleep(0.1)
+        missing: set[str] = set()
+        try:
+            async with asyncio.timeout(60):
+                while missing := await self.missing(since):  # noqa: ASYNC110 - it has no event
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            tape = self.sim.floor.tape
+            made = [t.at / 1e6 for t in tape.all() if tape.id_of(t.number).decode() in missing]
+            gaps = [
+                (r.of_channel, r.since, r.until, r.reason)
+                for r in [*await self.records("gap"), *await self.records("repaired")]
+                if r.of_channel == "trade"
+            ]
+            raise AssertionError(
+                f"{len(missing)} trades are missing: {made[:20]}, {gaps}"
+            ) from None
 
 
 @pytest.fixture
