@@ -8,24 +8,32 @@ usage: python benchmarks/market_data.py [--frames 60000]
 
 import argparse
 import asyncio
+import gc
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import nats
+import psutil
 import uvloop
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
+from ssmd_client.live.scope import Scope
 from ssmd_common.connections.nats_access import NatsAccess
 from ssmd_common.health import Health
 from ssmd_common.settings import NatsSettings
 from ssmd_connector import metrics
-from ssmd_connector.capture import Capture, MarketOutgoing
+from ssmd_connector.backlog import Backlog
+from ssmd_connector.capture import Capture, everything
 from ssmd_connector.life import Life
-from ssmd_connector.outbox import Outbox
+from ssmd_connector.outbox import Outbox, Room
+from ssmd_connector.outgoing import MarketOutgoing
+from ssmd_connector.receiver import Receiver
+from ssmd_connector.secmaster import Event, Market, Series, SlimPicture
 from ssmd_connector.seen import Seen
 from ssmd_connector.service import _too_large
 from ssmd_kalshi.books import Books
@@ -141,7 +149,12 @@ async def published(url: str, count: int, channel: str) -> None:
     with scratch_directory() as directory:
         async with NatsServer(directory / "nats") as server:
             client = await nats.connect(server.url)
-            wanted = streams.market_data(max_bytes=1 << 30)
+            is_book = channel == BOOK
+            wanted = (
+                streams.books(0, max_bytes=1 << 30)
+                if is_book
+                else streams.market_data(max_bytes=1 << 30)
+            )
             stream = Stream(client, wanted["name"])
             await ensure(stream, wanted, service="bench", size="-")
             info = await stream.info()
@@ -160,18 +173,29 @@ async def published(url: str, count: int, channel: str) -> None:
             policy = SocketPolicy(silence_seconds=60)
             async with (
                 KalshiRest("http://127.0.0.1:1/trade-api/v2") as rest,
-                KalshiSocket(url, channels=[Selection(channel)], policy=policy) as socket,
+                KalshiSocket(
+                    url,
+                    channels=[Selection(channel, ("M",) if is_book else None)],
+                    policy=policy,
+                ) as socket,
             ):
-                capture, stop = Capture("0", NoNames(), multivariate=True), asyncio.Event()
+                capture = Capture("0", NoNames(), wants=everything, shard=0 if is_book else None)
+                stop = asyncio.Event()
+                backlog = Backlog(30.0, 200_000, 1 << 24)
+                receiver = Receiver(socket, capture, backlog, Health("bench"))
                 life = Life(
-                    socket, rest, capture, Outbox(200_000, 1 << 28), publisher, Seen(),
-                    health=Health("bench"),
+                    receiver, rest, stream, Outbox(Room(200_000, 1 << 28)), publisher, Seen(),
+                    Health("bench"),
                 )  # fmt: skip
                 living = asyncio.create_task(life.run(stop))
+                while receiver.sink is None:  # noqa: ASYNC110 - it has no event
+                    await asyncio.sleep(0)
+                receiving = asyncio.create_task(receiver.run())
                 while publisher.acknowledged.messages < count:
                     await publisher.progressed()
                 stop.set()
                 await living
+                receiving.cancel()
             await client.close()
 
 
@@ -186,8 +210,29 @@ async def best(work: Callable[[str, int, str], Awaitable[None]], *given: object)
     return int(str(count)) / seconds
 
 
+def view_megabytes() -> float:
+    """What the live view of the whole universe takes, beside an empty one."""
+    picture, process = SlimPicture(Scope()), psutil.Process()
+    gc.collect()
+    before = process.memory_info().rss
+    at = datetime(2026, 11, 29, tzinfo=UTC)
+    for number in range(9_000):
+        picture.put("series", Series(f"KXSERIES{number}", "Sports", ["Tag"], False, number))
+    for number in range(30_000):
+        series = sys.intern(f"KXSERIES{number % 9_000}")
+        picture.put("events", Event(f"{series}-26NOV29-{number}", series, "Sports"))
+    for number in range(90_000):
+        series = sys.intern(f"KXSERIES{number % 9_000}")
+        event = sys.intern(f"{series}-26NOV29-{number % 30_000}")
+        market = Market(f"{event}-T{number}", event, series, "active", at, None, number)
+        picture.put("markets", market)
+    return (process.memory_info().rss - before) / 1e6
+
+
 async def measure(count: int) -> None:
     out = sys.stdout.write
+    out(f"live view of 90,000 markets: {view_megabytes():.0f} MB, ")
+    out(f"all of this process {psutil.Process().memory_info().rss / 1e6:.0f} MB\n\n")
     out("| what | messages/s of CPU | of a bare receive loop |\n|---|---|---|\n")
     for channel in ("trade", "ticker", BOOK):
         async with sender(channel, count) as (url, frames):
@@ -195,10 +240,10 @@ async def measure(count: int) -> None:
             out(f"| `websockets` alone, {channel} | {loop:,.0f} | 1 |\n")
             rate = await best(routed, url, frames, channel)
             out(f"| read and routed, {channel} | {rate:,.0f} | {rate / loop:.2f} |\n")
-            if channel != BOOK:
-                rate = await best(published, url, frames, channel)
-                what = f"to `MARKET_DATA`, acknowledged, {channel}"
-                out(f"| {what} | {rate:,.0f} | {rate / loop:.2f} |\n")
+            rate = await best(published, url, frames, channel)
+            stream = "MARKET_BOOKS_0" if channel == BOOK else "MARKET_DATA"
+            what = f"to `{stream}`, acknowledged, {channel}"
+            out(f"| {what} | {rate:,.0f} | {rate / loop:.2f} |\n")
             if channel == BOOK:
                 rate = await best(with_books, url, frames, channel)
                 out(f"| the same into {BOOKS} books | {rate:,.0f} | {rate / loop:.2f} |\n")

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from typing import Any
 
 import nats
@@ -53,6 +54,15 @@ class Market:
                 found += [(one.subject, decoded(one.payload)) for one in batch]
         return found
 
+    async def first_stored(self) -> float:
+        """When the first trade of the stream was made, once there is one; seconds."""
+        async with asyncio.timeout(90):
+            while True:
+                for _, message in await self.stored():
+                    if isinstance(message, TradeMessage) and message.exchange_time:
+                        return datetime.fromisoformat(message.exchange_time).timestamp()
+                await asyncio.sleep(0.05)
+
     async def records(self, what: str) -> list[SessionRecord]:
         return [
             message
@@ -70,18 +80,33 @@ class Market:
 
     async def whole(self, since: float) -> None:
         """Wait until the stream has every trade from then on."""
-        async with asyncio.timeout(90):
-            while await self.missing(since):  # noqa: ASYNC110 - a repair has no event
-                await asyncio.sleep(0.1)
+        missing: set[str] = set()
+        try:
+            async with asyncio.timeout(60):
+                while missing := await self.missing(since):  # noqa: ASYNC110 - it has no event
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            tape = self.sim.floor.tape
+            made = [t.at / 1e6 for t in tape.all() if tape.id_of(t.number).decode() in missing]
+            gaps = [
+                (r.of_channel, r.since, r.until, r.reason)
+                for r in [*await self.records("gap"), *await self.records("repaired")]
+                if r.of_channel == "trade"
+            ]
+            raise AssertionError(
+                f"{len(missing)} trades are missing: {made[:20]}, {gaps}"
+            ) from None
 
 
 @pytest.fixture
-async def market(nats_server: NatsServer) -> AsyncIterator[Market]:
+async def market(nats_server: NatsServer, request: pytest.FixtureRequest) -> AsyncIterator[Market]:
+    """With settings of the simulator as its parameter."""
     client = await nats.connect(nats_server.url)
     wanted = streams.market_data(max_bytes=1 << 26)
     stream = Stream(client, wanted["name"], publisher="connector")
     await ensure(stream, wanted, service="connector", size="CONNECTOR_STREAM_MAX_BYTES")
     await client.jetstream().purge_stream(wanted["name"])
-    async with Simulator(budget=0, ws_auth=False, market_rate=400, traded_markets=50) as sim:
+    given = {"market_rate": 400, "traded_markets": 50, **getattr(request, "param", {})}
+    async with Simulator(budget=0, ws_auth=False, **given) as sim:
         yield Market(sim, nats_server, stream)
     await client.close()

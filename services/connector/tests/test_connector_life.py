@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter as Counting
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,16 +14,26 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from ssmd_common.connections.nats_access import NatsAccess
 from ssmd_common.health import Health
 from ssmd_common.settings import NatsSettings
-from ssmd_connector.capture import Capture, MarketOutgoing
-from ssmd_connector.life import REMEMBERED, Life
-from ssmd_connector.outbox import Outbox
+from ssmd_connector.backlog import Backlog
+from ssmd_connector.capture import Capture
+from ssmd_connector.life import Life
+from ssmd_connector.outbox import Outbox, Room
+from ssmd_connector.outgoing import MarketOutgoing
+from ssmd_connector.receiver import Receiver
 from ssmd_connector.seen import Seen
 from ssmd_kalshi.channels import Selection
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.retry import RetryPolicy
 from ssmd_kalshi.socket import KalshiSocket, SocketPolicy
 from ssmd_simulator.faults import Fault
-from ssmd_stream.market.messages import Message, SessionRecord, TradeMessage
+from ssmd_stream.errors import StreamChanged
+from ssmd_stream.market.messages import (
+    Message,
+    SessionRecord,
+    TickerMessage,
+    TradeMessage,
+    UnreadableMessage,
+)
 from ssmd_stream.publish.options import PublisherMetrics, PublisherOptions
 from ssmd_stream.publish.publisher import Publisher
 
@@ -39,17 +50,33 @@ class NoNames:
 
 
 class World:
-    """Lives of a connector in this process."""
+    """Lives of a connector in this process: a receiver, and publishers one after the other."""
 
     def __init__(self, market: Market) -> None:
         self.market = market
         self.sim = market.sim
         self.server = market.server
         self.stream = market.stream
-        self.outbox = Outbox(100_000, 1 << 26)
+        self.room = Room(100_000, 1 << 26)
+        self.left: list[MarketOutgoing] = []
+        self.seen = Seen()
+        self.running: asyncio.Task[None]
 
     @asynccontextmanager
-    async def living(self, **options: Any) -> AsyncIterator[Life]:
+    async def receiving(self) -> AsyncIterator[Receiver]:
+        channels = [Selection("trade"), Selection("ticker")]
+        async with KalshiSocket(self.sim.ws_url, channels=channels, policy=POLICY) as socket:
+            backlog = Backlog(30.0, 100_000, 1 << 26)
+            receiver = Receiver(socket, Capture("0", NoNames()), backlog, Health("connector"))
+            running = asyncio.create_task(receiver.run())
+            try:
+                yield receiver
+            finally:
+                running.cancel()
+                await asyncio.wait([running])
+
+    @asynccontextmanager
+    async def publishing(self, receiver: Receiver) -> AsyncIterator[Life]:
         registry = CollectorRegistry()
         metrics = PublisherMetrics(
             Counter("messages", "-", ["type"], registry=registry),
@@ -62,15 +89,9 @@ class World:
         async def refuse(message: MarketOutgoing, limit: int) -> MarketOutgoing:
             raise AssertionError(f"{message.id} does not fit in {limit} bytes")
 
-        seen = Seen()
-        await seen.read(self.stream, datetime.now(UTC) - REMEMBERED)
         info = await self.stream.info()
-        channels = [Selection("trade"), Selection("ticker")]
         stop = asyncio.Event()
-        async with (
-            KalshiRest(self.sim.base_url, budget=10_000) as rest,
-            KalshiSocket(self.sim.ws_url, channels=channels, policy=POLICY) as socket,
-        ):
+        async with KalshiRest(self.sim.base_url, budget=10_000) as rest:
             publisher = Publisher(
                 self.stream,
                 NatsAccess.of(NatsSettings.model_validate({"nats_url": self.server.url})),
@@ -84,10 +105,10 @@ class World:
                 replace=refuse,
             )
             life = Life(
-                socket, rest, Capture("0", NoNames()), self.outbox, publisher, seen,
-                health=Health("connector"), **{"count_seconds": 0.1, **options},
+                receiver, rest, self.stream, Outbox(self.room), publisher, self.seen,
+                Health("connector"), left=self.left, count_seconds=0.1,
             )  # fmt: skip
-            running = asyncio.create_task(life.run(stop))
+            running = self.running = asyncio.create_task(life.run(stop))
             try:
                 yield life
                 stop.set()
@@ -96,6 +117,14 @@ class World:
             finally:
                 running.cancel()
                 await asyncio.wait([running])
+                self.left = life.left()
+
+    @asynccontextmanager
+    async def living(self) -> AsyncIterator[Life]:
+        """One process's life."""
+        self.seen, self.left = Seen(), []
+        async with self.receiving() as receiver, self.publishing(receiver) as life:
+            yield life
 
 
 @pytest.fixture
@@ -111,10 +140,10 @@ async def test_a_life_publishes_every_frame_once_and_in_order(world: World) -> N
     async with world.living():
         await world.market.until(lambda: world.market.trades() >= 100)
         world.sim.floor.set_rate(0)
-        await world.market.until(lambda: not len(world.outbox))
+        await world.market.until(lambda: not world.room.messages)
         await asyncio.sleep(0.3)
     stored = await world.market.stored()
-    said = [m for _, m in stored if m.__class__.__name__ in ("TradeMessage", "TickerMessage")]
+    said = [m for _, m in stored if isinstance(m, TradeMessage | TickerMessage)]
     sent = [frame for frame in world.market.sent if frame["type"] in ("trade", "ticker")]
     assert [json.loads(bytes(m.msg)) for m in said] == [frame["msg"] for frame in sent]
     assert [m.frame for m in said] == sorted(m.frame for m in said)
@@ -167,12 +196,103 @@ async def test_what_was_traded_between_two_lives_is_read_again(world: World) -> 
     assert len(records(await world.market.stored(), "opened")) == 2
 
 
+async def test_a_takeover_fills_in_what_the_stream_does_not_have(world: World) -> None:
+    """Two processes hear; the one that publishes dies, and what it heard last is not lost."""
+    async with world.receiving() as first, world.receiving() as second:
+        async with world.publishing(first) as life:
+            await world.market.until(lambda: world.market.trades() >= 80)
+            await world.market.until(lambda: not world.room.messages)
+            # From here on it hears, and nothing of it reaches the stream: as in its last moments.
+            life.put = lambda message: None  # type: ignore[method-assign]
+            heard = first.capture.frame
+            await world.market.until(lambda: first.capture.frame >= heard + 200)
+        world.left, world.seen = [], Seen()
+        async with world.publishing(second):
+            before = world.market.trades()
+            await world.market.until(lambda: world.market.trades() >= before + 40)
+            world.sim.floor.set_rate(0)
+            await world.market.until(lambda: not world.room.messages)
+            await asyncio.sleep(0.3)
+    stored = await world.market.stored()
+    # Both heard all from the second's subscription on, so that nothing may be missing or double.
+    quotes = [m for _, m in stored if isinstance(m, TickerMessage)]
+    heard_by = {m.session for m in quotes}
+    assert len(heard_by) == 2
+    began = min(m.frame for m in quotes if m.session == second.capture.session)
+    assert began > 1, "it began in the middle of what it had heard"
+    sent = Counting(bytes(m.msg) for m in quotes)
+    twice = [quote for quote, times in sent.items() if times > 1]
+    assert not twice
+    assert [r.reason for r in records(stored, "gap") if r.reason == "takeover"] == []
+    trades = [m for _, m in stored if isinstance(m, TradeMessage)]
+    assert len({m.trade_id for m in trades}) == len(trades)
+    [takeover] = [r for r in records(stored, "takeover") if r.session == second.capture.session]
+    assert takeover.since is not None
+
+
+async def test_a_publisher_that_breaks_off_loses_nothing(world: World) -> None:
+    """The next one of the process publishes what the stream does not have, and all since."""
+
+    async def unavailable(*_: object) -> set[str]:
+        raise StreamChanged("it is another stream")
+
+    broken: Any = unavailable
+    async with world.receiving() as receiver:
+        for _ in range(4):
+            with pytest.raises(ExceptionGroup):
+                async with world.publishing(receiver) as life:
+                    before = world.market.trades()
+                    await world.market.until(lambda n=before: world.market.trades() > n + 20)  # type: ignore[misc]
+                    # NATS takes nothing for a while, and then the reason comes to light.
+                    publisher, send = life.pipe.publisher, life.pipe.publisher.send
+
+                    async def half(messages: Sequence[MarketOutgoing], send: Any = send) -> None:
+                        await send(messages[: len(messages) // 2])
+                        await asyncio.Event().wait()
+
+                    publisher.send = half  # type: ignore[method-assign]
+                    before = world.market.trades()
+                    await world.market.until(lambda n=before: world.market.trades() > n + 20)  # type: ignore[misc]
+                    world.seen.cover = broken  # type: ignore[method-assign]
+                    life.hole(datetime.now(UTC), datetime.now(UTC))
+                    await asyncio.wait([world.running], timeout=60)
+            world.seen = Seen()
+        async with world.publishing(receiver):
+            world.sim.floor.set_rate(0)
+            await world.market.until(lambda: receiver.capture.frame >= len(world.market.sent))
+            await world.market.until(lambda: not world.room.messages)
+    stored = await world.market.stored()
+    heard = [m for _, m in stored if isinstance(m, TradeMessage | TickerMessage)]
+    # What was traded before the subscription came over REST.
+    said = [m for m in heard if m.source == "ws"]
+    sent = [frame for frame in world.market.sent if frame["type"] in ("trade", "ticker")]
+    assert len(said) == len(sent)
+    assert [m.frame for m in said] == sorted(m.frame for m in said)
+    trades = [m.trade_id for m in heard if isinstance(m, TradeMessage)]
+    assert len(set(trades)) == len(trades)
+
+
+async def test_a_frame_that_cannot_be_read_is_kept_with_its_bytes(world: World) -> None:
+    async with world.living():
+        await world.market.until(lambda: world.market.trades() >= 20)
+        world.sim.faults.start(Fault("garbage_frame", channel="trade", times=3))
+        await world.market.until(lambda: world.market.trades() >= 60)
+        world.sim.floor.set_rate(0)
+        await world.market.until(lambda: not world.room.messages)
+    stored = await world.market.stored()
+    kept = [(s, m) for s, m in stored if isinstance(m, UnreadableMessage)]
+    assert [m.raw for _, m in kept] == [b"{not json"] * 3
+    assert {subject for subject, _ in kept} == {"md.unreadable.0"}
+    gaps = [r for r in records(stored, "gap") if (r.reason or "").startswith("unreadable")]
+    assert {r.of_channel for r in gaps} == {"trade", "ticker"}
+
+
 async def test_what_finds_no_room_is_counted_and_trades_are_read_again(world: World) -> None:
-    world.outbox = Outbox(60, 1 << 26)
+    world.room = Room(60, 1 << 26)
     async with world.living() as life:
         await world.market.until(lambda: world.market.trades() >= 20)
         began = world.sim.clock() - 0.2
-        publisher, held = life._publisher, asyncio.Event()
+        publisher, held = life.pipe.publisher, asyncio.Event()
         send = publisher.send
 
         async def hold(messages: Sequence[MarketOutgoing]) -> None:
@@ -180,8 +300,8 @@ async def test_what_finds_no_room_is_counted_and_trades_are_read_again(world: Wo
             await send(messages)
 
         publisher.send = hold  # type: ignore[method-assign]
-        await world.market.until(lambda: {"ticker", "trade"} <= world.outbox._refused)
-        assert len(world.outbox) < 90
+        await world.market.until(lambda: {"ticker", "trade"} <= life.pipe.outbox.refused)
+        assert world.room.messages < 90
         held.set()
         await asyncio.sleep(0.5)
         world.sim.floor.set_rate(0)
@@ -191,7 +311,7 @@ async def test_what_finds_no_room_is_counted_and_trades_are_read_again(world: Wo
 
 
 def test_drops_come_with_room_only() -> None:
-    outbox = Outbox(10, 1 << 20)
+    outbox = Outbox(Room(10, 1 << 20))
     at = datetime(2026, 11, 29, tzinfo=UTC)
 
     def message(kind: str, second: int) -> MarketOutgoing:

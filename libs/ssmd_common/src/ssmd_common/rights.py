@@ -15,6 +15,8 @@ from ssmd_common.streams import (
     MARKET_DATA_SUBJECTS,
     STREAM,
     SUBJECTS,
+    books_stream,
+    books_subjects,
 )
 
 PAGE: Final = "docs/rights.md"
@@ -174,15 +176,28 @@ _CACHE: Final = NatsRights(
 
 _READERS: Final = NatsRights((_INFO, _GET, _READER, _api(f"CONSUMER.INFO.{STREAM}.*", b""), _NEXT))
 
+_BOOKS: Final = "order books are chosen; of another shard with its number"
+
+
+def _published(name: str, subjects: Sequence[str], only: str = "") -> Sequence[Publish]:
+    """A stream that connector makes, publishes to and reads the end of."""
+    also = f"; {only}" if only else ""
+    return (
+        *(Publish(each, b"", _NEVER_STORED, only) for each in subjects),
+        _api(f"STREAM.INFO.{name}", b"", only),
+        _api(f"STREAM.CREATE.{name}", only=_MISSING + also),
+        _api(f"STREAM.UPDATE.{name}", only=_DIFFERS + also),
+        _api(f"STREAM.MSG.GET.{name}", b'{"ssmd_rights":1}', only),
+        _api(f"CONSUMER.CREATE.{name}", only=only),
+        _api(f"CONSUMER.MSG.NEXT.{name}.*", b"{ssmd_rights}", only),
+    )
+
+
 _CONNECTOR: Final = NatsRights(
     (
-        *(Publish(subjects, b"", _NEVER_STORED) for subjects in MARKET_DATA_SUBJECTS),
-        _api(f"STREAM.INFO.{MARKET_DATA_STREAM}", b""),
-        _api(f"STREAM.CREATE.{MARKET_DATA_STREAM}", only=_MISSING),
-        _api(f"STREAM.UPDATE.{MARKET_DATA_STREAM}", only=_DIFFERS),
-        _api(f"STREAM.MSG.GET.{MARKET_DATA_STREAM}", b'{"ssmd_rights":1}'),
-        _api(f"CONSUMER.CREATE.{MARKET_DATA_STREAM}"),
-        _api(f"CONSUMER.MSG.NEXT.{MARKET_DATA_STREAM}.*", b"{ssmd_rights}"),
+        *_published(MARKET_DATA_STREAM, MARKET_DATA_SUBJECTS),
+        *_published(books_stream(0), books_subjects(0), _BOOKS),
+        *_READERS.publish,
     )
 )
 
@@ -303,7 +318,17 @@ RIGHTS: Final[Mapping[str, Rights]] = {
         _READERS,
     ),
     "connector": Rights(
-        PostgresRights({"markets": _READ, **_STATUS}, {"fencing_tokens": ("USAGE",)}),
+        PostgresRights(
+            {
+                "series": _READ,
+                "events": _READ,
+                "markets": _READ,
+                "series_fees": _READ,
+                "fees": _READ,
+                **_STATUS,
+            },
+            {"fencing_tokens": ("USAGE",)},
+        ),
         _CONNECTOR,
     ),
     "api": Rights(

@@ -19,4 +19,8 @@ def books_stream(shard: int) -> str:
 
 def books_subjects(shard: int) -> tuple[str, ...]:
     """What that stream holds: its books, and what happened to their capture."""
-    return (f"md.book.{shard}.>", f"md.books_session.{shard}.>")
+    return (
+        f"md.book.{shard}.>",
+        f"md.books_session.{shard}.>",
+        f"md.books_unreadable.{shard}.>",
+    )

@@ -159,7 +159,10 @@ _OPTIONAL_PRICES = Memo(lambda value: None if value in (None, "") else _price(va
 _TICKER_FAULTS = Memo(unread.ticker_fault)
 
 
-_usual_count = re.compile(r"-?(?:0|[1-9][0-9]{0,14})\.[0-9]{2}").fullmatch
+_USUAL = r"-?(?:0|[1-9][0-9]{0,14})\.[0-9]{2}"
+_usual_count = re.compile(_USUAL).fullmatch
+_usual_counts = re.compile(rf"{_USUAL}(?: {_USUAL}){{4}}").fullmatch
+"""Five of them with one space between: asked at once, since asking costs more than the answer."""
 
 
 def _count(value: Number) -> str:
@@ -259,16 +262,32 @@ def _trade(raw: bytes) -> Trade:
 
 def _quote(raw: bytes) -> Quote:
     body = _ticker_body(raw)
+    counts: tuple[Any, ...] = (
+        body.yes_bid_size_fp,
+        body.yes_ask_size_fp,
+        body.last_trade_size_fp,
+        body.volume_fp,
+        body.open_interest_fp,
+    )
+    try:
+        are_usual = _usual_counts(" ".join(counts))
+    except TypeError:
+        # One of them is no text.
+        are_usual = None
+    if not are_usual:
+        counts = tuple(map(_optional_count, counts))
+    prices = _OPTIONAL_PRICES
+    yes_bid_size, yes_ask_size, last_size, volume, open_interest = counts
     return Quote(
         body.market_ticker,
-        _OPTIONAL_PRICES[body.price_dollars],
-        _OPTIONAL_PRICES[body.yes_bid_dollars],
-        _OPTIONAL_PRICES[body.yes_ask_dollars],
-        _optional_count(body.yes_bid_size_fp),
-        _optional_count(body.yes_ask_size_fp),
-        _optional_count(body.last_trade_size_fp),
-        _optional_count(body.volume_fp),
-        _optional_count(body.open_interest_fp),
+        prices[body.price_dollars],
+        prices[body.yes_bid_dollars],
+        prices[body.yes_ask_dollars],
+        yes_bid_size,
+        yes_ask_size,
+        last_size,
+        volume,
+        open_interest,
         _time(body.ts_ms),
     )
 

@@ -101,6 +101,6 @@ _TYPES = frozenset(
 _MESSAGES = {name: SOCKET_MESSAGES.labels(name) for name in (*_TYPES, "other")}
 
 
-def count_message(kind: str) -> None:
-    """Count a WebSocket message by its type; foreign types under one label."""
-    _MESSAGES.get(kind, _MESSAGES["other"]).inc()
+def count_messages(kind: str, count: int) -> None:
+    """Count WebSocket messages of a type; foreign types under one label."""
+    _MESSAGES.get(kind, _MESSAGES["other"]).inc(count)

@@ -37,6 +37,8 @@ from ssmd_kalshi.subscriptions import Subscriptions
 
 log = structlog.get_logger(__name__)
 
+_AT_ONCE = 64
+"""Frames that are read before the consumer has the first of them: more would make it wait."""
 _LATE_SECONDS = 0.1
 """A timer that is later than this tells of us, not of the exchange."""
 
@@ -138,6 +140,19 @@ class KalshiSocket:
                 await self._receive(self._connection)
         return self._events.popleft()
 
+    async def batch(self) -> list[FeedEvent]:
+        """The next event, with all that are there beside it; none where the iteration has ended.
+
+        For who has much to take: waiting for each takes as long as reading it.
+        """
+        try:
+            first = await anext(self)
+        except StopAsyncIteration:
+            return []
+        events = [first, *self._events]
+        self._events.clear()
+        return events
+
     # --- wishes -----------------------------------------------------------------------------------
     # They may come at any time, from any task of the loop; commands follow while the consumer waits
     # for the next event, and what became of them are events.
@@ -227,6 +242,8 @@ class KalshiSocket:
             max_queue=self._policy.max_frames,
         )
         assert isinstance(connection, Connection)
+        connection.most_frames = self._policy.max_frames
+        connection.max_frame_bytes = self._policy.max_frame_bytes
         return connection
 
     def _failed(self, detail: str) -> None:
@@ -281,13 +298,11 @@ class KalshiSocket:
     async def _receive(self, connection: Connection) -> None:
         loop = asyncio.get_running_loop()
         try:
-            if connection.holds_frames:
-                # It is here: no deadline is worth its time.
-                raw, arrived = await connection.receive()
-            else:
+            # What is here is worth no deadline's time.
+            if not connection.holds_frames:
                 until = min(self._deadline(connection), self._subscriptions.idle_until)
                 async with asyncio.timeout_at(until) as self._waiting:
-                    raw, arrived = await connection.receive()
+                    await connection.arrival()
         except TimeoutError:
             if loop.time() < self._deadline(connection):
                 # A command is due.
@@ -314,8 +329,15 @@ class KalshiSocket:
             return
         finally:
             self._waiting = None
-        if (useless := self._subscriptions.take(raw, arrived, loop.time())) is not None:
-            self._lost(connection, GapReason.CLOSED, useless)
+        subscriptions, now = self._subscriptions, loop.time()
+        for _ in range(_AT_ONCE):
+            raw, arrived = connection.take()
+            if (useless := subscriptions.take(raw, arrived, now)) is not None:
+                self._lost(connection, GapReason.CLOSED, useless)
+                break
+            if not connection.holds_frames:
+                break
+        subscriptions.count()
 
     def _deadline(self, connection: Connection) -> float:
         silence = connection.arrived_at + self._policy.silence_seconds

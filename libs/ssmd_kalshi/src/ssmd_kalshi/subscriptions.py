@@ -6,7 +6,7 @@ and data take the same way in: nothing is thrown away while something is awaited
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -56,6 +56,7 @@ class Subscriptions:
         self._numbers: dict[int | None, Numbers] = {}
         self._commands: dict[int, Command] = {}
         self._next_id = 1
+        self._counts: Counter[str] = Counter()
         for one in channels:
             selection = Selection(one, required=True) if isinstance(one, str) else one
             self._channels.setdefault(selection.channel, Channel.of(selection))
@@ -165,6 +166,12 @@ class Subscriptions:
             return None
         self._message(frame, raw, now)
         return None
+
+    def count(self) -> None:
+        """Bring the metrics up to date."""
+        for kind, count in self._counts.items():
+            metrics.count_messages(kind, count)
+        self._counts.clear()
 
     # --- acknowledgements -------------------------------------------------------------------------
 
@@ -298,7 +305,7 @@ class Subscriptions:
     def _market_data(self, raw: bytes, envelope: frames.Envelope, now: datetime) -> None:
         kind, sid, seq = envelope.type, envelope.sid, envelope.seq
         body = bytes(envelope.msg)
-        metrics.count_message(kind)
+        self._counts[kind] += 1
         try:
             said = marketdata.read(kind, body)
         except BrokenReplyError as error:
@@ -346,7 +353,7 @@ class Subscriptions:
             self.idle_until = 0.0
 
     def _message(self, frame: Frame, raw: bytes, now: datetime) -> None:
-        metrics.count_message(frame.type)
+        self._counts[frame.type] += 1
         if missing := self._numbers_of(frame.sid).missing(frame.seq):
             self._missing(frame.sid, now, GapReason.SEQUENCE, missing)
         if channel := self._by_sid.get(frame.sid):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
-_1970 = datetime(1970, 1, 1, tzinfo=UTC)
+from datetime import UTC, datetime
 
 
 def moment(milliseconds: float | None) -> datetime | None:
@@ -12,6 +10,6 @@ def moment(milliseconds: float | None) -> datetime | None:
     if milliseconds is None or milliseconds < 0:
         return None
     try:
-        return _1970 + timedelta(milliseconds=milliseconds)
-    except (OverflowError, ValueError):
+        return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (OverflowError, ValueError, OSError):
         return None

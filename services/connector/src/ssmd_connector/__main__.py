@@ -1,38 +1,104 @@
-"""`ssmd-connector`: the exchange's trades and quotes to MARKET_DATA. Wiring only."""
+"""`ssmd-connector`: the exchange's trades, quotes and books to NATS. Wiring only."""
 
 import sys
+from contextlib import AsyncExitStack
 
 from ssmd_common.connections import nats
 from ssmd_common.leader import lead
 from ssmd_common.runtime import Runtime, run
-from ssmd_connector.service import Connector, turned_off, without_key
+from ssmd_connector.backlog import Backlog
+from ssmd_connector.capture import Capture
+from ssmd_connector.receiver import Receiver
+from ssmd_connector.scopefile import ScopeFile
+from ssmd_connector.secmaster import LiveView
+from ssmd_connector.service import Connector, check_scope, open_socket, turned_off, without_key
 from ssmd_connector.settings import ConnectorSettings
-from ssmd_kalshi.signing import load_signer
+from ssmd_connector.wants import Wants
+from ssmd_kalshi.budget import Budget
+from ssmd_kalshi.channels import Selection
+from ssmd_kalshi.marketdata import TICKER, TRADE
+from ssmd_kalshi.rest import KalshiRest
+from ssmd_kalshi.sequences import AckNumbers
+from ssmd_kalshi.signing import Signer, load_signer
 
 
 async def serve(runtime: Runtime, settings: ConnectorSettings) -> None:
-    """Stand by, then lead, until the service stops."""
+    """Hear and stand by, then lead, until the service stops."""
     if not settings.connector_enabled:
         await turned_off(runtime)
         return
-    budget = settings.startup_budget_seconds
+    scope = ScopeFile(settings.connector_scope_file, runtime.health)
+    scope.load()
     key, path = settings.kalshi_api_key, settings.kalshi_private_key_path
-    signer = load_signer(key.get_secret_value(), path) if key is not None and path else None
-    async with lead(
-        runtime, settings.database_url, "connector", budget_seconds=budget
-    ) as leadership:
+    if key is None or not path:
+        await without_key(runtime)
+        return
+    signer = load_signer(key.get_secret_value(), path)
+    view = LiveView(settings, runtime.health)
+    wants = Wants(view, lambda: scope.scope, multivariate=settings.connector_multivariate)
+    async with AsyncExitStack() as stack:
+        receiver = None
+        if settings.shard == 0:
+            receiver = await _receiving(runtime, settings, signer, view, wants, stack)
+        rest = await stack.enter_async_context(
+            KalshiRest(
+                settings.kalshi_base_url.get_secret_value(),
+                budget=Budget(settings.kalshi_read_budget),
+                signer=signer,
+                stop=runtime.stop,
+            )
+        )
+        runtime.spawn("view", view.run())
+        runtime.spawn("scope", check_scope(runtime, scope, view))
+        lock = f"connector.{settings.shard}" if settings.shard else "connector"
+        leadership = await stack.enter_async_context(
+            lead(
+                runtime,
+                settings.database_url,
+                "connector",
+                budget_seconds=settings.startup_budget_seconds,
+                lock=lock,
+            )
+        )
         if leadership is None:
             return
         client = await nats.connect(
-            settings, "ssmd-connector", budget_seconds=budget, service="connector"
+            settings,
+            "ssmd-connector",
+            budget_seconds=settings.startup_budget_seconds,
+            service="connector",
         )
-        try:
-            if signer is None:
-                await without_key(runtime)
-            else:
-                await Connector(runtime, settings, client, signer).run()
-        finally:
-            await nats.close(client)
+        stack.push_async_callback(nats.close, client)
+        connector = Connector(runtime, settings, client, signer, rest, receiver, view, scope)
+
+        def rescoped() -> None:
+            wants.forget()
+            connector.rescope()
+
+        runtime.spawn("scope file", scope.follow(rescoped))
+        await connector.run()
+
+
+async def _receiving(
+    runtime: Runtime,
+    settings: ConnectorSettings,
+    signer: Signer,
+    view: LiveView,
+    wants: Wants,
+    stack: AsyncExitStack,
+) -> Receiver:
+    """Trades and quotes are heard from now on, whoever leads."""
+    channels = [Selection(TRADE), Selection(TICKER)]
+    socket = await stack.enter_async_context(open_socket(settings, signer, channels, AckNumbers()))
+    backlog = Backlog(
+        settings.connector_standby_seconds,
+        settings.connector_outbox_messages,
+        settings.connector_standby_bytes,
+    )
+    capture = Capture(settings.connector_name, view, wants=wants)
+    receiver = Receiver(socket, capture, backlog, runtime.health)
+    stack.callback(runtime.spawn("socket", receiver.run()).cancel)
+    return receiver
 
 
 def main() -> None:

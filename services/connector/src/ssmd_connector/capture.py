@@ -1,4 +1,4 @@
-"""What the exchange's socket says → messages of MARKET_DATA, with records of the capture. Pure."""
+"""What the exchange's socket says → messages of a stream, with records of the capture. Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Protocol
 
+from ssmd_connector.outgoing import MarketOutgoing
 from ssmd_kalshi.feed import (
     Connected,
     Disconnected,
@@ -16,15 +17,19 @@ from ssmd_kalshi.feed import (
     FeedEvent,
     Gap,
     MarketData,
+    MarketsAdded,
+    MarketsRemoved,
     Message,
     Refused,
+    SnapshotsAsked,
     Subscribed,
     Unreadable,
 )
-from ssmd_kalshi.marketdata import Quote, Trade
+from ssmd_kalshi.marketdata import BOOK, BookDelta, BookSnapshot, Quote, Trade
 from ssmd_stream.market import subjects
 from ssmd_stream.market.messages import (
     VERSION,
+    BookMessage,
     Captured,
     SessionRecord,
     TickerMessage,
@@ -35,18 +40,9 @@ from ssmd_stream.market.messages import (
     evidence,
     time_text,
 )
-from ssmd_stream.publish.outgoing import Outgoing
 
 MULTIVARIATE = "KXMVE"
 """How tickers of multivariate markets begin."""
-
-
-class MarketOutgoing(Outgoing, gc=False):
-    """A message on its way; `trade_id` is "" where it is no trade."""
-
-    trade_id: str = ""
-    at: datetime | None = None
-    """A trade's: when it was traded, or else when it came."""
 
 
 class Names(Protocol):
@@ -62,6 +58,16 @@ def new_session() -> str:
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(7)}"
 
 
+def without_multivariate(ticker: str) -> bool:
+    """All markets but the multivariate ones."""
+    return not ticker.startswith(MULTIVARIATE)
+
+
+def everything(_: str) -> bool:
+    """All markets."""
+    return True
+
+
 class Capture:
     """One socket's events, in their order; `session` is the life of its connection."""
 
@@ -71,83 +77,76 @@ class Capture:
         names: Names,
         make_session: Callable[[], str] = new_session,
         *,
-        multivariate: bool = False,
+        wants: Callable[[str], bool] = without_multivariate,
+        shard: int | None = None,
     ) -> None:
-        """`multivariate`: these markets are wanted, too."""
-        self._multivariate = multivariate
+        """`wants` says whether a market's trades and quotes are published; `shard` is of books."""
+        self.wants = wants
         self.connector = connector
         self.session = ""
         self.frame = 0
         self._names = names
         self._make_session = make_session
+        self._shard = shard
         self._records = 0
         self._published: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
+        self._sessions = subjects.session(connector)
+        self._unreadables = subjects.unreadable(connector)
+        if shard is not None:
+            self._sessions = subjects.books_session(shard, connector)
+            self._unreadables = subjects.books_unreadable(shard, connector)
 
     def take(self, event: FeedEvent) -> list[MarketOutgoing]:
         """What is published of an event."""
+        if isinstance(event, MarketData):
+            self.frame, said = event.frame, event.said
+            if not self.wants(said.ticker):
+                return []
+            if isinstance(said, Quote):
+                return [self._quote(event, said)]
+            return [
+                self._trade(event, said) if isinstance(said, Trade) else self._book(event, said)
+            ]
+        record = self.record
         match event:
-            case MarketData():
-                self.frame = event.frame
-                if not self.wants(event.said.ticker):
-                    return []
-                return [self._market_data(event)]
             case Unreadable():
                 self.frame = event.frame or self.frame
                 return [self._unreadable(event)]
-            case Connected(at=at):
-                self.session, self._records, self.frame = self._make_session(), 0, 0
-                self._published.clear()
-                self._dropped.clear()
-                return [self.record("opened", at)]
-            case Disconnected(at=at, reason=reason, detail=detail, attempt=0):
-                text = f"{reason.value}: {detail}"
-                return [self.count(at), self.record("closed", at, reason=text)]
-            case Subscribed():
-                return [
-                    self.record(
-                        "subscribed",
-                        event.at,
-                        of_channel=event.channel,
-                        sid=event.sid,
-                        everything=True,
-                    )
-                ]
-            case Gap():
-                return [self._gap(event)]
-            case Ended():
-                what: What = "error" if event.wanted else "unsubscribed"
-                return [
-                    self.record(
-                        what,
-                        event.at,
-                        of_channel=event.channel,
-                        sid=event.sid,
-                        code=event.code,
-                        reason=event.detail,
-                    )
-                ]
-            case Refused():
-                return [
-                    self.record(
-                        "refused",
-                        event.at,
-                        of_channel=event.channel,
-                        code=event.code,
-                        reason=event.said,
-                        tickers=event.tickers or None,
-                    )
-                ]
             case Message():
                 # Of a channel that nobody here asked for.
                 self.frame = event.frame or self.frame
                 return []
-            case _:
+            case Connected(at=at):
+                self.session, self._records, self.frame = self._make_session(), 0, 0
+                self.restart_counts()
+                return [record("opened", at)]
+            case Disconnected(at=at, reason=reason, detail=detail, attempt=0):
+                text = f"{reason.value}: {detail}"
+                return [self.count(at), record("closed", at, reason=text)]
+            case Disconnected():
                 return []
-
-    def wants(self, ticker: str) -> bool:
-        """Whether a market is in the scope."""
-        return self._multivariate or not ticker.startswith(MULTIVARIATE)
+            case Gap():
+                return [self._gap(event)]
+        of: dict[str, Any] = {"of_channel": event.channel}
+        match event:
+            case Subscribed(sid=sid, at=at):
+                # Books have lists, and their prices are asked for as what YES costs.
+                books = event.channel == BOOK
+                more = {"yes_price": True} if books else {"everything": True}
+                return [record("subscribed", at, sid=sid, **of, **more)]
+            case MarketsAdded(sid=sid, tickers=tickers, at=at):
+                return [record("added", at, sid=sid, tickers=tickers, **of)]
+            case MarketsRemoved(sid=sid, tickers=tickers, at=at):
+                return [record("removed", at, sid=sid, tickers=tickers, **of)]
+            case SnapshotsAsked(sid=sid, tickers=tickers, at=at):
+                return [record("resnapshot", at, sid=sid, tickers=tickers, **of)]
+            case Ended(sid=sid, at=at):
+                what: What = "error" if event.wanted else "unsubscribed"
+                return [record(what, at, sid=sid, code=event.code, reason=event.detail, **of)]
+            case Refused(at=at):
+                of |= {"code": event.code, "reason": event.said, "tickers": event.tickers or None}
+                return [record("refused", at, **of)]
 
     # --- records ----------------------------------------------------------------------------------
 
@@ -155,13 +154,22 @@ class Capture:
         """A record of the session as of now."""
         self._records += 1
         record = SessionRecord(**self._head(at), n=self._records, what=what, **fields)
-        return self._outgoing(record, subjects.session(self.connector))
+        return self._outgoing(record, "session", self._sessions, at)
 
     def count(self, at: datetime) -> MarketOutgoing:
         """How far the session is."""
         return self.record(
             "count", at, published=dict(self._published), dropped=dict(self._dropped) or None
         )
+
+    def restart_counts(self) -> None:
+        """Nothing of the session counts as published so far."""
+        self._published.clear()
+        self._dropped.clear()
+
+    def note_published(self, channel: str) -> None:
+        """A message that was made before `restart_counts` is published after all."""
+        self._published[channel] += 1
 
     def note_dropped(self, channel: str) -> None:
         """A message of ours was dropped for want of room."""
@@ -170,6 +178,17 @@ class Capture:
     def dropped(self, counts: dict[str, int], at: datetime, reason: str) -> MarketOutgoing:
         """So many were dropped since the last such record."""
         return self.record("dropped", at, published=counts, reason=reason)
+
+    def hole(self, channel: str, since: datetime, until: datetime, reason: str) -> MarketOutgoing:
+        """Of a channel is missing, at worst, what was sent between these."""
+        return self.record(
+            "gap",
+            until,
+            of_channel=channel,
+            since=time_text(since),
+            until=time_text(until),
+            reason=reason,
+        )
 
     def _gap(self, gap: Gap) -> MarketOutgoing:
         return self.record(
@@ -210,38 +229,44 @@ class Capture:
         )
         self._published["trade"] += 1
         return MarketOutgoing(
-            id=message.id,
-            subject=subjects.trade(series, event, trade.ticker),
-            type="trade",
-            payload=encoded(message),
-            trade_id=trade.trade_id,
-            at=trade.exchange_time or at,
+            f"{session}.{frame}",
+            subjects.trade(series, event, trade.ticker),
+            "trade",
+            encoded(message),
+            at,
+            trade.trade_id,
+            trade.exchange_time or at,
         )
 
-    def _market_data(self, event: MarketData) -> MarketOutgoing:
-        said = event.said
-        if isinstance(said, Trade):
-            return self.trade(
-                said,
-                event.body,
-                event.received_at,
-                session=self.session,
-                frame=event.frame,
-                source="ws",
-                sid=event.sid,
-                seq=event.seq,
-            )
-        assert isinstance(said, Quote), "books have a stream of their own"
+    def _trade(self, event: MarketData, said: Trade) -> MarketOutgoing:
+        return self.trade(
+            said,
+            event.body,
+            event.received_at,
+            session=self.session,
+            frame=event.frame,
+            source="ws",
+            sid=event.sid,
+            seq=event.seq,
+        )
+
+    def _quote(self, event: MarketData, said: Quote) -> MarketOutgoing:
         series, parent = self._names.of(said.ticker)
+        at, session = event.received_at, self.session
+        exchange_time = _text(said.exchange_time)
         message = TickerMessage(
-            **self._head(event.received_at),
+            v=VERSION,
+            connector=self.connector,
+            session=session,
+            frame=event.frame,
+            received_at=time_text(at),
             source="ws",
             series=series,
             event=parent,
             ticker=said.ticker,
             sid=event.sid,
             seq=event.seq,
-            exchange_time=_text(said.exchange_time),
+            exchange_time=exchange_time,
             price=said.price,
             yes_bid=said.yes_bid,
             yes_ask=said.yes_ask,
@@ -254,11 +279,43 @@ class Capture:
         )
         self._published["ticker"] += 1
         return MarketOutgoing(
-            id=message.id,
-            subject=subjects.ticker(series, parent, said.ticker),
-            type="ticker",
-            payload=encoded(message),
+            f"{session}.{event.frame}",
+            subjects.ticker(series, parent, said.ticker),
+            "ticker",
+            encoded(message),
+            at,
+            "",
+            None,
+            (said.ticker, exchange_time or ""),
         )
+
+    def _book(self, event: MarketData, said: BookSnapshot | BookDelta) -> MarketOutgoing:
+        assert self._shard is not None, "books have a stream of their own"
+        series, parent = self._names.of(said.ticker)
+        at, session = event.received_at, self.session
+        message = BookMessage(
+            v=VERSION,
+            connector=self.connector,
+            session=session,
+            frame=event.frame,
+            received_at=time_text(at),
+            source="ws",
+            series=series,
+            event=parent,
+            ticker=said.ticker,
+            sid=event.sid,
+            seq=event.seq,
+            yes_price=True,
+            msg=evidence(event.body),
+        )
+        if isinstance(said, BookSnapshot):
+            message.yes, message.no = said.yes, said.no
+        else:
+            message.side, message.price, message.delta = said.side, said.price, said.delta
+            message.exchange_time = _text(said.exchange_time)
+        self._published["book"] += 1
+        subject = subjects.book(self._shard, series, parent, said.ticker)
+        return MarketOutgoing(f"{session}.{event.frame}", subject, "book", encoded(message), at)
 
     def _unreadable(self, event: Unreadable) -> MarketOutgoing:
         message = UnreadableMessage(
@@ -270,7 +327,7 @@ class Capture:
             raw=event.raw,
         )
         self._published["unreadable"] += 1
-        return self._outgoing(message, subjects.unreadable(self.connector))
+        return self._outgoing(message, "unreadable", self._unreadables, event.received_at)
 
     def _head(self, at: datetime) -> dict[str, Any]:
         return {
@@ -282,11 +339,10 @@ class Capture:
         }
 
     @staticmethod
-    def _outgoing(message: Captured, subject: str) -> MarketOutgoing:
-        kind = "session" if isinstance(message, SessionRecord) else "unreadable"
+    def _outgoing(message: Captured, kind: str, subject: str, at: datetime) -> MarketOutgoing:
         payload = encoded(message)  # type: ignore[arg-type]
-        return MarketOutgoing(id=message.id, subject=subject, type=kind, payload=payload)
+        return MarketOutgoing(message.id, subject, kind, payload, at)
 
 
 def _text(moment: datetime | None) -> str | None:
-    return None if moment is None else time_text(moment.astimezone(UTC))
+    return None if moment is None else time_text(moment)

@@ -1,151 +1,174 @@
-"""One publisher's life: what the socket says goes to the stream until something breaks."""
+"""One publisher's life of MARKET_DATA: what the receiver hears goes to the stream, beginning with
+what the stream does not have of it, until something breaks."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import nats.errors
 import structlog
 
 from ssmd_common.health import Health
-from ssmd_connector import metrics
-from ssmd_connector.capture import Capture, MarketOutgoing
-from ssmd_connector.outbox import Outbox
+from ssmd_connector.outbox import Drops, Outbox
+from ssmd_connector.outgoing import MarketOutgoing
+from ssmd_connector.pipe import COUNT_SECONDS, Pipe
+from ssmd_connector.receiver import Receiver
 from ssmd_connector.repair import Interval, repaired
-from ssmd_connector.seen import Seen
+from ssmd_connector.seen import Seen, Tail
 from ssmd_kalshi.errors import KalshiError
-from ssmd_kalshi.feed import Connected, Disconnected, FeedEvent, Gap, Subscribed
-from ssmd_kalshi.marketdata import TRADE
+from ssmd_kalshi.marketdata import TICKER, TRADE
 from ssmd_kalshi.rest import KalshiRest
-from ssmd_kalshi.socket import KalshiSocket
+from ssmd_stream.errors import ReaderBroken, StreamGap, StreamUnavailable
+from ssmd_stream.market.messages import time_text
 from ssmd_stream.publish.publisher import Publisher
+from ssmd_stream.stream import Stream
 
-COUNT_SECONDS: Final = 5.0
 REMEMBERED: Final = timedelta(minutes=15)
-"""Of the stream's trades; a start that comes later than this after the last one repairs no more."""
-_BATCH: Final = 500
+"""A start reads trades again over REST from the stream's last message on, and so long at most."""
+_LATE: Final = timedelta(seconds=5)
+"""What was sent before the stream's last message may have come behind it."""
 _RETRY_SECONDS: Final = 5.0
+_LATER: Final = (KalshiError, StreamUnavailable, StreamGap, ReaderBroken, nats.errors.Error)
+"""A repair that ends so is tried again."""
 
 log = structlog.get_logger(__name__)
 
 
 class Life:
-    """Reads one socket, publishes, repairs. All of it runs in `run`."""
+    """From a takeover to the next end. All of it runs in `run`."""
 
     def __init__(
         self,
-        socket: KalshiSocket,
+        receiver: Receiver,
         rest: KalshiRest,
-        capture: Capture,
+        stream: Stream,
         outbox: Outbox,
         publisher: Publisher[MarketOutgoing],
         seen: Seen,
-        *,
-        count_seconds: float = COUNT_SECONDS,
         health: Health,
+        *,
+        left: Sequence[MarketOutgoing] = (),
+        count_seconds: float = COUNT_SECONDS,
     ) -> None:
-        self._socket = socket
+        """`left` is what an earlier life of this process did not bring into the stream."""
+        self._receiver = receiver
+        self._capture = receiver.capture
         self._rest = rest
-        self._capture = capture
-        self._outbox = outbox
-        self._publisher = publisher
+        self._stream = stream
         self._seen = seen
-        self._count_seconds = count_seconds
-        self._health = health
+        self._left = list(left)
         self._repairs: asyncio.Queue[Interval] = asyncio.Queue()
+        self._last_at: datetime | None = None
+        self.pipe = Pipe(
+            outbox,
+            publisher,
+            health,
+            captures=lambda: [self._capture],
+            came_back=self._came_back,
+            count_seconds=count_seconds,
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`, then flush; an error of any part ends all.
+        """Take over, publish until `stop`, then flush.
 
         Raises:
-            ExceptionGroup: of what ended the publisher, the socket or NATS.
+            ExceptionGroup: of what ended the publisher or NATS.
+            As `Tail.read`.
         """
-        async with asyncio.TaskGroup() as tasks:
-            publishing = tasks.create_task(self._publisher.run(), name="publisher")
-            others = [
-                tasks.create_task(self._read(), name="socket"),
-                tasks.create_task(self._count(), name="count"),
-                tasks.create_task(self._repair(), name="repair"),
-            ]
-            sending = tasks.create_task(self._send(), name="sender")
-            await stop.wait()
-            for task in others:
-                task.cancel()
-            self._put(self._capture.count(datetime.now(UTC)))
-            self._put(self._capture.record("closed", datetime.now(UTC), reason="stopped"))
-            while len(self._outbox):
-                await asyncio.sleep(0)
-                await self._publisher.drained()
-            sending.cancel()
-            await self._publisher.drained()
-            publishing.cancel()
+        first = min(
+            (m.received_at for m in (*self._left, *self._receiver.backlog.first)),
+            default=datetime.now(UTC),
+        )
+        tail = await Tail.read(self._stream, first)
+        self._take_over(tail, first)
+        try:
+            await self.pipe.run(stop, [("repair", self._repair())])
+        finally:
+            self._receiver.sink = None
 
-    def take(self, event: FeedEvent) -> None:
-        """Hand an event's messages on; remember what has to be repaired."""
-        for message in self._capture.take(event):
-            self._put(message)
-        if isinstance(event, Gap) and event.channel == TRADE:
-            since = event.since
-            if since is None:
-                # The start of this process: since what the stream has.
-                since = self._seen.last
-            if since is not None:
-                self._repairs.put_nowait(Interval(since, event.until))
-        elif isinstance(event, Connected):
-            log.info("connected to the exchange", session=self._capture.session)
+    def left(self) -> list[MarketOutgoing]:
+        """What the next life has to look for in the stream."""
+        return self.pipe.left()
 
-    def _put(self, message: MarketOutgoing) -> None:
-        if not self._outbox.put(message):
-            self._capture.note_dropped(message.type)
-            metrics.DROPPED.labels(message.type).inc()
-        elif message.trade_id:
-            self._seen.add(message.trade_id)
+    # --- what the receiver hands on ---------------------------------------------------------------
 
-    async def _read(self) -> None:
-        async for event in self._socket:
-            self.take(event)
-            if isinstance(event, Subscribed | Disconnected):
-                lost = (
-                    None
-                    if self._socket.subscribed
-                    else "the exchange's WebSocket is not subscribed"
-                )
-                self._health.set("exchange", lost)
+    def put(self, message: MarketOutgoing) -> None:
+        """Publish it, a trade only where the stream does not have it."""
+        if message.trade_id not in self._seen:
+            self._publish(message)
 
-    async def _send(self) -> None:
-        while True:
-            batch = await self._outbox.take(_BATCH)
-            await self._publisher.send(batch)
+    def hole(self, since: datetime | None, until: datetime) -> None:
+        """Read the trades between these again; before this process since what the stream has."""
+        since = since or self._last_at
+        if since is not None:
+            self._repairs.put_nowait(Interval(max(since, until - REMEMBERED), until))
 
-    async def _count(self) -> None:
-        while True:
-            await asyncio.sleep(self._count_seconds)
-            now = datetime.now(UTC)
-            self._health.progress()
-            metrics.OUTBOX.set(len(self._outbox))
-            self._publisher.report()
-            if self._capture.session:
-                self._put(self._capture.count(now))
-            if (drops := self._outbox.drops()) is not None:
-                self._put(self._capture.dropped(drops.counts, now, "no room: NATS is away or slow"))
-                if drops.since is not None and drops.until is not None:
-                    self._repairs.put_nowait(Interval(drops.since, drops.until))
+    def _publish(self, message: MarketOutgoing) -> None:
+        if self.pipe.put(message, self._capture) and message.trade_id:
+            self._seen.add(message.trade_id, message.received_at)
+
+    # --- takeover ---------------------------------------------------------------------------------
+
+    def _take_over(self, tail: Tail, since: datetime) -> None:
+        """From the stream's end on: what it lacks of the last seconds, then what comes."""
+        receiver, capture, now = self._receiver, self._capture, datetime.now(UTC)
+        backlog = receiver.backlog
+        seen, self._last_at = self._seen, tail.last_at
+        if seen.since is None or seen.since > since:
+            seen.since = since
+        for trade_id in tail.trades:
+            seen.add(trade_id, now)
+        missing = backlog.missing(self._left, tail)
+        capture.restart_counts()
+        for message in missing:
+            if message.type != "session" and message.id.startswith(capture.session):
+                capture.note_published(message.type)
+            # Also what was handed over before and did not get there.
+            self._publish(message)
+        if capture.session:
+            whole = backlog.whole_since
+            since_text = None if whole is None else time_text(whole)
+            self.put(capture.record("takeover", now, since=since_text))
+            if whole is not None and tail.last_at is not None and tail.last_at < whole:
+                for channel in (TRADE, TICKER):
+                    self.put(capture.hole(channel, tail.last_at, whole, "takeover"))
+        self._left.clear()
+        backlog.clear()
+        receiver.sink = self
+        if tail.last_at is not None:
+            self.hole(min(tail.last_at, since) - _LATE, now)
+        log.info("took over", missing=len(missing), last_message_at=tail.last_at)
+
+    # --- repairs ----------------------------------------------------------------------------------
+
+    def _came_back(self, drops: Drops) -> None:
+        if drops.since is not None and drops.until is not None:
+            self._repairs.put_nowait(Interval(drops.since, drops.until))
+
+    async def _repaired(self, interval: Interval) -> int:
+        stored = await self._seen.cover(self._stream, interval.since)
+        return await repaired(
+            interval,
+            self._rest,
+            self._capture,
+            lambda trade_id: trade_id in self._seen or trade_id in stored,
+            self.pipe.outbox.has_room,
+            self.put,
+        )
 
     async def _repair(self) -> None:
         while True:
             interval = await self._repairs.get()
+            while not self._repairs.empty():
+                # Many holes in a moment are one.
+                interval = interval.joined(self._repairs.get_nowait())
             while True:
                 try:
-                    found = await repaired(
-                        interval,
-                        self._rest,
-                        self._capture,
-                        self._seen,
-                        self._outbox.room,
-                        self._put,
-                    )
-                except KalshiError as error:
+                    found = await self._repaired(interval)
+                except _LATER as error:
                     log.warning("trades cannot be read again yet", reason=str(error))
                     await asyncio.sleep(_RETRY_SECONDS)
                 else:

@@ -8,8 +8,8 @@ from ssmd_stream.publish.options import PublisherMetrics
 
 PUBLISHED: Final = Counter(
     "ssmd_connector_messages",
-    "Messages that MARKET_DATA stored, by type (trade, ticker, session, unreadable); flat: the "
-    "exchange says nothing, or nothing is published",
+    "Messages that MARKET_DATA and the stream of books stored, by type (trade, ticker, book, "
+    "session, unreadable); flat: the exchange says nothing, or nothing is published",
     ["type"],
 )
 IN_FLIGHT: Final = Gauge(
@@ -45,6 +45,35 @@ REPAIRED: Final = Counter(
     "Trades that were missing after a gap and were read over REST; rises while the connection "
     "breaks or messages are lost",
 )
+BOOKS_WANTED: Final = Gauge(
+    "ssmd_connector_books_wanted",
+    "Books that the scope chooses for this shard; rises with the markets that open",
+)
+BOOKS_CONFIRMED: Final = Gauge(
+    "ssmd_connector_books_confirmed",
+    "Books that the exchange confirmed; stays below ssmd_connector_books_wanted while it refuses",
+)
+BOOKS_WITHOUT_PLACE: Final = Gauge(
+    "ssmd_connector_books_without_place",
+    "Books that are wanted and found every connection full; raise CONNECTOR_BOOK_CONNECTIONS",
+)
+BOOKS_IN_FLIGHT: Final = Gauge(
+    "ssmd_connector_books_in_flight_messages",
+    "Messages of books sent and not yet acknowledged; stays at CONNECTOR_WINDOW_MESSAGES while "
+    "NATS is slower than the exchange",
+)
+BOOKS_IN_FLIGHT_BYTES: Final = Gauge(
+    "ssmd_connector_books_in_flight_bytes",
+    "Bytes of books sent and not yet acknowledged; stays at CONNECTOR_WINDOW_BYTES while NATS is "
+    "slower than the exchange",
+)
+BOOKS_NOT_STORING: Final = Gauge(
+    "ssmd_connector_books_not_storing",
+    "1 while NATS answers and does not store books: its disk or its account is full",
+)
 PUBLISHER: Final = PublisherMetrics(
     PUBLISHED, IN_FLIGHT, IN_FLIGHT_BYTES, PUBLISH_SECONDS, NOT_STORING
+)
+BOOKS_PUBLISHER: Final = PublisherMetrics(
+    PUBLISHED, BOOKS_IN_FLIGHT, BOOKS_IN_FLIGHT_BYTES, PUBLISH_SECONDS, BOOKS_NOT_STORING
 )

@@ -1,8 +1,9 @@
-"""Messages between the socket and the publisher: bounded, and counted when there is no room.
+"""Messages between a socket and a publisher: bounded, and counted when there is no room.
 
-NATS away: the socket is read on, since what is not read is lost. The outbox fills, and then whole
-channels are dropped, quotes before trades: the next quote says what the last one did, and dropped
-trades are read again over REST. Records of the capture are few and always kept.
+NATS away: the socket is read on, since what is not read is lost. The room fills, and then whole
+channels are dropped, first quotes, then books, then trades: the next quote says what the last one
+did, a book begins with a new snapshot, and dropped trades are read again over REST. Records of the
+capture are few and always kept. Outboxes of one process share their room.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ssmd_connector.capture import MarketOutgoing
+from ssmd_connector.outgoing import MarketOutgoing
 
-DROPPED_ABOVE = {"ticker": 0.6, "trade": 1.0, "unreadable": 1.0}
+DROPPED_ABOVE = {"ticker": 0.6, "book": 0.8, "trade": 1.0, "unreadable": 1.0}
 """The share of the room from which on a channel is dropped."""
+_FILLING = 0.5
+"""Below all of these."""
 TAKEN_AGAIN_BELOW = 0.3
 """The share below which all are taken again: a channel is dropped for a while, not here and there.
 """
@@ -23,7 +26,7 @@ TAKEN_AGAIN_BELOW = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Drops:
-    """What was dropped since somebody asked last; trades between these two times."""
+    """What was dropped since somebody asked last, between when; trades between these two times."""
 
     counts: dict[str, int]
     since: datetime | None
@@ -31,12 +34,30 @@ class Drops:
 
 
 @dataclass(slots=True)
-class Outbox:
-    """Room for so many messages and bytes."""
+class Room:
+    """So many messages and bytes wait at most, in all outboxes together."""
 
     max_messages: int
     max_bytes: int
+    messages: int = 0
     size: int = 0
+
+    @property
+    def is_filling(self) -> bool:
+        """Whether it is so full that something may have to be dropped."""
+        return self.messages > self.max_messages * _FILLING or self.size > self.max_bytes * _FILLING
+
+    @property
+    def share(self) -> float:
+        """How much of it is in use, 1 is all."""
+        return max(self.messages / self.max_messages, self.size / self.max_bytes)
+
+
+@dataclass(slots=True)
+class Outbox:
+    """What waits for one publisher."""
+
+    room: Room
     _messages: deque[MarketOutgoing] = field(default_factory=deque)
     _filled: asyncio.Event = field(default_factory=asyncio.Event)
     _taken: asyncio.Event = field(default_factory=asyncio.Event)
@@ -48,45 +69,60 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._messages)
 
-    @property
-    def share(self) -> float:
-        """How much of the room is in use, 1 is all."""
-        return max(len(self._messages) / self.max_messages, self.size / self.max_bytes)
-
     def put(self, message: MarketOutgoing) -> bool:
         """False where it is dropped."""
-        limit = DROPPED_ABOVE.get(message.type)
-        if limit is not None and (message.type in self._refused or self.share >= limit):
-            self._refused.add(message.type)
-            self._drops[message.type] += 1
-            if message.type == "trade" and message.at is not None:
+        room, kind = self.room, message.type
+        # The usual case first: this is asked for each message.
+        if (self._refused or room.is_filling) and self._is_dropped(message):
+            self._refused.add(kind)
+            self._drops[kind] += 1
+            if kind == "trade" and message.at is not None:
                 self._since = min(self._since or message.at, message.at)
                 self._until = max(self._until or message.at, message.at)
             return False
+        if not self._messages:
+            self._filled.set()
         self._messages.append(message)
-        self.size += len(message.payload)
-        self._filled.set()
+        room.messages += 1
+        room.size += len(message.payload)
         return True
+
+    def _is_dropped(self, message: MarketOutgoing) -> bool:
+        limit = DROPPED_ABOVE.get(message.type)
+        return limit is not None and (message.type in self._refused or self.room.share >= limit)
 
     async def take(self, most: int) -> list[MarketOutgoing]:
         """The next messages, once there is any."""
         await self._filled.wait()
-        messages = [self._messages.popleft() for _ in range(min(most, len(self._messages)))]
-        self.size -= sum(len(message.payload) for message in messages)
+        return self._out(min(most, len(self._messages)))
+
+    def empty(self) -> list[MarketOutgoing]:
+        """All that waits."""
+        return self._out(len(self._messages))
+
+    def _out(self, count: int) -> list[MarketOutgoing]:
+        messages = [self._messages.popleft() for _ in range(count)]
+        self.room.messages -= count
+        self.room.size -= sum(len(message.payload) for message in messages)
         if not self._messages:
             self._filled.clear()
         self._taken.set()
         return messages
 
-    async def room(self) -> None:
+    @property
+    def refused(self) -> frozenset[str]:
+        """The channels that are dropped now."""
+        return frozenset(self._refused)
+
+    async def has_room(self) -> None:
         """Wait until a trade would be taken, with some to spare."""
-        while self.share >= TAKEN_AGAIN_BELOW or "trade" in self._refused:
+        while self.room.share >= TAKEN_AGAIN_BELOW or "trade" in self._refused:
             self._taken.clear()
             await self._taken.wait()
 
     def drops(self) -> Drops | None:
         """What was dropped, once there is room again."""
-        if self.share >= TAKEN_AGAIN_BELOW or not self._refused:
+        if self.room.share >= TAKEN_AGAIN_BELOW or not self._refused:
             return None
         found = Drops(dict(self._drops), self._since, self._until)
         self._refused.clear()

@@ -11,8 +11,8 @@ import msgspec
 import structlog
 
 from ssmd_connector import metrics
-from ssmd_connector.capture import Capture, MarketOutgoing, new_session
-from ssmd_connector.seen import Seen
+from ssmd_connector.capture import Capture, new_session
+from ssmd_connector.outgoing import MarketOutgoing
 from ssmd_kalshi.marketdata import trade_of_rest
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.wire import REJECTED_FIELD, UNKNOWN_FIELD, WireTrade
@@ -31,17 +31,22 @@ class Interval:
     since: datetime
     until: datetime
 
+    def joined(self, other: Interval) -> Interval:
+        """From the first to the last of both."""
+        return Interval(min(self.since, other.since), max(self.until, other.until))
+
 
 async def repaired(
     interval: Interval,
     rest: KalshiRest,
     capture: Capture,
-    seen: Seen,
+    known: Callable[[str], bool],
     room: Callable[[], Awaitable[None]],
     publish: Callable[[MarketOutgoing], object],
 ) -> int:
     """Publish the trades of the interval that the stream does not have, the first one first, then
-    a record; how many there were. `room` waits until one more finds room.
+    a record; how many there were. `known` says what the stream has, `room` waits until one more
+    finds room.
 
     Raises:
         KalshiError: the exchange could not be read; nothing was published.
@@ -57,7 +62,7 @@ async def repaired(
     if cutoff is not None and datetime.fromisoformat(cutoff) > interval.since:
         async for page in rest.historical_trades(min_ts=first, max_ts=last):
             rows += page.items
-    missing = [row for row in reversed(rows) if row.trade_id not in seen]
+    missing = [row for row in reversed(rows) if not known(row.trade_id)]
     now, published = datetime.now(UTC), 0
     for row in missing:
         try:
@@ -66,7 +71,7 @@ async def repaired(
             log.warning("a trade cannot be read", trade_id=row.trade_id, reason=str(error))
             continue
         await room()
-        if trade.trade_id in seen or not capture.wants(trade.ticker):
+        if known(trade.trade_id) or not capture.wants(trade.ticker):
             # It came over the socket meanwhile.
             continue
         published += 1

@@ -1,17 +1,23 @@
-"""Which trades the stream has, of the last minutes: so that a repair publishes what is missing."""
+"""Which trades the stream has: so that each is published once, and a repair adds the others."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import msgspec
 
-from ssmd_stream.market.messages import decoded
+from ssmd_stream.market.messages import Message, TickerMessage, TradeMessage, decoded
 from ssmd_stream.reader import reading
 from ssmd_stream.stream import Stream
 
-MOST = 500_000
-"""Trades that are remembered, about 100 bytes each."""
+MOST: Final = 100_000
+"""Trades that are remembered, about 200 bytes each; older ones are read from the stream."""
+MARGIN: Final = timedelta(seconds=10)
+"""A message is in the stream this much before its time at worst: clocks and connections differ."""
 
 _BATCH, _WAIT_SECONDS = 1000, 0.5
 
@@ -20,9 +26,9 @@ class Seen:
     """Ids of trades; the oldest are forgotten first."""
 
     def __init__(self) -> None:
-        self._ids: dict[str, None] = {}
-        self.last: datetime | None = None
-        """When the last message of the stream came, before this process."""
+        self._ids: dict[str, datetime] = {}
+        self.since: datetime | None = None
+        """From when on every trade of the stream is known."""
 
     def __contains__(self, trade_id: str) -> bool:
         return trade_id in self._ids
@@ -30,33 +36,83 @@ class Seen:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def add(self, trade_id: str) -> None:
+    def add(self, trade_id: str, at: datetime) -> None:
         """The stream has it, or will."""
-        self._ids[trade_id] = None
+        self._ids[trade_id] = at
         if len(self._ids) > MOST:
-            del self._ids[next(iter(self._ids))]
+            oldest = next(iter(self._ids))
+            forgotten = self._ids.pop(oldest)
+            self.since = forgotten if self.since is None else max(self.since, forgotten)
 
-    async def read(self, stream: Stream, since: datetime) -> None:
-        """Take in what the stream holds from `since` on.
+    async def cover(self, stream: Stream, since: datetime) -> set[str]:
+        """The trades that the stream has from `since` on, beside those that are known.
 
         Raises:
             As `ssmd_stream.reader.reading` and `Reader.batch`.
         """
-        info = await stream.info()
-        first = await stream.first_where(lambda message: message.stored_at >= since)
-        if first > info.last_sequence:
-            return
-        async with reading(stream, first) as reader:
-            while reader.next_sequence <= info.last_sequence:
-                for delivery in await reader.batch(_BATCH, _WAIT_SECONDS):
-                    self._note(delivery.payload)
+        if self.since is not None and self.since <= since:
+            return set()
+        return {
+            message.trade_id
+            async for message in stored(stream, since, subjects=("md.trade.>",))
+            if isinstance(message, TradeMessage)
+        }
 
-    def _note(self, payload: bytes) -> None:
-        try:
-            message = decoded(payload)
-        except (ValueError, msgspec.MsgspecError):
-            return
-        self.last = datetime.fromisoformat(message.received_at)
-        trade_id = getattr(message, "trade_id", None)
-        if trade_id:
-            self.add(trade_id)
+
+@dataclass(slots=True)
+class Tail:
+    """The end of the stream: what is there already."""
+
+    trades: set[str] = field(default_factory=set)
+    quotes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    ids: set[str] = field(default_factory=set)
+    """Of all other messages."""
+    last_at: datetime | None = None
+    """When the last message came, by its publisher's clock."""
+
+    @classmethod
+    async def read(cls, stream: Stream, since: datetime) -> Tail:
+        """What came from `since` on.
+
+        Raises:
+            As `ssmd_stream.reader.reading` and `Reader.batch`.
+        """
+        tail = cls()
+        async for message in stored(stream, since):
+            if isinstance(message, TradeMessage):
+                tail.trades.add(message.trade_id)
+            elif isinstance(message, TickerMessage):
+                tail.quotes[message.ticker, message.exchange_time or ""] += 1
+            else:
+                tail.ids.add(message.id)
+        last = await stream.last()
+        if last is not None:
+            try:
+                tail.last_at = datetime.fromisoformat(decoded(last.payload).received_at)
+            except (ValueError, msgspec.MsgspecError):
+                tail.last_at = last.stored_at
+        return tail
+
+
+async def stored(
+    stream: Stream, since: datetime, *, subjects: tuple[str, ...] = ()
+) -> AsyncIterator[Message]:
+    """Messages that can be read, from `since` on, less a margin, to the stream's end of now.
+
+    Raises:
+        As `ssmd_stream.reader.reading` and `Reader.batch`.
+    """
+    info = await stream.info()
+    begin = since.astimezone(UTC) - MARGIN
+    first = await stream.first_where(lambda message: message.stored_at >= begin)
+    if not info.messages or first > info.last_sequence:
+        return
+    async with reading(stream, first, subjects=subjects) as reader:
+        # Current is it also where the last messages are of other subjects.
+        while reader.next_sequence <= info.last_sequence and not reader.is_current:
+            for delivery in await reader.batch(_BATCH, _WAIT_SECONDS):
+                try:
+                    message = decoded(delivery.payload)
+                except (ValueError, msgspec.MsgspecError):
+                    continue
+                yield message

@@ -1,9 +1,8 @@
-"""Lives, one after the other: each has its socket, its publisher and its memory of the stream."""
+"""The leader's work: publishers' lives, one after the other, of MARKET_DATA and of books."""
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+import asyncio
 from typing import Final
 
 import structlog
@@ -13,118 +12,172 @@ from ssmd_common.connections.nats_access import NatsAccess
 from ssmd_common.errors import ConfigurationError, SsmdError
 from ssmd_common.rights import RIGHTS
 from ssmd_common.runtime import Runtime
-from ssmd_common.streams import MARKET_DATA_STREAM
+from ssmd_common.streams import MARKET_DATA_STREAM, books_stream
 from ssmd_connector import metrics
-from ssmd_connector.capture import Capture, MarketOutgoing
-from ssmd_connector.life import REMEMBERED, Life
-from ssmd_connector.names import SecmasterNames
-from ssmd_connector.outbox import Outbox
+from ssmd_connector.books import BooksLife
+from ssmd_connector.capture import Capture, everything
+from ssmd_connector.life import Life
+from ssmd_connector.outbox import Outbox, Room
+from ssmd_connector.outgoing import MarketOutgoing
+from ssmd_connector.receiver import Receiver
+from ssmd_connector.scopefile import ScopeFile
+from ssmd_connector.secmaster import LiveView
 from ssmd_connector.seen import Seen
 from ssmd_connector.settings import ConnectorSettings
-from ssmd_kalshi.budget import Budget
 from ssmd_kalshi.channels import Selection
-from ssmd_kalshi.marketdata import TICKER, TRADE
 from ssmd_kalshi.rest import KalshiRest
+from ssmd_kalshi.sequences import AckNumbers
 from ssmd_kalshi.signing import Signer
 from ssmd_kalshi.socket import KalshiSocket, SocketPolicy
 from ssmd_stream.administration import ensure, require_server
 from ssmd_stream.errors import PublishingEnded, ReaderBroken, StreamGap, StreamUnavailable
 from ssmd_stream.market import streams
-from ssmd_stream.publish.options import PublisherOptions
+from ssmd_stream.publish.options import PublisherMetrics, PublisherOptions
 from ssmd_stream.publish.publisher import Publisher
 from ssmd_stream.stream import Stream
 
 _PAUSE_SECONDS: Final = 1.0
+_LOOK_SECONDS: Final = 5.0
 _ENDS: Final = (PublishingEnded, StreamUnavailable, StreamGap, ReaderBroken)
 """What ends a life and not the process."""
+_SIZE: Final = "CONNECTOR_STREAM_MAX_BYTES"
 
 log = structlog.get_logger(__name__)
 
 
 class Connector:
-    """The leader's work."""
+    """`receiver` is there where this process has the trades and quotes, in the first shard."""
 
     def __init__(
-        self, runtime: Runtime, settings: ConnectorSettings, client: Client, signer: Signer
+        self,
+        runtime: Runtime,
+        settings: ConnectorSettings,
+        client: Client,
+        signer: Signer,
+        rest: KalshiRest,
+        receiver: Receiver | None,
+        view: LiveView,
+        scope: ScopeFile,
     ) -> None:
         self._runtime = runtime
         self._settings = settings
         self._client = client
         self._signer = signer
-        self._stream = Stream(client, MARKET_DATA_STREAM, publisher="connector")
-        self._names = SecmasterNames(settings)
+        self._rest = rest
+        self._receiver = receiver
+        self._view = view
+        self._scope = scope
+        self._room = Room(settings.connector_outbox_messages, settings.connector_outbox_bytes)
+        self._acks = AckNumbers()
+        self._books: BooksLife | None = None
+        self._left: list[MarketOutgoing] = []
+        self._seen = Seen()
 
     async def run(self) -> None:
         """Publish until the service stops.
 
         Raises:
-            SsmdError: what an operator has to mend.
+            ExceptionGroup: of SsmdError, what an operator has to mend.
         """
         require_server(self._client, "connector")
-        await self._names.load()
-        following = self._runtime.spawn("names", self._names.follow())
-        try:
-            while not self._runtime.stop.is_set():
-                try:
-                    await self._live()
-                except* _ENDS as group:
-                    log.warning("publishing begins anew", reason=str(group.exceptions[0]))
-                    await self._runtime.stopped_within(_PAUSE_SECONDS)
-                except* SsmdError as group:
-                    raise group.exceptions[0] from None
-        finally:
-            following.cancel()
+        async with asyncio.TaskGroup() as tasks:
+            if self._receiver is not None:
+                tasks.create_task(self._lives(self._receiver), name="market data")
+            tasks.create_task(self._book_lives(), name="books")
 
-    async def _live(self) -> None:
-        settings, health = self._settings, self._runtime.health
+    def rescope(self) -> None:
+        """The scope file has changed."""
+        if self._books is not None:
+            self._books.rescope()
+
+    # --- trades and quotes ------------------------------------------------------------------------
+
+    async def _lives(self, receiver: Receiver) -> None:
+        while not self._runtime.stop.is_set():
+            try:
+                await self._live(receiver)
+            except* _ENDS as group:
+                log.warning("publishing begins anew", reason=str(_first(group)))
+                await self._runtime.stopped_within(_PAUSE_SECONDS)
+            except* SsmdError as group:
+                raise _first(group) from None
+
+    async def _live(self, receiver: Receiver) -> None:
+        settings = self._settings
+        stream = Stream(self._client, MARKET_DATA_STREAM, publisher="connector")
         wanted = streams.market_data(
             max_age_seconds=settings.connector_stream_max_age_seconds,
             max_bytes=settings.connector_stream_max_bytes,
             replicas=settings.connector_stream_replicas,
         )
-        size = "CONNECTOR_STREAM_MAX_BYTES"
-        await ensure(self._stream, wanted, service="connector", size=size)
-        seen = Seen()
-        await seen.read(self._stream, datetime.now(UTC) - REMEMBERED)
-        async with AsyncExitStack() as stack:
-            rest = await stack.enter_async_context(
-                KalshiRest(
-                    settings.kalshi_base_url.get_secret_value(),
-                    budget=Budget(settings.kalshi_read_budget),
-                    signer=self._signer,
-                    stop=self._runtime.stop,
-                )
-            )
-            socket = await stack.enter_async_context(
-                KalshiSocket(
-                    settings.kalshi_ws_url.get_secret_value(),
-                    channels=[Selection(TRADE), Selection(TICKER)],
-                    signer=self._signer,
-                    policy=SocketPolicy(silence_seconds=settings.connector_silence_seconds),
-                )
-            )
-            health.set("exchange", "the exchange's WebSocket is not subscribed yet")
-            life = Life(
-                socket,
-                rest,
-                Capture(
-                    settings.connector_name,
-                    self._names,
-                    multivariate=settings.connector_multivariate,
-                ),
-                Outbox(settings.connector_outbox_messages, settings.connector_outbox_bytes),
-                await self._publisher(),
-                seen,
-                count_seconds=settings.connector_count_seconds,
-                health=health,
-            )
+        await ensure(stream, wanted, service="connector", size=_SIZE)
+        life = Life(
+            receiver,
+            self._rest,
+            stream,
+            Outbox(self._room),
+            await self._publisher(stream, metrics.PUBLISHER, "nats"),
+            self._seen,
+            self._runtime.health,
+            left=self._left,
+            count_seconds=settings.connector_count_seconds,
+        )
+        try:
             await life.run(self._runtime.stop)
+        finally:
+            self._left = life.left()
 
-    async def _publisher(self) -> Publisher[MarketOutgoing]:
+    # --- books ------------------------------------------------------------------------------------
+
+    async def _book_lives(self) -> None:
+        while not self._runtime.stop.is_set():
+            if not self._scope.scope.books:
+                self._runtime.health.progress()
+                await self._runtime.stopped_within(_LOOK_SECONDS)
+                continue
+            try:
+                await self._live_books()
+            except* _ENDS as group:
+                log.warning("publishing books begins anew", reason=str(_first(group)))
+                await self._runtime.stopped_within(_PAUSE_SECONDS)
+            except* SsmdError as group:
+                raise _first(group) from None
+
+    async def _live_books(self) -> None:
+        settings, shard = self._settings, self._settings.shard
+        stream = Stream(self._client, books_stream(shard), publisher="connector")
+        wanted = streams.books(
+            shard,
+            max_age_seconds=settings.connector_stream_max_age_seconds,
+            max_bytes=settings.connector_stream_max_bytes,
+            replicas=settings.connector_stream_replicas,
+        )
+        await ensure(stream, wanted, service="connector", size=_SIZE)
+        self._books = BooksLife(
+            self._view,
+            lambda: self._scope.scope,
+            lambda selection: open_socket(settings, self._signer, [selection], self._acks),
+            lambda: Capture(settings.connector_name, self._view, wants=everything, shard=shard),
+            Outbox(self._room),
+            await self._publisher(stream, metrics.BOOKS_PUBLISHER, "nats_books"),
+            self._runtime.health,
+            shard=shard,
+            shards=settings.shards,
+            connections=settings.connector_book_connections,
+            count_seconds=settings.connector_count_seconds,
+        )
+        try:
+            await self._books.run(self._runtime.stop)
+        finally:
+            self._books = None
+
+    async def _publisher(
+        self, stream: Stream, counted: PublisherMetrics, condition: str
+    ) -> Publisher[MarketOutgoing]:
         settings = self._settings
-        info = await self._stream.info()
+        info = await stream.info()
         return Publisher(
-            self._stream,
+            stream,
             NatsAccess.of(settings),
             self._runtime.health,
             PublisherOptions(
@@ -132,8 +185,9 @@ class Connector:
                 window_bytes=settings.connector_window_bytes,
                 ack_seconds=settings.connector_ack_seconds,
                 outage_budget_seconds=settings.connector_outage_budget_seconds,
+                condition=condition,
             ),
-            metrics.PUBLISHER,
+            counted,
             created=info.created,
             last_sequence=info.last_sequence,
             name="ssmd-connector-publish",
@@ -142,11 +196,39 @@ class Connector:
         )
 
 
+def open_socket(
+    settings: ConnectorSettings, signer: Signer, channels: list[Selection], acks: AckNumbers
+) -> KalshiSocket:
+    """A connection to the exchange, not yet opened."""
+    return KalshiSocket(
+        settings.kalshi_ws_url.get_secret_value(),
+        channels=channels,
+        signer=signer,
+        policy=SocketPolicy(silence_seconds=settings.connector_silence_seconds),
+        acks=acks,
+    )
+
+
+async def check_scope(runtime: Runtime, scope: ScopeFile, view: LiveView) -> None:
+    """Say which names of the scope the secmaster does not have, again and again."""
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        if view.is_ready:
+            unknown = scope.scope.unknown(*view.names())
+            runtime.health.degrade("scope", "; ".join(unknown[:5]) or None)
+
+
 async def _too_large(message: MarketOutgoing, limit: int) -> MarketOutgoing:
     raise ConfigurationError(
         f"NATS takes messages of {limit} bytes, and one of {len(message.payload)} bytes came "
         f"({message.subject}): raise max_payload at the server"
     )
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def without_key(runtime: Runtime) -> None:
@@ -157,6 +239,7 @@ async def without_key(runtime: Runtime) -> None:
     )
     log.warning(reason)
     runtime.health.degrade("exchange_key", reason)
+    runtime.health.set("enabled", None)
     while not await runtime.stopped_within(30.0):
         runtime.health.progress()
 

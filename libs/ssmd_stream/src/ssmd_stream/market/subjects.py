@@ -41,3 +41,8 @@ def books_session(shard: int, connector: str) -> str:
 def unreadable(connector: str) -> str:
     """Frames that could not be read."""
     return f"md.unreadable.{token(connector)}"
+
+
+def books_unreadable(shard: int, connector: str) -> str:
+    """Frames of a shard's books that could not be read."""
+    return f"md.books_unreadable.{shard}.{token(connector)}"

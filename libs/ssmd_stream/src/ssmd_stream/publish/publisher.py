@@ -109,6 +109,11 @@ class Publisher(Generic[M]):
         return len(self._window.entries)
 
     @property
+    def unacknowledged(self) -> list[M]:
+        """What was handed over and is not known to be in the stream, in order."""
+        return [entry.message for entry in self._window.entries]
+
+    @property
     def interrupted(self) -> bool:
         """Whether it is busy mending a broken connection or chain."""
         return not self._live
@@ -121,11 +126,11 @@ class Publisher(Generic[M]):
 
     async def send(self, messages: Sequence[M]) -> None:
         """Publish these after all that was sent before, however long it has to wait for room."""
-        now = self._loop.time()
+        now, has_room, most = self._loop.time(), self._room.is_set, self.max_payload - _OVERHEAD
         for message in messages:
-            if self._too_large(message) or not self._room.is_set():
+            if len(message.payload) > most or not has_room():
                 message = await self._fitting(message)
-                now = self._loop.time()
+                now, most = self._loop.time(), self.max_payload - _OVERHEAD
             self._add(message, now)
 
     async def _fitting(self, message: M) -> M:

@@ -1,0 +1,210 @@
+"""Books of chosen markets: asked for as markets open and end in the secmaster, and whole."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+
+from ssmd_simulator.faults import Fault
+from ssmd_stack.database import Database
+from ssmd_stream.market.messages import BookMessage, Message, SessionRecord, decoded
+from ssmd_stream.reader import reading
+from ssmd_stream.stream import Stream
+
+from .conftest import Market
+from .connector_process import Process, process
+
+BOOKS = 12
+
+
+class Shelf:
+    """A connector that keeps books, with cdc and PostgreSQL behind it."""
+
+    def __init__(self, market: Market, database: Database, scope: Path) -> None:
+        self.market = market
+        self.database = database
+        self.scope = scope
+        now = market.sim.clock()
+        unsettled = market.sim.universe.unsettled
+        self.markets = [m for m in unsettled if m.status(now) == "active"][:BOOKS]
+        self.tickers = [m.ticker for m in self.markets]
+
+    async def write(self, status: str, tickers: Iterable[str]) -> None:
+        """What sync and lifecycle say of markets."""
+        async with self.database.connect() as connection:
+            await connection.execute(
+                "UPDATE markets SET status = %s WHERE ticker = ANY(%s)", (status, list(tickers))
+            )
+
+    async def fill(self) -> None:
+        """The markets, listed and not yet in trading."""
+        async with self.database.connect() as connection:
+            for market in self.markets:
+                event = market.event
+                series = event.series.ticker
+                await connection.execute(
+                    "INSERT INTO series (ticker, category) VALUES (%s, 'Crypto')"
+                    " ON CONFLICT DO NOTHING",
+                    (series,),
+                )
+                await connection.execute(
+                    "INSERT INTO events (event_ticker, series_ticker, status)"
+                    " VALUES (%s, %s, 'open') ON CONFLICT DO NOTHING",
+                    (event.ticker, series),
+                )
+                await connection.execute(
+                    "INSERT INTO markets (ticker, event_ticker, series_ticker, status, observed_at)"
+                    " VALUES (%s, %s, %s, 'open', now())",
+                    (market.ticker, event.ticker, series),
+                )
+
+    def subscribed(self) -> set[str]:
+        """The books that the exchange sends now."""
+        return {
+            ticker
+            for connection in self.market.sim.hub.connections
+            for to in connection.subscriptions.values()
+            if to.channel == "orderbook_delta"
+            for ticker in to.markets or ()
+        }
+
+    async def stored(self) -> list[Message]:
+        client = await nats.connect(self.market.server.url)
+        try:
+            stream = Stream(client, "MARKET_BOOKS_0")
+            info = await stream.info()
+            found: list[Message] = []
+            if not info.messages:
+                return found
+            async with reading(stream, info.first_sequence) as reader:
+                while len(found) < info.messages:
+                    found += [decoded(one.payload) for one in await reader.batch(1000, 1.0)]
+            return found
+        finally:
+            await client.close()
+
+    async def records(self, what: str) -> list[SessionRecord]:
+        stored = await self.stored()
+        return [m for m in stored if isinstance(m, SessionRecord) and m.what == what]
+
+    async def until_quiet(self) -> None:
+        """No more is traded, and what was said has come."""
+        self.market.sim.floor.set_rate(0)
+        before = -1
+        async with asyncio.timeout(60):
+            while (count := len(self.books(await self.stored())[1])) != before:
+                before = count
+                await asyncio.sleep(0.5)
+
+    @staticmethod
+    def books(stored: list[Message]) -> tuple[dict[str, Any], list[BookMessage]]:
+        """The books at the end, by ticker: levels of each side."""
+        found: dict[str, Any] = {}
+        messages = [m for m in stored if isinstance(m, BookMessage)]
+        for message in messages:
+            if message.side is None:
+                found[message.ticker] = {
+                    "yes": dict(message.yes or ()),
+                    "no": dict(message.no or ()),
+                }
+            elif message.ticker in found:
+                levels = found[message.ticker][message.side]
+                count = float(levels.get(message.price, 0)) + float(message.delta or 0)
+                levels[message.price] = f"{count:.2f}"
+                if round(count, 2) <= 0:
+                    del levels[message.price]
+        return found, messages
+
+    def truth(self, ticker: str) -> Any:
+        """The simulator's book, NO's levels as what YES costs there."""
+        trading = self.market.sim.floor.of(self.market.sim.universe.markets[ticker])
+        return {
+            "yes": {f"{p / 1e4:.4f}": f"{n / 100:.2f}" for p, n in trading.yes.items()},
+            "no": {f"{1 - p / 1e4:.4f}": f"{n / 100:.2f}" for p, n in trading.no.items()},
+        }
+
+
+@pytest.fixture
+async def shelf(market: Market, database: Database, tmp_path: Path) -> AsyncIterator[Shelf]:
+    made = Shelf(market, database, tmp_path / "scope.yaml")
+    made.scope.write_text("books: [{categories: [Crypto]}]\n")
+    await made.fill()
+    slot = {"CDC_SLOT": f"s_{time.time_ns()}", "CDC_HEARTBEAT_SECONDS": "0.5"}
+    async with process(market, database, tmp_path, "cdc", **slot) as cdc:
+        await cdc.until("leading")
+        yield made
+        await cdc.end()
+
+
+@asynccontextmanager
+async def keeping(shelf: Shelf, folder: Path, **settings: str) -> AsyncIterator[Process]:
+    given = {"CONNECTOR_SCOPE_FILE": str(shelf.scope), **settings}
+    async with process(shelf.market, shelf.database, folder, **given) as connector:
+        await connector.until("leading")
+        yield connector
+
+
+async def test_books_follow_the_secmaster_and_are_whole(shelf: Shelf, tmp_path: Path) -> None:
+    sim = shelf.market.sim
+    async with keeping(shelf, tmp_path) as connector:
+        assert not shelf.subscribed()
+        began = time.monotonic()
+        await shelf.write("active", shelf.tickers)
+        await shelf.market.until(lambda: shelf.subscribed() == set(shelf.tickers))
+        # A second is what is promised on a machine that has nothing else to do.
+        assert time.monotonic() - began < 5
+        ended = shelf.tickers[:3]
+        await shelf.write("closed", ended)
+        await shelf.market.until(lambda: shelf.subscribed() == set(shelf.tickers[3:]))
+        sim.faults.start(Fault("gap", channel="orderbook_delta", times=3))
+        await asyncio.sleep(1.0)
+        shelf.scope.write_text("books: [{categories: [Crypto], most_traded: 5}, {tags: [Nope]}]\n")
+        await shelf.market.until(lambda: len(shelf.subscribed()) == 5)
+        await connector.says("'Nope'")
+        shelf.scope.write_text("bookz: []\n")
+        await connector.says("bookz")
+        assert len(shelf.subscribed()) == 5
+        kept = shelf.subscribed()
+        await shelf.until_quiet()
+        assert await connector.end() == 0
+    stored = await shelf.stored()
+    books, messages = shelf.books(stored)
+    for ticker in kept:
+        assert books[ticker] == shelf.truth(ticker)
+    sent = [f["msg"] for f in shelf.market.sent if f["type"].startswith("orderbook_")]
+    assert [json.loads(bytes(m.msg)) for m in messages] == sent
+    assert all(m.series and m.event for m in messages)
+    added = [t for r in await shelf.records("added") for t in r.tickers or ()]
+    assert sorted(added) == sorted(shelf.tickers)
+    removed = [t for r in await shelf.records("removed") for t in r.tickers or ()]
+    assert set(ended) <= set(removed)
+    gaps = [r for r in await shelf.records("gap") if (r.reason or "").startswith("sequence")]
+    assert gaps
+    renewed = [t for r in await shelf.records("resnapshot") for t in r.tickers or ()]
+    assert set(renewed) >= set(shelf.tickers[3:])
+
+
+@pytest.mark.parametrize("market", [{"market_limit": 5}], indirect=True)
+async def test_what_one_connection_does_not_take_goes_to_another(
+    shelf: Shelf, tmp_path: Path
+) -> None:
+    await shelf.write("active", shelf.tickers)
+    async with keeping(shelf, tmp_path, CONNECTOR_BOOK_CONNECTIONS="2") as connector:
+        await shelf.market.until(lambda: len(shelf.subscribed()) == 10)
+        await connector.says("2 books found no place")
+        # One that ends makes room for one that waits.
+        await shelf.write("closed", list(shelf.subscribed())[:1])
+        await shelf.market.until(lambda: len(shelf.subscribed()) == 10)
+        await shelf.until_quiet()
+        kept = shelf.subscribed()
+        assert await connector.end() == 0
+    books, messages = shelf.books(await shelf.stored())
+    assert len({m.session for m in messages}) == 2
+    for ticker in kept:
+        assert books[ticker] == shelf.truth(ticker)
