@@ -150,14 +150,15 @@ class Stream:
             )
         raise kind(text, status=status, code=code, description=description)
 
-    async def last(self) -> StoredMessage | None:
-        """The last message that it holds; None where it holds none.
+    async def last(self, subject: str = ">") -> StoredMessage | None:
+        """The last message that it holds of a subject, which may have wildcards; None where it
+        holds none.
 
         Raises:
             As `info`.
         """
         try:
-            answer = await self.request("STREAM.MSG.GET", {"last_by_subj": ">"})
+            answer = await self.request("STREAM.MSG.GET", {"last_by_subj": subject})
         except ApiError as error:
             if error.code == _NO_MESSAGE:
                 return None

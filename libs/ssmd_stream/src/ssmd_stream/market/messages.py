@@ -97,6 +97,7 @@ class UnreadableMessage(Captured, kw_only=True, omit_defaults=True, tag="unreada
 
 What = Literal[
     "opened",
+    "takeover",
     "subscribed",
     "added",
     "removed",
@@ -134,7 +135,8 @@ class SessionRecord(Captured, kw_only=True, omit_defaults=True, tag="session", g
     dropped: dict[str, int] | None = None
     since: str | None = None
     until: str | None = None
-    """gap: what may be missing was sent between these; repaired: what was asked for."""
+    """gap: what may be missing was sent between these; repaired: what was asked for; takeover: the
+    stream has all that the session heard since then (absent: nothing was subscribed)."""
     trades: int | None = None
     """repaired: how many trades were found that the stream did not have."""
     code: int | None = None
