@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from ssmd_cdc import overview as overview_module
 from ssmd_cdc.overview import overview
 from ssmd_cdc.settings import CdcSettings
-from ssmd_cli import following
+from ssmd_cli import following as following_module
 from ssmd_cli.cdc import app
 from ssmd_cli.cdc_tail import follow, tail
 from ssmd_cli.changes import Filter
@@ -294,13 +294,13 @@ async def test_following_outlives_an_outage(
         NatsSettings(nats_url=SecretStr(nats_server.url)), "test", budget_seconds=PATIENCE_SECONDS
     )
     js = client.jetstream(timeout=0.3)
-    tried, reading = asyncio.Event(), following.reading
+    tried, reading = asyncio.Event(), following_module.reading
 
     def try_to_read(*arguments: Any, **options: Any) -> Any:
         tried.set()
         return reading(*arguments, **options)
 
-    monkeypatch.setattr(following, "reading", try_to_read)
+    monkeypatch.setattr(following_module, "reading", try_to_read)
     await js.add_stream(name=subjects.STREAM, subjects=[subjects.SUBJECTS])
     followed = follow(client, [subjects.SUBJECTS], 1)
     async with asyncio.timeout(PATIENCE_SECONDS):

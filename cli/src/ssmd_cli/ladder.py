@@ -22,7 +22,7 @@ def picture(
     changed: Decimal | None,
     styled: bool,
 ) -> list[str]:
-    """Never more lines or cells than `size`; `changed` is the price of the level that stands out."""
+    """Never more lines or cells than `size`; the level at the price `changed` stands out."""
     width, height = size
     bids, asks = book.ladder()
     each = max(1, min(levels, (height - 4) // 2))

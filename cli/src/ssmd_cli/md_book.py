@@ -92,9 +92,7 @@ async def _begin(client: Any, ticker: str) -> tuple[Stream, Known]:
     return streams[found.shard], known
 
 
-async def print_once(
-    settings: NatsSettings, ticker: str, levels: int, *, as_json: bool
-) -> None:
+async def print_once(settings: NatsSettings, ticker: str, levels: int, *, as_json: bool) -> None:
     """Print the book as it is.
 
     Raises:
@@ -152,7 +150,7 @@ def live(settings: NatsSettings, ticker: str, levels: int) -> None:
     def run() -> None:
         try:
             asyncio.run(work())
-        except BaseException as error:  # noqa: BLE001 - whoever draws raises it
+        except BaseException as error:
             failed.append(error)
             ready.set()
 

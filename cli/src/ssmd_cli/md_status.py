@@ -1,4 +1,4 @@
-"""How the capture of market data is, for `ssmd md status`: from its streams and `service_status`."""
+"""How market data are captured, for `ssmd md status`: from their streams and `service_status`."""
 
 import os
 from dataclasses import dataclass, field
@@ -47,8 +47,7 @@ class Captured:
         return [
             session
             for session in self.sessions
-            if session.closed is None
-            and (now - session.last_at).total_seconds() <= SILENT_SECONDS
+            if session.closed is None and (now - session.last_at).total_seconds() <= SILENT_SECONDS
         ]
 
 

@@ -71,7 +71,9 @@ class Wanted:
 
     def wants(self, message: Message) -> bool:
         """Of a market without a known series its ticker tells."""
-        if self.series is None or not isinstance(message, TradeMessage | TickerMessage | BookMessage):
+        if self.series is None or not isinstance(
+            message, TradeMessage | TickerMessage | BookMessage
+        ):
             return True
         return message.series == self.series or (
             message.series is None and message.ticker.partition("-")[0] == self.series
@@ -124,8 +126,12 @@ def _maker(wanted: Wanted) -> str:
 
 
 _STYLES: Final = {
-    "trade": "green", "ticker": "cyan", "book": "blue", "session": "magenta", "unreadable": "yellow",
-}  # fmt: skip
+    "trade": "green",
+    "ticker": "cyan",
+    "book": "blue",
+    "session": "magenta",
+    "unreadable": "yellow",
+}
 
 
 def line(message: Message) -> Text:

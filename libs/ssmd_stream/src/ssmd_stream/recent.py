@@ -58,7 +58,7 @@ async def recent(
             high = guess
         guess = (low + high) // 2
     found = await _read(stream, subjects, low, end, count)
-    return found[-most:], len(found) > most or low > first
+    return found[-most:], total > most
 
 
 async def all_from(

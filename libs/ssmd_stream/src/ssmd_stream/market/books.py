@@ -92,11 +92,9 @@ async def course(stream: Stream, shard: int, ticker: str) -> BookCourse | None:
         most = min(most * _MORE, _MOST)
     read = read[begins[-1] :]
     first, last = read[0][0], read[-1][0]
-    records = []
     subjects = [f"md.books_session.{shard}.>"]
-    for one in await all_from(stream, subjects, first.sequence, most=_MOST_RECORDS):
-        if (record := _record(one.payload)) is not None:
-            records.append(record)
+    told = await all_from(stream, subjects, first.sequence, most=_MOST_RECORDS)
+    records = [record for one in told if (record := _record(one.payload)) is not None]
     session = read[0][1].session
     return BookCourse(
         shard,

@@ -102,7 +102,9 @@ def _take(session: Session, record: SessionRecord, at: datetime) -> None:
             session.channels[channel] = Channel(at, record.everything, tickers)
         case "added" | "removed":
             known = session.channels.setdefault(channel, Channel(at, everything=False))
-            change = known.tickers.update if record.what == "added" else known.tickers.difference_update
+            change = (
+                known.tickers.update if record.what == "added" else known.tickers.difference_update
+            )
             change(record.tickers or ())
         case "unsubscribed" | "error":
             session.channels.pop(channel, None)
