@@ -34,12 +34,10 @@ _MOST_RECORDS: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """One stream; the times are when NATS stored its first and last message."""
+    """One stream, and what its records tell."""
 
     name: str
     info: StreamInfo
-    oldest_at: datetime | None
-    newest_at: datetime | None
     sessions: list[Session]
 
     def living(self, now: datetime) -> list[Session]:
@@ -113,8 +111,6 @@ async def _captured(client: Client, name: str, records: str, now: datetime) -> C
         info = await stream.info()
     except StreamMissing:
         return None
-    oldest = await stream.message(info.first_sequence, or_next=True)
-    newest = await stream.last()
     since = await stream.first_where(lambda message: message.stored_at >= now - SPAN)
     told = []
     for delivery in await all_from(stream, [records], since, most=_MOST_RECORDS):
@@ -125,9 +121,7 @@ async def _captured(client: Client, name: str, records: str, now: datetime) -> C
             continue
         if isinstance(message, SessionRecord):
             told.append(message)
-    return Captured(
-        name, info, oldest and oldest.stored_at, newest and newest.stored_at, sessions_of(told)
-    )
+    return Captured(name, info, sessions_of(told))
 
 
 def _problems(stream: Captured, now: datetime) -> list[str]:
@@ -170,9 +164,9 @@ def _stream_document(stream: Captured, now: datetime) -> dict[str, Any]:
         "stream": stream.name,
         "messages": stream.info.messages,
         "bytes": stream.info.bytes,
-        "oldest_at": _text(stream.oldest_at),
-        "newest_at": _text(stream.newest_at),
-        "age_seconds": _age(stream.newest_at, now),
+        "oldest_at": _text(stream.info.first_at),
+        "newest_at": _text(stream.info.last_at),
+        "age_seconds": _age(stream.info.last_at, now),
         "connections": len(living),
         "gaps_last_hour": sum(len(session.holes) for session in stream.sessions),
         "sessions": [
@@ -234,8 +228,8 @@ def _show_stream(table: Table, stream: Captured, now: datetime) -> None:
         "stream", f"{stream.name}, {info.messages:,} messages, {size(info.bytes)} of "
         f"{size(info.configuration['max_bytes'])}"
     )  # fmt: skip
-    table.add_row("oldest message", _ago(stream.oldest_at, now))
-    table.add_row("newest message", _ago(stream.newest_at, now))
+    table.add_row("oldest message", _ago(info.first_at, now))
+    table.add_row("newest message", _ago(info.last_at, now))
     living = stream.living(now)
     table.add_row("connections", f"{len(living)} now, {len(stream.sessions)} in the last hour")
     for session in living:

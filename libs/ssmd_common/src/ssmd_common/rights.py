@@ -15,6 +15,7 @@ from ssmd_common.streams import (
     MARKET_DATA_SUBJECTS,
     STREAM,
     SUBJECTS,
+    books_stream,
 )
 
 PAGE: Final = "docs/rights.md"
@@ -186,6 +187,26 @@ _CONNECTOR: Final = NatsRights(
     )
 )
 
+
+def _reads(stream: str, only: str) -> tuple[Publish, ...]:
+    """To read a stream of market data, for as long as its consumer lives."""
+    return (
+        _api(f"STREAM.INFO.{stream}", b"", only),
+        _api(f"STREAM.MSG.GET.{stream}", b'{"ssmd_rights":1}', only),
+        _api(f"CONSUMER.CREATE.{stream}", only=only),
+        _api(f"CONSUMER.INFO.{stream}.*", b"", only),
+        _api(f"CONSUMER.MSG.NEXT.{stream}.*", b"{ssmd_rights}", only),
+    )
+
+
+_API: Final = NatsRights(
+    (
+        *_READERS.publish,
+        *_reads(MARKET_DATA_STREAM, "trades and quotes are read"),
+        *_reads(books_stream(0), "books are read; likewise for each further shard"),
+    )
+)
+
 _CONNECTING: Final = {"ping": "", "client|setname": "ssmd-rights", "select": "{database}"}
 
 _OF_CACHE: Final = {
@@ -318,7 +339,7 @@ RIGHTS: Final[Mapping[str, Rights]] = {
             },
             {"history.counter": _READ},
         ),
-        _READERS,
+        _API,
         RedisRights(
             {
                 **_CONNECTING,

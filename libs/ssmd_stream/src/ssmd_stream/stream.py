@@ -54,6 +54,9 @@ class StreamInfo(NamedTuple):
     messages: int
     bytes: int
     configuration: Mapping[str, Any]
+    first_at: datetime | None = None
+    """When its first message was stored, `last_at` its last; None where it holds none."""
+    last_at: datetime | None = None
 
 
 class StoredMessage(NamedTuple):
@@ -116,6 +119,8 @@ class Stream:
             state["messages"],
             state["bytes"],
             answer["config"],
+            _time(state.get("first_ts") if state["messages"] else None),
+            _time(state.get("last_ts") if state["messages"] else None),
         )
         return self.bounds
 
@@ -261,3 +266,7 @@ class Stream:
                 f"NATS does not tell about the stream {self.name} ({detail}): "
                 "check that it runs, with JetStream"
             ) from error
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

@@ -13,6 +13,7 @@ from ssmd_api.filters import (
     Parameter,
 )
 from ssmd_api.keyschemas import KEY_SCHEMAS
+from ssmd_api.marketschemas import MARKET_DATA_SCHEMAS
 from ssmd_api.operations import AS_OF, CURSOR, OPERATIONS, TIER, Operation
 from ssmd_api.schemas import SCHEMAS, Schema, ref
 from ssmd_api.sparseschemas import sparse
@@ -22,6 +23,7 @@ _ALL_SCHEMAS: Final[dict[str, Schema]] = {
     **SCHEMAS,
     **STATUS_SCHEMAS,
     **KEY_SCHEMAS,
+    **MARKET_DATA_SCHEMAS,
     "Problem": {**SCHEMAS["Problem"], "example": examples.example(ref("Problem"), SCHEMAS)},
 }
 
