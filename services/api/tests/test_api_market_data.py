@@ -1,7 +1,9 @@
 """Trades, quotes and books over HTTP, from streams as connector fills them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import nats
@@ -12,6 +14,8 @@ from made_market_data import Maker, make_streams, publish
 from nats.aio.client import Client as NatsClient
 from test_api_openapi import assert_described
 
+from ssmd_client import Client as Secmaster
+from ssmd_client import NotFound
 from ssmd_stack.nats import NatsServer
 
 pytestmark = pytest.mark.usefixtures("universe")
@@ -146,3 +150,28 @@ async def test_without_nats_it_is_a_503_and_the_past_is_refused(api: Client) -> 
         reply = await api.get(f"{PATH}/{part}?as_of=-1h")
         assert reply.status == 400
         assert "market data" in reply.json["detail"]
+
+
+async def test_the_plain_client_reads_them(streaming: Client, client: NatsClient) -> None:
+    await make_streams(client, shards=1)
+    maker, books = Maker(), Maker("b")
+    trades = [of_market(maker.trade(TICKER)) for _ in range(3)]
+    await publish(client, *trades, of_market(maker.ticker(TICKER, yes_bid="0.4100")))
+    await publish(client, books.snapshot(TICKER, [("0.4000", "5.00")], []), shard=0)
+
+    def asked() -> None:
+        with Secmaster(streaming.base, streaming.key) as secmaster:
+            found = secmaster.market_data.trades(TICKER).all()
+            assert [trade.trade_id for trade in found] == [t.trade_id for t in reversed(trades)]
+            assert found[0].price == Decimal("0.42")
+            quote = secmaster.market_data.quote(TICKER)
+            assert quote.quote is not None
+            assert quote.quote.yes_bid == Decimal("0.41")
+            assert quote.capture.since is not None
+            book = secmaster.market_data.book(TICKER).book
+            assert book is not None
+            assert [(level.price, level.count) for level in book.bids] == [(Decimal("0.4"), 5)]
+            with pytest.raises(NotFound):
+                secmaster.market_data.book("NOWHERE")
+
+    await asyncio.to_thread(asked)
