@@ -106,7 +106,7 @@ def _segment(day: Path, line: dict[str, Any], found: Archived) -> None:
             assert (chain, sequence) not in found.missing
             found.messages[chain, sequence] = payload
             times[sequence] = stored_at
-            kind = "other" if file["table"] == "_other" else json.loads(payload)["type"]
+            kind = "other" if file["table"] == "_other" else _kind(json.loads(payload))
             counts[kind] = counts.get(kind, 0) + 1
             if file["from_seq"] == sequence:
                 assert file["first_time"] == stored_at
@@ -121,6 +121,13 @@ def _segment(day: Path, line: dict[str, Any], found: Archived) -> None:
     assert line["last_time"] == times[max(times)]
     lost = sum(hole["to_seq"] + 1 - hole["from_seq"] for hole in line["holes"])
     assert messages + lost == line["to_seq"] + 1 - line["from_seq"]
+
+
+def _kind(message: dict[str, Any]) -> str:
+    """Of market data a record's `what`, else the channel; of changes their type."""
+    if "channel" in message:
+        return str(message.get("what", message["channel"]))
+    return str(message["type"])
 
 
 def _state(day: Path, line: dict[str, Any]) -> None:
