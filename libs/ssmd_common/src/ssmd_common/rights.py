@@ -199,6 +199,14 @@ def _reads(stream: str, only: str) -> tuple[Publish, ...]:
     )
 
 
+_ARCHIVER: Final = NatsRights(
+    (
+        *_READERS.publish,
+        *_reads(MARKET_DATA_STREAM, "ARCHIVER_STREAMS has it"),
+        *_reads(books_stream(0), "ARCHIVER_STREAMS has books; likewise for each further shard"),
+    )
+)
+
 _API: Final = NatsRights(
     (
         *_READERS.publish,
@@ -319,7 +327,7 @@ RIGHTS: Final[Mapping[str, Rights]] = {
                 **_STATUS,
             }
         ),
-        _READERS,
+        _ARCHIVER,
     ),
     "connector": Rights(
         PostgresRights({"markets": _READ, **_STATUS}, {"fencing_tokens": ("USAGE",)}),

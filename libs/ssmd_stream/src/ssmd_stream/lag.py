@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-
 from typing import Protocol
 
 from prometheus_client import Gauge

@@ -6,8 +6,16 @@ from ssmd_api.schemas import PAGE_CURSOR, Schema, list_of, ref, thing
 
 _TEXT: Final[Schema] = {"type": "string"}
 _TIME: Final[Schema] = {"type": "string", "format": "date-time"}
-_PRICE: Final[Schema] = {"type": "string", "pattern": r"^-?[0-9]+\.[0-9]{4,}$"}
-_COUNT: Final[Schema] = {"type": "string", "pattern": r"^-?[0-9]+\.[0-9]{2,}$"}
+_PRICE: Final[Schema] = {
+    "type": "string",
+    "pattern": r"^-?[0-9]+\.[0-9]{4,}$",
+    "example": "0.5400",
+}
+_COUNT: Final[Schema] = {
+    "type": "string",
+    "pattern": r"^-?[0-9]+\.[0-9]{2,}$",
+    "example": "100.00",
+}
 _LEVELS: Final[Schema] = list_of(
     thing(price={**_PRICE, "description": "Dollars of YES."}, count=_COUNT)
 )

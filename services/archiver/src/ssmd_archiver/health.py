@@ -1,5 +1,4 @@
-"""The health of a process that archives several streams: each says of itself what one alone would.
-"""
+"""The health of a process that archives several streams: each says of itself what one alone would."""
 
 from __future__ import annotations
 

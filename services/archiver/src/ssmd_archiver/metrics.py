@@ -29,7 +29,8 @@ SEGMENTS: Final = Counter(
     ["stream"],
 )
 SEALED_BYTES: Final = Counter(
-    "ssmd_archiver_sealed_bytes", "Bytes of the files that were sealed, compressed",
+    "ssmd_archiver_sealed_bytes",
+    "Bytes of the files that were sealed, compressed",
     ["stream"],
 )
 SEALED_SEQUENCE: Final = Gauge(
