@@ -9,9 +9,10 @@ from ssmd_archive.catalog import Archive
 from ssmd_archive.verify import Finding
 from ssmd_archive.verify import verify as verify_archive
 from ssmd_cli import output
+from ssmd_cli.archive_streams import layout
 
 
-def verify(root: Path, *, deep: bool, head: str | None, as_json: bool) -> bool:
+def verify(root: Path, stream: str | None, *, deep: bool, head: str | None, as_json: bool) -> bool:
     """Print what is wrong; whether nothing is.
 
     Raises:
@@ -19,7 +20,7 @@ def verify(root: Path, *, deep: bool, head: str | None, as_json: bool) -> bool:
     """
     progress = _Progress() if sys.stderr.isatty() and not as_json else None
     report = verify_archive(
-        Archive(root), deep=deep, head=head, progress=progress or (lambda _: None)
+        Archive(root, layout(stream)), deep=deep, head=head, progress=progress or (lambda _: None)
     )
     if progress:
         progress.end()

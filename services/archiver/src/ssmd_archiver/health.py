@@ -1,4 +1,4 @@
-"""The health of a process that archives several streams: each says of itself what one alone would."""
+"""The health of a process that archives several streams: each says what one alone would."""
 
 from __future__ import annotations
 
@@ -78,13 +78,9 @@ class StreamHealth:
         self._streams.tell_lag()
 
     def tell_position(self, **position: object) -> None:
-        """How far it is: of the change stream beside the others, which have objects of their own."""
+        """How far it is; what is not the change stream has an object of its own."""
         self._streams.positions[self._stream] = position
         self._streams.tell_positions()
-
-    def tell_state(self, state: str) -> None:
-        """The service's own word."""
-        self._streams.health.state = state
 
     def _named(self, name: str) -> str:
         return name if self._is_plain else f"{name}_{self._stream}"
