@@ -182,6 +182,34 @@ def verify_command(
         raise typer.Exit(ExitCode.DRIFT)
 
 
+@verbs.verb(
+    app,
+    "coverage",
+    "ssmd archive coverage --date 2026-02-03",
+    "ssmd archive coverage --ticker KXBTCD-26FEB03-T97500 --channel book --json",
+)
+def coverage_command(
+    date: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="The day, UTC; else the newest.")
+    ] = None,
+    ticker: Annotated[str | None, typer.Option(help="Only this market.")] = None,
+    series: Annotated[str | None, typer.Option(help="Only books of this series.")] = None,
+    channel: Annotated[
+        str | None, typer.Option(metavar="CHANNEL", help="Only trade, ticker or book.")
+    ] = None,
+    root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show when market data were captured whole, from the capture's own records.
+
+    Exit code 3 if nothing of that day is archived.
+    """
+    from ssmd_cli.archive_coverage import coverage
+
+    with _archive(root) as found:
+        coverage(found, date, ticker, series, channel, as_json=as_json)
+
+
 @verbs.verb(app, "repair", "ssmd archive repair --dry-run")
 def repair_command(
     dry_run: Annotated[

@@ -63,10 +63,13 @@ class _Subscription:
 
 @dataclass(slots=True)
 class _Session:
+    first: int
+    begun: bool = False
+    """Whether its records are here from the beginning on."""
+    ended: int | None = None
     counts: list[int] = field(default_factory=list)
     subscriptions: dict[str, list[_Subscription]] = field(default_factory=lambda: defaultdict(list))
     dropped: dict[str, int] = field(default_factory=dict)
-    ended: int | None = None
 
 
 @dataclass(slots=True)
@@ -100,10 +103,12 @@ class Coverage:
         connector = self._connectors[record.connector]
         at = moment(record.received_at)
         self.last_record_at = max(at, self.last_record_at or at)
-        session = connector.sessions.setdefault(record.session, _Session())
+        session = connector.sessions.setdefault(record.session, _Session(at))
         channel = _OURS.get(record.of_channel or "", record.of_channel)
         tickers = None if record.tickers is None else frozenset(record.tickers)
         match record.what:
+            case "opened":
+                session.begun = True
             case "subscribed":
                 assert channel is not None
                 # A list without its markets is filled by `added`.
@@ -112,6 +117,7 @@ class Coverage:
             case "added":
                 self._subscribe(connector, session, channel or BOOK, at, tickers)
             case "takeover":
+                session.begun = True
                 if record.since is not None:
                     for name in (TRADE, TICKER):
                         self._subscribe(connector, session, name, moment(record.since), None)
@@ -194,12 +200,16 @@ class Coverage:
     ) -> Timeline:
         line = Timeline(span, State.NOT_SUBSCRIBED, "")
         starts = sorted(
-            one.since
-            for session in connector.sessions.values()
+            (one.since, name)
+            for name, session in connector.sessions.items()
             for one in session.subscriptions.get(channel, ())
         )
         pieces: list[Interval] = []
-        for session in connector.sessions.values():
+        for name, session in connector.sessions.items():
+            if not session.begun:
+                until = session.ended or _next(starts, session.first, name, span.until)
+                why = "the beginning of the session is not here"
+                pieces.append(Interval(session.first, until, State.UNKNOWN, why))
             for one in session.subscriptions.get(channel, ()):
                 if one.tickers is not None and ticker not in one.tickers:
                     continue
@@ -208,7 +218,7 @@ class Coverage:
                 until = one.until
                 if until is None:
                     # It ended without a word, or goes on: until somebody else begins.
-                    until = next((at for at in starts if at > known), span.until)
+                    until = _next(starts, known, name, span.until)
                 pieces.append(Interval(known, until, State.UNKNOWN, "nothing after the last count"))
                 pieces.append(Interval(one.since, min(known, until), State.COMPLETE, ""))
         for piece in sorted(pieces, key=lambda one: -_RANK[State(one.state)]):
@@ -217,8 +227,7 @@ class Coverage:
             until = gap.until
             if channel == BOOK and ticker is not None:
                 until = self._whole_again(connector, ticker, gap, span.until)
-            known = [State.COMPLETE, State.UNKNOWN, State.NOT_SUBSCRIBED]
-            line.paint(Interval(gap.since, gap.until, State.GAP, gap.why), over=known)
+            line.paint(Interval(gap.since, gap.until, State.GAP, gap.why))
             # Where it is not subscribed later, that stays so.
             rest = Interval(gap.until, until, State.GAP, "no snapshot came yet")
             line.paint(rest, over=[State.COMPLETE, State.UNKNOWN])
@@ -237,6 +246,11 @@ class Coverage:
                 counts = connector.sessions[session].counts
                 found += [count for count in counts if count > at][:1]
         return max(gap.until, min(found, default=end))
+
+
+def _next(starts: list[tuple[int, str]], after: int, session: str, end: int) -> int:
+    """When another session subscribed next."""
+    return next((at for at, name in starts if at > after and name != session), end)
 
 
 _RANK: Final = {state: rank for rank, state in enumerate(State)}
