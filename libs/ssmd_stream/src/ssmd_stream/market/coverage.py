@@ -54,9 +54,10 @@ def of_datetime(at: datetime) -> int:
 
 @dataclass(slots=True)
 class _Subscription:
-    """Of one session; `until` is None while no record ends it."""
+    """Of one session; `until` is None while no record ends it, `told` when a record told of it."""
 
     since: int
+    told: int
     tickers: frozenset[str] | None
     until: int | None = None
 
@@ -119,8 +120,9 @@ class Coverage:
             case "takeover":
                 session.begun = True
                 if record.since is not None:
+                    since = moment(record.since)
                     for name in (TRADE, TICKER):
-                        self._subscribe(connector, session, name, moment(record.since), None)
+                        session.subscriptions[name].append(_Subscription(since, at, None))
             case "removed":
                 _end(session.subscriptions[channel or BOOK], at, tickers)
             case "unsubscribed" | "error":
@@ -163,7 +165,7 @@ class Coverage:
             self.tickers |= tickers
             for ticker in tickers:
                 connector.begun[ticker].append(at)
-        session.subscriptions[channel].append(_Subscription(at, tickers))
+        session.subscriptions[channel].append(_Subscription(at, at, tickers))
 
     def _count(
         self, connector: _Connector, session: _Session, at: int, dropped: dict[str, int]
@@ -200,16 +202,16 @@ class Coverage:
     ) -> Timeline:
         line = Timeline(span, State.NOT_SUBSCRIBED, "")
         starts = sorted(
-            (one.since, name)
+            (one.told, name)
             for name, session in connector.sessions.items()
             for one in session.subscriptions.get(channel, ())
         )
         pieces: list[Interval] = []
         for name, session in connector.sessions.items():
             if not session.begun:
-                until = session.ended or _next(starts, session.first, name, span.until)
+                ended = session.ended or _next(starts, session.first, name, span.until)
                 why = "the beginning of the session is not here"
-                pieces.append(Interval(session.first, until, State.UNKNOWN, why))
+                pieces.append(Interval(session.first, ended, State.UNKNOWN, why))
             for one in session.subscriptions.get(channel, ()):
                 if one.tickers is not None and ticker not in one.tickers:
                     continue
@@ -267,4 +269,4 @@ def _end(subscriptions: Iterable[_Subscription], at: int, tickers: frozenset[str
         elif one.tickers is not None and (gone := one.tickers & tickers):
             one.tickers -= gone
             assert isinstance(subscriptions, list)
-            subscriptions.append(_Subscription(one.since, gone, at))
+            subscriptions.append(_Subscription(one.since, one.told, gone, at))
