@@ -66,6 +66,17 @@ def read(stream: Path, *, whole: bool = True) -> Archived:
     return found
 
 
+def reached(stream: Path) -> int:
+    """The last sequence that the manifests account for, while they are written; 0 without any."""
+    lines = [
+        json.loads(text)
+        for manifest in stream.glob("*/manifest.jsonl")
+        for text in manifest.read_bytes().splitlines(keepends=True)
+        if text.endswith(b"\n")
+    ]
+    return max((line["to_seq"] for line in lines), default=0)
+
+
 def _follows(line: dict[str, Any], reached: int, chain: int) -> None:
     assert line["v"] == 1
     if line["what"] == "chain":

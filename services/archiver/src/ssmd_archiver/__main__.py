@@ -34,7 +34,6 @@ async def serve(runtime: Runtime, settings: ArchiverSettings) -> None:
         streams = Streams(runtime, settings)
         stack.push_async_callback(streams.close)
         await streams.recover()
-        runtime.health.set("nats", "NATS was not asked yet")
         runtime.health.set("lock", None)
         runtime.health.state = "archiving"
         client = await nats.connect(

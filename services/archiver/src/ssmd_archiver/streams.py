@@ -36,6 +36,7 @@ class Streams:
             ArchiveDamaged: what is there was changed by somebody else.
         """
         for layout in self._begin_with():
+            self._health.of(layout.stream).set("nats", "NATS was not asked yet")
             await self._recover(layout)
 
     async def run(self, client: Client) -> None:
