@@ -15,9 +15,10 @@ Of one moment the best that any connector has counts; of one connector
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -58,19 +59,48 @@ class _Subscription:
 
     since: int
     told: int
-    tickers: frozenset[str] | None
     until: int | None = None
 
 
-@dataclass(slots=True)
+_ALL: Final = None
+"""In the place of a market: every one."""
+
+
 class _Session:
-    first: int
-    begun: bool = False
-    """Whether its records are here from the beginning on."""
-    ended: int | None = None
-    counts: list[int] = field(default_factory=list)
-    subscriptions: dict[str, list[_Subscription]] = field(default_factory=lambda: defaultdict(list))
-    dropped: dict[str, int] = field(default_factory=dict)
+    def __init__(self, name: str, first: int) -> None:
+        self.name = name
+        self.first = first
+        self.begun = False
+        """Whether its records are here from the beginning on."""
+        self.ended: int | None = None
+        self.counts: list[int] = []
+        self.dropped: dict[str, int] = {}
+        self.subscriptions: dict[str, dict[str | None, list[_Subscription]]] = {}
+        """Of each channel, of each market."""
+
+    def subscribe(self, channel: str, markets: Iterable[str | None], since: int, told: int) -> None:
+        known = self.subscriptions.setdefault(channel, {})
+        for market in markets:
+            known.setdefault(market, []).append(_Subscription(since, told))
+
+    def end(self, channel: str, at: int, markets: Iterable[str | None] | None = None) -> None:
+        """Of these markets, by default of all."""
+        known = self.subscriptions.get(channel, {})
+        for market in list(known) if markets is None else markets:
+            for one in known.get(market, ()):
+                if one.until is None:
+                    one.until = at
+
+    def count_after(self, at: int) -> int | None:
+        """The first count that came later."""
+        place = bisect_right(self.counts, at)
+        return self.counts[place] if place < len(self.counts) else None
+
+    def of(self, channel: str, ticker: str | None) -> Iterator[_Subscription]:
+        known = self.subscriptions.get(channel, {})
+        yield from known.get(_ALL, ())
+        if ticker is not None:
+            yield from known.get(ticker, ())
 
 
 @dataclass(slots=True)
@@ -80,14 +110,34 @@ class _Gap:
     why: str
 
 
-@dataclass(slots=True)
 class _Connector:
-    sessions: dict[str, _Session] = field(default_factory=dict)
-    gaps: dict[str, list[_Gap]] = field(default_factory=lambda: defaultdict(list))
-    repairs: list[Span] = field(default_factory=list)
-    begun: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    """Of each market when its book began anew: subscribed, or its snapshot came."""
-    resnapshots: list[tuple[int, str, frozenset[str] | None]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.sessions: dict[str, _Session] = {}
+        self.gaps: dict[str, list[_Gap]] = defaultdict(list)
+        self.repairs: list[Span] = []
+        self.resnapshots: dict[str | None, list[tuple[int, _Session]]] = defaultdict(list)
+        """Of each market, or of all, when its book was asked for anew."""
+        self.begins: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        """Of each channel when a session was known to be subscribed, and which."""
+
+    def subscribe(
+        self,
+        session: _Session,
+        channel: str,
+        markets: Iterable[str | None],
+        since: int,
+        told: int,
+    ) -> None:
+        session.subscribe(channel, markets, since, told)
+        self.begins[channel].append((told, session.name))
+
+    def next_begin(self, channel: str, after: int, session: str, end: int) -> int:
+        """When another session subscribed next."""
+        begins = self.begins.get(channel, [])
+        for told, name in begins[bisect_right(begins, (after, "\uffff")) :]:
+            if name != session:
+                return told
+        return end
 
 
 class Coverage:
@@ -97,59 +147,54 @@ class Coverage:
         self._connectors: dict[str, _Connector] = defaultdict(_Connector)
         self.tickers: set[str] = set()
         """Markets whose books were ever subscribed."""
-        self.last_record_at: int | None = None
 
     def take(self, record: SessionRecord) -> None:
         """The next record."""
         connector = self._connectors[record.connector]
         at = moment(record.received_at)
-        self.last_record_at = max(at, self.last_record_at or at)
-        session = connector.sessions.setdefault(record.session, _Session(at))
+        session = connector.sessions.get(record.session)
+        if session is None:
+            session = connector.sessions[record.session] = _Session(record.session, at)
         channel = _OURS.get(record.of_channel or "", record.of_channel)
-        tickers = None if record.tickers is None else frozenset(record.tickers)
         match record.what:
             case "opened":
                 session.begun = True
-            case "subscribed":
-                assert channel is not None
+            case "subscribed" if channel is not None:
                 # A list without its markets is filled by `added`.
-                listed = frozenset[str]() if tickers is None and not record.everything else tickers
-                self._subscribe(connector, session, channel, at, listed)
+                markets = [_ALL] if record.everything else record.tickers or ()
+                self._subscribe(connector, session, channel, markets, at)
             case "added":
-                self._subscribe(connector, session, channel or BOOK, at, tickers)
+                self._subscribe(connector, session, channel or BOOK, record.tickers or (), at)
             case "takeover":
                 session.begun = True
                 if record.since is not None:
-                    since = moment(record.since)
                     for name in (TRADE, TICKER):
-                        session.subscriptions[name].append(_Subscription(since, at, None))
+                        connector.subscribe(session, name, [_ALL], moment(record.since), at)
             case "removed":
-                _end(session.subscriptions[channel or BOOK], at, tickers)
+                session.end(channel or BOOK, at, record.tickers)
             case "unsubscribed" | "error":
                 for name in [channel] if channel else list(session.subscriptions):
-                    _end(session.subscriptions[name], at, None)
+                    session.end(name, at)
             case "closed":
                 session.ended = at
-                for subscriptions in session.subscriptions.values():
-                    _end(subscriptions, at, None)
+                for name in session.subscriptions:
+                    session.end(name, at)
             case "count":
                 self._count(connector, session, at, record.dropped or {})
             case "dropped":
                 for name in record.published or {}:
                     since = session.counts[-1] if session.counts else at
-                    connector.gaps[name].append(_Gap(since, at, "messages found no room"))
-            case "gap":
-                if record.since is not None:
-                    until = at if record.until is None else moment(record.until)
-                    why = record.reason or "messages were missed"
-                    gap = _Gap(moment(record.since), until, why)
-                    for name in [channel] if channel else CHANNELS:
-                        connector.gaps[name].append(gap)
+                    connector.gaps[name].append(_Gap(since, at, _NO_ROOM))
+            case "gap" if record.since is not None:
+                until = at if record.until is None else moment(record.until)
+                gap = _Gap(moment(record.since), until, record.reason or "messages were missed")
+                for name in [channel] if channel else CHANNELS:
+                    connector.gaps[name].append(gap)
             case "resnapshot":
-                connector.resnapshots.append((at, record.session, tickers))
-            case "repaired":
-                if record.since is not None and record.until is not None:
-                    connector.repairs.append(Span(moment(record.since), moment(record.until)))
+                for market in record.tickers or [_ALL]:
+                    connector.resnapshots[market].append((at, session))
+            case "repaired" if record.since is not None and record.until is not None:
+                connector.repairs.append(Span(moment(record.since), moment(record.until)))
             case _:
                 pass
 
@@ -158,26 +203,24 @@ class Coverage:
         connector: _Connector,
         session: _Session,
         channel: str,
+        markets: Sequence[str | None],
         at: int,
-        tickers: frozenset[str] | None,
     ) -> None:
-        if tickers is not None and channel == BOOK:
-            self.tickers |= tickers
-            for ticker in tickers:
-                connector.begun[ticker].append(at)
-        session.subscriptions[channel].append(_Subscription(at, at, tickers))
+        if channel == BOOK:
+            self.tickers.update(market for market in markets if market is not None)
+        connector.subscribe(session, channel, markets, at, at)
 
     def _count(
         self, connector: _Connector, session: _Session, at: int, dropped: dict[str, int]
     ) -> None:
-        since = session.counts[-1] if session.counts else at
         for name, number in dropped.items():
             before = session.dropped.get(name, 0)
             # A session that leads anew counts from 0.
             if number > (before if number >= before else 0):
-                begun = [one.since for one in session.subscriptions.get(name, ())]
-                start = since if session.counts else min(begun, default=at)
-                connector.gaps[name].append(_Gap(start, at, "messages found no room"))
+                begun = session.subscriptions.get(name, {}).values()
+                first = min((one.since for each in begun for one in each), default=at)
+                since = session.counts[-1] if session.counts else first
+                connector.gaps[name].append(_Gap(since, at, _NO_ROOM))
         session.dropped = dict(dropped)
         session.counts.append(at)
 
@@ -189,84 +232,69 @@ class Coverage:
         """
         whole = Timeline(span, State.NOT_SUBSCRIBED, "")
         for connector in self._connectors.values():
-            one = self._of_connector(connector, channel, ticker, span)
-            for interval in one.intervals():
-                better = [s for s in State if _RANK[s] > _RANK[State(interval.state)]]
-                whole.paint(interval, over=better)
+            for interval in _of_connector(connector, channel, ticker, span).intervals():
+                whole.paint(interval, over=_WORSE[State(interval.state)])
         for interval in lost:
             whole.paint(interval)
         return whole
 
-    def _of_connector(
-        self, connector: _Connector, channel: str, ticker: str | None, span: Span
-    ) -> Timeline:
-        line = Timeline(span, State.NOT_SUBSCRIBED, "")
-        starts = sorted(
-            (one.told, name)
-            for name, session in connector.sessions.items()
-            for one in session.subscriptions.get(channel, ())
-        )
-        pieces: list[Interval] = []
-        for name, session in connector.sessions.items():
-            if not session.begun:
-                ended = session.ended or _next(starts, session.first, name, span.until)
-                why = "the beginning of the session is not here"
-                pieces.append(Interval(session.first, ended, State.UNKNOWN, why))
-            for one in session.subscriptions.get(channel, ()):
-                if one.tickers is not None and ticker not in one.tickers:
-                    continue
-                last = session.counts[-1] if session.counts else one.since
-                known = max(last, one.since)
-                until = one.until
-                if until is None:
-                    # It ended without a word, or goes on: until somebody else begins.
-                    until = _next(starts, known, name, span.until)
-                pieces.append(Interval(known, until, State.UNKNOWN, "nothing after the last count"))
-                pieces.append(Interval(one.since, min(known, until), State.COMPLETE, ""))
-        for piece in sorted(pieces, key=lambda one: -_RANK[State(one.state)]):
-            line.paint(piece)
-        for gap in connector.gaps.get(channel, ()):
-            until = gap.until
-            if channel == BOOK and ticker is not None:
-                until = self._whole_again(connector, ticker, gap, span.until)
-            line.paint(Interval(gap.since, gap.until, State.GAP, gap.why))
-            # Where it is not subscribed later, that stays so.
+
+def _of_connector(connector: _Connector, channel: str, ticker: str | None, span: Span) -> Timeline:
+    line = Timeline(span, State.NOT_SUBSCRIBED, "")
+    for piece in sorted(
+        _pieces(connector, channel, ticker, span), key=lambda one: -_RANK[State(one.state)]
+    ):
+        line.paint(piece)
+    for gap in connector.gaps.get(channel, ()):
+        line.paint(Interval(gap.since, gap.until, State.GAP, gap.why))
+        if channel == BOOK and ticker is not None:
+            until = _whole_again(connector, ticker, gap, span.until)
             rest = Interval(gap.until, until, State.GAP, "no snapshot came yet")
-            line.paint(rest, over=[State.COMPLETE, State.UNKNOWN])
-        if channel == TRADE:
-            others = [state for state in State if state is not State.COMPLETE]
-            for repair in connector.repairs:
-                why = "read again over REST"
-                line.paint(Interval(repair.since, repair.until, State.REPAIRED, why), over=others)
-        return line
-
-    def _whole_again(self, connector: _Connector, ticker: str, gap: _Gap, end: int) -> int:
-        """When the book of a market began anew after a gap."""
-        found = [at for at in connector.begun.get(ticker, ()) if at > gap.since]
-        for at, session, tickers in connector.resnapshots:
-            if at >= gap.since and (tickers is None or ticker in tickers):
-                counts = connector.sessions[session].counts
-                found += [count for count in counts if count > at][:1]
-        return max(gap.until, min(found, default=end))
+            # Where it is not subscribed later, that stays so.
+            line.paint(rest, over=(State.COMPLETE, State.UNKNOWN))
+    if channel == TRADE:
+        for repair in connector.repairs:
+            mended = Interval(repair.since, repair.until, State.REPAIRED, "read again over REST")
+            line.paint(mended, over=_WORSE[State.COMPLETE])
+    return line
 
 
-def _next(starts: list[tuple[int, str]], after: int, session: str, end: int) -> int:
-    """When another session subscribed next."""
-    return next((at for at, name in starts if at > after and name != session), end)
+def _pieces(
+    connector: _Connector, channel: str, ticker: str | None, span: Span
+) -> Iterator[Interval]:
+    """What its sessions' subscriptions and counts say."""
+    for session in connector.sessions.values():
+        if not session.begun:
+            ended = session.ended
+            if ended is None:
+                ended = connector.next_begin(channel, session.first, session.name, span.until)
+            why = "the beginning of the session is not here"
+            yield Interval(session.first, ended, State.UNKNOWN, why)
+        for one in session.of(channel, ticker):
+            known = max(session.counts[-1] if session.counts else one.since, one.since)
+            until = one.until
+            if until is None:
+                # It ended without a word, or goes on: until somebody else begins.
+                until = connector.next_begin(channel, known, session.name, span.until)
+            yield Interval(known, until, State.UNKNOWN, "nothing after the last count")
+            yield Interval(one.since, min(known, until), State.COMPLETE, "")
 
 
+def _whole_again(connector: _Connector, ticker: str, gap: _Gap, end: int) -> int:
+    """When the book of a market began anew after a gap."""
+    found = [
+        one.since
+        for session in connector.sessions.values()
+        for one in session.of(BOOK, ticker)
+        if one.since > gap.since
+    ]
+    for market in (ticker, _ALL):
+        for at, session in connector.resnapshots.get(market, ()):
+            if at >= gap.since and (count := session.count_after(at)) is not None:
+                found.append(count)
+    return max(gap.until, min(found, default=end))
+
+
+_NO_ROOM: Final = "messages found no room"
 _RANK: Final = {state: rank for rank, state in enumerate(State)}
-
-
-def _end(subscriptions: Iterable[_Subscription], at: int, tickers: frozenset[str] | None) -> None:
-    """End them, or take these markets out of their lists."""
-    found = list(subscriptions)
-    for one in found:
-        if one.until is not None:
-            continue
-        if tickers is None or (one.tickers is not None and one.tickers <= tickers):
-            one.until = at
-        elif one.tickers is not None and (gone := one.tickers & tickers):
-            one.tickers -= gone
-            assert isinstance(subscriptions, list)
-            subscriptions.append(_Subscription(one.since, one.told, gone, at))
+_WORSE: Final = {state: tuple(State)[rank + 1 :] for state, rank in _RANK.items()}
