@@ -110,6 +110,10 @@ class _Gap:
     why: str
 
 
+def _until(gap: _Gap) -> int:
+    return gap.until
+
+
 class _Connector:
     def __init__(self) -> None:
         self.sessions: dict[str, _Session] = {}
@@ -130,6 +134,13 @@ class _Connector:
     ) -> None:
         session.subscribe(channel, markets, since, told)
         self.begins[channel].append((told, session.name))
+
+    def gaps_within(self, channel: str, span: Span) -> Iterator[_Gap]:
+        """Those that overlap with a span; they stand in the order of their ends."""
+        gaps = self.gaps.get(channel, [])
+        for gap in gaps[bisect_right(gaps, span.since, key=_until) :]:
+            if gap.since < span.until:
+                yield gap
 
     def next_begin(self, channel: str, after: int, session: str, end: int) -> int:
         """When another session subscribed next."""
@@ -241,15 +252,21 @@ class Coverage:
 
 def _of_connector(connector: _Connector, channel: str, ticker: str | None, span: Span) -> Timeline:
     line = Timeline(span, State.NOT_SUBSCRIBED, "")
-    for piece in sorted(
+    pieces = sorted(
         _pieces(connector, channel, ticker, span), key=lambda one: -_RANK[State(one.state)]
-    ):
+    )
+    for piece in pieces:
         line.paint(piece)
-    for gap in connector.gaps.get(channel, ()):
-        line.paint(Interval(gap.since, gap.until, State.GAP, gap.why))
-        if channel == BOOK and ticker is not None:
-            until = _whole_again(connector, ticker, gap, span.until)
-            rest = Interval(gap.until, until, State.GAP, "no snapshot came yet")
+    if channel != BOOK:
+        # Also while it was not subscribed, as between two connections.
+        for gap in connector.gaps.get(channel, ()):
+            line.paint(Interval(gap.since, gap.until, State.GAP, gap.why))
+    elif pieces:
+        since, until = min(one.since for one in pieces), max(one.until for one in pieces)
+        for gap in connector.gaps_within(channel, Span(since, until)):
+            line.paint(Interval(max(gap.since, since), gap.until, State.GAP, gap.why))
+            again = _whole_again(connector, ticker, gap, until)
+            rest = Interval(gap.until, again, State.GAP, "no snapshot came yet")
             # Where it is not subscribed later, that stays so.
             line.paint(rest, over=(State.COMPLETE, State.UNKNOWN))
     if channel == TRADE:
@@ -280,7 +297,7 @@ def _pieces(
             yield Interval(one.since, min(known, until), State.COMPLETE, "")
 
 
-def _whole_again(connector: _Connector, ticker: str, gap: _Gap, end: int) -> int:
+def _whole_again(connector: _Connector, ticker: str | None, gap: _Gap, end: int) -> int:
     """When the book of a market began anew after a gap."""
     found = [
         one.since
