@@ -12,11 +12,13 @@ LAG_MESSAGES: Final = Gauge(
 )
 BYTES: Final = Gauge(
     "ssmd_archiver_bytes",
-    "Bytes of all files of the archive, as of the last seal; rises without end unless "
+    "Bytes of all files of a stream's archive, as of the last seal; rises without end unless "
     "ARCHIVER_KEEP_DAYS or ARCHIVER_KEEP_BYTES bounds it",
     ["stream"],
 )
-FILES: Final = Gauge("ssmd_archiver_files", "Files of the archive, as of the last seal", ["stream"])
+FILES: Final = Gauge(
+    "ssmd_archiver_files", "Files of a stream's archive, as of the last seal", ["stream"]
+)
 FREE_BYTES: Final = Gauge(
     "ssmd_archiver_free_bytes",
     "Bytes that are free on the archive's disk, as of the last seal; at 0 nothing is archived, and "
@@ -24,13 +26,13 @@ FREE_BYTES: Final = Gauge(
 )
 SEGMENTS: Final = Counter(
     "ssmd_archiver_sealed_segments",
-    "Segments that were sealed and listed in a manifest; flat: nothing comes, or nothing can be "
-    "written",
+    "Segments of a stream that were sealed and listed in a manifest; flat: nothing comes, or "
+    "nothing can be written",
     ["stream"],
 )
 SEALED_BYTES: Final = Counter(
     "ssmd_archiver_sealed_bytes",
-    "Bytes of the files that were sealed, compressed",
+    "Bytes of a stream's files that were sealed, compressed",
     ["stream"],
 )
 SEALED_SEQUENCE: Final = Gauge(
