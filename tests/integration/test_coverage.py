@@ -174,11 +174,6 @@ async def test_what_is_called_complete_or_repaired_is_archived(
     assert len([quote for quote in exchange.quotes if not quote[0]]) == 5
     assert len(quotes) > 100
     assert states(lines["ticker"]) >= {"complete", "gap", "unknown"}
-    assert any(
-        json.loads(payload).get("what") == "refused"
-        for payload in archived.read(root / "MARKET_DATA").messages.values()
-        if payload.startswith(b'{"channel":"session"')
-    )
     assert str(State.REPAIRED) not in states(lines["ticker"])
     print_coverage(root, None, None, None, None, as_json=False)
     shown = capsys.readouterr().out

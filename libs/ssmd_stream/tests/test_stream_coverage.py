@@ -159,6 +159,9 @@ def test_an_error_ends_a_channel_alone() -> None:
     ]  # fmt: skip
     assert told(records, "ticker") == [(0, OFF), (10, OK), (25, OFF), (35, OK), (40, OFF)]
     assert told(records) == [(0, OFF), (10, OK), (40, OFF)]
+    # What was refused was never heard.
+    records = [*session.begun(10, "trade"), session(10, "refused", of_channel="ticker", code=9)]
+    assert told([*records, *session.counts(20)], "ticker") == [(0, OFF)]
 
 
 def test_a_standby_takes_over_with_what_it_heard() -> None:
