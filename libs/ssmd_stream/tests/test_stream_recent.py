@@ -32,6 +32,11 @@ async def test_the_last_messages_are_those_that_a_full_read_finds(stream: Stream
                 found, has_more = await recent(stream, sorted(wanted), most, before=before)
                 assert [one.sequence for one in found] == all_of_them[-most:], (names, most, before)
                 assert has_more == (len(all_of_them) > most)
+    of_a = [seq for seq, one in stored if one == "cdc.a.insert.x"]
+    for most in range(1, 24):
+        found, has_more = await recent(stream, ["cdc.a.>"], most, before=of_a[most] + 1)
+        assert [one.sequence for one in found] == of_a[1 : most + 1]
+        assert has_more
     found = await all_from(stream, ["cdc.b.>"], 500, most=10)
     assert [one.sequence for one in found] == [
         seq for seq, one in stored if one == "cdc.b.insert.x" and seq >= 500
