@@ -202,6 +202,21 @@ def test_the_other_verbs_take_a_stream(root: Path) -> None:
         assert "MARKET_DATA" in str(done.exception)
 
 
+def test_verify_looks_at_every_stream(root: Path) -> None:
+    report = json.loads(run(root, "verify", "--json"))
+    assert (report["messages"], report["findings"]) == (0, [])
+    assert {name: each["messages"] for name, each in report["streams"].items()} == {
+        "MARKET_DATA": 14, "MARKET_BOOKS_0": 4,
+    }  # fmt: skip
+    path = min((root / "MARKET_BOOKS_0").rglob("*.jsonl.gz"))
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    done = CliRunner().invoke(app, ["verify", "--root", str(root)])
+    assert done.exit_code == 6
+    assert done.stdout.startswith(f"MARKET_BOOKS_0/{path.relative_to(root / 'MARKET_BOOKS_0')}")
+    assert CliRunner().invoke(app, ["verify", "--json", "--root", str(root)]).exit_code == 6
+    assert run(root, "verify", "--stream", "MARKET_DATA") == ""
+
+
 @given(
     st.lists(st.tuples(st.integers(1, 50), st.sampled_from(list(State))), min_size=1, max_size=20),
     st.integers(1, 40),

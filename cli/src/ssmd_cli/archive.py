@@ -172,6 +172,7 @@ def verify_command(
 ) -> None:
     """Compare all files with the manifests, and these with themselves; may run beside the archiver.
 
+    Without --stream all streams that there are; --head is then of SECMASTER_CDC.
     Exit code 6 if something is wrong: a line each says where.
     """
     from ssmd_cli.archive_verify import verify
