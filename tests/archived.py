@@ -66,6 +66,17 @@ def read(stream: Path, *, whole: bool = True) -> Archived:
     return found
 
 
+def reached(stream: Path) -> int:
+    """The last sequence that the manifests account for, while they are written; 0 without any."""
+    lines = [
+        json.loads(text)
+        for manifest in stream.glob("*/manifest.jsonl")
+        for text in manifest.read_bytes().splitlines(keepends=True)
+        if text.endswith(b"\n")
+    ]
+    return max((line["to_seq"] for line in lines), default=0)
+
+
 def _follows(line: dict[str, Any], reached: int, chain: int) -> None:
     assert line["v"] == 1
     if line["what"] == "chain":
@@ -106,7 +117,7 @@ def _segment(day: Path, line: dict[str, Any], found: Archived) -> None:
             assert (chain, sequence) not in found.missing
             found.messages[chain, sequence] = payload
             times[sequence] = stored_at
-            kind = "other" if file["table"] == "_other" else json.loads(payload)["type"]
+            kind = "other" if file["table"] == "_other" else _kind(json.loads(payload))
             counts[kind] = counts.get(kind, 0) + 1
             if file["from_seq"] == sequence:
                 assert file["first_time"] == stored_at
@@ -121,6 +132,13 @@ def _segment(day: Path, line: dict[str, Any], found: Archived) -> None:
     assert line["last_time"] == times[max(times)]
     lost = sum(hole["to_seq"] + 1 - hole["from_seq"] for hole in line["holes"])
     assert messages + lost == line["to_seq"] + 1 - line["from_seq"]
+
+
+def _kind(message: dict[str, Any]) -> str:
+    """Of market data a record's `what`, else the channel; of changes their type."""
+    if "channel" in message:
+        return str(message.get("what", message["channel"]))
+    return str(message["type"])
 
 
 def _state(day: Path, line: dict[str, Any]) -> None:

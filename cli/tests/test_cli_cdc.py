@@ -19,10 +19,11 @@ from typer.testing import CliRunner
 from ssmd_cdc import overview as overview_module
 from ssmd_cdc.overview import overview
 from ssmd_cdc.settings import CdcSettings
-from ssmd_cli import cdc_tail
+from ssmd_cli import following as following_module
 from ssmd_cli.cdc import app
-from ssmd_cli.cdc_tail import NoStream, first_sequence, follow, tail
+from ssmd_cli.cdc_tail import follow, tail
 from ssmd_cli.changes import Filter
+from ssmd_cli.following import NoStream, first_sequence
 from ssmd_cli.since import Lsn, parse_since
 from ssmd_common.connections import nats as connections
 from ssmd_common.errors import ConfigurationError
@@ -291,13 +292,13 @@ async def test_following_outlives_an_outage(
         NatsSettings(nats_url=SecretStr(nats_server.url)), "test", budget_seconds=PATIENCE_SECONDS
     )
     js = client.jetstream(timeout=0.3)
-    tried, reading = asyncio.Event(), cdc_tail.reading
+    tried, reading = asyncio.Event(), following_module.reading
 
     def try_to_read(*arguments: Any, **options: Any) -> Any:
         tried.set()
         return reading(*arguments, **options)
 
-    monkeypatch.setattr(cdc_tail, "reading", try_to_read)
+    monkeypatch.setattr(following_module, "reading", try_to_read)
     await js.add_stream(name=subjects.STREAM, subjects=[subjects.SUBJECTS])
     followed = follow(client, [subjects.SUBJECTS], 1)
     async with asyncio.timeout(PATIENCE_SECONDS):

@@ -166,8 +166,8 @@ CASES: Final[dict[str, Case]] = {
         {"ssmd_archiver_free_bytes@archiver": "3000000000x40"},
     ),
     "SsmdArchiverHoles": (
-        {"ssmd_archiver_missing_messages_total@archiver,why='hole'": "_x20 7x20"},
-        {"ssmd_archiver_missing_messages_total@archiver,why='hole'": "7x40"},
+        {"ssmd_archiver_missing_messages_total@archiver,stream='S',why='hole'": "_x20 7x20"},
+        {"ssmd_archiver_missing_messages_total@archiver,stream='S',why='hole'": "7x40"},
     ),
     "SsmdConnectorDrops": (
         {"ssmd_connector_dropped_total@connector,type='ticker'": "_x20 7x20"},

@@ -1,4 +1,4 @@
-"""`ssmd archive ls|cat|state|tickers|verify|repair`: what is kept of the change stream as files."""
+"""`ssmd archive …`: what is kept of the streams as files."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from ssmd_cli.options import AsCsv, Output
 from ssmd_common.errors import SsmdError
 from ssmd_common.exitcodes import ExitCode
 
-app = verbs.group("List, read, verify and repair what is archived of the change stream.")
+app = verbs.group("List, read, verify and repair what is archived of the streams.")
 
 _LOCAL_ROOT: Final = Path(".ssmd") / "archive"
 
@@ -24,6 +24,13 @@ Root = Annotated[
         metavar="DIR",
         help="The archive's directory; by default ARCHIVER_ROOT, else that of `ssmd up`, "
         f"{_LOCAL_ROOT}.",
+    ),
+]
+Stream = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="SECMASTER_CDC (the default), MARKET_DATA or MARKET_BOOKS_0 and so on.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
@@ -58,13 +65,13 @@ def _archive(root: Path | None) -> Iterator[Path]:
         ) from error
 
 
-@verbs.verb(app, "ls", "ssmd archive ls --json")
-def ls_command(root: Root = None, as_json: AsJson = False) -> None:
+@verbs.verb(app, "ls", "ssmd archive ls --json", "ssmd archive ls --stream MARKET_DATA")
+def ls_command(stream: Stream = None, root: Root = None, as_json: AsJson = False) -> None:
     """List the days, what is lost, and the spans that are complete, from manifests alone."""
     from ssmd_cli.archive_show import ls
 
     with _archive(root) as found:
-        ls(found, as_json=as_json)
+        ls(found, stream, as_json=as_json)
 
 
 @verbs.verb(
@@ -72,13 +79,17 @@ def ls_command(root: Root = None, as_json: AsJson = False) -> None:
     "cat",
     "ssmd archive cat --since 24h --series KXBTCD --type market_settled",
     "ssmd archive cat --since 2026-02-03T22:00:00Z --until 2026-02-03T22:15:00Z --json",
+    "ssmd archive cat --stream MARKET_DATA --table trade --series KXBTC15M --since 1h",
 )
 def cat_command(
     series: Annotated[str | None, typer.Option(help="Only this series, by ticker.")] = None,
-    table: Annotated[str | None, typer.Option(help="Only this table.")] = None,
+    table: Annotated[
+        str | None, typer.Option(help="Only this table; of market data this channel.")
+    ] = None,
     type_: Annotated[
         str | None, typer.Option("--type", help="Only this type, e.g. market_settled.")
     ] = None,
+    stream: Stream = None,
     since: Annotated[str | None, typer.Option(help=f"From here on: {_PLACE}.")] = None,
     until: Annotated[
         str | None, typer.Option(help="Up to here: of a time without it, of a sequence with it.")
@@ -89,22 +100,16 @@ def cat_command(
         bool, typer.Option("--json", help="One archived line each, as it is in the files.")
     ] = False,
 ) -> None:
-    """Show archived changes in the stream's order; what was lost between them is said on stderr.
+    """Show archived messages in the stream's order; what was lost between them is said on stderr.
 
     A time is that at which the stream stored a message.
     """
     from ssmd_cli.archive_cat import cat
-    from ssmd_cli.changes import Filter
+    from ssmd_cli.archive_streams import messages_of
 
     with contextlib.suppress(KeyboardInterrupt), _archive(root) as found:
-        cat(
-            found,
-            Filter(series, table, type_),
-            since,
-            until,
-            limit=limit,
-            as_json=as_json,
-        )
+        wanted = messages_of(stream, series, table, type_)
+        cat(found, stream, wanted, since, until, limit=limit, as_json=as_json)
 
 
 @verbs.verb(app, "state", "ssmd archive state --at 2026-02-03T22:00:00Z --table markets --json")
@@ -152,7 +157,7 @@ def tickers_command(
         raise typer.Exit(ExitCode.PARTIAL)
 
 
-@verbs.verb(app, "verify", "ssmd archive verify --deep")
+@verbs.verb(app, "verify", "ssmd archive verify --deep", "ssmd archive verify --stream MARKET_DATA")
 def verify_command(
     deep: Annotated[
         bool, typer.Option("--deep", help="Read each message, too, not only the files' hashes.")
@@ -161,19 +166,49 @@ def verify_command(
         str | None,
         typer.Option(metavar="SHA256", help="What an earlier run said: it must still be a line's."),
     ] = None,
+    stream: Stream = None,
     root: Root = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare all files with the manifests, and these with themselves; may run beside the archiver.
 
+    Without --stream all streams that there are; --head is then of SECMASTER_CDC.
     Exit code 6 if something is wrong: a line each says where.
     """
     from ssmd_cli.archive_verify import verify
 
     with _archive(root) as found:
-        is_whole = verify(found, deep=deep, head=head, as_json=as_json)
+        is_whole = verify(found, stream, deep=deep, head=head, as_json=as_json)
     if not is_whole:
         raise typer.Exit(ExitCode.DRIFT)
+
+
+@verbs.verb(
+    app,
+    "coverage",
+    "ssmd archive coverage --date 2026-02-03",
+    "ssmd archive coverage --ticker KXBTCD-26FEB03-T97500 --channel book --json",
+)
+def coverage_command(
+    date: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="The day, UTC; else the newest.")
+    ] = None,
+    ticker: Annotated[str | None, typer.Option(help="Only this market.")] = None,
+    series: Annotated[str | None, typer.Option(help="Only books of this series.")] = None,
+    channel: Annotated[
+        str | None, typer.Option(metavar="CHANNEL", help="Only trade, ticker or book.")
+    ] = None,
+    root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show when market data were captured whole, from the capture's own records.
+
+    Exit code 3 if nothing of that day is archived.
+    """
+    from ssmd_cli.archive_coverage import coverage
+
+    with _archive(root) as found:
+        coverage(found, date, ticker, series, channel, as_json=as_json)
 
 
 @verbs.verb(app, "repair", "ssmd archive repair --dry-run")
@@ -188,6 +223,7 @@ def repair_command(
     wait: Annotated[
         float, typer.Option(metavar="SECONDS", min=0, help="Wait so long for the archiver's end.")
     ] = 0.0,
+    stream: Stream = None,
     root: Root = None,
     as_json: AsJson = False,
 ) -> None:
@@ -204,6 +240,7 @@ def repair_command(
         is_lost = asyncio.run(
             repair(
                 found,
+                stream,
                 dry_run=dry_run,
                 without_stream=without_stream,
                 wait_seconds=wait,

@@ -1,26 +1,23 @@
-"""Reading archived changes for `ssmd archive cat`."""
+"""Reading archived messages for `ssmd archive cat`."""
 
 import sys
 from collections import deque
 from pathlib import Path
 
 from ssmd_archive import bounds
-from ssmd_archive.bounds import At, Bound, Sequence, Span, Wanted
+from ssmd_archive.bounds import At, Bound, Sequence, Span
 from ssmd_archive.catalog import Archive
-from ssmd_archive.layout import OTHER
 from ssmd_archive.losses import Loss, losses
-from ssmd_archive.messages import Archived
 from ssmd_cli import output
 from ssmd_cli.archive_place import parse_place
-from ssmd_cli.changes import Filter, line
+from ssmd_cli.archive_streams import Messages, layout
 from ssmd_cli.console import Terminal
-from ssmd_stream.change import Change, decode
-from ssmd_stream.errors import UnreadableMessage
 
 
 def cat(
     root: Path,
-    wanted: Filter,
+    stream: str | None,
+    wanted: Messages,
     since: str | None,
     until: str | None,
     *,
@@ -33,8 +30,7 @@ def cat(
         ConfigurationError: a bound is none, or the filter asks for what no message has.
         NoArchive, ArchiveDamaged: it cannot be read.
     """
-    wanted.subjects()
-    archive = Archive(root)
+    archive = Archive(root, layout(stream))
     listed = list(archive.lines())
     start = parse_place(since, "--since", listed)
     stop = parse_place(until, "--until", listed)
@@ -43,11 +39,11 @@ def cat(
     lost = deque(loss for loss in losses(listed) if _may_be_in(loss, start, stop))
     console = Terminal(soft_wrap=True)
     shown, day = 0, ""
-    for message in bounds.read(archive, listed, Span(start, stop), _folders(wanted)):
+    for message in bounds.read(archive, listed, Span(start, stop), wanted.folder):
         while lost and lost[0].start <= message.place:
             tell(lost.popleft())
-        change = _read(message)
-        if change is None or not wanted.wants(change):
+        shown_as = wanted.line(message)
+        if shown_as is None:
             continue
         if as_json:
             sys.stdout.write(message.text.decode() + "\n")
@@ -55,7 +51,7 @@ def cat(
             if message.day != day:
                 day = message.day
                 console.print(day, style="bold dim")
-            console.print(line(change))
+            console.print(shown_as)
         shown += 1
         if shown == limit:
             return
@@ -83,20 +79,3 @@ def _may_be_in(loss: Loss, start: Bound, stop: Bound) -> bool:
     after = after or (isinstance(start, At) and loss.day < start.day)
     before = before or (isinstance(stop, At) and loss.day > stop.day)
     return not after and not before
-
-
-def _folders(wanted: Filter) -> Wanted:
-    if wanted.table is None:
-        return lambda _: True
-    # What cannot be carried as it is stands with messages of unknown tables.
-    return lambda folder: folder in (wanted.table, OTHER)
-
-
-def _read(message: Archived) -> Change | None:
-    """The change of a message. None if it cannot be read, which is said on stderr."""
-    try:
-        return decode(message.line.payload)
-    except UnreadableMessage as error:
-        named = f" ({message.line.subject})" if message.line.subject else ""
-        output.note(f"message {message.line.sequence}{named} is passed over as unreadable: {error}")
-        return None

@@ -1,4 +1,4 @@
-"""Repairing an archive from SECMASTER_CDC, for `ssmd archive repair`."""
+"""Repairing an archive from its stream, for `ssmd archive repair`."""
 
 import asyncio
 import contextlib
@@ -16,6 +16,7 @@ from ssmd_archive.lock import locked
 from ssmd_archive.mended import Mended
 from ssmd_archive.repair import repair as mend
 from ssmd_cli import output
+from ssmd_cli.archive_streams import layout
 from ssmd_common.connections import nats as connections
 from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import UpstreamUnavailable
@@ -24,7 +25,6 @@ from ssmd_stream.delivery import Delivery
 from ssmd_stream.errors import ReaderBroken, StreamGap
 from ssmd_stream.reader import reading
 from ssmd_stream.stream import Stream, StreamInfo
-from ssmd_stream.subjects import SUBJECTS
 
 _LOCK_SECONDS: Final = 0.02
 _BATCH: Final = 1000
@@ -32,7 +32,13 @@ _WAIT_SECONDS: Final = 2.0
 
 
 async def repair(
-    root: Path, *, dry_run: bool, without_stream: bool, wait_seconds: float, as_json: bool
+    root: Path,
+    stream: str | None,
+    *,
+    dry_run: bool,
+    without_stream: bool,
+    wait_seconds: float,
+    as_json: bool,
 ) -> bool:
     """Mend, and print what was done; whether something is lost for good.
 
@@ -41,7 +47,7 @@ async def repair(
         ArchiveLocked: an archiver writes to it.
         UpstreamUnavailable, StreamMissing: the stream cannot be read; nothing was changed.
     """
-    archive = Archive(root)
+    archive = Archive(root, layout(stream))
     with await _locked(root, wait_seconds):
         if without_stream:
             mended = await asyncio.to_thread(mend, archive, None, dry_run=dry_run)
@@ -81,8 +87,9 @@ async def _from_stream(archive: Archive, *, dry_run: bool) -> Mended:
         settings, "ssmd-archive-repair", budget_seconds=5, service="archiver"
     )
     try:
-        stream = Stream(client)
-        source = _Source(stream, await stream.info())
+        of = archive.layout
+        stream = Stream(client, of.stream, publisher=of.publisher)
+        source = _Source(stream, of.subjects, await stream.info())
         return await asyncio.to_thread(mend, archive, source, dry_run=dry_run)
     except (nats.errors.Error, nats.js.errors.Error, ReaderBroken) as error:
         raise UpstreamUnavailable(
@@ -96,9 +103,10 @@ async def _from_stream(archive: Archive, *, dry_run: bool) -> Mended:
 class _Source:
     """The stream for a thread beside the event loop."""
 
-    def __init__(self, stream: Stream, info: StreamInfo) -> None:
+    def __init__(self, stream: Stream, subjects: tuple[str, ...], info: StreamInfo) -> None:
         self._loop = asyncio.get_running_loop()
         self._stream = stream
+        self._subjects = subjects
         self._stop = info.last_sequence + 1
         self.created = info.created
         self.first = info.first_sequence
@@ -117,7 +125,7 @@ class _Source:
     async def _batches(self, start: int, stop: int) -> AsyncGenerator[list[Delivery], None]:
         while start < stop:
             try:
-                async with reading(self._stream, start, subjects=(SUBJECTS,)) as reader:
+                async with reading(self._stream, start, subjects=self._subjects) as reader:
                     while start < stop:
                         batch = await reader.batch(_BATCH, _WAIT_SECONDS)
                         yield [message for message in batch if message.sequence < stop]

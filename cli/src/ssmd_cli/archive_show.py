@@ -14,6 +14,7 @@ from ssmd_archive.rebuild import Rebuilt, place, rebuild
 from ssmd_cli import output
 from ssmd_cli.archive_cat import tell
 from ssmd_cli.archive_place import parse_place
+from ssmd_cli.archive_streams import layout
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.tables import PRIMARY_KEY
 
@@ -33,9 +34,9 @@ _TICKER_COLUMNS: Final = (
 _SHOWN: Final = 100
 
 
-def ls(root: Path, *, as_json: bool) -> None:
+def ls(root: Path, stream: str | None, *, as_json: bool) -> None:
     """Print the days, what is lost, and the spans that are complete."""
-    listed = list(Archive(root).lines())
+    listed = list(Archive(root, layout(stream)).lines())
     found, lost, complete = days(listed), losses(listed), spans(listed)
     if as_json:
         output.document(

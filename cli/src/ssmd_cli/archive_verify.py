@@ -3,35 +3,56 @@
 import sys
 from pathlib import Path
 
+import msgspec
 import typer
 
+from ssmd_archive import coverage
 from ssmd_archive.catalog import Archive
-from ssmd_archive.verify import Finding
+from ssmd_archive.verify import Finding, Report
 from ssmd_archive.verify import verify as verify_archive
 from ssmd_cli import output
+from ssmd_cli.archive_streams import layout
 
 
-def verify(root: Path, *, deep: bool, head: str | None, as_json: bool) -> bool:
-    """Print what is wrong; whether nothing is.
+def verify(root: Path, stream: str | None, *, deep: bool, head: str | None, as_json: bool) -> bool:
+    """Print what is wrong with a stream, by default with each that there is; whether nothing is.
+
+    `head` is of the stream that is named, else of changes. JSON is the report of these, with those
+    of the others under `streams`.
 
     Raises:
         NoArchive: there is none.
     """
-    progress = _Progress() if sys.stderr.isatty() and not as_json else None
-    report = verify_archive(
-        Archive(root), deep=deep, head=head, progress=progress or (lambda _: None)
-    )
-    if progress:
-        progress.end()
+    named = layout(stream)
+    layouts = [named] if stream else [named, *coverage.streams(root)]
+    reports = {}
+    for of in layouts:
+        progress = _Progress() if sys.stderr.isatty() and not as_json else None
+        reports[of.stream] = report = verify_archive(
+            Archive(root, of),
+            deep=deep,
+            head=head if of is named else None,
+            progress=progress or (lambda _: None),
+        )
+        if progress:
+            progress.end()
+        if not as_json:
+            _show(report, "" if len(layouts) == 1 else f"{of.stream}/")
     if as_json:
-        output.document(report)
-        return not report.findings
+        first = msgspec.to_builtins(reports.pop(named.stream))
+        output.document({**first, "streams": reports} if reports else first)
+        return not first["findings"] and not any(one.findings for one in reports.values())
+    return not any(report.findings for report in reports.values())
+
+
+def _show(report: Report, place: str) -> None:
     for finding in report.findings:
-        typer.echo(told(finding))
+        typer.echo(f"{place}{told(finding)}")
     for finding in report.unfinished:
-        output.note(f"{told(finding)} (the archiver finishes it)")
+        output.note(f"{place}{told(finding)} (the archiver finishes it)")
+    of = f"{place.removesuffix('/')}: " if place else ""
     output.note(
-        f"{len(report.findings)} faults in {report.days} days, {report.lines} lines, "
+        f"{of}{len(report.findings)} faults in {report.days} days, {report.lines} lines, "
         f"{report.files} files ({report.bytes} bytes), {report.messages} messages; "
         f"{report.lost} are marked as lost"
     )
@@ -42,7 +63,6 @@ def verify(root: Path, *, deep: bool, head: str | None, as_json: bool) -> bool:
         )
     if report.findings:
         output.note("`ssmd archive repair` mends what can be mended")
-    return not report.findings
 
 
 def told(finding: Finding) -> str:

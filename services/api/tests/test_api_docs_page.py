@@ -7,10 +7,12 @@ import re
 import sys
 from pathlib import Path
 
+import nats
 import pytest
 from api_browser import Page, browse
 from api_testbed import Client, Serve
 from api_universe import fill, insert_request, insert_status
+from made_market_data import make_streams
 from nats.js.client import JetStreamContext
 
 from ssmd_api import examples
@@ -27,6 +29,9 @@ VALUES = {
     "get_v1_events_event_ticker": {"event_ticker": "KXBTCD-26FEB03"},
     "get_v1_markets_ticker": {"ticker": MARKET},
     "get_v1_markets_ticker_lifecycle": {"ticker": MARKET},
+    **{
+        f"get_v1_markets_ticker_{part}": {"ticker": MARKET} for part in ("trades", "ticker", "book")
+    },
     "get_v1_fees_series": {"series": "KXBTCD", "price": "0.55"},
     "get_v1_search": {"q": "win"},
     "get_v1_export": {"format": "csv", "entity": "markets"},
@@ -99,6 +104,9 @@ async def test_every_operation_is_opened_and_sent(
         await fill(connection)
         await insert_status(connection, "sync", {"jobs": {examples.PARAMETERS["job"]: {}}})
         await insert_request(connection)
+    client = await nats.connect(nats_server.url)
+    await make_streams(client, shards=1)
+    await client.close()
     async with serve(nats_url=nats_server.url) as api, browse(tmp_path) as page:
         await opened(page, api)
         ids = await page.evaluate(

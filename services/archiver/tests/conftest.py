@@ -22,6 +22,7 @@ from ssmd_archiver.__main__ import serve
 from ssmd_archiver.settings import ArchiverSettings
 from ssmd_stack import forked
 from ssmd_stack.astask import ServiceAsTask
+from ssmd_stack.ended import collect_what_ended
 from ssmd_stack.ports import free_port
 from ssmd_stream.subjects import STREAM
 
@@ -209,6 +210,8 @@ class Running(ServiceAsTask):
             # Of a state that is cut off while its cursor is closed: the server does that.
             warnings.simplefilter("ignore", ResourceWarning)
             await super().end(*tasks)
+            # Where the cursor hangs in a circle it is told of only when that is collected.
+            collect_what_ended()
 
     async def ready(self) -> None:
         async def is_ready() -> bool:

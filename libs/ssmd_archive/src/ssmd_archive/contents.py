@@ -57,7 +57,7 @@ class Contents:
         if self.folder != OTHER:
             if line.subject is not None or not lines.can_be_carried(line.payload):
                 return f"(sequence {line.sequence}) is no message as published"
-            kind = lines.type_of(line.payload)
+            kind = lines.kind_of(self.folder, line.payload)
         elif line.subject is None:
             return f"(sequence {line.sequence}) does not say its subject"
         if not self.sequences:

@@ -14,7 +14,13 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from ssmd_stream.subjects import STREAM, TOKEN_COLUMNS
+from ssmd_common.streams import (
+    MARKET_DATA_STREAM,
+    MARKET_DATA_SUBJECTS,
+    books_stream,
+    books_subjects,
+)
+from ssmd_stream.subjects import STREAM, SUBJECTS, TOKEN_COLUMNS
 
 MANIFEST: Final = "manifest.jsonl"
 LOCK: Final = ".archiver.lock"
@@ -37,12 +43,22 @@ _FILE: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How one stream is laid out: a subject's second token is a table in `tables`, or is not."""
+    """How one stream is laid out: a subject's second token is a table in `tables`, or is not.
+
+    Of market data the tables are channels. `publisher` is the service that makes the stream.
+    """
 
     stream: str
     prefix: str
     """The first token of its subjects."""
     tables: AbstractSet[str]
+    subjects: tuple[str, ...]
+    publisher: str
+
+    @property
+    def has_states(self) -> bool:
+        """Whether its messages are changes of rows, whose state a day begins with."""
+        return self.stream == STREAM
 
     def folder(self, subject: str) -> str:
         """The folder of a message by its subject: a table of the closed list, or `OTHER`.
@@ -54,7 +70,30 @@ class Layout:
         return table if prefix == self.prefix and dot and table in self.tables else OTHER
 
 
-SECMASTER_CDC: Final = Layout(STREAM, "cdc", frozenset(TOKEN_COLUMNS))
+SECMASTER_CDC: Final = Layout(STREAM, "cdc", frozenset(TOKEN_COLUMNS), (SUBJECTS,), "cdc")
+MARKET_DATA: Final = Layout(
+    MARKET_DATA_STREAM,
+    "md",
+    frozenset(subject.split(".")[1] for subject in MARKET_DATA_SUBJECTS),
+    MARKET_DATA_SUBJECTS,
+    "connector",
+)
+_SHARD: Final = re.compile(re.escape(books_stream(0)).removesuffix("0") + r"(0|[1-9]\d{0,5})")
+
+
+def books(shard: int) -> Layout:
+    """The stream of a shard's order books."""
+    subjects = books_subjects(shard)
+    tables = frozenset(subject.split(".")[1] for subject in subjects)
+    return Layout(books_stream(shard), "md", tables, subjects, "connector")
+
+
+def layout_of(stream: str) -> Layout | None:
+    """That of a stream of ours; None for any other."""
+    if stream in (SECMASTER_CDC.stream, MARKET_DATA.stream):
+        return SECMASTER_CDC if stream == SECMASTER_CDC.stream else MARKET_DATA
+    match = _SHARD.fullmatch(stream)
+    return books(int(match[1])) if match else None
 
 
 class Window(NamedTuple):

@@ -160,6 +160,23 @@ def type_of(payload: bytes) -> str:
     return UNTYPED
 
 
+CHANNELS: Final = frozenset(("trade", "ticker", "book", "unreadable", "books_unreadable"))
+RECORDS: Final = frozenset(("session", "books_session"))
+_WHAT: Final = re.compile(rb'"what":"([a-z][a-z_]{0,63})"')
+
+
+def kind_of(folder: str, payload: bytes) -> str:
+    """As what a message counts in its folder: of market data its channel, of records of the capture
+    what happened, of changes their type.
+    """
+    if folder in CHANNELS:
+        return folder
+    if folder in RECORDS:
+        match = _WHAT.search(payload)
+        return UNTYPED if match is None else _text(match[1])
+    return type_of(payload)
+
+
 @lru_cache(maxsize=1024)
 def _text(word: bytes) -> str:
     return word.decode()

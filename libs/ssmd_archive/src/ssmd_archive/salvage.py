@@ -77,5 +77,5 @@ def _piece(text: bytes, folder: str) -> Piece | None:
     elif line.subject is not None or not lines.can_be_carried(line.payload):
         return None
     else:
-        kind = lines.type_of(line.payload)
+        kind = lines.kind_of(folder, line.payload)
     return Piece(line.sequence, folder, line.stored_at_ns, kind, text + b"\n")

@@ -92,7 +92,11 @@ class SegmentFile:
         except UnreadableLine:
             return False
         for message in found:
-            kind = lines.UNTYPED if self.folder == OTHER else lines.type_of(message.payload)
+            kind = (
+                lines.UNTYPED
+                if self.folder == OTHER
+                else lines.kind_of(self.folder, message.payload)
+            )
             self.add(message.sequence, message.stored_at_ns, b"", kind)
             sequences.append(message.sequence)
         self.raw_bytes += len(member)

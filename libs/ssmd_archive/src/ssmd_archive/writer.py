@@ -49,7 +49,7 @@ def encode(layout: Layout, message: Message) -> tuple[str, str, bytes]:
     folder, payload = layout.folder(message.subject), message.payload
     if folder != OTHER and lines.can_be_carried(payload):
         line = lines.encode(message.sequence, message.stored_at_ns, payload)
-        return folder, lines.type_of(payload), line
+        return folder, lines.kind_of(folder, payload), line
     line = lines.encode_other(message.sequence, message.stored_at_ns, message.subject, payload)
     return OTHER, lines.UNTYPED, line
 

@@ -18,6 +18,7 @@ from ssmd_client.errors import MarketNotFound, NotFound
 from ssmd_client.fees import Fees
 from ssmd_client.history import History
 from ssmd_client.lists import PAGE, Rows
+from ssmd_client.marketdata import MarketData
 from ssmd_client.moments import Moment, spelled
 from ssmd_client.retries import Retries
 from ssmd_client.transport import Query, Transport, segment
@@ -56,6 +57,7 @@ class Client:
         )
         self.fees = Fees(self.transport)
         self.history = History(self.transport)
+        self.market_data = MarketData(self.transport)
 
     def __enter__(self) -> Self:
         return self

@@ -201,6 +201,34 @@ _CONNECTOR: Final = NatsRights(
     )
 )
 
+
+def _reads(stream: str, only: str) -> tuple[Publish, ...]:
+    """To read a stream of market data, for as long as its consumer lives."""
+    return (
+        _api(f"STREAM.INFO.{stream}", b"", only),
+        _api(f"STREAM.MSG.GET.{stream}", b'{"ssmd_rights":1}', only),
+        _api(f"CONSUMER.CREATE.{stream}", only=only),
+        _api(f"CONSUMER.INFO.{stream}.*", b"", only),
+        _api(f"CONSUMER.MSG.NEXT.{stream}.*", b"{ssmd_rights}", only),
+    )
+
+
+_ARCHIVER: Final = NatsRights(
+    (
+        *_READERS.publish,
+        *_reads(MARKET_DATA_STREAM, "ARCHIVER_STREAMS has it"),
+        *_reads(books_stream(0), "ARCHIVER_STREAMS has books; likewise for each further shard"),
+    )
+)
+
+_API: Final = NatsRights(
+    (
+        *_READERS.publish,
+        *_reads(MARKET_DATA_STREAM, "trades and quotes are read"),
+        *_reads(books_stream(0), "books are read; likewise for each further shard"),
+    )
+)
+
 _CONNECTING: Final = {"ping": "", "client|setname": "ssmd-rights", "select": "{database}"}
 
 _OF_CACHE: Final = {
@@ -315,7 +343,7 @@ RIGHTS: Final[Mapping[str, Rights]] = {
                 **_STATUS,
             }
         ),
-        _READERS,
+        _ARCHIVER,
     ),
     "connector": Rights(
         PostgresRights(
@@ -346,7 +374,7 @@ RIGHTS: Final[Mapping[str, Rights]] = {
             },
             {"history.counter": _READ},
         ),
-        _READERS,
+        _API,
         RedisRights(
             {
                 **_CONNECTING,

@@ -2,19 +2,27 @@
 
 import time
 from collections.abc import Sequence
+from typing import Protocol
 
 from prometheus_client import Gauge
 
-from ssmd_common.health import Health
 from ssmd_common.metrics import LAG_SECONDS
 from ssmd_stream.delivery import Delivery
 from ssmd_stream.reader import Reader
 
 
+class Reported(Protocol):
+    """Of a service's health; whoever reads several streams has one for each."""
+
+    lag_seconds: float | None
+
+    def set(self, name: str, reason: str | None) -> None: ...
+
+
 class Lag:
     """Further behind than `limit_seconds` is not ready; `messages` is the service's own gauge."""
 
-    def __init__(self, health: Health, limit_seconds: float, messages: Gauge) -> None:
+    def __init__(self, health: Reported, limit_seconds: float, messages: Gauge) -> None:
         self._health = health
         self._limit_seconds = limit_seconds
         self._messages = messages
@@ -29,8 +37,9 @@ class Lag:
         else:
             return False
         self._messages.set(pending)
-        LAG_SECONDS.set(behind)
         self._health.lag_seconds = behind
+        # Of several streams the one that is furthest behind.
+        LAG_SECONDS.set(self._health.lag_seconds)
         self._health.set(
             "lag",
             f"{behind:.0f} s ({pending} messages) behind the stream"

@@ -54,6 +54,9 @@ class StreamInfo(NamedTuple):
     messages: int
     bytes: int
     configuration: Mapping[str, Any]
+    first_at: datetime | None = None
+    """When its first message was stored, `last_at` its last; None where it holds none."""
+    last_at: datetime | None = None
 
 
 class StoredMessage(NamedTuple):
@@ -116,6 +119,8 @@ class Stream:
             state["messages"],
             state["bytes"],
             answer["config"],
+            _time(state.get("first_ts") if state["messages"] else None),
+            _time(state.get("last_ts") if state["messages"] else None),
         )
         return self.bounds
 
@@ -150,14 +155,15 @@ class Stream:
             )
         raise kind(text, status=status, code=code, description=description)
 
-    async def last(self) -> StoredMessage | None:
-        """The last message that it holds; None where it holds none.
+    async def last(self, subject: str = ">") -> StoredMessage | None:
+        """The last message that it holds of a subject, which may have wildcards; None where it
+        holds none.
 
         Raises:
             As `info`.
         """
         try:
-            answer = await self.request("STREAM.MSG.GET", {"last_by_subj": ">"})
+            answer = await self.request("STREAM.MSG.GET", {"last_by_subj": subject})
         except ApiError as error:
             if error.code == _NO_MESSAGE:
                 return None
@@ -260,3 +266,7 @@ class Stream:
                 f"NATS does not tell about the stream {self.name} ({detail}): "
                 "check that it runs, with JetStream"
             ) from error
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

@@ -23,6 +23,7 @@ from ssmd_api.feed import ChangeFeed
 from ssmd_api.freshness import Freshness
 from ssmd_api.keystore import KeyStore
 from ssmd_api.keywatch import KeyWatch
+from ssmd_api.marketdata import MarketData
 from ssmd_api.places import Places
 from ssmd_api.ratelimit import RateLimiter
 from ssmd_api.recent import Recent
@@ -74,6 +75,7 @@ async def open_context(settings: ApiSettings) -> AsyncIterator[Context]:
             limiter=RateLimiter(),
             database=database,
             feed=feed,
+            market_data=MarketData(feed.client),
             unreadable=unreadable,
             exports=Places("exports", settings.api_exports),
             streams=Places("streams", settings.api_streams),

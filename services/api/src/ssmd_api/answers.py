@@ -79,7 +79,7 @@ _HEADERS: Final[Mapping[str, Schema]] = {
     },
     "X-Ssmd-Source": {
         "description": "What the rows were read from.",
-        "schema": {"type": "string", "enum": ["cache", "database"]},
+        "schema": {"type": "string", "enum": ["cache", "database", "stream"]},
     },
     asof.AT: {
         "description": "With `as_of`: the moment that the reply is of.",
@@ -90,7 +90,8 @@ _HEADERS: Final[Mapping[str, Schema]] = {
         "schema": {"type": "string"},
     },
     "X-Ssmd-Age": {
-        "description": "Seconds since the least fresh of the markets was observed.",
+        "description": "Seconds since the least fresh of the markets was observed; of market data,"
+        " since what is shown was received.",
         "schema": {"type": "integer", "minimum": 0},
     },
 }

@@ -16,6 +16,7 @@ from ssmd_api.feed import ChangeFeed
 from ssmd_api.freshness import Freshness
 from ssmd_api.keystore import KeyStore
 from ssmd_api.keywatch import KeyWatch
+from ssmd_api.marketdata import MarketData
 from ssmd_api.places import Places
 from ssmd_api.ratelimit import RateLimiter
 from ssmd_api.recent import Recent
@@ -43,6 +44,7 @@ class Context:
     limiter: RateLimiter
     database: Database
     feed: ChangeFeed
+    market_data: MarketData
     unreadable: Unreadable
     exports: Places
     """As many exports and snapshots as may run at once."""

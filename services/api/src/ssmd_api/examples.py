@@ -155,7 +155,7 @@ def _text(schema: Schema) -> str:
 
 def _fits(named: Mapping[str, Any], name: str, schema: Schema) -> bool:
     """Whether the name's example is a value of this schema: names mean more than one thing."""
-    if name not in named or "$ref" in schema or "anyOf" in schema or "properties" in schema:
+    if name not in named or {"$ref", "anyOf", "properties", "example"} & schema.keys():
         return False
     value = named[name]
     if "enum" in schema:

@@ -22,6 +22,8 @@ from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
 from ssmd_common.settings import NatsSettings
 
 if TYPE_CHECKING:
+    from nats.aio.client import Client
+
     from ssmd_stream.stream import Stream
 
 log = structlog.get_logger(__name__)
@@ -218,6 +220,10 @@ class ChangeFeed:
         if not self._stream.client.is_connected:
             raise UpstreamUnavailable("NATS does not answer")
         return self._stream
+
+    async def client(self) -> Client:
+        """The connection to NATS, for whoever reads another stream; errors as `stream`."""
+        return (await self.stream()).client
 
     def _refused(self, reason: str | None) -> None:
         if reason is not None and reason != self.refusal:

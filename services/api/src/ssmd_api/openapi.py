@@ -14,6 +14,7 @@ from ssmd_api.filters import (
     Parameter,
 )
 from ssmd_api.keyschemas import KEY_SCHEMAS
+from ssmd_api.marketschemas import MARKET_DATA_SCHEMAS
 from ssmd_api.operations import AS_OF, CURSOR, IDEMPOTENCY_KEY, OPERATIONS, Operation
 from ssmd_api.quoteschemas import QUOTE_SCHEMAS
 from ssmd_api.requestschemas import REQUEST_SCHEMAS
@@ -27,6 +28,7 @@ _ALL_SCHEMAS: Final[dict[str, Schema]] = {
     **KEY_SCHEMAS,
     **QUOTE_SCHEMAS,
     **REQUEST_SCHEMAS,
+    **MARKET_DATA_SCHEMAS,
     "Problem": {**SCHEMAS["Problem"], "example": examples.example(ref("Problem"), SCHEMAS)},
 }
 

@@ -232,6 +232,15 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/v1/markets/{ticker}/history"): Operation(
         "A market's recorded changes, the last first", "MarketHistory", _PAGE
     ),
+    ("GET", "/v1/markets/{ticker}/trades"): Operation(
+        "A market's captured trades, the last first", "TradePage", _PAGE
+    ),
+    ("GET", "/v1/markets/{ticker}/ticker"): Operation(
+        "A market's last captured quote", "MarketQuote"
+    ),
+    ("GET", "/v1/markets/{ticker}/book"): Operation(
+        "A market's captured order book as it is now", "MarketBook"
+    ),
     ("GET", "/v1/fees"): Operation(
         "The coefficients of the fee formula", "Tiers", (_TIER, AS_OF), missing=True
     ),

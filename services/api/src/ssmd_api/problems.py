@@ -50,6 +50,10 @@ def not_found(what: str, name: str) -> Problem:
     return Problem(404, "not-found", f"No such {what}", f"no {what} is called {name!r}")
 
 
+def not_captured(detail: str) -> Problem:
+    return Problem(404, "not-captured", "No such market data are captured", detail)
+
+
 def unauthorized(detail: str) -> Problem:
     return Problem(
         401,

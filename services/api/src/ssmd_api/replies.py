@@ -14,7 +14,7 @@ from ssmd_api.document import Answer, Body
 from ssmd_api.freshness import age_of
 from ssmd_api.paging import Listed
 
-Source = Literal["cache", "database"]
+Source = Literal["cache", "database", "stream"]
 
 _WORTH_COMPRESSING_BYTES: Final = 1024
 _AGE: Final = istr("X-Ssmd-Age")

@@ -1,3 +1,3 @@
-"""SECMASTER_CDC to files that are kept for good."""
+"""The streams to files that are kept for good."""
 
 import ssmd_common.sparing  # noqa: F401 - before anything imports structlog

@@ -6,9 +6,9 @@ from typing import Final
 
 from ssmd_archive.errors import ArchiveLocked
 from ssmd_archive.lock import locked
-from ssmd_archiver.desk import Desk
-from ssmd_archiver.service import Archiver, standing_by
+from ssmd_archiver.service import standing_by
 from ssmd_archiver.settings import ArchiverSettings
+from ssmd_archiver.streams import Streams
 from ssmd_common.connections import nats, postgres
 from ssmd_common.connections.rights import require_rights
 from ssmd_common.errors import ConfigurationError
@@ -31,11 +31,11 @@ async def serve(runtime: Runtime, settings: ArchiverSettings) -> None:
         await _look_at_postgres(settings)
         LEADER.set(1)
         stack.callback(LEADER.set, 0)
-        desk = Desk(runtime, settings)
-        await desk.recover()
-        stack.push_async_callback(desk.close)
-        runtime.health.set("nats", "NATS was not asked yet")
+        streams = Streams(runtime, settings)
+        stack.push_async_callback(streams.close)
+        await streams.recover()
         runtime.health.set("lock", None)
+        runtime.health.state = "archiving"
         client = await nats.connect(
             settings,
             "ssmd-archiver",
@@ -43,7 +43,7 @@ async def serve(runtime: Runtime, settings: ArchiverSettings) -> None:
             service="archiver",
         )
         stack.push_async_callback(nats.close, client)
-        await Archiver(runtime, settings, client, desk).run()
+        await streams.run(client)
 
 
 async def _look_at_postgres(settings: ArchiverSettings) -> None:

@@ -13,12 +13,13 @@ import structlog
 
 from ssmd_archive import manifest
 from ssmd_archive.disk import is_full
-from ssmd_archive.layout import SECMASTER_CDC
+from ssmd_archive.layout import Layout
 from ssmd_archive.manifest import Line
 from ssmd_archive.retention import usage
 from ssmd_archive.state import StateWriter
 from ssmd_archive.writer import ArchiveWriter
 from ssmd_archiver.errors import Stopping
+from ssmd_archiver.health import StreamHealth
 from ssmd_archiver.metrics import (
     BYTES,
     CHAINS,
@@ -46,13 +47,16 @@ _RETRY_SECONDS: Final = 1.0
 class Desk:
     """Owns the writer. Its calls wait for one another."""
 
-    def __init__(self, runtime: Runtime, settings: ArchiverSettings) -> None:
+    def __init__(
+        self, runtime: Runtime, settings: ArchiverSettings, layout: Layout, health: StreamHealth
+    ) -> None:
         self._runtime = runtime
-        self._health = runtime.health
+        self._health = health
+        self.layout = layout
         self._keep = settings.keep
         self._flush_seconds = settings.archiver_flush_seconds
         self.writer = ArchiveWriter(
-            settings.archiver_root, SECMASTER_CDC, settings.rotation, told=self._told
+            settings.archiver_root, layout, settings.rotation, told=self._told
         )
         self._turn = asyncio.Lock()
         self._flushed_at = time.monotonic()
@@ -64,7 +68,7 @@ class Desk:
         await self._call(self.writer.recover)
         if self.writer.seen is not None:
             self._saw(self.writer.seen.stored_at_ns)
-        SEALED_SEQUENCE.set(self.writer.sealed_through)
+        SEALED_SEQUENCE.labels(self.layout.stream).set(self.writer.sealed_through)
         await self._tidy()
 
     async def write(self, batch: Sequence[Delivery]) -> None:
@@ -147,8 +151,8 @@ class Desk:
         if self._keep.days is not None or self._keep.bytes is not None:
             await self._call(lambda: self.writer.remove_old(self._keep))
         found = await in_thread(usage, self.writer.stream)
-        BYTES.set(sum(day.bytes for day in found.values()))
-        FILES.set(sum(day.files for day in found.values()))
+        BYTES.labels(self.layout.stream).set(sum(day.bytes for day in found.values()))
+        FILES.labels(self.layout.stream).set(sum(day.files for day in found.values()))
         FREE_BYTES.set(await in_thread(_free_bytes, self.writer.stream.parent))
 
     def _saw(self, stored_at_ns: int) -> None:
@@ -156,11 +160,11 @@ class Desk:
 
     def _told(self, line: Line) -> None:
         """A line is in the manifest."""
-        SEALED_SEQUENCE.set(line.to_seq)
+        SEALED_SEQUENCE.labels(self.layout.stream).set(line.to_seq)
         match line:
             case manifest.Segment():
-                SEGMENTS.inc()
-                SEALED_BYTES.inc(sum(file.bytes for file in line.files))
+                SEGMENTS.labels(self.layout.stream).inc()
+                SEALED_BYTES.labels(self.layout.stream).inc(sum(file.bytes for file in line.files))
                 if missing := manifest.missing(line):
                     self._lost("hole", missing, line)
             case manifest.HoleLine():
@@ -168,18 +172,23 @@ class Desk:
             case manifest.Expired():
                 self._lost("expired", line.to_seq + 1 - line.from_seq, line)
             case manifest.Chain():
-                CHAINS.inc()
-                log.info("a chain begins", from_seq=line.from_seq, why=line.why)
+                CHAINS.labels(self.layout.stream).inc()
+                log.info(
+                    "a chain begins",
+                    stream=self.layout.stream,
+                    from_seq=line.from_seq,
+                    why=line.why,
+                )
             case manifest.State():
                 STATES.inc()
             case manifest.Removed() | manifest.Repaired():
                 pass
 
-    @staticmethod
-    def _lost(why: str, count: int, line: Line) -> None:
-        MISSING.labels(why).inc(count)
+    def _lost(self, why: str, count: int, line: Line) -> None:
+        MISSING.labels(self.layout.stream, why).inc(count)
         log.error(
             "the archive misses messages",
+            stream=self.layout.stream,
             messages=count,
             from_seq=line.from_seq,
             to_seq=line.to_seq,

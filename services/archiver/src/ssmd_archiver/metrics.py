@@ -8,13 +8,17 @@ LAG_MESSAGES: Final = Gauge(
     "ssmd_archiver_lag_messages",
     "Messages of the stream that are not written to files yet; rises while the disk or the "
     "archiver is slower than the stream, or the disk is full",
+    ["stream"],
 )
 BYTES: Final = Gauge(
     "ssmd_archiver_bytes",
-    "Bytes of all files of the archive, as of the last seal; rises without end unless "
+    "Bytes of all files of a stream's archive, as of the last seal; rises without end unless "
     "ARCHIVER_KEEP_DAYS or ARCHIVER_KEEP_BYTES bounds it",
+    ["stream"],
 )
-FILES: Final = Gauge("ssmd_archiver_files", "Files of the archive, as of the last seal")
+FILES: Final = Gauge(
+    "ssmd_archiver_files", "Files of a stream's archive, as of the last seal", ["stream"]
+)
 FREE_BYTES: Final = Gauge(
     "ssmd_archiver_free_bytes",
     "Bytes that are free on the archive's disk, as of the last seal; at 0 nothing is archived, and "
@@ -22,27 +26,32 @@ FREE_BYTES: Final = Gauge(
 )
 SEGMENTS: Final = Counter(
     "ssmd_archiver_sealed_segments",
-    "Segments that were sealed and listed in a manifest; flat: nothing comes, or nothing can be "
-    "written",
+    "Segments of a stream that were sealed and listed in a manifest; flat: nothing comes, or "
+    "nothing can be written",
+    ["stream"],
 )
 SEALED_BYTES: Final = Counter(
-    "ssmd_archiver_sealed_bytes", "Bytes of the files that were sealed, compressed"
+    "ssmd_archiver_sealed_bytes",
+    "Bytes of a stream's files that were sealed, compressed",
+    ["stream"],
 )
 SEALED_SEQUENCE: Final = Gauge(
     "ssmd_archiver_sealed_sequence",
     "The last sequence of the stream that the manifest accounts for; what is after it is in files "
     "that are not sealed, or not archived yet",
+    ["stream"],
 )
 MISSING: Final = Counter(
     "ssmd_archiver_missing_messages",
     "Sequences of the stream that were recorded as missing, by why: hole (purged or deleted), "
     "expired (gone before they were read); any is data that the archive will never have",
-    ["why"],
+    ["stream", "why"],
 )
 CHAINS: Final = Counter(
     "ssmd_archiver_chains",
     "Incarnations of the stream that began; more than the first: the stream was made anew or "
     "restored",
+    ["stream"],
 )
 STATES: Final = Counter(
     "ssmd_archiver_states",

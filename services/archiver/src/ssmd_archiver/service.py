@@ -10,6 +10,7 @@ from nats.aio.client import Client
 
 from ssmd_archiver.desk import Desk
 from ssmd_archiver.errors import Stopping
+from ssmd_archiver.health import StreamHealth
 from ssmd_archiver.metrics import LAG_MESSAGES
 from ssmd_archiver.settings import ArchiverSettings
 from ssmd_archiver.taking import take
@@ -19,11 +20,10 @@ from ssmd_common.metrics import WORK
 from ssmd_common.runtime import Runtime
 from ssmd_common.states import STANDBY
 from ssmd_stream.delivery import Delivery
-from ssmd_stream.errors import ReaderBroken, StreamGap, StreamUnavailable
+from ssmd_stream.errors import ReaderBroken, StreamGap, StreamMissing, StreamUnavailable
 from ssmd_stream.lag import Lag
 from ssmd_stream.reader import Expectations, Reader, reading
 from ssmd_stream.stream import Stream, StreamInfo
-from ssmd_stream.subjects import SUBJECTS
 
 log = structlog.get_logger(__name__)
 
@@ -43,22 +43,33 @@ class Archiver:
     """Holds the archive's lock throughout."""
 
     def __init__(
-        self, runtime: Runtime, settings: ArchiverSettings, client: Client, desk: Desk
+        self,
+        runtime: Runtime,
+        settings: ArchiverSettings,
+        client: Client,
+        desk: Desk,
+        health: StreamHealth,
     ) -> None:
         self._runtime = runtime
-        self._health = runtime.health
+        self._health = health
         self._settings = settings
-        self._stream = Stream(client)
+        self._layout = desk.layout
+        self._stream = Stream(client, desk.layout.stream, publisher=desk.layout.publisher)
+        self.has_stream = False
+        """Whether the stream was there when it was last looked for."""
         self._desk = desk
         self._writer = desk.writer
-        self._lag = Lag(self._health, settings.archiver_ready_lag_seconds, LAG_MESSAGES)
+        self._lag = Lag(
+            health, settings.archiver_ready_lag_seconds, LAG_MESSAGES.labels(desk.layout.stream)
+        )
         self._is_current = False
         pull_bytes = max(_LEAST_PULL_BYTES, 2 * client.max_payload)
         self._expectations = Expectations(_BATCH, pull_bytes=pull_bytes)
 
     async def run(self) -> None:
         """Until the service is asked to stop."""
-        self._runtime.spawn("archiver-state", self._take_states())
+        if self._layout.has_states:
+            self._runtime.spawn("archiver-state", self._take_states())
         while not self._runtime.stop.is_set():
             try:
                 await self._follow()
@@ -70,6 +81,9 @@ class Archiver:
                     self._writer.expire(error.lost.stop)
             except ReaderBroken as error:
                 self._survived("feed", error)
+            except StreamMissing as error:
+                self._missing(error)
+                await self._runtime.stopped_within(_PAUSE_SECONDS)
             except (nats.errors.Error, StreamUnavailable, TimeoutError, OSError) as error:
                 self._survived("nats", error)
                 self._health.set("nats", f"NATS does not serve the stream ({first_line(error)})")
@@ -80,13 +94,14 @@ class Archiver:
     async def _follow(self) -> None:
         """Archive from where the writer is, until something breaks or the stop."""
         info = await self._stream.info()
+        self.has_stream = True
+        self._health.degrade("stream", None)
         await self._identify(info)
         start = self._writer.next_sequence
         async with reading(
-            self._stream, start, subjects=(SUBJECTS,), expectations=self._expectations
+            self._stream, start, subjects=self._layout.subjects, expectations=self._expectations
         ) as reader:
-            log.info("archiving the stream", from_seq=start)
-            self._health.state = "archiving"
+            log.info("archiving the stream", stream=self._layout.stream, from_seq=start)
             self._health.set("nats", None)
             while not self._runtime.stop.is_set():
                 batch = await reader.batch(_BATCH, _WAIT_SECONDS, _FILL_SECONDS)
@@ -163,14 +178,33 @@ class Archiver:
         if not self._lag.report(batch, reader):
             return
         self._is_current = reader.is_current
-        self._health.position = {
-            "sequence": self._writer.next_sequence - 1,
-            "sealed_sequence": self._writer.sealed_through,
-        }
+        self._health.tell_position(
+            sequence=self._writer.next_sequence - 1, sealed_sequence=self._writer.sealed_through
+        )
+
+    def _missing(self, error: StreamMissing) -> None:
+        """The change stream must be there; market data need not be captured at all."""
+        self.has_stream = False
+        if self._layout.has_states:
+            self._survived("nats", error)
+            self._health.set("nats", f"NATS does not serve the stream ({first_line(error)})")
+            return
+        self._health.set("nats", None)
+        self._health.degrade(
+            "stream",
+            None
+            if self._writer.created is None
+            else "the stream that was archived does not exist any more: is connector turned off?",
+        )
 
     def _survived(self, kind: str, error: BaseException) -> None:
         self._health.failed(kind, error)
-        log.warning("survived an error, going on", kind=kind, error=first_line(error))
+        log.warning(
+            "survived an error, going on",
+            stream=self._layout.stream,
+            kind=kind,
+            error=first_line(error),
+        )
 
 
 async def standing_by(runtime: Runtime, holder: str, seconds: float) -> None:

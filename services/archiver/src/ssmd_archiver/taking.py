@@ -8,9 +8,9 @@ from psycopg import sql
 
 from ssmd_archive.manifest import StateFile
 from ssmd_archive.state import TABLES, StateWriter
+from ssmd_archiver.health import StreamHealth
 from ssmd_archiver.settings import ArchiverSettings
 from ssmd_archiver.threads import in_thread
-from ssmd_common.health import Health
 from ssmd_common.sql import Queries
 from ssmd_stream.join import Join, joined_at
 from ssmd_stream.rowjson import rows_as_json
@@ -37,7 +37,7 @@ async def take(
     settings: ArchiverSettings,
     stream: Stream,
     begin: Callable[[int], Awaitable[StateWriter]],
-    health: Health,
+    health: StreamHealth,
 ) -> Taken:
     """Read all rows into files, which `begin` opens for a sequence after which the stream goes on.
 

@@ -1,0 +1,269 @@
+"""How market data are captured, for `ssmd md status`: from their streams and `service_status`."""
+
+import os
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from nats.aio.client import Client
+from pydantic import SecretStr
+from rich.table import Table
+
+from ssmd_cli import output
+from ssmd_cli.cdc_status import size
+from ssmd_cli.console import Terminal
+from ssmd_cli.flow import look_once
+from ssmd_cli.life import duration
+from ssmd_common.connections import nats as connections
+from ssmd_common.errors import SsmdError
+from ssmd_common.parts import Part, parts_of
+from ssmd_common.settings import NatsSettings
+from ssmd_common.streams import MARKET_DATA_STREAM, books_stream
+from ssmd_stream.errors import StreamMissing
+from ssmd_stream.market.messages import SessionRecord, decoded
+from ssmd_stream.market.sessions import Session, sessions_of
+from ssmd_stream.recent import all_from
+from ssmd_stream.stream import Stream, StreamInfo
+
+SPAN: Final = timedelta(hours=1)
+"""Records of the last hour tell how the capture is."""
+SILENT_SECONDS: Final = 45.0
+"""A count comes every few seconds, 30 at most."""
+_MOST_RECORDS: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """One stream, and what its records tell."""
+
+    name: str
+    info: StreamInfo
+    sessions: list[Session]
+
+    def living(self, now: datetime) -> list[Session]:
+        """Connections that have not ended, and still count."""
+        return [
+            session
+            for session in self.sessions
+            if session.closed is None and (now - session.last_at).total_seconds() <= SILENT_SECONDS
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """`problems` are sentences; empty if all is well. `service` is None where nobody can ask."""
+
+    now: datetime
+    streams: list[Captured]
+    service: Part | None
+    problems: list[str] = field(default_factory=list)
+
+
+async def look(settings: NatsSettings) -> Status:
+    """Read it.
+
+    Raises:
+        UpstreamUnavailable: NATS does not answer.
+    """
+    service, problems = await _service()
+    client = await connections.connect(settings, "ssmd-md-status", budget_seconds=5)
+    now = datetime.now(UTC)
+    try:
+        streams = await _streams(client, now)
+    finally:
+        await connections.close(client)
+    if not streams:
+        problems.append(
+            f"the stream {MARKET_DATA_STREAM} does not exist: connector makes it when it starts "
+            "(CONNECTOR_ENABLED turns it off)"
+        )
+    for stream in streams:
+        problems += _problems(stream, now)
+    return Status(now, streams, service, problems)
+
+
+async def _service() -> tuple[Part | None, list[str]]:
+    url = os.environ.get("DATABASE_URL")
+    if not url:
+        return None, []
+    try:
+        parts = parts_of(await look_once(SecretStr(url)))
+    except SsmdError as error:
+        return None, [str(error)]
+    part = next(part for part in parts if part.name == "connector")
+    return part, [f"connector: {part.note}"] if part.note else []
+
+
+async def _streams(client: Client, now: datetime) -> list[Captured]:
+    found = [await _captured(client, MARKET_DATA_STREAM, "md.session.>", now)]
+    while (
+        shard := await _captured(
+            client, books_stream(len(found) - 1), f"md.books_session.{len(found) - 1}.>", now
+        )
+    ) is not None:
+        found.append(shard)
+    return [stream for stream in found if stream is not None]
+
+
+async def _captured(client: Client, name: str, records: str, now: datetime) -> Captured | None:
+    stream = Stream(client, name, publisher="connector")
+    try:
+        info = await stream.info()
+    except StreamMissing:
+        return None
+    since = await stream.first_where(lambda message: message.stored_at >= now - SPAN)
+    told = []
+    for delivery in await all_from(stream, [records], since, most=_MOST_RECORDS):
+        try:
+            message = decoded(delivery.payload)
+        except ValueError:
+            output.note(f"record {delivery.sequence} of {name} is unreadable")
+            continue
+        if isinstance(message, SessionRecord):
+            told.append(message)
+    return Captured(name, info, sessions_of(told))
+
+
+def _problems(stream: Captured, now: datetime) -> list[str]:
+    living = stream.living(now)
+    if not living:
+        last = max((session.last_at for session in stream.sessions), default=None)
+        told = "in the last hour" if last is None else f"since {last:%H:%M:%S} UTC"
+        return [f"{stream.name}: no connection has said anything {told}: is connector running?"]
+    found = []
+    if not any(session.channels for session in living) and any(s.opened for s in living):
+        found.append(f"{stream.name}: connected, and the exchange confirmed no subscription")
+    dropped = sum(sum(s.counts[-1].dropped.values()) for s in living if s.counts)
+    if dropped:
+        found.append(f"{stream.name}: {dropped:,} messages found no room (CONNECTOR_OUTBOX_*)")
+    return found
+
+
+def document(found: Status) -> dict[str, Any]:
+    """The same for programs."""
+    service = found.service
+    return {
+        "now": _text(found.now),
+        "service": None
+        if service is None
+        else {
+            "state": service.state,
+            "ready": service.ready,
+            "lag_seconds": service.speaker and service.speaker.lag_seconds,
+            "position": service.speaker.position if service.speaker else {},
+            "note": service.note,
+        },
+        "streams": [_stream_document(stream, found.now) for stream in found.streams],
+        "problems": found.problems,
+    }
+
+
+def _stream_document(stream: Captured, now: datetime) -> dict[str, Any]:
+    living = {session.session for session in stream.living(now)}
+    return {
+        "stream": stream.name,
+        "messages": stream.info.messages,
+        "bytes": stream.info.bytes,
+        "oldest_at": _text(stream.info.first_at),
+        "newest_at": _text(stream.info.last_at),
+        "age_seconds": _age(stream.info.last_at, now),
+        "connections": len(living),
+        "gaps_last_hour": sum(len(session.holes) for session in stream.sessions),
+        "sessions": [
+            {
+                "session": session.session,
+                "connector": session.connector,
+                "first_at": _text(session.first_at),
+                "last_at": _text(session.last_at),
+                "living": session.session in living,
+                "closed": session.closed,
+                "subscriptions": {
+                    name: {
+                        "since": _text(channel.since),
+                        "markets": None if channel.everything else len(channel.tickers),
+                    }
+                    for name, channel in session.channels.items()
+                },
+                "per_second": session.per_second(),
+                "dropped": session.counts[-1].dropped if session.counts else {},
+                "gaps": [
+                    {
+                        "of_channel": hole.channel,
+                        "since": _text(hole.since),
+                        "until": _text(hole.until),
+                        "reason": hole.reason,
+                    }
+                    for hole in session.holes
+                ],
+                "repairs": session.repairs,
+                "repaired_trades": session.repaired_trades,
+                "errors": session.errors,
+            }
+            for session in stream.sessions
+        ],
+    }
+
+
+def show(found: Status) -> None:
+    """A line for each fact on stdout, what is wrong on stderr."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    if service := found.service:
+        lag = service.speaker.lag_seconds if service.speaker else None
+        table.add_row("connector", service.state + ("" if lag is None else f", lag {lag:.1f} s"))
+        if service.speaker and service.speaker.position:
+            told = ", ".join(f"{name} {value}" for name, value in service.speaker.position.items())
+            table.add_row("position", told)
+    for stream in found.streams:
+        _show_stream(table, stream, found.now)
+    Terminal(width=None if output.terminal_width() else 10_000).print(table)
+    for problem in found.problems:
+        Terminal(stderr=True).print(problem, style="yellow")
+
+
+def _show_stream(table: Table, stream: Captured, now: datetime) -> None:
+    info = stream.info
+    table.add_row(
+        "stream", f"{stream.name}, {info.messages:,} messages, {size(info.bytes)} of "
+        f"{size(info.configuration['max_bytes'])}"
+    )  # fmt: skip
+    table.add_row("oldest message", _ago(info.first_at, now))
+    table.add_row("newest message", _ago(info.last_at, now))
+    living = stream.living(now)
+    table.add_row("connections", f"{len(living)} now, {len(stream.sessions)} in the last hour")
+    for session in living:
+        confirmed = ", ".join(
+            f"{name} ({'all markets' if channel.everything else f'{len(channel.tickers)} markets'})"
+            for name, channel in session.channels.items()
+        )
+        # One that was subscribed more than an hour ago tells it with a record that is not read.
+        told = confirmed or ("none" if session.opened else "confirmed before the last hour")
+        table.add_row("subscriptions", f"{told}; connector {session.connector}")
+        rates = session.per_second()
+        if rates:
+            told = ", ".join(f"{name} {rate:,.1f}" for name, rate in sorted(rates.items()))
+            table.add_row("a second", told)
+    holes = [hole for session in stream.sessions for hole in session.holes]
+    trades = sum(session.repaired_trades for session in stream.sessions)
+    repairs = sum(session.repairs for session in stream.sessions)
+    table.add_row("gaps, last hour", f"{len(holes)}; {repairs} repairs found {trades} trades")
+    for hole in holes[-5:]:
+        since = "the start" if hole.since is None else f"{hole.since:%H:%M:%S}"
+        table.add_row(
+            "gap", f"{hole.channel or 'all'}, {since} to {hole.until:%H:%M:%S} UTC, {hole.reason}"
+        )
+
+
+def _ago(at: datetime | None, now: datetime) -> str:
+    if at is None:
+        return "none"
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC, {duration(max(now - at, timedelta()))} ago"
+
+
+def _age(at: datetime | None, now: datetime) -> float | None:
+    return None if at is None else round((now - at).total_seconds(), 3)
+
+
+def _text(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat().replace("+00:00", "Z")
