@@ -98,7 +98,7 @@ def test_a_market_that_ends_leaves_its_place_to_the_next_that_opens() -> None:
     ],
 )
 def test_a_scope_that_cannot_be_read_says_where(text: str, said: str) -> None:
-    with pytest.raises(ValueError) as refused:  # noqa: PT011 - looked at below
+    with pytest.raises(ValueError) as refused:
         parsed(text.encode())
     assert said in str(refused.value)
 
