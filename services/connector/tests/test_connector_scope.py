@@ -1,0 +1,122 @@
+"""The rules of the scope file, without servers."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ssmd_connector.bookchoice import BookChoice
+from ssmd_connector.outbox import Outbox, Room
+from ssmd_connector.outgoing import MarketOutgoing
+from ssmd_connector.scope import MarketFacts, Scope, SeriesFacts
+from ssmd_connector.scopefile import parsed
+from ssmd_connector.secmaster import Market, Series
+
+NOW = datetime(2026, 11, 29, tzinfo=UTC)
+
+
+class Known:
+    """Markets of two series."""
+
+    def __init__(self) -> None:
+        self.series = {
+            "A": Series("A", "Crypto", ["BTC"], False, 10),
+            "B": Series("B", "Sports", None, True, 1000),
+        }
+        self.markets = {
+            f"{name}{n}": Market(
+                f"{name}{n}", f"{name}-E", name, "active", NOW + timedelta(hours=n), None, n
+            )
+            for name in self.series
+            for n in range(1, 20)
+        }
+
+    def market(self, ticker: str) -> Market | None:
+        return self.markets.get(ticker)
+
+    def series_of(self, market: MarketFacts) -> SeriesFacts | None:
+        return self.series.get(market.series_ticker)
+
+    def category_of(self, market: MarketFacts) -> str | None:
+        return self.series[market.series_ticker].category
+
+    def trading(self) -> list[Market]:
+        return [market for market in self.markets.values() if market.status == "active"]
+
+
+def chosen(text: str, shard: int = 0, shards: int = 1, known: Known | None = None) -> set[str]:
+    choice = BookChoice(known or Known(), shard, shards)
+    for _ in choice.choose(parsed(text.encode()), NOW):
+        pass
+    return choice.wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("", set()),
+        ("books: [{series: [A], closing_within_hours: 2}]", {"A1", "A2"}),
+        ("books: [{categories: [Sports], most_traded: 2}]", {"B19", "B18"}),
+        (
+            "books: [{tags: [BTC], most_traded: 1}, {games_only: true, most_traded: 1}]",
+            {"A19", "B19"},
+        ),
+        ("books: [{min_volume: 100, closing_within_hours: 1}]", {"B1"}),
+        ("books: [{series: [A], categories: [Sports]}]", set()),
+    ],
+)
+def test_books_that_a_scope_chooses(text: str, wanted: set[str]) -> None:
+    assert chosen(text) == wanted
+
+
+def test_shards_share_the_books_and_none_is_in_two() -> None:
+    everything = "books: [{}]"
+    parts = [chosen(everything, shard, 3) for shard in range(3)]
+    assert sum(map(len, parts)) == len(set().union(*parts)) == 38
+    assert all(parts)
+
+
+def test_a_market_that_ends_leaves_its_place_to_the_next_that_opens() -> None:
+    known = Known()
+    choice = BookChoice(known, 0, 1)
+    for _ in choice.choose(parsed(b"books: [{series: [A], most_traded: 2}]"), NOW):
+        pass
+    assert choice.look("A3", NOW) is None
+    known.markets["A19"] = Market("A19", "A-E", "A", "closed", NOW, None, 19)
+    assert choice.look("A19", NOW) is False
+    assert choice.look("A3", NOW) is True
+    assert choice.wanted == {"A18", "A3"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("bookz: []", "unknown field `bookz`"),
+        ("books: [{most_traded: 0}]", "most_traded"),
+        ("books: [{series: A}]", "Expected `array`"),
+        ("books: [", "it is no YAML"),
+        ("- a", "Expected `object`"),
+    ],
+)
+def test_a_scope_that_cannot_be_read_says_where(text: str, said: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        parsed(text.encode())
+    assert said in str(refused.value)
+
+
+def test_names_that_nobody_has_are_sentences() -> None:
+    scope = parsed(b"markets: [{categories: [Cryto, Sports]}]\nbooks: [{series: [NOPE]}]")
+    assert scope.unknown({"Crypto", "Sports"}, {"A"}, set()) == [
+        "the scope names the category 'Cryto', which the secmaster does not have",
+        "the scope names the series 'NOPE', which the secmaster does not have",
+    ]
+    assert Scope().unknown(set(), set(), set()) == []
+
+
+def test_quotes_are_dropped_first_then_books_then_trades() -> None:
+    room = Room(100, 1 << 20)
+    trades, books = Outbox(room), Outbox(room)
+    taken = {"ticker": 0, "book": 0, "trade": 0}
+    for kind, box, count in (("ticker", trades, 70), ("book", books, 70), ("trade", trades, 70)):
+        for number in range(count):
+            taken[kind] += box.put(MarketOutgoing(f"{kind}{number}", "s", kind, b"x"))
+    assert taken == {"ticker": 60, "book": 20, "trade": 20}
