@@ -190,6 +190,7 @@ def _run(work: "Callable[[KeyStore], Awaitable[T]]") -> T:
             budget_seconds=min(settings.startup_budget_seconds, 10.0),
             max_size=1,
             configure=configure,
+            autocommit=True,
         )
         async with pool:
             return await work(KeyStore(Database(pool)))

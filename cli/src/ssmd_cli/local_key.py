@@ -22,7 +22,7 @@ async def ensure_key(url: SecretStr, directory: Path, exchange: str) -> str:
     """The text of a key that the database knows: the kept one, or a new one, named for the
     exchange that the system mirrors."""
     pool = await postgres.open_pool(
-        url, "ssmd-up", budget_seconds=10, max_size=1, configure=configure
+        url, "ssmd-up", budget_seconds=10, max_size=1, configure=configure, autocommit=True
     )
     async with pool:
         store = KeyStore(Database(pool))

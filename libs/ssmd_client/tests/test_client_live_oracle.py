@@ -197,14 +197,14 @@ class MovedClock:
         streams = [v._source._stream for v in views if isinstance(v._source, DirectSource)]
         for stream in streams:
             # What a try takes beside is real.
-            stream._answer_seconds = 0.05
+            stream.answer_seconds = 0.05
 
         async def tried() -> None:
             assert all(self._seconds[view._keeper._task] > seconds for view in views), self._seconds
 
         await observers.eventually(tried, 120)
         for stream in streams:
-            stream._answer_seconds = 5.0
+            stream.answer_seconds = 5.0
 
 
 class RealClock:

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 import sql_universe as universe
 
-from ssmd_api import costs, lists
+from ssmd_api import lists, refusals
 from ssmd_api.cursors import Cursor
 from ssmd_api.database import PLANNING
 from ssmd_api.filters import EventFilter, MarketFilter, SeriesFilter
@@ -337,7 +337,7 @@ async def test_every_filter_in_every_order_reads_few_rows(database: Database) ->
             await connection.execute("SELECT set_config(%s, %s, false)", (name, value))
         for listed, kind, table, filters in LISTED:
             for given, sort in product(filters, [*orders(table), *SEVERAL[table.name]]):
-                if kind is not SeriesFilter and costs.refusal(
+                if kind is not SeriesFilter and refusals.refusal(
                     kind(**given), sort, table.columns[0].name
                 ):
                     continue

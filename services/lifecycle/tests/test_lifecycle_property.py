@@ -237,7 +237,7 @@ def spoil(
 def received(frames: list[Frame]) -> list[LifecycleMessage]:
     """What the service makes of frames of a subscription."""
     subscriptions = Subscriptions(["market_lifecycle_v2"])
-    assert subscriptions.command(0)
+    assert subscriptions.command(0, 10)
     subscriptions.take(b'{"type":"subscribed","id":1,"msg":{"sid":1}}', NOW)
     messages = []
     for frame in frames:

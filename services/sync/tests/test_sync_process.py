@@ -7,7 +7,7 @@ import os
 import random
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -75,7 +75,8 @@ async def started(*arguments: str, **variables: str) -> AsyncIterator[Process]:
         try:
             yield Process(process, port, log)
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):
+                process.kill()
             await process.wait()
 
 

@@ -1,1 +1,1 @@
-"""What every ssmd service needs: models, rules, the change envelope, names, settings, runtime."""
+"""What every ssmd service needs: columns and rows, rules, names, settings, connections, runtime."""

@@ -1,4 +1,5 @@
-"""The order in which every writer goes (docs/architecture.md, decision 13).
+"""The one order of locks, in which every writer goes, and an event's status (docs/architecture.md,
+decision 13).
 
 A transaction needs some of these steps and takes them in this order; it locks in ticker order:
 

@@ -1,4 +1,7 @@
-"""Which messages count for a reader that began with a snapshot. Pure.
+"""What a message of SECMASTER_CDC means to a reader (a row, an announced row, the beginning or the
+end of an announcement, or nothing), and which count after a snapshot. Pure.
+
+What follows from a row (a deletion, say) is each reader's.
 
 The rules are those of docs/contracts.md § 2 and `ssmd_stream.visibility`.
 """

@@ -96,7 +96,8 @@ class Stream:
         self.name = name
         self.js = client.jetstream(timeout=_PATIENCE_SECONDS)
         self._publisher = publisher
-        self._answer_seconds = answer_seconds
+        self.answer_seconds = answer_seconds
+        """How long NATS may take to answer what is asked of the stream."""
         self.bounds: StreamInfo | None = None
         """What `info` said last."""
 
@@ -252,7 +253,7 @@ class Stream:
                 "check NATS_URL and the user's permissions"
             )
         try:
-            async with answered_within(self._answer_seconds):
+            async with answered_within(self.answer_seconds):
                 yield
         except nats.js.errors.NotFoundError:
             raise

@@ -6,7 +6,7 @@ from typing import Final, Generic, cast
 
 from aiohttp import web
 
-from ssmd_api import costs, filters
+from ssmd_api import filters, refusals
 from ssmd_api.filters import EventFilter, F, MarketFilter
 from ssmd_api.paging import Page
 from ssmd_api.parameters import Parameters
@@ -63,7 +63,7 @@ def read(given: Parameters, kind: type[F], table: Table, ticker: str, shape: Sha
     wanted = filters.read(kind, given)
     asked = Asked(wanted, given.page(table, ticker), given.shape(shape), given.as_of())
     if isinstance(wanted, EventFilter | MarketFilter):
-        given.refuse(costs.refusal(wanted, asked.page.sort, ticker))
+        given.refuse(refusals.refusal(wanted, asked.page.sort, ticker))
     given.done()
     return asked
 

@@ -187,6 +187,7 @@ class Database:
         try:
             # Without the pool's own context, which would commit each time, though nothing is open.
             connection = await self._pool.getconn(patience_seconds)
+            assert connection.autocommit, "nothing commits what such a connection writes"
             try:
                 yield connection
             finally:

@@ -55,7 +55,7 @@ MARKET_DATA_SCHEMAS: Final[dict[str, Schema]] = {
         capture=ref("Capture"),
         cursor=PAGE_CURSOR,
     ),
-    "Quote": thing(
+    "CapturedQuote": thing(
         price=_maybe(_PRICE, "Of the last trade."),
         yes_bid=_maybe(_PRICE),
         yes_ask=_maybe(_PRICE),
@@ -69,7 +69,7 @@ MARKET_DATA_SCHEMAS: Final[dict[str, Schema]] = {
     ),
     "MarketQuote": thing(
         ticker=_TEXT,
-        quote=_or_null("Quote", "Null where none is in the stream."),
+        quote=_or_null("CapturedQuote", "Null where none is in the stream."),
         capture=ref("Capture"),
     ),
     "Book": thing(

@@ -3,6 +3,8 @@
 import sys
 from contextlib import AsyncExitStack
 
+from nats.aio.client import Client
+
 from ssmd_common.connections import nats
 from ssmd_common.leader import lead
 from ssmd_common.runtime import Runtime, run
@@ -31,7 +33,10 @@ async def serve(runtime: Runtime, settings: ConnectorSettings) -> None:
     scope.load()
     key, path = settings.kalshi_api_key, settings.kalshi_private_key_path
     if key is None or not path:
-        await without_key(runtime)
+        # What else is wrong is said, too.
+        async with AsyncExitStack() as stack:
+            if await _leading(runtime, settings, stack) is not None:
+                await without_key(runtime)
         return
     signer = load_signer(key.get_secret_value(), path)
     view = LiveView(settings, runtime.health)
@@ -50,25 +55,9 @@ async def serve(runtime: Runtime, settings: ConnectorSettings) -> None:
         )
         runtime.spawn("view", view.run())
         runtime.spawn("scope", check_scope(runtime, scope, view))
-        lock = f"connector.{settings.shard}" if settings.shard else "connector"
-        leadership = await stack.enter_async_context(
-            lead(
-                runtime,
-                settings.database_url,
-                "connector",
-                budget_seconds=settings.startup_budget_seconds,
-                lock=lock,
-            )
-        )
-        if leadership is None:
+        client = await _leading(runtime, settings, stack)
+        if client is None:
             return
-        client = await nats.connect(
-            settings,
-            "ssmd-connector",
-            budget_seconds=settings.startup_budget_seconds,
-            service="connector",
-        )
-        stack.push_async_callback(nats.close, client)
         connector = Connector(runtime, settings, client, signer, rest, receiver, view, scope)
 
         def rescoped() -> None:
@@ -77,6 +66,24 @@ async def serve(runtime: Runtime, settings: ConnectorSettings) -> None:
 
         runtime.spawn("scope file", scope.follow(rescoped))
         await connector.run()
+
+
+async def _leading(
+    runtime: Runtime, settings: ConnectorSettings, stack: AsyncExitStack
+) -> Client | None:
+    """NATS, once this process leads; None where the service stops before."""
+    budget = settings.startup_budget_seconds
+    lock = f"connector.{settings.shard}" if settings.shard else "connector"
+    leadership = await stack.enter_async_context(
+        lead(runtime, settings.database_url, "connector", budget_seconds=budget, lock=lock)
+    )
+    if leadership is None:
+        return None
+    client = await nats.connect(
+        settings, "ssmd-connector", budget_seconds=budget, service="connector"
+    )
+    stack.push_async_callback(nats.close, client)
+    return client
 
 
 async def _receiving(

@@ -1,6 +1,9 @@
 """What keeps a live view's picture current, for as long as it runs.
 
 snapshot → picture → follow the changes → where it breaks off, go on; where that cannot be, renew
+
+Continuity is lost where the source says `Gone`, or a message is `SnapshotDue`: then everything is
+read anew, and readers get `Renewed`.
 """
 
 import asyncio
