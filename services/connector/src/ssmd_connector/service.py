@@ -9,7 +9,7 @@ import structlog
 from nats.aio.client import Client
 
 from ssmd_common.connections.nats_access import NatsAccess
-from ssmd_common.errors import ConfigurationError, SsmdError
+from ssmd_common.errors import SsmdError
 from ssmd_common.rights import RIGHTS
 from ssmd_common.runtime import Runtime
 from ssmd_common.streams import MARKET_DATA_STREAM, books_stream
@@ -19,6 +19,7 @@ from ssmd_connector.capture import Capture, everything
 from ssmd_connector.life import Life
 from ssmd_connector.outbox import Outbox, Room
 from ssmd_connector.outgoing import MarketOutgoing
+from ssmd_connector.oversized import cut
 from ssmd_connector.receiver import Receiver
 from ssmd_connector.scopefile import ScopeFile
 from ssmd_connector.secmaster import LiveView
@@ -31,7 +32,7 @@ from ssmd_kalshi.signing import Signer
 from ssmd_kalshi.socket import KalshiSocket, SocketPolicy
 from ssmd_stream.administration import ensure, require_server
 from ssmd_stream.errors import PublishingEnded, ReaderBroken, StreamGap, StreamUnavailable
-from ssmd_stream.market import streams
+from ssmd_stream.market import streams, subjects
 from ssmd_stream.publish.options import PublisherMetrics, PublisherOptions
 from ssmd_stream.publish.publisher import Publisher
 from ssmd_stream.stream import Stream
@@ -116,7 +117,9 @@ class Connector:
             self._rest,
             stream,
             Outbox(self._room),
-            await self._publisher(stream, metrics.PUBLISHER, "nats"),
+            await self._publisher(
+                stream, metrics.PUBLISHER, "nats", subjects.unreadable(settings.connector_name)
+            ),
             self._seen,
             self._runtime.health,
             left=self._left,
@@ -159,7 +162,12 @@ class Connector:
             lambda selection: open_socket(settings, self._signer, [selection], self._acks),
             lambda: Capture(settings.connector_name, self._view, wants=everything, shard=shard),
             Outbox(self._room),
-            await self._publisher(stream, metrics.BOOKS_PUBLISHER, "nats_books"),
+            await self._publisher(
+                stream,
+                metrics.BOOKS_PUBLISHER,
+                "nats_books",
+                subjects.books_unreadable(shard, settings.connector_name),
+            ),
             self._runtime.health,
             shard=shard,
             shards=settings.shards,
@@ -172,10 +180,21 @@ class Connector:
             self._books = None
 
     async def _publisher(
-        self, stream: Stream, counted: PublisherMetrics, condition: str
+        self, stream: Stream, counted: PublisherMetrics, condition: str, unreadables: str
     ) -> Publisher[MarketOutgoing]:
         settings = self._settings
         info = await stream.info()
+
+        async def cut_off(message: MarketOutgoing, limit: int) -> MarketOutgoing:
+            log.warning(
+                "a message is larger than NATS takes: its beginning is published as unreadable; "
+                "raise max_payload at the server",
+                subject=message.subject,
+                bytes=len(message.payload),
+                limit=limit,
+            )
+            return cut(message, limit, unreadables)
+
         return Publisher(
             stream,
             NatsAccess.of(settings),
@@ -192,7 +211,7 @@ class Connector:
             last_sequence=info.last_sequence,
             name="ssmd-connector-publish",
             rights=RIGHTS["connector"].nats,
-            replace=_too_large,
+            replace=cut_off,
         )
 
 
@@ -216,13 +235,6 @@ async def check_scope(runtime: Runtime, scope: ScopeFile, view: LiveView) -> Non
         if view.is_ready:
             unknown = scope.scope.unknown(*view.names())
             runtime.health.degrade("scope", "; ".join(unknown[:5]) or None)
-
-
-async def _too_large(message: MarketOutgoing, limit: int) -> MarketOutgoing:
-    raise ConfigurationError(
-        f"NATS takes messages of {limit} bytes, and one of {len(message.payload)} bytes came "
-        f"({message.subject}): raise max_payload at the server"
-    )
 
 
 def _first(error: BaseException) -> BaseException:
