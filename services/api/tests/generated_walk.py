@@ -20,14 +20,14 @@ def calls(market: str) -> dict[str, dict[str, Any]]:
     event, _, _ = market.rpartition("-")
     series = event.partition("-")[0]
     return {
-        "series.get_v1_series": {"limit": 2, "sort": models.GetV1SeriesSort("-volume")},
+        "series.get_v1_series": {"limit": 2, "sort": [models.GetV1SeriesSortItem("-volume")]},
         "series.get_v1_series_ticker": {"ticker": series},
         "series.get_v1_series_ticker_history": {"ticker": series},
         "events.get_v1_events": {"status": [models.GetV1EventsStatusItem.OPEN]},
         "events.get_v1_events_event_ticker": {"event_ticker": event},
         "events.get_v1_events_event_ticker_history": {"event_ticker": event, "limit": 2},
         "markets.get_v1_markets": {
-            "series": series,
+            "series": [series],
             "status": [models.GetV1MarketsStatusItem.ACTIVE, models.GetV1MarketsStatusItem.CLOSED],
             "closing_before": "24h",
         },
@@ -35,6 +35,9 @@ def calls(market: str) -> dict[str, dict[str, Any]]:
         "markets.get_v1_markets_ticker": {"ticker": market},
         "markets.get_v1_markets_ticker_lifecycle": {"ticker": market},
         "markets.get_v1_markets_ticker_history": {"ticker": market},
+        "markets.get_v1_markets_ticker_trades": {"ticker": market, "limit": 2},
+        "markets.get_v1_markets_ticker_ticker": {"ticker": market},
+        "markets.get_v1_markets_ticker_book": {"ticker": market},
         "fees.get_v1_fees": {"tier": "default"},
         "fees.get_v1_fees_series": {"series": series, "price": "0.55", "count": "100"},
         "fees.post_v1_fees_quote": {

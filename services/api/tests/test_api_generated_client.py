@@ -5,9 +5,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import nats
 import pytest
 from api_strangers import TOOLS, run, whole_api
 from api_testbed import Serve
+from made_market_data import make_streams
 from nats.js.client import JetStreamContext
 from test_api_openapi import DOCUMENT, TICKER
 
@@ -31,6 +33,7 @@ AS_ASKED = {
     "markets.get_v1_markets_ticker": f"/v1/markets/{TICKER}",
     "markets.get_v1_markets_ticker_lifecycle": f"/v1/markets/{TICKER}/lifecycle",
     "markets.get_v1_markets_ticker_history": f"/v1/markets/{TICKER}/history",
+    "markets.get_v1_markets_ticker_trades": f"/v1/markets/{TICKER}/trades?limit=2",
     "fees.get_v1_fees": "/v1/fees?tier=default",
     "fees.get_v1_fees_series": "/v1/fees/KXBTCD?price=0.55&count=100",
     "search.get_v1_search": "/v1/search?q=bitcoin&kind=series",
@@ -69,6 +72,9 @@ async def test_every_operation_is_called_and_its_reply_parsed(
         await connection.execute("UPDATE markets SET title = 'new' WHERE ticker = %s", (TICKER,))
     config = tmp_path / "config.yaml"
     config.write_text(CONFIG)
+    client = await nats.connect(nats_server.url)
+    await make_streams(client, shards=1)
+    await client.close()
     async with whole_api(serve, database, nats_server, valkey_server) as api:
         document = tmp_path / "openapi.json"
         document.write_text(json.dumps(await api.ok("/openapi.json")))

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import archived
+import nats.js.errors
 import pytest_asyncio
 from archived import Archived
 from nats.aio.client import Client
@@ -83,7 +84,15 @@ class World:
 
     async def recreate(self) -> None:
         await self.js.delete_stream(STREAM)
-        await self.js.add_stream(name=STREAM, subjects=["cdc.>"])
+
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    await self.js.add_stream(name=STREAM, subjects=["cdc.>"])
+                    break
+                except nats.js.errors.ServerError:
+                    # NATS may refuse a name whose store it is still removing.
+                    await asyncio.sleep(0.1)
         self.chain += 1
 
     @property
