@@ -125,6 +125,7 @@ def run_documented_requests(folder: Path) -> None:
     done = subprocess.run(
         ["bash", "-c", textwrap.dedent(script)],
         cwd=folder,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         timeout=60,

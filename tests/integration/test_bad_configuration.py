@@ -203,7 +203,7 @@ async def test_a_stop_ends_the_wait_for_a_server(
             assert process.returncode is None
             await asyncio.sleep(0.01)
         process.terminate()
-        assert await process.wait() == 0
+        assert await process.wait() == 0, said(output)
         assert json.loads(said(output).splitlines()[-1])["event"] == "service stopped"
 
 

@@ -143,7 +143,10 @@ async def test_a_connection_that_answers_no_more_is_not_closed_in_order(tmp_path
         client = await nats.connect(
             settings, "test", budget_seconds=PATIENCE_SECONDS, ping_interval=0.2
         )
-        proxy.lose()
+        try:
+            proxy.lose()
+        except PermissionError:
+            pytest.skip("this kernel lets only root drop what comes to a socket")
         async with asyncio.timeout(PATIENCE_SECONDS):
             while client.is_connected:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
