@@ -277,7 +277,8 @@ async def copied(database: str) -> float:
         cursor.copy(
             "COPY (SELECT m.*, e.event_ticker, e.title, e.sub_title, e.category, e.status,"
             " e.strike_date, e.mutually_exclusive, s.ticker, s.title, s.category, s.tags,"
-            " s.is_game, s.volume FROM markets m JOIN events e USING (event_ticker)"
+            " s.is_game, s.volume, coalesce(e.category, s.category), m.latest_expiration_time"
+            " FROM markets m JOIN events e USING (event_ticker)"
             " JOIN series s ON s.ticker = m.series_ticker WHERE m.deleted_at IS NULL"
             " ORDER BY m.ticker) TO STDOUT"
         ) as copy,

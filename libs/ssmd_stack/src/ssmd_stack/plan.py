@@ -15,6 +15,8 @@ from ssmd_stack.ports import free_port, is_taken
 PORTS: Final = ("postgres", "nats", "valkey", "api", "exchange")
 
 _LOCAL_KEY: Final = "ssmd-local"
+_MARKET_RATE: Final = "5"
+"""Trades, quotes and changes of books a second of the simulated exchange: some to look at."""
 
 
 class Exchange(StrEnum):
@@ -117,9 +119,10 @@ def exchange_urls(plan: Plan, port: int) -> tuple[str, str]:
 def exchange_command(plan: Plan, port: int, anchor: str) -> list[str]:
     """The simulator's arguments after `python`; the same anchor day gives the same universe."""
     population = [] if plan.population is None else ["--population", str(plan.population)]
+    rate = "0" if plan.tempo == "still" else _MARKET_RATE
     return [
         "-m", "ssmd_simulator", "--port", str(port), "--size", plan.size, "--seed", str(plan.seed),
-        "--tempo", plan.tempo, "--anchor", anchor, *population,
+        "--tempo", plan.tempo, "--anchor", anchor, "--market-rate", rate, *population,
         "--write-key", str(plan.key_file), "--key-id", _LOCAL_KEY, "--key-type", "ed25519",
     ]  # fmt: skip
 
