@@ -32,10 +32,10 @@ from ssmd_connector.capture import Capture, everything
 from ssmd_connector.life import Life
 from ssmd_connector.outbox import Outbox, Room
 from ssmd_connector.outgoing import MarketOutgoing
+from ssmd_connector.oversized import cut
 from ssmd_connector.receiver import Receiver
 from ssmd_connector.secmaster import Event, Market, Series, SlimPicture
 from ssmd_connector.seen import Seen
-from ssmd_connector.service import _too_large
 from ssmd_kalshi.books import Books
 from ssmd_kalshi.channels import Selection
 from ssmd_kalshi.feed import MarketData
@@ -144,6 +144,10 @@ class NoNames:
         return "KXBENCH", ticker[:12]
 
 
+async def cut_off(message: MarketOutgoing, limit: int) -> MarketOutgoing:
+    return cut(message, limit, "md.unreadable.0")
+
+
 async def published(url: str, count: int, channel: str) -> None:
     """From the socket to NATS' acknowledgement, as connector does it; the stream is on disk."""
     with scratch_directory() as directory:
@@ -168,7 +172,7 @@ async def published(url: str, count: int, channel: str) -> None:
                 last_sequence=info.last_sequence,
                 name="bench",
                 rights=None,
-                replace=_too_large,
+                replace=cut_off,
             )
             policy = SocketPolicy(silence_seconds=60)
             async with (

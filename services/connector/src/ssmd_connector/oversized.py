@@ -15,8 +15,9 @@ def cut(message: MarketOutgoing, limit: int, subject: str) -> MarketOutgoing:
     """An unreadable message with the beginning of what was to be published, on `subject`, of at
     most `limit` bytes; it counts as the one that it stands for."""
     was = decoded(message.payload)
-    is_unreadable = isinstance(was, UnreadableMessage)
-    raw = was.raw if is_unreadable else message.payload
+    channel, raw = message.type, message.payload
+    if isinstance(was, UnreadableMessage):
+        channel, raw = was.of_channel or "", was.raw
     said = UnreadableMessage(
         v=was.v,
         connector=was.connector,
@@ -25,7 +26,7 @@ def cut(message: MarketOutgoing, limit: int, subject: str) -> MarketOutgoing:
         received_at=was.received_at,
         reason=f"too large: {len(message.payload)} bytes, and NATS takes {limit} (max_payload); "
         "this is its beginning",
-        of_channel=was.of_channel if is_unreadable else message.type,
+        of_channel=channel or None,
         sid=getattr(was, "sid", None),
         seq=getattr(was, "seq", None),
         # In base64 it is a third longer.
