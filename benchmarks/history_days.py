@@ -122,6 +122,7 @@ async def fill(database: Database, number: int) -> None:
     for ago in range(1, number):
         await copy_day(database, ago)
         print(".", end="", flush=True)
+    print()
     await execute(
         database,
         "ALTER TABLE markets ENABLE TRIGGER USER",
