@@ -267,7 +267,13 @@ class ArchiveWriter:
         )
         self._segment = None
         segment.close()
-        log.info("sealed", from_seq=line.from_seq, to_seq=line.to_seq, messages=line.messages)
+        log.info(
+            "sealed",
+            stream=line.stream,
+            from_seq=line.from_seq,
+            to_seq=line.to_seq,
+            messages=line.messages,
+        )
         return line
 
     def close(self) -> None:
