@@ -5,7 +5,7 @@ import base64
 import json
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,13 @@ _FLAGS = (
     "--remote-debugging-port=0",
     "--window-size=1400,1000",
 )
+
+
+_LEFT = frozenset(("Inspected target navigated or closed", "Cannot find context with specified id"))
+
+
+class Left(AssertionError):
+    """What was asked of a page that was left meanwhile."""
 
 
 @dataclass(slots=True)
@@ -60,8 +67,10 @@ class Page:
         """The first true value of a function in the page."""
         async with asyncio.timeout(30):
             while True:
-                if value := await self.evaluate(script, *arguments):
-                    return value
+                # A page that is just left answers no more: the next one is asked.
+                with suppress(Left):
+                    if value := await self.evaluate(script, *arguments):
+                        return value
                 await asyncio.sleep(0.02)
 
     async def picture(self) -> bytes:
@@ -74,7 +83,8 @@ class Page:
             if "id" in told:
                 answer = self._answers.pop(told["id"])
                 if "error" in told:
-                    answer.set_exception(AssertionError(told["error"]))
+                    is_left = told["error"]["message"] in _LEFT
+                    answer.set_exception((Left if is_left else AssertionError)(told["error"]))
                 else:
                     answer.set_result(told["result"])
             elif told["method"] == "Runtime.exceptionThrown":
