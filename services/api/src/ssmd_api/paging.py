@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ssmd_api import cursors
 from ssmd_api.cursors import Cursor, Keys
@@ -64,3 +64,17 @@ def following(page: Page, keys: Keys, ticker: str) -> str:
     """The cursor of the page after this one, whose last row has these sort keys and ticker."""
     key = keys[0] if len(keys) == 1 else keys
     return cursors.encode(Cursor(order(page.sort), key, ticker, page.filters))
+
+
+def id_of(cursor: Cursor | None) -> int | None:
+    """Of a list in the order of ids: the last id of the page before, None at its beginning."""
+    return cursor.key if cursor and isinstance(cursor.key, int) else None
+
+
+def cut_by_id(name: str, found: list[Row], limit: int) -> dict[str, Any]:
+    """The page of such a list, `name`, of up to one row more than it holds; with the next one's
+    cursor."""
+    more = len(found) > limit
+    found = found[:limit]
+    following = cursors.encode(Cursor(name, found[-1]["id"], "")) if more else None
+    return {name: found, "cursor": following}

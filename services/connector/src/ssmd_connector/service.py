@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Final
 
 import structlog
@@ -95,13 +96,7 @@ class Connector:
 
     async def _lives(self, receiver: Receiver) -> None:
         while not self._runtime.stop.is_set():
-            try:
-                await self._live(receiver)
-            except* _ENDS as group:
-                log.warning("publishing begins anew", reason=str(_first(group)))
-                await self._runtime.stopped_within(_PAUSE_SECONDS)
-            except* SsmdError as group:
-                raise _first(group) from None
+            await self._one(self._live(receiver), "publishing begins anew")
 
     async def _live(self, receiver: Receiver) -> None:
         settings = self._settings
@@ -138,13 +133,7 @@ class Connector:
                 self._runtime.health.progress()
                 await self._runtime.stopped_within(_LOOK_SECONDS)
                 continue
-            try:
-                await self._live_books()
-            except* _ENDS as group:
-                log.warning("publishing books begins anew", reason=str(_first(group)))
-                await self._runtime.stopped_within(_PAUSE_SECONDS)
-            except* SsmdError as group:
-                raise _first(group) from None
+            await self._one(self._live_books(), "publishing books begins anew")
 
     async def _live_books(self) -> None:
         settings, shard = self._settings, self._settings.shard
@@ -178,6 +167,16 @@ class Connector:
             await self._books.run(self._runtime.stop)
         finally:
             self._books = None
+
+    async def _one(self, life: Awaitable[None], anew: str) -> None:
+        """A life to its end; `anew` is said where another one is to follow."""
+        try:
+            await life
+        except* _ENDS as group:
+            log.warning(anew, reason=str(_first(group)))
+            await self._runtime.stopped_within(_PAUSE_SECONDS)
+        except* SsmdError as group:
+            raise _first(group) from None
 
     async def _publisher(
         self, stream: Stream, counted: PublisherMetrics, condition: str, unreadables: str

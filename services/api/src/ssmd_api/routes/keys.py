@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 from aiohttp import web
 
-from ssmd_api import bodies, context, cursors
-from ssmd_api.cursors import Cursor
+from ssmd_api import bodies, context, paging
 from ssmd_api.forms import MAX_TEXT
 from ssmd_api.middleware import actor
 from ssmd_api.parameters import Parameters, moment, text
@@ -45,13 +44,8 @@ async def list_keys(request: web.Request) -> web.Response:
     given = Parameters(request.query, datetime.now(UTC))
     limit, cursor = given.limit(), given.cursor("keys")
     given.done()
-    after = cursor.key if cursor and isinstance(cursor.key, int) else 0
-    found = await context.of(request).keys.page(after, limit + 1)
-    following = None
-    if len(found) > limit:
-        found = found[:limit]
-        following = cursors.encode(Cursor("keys", found[-1]["id"], ""))
-    return private({"keys": found, "cursor": following})
+    found = await context.of(request).keys.page(paging.id_of(cursor) or 0, limit + 1)
+    return private(paging.cut_by_id("keys", found, limit))
 
 
 async def list_audit(request: web.Request) -> web.Response:
@@ -59,13 +53,8 @@ async def list_audit(request: web.Request) -> web.Response:
     given = Parameters(request.query, datetime.now(UTC))
     limit, cursor = given.limit(), given.cursor("audit")
     given.done()
-    before = cursor.key if cursor and isinstance(cursor.key, int) else None
-    found = await context.of(request).keys.audit(before, limit + 1)
-    following = None
-    if len(found) > limit:
-        found = found[:limit]
-        following = cursors.encode(Cursor("audit", found[-1]["id"], ""))
-    return private({"audit": found, "cursor": following})
+    found = await context.of(request).keys.audit(paging.id_of(cursor), limit + 1)
+    return private(paging.cut_by_id("audit", found, limit))
 
 
 async def revoke_key(request: web.Request) -> web.Response:

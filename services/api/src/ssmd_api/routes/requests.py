@@ -8,8 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from ssmd_api import context, cursors, forms
-from ssmd_api.cursors import Cursor
+from ssmd_api import context, forms, paging
 from ssmd_api.forms import MAX_TEXT
 from ssmd_api.middleware import actor
 from ssmd_api.parameters import Parameters
@@ -52,13 +51,8 @@ async def list_requests(request: web.Request) -> web.Response:
     given = Parameters(request.query, datetime.now(UTC))
     limit, cursor = given.limit(), given.cursor("requests")
     given.done()
-    before = cursor.key if cursor and isinstance(cursor.key, int) else None
-    found = await context.of(request).requests.page(before, limit + 1)
-    following = None
-    if len(found) > limit:
-        found = found[:limit]
-        following = cursors.encode(Cursor("requests", found[-1]["id"], ""))
-    return private({"requests": found, "cursor": following})
+    found = await context.of(request).requests.page(paging.id_of(cursor), limit + 1)
+    return private(paging.cut_by_id("requests", found, limit))
 
 
 def _idempotency_key(request: web.Request) -> str | None:

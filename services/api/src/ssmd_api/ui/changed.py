@@ -1,11 +1,12 @@
 """What a change was: each column from its old value to its new one, as it is shown."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ssmd_api.rows import encode
 from ssmd_api.ui.columns import kind_of
+from ssmd_api.versions import Version
 from ssmd_common.columns import Kind, Table
 
 _BESIDE_OTHERS: Final = ("updated_at", "observed_at", "observed_via", "exchange_updated_at")
@@ -20,6 +21,19 @@ class Changed:
     kind: str
     old: Any
     new: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ShownVersion:
+    """What became of a row, and when that was known."""
+
+    at: str
+    kind: str
+    changes: list[Changed]
+
+
+def shown_versions(table: Table, versions: Iterable[Version]) -> list[ShownVersion]:
+    return [ShownVersion(each.at, each.kind, changes_of(table, each.changes)) for each in versions]
 
 
 def changes_of(table: Table, changes: Mapping[str, Mapping[str, Any]]) -> list[Changed]:

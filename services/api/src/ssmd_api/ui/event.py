@@ -11,9 +11,8 @@ from ssmd_api.parameters import LARGEST, Parameters
 from ssmd_api.paths import named
 from ssmd_api.problems import not_found
 from ssmd_api.ui import ladder, places
-from ssmd_api.ui.changed import changes_of
+from ssmd_api.ui.changed import shown_versions
 from ssmd_api.ui.frame import Live, render
-from ssmd_api.ui.market import ShownVersion
 from ssmd_common import tables
 
 _VERSIONS: Final = 20
@@ -51,9 +50,6 @@ async def show(request: web.Request) -> web.Response:
         rules=markets[0]["rules_primary"] if markets else None,
         opens=min((m["open_time"] for m in markets if m["open_time"]), default=None),
         closes=max((m["close_time"] for m in markets if m["close_time"]), default=None),
-        versions=[
-            ShownVersion(each.at, each.kind, changes_of(tables.EVENTS, each.changes))
-            for each in found or []
-        ],
+        versions=shown_versions(tables.EVENTS, found or []),
         fresh_as_of=await service.freshness.as_of(aged) if at is None else None,
     )

@@ -19,7 +19,7 @@ from ssmd_api.problems import not_found
 from ssmd_api.rows import Row
 from ssmd_api.store import Store
 from ssmd_api.ui import life, places
-from ssmd_api.ui.changed import Changed, changes_of
+from ssmd_api.ui.changed import shown_versions
 from ssmd_api.ui.frame import Live, render, unit
 from ssmd_api.ui.texts import Unit
 from ssmd_common import tables
@@ -31,13 +31,6 @@ _VERSIONS: Final = 30
 _DEFAULT_TIER: Final = "default"
 _DEFAULT_COUNT: Final = "100"
 _FORM: Final = ("price", "count", "tier")
-
-
-@dataclass(frozen=True, slots=True)
-class ShownVersion:
-    at: str
-    kind: str
-    changes: list[Changed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +76,7 @@ async def show(request: web.Request) -> web.Response:
         series=market["series"],
         past=past,
         coming=coming,
-        versions=[
-            ShownVersion(each.at, each.kind, changes_of(tables.MARKETS, each.changes))
-            for each in (found or [])[:_VERSIONS]
-        ],
+        versions=shown_versions(tables.MARKETS, (found or [])[:_VERSIONS]),
         more_versions=len(found or []) > _VERSIONS,
         record_begins=await service.store.record_begins(),
         fee=fee,
