@@ -892,6 +892,7 @@ async def test_max_payload_lowered_while_running(bench: Any) -> None:
     assert small["data"]["title"] == "x"
 
 
+@pytest.mark.embedded
 @pytest.mark.parametrize("max_payload", [8 << 20, 100_000])
 async def test_a_row_that_comes_before_the_connection_is_there(
     bench: Any, monkeypatch: pytest.MonkeyPatch, max_payload: int

@@ -59,6 +59,7 @@ async def test_a_setting_that_the_server_drops_in_silence(
         await end_of(bench.start())
 
 
+@pytest.mark.embedded
 async def test_a_database_that_is_not_logged_logically(own_server: Any, bench: Any) -> None:
     await own_server.stop()
     own_server.settings["wal_level"] = "replica"

@@ -29,6 +29,7 @@ async def admin(server: Any) -> psycopg.AsyncConnection[Any]:
     return await psycopg.AsyncConnection.connect(server.admin_url, autocommit=True)
 
 
+@pytest.mark.embedded
 async def test_a_promoted_standby_begins_a_new_epoch(own_server: Any, bench: Any) -> None:
     """What the old primary had published may never have reached it. Until then it is waited for."""
     publisher = bench.start()
@@ -110,6 +111,7 @@ async def grow(bench: Any) -> None:
         )
 
 
+@pytest.mark.embedded
 @pytest.mark.parametrize(
     ("cause", "later"), [("wal_behind", 10), ("wal_diverged", 10), ("wal_diverged", 0)]
 )
@@ -130,6 +132,7 @@ async def test_a_database_put_back_to_an_older_copy_begins_a_new_epoch(
     assert began(cause) == before + 1
 
 
+@pytest.mark.embedded
 async def test_a_session_that_only_hears_how_far_the_wal_is_hides_nothing_from_the_next(
     own_server: Any, bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +201,7 @@ async def keep(source: Any, target: Any) -> None:
     assert await copying.wait() == 0
 
 
+@pytest.mark.embedded
 async def test_transaction_ids_wrap_around(own_server: Any, bench: Any) -> None:
     """The server counts to 2**32 and begins anew; the stream counts on."""
     await freeze(own_server)
