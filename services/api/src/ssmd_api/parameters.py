@@ -16,7 +16,7 @@ from ssmd_api.cursors import Cursor
 from ssmd_api.forms import MAX_TEXT
 from ssmd_api.paging import Counted, Page, order, sort_keys
 from ssmd_api.problems import Fault, bad_parameters
-from ssmd_api.shapes import Shape, UnknownField
+from ssmd_api.shapes import Shape, UnknownField, unknown
 from ssmd_common.columns import Column, Kind, Table
 from ssmd_common.times import UNIT_SECONDS
 
@@ -30,7 +30,10 @@ COUNTED: Final = get_args(Counted)
 LARGEST: Final = 2**63 - 1
 _LOST_PLUS = re.compile(r"([T ].*) (\d\d:?\d\d)$", re.ASCII)
 
-_NO_FILTERS: Final = ("sort", "limit", "cursor", "count", "fields", "exclude", "as_of")
+_NO_FILTERS: Final = (
+    *("sort", "limit", "cursor", "count", "fields", "exclude", "include", "as_of"),
+    *("format", "formulas"),
+)
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -134,8 +137,35 @@ class Parameters:
         return self._one("cursor", lambda value: cursors.decode(value, sort, kind, filters))
 
     def shape(self, whole: Shape) -> Shape:
-        """What rows show of the whole: `fields`, without `exclude`."""
-        return self.chosen(whole, whole.selected)
+        """What rows show of the whole with what `include` adds: `fields`, without `exclude`."""
+        whole, included = self.including(whole)
+        shape = self.chosen(whole, whole.selected)
+        self.check_included(included, shape)
+        return shape
+
+    def including(self, whole: Shape) -> tuple[Shape, list[str]]:
+        """The whole with what `include` adds to it, and the names of that."""
+        if not whole.includes:
+            return whole, []
+        found = []
+        for name in self.names("include"):
+            if name in whole.includes:
+                found.append(name)
+            else:
+                known = ", ".join(whole.includes)
+                self.fault("include", f"{unknown(name, whole.includes)} (known: {known})")
+        return (whole.including(found) if found else whole), found
+
+    def check_included(self, included: Sequence[str], shape: Shape) -> None:
+        """Refuse what is included and then left out, and what has no past."""
+        for name in included:
+            if name not in shape.members:
+                named = "exclude" if "fields" not in self._query else "fields"
+                self.fault("include", f"{name} is left out by {named}")
+        if "lifecycle" in included and "as_of" in self._query:
+            self.fault(
+                "include", "lifecycle has no past: messages have times of their own; see history"
+            )
 
     def chosen(self, default: S, select: Callable[[list[str], list[str]], S]) -> S:
         """What `select` makes of `fields` and `exclude`; the default where neither is given."""

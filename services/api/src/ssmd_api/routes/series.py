@@ -12,6 +12,7 @@ from ssmd_api.parameters import Parameters
 from ssmd_api.paths import named
 from ssmd_api.problems import not_found
 from ssmd_api.replies import reply
+from ssmd_api.shapes import Shape
 from ssmd_common import tables
 
 
@@ -36,7 +37,11 @@ async def show_series(request: web.Request) -> web.Response:
     ticker = named(request, "ticker", "series")
     async with context.of(request).store.as_of(at) as store:
         # What is in force follows from the row where there is no schedule.
-        row = await store.series(ticker, tables.SERIES if "fee" in shape.members else shape.table)
+        table = tables.SERIES if "fee" in shape.members else shape.table
+        if fees := shape.members.get("fees"):
+            row = await store.series_including(ticker, Shape(table, {"fees": fees}))
+        else:
+            row = await store.series(ticker, table)
         if row is None:
             raise not_found("series", ticker)
         if "fee" in shape.members:
