@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 import psycopg
+import pytest_asyncio
 from api_testbed import Client
 from api_universe import NOW, insert
 from psycopg.rows import dict_row
@@ -192,10 +193,14 @@ def selections(whole: Shape, included: Sequence[str], rng: Random) -> Iterator[R
         yield {"exclude": [*of_each, rng.choice(whole.table.names)]}
 
 
+@pytest_asyncio.fixture
+async def found(database: Database) -> Naive:
+    return await naive(database)
+
+
 async def test_what_is_included_is_what_a_naive_reader_puts_together(
-    api: Client, database: Database
+    api: Client, found: Naive
 ) -> None:
-    found = await naive(database)
     rng = Random(SEED)
     few = asyncio.Semaphore(6)
 
@@ -229,3 +234,83 @@ async def test_what_is_included_is_what_a_naive_reader_puts_together(
     ]
     wrong = [each for each in await asyncio.gather(*checks) if each]
     assert not wrong, f"{len(wrong)} of {len(checks)}: " + "\n".join(wrong[:3])
+
+
+ONE = {"series": shapes.ONE_SERIES, "events": shapes.ONE_EVENT, "markets": shapes.ONE_MARKET}
+
+
+async def test_single_rows_and_lookups_have_the_same(api: Client, found: Naive) -> None:
+    """Deleted ones too, where they are read alone."""
+    for entity, whole in ONE.items():
+        key = whole.table.columns[0].name
+        for row in found.tables[entity][:8]:
+            everything = found.whole(entity, row)
+            for included in subsets([*whole.includes]):
+                asked = f"include={','.join(included)}&exclude=fee,counts" if included else ""
+                if entity != "series":
+                    asked = asked.partition("&")[0]
+                elif not asked:
+                    asked = "exclude=fee,counts"
+                reply = await api.get(f"/v1/{entity}/{row[key]}?{asked}")
+                shape = whole.including(included)
+                members = {
+                    name: table
+                    for name, table in shape.members.items()
+                    if name not in ("fee", "counts")
+                }
+                expected = Shape(shape.table, members).pick(everything)
+                assert rows.decode(reply.body, 200) == expected, (entity, row[key], included)
+    tickers = [str(row["ticker"]) for row in found.tables["markets"][:30]]
+    for included in subsets([*shapes.LOOKUP.includes]):
+        asked = f"include={','.join(included)}" if included else ""
+        for fields in ("", ",".join(["title", *included])):
+            shape = (shapes.ANY_LOOKUP if fields else shapes.LOOKUP).including(included)
+            shape = shape.selected(fields.split(",") if fields else [], [])
+            path = f"/v1/markets/lookup?{asked}{fields and f'&fields={fields}'}"
+            reply = await api.ask("POST", path, json={"tickers": [*tickers, "NONE"]})
+            document = rows.decode(reply.body, 200)
+            here = [row for row in found.tables["markets"][:30] if row["deleted_at"] is None]
+            assert document["markets"] == [
+                shape.pick(found.whole("markets", row)) for row in here
+            ], path
+            assert "NONE" in document["missing"]
+
+
+async def test_as_of_a_moment_all_of_it_is_of_that_moment(
+    api: Client, found: Naive, database: Database
+) -> None:
+    """What was included then, though everything has changed since."""
+    async with database.connect() as connection:
+        await connection.execute("SELECT history.notice()")
+        cursor = await connection.execute("SELECT clock_timestamp()")
+        await asyncio.sleep(0.01)
+        for table in ("series", "events", "markets"):
+            await connection.execute(f"UPDATE {table} SET title = 'later'")  # type: ignore[arg-type]
+        await connection.execute("UPDATE events SET fee_multiplier_override = '7'")
+        await connection.execute("UPDATE series_fees SET fee_multiplier = '7'")
+        await connection.execute("DELETE FROM markets WHERE ticker LIKE '%-M1%'")
+        row = await cursor.fetchone()
+        assert row
+    then = row[0].isoformat().replace("+00:00", "Z")
+    for entity, whole in shapes.LISTS.items():
+        included = [name for name in whole.includes if name != "lifecycle"]
+        shape = whole.including(included)
+        names = [name for name in shape.leaves if not is_volatile(shape, name)]
+        query = {"include": ",".join(included), "as_of": then, "exclude": ",".join(
+            name for name in shape.leaves if name not in names)}  # fmt: skip
+        reply = await api.get(f"/v1/{entity}", params=query)
+        assert reply.status == 200, reply.json
+        expected = found.page(entity, shape.selected(names, []))
+        assert rows.decode(reply.body, 200)[entity] == expected, entity
+        exported = await api.get("/v1/export", params={**query, "entity": entity})
+        lines = [rows.decode(line, 200) for line in exported.body.splitlines()]
+        assert lines == expected
+    refused = await api.get(f"/v1/markets?include=lifecycle&as_of={then}")
+    assert refused.status == 400
+    assert "see history" in refused.json["detail"]
+
+
+def is_volatile(shape: Shape, name: str) -> bool:
+    member, _, column = name.rpartition(".")
+    table = shape.members[member] if member else shape.table
+    return table is not None and column in table.names and table[column].volatile
