@@ -1,4 +1,4 @@
-"""What `include=` costs, refuses and says; what it brings is compared in test_api_include_oracle."""
+"""What `include=` costs, refuses and says; test_api_include_oracle has what it brings."""
 
 from typing import Any
 

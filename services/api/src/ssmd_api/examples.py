@@ -89,9 +89,13 @@ _OF: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 """Where a name has another meaning, by schema."""
 
-STREAMS: Final[Mapping[str, str]] = {
-    "text/csv": f"ticker,event_ticker,title,status,…\n{MARKET},{EVENT},BTC …,active,…\n",
-    "application/x-ndjson": f'{{"ticker":"{MARKET}","event_ticker":"{EVENT}",…}}\n',
+_LINE: Final = f'{{"ticker":"{MARKET}","event_ticker":"{EVENT}",…}}\n'
+STREAMS: Final[Mapping[str, Any]] = {
+    "text/csv": f"ticker,event_ticker,title,status,…\r\n{MARKET},{EVENT},BTC …,active,…\r\n",
+    "application/x-ndjson": _LINE,
+    "application/jsonl": _LINE,
+    "application/json": {"markets": [{"ticker": MARKET, "event_ticker": EVENT}], "cursor": None},
+    "application/vnd.ssmd.array+json": [{"ticker": MARKET, "event_ticker": EVENT}],
     "text/event-stream": "retry: 2000\n\n"
     "id: 81231@01JQ:0/5A3C2F18:3\nevent: market_updated\n"
     f'data: {{"table":"markets","op":"update","data":{{"ticker":"{MARKET}","yes_bid":54,…}},…}}\n',

@@ -100,6 +100,7 @@ def _operation(method: str, path: str, operation: Operation, scope: str) -> dict
                 missing=bool(in_path) or operation.missing,
                 reused=IDEMPOTENCY_KEY in operation.headers,
                 gone="text/event-stream" in operation.streams,
+                formed=operation.has_forms,
             ),
         },
     }
@@ -171,4 +172,16 @@ def _reply(operation: Operation) -> dict[str, Any]:
         paged=CURSOR in operation.parameters,
         past=any(parameter.schema is PAST for parameter in operation.parameters),
         elsewhere=operation.status == 202,
+        rows=_rows(operation.reply) if operation.has_forms else None,
     )
+
+
+def _rows(reply: str) -> Schema:
+    """The rows of a page, whole or sparse."""
+    return {"anyOf": [_list_in(reply), _list_in(f"Sparse{reply}")]}
+
+
+def _list_in(name: str) -> Schema:
+    properties = _ALL_SCHEMAS[name]["properties"].values()
+    [found] = [each for each in properties if each.get("type") == "array"]
+    return dict(found)

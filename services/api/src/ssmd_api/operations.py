@@ -8,12 +8,10 @@ from typing import Final
 from ssmd_api import (
     changefilter,
     forms,
-    rows,
     search,
     serversent,
     shapes,
     snapshot,
-    tabular,
 )
 from ssmd_api.filters import (
     FILTERS,
@@ -31,8 +29,18 @@ from ssmd_api.filters import (
     choices,
     parameters,
 )
-from ssmd_api.parameters import COUNTED, DEFAULT_LIMIT, MAX_LIMIT, MAX_NAMES, orders
+from ssmd_api.formats import MEDIA, Form
+from ssmd_api.includes import LAST_STEPS, MOST_MARKETS
+from ssmd_api.parameters import (
+    COUNTED,
+    DEFAULT_LIMIT,
+    FORMULAS,
+    MAX_LIMIT,
+    MAX_NAMES,
+    orders,
+)
 from ssmd_api.schemas import Schema
+from ssmd_api.shapes import Shape
 from ssmd_common import tables
 from ssmd_common.columns import Table
 from ssmd_common.tables import PUBLISHED
@@ -59,6 +67,11 @@ class Operation:
     def has_fields(self) -> bool:
         """Whether `fields` and `exclude` choose what rows have."""
         return any(each.name == "fields" for each in self.parameters)
+
+    @property
+    def has_forms(self) -> bool:
+        """Whether `format` and Accept choose the form of its rows."""
+        return any(each.name == "format" for each in self.parameters)
 
     @property
     def kept(self) -> bool:
@@ -121,6 +134,27 @@ def _fields(names: Iterable[str], of: str = "") -> tuple[Parameter, Parameter]:
     )
 
 
+def _every(shape: Shape) -> tuple[str, ...]:
+    return shape.including(shape.includes).names
+
+
+def _include(*shown: Shape) -> Parameter:
+    names = list(dict.fromkeys(name for shape in shown for name in shape.includes))
+    return Parameter(
+        "include",
+        "Bring these along with each row, whole; names, with commas between or repeated. Of "
+        f"`lifecycle` the last {LAST_STEPS} events; with `markets` a page of events ends with the "
+        f"one with which they are {MOST_MARKETS} or more.",
+        choices(names) | {"minItems": 1, "maxItems": MAX_NAMES},
+        example=names[-1:],
+        with_commas=True,
+    )
+
+
+def _shown(shape: Shape) -> tuple[Parameter, ...]:
+    return (_include(shape), *_fields(_every(shape)))
+
+
 _OF_TABLES = _fields(
     (name for table in PUBLISHED.values() for name in table.names),
     " of each row's columns; a table that has none is left out",
@@ -146,9 +180,31 @@ _FILTERS_OF_ALL = list(
         for parameter in parameters(kind)
     }.values()
 )
-_NAMES_OF_LISTS = [name for shape in shapes.LISTS.values() for name in shape.names]
+_NAMES_OF_LISTS = [name for shape in shapes.LISTS.values() for name in _every(shape)]
 _NAMES = re.compile("(?:{0})(?:,(?:{0}))*".format("|".join(snapshot.TABLES)))
-_FORMAT = Parameter("format", "The form of the lines.", _choice([*tabular.CONTENT_TYPES], "jsonl"))
+
+
+def _formats(default: Form) -> tuple[Parameter, Parameter]:
+    return (
+        Parameter(
+            "format",
+            "The form of the reply, whatever Accept says: `json` has the rows in an envelope, "
+            "`array` is the rows as JSON, `jsonl` a line of JSON for each, `csv` as RFC 4180 has "
+            "it. Without an envelope `Link` and `X-Ssmd-Cursor` lead to the next page.",
+            # It has no default: without it Accept decides.
+            {"type": "string", "enum": list(Form)},
+            example=str(default),
+        ),
+        Parameter(
+            "formulas",
+            "In CSV: with `neutral` no text is left that a spreadsheet would run.",
+            _choice(FORMULAS, FORMULAS[0]),
+            example=FORMULAS[0],
+        ),
+    )
+
+
+_FORMATS = _formats(Form.JSON)
 
 IDEMPOTENCY_KEY = _formed(
     "Idempotency-Key",
@@ -165,14 +221,15 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             _sort(tables.SERIES, "ticker"),
             *_PAGE,
             _COUNT,
-            *_fields(shapes.SERIES.names),
+            *_shown(shapes.SERIES),
+            *_FORMATS,
             AS_OF,
         ),
     ),
     ("GET", "/v1/series/{ticker}"): Operation(
         "A series with the fee in force and its events and markets counted by status",
         "SeriesDetail",
-        (*_fields(shapes.ONE_SERIES.names), AS_OF),
+        (*_shown(shapes.ONE_SERIES), AS_OF),
     ),
     ("GET", "/v1/series/{ticker}/history"): Operation(
         "A series' recorded changes, the last first", "SeriesHistory", _PAGE
@@ -185,14 +242,15 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             _sort(tables.EVENTS, "event_ticker"),
             *_PAGE,
             _COUNT,
-            *_fields(shapes.EVENTS.names),
+            *_shown(shapes.EVENTS),
+            *_FORMATS,
             AS_OF,
         ),
     ),
     ("GET", "/v1/events/{event_ticker}"): Operation(
         "An event with its series and its markets",
         "EventDetail",
-        (*_fields(shapes.ONE_EVENT.names), AS_OF),
+        (*_shown(shapes.ONE_EVENT), AS_OF),
     ),
     ("GET", "/v1/events/{event_ticker}/history"): Operation(
         "An event's recorded changes, the last first", "EventHistory", _PAGE
@@ -205,7 +263,8 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             _sort(tables.MARKETS, "ticker"),
             *_PAGE,
             _COUNT,
-            *_fields(shapes.MARKETS.names),
+            *_shown(shapes.MARKETS),
+            *_FORMATS,
             AS_OF,
         ),
     ),
@@ -213,8 +272,9 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "Which of up to 1,000 tickers exist, and in what status",
         "Lookup",
         (
-            _fields(tables.MARKETS.names, ", of all columns of markets")[0],
-            _fields(rows.LOOKUP.names)[1],
+            _include(shapes.LOOKUP),
+            _fields(_every(shapes.ANY_LOOKUP), ", of all columns of markets")[0],
+            _fields(_every(shapes.LOOKUP))[1],
             AS_OF,
         ),
         body="LookupRequest",
@@ -222,12 +282,12 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/v1/markets/{ticker}"): Operation(
         "A market with its event and series; from the cache if it is there",
         "MarketDetail",
-        (*_fields(shapes.ONE_MARKET.names), AS_OF),
+        (*_shown(shapes.ONE_MARKET), AS_OF),
     ),
     ("GET", "/v1/markets/{ticker}/lifecycle"): Operation(
         "A market's lifecycle events, oldest first",
         "LifecyclePage",
-        (*_PAGE, *_fields(shapes.LIFECYCLE.names)),
+        (*_PAGE, *_fields(shapes.LIFECYCLE.names), *_FORMATS),
     ),
     ("GET", "/v1/markets/{ticker}/history"): Operation(
         "A market's recorded changes, the last first", "MarketHistory", _PAGE
@@ -294,12 +354,13 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         None,
         (
             _ENTITY,
-            _FORMAT,
+            *_formats(Form.JSONL),
             *_FILTERS_OF_ALL,
+            _include(*shapes.LISTS.values()),
             *_fields(_NAMES_OF_LISTS, " of what the list has"),
             AS_OF,
         ),
-        streams=list(tabular.CONTENT_TYPES.values()),
+        streams=[media for types in MEDIA.values() for media in types],
     ),
     ("GET", "/v1/snapshot"): Operation(
         "Tables of one state of the database, and where the change stream completes it",

@@ -13,6 +13,7 @@ from multidict import MultiMapping
 
 from ssmd_api import cursors, forms, suggestions
 from ssmd_api.cursors import Cursor
+from ssmd_api.formats import Form, Wished
 from ssmd_api.forms import MAX_TEXT
 from ssmd_api.paging import Counted, Page, order, sort_keys
 from ssmd_api.problems import Fault, bad_parameters
@@ -27,6 +28,7 @@ MAX_VALUES: Final = 50
 MAX_NAMES: Final = 200
 """Of fields, more than there are; with commas between or given several times."""
 COUNTED: Final = get_args(Counted)
+FORMULAS: Final = ("kept", "neutral")
 LARGEST: Final = 2**63 - 1
 _LOST_PLUS = re.compile(r"([T ].*) (\d\d:?\d\d)$", re.ASCII)
 
@@ -178,6 +180,14 @@ class Parameters:
             self._name_unknown("fields", lambda: select(fields, []))
             self._name_unknown("exclude", lambda: select([], exclude))
         return default
+
+    def wished(self) -> Wished:
+        """`format` and `formulas`."""
+        form = self._one("format", lambda value: Form(one_of(value, list(Form))))
+        neutral = self.choice("formulas", FORMULAS, FORMULAS[0]) != FORMULAS[0]
+        if neutral and form not in (None, Form.CSV):
+            self.fault("formulas", "is of CSV alone: say format=csv")
+        return Wished(form, neutral)
 
     def names(self, name: str) -> list[str]:
         """Names with commas between, also given several times."""

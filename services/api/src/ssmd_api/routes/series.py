@@ -17,15 +17,16 @@ from ssmd_common import tables
 
 
 async def list_series(request: web.Request) -> web.Response:
-    return await replies.recent(request, _page)
+    return await replies.recent(request, _page, formed=True)
 
 
 async def _page(request: web.Request) -> Answer:
     asked = of_list(request, SeriesFilter, tables.SERIES, "ticker", shapes.SERIES)
+    form = replies.formed(request, asked)
     async with context.of(request).store.as_of(asked.at) as store:
         found = await store.list_series(asked.wanted, asked.page, asked.shape)
     headers = asof.headers(asked.at, asked.shape)
-    return replies.page(request, "series", found, headers=headers)
+    return await replies.page(request, "series", found, form, headers=headers)
 
 
 async def show_series(request: web.Request) -> web.Response:
