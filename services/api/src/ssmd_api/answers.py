@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from ssmd_api import asof
+from ssmd_api import asof, examples, problems
 from ssmd_api.deprecation import Deprecated
 from ssmd_api.examples import STREAMS
 from ssmd_api.formats import MEDIA, Form
@@ -115,6 +115,7 @@ _HEADERS: Final[Mapping[str, Schema]] = {
         "schema": {"type": "integer", "minimum": 0},
     },
 }
+_OF_GOING: Final = ("Deprecation", "Sunset")
 _OF_PAST: Final = (asof.AT, asof.NOT_RECORDED)
 _ALWAYS: Final = ("X-Request-Id", "X-Ssmd-Version", "X-Ssmd-Contract")
 _COUNTED: Final = (*_ALWAYS, "RateLimit", "RateLimit-Policy")
@@ -125,11 +126,14 @@ _OF_ERROR: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def components() -> dict[str, dict[str, Any]]:
-    """What the operations refer to: `responses` and `headers`."""
+def components(*, going: bool = True) -> dict[str, dict[str, Any]]:
+    """What the operations refer to: `responses` and `headers`, those of a route that will go only
+    where there is one."""
     return {
         "responses": {status: _problem(status, text) for status, text in _ERRORS.items()},
-        "headers": dict(_HEADERS),
+        "headers": {
+            name: header for name, header in _HEADERS.items() if going or name not in _OF_GOING
+        },
     }
 
 
@@ -236,5 +240,7 @@ def _problem(status: str, description: str) -> Schema:
     return {
         "description": description,
         "headers": _headers(*_OF_ERROR.get(status, _ALWAYS)),
-        "content": {"application/problem+json": {"schema": ref("Problem")}},
+        "content": {
+            problems.CONTENT_TYPE: {"schema": ref("Problem"), "example": examples.problem(status)}
+        },
     }

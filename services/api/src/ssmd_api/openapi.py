@@ -15,7 +15,7 @@ from ssmd_api.filters import (
 )
 from ssmd_api.keyschemas import KEY_SCHEMAS
 from ssmd_api.marketschemas import MARKET_DATA_SCHEMAS
-from ssmd_api.operations import AS_OF, CURSOR, IDEMPOTENCY_KEY, OPERATIONS, Operation
+from ssmd_api.operations import AS_OF, CURSOR, IDEMPOTENCY_KEY, OPERATIONS, TAGS, Operation
 from ssmd_api.quoteschemas import QUOTE_SCHEMAS
 from ssmd_api.requestschemas import REQUEST_SCHEMAS
 from ssmd_api.schemas import SCHEMAS, Schema, ref
@@ -63,9 +63,11 @@ def document(
             "markets, fees and lifecycle, as the exchange lists them. Integers are integers, exact "
             "decimals are strings, times are RFC 3339 in UTC. HEAD is answered wherever GET is, "
             "and OPTIONS everywhere, without a key; another method is 405, with `Allow`.",
+            "contact": {"name": "whoever runs this API"},
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": said} for name, said in TAGS.items()],
         "security": [{"key": []}, {"bearer": []}],
         "paths": paths,
         "components": {
@@ -74,7 +76,7 @@ def document(
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
                 "bearer": {"type": "http", "scheme": "bearer"},
             },
-            **answers.components(),
+            **answers.components(going=not deprecated.keys().isdisjoint(paths)),
         },
     }
 
@@ -146,9 +148,10 @@ def _parameter(parameter: Parameter, place: str) -> dict[str, Any]:
     shown = parameter.example
     if shown is None:
         shown = examples.PARAMETERS.get(parameter.name)
-    if shown is not None:
-        is_bare = parameter.schema.get("type") == "array" and not isinstance(shown, list)
-        described["example"] = [shown] if is_bare else shown
+    if shown is None:
+        shown = examples.of_parameter(parameter.name, parameter.schema)
+    is_bare = parameter.schema.get("type") == "array" and not isinstance(shown, list)
+    described["example"] = [shown] if is_bare else shown
     return described
 
 

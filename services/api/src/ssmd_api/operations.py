@@ -212,6 +212,24 @@ IDEMPOTENCY_KEY = _formed(
     forms.IDEMPOTENCY_KEY,
 )
 
+TAGS: Final = {
+    "series": "Series: what recurs, and what kind of it.",
+    "events": "Events: what happens once, with the markets on it.",
+    "markets": "Markets: what is traded; and what was captured of their trading.",
+    "fees": "What trading costs.",
+    "search": "Finding something by words.",
+    "export": "Whole lists.",
+    "snapshot": "Whole tables, to begin following changes with.",
+    "changes": "What is changed, as it is.",
+    "status": "How the services are.",
+    "stats": "Counts.",
+    "sync": "Asking sync to run.",
+    "cache": "Asking the cache to compare.",
+    "requests": "What services were asked for.",
+    "keys": "API keys.",
+}
+"""What the operations are of: the first word of their paths."""
+
 OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/v1/series"): Operation(
         "List series",
@@ -360,7 +378,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             *_fields(_NAMES_OF_LISTS, " of what the list has"),
             AS_OF,
         ),
-        streams=[media for types in MEDIA.values() for media in types],
+        streams=[media for form in (Form.JSONL, *Form) for media in MEDIA[form]],
     ),
     ("GET", "/v1/snapshot"): Operation(
         "Tables of one state of the database, and where the change stream completes it",
