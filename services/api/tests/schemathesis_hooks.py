@@ -8,7 +8,11 @@ import schemathesis
 _OF_ROWS = ("series", "event", "market")
 _OF_EVERY_LIST = {"entity", "format", "formulas", "series", "category", "tag", "q", "games_only"}
 _ID = "Last-Event-ID"
-_INCLUDED = {"event", "series", "lifecycle", "fees", "markets"}
+_OF_INCLUDES = {
+    "/v1/series": {"fees"},
+    "/v1/events": {"series", "markets", "fees"},
+    "/v1/markets": {"event", "series", "lifecycle", "fees"},
+}
 _MARKET_DATA = ("volume", "volume_24h", "open_interest")
 _OF_SERIES_ALONE = ("is_game", "active")
 _OLDER = {"volume": ("min_volume",), "close_time": ("closing_after", "closing_before")}
@@ -65,14 +69,15 @@ def map_case(_: schemathesis.HookContext, case: schemathesis.Case) -> schemathes
             query["include"] = [name for name in _names(query["include"]) if name != "lifecycle"]
             if not query["include"]:
                 del query["include"]
-    elif case.path.startswith(("/v1/series", "/v1/events", "/v1/markets")):
+    elif needed := {name.partition(".")[0] for name in _shown(query)} & _OF_INCLUDES.get(
+        "/".join(case.path.split("/")[:3]), set()
+    ):
         # Some fields come with what is included.
-        if needed := sorted({name.partition(".")[0] for name in _shown(query)} & _INCLUDED):
-            query["include"] = needed
-            query.pop("exclude", None)
-            if query.get("as_of") or not query.get("fields"):
-                query.pop("include")
-                query.pop("fields", None)
+        query.pop("exclude", None)
+        if query.get("as_of") or "fields" not in query:
+            query.pop("fields", None)
+        else:
+            query["include"] = sorted(needed)
     if query.get("formulas") == "neutral":
         query["format"] = "csv"
     if "sort" in query:

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import combinations
+from itertools import combinations, cycle, islice
 from random import Random
 from typing import Any
 
 import psycopg
+import pytest
 import pytest_asyncio
 from api_testbed import Client
 from api_universe import NOW, insert
@@ -198,13 +199,95 @@ async def found(database: Database) -> Naive:
     return await naive(database)
 
 
-async def test_what_is_included_is_what_a_naive_reader_puts_together(
-    api: Client, found: Naive
-) -> None:
-    rng = Random(SEED)
-    few = asyncio.Semaphore(6)
+def records(text: str) -> list[list[str | None]]:
+    """CSV as RFC 4180 describes it, letter by letter; of what is not quoted, nothing is null."""
+    found: list[list[str | None]] = []
+    rest, record = text, list[str | None]()
+    while rest:
+        if rest[0] == '"':
+            value, rest = "", rest[1:]
+            while True:
+                part, _, rest = rest.partition('"')
+                value += part
+                if rest[0] != '"':
+                    break
+                value, rest = value + '"', rest[1:]
+            record.append(value)
+        else:
+            end = min(at for at in (rest.find(","), rest.find("\r\n")) if at >= 0)
+            value, rest = rest[:end], rest[end:]
+            assert not {'"', "\r", "\n"} & set(value)
+            record.append(value or None)
+        if rest[0] == ",":
+            rest = rest[1:]
+        else:
+            assert rest[:2] == "\r\n"
+            found.append(record)
+            rest, record = rest[2:], []
+    assert not record
+    return found
 
-    async def check(entity: str, included: Sequence[str], asked: Row) -> str | None:
+
+def cells(shape: Shape, row: Row) -> list[str | None]:
+    """A row as a line: values of what is beside it stand in columns of their own, lists in one."""
+
+    def cell(value: Any) -> str | None:
+        plain = value is None or isinstance(value, str)
+        return value if plain else rows.encode(value).decode()
+
+    found = [cell(row[name]) for name in shape.table.names]
+    for member, table in shape.members.items():
+        beside = row[member]
+        if table is None or member in ("markets", "lifecycle"):
+            found.append(cell(beside))
+        else:
+            found += [cell((beside or {}).get(name)) for name in table.names]
+    return found
+
+
+def titles(shape: Shape) -> list[str]:
+    found = list(shape.table.names)
+    for member, table in shape.members.items():
+        if table is None or member in ("markets", "lifecycle"):
+            found.append(member)
+        else:
+            found += [f"{member}.{name}" for name in table.names]
+    return found
+
+
+def read_form(form: str, body: bytes, shape: Shape, expected: list[Row]) -> bool:
+    """Whether a reply in this form has these rows."""
+    if form == "csv":
+        header, *lines = records(body.decode())
+        return header == titles(shape) and lines == [cells(shape, row) for row in expected]
+    if form == "jsonl":
+        lines_of_json = body.split(b"\n")
+        assert lines_of_json.pop() == b""
+        return [rows.decode(line, 200) for line in lines_of_json] == expected
+    return bool(rows.decode(body, 200) == expected)
+
+
+FORMS = {
+    "array": "application/vnd.ssmd.array+json",
+    "jsonl": "application/x-ndjson",
+    "csv": "text/csv",
+}
+
+
+@pytest.mark.parametrize(
+    "each", [pytest.param(1, id="one form each"), pytest.param(3, marks=pytest.mark.slow)]
+)
+async def test_what_is_included_is_what_a_naive_reader_puts_together(
+    api: Client, found: Naive, each: int
+) -> None:
+    """In every form, asked for by parameter or by Accept; of lists in pages, and of exports."""
+    rng = Random(SEED)
+    few, one = asyncio.Semaphore(6), asyncio.Semaphore(1)
+    turns = cycle(FORMS)
+
+    async def check(
+        entity: str, included: Sequence[str], asked: Row, forms: Sequence[str]
+    ) -> str | None:
         query = [("include", ",".join(included))] if included else []
         query += [(name, ",".join(values)) for name, values in asked.items()]
         shape = shapes.LISTS[entity].including(included)
@@ -214,20 +297,30 @@ async def test_what_is_included_is_what_a_naive_reader_puts_together(
         cursor: str | None = ""
         async with few:
             while cursor is not None:
-                page = [*query, ("cursor", cursor), ("limit", str(rng.choice([25, 1000])))]
+                page = [*query, ("cursor", cursor), ("limit", str(rng.choice([40, 1000])))]
                 reply = await api.get(f"/v1/{entity}", params=page)
                 if reply.status != 200:
                     return f"{entity} {query}: {reply.json}"
                 document = rows.decode(reply.body, 200)
                 got += document[entity]
                 cursor = document["cursor"]
+            for form in forms:
+                asked_by = rng.choice([{"headers": {"Accept": FORMS[form]}}, {}])
+                whole = [*query, ("limit", "1000"), *([] if asked_by else [("format", form)])]
+                path = f"/v1/{entity}"
+                if rng.random() < 0.3:
+                    path, whole = "/v1/export", [*query, ("entity", entity), ("format", form)]
+                async with one:
+                    reply = await api.get(path, params=whole, **asked_by)
+                if reply.status != 200 or not read_form(form, reply.body, shape, expected):
+                    return f"{path} {whole}: {reply.status} {reply.body[:1000]!r}"
         if got == expected:
             return None
         wrong = [(a, b) for a, b in zip(got, expected, strict=False) if a != b][:1]
         return f"{entity} {query}: {len(got)} of {len(expected)}, {wrong}"
 
     checks = [
-        check(entity, included, asked)
+        check(entity, included, asked, list(islice(turns, each)))
         for entity, whole in shapes.LISTS.items()
         for included in subsets([*whole.includes])
         for asked in selections(whole, included, rng)
