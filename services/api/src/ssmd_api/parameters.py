@@ -162,8 +162,10 @@ class Parameters:
         """Refuse what is included and then left out, and what has no past."""
         for name in included:
             if name not in shape.members:
-                named = "exclude" if "fields" not in self._query else "fields"
-                self.fault("include", f"{name} is left out by {named}")
+                said = "exclude"
+                if "fields" in self._query:
+                    said = f"fields: name it or a column of it there ({name}.…)"
+                self.fault("include", f"{name} is left out by {said}")
         if "lifecycle" in included and "as_of" in self._query:
             self.fault(
                 "include", "lifecycle has no past: messages have times of their own; see history"
