@@ -338,6 +338,8 @@ SEVERAL = {
 MOST_ROWS = 25_000
 """Of 90,000 that one node of a plan may read: some filters go with the order, and their rows stand
 at its end."""
+NO_MATTER = ("series", "series_fees", "market_lifecycle_events")
+"""Read from end to end: the first has few rows, the others have none here."""
 MOST_SORTED = 5_000
 MOST_OF_SERIES = 15_000
 """By several columns all rows of the series that are named are sorted; the largest has 1 of 8."""
@@ -373,7 +375,20 @@ async def test_every_filter_in_every_order_reads_few_rows(database: Database) ->
                         sorted_rows = MOST_OF_SERIES
                     if found := await faults(connection, statement, sorted_rows):
                         wrong.append((table.name, given, sort, cursor is None, found))
+            wrong += await included_faults(connection, listed, kind, table)
     assert not wrong, "\n".join(map(str, wrong))
+
+
+async def included_faults(connection: Any, listed: Any, kind: Any, table: Table) -> list[Any]:
+    """What is included is looked up in every order, of the longest page."""
+    wrong: list[Any] = []
+    for sort in orders(table):
+        for cursor in (None, within(table, sort)):
+            found = listed(kind(), Page(sort, 1000, cursor), INCLUDING[table.name])
+            statement = Statement(found.query, {**found.parameters, includes.FEES_AT: NOW})
+            if faulty := await faults(connection, statement, MOST_SORTED, MOST_INCLUDED):
+                wrong.append((table.name, "including", sort, cursor is None, faulty))
+    return wrong
 
 
 def within(table: Table, sort: str) -> Cursor:
@@ -403,7 +418,7 @@ async def faults(
         )
         if read * node["Actual Loops"] > most_rows:
             found.append(f"{what} reads {read * node['Actual Loops']:.0f}")
-        if node["Node Type"] == "Seq Scan" and node["Relation Name"] != "series":
+        if node["Node Type"] == "Seq Scan" and node["Relation Name"] not in NO_MATTER:
             found.append(what)
         if node["Node Type"] == "Sort" and inner[0]["Actual Rows"] > most_sorted:
             found.append(f"{what} of {inner[0]['Actual Rows']:.0f}")
