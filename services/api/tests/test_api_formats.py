@@ -169,6 +169,23 @@ async def test_a_markets_life_comes_in_every_form(api: Client, database: Databas
     assert line.startswith(f"{step['id']},{TICKER},")
 
 
+async def test_a_history_and_a_search_come_in_every_form(api: Client, database: Database) -> None:
+    async with database.connect() as connection:
+        await connection.execute("SELECT history.notice()")
+        await connection.execute("UPDATE markets SET title = 'new' WHERE ticker = %s", (TICKER,))
+    for path, name in (
+        (f"/v1/markets/{TICKER}/history?", "history"),
+        ("/v1/search?q=new&", "results"),
+    ):
+        rows = (await api.ok(path))[name]
+        assert rows
+        assert (await api.get(f"{path}format=array")).json == rows
+        header, *lines, _ = (await api.get(f"{path}format=csv")).body.decode().split("\r\n")
+        assert header.split(",") == list(rows[0])
+        assert len(lines) == len(rows)
+        assert (await api.get(path, headers={"Accept": "text/html"})).status == 406
+
+
 async def test_an_empty_list_has_its_form(api: Client) -> None:
     expected = {"json": b'{"series":[],"cursor":null}', "array": b"[]", "jsonl": b""}
     for form, body in expected.items():

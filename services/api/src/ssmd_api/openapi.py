@@ -175,13 +175,17 @@ def _reply(operation: Operation) -> dict[str, Any]:
         paged=CURSOR in operation.parameters,
         past=any(parameter.schema is PAST for parameter in operation.parameters),
         elsewhere=operation.status == 202,
-        rows=_rows(operation.reply) if operation.has_forms else None,
+        rows=_rows(operation) if operation.has_forms else None,
     )
 
 
-def _rows(reply: str) -> Schema:
-    """The rows of a page, whole or sparse."""
-    return {"anyOf": [_list_in(reply), _list_in(f"Sparse{reply}")]}
+def _rows(operation: Operation) -> Schema:
+    """The rows of a page, which may be sparse."""
+    assert operation.reply is not None
+    whole = _list_in(operation.reply)
+    return (
+        {"anyOf": [whole, _list_in(f"Sparse{operation.reply}")]} if operation.has_fields else whole
+    )
 
 
 def _list_in(name: str) -> Schema:

@@ -250,7 +250,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         (*_shown(shapes.ONE_SERIES), AS_OF),
     ),
     ("GET", "/v1/series/{ticker}/history"): Operation(
-        "A series' recorded changes, the last first", "SeriesHistory", _PAGE
+        "A series' recorded changes, the last first", "SeriesHistory", (*_PAGE, *_FORMATS)
     ),
     ("GET", "/v1/events"): Operation(
         "List events, each with its number of markets",
@@ -271,7 +271,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         (*_shown(shapes.ONE_EVENT), AS_OF),
     ),
     ("GET", "/v1/events/{event_ticker}/history"): Operation(
-        "An event's recorded changes, the last first", "EventHistory", _PAGE
+        "An event's recorded changes, the last first", "EventHistory", (*_PAGE, *_FORMATS)
     ),
     ("GET", "/v1/markets"): Operation(
         "List markets, each with parts of its event and series",
@@ -308,7 +308,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         (*_PAGE, *_fields(shapes.LIFECYCLE.names), *_FORMATS),
     ),
     ("GET", "/v1/markets/{ticker}/history"): Operation(
-        "A market's recorded changes, the last first", "MarketHistory", _PAGE
+        "A market's recorded changes, the last first", "MarketHistory", (*_PAGE, *_FORMATS)
     ),
     ("GET", "/v1/markets/{ticker}/trades"): Operation(
         "A market's captured trades, the last first", "TradePage", _PAGE
@@ -365,6 +365,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
                 choices(search.KINDS),
             ),
             _LIMIT,
+            *_FORMATS,
         ),
     ),
     ("GET", "/v1/export"): Operation(

@@ -78,8 +78,8 @@ def listed(
     form: Formed,
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
-    """A document with a page of rows, `name`, and its `cursor`: in another form the rows alone."""
-    cursor = document["cursor"]
+    """A document with rows, `name`, and perhaps a `cursor`: in another form the rows alone."""
+    cursor = document.get("cursor")
     said: dict[str, str] = {hdrs.VARY: formats.VARY, **(headers or {})}
     body: Any = document
     if form.chosen.form is not Form.JSON:
