@@ -227,7 +227,12 @@ _SERVER_SENT: Final[Schema] = {"description": "Events; `data` of each is a chang
 
 _STREAMED: Final[Mapping[str, Schema]] = {
     "text/event-stream": _SERVER_SENT,
-    "application/json": {"type": "object", "description": "The list in one page."},
+    "application/json": {
+        "anyOf": [
+            {"type": "object", "description": "The list in one page."},
+            {"type": "array", "items": {"type": "object"}},
+        ]
+    },
     "application/vnd.ssmd.array+json": {"type": "array", "items": {"type": "object"}},
 }
 

@@ -122,8 +122,9 @@ PARAMETERS: Final[Mapping[str, Any]] = {
     "after": 0,
     "Last-Event-ID": "81231@01JQ:0/5A3C2F18:3",
     "Idempotency-Key": "sync-before-the-close",
-    "cursor": "WyJ0aWNrZXIiLCJLWEJUQzE1TSIsIktYQlRDMTVNIiwiIl0",
-    "as_of": "-24h",
+    # The beginning, which is in every list; and a moment that is in every record.
+    "cursor": "",
+    "as_of": "-0s",
 }
 _DETAILS: Final[Mapping[str, tuple[str, str, str]]] = {
     "400": (

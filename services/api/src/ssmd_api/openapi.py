@@ -33,13 +33,9 @@ _ALL_SCHEMAS: Final[dict[str, Schema]] = {
 }
 
 
-_ALL_SCHEMAS.update(
-    {
-        f"Sparse{operation.reply}": sparse(operation.reply)
-        for operation in OPERATIONS.values()
-        if operation.reply and operation.has_fields
-    }
-)
+for _each in OPERATIONS.values():
+    if _each.reply and _each.has_fields:
+        _ALL_SCHEMAS.update(sparse(_each.reply))
 
 
 def document(

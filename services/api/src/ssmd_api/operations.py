@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ssmd_api import (
@@ -151,8 +151,14 @@ def _include(*shown: Shape) -> Parameter:
     )
 
 
-def _shown(shape: Shape) -> tuple[Parameter, ...]:
-    return (_include(shape), *_fields(_every(shape)))
+def _shown(shape: Shape, whole: Shape | None = None) -> tuple[Parameter, ...]:
+    """`whole` is what `fields` choose from, where that is more."""
+    include = _include(shape)
+    fields, exclude = _fields(_every(shape))
+    if whole is not None:
+        fields = _fields(_every(whole), ", of all columns of the table")[0]
+    # As an example, what is included is also shown.
+    return (include, replace(fields, example=[shape.table.names[0], *include.example]), exclude)
 
 
 _OF_TABLES = _fields(
@@ -290,9 +296,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "Which of up to 1,000 tickers exist, and in what status",
         "Lookup",
         (
-            _include(shapes.LOOKUP),
-            _fields(_every(shapes.ANY_LOOKUP), ", of all columns of markets")[0],
-            _fields(_every(shapes.LOOKUP))[1],
+            *_shown(shapes.LOOKUP, shapes.ANY_LOOKUP),
             AS_OF,
         ),
         body="LookupRequest",

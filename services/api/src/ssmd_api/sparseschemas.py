@@ -26,18 +26,20 @@ _ROWS: Final[Mapping[str, tuple[str | None, Shape]]] = {
 all that can be included."""
 
 
-def sparse(reply: str) -> Schema:
-    """The schema of a reply with sparse rows: it has all that is no row, and of a row any part."""
+def sparse(reply: str) -> dict[str, Schema]:
+    """The schemas, by name, of a reply with sparse rows: it has all that is no row, and of a row
+    any part."""
     place, shape = _ROWS[reply]
     whole = SCHEMAS[reply]
     if place is None:
-        return _row(whole, shape)
+        return {f"Sparse{reply}": _row(whole, shape)}
     # A look-up shows more columns when they are asked for.
     row = whole["properties"][place]["items"]
     if reply == "Lookup":
         row = schemas.including(SCHEMAS["Market"], **schemas.OF_LOOKUP)
-    rows = schemas.list_of(_row(row, shape))
-    return {**whole, "properties": {**whole["properties"], place: rows}}
+    name = f"Sparse{reply}Row"
+    properties = {**whole["properties"], place: schemas.list_of(schemas.ref(name))}
+    return {name: _row(row, shape), f"Sparse{reply}": {**whole, "properties": properties}}
 
 
 def _row(schema: Schema, shape: Shape) -> Schema:
