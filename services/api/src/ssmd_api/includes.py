@@ -77,6 +77,24 @@ _BOUNDED: Final[LiteralString] = (
 )
 
 
+def of(
+    shape: Shape, *, of_event: bool, bounded: bool = False
+) -> tuple[sql.Composable, dict[str, Nested]]:
+    """The joins of what a shape includes, and these members."""
+    found = {}
+    for member, table in shape.members.items():
+        if table is None:
+            continue
+        if member == "fees":
+            found[member] = fees(table, of_event=of_event)
+        elif member == "lifecycle":
+            found[member] = lifecycle(table)
+        elif member == "markets":
+            found[member] = markets(table, bounded=bounded)
+    joins = sql.SQL(sql.SQL(" ").join([join for join, _ in found.values()]).as_string())
+    return joins, {member: nested for member, (_, nested) in found.items()}
+
+
 def fees(table: Table, *, of_event: bool) -> tuple[sql.Composable, Nested]:
     """What is in force of the series `s`, for markets of the event `e`: the join, and the member
     with these columns."""

@@ -23,7 +23,7 @@ from ssmd_api.filters import EventFilter, Filter, MarketFilter, SeriesFilter
 from ssmd_api.pages import Bounds, of_page
 from ssmd_api.paging import Page, sort_keys
 from ssmd_api.ranges import Operator
-from ssmd_api.rendering import Nested, Rendering
+from ssmd_api.rendering import Rendering
 from ssmd_api.shapes import Shape
 from ssmd_api.where import Way, Where
 from ssmd_common import tables
@@ -283,13 +283,13 @@ _Rendered = tuple[Rendering, sql.Composable]
 
 @lru_cache(maxsize=100)
 def _of_series(shape: Shape) -> _Rendered:
-    joins, nested = _included(shape, of_event=False)
+    joins, nested = includes.of(shape, of_event=False)
     return Rendering(shape, {"": "s"}, nested), joins
 
 
 @lru_cache(maxsize=100)
 def _of_events(shape: Shape, bounded: bool) -> _Rendered:
-    joins, nested = _included(shape, of_event=True, bounded=bounded)
+    joins, nested = includes.of(shape, of_event=True, bounded=bounded)
     count: LiteralString = (
         "(SELECT count(*) FROM markets m"
         " WHERE m.event_ticker = e.event_ticker AND m.deleted_at IS NULL)"
@@ -305,7 +305,7 @@ def _of_events(shape: Shape, bounded: bool) -> _Rendered:
 
 @lru_cache(maxsize=100)
 def _of_markets(shape: Shape) -> _Rendered:
-    joins, nested = _included(shape, of_event=True)
+    joins, nested = includes.of(shape, of_event=True)
     rendering = Rendering(
         shape,
         {"": "m", "event": "e", "series": "s"},
@@ -314,25 +314,6 @@ def _of_markets(shape: Shape) -> _Rendered:
         expiration_time="m.latest_expiration_time",
     )
     return rendering, joins
-
-
-def _included(
-    shape: Shape, *, of_event: bool, bounded: bool = False
-) -> tuple[sql.Composable, dict[str, Nested]]:
-    """The joins of members that are written apart, and these."""
-    found = {}
-    for member, table in shape.members.items():
-        assert table is not None or member not in ("fees", *shapes.MANY)
-        if table is None:
-            continue
-        if member == "fees":
-            found[member] = includes.fees(table, of_event=of_event)
-        elif member == "lifecycle":
-            found[member] = includes.lifecycle(table)
-        elif member == "markets":
-            found[member] = includes.markets(table, bounded=bounded)
-    joins = sql.SQL(sql.SQL(" ").join([join for join, _ in found.values()]).as_string())
-    return joins, {member: nested for member, (_, nested) in found.items()}
 
 
 # A page has few rows, whatever the planner thinks: it is to look up their parents, and not to read
