@@ -119,6 +119,7 @@ PARAMETERS: Final[Mapping[str, Any]] = {
     "tier": "default",
     "type": ["market_settled"],
     "tables": ["series", "markets"],
+    "table": ["markets"],
     "after": 0,
     "Last-Event-ID": "81231@01JQ:0/5A3C2F18:3",
     "Idempotency-Key": "sync-before-the-close",
