@@ -62,6 +62,10 @@ openapi: $(BIN)/uv ## Install what reads the API's OpenAPI document as strangers
 	"$(BIN)/uv" venv -q --clear --python "$(BIN)/python" .ci/openapi
 	"$(BIN)/uv" pip install -q --python .ci/openapi/bin/python --require-hashes -r requirements/openapi.txt
 
+.PHONY: openapi-lint
+openapi-lint: ## Install what judges the API's OpenAPI document, for its slow test (needs npm)
+	npm install --silent --no-fund --no-audit --no-package-lock --no-save --prefix .ci/openapi-lint @stoplight/spectral-cli@6.16.3 @redocly/cli@2.77.0
+
 .PHONY: up
 up: $(READY) ## Start the whole system on this machine (ARGS="--exchange demo" …)
 	@"$(BIN)/ssmd" up $(ARGS)

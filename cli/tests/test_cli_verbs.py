@@ -29,6 +29,8 @@ MAIN = "from ssmd_cli.__main__ import main; main()"
 # What a read verb may import that is not Python's own; each cost is told in decision 0041.
 LIGHT = {"msgspec", "ssmd_cli", "ssmd_client", "ssmd_common", "typer", "typing_extensions"}
 LIGHT |= {"annotated_doc", "shellingham", "sitecustomize", "urllib3"}
+# urllib3 reads zstd with it, where a service beside the command line has brought it.
+LIGHT |= {"backports"}
 HEAVY = {"aiohttp", "asyncio", "psycopg", "pydantic", "redis", "rich", "structlog", "nats"}
 
 

@@ -6,8 +6,13 @@ import schemathesis
 
 # Filters that only some tables, or only some lists, have.
 _OF_ROWS = ("series", "event", "market")
-_OF_EVERY_LIST = {"entity", "format", "series", "category", "tag", "q", "games_only"}
+_OF_EVERY_LIST = {"entity", "format", "formulas", "series", "category", "tag", "q", "games_only"}
 _ID = "Last-Event-ID"
+_OF_INCLUDES = {
+    "/v1/series": {"fees"},
+    "/v1/events": {"series", "markets", "fees"},
+    "/v1/markets": {"event", "series", "lifecycle", "fees"},
+}
 _MARKET_DATA = ("volume", "volume_24h", "open_interest")
 _OF_SERIES_ALONE = ("is_game", "active")
 _OLDER = {"volume": ("min_volume",), "close_time": ("closing_after", "closing_before")}
@@ -53,6 +58,28 @@ def map_case(_: schemathesis.HookContext, case: schemathesis.Case) -> schemathes
     if case.path in ("/v1/export", "/v1/snapshot", "/v1/changes"):
         # Something is to be left.
         query.pop("exclude", None)
+    if case.path == "/v1/export":
+        # So does it decide what can be included.
+        query.pop("include", None)
+    elif "include" in query:
+        # What is included is to be left.
+        query.pop("fields", None)
+        query.pop("exclude", None)
+        if query.get("as_of"):
+            query["include"] = [name for name in _names(query["include"]) if name != "lifecycle"]
+            if not query["include"]:
+                del query["include"]
+    elif needed := {name.partition(".")[0] for name in _shown(query)} & _OF_INCLUDES.get(
+        "/".join(case.path.split("/")[:3]), set()
+    ):
+        # Some fields come with what is included.
+        query.pop("exclude", None)
+        if query.get("as_of") or "fields" not in query:
+            query.pop("fields", None)
+        else:
+            query["include"] = sorted(needed)
+    if query.get("formulas") == "neutral":
+        query["format"] = "csv"
     if "sort" in query:
         # No index serves every order with every range; without them, one column at a time.
         for name in [name for name in query if "." in name or name == "min_volume"]:
@@ -81,6 +108,16 @@ def map_case(_: schemathesis.HookContext, case: schemathesis.Case) -> schemathes
         # A key expires in the future.
         case.body["expires_at"] = "90d"
     return case
+
+
+def _names(value: Any) -> list[str]:
+    return [str(each) for each in value] if isinstance(value, list) else str(value).split(",")
+
+
+def _shown(query: dict[str, Any]) -> list[str]:
+    return [
+        name for asked in ("fields", "exclude") if asked in query for name in _names(query[asked])
+    ]
 
 
 def _is(query: dict[str, Any], name: str, value: str) -> bool:

@@ -1,12 +1,13 @@
 """As of a moment, too, a page and a row are found by indexes, though everything changed since."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import pytest_asyncio
 from psycopg import AsyncConnection, sql
 
-from ssmd_api import asof, lists
+from ssmd_api import asof, includes, lists, shapes
 from ssmd_api.cursors import Cursor
 from ssmd_api.database import PLANNING
 from ssmd_api.filters import EventFilter, MarketFilter
@@ -42,7 +43,11 @@ class Past(NamedTuple):
         query = sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON) {}").format(
             asof.then(statement.query, by_key=by_key)
         )
-        parameters = {**statement.parameters, "known_at": self.moment}
+        parameters = {
+            **statement.parameters,
+            "known_at": self.moment,
+            includes.FEES_AT: datetime.now(UTC),
+        }
         rows = await (await self.connection.execute(query, parameters)).fetchall()
         return dict(rows[0][0][0]["Plan"])
 
@@ -79,6 +84,13 @@ LISTINGS: tuple[Listing, ...] = (
     lists.markets(MarketFilter(series=["S20"]), BY_KEY),
     lists.markets(MarketFilter(event=["E20"], statuses=["open"]), Page("-close_time", 100)),
     lists.events(EventFilter(series=["S20"]), Page("event_ticker", 100)),
+    *(
+        lists.events(
+            wanted, Page("event_ticker", 5), shapes.EVENTS.including(shapes.EVENTS.includes)
+        )
+        for wanted in (EventFilter(), EventFilter(series=["S20"]))
+    ),
+    lists.markets(MarketFilter(), BY_KEY, shapes.MARKETS.including(["event", "series", "fees"])),
 )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from api_testbed import Client, Serve, make_key
 from api_universe import insert
 from prometheus_client import REGISTRY
 
-from ssmd_api import cursors
+from ssmd_api import codings, cursors
 from ssmd_api.app import ROUTES
 from ssmd_common import apikeys
 from ssmd_stack.database import Database
@@ -424,7 +425,7 @@ async def test_a_fault_of_ours_is_500_and_tells_nothing(
 async def test_an_unchanged_reply_is_304(api: Client, database: Database, universe: None) -> None:
     first = await api.get("/v1/markets")
     tag = first.headers["ETag"]
-    assert re.fullmatch(r'"[0-9a-f]{32}(-gzip)?"', tag)
+    assert re.fullmatch(r'"[0-9a-f]{32}(-gzip|-zstd)?"', tag)
     for given in (tag, f'"other", {tag}', "*"):
         again = await api.get("/v1/markets", headers={"If-None-Match": given})
         assert (again.status, again.body) == (304, b"")
@@ -437,17 +438,30 @@ async def test_an_unchanged_reply_is_304(api: Client, database: Database, univer
     assert changed.headers["ETag"] != tag
 
 
-async def test_gzip_for_those_who_read_it(api: Client, universe: None) -> None:
+@pytest.mark.parametrize(
+    ("coding", "unpack"), [("gzip", gzip.decompress), ("zstd", codings.zstd.decompress)]
+)
+async def test_compressed_for_those_who_read_it(
+    api: Client, universe: None, coding: str, unpack: Callable[[bytes], bytes]
+) -> None:
     plain = await api.get("/v1/markets", headers={"Accept-Encoding": "identity"})
     assert "Content-Encoding" not in plain.headers
     async with aiohttp.ClientSession(auto_decompress=False) as http:
-        headers = {"X-API-Key": api.key, "Accept-Encoding": "br;q=1, gzip;q=0.5"}
+        headers = {"X-API-Key": api.key, "Accept-Encoding": f"br;q=1, {coding};q=0.5"}
         async with http.get(f"{api.base}/v1/markets", headers=headers) as reply:
             raw = await reply.read()
-            assert reply.headers["Content-Encoding"] == "gzip"
-            assert reply.headers["Vary"] == "Accept-Encoding"
+            assert reply.headers["Content-Encoding"] == coding
+            assert reply.headers["Vary"] == "Accept, Accept-Encoding"
             assert reply.headers["ETag"] != plain.headers["ETag"]
-    assert gzip.decompress(raw) == plain.body
+        headers["Accept-Encoding"] = coding
+        for path in ("/v1/export", "/v1/events/KXBTCD-26FEB03"):
+            whole = await api.get(path, headers={"Accept-Encoding": "identity"})
+            async with http.get(api.base + path, headers=headers) as reply:
+                assert reply.status == 200
+                assert reply.headers["Content-Encoding"] == coding
+                assert "Accept-Encoding" in reply.headers["Vary"]
+                assert unpack(await reply.read()) == whole.body
+    assert unpack(raw) == plain.body
     refused = await api.get("/v1/markets", headers={"Accept-Encoding": "gzip;q=0"})
     assert "Content-Encoding" not in refused.headers
 
@@ -463,7 +477,7 @@ async def test_head_is_get_without_a_body(api: Client, universe: None) -> None:
 async def test_a_reply_of_megabytes(api: Client, database: Database, universe: None) -> None:
     async with database.connect() as connection:
         await connection.execute("UPDATE markets SET rules_primary = repeat('ab', 1000000)")
-    for encoding in ("identity", "gzip"):
+    for encoding in ("identity", "gzip", "zstd"):
         reply = await api.get("/v1/markets", headers={"Accept-Encoding": encoding})
         assert reply.status == 200
         assert len(reply.json["markets"][0]["rules_primary"]) == 2_000_000

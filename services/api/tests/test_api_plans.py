@@ -11,11 +11,11 @@ import pytest
 import pytest_asyncio
 import sql_universe as universe
 
-from ssmd_api import lists, refusals
+from ssmd_api import includes, lists, refusals, shapes
 from ssmd_api.cursors import Cursor
 from ssmd_api.database import PLANNING
 from ssmd_api.filters import EventFilter, MarketFilter, SeriesFilter
-from ssmd_api.lists import Statement
+from ssmd_api.lists import AGED_MARKET, Statement
 from ssmd_api.paging import Page, sort_keys
 from ssmd_api.parameters import orders
 from ssmd_api.ranges import Operator, Range, ranged
@@ -181,6 +181,29 @@ LISTS: dict[str, tuple[Statement, set[str], str]] = {
     ),
 }
 
+INCLUDING = {name: shape.including(shape.includes) for name, shape in shapes.LISTS.items()}
+ALL_INCLUDED: tuple[Statement, ...] = (
+    lists.series(SeriesFilter(), BY_TICKER, INCLUDING["series"]),
+    lists.events(EventFilter(), Page("event_ticker", 1000), INCLUDING["events"], [AGED_MARKET]),
+    lists.events(EventFilter(statuses=["open"]), Page("-strike_date", 9), INCLUDING["events"]),
+    lists.markets(MarketFilter(), Page("ticker", 1000), INCLUDING["markets"]),
+    lists.markets(MarketFilter(statuses=["active"]), Page("-volume", 10), INCLUDING["markets"]),
+    lists.markets(MarketFilter(ticker=["M1", "M2"]), BY_TICKER, INCLUDING["markets"], deleted=True),
+)
+MOST_INCLUDED = 15_000
+"""Rows that one node of a plan may read for what comes along with a page of 1,000."""
+
+
+async def check_included(connection: Any) -> None:
+    """No table is read from end to end for what is included, nor much more than the page has."""
+    for statement in ALL_INCLUDED:
+        parameters = {**statement.parameters, includes.FEES_AT: NOW}
+        _, scanned = await indexes(connection, statement.query, parameters)
+        assert not scanned, statement
+        asked = Statement(statement.query, parameters)
+        assert not await faults(connection, asked, MOST_SORTED, MOST_INCLUDED), statement
+
+
 READS: dict[str, tuple[dict[str, Any], str]] = {
     "event_markets": ({"ticker": "E7"}, "markets_event_closing"),
     "series_event_counts": ({"ticker": "S7"}, "events_series"),
@@ -206,6 +229,7 @@ async def test_plans(connection: Any) -> None:
         if index not in used or scanned:
             wrong[name] = (used, scanned)
     assert not wrong, "\n".join(f"{name}: {plan}" for name, plan in wrong.items())
+    await check_included(connection)
 
 
 def of_ranges(table: Table) -> list[list[Range]]:
@@ -314,6 +338,8 @@ SEVERAL = {
 MOST_ROWS = 25_000
 """Of 90,000 that one node of a plan may read: some filters go with the order, and their rows stand
 at its end."""
+NO_MATTER = ("series", "series_fees", "market_lifecycle_events")
+"""Read from end to end: the first has few rows, the others have none here."""
 MOST_SORTED = 5_000
 MOST_OF_SERIES = 15_000
 """By several columns all rows of the series that are named are sorted; the largest has 1 of 8."""
@@ -349,7 +375,20 @@ async def test_every_filter_in_every_order_reads_few_rows(database: Database) ->
                         sorted_rows = MOST_OF_SERIES
                     if found := await faults(connection, statement, sorted_rows):
                         wrong.append((table.name, given, sort, cursor is None, found))
+            wrong += await included_faults(connection, listed, kind, table)
     assert not wrong, "\n".join(map(str, wrong))
+
+
+async def included_faults(connection: Any, listed: Any, kind: Any, table: Table) -> list[Any]:
+    """What is included is looked up in every order, of the longest page."""
+    wrong: list[Any] = []
+    for sort in orders(table):
+        for cursor in (None, within(table, sort)):
+            found = listed(kind(), Page(sort, 1000, cursor), INCLUDING[table.name])
+            statement = Statement(found.query, {**found.parameters, includes.FEES_AT: NOW})
+            if faulty := await faults(connection, statement, MOST_SORTED, MOST_INCLUDED):
+                wrong.append((table.name, "including", sort, cursor is None, faulty))
+    return wrong
 
 
 def within(table: Table, sort: str) -> Cursor:
@@ -359,7 +398,9 @@ def within(table: Table, sort: str) -> Cursor:
     return Cursor(sort, found if len(found) > 1 else found[0], "KXSERIES2")
 
 
-async def faults(connection: Any, statement: Statement, most_sorted: int) -> list[str]:
+async def faults(
+    connection: Any, statement: Statement, most_sorted: int, most_rows: int = MOST_ROWS
+) -> list[str]:
     cursor = psycopg.AsyncClientCursor(connection)
     text = cursor.mogrify(statement.query, statement.parameters)
     await cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {text}")  # type: ignore[arg-type]
@@ -375,9 +416,9 @@ async def faults(connection: Any, statement: Statement, most_sorted: int) -> lis
             node.get(name, 0)
             for name in ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
         )
-        if read * node["Actual Loops"] > MOST_ROWS:
+        if read * node["Actual Loops"] > most_rows:
             found.append(f"{what} reads {read * node['Actual Loops']:.0f}")
-        if node["Node Type"] == "Seq Scan" and node["Relation Name"] != "series":
+        if node["Node Type"] == "Seq Scan" and node["Relation Name"] not in NO_MATTER:
             found.append(what)
         if node["Node Type"] == "Sort" and inner[0]["Actual Rows"] > most_sorted:
             found.append(f"{what} of {inner[0]['Actual Rows']:.0f}")

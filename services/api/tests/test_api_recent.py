@@ -123,11 +123,12 @@ async def test_it_is_compressed_once_for_those_who_read_gzip(
     made = []
     real = gzip.compress
 
-    def compressed(data: bytes) -> bytes:
+    def compressed(data: bytes, coding: str) -> bytes:
+        assert coding == "gzip"
         made.append(data)
         return real(data)
 
-    monkeypatch.setattr("ssmd_api.document.gzipped", compressed)
+    monkeypatch.setattr("ssmd_api.document.compressed", compressed)
     replies = await asyncio.gather(
         *(remembering.get("/v1/markets", headers={"Accept-Encoding": "gzip"}) for _ in range(5))
     )

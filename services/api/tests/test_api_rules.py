@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from multidict import MultiDict
 
-from ssmd_api import cursors, feeschedule, replies, rows
+from ssmd_api import codings, cursors, feeschedule, rows
 from ssmd_api.auth import presented
 from ssmd_api.cursors import Cursor, MalformedCursor
 from ssmd_api.freshness import Run, age_seconds, covers
@@ -159,21 +159,25 @@ def test_times_that_python_cannot_hold_still_have_their_order() -> None:
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
-        ("", False),
-        ("gzip", True),
-        ("GZIP", True),
-        ("gzip;q=0", False),
-        ("gzip;q=0.0", False),
-        ("gzip; q=0.5, br", True),
-        ("*", True),
-        ("*;q=0", False),
-        ("br, *;q=0.1", True),
-        ("identity", False),
-        ("x-gzip", False),
+        ("", None),
+        ("gzip", "gzip"),
+        ("GZIP", "gzip"),
+        ("gzip;q=0", None),
+        ("gzip;q=0.0", None),
+        ("gzip; q=0.5, br", "gzip"),
+        ("*", "zstd"),
+        ("*;q=0", None),
+        ("br, *;q=0.1", "zstd"),
+        ("*, zstd;q=0", "gzip"),
+        ("gzip, deflate, br, zstd", "zstd"),
+        ("zstd;q=0.5, gzip;q=0.8", "gzip"),
+        ("zstd;q=bad", "zstd"),
+        ("identity", None),
+        ("x-gzip", None),
     ],
 )
-def test_accept_encoding(header: str, expected: bool) -> None:
-    assert replies.accepts_gzip(header) is expected
+def test_accept_encoding(header: str, expected: str | None) -> None:
+    assert codings.accepted(header) == expected
 
 
 @pytest.mark.parametrize(

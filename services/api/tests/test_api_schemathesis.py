@@ -32,7 +32,7 @@ def short_streams(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("short_streams")
 async def test_it_finds_nothing(
     serve: Serve,

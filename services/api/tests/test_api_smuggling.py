@@ -13,6 +13,8 @@ import zlib
 from api_testbed import Client
 from test_api_http import connect
 
+from ssmd_api import codings
+
 BODY = b'{"tickers":[]}'
 HIDDEN = b"GET /v1/keys HTTP/1.1\r\nHost: x\r\nX-API-Key: KEY\r\n\r\n"
 
@@ -109,6 +111,7 @@ async def test_a_body_where_none_belongs_is_no_request(api: Client) -> None:
 async def test_a_bomb_is_not_unpacked(api: Client) -> None:
     unpacked = bytes(100_000_000)
     bombs = {"gzip": gzip.compress(unpacked, 1), "deflate": zlib.compress(unpacked, 1)}
+    bombs["zstd"] = codings.compressed(unpacked, "zstd")
     for path in ("/v1/markets/lookup", "/v1/keys"):
         for coding, packed in bombs.items():
             assert len(packed) < 1 << 20

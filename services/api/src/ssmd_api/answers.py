@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from ssmd_api import asof
+from ssmd_api import asof, examples, problems
 from ssmd_api.deprecation import Deprecated
 from ssmd_api.examples import STREAMS
+from ssmd_api.formats import MEDIA, Form
 from ssmd_api.schemas import Schema, ref
 
 _ERRORS: Final[Mapping[str, str]] = {
@@ -13,6 +14,7 @@ _ERRORS: Final[Mapping[str, str]] = {
     "401": "No key, or one that is wrong, expired or revoked.",
     "403": "The key lacks the scope.",
     "404": "There is no such thing.",
+    "406": "Accept names no form that there is; `detail` names them.",
     "408": "The body did not come within ten seconds.",
     "410": "The stream does not hold what comes next: take a new snapshot.",
     "413": "The body is larger than a megabyte.",
@@ -77,6 +79,24 @@ _HEADERS: Final[Mapping[str, Schema]] = {
         "description": 'The next page, as `<…>; rel="next"`.',
         "schema": {"type": "string"},
     },
+    "X-Ssmd-Cursor": {
+        "description": "Where the next page begins, of a reply without an envelope.",
+        "schema": {"type": "string"},
+    },
+    "X-Ssmd-Count": {
+        "description": "With `count`, of a reply without an envelope: rows of the whole list.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "X-Ssmd-Contract": {
+        "description": "The number of the contract that the API speaks.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[0-9]+$"},
+    },
+    "Vary": {
+        "description": "What else of a request the reply goes by.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
     "X-Ssmd-Source": {
         "description": "What the rows were read from.",
         "schema": {"type": "string", "enum": ["cache", "database", "stream"]},
@@ -95,8 +115,9 @@ _HEADERS: Final[Mapping[str, Schema]] = {
         "schema": {"type": "integer", "minimum": 0},
     },
 }
+_OF_GOING: Final = ("Deprecation", "Sunset")
 _OF_PAST: Final = (asof.AT, asof.NOT_RECORDED)
-_ALWAYS: Final = ("X-Request-Id", "X-Ssmd-Version")
+_ALWAYS: Final = ("X-Request-Id", "X-Ssmd-Version", "X-Ssmd-Contract")
 _COUNTED: Final = (*_ALWAYS, "RateLimit", "RateLimit-Policy")
 _OF_ERROR: Final[Mapping[str, tuple[str, ...]]] = {
     "401": (*_ALWAYS, "WWW-Authenticate"),
@@ -105,20 +126,27 @@ _OF_ERROR: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def components() -> dict[str, dict[str, Any]]:
-    """What the operations refer to: `responses` and `headers`."""
+def components(*, going: bool = True) -> dict[str, dict[str, Any]]:
+    """What the operations refer to: `responses` and `headers`, those of a route that will go only
+    where there is one."""
     return {
         "responses": {status: _problem(status, text) for status, text in _ERRORS.items()},
-        "headers": dict(_HEADERS),
+        "headers": {
+            name: header for name, header in _HEADERS.items() if going or name not in _OF_GOING
+        },
     }
 
 
-def errors(*, body: bool, missing: bool, gone: bool, reused: bool) -> dict[str, Schema]:
+def errors(
+    *, body: bool, missing: bool, gone: bool, reused: bool, formed: bool
+) -> dict[str, Schema]:
     """Of an operation that has a body, may not find what it is asked for, may find it gone, or its
-    Idempotency-Key used."""
+    Idempotency-Key used, or comes in several forms."""
     some = [*_OF_ALL, *(_OF_BODIES if body else ())]
     some += [
-        status for status, is_so in (("404", missing), ("410", gone), ("422", reused)) if is_so
+        status
+        for status, is_so in (("404", missing), ("406", formed), ("410", gone), ("422", reused))
+        if is_so
     ]
     return {status: {"$ref": f"#/components/responses/{status}"} for status in sorted(some)}
 
@@ -132,17 +160,33 @@ def document(
     paged: bool,
     past: bool,
     elsewhere: bool,
+    rows: Schema | None = None,
 ) -> Schema:
     """A reply in JSON; one that may be `kept` has an ETag, one of the `past` says of when it is; a
-    result that comes later stands `elsewhere`."""
-    more = ["ETag", "X-Ssmd-Source", "X-Ssmd-Age"] if kept else []
+    result that comes later stands `elsewhere`. `rows` are those of a list with other forms,
+    too."""
+    more = ["ETag", "Vary", "X-Ssmd-Source", "X-Ssmd-Age"] if kept else []
     more += ["Location"] if elsewhere else []
+    content = {"application/json": {"schema": schema, "example": example}}
+    if rows is not None:
+        more += ["X-Ssmd-Cursor", "X-Ssmd-Count"]
+        # As `format=array` has it, and by the name that Accept has for it.
+        anything = [*schema["anyOf"], rows] if "anyOf" in schema else [schema, rows]
+        content["application/json"]["schema"] = {"anyOf": anything}
+        [shown] = [each for each in example.values() if isinstance(each, list)]
+        for form, types in MEDIA.items():
+            for media in types if form is not Form.JSON else ():
+                content[media] = (
+                    {"schema": rows, "example": shown}
+                    if form is Form.ARRAY
+                    else {"schema": {"type": "string"}, "example": STREAMS[media]}
+                )
     return {
         "description": summary,
         "headers": _headers(
             *_COUNTED, *more, *(("Link",) if kept and paged else ()), *(_OF_PAST if past else ())
         ),
-        "content": {"application/json": {"schema": schema, "example": example}},
+        "content": content,
     }
 
 
@@ -170,7 +214,7 @@ def stream(summary: str, media: Iterable[str], *, past: bool) -> Schema:
         "headers": _headers(*_COUNTED, *(_OF_PAST if past else ())),
         "content": {
             each: {
-                "schema": _SERVER_SENT if each == "text/event-stream" else {"type": "string"},
+                "schema": _STREAMED.get(each, {"type": "string"}),
                 "example": STREAMS[each],
             }
             for each in media
@@ -181,6 +225,17 @@ def stream(summary: str, media: Iterable[str], *, past: bool) -> Schema:
 _SERVER_SENT: Final[Schema] = {"description": "Events; `data` of each is a change as JSON."}
 """Before OpenAPI 3.2 nothing says whether the schema is of the stream or of each event."""
 
+_STREAMED: Final[Mapping[str, Schema]] = {
+    "text/event-stream": _SERVER_SENT,
+    "application/json": {
+        "anyOf": [
+            {"type": "object", "description": "The list in one page."},
+            {"type": "array", "items": {"type": "object"}},
+        ]
+    },
+    "application/vnd.ssmd.array+json": {"type": "array", "items": {"type": "object"}},
+}
+
 
 def _headers(*names: str) -> Schema:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
@@ -190,5 +245,7 @@ def _problem(status: str, description: str) -> Schema:
     return {
         "description": description,
         "headers": _headers(*_OF_ERROR.get(status, _ALWAYS)),
-        "content": {"application/problem+json": {"schema": ref("Problem")}},
+        "content": {
+            problems.CONTENT_TYPE: {"schema": ref("Problem"), "example": examples.problem(status)}
+        },
     }

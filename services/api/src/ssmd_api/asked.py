@@ -8,6 +8,7 @@ from aiohttp import web
 
 from ssmd_api import filters, refusals
 from ssmd_api.filters import EventFilter, F, MarketFilter
+from ssmd_api.formats import Wished
 from ssmd_api.paging import Page
 from ssmd_api.parameters import Parameters
 from ssmd_api.shapes import Shape
@@ -20,12 +21,13 @@ _LONGEST: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Asked(Generic[F]):
-    """Which rows, which page of them, what of each, and as of when (None is now)."""
+    """Which rows, which page of them, what of each, as of when (None is now), and in what form."""
 
     wanted: F
     page: Page
     shape: Shape
     at: datetime | None
+    wished: Wished
 
 
 def of_list(
@@ -61,7 +63,8 @@ def read(given: Parameters, kind: type[F], table: Table, ticker: str, shape: Sha
         Problem: a 400 that names everything that is wrong.
     """
     wanted = filters.read(kind, given)
-    asked = Asked(wanted, given.page(table, ticker), given.shape(shape), given.as_of())
+    page, shown = given.page(table, ticker), given.shape(shape)
+    asked = Asked(wanted, page, shown, given.as_of(), given.wished())
     if isinstance(wanted, EventFilter | MarketFilter):
         given.refuse(refusals.refusal(wanted, asked.page.sort, ticker))
     given.done()

@@ -64,6 +64,8 @@ class Past:
     connection: psycopg.AsyncConnection[Any]
     moment: str
     """A `history.moment`."""
+    at: datetime
+    """As it was asked for."""
 
     def parameters(self, of_query: Mapping[str, Any]) -> dict[str, Any]:
         return {**of_query, "known_at": self.moment}

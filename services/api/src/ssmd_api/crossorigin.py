@@ -35,6 +35,8 @@ _SHOWN: Final = (
     "X-Ssmd-Age",
     "X-Ssmd-As-Of",
     "X-Ssmd-Contract",
+    "X-Ssmd-Count",
+    "X-Ssmd-Cursor",
     "X-Ssmd-Not-Recorded",
     "X-Ssmd-Source",
     "X-Ssmd-Version",

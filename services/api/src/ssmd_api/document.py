@@ -1,23 +1,24 @@
-"""JSON documents that may be sent more than once."""
+"""Documents that may be sent more than once."""
 
 import asyncio
 import hashlib
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Final
 
+from ssmd_api.codings import Coding, compressed
+
 _WORTH_A_THREAD_BYTES: Final = 4096
 
 
 class Body:
-    """JSON that may be sent more than once."""
+    """What may be sent more than once."""
 
     def __init__(self, data: bytes) -> None:
         self.data: Final = data
-        self.gzipped: bytes | None = None
+        self.compressed: Final[dict[Coding, bytes]] = {}
         """What `compress` made of it."""
         self._compressing = asyncio.Lock()
 
@@ -25,15 +26,15 @@ class Body:
     def digest(self) -> str:
         return hashlib.sha256(self.data).hexdigest()[:32]
 
-    async def compress(self) -> None:
+    async def compress(self, coding: Coding) -> None:
         """Have it compressed, once for all to whom it is sent."""
         async with self._compressing:
-            if self.gzipped is not None:
+            if coding in self.compressed:
                 return
             if len(self.data) < _WORTH_A_THREAD_BYTES:
-                self.gzipped = gzipped(self.data)
+                self.compressed[coding] = compressed(self.data, coding)
             else:
-                self.gzipped = await asyncio.to_thread(gzipped, self.data)
+                self.compressed[coding] = await asyncio.to_thread(compressed, self.data, coding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,3 @@ class Answer:
     body: Body
     headers: Mapping[str, str]
     as_of: datetime | None = None
-
-
-def gzipped(data: bytes) -> bytes:
-    making = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
-    return making.compress(data) + making.flush()

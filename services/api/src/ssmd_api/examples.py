@@ -89,9 +89,13 @@ _OF: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 """Where a name has another meaning, by schema."""
 
-STREAMS: Final[Mapping[str, str]] = {
-    "text/csv": f"ticker,event_ticker,title,status,…\n{MARKET},{EVENT},BTC …,active,…\n",
-    "application/x-ndjson": f'{{"ticker":"{MARKET}","event_ticker":"{EVENT}",…}}\n',
+_LINE: Final = f'{{"ticker":"{MARKET}","event_ticker":"{EVENT}",…}}\n'
+STREAMS: Final[Mapping[str, Any]] = {
+    "text/csv": f"ticker,event_ticker,title,status,…\r\n{MARKET},{EVENT},BTC …,active,…\r\n",
+    "application/x-ndjson": _LINE,
+    "application/jsonl": _LINE,
+    "application/json": {"markets": [{"ticker": MARKET, "event_ticker": EVENT}], "cursor": None},
+    "application/vnd.ssmd.array+json": [{"ticker": MARKET, "event_ticker": EVENT}],
     "text/event-stream": "retry: 2000\n\n"
     "id: 81231@01JQ:0/5A3C2F18:3\nevent: market_updated\n"
     f'data: {{"table":"markets","op":"update","data":{{"ticker":"{MARKET}","yes_bid":54,…}},…}}\n',
@@ -115,9 +119,74 @@ PARAMETERS: Final[Mapping[str, Any]] = {
     "tier": "default",
     "type": ["market_settled"],
     "tables": ["series", "markets"],
+    "table": ["markets"],
     "after": 0,
     "Last-Event-ID": "81231@01JQ:0/5A3C2F18:3",
+    "Idempotency-Key": "sync-before-the-close",
+    # The beginning, which is in every list; and a moment that is in every record.
+    "cursor": "",
+    "as_of": "-0s",
 }
+_DETAILS: Final[Mapping[str, tuple[str, str, str]]] = {
+    "400": (
+        "bad-parameter",
+        "A parameter is unknown or has a bad value",
+        "volume_min: is unknown here; the nearest is volume.gte",
+    ),
+    "401": ("unauthorized", "A valid API key is required", "the key is not known"),
+    "403": (
+        "forbidden",
+        "The API key may not do this",
+        "this needs a key with scope 'admin'",
+    ),
+    "404": ("not-found", "No such market", f"no market is called '{MARKET}'"),
+    "406": (
+        "not-acceptable",
+        "Not Acceptable",
+        "there is none of what Accept names. There are: format=json is application/json; …",
+    ),
+    "408": ("request-timeout", "Request Timeout", "the body did not come within 10 s"),
+    "410": (
+        "stream-gone",
+        "The stream does not hold what comes next",
+        "take a new snapshot (/v1/snapshot) and go on after its sequence",
+    ),
+    "413": ("request-entity-too-large", "Request Entity Too Large", "Maximum request body size"),
+    "422": (
+        "idempotency-key-reused",
+        "The Idempotency-Key is another request's",
+        "request 1 of this key has it, which is for 'active_markets' of sync",
+    ),
+    "429": ("too-many-requests", "Too many requests", "this key may make 600 requests a minute"),
+    "500": ("internal", "The API failed", "this is a fault of the API, and logged"),
+    "503": (
+        "unavailable",
+        "Something behind the API is away",
+        "PostgreSQL does not answer",
+    ),
+}
+
+
+def problem(status: str) -> dict[str, Any]:
+    """The document of an error."""
+    kind, title, detail = _DETAILS[status]
+    found = dict(_OF["Problem"])
+    found |= {"type": f"urn:ssmd:problem:{kind}", "title": title, "detail": detail}
+    found |= {"status": int(status)}
+    if status == "400":
+        name, _, why = detail.partition(": ")
+        found["errors"] = [{"parameter": name, "detail": why}]
+    return found
+
+
+def of_parameter(name: str, schema: Schema) -> Any:
+    """A value of a parameter that has no example of its own."""
+    if "default" in schema:
+        return schema["default"]
+    if "enum" in schema.get("items", {}):
+        # Two names that differ: the one that is to be there, and the one that is not.
+        return [schema["items"]["enum"][name == "exclude"]]
+    return schema["enum"][0] if "enum" in schema else example(schema, {})
 
 
 def example(schema: Schema, schemas: Mapping[str, Schema], of: str = "") -> Any:

@@ -18,9 +18,9 @@ from typing import Any, Final, LiteralString
 
 from psycopg import sql
 
-from ssmd_api import shapes
+from ssmd_api import includes, shapes
 from ssmd_api.filters import EventFilter, Filter, MarketFilter, SeriesFilter
-from ssmd_api.pages import of_page
+from ssmd_api.pages import Bounds, of_page
 from ssmd_api.paging import Page, sort_keys
 from ssmd_api.ranges import Operator
 from ssmd_api.rendering import Rendering
@@ -49,6 +49,12 @@ class Listing(Statement):
     """The table, if the list is of its first rows in the order of its key."""
     rows: sql.Composed | None = None
     """The whole list's rows without columns, where they are to be counted."""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a page may have fewer rows than it has room for: `ssmd_api.includes`."""
+        shape = self.rendering.shape
+        return shape.table.name == tables.EVENTS.name and "markets" in shape.members
 
 
 EVERYTHING: Final = 2**31
@@ -101,11 +107,11 @@ def series(wanted: SeriesFilter, page: Page, shape: Shape = shapes.SERIES) -> Li
     where.add_ranges(wanted.ranges)
     where.search("ticker", wanted.words)
     where.begin(tables.SERIES, "ticker", page)
-    rendering = _of_series(shape)
+    rendering, joins = _of_series(shape)
 
     def composed() -> sql.Composed:
         cut, order = where.page(tables.SERIES, "ticker", page)
-        return _written(rendering, ("s", "ticker"), cut, sql.SQL(""), order, page)
+        return _written(rendering, ("s", "ticker"), cut, joins, order, page)
 
     text = _once(composed, wanted, page, shape)
     by_key = _by_key(where, tables.SERIES, "ticker", page)
@@ -113,8 +119,16 @@ def series(wanted: SeriesFilter, page: Page, shape: Shape = shapes.SERIES) -> Li
     return Listing(text, where.parameters, rendering, page, by_key, counted)
 
 
-def events(wanted: EventFilter, page: Page, shape: Shape = shapes.EVENTS) -> Listing:
-    where = Where("e", ["{alias}.deleted_at IS NULL"])
+def events(
+    wanted: EventFilter,
+    page: Page,
+    shape: Shape = shapes.EVENTS,
+    aged: Sequence[Table] = (),
+    *,
+    deleted: bool = False,
+) -> Listing:
+    """`aged`: as below, of the markets of a page; `deleted`: whether to find those, too."""
+    where = Where("e", () if deleted else (_PRESENT,))
     where.add_narrow("event_ticker", "event", wanted.event)
     where.add_narrow("series_ticker", "series", wanted.series)
     where.add_statuses(wanted.statuses)
@@ -129,23 +143,39 @@ def events(wanted: EventFilter, page: Page, shape: Shape = shapes.EVENTS) -> Lis
     where.add_ranges(wanted.ranges)
     where.search("event_ticker", wanted.words)
     where.begin(tables.EVENTS, "event_ticker", page)
-    rendering = _of_events(shape)
+    bounded = "markets" in shape.members and page.limit != EVERYTHING
+    rendering, joins = _of_events(shape, bounded)
 
     def composed() -> sql.Composed:
         cut, order = where.page(tables.EVENTS, "event_ticker", page)
-        return _written(rendering, ("e", "event_ticker"), cut, sql.SQL(""), order, page)
+        of_series = {"series", "fees"} & shape.members.keys() or AGED_SERIES in aged
+        joined: list[sql.Composable] = [_SERIES_OF_EVENT] if of_series else []
+        joined.append(joins)
+        if bounded:
+            cut = includes.within_bounds(cut, order, page.limit)
+            joined += [includes.ages(aged)] if aged else []
+        return _written(
+            rendering, ("e", "event_ticker"), cut, sql.SQL(" ").join(joined), order, page,
+            bounds=includes.bounds(aged) if bounded else None,
+        )  # fmt: skip
 
-    text = _once(composed, wanted, page, shape)
+    text = _once(composed, wanted, page, shape, aged, deleted)
     by_key = _by_key(where, tables.EVENTS, "event_ticker", page)
     counted = where.all(tables.EVENTS) if page.counted else None
     return Listing(text, where.parameters, rendering, page, by_key, counted)
 
 
 def markets(
-    wanted: MarketFilter, page: Page, shape: Shape = shapes.MARKETS, aged: Sequence[Table] = ()
+    wanted: MarketFilter,
+    page: Page,
+    shape: Shape = shapes.MARKETS,
+    aged: Sequence[Table] = (),
+    *,
+    deleted: bool = False,
 ) -> Listing:
-    """`aged`: of `AGED_MARKET`, and `AGED_SERIES` where ages depend on the series."""
-    where = Where("m", [_PRESENT])
+    """`aged`: of `AGED_MARKET`, and `AGED_SERIES` where ages depend on the series; `deleted`:
+    whether to find those, too."""
+    where = Where("m", () if deleted else (_PRESENT,))
     where.add_narrow("ticker", "ticker", wanted.ticker)
     where.add_narrow("event_ticker", "event", wanted.event)
     by_ticker = page.sort.removeprefix("-") == "ticker"
@@ -163,23 +193,23 @@ def markets(
     where.add(_OF_GAMES, is_game=wanted.is_game)
     where.search("ticker", wanted.words)
     where.begin(tables.MARKETS, "ticker", page)
-    rendering = _of_markets(shape)
+    rendering, included = _of_markets(shape)
 
     def composed() -> sql.Composed:
         cut, order = where.page(tables.MARKETS, "ticker", page)
         # Every market has both; who is not asked for is not read.
         whole = page.limit == EVERYTHING
         joins = []
-        of_parents = "category" in shape.table.names
+        of_parents = "category" in shape.table.names or "fees" in shape.members
         if "event" in shape.members or of_parents:
             joins.append(_JOINED_EVENTS if whole else _ITS_EVENTS)
         if "series" in shape.members or of_parents or AGED_SERIES in aged:
             joins.append(_JOINED_SERIES if whole else _ITS_SERIES)
         ages = [("s" if table is AGED_SERIES else "m", table) for table in aged]
-        joined = sql.SQL(" ").join(joins)
+        joined = sql.SQL(" ").join([*joins, included])
         return _written(rendering, ("m", "ticker"), cut, joined, order, page, ages)
 
-    text = _once(composed, wanted, page, shape, aged)
+    text = _once(composed, wanted, page, shape, aged, deleted)
     by_key = _by_key(where, tables.MARKETS, "ticker", page)
     counted = where.all(tables.MARKETS) if page.counted else None
     return Listing(text, where.parameters, rendering, page, by_key, counted)
@@ -200,6 +230,7 @@ def _once(
     page: Page,
     shape: Shape,
     aged: Sequence[Table] = (),
+    deleted: bool = False,
 ) -> sql.SQL:
     """The query's text: made once for all that differ by values only."""
     given = [(name, getattr(wanted, name)) for name in wanted.__slots__]
@@ -210,6 +241,7 @@ def _once(
         page.limit,
         page.cursor and tuple(key is None for key in page.cursor.keys),
         shape,
+        deleted,
         *(table.names for table in aged),
     )
     text = _texts.get(key)
@@ -245,29 +277,43 @@ _MOST_TEXTS: Final = 1000
 _texts: dict[Any, sql.SQL] = {}
 
 
-@lru_cache(maxsize=100)
-def _of_series(shape: Shape) -> Rendering:
-    return Rendering(shape, {"": "s"})
+_Rendered = tuple[Rendering, sql.Composable]
+"""What writes a row, and the joins of what is included."""
 
 
 @lru_cache(maxsize=100)
-def _of_events(shape: Shape) -> Rendering:
-    return Rendering(
-        shape,
-        {"": "e"},
-        market_count="(SELECT count(*) FROM markets m"
-        " WHERE m.event_ticker = e.event_ticker AND m.deleted_at IS NULL)",
+def _of_series(shape: Shape) -> _Rendered:
+    joins, nested = includes.of(shape, of_event=False)
+    return Rendering(shape, {"": "s"}, nested), joins
+
+
+@lru_cache(maxsize=100)
+def _of_events(shape: Shape, bounded: bool) -> _Rendered:
+    joins, nested = includes.of(shape, of_event=True, bounded=bounded)
+    count: LiteralString = (
+        "(SELECT count(*) FROM markets m"
+        " WHERE m.event_ticker = e.event_ticker AND m.deleted_at IS NULL)"
     )
+    rendering = Rendering(
+        shape,
+        {"": "e", "series": "s"},
+        nested,
+        market_count="e.of_event" if bounded else count,
+    )
+    return rendering, joins
 
 
 @lru_cache(maxsize=100)
-def _of_markets(shape: Shape) -> Rendering:
-    return Rendering(
+def _of_markets(shape: Shape) -> _Rendered:
+    joins, nested = includes.of(shape, of_event=True)
+    rendering = Rendering(
         shape,
         {"": "m", "event": "e", "series": "s"},
+        nested,
         category="coalesce(e.category, s.category)",
         expiration_time="m.latest_expiration_time",
     )
+    return rendering, joins
 
 
 # A page has few rows, whatever the planner thinks: it is to look up their parents, and not to read
@@ -277,6 +323,9 @@ _ITS_EVENTS: Final = sql.SQL(
 )
 _ITS_SERIES: Final = sql.SQL(
     "JOIN LATERAL (SELECT * FROM series s WHERE s.ticker = m.series_ticker OFFSET 0) s ON true"
+)
+_SERIES_OF_EVENT: Final = sql.SQL(
+    "JOIN LATERAL (SELECT * FROM series s WHERE s.ticker = e.series_ticker OFFSET 0) s ON true"
 )
 _JOINED_EVENTS: Final = sql.SQL("JOIN events e ON e.event_ticker = m.event_ticker")
 _JOINED_SERIES: Final = sql.SQL("JOIN series s ON s.ticker = m.series_ticker")
@@ -295,6 +344,7 @@ def _written(
     order: sql.Composable,
     page: Page,
     ages: Sequence[tuple[LiteralString, Table]] = (),
+    bounds: Bounds | None = None,
 ) -> sql.Composed:
     """The whole, row by row, or a page in one."""
     if page.limit == EVERYTHING:
@@ -303,7 +353,7 @@ def _written(
         )
     keys, last = sort_keys(page.sort, ticker[1])
     shown = [sql.Identifier(ticker[0], key.name) for key in keys or [last]]
-    return of_page(rendering, sql.Identifier(*ticker), shown, cut, joins, order, page, ages)
+    return of_page(rendering, sql.Identifier(*ticker), shown, cut, joins, order, page, ages, bounds)
 
 
 def columns(alias: LiteralString, table: Table) -> sql.Composed:

@@ -15,7 +15,7 @@ from ssmd_api.filters import (
 )
 from ssmd_api.keyschemas import KEY_SCHEMAS
 from ssmd_api.marketschemas import MARKET_DATA_SCHEMAS
-from ssmd_api.operations import AS_OF, CURSOR, IDEMPOTENCY_KEY, OPERATIONS, Operation
+from ssmd_api.operations import AS_OF, CURSOR, IDEMPOTENCY_KEY, OPERATIONS, TAGS, Operation
 from ssmd_api.quoteschemas import QUOTE_SCHEMAS
 from ssmd_api.requestschemas import REQUEST_SCHEMAS
 from ssmd_api.schemas import SCHEMAS, Schema, ref
@@ -33,13 +33,9 @@ _ALL_SCHEMAS: Final[dict[str, Schema]] = {
 }
 
 
-_ALL_SCHEMAS.update(
-    {
-        f"Sparse{operation.reply}": sparse(operation.reply)
-        for operation in OPERATIONS.values()
-        if operation.reply and operation.has_fields
-    }
-)
+for _each in OPERATIONS.values():
+    if _each.reply and _each.has_fields:
+        _ALL_SCHEMAS.update(sparse(_each.reply))
 
 
 def document(
@@ -63,9 +59,11 @@ def document(
             "markets, fees and lifecycle, as the exchange lists them. Integers are integers, exact "
             "decimals are strings, times are RFC 3339 in UTC. HEAD is answered wherever GET is, "
             "and OPTIONS everywhere, without a key; another method is 405, with `Allow`.",
+            "contact": {"name": "whoever runs this API"},
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": said} for name, said in TAGS.items()],
         "security": [{"key": []}, {"bearer": []}],
         "paths": paths,
         "components": {
@@ -74,7 +72,7 @@ def document(
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
                 "bearer": {"type": "http", "scheme": "bearer"},
             },
-            **answers.components(),
+            **answers.components(going=not deprecated.keys().isdisjoint(paths)),
         },
     }
 
@@ -100,6 +98,7 @@ def _operation(method: str, path: str, operation: Operation, scope: str) -> dict
                 missing=bool(in_path) or operation.missing,
                 reused=IDEMPOTENCY_KEY in operation.headers,
                 gone="text/event-stream" in operation.streams,
+                formed=operation.has_forms,
             ),
         },
     }
@@ -145,9 +144,10 @@ def _parameter(parameter: Parameter, place: str) -> dict[str, Any]:
     shown = parameter.example
     if shown is None:
         shown = examples.PARAMETERS.get(parameter.name)
-    if shown is not None:
-        is_bare = parameter.schema.get("type") == "array" and not isinstance(shown, list)
-        described["example"] = [shown] if is_bare else shown
+    if shown is None:
+        shown = examples.of_parameter(parameter.name, parameter.schema)
+    is_bare = parameter.schema.get("type") == "array" and not isinstance(shown, list)
+    described["example"] = [shown] if is_bare else shown
     return described
 
 
@@ -171,4 +171,20 @@ def _reply(operation: Operation) -> dict[str, Any]:
         paged=CURSOR in operation.parameters,
         past=any(parameter.schema is PAST for parameter in operation.parameters),
         elsewhere=operation.status == 202,
+        rows=_rows(operation) if operation.has_forms else None,
     )
+
+
+def _rows(operation: Operation) -> Schema:
+    """The rows of a page, which may be sparse."""
+    assert operation.reply is not None
+    whole = _list_in(operation.reply)
+    return (
+        {"anyOf": [whole, _list_in(f"Sparse{operation.reply}")]} if operation.has_fields else whole
+    )
+
+
+def _list_in(name: str) -> Schema:
+    properties = _ALL_SCHEMAS[name]["properties"].values()
+    [found] = [each for each in properties if each.get("type") == "array"]
+    return dict(found)

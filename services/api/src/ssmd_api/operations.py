@@ -2,18 +2,16 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ssmd_api import (
     changefilter,
     forms,
-    rows,
     search,
     serversent,
     shapes,
     snapshot,
-    tabular,
 )
 from ssmd_api.filters import (
     FILTERS,
@@ -31,8 +29,18 @@ from ssmd_api.filters import (
     choices,
     parameters,
 )
-from ssmd_api.parameters import COUNTED, DEFAULT_LIMIT, MAX_LIMIT, MAX_NAMES, orders
+from ssmd_api.formats import MEDIA, Form
+from ssmd_api.includes import LAST_STEPS, MOST_MARKETS
+from ssmd_api.parameters import (
+    COUNTED,
+    DEFAULT_LIMIT,
+    FORMULAS,
+    MAX_LIMIT,
+    MAX_NAMES,
+    orders,
+)
 from ssmd_api.schemas import Schema
+from ssmd_api.shapes import Shape
 from ssmd_common import tables
 from ssmd_common.columns import Table
 from ssmd_common.tables import PUBLISHED
@@ -59,6 +67,11 @@ class Operation:
     def has_fields(self) -> bool:
         """Whether `fields` and `exclude` choose what rows have."""
         return any(each.name == "fields" for each in self.parameters)
+
+    @property
+    def has_forms(self) -> bool:
+        """Whether `format` and Accept choose the form of its rows."""
+        return any(each.name == "format" for each in self.parameters)
 
     @property
     def kept(self) -> bool:
@@ -121,6 +134,33 @@ def _fields(names: Iterable[str], of: str = "") -> tuple[Parameter, Parameter]:
     )
 
 
+def _every(shape: Shape) -> tuple[str, ...]:
+    return shape.including(shape.includes).names
+
+
+def _include(*shown: Shape) -> Parameter:
+    names = list(dict.fromkeys(name for shape in shown for name in shape.includes))
+    return Parameter(
+        "include",
+        "Bring these along with each row, whole; names, with commas between or repeated. Of "
+        f"`lifecycle` the last {LAST_STEPS} events; with `markets` a page of events ends with the "
+        f"one with which they are {MOST_MARKETS} or more.",
+        choices(names) | {"minItems": 1, "maxItems": MAX_NAMES},
+        example=names[-1:],
+        with_commas=True,
+    )
+
+
+def _shown(shape: Shape, whole: Shape | None = None) -> tuple[Parameter, ...]:
+    """`whole` is what `fields` choose from, where that is more."""
+    include = _include(shape)
+    fields, exclude = _fields(_every(shape))
+    if whole is not None:
+        fields = _fields(_every(whole), ", of all columns of the table")[0]
+    # As an example, what is included is also shown.
+    return (include, replace(fields, example=[shape.table.names[0], *include.example]), exclude)
+
+
 _OF_TABLES = _fields(
     (name for table in PUBLISHED.values() for name in table.names),
     " of each row's columns; a table that has none is left out",
@@ -146,15 +186,55 @@ _FILTERS_OF_ALL = list(
         for parameter in parameters(kind)
     }.values()
 )
-_NAMES_OF_LISTS = [name for shape in shapes.LISTS.values() for name in shape.names]
+_NAMES_OF_LISTS = [name for shape in shapes.LISTS.values() for name in _every(shape)]
 _NAMES = re.compile("(?:{0})(?:,(?:{0}))*".format("|".join(snapshot.TABLES)))
-_FORMAT = Parameter("format", "The form of the lines.", _choice([*tabular.CONTENT_TYPES], "jsonl"))
+
+
+def _formats(default: Form) -> tuple[Parameter, Parameter]:
+    return (
+        Parameter(
+            "format",
+            "The form of the reply, whatever Accept says: `json` has the rows in an envelope, "
+            "`array` is the rows as JSON, `jsonl` a line of JSON for each, `csv` as RFC 4180 has "
+            "it. Without an envelope `Link` and `X-Ssmd-Cursor` lead to the next page.",
+            # It has no default: without it Accept decides.
+            {"type": "string", "enum": list(Form)},
+            example=str(default),
+        ),
+        Parameter(
+            "formulas",
+            "In CSV: with `neutral` no text is left that a spreadsheet would run.",
+            _choice(FORMULAS, FORMULAS[0]),
+            example=FORMULAS[0],
+        ),
+    )
+
+
+_FORMATS = _formats(Form.JSON)
 
 IDEMPOTENCY_KEY = _formed(
     "Idempotency-Key",
     "A text of yours: the same one again makes no second request, and shows the first.",
     forms.IDEMPOTENCY_KEY,
 )
+
+TAGS: Final = {
+    "series": "Series: what recurs, and what kind of it.",
+    "events": "Events: what happens once, with the markets on it.",
+    "markets": "Markets: what is traded; and what was captured of their trading.",
+    "fees": "What trading costs.",
+    "search": "Finding something by words.",
+    "export": "Whole lists.",
+    "snapshot": "Whole tables, to begin following changes with.",
+    "changes": "What is changed, as it is.",
+    "status": "How the services are.",
+    "stats": "Counts.",
+    "sync": "Asking sync to run.",
+    "cache": "Asking the cache to compare.",
+    "requests": "What services were asked for.",
+    "keys": "API keys.",
+}
+"""What the operations are of: the first word of their paths."""
 
 OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/v1/series"): Operation(
@@ -165,17 +245,18 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             _sort(tables.SERIES, "ticker"),
             *_PAGE,
             _COUNT,
-            *_fields(shapes.SERIES.names),
+            *_shown(shapes.SERIES),
+            *_FORMATS,
             AS_OF,
         ),
     ),
     ("GET", "/v1/series/{ticker}"): Operation(
         "A series with the fee in force and its events and markets counted by status",
         "SeriesDetail",
-        (*_fields(shapes.ONE_SERIES.names), AS_OF),
+        (*_shown(shapes.ONE_SERIES), AS_OF),
     ),
     ("GET", "/v1/series/{ticker}/history"): Operation(
-        "A series' recorded changes, the last first", "SeriesHistory", _PAGE
+        "A series' recorded changes, the last first", "SeriesHistory", (*_PAGE, *_FORMATS)
     ),
     ("GET", "/v1/events"): Operation(
         "List events, each with its number of markets",
@@ -185,17 +266,18 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             _sort(tables.EVENTS, "event_ticker"),
             *_PAGE,
             _COUNT,
-            *_fields(shapes.EVENTS.names),
+            *_shown(shapes.EVENTS),
+            *_FORMATS,
             AS_OF,
         ),
     ),
     ("GET", "/v1/events/{event_ticker}"): Operation(
         "An event with its series and its markets",
         "EventDetail",
-        (*_fields(shapes.ONE_EVENT.names), AS_OF),
+        (*_shown(shapes.ONE_EVENT), AS_OF),
     ),
     ("GET", "/v1/events/{event_ticker}/history"): Operation(
-        "An event's recorded changes, the last first", "EventHistory", _PAGE
+        "An event's recorded changes, the last first", "EventHistory", (*_PAGE, *_FORMATS)
     ),
     ("GET", "/v1/markets"): Operation(
         "List markets, each with parts of its event and series",
@@ -205,7 +287,8 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             _sort(tables.MARKETS, "ticker"),
             *_PAGE,
             _COUNT,
-            *_fields(shapes.MARKETS.names),
+            *_shown(shapes.MARKETS),
+            *_FORMATS,
             AS_OF,
         ),
     ),
@@ -213,8 +296,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         "Which of up to 1,000 tickers exist, and in what status",
         "Lookup",
         (
-            _fields(tables.MARKETS.names, ", of all columns of markets")[0],
-            _fields(rows.LOOKUP.names)[1],
+            *_shown(shapes.LOOKUP, shapes.ANY_LOOKUP),
             AS_OF,
         ),
         body="LookupRequest",
@@ -222,15 +304,15 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/v1/markets/{ticker}"): Operation(
         "A market with its event and series; from the cache if it is there",
         "MarketDetail",
-        (*_fields(shapes.ONE_MARKET.names), AS_OF),
+        (*_shown(shapes.ONE_MARKET), AS_OF),
     ),
     ("GET", "/v1/markets/{ticker}/lifecycle"): Operation(
         "A market's lifecycle events, oldest first",
         "LifecyclePage",
-        (*_PAGE, *_fields(shapes.LIFECYCLE.names)),
+        (*_PAGE, *_fields(shapes.LIFECYCLE.names), *_FORMATS),
     ),
     ("GET", "/v1/markets/{ticker}/history"): Operation(
-        "A market's recorded changes, the last first", "MarketHistory", _PAGE
+        "A market's recorded changes, the last first", "MarketHistory", (*_PAGE, *_FORMATS)
     ),
     ("GET", "/v1/markets/{ticker}/trades"): Operation(
         "A market's captured trades, the last first", "TradePage", _PAGE
@@ -287,6 +369,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
                 choices(search.KINDS),
             ),
             _LIMIT,
+            *_FORMATS,
         ),
     ),
     ("GET", "/v1/export"): Operation(
@@ -294,12 +377,13 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         None,
         (
             _ENTITY,
-            _FORMAT,
+            *_formats(Form.JSONL),
             *_FILTERS_OF_ALL,
+            _include(*shapes.LISTS.values()),
             *_fields(_NAMES_OF_LISTS, " of what the list has"),
             AS_OF,
         ),
-        streams=list(tabular.CONTENT_TYPES.values()),
+        streams=[media for form in (Form.JSONL, *Form) for media in MEDIA[form]],
     ),
     ("GET", "/v1/snapshot"): Operation(
         "Tables of one state of the database, and where the change stream completes it",

@@ -4,6 +4,7 @@ Loaded row by row, a page of 100 cost more in Python than in PostgreSQL.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, LiteralString
 
 from psycopg import sql
@@ -27,6 +28,16 @@ _PAGE: Final = sql.SQL(
     " FROM (SELECT {text} AS row_text, {far} AS row_far, {keys}, {ticker} AS row_ticker"
     " {aged} FROM {cut} {joins} ORDER BY {order}) found"
 )
+# Of fewer rows than these, where a page is bounded by what comes along with them: which, each says.
+_BOUNDED: Final = sql.SQL(
+    "SELECT string_agg(row_text, {apart})::bpchar, bool_or(row_far) FILTER (WHERE row_shown),"
+    " count(*) > count(*) FILTER (WHERE row_shown), {last_keys},"
+    " (array_agg(row_ticker))[count(*) FILTER (WHERE row_shown)],"
+    " ('[' || string_agg(row_ages, ',') || ']')::bpchar"
+    " FROM (SELECT CASE WHEN {shown} THEN {text} END AS row_text, {far} AS row_far, {keys},"
+    " {ticker} AS row_ticker, {shown} AS row_shown, {ages} AS row_ages"
+    " FROM {cut} {joins} ORDER BY {order}) found"
+)
 # Rows of which only the time of their last observation differs are as old as the oldest of them;
 # apart from those without such a time, or with one that Python cannot hold.
 _AGES: Final = sql.SQL(
@@ -35,6 +46,15 @@ _AGES: Final = sql.SQL(
     " {observed} >= '0001-01-01' AND {observed} < '10000-01-01') g)"
 )
 _OBSERVED: Final = "observed_at"
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Of rows that bring others along: whether the page has the row, and what ages need of those
+    others, as JSON with commas between."""
+
+    shown: sql.Composable
+    ages: sql.Composable
 
 
 def _named(number: int) -> sql.Identifier:
@@ -51,9 +71,13 @@ def of_page(
     order: sql.Composable,
     page: Page,
     aged: Sequence[tuple[LiteralString, Table]] = (),
+    bounds: Bounds | None = None,
 ) -> sql.Composed:
     """The query whose row has `COLUMNS`. `aged` are columns of tables by alias, of which the first
-    has `observed_at`; the others' names begin with their table's."""
+    has `observed_at`; the others' names begin with their table's. With `bounds`, these say which
+    rows the page has: those that it begins with."""
+    if bounds is not None:
+        return _bounded(rendering, ticker, keys, cut, joins, order, bounds)
     columns = [
         (_aged(alias, column), sql.Identifier(prefix + column.name))
         for alias, table in aged
@@ -90,6 +114,32 @@ def of_page(
         limit=limit,
         apart=sql.Literal(ROWS_APART),
         ages=ages,
+    )
+
+
+def _bounded(
+    rendering: Rendering,
+    ticker: sql.Identifier,
+    keys: Sequence[sql.Identifier],
+    cut: sql.Composable,
+    joins: sql.Composable,
+    order: sql.Composable,
+    bounds: Bounds,
+) -> sql.Composed:
+    comma = sql.SQL(", ")
+    last = sql.SQL("(array_agg({}))[count(*) FILTER (WHERE row_shown)]")
+    return _BOUNDED.format(
+        text=rendering.text,
+        far=rendering.far,
+        order=order,
+        keys=comma.join([sql.SQL("{} AS {}").format(key, _named(n)) for n, key in enumerate(keys)]),
+        last_keys=comma.join([last.format(_named(n)) for n in range(len(keys))]),
+        ticker=ticker,
+        cut=cut,
+        joins=joins,
+        shown=bounds.shown,
+        ages=bounds.ages,
+        apart=sql.Literal(ROWS_APART),
     )
 
 

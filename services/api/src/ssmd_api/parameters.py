@@ -13,10 +13,11 @@ from multidict import MultiMapping
 
 from ssmd_api import cursors, forms, suggestions
 from ssmd_api.cursors import Cursor
+from ssmd_api.formats import Form, Wished
 from ssmd_api.forms import MAX_TEXT
 from ssmd_api.paging import Counted, Page, order, sort_keys
 from ssmd_api.problems import Fault, bad_parameters
-from ssmd_api.shapes import Shape, UnknownField
+from ssmd_api.shapes import Shape, UnknownField, unknown
 from ssmd_common.columns import Column, Kind, Table
 from ssmd_common.times import UNIT_SECONDS
 
@@ -27,10 +28,14 @@ MAX_VALUES: Final = 50
 MAX_NAMES: Final = 200
 """Of fields, more than there are; with commas between or given several times."""
 COUNTED: Final = get_args(Counted)
+FORMULAS: Final = ("kept", "neutral")
 LARGEST: Final = 2**63 - 1
 _LOST_PLUS = re.compile(r"([T ].*) (\d\d:?\d\d)$", re.ASCII)
 
-_NO_FILTERS: Final = ("sort", "limit", "cursor", "count", "fields", "exclude", "as_of")
+_NO_FILTERS: Final = (
+    *("sort", "limit", "cursor", "count", "fields", "exclude", "include", "as_of"),
+    *("format", "formulas"),
+)
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -134,8 +139,37 @@ class Parameters:
         return self._one("cursor", lambda value: cursors.decode(value, sort, kind, filters))
 
     def shape(self, whole: Shape) -> Shape:
-        """What rows show of the whole: `fields`, without `exclude`."""
-        return self.chosen(whole, whole.selected)
+        """What rows show of the whole with what `include` adds: `fields`, without `exclude`."""
+        whole, included = self.including(whole)
+        shape = self.chosen(whole, whole.selected)
+        self.check_included(included, shape)
+        return shape
+
+    def including(self, whole: Shape) -> tuple[Shape, list[str]]:
+        """The whole with what `include` adds to it, and the names of that."""
+        if not whole.includes:
+            return whole, []
+        found = []
+        for name in self.names("include"):
+            if name in whole.includes:
+                found.append(name)
+            else:
+                known = ", ".join(whole.includes)
+                self.fault("include", f"{unknown(name, whole.includes)} (known: {known})")
+        return (whole.including(found) if found else whole), found
+
+    def check_included(self, included: Sequence[str], shape: Shape) -> None:
+        """Refuse what is included and then left out, and what has no past."""
+        for name in included:
+            if name not in shape.members:
+                said = "exclude"
+                if "fields" in self._query:
+                    said = f"fields: name it or a column of it there ({name}.…)"
+                self.fault("include", f"{name} is left out by {said}")
+        if "lifecycle" in included and "as_of" in self._query:
+            self.fault(
+                "include", "lifecycle has no past: messages have times of their own; see history"
+            )
 
     def chosen(self, default: S, select: Callable[[list[str], list[str]], S]) -> S:
         """What `select` makes of `fields` and `exclude`; the default where neither is given."""
@@ -148,6 +182,14 @@ class Parameters:
             self._name_unknown("fields", lambda: select(fields, []))
             self._name_unknown("exclude", lambda: select([], exclude))
         return default
+
+    def wished(self) -> Wished:
+        """`format` and `formulas`."""
+        form = self._one("format", lambda value: Form(one_of(value, list(Form))))
+        neutral = self.choice("formulas", FORMULAS, FORMULAS[0]) != FORMULAS[0]
+        if neutral and form not in (None, Form.CSV):
+            self.fault("formulas", "is of CSV alone: say format=csv")
+        return Wished(form, neutral)
 
     def names(self, name: str) -> list[str]:
         """Names with commas between, also given several times."""

@@ -6,6 +6,7 @@ to 9999; a row that has others says so, and they are spelled here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, LiteralString
 
@@ -38,6 +39,18 @@ _WRITTEN: Final[Mapping[Kind, LiteralString]] = {
 _NEAR: Final = "(least({0}) < '0001-01-01' OR greatest({0}) >= '10000-01-01')"
 
 
+@dataclass(frozen=True, slots=True)
+class Nested:
+    """The SQL of a member that a sub-select has written already: its JSON, never NULL, and whether
+    that has far times."""
+
+    text: sql.Composable
+    far: sql.Composable
+
+
+_NONE_NESTED: Final[Mapping[str, Nested]] = {}
+
+
 class Rendering:
     """The columns of a query whose rows have a shape, and what becomes of them.
 
@@ -48,25 +61,32 @@ class Rendering:
         self,
         shape: Shape,
         aliases: Mapping[str, LiteralString],
+        nested: Mapping[str, Nested] = _NONE_NESTED,
         **values: LiteralString,
     ) -> None:
         """`values`: the SQL of members that are no tables, each a number, and of the row's own
         columns that its table does not have."""
         self.shape = shape
         self._aliases = aliases
+        self._nested = nested
         self._values = values
         columns = [*self._pieces(), self._is_far()]
-        # A text is put into a query at once, and its hundreds of parts are not.
-        self.columns: Final = sql.SQL(sql.SQL(", ").join(columns).as_string())
         *pieces, far = columns
         self.text: Final = sql.SQL(_in_one(pieces).as_string())
         """The same in one text, for `page`."""
         self.far: Final = far
         """Whether the row has times that PostgreSQL spells otherwise."""
+        if nested:
+            # What is nested has its values of jsonb within its text.
+            columns = [self.text, far]
+        # A text is put into a query at once, and its hundreds of parts are not.
+        self.columns: Final = sql.SQL(sql.SQL(", ").join(columns).as_string())
 
     def row(self, values: Sequence[Any]) -> bytes:
         """The row's JSON, of the values of these columns."""
         *pieces, far = values
+        if self._nested:
+            return self.page(pieces[0].encode(), far=far)
         text = "".join(["null" if piece is None else piece for piece in pieces])
         return self._spelled(text.encode()) if far else text.encode()
 
@@ -108,6 +128,10 @@ class Rendering:
             yield f'{before}"{column.name}":', part
             before = ","
         for member, table in self.shape.members.items():
+            if member in self._nested:
+                yield f'{before}"{member}":', self._nested[member].text
+                before = ","
+                continue
             if table is None:
                 yield f'{before}"{member}":', sql.SQL(self._values[member])
                 before = ","
@@ -119,8 +143,9 @@ class Rendering:
             before = "},"
 
     def _closing(self) -> str:
-        last = [*self.shape.members.values()][-1:]
-        return "}}" if last and last[0] is not None else "}"
+        last = [*self.shape.members.items()][-1:]
+        is_open = last and last[0][1] is not None and last[0][0] not in self._nested
+        return "}}" if is_open else "}"
 
     def _is_far(self) -> sql.Composable:
         found = [
@@ -128,20 +153,24 @@ class Rendering:
             if column.name in self._values
             else sql.Identifier(self._aliases[member], column.name)
             for member, table in {"": self.shape.table, **self.shape.members}.items()
+            if member not in self._nested
             for column in _times(table)
         ]
-        if not found:
-            return sql.SQL("false")
-        return sql.SQL(_NEAR).format(sql.SQL(", ").join(found))
+        own: sql.Composable = sql.SQL("false")
+        if found:
+            own = sql.SQL(_NEAR).format(sql.SQL(", ").join(found))
+        nested = [sql.SQL("coalesce({}, false)").format(each.far) for each in self._nested.values()]
+        return sql.SQL(" OR ").join([own, *nested]) if nested else own
 
     def _spelled(self, text: bytes) -> bytes:
         """A row as `ssmd_common.times` spells its times."""
         row = rows.decode(text, rows.ROW_DEPTH)
         for member, table in {"": self.shape.table, **self.shape.members}.items():
             within = row[member] if member else row
-            for column in _times(table):
-                if (spelling := within[column.name]) is not None:
-                    within[column.name] = respelled(spelling)
+            for each in within if isinstance(within, list) else [within]:
+                for column in _times(table) if each else ():
+                    if (spelling := each[column.name]) is not None:
+                        each[column.name] = respelled(spelling)
         return rows.encode(row)
 
 

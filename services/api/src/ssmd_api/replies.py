@@ -1,22 +1,31 @@
-"""Replies: JSON with a strong ETag, compressed for those who can read it."""
+"""Replies with a strong ETag, compressed for those who can read it."""
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, Final, Literal
 from urllib.parse import quote, unquote_plus
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, istr
 
-from ssmd_api import asof, context, rows
+from ssmd_api import asof, codings, context, formats, rows, tabular
+from ssmd_api.asked import Asked
+from ssmd_api.codings import CODINGS, Coding, compressed
 from ssmd_api.document import Answer, Body
+from ssmd_api.formats import Chosen, Form
 from ssmd_api.freshness import age_of
 from ssmd_api.paging import Listed
+from ssmd_api.shapes import Shape
+from ssmd_api.tabular import Written
 
 Source = Literal["cache", "database", "stream"]
 
 _WORTH_COMPRESSING_BYTES: Final = 1024
+CURSOR: Final = "X-Ssmd-Cursor"
+COUNT: Final = "X-Ssmd-Count"
+"""What other forms than an envelope have in a header."""
 _AGE: Final = istr("X-Ssmd-Age")
 
 
@@ -32,31 +41,91 @@ def answer(
     return Answer(_body(document), _headers(request, source, next_cursor, headers), as_of)
 
 
-def page(
+@dataclass(frozen=True, slots=True)
+class Formed:
+    """In what form to send rows of a shape."""
+
+    chosen: Chosen
+    shape: Shape
+
+
+async def page(
     request: web.Request,
     name: str,
     found: Listed,
+    form: Formed,
     as_of: datetime | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
     """A page of a list whose rows are written already."""
     cursor = found.cursor
-    count = b"" if found.count is None else b',"count":%d' % found.count
-    body = b'{"%b":[%b],"cursor":%b%b}' % (name.encode(), found.rows, rows.encode(cursor), count)
-    return answer(request, Body(body), "database", as_of, cursor, headers)
+    said: dict[str, str] = {hdrs.VARY: formats.VARY, **(headers or {})}
+    if form.chosen.form is Form.JSON:
+        count = b"" if found.count is None else b',"count":%d' % found.count
+        body = b'{"%b":[%b],"cursor":%b%b}' % (
+            name.encode(), found.rows, rows.encode(cursor), count
+        )  # fmt: skip
+    else:
+        body = await asyncio.to_thread(_formed, form, name, tabular.each(found.rows))
+        said |= _beside(form, cursor, found.count)
+    return answer(request, Body(body), "database", as_of, cursor, said)
+
+
+def listed(
+    request: web.Request,
+    name: str,
+    document: Mapping[str, Any],
+    form: Formed,
+    headers: Mapping[str, str] | None = None,
+) -> web.Response:
+    """A document with rows, `name`, and perhaps a `cursor`: in another form the rows alone."""
+    cursor = document.get("cursor")
+    said: dict[str, str] = {hdrs.VARY: formats.VARY, **(headers or {})}
+    body: Any = document
+    if form.chosen.form is not Form.JSON:
+        body = Body(_formed(form, name, map(rows.encode, document[name])))
+        said |= _beside(form, cursor, None)
+    return reply(request, body, source="database", next_cursor=cursor, headers=said)
+
+
+def formed(request: web.Request, asked: Asked[Any]) -> Formed:
+    """The form of a list's reply.
+
+    Raises:
+        Problem: 406 or 400 (`formats.of`).
+    """
+    return Formed(formats.of(request, asked.wished), asked.shape)
+
+
+def _formed(form: Formed, name: str, page: Iterable[bytes]) -> bytes:
+    written = Written(form.chosen, name, form.shape)
+    return written.begin() + written.lines(page) + written.end()
+
+
+def _beside(form: Formed, cursor: str | None, count: int | None) -> dict[str, str]:
+    """What the envelope would say."""
+    said: dict[str, str] = {hdrs.CONTENT_TYPE: form.chosen.content_type}
+    if cursor is not None:
+        said[CURSOR] = cursor
+    if count is not None:
+        said[COUNT] = str(count)
+    return said
 
 
 async def recent(
-    request: web.Request, read: Callable[[web.Request], Awaitable[Answer]]
+    request: web.Request, read: Callable[[web.Request], Awaitable[Answer]], *, formed: bool = False
 ) -> web.Response:
     """The answer that `read` finds, or found a moment ago for a request with the same path and
-    parameters, letter by letter: it goes by nothing else."""
-    found = await context.of(request).recent.get(request.raw_path, lambda: read(request))
-    compress = _to_compress(request, found.body)
-    if compress:
-        await found.body.compress()
+    parameters, letter by letter: it goes by nothing else, but where it is `formed` by Accept."""
+    name = request.raw_path
+    if formed and (chosen := formats.accepted(request, Form.JSON)) != formats.PLAIN:
+        name = f"{chosen and chosen.content_type} {name}"
+    found = await context.of(request).recent.get(name, lambda: read(request))
+    coding = _coding(request, found.body)
+    if coding:
+        await found.body.compress(coding)
     age = age_of(found.as_of, datetime.now(UTC))
-    return _response(request, found.body, found.headers, age, compress=compress)
+    return _response(request, found.body, found.headers, age, coding)
 
 
 def reply(
@@ -74,7 +143,7 @@ def reply(
     """
     body = _body(document)
     headers = _headers(request, source, next_cursor, headers)
-    return _response(request, body, headers, age_seconds, compress=_to_compress(request, body))
+    return _response(request, body, headers, age_seconds, _coding(request, body))
 
 
 def _body(document: Any) -> Body:
@@ -118,31 +187,29 @@ def _response(
     body: Body,
     headers: Mapping[str, str],
     age_seconds: int | None,
-    *,
-    compress: bool,
+    coding: Coding | None,
 ) -> web.Response:
     # A strong tag names bytes, and those of the compressed reply are others.
-    tag = f'"{body.digest}-gzip"' if compress else f'"{body.digest}"'
+    tag = f'"{body.digest}-{coding}"' if coding else f'"{body.digest}"'
     if _has_already(request, body.digest):
         response = web.Response(status=304, headers=headers)
     else:
-        gzipped = body.gzipped if compress else None
-        response = web.Response(body=gzipped or body.data, headers=headers)
-        response.headers[hdrs.CONTENT_TYPE] = "application/json"
-        if gzipped:
-            response.headers[hdrs.CONTENT_ENCODING] = "gzip"
-        elif compress:
-            response.enable_compression(web.ContentCoding.gzip)
+        data = body.data
+        if coding:
+            data = body.compressed.get(coding) or compressed(data, coding)
+        response = web.Response(body=data, headers=headers)
+        if hdrs.CONTENT_TYPE not in headers:
+            response.headers[hdrs.CONTENT_TYPE] = "application/json"
+        if coding:
+            response.headers[hdrs.CONTENT_ENCODING] = coding
     response.headers[hdrs.ETAG] = tag
     if age_seconds is not None:
         response.headers[_AGE] = str(age_seconds)
     return response
 
 
-def _to_compress(request: web.Request, body: Body) -> bool:
-    return len(body.data) >= _WORTH_COMPRESSING_BYTES and accepts_gzip(
-        request.headers.get(hdrs.ACCEPT_ENCODING, "")
-    )
+def _coding(request: web.Request, body: Body) -> Coding | None:
+    return codings.of(request) if len(body.data) >= _WORTH_COMPRESSING_BYTES else None
 
 
 def private(document: Any, status: int = 200) -> web.Response:
@@ -155,19 +222,9 @@ def private(document: Any, status: int = 200) -> web.Response:
     )
 
 
-@lru_cache(maxsize=100)
-def accepts_gzip(header: str) -> bool:
-    """Whether an Accept-Encoding allows gzip."""
-    weights = {}
-    for part in header.lower().split(","):
-        coding, *parameters = (piece.strip() for piece in part.split(";"))
-        weight = next((p.removeprefix("q=") for p in parameters if p.startswith("q=")), "1")
-        weights[coding] = weight.strip("0.") != ""
-    return weights.get("gzip", weights.get("*", False))
-
-
 def _has_already(request: web.Request, digest: str) -> bool:
     if hdrs.IF_NONE_MATCH not in request.headers or request.method not in ("GET", "HEAD"):
         return False
     tags = request.if_none_match or ()
-    return any(tag.value in ("*", digest, f"{digest}-gzip") for tag in tags)
+    ours = ("*", digest, *(f"{digest}-{coding}" for coding in CODINGS))
+    return any(tag.value in ours for tag in tags)

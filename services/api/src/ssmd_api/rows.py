@@ -72,14 +72,29 @@ MARKET: Final = Table(
 """A market's row in lists, in exports and by itself: the last two follow from what stands beside
 them."""
 
+FEES_IN_FORCE: Final = Table(
+    "fees_in_force",
+    (
+        Column(name="fee_type"),
+        Column(name="fee_multiplier", kind=Kind.NUMERIC),
+        Column(
+            name="by",
+            note="`event` where the event overrides the type or the multiplier, else `schedule`.",
+        ),
+        Column(name="effective_from", kind=Kind.TIME, note="Of the schedule's step."),
+        Column(name="effective_to", kind=Kind.TIME, note="Of the schedule's step."),
+    ),
+)
+"""What `include=fees` says of a row: see `feeschedule.Terms`."""
+
 FOLLOWED: Final = ("event.category", "series.category", "latest_expiration_time")
 """What these two follow from."""
 
 MAX_DEPTH: Final = 128
 """Of what is sent and read: no reader's JSON has to follow further."""
 
-ROW_DEPTH: Final = MAX_DEPTH + 2
-"""Of a row that has such values, also in its parents."""
+ROW_DEPTH: Final = MAX_DEPTH + 4
+"""Of a list of rows that have such values, also in parents and in lists beside a row."""
 
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)

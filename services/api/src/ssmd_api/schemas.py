@@ -80,6 +80,11 @@ def thing(**properties: Schema) -> Schema:
     }
 
 
+def including(schema: Schema, **optional: Schema) -> Schema:
+    """The same object, which may have these properties, too."""
+    return {**schema, "properties": {**schema["properties"], **optional}}
+
+
 def ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
@@ -144,44 +149,91 @@ def _version(table: Table) -> Schema:
 _MARKET_STATUS: Final[Schema] = {"type": "string", "enum": list(MarketStatus)}
 _EVENT_STATUS: Final[Schema] = {"type": "string", "enum": list(EventStatus)}
 _BY_MARKET_STATUS: Final = thing(**dict.fromkeys(MarketStatus, _COUNT))
+FEES: Final[Schema] = {
+    "anyOf": [ref("FeesInForce"), {"type": "null"}],
+    "description": "In force then, with `include=fees`; null where nothing is.",
+}
+_MARKETS: Final = list_of(ref("Market"))
+_STEPS: Final = {
+    **list_of(ref("LifecycleEvent")),
+    "description": "The last ones, the oldest of them first, with `include=lifecycle`.",
+}
+
+
+OF_LOOKUP: Final = {
+    "event": ref("Event"),
+    "series": ref("Series"),
+    "lifecycle": _STEPS,
+    "fees": FEES,
+}
+"""What may come along with a market that is looked up."""
+
+
+def _partly(whole: Table, usual: Table, **more: Schema) -> Schema:
+    """A parent with the usual columns, and with all where it is included."""
+    described = row(whole, **more)
+    return {**described, "required": list(usual.names)}
+
+
 SCHEMAS: Final[dict[str, Schema]] = {
+    "FeesInForce": row(rows.FEES_IN_FORCE),
     "Series": row(tables.SERIES, ticker=_TEXT),
     "Event": row(tables.EVENTS, event_ticker=_TEXT, status=_EVENT_STATUS),
     "Market": row(tables.MARKETS, ticker=_TEXT, status=_MARKET_STATUS),
     "SeriesFee": row(tables.SERIES_FEES),
-    "SeriesDetail": row(
-        tables.SERIES,
-        ticker=_TEXT,
-        fee={"anyOf": [ref("SeriesFee"), {"type": "null"}], "description": "In force now."},
-        counts=thing(events=thing(**dict.fromkeys(EventStatus, _COUNT)), markets=_BY_MARKET_STATUS),
+    "SeriesDetail": including(
+        row(
+            tables.SERIES,
+            ticker=_TEXT,
+            fee={"anyOf": [ref("SeriesFee"), {"type": "null"}], "description": "In force now."},
+            counts=thing(
+                events=thing(**dict.fromkeys(EventStatus, _COUNT)), markets=_BY_MARKET_STATUS
+            ),
+        ),
+        fees=FEES,
     ),
-    "SeriesPage": counted_page("series", ref("Series")),
-    "ListedEvent": row(
-        tables.EVENTS, event_ticker=_TEXT, status=_EVENT_STATUS, market_count=_COUNT
+    "ListedSeries": including(row(tables.SERIES, ticker=_TEXT), fees=FEES),
+    "SeriesPage": counted_page("series", ref("ListedSeries")),
+    "ListedEvent": including(
+        row(tables.EVENTS, event_ticker=_TEXT, status=_EVENT_STATUS, market_count=_COUNT),
+        series=ref("Series"),
+        markets=_MARKETS,
+        fees=FEES,
     ),
     "EventPage": counted_page("events", ref("ListedEvent")),
-    "EventDetail": row(
-        tables.EVENTS,
-        event_ticker=_TEXT,
-        status=_EVENT_STATUS,
-        market_count=_COUNT,
-        series=ref("Series"),
-        markets=list_of(ref("Market")),
+    "EventDetail": including(
+        row(
+            tables.EVENTS,
+            event_ticker=_TEXT,
+            status=_EVENT_STATUS,
+            market_count=_COUNT,
+            series=ref("Series"),
+            markets=_MARKETS,
+        ),
+        fees=FEES,
     ),
-    "ListedMarket": row(
-        rows.MARKET,
-        ticker=_TEXT,
-        status=_MARKET_STATUS,
-        event=row(rows.EVENT_OF_MARKET, status=_EVENT_STATUS),
-        series=row(rows.SERIES_OF_MARKET),
+    "ListedMarket": including(
+        row(
+            rows.MARKET,
+            ticker=_TEXT,
+            status=_MARKET_STATUS,
+            event=_partly(tables.EVENTS, rows.EVENT_OF_MARKET, status=_EVENT_STATUS),
+            series=_partly(tables.SERIES, rows.SERIES_OF_MARKET),
+        ),
+        lifecycle=_STEPS,
+        fees=FEES,
     ),
     "MarketPage": counted_page("markets", ref("ListedMarket")),
-    "MarketDetail": row(
-        rows.MARKET,
-        ticker=_TEXT,
-        status=_MARKET_STATUS,
-        event=ref("Event"),
-        series=ref("Series"),
+    "MarketDetail": including(
+        row(
+            rows.MARKET,
+            ticker=_TEXT,
+            status=_MARKET_STATUS,
+            event=ref("Event"),
+            series=ref("Series"),
+        ),
+        lifecycle=_STEPS,
+        fees=FEES,
     ),
     "LifecycleEvent": row(tables.LIFECYCLE, event_type=_TEXT),
     "LifecyclePage": thing(
@@ -205,7 +257,9 @@ SCHEMAS: Final[dict[str, Schema]] = {
         "example": {"tickers": ["KXBTC15M-26FEB031715-15"]},
     },
     "Lookup": thing(
-        markets=list_of(row(rows.LOOKUP, ticker=_TEXT, status=_MARKET_STATUS)),
+        markets=list_of(
+            including(row(rows.LOOKUP, ticker=_TEXT, status=_MARKET_STATUS), **OF_LOOKUP)
+        ),
         missing=list_of(_TEXT),
     ),
     "Tiers": thing(fees=list_of(row(tables.FEES, tier=_TEXT, source=TIER_SOURCE))),

@@ -1,7 +1,8 @@
 """What a row shows: which columns of its table, and of what else is beside it.
 
-`fields=` and `exclude=` choose: a shape with fewer columns is a shape. Names are columns, members
-(`event`), and columns of members (`event.title`).
+`include=` adds members to it or shows them whole; then `fields=` and `exclude=` choose: a shape
+with fewer columns is a shape. Names are columns, members (`event`), and columns of members
+(`event.title`).
 """
 
 import difflib
@@ -17,10 +18,13 @@ from ssmd_common.columns import Table
 
 
 class UnknownField(ValueError):
-    """No column and no member has the name; the text names the nearest."""
+    """No column and no member has the name; the text names the nearest, or what it comes with."""
 
-    def __init__(self, name: str, nearest: str) -> None:
-        super().__init__(f"{name[:64]!r} is unknown here; the nearest is {nearest!r}")
+    def __init__(self, name: str, nearest: str, include: str = "") -> None:
+        said = f"the nearest is {nearest!r}"
+        if include:
+            said = f"it comes with include={include}"
+        super().__init__(f"{name[:64]!r} is unknown here; {said}")
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Shape:
 
     table: Table
     members: Mapping[str, Table | None] = field(default_factory=dict)
+    includes: Mapping[str, Table] = field(default_factory=dict, compare=False)
+    """Members that `include=` adds, or shows with these columns where they are there anyway."""
 
     def __hash__(self) -> int:
         return hash((self.table.name, self.names))
@@ -41,6 +47,20 @@ class Shape:
         for member, table in self.members.items():
             found += [member, *(f"{member}.{name}" for name in (table.names if table else ()))]
         return tuple(found)
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The names of values where each row is one line: a list of rows is one value."""
+        return tuple(
+            name
+            for name in self.names
+            if name in MANY or (self.members.get(name) is None and _member(name) not in MANY)
+        )
+
+    def including(self, names: Iterable[str]) -> "Shape":
+        """With these of `includes`; KeyError of others."""
+        asked = {name: self.includes[name] for name in self.includes if name in set(names)}
+        return Shape(self.table, {**self.members, **asked}, self.includes)
 
     @property
     def leaves(self) -> tuple[str, ...]:
@@ -59,6 +79,9 @@ class Shape:
         """The same, not remembered."""
         for name in (*fields, *exclude):
             if name not in self.names:
+                more = self.including(self.includes).names
+                if name in more:
+                    raise UnknownField(name, name, _member(name))
                 raise unknown(name, self.names)
         shown, hidden = set(fields or self.names), set(exclude)
         return self._keeping(
@@ -99,6 +122,11 @@ def _selected(whole: Shape, fields: tuple[str, ...], exclude: tuple[str, ...]) -
     return whole.choose(fields, exclude)
 
 
+def _member(name: str) -> str:
+    """The member that a name is, or is of."""
+    return name.partition(".")[0]
+
+
 def unknown(name: str, known: Iterable[str]) -> UnknownField:
     """The error of a name that none of the known ones is."""
     known = list(known)
@@ -106,18 +134,37 @@ def unknown(name: str, known: Iterable[str]) -> UnknownField:
     return UnknownField(name, near[0])
 
 
-SERIES: Final = Shape(tables.SERIES)
-EVENTS: Final = Shape(tables.EVENTS, {"market_count": None})
+MANY: Final = ("markets", "lifecycle")
+"""Members that are lists of rows, in every shape."""
+
+_FEES: Final = {"fees": rows.FEES_IN_FORCE}
+_OF_EVENTS: Final = {"series": tables.SERIES, "markets": tables.MARKETS, **_FEES}
+_OF_MARKETS: Final = {
+    "event": tables.EVENTS,
+    "series": tables.SERIES,
+    "lifecycle": tables.LIFECYCLE,
+    **_FEES,
+}
+
+SERIES: Final = Shape(tables.SERIES, includes=_FEES)
+EVENTS: Final = Shape(tables.EVENTS, {"market_count": None}, _OF_EVENTS)
 MARKETS: Final = Shape(
-    rows.MARKET, {"event": rows.EVENT_OF_MARKET, "series": rows.SERIES_OF_MARKET}
+    rows.MARKET, {"event": rows.EVENT_OF_MARKET, "series": rows.SERIES_OF_MARKET}, _OF_MARKETS
 )
 """Of lists and exports."""
 
-ONE_SERIES: Final = Shape(tables.SERIES, {"fee": tables.SERIES_FEES, "counts": None})
+ONE_SERIES: Final = Shape(tables.SERIES, {"fee": tables.SERIES_FEES, "counts": None}, _FEES)
 ONE_EVENT: Final = Shape(
-    tables.EVENTS, {"market_count": None, "series": tables.SERIES, "markets": tables.MARKETS}
+    tables.EVENTS,
+    {"market_count": None, "series": tables.SERIES, "markets": tables.MARKETS},
+    _OF_EVENTS,
 )
-ONE_MARKET: Final = Shape(rows.MARKET, {"event": tables.EVENTS, "series": tables.SERIES})
+ONE_MARKET: Final = Shape(
+    rows.MARKET, {"event": tables.EVENTS, "series": tables.SERIES}, _OF_MARKETS
+)
+LOOKUP: Final = Shape(rows.LOOKUP, includes=_OF_MARKETS)
+ANY_LOOKUP: Final = Shape(tables.MARKETS, includes=_OF_MARKETS)
+"""Where fields are named: of all columns."""
 LIFECYCLE: Final = Shape(tables.LIFECYCLE)
 
 LISTS: Final = {"series": SERIES, "events": EVENTS, "markets": MARKETS}

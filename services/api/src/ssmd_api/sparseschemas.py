@@ -6,31 +6,40 @@ from typing import Any, Final
 from ssmd_api import schemas, shapes
 from ssmd_api.schemas import SCHEMAS, Schema
 from ssmd_api.shapes import Shape
-from ssmd_common import tables
+
+
+def _whole(shape: Shape) -> Shape:
+    return shape.including(shape.includes)
+
 
 _ROWS: Final[Mapping[str, tuple[str | None, Shape]]] = {
-    "SeriesPage": ("series", shapes.SERIES),
-    "SeriesDetail": (None, shapes.ONE_SERIES),
-    "EventPage": ("events", shapes.EVENTS),
-    "EventDetail": (None, shapes.ONE_EVENT),
-    "MarketPage": ("markets", shapes.MARKETS),
-    "MarketDetail": (None, shapes.ONE_MARKET),
-    "Lookup": ("markets", Shape(tables.MARKETS)),
+    "SeriesPage": ("series", _whole(shapes.SERIES)),
+    "SeriesDetail": (None, _whole(shapes.ONE_SERIES)),
+    "EventPage": ("events", _whole(shapes.EVENTS)),
+    "EventDetail": (None, _whole(shapes.ONE_EVENT)),
+    "MarketPage": ("markets", _whole(shapes.MARKETS)),
+    "MarketDetail": (None, _whole(shapes.ONE_MARKET)),
+    "Lookup": ("markets", _whole(shapes.ANY_LOOKUP)),
     "LifecyclePage": ("lifecycle", shapes.LIFECYCLE),
 }
-"""By reply: the property with its rows (None: it is a row itself), and a row's whole shape."""
+"""By reply: the property with its rows (None: it is a row itself), and a row's whole shape, with
+all that can be included."""
 
 
-def sparse(reply: str) -> Schema:
-    """The schema of a reply with sparse rows: it has all that is no row, and of a row any part."""
+def sparse(reply: str) -> dict[str, Schema]:
+    """The schemas, by name, of a reply with sparse rows: it has all that is no row, and of a row
+    any part."""
     place, shape = _ROWS[reply]
     whole = SCHEMAS[reply]
     if place is None:
-        return _row(whole, shape)
+        return {f"Sparse{reply}": _row(whole, shape)}
     # A look-up shows more columns when they are asked for.
-    row = schemas.ref("Market") if reply == "Lookup" else whole["properties"][place]["items"]
-    rows = schemas.list_of(_row(row, shape))
-    return {**whole, "properties": {**whole["properties"], place: rows}}
+    row = whole["properties"][place]["items"]
+    if reply == "Lookup":
+        row = schemas.including(SCHEMAS["Market"], **schemas.OF_LOOKUP)
+    name = f"Sparse{reply}Row"
+    properties = {**whole["properties"], place: schemas.list_of(schemas.ref(name))}
+    return {name: _row(row, shape), f"Sparse{reply}": {**whole, "properties": properties}}
 
 
 def _row(schema: Schema, shape: Shape) -> Schema:

@@ -3,13 +3,13 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, LiteralString, assert_never
 
 import psycopg
 from psycopg import sql
 
-from ssmd_api import asof, lists, pages, paging, rendering, rows, search, shapes
+from ssmd_api import asof, includes, lists, pages, paging, rendering, rows, search, shapes
 from ssmd_api.asof import Past
 from ssmd_api.database import SHORT_PATIENCE_SECONDS, Connection, Cursor, Database
 from ssmd_api.feeschedule import OWN_FEE, Terms, complete
@@ -44,6 +44,10 @@ STEP: Final = (
 """Of a step of a market's life: when it was said, by whom (ws, clock, rest), and of what market."""
 
 _EXPORT_PAGE: Final = 500
+_EXPORT_PAGE_WITH_MARKETS: Final = 10
+_ONE: Final = Page("ticker", 1)
+_INCLUDED: Final = ("lifecycle", "fees")
+"""What a single market has on request only."""
 EXACT: Final = sql.SQL("SELECT count(*) FROM ({}) of_list")
 ESTIMATE: Final = sql.SQL("EXPLAIN (FORMAT JSON) {}")
 _TOO_MANY: Final = "takes too long to be exact: ask for estimated, or with more filters"
@@ -71,7 +75,7 @@ class Store:
                 async with self._database.cursor_of(connection) as cursor:
                     await cursor.execute(queries.moment, {"at": at}, prepare=True)
                     [(moment,)] = await cursor.fetchall()
-            yield Store(self._database, Past(connection, moment))
+            yield Store(self._database, Past(connection, moment, at))
 
     async def ping(self) -> None:
         """Find out whether PostgreSQL answers; psycopg.OperationalError if it does not."""
@@ -81,9 +85,12 @@ class Store:
     async def list_series(self, wanted: SeriesFilter, page: Page, shape: Shape) -> Listed:
         return await self._listed(lists.series(wanted, page, shape))
 
-    async def list_events(self, wanted: EventFilter, page: Page, shape: Shape) -> Listed:
-        """Each event may have its `market_count`."""
-        return await self._listed(lists.events(wanted, page, shape))
+    async def list_events(
+        self, wanted: EventFilter, page: Page, shape: Shape, aged: Sequence[Table] = ()
+    ) -> Listed:
+        """Each event may have its `market_count`, its series, its fees and its markets; with these
+        a page may be shorter (`includes.MOST_MARKETS`), and ages have what `aged` has of them."""
+        return await self._listed(lists.events(wanted, page, shape, aged))
 
     async def list_markets(
         self, wanted: MarketFilter, page: Page, shape: Shape, aged: Sequence[Table]
@@ -93,7 +100,12 @@ class Store:
 
     async def market(self, ticker: str, shape: Shape) -> Row | None:
         """What the shape, one of `shapes.ONE_MARKET`, has of a market, and what its age needs."""
-        read = shapes.ONE_MARKET.selected([*shape.leaves, *rows.FOLLOWED, *AGED], [])
+        included = [name for name in _INCLUDED if name in shape.members]
+        whole = shapes.ONE_MARKET.including(included)
+        read = whole.selected([*shape.leaves, *rows.FOLLOWED, *AGED], [])
+        if included:
+            wanted = MarketFilter(ticker=[ticker])
+            return await self._one(lists.markets(wanted, _ONE, read, deleted=True))
         stored = [name for name in read.table.names if name in tables.MARKETS.names]
         table = read.table.only(*stored)
         parts = {"m": table, "e": read.members["event"], "s": read.members["series"]}
@@ -106,6 +118,13 @@ class Store:
         return rows.completed(
             row | {member: _next(values, of) for member, of in read.members.items() if of}
         )
+
+    async def lookup_including(self, tickers: Sequence[str], shape: Shape) -> dict[str, Row]:
+        """What the shape has of the markets that exist, by ticker: up to 1,000 at a time."""
+        read = Shape(_with_ticker(shape.table), shape.members)
+        page = Page("ticker", max(1, len(tickers)))
+        found = _rows(await self._listed(lists.markets(MarketFilter(ticker=tickers), page, read)))
+        return {row["ticker"]: shape.pick(row) for row in found}
 
     async def lookup(self, tickers: Sequence[str], table: Table) -> dict[str, Row]:
         """The table's columns of the markets that exist, by ticker."""
@@ -133,9 +152,15 @@ class Store:
         members = shape.members
         aged = [f"markets.{name}" for name in AGED_MARKET.names]
         aged += [f"series.{name}" for name in AGED_SERIES.names]
-        read = shapes.ONE_EVENT.selected(
+        whole = shapes.ONE_EVENT.including(["fees"] if "fees" in members else [])
+        read = whole.selected(
             ["event_ticker", *shape.leaves, *(aged if "markets" in members else ())], []
         )
+        if "fees" in members:
+            page = Page("event_ticker", 1)
+            return await self._one(
+                lists.events(EventFilter(event=[ticker]), page, read, deleted=True)
+            )
         parts = {"e": read.table, "s": read.members.get("series")}
         query = sql.SQL(queries.event).format(columns=_columns(parts))
         found = await self._all(query, ticker=ticker)
@@ -158,6 +183,10 @@ class Store:
         query = sql.SQL(queries.series).format(series=_columns({"s": table}))
         found = await self._all(query, ticker=ticker)
         return named(table, found[0]) if found else None
+
+    async def series_including(self, ticker: str, shape: Shape) -> Row | None:
+        """A series with its fees."""
+        return await self._one(lists.series(SeriesFilter(series=[ticker]), _ONE, shape))
 
     async def series_counts(self, ticker: str) -> Row:
         """How many events and markets a series has, by status."""
@@ -299,10 +328,11 @@ class Store:
         listing = replace(
             listing,
             query=self._then(listing.query),
-            parameters=self._known(listing.parameters),
+            parameters=self._known_of(listing),
         )
         async with self._reading() as connection:
-            found = self._database.pages(connection, listing, _EXPORT_PAGE, rendering.register)
+            size = _EXPORT_PAGE_WITH_MARKETS if listing.bounded else _EXPORT_PAGE
+            found = self._database.pages(connection, listing, size, rendering.register)
             async with aclosing(found):
                 async for page in found:
                     yield [listing.rendering.row(row) for row in page]
@@ -314,7 +344,7 @@ class Store:
             # Without parameters, as most lists are, it is planned once.
             await cursor.execute(
                 self._then(listing.query, listing.by_key),
-                self._known(listing.parameters),
+                self._known_of(listing),
                 prepare=True,
             )
             found = await cursor.fetchone()
@@ -322,8 +352,15 @@ class Store:
         text, far, more, *keys, ticker, ages = found
         following = paging.following(listing.page, tuple(keys), ticker) if more else None
         count = await self._count(listing) if listing.rows else None
-        written = listing.rendering.page(pages.shown(text, more=more), far=far)
+        if not listing.bounded:
+            text = pages.shown(text, more=more)
+        written = listing.rendering.page(text, far=far)
         return Listed(written, following, _ages(ages), count)
+
+    async def _one(self, listing: Listing) -> Row | None:
+        """The row of a list that has one at most."""
+        found = _rows(await self._listed(listing))
+        return found[0] if found else None
 
     async def _count(self, listing: Listing) -> int:
         """Of the whole list's rows; 400 where that takes longer than a statement may."""
@@ -363,6 +400,13 @@ class Store:
     ) -> sql.SQL | sql.Composed:
         return query if self.past is None else asof.then(query, by_key=by_key)
 
+    def _known_of(self, listing: Listing) -> dict[str, Any]:
+        parameters = listing.parameters
+        if "fees" in listing.rendering.shape.members:
+            at = self.past.at if self.past else datetime.now(UTC)
+            parameters = {**parameters, includes.FEES_AT: at}
+        return self._known(parameters)
+
     def _known(self, parameters: dict[str, Any]) -> dict[str, Any]:
         return parameters if self.past is None else self.past.parameters(parameters)
 
@@ -377,6 +421,16 @@ def _whole(wanted: Filter, shape: Shape) -> Listing:
             return lists.markets(wanted, Page("ticker", lists.EVERYTHING), shape)
         case _:
             assert_never(wanted)
+
+
+def _rows(listed: Listed) -> list[Row]:
+    found: list[Row] = rows.decode(b"[%b]" % listed.rows, rows.ROW_DEPTH)
+    return found
+
+
+def _with_ticker(table: Table) -> Table:
+    ticker = tables.MARKETS["ticker"]
+    return table if ticker in table.columns else Table(table.name, (ticker, *table.columns))
 
 
 def _columns(parts: Mapping[LiteralString, Table | None]) -> sql.Composed:

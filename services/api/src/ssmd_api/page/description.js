@@ -16,7 +16,8 @@ export function operations(spec) {
         ...described, id: described.operationId, method: method.toUpperCase(), path, status, media, reply,
         body: described.requestBody?.content["application/json"],
         live: media.includes("text/event-stream"),
-        whole: media.length > 0 && !media.includes("application/json") && !media.includes("text/event-stream"),
+        // What streams has no tag.
+        whole: media.includes("application/x-ndjson") && !reply.headers?.ETag,
         errors: Object.entries(described.responses).filter(([code]) => code >= "300")
           .map(([code, other]) => [code, resolved(spec, other).description]),
       });

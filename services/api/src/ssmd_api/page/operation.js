@@ -68,11 +68,12 @@ function filled(described, inputs, body, settings) {
     else if (value)
       for (const one of parameter.schema.items ? value.split(",") : [value]) query.append(parameter.name, one.trim());
   }
-  const form = described.whole ? query.get("format") ?? "jsonl" : "json";
+  const asked = query.get("format") ?? (described.whole ? "jsonl" : "json");
+  const form = asked === "array" ? "json" : asked;
   const name = query.get("entity") ?? (described.path.endsWith("export") ? "markets" : described.path.split("/").pop().replace(/\W/g, ""));
   return {
     method: described.method, url: settings.base + path + (query.size ? `?${query}` : ""), headers, body: body?.value, key: settings.key(),
-    live: described.live, file: described.whole ? `${name}.${form}` : null, saved: `${name}.${form}`,
+    live: described.live, lines: form !== "json", file: described.whole ? `${name}.${form}` : null, saved: `${name}.${form}`,
   };
 }
 

@@ -12,8 +12,8 @@ export function curl({ method, url, key, headers, body, live, file }) {
   return lines.join(" \\\n  ");
 }
 
-export function program({ method, url, key, headers, body, live, file }) {
-  const imports = [body || live || file || method === "DELETE" ? null : "import json", key === null ? "import os" : null,
+export function program({ method, url, key, headers, body, live, lines: isText, file }) {
+  const imports = [body || live || isText || file || method === "DELETE" ? null : "import json", key === null ? "import os" : null,
     body ? "import json" : null, file ? "import shutil" : null].filter(Boolean).sort();
   const sent = [["X-API-Key", key === null ? `os.environ["SSMD_DATA_API_KEY"]` : python(key)],
     ...Object.entries(headers).map(([name, value]) => [name, python(value)])];
@@ -25,6 +25,7 @@ export function program({ method, url, key, headers, body, live, file }) {
   if (live) lines.push("with urlopen(request) as reply:", "    for line in reply:", `        print(line.decode(), end="", flush=True)`);
   else if (file) lines.push(`with urlopen(request) as reply, open(${python(file)}, "wb") as file:`, "    shutil.copyfileobj(reply, file)");
   else if (method === "DELETE") lines.push("with urlopen(request) as reply:", "    print(reply.status)");
+  else if (isText) lines.push("with urlopen(request) as reply:", `    print(reply.read().decode(), end="")`);
   else lines.push("with urlopen(request) as reply:", "    print(json.dumps(json.load(reply), indent=2))");
   return lines.join("\n") + "\n";
 }

@@ -16,15 +16,20 @@ from ssmd_common import tables
 
 
 async def list_events(request: web.Request) -> web.Response:
-    return await replies.recent(request, _page)
+    return await replies.recent(request, _page, formed=True)
 
 
 async def _page(request: web.Request) -> Answer:
     asked = of_list(request, EventFilter, tables.EVENTS, "event_ticker", shapes.EVENTS)
-    async with context.of(request).store.as_of(asked.at) as store:
-        found = await store.list_events(asked.wanted, asked.page, asked.shape)
+    form = replies.formed(request, asked)
+    service = context.of(request)
+    has_age = asked.at is None and "markets" in asked.shape.members
+    aged = await service.freshness.needs() if has_age else ()
+    async with service.store.as_of(asked.at) as store:
+        found = await store.list_events(asked.wanted, asked.page, asked.shape, aged)
+    as_of = await service.freshness.as_of(found.ages) if has_age else None
     headers = asof.headers(asked.at, asked.shape)
-    return replies.page(request, "events", found, headers=headers)
+    return await replies.page(request, "events", found, form, as_of, headers)
 
 
 async def show_event(request: web.Request) -> web.Response:

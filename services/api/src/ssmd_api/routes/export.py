@@ -7,11 +7,13 @@ from typing import Final
 
 from aiohttp import web
 
-from ssmd_api import asof, context, filters, shapes, tabular
+from ssmd_api import asof, context, filters, formats, shapes
+from ssmd_api.codings import Stream
 from ssmd_api.filters import Filter
+from ssmd_api.formats import Form
 from ssmd_api.parameters import Parameters
-from ssmd_api.replies import accepts_gzip
-from ssmd_api.shapes import Shape
+from ssmd_api.replies import Formed
+from ssmd_api.tabular import Written
 
 _LONGEST_SECONDS: Final = 900.0
 
@@ -23,27 +25,30 @@ async def export(request: web.Request) -> web.StreamResponse:
     """
     given = Parameters(request.query, datetime.now(UTC))
     entity = given.choice("entity", list(filters.FILTERS), "markets")
-    form = given.choice("format", list(tabular.CONTENT_TYPES), "jsonl")
+    wished = given.wished()
     wanted: Filter = filters.read(filters.FILTERS[entity], given)
     shape, at = given.shape(shapes.LISTS[entity]), given.as_of()
     given.done()
+    form = Formed(formats.of(request, wished, Form.JSONL), shape)
     with context.of(request).exports.place():
         async with asyncio.timeout(_LONGEST_SECONDS):
-            return await _stream(request, entity, form, wanted, shape, at)
+            return await _stream(request, entity, form, wanted, at)
 
 
 async def _stream(
-    request: web.Request, entity: str, form: str, wanted: Filter, shape: Shape, at: datetime | None
+    request: web.Request, entity: str, form: Formed, wanted: Filter, at: datetime | None
 ) -> web.StreamResponse:
-    headers = {"Cache-Control": "private, no-cache", **asof.headers(at, shape)}
+    chosen, shape = form.chosen, form.shape
+    headers = {
+        "Cache-Control": "private, no-cache",
+        "Content-Type": chosen.content_type,
+        "Content-Disposition": f'attachment; filename="{entity}.{_ENDINGS[chosen.form]}"',
+        "X-Ssmd-Source": "database",
+        "Vary": formats.VARY,
+        **asof.headers(at, shape),
+    }
     response = web.StreamResponse(headers=headers)
-    response.content_type = tabular.CONTENT_TYPES[form]
-    response.charset = "utf-8"
-    response.headers["Content-Disposition"] = f'attachment; filename="{entity}.{form}"'
-    response.headers["X-Ssmd-Source"] = "database"
-    response.headers["Vary"] = "Accept-Encoding"
-    if accepts_gzip(request.headers.get("Accept-Encoding", "")):
-        response.enable_compression(web.ContentCoding.gzip)
+    stream, written = Stream(request, response), Written(chosen, entity, shape)
     if request.method == "HEAD":
         await response.prepare(request)
         return response
@@ -55,10 +60,19 @@ async def _stream(
             if not response.prepared:
                 # Not before there is a row: until then an error can still be told as one.
                 await response.prepare(request)
-                await response.write(tabular.header(form, shape))
-            await response.write(tabular.lines(form, page))
+                await stream.write(written.begin())
+            await stream.write(written.lines(page))
     if not response.prepared:
         await response.prepare(request)
-        await response.write(tabular.header(form, shape))
-    await response.write_eof()
+        await stream.write(written.begin())
+    await stream.write(written.end())
+    await stream.end()
     return response
+
+
+_ENDINGS: Final = {
+    Form.JSON: "json",
+    Form.ARRAY: "json",
+    Form.JSONL: "jsonl",
+    Form.CSV: "csv",
+}

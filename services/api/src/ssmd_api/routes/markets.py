@@ -6,7 +6,7 @@ import msgspec
 from aiohttp import web
 from multidict import MultiMapping
 
-from ssmd_api import asked, asof, bodies, context, cursors, replies, rows, shapes
+from ssmd_api import asked, asof, bodies, context, cursors, formats, replies, shapes
 from ssmd_api.asked import Asked, of_list
 from ssmd_api.context import Context
 from ssmd_api.cursors import Cursor
@@ -16,7 +16,7 @@ from ssmd_api.paging import Listed
 from ssmd_api.parameters import Parameters, text
 from ssmd_api.paths import named
 from ssmd_api.problems import Fault, bad_parameters, not_found
-from ssmd_api.replies import Source, reply
+from ssmd_api.replies import Formed, Source, reply
 from ssmd_api.schemas import MAX_LOOKUP
 from ssmd_api.shapes import Shape
 from ssmd_common import tables
@@ -29,7 +29,7 @@ class Lookup(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def list_markets(request: web.Request) -> web.Response:
-    return await replies.recent(request, _page)
+    return await replies.recent(request, _page, formed=True)
 
 
 def asked_list(query: MultiMapping[str], now: datetime) -> Asked[MarketFilter]:
@@ -56,9 +56,10 @@ async def listed(service: Context, asked: Asked[MarketFilter]) -> tuple[Listed, 
 
 async def _page(request: web.Request) -> Answer:
     asked = of_list(request, MarketFilter, tables.MARKETS, "ticker", shapes.MARKETS)
+    form = replies.formed(request, asked)
     found, as_of = await listed(context.of(request), asked)
     headers = asof.headers(asked.at, asked.shape)
-    return replies.page(request, "markets", found, as_of, headers=headers)
+    return await replies.page(request, "markets", found, form, as_of, headers)
 
 
 async def show_market(request: web.Request) -> web.Response:
@@ -72,7 +73,9 @@ async def _market(request: web.Request) -> Answer:
     given.done()
     ticker = named(request, "ticker", "market")
     service = context.of(request)
-    if at is None and (cached := await service.cached.market(ticker)):
+    # The cache has a market with its parents, and nothing else.
+    in_cache = at is None and shape.members.keys() <= shapes.ONE_MARKET.members.keys()
+    if in_cache and (cached := await service.cached.market(ticker)):
         as_of = cached.as_of(await service.freshness.known())
         return replies.answer(request, cached.body(shape), "cache", as_of)
     async with service.store.as_of(at) as store:
@@ -88,12 +91,13 @@ async def list_lifecycle(request: web.Request) -> web.Response:
     """A market's lifecycle events in the order in which they were stored."""
     given = Parameters(request.query, datetime.now(UTC))
     limit, cursor = given.limit(), given.cursor("lifecycle")
-    shape = given.shape(shapes.LIFECYCLE)
+    shape, wished = given.shape(shapes.LIFECYCLE), given.wished()
     given.no_as_of("makes no sense of messages, which have times of their own: see history")
     ticker = named(request, "ticker", "market")
     if cursor and cursor.ticker != ticker:
         given.fault("cursor", "belongs to another market")
     given.done()
+    form = Formed(formats.of(request, wished), shape)
     after = cursor.key if cursor and isinstance(cursor.key, int) else 0
     found = await context.of(request).store.lifecycle(ticker, after, limit + 1, shape.table)
     if found is None:
@@ -107,32 +111,44 @@ async def list_lifecycle(request: web.Request) -> web.Response:
         "lifecycle": [shape.pick(row) for row in found],
         "cursor": following,
     }
-    return reply(request, document, source="database", next_cursor=following)
+    return replies.listed(request, "lifecycle", document, form)
 
 
 async def look_up(request: web.Request) -> web.Response:
     """Of up to 1,000 tickers: those that exist, in the order asked for, and those that do not."""
     given = Parameters(request.query, datetime.now(UTC))
-    table, at = given.chosen(Shape(rows.LOOKUP), _looked_up).table, given.as_of()
+    shape, at = _looked_up(given), given.as_of()
     given.done()
     tickers = list(dict.fromkeys(_lookup_of(await bodies.read(request)).tickers))
     service = context.of(request)
-    found = await service.cached.lookup(tickers, table) if tickers and at is None else {}
+    in_cache = at is None and not shape.members
+    found = await service.cached.lookup(tickers, shape.table) if tickers and in_cache else {}
     rest = [ticker for ticker in tickers if ticker not in found]
     if rest or at:
         async with service.store.as_of(at) as store:
-            found = {**found, **await store.lookup(rest, table)}
+            if shape.members:
+                found = await store.lookup_including(rest, shape)
+            else:
+                found = {**found, **await store.lookup(rest, shape.table)}
     document = {
         "markets": [found[ticker] for ticker in tickers if ticker in found],
         "missing": [ticker for ticker in tickers if ticker not in found],
     }
     source: Source = "database" if rest or at else "cache"
-    return reply(request, document, source=source, headers=asof.headers(at, table))
+    return reply(request, document, source=source, headers=asof.headers(at, shape))
 
 
-def _looked_up(fields: list[str], exclude: list[str]) -> Shape:
+def _looked_up(given: Parameters) -> Shape:
     """Of all columns where fields are named, else of the usual ones."""
-    return Shape(tables.MARKETS if fields else rows.LOOKUP).selected(fields, exclude)
+    usual, included = given.including(shapes.LOOKUP)
+    every = shapes.ANY_LOOKUP.including(included)
+
+    def select(fields: list[str], exclude: list[str]) -> Shape:
+        return (every if fields else usual).selected(fields, exclude)
+
+    shape = given.chosen(usual, select)
+    given.check_included(included, shape)
+    return shape
 
 
 def _lookup_of(body: bytes) -> Lookup:

@@ -12,19 +12,21 @@ from ssmd_api.parameters import Parameters
 from ssmd_api.paths import named
 from ssmd_api.problems import not_found
 from ssmd_api.replies import reply
+from ssmd_api.shapes import Shape
 from ssmd_common import tables
 
 
 async def list_series(request: web.Request) -> web.Response:
-    return await replies.recent(request, _page)
+    return await replies.recent(request, _page, formed=True)
 
 
 async def _page(request: web.Request) -> Answer:
     asked = of_list(request, SeriesFilter, tables.SERIES, "ticker", shapes.SERIES)
+    form = replies.formed(request, asked)
     async with context.of(request).store.as_of(asked.at) as store:
         found = await store.list_series(asked.wanted, asked.page, asked.shape)
     headers = asof.headers(asked.at, asked.shape)
-    return replies.page(request, "series", found, headers=headers)
+    return await replies.page(request, "series", found, form, headers=headers)
 
 
 async def show_series(request: web.Request) -> web.Response:
@@ -36,7 +38,11 @@ async def show_series(request: web.Request) -> web.Response:
     ticker = named(request, "ticker", "series")
     async with context.of(request).store.as_of(at) as store:
         # What is in force follows from the row where there is no schedule.
-        row = await store.series(ticker, tables.SERIES if "fee" in shape.members else shape.table)
+        table = tables.SERIES if "fee" in shape.members else shape.table
+        if fees := shape.members.get("fees"):
+            row = await store.series_including(ticker, Shape(table, {"fees": fees}))
+        else:
+            row = await store.series(ticker, table)
         if row is None:
             raise not_found("series", ticker)
         if "fee" in shape.members:

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from ssmd_api import asof, context, rows, shapes
 from ssmd_api.changefilter import filters
+from ssmd_api.codings import Stream
 from ssmd_api.parameters import Parameters
-from ssmd_api.replies import accepts_gzip
 from ssmd_api.snapshot import DEFAULT_TABLES, TABLES, Taken, take
 from ssmd_common.tables import PUBLISHED
 from ssmd_common.times import spelled_moment
@@ -59,8 +59,7 @@ async def snapshot(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers=headers)
         response.content_type = "application/x-ndjson"
         response.charset = "utf-8"
-        if accepts_gzip(request.headers.get("Accept-Encoding", "")):
-            response.enable_compression(web.ContentCoding.gzip)
+        stream = Stream(request, response)
         await response.prepare(request)
         if request.method == "HEAD":
             return response
@@ -77,14 +76,14 @@ async def snapshot(request: web.Request) -> web.StreamResponse:
                 "not_recorded": {name: asof.unrecorded(each) for name, each in shown.items()},
                 "tables": list(shown),
             }
-        await response.write(rows.encode(head) + b"\n")
+        await stream.write(rows.encode(head) + b"\n")
         count = 0
         for name, columns in shown.items():
             async with aclosing(taken.rows(columns, wanted)) as pages:
                 async for page in pages:
                     count += len(page)
                     lines = [b'{"table":"%b","data":%b}\n' % (name.encode(), row) for row in page]
-                    await response.write(b"".join(lines))
-        await response.write(rows.encode({"end": True, "rows": count}) + b"\n")
-        await response.write_eof()
+                    await stream.write(b"".join(lines))
+        await stream.write(rows.encode({"end": True, "rows": count}) + b"\n")
+        await stream.end()
         return response

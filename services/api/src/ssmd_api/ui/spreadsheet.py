@@ -5,14 +5,11 @@ The API's own export is for programs, and leaves every text as it is.
 
 import csv
 import io
-import re
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
 from ssmd_api import rows
-
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
-_NUMBER: Final = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
+from ssmd_api.tabular import neutral
 
 
 def line(values: Iterable[Any]) -> bytes:
@@ -26,6 +23,4 @@ def cell(value: Any) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else rows.encode(value).decode()
-    if text.lstrip(" ").startswith(_FORMULA) and not _NUMBER.fullmatch(text):
-        return f"'{text}"
-    return text
+    return neutral(text)
