@@ -183,7 +183,7 @@ def collections_page(universe: Universe, query: Query, now: float) -> tuple[list
             ):
                 yield each
 
-    found = []
+    found: list[Collection] = []
     for each in wanted():
         if len(found) == limit:
             return found, found[-1].ticker

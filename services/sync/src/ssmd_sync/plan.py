@@ -155,8 +155,8 @@ class Known:
 
     events: int = 0
     markets: int = 0
-    multivariate: int = 0
     watermarks: Mapping[str, datetime] = field(default_factory=dict)
+    multivariate: int = 0
 
 
 def watermark_name(what: str, scope: Scope) -> str:
