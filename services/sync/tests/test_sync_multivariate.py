@@ -1,4 +1,4 @@
-"""Multivariate markets: read where it is asked for, kept without quotes, never taken for deleted."""
+"""Multivariate markets: read where it is asked for, without quotes, never taken for deleted."""
 
 from typing import Any
 

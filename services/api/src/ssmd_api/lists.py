@@ -17,9 +17,11 @@ from functools import lru_cache
 from typing import Any, Final, LiteralString
 
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from ssmd_api import shapes
 from ssmd_api.filters import EventFilter, Filter, MarketFilter, SeriesFilter
+from ssmd_api.kinds import KINDS, SINGLE, Multivariate
 from ssmd_api.pages import of_page
 from ssmd_api.paging import Page, sort_keys
 from ssmd_api.ranges import Operator
@@ -66,17 +68,18 @@ _IS_ONE: Final = "category = %(category)s"
 _IS_ANY: Final = "category = ANY(%(category)s::text[])"
 
 
-def _category_of_market(of: LiteralString) -> Sequence[Way]:
+def _category_of_market(of: LiteralString, kind: LiteralString) -> Sequence[Way]:
+    """`kind` is the market's, and so its event's: the indexes of categories are by it."""
     return (
-        (_ITS_EVENT, "x." + of),
+        (_ITS_EVENT, "x." + kind + " AND x." + of),
         (
             _ITS_EVENT + " JOIN series y ON y.ticker = m.series_ticker",
-            "x.category IS NULL AND y." + of,
+            "x." + kind + " AND x.category IS NULL AND y." + of,
         ),
     )
 
 
-def _category_of_event(of: LiteralString) -> Sequence[Way]:
+def _category_of_event(of: LiteralString, kind: LiteralString) -> Sequence[Way]:
     return (
         ("", "e." + of),
         ("JOIN series y ON y.ticker = e.series_ticker", "e.category IS NULL AND y." + of),
@@ -86,6 +89,7 @@ def _category_of_event(of: LiteralString) -> Sequence[Way]:
 _OF_TAGS: Final = (
     "{alias}.series_ticker IN (SELECT y.ticker FROM series y WHERE y.tags && %(tags)s::text[])"
 )
+_OF_LEG: Final = "{alias}.mve_selected_legs @> %(leg)s"
 _OF_GAMES: Final = (
     "{alias}.series_ticker IN (SELECT y.ticker FROM series y WHERE y.is_game = %(is_game)s)"
 )
@@ -114,11 +118,12 @@ def series(wanted: SeriesFilter, page: Page, shape: Shape = shapes.SERIES) -> Li
 
 
 def events(wanted: EventFilter, page: Page, shape: Shape = shapes.EVENTS) -> Listing:
-    where = Where("e", ["{alias}.deleted_at IS NULL"])
+    where = Where("e", _present(wanted.multivariate))
     where.add_narrow("event_ticker", "event", wanted.event)
     where.add_narrow("series_ticker", "series", wanted.series)
     where.add_statuses(wanted.statuses)
-    _add_category(where, _category_of_event, wanted.category)
+    _add_kinds(where, _category_of_event, wanted.multivariate, wanted.category)
+    where.add_any("mve_collection_ticker", "collection", wanted.collection)
     where.add(_OF_TAGS, tags=list(wanted.tags) or None)
     where.add(_OF_GAMES, is_game=wanted.is_game)
     if wanted.closing_before or wanted.closing_after:
@@ -145,7 +150,7 @@ def markets(
     wanted: MarketFilter, page: Page, shape: Shape = shapes.MARKETS, aged: Sequence[Table] = ()
 ) -> Listing:
     """`aged`: of `AGED_MARKET`, and `AGED_SERIES` where ages depend on the series."""
-    where = Where("m", [_PRESENT])
+    where = Where("m", _present(wanted.multivariate))
     where.add_narrow("ticker", "ticker", wanted.ticker)
     where.add_narrow("event_ticker", "event", wanted.event)
     by_ticker = page.sort.removeprefix("-") == "ticker"
@@ -158,7 +163,9 @@ def markets(
     where.add("{alias}.close_time >= %(closing_after)s", closing_after=wanted.closing_after)
     where.add("{alias}.volume >= %(min_volume)s", min_volume=wanted.min_volume)
     where.add_ranges(wanted.ranges)
-    _add_category(where, _category_of_market, wanted.category)
+    where.add_any("mve_collection_ticker", "collection", wanted.collection)
+    where.add(_OF_LEG, leg=wanted.leg and Jsonb([{"market_ticker": wanted.leg}]))
+    _add_kinds(where, _category_of_market, wanted.multivariate, wanted.category)
     where.add(_OF_TAGS, tags=list(wanted.tags) or None)
     where.add(_OF_GAMES, is_game=wanted.is_game)
     where.search("ticker", wanted.words)
@@ -185,13 +192,32 @@ def markets(
     return Listing(text, where.parameters, rendering, page, by_key, counted)
 
 
-def _add_category(
-    where: Where, ways: Callable[[LiteralString], Sequence[Way]], categories: Sequence[str]
+def _present(multivariate: Multivariate) -> Sequence[LiteralString]:
+    """What there always is of a list: of one without multivariate ones, that they are not there."""
+    if multivariate is Multivariate.EXCLUDE:
+        return (_PRESENT, "{alias}." + SINGLE)
+    return (_PRESENT,)
+
+
+def _add_kinds(
+    where: Where,
+    ways: Callable[[LiteralString, LiteralString], Sequence[Way]],
+    multivariate: Multivariate,
+    categories: Sequence[str],
 ) -> None:
-    if len(categories) == 1:
-        where.add_ways(ways(_IS_ONE), category=categories[0])
-    elif categories:
-        where.add_ways(ways(_IS_ANY), category=list(categories))
+    """The category, and which kinds; of several kinds, each has its own ways."""
+    kinds = KINDS[multivariate]
+    if not categories:
+        if multivariate is not Multivariate.EXCLUDE:
+            where.add_ways([("", "{alias}." + kind) for kind in kinds])
+        return
+    of: LiteralString = _IS_ONE if len(categories) == 1 else _IS_ANY
+    found = [
+        (join, "{alias}." + kind + " AND " + condition)
+        for kind in kinds
+        for join, condition in ways(of, kind)
+    ]
+    where.add_ways(found, category=categories[0] if of is _IS_ONE else list(categories))
 
 
 def _once(
@@ -226,11 +252,11 @@ def _part(name: str, value: Any) -> Any:
     match name:
         case "statuses":
             return tuple(value)
-        case "trading":
+        case "trading" | "multivariate":
             return value
         case "words":
             return len(value)
-        case "series" | "event" | "ticker" | "category":
+        case "series" | "event" | "ticker" | "category" | "collection":
             return len(value) > 1
         case "ranges":
             return tuple(

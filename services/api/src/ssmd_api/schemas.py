@@ -168,6 +168,8 @@ SCHEMAS: Final[dict[str, Schema]] = {
         series=ref("Series"),
         markets=list_of(ref("Market")),
     ),
+    "Collection": row(tables.COLLECTIONS, collection_ticker=_TEXT, series_ticker=_TEXT),
+    "CollectionPage": thing(collections=list_of(ref("Collection")), cursor=PAGE_CURSOR),
     "ListedMarket": row(
         rows.MARKET,
         ticker=_TEXT,

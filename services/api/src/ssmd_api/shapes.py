@@ -120,6 +120,8 @@ ONE_EVENT: Final = Shape(
 ONE_MARKET: Final = Shape(rows.MARKET, {"event": tables.EVENTS, "series": tables.SERIES})
 LIFECYCLE: Final = Shape(tables.LIFECYCLE)
 
+COLLECTIONS: Final = Shape(tables.COLLECTIONS)
+
 LISTS: Final = {"series": SERIES, "events": EVENTS, "markets": MARKETS}
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final, LiteralString, assert_never
 
 import psycopg
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from ssmd_api import asof, lists, pages, paging, rendering, rows, search, shapes
 from ssmd_api.asof import Past
@@ -113,6 +114,25 @@ class Store:
         query = sql.SQL(queries.lookup).format(lookup=_columns(parts))
         found = await self._all(query, tickers=list(tickers))
         return {row[0]: named(table, row[1:]) for row in found}
+
+    async def collections(
+        self, series: str | None, event: str | None, after: str, fetch: int
+    ) -> list[Row]:
+        """Collections by their tickers, after one; of a series, and with an event."""
+        query = sql.SQL(queries.collections).format(columns=columns("c", tables.COLLECTIONS))
+        found = await self._all(
+            query,
+            series=series,
+            event=event and Jsonb([{"ticker": event}]),
+            after=after,
+            fetch=fetch,
+        )
+        return [named(tables.COLLECTIONS, row) for row in found]
+
+    async def collection(self, ticker: str) -> Row | None:
+        query = sql.SQL(queries.collection).format(columns=columns("c", tables.COLLECTIONS))
+        found = await self._all(query, ticker=ticker)
+        return named(tables.COLLECTIONS, found[0]) if found else None
 
     async def lifecycle(
         self, ticker: str, after: int, fetch: int, table: Table
