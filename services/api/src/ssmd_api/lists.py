@@ -79,7 +79,7 @@ def _category_of_market(of: LiteralString, kind: LiteralString) -> Sequence[Way]
     )
 
 
-def _category_of_event(of: LiteralString, kind: LiteralString) -> Sequence[Way]:
+def _category_of_event(of: LiteralString, _: LiteralString) -> Sequence[Way]:
     return (
         ("", "e." + of),
         ("JOIN series y ON y.ticker = e.series_ticker", "e.category IS NULL AND y." + of),

@@ -13,6 +13,8 @@ _ROWS: Final[Mapping[str, tuple[str | None, Shape]]] = {
     "SeriesDetail": (None, shapes.ONE_SERIES),
     "EventPage": ("events", shapes.EVENTS),
     "EventDetail": (None, shapes.ONE_EVENT),
+    "CollectionPage": ("collections", shapes.COLLECTIONS),
+    "Collection": (None, shapes.COLLECTIONS),
     "MarketPage": ("markets", shapes.MARKETS),
     "MarketDetail": (None, shapes.ONE_MARKET),
     "Lookup": ("markets", Shape(tables.MARKETS)),
