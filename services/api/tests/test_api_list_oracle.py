@@ -233,18 +233,14 @@ def all_filters(rows: Mapping[str, Sequence[Row]]) -> dict[str, list[Filter]]:
     }
 
 
-OF_KINDS = [
-    Filter(
-        "multivariate", "q", ["exclude", "include", "only"], lambda row, asked: is_of(row, asked)
-    )
-]
-"""Beside words they are refused."""
-
-
 def is_of(row: Row, asked: str) -> bool:
     if asked == "include":
         return True
     return (row["mve_collection_ticker"] is not None) == (asked == "only")
+
+
+OF_KINDS = [Filter("multivariate", "q", ["exclude", "include", "only"], is_of)]
+"""Beside words they are refused."""
 
 
 Asked = list[tuple[Filter, Any]]

@@ -69,6 +69,7 @@ SAMPLES = (
 OF_OTHERS = re.compile(
     "is unknown here|contradicts|no table (?:can|has)|no cursor|is not a cursor|belongs"
     "|in the future|is not known|is not recorded|leaves nothing|bounds the same side|needs few"
+    "|multivariate (?:markets|ones)"
 )
 """What a schema of one parameter has no words for."""
 

@@ -125,7 +125,7 @@ class Reader(Generic[R]):
             ),
         )
         wire = msgspec.defstruct(
-            f"{whole.__name__}OnTheWire", [_on_the_wire(column) for column in shown]
+            f"{whole.__name__}OnTheWire", [_on_the_wire(column) for column in shown], kw_only=True
         )
         self._decode = msgspec.json.Decoder(wire).decode
         numbered = list(enumerate(shown))
