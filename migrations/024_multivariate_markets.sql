@@ -30,10 +30,6 @@ CREATE INDEX markets_multivariate_collection ON markets (mve_collection_ticker, 
     WHERE mve_collection_ticker IS NOT NULL;
 CREATE INDEX markets_multivariate_legs ON markets USING gin (mve_selected_legs jsonb_path_ops)
     WHERE mve_collection_ticker IS NOT NULL;
--- Their quotes are not kept.
-CREATE INDEX markets_multivariate_volume ON markets (volume, ticker)
-    WHERE mve_collection_ticker IS NOT NULL AND volume IS NOT NULL;
-CREATE INDEX markets_multivariate_volume_24h ON markets (volume_24h, ticker)
-    WHERE mve_collection_ticker IS NOT NULL AND volume_24h IS NOT NULL;
-CREATE INDEX markets_multivariate_open_interest ON markets (open_interest, ticker)
-    WHERE mve_collection_ticker IS NOT NULL AND open_interest IS NOT NULL;
+
+CREATE STATISTICS markets_text ON (ticker || ' ' || coalesce(title, '')) FROM markets;
+CREATE STATISTICS markets_kinds (mcv, dependencies) ON series_ticker, mve_collection_ticker FROM markets;

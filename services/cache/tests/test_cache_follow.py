@@ -71,7 +71,7 @@ async def test_multivariate_rows_leave_no_trace(world: Any) -> None:
 
     async def records() -> set[str]:
         own = [f"secmaster:_cache:{table}" for table in ("events", "markets")]
-        return {ticker for key in own for ticker in await world.redis.hkeys(key)}
+        return {ticker.decode() for key in own for ticker in await world.redis.hkeys(key)}
 
     await world.commit(SERIES, EVENT, MARKET, COMBINED_EVENT, COMBINED)
     async with world.cache() as cache:

@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 
 from ssmd_api import shapes
 from ssmd_api.filters import EventFilter, Filter, MarketFilter, SeriesFilter
-from ssmd_api.kinds import KINDS, SINGLE, Multivariate
+from ssmd_api.kinds import COMBINED, KINDS, SINGLE, Multivariate
 from ssmd_api.pages import of_page
 from ssmd_api.paging import Page, sort_keys
 from ssmd_api.ranges import Operator
@@ -65,11 +65,15 @@ AGED_SERIES: Final = tables.SERIES.only("category", "is_game", "tags", "volume")
 
 _ITS_EVENT: Final = "JOIN events x ON x.event_ticker = m.event_ticker"
 _IS_ONE: Final = "category = %(category)s"
+_IN_A_SERIES: Final = "{alias}.series_ticker IN (SELECT y.ticker FROM series y WHERE y.{of})"
 _IS_ANY: Final = "category = ANY(%(category)s::text[])"
 
 
 def _category_of_market(of: LiteralString, kind: LiteralString) -> Sequence[Way]:
-    """`kind` is the market's, and so its event's: the indexes of categories are by it."""
+    """`kind` is the market's, and so its event's: the indexes of categories are by it. Events of
+    multivariate markets have their series' category."""
+    if kind == COMBINED:
+        return (("", _IN_A_SERIES.replace("{of}", of)),)
     return (
         (_ITS_EVENT, "x." + kind + " AND x." + of),
         (
@@ -79,7 +83,9 @@ def _category_of_market(of: LiteralString, kind: LiteralString) -> Sequence[Way]
     )
 
 
-def _category_of_event(of: LiteralString, _: LiteralString) -> Sequence[Way]:
+def _category_of_event(of: LiteralString, kind: LiteralString) -> Sequence[Way]:
+    if kind == COMBINED:
+        return (("", _IN_A_SERIES.replace("{of}", of)),)
     return (
         ("", "e." + of),
         ("JOIN series y ON y.ticker = e.series_ticker", "e.category IS NULL AND y." + of),
