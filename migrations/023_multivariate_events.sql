@@ -12,7 +12,7 @@ UPDATE events e SET mve_collection_ticker = m.collection, updated_at = now()
 DROP INDEX events_series, events_category, events_status, events_strike, events_search;
 
 CREATE INDEX events_listed ON events (event_ticker) WHERE mve_collection_ticker IS NULL;
-CREATE INDEX events_series ON events (series_ticker) WHERE mve_collection_ticker IS NULL;
+CREATE INDEX events_series ON events (series_ticker, event_ticker) WHERE mve_collection_ticker IS NULL;
 CREATE INDEX events_category ON events (category) WHERE mve_collection_ticker IS NULL;
 CREATE INDEX events_status ON events (status, strike_date) WHERE mve_collection_ticker IS NULL;
 CREATE INDEX events_strike ON events (strike_date, event_ticker) WHERE mve_collection_ticker IS NULL;

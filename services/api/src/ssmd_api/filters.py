@@ -194,6 +194,11 @@ class EventFilter:
     collection: Collections = ()
     ranges: Annotated[Ranges, _ranges(tables.EVENTS)] = ()
 
+    @property
+    def shown_kinds(self) -> Multivariate:
+        """What has a collection is multivariate."""
+        return Multivariate.ONLY if self.collection else self.multivariate
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketFilter:
@@ -238,6 +243,11 @@ class MarketFilter:
             },
         ),
     ] = ()
+
+    @property
+    def shown_kinds(self) -> Multivariate:
+        """What has a collection, or legs, is multivariate."""
+        return Multivariate.ONLY if self.collection or self.leg else self.multivariate
 
     @property
     def words_of_status(self) -> list[str]:
