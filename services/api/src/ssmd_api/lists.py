@@ -126,7 +126,8 @@ def series(wanted: SeriesFilter, page: Page, shape: Shape = shapes.SERIES) -> Li
 def events(wanted: EventFilter, page: Page, shape: Shape = shapes.EVENTS) -> Listing:
     where = Where("e", _present(wanted.multivariate))
     where.add_narrow("event_ticker", "event", wanted.event)
-    where.add_narrow("series_ticker", "series", wanted.series)
+    by_ticker = page.sort.removeprefix("-") == "event_ticker"
+    where.add_narrow("series_ticker", "series", wanted.series, by_ticker=by_ticker)
     where.add_statuses(wanted.statuses)
     _add_kinds(where, _category_of_event, wanted.shown_kinds, wanted.category)
     where.add_any("mve_collection_ticker", "collection", wanted.collection)
@@ -138,7 +139,12 @@ def events(wanted: EventFilter, page: Page, shape: Shape = shapes.EVENTS) -> Lis
         closing = Where("m", ["{alias}.event_ticker = e.event_ticker", *of_kind])
         closing.add("{alias}.close_time < %(closing_before)s", closing_before=wanted.closing_before)
         closing.add("{alias}.close_time >= %(closing_after)s", closing_after=wanted.closing_after)
-        where.exists(sql.SQL("SELECT FROM markets m {}").format(closing.clause()), closing)
+        # Most events close before some time: they are walked, and not joined with all markets.
+        most = wanted.closing_before and not wanted.closing_after
+        query: LiteralString = (
+            "SELECT FROM markets m {} OFFSET 0" if most else "SELECT FROM markets m {}"
+        )
+        where.exists(sql.SQL(query).format(closing.clause()), closing)
     where.add_ranges(wanted.ranges)
     where.search("event_ticker", wanted.words)
     where.begin(tables.EVENTS, "event_ticker", page)
