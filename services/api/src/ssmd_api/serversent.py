@@ -21,7 +21,7 @@ _IDENTITY = re.compile(r"[0-9A-Za-z:/_.-]{1,64}", re.ASCII)
 _NO_IDENTITY: Final = "-"
 EVENT_ID: Final = re.compile(rf"[0-9]{{1,19}}@{_IDENTITY.pattern}", re.ASCII)
 
-_MULTIVARIATE: Final = b'"mve_collection_ticker":"'
+_MULTIVARIATE = re.compile(rb'"mve_collection_ticker": ?"')
 """No text holds this, since quotes in it are escaped."""
 _DOTS_OF_ROWS: Final = 3
 _DATA: Final = b"\ndata: "
@@ -86,7 +86,9 @@ class Event:
         kind = message.headers.get("Ssmd-Type", "change")
         name = kind if _KIND.fullmatch(kind) else "change"
         data = _lines(number, name, message.payload)
-        return cls(number, message.subject, kind, data, _MULTIVARIATE in message.payload)
+        return cls(
+            number, message.subject, kind, data, _MULTIVARIATE.search(message.payload) is not None
+        )
 
     @property
     def of_whole_table(self) -> bool:
