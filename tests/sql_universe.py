@@ -22,6 +22,31 @@ class Size:
 FULL: Final = Size(series=9_000, events=30_000, markets=90_000)
 SMALL: Final = Size(series=300, events=600, markets=3_000)
 
+_FILL_MULTIVARIATE: Final = """
+INSERT INTO series (ticker, title, category)
+    SELECT 'KXMVE' || s, 'Combo', 'Sports' FROM generate_series(0, 3) s;
+INSERT INTO events (event_ticker, series_ticker, status, mve_collection_ticker)
+    -- In the order of tickers they stand among the others, and close among them.
+    SELECT 'KX' || (ARRAY['MVE', 'SERIES0-MVE'])[1 + e % 2] || e % 4 || '-S' || e, 'KXMVE' || e % 4,
+        CASE WHEN e % 5 < 4 THEN 'open' ELSE 'settled' END, 'KXMVE' || e % 4 || '-R'
+    FROM generate_series(0, %(count)s - 1) e;
+INSERT INTO markets (ticker, event_ticker, series_ticker, title, status, close_time, open_time,
+        exchange_status, mve_collection_ticker, mve_selected_legs, custom_strike, extra,
+        observed_at, observed_via)
+    SELECT event_ticker || '-M', event_ticker, series_ticker,
+        'yes the price of the thing, yes another thing, yes what happens in event ' || e,
+        CASE status WHEN 'open' THEN 'active' ELSE status END,
+        now() + (e * 7 % 2000 - 1500) * interval '1 hour', now() - interval '9 days', 'active',
+        mve_collection_ticker,
+        jsonb_build_array(
+            jsonb_build_object('market_ticker', 'KXSERIES0-26FEB0-T' || e % 500 || '.99',
+                'event_ticker', 'KXSERIES0-26FEB0', 'side', 'yes'),
+            jsonb_build_object('market_ticker', 'KXOTHER-T' || e, 'event_ticker', 'KXOTHER',
+                'side', 'no')),
+        '{"Associated Markets": "A,B"}', '{"notional_value_dollars": "1.0000"}', now(), 'rest'
+    FROM (SELECT *, row_number() OVER (ORDER BY event_ticker) - 1 AS e FROM events
+        WHERE mve_collection_ticker IS NOT NULL) e;
+"""
 _FILL: Final = """
 INSERT INTO series (ticker, title, category, tags, is_game, active, volume, frequency, fee_type,
         fee_multiplier, settlement_sources, contract_url, extra)
@@ -87,4 +112,11 @@ async def fill(connection: psycopg.AsyncConnection[Any], size: Size) -> None:
         _FILL.replace(" % ", " %% "),
         {"series": size.series, "events": size.events, "markets": size.markets},
     )
+    await connection.execute("VACUUM ANALYZE")
+
+
+async def fill_multivariate(connection: psycopg.AsyncConnection[Any], count: int) -> None:
+    """Put that many multivariate markets, each with its event, beside the others."""
+    cursor = psycopg.AsyncClientCursor(connection)
+    await cursor.execute(_FILL_MULTIVARIATE.replace(" % ", " %% "), {"count": count})
     await connection.execute("VACUUM ANALYZE")

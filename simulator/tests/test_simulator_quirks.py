@@ -54,6 +54,9 @@ async def test_an_exactly_full_last_page_has_an_empty_cursor(client: Client) -> 
         ("/markets", {"status": "open,closed"}),
         ("/markets", {"status": "active"}),
         ("/markets", {"mve_filter": "include"}),
+        ("/events/multivariate", {"series_ticker": "KXMVE", "collection_ticker": "KXMVE-R"}),
+        ("/multivariate_event_collections", {"limit": 201}),
+        ("/multivariate_event_collections", {"status": "settled"}),
         ("/markets", {"cursor": "bm9uc2Vuc2U"}),
         ("/markets", {"min_updated_ts": 1, "status": "open"}),
         ("/markets", {"min_updated_ts": 1, "series_ticker": "KXBTC15M"}),
@@ -202,6 +205,34 @@ async def test_multivariate_events_are_listed_apart(client: Client) -> None:
     assert len(only) == 60
     assert len(everything) == len(without) + len(only)
     assert all("mve_collection_ticker" in market for market in only)
+
+
+async def test_collections_say_what_is_combined(client: Client) -> None:
+    listed = await client.all(
+        "/multivariate_event_collections", "multivariate_contracts", limit=7, status="open"
+    )
+    assert {each["collection_ticker"] for each in listed} == set(client.sim.universe.collections)
+    assert len(listed) > 7
+    only = await client.all("/markets", "markets", limit=1000, status="open", mve_filter="only")
+    for market in only:
+        [one] = [e for e in listed if e["collection_ticker"] == market["mve_collection_ticker"]]
+        events = {leg["event_ticker"] for leg in market["mve_selected_legs"]}
+        assert events <= set(one["associated_event_tickers"])
+    # A leg may be of a market that no listing has.
+    legs = {leg["market_ticker"] for market in only for leg in market["mve_selected_legs"]}
+    assert legs - set(client.sim.universe.markets)
+
+    [market, *_] = only
+    ticker = market["mve_collection_ticker"]
+    events = await client.all("/events/multivariate", "events", collection_ticker=ticker)
+    assert market["event_ticker"] in {event["event_ticker"] for event in events}
+    assert 0 < len(events) < len(only)
+    found = await client.all(
+        "/multivariate_event_collections",
+        "multivariate_contracts",
+        associated_event_ticker=market["mve_selected_legs"][0]["event_ticker"],
+    )
+    assert ticker in {each["collection_ticker"] for each in found}
 
 
 async def test_markets_do_not_name_their_series_and_events_have_no_status(client: Client) -> None:

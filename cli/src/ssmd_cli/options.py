@@ -71,6 +71,24 @@ Where = Annotated[
 ]
 
 
+class Kinds(StrEnum):
+    """Whether a list has multivariate markets."""
+
+    EXCLUDE = "exclude"
+    INCLUDE = "include"
+    ONLY = "only"
+
+
+Multivariate = Annotated[
+    Kinds | None,
+    typer.Option(
+        "--multivariate",
+        metavar="KINDS",
+        help="Markets that combine others: exclude (by default), include, or only these.",
+    ),
+]
+
+
 class Counted(StrEnum):
     """How a whole list is counted."""
 

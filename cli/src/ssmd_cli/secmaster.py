@@ -16,6 +16,7 @@ from ssmd_cli.options import (
     Fields,
     GamesOnly,
     Limit,
+    Multivariate,
     Output,
     SomeSeries,
     Tags,
@@ -79,6 +80,7 @@ Statuses = Annotated[
     "ssmd secmaster list --category Crypto --status open --limit 5",
     "ssmd secmaster list --expiring-within 24h --fields ticker,close_time -o csv",
     "ssmd secmaster list prod --series KXBTCD --watch 2",
+    "ssmd secmaster list --multivariate only --fields ticker,status,mve_selected_legs -o jsonl",
     "ssmd secmaster list --where open_interest.gte=5 --sort -open_interest --count exact",
 )
 def list_markets(
@@ -104,6 +106,7 @@ def list_markets(
         int | None, typer.Option(min=0, help="Contracts of the market traded at least.")
     ] = None,
     q: Words = None,
+    multivariate: Multivariate = None,
     where: Where = None,
     sort: Annotated[
         str | None,
@@ -141,6 +144,7 @@ def list_markets(
         "closing_after": closing_after,
         "min_volume": min_volume,
         "q": q,
+        "multivariate": multivariate and str(multivariate),
         "sort": sort,
         "as_of": as_of,
         "count": count and str(count),
@@ -226,6 +230,7 @@ def export(
     status: Statuses = None,
     series: SomeSeries = None,
     tag: Tags = None,
+    multivariate: Multivariate = None,
     where: Where = None,
     as_of: AsOf = None,
     fields: Fields = None,
@@ -254,6 +259,7 @@ def export(
         "status": [str(one) for one in status or ()],
         "series": series or (),
         "tag": tag or (),
+        "multivariate": multivariate and str(multivariate),
         "fields": fields,
         "as_of": as_of,
         **filters(where),

@@ -66,6 +66,10 @@ def secmaster_sync(
     min_volume: Annotated[
         int, typer.Option(min=0, help="Only series of at least this volume (series.volume).")
     ] = 0,
+    multivariate: Annotated[
+        bool,
+        typer.Option("--multivariate", help="Also multivariate markets: ten times the rest."),
+    ] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     remote: Annotated[
@@ -85,7 +89,8 @@ def secmaster_sync(
     from ssmd_sync.scope import Mode, Scope
 
     if remote:
-        if any((by_series, tag, category, games_only, active_only, incremental, min_volume)):
+        options = (by_series, tag, category, games_only, active_only, incremental, min_volume)
+        if any((*options, multivariate)):
             raise ConfigurationError("with --remote the job says what is read: give --job alone")
         if dry_run:
             raise ConfigurationError("--remote and --dry-run exclude each other: give one")
@@ -94,6 +99,10 @@ def secmaster_sync(
         raise ConfigurationError("--job is for --remote: without it, options say what is read")
     if active_only and incremental:
         raise ConfigurationError("--active-only and --incremental exclude each other: give one")
+    if active_only and multivariate:
+        raise ConfigurationError(
+            "--active-only reads quotes, and of multivariate markets these are not kept: give one"
+        )
     mode = Mode.ACTIVE if active_only else Mode.INCREMENTAL if incremental else Mode.FULL
     scope = Scope(
         mode=mode,
@@ -102,6 +111,7 @@ def secmaster_sync(
         games_only=games_only,
         min_volume=min_volume,
         by_series=by_series,
+        multivariate=multivariate,
     )
     sync(scope, dry_run=dry_run, as_json=as_json)
 

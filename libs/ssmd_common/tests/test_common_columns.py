@@ -7,7 +7,7 @@ import pytest
 from ssmd_common import tables
 from ssmd_common.columns import Kind, Table
 
-TABLES = (*tables.PUBLISHED.values(), tables.SYNC_RUNS, tables.API_KEYS)
+TABLES = (*tables.PUBLISHED.values(), tables.COLLECTIONS, tables.SYNC_RUNS, tables.API_KEYS)
 NARROWER = {"int4": "int8", "varchar": "text"}
 
 
@@ -59,6 +59,7 @@ def test_what_no_writer_provides_is_named_here() -> None:
         "events": ["status", "deleted_at", "created_at", "updated_at"],
         "markets": ["deleted_at", "created_at", "updated_at"],
         **{name: [] for name in ("series_fees", "fees", "market_lifecycle_events")},
+        "multivariate_collections": ["created_at", "updated_at"],
         **{name: [] for name in ("sync_runs", "api_keys")},
     }
 

@@ -5,7 +5,7 @@ CREATE TEMP TABLE IF NOT EXISTS staged_series ON COMMIT DELETE ROWS AS
 CREATE TEMP TABLE IF NOT EXISTS staged_events ON COMMIT DELETE ROWS AS
     SELECT event_ticker, title, category, series_ticker, strike_date, mutually_exclusive, sub_title, strike_period,
         collateral_return_type, fee_type_override, fee_multiplier_override, exchange_updated_at, extra,
-        NULL::timestamptz AS observed_at, NULL::text[] AS kept
+        mve_collection_ticker, NULL::timestamptz AS observed_at, NULL::text[] AS kept
     FROM events WITH NO DATA;
 CREATE TEMP TABLE IF NOT EXISTS staged_markets ON COMMIT DELETE ROWS AS
     SELECT ticker, event_ticker, title, status, close_time, yes_bid, yes_ask, no_bid, no_ask, last_price, volume,
@@ -14,8 +14,8 @@ CREATE TEMP TABLE IF NOT EXISTS staged_markets ON COMMIT DELETE ROWS AS
         expected_expiration_time, latest_expiration_time, settled_time, result, settlement_value_dollars,
         expiration_value, yes_sub_title, no_sub_title, market_type, strike_type, floor_strike, cap_strike,
         custom_strike, can_close_early, rules_primary, price_level_structure, price_ranges, mve_collection_ticker,
-        is_provisional, extra, exchange_updated_at, observed_at, observed_via, NULL::text[] AS kept FROM markets WITH NO
-        DATA;
+        is_provisional, extra, exchange_updated_at, observed_at, observed_via, mve_selected_legs, NULL::text[] AS kept
+        FROM markets WITH NO DATA;
 CREATE TEMP TABLE IF NOT EXISTS changed_series (ticker varchar(128), verdict text)
     ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE IF NOT EXISTS changed_events (ticker varchar(128), verdict text)
@@ -208,8 +208,8 @@ END) AS status, s.close_time AS close_time, s.yes_bid AS yes_bid, s.yes_ask AS y
     s.can_close_early AS can_close_early, s.rules_primary AS rules_primary, s.price_level_structure AS
     price_level_structure, s.price_ranges AS price_ranges, s.mve_collection_ticker AS mve_collection_ticker,
     s.is_provisional AS is_provisional, s.extra AS extra, s.exchange_updated_at AS exchange_updated_at, s.observed_at AS
-    observed_at, s.observed_via AS observed_via, p.event_ticker IS NULL AS orphan, p.event_ticker AS parent,
-    m.event_ticker AS former_parent,
+    observed_at, s.observed_via AS observed_via, s.mve_selected_legs AS mve_selected_legs, p.event_ticker IS NULL AS
+    orphan, p.event_ticker AS parent, m.event_ticker AS former_parent,
 m.status AS former_status, m.deleted_at IS NOT NULL AS returned,
             m.ticker AS stored,
             (s.observed_at < k.stored_observed_at
@@ -235,14 +235,14 @@ END), s.close_time, s.yes_bid, s.yes_ask, s.no_bid, s.no_ask, s.last_price, s.vo
     s.latest_expiration_time, s.settled_time, s.result, s.settlement_value_dollars, s.expiration_value, s.yes_sub_title,
     s.no_sub_title, s.market_type, s.strike_type, s.floor_strike, s.cap_strike, s.custom_strike, s.can_close_early,
     s.rules_primary, s.price_level_structure, s.price_ranges, s.mve_collection_ticker, s.is_provisional, s.extra,
-    s.exchange_updated_at) IS DISTINCT FROM (m.ticker, m.event_ticker, m.title, m.status, m.close_time, m.yes_bid,
-    m.yes_ask, m.no_bid, m.no_ask, m.last_price, m.volume, m.volume_24h, m.open_interest, m.series_ticker,
-    m.exchange_status, m.yes_bid_dollars, m.yes_ask_dollars, m.no_bid_dollars, m.no_ask_dollars, m.last_price_dollars,
-    m.volume_fp, m.volume_24h_fp, m.open_interest_fp, m.open_time, m.expected_expiration_time, m.latest_expiration_time,
-    m.settled_time, m.result, m.settlement_value_dollars, m.expiration_value, m.yes_sub_title, m.no_sub_title,
-    m.market_type, m.strike_type, m.floor_strike, m.cap_strike, m.custom_strike, m.can_close_early, m.rules_primary,
-    m.price_level_structure, m.price_ranges, m.mve_collection_ticker, m.is_provisional, m.extra, m.exchange_updated_at)
-    AS differs
+    s.exchange_updated_at, s.mve_selected_legs) IS DISTINCT FROM (m.ticker, m.event_ticker, m.title, m.status,
+    m.close_time, m.yes_bid, m.yes_ask, m.no_bid, m.no_ask, m.last_price, m.volume, m.volume_24h, m.open_interest,
+    m.series_ticker, m.exchange_status, m.yes_bid_dollars, m.yes_ask_dollars, m.no_bid_dollars, m.no_ask_dollars,
+    m.last_price_dollars, m.volume_fp, m.volume_24h_fp, m.open_interest_fp, m.open_time, m.expected_expiration_time,
+    m.latest_expiration_time, m.settled_time, m.result, m.settlement_value_dollars, m.expiration_value, m.yes_sub_title,
+    m.no_sub_title, m.market_type, m.strike_type, m.floor_strike, m.cap_strike, m.custom_strike, m.can_close_early,
+    m.rules_primary, m.price_level_structure, m.price_ranges, m.mve_collection_ticker, m.is_provisional, m.extra,
+    m.exchange_updated_at, m.mve_selected_legs) AS differs
         FROM staged_markets s LEFT JOIN markets m ON m.ticker = s.ticker LEFT JOIN events p ON p.event_ticker =
             s.event_ticker
         CROSS JOIN LATERAL (SELECT

@@ -42,6 +42,8 @@ FIXED: dict[type[Row], dict[str, Any]] = {
         "exchange_status": "active",
         "observed_via": "rest",
         "close_time": T0 + timedelta(days=9),
+        # A multivariate one has no quotes.
+        "mve_collection_ticker": None,
     },
 }
 

@@ -77,6 +77,9 @@ async def test_each_column_alone_keeps_its_value_and_all_others_are_written(
         return row_type(**{name: found[name] for name in row_type.columns()})
 
     for name in MAY_BE_UNREADABLE[row_type]:
+        if name == "mve_collection_ticker":
+            # A row that says it has no quotes, so that this is not all that changes.
+            continue
         ticker = f"KXA-1-{name}"
         fixed = {**FIXED[row_type], key: ticker}
         first, second = (distinct(row_type, turn, **fixed) for turn in (0, 1))

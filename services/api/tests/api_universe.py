@@ -23,6 +23,15 @@ async def fill(connection: psycopg.AsyncConnection[Any]) -> None:
     """Three series, four events, eight markets: one of each kind that a filter tells apart."""
     await insert(
         connection,
+        "multivariate_collections",
+        collection_ticker="KXMVEBTC-R",
+        series_ticker="KXMVEBTC",
+        title="Combo",
+        associated_events=Jsonb([{"ticker": "KXBTCD-26FEB03", "is_yes_only": False}]),
+        size_min=2,
+    )
+    await insert(
+        connection,
         "series",
         ticker="KXBTCD",
         title="Bitcoin price",

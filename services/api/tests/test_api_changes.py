@@ -52,6 +52,69 @@ async def test_new_changes_arrive_in_order_with_their_ids(
     assert found[0]["id"] == "2@3:0/2:0"
 
 
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", ["A", "S", "L", "B"]),
+        ("&multivariate=exclude", ["A", "S", "L", "B"]),
+        ("&multivariate=include", ["A", "S", "M", "L", "B"]),
+        ("&multivariate=only", ["S", "M", "L", "B"]),
+    ],
+)
+async def test_multivariate_changes_come_where_they_are_asked_for(
+    streaming: Client, js: JetStreamContext, query: str, expected: list[str]
+) -> None:
+    """What is of other tables comes whatever the kinds."""
+    places = {"event_ticker": "E", "series_ticker": "S"}
+    await publish(js, "markets", {**places, "ticker": "A", "mve_collection_ticker": None})
+    await publish(js, "series", {"ticker": "S"})
+    await publish(js, "markets", {**places, "ticker": "M", "mve_collection_ticker": "S-R"})
+    log = {"event_type": "settled", "market_ticker": "L", "ticker": "L"}
+    await publish(js, "market_lifecycle_events", log)
+    await publish(js, "series", {"ticker": "B"})
+    # Both what the ring holds and what is read again for one who comes late.
+    async with listening(streaming, f"?after=0{query}") as events:
+        found = await take(events, len(expected))
+    assert [json.loads(event["data"])["data"]["ticker"] for event in found] == expected
+
+
+async def test_a_snapshot_has_multivariate_rows_where_they_are_asked_for(
+    streaming: Client, database: Database, js: JetStreamContext
+) -> None:
+    async with database.connect() as connection:
+        await connection.execute(
+            "INSERT INTO events (event_ticker, series_ticker, mve_collection_ticker)"
+            " VALUES ('KXBTCD-S1', 'KXBTCD', 'KXMVEBTC-R');"
+            " INSERT INTO markets (ticker, event_ticker, series_ticker, mve_collection_ticker)"
+            " VALUES ('KXBTCD-S1-M', 'KXBTCD-S1', 'KXBTCD', 'KXMVEBTC-R')"
+        )
+
+    async def tickers(query: str) -> set[str]:
+        reply = await streaming.get(f"/v1/snapshot?tables=series,events,markets{query}")
+        assert reply.status == 200
+        rows = [json.loads(line) for line in reply.body.splitlines()[1:-1]]
+        return {row["data"].get("ticker") or row["data"]["event_ticker"] for row in rows}
+
+    combined = {"KXBTCD-S1", "KXBTCD-S1-M"}
+    everything, others = await tickers("&multivariate=include"), await tickers("")
+    assert everything - others == combined
+    only = await tickers("&multivariate=only")
+    assert only & others == {ticker for ticker in others if "-" not in ticker}
+    assert combined <= only
+    market = await streaming.ok("/v1/markets/KXBTCD-S1-M")
+    assert market["event"]["mve_collection_ticker"] == "KXMVEBTC-R"
+    found = await streaming.ok("/v1/search?q=KXBTCD-S1-M")
+    assert [each["ticker"] for each in found["results"]] == ["KXBTCD-S1-M"]
+    event = await streaming.ok("/v1/events/KXBTCD-S1")
+    assert [each["ticker"] for each in event["markets"]] == ["KXBTCD-S1-M"]
+    collection = await streaming.ok("/v1/collections/KXMVEBTC-R")
+    assert collection["associated_events"] == [{"ticker": "KXBTCD-26FEB03", "is_yes_only": False}]
+    listed = await streaming.ok("/v1/collections?event=KXBTCD-26FEB03&fields=collection_ticker")
+    assert listed["collections"] == [{"collection_ticker": "KXMVEBTC-R"}]
+    assert (await streaming.ok("/v1/collections?series=KXNONE"))["collections"] == []
+    assert (await streaming.get("/v1/collections/NONE")).status == 404
+
+
 async def test_a_reader_resumes_where_it_stopped(streaming: Client, js: JetStreamContext) -> None:
     for number in range(6):
         await publish(js, "series", {"ticker": f"S{number}"})

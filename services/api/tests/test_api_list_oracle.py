@@ -19,6 +19,7 @@ from api_testbed import Client, Serve
 from api_universe import NOW, insert
 from psycopg import sql
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from ssmd_api import filters, ranges, store
 from ssmd_api.parameters import COUNTED
@@ -81,6 +82,40 @@ async def fill(connection: psycopg.AsyncConnection[Any]) -> None:
             volume_24h=rng.choice(NUMBERS),
             open_interest=rng.choice(NUMBERS),
             deleted_at=rng.choice([None] * 7 + [NOW]),
+        )
+    await fill_multivariate(connection, series)
+
+
+async def fill_multivariate(connection: psycopg.AsyncConnection[Any], series: list[str]) -> None:
+    """Combinations, of which the lists are to know as little as of others, unless asked."""
+    rng = Random(SEED + 1)
+    for number in range(24):
+        event = f"{rng.choice(series)}-V{number:02}"
+        collection = rng.choice(["KXMVE-R", "KXMVE-S"])
+        await insert(
+            connection,
+            "events",
+            event_ticker=event,
+            series_ticker=event.partition("-")[0],
+            title=rng.choice(WORDS),
+            status=rng.choice([*map(str, EventStatus)]),
+            mve_collection_ticker=collection,
+        )
+        await insert(
+            connection,
+            "markets",
+            ticker=f"{event}-M",
+            event_ticker=event,
+            series_ticker=event.partition("-")[0],
+            title=rng.choice(WORDS),
+            status=rng.choice([*map(str, MarketStatus), "active"]),
+            close_time=rng.choice(TIMES),
+            # Quotes are not kept of new ones.
+            volume=rng.choice([None, None, 5]),
+            mve_collection_ticker=collection,
+            mve_selected_legs=Jsonb(
+                [{"market_ticker": leg} for leg in rng.sample(["KXS1-A", "KXS2-B", "KXS3-C"], 2)]
+            ),
         )
 
 
@@ -172,6 +207,7 @@ def all_filters(rows: Mapping[str, Sequence[Row]]) -> dict[str, list[Filter]]:
             Filter("status", "status", [["open"], ["closed", "settled"]], one_of("status")),
             *(Filter(name, "closing", TIMES[1:4], closes(how)) for name, how in closing),
             *of_ranges(tables.EVENTS),
+            *OF_KINDS,
         ],
         "markets": [
             *of_parents("series_ticker"),
@@ -190,8 +226,19 @@ def all_filters(rows: Mapping[str, Sequence[Row]]) -> dict[str, list[Filter]]:
                 for name, how in closing
             ),
             *of_ranges(tables.MARKETS),
+            *OF_KINDS,
         ],
     }
+
+
+def is_of(row: Row, asked: str) -> bool:
+    if asked == "include":
+        return True
+    return (row["mve_collection_ticker"] is not None) == (asked == "only")
+
+
+OF_KINDS = [Filter("multivariate", "q", ["exclude", "include", "only"], is_of)]
+"""Beside words they are refused."""
 
 
 Asked = list[tuple[Filter, Any]]
@@ -299,6 +346,11 @@ class Oracle:
         table = TABLES[entity]
         key = table.columns[0].name
         pairs = [*as_query(asked), ("sort", sort), ("limit", str(limit)), ("count", "exact")]
+        if entity != "series" and not any(each.name == "multivariate" for each, _ in asked):
+            asked = [*asked, (OF_KINDS[0], "exclude")]
+            if len(asked) % 2:
+                # That is what is left out anyway.
+                pairs.append(("multivariate", "exclude"))
         fitting = [
             row for row in self.rows[entity] if all(each.fits(row, value) for each, value in asked)
         ]
@@ -308,6 +360,9 @@ class Oracle:
         async with self.few:
             while True:
                 reply = await self.api.get(f"/v1/{entity}", params=[*pairs, ("cursor", cursor)])
+                if reply.status == 400 and _says_they_lack_it(reply.json):
+                    # Multivariate ones have no quotes: so they are asked for by their events.
+                    return None if any(each is OF_KINDS[0] for each, _ in asked) else f"{pairs}"
                 if reply.status == 400 and {"sort"} == _refused(reply.json):
                     # Of some series there are few rows, which are served in every order.
                     pairs += [("series", f"KXS{number}") for number in range(7)]
@@ -321,6 +376,10 @@ class Oracle:
                 if cursor is None or len(found) > len(expected):
                     break
         return None if found == expected else f"{entity} {pairs}: {found}, not {expected}"
+
+
+def _says_they_lack_it(problem: Any) -> bool:
+    return "which multivariate ones do not have" in problem["detail"]
 
 
 def _refused(problem: Any) -> set[str]:
@@ -348,7 +407,60 @@ def test_every_parameter_is_asked_for() -> None:
     every = all_filters({"markets": [{"event_ticker": "E", "ticker": "M"}]})
     for entity, kind in filters.FILTERS.items():
         asked = {each.name for each in every[entity]}
+        # These stand beside `multivariate`: tested by themselves.
+        asked |= {"collection", "leg"} if entity == "markets" else set()
+        asked |= {"collection"} if entity == "events" else set()
         assert asked == {parameter.name for parameter in filters.parameters(kind)}, entity
+
+
+async def test_collections_and_legs_choose_of_multivariate_ones(
+    api: Client, database: Database
+) -> None:
+    rows = await read(database)
+    legs = {
+        row["ticker"]: {leg["market_ticker"] for leg in row["mve_selected_legs"] or ()}
+        for row in rows["markets"]
+    }
+    for kinds in ("include", "only"):
+        for asked, fits in (
+            ("collection=KXMVE-R", lambda row: row["mve_collection_ticker"] == "KXMVE-R"),
+            (
+                "collection=KXMVE-R&collection=KXMVE-S&leg=KXS1-A",
+                lambda row: "KXS1-A" in legs[row["ticker"]],
+            ),
+            (
+                "leg=KXS2-B&q=rain",
+                lambda row: "KXS2-B" in legs[row["ticker"]] and has_words(row, "rain"),
+            ),
+        ):
+            found = await api.ok(f"/v1/markets?multivariate={kinds}&{asked}&limit=1000")
+            wanted = sorted(row["ticker"] for row in rows["markets"] if fits(row))
+            assert wanted
+            assert [row["ticker"] for row in found["markets"]] == wanted
+    found = await api.ok("/v1/events?multivariate=only&collection=KXMVE-S&limit=1000")
+    assert {row["mve_collection_ticker"] for row in found["events"]} == {"KXMVE-S"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "parameter", "said"),
+    [
+        ("markets?multivariate=yes", "multivariate", "must be one of exclude, include, only"),
+        ("markets?leg=KXA", "leg", "ask with multivariate=only"),
+        ("events?collection=KXA", "collection", "ask with multivariate=only"),
+        ("markets?multivariate=include&q=rain", "q", "unless by event, ticker or leg"),
+        ("series?multivariate=only", "multivariate", "is unknown here"),
+        ("export?multivariate=all", "multivariate", "must be one of"),
+        ("snapshot?multivariate=all", "multivariate", "must be one of"),
+        ("changes?multivariate=all", "multivariate", "must be one of"),
+    ],
+)
+async def test_what_kinds_are_not_is_refused(
+    api: Client, asked: str, parameter: str, said: str
+) -> None:
+    reply = await api.get(f"/v1/{asked}")
+    assert reply.status == 400
+    [fault] = [each for each in reply.json["errors"] if each["parameter"] == parameter]
+    assert said in fault["detail"]
 
 
 @pytest.mark.usefixtures("universe")

@@ -25,6 +25,7 @@ TICKER = "KXBTCD-26FEB03-T97500.99"
 def concrete(path: str) -> str:
     """A path with what there is."""
     named = path.replace("{event_ticker}", "KXBTCD-26FEB03").replace("{series}", "KXBTCD")
+    named = named.replace("{collection_ticker}", "KXMVEBTC-R")
     named = named.replace("{job}", "everything")
     return named.replace("{ticker}", TICKER if "markets" in path else "KXBTCD").replace("{id}", "1")
 
@@ -69,6 +70,7 @@ OF_OTHERS = re.compile(
     "is unknown here|contradicts|no table (?:can|has)|no cursor|is not a cursor|belongs"
     "|is of CSV alone|is left out by|comes with include|has no past"
     "|in the future|is not known|is not recorded|leaves nothing|bounds the same side|needs few"
+    "|multivariate (?:markets|ones)"
 )
 """What a schema of one parameter has no words for."""
 
@@ -131,6 +133,8 @@ ASKED = (
     ("/v1/series/{ticker}", "/v1/series/KXOLD"),
     ("/v1/events", "/v1/events"),
     ("/v1/events/{event_ticker}", "/v1/events/KXBTCD-26FEB03"),
+    ("/v1/collections", "/v1/collections"),
+    ("/v1/collections/{collection_ticker}", "/v1/collections/KXMVEBTC-R"),
     ("/v1/markets", "/v1/markets"),
     ("/v1/markets", "/v1/markets?limit=1"),
     ("/v1/markets/{ticker}", f"/v1/markets/{TICKER}"),

@@ -410,6 +410,12 @@ def specification(tables: Any, now: datetime) -> dict[str, Any]:
     picture: dict[str, Any] = {}
     day = timedelta(days=1)
 
+    tables = {
+        # Multivariate events and markets have no keys.
+        name: {k: row for k, row in of.items() if row.get("mve_collection_ticker") is None}
+        for name, of in tables.items()
+    }
+
     def add(key: str, row: dict[str, Any], expires: datetime | None) -> None:
         document = {column: as_json(value) for column, value in row.items()}
         picture[key] = (document, None if expires is None else round(expires.timestamp()))

@@ -55,6 +55,47 @@ async def test_warm_up_then_follow(world: Any) -> None:
         await world.assert_right()
 
 
+COMBINED_EVENT = (
+    "INSERT INTO events (event_ticker, series_ticker, mve_collection_ticker)"
+    " VALUES ('KXA-S1', 'KXA', 'KXA-R')"
+)
+COMBINED = (
+    "INSERT INTO markets (ticker, event_ticker, series_ticker, status, mve_collection_ticker,"
+    " mve_selected_legs) VALUES ('KXA-S1-M', 'KXA-S1', 'KXA', 'active', 'KXA-R',"
+    ' \'[{"market_ticker": "KXA-1-T97500.99"}]\')'
+)
+
+
+async def test_multivariate_rows_leave_no_trace(world: Any) -> None:
+    """Neither keys nor records: of ten rows for each other one nothing is remembered."""
+
+    async def records() -> set[str]:
+        own = [f"secmaster:_cache:{table}" for table in ("events", "markets")]
+        return {ticker.decode() for key in own for ticker in await world.redis.hkeys(key)}
+
+    await world.commit(SERIES, EVENT, MARKET, COMBINED_EVENT, COMBINED)
+    async with world.cache() as cache:
+        await cache.ready()
+        await world.assert_right()
+        known = await records()
+        assert known == {"KXA-1", "KXA-1-T97500.99"}
+        another = [each.replace("KXA-S1", "KXA-S2") for each in (COMBINED_EVENT, COMBINED)]
+        await world.commit(*another)
+        await world.commit("UPDATE markets SET title = 'x' WHERE mve_collection_ticker IS NOT NULL")
+        await world.assert_right()
+        assert await records() == known
+        # Of an event that was read by its name, only its market tells what it is.
+        await world.commit(COMBINED_EVENT.replace("KXA-S1", "KXA-S3").replace("'KXA-R'", "NULL"))
+        await world.assert_right()
+        await world.commit(
+            COMBINED.replace("KXA-S1", "KXA-S3"),
+            "UPDATE events SET mve_collection_ticker = 'KXA-R' WHERE event_ticker = 'KXA-S3'",
+        )
+        await world.assert_right()
+        await world.commit("DELETE FROM markets", "DELETE FROM events")
+        await world.assert_right()
+
+
 async def test_it_says_what_redis_reflects(world: Any) -> None:
     """`service_status` has it from there: `redis` of "current as of" is judged by it."""
     await world.commit(SERIES, EVENT, MARKET)

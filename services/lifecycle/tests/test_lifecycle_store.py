@@ -277,8 +277,17 @@ async def test_unknown_and_multivariate_messages_are_kept_and_change_nothing(
         event_type="created",
         additional_metadata={"event_ticker": "KXMVE"},
     )
-    outcome = await store.record([strange, combo], at(2))
-    assert (outcome.stored, outcome.unplaced) == (2, [])
+    # The exchange has a channel for it; on the other one it would make rows of strangers.
+    stray = said(
+        "market_lifecycle_v2",
+        2,
+        market_ticker="KXMVE-2",
+        event_type="created",
+        additional_metadata={"event_ticker": "KXMVE-E2"},
+    )
+    over = said("market_lifecycle_v2", 2, market_ticker="KXMVE-3", event_type="settled")
+    outcome = await store.record([strange, combo, stray, over], at(2))
+    assert (outcome.stored, outcome.unplaced) == (4, [])
     assert await rows(connection, "SELECT * FROM markets") == []
 
 

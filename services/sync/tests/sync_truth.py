@@ -63,6 +63,7 @@ MARKET: dict[str, Callable[[Raw], Any]] = {
         "ticker", "event_ticker", "series_ticker", "title", "result", "expiration_value",
         "yes_sub_title", "no_sub_title", "market_type", "strike_type", "custom_strike",
         "rules_primary", "price_level_structure", "price_ranges", "mve_collection_ticker",
+        "mve_selected_legs",
     )},
     **{name: number(name) for name in (
         "yes_bid_dollars", "yes_ask_dollars", "no_bid_dollars", "no_ask_dollars",
@@ -93,6 +94,8 @@ EVENT: dict[str, Callable[[Raw], Any]] = {
         "collateral_return_type", "fee_type_override",
     )},
     "strike_date": moment("strike_date"),
+    # The exchange says it of markets only.
+    "mve_collection_ticker": lambda raw: None,
     "mutually_exclusive": flag("mutually_exclusive"),
     "extra": said(
         "available_on_brokers", "exchange_index", "product_metadata", "settlement_sources"
@@ -116,6 +119,14 @@ SERIES: dict[str, Callable[[Raw], Any]] = {
     "fee_multiplier": number("fee_multiplier"),
     "exchange_updated_at": moment("last_updated_ts"),
 }  # fmt: skip
+
+QUOTES = (
+    *("yes_bid", "yes_ask", "no_bid", "no_ask", "last_price"),
+    *("yes_bid_dollars", "yes_ask_dollars", "no_bid_dollars", "no_ask_dollars"),
+    *("last_price_dollars", "volume", "volume_24h", "open_interest"),
+    *("volume_fp", "volume_24h_fp", "open_interest_fp"),
+)
+"""Columns that are null in a multivariate market."""
 
 OWN = {"observed_at", "observed_via", "extra"}
 """Columns of a market that are not one field of the exchange; tested by themselves."""

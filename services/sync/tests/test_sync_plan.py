@@ -11,6 +11,7 @@ from ssmd_sync.plan import (
     CLOCK_SKEW,
     OVERLAP,
     WINDOW,
+    CollectionScan,
     EventScan,
     FeeScan,
     Known,
@@ -119,6 +120,7 @@ def test_the_cost_at_a_budget() -> None:
         tags=st.sampled_from([(), ("Soccer",), ("Soccer", "Golf")]),
         by_series=st.booleans(),
         min_volume=st.sampled_from([0, 1000]),
+        multivariate=st.booleans(),
     ),
     st.integers(0, 20),
     st.booleans(),
@@ -140,17 +142,22 @@ def test_no_plan_has_a_combination_that_the_exchange_mishandles(
                     params["min_updated_ts"] = int(step.since.timestamp())
                 filters.check(endpoints.EVENTS, params)
             case MarketScan():
-                params = {"limit": 1000, "mve_filter": "exclude"}
+                params = {
+                    "limit": 1000,
+                    "mve_filter": "only" if step.multivariate else "exclude",
+                }
                 if step.status:
                     params["status"] = step.status
                 if step.series:
                     params["series_ticker"] = step.series
                 if step.since:
                     word = {"settled": "settled", "closed": "close"}.get(
-                        step.status or "", "updated"
+                        step.status or "", "created" if step.multivariate else "updated"
                     )
                     params[f"min_{word}_ts"] = int(step.since.timestamp())
                 filters.check(endpoints.MARKETS, params)
+            case CollectionScan():
+                assert scope.multivariate
             case SeriesScan() | FeeScan():
                 pass
 

@@ -11,6 +11,7 @@ from ssmd_simulator.exchange import Exchange
 from ssmd_simulator.faults import Fault, Faults
 from ssmd_simulator.floor import Floor
 from ssmd_simulator.life import Timetable
+from ssmd_simulator.multivariate import collection_of
 from ssmd_simulator.replies import encoded
 from ssmd_simulator.rng import mix
 from ssmd_simulator.scripted import ScriptedMarket, describe, timetable
@@ -99,6 +100,7 @@ class Control:
                     structure="deci_cent",
                     strike_type="" if strike is None else "greater",
                     floor=strike,
+                    custom=self._legs(event, script.legs) if script.legs else None,
                     result=script.result,
                     lively=True,
                     updated=life.created,
@@ -141,7 +143,18 @@ class Control:
             created=life.created,
             updated=life.created,
             multivariate=script.multivariate,
+            collection=f"{series.ticker}-R" if script.multivariate else "",
         )
+
+    def _legs(self, event: Event, legs: list[str]) -> dict[str, str]:
+        """How a combination of these markets names them; its collection has their events."""
+        collection = collection_of(
+            self._universe, event.collection, event.series, self._exchange.clock()
+        )
+        known = [self._universe.markets.get(leg) for leg in legs]
+        events = [m.event.ticker if m else leg for m, leg in zip(known, legs, strict=True)]
+        collection.events.update(dict.fromkeys(events))
+        return {"Associated Events": ",".join(events), "Associated Markets": ",".join(legs)}
 
     def _create(self, _: web.Request, body: Any) -> Any:
         markets = self.script(msgspec.convert(body, ScriptedMarket))

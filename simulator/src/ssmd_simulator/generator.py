@@ -9,7 +9,8 @@ from itertools import count, islice
 from random import Random
 
 from ssmd_simulator.catalogue import Plan, plans
-from ssmd_simulator.irregularities import combos, schedule_fee_changes, vary
+from ssmd_simulator.irregularities import schedule_fee_changes, vary
+from ssmd_simulator.multivariate import combos
 from ssmd_simulator.specs import DAY, build_event, made_up_life
 from ssmd_simulator.universe import Event, Market, Series, Universe
 from ssmd_simulator.vocabulary import SOURCES, TAGS
@@ -49,6 +50,12 @@ SIZES = {
     "tiny": Size(series=40, busy_series=30, events=64, markets=500, combos=6),
     "small": Size(series=200, busy_series=160, events=640, markets=4950, combos=60),
     "full": Size(series=12370, busy_series=3128, events=9980, markets=85600, combos=1000),
+    # As it is on the exchange: ten multivariate markets for each other one.
+    "tiny-tenfold": Size(series=40, busy_series=30, events=64, markets=500, combos=5000),
+    "small-tenfold": Size(series=200, busy_series=160, events=640, markets=4950, combos=49_500),
+    "full-tenfold": Size(
+        series=12370, busy_series=3128, events=9980, markets=85600, combos=856_000
+    ),
 }
 
 

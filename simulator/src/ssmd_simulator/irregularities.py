@@ -1,13 +1,12 @@
-"""The irregularities of real listings, each rare: pauses, disputes, moved markets, combinations."""
+"""The irregularities of real listings, each rare: pauses, disputes, moved markets."""
 
 from dataclasses import replace
 from random import Random
 
 from ssmd_simulator.life import Timetable
-from ssmd_simulator.rng import mix
-from ssmd_simulator.specs import DAY, made_up_life
+from ssmd_simulator.specs import DAY
 from ssmd_simulator.tickers import year_code
-from ssmd_simulator.universe import Event, FeeChange, Market, Series, Universe
+from ssmd_simulator.universe import Event, FeeChange, Universe
 
 
 def vary(event: Event, rng: Random, anchor: float, *, settled: bool) -> None:
@@ -61,48 +60,6 @@ def vary(event: Event, rng: Random, anchor: float, *, settled: bool) -> None:
         )
     elif 0.94 < chance < 0.95:
         event.markets[-1].provisional = True
-
-
-def combos(
-    universe: Universe,
-    wanted: int,
-    anchor: float,
-    rng: Random,
-    events: list[Event],
-    markets: list[Market],
-) -> None:
-    """Multivariate combinations of other markets, which listings include unless told not to."""
-    series = universe.add_series(
-        Series(
-            "KXMVESPORTSMULTIGAMEEXTENDED", "Combo", "Sports", None, "custom",
-            updated=round(anchor - 90 * DAY), volume=10**8,
-        )
-    )  # fmt: skip
-    legs = [market for market in markets if market.life.settled > anchor][: wanted * 4]
-    for number in range(wanted):
-        life = made_up_life(anchor, rng, settled=False, frequency="daily")
-        name = f"{series.ticker}-S2026{mix(universe.seed, number) & 0xFFFFFFFFFFF:011X}"
-        chosen = rng.sample(legs, 3)
-        event = Event(
-            name, series, "Combo", "MVE", "{}", "Sports", "combination", life.close,
-            created=life.created, updated=life.created, multivariate=True, strike_period="",
-        )  # fmt: skip
-        label = ",".join(f"yes {leg.label}" for leg in chosen)
-        custom = {
-            "Associated Events": ",".join(leg.event.ticker for leg in chosen),
-            "Associated Market Sides": "yes,yes,yes",
-            "Associated Markets": ",".join(leg.ticker for leg in chosen),
-        }
-        ticker = f"{name}-{mix(universe.seed, number, 3) & 0xFFFFFFFFFFF:011X}"
-        seed = mix(universe.seed, number, 4)
-        event.collateral = ""
-        events.append(event)
-        universe.events[event.ticker] = event
-        market = Market(
-            ticker, event, label, life, seed, "deci_cent", "custom", custom=custom, result="no"
-        )
-        market.updated = life.created
-        markets.append(market)
 
 
 def schedule_fee_changes(universe: Universe, rng: Random, anchor: float) -> None:

@@ -147,9 +147,12 @@ def events_page(
     words = STATUSES_OF_QUERY.get(status)
     closing, updated = query.integer("min_close_ts"), query.integer("min_updated_ts")
     series_ticker = query.text("series_ticker")
+    collection = query.text("collection_ticker") if multivariate else ""
+    if collection and series_ticker:
+        raise BadRequest("collection_ticker cannot be used together with series_ticker")
 
     def wanted(event: Event) -> bool:
-        if event.multivariate != multivariate:
+        if event.multivariate != multivariate or (collection and event.collection != collection):
             return False
         if words is not None and not any(m.status(now) in words for m in event.markets):
             return False

@@ -173,15 +173,17 @@ def _decision(market: Market) -> dict[str, str]:
 
 
 def _legs_of(market: Market) -> dict[str, Any]:
-    legs = [
-        leg.split("|") for leg in (market.custom or {}).get("Associated Markets", "").split(",")
+    """What a listing says of a combination beyond what it says of others."""
+    custom = market.custom or {}
+    named = [
+        custom.get(name, "").split(",") for name in ("Associated Events", "Associated Markets")
     ]
     return {
-        "mve_collection_ticker": market.event.series.ticker + "-R",
+        "mve_collection_ticker": market.event.collection or f"{market.event.series.ticker}-R",
         "mve_selected_legs": [
-            {"event_ticker": leg[0].rsplit("-", 1)[0], "market_ticker": leg[0], "side": "yes"}
-            for leg in legs
-            if leg[0]
+            {"event_ticker": event, "market_ticker": leg, "side": "yes"}
+            for event, leg in zip(*named, strict=True)
+            if leg
         ],
     }
 

@@ -16,6 +16,7 @@ from ssmd_simulator.listing import (
     historical_page,
     markets_page,
 )
+from ssmd_simulator.multivariate import collection_row, collections_page
 from ssmd_simulator.parents import event_bytes, series_bytes
 from ssmd_simulator.rendering import Renderer
 from ssmd_simulator.replies import PREFIX, VIEW, NotFound, encoded, reply
@@ -65,6 +66,8 @@ class Rest:
             "/events/multivariate": self._multivariate_events,
             "/events/{ticker}": self._event,
             "/events/{ticker}/metadata": self._event_metadata,
+            "/multivariate_event_collections": self._collections,
+            "/multivariate_event_collections/{ticker}": self._collection,
             "/markets": self._markets,
             "/markets/trades": self._trades,
             "/markets/orderbooks": self._orderbooks,
@@ -183,6 +186,17 @@ class Rest:
     def _multivariate_events(self, call: Call) -> web.Response:
         events, cursor = events_page(self._universe, call.query, call.now, multivariate=True)
         return reply(b"{" + self._event_list(events, cursor, call.query, call.now))
+
+    def _collections(self, call: Call) -> web.Response:
+        found, cursor = collections_page(self._universe, call.query, call.now)
+        rows = [collection_row(each) for each in found]
+        return encoded({"multivariate_contracts": rows, "cursor": cursor})
+
+    def _collection(self, call: Call) -> web.Response:
+        found = self._universe.collections.get(call.request.match_info["ticker"])
+        if found is None:
+            raise NotFound
+        return encoded({"multivariate_contract": collection_row(found)})
 
     def _known_event(self, request: web.Request) -> Event:
         event = self._universe.events.get(request.match_info["ticker"])

@@ -29,6 +29,8 @@ class ScriptedMarket(msgspec.Struct, forbid_unknown_fields=True):
     result: str = "yes"
     provisional: bool = False
     multivariate: bool = False
+    legs: list[str] = []
+    """Of a multivariate one, the tickers of the markets that it combines."""
     strike: float | None = None
 
 

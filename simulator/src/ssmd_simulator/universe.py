@@ -3,10 +3,13 @@
 from bisect import bisect_left, insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ssmd_simulator.life import Timetable, status_at
 from ssmd_simulator.rng import seed_of
+
+if TYPE_CHECKING:
+    from ssmd_simulator.multivariate import Collection
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ class Event:
     created: float = 0.0
     updated: float | None = None
     multivariate: bool = False
+    collection: str = ""
+    """Of a multivariate event, the ticker of the collection that it is of."""
     fee_override: tuple[str, float] | None = None
     fee_changes: list[FeeChange] = field(default_factory=list)
     markets: list["Market"] = field(default_factory=list)
@@ -125,6 +130,7 @@ class Universe:
         self.series: dict[str, Series] = {}
         self.events: dict[str, Event] = {}
         self.markets: dict[str, Market] = {}
+        self.collections: dict[str, Collection] = {}
         self.event_order: list[Event] = []
         self.listed: list[Market] = []
         self.unsettled: list[Market] = []

@@ -28,6 +28,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 Status = Literal["open", "active", "closed", "settled"]
 Texts = str | Sequence[str] | None
 """One, or several of which a row has one."""
+Kinds = Literal["exclude", "include", "only"] | None
 Where = Mapping[str, int | bool | Moment] | None
 """Ranges and nulls by the API's names (docs/api.md, "Filters in one scheme")."""
 
@@ -86,6 +87,9 @@ class Client:
         min_volume: int | None = None,
         games_only: bool = False,
         q: str | None = None,
+        multivariate: Kinds = None,
+        collection: Texts = None,
+        leg: str | None = None,
         where: Where = None,
         sort: str | None = None,
         limit: int | None = None,
@@ -100,7 +104,8 @@ class Client:
         between, with a minus descending. `where` are ranges and nulls by the API's names:
         `{"open_interest.gte": 5, "close_time.lt": timedelta(days=7)}`. `closing_before`
         (exclusive) and `closing_after` take a time, or a duration from now: `timedelta(hours=24)`
-        or `"24h"`.
+        or `"24h"`. Multivariate markets are left out unless `multivariate` is include or only; then
+        `collection` and `leg`, a market that they combine, choose of them.
         """
         query: Query = {
             "series": series,
@@ -115,6 +120,9 @@ class Client:
             "min_volume": min_volume,
             "games_only": games_only or None,
             "q": q,
+            "multivariate": multivariate,
+            "collection": collection,
+            "leg": leg,
             "sort": sort,
             **_ranges(where),
             **_sparse(as_of, fields, exclude),
@@ -174,6 +182,8 @@ class Client:
         closing_after: Moment = None,
         games_only: bool = False,
         q: str | None = None,
+        multivariate: Kinds = None,
+        collection: Texts = None,
         where: Where = None,
         sort: str | None = None,
         limit: int | None = None,
@@ -193,6 +203,8 @@ class Client:
             "closing_after": spelled(closing_after),
             "games_only": games_only or None,
             "q": q,
+            "multivariate": multivariate,
+            "collection": collection,
             "sort": sort,
             **_ranges(where),
             **_sparse(as_of, fields, exclude),
@@ -209,6 +221,22 @@ class Client:
     ) -> rows.EventDetail:
         """An event with its series and markets; NotFound where there is none."""
         return self._one(f"events/{segment(ticker)}", rows.EventDetail, as_of, fields, exclude)
+
+    def collections(
+        self,
+        *,
+        series: str | None = None,
+        event: str | None = None,
+        limit: int | None = None,
+    ) -> Rows[rows.Collection]:
+        """Collections of multivariate markets, of a series, or with an event."""
+        query: Query = {"series": series, "event": event}
+        path = "collections"
+        return Rows(self.transport, path, path, rows.Collection, query, limit=limit)
+
+    def collection(self, ticker: str) -> rows.Collection:
+        """A collection; NotFound where there is none."""
+        return self._one(f"collections/{segment(ticker)}", rows.Collection, None, None, None)
 
     def series_list(
         self,

@@ -57,13 +57,15 @@ class Event(Row, frozen=True, kw_only=True, gc=False):
     created_at: datetime | None
     updated_at: datetime | None
     extra: Any
+    mve_collection_ticker: str | None = None
 
 
 class Market(Row, frozen=True, kw_only=True, gc=False):
     """A row of `markets`. `status` is open (listed, not in trading), active, closed or settled.
 
     `…_dollars` and `…_fp` are what the exchange said; `yes_bid` and its like are whole cents, bids
-    rounded down and asks up, `volume` and its like whole contracts.
+    rounded down and asks up, `volume` and its like whole contracts. A multivariate market has no
+    quotes; `mve_selected_legs` are the markets that it combines.
     """
 
     ticker: str
@@ -114,6 +116,31 @@ class Market(Row, frozen=True, kw_only=True, gc=False):
     exchange_updated_at: datetime | None
     observed_at: datetime | None
     observed_via: str | None
+    created_at: datetime | None
+    updated_at: datetime | None
+    mve_selected_legs: Any = None
+
+
+class Collection(Row, frozen=True, kw_only=True, gc=False):
+    """What multivariate markets are made of; `associated_events` are those whose markets can be
+    combined."""
+
+    collection_ticker: str
+    series_ticker: str
+    title: str | None
+    description: str | None
+    functional_description: str | None
+    open_date: datetime | None
+    close_date: datetime | None
+    associated_events: Any
+    is_ordered: bool | None
+    is_single_market_per_event: bool | None
+    is_all_yes: bool | None
+    size_min: int | None
+    size_max: int | None
+    price_level_structure: str | None
+    price_ranges: Any
+    extra: Any
     created_at: datetime | None
     updated_at: datetime | None
 

@@ -120,6 +120,9 @@ class Event(ReadRow, frozen=True, kw_only=True, gc=False):
     created_at: Created = None
     updated_at: Updated = None
     extra: Extra = None
+    mve_collection_ticker: Annotated[
+        str | None, Column(note="Of a multivariate event; it follows from its market.")
+    ] = None
 
 
 class Market(ReadRow, frozen=True, kw_only=True, gc=False):
@@ -176,6 +179,38 @@ class Market(ReadRow, frozen=True, kw_only=True, gc=False):
         Column(observation=True, volatile=True, note="The observation that last changed the row."),
     ]
     observed_via: Annotated[str, Column(observation=True, volatile=True)] = "rest"
+    created_at: Created = None
+    updated_at: Updated = None
+    mve_selected_legs: Annotated[
+        list[Any] | None,
+        Column(
+            note="What a multivariate market combines: `market_ticker`, `event_ticker`, `side` of"
+            " each. A leg may be of a market that is not stored."
+        ),
+    ] = None
+
+
+class Collection(ReadRow, frozen=True, kw_only=True, gc=False):
+    """What multivariate markets are made of. No part of the change stream."""
+
+    collection_ticker: Key
+    series_ticker: str
+    title: str | None = None
+    description: str | None = None
+    functional_description: str | None = None
+    open_date: datetime | None = None
+    close_date: datetime | None = None
+    associated_events: Annotated[
+        list[Any] | None, Column(note="The events whose markets can be combined.")
+    ] = None
+    is_ordered: bool | None = None
+    is_single_market_per_event: bool | None = None
+    is_all_yes: bool | None = None
+    size_min: Annotated[int | None, Column(note="Legs of a market at least.")] = None
+    size_max: Annotated[int | None, Column(note="Legs of a market at most; 0 is no limit.")] = None
+    price_level_structure: str | None = None
+    price_ranges: list[Any] | None = None
+    extra: Extra = None
     created_at: Created = None
     updated_at: Updated = None
 

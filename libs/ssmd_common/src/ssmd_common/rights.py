@@ -279,6 +279,7 @@ RIGHTS: Final[Mapping[str, Rights]] = {
                 "events": _KEEP,
                 "markets": _KEEP,
                 "series_fees": _ALL,
+                "multivariate_collections": _KEEP,
                 "sync_runs": _ALL,
                 "sync_watermarks": _KEEP,
                 "requests": ("SELECT", "UPDATE", "DELETE"),
@@ -363,6 +364,7 @@ RIGHTS: Final[Mapping[str, Rights]] = {
         PostgresRights(
             {
                 **_READ_PUBLISHED,
+                "multivariate_collections": _READ,
                 "sync_runs": _READ,
                 "sync_watermarks": _READ,
                 "lifecycle_gaps": _READ,

@@ -5,6 +5,7 @@ from typing import Final
 from ssmd_common.columns import Column, Kind, Table, columns_of
 from ssmd_common.models import (
     ApiKey,
+    Collection,
     Event,
     FeeTier,
     LifecycleRow,
@@ -19,6 +20,7 @@ EVENTS: Final = Table("events", columns_of(Event))
 MARKETS: Final = Table("markets", columns_of(Market))
 SERIES_FEES: Final = Table("series_fees", columns_of(SeriesFee))
 FEES: Final = Table("fees", columns_of(FeeTier))
+COLLECTIONS: Final = Table("multivariate_collections", columns_of(Collection))
 _NUMBER: Final = Column(name="id", kind=Kind.INTEGER)
 LIFECYCLE: Final = Table("market_lifecycle_events", (_NUMBER, *columns_of(LifecycleRow)))
 

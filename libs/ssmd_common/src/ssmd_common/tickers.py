@@ -75,6 +75,12 @@ def is_game(series_ticker: str) -> bool:
     return "GAME" in series_ticker or "MATCH" in series_ticker
 
 
+def is_multivariate(ticker: str) -> bool:
+    """Whether it is of a multivariate market, event, series or collection: for messages, which say
+    it in no other way. Rows say it by their `mve_collection_ticker`."""
+    return ticker.startswith("KXMVE")
+
+
 def _day(match: re.Match[str]) -> date | None:
     try:
         return date(2000 + int(match[1]), _MONTHS.index(match[2]) + 1, int(match[3]))

@@ -28,6 +28,7 @@ from ssmd_kalshi.values import (
     StandIns,
     category_text,
     contracts,
+    decimal,
     dollars,
     json_value,
     kept_values,
@@ -38,7 +39,14 @@ from ssmd_kalshi.values import (
     time,
     without_bad,
 )
-from ssmd_kalshi.wire import WireEvent, WireRow, WireSeries, WireSeriesFeeChange
+from ssmd_kalshi.wire import (
+    Number,
+    WireCollection,
+    WireEvent,
+    WireRow,
+    WireSeries,
+    WireSeriesFeeChange,
+)
 
 W = TypeVar("W", bound=WireRow)
 R = TypeVar("R")
@@ -52,9 +60,12 @@ def readable(items: Iterable[W], to_row: Callable[[W], R]) -> tuple[list[R], lis
         try:
             rows.append(to_row(wire))
         except BadFieldError as error:
-            ticker = getattr(wire, "event_ticker" if isinstance(wire, WireEvent) else "ticker")
+            ticker = getattr(wire, _KEYS.get(type(wire), "ticker"))
             rejected_rows.append(RejectedRow(ticker, str(error), excerpt(repr(wire), 2000)))
     return rows, rejected_rows
+
+
+_KEYS = {WireEvent: "event_ticker", WireCollection: "collection_ticker"}
 
 
 def event(wire: WireEvent) -> models.Event:
@@ -117,6 +128,61 @@ def series(wire: WireSeries, *, active: bool = True) -> models.Series:
     )
 
 
+def collection(wire: WireCollection) -> models.Collection:
+    """The row of a collection. Its events are kept without their quoters, who change all day, and
+    without what is null.
+
+    Raises BadFieldError for one without a readable ticker, or without its series' ticker.
+    """
+    check_ticker("collection_ticker", wire.collection_ticker)
+    check_ticker("series_ticker", wire.series_ticker)
+    good, bad = without_bad(wire, _COLLECTION_FIELDS, {})
+    count_rejected("collection", bad, WireCollection)
+    return models.Collection(
+        collection_ticker=good.collection_ticker,
+        series_ticker=good.series_ticker or "",
+        title=good.title or None,
+        description=good.description or None,
+        functional_description=good.functional_description or None,
+        open_date=TIME[good.open_date],
+        close_date=TIME[good.close_date],
+        associated_events=_associated(good),
+        is_ordered=good.is_ordered,
+        is_single_market_per_event=good.is_single_market_per_event,
+        is_all_yes=good.is_all_yes,
+        size_min=_whole(good.size_min),
+        size_max=_whole(good.size_max),
+        price_level_structure=good.price_level_structure or None,
+        price_ranges=good.price_ranges or None,
+        extra=_extra(good, _COLLECTION_EXTRA, bad),
+        rejected=rejected_fields(bad, good, COLLECTION_COLUMNS, {}),
+    )
+
+
+def _associated(wire: WireCollection) -> list[Any] | None:
+    found: list[Any] = [
+        {
+            name: value
+            for name, value in event.items()
+            if name != "active_quoters" and value is not None
+        }
+        for event in wire.associated_events or ()
+    ]
+    if not found:
+        # Replies of the older generation.
+        found = [{"ticker": ticker} for ticker in wire.associated_event_tickers or ()]
+    return found or None
+
+
+def _whole(value: Number) -> int | None:
+    number = decimal(value)
+    if number is None:
+        return None
+    if number != int(number) or abs(number) >= 2**63:
+        raise ValueError("it is not a whole number")
+    return int(number)
+
+
 def _extra(wire: WireRow, names: Iterable[str], bad: Iterable[Unread]) -> dict[str, Any] | None:
     """What has no column. Absent and empty values say nothing; zero and false do."""
     said = {name: getattr(wire, name) for name in names}
@@ -176,6 +242,10 @@ def _step(change: WireSeriesFeeChange) -> models.SeriesFee:
 
 SERIES_STAND_INS: StandIns = {"volume": "volume_fp"}
 
+COLLECTION_COLUMNS: Columns = {
+    **same_name(WireCollection, tables.COLLECTIONS),
+    "associated_event_tickers": ("associated_events",),
+}
 EVENT_COLUMNS: Columns = {
     **same_name(WireEvent, tables.EVENTS),
     "last_updated_ts": ("exchange_updated_at",),
@@ -192,9 +262,15 @@ def _without_column(wire: type[WireRow], columns: Columns) -> tuple[str, ...]:
     return tuple(name for name in wire.__struct_fields__ if name not in columns.keys() | ours)
 
 
+_COLLECTION_EXTRA = _without_column(WireCollection, COLLECTION_COLUMNS)
 _EVENT_EXTRA = _without_column(WireEvent, EVENT_COLUMNS)
 _SERIES_EXTRA = _without_column(WireSeries, SERIES_COLUMNS)
 
+_COLLECTION_FIELDS: Fields = {
+    **dict.fromkeys(("open_date", "close_date"), TIME.__getitem__),
+    **dict.fromkeys(("size_min", "size_max"), _whole),
+    "price_ranges": json_value,
+}
 _EVENT_FIELDS: Fields = {
     **readers(EVENT_COLUMNS, tables.EVENTS),
     **dict.fromkeys(("product_metadata", "settlement_sources"), json_value),

@@ -27,6 +27,7 @@ from ssmd_kalshi.unread import Unread
 from ssmd_kalshi.wire import (
     REJECTED_FIELD,
     UNKNOWN_FIELD,
+    WireCollection,
     WireEvent,
     WireEventFeeChange,
     WireMarket,
@@ -302,6 +303,9 @@ def _wrong_shape(key: str, kind: str, body: bytes) -> str:
 MARKETS = PageReader("markets", WireMarket, "ticker", "market")
 MARKET = PageReader("market", WireMarket, "ticker", "market")
 EVENTS = PageReader("events", WireEvent, "event_ticker", "event")
+COLLECTIONS = PageReader(
+    "multivariate_contracts", WireCollection, "collection_ticker", "collection"
+)
 EVENT = PageReader("event", WireEvent, "event_ticker", "event")
 SERIES_LIST = PageReader("series", WireSeries, "ticker", "series")
 SERIES_FEE_CHANGES = PageReader(

@@ -82,6 +82,7 @@ KNOWN_WORDS: Mapping[str, Mapping[str, frozenset[str]]] = {
         "collateral_return_type": frozenset({"", "MECNET", "DIRECNET", "binary"}),
         "fee_type_override": FEE_TYPES,
     },
+    "collection": {},
     "trade": {
         "taker_side": frozenset({"yes", "no"}),
         "taker_outcome_side": frozenset({"yes", "no"}),

@@ -11,6 +11,7 @@ DEFAULT_COST = 10
 
 MAX_MARKETS_PER_PAGE = 1000
 MAX_EVENTS_PER_PAGE = 200
+MAX_COLLECTIONS_PER_PAGE = 200
 MAX_TRADES_PER_PAGE = 1000
 MAX_ORDERBOOKS = 100
 """Markets of one request for order books."""
@@ -34,6 +35,7 @@ SERIES_FEE_CHANGES = Endpoint("series_fee_changes", "/series/fee_changes")
 EVENTS = Endpoint("events", "/events")
 EVENT = Endpoint("event", "/events/{ticker}")
 EVENT_FEE_CHANGES = Endpoint("event_fee_changes", "/events/fee_changes")
+COLLECTIONS = Endpoint("multivariate_event_collections", "/multivariate_event_collections")
 MARKETS = Endpoint("markets", "/markets")
 MARKET = Endpoint("market", "/markets/{ticker}")
 HISTORICAL_MARKETS = Endpoint("historical_markets", "/historical/markets")
@@ -55,6 +57,7 @@ ALL: tuple[Endpoint, ...] = (
     EVENTS,
     EVENT,
     EVENT_FEE_CHANGES,
+    COLLECTIONS,
     MARKETS,
     MARKET,
     HISTORICAL_MARKETS,

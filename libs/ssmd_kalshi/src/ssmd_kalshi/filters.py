@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ssmd_kalshi.endpoints import (
+    COLLECTIONS,
     EVENT_FEE_CHANGES,
     EVENTS,
     HISTORICAL_MARKETS,
@@ -26,9 +27,11 @@ from ssmd_kalshi.errors import ForbiddenFilterError
 Params = Mapping[str, str | int]
 
 MARKET_STATUSES = frozenset({"unopened", "open", "paused", "closed", "settled"})
+COLLECTION_STATUSES = frozenset({"unopened", "open", "closed"})
 EVENT_STATUSES = frozenset({"unopened", "open", "closed", "settled"})
 MAX_LIMITS: Mapping[str, int] = {
     EVENTS.name: 200,
+    COLLECTIONS.name: 200,
     MARKETS.name: 1000,
     HISTORICAL_MARKETS.name: 1000,
     EVENT_FEE_CHANGES.name: 1000,
@@ -79,6 +82,8 @@ def check(endpoint: Endpoint, params: Params) -> None:
         _check_markets(params)
     elif endpoint is EVENTS:
         _check_events(params)
+    elif endpoint is COLLECTIONS:
+        _check_collections(params)
     elif endpoint is HISTORICAL_MARKETS:
         _check_historical(params)
     elif endpoint in (TRADES, HISTORICAL_TRADES):
@@ -134,6 +139,14 @@ def _check_events(params: Params) -> None:
             "ask GET /markets or /historical/markets by event_ticker",
         )
     _one_ticker(EVENTS, params, "series_ticker")
+
+
+def _check_collections(params: Params) -> None:
+    status = params.get("status")
+    if status is not None and status not in COLLECTION_STATUSES:
+        words = _listed(COLLECTION_STATUSES)
+        _refuse(COLLECTIONS, f"status is {status!r}; the exchange takes one of {words}")
+    _one_ticker(COLLECTIONS, params, "series_ticker")
 
 
 def _check_historical(params: Params) -> None:

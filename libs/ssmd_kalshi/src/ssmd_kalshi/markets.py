@@ -41,7 +41,6 @@ from ssmd_kalshi.values import (
     contracts,
     dollars,
     from_cents,
-    json_value,
     kept_values,
     lasting,
     readers,
@@ -156,8 +155,11 @@ def _row(
     status, word = _STATUS[wire.status]
     custom_strike = wire.custom_strike or None
     price_ranges = wire.price_ranges or None
-    if (custom_strike and len(_encode(custom_strike)) > MAX_JSON_BYTES) or (
-        price_ranges and len(_encode(price_ranges)) > MAX_JSON_BYTES
+    legs = wire.mve_selected_legs or None
+    if (
+        (legs and len(_encode(legs)) > MAX_JSON_BYTES)
+        or (custom_strike and len(_encode(custom_strike)) > MAX_JSON_BYTES)
+        or (price_ranges and len(_encode(price_ranges)) > MAX_JSON_BYTES)
     ):
         raise ValueError("too long for a column")
     return models.Market(
@@ -203,6 +205,7 @@ def _row(
         price_level_structure=wire.price_level_structure or None,
         price_ranges=price_ranges,
         mve_collection_ticker=wire.mve_collection_ticker or None,
+        mve_selected_legs=legs,
         is_provisional=wire.is_provisional,
         extra=_extra(wire),
         exchange_updated_at=TIME[wire.updated_time],
@@ -245,10 +248,6 @@ def _extra(wire: WireMarket) -> dict[str, Any] | None:
         extra["notional_value_dollars"] = wire.notional_value_dollars
     if wire.settlement_floor_dollars:
         extra["settlement_floor_dollars"] = wire.settlement_floor_dollars
-    if wire.mve_selected_legs:
-        if len(_encode(wire.mve_selected_legs)) > MAX_JSON_BYTES:
-            raise ValueError("too long for a value in extra")
-        extra["mve_selected_legs"] = wire.mve_selected_legs
     if wire.settlement_timer_seconds is not None:
         extra["settlement_timer_seconds"] = wire.settlement_timer_seconds
     if wire.exchange_index is not None:
@@ -295,5 +294,4 @@ _FIELDS: Fields = {
     **dict.fromkeys((*_PRICES, "settlement_value"), cents),
     **{f"{name}_fp": contracts for name in _COUNTS},
     **dict.fromkeys(_COUNTS, contracts),
-    "mve_selected_legs": json_value,
 }

@@ -12,6 +12,7 @@ from ssmd_kalshi.budget import Budget
 from ssmd_kalshi.decode import decode_object
 from ssmd_kalshi.drift import Drift
 from ssmd_kalshi.endpoints import (
+    MAX_COLLECTIONS_PER_PAGE,
     MAX_EVENTS_PER_PAGE,
     MAX_MARKETS_PER_PAGE,
     MAX_TRADES_PER_PAGE,
@@ -28,6 +29,7 @@ from ssmd_kalshi.wire import (
     ExchangeSchedule,
     ExchangeStatus,
     FiltersBySport,
+    WireCollection,
     WireEvent,
     WireEventFeeChange,
     WireHistoricalCutoff,
@@ -43,6 +45,7 @@ T = TypeVar("T")
 
 MveFilter = Literal["only", "exclude"]
 MarketStatus = Literal["unopened", "open", "paused", "closed", "settled"]
+CollectionStatus = Literal["unopened", "open", "closed"]
 EventStatus = Literal["unopened", "open", "closed", "settled"]
 
 # Read also where the exchange reports its own outage with the same body.
@@ -199,6 +202,25 @@ class KalshiRest:
             params,
             lambda body: decode.EVENT_FEE_CHANGES.page(body, self.drift),
             lambda row: row.id or f"{row.event_ticker} {row.scheduled_ts}",
+            cursor,
+        )
+
+    def collections(
+        self,
+        *,
+        status: CollectionStatus | None = None,
+        series_ticker: str | None = None,
+        limit: int = MAX_COLLECTIONS_PER_PAGE,
+        cursor: str = "",
+    ) -> AsyncGenerator[Page[WireCollection], None]:
+        """Pages of multivariate event collections; without `status` also those that are closed."""
+        params = _params(status=status, series_ticker=series_ticker, limit=limit)
+        filters.check(endpoints.COLLECTIONS, params)
+        return self._pages(
+            endpoints.COLLECTIONS,
+            params,
+            lambda body: decode.COLLECTIONS.page(body, self.drift),
+            lambda row: row.collection_ticker,
             cursor,
         )
 

@@ -150,6 +150,28 @@ class WireEvent(WireRow, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     available_on_brokers: Flag = None
 
 
+class WireCollection(WireRow, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """One multivariate event collection: which events can be combined to a market, and how."""
+
+    collection_ticker: Ticker
+    series_ticker: Text = None
+    title: Text = None
+    description: Text = None
+    functional_description: Text = None
+    open_date: Text = None
+    close_date: Text = None
+    associated_events: Objects = None
+    associated_event_tickers: Texts = None
+    is_ordered: Flag = None
+    is_single_market_per_event: Flag = None
+    is_all_yes: Flag = None
+    size_min: Number = None
+    size_max: Number = None
+    exchange_index: Number = None
+    price_level_structure: Text = None
+    price_ranges: Objects = None
+
+
 class WireSeries(WireRow, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One series; `tags` may be null, `volume_fp` comes only with include_volume."""
 

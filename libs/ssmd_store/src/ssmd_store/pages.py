@@ -21,9 +21,10 @@ from pydantic import SecretStr
 
 from ssmd_common.connections import postgres
 from ssmd_common.errors import UpstreamUnavailable
-from ssmd_common.models import Market, ReadRow, RejectedRow, Series, SeriesFee
+from ssmd_common.models import Collection, Market, ReadRow, RejectedRow, Series, SeriesFee
 from ssmd_store import parents, statements
 from ssmd_store.messages import encode_rows
+from ssmd_store.multivariate import without_quotes
 from ssmd_store.observed import SeenEvent, newest
 from ssmd_store.refusals import REFUSED, mended, rejected_whole
 from ssmd_store.rendering import renderer
@@ -53,6 +54,7 @@ _LOCK: Final = {
     table.name: parents.locking(table.name, table.key) for table in (SERIES, EVENTS, MARKETS)
 }
 
+_WRITE_COLLECTIONS: Final = statements.writing_collections()
 _AGAIN: Final = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 
 
@@ -85,7 +87,26 @@ class Store(Staging):
     async def write_markets(self, rows: Iterable[Market], then: Then | None = None) -> Written:
         """Write the markets whose events are stored; the others come back as orphans, and then
         nothing is done `then`: what it stands for is not all there."""
-        return await self._write(MARKETS, newest(rows, "ticker"), self._markets, then)
+        kept = without_quotes(newest(rows, "ticker"))
+        return await self._write(MARKETS, kept, self._markets, then)
+
+    async def write_collections(self, rows: Sequence[Collection]) -> Written:
+        """Write collections; they have no parents, and nothing follows from them."""
+        rows = newest(rows, "collection_ticker")
+        try:
+            async with self._writing():
+                found = await self.fetched(_WRITE_COLLECTIONS, {"rows": encode_rows(rows)})
+        except REFUSED as error:
+            if len(rows) == 1:
+                ticker = rows[0].collection_ticker
+                rejected = rejected_whole("multivariate_collections", ticker, error, rows[0])
+                return Written(rejected_rows=[rejected])
+            half = len(rows) // 2
+            result = await self.write_collections(rows[:half])
+            result.add(await self.write_collections(rows[half:]))
+            return result
+        inserted = sum(is_new for (is_new,) in found)
+        return Written(inserted, len(found) - inserted, len(rows) - len(found))
 
     async def write_fees(self, schedules: Mapping[str, Sequence[SeriesFee]]) -> Written:
         """Make each series' schedule what is given, whatever it was."""

@@ -131,6 +131,25 @@ WITH written AS (
         RETURNING {became} AS became)
 SELECT became, count(*) FROM written GROUP BY became
 
+-- name: write_collections
+-- Collections that are new or differ, and whether each is new.
+WITH given AS (
+    SELECT * FROM jsonb_populate_recordset(NULL::multivariate_collections, %(rows)s::jsonb)),
+changed AS (
+    UPDATE multivariate_collections m SET ({compared}) = ROW({values}), updated_at = now()
+        FROM given s
+        WHERE m.collection_ticker = s.collection_ticker AND ({stored}) IS DISTINCT FROM ({values})
+        RETURNING false AS is_new),
+added AS (
+    INSERT INTO multivariate_collections ({columns})
+        SELECT {given} FROM given s
+        WHERE NOT EXISTS (
+            SELECT FROM multivariate_collections m WHERE m.collection_ticker = s.collection_ticker)
+        ORDER BY s.collection_ticker
+        ON CONFLICT (collection_ticker) DO NOTHING
+        RETURNING true AS is_new)
+SELECT is_new FROM changed UNION ALL SELECT is_new FROM added
+
 -- name: drop_fees
 -- Steps of some series that their schedule no longer has.
 DELETE FROM series_fees f

@@ -53,5 +53,5 @@ LOCK_MARKETS: Final = locking("markets", "ticker")
 
 
 async def recompute_events(connection: Connection, tickers: Sequence[str]) -> None:
-    """Make the status of locked events what their markets say."""
+    """Make the status and the collection of locked events what their markets say."""
     await connection.execute(QUERIES.recompute_events, {"tickers": list(tickers)})

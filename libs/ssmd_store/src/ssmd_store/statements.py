@@ -13,7 +13,7 @@ from typing import Final, LiteralString
 from psycopg import sql
 
 from ssmd_common.columns import columns_of
-from ssmd_common.models import Event, Market, Row, Series, SeriesFee
+from ssmd_common.models import Collection, Event, Market, Row, Series, SeriesFee
 from ssmd_common.sql import Queries
 from ssmd_store import rules
 from ssmd_store.observed import SeenEvent
@@ -177,7 +177,10 @@ EVENTS: Final = Table(
     beside=QUERIES.beside_event,
     join="",
     became="NULL::text",
-    expressions={},
+    # Pages of events do not tell it: markets do.
+    expressions={
+        "mve_collection_ticker": "coalesce(s.mve_collection_ticker, m.mve_collection_ticker)"
+    },
     also={"deleted_at": "NULL"},
 )
 MARKETS: Final = Table(
@@ -241,6 +244,24 @@ def of_fees(query: LiteralString) -> sql.Composed:
         compared=listed(_OF_A_STEP),
         given=listed(_OF_A_STEP, "s"),
         stored=listed(_OF_A_STEP, "f"),
+    )
+
+
+def writing_collections() -> sql.Composed:
+    """What writes collections, of which each row tells whether it is new."""
+    columns = Collection.columns()
+    compared = [name for name in columns if name != "collection_ticker"]
+    # What a page leaves out, or what of it cannot be read, stays.
+    values = [
+        sql.SQL("coalesce({}, {})").format(sql.Identifier("s", name), sql.Identifier("m", name))
+        for name in compared
+    ]
+    return sql.SQL(QUERIES.write_collections).format(
+        columns=listed(columns),
+        given=listed(columns, "s"),
+        compared=listed(compared),
+        values=_join(values),
+        stored=listed(compared, "m"),
     )
 
 

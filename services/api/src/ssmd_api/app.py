@@ -15,6 +15,7 @@ from ssmd_api.middleware import (
 )
 from ssmd_api.routes import (
     changes,
+    collections,
     documentation,
     events,
     export,
@@ -45,6 +46,13 @@ ROUTES: Final[tuple[tuple[str, str, str, Handler], ...]] = (
     ("GET", "/v1/events", "read", events.list_events),
     ("GET", "/v1/events/{event_ticker}", "read", events.show_event),
     ("GET", "/v1/events/{event_ticker}/history", "read", history.events),
+    ("GET", "/v1/collections", "read", collections.list_collections),
+    (
+        "GET",
+        "/v1/collections/{collection_ticker}",
+        "read",
+        collections.show_collection,
+    ),
     ("GET", "/v1/markets", "read", markets.list_markets),
     ("POST", "/v1/markets/lookup", "read", markets.look_up),
     ("GET", "/v1/markets/{ticker}", "read", markets.show_market),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ssmd_api.kinds import Multivariate
 from ssmd_api.sparse import ALL, Columns
 from ssmd_stream.subjects import TOKEN_COLUMNS, token, unreadable_filter
 
@@ -17,14 +18,16 @@ class NothingFits(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeFilter:
-    """Empty asks for everything; `types` are those of the envelope, filtered by us, and `columns`
-    those that rows are sent with."""
+    """Empty asks for everything; `types` are those of the envelope and `multivariate` kinds of
+    rows, both filtered by us, and `columns` those that rows are sent with. "Everything" is without
+    multivariate rows unless they are asked for."""
 
     tables: Sequence[str] = ()
     series: str | None = None
     event: str | None = None
     market: str | None = None
     types: Sequence[str] = ()
+    multivariate: Multivariate = Multivariate.EXCLUDE
     columns: Columns = ALL
 
     def subjects(self) -> list[str]:

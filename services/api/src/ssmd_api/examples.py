@@ -11,6 +11,7 @@ from typing import Any, Final
 from ssmd_api.schemas import Schema
 
 SERIES: Final = "KXBTC15M"
+COLLECTION: Final = "KXMVESPORTSMULTIGAMEEXTENDED-R"
 EVENT: Final = "KXBTC15M-26FEB031715"
 MARKET: Final = "KXBTC15M-26FEB031715-15"
 
@@ -18,6 +19,9 @@ _TIME: Final = "2026-02-03T22:00:00Z"
 _BY_NAME: Final[Mapping[str, Any]] = {
     "ticker": MARKET,
     "event_ticker": EVENT,
+    "collection_ticker": COLLECTION,
+    "mve_collection_ticker": None,
+    "mve_selected_legs": None,
     "series_ticker": SERIES,
     "market_ticker": MARKET,
     "tickers": [MARKET],
@@ -105,6 +109,10 @@ PARAMETERS: Final[Mapping[str, Any]] = {
     "event_ticker": EVENT,
     "series": SERIES,
     "event": EVENT,
+    "collection_ticker": COLLECTION,
+    "collection": COLLECTION,
+    "leg": MARKET,
+    "multivariate": "only",
     "market": MARKET,
     "id": 1,
     "job": "active_markets",

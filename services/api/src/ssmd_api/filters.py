@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Final, TypeVar, get_type_hints
 
 from ssmd_api import forms, ranges
+from ssmd_api.kinds import Multivariate
 from ssmd_api.parameters import LARGEST, MAX_VALUES, Parameters
 from ssmd_api.ranges import Bound, Operator, Range
 from ssmd_common import tables
@@ -128,6 +129,18 @@ _TRADING: Final = Parameter(
 _Q: Final = Parameter("q", "Words that all stand in the ticker or the title.", WORDS)
 _TAG: Final = Parameter("tag", "A tag of the series; given several times, one of them.", TEXTS)
 
+MULTIVARIATE: Final = Parameter(
+    "multivariate",
+    "Markets that combine others, with their events: `exclude` leaves them out, `include` shows"
+    " them among the others, `only` shows nothing else.",
+    {"type": "string", "enum": list(Multivariate), "default": Multivariate.EXCLUDE},
+)
+
+
+def multivariate(given: Parameters) -> Multivariate:
+    return Multivariate(given.choice(MULTIVARIATE.name, list(Multivariate), Multivariate.EXCLUDE))
+
+
 Texts = Sequence[str]
 Flag = bool | None
 Moment = datetime | None
@@ -138,6 +151,10 @@ Events = Annotated[Texts, _texts("event", "An event ticker")]
 Ranges = Sequence[Range]
 Tags = Annotated[Texts, Asked(lambda given: given.texts("tag"), (_TAG,))]
 Games = Annotated[Flag, Asked(Parameters.games, (_GAMES_ONLY,))]
+Kinds = Annotated[Multivariate, Asked(multivariate, (MULTIVARIATE,))]
+Collections = Annotated[
+    Texts, _texts("collection", "The ticker of a collection, of multivariate ones")
+]
 Words = Annotated[Texts, Asked(lambda given: given.search("q"), (_Q,))]
 
 
@@ -173,7 +190,14 @@ class EventFilter:
         Moment, _moment("closing_after", "Some market closes then or later.")
     ] = None
     words: Words = ()
+    multivariate: Kinds = Multivariate.EXCLUDE
+    collection: Collections = ()
     ranges: Annotated[Ranges, _ranges(tables.EVENTS)] = ()
+
+    @property
+    def shown_kinds(self) -> Multivariate:
+        """What has a collection is multivariate."""
+        return Multivariate.ONLY if self.collection else self.multivariate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +223,15 @@ class MarketFilter:
         int | None, Asked(lambda given: given.number("min_volume", 0), (_MIN_VOLUME,))
     ] = None
     words: Words = ()
+    multivariate: Kinds = Multivariate.EXCLUDE
+    collection: Collections = ()
+    leg: Annotated[
+        str | None,
+        Asked(
+            lambda given: given.text("leg"),
+            (Parameter("leg", "A market that multivariate ones combine with others.", TEXT),),
+        ),
+    ] = None
     ranges: Annotated[
         Ranges,
         _ranges(
@@ -210,6 +243,11 @@ class MarketFilter:
             },
         ),
     ] = ()
+
+    @property
+    def shown_kinds(self) -> Multivariate:
+        """What has a collection, or legs, is multivariate."""
+        return Multivariate.ONLY if self.collection or self.leg else self.multivariate
 
     @property
     def words_of_status(self) -> list[str]:
@@ -246,6 +284,15 @@ def read(kind: type[F], given: Parameters) -> F:
 def _check(wanted: Filter, given: Parameters) -> None:
     if isinstance(wanted, MarketFilter) and wanted.statuses and not wanted.words_of_status:
         given.fault("trading", f"leaves nothing beside status={wanted.statuses[0]}")
+    if isinstance(wanted, SeriesFilter):
+        return
+    of_legs = wanted.leg if isinstance(wanted, MarketFilter) else None
+    if wanted.multivariate is Multivariate.EXCLUDE:
+        for name, value in (("collection", wanted.collection), ("leg", of_legs)):
+            if value:
+                given.fault(name, "is of multivariate markets: ask with multivariate=only")
+    elif wanted.words and not (wanted.event or of_legs or getattr(wanted, "ticker", ())):
+        given.fault("q", "finds no multivariate ones, unless by event, ticker or leg as well")
 
 
 def parameters(kind: type[Filter]) -> list[Parameter]:

@@ -74,13 +74,17 @@ def covers(run: Run, market: Row) -> bool:
         return False
     return (
         market["status"] in statuses
-        # No listing shows multivariate markets.
-        and not market.get("mve_collection_ticker")
+        # No listing shows multivariate markets unless the run asked for them.
+        and (not market.get("mve_collection_ticker") or _read_multivariate(scope))
         # Without its ticker it was read before a run said which it did not read.
         and (not run.unread or ("ticker" in market and _was_read(run, market)))
         # Without its series it was read before this run was known.
         and (not _selects(run) or ("series" in market and _selected(scope, market["series"])))
     )
+
+
+def _read_multivariate(scope: dict[str, Any]) -> bool:
+    return bool(scope.get("multivariate")) and scope.get("mode", "full") == "full"
 
 
 def _latest_first(runs: Iterable[Run]) -> list[Run]:

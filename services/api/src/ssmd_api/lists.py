@@ -17,9 +17,11 @@ from functools import lru_cache
 from typing import Any, Final, LiteralString
 
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from ssmd_api import includes, shapes
 from ssmd_api.filters import EventFilter, Filter, MarketFilter, SeriesFilter
+from ssmd_api.kinds import COMBINED, KINDS, SINGLE, Multivariate
 from ssmd_api.pages import Bounds, of_page
 from ssmd_api.paging import Page, sort_keys
 from ssmd_api.ranges import Operator
@@ -69,20 +71,27 @@ AGED_SERIES: Final = tables.SERIES.only("category", "is_game", "tags", "volume")
 
 _ITS_EVENT: Final = "JOIN events x ON x.event_ticker = m.event_ticker"
 _IS_ONE: Final = "category = %(category)s"
+_IN_A_SERIES: Final = "{alias}.series_ticker IN (SELECT y.ticker FROM series y WHERE y.{of})"
 _IS_ANY: Final = "category = ANY(%(category)s::text[])"
 
 
-def _category_of_market(of: LiteralString) -> Sequence[Way]:
+def _category_of_market(of: LiteralString, kind: LiteralString) -> Sequence[Way]:
+    """`kind` is the market's, and so its event's: the indexes of categories are by it. Events of
+    multivariate markets have their series' category."""
+    if kind == COMBINED:
+        return (("", _IN_A_SERIES.replace("{of}", of)),)
     return (
-        (_ITS_EVENT, "x." + of),
+        (_ITS_EVENT, "x." + kind + " AND x." + of),
         (
             _ITS_EVENT + " JOIN series y ON y.ticker = m.series_ticker",
-            "x.category IS NULL AND y." + of,
+            "x." + kind + " AND x.category IS NULL AND y." + of,
         ),
     )
 
 
-def _category_of_event(of: LiteralString) -> Sequence[Way]:
+def _category_of_event(of: LiteralString, kind: LiteralString) -> Sequence[Way]:
+    if kind == COMBINED:
+        return (("", _IN_A_SERIES.replace("{of}", of)),)
     return (
         ("", "e." + of),
         ("JOIN series y ON y.ticker = e.series_ticker", "e.category IS NULL AND y." + of),
@@ -92,6 +101,7 @@ def _category_of_event(of: LiteralString) -> Sequence[Way]:
 _OF_TAGS: Final = (
     "{alias}.series_ticker IN (SELECT y.ticker FROM series y WHERE y.tags && %(tags)s::text[])"
 )
+_OF_LEG: Final = "{alias}.mve_selected_legs @> %(leg)s"
 _OF_GAMES: Final = (
     "{alias}.series_ticker IN (SELECT y.ticker FROM series y WHERE y.is_game = %(is_game)s)"
 )
@@ -128,18 +138,27 @@ def events(
     deleted: bool = False,
 ) -> Listing:
     """`aged`: as below, of the markets of a page; `deleted`: whether to find those, too."""
-    where = Where("e", () if deleted else (_PRESENT,))
+    where = Where("e", _of_kind(wanted.multivariate, deleted=deleted))
     where.add_narrow("event_ticker", "event", wanted.event)
-    where.add_narrow("series_ticker", "series", wanted.series)
+    by_ticker = page.sort.removeprefix("-") == "event_ticker"
+    where.add_narrow("series_ticker", "series", wanted.series, by_ticker=by_ticker)
     where.add_statuses(wanted.statuses)
-    _add_category(where, _category_of_event, wanted.category)
+    _add_kinds(where, _category_of_event, wanted.shown_kinds, wanted.category)
+    where.add_any("mve_collection_ticker", "collection", wanted.collection)
     where.add(_OF_TAGS, tags=list(wanted.tags) or None)
     where.add(_OF_GAMES, is_game=wanted.is_game)
     if wanted.closing_before or wanted.closing_after:
-        closing = Where("m", ["{alias}.event_ticker = e.event_ticker", _PRESENT])
+        # Its markets are of its kind.
+        of_kind = _of_kind(wanted.multivariate)
+        closing = Where("m", ["{alias}.event_ticker = e.event_ticker", *of_kind])
         closing.add("{alias}.close_time < %(closing_before)s", closing_before=wanted.closing_before)
         closing.add("{alias}.close_time >= %(closing_after)s", closing_after=wanted.closing_after)
-        where.exists(sql.SQL("SELECT FROM markets m {}").format(closing.clause()), closing)
+        # Most events close before some time: they are walked, and not joined with all markets.
+        most = wanted.closing_before and not wanted.closing_after
+        query: LiteralString = (
+            "SELECT FROM markets m {} OFFSET 0" if most else "SELECT FROM markets m {}"
+        )
+        where.exists(sql.SQL(query).format(closing.clause()), closing)
     where.add_ranges(wanted.ranges)
     where.search("event_ticker", wanted.words)
     where.begin(tables.EVENTS, "event_ticker", page)
@@ -175,7 +194,7 @@ def markets(
 ) -> Listing:
     """`aged`: of `AGED_MARKET`, and `AGED_SERIES` where ages depend on the series; `deleted`:
     whether to find those, too."""
-    where = Where("m", () if deleted else (_PRESENT,))
+    where = Where("m", _of_kind(wanted.multivariate, deleted=deleted))
     where.add_narrow("ticker", "ticker", wanted.ticker)
     where.add_narrow("event_ticker", "event", wanted.event)
     by_ticker = page.sort.removeprefix("-") == "ticker"
@@ -188,7 +207,9 @@ def markets(
     where.add("{alias}.close_time >= %(closing_after)s", closing_after=wanted.closing_after)
     where.add("{alias}.volume >= %(min_volume)s", min_volume=wanted.min_volume)
     where.add_ranges(wanted.ranges)
-    _add_category(where, _category_of_market, wanted.category)
+    where.add_any("mve_collection_ticker", "collection", wanted.collection)
+    where.add(_OF_LEG, leg=wanted.leg and Jsonb([{"market_ticker": wanted.leg}]))
+    _add_kinds(where, _category_of_market, wanted.shown_kinds, wanted.category)
     where.add(_OF_TAGS, tags=list(wanted.tags) or None)
     where.add(_OF_GAMES, is_game=wanted.is_game)
     where.search("ticker", wanted.words)
@@ -215,13 +236,33 @@ def markets(
     return Listing(text, where.parameters, rendering, page, by_key, counted)
 
 
-def _add_category(
-    where: Where, ways: Callable[[LiteralString], Sequence[Way]], categories: Sequence[str]
+def _of_kind(multivariate: Multivariate, *, deleted: bool = False) -> Sequence[LiteralString]:
+    """Rows that are there, and those that are not where `deleted`."""
+    present: tuple[LiteralString, ...] = () if deleted else (_PRESENT,)
+    if multivariate is Multivariate.EXCLUDE:
+        return (*present, "{alias}." + SINGLE)
+    return present
+
+
+def _add_kinds(
+    where: Where,
+    ways: Callable[[LiteralString, LiteralString], Sequence[Way]],
+    multivariate: Multivariate,
+    categories: Sequence[str],
 ) -> None:
-    if len(categories) == 1:
-        where.add_ways(ways(_IS_ONE), category=categories[0])
-    elif categories:
-        where.add_ways(ways(_IS_ANY), category=list(categories))
+    """The category, and which kinds; of several kinds, each has its own ways."""
+    kinds = KINDS[multivariate]
+    if not categories:
+        if multivariate is not Multivariate.EXCLUDE:
+            where.add_ways([("", "{alias}." + kind) for kind in kinds])
+        return
+    of: LiteralString = _IS_ONE if len(categories) == 1 else _IS_ANY
+    found = [
+        (join, "{alias}." + kind + " AND " + condition)
+        for kind in kinds
+        for join, condition in ways(of, kind)
+    ]
+    where.add_ways(found, category=categories[0] if of is _IS_ONE else list(categories))
 
 
 def _once(
@@ -258,11 +299,11 @@ def _part(name: str, value: Any) -> Any:
     match name:
         case "statuses":
             return tuple(value)
-        case "trading":
+        case "trading" | "multivariate":
             return value
         case "words":
             return len(value)
-        case "series" | "event" | "ticker" | "category":
+        case "series" | "event" | "ticker" | "category" | "collection":
             return len(value) > 1
         case "ranges":
             return tuple(

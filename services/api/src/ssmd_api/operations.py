@@ -17,6 +17,7 @@ from ssmd_api.filters import (
     FILTERS,
     MOMENT,
     MOMENTS,
+    MULTIVARIATE,
     PAST,
     TEXT,
     TEXTS,
@@ -279,6 +280,19 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/v1/events/{event_ticker}/history"): Operation(
         "An event's recorded changes, the last first", "EventHistory", (*_PAGE, *_FORMATS)
     ),
+    ("GET", "/v1/collections"): Operation(
+        "List collections, of which multivariate markets are made",
+        "CollectionPage",
+        (
+            _SERIES,
+            Parameter("event", "An event whose markets can be combined.", TEXT),
+            *_PAGE,
+            *_fields(shapes.COLLECTIONS.names),
+        ),
+    ),
+    ("GET", "/v1/collections/{collection_ticker}"): Operation(
+        "A collection", "Collection", _fields(shapes.COLLECTIONS.names)
+    ),
     ("GET", "/v1/markets"): Operation(
         "List markets, each with parts of its event and series",
         "MarketPage",
@@ -398,6 +412,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             _SERIES,
             _EVENT,
             _MARKET,
+            MULTIVARIATE,
             *_OF_TABLES,
             AS_OF,
         ),
@@ -415,6 +430,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             _SERIES,
             _EVENT,
             _MARKET,
+            MULTIVARIATE,
             Parameter("type", "One of these types, such as market_settled.", TEXTS),
             Parameter(
                 "after",

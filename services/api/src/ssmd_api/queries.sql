@@ -12,6 +12,18 @@ WHERE m.ticker = %(ticker)s
 -- What a subscriber must know of many markets; deleted ones are missing.
 SELECT {lookup} FROM markets m WHERE m.ticker = ANY(%(tickers)s) AND m.deleted_at IS NULL
 
+-- name: collections
+-- Collections after one, of a series, with an event.
+SELECT {columns} FROM multivariate_collections c
+WHERE c.collection_ticker > %(after)s
+    AND (%(series)s::text IS NULL OR c.series_ticker = %(series)s)
+    AND (%(event)s::jsonb IS NULL OR c.associated_events @> %(event)s::jsonb)
+ORDER BY c.collection_ticker
+LIMIT %(fetch)s
+
+-- name: collection
+SELECT {columns} FROM multivariate_collections c WHERE c.collection_ticker = %(ticker)s
+
 -- name: lifecycle
 -- A market's lifecycle events in the order in which they were stored.
 SELECT {lifecycle}
@@ -48,6 +60,7 @@ SELECT m.series_ticker, m.day, count(*) FROM (
         ELSE to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') END AS day
     FROM markets
     WHERE (%(tickers)s::text[] IS NULL OR series_ticker = ANY(%(tickers)s)) AND deleted_at IS NULL
+        AND mve_collection_ticker IS NULL
 ) m
 WHERE m.day > to_char((%(at)s::timestamptz AT TIME ZONE 'UTC')::date - %(days)s::integer, 'YYYY-MM-DD')
 GROUP BY m.series_ticker, m.day
@@ -74,13 +87,24 @@ SELECT count(*) FROM markets WHERE event_ticker = %(ticker)s AND deleted_at IS N
 SELECT {series} FROM series s WHERE s.ticker = %(ticker)s
 
 -- name: series_event_counts
-SELECT status, count(*) FROM events
-WHERE series_ticker = %(ticker)s AND deleted_at IS NULL
+-- Each index has the one kind or the other.
+SELECT status, count(*) FROM (
+    SELECT status FROM events
+    WHERE series_ticker = %(ticker)s AND deleted_at IS NULL AND mve_collection_ticker IS NULL
+    UNION ALL
+    SELECT status FROM events
+    WHERE series_ticker = %(ticker)s AND deleted_at IS NULL AND mve_collection_ticker IS NOT NULL
+) e
 GROUP BY status
 
 -- name: series_market_counts
-SELECT status, count(*) FROM markets
-WHERE series_ticker = %(ticker)s AND deleted_at IS NULL
+SELECT status, count(*) FROM (
+    SELECT status FROM markets
+    WHERE series_ticker = %(ticker)s AND deleted_at IS NULL AND mve_collection_ticker IS NULL
+    UNION ALL
+    SELECT status FROM markets
+    WHERE series_ticker = %(ticker)s AND deleted_at IS NULL AND mve_collection_ticker IS NOT NULL
+) m
 GROUP BY status
 
 -- name: fee_schedule
@@ -132,17 +156,18 @@ SELECT EXISTS (SELECT FROM {table} WHERE {key} = %(ticker)s)
 SELECT min(known_from) FROM history.spans
 
 -- name: stats_series
--- Every series with its number of events.
+-- Every series with its number of events, multivariate ones aside.
 SELECT s.ticker, s.category, s.active, s.is_game, coalesce(e.events, 0)
 FROM series s
 LEFT JOIN (
-    SELECT series_ticker, count(*) AS events FROM events WHERE deleted_at IS NULL
+    SELECT series_ticker, count(*) AS events FROM events
+    WHERE deleted_at IS NULL AND mve_collection_ticker IS NULL
     GROUP BY series_ticker
 ) e ON e.series_ticker = s.ticker
 
 -- name: stats_markets
--- Markets by series and status, with the category that each counts under; and how many of them that
--- trade, or will, close within an hour, a day, a week.
+-- Markets by series and status, multivariate ones aside, with the category that each counts under; and
+-- how many of them that trade, or will, close within an hour, a day, a week.
 SELECT m.series_ticker, coalesce(e.category, s.category) AS category, m.status,
     sum(m.markets)::bigint, sum(m.hour)::bigint, sum(m.day)::bigint, sum(m.week)::bigint
 FROM (
@@ -152,7 +177,7 @@ FROM (
         count(*) FILTER (WHERE soon AND close_time < %(now)s + interval '7 days') AS week
     FROM (
         SELECT *, status IN ('open', 'active') AND close_time >= %(now)s AS soon FROM markets
-        WHERE deleted_at IS NULL
+        WHERE deleted_at IS NULL AND mve_collection_ticker IS NULL
     ) m
     GROUP BY event_ticker, series_ticker, status
 ) m

@@ -7,17 +7,22 @@ from collections.abc import Mapping
 from typing import Final
 
 from ssmd_api.filters import EventFilter, MarketFilter
+from ssmd_api.kinds import Multivariate
 from ssmd_api.paging import SortKey, sort_keys
 from ssmd_api.problems import Fault
 from ssmd_api.ranges import LOWER, Operator, Range
 
 _TRADED: Final = ("volume", "volume_24h", "open_interest")
 """Columns of markets that go together: what is traded much has much of each. Most have 0."""
+_NOT_OF_COMBINATIONS: Final = (*_TRADED, "strike_date")
+"""Columns that are null in multivariate rows."""
 
 
 def refusal(wanted: EventFilter | MarketFilter, sort: str, key: str) -> Fault | None:
     """Why these rows are not to be had in this order; `key` is the column that tells them apart."""
     keys, last = sort_keys(sort, key)
+    if fault := _of_what_combinations_lack(wanted, keys):
+        return fault
     if not keys or _is_narrow(wanted):
         return None
     return _opposed(wanted, keys[0], key) or _unbounded(wanted, keys, last)
@@ -25,7 +30,25 @@ def refusal(wanted: EventFilter | MarketFilter, sort: str, key: str) -> Fault | 
 
 def _is_narrow(wanted: EventFilter | MarketFilter) -> bool:
     of_markets = wanted.ticker if isinstance(wanted, MarketFilter) else ()
-    return bool(of_markets or wanted.event or wanted.series)
+    # A series of multivariate markets may have most of all markets.
+    of_series = wanted.series if wanted.multivariate is Multivariate.EXCLUDE else ()
+    return bool(of_markets or wanted.event or of_series)
+
+
+def _of_what_combinations_lack(
+    wanted: EventFilter | MarketFilter, keys: list[SortKey]
+) -> Fault | None:
+    """Multivariate markets have no quotes, and their events no date: they are in no such order."""
+    if wanted.multivariate is Multivariate.EXCLUDE or _is_narrow(wanted):
+        return None
+    said = "goes by {}, which multivariate ones do not have: ask with multivariate=exclude"
+    for key in keys:
+        if key.name in _NOT_OF_COMBINATIONS:
+            return Fault("sort", said.format(key.name))
+    for name, asked in _asked(wanted).items():
+        if asked.column in _NOT_OF_COMBINATIONS:
+            return Fault(name, said.format(asked.column))
+    return None
 
 
 def _asked(wanted: EventFilter | MarketFilter) -> Mapping[str, Range]:

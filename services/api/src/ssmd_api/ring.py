@@ -10,9 +10,12 @@ from functools import cached_property
 from typing import Final
 
 from ssmd_api.changefilter import ChangeFilter
+from ssmd_api.kinds import Multivariate
 from ssmd_api.serversent import Event, EventId
 from ssmd_api.subjects import SubjectIndex
 
+_OF_BOTH_KINDS: Final = ("cdc.markets.", "cdc.events.")
+"""Subjects of tables that have multivariate rows and others."""
 _OF_AN_EVENT_BYTES: Final = 400
 """What Python needs for one, beside its data."""
 
@@ -35,7 +38,17 @@ class Channel:
 
     def takes_kind(self, event: Event) -> bool:
         """Of events whose subject it takes."""
-        return not self.wanted.types or event.kind is None or event.kind in self.wanted.types
+        if event.kind is None:
+            return True
+        if event.subject.startswith(_OF_BOTH_KINDS):
+            match self.wanted.multivariate:
+                case Multivariate.EXCLUDE if event.multivariate:
+                    return False
+                case Multivariate.ONLY if not event.multivariate and not event.of_whole_table:
+                    return False
+                case _:
+                    pass
+        return not self.wanted.types or event.kind in self.wanted.types
 
     def takes(self, event: Event) -> bool:
         return self.takes_kind(event) and bool(self._index.matching(event.subject))

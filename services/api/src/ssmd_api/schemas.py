@@ -212,6 +212,8 @@ SCHEMAS: Final[dict[str, Schema]] = {
         ),
         fees=FEES,
     ),
+    "Collection": row(tables.COLLECTIONS, collection_ticker=_TEXT, series_ticker=_TEXT),
+    "CollectionPage": thing(collections=list_of(ref("Collection")), cursor=PAGE_CURSOR),
     "ListedMarket": including(
         row(
             rows.MARKET,

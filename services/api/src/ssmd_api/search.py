@@ -11,6 +11,7 @@ from typing import Any, Final, LiteralString
 
 from psycopg import sql
 
+from ssmd_api.kinds import SINGLE
 from ssmd_api.lists import Statement
 from ssmd_api.where import escape
 
@@ -96,14 +97,16 @@ def _part(kind: str, words: int, *, fuzzy: bool) -> sql.Composed:
         " CASE WHEN ticker = %(exact)s THEN 2 WHEN ticker LIKE %(begins)s THEN 1 ELSE 0 END"
         " + word_similarity(%(text)s, ticker || ' ' || coalesce(title, ''))"
         " + CASE WHEN status IN ('open', 'active') THEN 0.1 ELSE 0 END + {weight} AS rank"
-        # The very ticker is there whatever the limit leaves out.
+        # The very ticker is there whatever the limit leaves out, and multivariate or not. Titles of
+        # multivariate markets repeat those of others: they are found by no words.
         " FROM ({row} AND t.{name} = %(exact)s UNION ALL"
-        " ({row} AND {fits} AND t.{name} <> %(exact)s LIMIT {candidates})) candidates"
+        " ({row} AND {fits} AND {single} AND t.{name} <> %(exact)s LIMIT {candidates})) candidates"
     ).format(
         kind=sql.Literal(kind),
         weight=weight,
         row=row,
         name=ticker,
         fits=fits,
+        single=sql.SQL("true" if table == sql.SQL("series") else "t." + SINGLE),
         candidates=sql.Literal(_CANDIDATES),
     )

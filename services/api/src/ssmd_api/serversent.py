@@ -21,6 +21,9 @@ _IDENTITY = re.compile(r"[0-9A-Za-z:/_.-]{1,64}", re.ASCII)
 _NO_IDENTITY: Final = "-"
 EVENT_ID: Final = re.compile(rf"[0-9]{{1,19}}@{_IDENTITY.pattern}", re.ASCII)
 
+_MULTIVARIATE = re.compile(rb'"mve_collection_ticker": ?"')
+"""No text holds this, since quotes in it are escaped."""
+_DOTS_OF_ROWS: Final = 3
 _DATA: Final = b"\ndata: "
 GONE: Final = b"event: gone\ndata: {}\n\n"
 
@@ -66,6 +69,8 @@ class Event:
     subject: str
     kind: str | None
     data: bytes
+    multivariate: bool = False
+    """Whether the row is a multivariate one."""
 
     @classmethod
     def of(cls, message: Delivery, unreadable: Unreadable) -> Event:
@@ -80,7 +85,15 @@ class Event:
             return cls(number, message.subject, None, data)
         kind = message.headers.get("Ssmd-Type", "change")
         name = kind if _KIND.fullmatch(kind) else "change"
-        return cls(number, message.subject, kind, _lines(number, name, message.payload))
+        data = _lines(number, name, message.payload)
+        return cls(
+            number, message.subject, kind, data, _MULTIVARIATE.search(message.payload) is not None
+        )
+
+    @property
+    def of_whole_table(self) -> bool:
+        """Such as the end of an announcement: its subject has no tokens."""
+        return self.subject.count(".") < _DOTS_OF_ROWS
 
     def sparse(self, columns: Columns) -> bytes:
         """The event with these columns only; what cannot be read stays as it is."""

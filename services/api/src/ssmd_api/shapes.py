@@ -167,6 +167,8 @@ ANY_LOOKUP: Final = Shape(tables.MARKETS, includes=_OF_MARKETS)
 """Where fields are named: of all columns."""
 LIFECYCLE: Final = Shape(tables.LIFECYCLE)
 
+COLLECTIONS: Final = Shape(tables.COLLECTIONS)
+
 LISTS: Final = {"series": SERIES, "events": EVENTS, "markets": MARKETS}
 
 

@@ -4,10 +4,10 @@
 A reader applies a change after `sequence` if and only if its xid is invisible in `snapshot`.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, LiteralString
 
 from psycopg import sql
 
@@ -16,6 +16,7 @@ from ssmd_api.asof import Past
 from ssmd_api.changefilter import filters
 from ssmd_api.database import Connection, Database
 from ssmd_api.feed import ChangeFeed
+from ssmd_api.kinds import KINDS, OF_BOTH_KINDS, Multivariate
 from ssmd_api.lists import Statement
 from ssmd_api.rendering import Rendering, register
 from ssmd_api.shapes import Shape
@@ -43,16 +44,23 @@ class Taken:
     """The moment that it is of, if it is not of now: no place in the stream completes it."""
 
     async def rows(
-        self, columns: Table, wanted: Mapping[str, str]
+        self,
+        columns: Table,
+        wanted: Mapping[str, str],
+        multivariate: Multivariate = Multivariate.EXCLUDE,
     ) -> AsyncGenerator[list[bytes], None]:
         """These columns of a table's rows as JSON, in pages, soft-deleted ones too; `wanted` is by
         `changefilter.filters`."""
         table, rendering = columns.name, Rendering(Shape(columns), {"": "t"})
+        kinds = KINDS[multivariate] if table in OF_BOTH_KINDS else ()
         query = sql.SQL("SELECT {columns} FROM {table} t WHERE {conditions}").format(
             columns=rendering.columns,
             table=sql.Identifier(table),
             conditions=sql.SQL(" AND ").join(
-                [sql.SQL("true"), *(_is(filters(table)[name], name) for name in wanted)]
+                [
+                    sql.SQL("({})").format(_any_of(kinds)),
+                    *(_is(filters(table)[name], name) for name in wanted),
+                ]
             ),
         )
         statement = Statement(query, dict(wanted))
@@ -62,6 +70,12 @@ class Taken:
         async with aclosing(pages):
             async for page in pages:
                 yield [rendering.row(values) for values in page]
+
+
+def _any_of(kinds: Sequence[LiteralString]) -> sql.Composable:
+    if not kinds:
+        return sql.SQL("true")
+    return sql.SQL(" OR ").join([sql.SQL("t." + kind) for kind in kinds])
 
 
 def _is(either: tuple[str, ...], name: str) -> sql.Composable:

@@ -17,6 +17,8 @@ _ROWS: Final[Mapping[str, tuple[str | None, Shape]]] = {
     "SeriesDetail": (None, _whole(shapes.ONE_SERIES)),
     "EventPage": ("events", _whole(shapes.EVENTS)),
     "EventDetail": (None, _whole(shapes.ONE_EVENT)),
+    "CollectionPage": ("collections", shapes.COLLECTIONS),
+    "Collection": (None, shapes.COLLECTIONS),
     "MarketPage": ("markets", _whole(shapes.MARKETS)),
     "MarketDetail": (None, _whole(shapes.ONE_MARKET)),
     "Lookup": ("markets", _whole(shapes.ANY_LOOKUP)),

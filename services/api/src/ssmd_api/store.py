@@ -8,12 +8,14 @@ from typing import Any, Final, LiteralString, assert_never
 
 import psycopg
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from ssmd_api import asof, includes, lists, pages, paging, rendering, rows, search, shapes
 from ssmd_api.asof import Past
 from ssmd_api.database import SHORT_PATIENCE_SECONDS, Connection, Cursor, Database
 from ssmd_api.feeschedule import OWN_FEE, Terms, complete
 from ssmd_api.filters import EventFilter, Filter, MarketFilter, SeriesFilter
+from ssmd_api.kinds import Multivariate
 from ssmd_api.lists import AGED_MARKET, AGED_SERIES, Listing, Statement, columns
 from ssmd_api.paging import Listed, Page
 from ssmd_api.problems import Fault, bad_parameters
@@ -104,7 +106,7 @@ class Store:
         whole = shapes.ONE_MARKET.including(included)
         read = whole.selected([*shape.leaves, *rows.FOLLOWED, *AGED], [])
         if included:
-            wanted = MarketFilter(ticker=[ticker])
+            wanted = MarketFilter(ticker=[ticker], multivariate=Multivariate.INCLUDE)
             return await self._one(lists.markets(wanted, _ONE, read, deleted=True))
         stored = [name for name in read.table.names if name in tables.MARKETS.names]
         table = read.table.only(*stored)
@@ -123,7 +125,8 @@ class Store:
         """What the shape has of the markets that exist, by ticker: up to 1,000 at a time."""
         read = Shape(_with_ticker(shape.table), shape.members)
         page = Page("ticker", max(1, len(tickers)))
-        found = _rows(await self._listed(lists.markets(MarketFilter(ticker=tickers), page, read)))
+        wanted = MarketFilter(ticker=tickers, multivariate=Multivariate.INCLUDE)
+        found = _rows(await self._listed(lists.markets(wanted, page, read)))
         return {row["ticker"]: shape.pick(row) for row in found}
 
     async def lookup(self, tickers: Sequence[str], table: Table) -> dict[str, Row]:
@@ -132,6 +135,25 @@ class Store:
         query = sql.SQL(queries.lookup).format(lookup=_columns(parts))
         found = await self._all(query, tickers=list(tickers))
         return {row[0]: named(table, row[1:]) for row in found}
+
+    async def collections(
+        self, series: str | None, event: str | None, after: str, fetch: int
+    ) -> list[Row]:
+        """Collections by their tickers, after one; of a series, and with an event."""
+        query = sql.SQL(queries.collections).format(columns=columns("c", tables.COLLECTIONS))
+        found = await self._all(
+            query,
+            series=series,
+            event=event and Jsonb([{"ticker": event}]),
+            after=after,
+            fetch=fetch,
+        )
+        return [named(tables.COLLECTIONS, row) for row in found]
+
+    async def collection(self, ticker: str) -> Row | None:
+        query = sql.SQL(queries.collection).format(columns=columns("c", tables.COLLECTIONS))
+        found = await self._all(query, ticker=ticker)
+        return named(tables.COLLECTIONS, found[0]) if found else None
 
     async def lifecycle(
         self, ticker: str, after: int, fetch: int, table: Table
@@ -157,10 +179,9 @@ class Store:
             ["event_ticker", *shape.leaves, *(aged if "markets" in members else ())], []
         )
         if "fees" in members:
+            wanted = EventFilter(event=[ticker], multivariate=Multivariate.INCLUDE)
             page = Page("event_ticker", 1)
-            return await self._one(
-                lists.events(EventFilter(event=[ticker]), page, read, deleted=True)
-            )
+            return await self._one(lists.events(wanted, page, read, deleted=True))
         parts = {"e": read.table, "s": read.members.get("series")}
         query = sql.SQL(queries.event).format(columns=_columns(parts))
         found = await self._all(query, ticker=ticker)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Protocol
 
+from ssmd_common.tickers import is_multivariate
 from ssmd_connector.outgoing import MarketOutgoing
 from ssmd_kalshi.feed import (
     Connected,
@@ -41,9 +42,6 @@ from ssmd_stream.market.messages import (
     time_text,
 )
 
-MULTIVARIATE = "KXMVE"
-"""How tickers of multivariate markets begin."""
-
 
 class Names(Protocol):
     """The live view of the secmaster."""
@@ -60,7 +58,7 @@ def new_session() -> str:
 
 def without_multivariate(ticker: str) -> bool:
     """All markets but the multivariate ones."""
-    return not ticker.startswith(MULTIVARIATE)
+    return not is_multivariate(ticker)
 
 
 def everything(_: str) -> bool:

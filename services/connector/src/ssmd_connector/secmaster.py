@@ -45,6 +45,7 @@ class Market(msgspec.Struct, frozen=True, gc=False):
     close_time: datetime | None
     deleted_at: datetime | None
     volume_24h: int | None
+    mve_collection_ticker: str | None = None
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -53,6 +54,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     event_ticker: str
     series_ticker: str
     category: str | None
+    mve_collection_ticker: str | None = None
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -85,7 +87,8 @@ class LiveView:
         self._settings = settings
         self._health = health
         self._listeners: list[Listener] = []
-        self.picture = SlimPicture(Scope())
+        self._scope = Scope(multivariate=settings.connector_multivariate)
+        self.picture = SlimPicture(self._scope)
         self._get = self.picture.markets.get
         self.is_ready = False
         """Whether it was whole once."""
@@ -141,7 +144,7 @@ class LiveView:
 
     async def _keep(self) -> None:
         settings: Any = self._settings
-        keeper = Keeper(DirectSource(settings, Scope(), "ssmd-connector-view"), self.picture)
+        keeper = Keeper(DirectSource(settings, self._scope, "ssmd-connector-view"), self.picture)
         keeper.readers.on(["*"], self._tell)
         watching = asyncio.create_task(self._watch(keeper), name="view watch")
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from ssmd_connector.capture import MULTIVARIATE
+from ssmd_common.tickers import is_multivariate
 from ssmd_connector.scope import Scope
 from ssmd_connector.secmaster import LiveView
 
@@ -23,7 +23,7 @@ class Wants:
         view.listen(self.forget)
 
     def __call__(self, ticker: str) -> bool:
-        if not self._multivariate and ticker.startswith(MULTIVARIATE):
+        if not self._multivariate and is_multivariate(ticker):
             return False
         selectors = self._scope().markets
         if selectors is None:

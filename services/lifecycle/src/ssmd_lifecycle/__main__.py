@@ -123,7 +123,12 @@ async def _take_part(
         if signer is not None:
             socket = await stack.enter_async_context(_socket(settings, signer))
             stack.push_async_callback(listening.stop)
-            listening.start("listener", Listener(inbox, silence, gaps).run(runtime, socket))
+            listening.start(
+                "listener",
+                Listener(inbox, silence, gaps, multivariate=settings.lifecycle_multivariate).run(
+                    runtime, socket
+                ),
+            )
             listening.start("silence-watch", silence_watch.run(runtime, silence, gaps))
         else:
             log.warning(

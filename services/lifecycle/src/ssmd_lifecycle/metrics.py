@@ -17,6 +17,11 @@ MESSAGES: Final = Counter(
 FILTERED: Final = Counter(
     "ssmd_lifecycle_filtered", "Messages that LIFECYCLE_FILTER_PATH leaves out; they are not stored"
 )
+LEFT_OUT: Final = Counter(
+    "ssmd_lifecycle_multivariate_left_out",
+    "Messages about multivariate markets (KXMVE…) that came on the channel of the others and are "
+    "not stored; LIFECYCLE_MULTIVARIATE keeps them",
+)
 DUPLICATES: Final = Counter(
     "ssmd_lifecycle_duplicates",
     "Messages that were stored already; rises after a reconnect or a takeover, when they come "

@@ -25,7 +25,7 @@ VERBS: Final = "run <job>"
 
 
 async def serve(runtime: Runtime, settings: SyncSettings) -> None:
-    jobs = schedule.load(settings.sync_jobs_file)
+    jobs = schedule.load(settings.sync_jobs_file, settings.sync_multivariate)
     exchange = Exchange(settings, runtime.stop)
     async with Sessions(
         settings.database_url,
@@ -59,7 +59,9 @@ def run_one(job_id: str) -> int:
     try:
         settings = load(SyncSettings)
         logs.configure("sync", settings.log_level, settings.log_format)
-        job = schedule.named(schedule.load(settings.sync_jobs_file), job_id)
+        job = schedule.named(
+            schedule.load(settings.sync_jobs_file, settings.sync_multivariate), job_id
+        )
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(run_once(job, settings))
     except SsmdError as error:

@@ -16,6 +16,7 @@ from ssmd_store.pages import Store, Then
 from ssmd_sync.batches import chunks
 from ssmd_sync.fetch import Rows, event_rows
 from ssmd_sync.missing import Missing
+from ssmd_sync.multivariate import Multivariate
 from ssmd_sync.report import Report
 from ssmd_sync.runlog import RunLog, Watermark
 from ssmd_sync.scope import SeriesFacts
@@ -38,6 +39,7 @@ class BatchWriter:
         self._report = report
         self._scope = report.scope
         self._log = RunLog(store.connection)
+        self.multivariate = Multivariate(store, report)
         self._series_of: dict[str, str] | None = None
         self._events: list[SeenEvent] = []
         self._batch: list[Market] = []
@@ -52,7 +54,12 @@ class BatchWriter:
         self._report.unread |= unreadable
         await self._take_series(rows.series)
         await self._take_events(rows.events)
-        await self._take_markets(rows.markets)
+        if rows.collections:
+            await self.multivariate.collections(rows.collections)
+        if rows.multivariate:
+            await self._take_multivariate(rows)
+        else:
+            await self._take_markets(rows.markets)
 
     async def flush(self, watermarks: Sequence[Watermark] = ()) -> None:
         """Write what waits; the watermarks move with the last of it. Markets whose event is unknown
@@ -120,6 +127,22 @@ class BatchWriter:
         self._report.read("markets", len(markets))
         self.seen["markets"].update(row.ticker for row in markets)
         self._batch += await self._in_scope(markets)
+        await self._write_whole_batches()
+
+    async def _take_multivariate(self, rows: Rows) -> None:
+        """A page of multivariate markets; those of a series out of scope are left out."""
+        self._report.read("markets", len(rows.markets))
+        seen_here = {row.ticker for row in rows.markets}
+        seen_here |= {row.ticker for row in rows.rejected_rows if row.ticker}
+        await self.multivariate.saw(seen_here)
+        markets, events = await self.multivariate.placed(rows.markets)
+        self._batch += [row for row in markets if self._is_tracked(row.series_ticker)]
+        self._events += seen(
+            [e for e in events if self._is_tracked(e.series_ticker)], rows.asked_at
+        )
+        await self._write_whole_batches()
+
+    async def _write_whole_batches(self) -> None:
         while len(self._batch) >= BATCH_ROWS:
             part, self._batch = self._batch[:BATCH_ROWS], self._batch[BATCH_ROWS:]
             await self._write_events()

@@ -47,6 +47,7 @@ class Sweep:
         series, of_series = await self._absent("series")
         markets = await self._unknown_markets(markets)
         events = await self._unknown_events(events)
+        await self._multivariate()
         await self._writer.flush(watermarks)
         believed = [
             self._believe("markets", markets, of_markets),
@@ -57,6 +58,30 @@ class Sweep:
             await self._delete(markets, events, series)
         else:
             self._report.unread.update(markets)
+
+    async def _multivariate(self) -> None:
+        """The same of multivariate markets, where the run read them: by themselves, so that what
+        the exchange does with these keeps no other row."""
+        if not self._report.scope.multivariate:
+            return
+        restricted, tracked = self._report.scope.restricted, self._writer.tracked
+        unseen, count = await self._writer.multivariate.unseen(self._began_at)
+        asked = [ticker for ticker, series in unseen if not restricted or series in tracked]
+        unknown: list[str] = []
+        async for answer in self._missing.markets(asked):
+            unknown += answer.unknown
+            for rows in answer.found:
+                rows.multivariate = True
+                await self._writer.take(rows)
+        self._report.unread.update(unknown)
+        if not unknown or not self._believe("multivariate markets", unknown, count):
+            return
+        if doomed := await self._missing.confirm_markets(unknown):
+            events = await self._writer.multivariate.events_of(doomed)
+            deleted = await self._store.delete_markets(doomed, self._began_at)
+            self._report.wrote("markets", deleted)
+            self._report.wrote("events", await self._store.delete_events(events))
+            self._report.unread.difference_update(doomed)
 
     async def _delete(
         self, markets: Sequence[str], events: Sequence[str], series: Sequence[str]

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, TypeVar, assert_never
 
-from ssmd_common.models import Market, RejectedRow, Series
+from ssmd_common.models import Collection, Market, RejectedRow, Series
 from ssmd_common.tasks import end
 from ssmd_kalshi import convert, markets
 from ssmd_kalshi.pages import Page
 from ssmd_kalshi.rest import KalshiRest
-from ssmd_kalshi.wire import WireEvent, WireMarket, WireRow, WireSeries
+from ssmd_kalshi.wire import WireCollection, WireEvent, WireMarket, WireRow, WireSeries
 from ssmd_store.observed import SeenEvent, seen
-from ssmd_sync.plan import EventScan, MarketScan, Scan, SeriesScan
+from ssmd_sync.plan import CollectionScan, EventScan, MarketScan, Scan, SeriesScan
 
 W = TypeVar("W", bound=WireRow)
 
@@ -33,7 +33,10 @@ class Rows:
     asked_at: datetime
     series: list[Series] = field(default_factory=list)
     events: list[SeenEvent] = field(default_factory=list)
+    collections: list[Collection] = field(default_factory=list)
     markets: list[Market] = field(default_factory=list)
+    multivariate: bool = False
+    """The markets are all multivariate."""
     rejected_rows: list[RejectedRow] = field(default_factory=list)
     short: bool = False
     """The exchange may have left rows out."""
@@ -42,10 +45,13 @@ class Rows:
 
     @property
     def count(self) -> int:
-        return len(self.series) + len(self.events) + len(self.markets)
+        return len(self.series) + len(self.events) + len(self.collections) + len(self.markets)
 
     def changed_at(self, what: str) -> datetime | None:
-        """The latest time, by the exchange, of what the page shows."""
+        """The latest time, by the exchange, of what the page shows; none of what is multivariate,
+        which has resume points of its own."""
+        if self.multivariate:
+            return None
         rows: Iterable[Series | SeenEvent | Market] = getattr(self, what)
         times = [row.exchange_updated_at for row in rows]
         return max((moment for moment in times if moment), default=None)
@@ -113,6 +119,10 @@ async def _rows(rest: KalshiRest, step: Scan) -> AsyncIterator[Rows]:
             )
             async for asked_at, event_page in _timed(events):
                 yield event_rows(event_page, asked_at)
+        case CollectionScan():
+            collections = rest.collections(status="open" if step.only_open else None)
+            async for asked_at, collection_page in _timed(collections):
+                yield collection_rows(collection_page, asked_at)
         case MarketScan():
             since = _seconds(step.since)
             markets = rest.markets(
@@ -120,10 +130,14 @@ async def _rows(rest: KalshiRest, step: Scan) -> AsyncIterator[Rows]:
                 series_ticker=step.series,
                 min_settled_ts=since if step.status == "settled" else None,
                 min_close_ts=since if step.status == "closed" else None,
-                min_updated_ts=since if step.status is None else None,
+                min_updated_ts=since if step.status is None and not step.multivariate else None,
+                min_created_ts=since if step.status is None and step.multivariate else None,
+                mve_filter="only" if step.multivariate else "exclude",
             )
             async for asked_at, market_page in _timed(markets):
-                yield market_rows(market_page, asked_at)
+                rows = market_rows(market_page, asked_at)
+                rows.multivariate = step.multivariate
+                yield rows
         case _:
             assert_never(step)
 
@@ -151,6 +165,16 @@ def event_rows(page: Page[WireEvent], asked_at: datetime) -> Rows:
             rows.markets += listed
             rows.rejected_rows += rejected
     return rows
+
+
+def collection_rows(page: Page[WireCollection], asked_at: datetime) -> Rows:
+    collections, rejected = convert.readable(page.items, convert.collection)
+    return Rows(
+        asked_at,
+        collections=collections,
+        rejected_rows=page.rejected_rows + rejected,
+        short=page.short,
+    )
 
 
 def market_rows(page: Page[WireMarket], asked_at: datetime) -> Rows:

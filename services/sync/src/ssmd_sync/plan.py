@@ -24,6 +24,11 @@ WINDOW: Final = timedelta(days=1)
 # What an exchange has that we have never read (August 2026).
 UNKNOWN_EVENTS: Final = 10_000
 UNKNOWN_MARKETS: Final = 86_000
+UNKNOWN_MULTIVARIATE: Final = 860_000
+
+MVE_CREATED: Final = "multivariate_created"
+MVE_CLOSED: Final = "multivariate_closed"
+MVE_SETTLED: Final = "multivariate_settled"
 
 EventState = Literal["unopened", "open", "closed"]
 MarketState = Literal["unopened", "open", "paused", "closed", "settled"]
@@ -59,17 +64,32 @@ class EventScan:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectionScan:
+    """`GET /multivariate_event_collections`: those that are open, or all that ever were."""
+
+    only_open: bool = False
+    requests: int = 1
+
+    @property
+    def title(self) -> str:
+        return "open collections" if self.only_open else "collections"
+
+
+@dataclass(frozen=True, slots=True)
 class MarketScan:
     """`GET /markets`. `since` bounds the time that goes with the status: settled, closed, else
-    updated."""
+    updated; of multivariate markets, which have no listing by that, created."""
 
     status: MarketState | None = None
     series: str | None = None
     since: datetime | None = None
     requests: int = 1
+    multivariate: bool = False
 
     @property
     def title(self) -> str:
+        if self.multivariate:
+            return f"{self.status or 'new'} multivariate markets"
         return f"{self.status} markets" if self.status else "markets updated"
 
 
@@ -95,7 +115,7 @@ class OverrideScan:
         return "event fee changes"
 
 
-Scan = SeriesScan | EventScan | MarketScan
+Scan = SeriesScan | EventScan | CollectionScan | MarketScan
 """Pages of rows."""
 Step = Scan | FeeScan | OverrideScan
 
@@ -136,6 +156,7 @@ class Known:
     events: int = 0
     markets: int = 0
     watermarks: Mapping[str, datetime] = field(default_factory=dict)
+    multivariate: int = 0
 
 
 def watermark_name(what: str, scope: Scope) -> str:
@@ -167,7 +188,17 @@ def plan_series(scope: Scope, known: Known) -> Plan:
 
 def plan_markets(scope: Scope, known: Known, tracked: Sequence[str], now: datetime) -> Plan:
     """The requests for events, markets and fees; `tracked` are the series in scope."""
-    match effective(scope, known):
+    mode = effective(scope, known)
+    plan = _plan_markets(mode, scope, known, tracked, now)
+    if scope.multivariate:
+        plan = plan.then(Plan(_multivariate(mode, scope, known, now)))
+    return plan
+
+
+def _plan_markets(
+    mode: Mode, scope: Scope, known: Known, tracked: Sequence[str], now: datetime
+) -> Plan:
+    match mode:
         case Mode.FULL:
             return _full(scope, known, tracked, now).then(Plan((FeeScan(),)))
         case Mode.ACTIVE:
@@ -257,6 +288,52 @@ def _active(scope: Scope, known: Known, tracked: Sequence[str]) -> Plan:
     if market_pages < event_pages:
         return Plan((MarketScan("open", requests=market_pages),))
     return Plan((EventScan("open", requests=event_pages),))
+
+
+def _multivariate(mode: Mode, scope: Scope, known: Known, now: datetime) -> tuple[Step, ...]:
+    """Collections first: they say of which series the markets are."""
+
+    def since(what: str) -> datetime:
+        mark = known.watermarks.get(watermark_name(what, scope), now)
+        return min(now - WINDOW, mark - OVERLAP)
+
+    match mode:
+        case Mode.FULL:
+            pages = _pages(known.multivariate or UNKNOWN_MULTIVARIATE, MAX_MARKETS_PER_PAGE)
+            return (
+                CollectionScan(),
+                MarketScan("open", requests=pages, multivariate=True),
+                MarketScan("unopened", multivariate=True),
+                MarketScan("paused", multivariate=True),
+                MarketScan("closed", multivariate=True),
+                MarketScan("settled", since=since(MVE_SETTLED), multivariate=True),
+            )
+        case Mode.INCREMENTAL:
+            mark = known.watermarks.get(watermark_name(MVE_CREATED, scope), now - WINDOW)
+            return (
+                CollectionScan(only_open=True),
+                MarketScan(since=mark - OVERLAP, multivariate=True),
+            )
+        case Mode.WINDOWS:
+            return (
+                MarketScan("closed", since=since(MVE_CLOSED), multivariate=True),
+                MarketScan("settled", since=since(MVE_SETTLED), multivariate=True),
+            )
+        case _:
+            return ()
+
+
+def multivariate_marks(mode: Mode) -> tuple[str, ...]:
+    """The resume points that a run of this mode moves, beside those of other markets."""
+    match mode:
+        case Mode.FULL:
+            return (MVE_CREATED, MVE_CLOSED, MVE_SETTLED)
+        case Mode.INCREMENTAL:
+            return (MVE_CREATED,)
+        case Mode.WINDOWS:
+            return (MVE_CLOSED, MVE_SETTLED)
+        case _:
+            return ()
 
 
 def _windows(scope: Scope, known: Known, now: datetime) -> tuple[MarketScan, MarketScan]:

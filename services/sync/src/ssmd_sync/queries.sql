@@ -20,14 +20,18 @@ SELECT event_ticker, fee_type_override, fee_multiplier_override FROM events
 SELECT ticker, category, tags, is_game, volume, active FROM series ORDER BY ticker
 
 -- name: known_events
--- The series of every event.
-SELECT event_ticker, series_ticker FROM events
+-- The series of every event; multivariate ones have their collection's.
+SELECT event_ticker, series_ticker FROM events WHERE mve_collection_ticker IS NULL
 
 -- name: counts
 -- The size of what is known.
 SELECT (SELECT count(*) FROM series),
-    (SELECT count(*) FROM events WHERE status <> 'settled' AND deleted_at IS NULL),
-    (SELECT count(*) FROM markets WHERE status <> 'settled' AND deleted_at IS NULL)
+    (SELECT count(*) FROM events
+        WHERE status <> 'settled' AND deleted_at IS NULL AND mve_collection_ticker IS NULL),
+    (SELECT count(*) FROM markets
+        WHERE status <> 'settled' AND deleted_at IS NULL AND mve_collection_ticker IS NULL),
+    (SELECT count(*) FROM markets
+        WHERE status <> 'settled' AND deleted_at IS NULL AND mve_collection_ticker IS NOT NULL)
 
 -- name: live_markets
 -- Markets that a complete scan of what is not settled must show, if the exchange still lists them.
@@ -54,9 +58,46 @@ SELECT ticker, ticker FROM series WHERE active AND created_at < %(began_at)s
 SELECT e.event_ticker, e.series_ticker FROM events e
     WHERE e.status <> 'settled' AND e.deleted_at IS NULL
     AND e.created_at < %(began_at)s AND e.updated_at < %(began_at)s
-    AND NOT EXISTS (
-        SELECT FROM markets m
-        WHERE m.event_ticker = e.event_ticker AND m.mve_collection_ticker IS NOT NULL)
+    AND e.mve_collection_ticker IS NULL
+
+-- name: make_seen
+-- The multivariate markets that a run's listings have shown.
+CREATE TEMP TABLE IF NOT EXISTS seen_multivariate (ticker text)
+
+-- name: forget_seen
+-- Of an earlier run.
+TRUNCATE seen_multivariate
+
+-- name: add_seen
+-- A page of them.
+COPY seen_multivariate (ticker) FROM STDIN
+
+-- name: unseen_multivariate
+-- Multivariate markets that a complete scan must show, as `live_markets`, and did not.
+SELECT m.ticker, m.series_ticker FROM markets m
+    WHERE m.status <> 'settled' AND m.deleted_at IS NULL
+    AND m.created_at < %(began_at)s AND m.observed_at < %(began_at)s
+    AND m.mve_collection_ticker IS NOT NULL
+    AND NOT EXISTS (SELECT FROM seen_multivariate s WHERE s.ticker = m.ticker)
+    ORDER BY m.ticker
+
+-- name: live_multivariate
+-- How many there are of which that is so.
+SELECT count(*) FROM markets m
+    WHERE m.status <> 'settled' AND m.deleted_at IS NULL
+    AND m.created_at < %(began_at)s AND m.mve_collection_ticker IS NOT NULL
+
+-- name: collections
+-- The series of every collection.
+SELECT collection_ticker, series_ticker FROM multivariate_collections
+
+-- name: stored_events
+-- Which of these events are stored.
+SELECT event_ticker FROM events WHERE event_ticker = ANY(%(tickers)s)
+
+-- name: events_of
+-- The events of these markets.
+SELECT DISTINCT event_ticker FROM markets WHERE ticker = ANY(%(tickers)s)
 
 -- name: begin_run
 -- A run's row; the runs of the same job that never ended were killed.

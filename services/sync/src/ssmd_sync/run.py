@@ -33,6 +33,7 @@ from ssmd_sync.plan import (
     OverrideScan,
     Plan,
     effective,
+    multivariate_marks,
     next_watermark,
     plan_markets,
     plan_series,
@@ -157,6 +158,8 @@ class Run:
         report, scope = self.report, self.report.scope
         known = await self._log.known()
         mode = effective(scope, known)
+        if scope.multivariate:
+            await self._writer.multivariate.begin()
         plan = plan_series(scope, known)
         if scope.restricted or scope.by_series:
             await self._read(plan)
@@ -278,6 +281,11 @@ class Run:
                     at = began_at - CLOCK_SKEW
                 if at is not None:
                     marks.append(Watermark(name, at))
+        if scope.multivariate:
+            marks += [
+                Watermark(watermark_name(what, scope), began_at - CLOCK_SKEW)
+                for what in multivariate_marks(mode)
+            ]
         if mode in (Mode.FULL, Mode.WINDOWS):
             marks += [
                 Watermark(watermark_name(what, scope), began_at) for what in ("closed", "settled")

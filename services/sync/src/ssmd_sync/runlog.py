@@ -81,8 +81,8 @@ class RunLog:
 
     async def known(self) -> Known:
         """What a planner needs."""
-        _, events, markets = await self._one(QUERIES.counts)
-        return Known(events, markets, await self.watermarks())
+        _, events, markets, multivariate = await self._one(QUERIES.counts)
+        return Known(events, markets, await self.watermarks(), multivariate)
 
     async def watermarks(self) -> dict[str, datetime]:
         """Every resume point by its name."""

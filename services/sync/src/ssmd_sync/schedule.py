@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 from zlib import crc32
 
 import msgspec
@@ -19,7 +19,7 @@ import yaml
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.times import UNIT_SECONDS
 from ssmd_sync.pastrun import PastRun
-from ssmd_sync.scope import Mode, Scope
+from ssmd_sync.scope import READS_MULTIVARIATE, Mode, Scope
 
 RETRY: Final = timedelta(seconds=5)
 LONGEST_RETRY: Final = timedelta(minutes=10)
@@ -41,10 +41,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     games_only: bool = False
     min_volume: int = 0
     by_series: bool = False
+    multivariate: Literal["include", "exclude"] | None = None
     formerly: str | None = None
 
     @property
     def scope(self) -> Scope:
+        """A job that says nothing of multivariate markets leaves them out."""
         return Scope(
             mode=self.mode,
             categories=self.categories,
@@ -52,7 +54,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             games_only=self.games_only,
             min_volume=self.min_volume,
             by_series=self.by_series,
+            multivariate=self.multivariate == "include",
         )
+
+    def by_setting(self, multivariate: Literal["include", "exclude"]) -> "Job":
+        """The job, which does as the setting says where it can and does not say it itself."""
+        if self.multivariate is not None or self.mode not in READS_MULTIVARIATE:
+            return self
+        return msgspec.structs.replace(self, multivariate=multivariate)
 
     @property
     def is_bootstrap(self) -> bool:
@@ -110,8 +119,9 @@ def duration(text: str) -> timedelta:
     return timedelta(seconds=float(match[1]) * UNIT_SECONDS[match[2]])
 
 
-def load(name: str) -> tuple[Job, ...]:
-    """The jobs of a file: a packaged schedule by its name, else a path.
+def load(name: str, multivariate: Literal["include", "exclude"] = "exclude") -> tuple[Job, ...]:
+    """The jobs of a file: a packaged schedule by its name, else a path; `multivariate` is for those
+    that do not say it.
 
     Raises:
         ConfigurationError: names every fault of the file; whoever reads the setting, its name.
@@ -124,7 +134,7 @@ def load(name: str) -> tuple[Job, ...]:
         raise ConfigurationError(
             f"the schedule {name} cannot be read: give a path, jobs.yaml or jobs-local.yaml"
         ) from error
-    return parse(text)
+    return tuple(job.by_setting(multivariate) for job in parse(text))
 
 
 def parse(text: str) -> tuple[Job, ...]:
@@ -157,4 +167,7 @@ def _checked(job: Job) -> Job:
         raise ValueError("every is not longer than nothing")
     if duration(job.offset) + duration(job.jitter) > job.period:
         raise ValueError("offset and jitter reach beyond one period")
+    if job.multivariate == "include" and job.mode not in READS_MULTIVARIATE:
+        modes = ", ".join(READS_MULTIVARIATE)
+        raise ValueError(f"multivariate markets are read by jobs of mode {modes}")
     return job

@@ -26,6 +26,11 @@ class Mode(StrEnum):
     """Fee schedules only."""
 
 
+READS_MULTIVARIATE: Final = (Mode.FULL, Mode.INCREMENTAL, Mode.WINDOWS)
+"""Modes that can read multivariate markets: of the others, quotes are the matter, and these are not
+kept."""
+
+
 class SeriesFacts(msgspec.Struct, frozen=True, array_like=True):
     """What decides whether a series is in a scope."""
 
@@ -47,6 +52,8 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     games_only: bool = False
     min_volume: int = 0
     by_series: bool = False
+    multivariate: bool = False
+    """Whether multivariate markets are read, too: of modes full, incremental and windows."""
 
     @property
     def restricted(self) -> bool:

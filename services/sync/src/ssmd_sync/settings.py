@@ -1,6 +1,6 @@
 """What sync reads from the environment."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -22,6 +22,9 @@ class SyncSettings(PostgresSettings, KalshiSettings):
 
     sync_jobs_file: Annotated[str, AfterValidator(_is_a_schedule)] = "jobs.yaml"
     """A path, or the name of a packaged schedule: jobs.yaml, or jobs-local.yaml (seconds)."""
+    sync_multivariate: Literal["exclude", "include"] = "exclude"
+    """Whether jobs that do not say it themselves also read multivariate markets (KXMVE…), which
+    outnumber all others ten to one: docs/operations.md says what that costs."""
     sync_concurrency: int = Field(default=2, ge=1, le=16)
     """Jobs that run at once in this process; each has a PostgreSQL connection."""
     sync_retention_days: int = Field(default=30, ge=1)

@@ -11,7 +11,7 @@ from ssmd_client import rows
 from ssmd_client.decoding import Partial
 from ssmd_client.errors import NotLoaded
 from ssmd_client.frames import WORDS
-from ssmd_common.columns import Kind
+from ssmd_common.columns import Column, Kind
 from ssmd_common.memo import Memo
 from ssmd_common.tables import PUBLISHED
 from ssmd_common.times import moment
@@ -29,6 +29,9 @@ TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "fees": rows.FeeTier,
 }
 """What a live view holds."""
+
+_ADDED: Final = ("mve_collection_ticker", "mve_selected_legs")
+"""Columns that a server of the version before does not send."""
 
 _WIRE: Final = {
     Kind.TEXT: str | None,
@@ -92,6 +95,13 @@ _MADE_WHEN_ASKED: Final[dict[str, Callable[[Any], Any]]] = {
 }
 
 
+def _on_the_wire(column: Column) -> tuple[str, Any] | tuple[str, Any, Any]:
+    if column.name not in _ADDED:
+        return column.name, _WIRE[column.kind]
+    absent = msgspec.Raw(_NULL) if column.kind is Kind.JSON else None
+    return column.name, _WIRE[column.kind], absent
+
+
 class Reader(Generic[R]):
     """Rows of one table; `kind` has their columns but those that are left out."""
 
@@ -115,7 +125,7 @@ class Reader(Generic[R]):
             ),
         )
         wire = msgspec.defstruct(
-            f"{whole.__name__}OnTheWire", [(column.name, _WIRE[column.kind]) for column in shown]
+            f"{whole.__name__}OnTheWire", [_on_the_wire(column) for column in shown], kw_only=True
         )
         self._decode = msgspec.json.Decoder(wire).decode
         numbered = list(enumerate(shown))

@@ -7,7 +7,7 @@ from typing import Any, Final
 from ssmd_client.errors import Missing
 from ssmd_client.live.compact import LEFT_OUT, TABLES
 from ssmd_client.live.messages import Message
-from ssmd_client.live.scope import Scope
+from ssmd_client.live.scope import KINDS, Scope
 from ssmd_client.live.source import Batch, Gone, Interrupted, RawRow, Start
 
 try:
@@ -145,12 +145,15 @@ class DirectSource:
     ) -> AsyncIterator[list[RawRow]]:
         column = "ticker" if table == "series" else "series_ticker"
         some = bool(self._scope.series) and table != "fees"
+        conditions: list[sql.Composable] = [sql.SQL("true")]
+        if some:
+            conditions.append(sql.SQL("{} = ANY(%(series)s)").format(sql.Identifier("t", column)))
+        if table in KINDS and not self._scope.multivariate:
+            conditions.append(sql.SQL("t.mve_collection_ticker IS NULL"))
         statement = sql.SQL("SELECT {row} FROM {table} t WHERE {where}").format(
             row=row,
             table=sql.Identifier(table),
-            where=sql.SQL("{} = ANY(%(series)s)").format(sql.Identifier("t", column))
-            if some
-            else sql.SQL("true"),
+            where=sql.SQL(" AND ").join(conditions),
         )
         parameters: dict[str, Any] = {"close": "}"}
         if some:

@@ -85,7 +85,7 @@ class HttpSource:
 
     async def snapshot(self) -> AsyncIterator[Start | list[RawRow]]:
         tables = list(TABLES)
-        query = {"tables": ",".join(tables), "exclude": ",".join(LEFT_OUT[:3])}
+        query = {"tables": ",".join(tables), "exclude": ",".join(LEFT_OUT[:3]), **self._kinds}
         if self._scope.one_series is not None:
             query["series"] = self._scope.one_series
         count, ended, rest = 0, False, b""
@@ -108,8 +108,12 @@ class HttpSource:
         if self._scope.one_series is not None:
             yield await self._tiers()
 
+    @property
+    def _kinds(self) -> dict[str, str]:
+        return {"multivariate": "include"} if self._scope.multivariate else {}
+
     async def follow(self) -> AsyncIterator[Batch]:
-        query = {"exclude": ",".join(LEFT_OUT)}
+        query = {"exclude": ",".join(LEFT_OUT), **self._kinds}
         headers = {}
         if self._scope.one_series is not None:
             query["series"] = self._scope.one_series

@@ -40,7 +40,7 @@ class Picture:
         }
         self.is_lacking = False
         """Whether markets came into scope that were never read: only a new snapshot has them."""
-        self._is_scoped = bool(scope.series or scope.categories)
+        self._is_scoped = scope.is_bounded
         self._events_of: defaultdict[str, list[str]] = defaultdict(list)
         self._markets_of: defaultdict[str, list[str]] = defaultdict(list)
         self._steps_of: defaultdict[str, list[Key]] = defaultdict(list)

@@ -47,12 +47,14 @@ class Secmaster:
         *,
         series: Names | None = None,
         categories: Collection[str] | None = None,
+        multivariate: bool = False,
         patience_seconds: float | None = _PATIENCE_SECONDS,
         ca_file: str | None = None,
     ) -> AsyncIterator["Secmaster"]:
         """A live view over HTTP; ready when the block begins, followed until it ends.
 
-        `series` or `categories` bound what it holds. `patience_seconds` is how long the server may
+        `series` or `categories` bound what it holds, and multivariate markets are left out unless
+        `multivariate` says otherwise. `patience_seconds` is how long the server may
         be away at the beginning; None waits for ever. Later it is waited for in any case.
 
         Raises:
@@ -62,7 +64,7 @@ class Secmaster:
         """
         from ssmd_client.live.overhttp import HttpSource
 
-        scope = Scope.of(series, categories)
+        scope = Scope.of(series, categories, multivariate=multivariate)
         view = cls(HttpSource(url, key, scope, ca_file=ca_file), scope)
         async with view._keeper.running(patience_seconds):
             yield view
@@ -75,6 +77,7 @@ class Secmaster:
         *,
         series: Names | None = None,
         categories: Collection[str] | None = None,
+        multivariate: bool = False,
         patience_seconds: float | None = _PATIENCE_SECONDS,
         application: str = "ssmd-client",
     ) -> AsyncIterator["Secmaster"]:
@@ -87,7 +90,7 @@ class Secmaster:
         """
         from ssmd_client.live.directly import DirectSource
 
-        scope = Scope.of(series, categories)
+        scope = Scope.of(series, categories, multivariate=multivariate)
         view = cls(DirectSource(settings, scope, application), scope)
         async with view._keeper.running(patience_seconds):
             yield view

@@ -11,6 +11,7 @@ from aiohttp import HttpVersion11, web
 from ssmd_api import context, shapes
 from ssmd_api.changefilter import TABLES, ChangeFilter, NothingFits
 from ssmd_api.feed import Gone
+from ssmd_api.filters import multivariate
 from ssmd_api.follower import Ended, Follower, cut_off
 from ssmd_api.middleware import parsed_key
 from ssmd_api.parameters import Parameters
@@ -42,6 +43,7 @@ async def changes(request: web.Request) -> web.StreamResponse:
         series=given.text("series"),
         event=given.text("event"),
         market=given.text("market"),
+        multivariate=multivariate(given),
         types=tuple(sorted(set(given.texts("type")))),
     )
     if not shown:

@@ -10,6 +10,7 @@ from aiohttp import web
 from ssmd_api import asof, context, rows, shapes
 from ssmd_api.changefilter import filters
 from ssmd_api.codings import Stream
+from ssmd_api.filters import multivariate
 from ssmd_api.parameters import Parameters
 from ssmd_api.snapshot import DEFAULT_TABLES, TABLES, Taken, take
 from ssmd_common.tables import PUBLISHED
@@ -35,7 +36,7 @@ async def snapshot(request: web.Request) -> web.StreamResponse:
     tables = [table for table in tables or DEFAULT_TABLES if wanted.keys() <= filters(table).keys()]
     if not tables:
         given.fault("tables", f"no table can be filtered by {' and '.join(wanted)}")
-    at = given.as_of()
+    kinds, at = multivariate(given), given.as_of()
     if at is not None and (unknown := [table for table in tables if table not in asof.TABLES]):
         given.fault("tables", f"the past of {', '.join(unknown)} is not recorded")
     # Where the tables are wrong, fields are judged all the same.
@@ -79,7 +80,7 @@ async def snapshot(request: web.Request) -> web.StreamResponse:
         await stream.write(rows.encode(head) + b"\n")
         count = 0
         for name, columns in shown.items():
-            async with aclosing(taken.rows(columns, wanted)) as pages:
+            async with aclosing(taken.rows(columns, wanted, kinds)) as pages:
                 async for page in pages:
                     count += len(page)
                     lines = [b'{"table":"%b","data":%b}\n' % (name.encode(), row) for row in page]

@@ -12,16 +12,17 @@ SELECT convert_to({row}, 'UTF8') FROM series t
 
 -- name: events
 -- Events that may have a key at `now`, and those whose category an open or active market needs.
+-- Multivariate events and markets have no keys.
 SELECT convert_to({row}, 'UTF8') FROM events t
 -- A time that Python cannot hold counts as none; to add to one here might overflow.
-WHERE t.deleted_at IS NULL
+WHERE t.mve_collection_ticker IS NULL AND (t.deleted_at IS NULL
       AND (t.status = 'open'
            OR CASE WHEN t.strike_date >= '0001-01-01Z' AND t.strike_date < '10000-01-01Z'
                    THEN t.strike_date ELSE t.updated_at
               END >= %(now)s - interval '1 day')
    OR EXISTS (SELECT FROM markets m
               WHERE m.event_ticker = t.event_ticker AND m.status IN ('open', 'active')
-                    AND m.deleted_at IS NULL)
+                    AND m.deleted_at IS NULL))
 
 -- name: markets
 -- Markets that may have a key at `now`, each with its category: its event's, else its series'.
@@ -29,7 +30,7 @@ SELECT convert_to({row}, 'UTF8'), coalesce(nullif(e.category, ''), s.category, '
 FROM markets t
 JOIN events e ON e.event_ticker = t.event_ticker
 JOIN series s ON s.ticker = e.series_ticker
-WHERE t.deleted_at IS NULL
+WHERE t.deleted_at IS NULL AND t.mve_collection_ticker IS NULL
       AND (t.status IN ('open', 'active', 'closed')
            OR CASE WHEN t.close_time >= '0001-01-01Z' AND t.close_time < '10000-01-01Z'
                    THEN least(t.close_time,
@@ -59,4 +60,4 @@ SELECT convert_to({row}, 'UTF8') FROM series_fees t WHERE t.series_ticker = ANY(
 
 -- name: sample_markets
 -- Some markets, by chance.
-SELECT ticker FROM markets ORDER BY random() LIMIT %(count)s
+SELECT ticker FROM markets WHERE mve_collection_ticker IS NULL ORDER BY random() LIMIT %(count)s

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from ssmd_cache.projection.facts import Facts, facts_of
+from ssmd_cache.projection.facts import Facts, facts_of, is_multivariate
 from ssmd_cache.projection.project import keyless, project, value
 from ssmd_cache.projection.records import KINDS, FeeStep, Record, sortable
 from ssmd_common.keys import Keys
@@ -77,6 +77,8 @@ def put(table: str, row: bytes, position: Position, keys: Keys, *, known_only: b
     record = project(facts, keys, position=sortable(position))
     has_value = isinstance(record, FeeStep) or record.key
     text = value(row, position) if has_value else ""
+    # No message ever gives a multivariate row a key again, so its absence need not be remembered.
+    known_only = known_only or is_multivariate(facts)
     return Command(KINDS[table], facts.ticker, record, text, known_only)
 
 

@@ -31,6 +31,7 @@ class EventFacts(msgspec.Struct, frozen=True):
     category: str | None = None
     strike_date: datetime | None = None
     deleted_at: datetime | None = None
+    mve_collection_ticker: str | None = None
 
 
 class MarketFacts(msgspec.Struct, frozen=True):
@@ -42,6 +43,7 @@ class MarketFacts(msgspec.Struct, frozen=True):
     close_time: datetime | None = None
     settled_time: datetime | None = None
     deleted_at: datetime | None = None
+    mve_collection_ticker: str | None = None
 
 
 class FeeFacts(msgspec.Struct, frozen=True):
@@ -53,6 +55,12 @@ class FeeFacts(msgspec.Struct, frozen=True):
 
 
 Facts = SeriesFacts | EventFacts | MarketFacts | FeeFacts
+
+
+def is_multivariate(facts: Facts) -> bool:
+    """Whether the row has no key because there are ten times as many of its kind as of others."""
+    return isinstance(facts, EventFacts | MarketFacts) and facts.mve_collection_ticker is not None
+
 
 _FACTS: Final[dict[str, type[Facts]]] = {
     "series": SeriesFacts,

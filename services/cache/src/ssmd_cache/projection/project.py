@@ -8,7 +8,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final, assert_never
 
-from ssmd_cache.projection.facts import EventFacts, Facts, FeeFacts, MarketFacts, SeriesFacts
+from ssmd_cache.projection.facts import (
+    EventFacts,
+    Facts,
+    FeeFacts,
+    MarketFacts,
+    SeriesFacts,
+    is_multivariate,
+)
 from ssmd_cache.projection.records import (
     EventRecord,
     FeeStep,
@@ -42,7 +49,7 @@ def project(
             expires = market_expires_at(
                 facts.status, facts.close_time, facts.settled_time, facts.updated_at
             )
-            if facts.deleted_at is not None or _has_passed(expires, now):
+            if is_multivariate(facts) or facts.deleted_at is not None or _has_passed(expires, now):
                 return MarketRecord(position, generation)
             listed, closes = facts.status in NOT_YET_CLOSED, ""
             if listed and facts.close_time is not None:
@@ -61,7 +68,7 @@ def project(
         case EventFacts():
             expires = event_expires_at(facts.status, facts.strike_date, facts.updated_at)
             key = keys.event(facts.series_ticker, facts.ticker)
-            if facts.deleted_at is not None or _has_passed(expires, now):
+            if is_multivariate(facts) or facts.deleted_at is not None or _has_passed(expires, now):
                 key, expires = "", None
             own = facts.category or ""
             return EventRecord(

@@ -25,7 +25,11 @@ log = structlog.get_logger(__name__)
 class Listener:
     """Reads one socket until it is cancelled."""
 
-    def __init__(self, inbox: Inbox, silence: Silence, gaps: Gaps) -> None:
+    def __init__(
+        self, inbox: Inbox, silence: Silence, gaps: Gaps, *, multivariate: bool = False
+    ) -> None:
+        """`multivariate` tells whether messages about multivariate markets are kept."""
+        self._keeps_multivariate = multivariate
         self._inbox = inbox
         self._silence = silence
         self._gaps = gaps
@@ -71,8 +75,12 @@ class Listener:
 
     async def keep(self, message: LifecycleMessage) -> None:
         """Count a message and put it into the inbox; waits while that is full."""
-        _count(message)
         self._silence.heard(message.received_at)
+        if message.is_multivariate and not self._keeps_multivariate:
+            # The exchange has a channel for them; on this one it would be a flood of strangers.
+            metrics.LEFT_OUT.inc()
+            return
+        _count(message)
         await self._inbox.put(message)
 
 

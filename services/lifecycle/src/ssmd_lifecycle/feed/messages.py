@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from ssmd_common.models import RejectedField
+from ssmd_common.tickers import is_multivariate
 
 MARKET_CHANNEL: Final = "market_lifecycle_v2"
 MULTIVARIATE_CHANNEL: Final = "multivariate_market_lifecycle"
@@ -85,6 +86,11 @@ class LifecycleMessage(Parsed):
     def order(self) -> tuple[datetime, int, int, str]:
         """Sorts the messages of one ticker as the exchange sent them."""
         return (self.heard_at, self.seq or 0, _COURSE[self.kind], self.dedupe_key)
+
+    @property
+    def is_multivariate(self) -> bool:
+        """Whether it is about a multivariate market or event, whatever channel it came on."""
+        return is_multivariate(self.ticker or "")
 
     @property
     def ticker(self) -> str | None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ssmd_common.tickers import is_multivariate
 from ssmd_kalshi import lenient
 from ssmd_kalshi.errors import BrokenReplyError
 from ssmd_kalshi.feed import Message, Unreadable
@@ -28,7 +29,8 @@ from ssmd_lifecycle.feed.storable import is_suspicious, storable
 def parse_message(message: Message, *, multivariate: bool = False) -> LifecycleMessage:
     """Parse one message of the socket; never raises for what the exchange says.
 
-    `multivariate` tells that it came on the multivariate channel, whose messages are only kept.
+    `multivariate` tells that it came on the multivariate channel. What is about multivariate
+    markets is only kept, on whatever channel.
     """
     kind, body, whole = _storable(message)
     only_kept = multivariate or kind == MULTIVARIATE_CHANNEL
@@ -42,6 +44,7 @@ def parse_message(message: Message, *, multivariate: bool = False) -> LifecycleM
             market_ticker=_ticker(body.get("market_ticker")),
             event_ticker=_ticker(body.get("event_ticker")),
         )
+    about = parsed.market_ticker or parsed.event_ticker or ""
     sent_ms = None if message.sent_at is None else round(message.sent_at.timestamp() * 1000)
     event_type = body.get("event_type")
     if not isinstance(event_type, str) or not event_type:
@@ -59,7 +62,7 @@ def parse_message(message: Message, *, multivariate: bool = False) -> LifecycleM
         whole=whole,
         dedupe_key=dedupe.dedupe_key(kind, body, sent_ms, message.received_at),
         content_key=dedupe.content_key(kind, body),
-        applies=fault is None and not only_kept,
+        applies=fault is None and not only_kept and not is_multivariate(about),
         fault=fault,
         times=parsed.times,
         rejected=parsed.rejected,
