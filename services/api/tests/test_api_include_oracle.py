@@ -267,6 +267,11 @@ def read_form(form: str, body: bytes, shape: Shape, expected: list[Row]) -> bool
     return bool(rows.decode(body, 200) == expected)
 
 
+OF_BOTH_KINDS: Mapping[str, list[tuple[str, str]]] = {
+    "series": [],
+    "events": [("multivariate", "include")],
+    "markets": [("multivariate", "include")],
+}
 FORMS = {
     "array": "application/vnd.ssmd.array+json",
     "jsonl": "application/x-ndjson",
@@ -290,6 +295,7 @@ async def test_what_is_included_is_what_a_naive_reader_puts_together(
     ) -> str | None:
         query = [("include", ",".join(included))] if included else []
         query += [(name, ",".join(values)) for name, values in asked.items()]
+        query += OF_BOTH_KINDS[entity]
         shape = shapes.LISTS[entity].including(included)
         shape = shape.selected(asked.get("fields", []), asked.get("exclude", []))
         expected = found.page(entity, shape)
@@ -391,6 +397,7 @@ async def test_as_of_a_moment_all_of_it_is_of_that_moment(
         names = [name for name in shape.leaves if not is_volatile(shape, name)]
         query = {"include": ",".join(included), "as_of": then, "exclude": ",".join(
             name for name in shape.leaves if name not in names)}  # fmt: skip
+        query.update(OF_BOTH_KINDS[entity])
         reply = await api.get(f"/v1/{entity}", params=query)
         assert reply.status == 200, reply.json
         expected = found.page(entity, shape.selected(names, []))
