@@ -40,3 +40,7 @@ class NotArchived(SsmdError):
     """What was asked for is in no file of the archive."""
 
     exit_code = ExitCode.NOT_FOUND
+
+
+class CertificateUnreadable(SsmdError):
+    """A file is no certificate, or was changed since it was written."""
