@@ -182,8 +182,8 @@ def path_of(root: Path, ticker: str) -> Path:
     """Where a market's certificate is: there is one, the newest."""
     name = quote(ticker, safe="")
     # No name that a file system reads as another folder.
-    name = name.replace(".", "%2E") if set(name) <= {"."} else name
-    return root / CERTIFICATES / name[:200].partition("-")[0] / f"{name}{SUFFIX}"
+    series = name.partition("-")[0].replace(".", "%2E") or "_"
+    return root / CERTIFICATES / series / f"{name}{SUFFIX}"
 
 
 def paths(root: Path) -> Iterator[tuple[str, Path]]:

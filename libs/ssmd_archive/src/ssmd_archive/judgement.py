@@ -13,7 +13,7 @@ from ssmd_archive.certificate import (
     Result,
     Trades,
 )
-from ssmd_archive.tradesets import COMPARED, Compared, TradeSet
+from ssmd_archive.tradesets import COMPARED, Compared, TradeSet, exact
 from ssmd_stream.market.coverage import State
 
 _FINE: Final = (State.COMPLETE, State.REPAIRED)
@@ -121,8 +121,8 @@ def trades_of(side: TradeSet) -> Trades:
     return Trades(
         trades=side.trades,
         blocks=side.blocks,
-        count=f"{side.count:.2f}",
-        count_without_blocks=f"{side.count - side.count_of_blocks:.2f}",
+        count=exact(side.count),
+        count_without_blocks=exact(side.count - side.count_of_blocks),
         sha256=side.sha256,
     )
 

@@ -210,3 +210,10 @@ class _Reading:
 def _name(ids: list[str], one: str) -> None:
     if len(ids) < MOST_NAMED:
         ids.append(one)
+
+
+def exact(contracts: Decimal) -> str:
+    """A count as messages have it: all its digits, at least two decimals."""
+    exponent = contracts.normalize().as_tuple().exponent
+    assert isinstance(exponent, int)
+    return f"{contracts:.{max(2, -exponent)}f}"
