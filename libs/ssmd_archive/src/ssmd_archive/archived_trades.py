@@ -15,6 +15,7 @@ from ssmd_archive.errors import ArchiveDamaged
 from ssmd_archive.manifest import File, Segment
 from ssmd_archive.messages import file_lines
 from ssmd_archive.tradesets import Trade, TradeSets
+from ssmd_archive.uploaded import require_local
 from ssmd_archive.verify import hash_file
 from ssmd_stream.market.coverage import TRADE, of_datetime
 
@@ -68,6 +69,7 @@ def gather(
 
     Raises:
         OSError: a file cannot be read.
+        InBucket: one is in the bucket only.
     """
     segments = list(_segments(listed, since, places))
     found = Found(
@@ -87,6 +89,7 @@ def gather(
             try:
                 used = _file(archive, path, file, wanted, sets)
             except (ArchiveDamaged, FileNotFoundError):
+                require_local(archive.stream / path)
                 found.damaged.append(path)
                 continue
             for ticker, trades in used.items():

@@ -29,6 +29,10 @@ _CAUSE: Final = re.compile(
 
 _PUT, _GET, _LIST = "s3:PutObject", "s3:GetObject", "s3:ListBucket"
 _UNKNOWN_KEYS: Final = frozenset(("InvalidAccessKeyId", "InvalidToken", "ExpiredToken"))
+_REFUSALS: Final = _UNKNOWN_KEYS | {
+    "AccessDenied", "NoSuchBucket", "RequestTimeTooSkewed", "SignatureDoesNotMatch",
+}  # fmt: skip
+"""Listing says the same as something general."""
 
 
 class Bucket:
@@ -133,30 +137,23 @@ class Bucket:
         """The answer; None where the object is not there."""
         try:
             return await asking
-        except FileNotFoundError as error:
-            if _code(error) == "NoSuchBucket":
-                raise BucketRefused(
-                    f"there is no bucket {self.name} at {self._at}: make it, or name another one "
-                    "in ARCHIVER_BUCKET"
-                ) from None
-            if right == _PUT:
-                raise BucketUnreachable(f"{self} does not take {key}: {_cause(error)}") from None
-            return None
-        except (PermissionDeniedError, UnauthenticatedError) as error:
-            raise BucketRefused(self._refusal(right, key, _code(error))) from None
-        except OSError as error:
-            # Of a file of ours that is to be uploaded.
-            if error.filename:
-                raise
-            raise BucketUnreachable(f"{self} at {self._at}: {_cause(error)}") from None
         except Exception as error:
+            if isinstance(error, OSError) and error.filename:
+                # Of a file of ours that is to be uploaded.
+                raise
+            code = _code(error)
+            if code in _REFUSALS or isinstance(error, PermissionDeniedError | UnauthenticatedError):
+                raise BucketRefused(self._refusal(right, key, code)) from None
+            if isinstance(error, FileNotFoundError) and right == _GET:
+                return None
             raise BucketUnreachable(f"{self} at {self._at}: {_cause(error)}") from None
 
     def _refusal(self, right: str, key: str, code: str) -> str:
-        if code in _UNKNOWN_KEYS:
+        """What is denied, and how to grant it."""
+        if code == "NoSuchBucket":
             return (
-                f"{self._at} does not know the access key ({code}): set "
-                "ARCHIVER_BUCKET_ACCESS_KEY_ID and ARCHIVER_BUCKET_SECRET_ACCESS_KEY to a key of it"
+                f"there is no bucket {self.name} at {self._at}: make it, or name another one in "
+                "ARCHIVER_BUCKET"
             )
         if code == "SignatureDoesNotMatch":
             return (
@@ -165,17 +162,17 @@ class Bucket:
             )
         if code == "RequestTimeTooSkewed":
             return f"{self._at} says that the clock here is wrong ({code}): set it by NTP"
-        resource = f"arn:aws:s3:::{self.name}" + ("" if right == _LIST else f"/{self._under()}*")
+        if code in _UNKNOWN_KEYS:
+            return (
+                f"{self._at} does not know the access key ({code}): set "
+                "ARCHIVER_BUCKET_ACCESS_KEY_ID and ARCHIVER_BUCKET_SECRET_ACCESS_KEY to a key of it"
+            )
+        where = f"arn:aws:s3:::{self.name}"
+        under = f"{self.prefix}/" if self.prefix else ""
         return (
             f"the access key lacks {right} for {key or self} ({code or 'AccessDenied'}): grant it "
-            f"{_PUT} and {_GET} on arn:aws:s3:::{self.name}/{self._under()}* and {_LIST} on "
-            f"arn:aws:s3:::{self.name}"
-            if right != _LIST
-            else f"the access key lacks {_LIST} ({code or 'AccessDenied'}): grant it on {resource}"
+            f"{_PUT} and {_GET} on {where}/{under}*, and {_LIST} on {where}"
         )
-
-    def _under(self) -> str:
-        return f"{self.prefix}/" if self.prefix else ""
 
 
 async def _next(pieces: Any) -> Any:

@@ -19,7 +19,7 @@ from ssmd_archive.disk import Disk
 from ssmd_archive.errors import ArchiveDamaged, BucketUnreachable, ForeignArchive
 from ssmd_archive.layout import MANIFEST
 from ssmd_archive.lines import nanoseconds
-from ssmd_archive.manifest import File, Line, Repaired, Segment, State, StateFile
+from ssmd_archive.manifest import File, Repaired, Segment, StateFile
 from ssmd_archive.uploaded import Uploaded
 from ssmd_archive.verify import hash_file
 
@@ -71,7 +71,7 @@ class Upload:
             for text in texts[self._known(day, texts) :]:
                 if text.line is None:
                     continue
-                for file in files_of(text.line):
+                for file in manifest.files_of(text.line):
                     files += 1
                     size += file.bytes
                 if oldest is None and isinstance(text.line, Segment):
@@ -95,8 +95,8 @@ class Upload:
                 days -= 1
             except ArchiveDamaged as error:
                 damaged = error
-            if not days:
-                return day != pending[-1][0]
+            if not days and day != pending[-1][0]:
+                return True
         if damaged is not None:
             raise damaged
         return False
@@ -139,7 +139,7 @@ class Upload:
             done = 0
         written = done
         for number, text in enumerate(texts[done:], done + 1):
-            for file in files_of(text.line) if text.line is not None else ():
+            for file in manifest.files_of(text.line) if text.line is not None else ():
                 await self._file(day, file)
             if number - written >= _LINES_AT_ONCE or number == len(texts):
                 await self._manifest(key, day, texts[:number])
@@ -254,7 +254,7 @@ class Upload:
             self._archive.stream / day / file.path
             for text in self._archive.texts(day)[0]
             if text.line is not None
-            for file in files_of(text.line)
+            for file in manifest.files_of(text.line)
         ]
         paths = [path for path in paths if path.exists()]
         if not paths and not known.is_local:
@@ -287,7 +287,7 @@ class Upload:
             f"{stream}/{day}/{file.path}": file.bytes
             for text in texts
             if text.line is not None
-            for file in files_of(text.line)
+            for file in manifest.files_of(text.line)
         }
         if all(sizes.get(key) == size for key, size in wanted.items()):
             return True
@@ -307,8 +307,3 @@ def _is_as_sealed(path: Path, file: File | StateFile) -> bool:
         return hash_file(path) == (file.bytes, file.sha256)
     except FileNotFoundError:
         return False
-
-
-def files_of(line: Line) -> list[File] | list[StateFile]:
-    """The files that a line lists."""
-    return line.files if isinstance(line, Segment | State) else []
