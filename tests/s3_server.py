@@ -9,6 +9,7 @@ import json
 import shutil
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -103,6 +104,18 @@ class S3Server(EmbeddedServer):
             made = _status(f"http://127.0.0.1:{self._filer}/buckets/{BUCKET}/", "POST")
             self._has_bucket = made == 201
         return self._has_bucket
+
+
+@pytest.fixture(scope="session")
+def s3(scratch: Path) -> Iterator[S3Server]:
+    """A running server; tests take a prefix of their own."""
+    server = S3Server(scratch / "s3")
+    asyncio.run(server.start())
+    try:
+        yield server
+    finally:
+        asyncio.run(server.kill())
+        server.remove()
 
 
 def _status(url: str, method: str = "GET") -> int:

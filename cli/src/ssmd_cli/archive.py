@@ -8,6 +8,7 @@ import typer
 from ssmd_cli import archive_proof, verbs
 from ssmd_cli.archive_root import AsJson, Root, Stream, archive_at
 from ssmd_cli.options import AsCsv, Output
+from ssmd_common.errors import ConfigurationError
 from ssmd_common.exitcodes import ExitCode
 
 app = verbs.group("List, read, verify and repair what is archived of the streams.")
@@ -110,7 +111,7 @@ def tickers_command(
         raise typer.Exit(ExitCode.PARTIAL)
 
 
-@verbs.verb(app, "verify", "ssmd archive verify --deep", "ssmd archive verify --stream MARKET_DATA")
+@verbs.verb(app, "verify", "ssmd archive verify --deep", "ssmd archive verify --bucket")
 def verify_command(
     deep: Annotated[
         bool, typer.Option("--deep", help="Read each message, too, not only the files' hashes.")
@@ -120,6 +121,12 @@ def verify_command(
         typer.Option(metavar="SHA256", help="What an earlier run said: it must still be a line's."),
     ] = None,
     stream: Stream = None,
+    bucket: Annotated[
+        bool,
+        typer.Option(
+            "--bucket", help="What is in ARCHIVER_BUCKET, every object read; --root is not used."
+        ),
+    ] = False,
     root: Root = None,
     as_json: AsJson = False,
 ) -> None:
@@ -131,7 +138,17 @@ def verify_command(
     from ssmd_cli.archive_verify import verify
 
     with archive_at(root) as found:
-        is_whole = verify(found, stream, deep=deep, head=head, as_json=as_json)
+        if bucket:
+            from ssmd_cli.archive_bucket import in_bucket
+
+            if deep:
+                raise ConfigurationError("--deep and --bucket exclude each other: fetch the days")
+            with in_bucket() as there:
+                is_whole = verify(
+                    there.root, stream, deep=False, head=head, as_json=as_json, elsewhere=there
+                )
+        else:
+            is_whole = verify(found, stream, deep=deep, head=head, as_json=as_json)
     if not is_whole:
         raise typer.Exit(ExitCode.DRIFT)
 

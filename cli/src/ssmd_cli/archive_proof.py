@@ -1,11 +1,11 @@
-"""`ssmd archive certify`: what the exchange says of what is archived."""
+"""`ssmd archive certify|fetch`: what the exchange says of the archive, and what its bucket has."""
 
 from typing import Annotated
 
 import typer
 
 from ssmd_cli import verbs
-from ssmd_cli.archive_root import Root, archive_at
+from ssmd_cli.archive_root import AsJson, Root, Stream, archive_at
 from ssmd_cli.options import AsCsv, Output
 
 
@@ -51,6 +51,31 @@ def certify_command(
         raise typer.Exit(code)
 
 
+def fetch_command(
+    date: Annotated[
+        list[str] | None,
+        typer.Option(metavar="YYYY-MM-DD", help="This day, UTC; repeatable. By default all."),
+    ] = None,
+    stream: Stream = None,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(help="Only files of this table; of market data this channel; repeatable."),
+    ] = None,
+    root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring days of an archive back from its bucket, each file compared with its SHA-256.
+
+    All manifests come, too. ARCHIVER_BUCKET and what begins so say which bucket, as for the
+    archiver. Beside an archiver only days come back that it deleted for want of room; into an empty
+    --root all can. Exit code 3 if the bucket has no such day, 2 if it refuses, 4 if it is away.
+    """
+    from ssmd_cli.archive_bucket import fetch
+
+    with archive_at(root) as found:
+        fetch(found, date, stream, table, as_json=as_json)
+
+
 def add_to(app: typer.Typer) -> None:
     """Add these verbs to `ssmd archive`."""
     verbs.verb(
@@ -60,3 +85,9 @@ def add_to(app: typer.Typer) -> None:
         "ssmd archive certify KXBTCD-26FEB03-T97500 --json",
         "ssmd archive certify --check",
     )(certify_command)
+    verbs.verb(
+        app,
+        "fetch",
+        "ssmd archive fetch --date 2026-02-03 --root day",
+        "ssmd archive fetch --date 2026-02-03 --stream MARKET_DATA --table trade --table session",
+    )(fetch_command)

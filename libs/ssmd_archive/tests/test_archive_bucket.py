@@ -6,9 +6,9 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-import bucketed
+import made_bucket as bucketed
 import pytest
-from bucketed import DAYS, STREAM
+from made_bucket import DAYS, STREAM
 from s3_server import S3Server
 
 from ssmd_archive import uploaded

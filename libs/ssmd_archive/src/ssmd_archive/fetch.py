@@ -159,7 +159,7 @@ class _Fetch:
                     continue
                 await self._file(stream, day, file)
         known = uploaded.read(self._root, stream, day)
-        if known is not None:
+        if known is not None and not known.is_local:
             here = msgspec.structs.replace(known, is_local=not left, is_fetched=True)
             uploaded.write(self._root, stream, day, here, self._disk)
 

@@ -58,10 +58,7 @@ class Uploads:
             await self._runtime.until_stop(self._round())
             wait = 0.0 if self._has_more else self._settings.archiver_upload_seconds
             if self._failures:
-                doubled = _FIRST_WAIT_SECONDS * 2 ** min(self._failures, 10)
-                longest = min(_LONGEST_WAIT_SECONDS, doubled)
-                # With jitter: others lost the same bucket.
-                wait = max(wait, longest * random.uniform(0.5, 1.0))  # noqa: S311
+                wait = max(wait, pause_seconds(self._failures) * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
     def is_uploaded(self, stream: str, day: str) -> bool:
         """Whether the bucket is known to have all of a day."""
@@ -123,6 +120,12 @@ class Uploads:
         if self._told != why:
             self._told = why
             log.error("sealed files are not uploaded", kind=kind, error=str(error))
+
+
+def pause_seconds(failures: int) -> float:
+    """How long to wait at most after so many rounds that failed, one after the other: a bucket
+    that is away for an hour is asked about once a minute. Pure."""
+    return min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * (1 << min(failures, 10)))
 
 
 _SURVIVED: Final = (
