@@ -72,7 +72,7 @@ async def _certify(
         budget=Budget(settings.kalshi_read_budget),
         signer=signer,
     ) as rest:
-        with TradeSets() as sets:
+        with TradeSets(archive.root) as sets:
             return await _Run(archive, rest, sets).certify(tickers, day)
 
 

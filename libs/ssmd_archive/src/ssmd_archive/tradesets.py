@@ -5,9 +5,11 @@ They are kept in a temporary file, so that memory does not grow with them.
 
 import hashlib
 import sqlite3
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, NamedTuple, Self
 
@@ -90,11 +92,17 @@ class Compared:
 
 
 class TradeSets:
-    """Use as a context manager; what it holds is gone afterwards."""
+    """Use as a context manager; what it holds is gone afterwards. Its file is in `folder`, else
+    where temporary files are."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
 
     def __enter__(self) -> Self:
-        # An empty name is a file of its own that nobody else sees.
-        self._db = sqlite3.connect("", isolation_level=None)
+        with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".trades-") as file:
+            self._db = sqlite3.connect(file.name, isolation_level=None)
+            # It opens the file when it is asked first; then the name may go.
+            self._db.execute("PRAGMA user_version")
         self._db.execute("PRAGMA journal_mode = OFF")
         self._db.execute("PRAGMA synchronous = OFF")
         self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
