@@ -1,4 +1,4 @@
-"""What follows from comparing a market's trades. Pure."""
+"""What follows from comparing a market's trades."""
 
 from decimal import Decimal
 from typing import Final
