@@ -63,8 +63,8 @@ openapi: $(BIN)/uv ## Install what reads the API's OpenAPI document as strangers
 	"$(BIN)/uv" venv -q --clear --python "$(BIN)/python" .ci/openapi
 	"$(BIN)/uv" pip install -q --python .ci/openapi/bin/python --require-hashes -r requirements/openapi.txt
 
-.PHONY: s3
-s3: $(BIN)/uv ## Install an S3 server for the tests of buckets (150 MB)
+.PHONY: bucket-server
+bucket-server: $(BIN)/uv ## Install an S3 server for the tests of buckets (150 MB)
 	"$(BIN)/uv" venv -q --clear --python "$(BIN)/python" .ci/s3
 	"$(BIN)/uv" pip install -q --python .ci/s3/bin/python --require-hashes -r requirements/s3.txt
 

