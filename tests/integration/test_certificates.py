@@ -55,6 +55,16 @@ async def certify(root: Path, base_url: str, *words: str) -> tuple[int, str, str
     return child.returncode or 0, out.decode(), err.decode()
 
 
+async def trade_new(sim: Simulator, born: float) -> None:
+    """What the floor trades least are the markets that are new."""
+    while True:
+        now = sim.clock()
+        for market in list(sim.universe.unsettled):
+            if market.life.open > born and market.status(now) == "active":
+                sim.exchange.trade(market)
+        await asyncio.sleep(0.2)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_certificates_hold_for_every_market_of_a_quick_day(
@@ -70,7 +80,7 @@ async def test_certificates_hold_for_every_market_of_a_quick_day(
         "ARCHIVER_FLUSH_SECONDS": "0.1", "ARCHIVER_STREAMS": "MARKET_DATA",
     }  # fmt: skip
     async with (
-        Simulator(budget=0, ws_auth=False, tempo=QUICK, market_rate=200) as sim,
+        Simulator(budget=0, ws_auth=False, tempo=QUICK, market_rate=1500) as sim,
         running("archiver", **archiving),
     ):
         connecting = {
@@ -92,9 +102,11 @@ async def test_certificates_hold_for_every_market_of_a_quick_day(
                     if market.life.open > born and market.life.settled < now
                 ]  # fmt: skip
 
+            crowd = asyncio.create_task(trade_new(sim, born))
             await until(lambda: len(settled()) >= MARKETS // 2)
             sim.hub.disconnect()
             await until(lambda: len(settled()) >= MARKETS)
+            crowd.cancel()
             sim.floor.set_rate(0)
             await asyncio.sleep(3)
             connector.terminate()
