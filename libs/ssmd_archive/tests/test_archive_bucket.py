@@ -9,10 +9,12 @@ from typing import Any
 import made_bucket as bucketed
 import pytest
 from made_bucket import DAYS, STREAM
+from pydantic import SecretStr
 from s3_server import S3Server
 
 from ssmd_archive import uploaded
 from ssmd_archive.bucket import Bucket
+from ssmd_archive.bucket_settings import BucketSettings
 from ssmd_archive.catalog import Archive
 from ssmd_archive.errors import (
     ArchiveDamaged,
@@ -104,6 +106,34 @@ async def test_a_key_that_may_not_read_or_a_store_that_is_away(s3: S3Server) -> 
     away = Bucket(s3.settings(archiver_bucket_endpoint="http://127.0.0.1:1"))
     with pytest.raises(BucketUnreachable, match=r"s3://archive/ssmd/prod at http://127.0.0.1:1"):
         await away.get("a")
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [("507 Insufficient Storage", ""), ("403 Forbidden", "QuotaExceeded"),
+     ("507 Insufficient Storage", "XMinioStorageFull")],
+)  # fmt: skip
+async def test_a_full_store_is_no_missing_right(status: str, code: str) -> None:
+    """In the words of stores that tests cannot have."""
+    body = f"<Error><Code>{code}</Code></Error>"
+    reply = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(reply.encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        settings = BucketSettings(
+            archiver_bucket="a", archiver_bucket_endpoint=SecretStr(f"http://127.0.0.1:{port}"),
+            archiver_bucket_access_key_id=SecretStr("x"),
+            archiver_bucket_secret_access_key=SecretStr("y"),
+        )  # fmt: skip
+        with pytest.raises(BucketUnreachable, match="is full"):
+            await Bucket(settings).put("a", b"x")
 
 
 async def test_an_archive_is_uploaded_and_followed(bucket: Bucket, tmp_path: Path) -> None:

@@ -35,6 +35,12 @@ _REFUSALS: Final = _UNKNOWN_KEYS | {
 """Listing says the same as something general."""
 
 
+_FULL: Final = frozenset(
+    ("InsufficientStorage", "QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded")
+)
+"""Some come with the status of a right that is missing."""
+
+
 class Bucket:
     """Objects by their keys, below the prefix. Any number of tasks may ask at once.
 
@@ -142,6 +148,11 @@ class Bucket:
                 # Of a file of ours that is to be uploaded.
                 raise
             code = _code(error)
+            if code in _FULL or "507 Insufficient" in str(error):
+                raise BucketUnreachable(
+                    f"{self} at {self._at} is full ({code or 507}): make room there, or raise its "
+                    "quota"
+                ) from None
             if code in _REFUSALS or isinstance(error, PermissionDeniedError | UnauthenticatedError):
                 raise BucketRefused(self._refusal(right, key, code)) from None
             if isinstance(error, FileNotFoundError) and right == _GET:
