@@ -59,8 +59,8 @@ COMPARED: Final = ("trade_id", "price", "count", "taker_side", "block")
 class TradeSet:
     """One side's trades of a market: each id once, and the sums of their exact counts.
 
-    `sha256` is of a line `<id> <price> <count> <taker side> <block or book>` for each, ordered by id
-    (in UTF-8), of one id by the rest. `doubled` are those that are there more than once and say the same.
+    `sha256` is of a line `<id> <price> <count> <taker side> <block or book>` for each, ordered by
+    id (in UTF-8), of one id by the rest. `doubled` are there more than once and say the same.
     """
 
     trades: int = 0
