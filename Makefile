@@ -51,6 +51,7 @@ lock: $(BIN)/uv ## Compile requirements/*.txt again (UPGRADE=1 takes newer versi
 	$(COMPILE) -c requirements/dev.txt simulator/pyproject.toml -o requirements/simulator.txt
 	$(COMPILE:3.11=3.13) $(if $(UPGRADE),--upgrade) requirements/sdk.in -o requirements/sdk.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/openapi.in -o requirements/openapi.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/s3.in -o requirements/s3.txt
 
 .PHONY: sdk
 sdk: $(BIN)/uv ## Install the exchange's own SDK for the simulator's tests (SDK_PYTHON=python3.13)
@@ -65,6 +66,11 @@ openapi: $(BIN)/uv ## Install what reads the API's OpenAPI document as strangers
 .PHONY: openapi-lint
 openapi-lint: ## Install what judges the API's OpenAPI document, for its slow test (needs npm)
 	npm install --silent --no-fund --no-audit --no-package-lock --no-save --prefix .ci/openapi-lint @stoplight/spectral-cli@6.16.3 @redocly/cli@2.77.0
+
+.PHONY: bucket-server
+bucket-server: $(BIN)/uv ## Install an S3 server for the tests of buckets (150 MB)
+	"$(BIN)/uv" venv -q --clear --python "$(BIN)/python" .ci/s3
+	"$(BIN)/uv" pip install -q --python .ci/s3/bin/python --require-hashes -r requirements/s3.txt
 
 .PHONY: up
 up: $(READY) ## Start the whole system on this machine (ARGS="--exchange demo" …)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nats
 import pytest_asyncio
+from s3_server import s3
 
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
@@ -15,6 +16,8 @@ from ssmd_stream import subjects
 sys.path.append(str(Path(__file__).parent))
 
 from shell import Shell, fill, serving
+
+__all__ = ["s3"]
 
 
 @pytest_asyncio.fixture

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from charts import CHART, component, helm, of_kind, render
@@ -113,6 +114,35 @@ def test_the_archive_has_a_volume_that_stays() -> None:
     assert not of_kind(
         render("--set", "services.archiver.storage.existingClaim=mine"), "PersistentVolumeClaim"
     )
+
+
+def test_the_archivers_bucket_has_its_key_from_a_secret_and_a_way_out() -> None:
+    def archiver(*words: str) -> tuple[dict[str, Any], set[int]]:
+        documents = render(*words, "--set", "networkPolicy.enabled=true")
+        [deployment] = [d for d in of_kind(documents, "Deployment") if component(d) == "archiver"]
+        [container] = deployment["spec"]["template"]["spec"]["containers"]
+        [policy] = [p for p in of_kind(documents, "NetworkPolicy") if component(p) == "archiver"]
+        ports = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
+        return {one["name"]: one for one in container["env"]}, ports
+
+    none, ports = archiver()
+    assert not [name for name in none if name.startswith("ARCHIVER_BUCKET")]
+    assert 443 not in ports
+    found, ports = archiver(
+        "--set", "services.archiver.bucket.name=archive",
+        "--set", "services.archiver.bucket.endpoint=https://store.example:3900",
+        "--set", "services.archiver.bucket.secret=mine",
+        "--set", "services.archiver.bucket.localDays=7",
+        "--set", "networkPolicy.ports.bucket={3900}",
+    )  # fmt: skip
+    assert 3900 in ports
+    assert {name: one["value"] for name, one in found.items() if "BUCKET" in name and "value" in one
+            } == {
+        "ARCHIVER_BUCKET": "archive", "ARCHIVER_BUCKET_ENDPOINT": "https://store.example:3900",
+        "ARCHIVER_BUCKET_REGION": "us-east-1", "ARCHIVER_BUCKET_LOCAL_DAYS": "7",
+    }  # fmt: skip
+    for name in ("ARCHIVER_BUCKET_ACCESS_KEY_ID", "ARCHIVER_BUCKET_SECRET_ACCESS_KEY"):
+        assert found[name]["valueFrom"] == {"secretKeyRef": {"name": "mine", "key": name}}
 
 
 def test_a_service_can_be_scaled_and_switched_off() -> None:

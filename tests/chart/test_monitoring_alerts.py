@@ -169,6 +169,11 @@ CASES: Final[dict[str, Case]] = {
         {"ssmd_archiver_missing_messages_total@archiver,stream='S',why='hole'": "_x20 7x20"},
         {"ssmd_archiver_missing_messages_total@archiver,stream='S',why='hole'": "7x40"},
     ),
+    "SsmdArchiveUploadBacklog": (
+        {"ssmd_archiver_upload_oldest_seconds@archiver,stream='S'": "3601+60x40"},
+        # A bucket that was away for a while.
+        {"ssmd_archiver_upload_oldest_seconds@archiver,stream='S'": "0x10 3601+60x5 0x20"},
+    ),
     "SsmdConnectorDrops": (
         {"ssmd_connector_dropped_total@connector,type='ticker'": "_x20 7x20"},
         {"ssmd_connector_dropped_total@connector,type='ticker'": "7x40"},

@@ -41,7 +41,7 @@ VERBS = {
         Verb("lifecycle", "Follow lifecycle events."),
         Verb("cdc", "Follow the change stream, or say how far its publisher is."),
         Verb("md", "Follow trades, quotes and books, or say how their capture is."),
-        Verb("archive", "List, read, verify and repair the archive of changes."),
+        Verb("archive", "List, read, verify, repair and certify the archive."),
         Verb("cache", "Verify or rebuild the Redis cache."),
         Verb("exchange", "Report what of the exchange this version does not know."),
         Verb("keys", "Create, list and revoke API keys."),

@@ -1,68 +1,22 @@
 """`ssmd archive …`: what is kept of the streams as files."""
 
 import contextlib
-import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from ssmd_cli import verbs
-from ssmd_cli.environment import load_env_file, quiet_logs
+from ssmd_cli import archive_proof, verbs
+from ssmd_cli.archive_root import AsJson, Root, Stream, archive_at
 from ssmd_cli.options import AsCsv, Output
-from ssmd_common.errors import SsmdError
+from ssmd_common.errors import ConfigurationError
 from ssmd_common.exitcodes import ExitCode
 
 app = verbs.group("List, read, verify and repair what is archived of the streams.")
 
-_LOCAL_ROOT: Final = Path(".ssmd") / "archive"
-
-Root = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="The archive's directory; by default ARCHIVER_ROOT, else that of `ssmd up`, "
-        f"{_LOCAL_ROOT}.",
-    ),
-]
-Stream = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="SECMASTER_CDC (the default), MARKET_DATA or MARKET_BOOKS_0 and so on.",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 _PLACE: Final = (
     "a time (2026-02-03T22:00:00Z), an age (15m, 24h, 7d) or a sequence: 1042 of the newest chain, "
     "2:1042 of chain 2"
 )
-
-
-class FilesRefused(SsmdError):
-    """The file system refuses what was asked of it."""
-
-
-@contextlib.contextmanager
-def _archive(root: Path | None) -> Iterator[Path]:
-    """The archive's directory.
-
-    Raises:
-        FilesRefused: what is done inside cannot be done there.
-    """
-    load_env_file()
-    quiet_logs()
-    found = root or Path(os.environ.get("ARCHIVER_ROOT") or _LOCAL_ROOT)
-    try:
-        yield found
-    except (BrokenPipeError, TimeoutError):
-        raise
-    except OSError as error:
-        raise FilesRefused(
-            f"{error.filename or found}: {error.strerror}. Nothing that the archive had is lost: "
-            "mend that, and run the command again"
-        ) from error
 
 
 @verbs.verb(app, "ls", "ssmd archive ls --json", "ssmd archive ls --stream MARKET_DATA")
@@ -70,7 +24,7 @@ def ls_command(stream: Stream = None, root: Root = None, as_json: AsJson = False
     """List the days, what is lost, and the spans that are complete, from manifests alone."""
     from ssmd_cli.archive_show import ls
 
-    with _archive(root) as found:
+    with archive_at(root) as found:
         ls(found, stream, as_json=as_json)
 
 
@@ -107,7 +61,7 @@ def cat_command(
     from ssmd_cli.archive_cat import cat
     from ssmd_cli.archive_streams import messages_of
 
-    with contextlib.suppress(KeyboardInterrupt), _archive(root) as found:
+    with contextlib.suppress(KeyboardInterrupt), archive_at(root) as found:
         wanted = messages_of(stream, series, table, type_)
         cat(found, stream, wanted, since, until, limit=limit, as_json=as_json)
 
@@ -131,7 +85,7 @@ def state_command(
     """
     from ssmd_cli.archive_show import state
 
-    with _archive(root) as found:
+    with archive_at(root) as found:
         is_complete = state(found, at, table, limit=limit, as_json=as_json)
     if not is_complete:
         raise typer.Exit(ExitCode.PARTIAL)
@@ -151,13 +105,13 @@ def tickers_command(
     from ssmd_cli.archive_show import tickers
 
     style = output.chosen(wanted, as_json=as_json, as_csv=as_csv)
-    with _archive(root) as found:
+    with archive_at(root) as found:
         is_complete = tickers(found, date, table, style)
     if not is_complete:
         raise typer.Exit(ExitCode.PARTIAL)
 
 
-@verbs.verb(app, "verify", "ssmd archive verify --deep", "ssmd archive verify --stream MARKET_DATA")
+@verbs.verb(app, "verify", "ssmd archive verify --deep", "ssmd archive verify --bucket")
 def verify_command(
     deep: Annotated[
         bool, typer.Option("--deep", help="Read each message, too, not only the files' hashes.")
@@ -167,6 +121,12 @@ def verify_command(
         typer.Option(metavar="SHA256", help="What an earlier run said: it must still be a line's."),
     ] = None,
     stream: Stream = None,
+    bucket: Annotated[
+        bool,
+        typer.Option(
+            "--bucket", help="What is in ARCHIVER_BUCKET, every object read; --root is not used."
+        ),
+    ] = False,
     root: Root = None,
     as_json: AsJson = False,
 ) -> None:
@@ -177,8 +137,18 @@ def verify_command(
     """
     from ssmd_cli.archive_verify import verify
 
-    with _archive(root) as found:
-        is_whole = verify(found, stream, deep=deep, head=head, as_json=as_json)
+    with archive_at(root) as found:
+        if bucket:
+            from ssmd_cli.archive_bucket import in_bucket
+
+            if deep:
+                raise ConfigurationError("--deep and --bucket exclude each other: fetch the days")
+            with in_bucket() as there:
+                is_whole = verify(
+                    there.root, stream, deep=False, head=head, as_json=as_json, elsewhere=there
+                )
+        else:
+            is_whole = verify(found, stream, deep=deep, head=head, as_json=as_json)
     if not is_whole:
         raise typer.Exit(ExitCode.DRIFT)
 
@@ -207,7 +177,7 @@ def coverage_command(
     """
     from ssmd_cli.archive_coverage import coverage
 
-    with _archive(root) as found:
+    with archive_at(root) as found:
         coverage(found, date, ticker, series, channel, as_json=as_json)
 
 
@@ -236,7 +206,7 @@ def repair_command(
 
     from ssmd_cli.archive_repair import repair
 
-    with _archive(root) as found:
+    with archive_at(root) as found:
         is_lost = asyncio.run(
             repair(
                 found,
@@ -249,3 +219,6 @@ def repair_command(
         )
     if is_lost:
         raise typer.Exit(ExitCode.PARTIAL)
+
+
+archive_proof.add_to(app)

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import typer
@@ -14,7 +15,23 @@ from ssmd_cli import output
 from ssmd_cli.archive_streams import layout
 
 
-def verify(root: Path, stream: str | None, *, deep: bool, head: str | None, as_json: bool) -> bool:
+class Elsewhere(Protocol):
+    """Where files are that are not in the archive's directory."""
+
+    def hash_of(self, path: Path) -> tuple[int, str]: ...
+
+    def strays(self, archive: Archive) -> list[Finding]: ...
+
+
+def verify(
+    root: Path,
+    stream: str | None,
+    *,
+    deep: bool,
+    head: str | None,
+    as_json: bool,
+    elsewhere: Elsewhere | None = None,
+) -> bool:
     """Print what is wrong with a stream, by default with each that there is; whether nothing is.
 
     `head` is of the stream that is named, else of changes. JSON is the report of these, with those
@@ -28,12 +45,16 @@ def verify(root: Path, stream: str | None, *, deep: bool, head: str | None, as_j
     reports = {}
     for of in layouts:
         progress = _Progress() if sys.stderr.isatty() and not as_json else None
+        archive = Archive(root, of)
         reports[of.stream] = report = verify_archive(
-            Archive(root, of),
+            archive,
             deep=deep,
             head=head if of is named else None,
             progress=progress or (lambda _: None),
+            hash_of=elsewhere.hash_of if elsewhere else None,
         )
+        if elsewhere:
+            report.findings += elsewhere.strays(archive)
         if progress:
             progress.end()
         if not as_json:
@@ -56,6 +77,11 @@ def _show(report: Report, place: str) -> None:
         f"{report.files} files ({report.bytes} bytes), {report.messages} messages; "
         f"{report.lost} are marked as lost"
     )
+    if report.in_bucket:
+        output.note(
+            f"{of}{report.in_bucket} more files are in the bucket only: `ssmd archive verify "
+            "--bucket` looks at these"
+        )
     if report.head:
         output.note(
             f"the newest line is {report.head}: --head {report.head} proves later that all "

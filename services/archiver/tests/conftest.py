@@ -18,6 +18,7 @@ import pytest_asyncio
 from archived import Archived
 from nats.aio.client import Client
 from pydantic import SecretStr
+from s3_server import s3
 
 from ssmd_archiver.__main__ import serve
 from ssmd_archiver.settings import ArchiverSettings
@@ -28,6 +29,7 @@ from ssmd_stack.ports import free_port
 from ssmd_stream.subjects import STREAM
 
 DEADLINE_SECONDS = 60.0
+__all__ = ["s3"]
 
 
 async def eventually(

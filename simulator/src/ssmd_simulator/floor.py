@@ -51,8 +51,10 @@ class Floor:
         *,
         rate: float,
         markets: int,
+        block_volume: bool = True,
     ) -> None:
-        """`shown` is the quote of a market as REST shows it without a floor."""
+        """`shown` is the quote of a market as REST shows it without a floor; without `block_volume`
+        a block trade is not in its market's volume."""
         self.tape = Tape(exchange.universe.seed)
         self.rate = rate
         self.made = 0
@@ -61,6 +63,7 @@ class Floor:
         self._audience = audience
         self._shown = shown
         self._most = markets
+        self._block_volume = block_volume
         self._tradings: dict[str, Trading] = {}
         self._active: list[Market] = []
         self._chance = random.Random(exchange.universe.seed)
@@ -216,7 +219,8 @@ class Floor:
             # A block trade is agreed on beside the book.
             trading.change(maker, best, -size)
             made = self._say_delta(trading, maker, best, -size, stamp)
-        trading.traded(price, size, self._chance.choice((size, 0, 0, -size)))
+        opened = self._chance.choice((size, 0, 0, -size))
+        trading.traded(price, size, opened, counts=self._block_volume or not block)
         trade = self.tape.add(stamp.seconds, trading.market.ticker, price, size, taker, block=block)
         if self._audience.hears(say.TRADE):
             body = say.trade(trade, self.tape.id_of(trade.number), trading.name)

@@ -72,11 +72,12 @@ class Trading:
             del levels[price]
         self.market.rendered_until = 0.0
 
-    def traded(self, price: int, size: int, opened: int) -> None:
-        """Count a trade; `opened` is by how much open interest moves."""
+    def traded(self, price: int, size: int, opened: int, *, counts: bool = True) -> None:
+        """A trade; `opened` is by how much open interest moves, `counts` whether volume does."""
         self.last, self.last_size = price, size
-        self.volume += size
-        self.volume_24h += size
+        if counts:
+            self.volume += size
+            self.volume_24h += size
         self.open_interest = max(0, self.open_interest + opened)
         self.market.rendered_until = 0.0
 

@@ -70,6 +70,7 @@ class Simulator:
             self.renderer.quote,
             rate=self.settings.market_rate,
             markets=self.settings.traded_markets,
+            block_volume=self.settings.block_volume,
         )
         self.renderer.floor = self.floor
         self.hub.opens(self.floor)

@@ -33,7 +33,8 @@ class Settings:
     (0: any number; 27).
     `ack_numbers`, `trade_numbers` (whether trades carry `seq`) and `snapshot_ack` (whether
     `get_snapshot` is acknowledged) are what third parties disagree about. Snapshots that were asked
-    for come after `snapshot_delay` seconds; REST knows a trade after `trade_lag`. Every frame is
+    for come after `snapshot_delay` seconds; REST knows a trade after `trade_lag`. Whether a
+    market's volume has block trades (`block_volume`) nobody wrote down, either. Every frame is
     written to `sent_log`, with what became of it.
     """
 
@@ -59,6 +60,7 @@ class Settings:
     snapshot_ack: bool = True
     snapshot_delay: float = 0.0
     trade_lag: float = 0.0
+    block_volume: bool = True
     sent_log: Path | None = None
     population: Path | None = None
     replay: Path | None = None

@@ -26,6 +26,27 @@
 {{- if include "ssmd.brings" (dict "root" . "server" "simulator") }}{{ include "ssmd.servers" . }}{{ else }}{{ .Values.secrets.kalshi }}{{ end }}
 {{- end }}
 
+{{/* The archiver's bucket, with its key from your Secret; nothing where none is named. */}}
+{{- define "ssmd.bucket" -}}
+{{- if .name }}
+- {name: ARCHIVER_BUCKET, value: {{ .name | quote }}}
+{{- range $variable, $value := dict "ENDPOINT" .endpoint "REGION" .region "PREFIX" .prefix }}
+{{- with $value }}
+- {name: ARCHIVER_BUCKET_{{ $variable }}, value: {{ . | quote }}}
+{{- end }}
+{{- end }}
+{{- if gt (int .localDays) 0 }}
+- {name: ARCHIVER_BUCKET_LOCAL_DAYS, value: {{ int .localDays | quote }}}
+{{- end }}
+{{- with .secret }}
+{{- range list "ARCHIVER_BUCKET_ACCESS_KEY_ID" "ARCHIVER_BUCKET_SECRET_ACCESS_KEY" }}
+- name: {{ . }}
+  valueFrom: {secretKeyRef: {name: {{ $.secret }}, key: {{ . }}}}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* 0440: under fsGroup a file belongs to root, and is read through the group. */}}
 {{- define "ssmd.keyVolume" -}}
 - name: kalshi

@@ -40,3 +40,29 @@ class NotArchived(SsmdError):
     """What was asked for is in no file of the archive."""
 
     exit_code = ExitCode.NOT_FOUND
+
+
+class CertificateUnreadable(SsmdError):
+    """A file is no certificate, or was changed since it was written."""
+
+
+class BucketRefused(SsmdError):
+    """The store refuses what was asked of it, until somebody changes something."""
+
+    exit_code = ExitCode.USAGE
+
+
+class BucketUnreachable(SsmdError):
+    """The store did not answer, or could not do it now: later it may."""
+
+    exit_code = ExitCode.UPSTREAM
+
+
+class ForeignArchive(SsmdError):
+    """The bucket has another archive under the same names."""
+
+
+class InBucket(SsmdError):
+    """Files that are needed were deleted here, after they had been uploaded."""
+
+    exit_code = ExitCode.NOT_FOUND

@@ -227,6 +227,11 @@ def whole_lines(content: bytes) -> int:
     return end
 
 
+def files_of(line: Line) -> list[File] | list[StateFile]:
+    """The files that a line lists."""
+    return line.files if isinstance(line, Segment | State) else []
+
+
 def missing(line: Segment) -> int:
     """How many sequences of its range the stream had lost."""
     return sum(hole.size for hole in line.holes)

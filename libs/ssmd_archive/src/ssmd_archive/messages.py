@@ -12,6 +12,7 @@ from ssmd_archive.errors import ArchiveDamaged, UnreadableLine
 from ssmd_archive.lines import Line
 from ssmd_archive.manifest import Segment
 from ssmd_archive.members import members
+from ssmd_archive.uploaded import require_local
 
 _ADVICE: Final = "`ssmd archive repair` mends it from the stream, as far as that holds it"
 
@@ -38,6 +39,7 @@ def file_lines(path: Path) -> Iterator[bytes]:
 
     Raises:
         ArchiveDamaged: it is not there, or not whole.
+        InBucket: it is in the bucket only.
     """
     try:
         with path.open("rb") as file:
@@ -48,6 +50,7 @@ def file_lines(path: Path) -> Iterator[bytes]:
                 if member.raw:
                     yield from member.raw.removesuffix(b"\n").split(b"\n")
     except FileNotFoundError as error:
+        require_local(path)
         raise ArchiveDamaged(f"{path} is not there: {_ADVICE}") from error
     if end != size:
         raise ArchiveDamaged(f"{path} is not whole after byte {end} of {size}: {_ADVICE}")

@@ -10,10 +10,12 @@ from typing import Final
 
 from ssmd_archive.catalog import Archive
 from ssmd_archive.disk import Disk
+from ssmd_archive.manifest import files_of
 from ssmd_archive.mended import Mended
 from ssmd_archive.places import Places
 from ssmd_archive.plan import Plan
 from ssmd_archive.stretch import Source
+from ssmd_archive.uploaded import is_away, require_local
 
 SCRATCH: Final = ".repair"
 
@@ -25,7 +27,9 @@ def repair(
 
     Raises:
         OSError: the disk is full, or something cannot be read or written; it may be tried again.
+        InBucket: files were deleted here, since the bucket has them.
     """
+    _require_all(archive)
     work = _Repair(archive, source, disk or Disk())
     try:
         work.plan()
@@ -36,6 +40,17 @@ def repair(
     finally:
         work.clean()
     return work.mended
+
+
+def _require_all(archive: Archive) -> None:
+    """What was deleted here would count as lost."""
+    for day in archive.days():
+        if is_away(archive.root, archive.layout.stream, day):
+            for text in archive.texts(day)[0]:
+                for file in files_of(text.line) if text.line is not None else ():
+                    path = archive.stream / day / file.path
+                    if not path.exists():
+                        require_local(path)
 
 
 class _Repair:

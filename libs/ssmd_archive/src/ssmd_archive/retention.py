@@ -1,5 +1,7 @@
 """How much there is of an archive, and removing its oldest days."""
 
+from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -54,8 +56,15 @@ def too_old(days: dict[str, Usage], keep: Keep) -> list[str]:
     return found
 
 
-def remove_old(disk: Disk, stream: Path, journal: Journal, keep: Keep) -> list[str]:
-    """Remove whole days, after the manifest says so. What is written to is never among them.
+def remove_old(
+    disk: Disk,
+    stream: Path,
+    journal: Journal,
+    keep: Keep,
+    may_go: Callable[[str], bool] = lambda _: True,
+) -> list[str]:
+    """Remove whole days, after the manifest says so. What is written to is never among them, nor
+    what comes after a day that may not go.
 
     Raises:
         OSError: no room for the line, or a file cannot be removed; it may be tried again.
@@ -69,7 +78,7 @@ def remove_old(disk: Disk, stream: Path, journal: Journal, keep: Keep) -> list[s
             for day in line.days:
                 _remove(disk, stream / day)
     days = {day: used for day, used in usage(stream).items() if day <= tail.day}
-    old = too_old(days, keep)
+    old = list(takewhile(may_go, too_old(days, keep)))
     if not old:
         return []
     known = journal.days()

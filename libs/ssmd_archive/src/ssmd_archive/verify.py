@@ -17,6 +17,7 @@ from ssmd_archive.contents import Contents, segment_contents, state_contents
 from ssmd_archive.layout import MANIFEST
 from ssmd_archive.manifest import Chain, File, Line, Removed, Repaired, Segment, State, StateFile
 from ssmd_archive.unlisted import unlisted
+from ssmd_archive.uploaded import is_away
 
 _THREADS: Final = min(4, os.cpu_count() or 1)
 _WORTH_THREADS_BYTES: Final = 8 << 20
@@ -40,7 +41,8 @@ class Finding(msgspec.Struct, frozen=True, order=True):
 class Report(msgspec.Struct):
     """`head` is the SHA-256 of the newest line: it vouches for all lines before it.
 
-    What is `unfinished` is no fault: a writer finishes it, now or when it starts.
+    What is `unfinished` is no fault: a writer finishes it, now or when it starts. Nor are files
+    `in_bucket` one: they were deleted here when the bucket had them, and were not looked at.
     """
 
     days: int = 0
@@ -49,6 +51,7 @@ class Report(msgspec.Struct):
     bytes: int = 0
     messages: int = 0
     lost: int = 0
+    in_bucket: int = 0
     head: str | None = None
     findings: list[Finding] = []
     unfinished: list[Finding] = []
@@ -72,16 +75,18 @@ def verify(
     deep: bool = False,
     head: str | None = None,
     progress: Callable[[int], None] = lambda _: None,
+    hash_of: Callable[[Path], tuple[int, str]] | None = None,
 ) -> Report:
     """Compare everything with everything else, and files with their hashes; memory is bounded by
     the manifests. `deep` reads each message, too. `head` is one that an earlier report had.
 
-    `progress` is told how many bytes were read since it was told last.
+    `progress` is told how many bytes were read since it was told last. `hash_of` gives the size and
+    SHA-256 of files that are elsewhere (FileNotFoundError: nowhere), by where they would be.
 
     Raises:
         OSError: the archive cannot be read.
     """
-    check = _Check(archive, deep=deep, progress=progress)
+    check = _Check(archive, deep=deep, progress=progress, hash_of=hash_of)
     check.run(head)
     return check.report
 
@@ -112,8 +117,17 @@ def mapping(total_bytes: int) -> Iterator[Any]:
 
 
 class _Check:
-    def __init__(self, archive: Archive, *, deep: bool, progress: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        *,
+        deep: bool,
+        progress: Callable[[int], None],
+        hash_of: Callable[[Path], tuple[int, str]] | None,
+    ) -> None:
         self._archive = archive
+        self._is_elsewhere = hash_of is not None
+        self._hash_of = hash_of or hash_file
         self._deep = deep
         self._progress = progress
         self.report = Report(findings=[], unfinished=[])
@@ -222,6 +236,9 @@ class _Check:
                 if job.path in seen:
                     self._find(manifest_path, job.number, "contradiction", f"{job.path} is twice")
                 seen.add(job.path)
+                if self._is_away(job.day, found):
+                    self.report.in_bucket += 1
+                    continue
                 if isinstance(found, OSError):
                     kind = "missing" if isinstance(found, FileNotFoundError) else "unreadable"
                     what = "it is not there" if kind == "missing" else str(found.strerror)
@@ -239,9 +256,16 @@ class _Check:
                 else:
                     self._find(job.path, None, "changed", self._what(job, size))
 
+    def _is_away(self, day: str, found: tuple[int, str] | OSError) -> bool:
+        return (
+            isinstance(found, FileNotFoundError)
+            and not self._is_elsewhere
+            and is_away(self._archive.root, self._archive.layout.stream, day)
+        )
+
     def _hash(self, job: _Job) -> tuple[int, str] | OSError:
         try:
-            return hash_file(self._archive.stream / job.path)
+            return self._hash_of(self._archive.stream / job.path)
         except OSError as error:
             return error
 
@@ -253,7 +277,7 @@ class _Check:
             what = f"it has {size - job.file.bytes} bytes too many"
         else:
             what = "it has other bytes"
-        if isinstance(job.file, File):
+        if isinstance(job.file, File) and not self._is_elsewhere:
             contents = Contents(job.file.table)
             contents.read(self._archive.stream / job.path)
             if contents.wrong is not None:

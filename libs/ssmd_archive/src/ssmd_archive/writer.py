@@ -181,9 +181,9 @@ class ArchiveWriter:
         )
         return True
 
-    def remove_old(self, keep: Keep) -> list[str]:
-        """Remove the oldest days beyond what is kept; their names."""
-        return remove_old(self._disk, self.stream, self.journal, keep)
+    def remove_old(self, keep: Keep, may_go: Callable[[str], bool] = lambda _: True) -> list[str]:
+        """Remove the oldest days beyond what is kept, as far as they may go; their names."""
+        return remove_old(self._disk, self.stream, self.journal, keep, may_go)
 
     def begin_chain(self, created: str, first_sequence: int, why: str) -> None:
         """The stream is another one than before: it is archived from `first_sequence` on."""

@@ -31,11 +31,20 @@ async def serve(runtime: Runtime, settings: ArchiverSettings) -> None:
         await _look_at_postgres(settings)
         LEADER.set(1)
         stack.callback(LEADER.set, 0)
-        streams = Streams(runtime, settings)
+        uploads = None
+        if settings.archiver_bucket is not None:
+            # It loads a library that nothing else needs.
+            from ssmd_archiver.uploads import Uploads
+
+            uploads = Uploads(runtime, settings)
+        # Where there is a bucket, only what it has is removed.
+        streams = Streams(runtime, settings, *([uploads.is_uploaded] if uploads else []))
         stack.push_async_callback(streams.close)
         await streams.recover()
         runtime.health.set("lock", None)
         runtime.health.state = "archiving"
+        if uploads is not None:
+            runtime.spawn("archiver-uploads", uploads.run())
         client = await nats.connect(
             settings,
             "ssmd-archiver",

@@ -58,6 +58,8 @@ class Desk:
         self.writer = ArchiveWriter(
             settings.archiver_root, layout, settings.rotation, told=self._told
         )
+        self.may_go: Callable[[str], bool] = lambda _: True
+        """Whether retention may remove a day."""
         self._turn = asyncio.Lock()
         self._flushed_at = time.monotonic()
         self._server_ns = self._server_at = 0.0
@@ -149,7 +151,7 @@ class Desk:
     async def _tidy(self) -> None:
         """After a seal: what is too old goes, and how much there is becomes known."""
         if self._keep.days is not None or self._keep.bytes is not None:
-            await self._call(lambda: self.writer.remove_old(self._keep))
+            await self._call(lambda: self.writer.remove_old(self._keep, self.may_go))
         found = await in_thread(usage, self.writer.stream)
         BYTES.labels(self.layout.stream).set(sum(day.bytes for day in found.values()))
         FILES.labels(self.layout.stream).set(sum(day.files for day in found.values()))

@@ -58,3 +58,30 @@ STATES: Final = Counter(
     "States that were archived: PostgreSQL's rows, once a day and after a hole; flat for longer "
     "than a day while messages come: look at the condition `state`",
 )
+UPLOAD_BACKLOG_FILES: Final = Gauge(
+    "ssmd_archiver_upload_backlog_files",
+    "Sealed files of a stream that are not in the bucket yet; rises while the bucket is away, "
+    "slow, full, or refuses the key",
+    ["stream"],
+)
+UPLOAD_BACKLOG_BYTES: Final = Gauge(
+    "ssmd_archiver_upload_backlog_bytes",
+    "Bytes of a stream's sealed files that are not in the bucket yet",
+    ["stream"],
+)
+UPLOAD_OLDEST_SECONDS: Final = Gauge(
+    "ssmd_archiver_upload_oldest_seconds",
+    "Seconds since the stream stored the last message of the oldest segment that is not in the "
+    "bucket; 0 where all are",
+    ["stream"],
+)
+UPLOADED_BYTES: Final = Counter(
+    "ssmd_archiver_uploaded_bytes",
+    "Bytes of sealed files that the bucket took and gave back as they were",
+)
+UPLOAD_FAILURES: Final = Counter(
+    "ssmd_archiver_upload_failures",
+    "Rounds of uploading that failed, by why: refused (key, right, or no such bucket), unreachable "
+    "(away, slow, full), foreign (another archive has that prefix), damaged (a file here)",
+    ["why"],
+)

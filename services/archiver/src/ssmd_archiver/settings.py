@@ -5,6 +5,7 @@ from typing import Final
 
 from pydantic import Field, field_validator
 
+from ssmd_archive.bucket_settings import BucketSettings
 from ssmd_archive.layout import layout_of
 from ssmd_archive.retention import Keep
 from ssmd_archive.writer import Rotation
@@ -14,7 +15,7 @@ BOOKS: Final = "MARKET_BOOKS_*"
 """All streams of order books that there are."""
 
 
-class ArchiverSettings(PostgresSettings, NatsSettings):
+class ArchiverSettings(PostgresSettings, NatsSettings, BucketSettings):
     """ARCHIVER_* and the addresses of PostgreSQL and NATS."""
 
     archiver_root: Path = Path("/var/lib/ssmd/archive")
@@ -33,6 +34,11 @@ class ArchiverSettings(PostgresSettings, NatsSettings):
     """The newest days that are kept of each stream, of those there are; by default all."""
     archiver_keep_bytes: int | None = Field(None, ge=1 << 20)
     """The oldest days of a stream are removed while it has more bytes; by default none is."""
+    archiver_bucket_local_days: int | None = Field(None, ge=1)
+    """The newest days of each stream whose files stay here when the bucket has them; by default
+    all do."""
+    archiver_upload_seconds: float = Field(5.0, gt=0, le=3600)
+    """How often is looked for sealed files that are not in the bucket."""
     archiver_snapshot_wait_seconds: float = Field(30.0, ge=0)
     """How long a state waits for older transactions before it joins the stream early."""
     archiver_ready_lag_seconds: float = Field(300.0, gt=0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 from nats.aio.client import Client
@@ -22,7 +23,14 @@ class Streams:
     """Of books there are as many streams as connector has shards: each is archived once it is
     there, and the next one waited for."""
 
-    def __init__(self, runtime: Runtime, settings: ArchiverSettings) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        settings: ArchiverSettings,
+        may_go: Callable[[str, str], bool] = lambda *_: True,
+    ) -> None:
+        """`may_go` says of a stream's day whether retention may remove it."""
+        self._may_go = may_go
         self._runtime = runtime
         self._settings = settings
         self._health = StreamsHealth(runtime.health)
@@ -81,6 +89,7 @@ class Streams:
 
     async def _recover(self, layout: Layout) -> Desk:
         desk = Desk(self._runtime, self._settings, layout, self._health.of(layout.stream))
+        desk.may_go = partial(self._may_go, layout.stream)
         self._desks[layout.stream] = desk
         await desk.recover()
         return desk
