@@ -203,7 +203,6 @@ class _Making:
             "memory_limit": _MEMORY,
             "temp_directory": str(self._scratch / "spill"),
             "threads": os.cpu_count() or 1,
-            "TimeZone": "UTC",
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
         }
