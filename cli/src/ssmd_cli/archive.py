@@ -1,68 +1,22 @@
 """`ssmd archive …`: what is kept of the streams as files."""
 
 import contextlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from ssmd_cli import verbs
-from ssmd_cli.environment import load_env_file, quiet_logs
+from ssmd_cli import archive_days, verbs
+from ssmd_cli.archive_root import AsJson, Root, Stream, archive_at
 from ssmd_cli.options import AsCsv, Output
-from ssmd_common.errors import SsmdError
 from ssmd_common.exitcodes import ExitCode
 
 app = verbs.group("List, read, verify and repair what is archived of the streams.")
 
-_LOCAL_ROOT: Final = Path(".ssmd") / "archive"
-
-Root = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="The archive's directory; by default ARCHIVER_ROOT, else that of `ssmd up`, "
-        f"{_LOCAL_ROOT}.",
-    ),
-]
-Stream = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="SECMASTER_CDC (the default), MARKET_DATA or MARKET_BOOKS_0 and so on.",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 _PLACE: Final = (
     "a time (2026-02-03T22:00:00Z), an age (15m, 24h, 7d) or a sequence: 1042 of the newest chain, "
     "2:1042 of chain 2"
 )
-
-
-class FilesRefused(SsmdError):
-    """The file system refuses what was asked of it."""
-
-
-@contextlib.contextmanager
-def _archive(root: Path | None) -> Iterator[Path]:
-    """The archive's directory.
-
-    Raises:
-        FilesRefused: what is done inside cannot be done there.
-    """
-    load_env_file()
-    quiet_logs()
-    found = root or Path(os.environ.get("ARCHIVER_ROOT") or _LOCAL_ROOT)
-    try:
-        yield found
-    except (BrokenPipeError, TimeoutError):
-        raise
-    except OSError as error:
-        raise FilesRefused(
-            f"{error.filename or found}: {error.strerror}. Nothing that the archive had is lost: "
-            "mend that, and run the command again"
-        ) from error
 
 
 @verbs.verb(app, "ls", "ssmd archive ls --json", "ssmd archive ls --stream MARKET_DATA")
@@ -70,7 +24,7 @@ def ls_command(stream: Stream = None, root: Root = None, as_json: AsJson = False
     """List the days, what is lost, and the spans that are complete, from manifests alone."""
     from ssmd_cli.archive_show import ls
 
-    with _archive(root) as found:
+    with archive_at(root) as found:
         ls(found, stream, as_json=as_json)
 
 
@@ -107,7 +61,7 @@ def cat_command(
     from ssmd_cli.archive_cat import cat
     from ssmd_cli.archive_streams import messages_of
 
-    with contextlib.suppress(KeyboardInterrupt), _archive(root) as found:
+    with contextlib.suppress(KeyboardInterrupt), archive_at(root) as found:
         wanted = messages_of(stream, series, table, type_)
         cat(found, stream, wanted, since, until, limit=limit, as_json=as_json)
 
@@ -131,7 +85,7 @@ def state_command(
     """
     from ssmd_cli.archive_show import state
 
-    with _archive(root) as found:
+    with archive_at(root) as found:
         is_complete = state(found, at, table, limit=limit, as_json=as_json)
     if not is_complete:
         raise typer.Exit(ExitCode.PARTIAL)
@@ -151,7 +105,7 @@ def tickers_command(
     from ssmd_cli.archive_show import tickers
 
     style = output.chosen(wanted, as_json=as_json, as_csv=as_csv)
-    with _archive(root) as found:
+    with archive_at(root) as found:
         is_complete = tickers(found, date, table, style)
     if not is_complete:
         raise typer.Exit(ExitCode.PARTIAL)
@@ -177,7 +131,7 @@ def verify_command(
     """
     from ssmd_cli.archive_verify import verify
 
-    with _archive(root) as found:
+    with archive_at(root) as found:
         is_whole = verify(found, stream, deep=deep, head=head, as_json=as_json)
     if not is_whole:
         raise typer.Exit(ExitCode.DRIFT)
@@ -188,6 +142,7 @@ def verify_command(
     "coverage",
     "ssmd archive coverage --date 2026-02-03",
     "ssmd archive coverage --ticker KXBTCD-26FEB03-T97500 --channel book --json",
+    "ssmd archive coverage --svg coverage.svg",
 )
 def coverage_command(
     date: Annotated[
@@ -198,6 +153,9 @@ def coverage_command(
     channel: Annotated[
         str | None, typer.Option(metavar="CHANNEL", help="Only trade, ticker or book.")
     ] = None,
+    svg: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the timeline as a picture, too.")
+    ] = None,
     root: Root = None,
     as_json: AsJson = False,
 ) -> None:
@@ -207,8 +165,8 @@ def coverage_command(
     """
     from ssmd_cli.archive_coverage import coverage
 
-    with _archive(root) as found:
-        coverage(found, date, ticker, series, channel, as_json=as_json)
+    with archive_at(root) as found:
+        coverage(found, date, ticker, series, channel, svg, as_json=as_json)
 
 
 @verbs.verb(app, "repair", "ssmd archive repair --dry-run")
@@ -236,7 +194,7 @@ def repair_command(
 
     from ssmd_cli.archive_repair import repair
 
-    with _archive(root) as found:
+    with archive_at(root) as found:
         is_lost = asyncio.run(
             repair(
                 found,
@@ -249,3 +207,6 @@ def repair_command(
         )
     if is_lost:
         raise typer.Exit(ExitCode.PARTIAL)
+
+
+archive_days.add_to(app)

@@ -104,6 +104,10 @@ def _of_market(layout: Layout, folder: str, payload: bytes) -> str | None:
             return None
 
 
+_OF_NO_MARKET: Final = ("session", "unreadable", "books_session", "books_unreadable")
+_OF_NO_SERIES: Final = ("fees", "market_lifecycle_events")
+
+
 def is_about(
     layout: Layout, folder: str, payload: bytes, *, series: str | None, ticker: str | None
 ) -> bool:
@@ -111,19 +115,18 @@ def is_about(
     subject says so. A record of the capture is of none.
     """
     found = subject_of(layout, folder, payload)
-    if found is None:
+    if found is None or folder in _OF_NO_MARKET:
         return False
-    # cdc.<table>.<op>.… and md.<channel>.…, books with their shard before it.
+    # cdc.<table>.<op>.…, md.<channel>.…, md.book.<shard>.…
     tokens = found.split(".")[3 if layout.has_states or folder == "book" else 2 :]
-    if folder in ("session", "books_session", "unreadable", "books_unreadable"):
+    if not tokens or (ticker is not None and tokens[-1] != changes.token(ticker)):
         return False
-    if ticker is not None and changes.token(ticker) not in tokens[-1:]:
+    if series is None:
+        return True
+    if folder in _OF_NO_SERIES:
         return False
-    return series is None or _is_of_series(folder, tokens, changes.token(series))
-
-
-_WITHOUT_SERIES: Final = ("fees", "market_lifecycle_events")
-
-
-def _is_of_series(folder: str, tokens: list[str], series: str) -> bool:
-    return folder not in _WITHOUT_SERIES and tokens[:1] == [series]
+    wanted = changes.token(series)
+    if tokens[0] == changes.NONE and not layout.has_states:
+        # The secmaster did not know the market: its ticker tells.
+        return tokens[-1].partition("-")[0] == wanted
+    return tokens[0] == wanted
