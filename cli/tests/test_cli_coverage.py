@@ -16,7 +16,7 @@ from ssmd_archive.layout import MARKET_DATA, Layout, books
 from ssmd_archive.lock import locked
 from ssmd_archive.writer import ArchiveWriter, Rotation
 from ssmd_cli.archive import app
-from ssmd_cli.archive_coverage import picture
+from ssmd_cli.coverage_picture import picture
 from ssmd_stream.market.coverage import State
 from ssmd_stream.market.messages import Message, encoded
 from ssmd_stream.market.timeline import Interval, Span

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -158,9 +158,11 @@ class Coverage:
         self._connectors: dict[str, _Connector] = defaultdict(_Connector)
         self.tickers: set[str] = set()
         """Markets whose books were ever subscribed."""
+        self._told: dict[tuple[Hashable, ...], list[Interval]] = {}
 
     def take(self, record: SessionRecord) -> None:
         """The next record."""
+        self._told.clear()
         connector = self._connectors[record.connector]
         at = moment(record.received_at)
         session = connector.sessions.get(record.session)
@@ -234,6 +236,26 @@ class Coverage:
                 connector.gaps[name].append(_Gap(since, at, _NO_ROOM))
         session.dropped = dict(dropped)
         session.counts.append(at)
+
+    def intervals(
+        self, channel: str, ticker: str | None, span: Span, lost: Sequence[Interval] = ()
+    ) -> list[Interval]:
+        """Those of `timeline`; the very same list for markets of which the records say the same."""
+        said = tuple(
+            (name, session.name, *((one.since, one.until) for one in session.of(channel, ticker)))
+            for name, connector in self._connectors.items()
+            for session in connector.sessions.values()
+        )
+        again = tuple(
+            (at, session.name)
+            for connector in self._connectors.values()
+            for at, session in connector.resnapshots.get(ticker, ())
+        )
+        key = (channel, span, tuple(lost), said, again)
+        found = self._told.get(key)
+        if found is None:
+            found = self._told[key] = self.timeline(channel, ticker, span, lost).intervals()
+        return found
 
     def timeline(
         self, channel: str, ticker: str | None, span: Span, lost: Sequence[Interval] = ()
