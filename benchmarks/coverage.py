@@ -90,7 +90,7 @@ def write(root: Path, markets: int) -> int:
         writer = ArchiveWriter(root, books(0), Rotation(900))
         writer.recover()
         writer.begin_chain("2026-02-01T00:00:00Z", 1, "the archive begins")
-        for count, record in enumerate(records(markets), 1):  # noqa: B007
+        for count, record in enumerate(records(markets), 1):
             ns = int(datetime.fromisoformat(record.received_at).timestamp() * 1e6) * 1000
             writer.take([Stored(count, subject_of(record, 0), encoded(record), ns)])
             writer.work()

@@ -54,9 +54,7 @@ def compact(
 
 
 def not_installed(error: ImportError) -> ConfigurationError:
-    return ConfigurationError(
-        f"{error.name} is not installed: pip install 'ssmd-cli[archive]'"
-    )
+    return ConfigurationError(f"{error.name} is not installed: pip install 'ssmd-cli[archive]'")
 
 
 def _days(

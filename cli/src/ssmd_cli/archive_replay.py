@@ -37,7 +37,7 @@ async def replay(
     start, stop = _moment(since, "--from"), _moment(until, "--to", ends=True)
     try:
         source = replayed(root, start, stop, **wanted)
-        async with aclosing(source) as items:  # type: ignore[type-var] # it is a generator
+        async with aclosing(source) as items:
             if to_nats is None:
                 return await _to_stdout(items)
             from ssmd_cli.archive_republish import publish
@@ -112,5 +112,3 @@ def tell(lost: Lost) -> None:
     if lost.kind == "chain":
         what = f"what {lost.stream} still had before its chain {lost.chain}"
     output.note(f"missing: {what}, sequences {lost.from_seq} to {lost.to_seq}: {lost.why}")
-
-

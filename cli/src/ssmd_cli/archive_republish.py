@@ -12,11 +12,13 @@ from typing import Final
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
+from nats.js.api import PubAck
 
 from ssmd_archive import lines
 from ssmd_archive.playback import Item, Lost, Played
 from ssmd_cli import output
 from ssmd_common.connections import nats as connections
+from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
 from ssmd_common.settings import NatsSettings, load
 
@@ -26,9 +28,7 @@ _IN_FLIGHT: Final = 500
 _BUDGET_SECONDS: Final = 10.0
 
 
-async def publish(
-    items: AsyncIterator[Item], subject: str, tell: Callable[[Lost], None]
-) -> bool:
+async def publish(items: AsyncIterator[Item], subject: str, tell: Callable[[Lost], None]) -> bool:
     """Publish all; whether nothing was missing.
 
     Raises:
@@ -52,7 +52,7 @@ async def publish(
         return await _publish(client, items, subject, tell, is_stored=stream is not None)
     except (nats.errors.Error, TimeoutError) as error:
         raise UpstreamUnavailable(
-            f"NATS does not take what is replayed ({error or type(error).__name__})"
+            f"NATS does not take what is replayed ({first_line(error)})"
         ) from error
     finally:
         await connections.close(client)
@@ -76,7 +76,7 @@ async def _publish(
 ) -> bool:
     js = client.jetstream()
     is_complete = True
-    waiting: list[asyncio.Future[object]] = []
+    waiting: list[asyncio.Future[PubAck]] = []
     published = 0
     async for item in items:
         if isinstance(item, Lost):
@@ -96,7 +96,7 @@ async def _publish(
     return is_complete
 
 
-async def _stored(client: Client, waiting: list[asyncio.Future[object]]) -> None:
+async def _stored(client: Client, waiting: list[asyncio.Future[PubAck]]) -> None:
     """All that was published is at the server, and in the stream where one takes it."""
     await asyncio.wait_for(asyncio.gather(*waiting), _BUDGET_SECONDS)
     waiting.clear()

@@ -12,9 +12,9 @@ from ssmd_cli.coverage_picture import LOOKS, cells, clock
 from ssmd_stream.market.coverage import State
 from ssmd_stream.market.timeline import Interval, Span
 
-_CELLS: Final = 1440
-"""A day's minutes: nothing is drawn narrower."""
-_LEFT, _WIDTH, _ROW, _TOP, _RIGHT = 320, 1080, 22, 56, 24
+_CELLS: Final = 360
+"""Of a day four minutes each: nothing is drawn narrower, so that it is seen."""
+_LEFT, _WIDTH, _ROW, _TOP, _RIGHT = 320, 1080, 22, 56, 48
 _HEIGHTS: Final = {State.NOT_SUBSCRIBED: 2, State.UNKNOWN: 9}
 _BAR: Final = 16
 _HATCHES: Final = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Generator
+from collections.abc import AsyncGenerator, Collection, Generator
 from contextlib import aclosing
 from datetime import datetime
 from itertools import islice
@@ -42,7 +42,7 @@ async def replay(
     ticker: str | None = None,
     speed: float | None = None,
     strict: bool = False,
-) -> AsyncIterator[Played | Lost]:
+) -> AsyncGenerator[Played | Lost, None]:
     """Messages of an archive's directory that were stored from `since` on and before `until`.
 
     Each item is a `Played` message or a `Lost`: what the archive lacks, in its place (with `strict`
@@ -65,6 +65,8 @@ async def replay(
     if speed is not None and not speed > 0:
         raise ValueError(f"speed {speed} is not above 0")
     source = _source(Path(root), since, until, streams, channels, series, ticker)
+    from ssmd_archive import playback
+
     async with aclosing(_batches(source)) as batches:
         began = first = 0.0
         async for batch in batches:
@@ -73,7 +75,7 @@ async def replay(
                     yield item
                 continue
             for item in batch:
-                if not hasattr(item, "payload"):
+                if isinstance(item, playback.Lost):
                     if strict:
                         raise Incomplete(item)
                 elif speed is not None:
@@ -86,7 +88,7 @@ async def replay(
                 yield item
 
 
-async def _batches(source: Generator[Item, None, None]) -> AsyncIterator[list[Item]]:
+async def _batches(source: Generator[Item, None, None]) -> AsyncGenerator[list[Item], None]:
     """A few items at a time, read in a thread; the files are closed at the end, whatever ends."""
     reading: asyncio.Future[list[Item]] | None = None
     try:

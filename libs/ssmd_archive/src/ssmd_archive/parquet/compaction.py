@@ -199,7 +199,7 @@ class _Making:
         """Write a table's file."""
         path = self._scratch / f"{table.name}.parquet"
         source = pa.RecordBatchReader.from_batches(table.schema, batches)
-        settings = {
+        settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": _MEMORY,
             "temp_directory": str(self._scratch / "spill"),
             "threads": os.cpu_count() or 1,
@@ -211,7 +211,7 @@ class _Making:
             order = ", ".join(f'"{name}"' for name in table.order)
             # Neither is anybody's input: a table's columns, and a path of ours.
             database.execute(
-                f"COPY (FROM source ORDER BY {order}) TO $path (FORMAT parquet, "  # noqa: S608
+                f"COPY (FROM source ORDER BY {order}) TO $path (FORMAT parquet, "
                 f"COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}, KV_METADATA "
                 f"{{'ssmd.table': '{table.name}', 'ssmd.schema': '{VERSION}'}})",
                 {"path": str(path)},

@@ -65,7 +65,7 @@ def opened(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """
     found = files(root)
     with TemporaryDirectory(prefix="ssmd-query-") as scratch:
-        settings = {
+        settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": _MEMORY,
             "temp_directory": scratch,
             "autoinstall_known_extensions": False,

@@ -201,7 +201,7 @@ def _cut(array: pa.ChunkedArray) -> pa.Array:
 def _levels(pairs: pa.Array) -> pa.Array:
     """Lists of pairs as lists of structs."""
     flat = pairs.flatten()
-    if flat.null_count or not pc.all(pc.equal(pc.list_value_length(flat), 2)).as_py() in (
+    if flat.null_count or pc.all(pc.equal(pc.list_value_length(flat), 2)).as_py() not in (
         True,
         None,
     ):

@@ -17,6 +17,7 @@ from ssmd_archive.errors import ArchiveDamaged
 from ssmd_archive.layout import is_day
 from ssmd_archive.losses import losses
 from ssmd_archive.manifest import Segment
+from ssmd_archive.verify import hash_file
 
 FOLDER: Final = "parquet"
 RECORD: Final = "manifest.json"
@@ -154,13 +155,28 @@ def read_record(root: Path, stream: str, day: str) -> Record | None:
         ) from error
 
 
-def is_compacted(archive: Archive, listed: list[Listed], day: str) -> bool:
-    """Whether a day's Parquet has all that its sealed files have, and its files are there."""
+def why_not_compacted(archive: Archive, day: str) -> str | None:
+    """Why a day's sealed files are still needed; None where its Parquet has all that they have, by
+    their hashes and its own.
+
+    Raises:
+        ArchiveDamaged: a manifest of the archive cannot be read.
+    """
     try:
         found = read_record(archive.root, archive.layout.stream, day)
-    except ArchiveDamaged:
-        return False
-    return found is not None and is_of(archive.root, found, day_of(listed, day))
+    except ArchiveDamaged as error:
+        return str(error)
+    if found is None:
+        return "it is not compacted: `ssmd archive compact`"
+    if not is_of(archive.root, found, day_of(list(archive.lines()), day)):
+        return (
+            "it was compacted of other files than it has now: `ssmd archive compact` makes it anew"
+        )
+    folder = folder_of(archive.root, found.stream, day)
+    for made in found.tables:
+        if hash_file(folder / made.path)[1] != made.sha256:
+            return f"its {made.path} is not as it was written: `ssmd archive compact --again`"
+    return None
 
 
 def is_of(root: Path, record: Record, day: Day) -> bool:
