@@ -1,4 +1,4 @@
-"""The time of `ssmd archive coverage` for a day of many markets, beside that of reading its records.
+"""The time of `ssmd archive coverage` for a day of many markets, beside that of its records alone.
 
 A shard of books is archived whose connection was replaced many times, each time with all markets in
 chunks, with counts every five seconds, gaps and new snapshots. The ratio is against the time in
@@ -76,7 +76,7 @@ def records(markets: int) -> Iterator[SessionRecord]:
             yield maker.record("count", at=at, published={"book": 1})
             if middle <= at < middle + timedelta(seconds=COUNT_SECONDS):
                 yield maker.record(
-                    "gap", of_channel="orderbook_delta", at=at, reason="a sequence number is missing",
+                    "gap", of_channel="orderbook_delta", at=at, reason="a sequence is missing",
                     since=(at - timedelta(seconds=1)).isoformat(), until=at.isoformat(),
                 )  # fmt: skip
                 yield maker.record("resnapshot", of_channel="orderbook_delta", at=at)

@@ -185,9 +185,10 @@ def _show(day: str, read: list[Read], found: list[tuple[Read, Covered]]) -> None
     whole = _lines(found, span, width)
     lines = whole[:_MOST_LINES]
     names = [line.name for line in lines]
-    columns = [Column("market", day, names)]
-    for state in State:
-        columns.append(Column(state, str(state), [_share(line, state) for line in lines], True))
+    columns = [
+        Column("market", day, names),
+        *(Column(state, state, [_share(line, state) for line in lines], True) for state in State),
+    ]
     for text in draw(columns, None).lines:
         print(text)
     print()

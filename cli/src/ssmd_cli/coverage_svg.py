@@ -29,16 +29,17 @@ def svg(title: str, span: Span, rows: Sequence[tuple[str, list[Interval]]]) -> s
     """A document that stands alone, of rows with their names."""
     height = _TOP + _ROW * len(rows) + 64
     width = _LEFT + _WIDTH + _RIGHT
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-            f'width="{width}" height="{height}" font-family="sans-serif" font-size="12" role="img">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif">',
+            "<style>text {font-size: 12px} .title {font-size: 16px; font-weight: bold}</style>",
             f"<title>{escape(title)}</title>",
             '<rect width="100%" height="100%" fill="#ffffff"/>',
             "<defs>",
             *_patterns(),
             "</defs>",
-            f'<text x="16" y="24" font-size="16" font-weight="bold">{escape(title)}</text>',
+            f'<text class="title" x="16" y="24">{escape(title)}</text>',
             *_axis(span, len(rows)),
             *(
                 part
@@ -72,7 +73,7 @@ def _axis(span: Span, rows: int) -> Iterator[str]:
     for part in range(_HOURS + 1):
         x = _LEFT + _WIDTH * part // _HOURS
         at = span.since + (span.until - span.since) * part // _HOURS
-        yield f'<line x1="{x}" y1="{_TOP - 6}" x2="{x}" y2="{_TOP + _ROW * rows}" stroke="#eceff1"/>'
+        yield f'<path d="M{x},{_TOP - 6} V{_TOP + _ROW * rows}" stroke="#eceff1"/>'
         yield f'<text x="{x}" y="{_TOP - 10}" text-anchor="middle">{clock(at)}</text>'
 
 

@@ -27,6 +27,7 @@ from ssmd_archive.parquet.reading import Block, Reader, Rejected, others, read_a
 from ssmd_archive.parquet.record import Day, Made, Record
 from ssmd_archive.parquet.schemas import OTHERS, VERSION, Table, tables
 from ssmd_archive.verify import hash_file, verify
+from ssmd_common.errors import SsmdError
 
 ROW_GROUP: Final = 122_880
 """Rows: what DuckDB gives to a thread at once; polars and pyarrow read groups of this size well."""
@@ -38,6 +39,10 @@ blocks that are being read, 200 MB in sum."""
 _MAKING, _OLD = ".making", ".old"
 _LOCK: Final = ".lock"
 _CARRIED: Final = "it cannot stand on a line of a table"
+
+
+class CompactionFailed(SsmdError):
+    """The libraries cannot write a day, most likely for want of room. Nothing has changed."""
 
 
 class Compacted(NamedTuple):
@@ -61,6 +66,7 @@ def compact(
         NotArchived: it has no message, or is not over and `partial` was not asked for.
         ArchiveDamaged: what is archived is not as it was written.
         ArchiveLocked: another process compacts.
+        CompactionFailed: DuckDB cannot write it.
         OSError: it cannot be written. Nothing has changed.
     """
     listed = list(archive.lines())
@@ -128,12 +134,27 @@ class _Making:
         self._disk = disk
         self._place = record.folder_of(archive.root, archive.layout.stream, day)
         self._scratch = self._place.with_name(f"{_MAKING}-{self._place.name}")
+        self._failed: Exception | None = None
 
     def make(self) -> Record:
         """Write it, and put it in its place."""
         self._disk.make_directory(self._scratch)
+        settings: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": _MEMORY,
+            "temp_directory": str(self._scratch / "spill"),
+            "threads": os.cpu_count() or 1,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
         try:
-            made = self._tables()
+            try:
+                with duckdb.connect(config=settings) as self._database:
+                    made = self._tables()
+            except duckdb.Error as error:
+                # It has the words alone of what was raised while it read.
+                raise self._failed or CompactionFailed(
+                    f"DuckDB cannot write {self._day} of {self._archive.layout.stream}: {error}"
+                ) from error
             shutil.rmtree(self._scratch / "spill", ignore_errors=True)
             written = self._record(made)
             self._write(self._scratch / record.RECORD, msgspec.json.encode(written) + b"\n")
@@ -195,30 +216,29 @@ class _Making:
                 some = [Rejected(text, _CARRIED) for text in whole[start : start + _AT_ONCE]]
                 yield others(block.chain, OTHER, some)
 
+    def _watched(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from batches
+        except Exception as error:
+            self._failed = error
+            raise
+
     def _sorted(self, table: Table, batches: Iterator[pa.RecordBatch]) -> Made:
         """Write a table's file."""
         path = self._scratch / f"{table.name}.parquet"
-        source = pa.RecordBatchReader.from_batches(table.schema, batches)
-        settings: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": _MEMORY,
-            "temp_directory": str(self._scratch / "spill"),
-            "threads": os.cpu_count() or 1,
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-        }
-        with duckdb.connect(config=settings) as database:
-            database.register("source", source)
-            order = ", ".join(f'"{name}"' for name in table.order)
-            # Neither is anybody's input: a table's columns, and a path of ours.
-            database.execute(
-                f"COPY (FROM source ORDER BY {order}) TO $path (FORMAT parquet, "
-                f"COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}, KV_METADATA "
-                f"{{'ssmd.table': '{table.name}', 'ssmd.schema': '{VERSION}'}})",
-                {"path": str(path)},
-            )
-            [(rows,)] = database.execute(
-                "SELECT num_rows FROM parquet_file_metadata($path)", {"path": str(path)}
-            ).fetchall()
+        source = pa.RecordBatchReader.from_batches(table.schema, self._watched(batches))
+        self._database.register("source", source)
+        order = ", ".join(f'"{name}"' for name in table.order)
+        # Neither is anybody's input: a table's columns, and a path of ours.
+        self._database.execute(
+            f"COPY (FROM source ORDER BY {order}) TO $path (FORMAT parquet, "
+            f"COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}, KV_METADATA "
+            f"{{'ssmd.table': '{table.name}', 'ssmd.schema': '{VERSION}'}})",
+            {"path": str(path)},
+        )
+        [(rows,)] = self._database.execute(
+            "SELECT num_rows FROM parquet_file_metadata($path)", {"path": str(path)}
+        ).fetchall()
         self._sync(path)
         size, digest = hash_file(path)
         return Made(path=path.name, table=table.name, rows=rows, bytes=size, sha256=digest)

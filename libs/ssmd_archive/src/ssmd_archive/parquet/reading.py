@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from ssmd_archive import lines as archive_lines
-from ssmd_archive.errors import UnreadableLine
 from ssmd_archive.parquet.schemas import COUNT, LEVELS, OTHERS, PRICE, TEXT, TIME, Origin, Table
 
 _THREADS: Final = 2
@@ -226,6 +225,3 @@ def _rows(data: list[str | None]) -> bytes:
 def _text(raw: msgspec.Raw) -> str | None:
     text = bytes(raw).decode()
     return None if text == "null" else text
-
-
-__all__ = ["Block", "Read", "Reader", "Rejected", "UnreadableLine", "others", "read_all"]

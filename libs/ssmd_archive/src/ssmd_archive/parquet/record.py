@@ -169,9 +169,7 @@ def why_not_compacted(archive: Archive, day: str) -> str | None:
     if found is None:
         return "it is not compacted: `ssmd archive compact`"
     if not is_of(archive.root, found, day_of(list(archive.lines()), day)):
-        return (
-            "it was compacted of other files than it has now: `ssmd archive compact` makes it anew"
-        )
+        return "it has other files than it was compacted of: `ssmd archive compact`"
     folder = folder_of(archive.root, found.stream, day)
     for made in found.tables:
         if hash_file(folder / made.path)[1] != made.sha256:
