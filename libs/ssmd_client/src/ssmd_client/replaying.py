@@ -68,7 +68,7 @@ async def replay(
     from ssmd_archive import playback
 
     async with aclosing(_batches(source)) as batches:
-        began = first = 0.0
+        began: tuple[float, int] | None = None
         async for batch in batches:
             if speed is None and not strict:
                 for item in batch:
@@ -79,10 +79,9 @@ async def replay(
                     if strict:
                         raise Incomplete(item)
                 elif speed is not None:
-                    at = item.stored_at_ns / 1e9
-                    if not began:
-                        began, first = time.monotonic(), at
-                    wait = began + (at - first) / speed - time.monotonic()
+                    began = began or (time.monotonic(), item.stored_at_ns)
+                    due = began[0] + (item.stored_at_ns - began[1]) / 1e9 / speed
+                    wait = due - time.monotonic()
                     if wait > 0:
                         await asyncio.sleep(wait)
                 yield item
