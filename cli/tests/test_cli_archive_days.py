@@ -1,5 +1,6 @@
-"""`ssmd archive compact`, `query` and `replay` as they are typed, and what the docs show of them."""
+"""`ssmd archive compact`, `query` and `replay` as they are typed, and as the docs show them."""
 
+import asyncio
 import csv
 import io
 import json
@@ -155,7 +156,6 @@ def test_what_is_missing_is_a_line_and_an_exit_code(made: Path, tmp_path: Path) 
 
 
 async def test_replay_to_nats_has_ids_of_its_own(made: Path, nats_server: NatsServer) -> None:
-    import asyncio
 
     client = Client()
     await client.connect(nats_server.url)
