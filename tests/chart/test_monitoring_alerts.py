@@ -18,6 +18,8 @@ needs_promtool = pytest.mark.skipif(
 PROCESS: Final = {"process_start_time_seconds"}
 HALF_HOUR: Final = 30
 LATER: Final = {
+    ("SsmdArchiverDaysOverdue", True): 80,
+    ("SsmdArchiverDaysOverdue", False): 80,
     ("SsmdFieldsRejected", False): 80,
     ("SsmdHistoryNotMaintained", False): 400,
     ("SsmdHistoryNotMaintained", True): 400,
@@ -168,6 +170,10 @@ CASES: Final[dict[str, Case]] = {
     "SsmdArchiverHoles": (
         {"ssmd_archiver_missing_messages_total@archiver,stream='S',why='hole'": "_x20 7x20"},
         {"ssmd_archiver_missing_messages_total@archiver,stream='S',why='hole'": "7x40"},
+    ),
+    "SsmdArchiverDaysOverdue": (
+        {"ssmd_archiver_overdue_days@archiver,stream='S'": "3x100"},
+        {"ssmd_archiver_overdue_days@archiver,stream='S'": "2x100"},
     ),
     "SsmdConnectorDrops": (
         {"ssmd_connector_dropped_total@connector,type='ticker'": "_x20 7x20"},

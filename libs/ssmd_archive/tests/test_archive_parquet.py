@@ -41,7 +41,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     maker = Maker()
     day = stored([*a_day(maker), None, maker.trade("KXA-1", at=at(3))])
     first = day[-1].sequence + 1
-    odd = [b"not json", day[1].payload.replace(b'"0.4200"', b'"0.42000001"', 1), b'{"v":2}']
+    odd = [b"not json", day[1].payload.replace(b'"0.4200"', b'"0.42000001"', 1)]
+    odd.append(day[1].payload.replace(b'"v":1', b'"v":2', 1))
     day += [
         Stored(first + number, "md.trade.A.B.C", payload, nanoseconds(at(4)))
         for number, payload in enumerate(odd)
@@ -247,7 +248,9 @@ def test_a_run_that_is_killed_leaves_the_day_as_it_was(
         there = digest(place) if place.exists() else {}
         # For the time between two renames the day is aside, and the next run puts it back.
         assert there in ({}, whole)
-        compact(source, NAME)
+        found = compact(source, NAME)
+        # What was there before is put back.
+        assert not (again and found.is_new)
         assert digest(place) == whole
         assert not [*place.parent.glob(".*")]
 

@@ -1,6 +1,7 @@
 """`ssmd_client.replay`: an archive as an asynchronous iterator."""
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -95,9 +96,15 @@ async def test_who_stops_early_leaves_nothing_open(root: Path, tmp_path: Path) -
     async with aclosing(replay(copy)) as items:
         async for _ in items:
             break
-    task = asyncio.create_task(all_of(replay(copy, speed=0.001)))
-    await asyncio.sleep(0)
+    # Also while a file is read: that is waited for.
+    file = next(copy.rglob("*.jsonl.gz"))
+    file.unlink()
+    os.mkfifo(file)
+    task = asyncio.create_task(all_of(replay(copy)))
+    writing = await asyncio.to_thread(os.open, file, os.O_WRONLY)
     task.cancel()
+    await asyncio.sleep(0)
+    os.close(writing)
     with pytest.raises(asyncio.CancelledError):
         await task
     open_files = {Path(file.path) for file in psutil.Process().open_files()}

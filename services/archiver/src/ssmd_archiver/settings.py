@@ -114,9 +114,8 @@ class ArchiverSettings(PostgresSettings, NatsSettings):
         """What is kept of a stream."""
         single = parse_keep(self.archiver_keep)
         books = single.get(BOOKS) if stream.startswith(BOOKS[:-1]) else None
-        return (
-            single.get(stream) or books or Keep(self.archiver_keep_days, self.archiver_keep_bytes)
-        )
+        every = Keep(self.archiver_keep_days, self.archiver_keep_bytes)
+        return single.get(stream) or books or every
 
     @property
     def removes_compacted_only(self) -> bool:
