@@ -29,6 +29,14 @@ async def all_of(items: AsyncIterator[Played | Lost]) -> list[Played | Lost]:
     return [item async for item in items]
 
 
+def blocking(root: Path) -> Path:
+    """A file of the archive whose reader waits until somebody writes."""
+    file = next(root.rglob("*.jsonl.gz"))
+    file.unlink()
+    os.mkfifo(file)
+    return file
+
+
 async def test_messages_and_what_is_missing_come_in_order(root: Path) -> None:
     items = await all_of(replay(root))
     assert [item.kind for item in items if isinstance(item, Lost)] == ["hole", "chain"]
@@ -97,9 +105,7 @@ async def test_who_stops_early_leaves_nothing_open(root: Path, tmp_path: Path) -
         async for _ in items:
             break
     # Also while a file is read: that is waited for.
-    file = next(copy.rglob("*.jsonl.gz"))
-    file.unlink()
-    os.mkfifo(file)
+    file = blocking(copy)
     task = asyncio.create_task(all_of(replay(copy)))
     writing = await asyncio.to_thread(os.open, file, os.O_WRONLY)
     task.cancel()
