@@ -1,8 +1,9 @@
 """The archiver's figures: messages a second from the stream to sealed files, and its memory.
 
-A backlog of messages as large as a market's (with --market-data: of trades) is archived by the service, bound to one core, and read
-by a bare pull consumer of nats-py that writes plain lines, bound to the same one, in the same run:
-it only moves bytes, ours are checked, counted, compressed, hashed and listed.
+A backlog of messages as large as a market's (with --market-data: of trades) is archived by the
+service, bound to one core, and read by a bare pull consumer of nats-py that writes plain lines,
+bound to the same one, in the same run: it only moves bytes, ours are checked, counted, compressed,
+hashed and listed.
 
 usage: make bench BENCH=archiver ARGS="--messages 300000 --market-data"
 """

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import made_archive
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -312,8 +313,16 @@ def test_one_at_a_time(root: Path) -> None:
 def test_sources_are_needed_until_parquet_has_all_of_them(root: Path) -> None:
     source = Archive(root, MARKET_DATA)
     assert "is not compacted" in (record.why_not_compacted(source, NAME) or "")
-    compact(source, NAME)
+    made = compact(source, NAME).record
     assert record.why_not_compacted(source, NAME) is None
+    day = record.day_of(list(source.lines()), NAME)
+    other = msgspec.structs.replace(made.sources[0], sha256="0" * 64)
+    for wrong in (
+        msgspec.structs.replace(made, sources=[other, *made.sources[1:]]),
+        msgspec.structs.replace(made, lost=[]),
+        msgspec.structs.replace(made, is_over=False),
+    ):
+        assert not record.is_of(root, wrong, day)
     trades = record.folder_of(root, "MARKET_DATA", NAME) / "trade.parquet"
     content = bytearray(trades.read_bytes())
     content[50] ^= 1
