@@ -39,7 +39,7 @@ async def replay(
         source = replayed(root, start, stop, **wanted)
         async with aclosing(source) as items:
             if to_nats is None:
-                return await _to_stdout(items)
+                return await _to_stdout(items, at_once=wanted.get("speed") is not None)
             from ssmd_cli.archive_republish import publish
 
             return await publish(items, to_nats, tell)
@@ -63,7 +63,8 @@ def _moment(text: str | None, option: str, *, ends: bool = False) -> datetime | 
             )
 
 
-async def _to_stdout(items: AsyncIterator[Item]) -> bool:
+async def _to_stdout(items: AsyncIterator[Item], *, at_once: bool) -> bool:
+    """`at_once`: each line is to be seen when its moment comes."""
     is_complete = True
     write = sys.stdout.write
     async for item in items:
@@ -73,6 +74,8 @@ async def _to_stdout(items: AsyncIterator[Item]) -> bool:
             tell(item)
         else:
             write(line(item))
+        if at_once:
+            sys.stdout.flush()
     sys.stdout.flush()
     return is_complete
 
