@@ -9,6 +9,7 @@ from typing import Final
 from alerts import alerts_page
 from dashboards import DASHBOARDS
 from documented_metrics import cell, metrics_page
+from documented_parquet import parquet_page
 from documented_rights import PAGE as RIGHTS_PAGE
 from documented_rights import with_rights
 from documented_values import values_page
@@ -95,6 +96,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "docs/alerts.md": alerts_page,
     **DASHBOARDS,
     "docs/chart-values.md": values_page,
+    "docs/parquet.md": parquet_page,
     "docs/rights.md": lambda: with_rights(RIGHTS_PAGE.read_text()),
 }
 

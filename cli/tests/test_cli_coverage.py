@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
+from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from ssmd_archive.layout import MARKET_DATA, Layout, books
 from ssmd_archive.lock import locked
 from ssmd_archive.writer import ArchiveWriter, Rotation
 from ssmd_cli.archive import app
-from ssmd_cli.archive_coverage import picture
+from ssmd_cli.coverage_picture import picture
 from ssmd_stream.market.coverage import State
 from ssmd_stream.market.messages import Message, encoded
 from ssmd_stream.market.timeline import Interval, Span
@@ -230,3 +231,59 @@ def test_no_hole_is_too_short_for_the_picture(lengths: list[tuple[int, State]], 
     assert len(shown) == width
     assert ("×" in shown) == any(state is State.GAP for _, state in lengths)
     assert " " not in shown
+
+
+def many(root: Path, markets: int) -> Path:
+    """Books of many markets: the second half was added an hour later, the last one has no gap."""
+    root.mkdir()
+    book, names = Maker("b1"), tuple(f"KXM-{number:03}" for number in range(markets))
+    added: dict[str, Any] = {"of_channel": "orderbook_delta"}
+    with locked(root):
+        store(
+            root,
+            books(0),
+            [
+                book.record("opened", at=at(0)),
+                book.record("added", at=at(0), tickers=names[: markets // 2], **added),
+                book.record("added", at=at(1), tickers=names[markets // 2 :], **added),
+                *(book.record("count", at=at(hour)) for hour in (2, 3)),
+                book.record(
+                    "gap", of_channel="orderbook_delta", at=at(4), reason="lost",
+                    since=at(3.5).isoformat(), until=at(4).isoformat(),
+                ),
+                book.record("resnapshot", of_channel="orderbook_delta", at=at(4)),
+                *(book.record("count", at=at(hour)) for hour in (4.1, 5, 6)),
+            ],
+            shard=0,
+        )  # fmt: skip
+    return root
+
+
+def test_markets_that_look_the_same_share_a_line(tmp_path: Path) -> None:
+    root = many(tmp_path / "archive", 40)
+    shown = run(root, "coverage").splitlines()
+    names = [line.partition("  ")[0] for line in shown if line.startswith("book ")]
+    assert names[:2] == ["book KXM-000 and 19 more", "book KXM-020 and 19 more"]
+    assert any("book KXM-000 and 39 more  gap (" in line for line in shown)
+    # Each for itself, where it is asked for.
+    document = json.loads(run(root, "coverage", "--json"))
+    assert len(document["coverage"]) == 40
+    assert states(document, "book", "KXM-019")[0] == (0, "complete")
+    assert states(document, "book", "KXM-020")[0] == (0, "not subscribed")
+    assert states(document, "book", "KXM-039") == states(document, "book", "KXM-020")
+    alone = run(many(tmp_path / "few", 4), "coverage")
+    assert alone.count("\nbook KXM-00") == 8
+
+
+def test_the_drawing_stands_alone_and_tells_states_without_colours(tmp_path: Path) -> None:
+    root, file = many(tmp_path / "archive", 40), tmp_path / "coverage.svg"
+    run(root, "coverage", "--svg", str(file))
+    drawing = ET.parse(file).getroot()
+    texts = {text.text for text in drawing.iter() if text.tag.endswith("text")}
+    assert {"book KXM-000 and 19 more", "complete", "gap", "unknown"} <= texts
+    bars = [
+        (bar.get("height"), bar.get("fill")) for bar in drawing.iter() if bar.tag.endswith("rect")
+    ]
+    # Hatched, low, or neither: one of each kind.
+    assert {("16", "url(#gap)"), ("16", "#2e7d32"), ("2", "#cfd8dc")} <= set(bars)
+    assert "http" not in file.read_text().replace("http://www.w3.org/2000/svg", "")

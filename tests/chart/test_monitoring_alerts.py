@@ -18,6 +18,8 @@ needs_promtool = pytest.mark.skipif(
 PROCESS: Final = {"process_start_time_seconds"}
 HALF_HOUR: Final = 30
 LATER: Final = {
+    ("SsmdArchiverDaysOverdue", True): 80,
+    ("SsmdArchiverDaysOverdue", False): 80,
     ("SsmdFieldsRejected", False): 80,
     ("SsmdHistoryNotMaintained", False): 400,
     ("SsmdHistoryNotMaintained", True): 400,
@@ -173,6 +175,10 @@ CASES: Final[dict[str, Case]] = {
         {"ssmd_archiver_upload_oldest_seconds@archiver,stream='S'": "3601+60x40"},
         # A bucket that was away for a while.
         {"ssmd_archiver_upload_oldest_seconds@archiver,stream='S'": "0x10 3601+60x5 0x20"},
+    ),
+    "SsmdArchiverDaysOverdue": (
+        {"ssmd_archiver_overdue_days@archiver,stream='S'": "3x100"},
+        {"ssmd_archiver_overdue_days@archiver,stream='S'": "2x100"},
     ),
     "SsmdConnectorDrops": (
         {"ssmd_connector_dropped_total@connector,type='ticker'": "_x20 7x20"},

@@ -1,11 +1,12 @@
 """`ssmd archive …`: what is kept of the streams as files."""
 
 import contextlib
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from ssmd_cli import archive_proof, verbs
+from ssmd_cli import archive_days, archive_proof, verbs
 from ssmd_cli.archive_root import AsJson, Root, Stream, archive_at
 from ssmd_cli.options import AsCsv, Output
 from ssmd_common.errors import ConfigurationError
@@ -158,6 +159,7 @@ def verify_command(
     "coverage",
     "ssmd archive coverage --date 2026-02-03",
     "ssmd archive coverage --ticker KXBTCD-26FEB03-T97500 --channel book --json",
+    "ssmd archive coverage --svg coverage.svg",
 )
 def coverage_command(
     date: Annotated[
@@ -167,6 +169,9 @@ def coverage_command(
     series: Annotated[str | None, typer.Option(help="Only books of this series.")] = None,
     channel: Annotated[
         str | None, typer.Option(metavar="CHANNEL", help="Only trade, ticker or book.")
+    ] = None,
+    svg: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the timeline as a picture, too.")
     ] = None,
     root: Root = None,
     as_json: AsJson = False,
@@ -178,7 +183,7 @@ def coverage_command(
     from ssmd_cli.archive_coverage import coverage
 
     with archive_at(root) as found:
-        coverage(found, date, ticker, series, channel, as_json=as_json)
+        coverage(found, date, ticker, series, channel, svg, as_json=as_json)
 
 
 @verbs.verb(app, "repair", "ssmd archive repair --dry-run")
@@ -222,3 +227,4 @@ def repair_command(
 
 
 archive_proof.add_to(app)
+archive_days.add_to(app)

@@ -2,32 +2,48 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from ssmd_archive import coverage as archived
 from ssmd_archive.catalog import Archive
 from ssmd_archive.coverage import Covered, Read
 from ssmd_archive.errors import NotArchived
 from ssmd_cli import output
+from ssmd_cli.coverage_picture import axis, cells, clock, legend, picture
+from ssmd_cli.coverage_svg import svg
 from ssmd_cli.life import duration
 from ssmd_cli.table import Column, draw
 from ssmd_common.errors import ConfigurationError
 from ssmd_stream.market.coverage import CHANNELS, State
 from ssmd_stream.market.timeline import Interval, Span
 
-_SIGNS: Final = {
-    State.COMPLETE: ("█", "\x1b[32m"),
-    State.REPAIRED: ("▓", "\x1b[36m"),
-    State.GAP: ("×", "\x1b[31m"),
-    State.UNKNOWN: ("?", "\x1b[33m"),
-    State.NOT_SUBSCRIBED: ("·", "\x1b[2m"),
-}
-_PLAIN: Final = "\x1b[0m"
 _WIDE: Final = 120
 _LEAST_PICTURE: Final = 24
 _MOST_HOLES: Final = 20
+_MOST_ALONE: Final = 30
+"""Markets that have a line each; of more, those whose timelines look the same share one."""
+_MOST_LINES: Final = 60
 _FINE: Final = (State.COMPLETE, State.NOT_SUBSCRIBED)
+
+
+class _Line(NamedTuple):
+    """Markets of one channel that are shown as one; `intervals` are those of the first."""
+
+    channel: str
+    tickers: list[str | None]
+    seconds: dict[str, float]
+    """In all of them together."""
+    intervals: list[Interval]
+
+    @property
+    def name(self) -> str:
+        first = self.tickers[0] or "all markets"
+        more = f" and {len(self.tickers) - 1:,} more" if len(self.tickers) > 1 else ""
+        return f"{self.channel} {first}{more}"
 
 
 def coverage(
@@ -36,10 +52,11 @@ def coverage(
     ticker: str | None,
     series: str | None,
     channel: str | None,
+    drawing: Path | None = None,
     *,
     as_json: bool,
 ) -> None:
-    """Print what is known of a day.
+    """Print what is known of a day; with `drawing` also write it there as SVG.
 
     Raises:
         ConfigurationError: the day or the channel is none.
@@ -61,6 +78,10 @@ def coverage(
     if not read:
         raise NotArchived(f"nothing of market data is archived of {day}")
     found = list(_found(read, ticker, series, channel))
+    if drawing is not None:
+        span = _whole(read)
+        rows = [(line.name, line.intervals) for line in _lines(found, span, _WIDE)]
+        drawing.write_text(svg(f"Capture of {day}, UTC", span, rows[:_MOST_LINES]))
     if as_json:
         output.document(_document(day, read, found))
         return
@@ -97,17 +118,25 @@ def _document(day: str, read: list[Read], found: list[tuple[Read, Covered]]) -> 
             }
             for one in read
         ],
-        "coverage": [
-            {
-                "stream": one.stream,
-                "channel": covered.channel,
-                "ticker": covered.ticker,
-                "seconds": covered.seconds(),
-                "intervals": [_interval(interval) for interval in covered.intervals],
-            }
-            for one, covered in found
-        ],
+        "coverage": list(_documents(found)),
     }
+
+
+def _documents(found: list[tuple[Read, Covered]]) -> Iterator[dict[str, Any]]:
+    """Markets that share their intervals have them written once."""
+    written: dict[int, tuple[dict[str, float], msgspec.Raw]] = {}
+    for one, covered in found:
+        known = written.get(id(covered.intervals))
+        if known is None:
+            raw = msgspec.json.encode([_interval(interval) for interval in covered.intervals])
+            known = written[id(covered.intervals)] = covered.seconds(), msgspec.Raw(raw)
+        yield {
+            "stream": one.stream,
+            "channel": covered.channel,
+            "ticker": covered.ticker,
+            "seconds": known[0],
+            "intervals": known[1],
+        }
 
 
 def _interval(interval: Interval) -> dict[str, str | None]:
@@ -119,102 +148,96 @@ def _interval(interval: Interval) -> dict[str, str | None]:
     }
 
 
+def _whole(read: list[Read]) -> Span:
+    return Span(min(one.span.since for one in read), max(one.span.until for one in read))
+
+
+def _lines(found: list[tuple[Read, Covered]], span: Span, width: int) -> list[_Line]:
+    """One for each market, or for those that look the same at this width: the worst first then."""
+    seconds: dict[int, dict[str, float]] = {}
+    looks: dict[int, object] = {}
+    lines: dict[object, _Line] = {}
+    is_grouped = len(found) > _MOST_ALONE
+    for number, (_, covered) in enumerate(found):
+        same = id(covered.intervals)
+        if same not in seconds:
+            seconds[same] = covered.seconds()
+            looks[same] = tuple(cells(covered.intervals, span, width)) if is_grouped else None
+        key = (covered.channel, looks[same]) if is_grouped else number
+        line = lines.get(key)
+        if line is None:
+            none = dict.fromkeys(map(str, State), 0.0)
+            line = lines[key] = _Line(covered.channel, [], none, covered.intervals)
+        line.tickers.append(covered.ticker)
+        for state, length in seconds[same].items():
+            line.seconds[state] += length
+    if not is_grouped:
+        return list(lines.values())
+    return sorted(lines.values(), key=lambda line: -line.seconds[State.GAP])
+
+
 def _show(day: str, read: list[Read], found: list[tuple[Read, Covered]]) -> None:
     if not found:
         output.note("no book of that kind was ever subscribed")
         return
-    span = Span(min(one.span.since for one in read), max(one.span.until for one in read))
+    span = _whole(read)
     width, styled = output.terminal_width() or _WIDE, output.is_bold()
-    names = [_named(covered) for _, covered in found]
-    columns = [Column("market", day, names)]
-    for state in State:
-        cells = [_share(covered, state) for _, covered in found]
-        columns.append(Column(state, str(state), cells, is_number=True))
-    lines = draw(columns, None).lines
-    for line in lines:
-        print(line)
+    whole = _lines(found, span, width)
+    lines = whole[:_MOST_LINES]
+    names = [line.name for line in lines]
+    columns = [
+        Column("market", day, names),
+        *(Column(state, state, [_share(line, state) for line in lines], True) for state in State),
+    ]
+    for text in draw(columns, None).lines:
+        print(text)
     print()
     longest = max(map(len, names))
     room = max(_LEAST_PICTURE, width - longest - 2)
-    print(f"{'':{longest}}  {_axis(span, room)}")
-    for (_, covered), name in zip(found, names, strict=True):
-        print(f"{name:<{longest}}  {picture(covered.intervals, span, room, styled=styled)}")
-    print(f"{'':{longest}}  " + "  ".join(f"{sign} {state}" for state, (sign, _) in _SIGNS.items()))
+    print(f"{'':{longest}}  {axis(span, room)}")
+    for line, name in zip(lines, names, strict=True):
+        print(f"{name:<{longest}}  {picture(line.intervals, span, room, styled=styled)}")
+    print(f"{'':{longest}}  {legend(styled=styled)}")
+    if len(whole) > len(lines):
+        output.note(f"{len(whole) - len(lines):,} lines more: --series and --ticker show them")
     _show_holes(found)
 
 
 def _show_holes(found: list[tuple[Read, Covered]]) -> None:
-    holes = [
-        (covered, interval)
-        for _, covered in found
-        for interval in covered.intervals
-        if interval.state not in _FINE
-    ]
+    holes: dict[tuple[str, Interval], list[str | None]] = {}
+    by_list: dict[int, list[Interval]] = {}
+    for _, covered in found:
+        same = id(covered.intervals)
+        if same not in by_list:
+            by_list[same] = [one for one in covered.intervals if one.state not in _FINE]
+        for interval in by_list[same]:
+            holes.setdefault((covered.channel, interval), []).append(covered.ticker)
     if holes:
         print()
-    for covered, interval in holes[:_MOST_HOLES]:
+    for (channel, interval), tickers in list(holes.items())[:_MOST_HOLES]:
         length = duration(timedelta(microseconds=interval.until - interval.since))
+        named = _Line(channel, tickers, {}, []).name
         print(
-            f"{_clock(interval.since)} to {_clock(interval.until)}  {_named(covered)}  "
+            f"{clock(interval.since)} to {clock(interval.until)}  {named}  "
             f"{interval.state} ({length})" + (f": {interval.why}" if interval.why else "")
         )
     if len(holes) > _MOST_HOLES:
-        output.note(f"{len(holes) - _MOST_HOLES} more: --json has all")
+        output.note(f"{len(holes) - _MOST_HOLES:,} more: --json has all")
 
 
-def picture(intervals: list[Interval], span: Span, width: int, *, styled: bool) -> str:
-    """A character for each part of the span: its worst state, so that no hole is too short."""
-    length = max(span.until - span.since, 1)
-    worst = [-1] * width
-    ranks = {state: rank for rank, state in enumerate(_WORST)}
-    for interval in intervals:
-        first = (interval.since - span.since) * width // length
-        last = max((interval.until - span.since) * width - 1, 0) // length
-        rank = ranks[State(interval.state)]
-        for at in range(max(first, 0), min(last, width - 1) + 1):
-            worst[at] = max(worst[at], rank)
-    parts = []
-    for rank in worst:
-        sign, style = (" ", "") if rank < 0 else _SIGNS[_WORST[rank]]
-        parts.append(f"{style}{sign}{_PLAIN}" if styled and style else sign)
-    return "".join(parts)
-
-
-_WORST: Final = (
-    State.NOT_SUBSCRIBED,
-    State.COMPLETE,
-    State.REPAIRED,
-    State.UNKNOWN,
-    State.GAP,
-)
-
-
-def _axis(span: Span, width: int) -> str:
-    """The clock at the beginning and the end, UTC."""
-    begin, end = _clock(span.since), f"{_clock(span.until)} UTC"
-    return f"{begin}{'':{max(1, width - len(begin) - len(end))}}{end}"
-
-
-def _named(covered: Covered) -> str:
-    # Trades and quotes are the same for every market.
-    return f"{covered.channel} {covered.ticker or 'all markets'}"
-
-
-def _share(covered: Covered, state: State) -> str:
-    seconds = covered.seconds()
-    whole = sum(seconds.values())
-    if not seconds[state] or not whole:
+def _share(line: _Line, state: State) -> str:
+    whole = sum(line.seconds.values())
+    seconds = line.seconds[state]
+    if not seconds or not whole:
         return "-"
-    share = 100 * seconds[state] / whole
+    share = 100 * seconds / whole
     # 100% is said of all of it alone.
     shown = "100" if share == 100 else f"{min(share, 99.99):.2f}"
-    return f"{shown}% {duration(timedelta(seconds=seconds[state]))}"
+    # How long: of one market.
+    return f"{shown}% {duration(timedelta(seconds=seconds / len(line.tickers)))}"
 
 
-def _clock(moment: int) -> str:
-    return f"{datetime.fromtimestamp(moment / 1e6, UTC):%H:%M:%S}"
-
-
+@lru_cache(maxsize=4096)
 def _text(moment: int) -> str:
     at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment)
     return at.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -175,10 +175,10 @@ def _csv(found: Sequence[Row], columns: Sequence[str]) -> None:
     names = list(dict.fromkeys(name for row in found for name in row)) or list(columns)
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(names)
-    writer.writerows([_cell(row.get(name)) for name in names] for row in found)
+    writer.writerows([cell(row.get(name)) for name in names] for row in found)
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else encode(value)

@@ -186,6 +186,8 @@ async def test_retention_removes_only_what_the_bucket_has(world: World) -> None:
     for day in ("2020-01-01", "2020-01-02"):
         (stream / day).mkdir()
         (stream / day / "x").write_bytes(b"x")
-    assert remove_old(Disk(), stream, journal, Keep(days=1), "2020-01-02".__eq__) == []
-    assert remove_old(Disk(), stream, journal, Keep(days=1), "2020-01-01".__eq__) == ["2020-01-01"]
+    found = remove_old(Disk(), stream, journal, Keep(days=1), {"2020-01-01": "not there"}.get)
+    assert (found.removed, found.why) == ([], "not there")
+    found = remove_old(Disk(), stream, journal, Keep(days=1), {"2020-01-02": "not there"}.get)
+    assert found.removed == ["2020-01-01"]
     assert (stream / "2020-01-02").is_dir()

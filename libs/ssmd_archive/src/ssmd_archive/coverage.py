@@ -43,7 +43,8 @@ class Read(NamedTuple):
 
 
 class Covered(NamedTuple):
-    """One channel of one market; `ticker` None: of every market."""
+    """One channel of one market; `ticker` None: of every market. Where the records say the same of
+    markets, these share their list of intervals."""
 
     channel: str
     ticker: str | None
@@ -101,8 +102,8 @@ def read(archive: Archive, since: datetime, until: datetime) -> Read | None:
 
 def covered(found: Read, channel: str, ticker: str | None) -> Covered:
     """What is known of a channel, of books of one market."""
-    line = found.coverage.timeline(channel, ticker, found.span, found.lost)
-    return Covered(channel, ticker, line.intervals())
+    told = found.coverage.intervals(channel, ticker, found.span, found.lost)
+    return Covered(channel, ticker, told)
 
 
 def channels_of(stream: str) -> tuple[str, ...]:

@@ -60,6 +60,12 @@ class Layout:
         """Whether its messages are changes of rows, whose state a day begins with."""
         return self.stream == STREAM
 
+    @property
+    def shard(self) -> int | None:
+        """Of a stream of order books."""
+        match = _SHARD.fullmatch(self.stream)
+        return int(match[1]) if match else None
+
     def folder(self, subject: str) -> str:
         """The folder of a message by its subject: a table of the closed list, or `OTHER`.
 

@@ -1,7 +1,10 @@
-"""How much there is of an archive, and removing its oldest days."""
+"""How much there is of an archive, and removing its oldest days.
+
+A day may have to stay though it is too old, as one that is not compacted yet, or not in the bucket. Then all later ones
+stay, too: what is left of the chain has no gap.
+"""
 
 from collections.abc import Callable
-from itertools import takewhile
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -24,6 +27,15 @@ class Keep(NamedTuple):
     days: int | None = None
     """The newest days that there are, whatever lies between them."""
     bytes: int | None = None
+
+
+class Removal(NamedTuple):
+    """What became of the days that are beyond what is kept, the oldest first."""
+
+    removed: list[str]
+    stay: list[str]
+    why: str = ""
+    """Why the first of those that stay does."""
 
 
 class Usage(NamedTuple):
@@ -61,34 +73,38 @@ def remove_old(
     stream: Path,
     journal: Journal,
     keep: Keep,
-    may_go: Callable[[str], bool] = lambda _: True,
-) -> list[str]:
-    """Remove whole days, after the manifest says so. What is written to is never among them, nor
-    what comes after a day that may not go.
+    must_stay: Callable[[str], str | None] = lambda _: None,
+) -> Removal:
+    """Remove whole days, after the manifest says so. What is written to is never among them.
+
+    `must_stay` says of a day why it has to, or None; it may read files.
 
     Raises:
         OSError: no room for the line, or a file cannot be removed; it may be tried again.
     """
     tail = journal.tail
     if tail is None:
-        return []
+        return Removal([], [])
     # Those that an earlier removal left when it was interrupted.
     for line in journal.lines(tail.day):
         if isinstance(line, Removed):
             for day in line.days:
                 _remove(disk, stream / day)
     days = {day: used for day, used in usage(stream).items() if day <= tail.day}
-    old = list(takewhile(may_go, too_old(days, keep)))
-    if not old:
-        return []
-    known = journal.days()
-    digests = [found for day in old if day in known and (found := journal.last_digest(day))]
-    if digests:
-        journal.append(tail.day, Removed, days=old, last_line=digests[-1])
-    for day in old:
-        _remove(disk, stream / day)
-    log.info("removed the oldest days", days=old)
-    return old
+    old, stay, why = too_old(days, keep), [], ""
+    for number, day in enumerate(old):
+        if (reason := must_stay(day)) is not None:
+            old, stay, why = old[:number], old[number:], reason
+            break
+    if old:
+        known = journal.days()
+        digests = [found for day in old if day in known and (found := journal.last_digest(day))]
+        if digests:
+            journal.append(tail.day, Removed, days=old, last_line=digests[-1])
+        for day in old:
+            _remove(disk, stream / day)
+        log.info("removed the oldest days", days=old)
+    return Removal(old, stay, why)
 
 
 def _remove(disk: Disk, folder: Path) -> None:

@@ -74,11 +74,13 @@ def verify(
     *,
     deep: bool = False,
     head: str | None = None,
+    day: str | None = None,
     progress: Callable[[int], None] = lambda _: None,
     hash_of: Callable[[Path], tuple[int, str]] | None = None,
 ) -> Report:
     """Compare everything with everything else, and files with their hashes; memory is bounded by
-    the manifests. `deep` reads each message, too. `head` is one that an earlier report had.
+    the manifests. `deep` reads each message, too. `head` is one that an earlier report had. With a
+    `day` only its files are looked at, and all lines.
 
     `progress` is told how many bytes were read since it was told last. `hash_of` gives the size and
     SHA-256 of files that are elsewhere (FileNotFoundError: nowhere), by where they would be.
@@ -86,7 +88,7 @@ def verify(
     Raises:
         OSError: the archive cannot be read.
     """
-    check = _Check(archive, deep=deep, progress=progress, hash_of=hash_of)
+    check = _Check(archive, deep=deep, day=day, progress=progress, hash_of=hash_of)
     check.run(head)
     return check.report
 
@@ -122,6 +124,7 @@ class _Check:
         archive: Archive,
         *,
         deep: bool,
+        day: str | None,
         progress: Callable[[int], None],
         hash_of: Callable[[Path], tuple[int, str]] | None,
     ) -> None:
@@ -129,6 +132,7 @@ class _Check:
         self._is_elsewhere = hash_of is not None
         self._hash_of = hash_of or hash_file
         self._deep = deep
+        self._day = day
         self._progress = progress
         self.report = Report(findings=[], unfinished=[])
         self._jobs: list[_Job] = []
@@ -144,18 +148,22 @@ class _Check:
         self._files()
         if self._deep:
             self._contents()
-        for place, kind, what in unlisted(self._archive, {job.path for job in self._jobs}):
-            found = Finding(place, None, kind, what)
-            if kind == "unfinished":
-                self.report.unfinished.append(found)
-            else:
-                self.report.findings.append(found)
+        if self._day is None:
+            self._unlisted()
         # A writer's retention removes whole days meanwhile.
         gone = {day for day in days if not (self._archive.stream / day).is_dir()}
         self.report.findings = sorted(
             {found for found in self.report.findings if found.path.partition("/")[0] not in gone},
             key=lambda found: (found.path, found.line or 0, found.kind, found.what),
         )
+
+    def _unlisted(self) -> None:
+        for place, kind, what in unlisted(self._archive, {job.path for job in self._jobs}):
+            found = Finding(place, None, kind, what)
+            if kind == "unfinished":
+                self.report.unfinished.append(found)
+            else:
+                self.report.findings.append(found)
 
     def _find(self, path: str, line: int | None, kind: str, what: str) -> None:
         self.report.findings.append(Finding(path, line, kind, what))
@@ -197,6 +205,8 @@ class _Check:
 
     def _take(self, day: str, text: Text, line: Line) -> None:
         self._listed.append((text, line))
+        if self._day not in (None, day):
+            return
         match line:
             case Segment():
                 self.report.messages += line.messages
@@ -288,6 +298,8 @@ class _Check:
 
     def _contents(self) -> None:
         for text, line in self._listed:
+            if self._day not in (None, text.day):
+                continue
             day = self._archive.stream / text.day
             found: Iterator[tuple[str | None, str]]
             match line:

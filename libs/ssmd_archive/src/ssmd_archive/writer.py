@@ -17,7 +17,7 @@ from ssmd_archive.journal import Journal, Seen
 from ssmd_archive.layout import OTHER, Layout, Window, window_of
 from ssmd_archive.manifest import Chain, Expired, HoleLine, Line, Old, Segment, State, StateFile
 from ssmd_archive.recovery import recover
-from ssmd_archive.retention import Keep, remove_old
+from ssmd_archive.retention import Keep, Removal, remove_old
 from ssmd_archive.segment import MOST_HOLES, OpenSegment
 from ssmd_archive.state import StateWriter
 
@@ -181,9 +181,11 @@ class ArchiveWriter:
         )
         return True
 
-    def remove_old(self, keep: Keep, may_go: Callable[[str], bool] = lambda _: True) -> list[str]:
-        """Remove the oldest days beyond what is kept, as far as they may go; their names."""
-        return remove_old(self._disk, self.stream, self.journal, keep, may_go)
+    def remove_old(
+        self, keep: Keep, must_stay: Callable[[str], str | None] = lambda _: None
+    ) -> Removal:
+        """Remove the oldest days beyond what is kept, but for those that have to stay."""
+        return remove_old(self._disk, self.stream, self.journal, keep, must_stay)
 
     def begin_chain(self, created: str, first_sequence: int, why: str) -> None:
         """The stream is another one than before: it is archived from `first_sequence` on."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ssmd_client.client import Client
     from ssmd_client.fees import Order
     from ssmd_client.live.secmaster import Secmaster
+    from ssmd_client.replaying import Incomplete, replay
 
 __all__ = [
     "BadParameter",
@@ -42,6 +43,7 @@ __all__ = [
     "Client",
     "Closed",
     "Forbidden",
+    "Incomplete",
     "Internal",
     "MarketNotActive",
     "MarketNotFound",
@@ -63,6 +65,7 @@ __all__ = [
     "Unauthorized",
     "Unavailable",
     "Unreachable",
+    "replay",
 ]
 
 
@@ -81,4 +84,8 @@ def __getattr__(name: str) -> Any:
         from ssmd_client.live.secmaster import Secmaster
 
         return Secmaster
+    if name in ("Incomplete", "replay"):
+        from ssmd_client import replaying
+
+        return getattr(replaying, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,9 +12,12 @@ from typing import Final, TypeVar
 import structlog
 
 from ssmd_archive import manifest
+from ssmd_archive.catalog import Archive
 from ssmd_archive.disk import is_full
+from ssmd_archive.errors import ArchiveDamaged
 from ssmd_archive.layout import Layout
 from ssmd_archive.manifest import Line
+from ssmd_archive.parquet.record import why_not_compacted
 from ssmd_archive.retention import usage
 from ssmd_archive.state import StateWriter
 from ssmd_archive.writer import ArchiveWriter
@@ -26,6 +29,7 @@ from ssmd_archiver.metrics import (
     FILES,
     FREE_BYTES,
     MISSING,
+    OVERDUE_DAYS,
     SEALED_BYTES,
     SEALED_SEQUENCE,
     SEGMENTS,
@@ -53,7 +57,8 @@ class Desk:
         self._runtime = runtime
         self._health = health
         self.layout = layout
-        self._keep = settings.keep
+        self._keep = settings.keep_of(layout.stream)
+        self._removes_compacted_only = settings.removes_compacted_only
         self._flush_seconds = settings.archiver_flush_seconds
         self.writer = ArchiveWriter(
             settings.archiver_root, layout, settings.rotation, told=self._told
@@ -151,11 +156,33 @@ class Desk:
     async def _tidy(self) -> None:
         """After a seal: what is too old goes, and how much there is becomes known."""
         if self._keep.days is not None or self._keep.bytes is not None:
-            await self._call(lambda: self.writer.remove_old(self._keep, self.may_go))
+            await self._call(self._remove_old)
         found = await in_thread(usage, self.writer.stream)
         BYTES.labels(self.layout.stream).set(sum(day.bytes for day in found.values()))
         FILES.labels(self.layout.stream).set(sum(day.files for day in found.values()))
         FREE_BYTES.set(await in_thread(_free_bytes, self.writer.stream.parent))
+
+    def _remove_old(self) -> None:
+        found = self.writer.remove_old(self._keep, self._must_stay)
+        OVERDUE_DAYS.labels(self.layout.stream).set(len(found.stay))
+        self._health.degrade(
+            "retention",
+            f"{found.stay[0]} is older than what is kept, and has to stay ({found.why}), and so "
+            f"have {len(found.stay) - 1} after it"
+            if found.stay
+            else None,
+        )
+
+    def _must_stay(self, day: str) -> str | None:
+        """Why a day that is too old is not removed yet."""
+        if not self.may_go(day):
+            return "the bucket does not have all of its files"
+        if not self._removes_compacted_only:
+            return None
+        try:
+            return why_not_compacted(Archive(self.writer.stream.parent, self.layout), day)
+        except ArchiveDamaged as error:
+            return str(error)
 
     def _saw(self, stored_at_ns: int) -> None:
         self._server_ns, self._server_at = stored_at_ns, time.monotonic()

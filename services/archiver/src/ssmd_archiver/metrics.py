@@ -19,6 +19,12 @@ BYTES: Final = Gauge(
 FILES: Final = Gauge(
     "ssmd_archiver_files", "Files of a stream's archive, as of the last seal", ["stream"]
 )
+OVERDUE_DAYS: Final = Gauge(
+    "ssmd_archiver_overdue_days",
+    "Days of a stream that are older than what is kept and have to stay, as of the last seal: they "
+    "are not compacted yet (ARCHIVER_REMOVE_ONLY); rises while nobody runs `ssmd archive compact`",
+    ["stream"],
+)
 FREE_BYTES: Final = Gauge(
     "ssmd_archiver_free_bytes",
     "Bytes that are free on the archive's disk, as of the last seal; at 0 nothing is archived, and "

@@ -1,5 +1,6 @@
 """Settings of the archiver."""
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,33 @@ from ssmd_common.settings import NatsSettings, PostgresSettings
 
 BOOKS: Final = "MARKET_BOOKS_*"
 """All streams of order books that there are."""
+COMPACTED: Final = "compacted"
+
+_UNITS: Final = {"MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_KEEP: Final = re.compile(
+    r"(?P<stream>[A-Z_]+(?:\d+|\*)?)=(?:all|(?:(?P<days>[1-9]\d{0,4})d)?(?:/?(?P<size>[1-9]\d{0,6})"
+    r"(?P<unit>[MGT]iB))?)"
+)
+
+
+def parse_keep(text: str) -> dict[str, Keep]:
+    """What is kept of single streams; ValueError where it cannot be told."""
+    found: dict[str, Keep] = {}
+    for part in _names(text):
+        match = _KEEP.fullmatch(part)
+        if match is None or part.endswith(("=", "/")) or "=/" in part:
+            raise ValueError(
+                f"{part!r}: give a stream and what is kept of it, such as MARKET_DATA=30d, "
+                f"{BOOKS}=7d/200GiB, SECMASTER_CDC=all"
+            )
+        stream = match["stream"]
+        if (stream != BOOKS and layout_of(stream) is None) or stream in found:
+            raise ValueError(f"{stream} is no stream of ours, or is there twice")
+        days, size = match["days"], match["size"]
+        found[stream] = Keep(
+            int(days) if days else None, int(size) * _UNITS[match["unit"]] if size else None
+        )
+    return found
 
 
 class ArchiverSettings(PostgresSettings, NatsSettings, BucketSettings):
@@ -39,6 +67,12 @@ class ArchiverSettings(PostgresSettings, NatsSettings, BucketSettings):
     all do."""
     archiver_upload_seconds: float = Field(5.0, gt=0, le=3600)
     """How often is looked for sealed files that are not in the bucket."""
+    archiver_keep: str = ""
+    """Of single streams in the place of the two above, with commas between: `MARKET_DATA=30d`,
+    `MARKET_BOOKS_*=7d/200GiB`, `SECMASTER_CDC=all`."""
+    archiver_remove_only: str = ""
+    """`compacted`: a day beyond what is kept stays until its Parquet is there, made of the very
+    files (`ssmd archive compact`). Later days stay with it."""
     archiver_snapshot_wait_seconds: float = Field(30.0, ge=0)
     """How long a state waits for older transactions before it joins the stream early."""
     archiver_ready_lag_seconds: float = Field(300.0, gt=0)
@@ -61,6 +95,19 @@ class ArchiverSettings(PostgresSettings, NatsSettings, BucketSettings):
             raise ValueError(f"{BOOKS} has all streams of books: leave the others out")
         return text
 
+    @field_validator("archiver_keep")
+    @classmethod
+    def _what_is_kept_is_said(cls, text: str) -> str:
+        parse_keep(text)
+        return text
+
+    @field_validator("archiver_remove_only")
+    @classmethod
+    def _conditions_are_known(cls, text: str) -> str:
+        if unknown := set(_names(text)) - {COMPACTED}:
+            raise ValueError(f"{', '.join(sorted(unknown))}: give {COMPACTED}, or nothing")
+        return text
+
     @property
     def streams(self) -> list[str]:
         return _names(self.archiver_streams)
@@ -69,9 +116,16 @@ class ArchiverSettings(PostgresSettings, NatsSettings, BucketSettings):
     def rotation(self) -> Rotation:
         return Rotation(self.archiver_rotate_seconds, self.archiver_rotate_bytes)
 
+    def keep_of(self, stream: str) -> Keep:
+        """What is kept of a stream."""
+        single = parse_keep(self.archiver_keep)
+        books = single.get(BOOKS) if stream.startswith(BOOKS[:-1]) else None
+        every = Keep(self.archiver_keep_days, self.archiver_keep_bytes)
+        return single.get(stream) or books or every
+
     @property
-    def keep(self) -> Keep:
-        return Keep(self.archiver_keep_days, self.archiver_keep_bytes)
+    def removes_compacted_only(self) -> bool:
+        return COMPACTED in _names(self.archiver_remove_only)
 
 
 def _names(text: str) -> list[str]:

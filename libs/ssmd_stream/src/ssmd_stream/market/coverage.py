@@ -17,11 +17,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeAlias
 
 from ssmd_stream.market.messages import SessionRecord
 from ssmd_stream.market.timeline import Interval, Span, Timeline
@@ -62,6 +62,7 @@ class _Subscription:
     until: int | None = None
 
 
+_Markets: TypeAlias = dict[str | None, list[_Subscription]]
 _ALL: Final = None
 """In the place of a market: every one."""
 
@@ -75,7 +76,7 @@ class _Session:
         self.ended: int | None = None
         self.counts: list[int] = []
         self.dropped: dict[str, int] = {}
-        self.subscriptions: dict[str, dict[str | None, list[_Subscription]]] = {}
+        self.subscriptions: dict[str, _Markets] = {}
         """Of each channel, of each market."""
 
     def subscribe(self, channel: str, markets: Iterable[str | None], since: int, told: int) -> None:
@@ -158,9 +159,14 @@ class Coverage:
         self._connectors: dict[str, _Connector] = defaultdict(_Connector)
         self.tickers: set[str] = set()
         """Markets whose books were ever subscribed."""
+        self._told: dict[tuple[Hashable, ...], list[Interval]] = {}
+        self._listening: dict[str, list[tuple[str, str, _Markets]]] = {}
+        """Of each channel the connectors' sessions that subscribed it."""
 
     def take(self, record: SessionRecord) -> None:
         """The next record."""
+        self._told.clear()
+        self._listening.clear()
         connector = self._connectors[record.connector]
         at = moment(record.received_at)
         session = connector.sessions.get(record.session)
@@ -234,6 +240,32 @@ class Coverage:
                 connector.gaps[name].append(_Gap(since, at, _NO_ROOM))
         session.dropped = dict(dropped)
         session.counts.append(at)
+
+    def intervals(
+        self, channel: str, ticker: str | None, span: Span, lost: Sequence[Interval] = ()
+    ) -> list[Interval]:
+        """Those of `timeline`; the very same list for markets of which the records say the same."""
+        if channel not in self._listening:
+            self._listening[channel] = [
+                (name, session.name, session.subscriptions[channel])
+                for name, connector in self._connectors.items()
+                for session in connector.sessions.values()
+                if channel in session.subscriptions
+            ]
+        said = []
+        for name, session, known in self._listening[channel]:
+            for one in (*known.get(_ALL, ()), *(known.get(ticker, ()) if ticker else ())):
+                said.append((name, session, one.since, one.until))  # noqa: PERF401 # is hot
+        again = tuple(
+            (at, session.name)
+            for connector in self._connectors.values()
+            for at, session in connector.resnapshots.get(ticker, ())
+        )
+        key = (channel, span, tuple(lost), tuple(said), again)
+        found = self._told.get(key)
+        if found is None:
+            found = self._told[key] = self.timeline(channel, ticker, span, lost).intervals()
+        return found
 
     def timeline(
         self, channel: str, ticker: str | None, span: Span, lost: Sequence[Interval] = ()

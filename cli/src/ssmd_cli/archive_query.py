@@ -1,0 +1,110 @@
+"""What `ssmd archive query` prints: rows as other commands print them, as they are made."""
+
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import chain
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from ssmd_cli import output
+from ssmd_cli.archive_compact import not_installed
+from ssmd_cli.output import Format, Row
+from ssmd_common.errors import ConfigurationError
+from ssmd_common.times import spelled_moment
+
+if TYPE_CHECKING:
+    from ssmd_archive.parquet.query import Answer
+
+_MOST_IN_A_TABLE: Final = 10_000
+
+
+def query(root: Path, sql: str, style: Format, file: Path | None) -> None:
+    """Print the rows, or write them to a file, which appears when it is whole.
+
+    Raises:
+        ConfigurationError: the libraries are not installed, or Parquet would go to a terminal.
+        QueryRefused: it is no statement that only reads, or DuckDB refuses it.
+        NotArchived: no day is compacted.
+    """
+    try:
+        from ssmd_archive.parquet import query as parquet
+    except ImportError as error:
+        raise not_installed(error) from error
+    if style is Format.PARQUET and file is None and sys.stdout.isatty():
+        raise ConfigurationError("Parquet is not for terminals: give --file, or use a pipe")
+    with parquet.opened(root) as database:
+        answer = parquet.ask(database, sql)
+        if file is None:
+            _write(answer, style, sys.stdout)
+            return
+        part = file.with_name(f".{file.name}.part")
+        try:
+            with part.open("w", encoding="utf-8", newline="") as opened:
+                _write(answer, style, opened)
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _write(answer: "Answer", style: Format, to: IO[str]) -> None:
+    names = answer.schema.names
+    match style:
+        case Format.PARQUET:
+            import pyarrow.parquet
+
+            with pyarrow.parquet.ParquetWriter(
+                to.buffer,  # type: ignore[attr-defined] # of a text file there is one
+                answer.schema,
+                compression="zstd",
+            ) as writer:
+                for batch in answer.batches():
+                    writer.write_batch(batch)
+        case Format.TABLE:
+            _table(answer, names)
+        case Format.JSONL:
+            to.writelines(output.encode(row) + "\n" for row in _rows(answer))
+        case Format.JSON:
+            before = "["
+            for row in _rows(answer):
+                to.write(before + output.encode(row))
+                before = ",\n"
+            to.write("[]\n" if before == "[" else "]\n")
+        case Format.CSV:
+            import csv
+
+            writer_of_rows = csv.writer(to, lineterminator="\n")
+            writer_of_rows.writerow(names)
+            for row in _rows(answer):
+                writer_of_rows.writerow([output.cell(row[name]) for name in names])
+    to.flush()
+
+
+def _table(answer: "Answer", names: list[str]) -> None:
+    """Its width is that of all rows: so many at most."""
+    rows = _rows(answer)
+    shown = [row for row, _ in zip(rows, range(_MOST_IN_A_TABLE), strict=False)]
+    output.rows(shown, names, Format.TABLE)
+    if next(chain(rows), None) is not None:
+        output.note(f"the first {_MOST_IN_A_TABLE:,} rows; --output jsonl or csv has all")
+
+
+def _rows(answer: "Answer") -> Iterator[Row]:
+    for batch in answer.batches():
+        for row in batch.to_pylist():
+            yield {name: _plain(value) for name, value in row.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Times as everywhere else; numbers stay exact."""
+    match value:
+        case datetime() if value.tzinfo is not None:
+            return spelled_moment(value)
+        case list():
+            return [_plain(each) for each in value]
+        case dict():
+            return {name: _plain(each) for name, each in value.items()}
+        case bytes():
+            return value.decode(errors="backslashreplace")
+        case _:
+            return value

@@ -1,0 +1,148 @@
+"""Questions in SQL over compacted days, and nothing but these: no other file, no network.
+
+Views stand for the tables, each over the files of all days. Once they are there, DuckDB is locked:
+it opens these files alone, loads no extension, and takes no setting. Only a statement that reads is
+run.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+
+from ssmd_archive.errors import NotArchived
+from ssmd_archive.layout import layout_of
+from ssmd_archive.parquet import record
+from ssmd_archive.parquet.schemas import OTHERS, tables
+from ssmd_common.errors import SsmdError
+
+_MEMORY: Final = "1GiB"
+_AT_ONCE: Final = 10_000
+_READS: Final = frozenset({duckdb.StatementType.SELECT})
+
+
+class QueryRefused(SsmdError):
+    """The text is no question that may be asked, or DuckDB cannot answer it."""
+
+
+def files(root: Path) -> dict[str, dict[str, list[Path]]]:
+    """Of each table the files of each stream, as the records of the days list them.
+
+    Raises:
+        ArchiveDamaged: a record cannot be read.
+        NotArchived: no day is compacted.
+    """
+    found: dict[str, dict[str, list[Path]]] = {}
+    for stream in _streams(root):
+        for day in record.compacted_days(root, stream):
+            known = record.read_record(root, stream, day)
+            assert known is not None, "it was there a moment ago"
+            for made in known.tables:
+                path = record.folder_of(root, stream, day) / made.path
+                found.setdefault(made.table, {}).setdefault(stream, []).append(path.resolve())
+    if not found:
+        raise NotArchived(f"{root} has no compacted day: `ssmd archive compact` makes them")
+    return found
+
+
+def _streams(root: Path) -> Iterator[str]:
+    folder = root / record.FOLDER
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if layout_of(path.name) is not None:
+            yield path.name
+
+
+@contextmanager
+def opened(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database with the views alone. What a sort needs on the disk goes to a scratch directory.
+
+    Raises:
+        NotArchived, ArchiveDamaged: as `files`.
+    """
+    found = files(root)
+    with TemporaryDirectory(prefix="ssmd-query-") as scratch:
+        settings: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": _MEMORY,
+            "temp_directory": scratch,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "allow_community_extensions": False,
+            "python_enable_replacements": False,
+            "python_scan_all_frames": False,
+        }
+        with duckdb.connect(config=settings) as database:
+            # Times are shown as they are stored, wherever this machine is.
+            database.execute("SET TimeZone = 'UTC'")
+            for table, of in found.items():
+                _view(database, table, of)
+            every = [str(path) for of in found.values() for paths in of.values() for path in paths]
+            database.execute("SET allowed_paths = $paths", {"paths": every})
+            database.execute("SET enable_external_access = false")
+            database.execute("SET lock_configuration = true")
+            yield database
+
+
+def _view(database: duckdb.DuckDBPyConnection, table: str, of: dict[str, list[Path]]) -> None:
+    """One over all streams that have the table; `_stream` and `day` say where a row is from."""
+    known = {OTHERS.name} | {name for of_stream in of for name in _tables(of_stream)}
+    assert table in known, f"{table} is no table of ours"
+    parts = []
+    for stream, paths in of.items():
+        listed = ", ".join(f"'{_quoted(str(path))}'" for path in paths)
+        parts.append(
+            f"SELECT *, '{stream}' AS _stream FROM read_parquet([{listed}], "  # noqa: S608
+            "hive_partitioning = true, hive_types = {'day': 'DATE'}, union_by_name = true)"
+        )
+    database.execute(f'CREATE VIEW "{table}" AS {" UNION ALL BY NAME ".join(parts)}')
+
+
+def _tables(stream: str) -> list[str]:
+    layout = layout_of(stream)
+    return list(tables(layout)) if layout else []
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")
+
+
+class Answer:
+    """Rows, which are made as they are read: once."""
+
+    def __init__(self, reader: pa.RecordBatchReader) -> None:
+        self._reader = reader
+        self.schema: pa.Schema = reader.schema
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All of them.
+
+        Raises:
+            QueryRefused: DuckDB cannot go on.
+        """
+        try:
+            yield from self._reader
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            raise QueryRefused(str(error)) from error
+
+
+def ask(database: duckdb.DuckDBPyConnection, text: str) -> Answer:
+    """The rows of one SELECT.
+
+    Raises:
+        QueryRefused: it is no statement that only reads, or DuckDB refuses it.
+    """
+    try:
+        statements = database.extract_statements(text)
+        if len(statements) != 1:
+            raise QueryRefused(f"give one statement; there are {len(statements)}")
+        if statements[0].type not in _READS:
+            raise QueryRefused(
+                f"{statements[0].type.name} is refused: an archive is only read, by SELECT (or "
+                "FROM, WITH, VALUES, DESCRIBE, SHOW TABLES)"
+            )
+        return Answer(database.sql(text).to_arrow_reader(_AT_ONCE))
+    except (duckdb.Error, pa.ArrowException) as error:
+        raise QueryRefused(str(error)) from error
