@@ -174,6 +174,26 @@ def test_a_standby_takes_over_with_what_it_heard() -> None:
     assert told(records, "ticker") == [(0, OFF), (10, OK), (20, UNKNOWN)]
 
 
+def test_books_of_a_standby_begin_with_their_snapshots() -> None:
+    first, second = Session("s1"), Session("s2")
+    book = {"of_channel": "orderbook_delta"}
+    records = [
+        first(10, "opened"), first(10, "subscribed", **book),
+        first(10, "added", **book, tickers=("A", "B")), *first.counts(20),
+        second(33, "takeover", **book, tickers=("A", "B")),
+        second(33, "gap", **book, since=22, until=33),
+        second(34, "resnapshot", **book, tickers=("A",)), *second.counts(35, 40),
+        second(40, "closed"),
+    ]  # fmt: skip
+    assert told(records, "book", "A") == [
+        (0, OFF), (10, OK), (20, UNKNOWN), (22, GAP), (35, OK), (40, OFF),
+    ]  # fmt: skip
+    # B's snapshot never came.
+    assert told(records, "book", "B") == [
+        (0, OFF), (10, OK), (20, UNKNOWN), (22, GAP), (40, OFF),
+    ]  # fmt: skip
+
+
 def test_of_two_connectors_the_better_one_counts() -> None:
     one, other = Session("s1", "0"), Session("s2", "1")
     records = [

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Any
@@ -27,11 +27,13 @@ class Market:
         self.server = server
         self.stream = stream
         self.sent: list[dict[str, Any]] = []
+        self.by_connection: dict[int, list[dict[str, Any]]] = defaultdict(list)
         sim.hub.witnesses.append(self._note)
 
-    def _note(self, _: int, fate: str, frame: bytes) -> None:
+    def _note(self, connection: int, fate: str, frame: bytes) -> None:
         if fate == "sent":
             self.sent.append(json.loads(frame))
+            self.by_connection[connection].append(self.sent[-1])
 
     def trades(self) -> int:
         """Sent so far, to all connections together."""

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,16 @@ class Process:
         if self.child.returncode is None:
             self.child.kill()
             await self.child.wait()
+
+
+async def leader_of(running: Sequence[Process]) -> Process:
+    """The one that leads, once one does."""
+    async with asyncio.timeout(90):
+        while True:
+            for one in running:
+                if (await one.readiness()).get("state") == "leading":
+                    return one
+            await asyncio.sleep(0.05)
 
 
 @asynccontextmanager

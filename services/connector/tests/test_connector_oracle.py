@@ -24,7 +24,7 @@ from ssmd_stream.market.messages import Message, SessionRecord, TickerMessage, T
 from ssmd_stream.stream import Stream
 
 from .conftest import Market
-from .connector_process import Process, process
+from .connector_process import Process, leader_of, process
 
 Span = tuple[float, float]
 
@@ -52,12 +52,7 @@ class Trial:
         self.running.append(await self.stack.enter_async_context(made))
 
     async def leader(self) -> Process:
-        async with asyncio.timeout(90):
-            while True:
-                for one in self.running:
-                    if (await one.readiness()).get("state") == "leading":
-                        return one
-                await asyncio.sleep(0.1)
+        return await leader_of(self.running)
 
     # --- what breaks ------------------------------------------------------------------------------
 

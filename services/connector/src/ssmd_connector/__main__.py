@@ -9,7 +9,8 @@ from ssmd_common.connections import nats
 from ssmd_common.leader import lead
 from ssmd_common.runtime import Runtime, run
 from ssmd_connector.backlog import Backlog
-from ssmd_connector.capture import Capture
+from ssmd_connector.bookreceiver import BookReceiver
+from ssmd_connector.capture import Capture, everything
 from ssmd_connector.receiver import Receiver
 from ssmd_connector.scopefile import ScopeFile
 from ssmd_connector.secmaster import LiveView
@@ -42,9 +43,19 @@ async def serve(runtime: Runtime, settings: ConnectorSettings) -> None:
     view = LiveView(settings, runtime.health)
     wants = Wants(view, lambda: scope.scope, multivariate=settings.connector_multivariate)
     async with AsyncExitStack() as stack:
-        receiver = None
+        receiver, acks = None, AckNumbers()
         if settings.shard == 0:
             receiver = await _receiving(runtime, settings, signer, view, wants, stack)
+        books = BookReceiver(
+            view,
+            lambda: scope.scope,
+            lambda selection: open_socket(settings, signer, [selection], acks),
+            lambda: Capture(settings.connector_name, view, wants=everything, shard=settings.shard),
+            shard=settings.shard,
+            shards=settings.shards,
+            connections=settings.connector_book_connections,
+        )
+        stack.callback(runtime.spawn("books", books.run()).cancel)
         rest = await stack.enter_async_context(
             KalshiRest(
                 settings.kalshi_base_url.get_secret_value(),
@@ -55,17 +66,15 @@ async def serve(runtime: Runtime, settings: ConnectorSettings) -> None:
         )
         runtime.spawn("view", view.run())
         runtime.spawn("scope", check_scope(runtime, scope, view))
-        client = await _leading(runtime, settings, stack)
-        if client is None:
-            return
-        connector = Connector(runtime, settings, client, signer, rest, receiver, view, scope)
 
         def rescoped() -> None:
             wants.forget()
-            connector.rescope()
+            books.rescope()
 
         runtime.spawn("scope file", scope.follow(rescoped))
-        await connector.run()
+        client = await _leading(runtime, settings, stack)
+        if client is not None:
+            await Connector(runtime, settings, client, rest, receiver, books, scope).run()
 
 
 async def _leading(

@@ -9,7 +9,8 @@ Of one moment the best that any connector has counts; of one connector
    end or to the next session's subscription: after a crash nothing is known beyond the last count;
 2. a gap is a `gap`, whatever a count says: counts go on over a socket that has fallen silent; so is
    the time between two counts of which the later one has more drops; of a book, up to the first
-   count after its new snapshot was asked for, or until it is subscribed anew;
+   count after its new snapshot was asked for, or until it is subscribed anew (a takeover says of
+   books only that they are heard: their snapshots are still to come);
 3. trades of a gap, or of whatever else was not complete, that were read again are `repaired`.
 """
 
@@ -55,11 +56,13 @@ def of_datetime(at: datetime) -> int:
 
 @dataclass(slots=True)
 class _Subscription:
-    """Of one session; `until` is None while no record ends it, `told` when a record told of it."""
+    """Of one session; `until` is None while no record ends it, `told` when a record told of it.
+    `begins` is whether a book's snapshot comes with it."""
 
     since: int
     told: int
     until: int | None = None
+    begins: bool = True
 
 
 _ALL: Final = None
@@ -78,10 +81,18 @@ class _Session:
         self.subscriptions: dict[str, dict[str | None, list[_Subscription]]] = {}
         """Of each channel, of each market."""
 
-    def subscribe(self, channel: str, markets: Iterable[str | None], since: int, told: int) -> None:
+    def subscribe(
+        self,
+        channel: str,
+        markets: Iterable[str | None],
+        since: int,
+        told: int,
+        *,
+        begins: bool = True,
+    ) -> None:
         known = self.subscriptions.setdefault(channel, {})
         for market in markets:
-            known.setdefault(market, []).append(_Subscription(since, told))
+            known.setdefault(market, []).append(_Subscription(since, told, begins=begins))
 
     def end(self, channel: str, at: int, markets: Iterable[str | None] | None = None) -> None:
         """Of these markets, by default of all."""
@@ -131,8 +142,10 @@ class _Connector:
         markets: Iterable[str | None],
         since: int,
         told: int,
+        *,
+        begins: bool = True,
     ) -> None:
-        session.subscribe(channel, markets, since, told)
+        session.subscribe(channel, markets, since, told, begins=begins)
         self.begins[channel].append((told, session.name))
 
     def gaps_within(self, channel: str, span: Span) -> Iterator[_Gap]:
@@ -181,6 +194,9 @@ class Coverage:
                 if record.since is not None:
                     for name in (TRADE, TICKER):
                         connector.subscribe(session, name, [_ALL], moment(record.since), at)
+                if channel == BOOK:
+                    markets = record.tickers or ()
+                    self._subscribe(connector, session, channel, markets, at, begins=False)
             case "removed":
                 session.end(channel or BOOK, at, record.tickers)
             case "unsubscribed" | "error":
@@ -216,10 +232,12 @@ class Coverage:
         channel: str,
         markets: Sequence[str | None],
         at: int,
+        *,
+        begins: bool = True,
     ) -> None:
         if channel == BOOK:
             self.tickers.update(market for market in markets if market is not None)
-        connector.subscribe(session, channel, markets, at, at)
+        connector.subscribe(session, channel, markets, at, at, begins=begins)
 
     def _count(
         self, connector: _Connector, session: _Session, at: int, dropped: dict[str, int]
@@ -303,7 +321,7 @@ def _whole_again(connector: _Connector, ticker: str | None, gap: _Gap, end: int)
         one.since
         for session in connector.sessions.values()
         for one in session.of(BOOK, ticker)
-        if one.since > gap.since
+        if one.since > gap.since and one.begins
     ]
     for market in (ticker, _ALL):
         for at, session in connector.resnapshots.get(market, ()):

@@ -126,7 +126,8 @@ class SessionRecord(Captured, kw_only=True, omit_defaults=True, tag="session", g
     of_channel: str | None = None
     sid: int | None = None
     tickers: tuple[str, ...] | None = None
-    """added, removed, refused, resnapshot: which markets; absent: all."""
+    """added, removed, refused, resnapshot: which markets; absent: all. takeover: whose books are
+    heard, and begin with their next snapshots."""
     everything: bool = False
     """subscribed: the channel carries all markets."""
     yes_price: bool | None = None
