@@ -18,6 +18,8 @@ from ssmd_stack.nats import NatsServer
 PASSWORD = "secret"
 OWNER = "owner"
 """The user at NATS who may do everything."""
+SHARDS = 2
+"""Of order books."""
 
 
 def users(**changed: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,7 +27,7 @@ def users(**changed: Mapping[str, Any]) -> dict[str, Any]:
     everyone: list[dict[str, Any]] = [{"user": OWNER, "password": PASSWORD}]
     for service, rights in RIGHTS.items():
         if rights.nats is not None:
-            permissions = changed.get(service) or nats_permissions(rights.nats)
+            permissions = changed.get(service) or nats_permissions(rights.nats.with_shards(SHARDS))
             everyone.append({"user": service, "password": PASSWORD, "permissions": permissions})
     return {"authorization": {"users": everyone}}
 

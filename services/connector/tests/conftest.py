@@ -9,6 +9,7 @@ from typing import Any
 
 import nats
 import pytest
+from least_rights import nats_url
 
 from ssmd_simulator.server import Simulator
 from ssmd_stack.nats import NatsServer
@@ -22,9 +23,13 @@ from ssmd_stream.stream import Stream
 class Market:
     """The exchange and the stream; a connector comes between them."""
 
-    def __init__(self, sim: Simulator, server: NatsServer, stream: Stream) -> None:
+    def __init__(
+        self, sim: Simulator, server: NatsServer, stream: Stream, user: str | None = None
+    ) -> None:
+        """With `user` everybody at NATS is one of `least_rights`, and the tests are this one."""
         self.sim = sim
         self.server = server
+        self.user = user
         self.stream = stream
         self.sent: list[dict[str, Any]] = []
         self.by_connection: dict[int, list[dict[str, Any]]] = defaultdict(list)
@@ -34,6 +39,15 @@ class Market:
         if fate == "sent":
             self.sent.append(json.loads(frame))
             self.by_connection[connection].append(self.sent[-1])
+
+    def url_of(self, service: str) -> str:
+        """NATS for a service."""
+        return self.server.url if self.user is None else nats_url(self.server, service)
+
+    @property
+    def url(self) -> str:
+        """NATS for the tests."""
+        return self.server.url if self.user is None else nats_url(self.server, self.user)
 
     def trades(self) -> int:
         """Sent so far, to all connections together."""

@@ -82,7 +82,7 @@ async def process(
     environment = {
         **os.environ,
         "DATABASE_URL": database.url,
-        "NATS_URL": market.server.url,
+        "NATS_URL": market.url_of(service),
         "KALSHI_BASE_URL": market.sim.base_url,
         "KALSHI_WS_URL": market.sim.ws_url,
         "KALSHI_API_KEY": "anyone",

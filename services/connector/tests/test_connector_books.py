@@ -78,10 +78,10 @@ class Shelf:
             for ticker in to.markets or ()
         ]
 
-    async def stored(self) -> list[Message]:
-        client = await nats.connect(self.market.server.url)
+    async def stored(self, shard: int = 0) -> list[Message]:
+        client = await nats.connect(self.market.url)
         try:
-            stream = Stream(client, "MARKET_BOOKS_0")
+            stream = Stream(client, f"MARKET_BOOKS_{shard}")
             info = await stream.info()
             found: list[Message] = []
             if not info.messages:
