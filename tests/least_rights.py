@@ -33,7 +33,11 @@ def users(**changed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def nats_url(server: NatsServer, user: str) -> str:
-    return server.url.replace("://", f"://{user}:{PASSWORD}@")
+    return as_user(server.url, user)
+
+
+def as_user(url: str, user: str) -> str:
+    return url.replace("://", f"://{user}:{PASSWORD}@")
 
 
 async def acl_users(redis_url: str, prefix: str = "") -> None:
@@ -48,7 +52,7 @@ async def acl_users(redis_url: str, prefix: str = "") -> None:
 
 
 def redis_url(url: str, user: str) -> str:
-    return url.replace("://", f"://{user}:{PASSWORD}@")
+    return as_user(url, user)
 
 
 @dataclass(frozen=True)

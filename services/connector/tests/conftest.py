@@ -9,10 +9,11 @@ from typing import Any
 
 import nats
 import pytest
-from least_rights import nats_url
+from least_rights import as_user
 
 from ssmd_simulator.server import Simulator
 from ssmd_stack.nats import NatsServer
+from ssmd_stack.nats_cluster import NatsCluster
 from ssmd_stream.administration import ensure
 from ssmd_stream.market import streams
 from ssmd_stream.market.messages import Message, SessionRecord, TradeMessage, decoded
@@ -24,7 +25,11 @@ class Market:
     """The exchange and the stream; a connector comes between them."""
 
     def __init__(
-        self, sim: Simulator, server: NatsServer, stream: Stream, user: str | None = None
+        self,
+        sim: Simulator,
+        server: NatsServer | NatsCluster,
+        stream: Stream,
+        user: str | None = None,
     ) -> None:
         """With `user` everybody at NATS is one of `least_rights`, and the tests are this one."""
         self.sim = sim
@@ -42,12 +47,12 @@ class Market:
 
     def url_of(self, service: str) -> str:
         """NATS for a service."""
-        return self.server.url if self.user is None else nats_url(self.server, service)
+        return self.server.url if self.user is None else as_user(self.server.url, service)
 
     @property
     def url(self) -> str:
         """NATS for the tests."""
-        return self.server.url if self.user is None else nats_url(self.server, self.user)
+        return self.server.url if self.user is None else as_user(self.server.url, self.user)
 
     def trades(self) -> int:
         """Sent so far, to all connections together."""
