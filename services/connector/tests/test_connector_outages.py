@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import nats
@@ -186,7 +187,7 @@ class Far:
         self.port = free_port()
         self.base_url = f"http://127.0.0.1:{self.port}/trade-api/v2"
         self.ws_url = f"ws://127.0.0.1:{self.port}/trade-api/ws/v2"
-        self.heard: list[dict[str, object]] = []
+        self.heard: list[dict[str, Any]] = []
         """What a witness was sent, who hears what the connector hears."""
 
     @asynccontextmanager
@@ -235,6 +236,11 @@ class Far:
                 assert reply.status < 300, await reply.text()
 
 
+def at_of(frame: dict[str, Any]) -> float:
+    """When it was said; seconds."""
+    return float(frame["msg"]["ts_ms"] / 1000)
+
+
 async def heard_anew(market: Market, known: set[str]) -> set[str]:
     """The sessions of the stream's trades, once there is another one than these."""
     async with asyncio.timeout(90):
@@ -253,10 +259,11 @@ async def test_the_exchange_is_killed_and_comes_back(
     listening = asyncio.create_task(far.listen())
     at = {"KALSHI_BASE_URL": far.base_url, "KALSHI_WS_URL": far.ws_url}
     async with process(market, database, tmp_path, **at) as connector:
-        known: set[str] = set()
+        known, began = set[str](), 0.0
         for seed in (7, 8, 9):
             async with far.living(seed) as exchange:
                 known |= await heard_anew(market, known)
+                began = began or await market.first_stored() + 0.05
                 await far.more(1500)
                 if seed == 9:
                     await far.quiet()
@@ -269,18 +276,17 @@ async def test_the_exchange_is_killed_and_comes_back(
     each_once_and_in_order(stored)
     until = seconds(stored[-1].received_at)
     have = {m.trade_id for m in stored if isinstance(m, TradeMessage)}
-    sent = [frame for frame in far.heard if frame["type"] in ("trade", "ticker")]
-    gone = [f for f in sent if f["type"] == "trade" and f["msg"]["trade_id"] not in have]  # type: ignore[index]
+    sent = [f for f in far.heard if f["type"] in ("trade", "ticker") and at_of(f) >= began]
+    gone = [f for f in sent if f["type"] == "trade" and f["msg"]["trade_id"] not in have]
     assert len(have) > 500
-    moments = [f["msg"]["ts_ms"] / 1000 for f in gone]  # type: ignore[index]
-    assert not believed_complete(stored, "trade", moments, until)
+    assert not believed_complete(stored, "trade", map(at_of, gone), until)
     quotes = Counter(
         json.dumps(json.loads(bytes(m.msg)), sort_keys=True)
         for m in stored
         if isinstance(m, TickerMessage)
     )
     missing = [
-        f["msg"]["ts_ms"] / 1000  # type: ignore[index]
+        at_of(f)
         for f in sent
         if f["type"] == "ticker" and json.dumps(f["msg"], sort_keys=True) not in quotes
     ]

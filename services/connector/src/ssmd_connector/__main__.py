@@ -11,6 +11,7 @@ from ssmd_common.runtime import Runtime, run
 from ssmd_connector.backlog import Backlog
 from ssmd_connector.bookreceiver import BookReceiver
 from ssmd_connector.capture import Capture, everything
+from ssmd_connector.position import Position
 from ssmd_connector.receiver import Receiver
 from ssmd_connector.scopefile import ScopeFile
 from ssmd_connector.secmaster import LiveView
@@ -56,6 +57,8 @@ async def serve(runtime: Runtime, settings: ConnectorSettings) -> None:
             connections=settings.connector_book_connections,
         )
         stack.callback(runtime.spawn("books", books.run()).cancel)
+        position = Position(runtime.health, receiver, books)
+        runtime.spawn("position", position.run())
         rest = await stack.enter_async_context(
             KalshiRest(
                 settings.kalshi_base_url.get_secret_value(),
@@ -74,7 +77,8 @@ async def serve(runtime: Runtime, settings: ConnectorSettings) -> None:
         runtime.spawn("scope file", scope.follow(rescoped))
         client = await _leading(runtime, settings, stack)
         if client is not None:
-            await Connector(runtime, settings, client, rest, receiver, books, scope).run()
+            connector = Connector(runtime, settings, client, rest, receiver, books, scope, position)
+            await connector.run()
 
 
 async def _leading(

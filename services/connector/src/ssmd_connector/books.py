@@ -39,7 +39,7 @@ class BooksLife:
         self._stream = stream
         self._health = health
         self._count_seconds = count_seconds
-        self._pipe = Pipe(
+        self.pipe = Pipe(
             outbox,
             publisher,
             health,
@@ -60,14 +60,14 @@ class BooksLife:
             self._lines.begin(self._publish, since, datetime.now(UTC))
             log.info("took over the books", books=self._lines.confirmed, last_message_at=since)
             others = [("hearing", self._hear()), ("report", self._report())]
-            await self._pipe.run(stop, others)
+            await self.pipe.run(stop, others)
         finally:
             self._lines.end()
             # It would be published by nobody: the next life begins with snapshots.
-            self._pipe.outbox.empty()
+            self.pipe.outbox.empty()
 
     def _publish(self, message: MarketOutgoing, capture: Capture) -> None:
-        self._pipe.put(message, capture)
+        self.pipe.put(message, capture)
 
     def _came_back(self, drops: Drops) -> None:
         """Books of which something was dropped begin anew."""

@@ -88,6 +88,8 @@ class Capture:
         self._names = names
         self._make_session = make_session
         self._shard = shard
+        self.gaps = 0
+        """Holes that were told of, in all sessions."""
         self._records = 0
         self._published: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
@@ -181,6 +183,7 @@ class Capture:
 
     def hole(self, channel: str, since: datetime, until: datetime, reason: str) -> MarketOutgoing:
         """Of a channel is missing, at worst, what was sent between these."""
+        self.gaps += 1
         return self.record(
             "gap",
             until,
@@ -191,6 +194,7 @@ class Capture:
         )
 
     def _gap(self, gap: Gap) -> MarketOutgoing:
+        self.gaps += 1
         return self.record(
             "gap",
             gap.until,

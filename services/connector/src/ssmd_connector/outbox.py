@@ -66,6 +66,11 @@ class Outbox:
     _since: datetime | None = None
     _until: datetime | None = None
 
+    @property
+    def oldest(self) -> MarketOutgoing | None:
+        """The message that waits longest."""
+        return self._messages[0] if self._messages else None
+
     def __len__(self) -> int:
         return len(self._messages)
 

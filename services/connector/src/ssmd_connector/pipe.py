@@ -41,11 +41,25 @@ class Pipe:
         self._came_back = came_back
         self._count_seconds = count_seconds
         self._batch: list[MarketOutgoing] = []
+        self.dropped = 0
+        """Messages that found no room."""
+
+    @property
+    def waiting(self) -> int:
+        """Messages that are not in the stream yet."""
+        return self.publisher.in_flight + len(self._batch) + len(self.outbox)
+
+    @property
+    def oldest(self) -> datetime | None:
+        """When the first of them came; None where none waits."""
+        first = self.publisher.oldest or next(iter(self._batch), None) or self.outbox.oldest
+        return None if first is None else first.received_at
 
     def put(self, message: MarketOutgoing, capture: Capture) -> bool:
         """False where there is no room; it is counted."""
         if self.outbox.put(message):
             return True
+        self.dropped += 1
         capture.note_dropped(message.type)
         metrics.DROPPED.labels(message.type).inc()
         return False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import structlog
@@ -21,6 +22,8 @@ from ssmd_connector.life import Life
 from ssmd_connector.outbox import Outbox, Room
 from ssmd_connector.outgoing import MarketOutgoing
 from ssmd_connector.oversized import cut
+from ssmd_connector.pipe import Pipe
+from ssmd_connector.position import Position
 from ssmd_connector.receiver import Receiver
 from ssmd_connector.scopefile import ScopeFile
 from ssmd_connector.secmaster import LiveView
@@ -60,6 +63,7 @@ class Connector:
         receiver: Receiver | None,
         books: BookReceiver,
         scope: ScopeFile,
+        position: Position,
     ) -> None:
         self._runtime = runtime
         self._settings = settings
@@ -68,6 +72,7 @@ class Connector:
         self._receiver = receiver
         self._books = books
         self._scope = scope
+        self._position = position
         self._room = Room(settings.connector_outbox_messages, settings.connector_outbox_bytes)
         self._left: list[MarketOutgoing] = []
         self._seen = Seen()
@@ -112,10 +117,11 @@ class Connector:
             left=self._left,
             count_seconds=settings.connector_count_seconds,
         )
-        try:
-            await life.run(self._runtime.stop)
-        finally:
-            self._left = life.left()
+        with self._telling(stream, life.pipe):
+            try:
+                await life.run(self._runtime.stop)
+            finally:
+                self._left = life.left()
 
     # --- books ------------------------------------------------------------------------------------
 
@@ -150,7 +156,17 @@ class Connector:
             self._runtime.health,
             count_seconds=settings.connector_count_seconds,
         )
-        await life.run(self._runtime.stop)
+        with self._telling(stream, life.pipe):
+            await life.run(self._runtime.stop)
+
+    @contextmanager
+    def _telling(self, stream: Stream, pipe: Pipe) -> Iterator[None]:
+        """The position tells of it."""
+        self._position.pipes[stream.name] = pipe
+        try:
+            yield
+        finally:
+            del self._position.pipes[stream.name]
 
     async def _one(self, life: Awaitable[None], anew: str) -> None:
         """A life to its end; `anew` is said where another one is to follow."""

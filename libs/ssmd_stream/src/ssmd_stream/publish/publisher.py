@@ -109,6 +109,12 @@ class Publisher(Generic[M]):
         return len(self._window.entries)
 
     @property
+    def oldest(self) -> M | None:
+        """The first message that is not known to be in the stream."""
+        entries = self._window.entries
+        return entries[0].message if entries else None
+
+    @property
     def unacknowledged(self) -> list[M]:
         """What was handed over and is not known to be in the stream, in order."""
         return [entry.message for entry in self._window.entries]
