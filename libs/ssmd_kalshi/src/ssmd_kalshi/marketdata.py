@@ -157,6 +157,8 @@ def _price(value: Number) -> str:
 _PRICES = Memo(_price)
 _OPTIONAL_PRICES = Memo(lambda value: None if value in (None, "") else _price(value))
 _TICKER_FAULTS = Memo(unread.ticker_fault)
+_MOMENTS = Memo(moment)
+_NUMBERS = (int, float)
 
 
 _USUAL = r"-?(?:0|[1-9][0-9]{0,14})\.[0-9]{2}"
@@ -181,7 +183,8 @@ def _taker(*said: str | None) -> Side | None:
 
 
 def _time(milliseconds: Number) -> datetime | None:
-    return moment(milliseconds) if isinstance(milliseconds, int | float) else None
+    # In a burst many messages are of one moment.
+    return _MOMENTS[milliseconds] if isinstance(milliseconds, _NUMBERS) else None
 
 
 # --- bodies ---------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Protocol
 
+from ssmd_common.memo import Memo
 from ssmd_connector.outgoing import MarketOutgoing
 from ssmd_kalshi.feed import (
     Connected,
@@ -217,7 +218,7 @@ class Capture:
             connector=self.connector,
             session=session,
             frame=frame,
-            received_at=time_text(at),
+            received_at=_TEXTS[at],
             source=source,  # type: ignore[arg-type]
             series=series,
             event=event,
@@ -263,7 +264,7 @@ class Capture:
             connector=self.connector,
             session=session,
             frame=event.frame,
-            received_at=time_text(at),
+            received_at=_TEXTS[at],
             source="ws",
             series=series,
             event=parent,
@@ -302,7 +303,7 @@ class Capture:
             connector=self.connector,
             session=session,
             frame=event.frame,
-            received_at=time_text(at),
+            received_at=_TEXTS[at],
             source="ws",
             series=series,
             event=parent,
@@ -348,5 +349,9 @@ class Capture:
         return MarketOutgoing(message.id, subject, kind, payload, at)
 
 
+_TEXTS = Memo(time_text)
+"""In a burst many messages come, and are said, at one moment."""
+
+
 def _text(moment: datetime | None) -> str | None:
-    return None if moment is None else time_text(moment)
+    return None if moment is None else _TEXTS[moment]

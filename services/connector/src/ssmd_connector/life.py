@@ -97,7 +97,8 @@ class Life:
 
     def put(self, message: MarketOutgoing) -> None:
         """Publish it, a trade only where the stream does not have it."""
-        if message.trade_id not in self._seen:
+        # Nearly all are quotes.
+        if not message.trade_id or message.trade_id not in self._seen:
             self._publish(message)
 
     def hole(self, since: datetime | None, until: datetime) -> None:

@@ -108,7 +108,7 @@ class Outbox:
     def _out(self, count: int) -> list[MarketOutgoing]:
         messages = [self._messages.popleft() for _ in range(count)]
         self.room.messages -= count
-        self.room.size -= sum(len(message.payload) for message in messages)
+        self.room.size -= sum([len(message.payload) for message in messages])
         if not self._messages:
             self._filled.clear()
         self._taken.set()

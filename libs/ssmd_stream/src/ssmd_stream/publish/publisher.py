@@ -316,9 +316,7 @@ class Publisher(Generic[M]):
     def _settle(self, done: list[Entry[M]]) -> None:
         if not done:
             return
-        counts = self._counts
-        for entry in done:
-            counts[entry.message.labels] += 1
+        self._counts.update([entry.message.labels for entry in done])
         # One of those that were acknowledged together stands for all.
         self._metrics.publish_seconds.observe(self._loop.time() - done[-1].sent_at)
         self._last = done[-1].message
