@@ -31,7 +31,10 @@ class Silence:
         self.longest = 0.0
         self._last: float | None = None
 
-    async def heard(self, _: Any) -> None:
+    async def heard(self, message: Any) -> None:
+        if not message.data:
+            # Only asks whether it may be said.
+            return
         now = time.monotonic()
         if self._last is not None:
             self.longest = max(self.longest, now - self._last)
