@@ -11,6 +11,7 @@ from ssmd_common.runtime import Runtime, run
 from ssmd_connector.backlog import Backlog
 from ssmd_connector.bookreceiver import BookReceiver
 from ssmd_connector.capture import Capture, everything
+from ssmd_connector.leftout import LeftOut
 from ssmd_connector.position import Position
 from ssmd_connector.receiver import Receiver
 from ssmd_connector.scopefile import ScopeFile
@@ -46,7 +47,10 @@ async def serve(runtime: Runtime, settings: ConnectorSettings) -> None:
     async with AsyncExitStack() as stack:
         receiver, acks = None, AckNumbers()
         if settings.shard == 0:
-            receiver = await _receiving(runtime, settings, signer, view, wants, stack)
+            left_out = LeftOut(multivariate=settings.connector_multivariate)
+            left_out.begin(scope.scope.market_selectors)
+            receiver = await _receiving(runtime, settings, signer, view, wants, left_out, stack)
+            runtime.spawn("left out", wants.look(left_out))
         books = BookReceiver(
             view,
             lambda: scope.scope,
@@ -71,6 +75,8 @@ async def serve(runtime: Runtime, settings: ConnectorSettings) -> None:
         runtime.spawn("scope", check_scope(runtime, scope, view))
 
         def rescoped() -> None:
+            if receiver is not None:
+                receiver.rescope(scope.scope.market_selectors)
             wants.forget()
             books.rescope()
 
@@ -105,6 +111,7 @@ async def _receiving(
     signer: Signer,
     view: LiveView,
     wants: Wants,
+    left_out: LeftOut,
     stack: AsyncExitStack,
 ) -> Receiver:
     """Trades and quotes are heard from now on, whoever leads."""
@@ -115,7 +122,7 @@ async def _receiving(
         settings.connector_outbox_messages,
         settings.connector_standby_bytes,
     )
-    capture = Capture(settings.connector_name, view, wants=wants)
+    capture = Capture(settings.connector_name, view, wants=wants, left_out=left_out)
     receiver = Receiver(socket, capture, backlog, runtime.health)
     stack.callback(runtime.spawn("socket", receiver.run()).cancel)
     return receiver

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from ssmd_common.memo import Memo
+from ssmd_connector.leftout import MULTIVARIATE, LeftOut
 from ssmd_connector.outgoing import MarketOutgoing
 from ssmd_kalshi.feed import (
     Connected,
@@ -41,9 +42,6 @@ from ssmd_stream.market.messages import (
     evidence,
     time_text,
 )
-
-MULTIVARIATE = "KXMVE"
-"""How tickers of multivariate markets begin."""
 
 
 class Names(Protocol):
@@ -80,9 +78,12 @@ class Capture:
         *,
         wants: Callable[[str], bool] = without_multivariate,
         shard: int | None = None,
+        left_out: LeftOut | None = None,
     ) -> None:
-        """`wants` says whether a market's trades and quotes are published; `shard` is of books."""
+        """`wants` says whether a market's trades and quotes are published; `shard` is of books.
+        Without `left_out` no record tells of a scope."""
         self.wants = wants
+        self.left_out = left_out
         self.connector = connector
         self.session = ""
         self.frame = 0
@@ -105,6 +106,8 @@ class Capture:
         if isinstance(event, MarketData):
             self.frame, said = event.frame, event.said
             if not self.wants(said.ticker):
+                if self.left_out is not None:
+                    self.left_out.note(said.ticker)
                 return []
             if isinstance(said, Quote):
                 return [self._quote(event, said)]
@@ -123,10 +126,12 @@ class Capture:
             case Connected(at=at):
                 self.session, self._records, self.frame = self._make_session(), 0, 0
                 self.restart_counts()
-                return [record("opened", at)]
+                if self.left_out is not None:
+                    self.left_out.again()
+                return [record("opened", at), *self.scope(at)]
             case Disconnected(at=at, reason=reason, detail=detail, attempt=0):
                 text = f"{reason.value}: {detail}"
-                return [self.count(at), record("closed", at, reason=text)]
+                return [*self.counts(at), record("closed", at, reason=text)]
             case Disconnected():
                 return []
             case Gap():
@@ -164,6 +169,19 @@ class Capture:
         return self.record(
             "count", at, published=dict(self._published), dropped=dict(self._dropped) or None
         )
+
+    def counts(self, at: datetime) -> list[MarketOutgoing]:
+        """The same, after the markets that were found to be left out: up to a count all is told."""
+        if self.left_out is None:
+            return [self.count(at)]
+        told = [self.record("left_out", at, tickers=part) for part in self.left_out.take()]
+        return [*told, self.count(at)]
+
+    def scope(self, at: datetime, since: str | None = None) -> list[MarketOutgoing]:
+        """What is published from now on; of what was heard before, from `since` on."""
+        if self.left_out is None:
+            return []
+        return [self.record("scope", at, since=since, **self.left_out.fields)]
 
     def restart_counts(self) -> None:
         """Nothing of the session counts as published so far."""

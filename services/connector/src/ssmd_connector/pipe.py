@@ -85,7 +85,8 @@ class Pipe:
             now = datetime.now(UTC)
             for capture in self._captures():
                 if capture.session:
-                    self.put(capture.count(now), capture)
+                    for record in capture.counts(now):
+                        self.put(record, capture)
                     self.put(capture.record("closed", now, reason="stopped"), capture)
             while len(self.outbox) or self._batch:
                 await asyncio.sleep(_TURN_SECONDS)
@@ -119,6 +120,7 @@ class Pipe:
                 if drops is not None:
                     reason = "no room: NATS is away or slow"
                     self.put(capture.dropped(drops.counts, now, reason), capture)
-                self.put(capture.count(now), capture)
+                for record in capture.counts(now):
+                    self.put(record, capture)
             if drops is not None:
                 self._came_back(drops)

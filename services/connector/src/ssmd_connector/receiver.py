@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Protocol
+from datetime import UTC, datetime
+from typing import Any, Protocol
 
 import structlog
 
@@ -60,6 +60,16 @@ class Receiver:
         while events := await self.socket.batch():
             for event in events:
                 self.take(event)
+
+    def rescope(self, selectors: list[dict[str, Any]] | None) -> None:
+        """Another scope holds from now on; None: everything is published."""
+        capture = self.capture
+        if capture.left_out is None:
+            return
+        capture.left_out.begin(selectors)
+        if self.sink is not None and capture.session:
+            for record in capture.scope(datetime.now(UTC)):
+                self.sink.put(record)
 
     def take(self, event: FeedEvent) -> None:
         """Hand an event's messages on."""

@@ -11,7 +11,9 @@ Of one moment the best that any connector has counts; of one connector
    the time between two counts of which the later one has more drops; of a book, up to the first
    count after its new snapshot was asked for, or until it is subscribed anew (a takeover says of
    books only that they are heard: their snapshots are still to come);
-3. trades of a gap, or of whatever else was not complete, that were read again are `repaired`.
+3. a market that the session's scope leaves out is `not subscribed` while that scope holds, also in
+   gaps, and repairs do not change it;
+4. trades of a gap, or of whatever else was not complete, that were read again are `repaired`.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from enum import StrEnum
 from typing import Final
 
 from ssmd_stream.market.messages import SessionRecord
+from ssmd_stream.market.scopes import Scopes
 from ssmd_stream.market.timeline import Interval, Span, Timeline
 
 TRADE, TICKER, BOOK = "trade", "ticker", "book"
@@ -78,6 +81,7 @@ class _Session:
         self.ended: int | None = None
         self.counts: list[int] = []
         self.dropped: dict[str, int] = {}
+        self.scopes = Scopes()
         self.subscriptions: dict[str, dict[str | None, list[_Subscription]]] = {}
         """Of each channel, of each market."""
 
@@ -121,6 +125,20 @@ class _Gap:
     why: str
 
 
+@dataclass(slots=True)
+class _Repair:
+    """Trades of a span were read again, told by a session at a moment."""
+
+    span: Span
+    session: _Session
+    at: int
+
+    def left_out(self, ticker: str | None) -> bool:
+        """Whether the scope of then left a market out: its trades were not among them."""
+        scope = self.session.scopes.at(self.at)
+        return ticker is not None and scope is not None and scope.leaves_out(ticker)
+
+
 def _until(gap: _Gap) -> int:
     return gap.until
 
@@ -129,7 +147,7 @@ class _Connector:
     def __init__(self) -> None:
         self.sessions: dict[str, _Session] = {}
         self.gaps: dict[str, list[_Gap]] = defaultdict(list)
-        self.repairs: list[Span] = []
+        self.repairs: list[_Repair] = []
         self.resnapshots: dict[str | None, list[tuple[int, _Session]]] = defaultdict(list)
         """Of each market, or of all, when its book was asked for anew."""
         self.begins: dict[str, list[tuple[int, str]]] = defaultdict(list)
@@ -204,6 +222,7 @@ class Coverage:
                     session.end(name, at)
             case "closed":
                 session.ended = at
+                session.scopes.end(at)
                 for name in session.subscriptions:
                     session.end(name, at)
             case "count":
@@ -217,11 +236,15 @@ class Coverage:
                 gap = _Gap(moment(record.since), until, record.reason or "messages were missed")
                 for name in [channel] if channel else CHANNELS:
                     connector.gaps[name].append(gap)
+            case "scope" | "left_out":
+                since = at if record.since is None else moment(record.since)
+                session.scopes.take(record, since)
             case "resnapshot":
                 for market in record.tickers or [_ALL]:
                     connector.resnapshots[market].append((at, session))
             case "repaired" if record.since is not None and record.until is not None:
-                connector.repairs.append(Span(moment(record.since), moment(record.until)))
+                between = Span(moment(record.since), moment(record.until))
+                connector.repairs.append(_Repair(between, session, at))
             case _:
                 pass
 
@@ -289,9 +312,25 @@ def _of_connector(connector: _Connector, channel: str, ticker: str | None, span:
             line.paint(rest, over=(State.COMPLETE, State.UNKNOWN))
     if channel == TRADE:
         for repair in connector.repairs:
-            mended = Interval(repair.since, repair.until, State.REPAIRED, "read again over REST")
-            line.paint(mended, over=_WORSE[State.COMPLETE])
+            mended = Interval(*repair.span, State.REPAIRED, "read again over REST")
+            if not repair.left_out(ticker):
+                line.paint(mended, over=_WORSE[State.COMPLETE])
+    if channel != BOOK and ticker is not None:
+        _leave_out(line, connector, channel, ticker, span)
     return line
+
+
+def _leave_out(
+    line: Timeline, connector: _Connector, channel: str, ticker: str, span: Span
+) -> None:
+    """What the scope leaves out is not subscribed, however whole the channel is."""
+    for session in connector.sessions.values():
+        for scope in session.scopes.without(ticker):
+            until = scope.until or connector.next_begin(
+                channel, scope.since, session.name, span.until
+            )
+            why = "the scope leaves it out"
+            line.paint(Interval(scope.since, until, State.NOT_SUBSCRIBED, why))
 
 
 def _pieces(

@@ -8,7 +8,7 @@ RFC 3339 in UTC with microseconds. A field without a value is absent.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -98,6 +98,8 @@ class UnreadableMessage(Captured, kw_only=True, omit_defaults=True, tag="unreada
 What = Literal[
     "opened",
     "takeover",
+    "scope",
+    "left_out",
     "subscribed",
     "added",
     "removed",
@@ -127,10 +129,14 @@ class SessionRecord(Captured, kw_only=True, omit_defaults=True, tag="session", g
     sid: int | None = None
     tickers: tuple[str, ...] | None = None
     """added, removed, refused, resnapshot: which markets; absent: all. takeover: whose books are
-    heard, and begin with their next snapshots."""
+    heard, and begin with their next snapshots. left_out: of which the scope publishes nothing."""
     everything: bool = False
     """subscribed: the channel carries all markets."""
     yes_price: bool | None = None
+    selectors: list[dict[str, Any]] | None = None
+    """scope: whose trades and quotes are published, as the scope file says it; absent: all."""
+    multivariate: bool | None = None
+    """scope: whether multivariate markets (KXMVE…) are published."""
     published: dict[str, int] | None = None
     """count: messages of each channel so far; dropped: how many of each were dropped."""
     dropped: dict[str, int] | None = None
