@@ -248,7 +248,10 @@ async def test_what_the_scope_leaves_out_is_told_by_whoever_publishes(world: Wor
         for receiver in (first, second):
             async with world.publishing(receiver):
                 before = world.market.trades()
-                await world.market.until(lambda n=before: world.market.trades() >= n + 120)  # type: ignore[misc]
+                await world.market.until(lambda n=before: world.market.trades() >= n + 60)  # type: ignore[misc]
+                sent = [f for f in world.market.sent if f["type"] in ("trade", "ticker")]
+                # What was sent by now is taken long before the last count.
+                await world.market.until(lambda n=before: world.market.trades() >= n + 240)  # type: ignore[misc]
             world.left, world.seen = [], Seen()
     stored = [message for _, message in await world.market.stored()]
     coverage = Coverage()
@@ -256,7 +259,6 @@ async def test_what_the_scope_leaves_out_is_told_by_whoever_publishes(world: Wor
         if isinstance(message, SessionRecord):
             coverage.take(message)
     ends = [of_datetime(datetime.fromisoformat(m.received_at)) for m in (stored[0], stored[-1])]
-    sent = [frame for frame in world.market.sent if frame["type"] in ("trade", "ticker")]
     said = {frame["msg"]["market_ticker"] for frame in sent}
     have = {m.ticker for m in stored if isinstance(m, TradeMessage | TickerMessage)}
     assert have
