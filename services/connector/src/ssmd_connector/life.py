@@ -106,7 +106,9 @@ class Life:
     def put(self, message: MarketOutgoing) -> None:
         """Publish it, a trade only where the stream does not have it."""
         # Nearly all are quotes.
-        if not message.trade_id or message.trade_id not in self._seen:
+        if not message.trade_id:
+            self.pipe.put(message, self._capture)
+        elif message.trade_id not in self._seen:
             self._publish(message)
 
     def hole(self, since: datetime | None, until: datetime) -> None:

@@ -131,9 +131,10 @@ class Wire(asyncio.Protocol):
         """
         size = len(headers)
         inbox = "" if token is None else f"{self._inbox}.{token} "
-        head = f"HPUB {subject} {inbox}{size} {size + len(payload)}\r\n{headers}"
+        length = len(payload)
+        head = f"HPUB {subject} {inbox}{size} {size + length}\r\n{headers}"
         self._frames += (head.encode(), payload, b"\r\n")
-        self._frames_bytes += len(payload)
+        self._frames_bytes += length
         if self._frames_bytes >= _FLUSH_BYTES:
             self.flush()
 
