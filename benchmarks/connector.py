@@ -235,7 +235,8 @@ async def run(
         "activated in SQL → subscribed at the exchange",
         f"p50 {statistics.median(took):.2f} s, at worst {max(took):.2f} s", "1 s",
     )  # fmt: skip
-    await rate(port, 500)
+    # A part of it are changes of the few books.
+    await rate(port, 850)
     await asyncio.sleep(3)
     listener.late.clear()
     await asyncio.sleep(seconds)

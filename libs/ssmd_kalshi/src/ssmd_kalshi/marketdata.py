@@ -179,7 +179,10 @@ def _optional_count(value: Number) -> str | None:
 
 
 def _taker(*said: str | None) -> Side | None:
-    return next((_SIDES[word] for word in said if word in _SIDES), None)
+    for word in said:
+        if (side := _SIDES.get(word)) is not None:
+            return side
+    return None
 
 
 def _time(milliseconds: Number) -> datetime | None:

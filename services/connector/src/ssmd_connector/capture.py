@@ -227,7 +227,7 @@ class Capture:
 
     def trade(
         self, trade: Trade, body: bytes, at: datetime, *, session: str, frame: int, source: str,
-        **more: Any,
+        sid: int | None = None, seq: int | None = None,
     ) -> MarketOutgoing:  # fmt: skip
         """A trade, from the socket or from REST."""
         series, event = self._names.of(trade.ticker)
@@ -248,7 +248,8 @@ class Capture:
             taker_side=trade.taker_side,
             block=trade.block,
             msg=evidence(body),
-            **more,
+            sid=sid,
+            seq=seq,
         )
         self._published["trade"] += 1
         return MarketOutgoing(
