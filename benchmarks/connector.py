@@ -233,7 +233,7 @@ async def run(
         took.append(listener.added[ticker] - began)
     row(
         "activated in SQL → subscribed at the exchange",
-        f"p50 {statistics.median(took):.2f} s, at worst {max(took):.2f} s", "1 s",
+        f"p50 {statistics.median(took) * 1e3:.0f} ms, at worst {max(took) * 1e3:.0f} ms", "1 s",
     )  # fmt: skip
     # A part of it are changes of the few books.
     await rate(port, 850)
