@@ -166,6 +166,25 @@ async def test_a_life_publishes_every_frame_once_and_in_order(world: World) -> N
     assert [r.of_channel for r in records(stored, "subscribed")] == ["trade", "ticker"]
 
 
+async def test_nothing_follows_the_last_record_of_a_stop(world: World) -> None:
+    async with world.receiving() as receiver:
+        async with world.publishing(receiver) as life:
+            await world.market.until(lambda: world.market.trades() >= 60)
+            # A flush that lasts: what comes meanwhile is not part of it.
+            drained = life.pipe.publisher.drained
+
+            async def slowly() -> None:
+                frame = receiver.capture.frame
+                await world.market.until(lambda: receiver.capture.frame > frame + 40)
+                await drained()
+
+            life.pipe.publisher.drained = slowly  # type: ignore[method-assign]
+        assert receiver.capture.frame > 0
+    stored = [message for _, message in await world.market.stored()]
+    assert isinstance(stored[-1], SessionRecord)
+    assert (stored[-1].what, stored[-1].reason) == ("closed", "stopped")
+
+
 async def test_no_trade_is_missing_after_gaps_and_disconnects(world: World) -> None:
     async with world.living():
         await world.market.until(lambda: world.market.trades() >= 50)
