@@ -209,6 +209,11 @@ def test_what_the_scope_leaves_out_is_not_subscribed() -> None:
     assert told(records, "trade", "C") == [(0, OFF)]
     assert told(records, "trade", "KXMVE-1") == [(0, OFF), (40, OK), (60, OFF)]
     assert told(records, "trade") == [(0, OFF), (10, OK), (60, OFF)]
+    # Nor was anything of it among what was read again of the time before.
+    early = session(15, "repaired", since=2, until=9, trades=3)
+    more = [*records[:4], early, *records[4:]]
+    assert told(more, "trade", "A")[:4] == [(0, OFF), (2, REPAIRED), (9, OFF), (10, OK)]
+    assert told(more, "trade", "B") == [(0, OFF), (40, OK), (60, OFF)]
     # Another session tells its own, one that takes over of what it heard before, too.
     other = Session("s2")
     records[-1:] = [
