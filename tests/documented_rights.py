@@ -51,6 +51,16 @@ def _nats() -> str:
     return _fenced("text", "\n".join([*lines, "  ]", "}"]))
 
 
+def _shard() -> str:
+    """What each service needs for one more shard of books."""
+    blocks = [
+        [f"# {service}", *(f'"{each.pattern}"' for each in rights.nats.of_shard(1))]
+        for service, rights in RIGHTS.items()
+        if rights.nats is not None and rights.nats.of_shard(1)
+    ]
+    return _fenced("text", "\n\n".join("\n".join(block) for block in blocks))
+
+
 def _redis() -> str:
     return _fenced(
         "text",
@@ -70,5 +80,6 @@ _LISTS: dict[str, Callable[[], str]] = {
     "postgres": _postgres,
     "reader": _reader,
     "nats": _nats,
+    "shard": _shard,
     "redis": _redis,
 }

@@ -18,6 +18,8 @@ from ssmd_stack.nats import NatsServer
 PASSWORD = "secret"
 OWNER = "owner"
 """The user at NATS who may do everything."""
+SHARDS = 2
+"""Of order books."""
 
 
 def users(**changed: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,13 +27,17 @@ def users(**changed: Mapping[str, Any]) -> dict[str, Any]:
     everyone: list[dict[str, Any]] = [{"user": OWNER, "password": PASSWORD}]
     for service, rights in RIGHTS.items():
         if rights.nats is not None:
-            permissions = changed.get(service) or nats_permissions(rights.nats)
+            permissions = changed.get(service) or nats_permissions(rights.nats.with_shards(SHARDS))
             everyone.append({"user": service, "password": PASSWORD, "permissions": permissions})
     return {"authorization": {"users": everyone}}
 
 
 def nats_url(server: NatsServer, user: str) -> str:
-    return server.url.replace("://", f"://{user}:{PASSWORD}@")
+    return as_user(server.url, user)
+
+
+def as_user(url: str, user: str) -> str:
+    return url.replace("://", f"://{user}:{PASSWORD}@")
 
 
 async def acl_users(redis_url: str, prefix: str = "") -> None:
@@ -46,7 +52,7 @@ async def acl_users(redis_url: str, prefix: str = "") -> None:
 
 
 def redis_url(url: str, user: str) -> str:
-    return url.replace("://", f"://{user}:{PASSWORD}@")
+    return as_user(url, user)
 
 
 @dataclass(frozen=True)

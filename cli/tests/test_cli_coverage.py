@@ -124,6 +124,30 @@ def states(document: dict[str, Any], channel: str, ticker: str | None = None) ->
     ]
 
 
+def test_what_the_scope_left_out_is_not_subscribed(tmp_path: Path) -> None:
+    root, session = tmp_path / "archive", Maker("s1")
+    root.mkdir()
+    with locked(root):
+        store(
+            root,
+            MARKET_DATA,
+            [
+                # Its records begin the day before, and so does what they say of the scope.
+                session.record("opened", at=at(-2)),
+                session.record("scope", at=at(-2), selectors=[{"series": ["KXA"]}]),
+                session.record("subscribed", of_channel="trade", everything=True, at=at(-2)),
+                session.record("left_out", at=at(-1), tickers=("KXB-1",)),
+                session.record("count", at=at(-1)),
+                session.record("count", at=at(3)),
+                session.record("closed", at=at(3)),
+            ],
+        )
+    for ticker, state in (("KXA-1", "complete"), ("KXB-1", "not subscribed")):
+        words = ("coverage", "--date", "2026-02-03", "--ticker", ticker, "--json")
+        document = json.loads(run(root, *words))
+        assert states(document, "trade", ticker) == [(0, state)]
+
+
 def test_coverage_tells_a_day_of_every_channel(root: Path) -> None:
     document = json.loads(run(root, "coverage", "--date", "2026-02-03", "--json"))
     # The archive reaches from the day before to six o'clock.

@@ -279,9 +279,25 @@ async def test_beside_connector_and_a_simulated_exchange(
             said = capsys.readouterr().out.splitlines()
             assert {json.loads(line)["trade_id"] for line in said} <= made
             monkeypatch.setenv("DATABASE_URL", database.url)
-            show(await look(settings))
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while True:
+                    found = await look(settings)
+                    service = document(found)["service"]
+                    if service["position"].get("MARKET_DATA", 0) > 0:
+                        break
+                    await asyncio.sleep(0.1)
+            [process] = service["processes"]
+            position = process["position"]
+            assert (position["channels_wanted"], position["channels_confirmed"]) == (2, 2)
+            assert (position["books_wanted"], position["books_confirmed"]) == (0, 0)
+            # Of each of its two channels the start is a gap.
+            assert (position["connections"], position["gaps"], position["dropped"]) == (1, 2, 0)
+            assert position["waiting"] >= 0
+            assert process["lag_seconds"] >= 0
+            show(found)
             shown = capsys.readouterr().out
             assert "connector" in shown
+            assert "2 of 2 channels confirmed, 1 connections" in " ".join(shown.split())
             assert "trade (all markets)" in shown
         finally:
             connector.terminate()

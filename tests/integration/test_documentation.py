@@ -73,7 +73,7 @@ def test_a_decision_is_listed_under_its_title() -> None:
 
 
 def test_the_page_of_rights_is_made_from_the_rights() -> None:
-    assert PAGE.read_text().count("<!-- made: ") == 4
+    assert PAGE.read_text().count("<!-- made: ") == 5
 
 
 def test_the_page_of_rights_is_what_a_nats_server_takes(tmp_path: Path) -> None:

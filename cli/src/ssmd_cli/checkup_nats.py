@@ -24,6 +24,7 @@ async def examine(service: str, settings: NatsSettings, rights: NatsRights) -> l
     """Everything; where no connection is made, only why."""
     # Who has a consumer of its own may need the right to that alone.
     consumer = getattr(settings, "consumer", "ssmd_rights")
+    rights = rights.with_shards(getattr(settings, "shards", 1))
     try:
         client = await connections.connect(
             settings, "ssmd-doctor", budget_seconds=BUDGET_SECONDS, consumer=consumer

@@ -1,6 +1,7 @@
 """How market data are captured, for `ssmd md status`: from their streams and `service_status`."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -16,7 +17,7 @@ from ssmd_cli.flow import look_once
 from ssmd_cli.life import duration
 from ssmd_common.connections import nats as connections
 from ssmd_common.errors import SsmdError
-from ssmd_common.parts import Part, parts_of
+from ssmd_common.parts import Part, Process, parts_of
 from ssmd_common.settings import NatsSettings
 from ssmd_common.streams import MARKET_DATA_STREAM, books_stream
 from ssmd_stream.errors import StreamMissing
@@ -152,6 +153,18 @@ def document(found: Status) -> dict[str, Any]:
             "lag_seconds": service.speaker and service.speaker.lag_seconds,
             "position": service.speaker.position if service.speaker else {},
             "note": service.note,
+            "processes": [
+                {
+                    "instance": process.instance,
+                    "state": process.state,
+                    "ready": process.ready,
+                    "lag_seconds": process.lag_seconds,
+                    "work_per_second": process.work_per_second,
+                    "position": process.position,
+                }
+                for process in service.processes
+                if process.alive
+            ],
         },
         "streams": [_stream_document(stream, found.now) for stream in found.streams],
         "problems": found.problems,
@@ -210,16 +223,36 @@ def show(found: Status) -> None:
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     if service := found.service:
-        lag = service.speaker.lag_seconds if service.speaker else None
-        table.add_row("connector", service.state + ("" if lag is None else f", lag {lag:.1f} s"))
-        if service.speaker and service.speaker.position:
-            told = ", ".join(f"{name} {value}" for name, value in service.speaker.position.items())
-            table.add_row("position", told)
+        living = [process for process in service.processes if process.alive]
+        if not living:
+            table.add_row("connector", service.state)
+        for process in living:
+            table.add_row("connector", ", ".join(_told(process)))
     for stream in found.streams:
         _show_stream(table, stream, found.now)
     Terminal(width=None if output.terminal_width() else 10_000).print(table)
     for problem in found.problems:
         Terminal(stderr=True).print(problem, style="yellow")
+
+
+def _told(process: Process) -> Iterator[str]:
+    """What one process of connector says of itself."""
+    yield process.state
+    position = process.position
+    for what in ("channels", "books"):
+        if wanted := position.get(f"{what}_wanted"):
+            yield f"{position.get(f'{what}_confirmed', 0):,} of {wanted:,} {what} confirmed"
+    if without := position.get("books_without_place"):
+        yield f"{without:,} books found every connection full"
+    if "connections" in position:
+        yield f"{position['connections']} connections"
+    if "waiting" in position:
+        yield f"{position['waiting']:,} messages wait"
+    if process.lag_seconds is not None:
+        yield f"lag {process.lag_seconds:.1f} s"
+    for name in ("gaps", "dropped"):
+        if name in position:
+            yield f"{position[name]:,} {name} since its start"
 
 
 def _show_stream(table: Table, stream: Captured, now: datetime) -> None:

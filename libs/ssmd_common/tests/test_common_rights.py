@@ -93,6 +93,30 @@ async def test_a_subject_that_is_missing_is_named_at_start(
         await connect(nats_of_all, f"{service}--1", service=service)
 
 
+@pytest.mark.parametrize(
+    ("service", "subject", "pattern"),
+    [
+        ("connector", "md.book.12.kxa.kxa-1.kxa-1-t1", "md.book.12.>"),
+        ("connector", "md.books_session.1.0", "md.books_session.1.>"),
+        ("connector", "md.books_unreadable.0.0", "md.books_unreadable.0.>"),
+        (
+            "archiver",
+            "$js.api.consumer.msg.next.market_books_3.abc",
+            "$JS.API.CONSUMER.MSG.NEXT.MARKET_BOOKS_3.*",
+        ),
+        ("api", "$JS.API.STREAM.INFO.MARKET_BOOKS_10", "$JS.API.STREAM.INFO.MARKET_BOOKS_10"),
+        ("api", "$JS.API.STREAM.INFO.MARKET_DATA", "$JS.API.STREAM.INFO.MARKET_DATA"),
+    ],
+)
+def test_every_shard_of_books_has_its_rights(service: str, subject: str, pattern: str) -> None:
+    """A refusal names what to grant, whichever shard it is of."""
+    found = nats_rights(service).publish_of(subject)
+    assert found is not None
+    assert found.pattern == pattern
+    assert found in nats_rights(service).with_shards(13).publish
+    assert nats_rights("cdc").with_shards(3) == NatsRights(tuple(nats_rights("cdc").publish))
+
+
 async def test_looking_for_rights_changes_nothing(nats_of_all: NatsServer) -> None:
     """Not the streams, not a consumer, not what it has delivered."""
     owner = await connect(nats_of_all, "owner")

@@ -174,6 +174,56 @@ def test_a_standby_takes_over_with_what_it_heard() -> None:
     assert told(records, "ticker") == [(0, OFF), (10, OK), (20, UNKNOWN)]
 
 
+def test_books_of_a_standby_begin_with_their_snapshots() -> None:
+    first, second = Session("s1"), Session("s2")
+    book = {"of_channel": "orderbook_delta"}
+    records = [
+        first(10, "opened"), first(10, "subscribed", **book),
+        first(10, "added", **book, tickers=("A", "B")), *first.counts(20),
+        second(33, "takeover", **book, tickers=("A", "B")),
+        second(33, "gap", **book, since=22, until=33),
+        second(34, "resnapshot", **book, tickers=("A",)), *second.counts(35, 40),
+        second(40, "closed"),
+    ]  # fmt: skip
+    assert told(records, "book", "A") == [
+        (0, OFF), (10, OK), (20, UNKNOWN), (22, GAP), (35, OK), (40, OFF),
+    ]  # fmt: skip
+    # B's snapshot never came.
+    assert told(records, "book", "B") == [
+        (0, OFF), (10, OK), (20, UNKNOWN), (22, GAP), (40, OFF),
+    ]  # fmt: skip
+
+
+def test_what_the_scope_leaves_out_is_not_subscribed() -> None:
+    session = Session()
+    records = [
+        *session.begun(10), session(10, "scope", selectors=[{"series": ["KXA"]}]),
+        session(20, "left_out", tickers=("B", "C")), *session.counts(20),
+        session(30, "gap", of_channel="ticker", since=25, until=30), *session.counts(35),
+        session(38, "repaired", since=25, until=30, trades=0),
+        session(40, "scope", multivariate=True), *session.counts(50),
+        session(55, "left_out", tickers=("C",)), *session.counts(60), session(60, "closed"),
+    ]  # fmt: skip
+    assert told(records, "ticker", "A") == [(0, OFF), (10, OK), (25, GAP), (30, OK), (60, OFF)]
+    assert told(records, "ticker", "B") == [(0, OFF), (40, OK), (60, OFF)]
+    assert told(records, "trade", "C") == [(0, OFF)]
+    assert told(records, "trade", "KXMVE-1") == [(0, OFF), (40, OK), (60, OFF)]
+    assert told(records, "trade") == [(0, OFF), (10, OK), (60, OFF)]
+    # Nor was anything of it among what was read again of the time before.
+    early = session(15, "repaired", since=2, until=9, trades=3)
+    more = [*records[:4], early, *records[4:]]
+    assert told(more, "trade", "A")[:4] == [(0, OFF), (2, REPAIRED), (9, OFF), (10, OK)]
+    assert told(more, "trade", "B") == [(0, OFF), (40, OK), (60, OFF)]
+    # Another session tells its own, one that takes over of what it heard before, too.
+    other = Session("s2")
+    records[-1:] = [
+        other(65, "takeover", since=58), other(65, "scope", since=58, multivariate=False),
+        other(66, "left_out", tickers=("B",)), *other.counts(70), other(70, "closed"),
+    ]  # fmt: skip
+    assert told(records, "trade", "B") == [(0, OFF), (40, OK), (58, OFF)]
+    assert told(records, "trade", "A") == [(0, OFF), (10, OK), (70, OFF)]
+
+
 def test_of_two_connectors_the_better_one_counts() -> None:
     one, other = Session("s1", "0"), Session("s2", "1")
     records = [

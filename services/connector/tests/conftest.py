@@ -2,16 +2,18 @@
 
 import asyncio
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Any
 
 import nats
 import pytest
+from least_rights import as_user
 
 from ssmd_simulator.server import Simulator
 from ssmd_stack.nats import NatsServer
+from ssmd_stack.nats_cluster import NatsCluster
 from ssmd_stream.administration import ensure
 from ssmd_stream.market import streams
 from ssmd_stream.market.messages import Message, SessionRecord, TradeMessage, decoded
@@ -22,16 +24,35 @@ from ssmd_stream.stream import Stream
 class Market:
     """The exchange and the stream; a connector comes between them."""
 
-    def __init__(self, sim: Simulator, server: NatsServer, stream: Stream) -> None:
+    def __init__(
+        self,
+        sim: Simulator,
+        server: NatsServer | NatsCluster,
+        stream: Stream,
+        user: str | None = None,
+    ) -> None:
+        """With `user` everybody at NATS is one of `least_rights`, and the tests are this one."""
         self.sim = sim
         self.server = server
+        self.user = user
         self.stream = stream
         self.sent: list[dict[str, Any]] = []
+        self.by_connection: dict[int, list[dict[str, Any]]] = defaultdict(list)
         sim.hub.witnesses.append(self._note)
 
-    def _note(self, _: int, fate: str, frame: bytes) -> None:
+    def _note(self, connection: int, fate: str, frame: bytes) -> None:
         if fate == "sent":
             self.sent.append(json.loads(frame))
+            self.by_connection[connection].append(self.sent[-1])
+
+    def url_of(self, service: str) -> str:
+        """NATS for a service."""
+        return self.server.url if self.user is None else as_user(self.server.url, service)
+
+    @property
+    def url(self) -> str:
+        """NATS for the tests."""
+        return self.server.url if self.user is None else as_user(self.server.url, self.user)
 
     def trades(self) -> int:
         """Sent so far, to all connections together."""

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,16 @@ class Process:
             await self.child.wait()
 
 
+async def leader_of(running: Sequence[Process]) -> Process:
+    """The one that leads, once one does."""
+    async with asyncio.timeout(90):
+        while True:
+            for one in running:
+                if (await one.readiness()).get("state") == "leading":
+                    return one
+            await asyncio.sleep(0.05)
+
+
 @asynccontextmanager
 async def process(
     market: Market, database: Database, folder: Path, service: str = "connector", **settings: str
@@ -72,7 +82,7 @@ async def process(
     environment = {
         **os.environ,
         "DATABASE_URL": database.url,
-        "NATS_URL": market.server.url,
+        "NATS_URL": market.url_of(service),
         "KALSHI_BASE_URL": market.sim.base_url,
         "KALSHI_WS_URL": market.sim.ws_url,
         "KALSHI_API_KEY": "anyone",

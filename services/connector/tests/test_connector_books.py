@@ -18,7 +18,7 @@ from ssmd_stream.reader import reading
 from ssmd_stream.stream import Stream
 
 from .conftest import Market
-from .connector_process import Process, process
+from .connector_process import Process, leader_of, process
 
 BOOKS = 12
 
@@ -66,18 +66,22 @@ class Shelf:
 
     def subscribed(self) -> set[str]:
         """The books that the exchange sends now."""
-        return {
+        return set(self.all_subscribed())
+
+    def all_subscribed(self) -> list[str]:
+        """The same with each connection's."""
+        return [
             ticker
             for connection in self.market.sim.hub.connections
             for to in connection.subscriptions.values()
             if to.channel == "orderbook_delta"
             for ticker in to.markets or ()
-        }
+        ]
 
-    async def stored(self) -> list[Message]:
-        client = await nats.connect(self.market.server.url)
+    async def stored(self, shard: int = 0) -> list[Message]:
+        client = await nats.connect(self.market.url)
         try:
-            stream = Stream(client, "MARKET_BOOKS_0")
+            stream = Stream(client, f"MARKET_BOOKS_{shard}")
             info = await stream.info()
             found: list[Message] = []
             if not info.messages:
@@ -120,6 +124,35 @@ class Shelf:
                 if round(count, 2) <= 0:
                     del levels[message.price]
         return found, messages
+
+    def is_as_sent(self, stored: list[Message]) -> None:
+        """Every book that the stream has is at each message the exchange's: of each session it is
+        what one connection was sent, from a snapshot on, without a hole until the next snapshot."""
+        runs: dict[tuple[str, str], list[list[Any]]] = {}
+        for message in stored:
+            if not isinstance(message, BookMessage):
+                continue
+            of = runs.setdefault((message.session, message.ticker), [])
+            if message.side is None:
+                of.append([])
+            assert of, f"{message.ticker} begins with a change"
+            of[-1].append([message.sid, message.seq, json.loads(bytes(message.msg))])
+        sent = [
+            {
+                ticker: [
+                    [f["sid"], f["seq"], f["msg"]]
+                    for f in frames
+                    if f["type"].startswith("orderbook_") and f["msg"]["market_ticker"] == ticker
+                ]
+                for ticker in self.tickers
+            }
+            for frames in self.market.by_connection.values()
+        ]
+        for (_, ticker), of in runs.items():
+            for run in of:
+                # Two that subscribe together are sent the same snapshot.
+                said = [each[ticker] for each in sent if run[0] in each[ticker]]
+                assert any(one[(at := one.index(run[0])) : at + len(run)] == run for one in said)
 
     def truth(self, ticker: str) -> Any:
         """The simulator's book, NO's levels as what YES costs there."""
@@ -208,3 +241,41 @@ async def test_what_one_connection_does_not_take_goes_to_another(
     assert len({m.session for m in messages}) == 2
     for ticker in kept:
         assert books[ticker] == shelf.truth(ticker)
+
+
+async def test_a_standby_hears_the_books_and_takes_them_over(shelf: Shelf, tmp_path: Path) -> None:
+    await shelf.write("active", shelf.tickers)
+    market = shelf.market
+    scope = {"CONNECTOR_SCOPE_FILE": str(shelf.scope)}
+    async with (
+        process(market, shelf.database, tmp_path, **scope) as one,
+        process(market, shelf.database, tmp_path, **scope) as other,
+    ):
+        leader = await leader_of([one, other])
+        standby = other if leader is one else one
+        await standby.until("standby")
+        books = 2 * len(shelf.tickers)
+        await market.until(lambda: len(shelf.all_subscribed()) == books)
+        heard = len(market.sent)
+        await market.until(lambda: len(market.sent) > heard + 500)
+        opened = dict(market.by_connection)
+        await leader.kill()
+        await standby.until("leading")
+        heard = len(market.sent)
+        await market.until(lambda: len(market.sent) > heard + 500)
+        await shelf.until_quiet()
+        # It was connected and subscribed before: nothing was opened for it.
+        assert market.by_connection.keys() == opened.keys()
+        assert await standby.end() == 0
+    stored = await shelf.stored()
+    shelf.is_as_sent(stored)
+    found, messages = shelf.books(stored)
+    assert found == {ticker: shelf.truth(ticker) for ticker in shelf.tickers}
+    [takeover] = [r for r in await shelf.records("takeover") if r.tickers]
+    assert sorted(takeover.tickers or ()) == sorted(shelf.tickers)
+    [gap] = [r for r in await shelf.records("gap") if r.reason == "takeover" and r.since != r.until]
+    assert gap.session == takeover.session
+    before = [m for m in messages if m.session != takeover.session]
+    assert gap.since >= before[-1].received_at  # type: ignore[operator]
+    begun = [r for r in await shelf.records("resnapshot") if r.session == takeover.session]
+    assert {t for r in begun for t in r.tickers or ()} == set(shelf.tickers)

@@ -16,6 +16,7 @@ from ssmd_common.health import Health
 from ssmd_common.settings import NatsSettings
 from ssmd_connector.backlog import Backlog
 from ssmd_connector.capture import Capture
+from ssmd_connector.leftout import LeftOut
 from ssmd_connector.life import Life
 from ssmd_connector.outbox import Outbox, Room
 from ssmd_connector.outgoing import MarketOutgoing
@@ -27,6 +28,7 @@ from ssmd_kalshi.retry import RetryPolicy
 from ssmd_kalshi.socket import KalshiSocket, SocketPolicy
 from ssmd_simulator.faults import Fault
 from ssmd_stream.errors import StreamChanged
+from ssmd_stream.market.coverage import Coverage, State, of_datetime
 from ssmd_stream.market.messages import (
     Message,
     SessionRecord,
@@ -34,6 +36,7 @@ from ssmd_stream.market.messages import (
     TradeMessage,
     UnreadableMessage,
 )
+from ssmd_stream.market.timeline import Span
 from ssmd_stream.publish.options import PublisherMetrics, PublisherOptions
 from ssmd_stream.publish.publisher import Publisher
 
@@ -60,6 +63,7 @@ class World:
         self.room = Room(100_000, 1 << 26)
         self.left: list[MarketOutgoing] = []
         self.seen = Seen()
+        self.make_capture = lambda: Capture("0", NoNames())
         self.running: asyncio.Task[None]
 
     @asynccontextmanager
@@ -67,7 +71,7 @@ class World:
         channels = [Selection("trade"), Selection("ticker")]
         async with KalshiSocket(self.sim.ws_url, channels=channels, policy=POLICY) as socket:
             backlog = Backlog(30.0, 100_000, 1 << 26)
-            receiver = Receiver(socket, Capture("0", NoNames()), backlog, Health("connector"))
+            receiver = Receiver(socket, self.make_capture(), backlog, Health("connector"))
             running = asyncio.create_task(receiver.run())
             try:
                 yield receiver
@@ -162,6 +166,25 @@ async def test_a_life_publishes_every_frame_once_and_in_order(world: World) -> N
     assert [r.of_channel for r in records(stored, "subscribed")] == ["trade", "ticker"]
 
 
+async def test_nothing_follows_the_last_record_of_a_stop(world: World) -> None:
+    async with world.receiving() as receiver:
+        async with world.publishing(receiver) as life:
+            await world.market.until(lambda: world.market.trades() >= 60)
+            # A flush that lasts: what comes meanwhile is not part of it.
+            drained = life.pipe.publisher.drained
+
+            async def slowly() -> None:
+                frame = receiver.capture.frame
+                await world.market.until(lambda: receiver.capture.frame > frame + 40)
+                await drained()
+
+            life.pipe.publisher.drained = slowly  # type: ignore[method-assign]
+        assert receiver.capture.frame > 0
+    stored = [message for _, message in await world.market.stored()]
+    assert isinstance(stored[-1], SessionRecord)
+    assert (stored[-1].what, stored[-1].reason) == ("closed", "stopped")
+
+
 async def test_no_trade_is_missing_after_gaps_and_disconnects(world: World) -> None:
     async with world.living():
         await world.market.until(lambda: world.market.trades() >= 50)
@@ -228,6 +251,50 @@ async def test_a_takeover_fills_in_what_the_stream_does_not_have(world: World) -
     assert len({m.trade_id for m in trades}) == len(trades)
     [takeover] = [r for r in records(stored, "takeover") if r.session == second.capture.session]
     assert takeover.since is not None
+
+
+async def test_what_the_scope_leaves_out_is_told_by_whoever_publishes(world: World) -> None:
+    def is_odd(ticker: str) -> bool:
+        return sum(ticker.encode()) % 2 == 1
+
+    def make_capture() -> Capture:
+        left_out = LeftOut()
+        left_out.begin([{"series": ["KXODD"]}])
+        return Capture("0", NoNames(), wants=is_odd, left_out=left_out)
+
+    world.make_capture = make_capture
+    async with world.receiving() as first, world.receiving() as second:
+        for receiver in (first, second):
+            async with world.publishing(receiver):
+                before = world.market.trades()
+                await world.market.until(lambda n=before: world.market.trades() >= n + 60)  # type: ignore[misc]
+                sent = [f for f in world.market.sent if f["type"] in ("trade", "ticker")]
+                # What was sent by now is taken long before the last count.
+                await world.market.until(lambda n=before: world.market.trades() >= n + 240)  # type: ignore[misc]
+            world.left, world.seen = [], Seen()
+    stored = [message for _, message in await world.market.stored()]
+    coverage = Coverage()
+    for message in stored:
+        if isinstance(message, SessionRecord):
+            coverage.take(message)
+    ends = [of_datetime(datetime.fromisoformat(m.received_at)) for m in (stored[0], stored[-1])]
+    said = {frame["msg"]["market_ticker"] for frame in sent}
+    have = {m.ticker for m in stored if isinstance(m, TradeMessage | TickerMessage)}
+    assert have
+    assert all(map(is_odd, have))
+    for ticker in said:
+        line = coverage.timeline("trade", ticker, Span(ends[0], ends[1])).intervals()
+        states = {interval.state for interval in line}
+        if is_odd(ticker):
+            assert State.COMPLETE in states
+        else:
+            assert states == {State.NOT_SUBSCRIBED}, (ticker, line)
+    scopes = [m for m in stored if isinstance(m, SessionRecord) and m.what == "scope"]
+    assert {record.session for record in scopes} == {
+        first.capture.session,
+        second.capture.session,
+    }
+    assert all(record.selectors == [{"series": ["KXODD"]}] for record in scopes)
 
 
 async def test_a_publisher_that_breaks_off_loses_nothing(world: World) -> None:

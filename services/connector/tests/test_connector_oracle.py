@@ -1,14 +1,12 @@
 """What the exchange said against what the stream holds, while all that can break breaks."""
 
 import asyncio
-import json
 import os
 import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from datetime import datetime
 from pathlib import Path
 
 import nats
@@ -20,13 +18,11 @@ from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
 from ssmd_stream.administration import ensure
 from ssmd_stream.market import streams
-from ssmd_stream.market.messages import Message, SessionRecord, TickerMessage, TradeMessage
 from ssmd_stream.stream import Stream
 
 from .conftest import Market
-from .connector_process import Process, process
-
-Span = tuple[float, float]
+from .connector_oracle import as_it_was_said, each_once_and_in_order, holes, latest, quotes_lost
+from .connector_process import Process, leader_of, process
 
 
 class Trial:
@@ -52,12 +48,7 @@ class Trial:
         self.running.append(await self.stack.enter_async_context(made))
 
     async def leader(self) -> Process:
-        async with asyncio.timeout(90):
-            while True:
-                for one in self.running:
-                    if (await one.readiness()).get("state") == "leading":
-                        return one
-                await asyncio.sleep(0.1)
+        return await leader_of(self.running)
 
     # --- what breaks ------------------------------------------------------------------------------
 
@@ -178,85 +169,9 @@ async def test_what_is_missing_lies_in_a_recorded_gap(
         for one in [*[o for o in trial.running if o is not leader], leader]:
             assert await one.end() == 0
     stored = [message for _, message in await market.stored()]
-    _each_once_and_in_order(stored)
-    _as_it_was_said(market, stored)
-    lost = _quotes_lost(market, stored, began)
-    holes = _holes(stored)
-    outside = [at for at in lost if not any(a <= at <= b for a, b in holes)]
-    assert not outside, (_latest(stored), len(outside), len(lost), trial.done, holes, outside[:5])
-
-
-def _each_once_and_in_order(stored: list[Message]) -> None:
-    heard = [m for m in stored if not isinstance(m, SessionRecord)]
-    assert len({m.id for m in heard}) == len(heard)
-    trades = [m.trade_id for m in stored if isinstance(m, TradeMessage)]
-    assert len(set(trades)) == len(trades)
-    last: dict[str, int] = {}
-    for message in heard:
-        assert message.frame > last.get(message.session, 0)
-        last[message.session] = message.frame
-
-
-def _as_it_was_said(market: Market, stored: list[Message]) -> None:
-    said = {json.dumps(frame["msg"], sort_keys=True) for frame in market.sent if "msg" in frame}
-    for message in stored:
-        if isinstance(message, TradeMessage | TickerMessage) and message.source == "ws":
-            assert json.dumps(json.loads(bytes(message.msg)), sort_keys=True) in said
-
-
-def _quotes_lost(market: Market, stored: list[Message], began: float) -> list[float]:
-    """When those were said that the stream does not have."""
-    have = {bytes(m.msg) for m in stored if isinstance(m, TickerMessage)}
-    found = {json.dumps(json.loads(one), sort_keys=True) for one in have}
-    return [
-        frame["msg"]["ts_ms"] / 1000
-        for frame in market.sent
-        if frame["type"] == "ticker"
-        and frame["msg"]["ts_ms"] / 1000 >= began
-        and json.dumps(frame["msg"], sort_keys=True) not in found
-    ]
-
-
-def _holes(stored: list[Message]) -> list[Span]:
-    """When quotes may be missing, from the records alone: the gaps, and where no session was whole.
-
-    A session is whole from its takeover's `since`, or the end of its first gap, to its last record.
-    """
-    spans: dict[str, Span] = {}
-    holes: list[Span] = []
-    for record in stored:
-        if not isinstance(record, SessionRecord):
-            continue
-        at = _seconds(record.received_at)
-        begins = None
-        if record.what == "takeover":
-            begins = record.since
-        elif record.what == "gap" and record.of_channel == "ticker":
-            begins = record.until
-            if record.since is not None and record.until is not None:
-                holes.append((_seconds(record.since), _seconds(record.until)))
-        first, last = spans.get(record.session, (float("inf"), 0.0))
-        if begins is not None:
-            first = min(first, _seconds(begins))
-        spans[record.session] = (first, max(last, at))
-    reached = None
-    for first, last in sorted(spans.values()):
-        if reached is not None and first > reached:
-            holes.append((reached, first))
-        reached = last if reached is None else max(reached, last)
-    # Bounds of a gap are times of arrival, and a busy machine hears late.
-    late = _latest(stored)
-    return [(a - late, b) for a, b in holes]
-
-
-def _latest(stored: list[Message]) -> float:
-    """How many seconds after it was said a quote arrived, at worst."""
-    return max(
-        _seconds(m.received_at) - _seconds(m.exchange_time)
-        for m in stored
-        if isinstance(m, TickerMessage) and m.exchange_time
-    )
-
-
-def _seconds(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
+    each_once_and_in_order(stored)
+    as_it_was_said(market, stored)
+    lost = quotes_lost(market, stored, began)
+    spans = holes(stored)
+    outside = [at for at in lost if not any(a <= at <= b for a, b in spans)]
+    assert not outside, (latest(stored), len(outside), len(lost), trial.done, spans, outside[:5])

@@ -1,15 +1,19 @@
 """The rules of the scope file, without servers."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from ssmd_connector.bookchoice import BookChoice
+from ssmd_connector.leftout import LeftOut
 from ssmd_connector.outbox import Outbox, Room
 from ssmd_connector.outgoing import MarketOutgoing
 from ssmd_connector.scope import MarketFacts, Scope, SeriesFacts
 from ssmd_connector.scopefile import parsed
 from ssmd_connector.secmaster import Market, Series
+from ssmd_connector.wants import Wants
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 
@@ -110,6 +114,34 @@ def test_names_that_nobody_has_are_sentences() -> None:
         "the scope names the series 'NOPE', which the secmaster does not have",
     ]
     assert Scope().unknown(set(), set(), set()) == []
+
+
+async def test_active_markets_that_say_nothing_are_noted_as_left_out() -> None:
+    known = Known()
+    view: Any = known
+    known.is_ready, known.listeners = True, []  # type: ignore[attr-defined]
+    known.listen = known.listeners.append  # type: ignore[attr-defined]
+    scope = parsed(b"markets: [{series: [A]}]")
+    wants, left_out = Wants(view, lambda: scope, multivariate=False), LeftOut()
+    left_out.begin(scope.market_selectors)
+    assert left_out.fields == {"selectors": [{"series": ["A"]}], "multivariate": False}
+    looking = asyncio.create_task(wants.look(left_out))
+    await asyncio.sleep(0.05)
+    found = {ticker for part in left_out.take() for ticker in part}
+    assert found == {market.ticker for market in known.trading() if market.series_ticker != "A"}
+    assert found
+    assert list(left_out.take()) == []
+    # Another scope, and the view is looked through again.
+    scope = parsed(b"markets: [{series: [B]}]")
+    left_out.begin(scope.market_selectors)
+    for listener in known.listeners:  # type: ignore[attr-defined]
+        listener(None)
+    await asyncio.sleep(0.05)
+    found = {ticker for part in left_out.take() for ticker in part}
+    assert found == {market.ticker for market in known.trading() if market.series_ticker != "B"}
+    left_out.note("KXMVE-1")
+    assert list(left_out.take()) == []
+    looking.cancel()
 
 
 def test_quotes_are_dropped_first_then_books_then_trades() -> None:

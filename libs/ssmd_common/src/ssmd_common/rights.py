@@ -4,6 +4,7 @@ docs/rights.md is made from here; services check it when they start, `ssmd docto
 asked, and the tests run every service with exactly this.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -88,13 +89,31 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class NatsRights:
-    """Each also subscribes to the subjects of its replies, `NATS_INBOX_PREFIX.>`."""
+    """Each also subscribes to the subjects of its replies, `NATS_INBOX_PREFIX.>`.
+
+    Of order books `publish` has the first shard; `of_shard` has any other one.
+    """
 
     publish: Sequence[Publish]
 
     def publish_of(self, subject: str) -> Publish | None:
         """What grants this subject; its letters' case does not matter, since nats-py loses it."""
-        return next((each for each in self.publish if _covers(each.pattern, subject)), None)
+        shard = _BOOKS_SUBJECT.search(subject)
+        publish = self.of_shard(int(shard[2])) if shard and shard[2] != "0" else self.publish
+        return next((each for each in publish if _covers(each.pattern, subject)), None)
+
+    def of_shard(self, number: int) -> list[Publish]:
+        """What books of this shard need, beside all that names none."""
+        return [
+            replace(each, pattern=_BOOKS_SUBJECT.sub(rf"\g<1>{number}", each.pattern))
+            for each in self.publish
+            if _BOOKS_SUBJECT.search(each.pattern)
+        ]
+
+    def with_shards(self, count: int) -> "NatsRights":
+        """All, with `count` shards of books."""
+        more = (each for number in range(1, count) for each in self.of_shard(number))
+        return NatsRights((*self.publish, *more))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +136,11 @@ class Rights:
     postgres: PostgresRights
     nats: NatsRights | None = None
     redis: RedisRights | None = None
+
+
+_BOOKS_SUBJECT: Final = re.compile(
+    r"(\bMARKET_BOOKS_|^md\.(?:book|books_session|books_unreadable)\.)(\d+)", re.IGNORECASE
+)
 
 
 def _covers(pattern: str, subject: str) -> bool:

@@ -157,6 +157,8 @@ def _price(value: Number) -> str:
 _PRICES = Memo(_price)
 _OPTIONAL_PRICES = Memo(lambda value: None if value in (None, "") else _price(value))
 _TICKER_FAULTS = Memo(unread.ticker_fault)
+_MOMENTS = Memo(moment)
+_NUMBERS = (int, float)
 
 
 _USUAL = r"-?(?:0|[1-9][0-9]{0,14})\.[0-9]{2}"
@@ -177,11 +179,15 @@ def _optional_count(value: Number) -> str | None:
 
 
 def _taker(*said: str | None) -> Side | None:
-    return next((_SIDES[word] for word in said if word in _SIDES), None)
+    for word in said:
+        if (side := _SIDES.get(word)) is not None:
+            return side
+    return None
 
 
 def _time(milliseconds: Number) -> datetime | None:
-    return moment(milliseconds) if isinstance(milliseconds, int | float) else None
+    # In a burst many messages are of one moment.
+    return _MOMENTS[milliseconds] if isinstance(milliseconds, _NUMBERS) else None
 
 
 # --- bodies ---------------------------------------------------------------------------------------

@@ -190,6 +190,11 @@ class KalshiSocket:
             waiting.reschedule(asyncio.get_running_loop().time())
 
     @property
+    def connected(self) -> bool:
+        """Whether the connection is open now."""
+        return self._connection is not None
+
+    @property
     def subscribed(self) -> bool:
         """Whether every channel is subscribed now: half of a consumer's readiness."""
         return self._connection is not None and self._subscriptions.complete

@@ -9,7 +9,10 @@ from ssmd_common.connections import nats
 from ssmd_common.leader import lead
 from ssmd_common.runtime import Runtime, run
 from ssmd_connector.backlog import Backlog
-from ssmd_connector.capture import Capture
+from ssmd_connector.bookreceiver import BookReceiver
+from ssmd_connector.capture import Capture, everything
+from ssmd_connector.leftout import LeftOut
+from ssmd_connector.position import Position
 from ssmd_connector.receiver import Receiver
 from ssmd_connector.scopefile import ScopeFile
 from ssmd_connector.secmaster import LiveView
@@ -42,9 +45,24 @@ async def serve(runtime: Runtime, settings: ConnectorSettings) -> None:
     view = LiveView(settings, runtime.health)
     wants = Wants(view, lambda: scope.scope, multivariate=settings.connector_multivariate)
     async with AsyncExitStack() as stack:
-        receiver = None
+        receiver, acks = None, AckNumbers()
         if settings.shard == 0:
-            receiver = await _receiving(runtime, settings, signer, view, wants, stack)
+            left_out = LeftOut(multivariate=settings.connector_multivariate)
+            left_out.begin(scope.scope.market_selectors)
+            receiver = await _receiving(runtime, settings, signer, view, wants, left_out, stack)
+            runtime.spawn("left out", wants.look(left_out))
+        books = BookReceiver(
+            view,
+            lambda: scope.scope,
+            lambda selection: open_socket(settings, signer, [selection], acks),
+            lambda: Capture(settings.connector_name, view, wants=everything, shard=settings.shard),
+            shard=settings.shard,
+            shards=settings.shards,
+            connections=settings.connector_book_connections,
+        )
+        stack.callback(runtime.spawn("books", books.run()).cancel)
+        position = Position(runtime.health, receiver, books)
+        runtime.spawn("position", position.run())
         rest = await stack.enter_async_context(
             KalshiRest(
                 settings.kalshi_base_url.get_secret_value(),
@@ -55,17 +73,18 @@ async def serve(runtime: Runtime, settings: ConnectorSettings) -> None:
         )
         runtime.spawn("view", view.run())
         runtime.spawn("scope", check_scope(runtime, scope, view))
-        client = await _leading(runtime, settings, stack)
-        if client is None:
-            return
-        connector = Connector(runtime, settings, client, signer, rest, receiver, view, scope)
 
         def rescoped() -> None:
+            if receiver is not None:
+                receiver.rescope(scope.scope.market_selectors)
             wants.forget()
-            connector.rescope()
+            books.rescope()
 
         runtime.spawn("scope file", scope.follow(rescoped))
-        await connector.run()
+        client = await _leading(runtime, settings, stack)
+        if client is not None:
+            connector = Connector(runtime, settings, client, rest, receiver, books, scope, position)
+            await connector.run()
 
 
 async def _leading(
@@ -92,6 +111,7 @@ async def _receiving(
     signer: Signer,
     view: LiveView,
     wants: Wants,
+    left_out: LeftOut,
     stack: AsyncExitStack,
 ) -> Receiver:
     """Trades and quotes are heard from now on, whoever leads."""
@@ -102,7 +122,7 @@ async def _receiving(
         settings.connector_outbox_messages,
         settings.connector_standby_bytes,
     )
-    capture = Capture(settings.connector_name, view, wants=wants)
+    capture = Capture(settings.connector_name, view, wants=wants, left_out=left_out)
     receiver = Receiver(socket, capture, backlog, runtime.health)
     stack.callback(runtime.spawn("socket", receiver.run()).cancel)
     return receiver

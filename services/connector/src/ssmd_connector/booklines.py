@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import structlog
 
+from ssmd_connector.bookstart import BookStart
 from ssmd_connector.capture import Capture
 from ssmd_connector.outgoing import MarketOutgoing
 from ssmd_kalshi.channels import Selection
@@ -16,6 +18,8 @@ from ssmd_kalshi.feed import Disconnected, FeedEvent, Refused
 from ssmd_kalshi.frames import LIMIT_CODE
 from ssmd_kalshi.marketdata import BOOK
 from ssmd_kalshi.socket import KalshiSocket
+
+Publish = Callable[[MarketOutgoing, Capture], object]
 
 log = structlog.get_logger(__name__)
 
@@ -26,25 +30,25 @@ class Line:
 
     socket: KalshiSocket
     capture: Capture
+    start: BookStart
     markets: set[str] = field(default_factory=set)
     is_full: bool = False
 
 
 class BookLines:
-    """Opens connections as books are wanted; `publish` is told every message with its capture."""
+    """Opens connections as books are wanted; between `begin` and `end` all is published."""
 
     def __init__(
         self,
         open_socket: Callable[[Selection], KalshiSocket],
         make_capture: Callable[[], Capture],
-        publish: Callable[[MarketOutgoing, Capture], object],
         *,
         most: int,
     ) -> None:
         """`most` connections at once."""
         self._open_socket = open_socket
         self._make_capture = make_capture
-        self._publish = publish
+        self._publish: Publish | None = None
         self._most = most
         self._changed = asyncio.Event()
         self._line_of: dict[str, Line] = {}
@@ -91,6 +95,25 @@ class BookLines:
         for line in self.lines:
             line.socket.renew(BOOK)
 
+    def begin(self, publish: Publish, since: datetime | None, at: datetime) -> None:
+        """`publish` is told every message from now on with its capture; first what is held, whose
+        books are asked for again. `since` is when the stream's last message came, if it has any.
+        """
+        self._publish = publish
+        for line in self.lines:
+            if not line.capture.session:
+                # What it says of its beginning is still to come.
+                continue
+            channel = line.socket.channel(BOOK)
+            held = tuple(sorted(channel.held))
+            for record in line.start.take_over(held, channel.wanted, channel.sid, since, at):
+                publish(record, line.capture)
+        self.renew()
+
+    def end(self) -> None:
+        """Nobody publishes any more."""
+        self._publish = None
+
     async def run(self) -> None:
         """Read every connection until it is cancelled.
 
@@ -108,13 +131,23 @@ class BookLines:
                 read = len(self.lines)
 
     async def _read(self, line: Line) -> None:
+        start = line.start
         while events := await line.socket.batch():
             for event in events:
                 self._take(line, event)
+            if start.came and (publish := self._publish) is not None:
+                for record in start.told():
+                    publish(record, line.capture)
 
     def _take(self, line: Line, event: FeedEvent) -> None:
-        for message in line.capture.take(event):
-            self._publish(message, line.capture)
+        publish, start = self._publish, line.start
+        if publish is None:
+            start.follow(event)
+        elif not start.awaited or start.passes(event):
+            for message in line.capture.take(event):
+                publish(message, line.capture)
+        if start.lacking:
+            line.socket.renew(BOOK, start.asked(line.socket.channel(BOOK).awaited))
         if isinstance(event, Refused) and event.code == LIMIT_CODE and event.tickers:
             self._move(line, event.tickers)
         elif isinstance(event, Disconnected) and event.attempt == 0:
@@ -139,7 +172,8 @@ class BookLines:
             if len(self.lines) >= self._most:
                 self.without_place.update(tickers)
                 return
-            line = Line(self._open_socket(Selection(BOOK, ())), self._make_capture())
+            capture = self._make_capture()
+            line = Line(self._open_socket(Selection(BOOK, ())), capture, BookStart(capture))
             self.lines.append(line)
             self._changed.set()
             log.info("a connection for books", number=len(self.lines))

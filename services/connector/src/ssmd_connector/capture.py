@@ -9,7 +9,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Protocol
 
+from ssmd_common.memo import Memo
 from ssmd_common.tickers import is_multivariate
+from ssmd_connector.leftout import LeftOut
 from ssmd_connector.outgoing import MarketOutgoing
 from ssmd_kalshi.feed import (
     Connected,
@@ -77,15 +79,20 @@ class Capture:
         *,
         wants: Callable[[str], bool] = without_multivariate,
         shard: int | None = None,
+        left_out: LeftOut | None = None,
     ) -> None:
-        """`wants` says whether a market's trades and quotes are published; `shard` is of books."""
+        """`wants` says whether a market's trades and quotes are published; `shard` is of books.
+        Without `left_out` no record tells of a scope."""
         self.wants = wants
+        self.left_out = left_out
         self.connector = connector
         self.session = ""
         self.frame = 0
         self._names = names
         self._make_session = make_session
         self._shard = shard
+        self.gaps = 0
+        """Holes that were told of, in all sessions."""
         self._records = 0
         self._published: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
@@ -100,6 +107,8 @@ class Capture:
         if isinstance(event, MarketData):
             self.frame, said = event.frame, event.said
             if not self.wants(said.ticker):
+                if self.left_out is not None:
+                    self.left_out.note(said.ticker)
                 return []
             if isinstance(said, Quote):
                 return [self._quote(event, said)]
@@ -118,10 +127,12 @@ class Capture:
             case Connected(at=at):
                 self.session, self._records, self.frame = self._make_session(), 0, 0
                 self.restart_counts()
-                return [record("opened", at)]
+                if self.left_out is not None:
+                    self.left_out.again()
+                return [record("opened", at), *self.scope(at)]
             case Disconnected(at=at, reason=reason, detail=detail, attempt=0):
                 text = f"{reason.value}: {detail}"
-                return [self.count(at), record("closed", at, reason=text)]
+                return [*self.counts(at), record("closed", at, reason=text)]
             case Disconnected():
                 return []
             case Gap():
@@ -160,6 +171,19 @@ class Capture:
             "count", at, published=dict(self._published), dropped=dict(self._dropped) or None
         )
 
+    def counts(self, at: datetime) -> list[MarketOutgoing]:
+        """The same, after the markets that were found to be left out: up to a count all is told."""
+        if self.left_out is None:
+            return [self.count(at)]
+        told = [self.record("left_out", at, tickers=part) for part in self.left_out.take()]
+        return [*told, self.count(at)]
+
+    def scope(self, at: datetime, since: str | None = None) -> list[MarketOutgoing]:
+        """What is published from now on; of what was heard before, from `since` on."""
+        if self.left_out is None:
+            return []
+        return [self.record("scope", at, since=since, **self.left_out.fields)]
+
     def restart_counts(self) -> None:
         """Nothing of the session counts as published so far."""
         self._published.clear()
@@ -179,6 +203,7 @@ class Capture:
 
     def hole(self, channel: str, since: datetime, until: datetime, reason: str) -> MarketOutgoing:
         """Of a channel is missing, at worst, what was sent between these."""
+        self.gaps += 1
         return self.record(
             "gap",
             until,
@@ -189,6 +214,7 @@ class Capture:
         )
 
     def _gap(self, gap: Gap) -> MarketOutgoing:
+        self.gaps += 1
         return self.record(
             "gap",
             gap.until,
@@ -202,7 +228,7 @@ class Capture:
 
     def trade(
         self, trade: Trade, body: bytes, at: datetime, *, session: str, frame: int, source: str,
-        **more: Any,
+        sid: int | None = None, seq: int | None = None,
     ) -> MarketOutgoing:  # fmt: skip
         """A trade, from the socket or from REST."""
         series, event = self._names.of(trade.ticker)
@@ -211,7 +237,7 @@ class Capture:
             connector=self.connector,
             session=session,
             frame=frame,
-            received_at=time_text(at),
+            received_at=_TEXTS[at],
             source=source,  # type: ignore[arg-type]
             series=series,
             event=event,
@@ -223,7 +249,8 @@ class Capture:
             taker_side=trade.taker_side,
             block=trade.block,
             msg=evidence(body),
-            **more,
+            sid=sid,
+            seq=seq,
         )
         self._published["trade"] += 1
         return MarketOutgoing(
@@ -257,7 +284,7 @@ class Capture:
             connector=self.connector,
             session=session,
             frame=event.frame,
-            received_at=time_text(at),
+            received_at=_TEXTS[at],
             source="ws",
             series=series,
             event=parent,
@@ -296,7 +323,7 @@ class Capture:
             connector=self.connector,
             session=session,
             frame=event.frame,
-            received_at=time_text(at),
+            received_at=_TEXTS[at],
             source="ws",
             series=series,
             event=parent,
@@ -342,5 +369,9 @@ class Capture:
         return MarketOutgoing(message.id, subject, kind, payload, at)
 
 
+_TEXTS = Memo(time_text)
+"""In a burst many messages come, and are said, at one moment."""
+
+
 def _text(moment: datetime | None) -> str | None:
-    return None if moment is None else time_text(moment)
+    return None if moment is None else _TEXTS[moment]

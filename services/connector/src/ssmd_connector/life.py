@@ -85,7 +85,15 @@ class Life:
         tail = await Tail.read(self._stream, first)
         self._take_over(tail, first)
         try:
-            await self.pipe.run(stop, [("repair", self._repair())])
+            await self.pipe.run(stop, [("repair", self._repair()), ("hearing", self._hear())])
+        finally:
+            self._receiver.sink = None
+
+    async def _hear(self) -> None:
+        """Until the stop: what comes after the last record is not published, and a flush that takes
+        in what comes meanwhile has no end."""
+        try:
+            await asyncio.Event().wait()
         finally:
             self._receiver.sink = None
 
@@ -97,7 +105,10 @@ class Life:
 
     def put(self, message: MarketOutgoing) -> None:
         """Publish it, a trade only where the stream does not have it."""
-        if message.trade_id not in self._seen:
+        # Nearly all are quotes.
+        if not message.trade_id:
+            self.pipe.put(message, self._capture)
+        elif message.trade_id not in self._seen:
             self._publish(message)
 
     def hole(self, since: datetime | None, until: datetime) -> None:
@@ -132,6 +143,10 @@ class Life:
             whole = backlog.whole_since
             since_text = None if whole is None else time_text(whole)
             self.put(capture.record("takeover", now, since=since_text))
+            if capture.left_out is not None:
+                capture.left_out.tell_all()
+            for record in capture.scope(now, since=since_text):
+                self.put(record)
             if whole is not None and tail.last_at is not None and tail.last_at < whole:
                 for channel in (TRADE, TICKER):
                     self.put(capture.hole(channel, tail.last_at, whole, "takeover"))

@@ -66,6 +66,11 @@ class Outbox:
     _since: datetime | None = None
     _until: datetime | None = None
 
+    @property
+    def oldest(self) -> MarketOutgoing | None:
+        """The message that waits longest."""
+        return self._messages[0] if self._messages else None
+
     def __len__(self) -> int:
         return len(self._messages)
 
@@ -103,7 +108,7 @@ class Outbox:
     def _out(self, count: int) -> list[MarketOutgoing]:
         messages = [self._messages.popleft() for _ in range(count)]
         self.room.messages -= count
-        self.room.size -= sum(len(message.payload) for message in messages)
+        self.room.size -= sum([len(message.payload) for message in messages])
         if not self._messages:
             self._filled.clear()
         self._taken.set()

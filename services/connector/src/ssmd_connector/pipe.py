@@ -41,11 +41,25 @@ class Pipe:
         self._came_back = came_back
         self._count_seconds = count_seconds
         self._batch: list[MarketOutgoing] = []
+        self.dropped = 0
+        """Messages that found no room."""
+
+    @property
+    def waiting(self) -> int:
+        """Messages that are not in the stream yet."""
+        return self.publisher.in_flight + len(self._batch) + len(self.outbox)
+
+    @property
+    def oldest(self) -> datetime | None:
+        """When the first of them came; None where none waits."""
+        first = self.publisher.oldest or next(iter(self._batch), None) or self.outbox.oldest
+        return None if first is None else first.received_at
 
     def put(self, message: MarketOutgoing, capture: Capture) -> bool:
         """False where there is no room; it is counted."""
         if self.outbox.put(message):
             return True
+        self.dropped += 1
         capture.note_dropped(message.type)
         metrics.DROPPED.labels(message.type).inc()
         return False
@@ -71,7 +85,8 @@ class Pipe:
             now = datetime.now(UTC)
             for capture in self._captures():
                 if capture.session:
-                    self.put(capture.count(now), capture)
+                    for record in capture.counts(now):
+                        self.put(record, capture)
                     self.put(capture.record("closed", now, reason="stopped"), capture)
             while len(self.outbox) or self._batch:
                 await asyncio.sleep(_TURN_SECONDS)
@@ -105,6 +120,7 @@ class Pipe:
                 if drops is not None:
                     reason = "no room: NATS is away or slow"
                     self.put(capture.dropped(drops.counts, now, reason), capture)
-                self.put(capture.count(now), capture)
+                for record in capture.counts(now):
+                    self.put(record, capture)
             if drops is not None:
                 self._came_back(drops)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Protocol
+from datetime import UTC, datetime
+from typing import Any, Protocol
 
 import structlog
 
@@ -12,7 +12,7 @@ from ssmd_connector.backlog import Backlog
 from ssmd_connector.capture import Capture
 from ssmd_connector.outgoing import MarketOutgoing
 from ssmd_kalshi.feed import Connected, Disconnected, FeedEvent, Gap, MarketData, Subscribed
-from ssmd_kalshi.marketdata import TRADE
+from ssmd_kalshi.marketdata import TICKER, TRADE
 from ssmd_kalshi.socket import KalshiSocket
 
 NOT_SUBSCRIBED = "the exchange's WebSocket is not subscribed"
@@ -41,8 +41,14 @@ class Receiver:
         self.capture = capture
         self.backlog = backlog
         self.sink: Sink | None = None
-        self._socket = socket
+        self.socket = socket
         self._health = health
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """How many are wanted, and how many of them are confirmed."""
+        confirmed = [self.socket.channel(name).confirmed for name in (TRADE, TICKER)]
+        return len(confirmed), sum(confirmed)
 
     async def run(self) -> None:
         """Until it is cancelled, or the exchange refuses for good.
@@ -51,9 +57,19 @@ class Receiver:
             KalshiError: reconnecting does not help.
         """
         self._health.set("exchange", NOT_SUBSCRIBED)
-        while events := await self._socket.batch():
+        while events := await self.socket.batch():
             for event in events:
                 self.take(event)
+
+    def rescope(self, selectors: list[dict[str, Any]] | None) -> None:
+        """Another scope holds from now on; None: everything is published."""
+        capture = self.capture
+        if capture.left_out is None:
+            return
+        capture.left_out.begin(selectors)
+        if self.sink is not None and capture.session:
+            for record in capture.scope(datetime.now(UTC)):
+                self.sink.put(record)
 
     def take(self, event: FeedEvent) -> None:
         """Hand an event's messages on."""
@@ -68,12 +84,12 @@ class Receiver:
             case Connected():
                 log.info("connected to the exchange", session=self.capture.session)
             case Gap(channel=channel, since=since, until=until):
-                if self._socket.subscribed:
+                if self.socket.subscribed:
                     backlog.begin(until)
                 if sink is not None and channel == TRADE:
                     sink.hole(since, until)
             case Subscribed() | Disconnected():
-                is_subscribed = self._socket.subscribed
+                is_subscribed = self.socket.subscribed
                 self._health.set("exchange", None if is_subscribed else NOT_SUBSCRIBED)
                 if not is_subscribed:
                     backlog.lost()

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Protocol
 from zlib import crc32
 
 import msgspec
+from msgspec import json
 
 from ssmd_common.status import MarketStatus
 
@@ -49,7 +50,9 @@ class SeriesFacts(Protocol):
     def volume(self) -> int | None: ...
 
 
-class Selector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Selector(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
     """Of markets. `min_volume` is the series', in whole contracts; `games_only` takes series that
     are about single games."""
 
@@ -92,6 +95,12 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     markets: tuple[Selector, ...] | None = None
     books: tuple[BookSelector, ...] = ()
+
+    @property
+    def market_selectors(self) -> list[dict[str, Any]] | None:
+        """`markets` as the file has them."""
+        # As a reader of the record gets them: lists.
+        return None if self.markets is None else json.decode(json.encode(self.markets))
 
     @property
     def moves(self) -> bool:

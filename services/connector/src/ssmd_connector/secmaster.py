@@ -19,6 +19,7 @@ from ssmd_client.live.picture import Picture
 from ssmd_client.live.readers import Wanted
 from ssmd_client.live.scope import Scope
 from ssmd_common.health import Health
+from ssmd_common.sparing import give_back_memory
 from ssmd_common.status import MarketStatus
 from ssmd_connector.scope import MarketFacts
 from ssmd_connector.settings import ConnectorSettings
@@ -151,6 +152,7 @@ class LiveView:
             async with keeper.running(None):
                 self.is_ready = True
                 self._tell_all(None)
+                give_back_memory()
                 log.info("the secmaster is known", markets=len(self.picture.markets))
                 ended = keeper.readers.join(_NOTHING, 1)
                 async for _ in ended:

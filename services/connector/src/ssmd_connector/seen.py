@@ -85,13 +85,23 @@ class Tail:
                 tail.quotes[message.ticker, message.exchange_time or ""] += 1
             else:
                 tail.ids.add(message.id)
-        last = await stream.last()
-        if last is not None:
-            try:
-                tail.last_at = datetime.fromisoformat(decoded(last.payload).received_at)
-            except (ValueError, msgspec.MsgspecError):
-                tail.last_at = last.stored_at
+        tail.last_at = await last_at(stream)
         return tail
+
+
+async def last_at(stream: Stream) -> datetime | None:
+    """When the stream's last message came, by its publisher's clock; None where it has none.
+
+    Raises:
+        As `Stream.last`.
+    """
+    last = await stream.last()
+    if last is None:
+        return None
+    try:
+        return datetime.fromisoformat(decoded(last.payload).received_at)
+    except (ValueError, msgspec.MsgspecError):
+        return last.stored_at
 
 
 async def stored(

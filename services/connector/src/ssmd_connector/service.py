@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import structlog
@@ -15,12 +16,14 @@ from ssmd_common.rights import RIGHTS
 from ssmd_common.runtime import Runtime
 from ssmd_common.streams import MARKET_DATA_STREAM, books_stream
 from ssmd_connector import metrics
+from ssmd_connector.bookreceiver import BookReceiver
 from ssmd_connector.books import BooksLife
-from ssmd_connector.capture import Capture, everything
 from ssmd_connector.life import Life
 from ssmd_connector.outbox import Outbox, Room
 from ssmd_connector.outgoing import MarketOutgoing
 from ssmd_connector.oversized import cut
+from ssmd_connector.pipe import Pipe
+from ssmd_connector.position import Position
 from ssmd_connector.receiver import Receiver
 from ssmd_connector.scopefile import ScopeFile
 from ssmd_connector.secmaster import LiveView
@@ -48,30 +51,29 @@ log = structlog.get_logger(__name__)
 
 
 class Connector:
-    """`receiver` is there where this process has the trades and quotes, in the first shard."""
+    """`receiver` is there where this process has the trades and quotes, in the first shard; `books`
+    hears this shard's books."""
 
     def __init__(
         self,
         runtime: Runtime,
         settings: ConnectorSettings,
         client: Client,
-        signer: Signer,
         rest: KalshiRest,
         receiver: Receiver | None,
-        view: LiveView,
+        books: BookReceiver,
         scope: ScopeFile,
+        position: Position,
     ) -> None:
         self._runtime = runtime
         self._settings = settings
         self._client = client
-        self._signer = signer
         self._rest = rest
         self._receiver = receiver
-        self._view = view
+        self._books = books
         self._scope = scope
+        self._position = position
         self._room = Room(settings.connector_outbox_messages, settings.connector_outbox_bytes)
-        self._acks = AckNumbers()
-        self._books: BooksLife | None = None
         self._left: list[MarketOutgoing] = []
         self._seen = Seen()
 
@@ -86,11 +88,6 @@ class Connector:
             if self._receiver is not None:
                 tasks.create_task(self._lives(self._receiver), name="market data")
             tasks.create_task(self._book_lives(), name="books")
-
-    def rescope(self) -> None:
-        """The scope file has changed."""
-        if self._books is not None:
-            self._books.rescope()
 
     # --- trades and quotes ------------------------------------------------------------------------
 
@@ -120,10 +117,11 @@ class Connector:
             left=self._left,
             count_seconds=settings.connector_count_seconds,
         )
-        try:
-            await life.run(self._runtime.stop)
-        finally:
-            self._left = life.left()
+        with self._telling(stream, life.pipe):
+            try:
+                await life.run(self._runtime.stop)
+            finally:
+                self._left = life.left()
 
     # --- books ------------------------------------------------------------------------------------
 
@@ -145,11 +143,9 @@ class Connector:
             replicas=settings.connector_stream_replicas,
         )
         await ensure(stream, wanted, service="connector", size=_SIZE)
-        self._books = BooksLife(
-            self._view,
-            lambda: self._scope.scope,
-            lambda selection: open_socket(settings, self._signer, [selection], self._acks),
-            lambda: Capture(settings.connector_name, self._view, wants=everything, shard=shard),
+        life = BooksLife(
+            self._books,
+            stream,
             Outbox(self._room),
             await self._publisher(
                 stream,
@@ -158,15 +154,19 @@ class Connector:
                 subjects.books_unreadable(shard, settings.connector_name),
             ),
             self._runtime.health,
-            shard=shard,
-            shards=settings.shards,
-            connections=settings.connector_book_connections,
             count_seconds=settings.connector_count_seconds,
         )
+        with self._telling(stream, life.pipe):
+            await life.run(self._runtime.stop)
+
+    @contextmanager
+    def _telling(self, stream: Stream, pipe: Pipe) -> Iterator[None]:
+        """The position tells of it."""
+        self._position.pipes[stream.name] = pipe
         try:
-            await self._books.run(self._runtime.stop)
+            yield
         finally:
-            self._books = None
+            del self._position.pipes[stream.name]
 
     async def _one(self, life: Awaitable[None], anew: str) -> None:
         """A life to its end; `anew` is said where another one is to follow."""

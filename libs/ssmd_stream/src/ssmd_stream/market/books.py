@@ -119,7 +119,7 @@ def doubt(records: Iterable[SessionRecord], session: str, ticker: str) -> str | 
     dropped: int | None = None
     for record in records:
         if record.session != session:
-            if record.what == "opened":
+            if record.what in ("opened", "takeover"):
                 return "another connection took over, and no snapshot has come yet"
             continue
         if record.of_channel is not None and record.of_channel not in CHANNELS:

@@ -9,8 +9,11 @@ Of one moment the best that any connector has counts; of one connector
    end or to the next session's subscription: after a crash nothing is known beyond the last count;
 2. a gap is a `gap`, whatever a count says: counts go on over a socket that has fallen silent; so is
    the time between two counts of which the later one has more drops; of a book, up to the first
-   count after its new snapshot was asked for, or until it is subscribed anew;
-3. trades of a gap, or of whatever else was not complete, that were read again are `repaired`.
+   count after its new snapshot was asked for, or until it is subscribed anew (a takeover says of
+   books only that they are heard: their snapshots are still to come);
+3. a market that the session's scope leaves out is `not subscribed` while that scope holds, also in
+   gaps, and repairs do not change it;
+4. trades of a gap, or of whatever else was not complete, that were read again are `repaired`.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from enum import StrEnum
 from typing import Final, TypeAlias
 
 from ssmd_stream.market.messages import SessionRecord
+from ssmd_stream.market.scopes import Scopes
 from ssmd_stream.market.timeline import Interval, Span, Timeline
 
 TRADE, TICKER, BOOK = "trade", "ticker", "book"
@@ -55,11 +59,13 @@ def of_datetime(at: datetime) -> int:
 
 @dataclass(slots=True)
 class _Subscription:
-    """Of one session; `until` is None while no record ends it, `told` when a record told of it."""
+    """Of one session; `until` is None while no record ends it, `told` when a record told of it.
+    `begins` is whether a book's snapshot comes with it."""
 
     since: int
     told: int
     until: int | None = None
+    begins: bool = True
 
 
 _Markets: TypeAlias = dict[str | None, list[_Subscription]]
@@ -76,13 +82,22 @@ class _Session:
         self.ended: int | None = None
         self.counts: list[int] = []
         self.dropped: dict[str, int] = {}
+        self.scopes = Scopes()
         self.subscriptions: dict[str, _Markets] = {}
         """Of each channel, of each market."""
 
-    def subscribe(self, channel: str, markets: Iterable[str | None], since: int, told: int) -> None:
+    def subscribe(
+        self,
+        channel: str,
+        markets: Iterable[str | None],
+        since: int,
+        told: int,
+        *,
+        begins: bool = True,
+    ) -> None:
         known = self.subscriptions.setdefault(channel, {})
         for market in markets:
-            known.setdefault(market, []).append(_Subscription(since, told))
+            known.setdefault(market, []).append(_Subscription(since, told, begins=begins))
 
     def end(self, channel: str, at: int, markets: Iterable[str | None] | None = None) -> None:
         """Of these markets, by default of all."""
@@ -111,6 +126,20 @@ class _Gap:
     why: str
 
 
+@dataclass(slots=True)
+class _Repair:
+    """Trades of a span were read again, told by a session at a moment."""
+
+    span: Span
+    session: _Session
+    at: int
+
+    def left_out(self, ticker: str | None) -> bool:
+        """Whether the scope of then left a market out: its trades were not among them."""
+        scope = self.session.scopes.at(self.at)
+        return ticker is not None and scope is not None and scope.leaves_out(ticker)
+
+
 def _until(gap: _Gap) -> int:
     return gap.until
 
@@ -119,7 +148,7 @@ class _Connector:
     def __init__(self) -> None:
         self.sessions: dict[str, _Session] = {}
         self.gaps: dict[str, list[_Gap]] = defaultdict(list)
-        self.repairs: list[Span] = []
+        self.repairs: list[_Repair] = []
         self.resnapshots: dict[str | None, list[tuple[int, _Session]]] = defaultdict(list)
         """Of each market, or of all, when its book was asked for anew."""
         self.begins: dict[str, list[tuple[int, str]]] = defaultdict(list)
@@ -132,8 +161,10 @@ class _Connector:
         markets: Iterable[str | None],
         since: int,
         told: int,
+        *,
+        begins: bool = True,
     ) -> None:
-        session.subscribe(channel, markets, since, told)
+        session.subscribe(channel, markets, since, told, begins=begins)
         self.begins[channel].append((told, session.name))
 
     def gaps_within(self, channel: str, span: Span) -> Iterator[_Gap]:
@@ -187,6 +218,9 @@ class Coverage:
                 if record.since is not None:
                     for name in (TRADE, TICKER):
                         connector.subscribe(session, name, [_ALL], moment(record.since), at)
+                if channel == BOOK:
+                    markets = record.tickers or ()
+                    self._subscribe(connector, session, channel, markets, at, begins=False)
             case "removed":
                 session.end(channel or BOOK, at, record.tickers)
             case "unsubscribed" | "error":
@@ -194,6 +228,7 @@ class Coverage:
                     session.end(name, at)
             case "closed":
                 session.ended = at
+                session.scopes.end(at)
                 for name in session.subscriptions:
                     session.end(name, at)
             case "count":
@@ -207,11 +242,15 @@ class Coverage:
                 gap = _Gap(moment(record.since), until, record.reason or "messages were missed")
                 for name in [channel] if channel else CHANNELS:
                     connector.gaps[name].append(gap)
+            case "scope" | "left_out":
+                since = at if record.since is None else moment(record.since)
+                session.scopes.take(record, since)
             case "resnapshot":
                 for market in record.tickers or [_ALL]:
                     connector.resnapshots[market].append((at, session))
             case "repaired" if record.since is not None and record.until is not None:
-                connector.repairs.append(Span(moment(record.since), moment(record.until)))
+                between = Span(moment(record.since), moment(record.until))
+                connector.repairs.append(_Repair(between, session, at))
             case _:
                 pass
 
@@ -222,10 +261,12 @@ class Coverage:
         channel: str,
         markets: Sequence[str | None],
         at: int,
+        *,
+        begins: bool = True,
     ) -> None:
         if channel == BOOK:
             self.tickers.update(market for market in markets if market is not None)
-        connector.subscribe(session, channel, markets, at, at)
+        connector.subscribe(session, channel, markets, at, at, begins=begins)
 
     def _count(
         self, connector: _Connector, session: _Session, at: int, dropped: dict[str, int]
@@ -303,9 +344,25 @@ def _of_connector(connector: _Connector, channel: str, ticker: str | None, span:
             line.paint(rest, over=(State.COMPLETE, State.UNKNOWN))
     if channel == TRADE:
         for repair in connector.repairs:
-            mended = Interval(repair.since, repair.until, State.REPAIRED, "read again over REST")
-            line.paint(mended, over=_WORSE[State.COMPLETE])
+            mended = Interval(*repair.span, State.REPAIRED, "read again over REST")
+            if not repair.left_out(ticker):
+                line.paint(mended, over=_WORSE[State.COMPLETE])
+    if channel != BOOK and ticker is not None:
+        _leave_out(line, connector, channel, ticker, span)
     return line
+
+
+def _leave_out(
+    line: Timeline, connector: _Connector, channel: str, ticker: str, span: Span
+) -> None:
+    """What the scope leaves out is not subscribed, however whole the channel is."""
+    for session in connector.sessions.values():
+        for scope in session.scopes.without(ticker):
+            until = scope.until or connector.next_begin(
+                channel, scope.since, session.name, span.until
+            )
+            why = "the scope leaves it out"
+            line.paint(Interval(scope.since, until, State.NOT_SUBSCRIBED, why))
 
 
 def _pieces(
@@ -335,7 +392,7 @@ def _whole_again(connector: _Connector, ticker: str | None, gap: _Gap, end: int)
         one.since
         for session in connector.sessions.values()
         for one in session.of(BOOK, ticker)
-        if one.since > gap.since
+        if one.since > gap.since and one.begins
     ]
     for market in (ticker, _ALL):
         for at, session in connector.resnapshots.get(market, ()):

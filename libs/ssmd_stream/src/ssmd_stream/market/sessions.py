@@ -97,6 +97,8 @@ def _take(session: Session, record: SessionRecord, at: datetime) -> None:
         case "closed":
             session.closed = record.reason or "closed"
             session.channels.clear()
+        case "takeover":
+            _take_over(session, record, at)
         case "subscribed":
             tickers = set(record.tickers or ())
             session.channels[channel] = Channel(at, record.everything, tickers)
@@ -124,3 +126,13 @@ def _take(session: Session, record: SessionRecord, at: datetime) -> None:
             session.repaired_trades += record.trades or 0
         case _:
             pass
+
+
+def _take_over(session: Session, record: SessionRecord, at: datetime) -> None:
+    """What it had subscribed before it published."""
+    session.opened = True
+    if record.of_channel is not None:
+        session.channels[record.of_channel] = Channel(at, False, set(record.tickers or ()))
+    elif record.since is not None:
+        for channel in ("trade", "ticker"):
+            session.channels.setdefault(channel, Channel(moment(record.since), everything=True))

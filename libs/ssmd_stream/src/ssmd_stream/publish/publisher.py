@@ -109,6 +109,12 @@ class Publisher(Generic[M]):
         return len(self._window.entries)
 
     @property
+    def oldest(self) -> M | None:
+        """The first message that is not known to be in the stream."""
+        entries = self._window.entries
+        return entries[0].message if entries else None
+
+    @property
     def unacknowledged(self) -> list[M]:
         """What was handed over and is not known to be in the stream, in order."""
         return [entry.message for entry in self._window.entries]
@@ -310,9 +316,7 @@ class Publisher(Generic[M]):
     def _settle(self, done: list[Entry[M]]) -> None:
         if not done:
             return
-        counts = self._counts
-        for entry in done:
-            counts[entry.message.labels] += 1
+        self._counts.update([entry.message.labels for entry in done])
         # One of those that were acknowledged together stands for all.
         self._metrics.publish_seconds.observe(self._loop.time() - done[-1].sent_at)
         self._last = done[-1].message

@@ -126,14 +126,15 @@ class Wire(asyncio.Protocol):
     def publish(self, subject: str, token: int | None, headers: str, payload: bytes) -> None:
         """Send one message with the next `flush`; its reply comes with `token`.
 
-        Without a token, no reply is asked for. Messages are written together: a system call for
-        each would cost more than all else about it.
+        Without a token, no reply is asked for. `headers` are ASCII. Messages are written together:
+        a system call for each would cost more than all else about it.
         """
         size = len(headers)
         inbox = "" if token is None else f"{self._inbox}.{token} "
-        head = f"HPUB {subject} {inbox}{size} {size + len(payload)}\r\n{headers}"
-        self._frames += head.encode(), payload, b"\r\n"
-        self._frames_bytes += len(payload)
+        length = len(payload)
+        head = f"HPUB {subject} {inbox}{size} {size + length}\r\n{headers}"
+        self._frames += (head.encode(), payload, b"\r\n")
+        self._frames_bytes += length
         if self._frames_bytes >= _FLUSH_BYTES:
             self.flush()
 
