@@ -43,6 +43,8 @@ class OfSeries:
     active: bool
     is_game: bool
     events: int
+    volume: int | None
+    """Contracts, as the exchange counts them; not of the past."""
 
 
 @dataclass(frozen=True, slots=True)

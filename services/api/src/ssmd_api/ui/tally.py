@@ -4,18 +4,21 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ssmd_api.counts import OfMarkets, OfSeries
+from ssmd_api.counts import OfDays, OfMarkets, OfSeries
 
 
 @dataclass(slots=True)
 class Tally:
-    """`closing` within an hour, a day, a week."""
+    """`closing` within an hour, a day, a week; `volume` as the exchange counts it, None where it
+    says none; `made` markets in the last days."""
 
     name: str | None
     category: str | None = None
     active: bool = True
     series: int = 0
     events: int = 0
+    volume: int | None = None
+    made: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     closing: list[int] = field(default_factory=lambda: [0, 0, 0])
 
@@ -35,15 +38,21 @@ def by_category(series: Iterable[OfSeries], markets: Iterable[OfMarkets]) -> lis
         tally = found.setdefault(one.category, Tally(one.category))
         tally.series += 1
         tally.events += one.events
+        if one.volume is not None:
+            tally.volume = (tally.volume or 0) + one.volume
     for each in markets:
         found.setdefault(each.category, Tally(each.category)).add(each)
     return sorted(found.values(), key=lambda tally: (-tally.markets, tally.name or ""))
 
 
 def by_series(
-    series: Iterable[OfSeries], markets: Iterable[OfMarkets], category: str | None = None
+    series: Iterable[OfSeries],
+    markets: Iterable[OfMarkets],
+    days: Iterable[OfDays],
+    category: str | None = None,
 ) -> list[Tally]:
     """Each series, of one category or of all."""
+    made = {each.series: sum(each.days.values()) for each in days}
     of: Mapping[str, list[OfMarkets]] = defaultdict(list)
     for each in markets:
         of[each.series].append(each)
@@ -51,7 +60,15 @@ def by_series(
     for one in series:
         if category is not None and one.category != category:
             continue
-        tally = Tally(one.series, one.category, one.active, 1, one.events)
+        tally = Tally(
+            one.series,
+            one.category,
+            one.active,
+            1,
+            one.events,
+            one.volume,
+            made.get(one.series, 0),
+        )
         for each in of[one.series]:
             tally.add(each)
         found.append(tally)

@@ -124,6 +124,12 @@ def lag(seconds: Any) -> str:
     return f"{seconds:.1f} s" if seconds < 120 else duration(seconds)
 
 
+def took(began: Any, ended: Any) -> str:
+    """How long something took."""
+    first, last = _moment(began), _moment(ended)
+    return "–" if first is None or last is None else lag((last - first).total_seconds())
+
+
 def number(value: Any) -> Markup:
     """A count of ours, in full."""
     return NOTHING if value is None else Markup("{:,}").format(value)
