@@ -121,7 +121,9 @@ def lag(seconds: Any) -> str:
         return "–"
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
-    return f"{seconds:.1f} s" if seconds < 120 else duration(seconds)
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 120 else duration(seconds)
 
 
 def took(began: Any, ended: Any) -> str:

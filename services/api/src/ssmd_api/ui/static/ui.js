@@ -344,7 +344,7 @@ function drawRates() {
   if (document.hidden) return;
   if (!plot) {
     place.replaceChildren();
-    plot = new uPlot(styled(place, 120, { values: (_, at) => at.map(each => formats.minute.format(each * 1000)) }, {}, { scales: { y: { range: (_, __, most) => [0, Math.max(5, most)] } } }), [seconds, counts], place);
+    plot = new uPlot(styled(place, 120, { incrs: [60, 120, 300], values: (_, at) => at.map(each => formats.minute.format(each * 1000)) }, {}, { scales: { y: { range: (_, __, most) => [0, Math.max(5, most)] } } }), [seconds, counts], place);
     new ResizeObserver(() => plot.setSize({ width: place.clientWidth, height: 120 })).observe(place);
   } else plot.setData([seconds, counts]);
 }
