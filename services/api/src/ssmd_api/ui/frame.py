@@ -81,6 +81,8 @@ class Pages:
     files: dict[str, assets.Asset] = field(default_factory=assets.read)
     sent: Once = field(default_factory=Once)
     """Forms that have made what cannot be made twice."""
+    nats_answered: bool = True
+    """When a market's page asked it last."""
     _environment: Environment = field(init=False)
     _compiling: asyncio.Lock = field(default_factory=asyncio.Lock)
     _compiled: bool = False

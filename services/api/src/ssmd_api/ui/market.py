@@ -60,7 +60,7 @@ async def show(request: web.Request) -> web.Response:
         if market is None:
             raise not_found("market", ticker)
         names = Market(ticker, market["series_ticker"], market["event_ticker"])
-        captured = marketdata.begin(service, names) if at is None else None
+        captured = marketdata.begin(request, names) if at is None else None
         fee = await _fee(store, market, said, unit(request), at or now)
     log = await service.store.lifecycle(ticker, 0, _STEPS, tables.LIFECYCLE)
     past, coming = life.steps(market, log or [], at or now)
@@ -85,7 +85,7 @@ async def show(request: web.Request) -> web.Response:
         record_begins=await service.store.record_begins(),
         fee=fee,
         fresh_as_of=as_of,
-        data=captured and await marketdata.seen(captured),
+        data=captured and await marketdata.seen(request, captured),
         raw=_pretty(shapes.ONE_MARKET.pick(market)),
         names=_names(service, market),
         links=_links(market),

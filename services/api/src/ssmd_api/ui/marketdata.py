@@ -14,7 +14,6 @@ from typing import Any, Final
 from aiohttp import web
 
 from ssmd_api import context
-from ssmd_api.context import Context
 from ssmd_api.marketdata import Captured, Market
 from ssmd_api.marketnews import follow
 from ssmd_api.middleware import parsed_key
@@ -67,9 +66,9 @@ class Seen:
     is_captured: bool = True
 
 
-def begin(service: Context, market: Market) -> "asyncio.Task[Seen]":
+def begin(request: web.Request, market: Market) -> "asyncio.Task[Seen]":
     """Have it read while the rest of a page is."""
-    task = asyncio.create_task(_seen(service, market), name="market data of a page")
+    task = asyncio.create_task(_seen(request, market), name="market data of a page")
     # Whoever gives up leaves it to its end: else NATS would never be connected to.
     _reading.add(task)
     task.add_done_callback(_ended)
@@ -82,11 +81,13 @@ def _ended(task: "asyncio.Task[Seen]") -> None:
         task.exception()  # Whoever began it may be gone.
 
 
-async def seen(begun: "asyncio.Task[Seen]") -> Seen:
+async def seen(request: web.Request, begun: "asyncio.Task[Seen]") -> Seen:
     """What was found, for a page that does not wait long."""
     done, _ = await asyncio.wait({begun}, timeout=_PATIENCE_SECONDS)
-    late = Part(sentence=_LATE)
-    return begun.result() if done else Seen(late, late, late)
+    if done:
+        return begun.result()
+    late = Part(sentence=_LATE if request.app[PAGES].nats_answered else _AWAY)
+    return Seen(late, late, late)
 
 
 async def show(request: web.Request) -> web.Response:
@@ -94,7 +95,7 @@ async def show(request: web.Request) -> web.Response:
     Parameters(places.given(request.query), datetime.now(UTC)).done()
     market = await named_market(request)
     values = {
-        "data": await _seen(context.of(request), market),
+        "data": await _seen(request, market),
         "ticker": market.ticker,
         "unit": unit(request),
     }
@@ -151,17 +152,22 @@ async def _tell(
         await asyncio.sleep(_SOONEST_SECONDS)
 
 
-async def _seen(service: Context, market: Market) -> Seen:
+async def _seen(request: web.Request, market: Market) -> Seen:
+    pages, service = request.app[PAGES], context.of(request)
     data = service.market_data
     try:
+        # Once for the three: each would wait as long.
+        await service.feed.client()
         trades, quote, book = await asyncio.gather(
             _part(_first(data.trades(market, _TRADES, None)), _NO_TRADE),
             _part(data.quote(market), _NO_QUOTE),
             _part(data.book(market), _NO_BOOK),
         )
     except UpstreamUnavailable:
+        pages.nats_answered = False
         away = Part(sentence=_AWAY)
         return Seen(away, away, away)
+    pages.nats_answered = True
     ladder = depth(book.found) if book.found else None
     return Seen(quote, trades, book, ladder, is_captured=trades.is_captured)
 
