@@ -1,13 +1,15 @@
 """The admin pages over HTTP: keys, requests of services, runs, and who may not see them."""
 
 import re
+from pathlib import Path
 
 import aiohttp
 import pytest
 from api_testbed import Client, make_key
 from api_universe import insert_status
-from ui_pages import Shown, fill_work, shown, words
+from ui_pages import Shown, fill_work, opened, reading, shown, words
 
+from ssmd_common import requests
 from ssmd_stack.database import Database
 
 
@@ -134,3 +136,38 @@ async def test_what_was_wrong_is_told_with_its_reasons(api: Client, database: Da
     now = words((await shown(api, "/ui")).text)
     assert "Wait: lifecycle reads what was missed over REST." in now
     assert "cdc 4 1,234 0/16B3748 cache 3 1,234 0/16B3748 Wait: it takes the new epoch" in now
+
+
+async def test_a_result_comes_by_itself_and_a_reload_makes_no_second_key(
+    api: Client, database: Database, tmp_path: Path
+) -> None:
+    has = "text => document.getElementById('main')?.textContent.includes(text)"
+    async with reading(api, tmp_path) as page, database.connect() as connection:
+        await opened(page, f"{api.base}/ui/admin")
+        await page.evaluate("() => document.querySelector('[value=\"cache:verify\"]').click()")
+        await page.until(has, "waits for cache")
+        await page.until("() => document.documentElement.dataset.ready === 'yes'")
+        await page.evaluate("() => { window.here = true; }")
+        taken = await requests.take(connection, "cache", "verify")
+        await page.until(has, "works on it")
+        await requests.answer(connection, taken, {"rows": 5, "entries": 6, "drift": 0})
+        await page.until(has, "0 differences in 5 rows and 6 entries")
+        assert await page.evaluate("() => window.here")
+        await opened(page, f"{api.base}/ui/admin/keys")
+        await page.evaluate(
+            """() => {
+              document.querySelector("[name=name]").value = "of Bob";
+              document.querySelector(".make button").click();
+            }"""
+        )
+        await page.until(has, "of Bob” is made")
+        await page.until("() => document.documentElement.dataset.ready === 'yes'")
+        # It stays while its reader goes and pastes it somewhere.
+        await page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
+        assert (await page.evaluate("() => document.querySelector('code').textContent"))[
+            :3
+        ] == "sk_"
+        await page.call("Page.reload")
+        await page.until(has, "madeof Bob")
+        assert await count(database, "api_key_audit") == 1
+        assert page.complaints == []
