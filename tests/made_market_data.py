@@ -53,7 +53,7 @@ class Maker:
             taker_side="yes", exchange_time=said["received_at"],
         )  # fmt: skip
 
-    def ticker(self, ticker: str, *, known: bool = True, **said: str) -> TickerMessage:
+    def ticker(self, ticker: str, *, known: bool = True, **said: Any) -> TickerMessage:
         return TickerMessage(**self._said(ticker, known, None), **said)
 
     def snapshot(self, ticker: str, yes: Any, no: Any, *, known: bool = True) -> BookMessage:

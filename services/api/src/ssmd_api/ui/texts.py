@@ -132,9 +132,9 @@ def took(began: Any, ended: Any) -> str:
     return "–" if first is None or last is None else lag((last - first).total_seconds())
 
 
-def number(value: Any) -> Markup:
+def number(value: int | None) -> Markup:
     """A count of ours, in full."""
-    return NOTHING if value is None else Markup("{:,}").format(value)
+    return NOTHING if value is None else Markup(f"{value:,}")  # noqa: S704 - digits
 
 
 def with_code(sentence: str) -> Markup:
