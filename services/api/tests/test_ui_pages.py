@@ -44,7 +44,9 @@ async def test_texts_of_others_are_texts(
 
 
 @pytest.mark.usefixtures("universe")
-async def test_pages_say_what_the_api_knows(streaming: Client, js: JetStreamContext) -> None:
+async def test_pages_say_what_the_api_knows(
+    streaming: Client, database: Database, js: JetStreamContext
+) -> None:
     changes = {"yes_bid_dollars": {"old": "0.450000", "new": "0.455000"}}
     row = {"ticker": MARKET, "event_ticker": "E", "series_ticker": "S"}
     await publish(js, "markets", row, "market_updated", changes=changes)
@@ -57,6 +59,14 @@ async def test_pages_say_what_the_api_knows(streaming: Client, js: JetStreamCont
     assert "3 markets" in said["event"]
     assert "Bitcoin price" in said["series"]
     assert "1 active markets" in said["one-series"]
+    assert "What of KXBTCD-26FEB03? open 3" in said["one-series"]
+    # What the exchange leaves out of a row is no fault of the page.
+    async with database.connect() as connection:
+        await connection.execute(
+            """UPDATE markets SET extra = '{"a": 1}', price_ranges = '[{"start": "0"}, 1]'"""
+        )
+    for name in ("market", "event"):
+        assert (await shown(streaming, PATHS[name])).status == 200
     assert "yes bid 45 → 45 .5" in said["changes"]
     assert "in its ticker or title" not in said["search"]
 

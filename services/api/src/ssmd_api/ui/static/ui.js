@@ -354,7 +354,7 @@ function plotBars(place) {
   place.dataset.drawn = "yes";
   const days = place.dataset.days.split(" ").map(day => Date.parse(`${day}T12:00Z`) / 1000), values = place.dataset.plot.split(" ").map(n => Number(n) || null);
   place.replaceChildren();
-  const made = new uPlot(styled(place, 140, { values: (_, at) => at.map(each => formats.date.format(each * 1000)) }, { paths: uPlot.paths.bars({ size: [0.7, 40] }) }, { scales: { y: { range: (_, __, most) => [0, Math.max(1, most)] } } }), [days, values], place);
+  const made = new uPlot(styled(place, 140, { values: (_, at) => at.map(each => formats.date.format(each * 1000)) }, { paths: uPlot.paths.bars({ size: [0.7, 40] }) }, { scales: { x: { range: (_, first, last) => [first - 43_200, last + 43_200] }, y: { range: (_, __, most) => [0, Math.max(1, most)] } } }), [days, values], place);
   new ResizeObserver(() => made.setSize({ width: place.clientWidth, height: 140 })).observe(place);
 }
 
