@@ -29,7 +29,7 @@ from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.proxy import TcpProxy
 
-LOOKS = [(1440, False), (1440, True), (360, False), (360, True)]
+LOOKS = [(1440, False), (1440, True), (360, False), (360, True), (3840, False), (3840, True)]
 ROW = {
     "ticker": MARKET,
     "event_ticker": "KXBTCD-26FEB03",
