@@ -44,6 +44,7 @@ async def test_only_admins_see_and_do_it(api: Client, database: Database) -> Non
         assert page.status == 403
         assert "This needs a key with scope &#39;admin&#39;." in page.text
         assert 'href="/ui/admin"' not in page.text
+        assert 'href="/ui/markets?' in page.text
         assert (await shown(api, path)).status == 200
     forms = (
         ("/ui/admin/requests", {"task": "cache:verify", "nonce": "a"}),

@@ -46,11 +46,11 @@ async def test_what_is_not_there_is_said_plainly(
 ) -> None:
     said = await captured(streaming)
     assert "No books are captured: there is no stream MARKET_BOOKS_0" in said
-    assert said.count("No market data are captured:") == 2
+    assert said.count("No market data are captured:") == 1
     # Nothing is followed that is not there.
     assert "data-follow" not in (await shown(streaming, PAGE)).text
     await make_streams(client, shards=1)
-    assert (await captured(streaming)).count("The stream holds no message.") == 3
+    assert "The stream holds no message." in await captured(streaming)
     maker, books = Maker(), Maker("b")
     await publish(client, maker.trade("OTHER"))
     await publish(client, books.snapshot("OTHER", [("0.4000", "5.00")], []), shard=0)
@@ -78,7 +78,7 @@ async def test_what_is_not_there_is_said_plainly(
 async def test_without_nats_the_rest_is_shown(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ssmd_api.feed.CONNECT_SECONDS", 0.2)
     said = await captured(api)
-    assert said.count("NATS does not answer: what was captured cannot be read now.") == 3
+    assert said.count("NATS does not answer: what was captured cannot be read now.") == 1
     assert (await shown(api, f"{PAGE}/captured")).status == 200
     assert (await shown(api, f"{PAGE}/stream")).status == 503
     for part in ("captured", "stream"):

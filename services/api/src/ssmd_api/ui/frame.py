@@ -11,7 +11,7 @@ from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ssmd_api import context, middleware
-from ssmd_api.problems import Problem
+from ssmd_api.problems import Problem, forbidden
 from ssmd_api.ui import assets, places, session, texts
 from ssmd_api.ui.once import Once
 from ssmd_api.ui.texts import Unit
@@ -215,24 +215,29 @@ def problem_page(request: web.Request, problem: Problem) -> web.Response | None:
         detail=detail,
         faults=problem.faults,
         request_id=middleware.request_id(request),
-        retry=problem.headers.get("Retry-After"),
+        is_filtered=bool(request.query),
+        may_retry=request.method == "GET" and "Retry-After" in problem.headers,
     )
     response.headers.update(problem.headers)
     return response
 
 
 def closed(handler: Handler, scope: str = "read") -> Handler:
-    """`handler` for readers who are logged in with a key that has `scope`; who is not logged in is
-    asked to."""
+    """`handler` for readers who are logged in with a key that has `scope` beside `read`; who is not
+    logged in is asked to."""
 
     async def guard(request: web.Request) -> web.StreamResponse:
         await request.app[PAGES].compile()
         try:
-            await middleware.admit(request, session.key_of(request), scope, context.of(request))
+            key = await middleware.admit(
+                request, session.key_of(request), "read", context.of(request)
+            )
         except Problem as problem:
             if problem.status != HTTPStatus.UNAUTHORIZED:
                 raise
             return session.to_login(request)
+        if scope not in key.scopes:
+            raise forbidden(scope)
         return await handler(request)
 
     return guard

@@ -113,7 +113,7 @@ async def list_all(request: web.Request) -> web.Response:
         days=DAYS,
         counted_at=series.at,
         any_series=bool(series.counts),
-        plain=set(said) <= {"sort", "page"},
+        plain=set(said) <= {"sort", "page", "as_of"},
     )
 
 
