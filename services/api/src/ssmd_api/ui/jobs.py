@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ssmd_api.rows import Row
 
-
-def last_runs(runs: Row, status: Mapping[str, Any]) -> list[Row]:
+def last_runs(runs: Mapping[str, Any], status: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Each job with `last_run`, None where it never ran, and `every_seconds`, None where no process
     of sync says that it has it."""
     scheduled: dict[str, Any] = {}
