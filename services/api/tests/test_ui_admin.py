@@ -154,6 +154,8 @@ async def test_a_result_comes_by_itself_and_a_reload_makes_no_second_key(
         await requests.answer(connection, taken, {"rows": 5, "entries": 6, "drift": 0})
         await page.until(has, "0 differences in 5 rows and 6 entries")
         assert await page.evaluate("() => window.here")
+        # Nothing is awaited any more.
+        await page.until("() => document.getElementById('live').dataset.every === '10'")
         await opened(page, f"{api.base}/ui/admin/keys")
         await page.evaluate(
             """() => {
@@ -164,7 +166,7 @@ async def test_a_result_comes_by_itself_and_a_reload_makes_no_second_key(
         await page.until(has, "of Bob” is made")
         await page.until("() => document.documentElement.dataset.ready === 'yes'")
         # It stays while its reader goes and pastes it somewhere.
-        await page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
+        assert await page.evaluate("() => document.getElementById('live')") is None
         assert (await page.evaluate("() => document.querySelector('code').textContent"))[
             :3
         ] == "sk_"
