@@ -51,7 +51,7 @@ PAIRS = (
     ),
     ("/ui/markets?category=Sports&limit=1000", "/v1/markets?category=Sports&limit=1000"),
     ("/ui/markets?q=event", "/v1/markets?q=event&limit=100"),
-    ("/ui/series/KXSERIES0", "/v1/events?series=KXSERIES0&limit=50"),
+    ("/ui/series/KXSERIES0", "/v1/series/KXSERIES0"),
     ("/ui/search?q=above", "/v1/search?q=above&limit=60"),
 )
 """Pages with the list that each of them shows."""
@@ -126,8 +126,12 @@ async def idle(
     child: psutil.Process,
     path: str,
     given: argparse.Namespace,
-) -> None:
-    readers = [asyncio.create_task(opened(http, base, path)) for _ in range(given.readers)]
+    alone: float = 0.0,
+) -> float:
+    """Percent of a core, less what it takes alone."""
+    count = given.readers if path else 0
+    readers = [asyncio.create_task(opened(http, base, path)) for _ in range(count)]
+    readers.append(asyncio.create_task(asyncio.sleep(given.seconds * 2 + 60)))
     await asyncio.sleep(3)
     began, busy = time.perf_counter(), sum(child.cpu_times()[:2])
     await asyncio.wait(readers, timeout=given.seconds, return_when=asyncio.FIRST_EXCEPTION)
@@ -138,7 +142,12 @@ async def idle(
     wrong = [each for each in ended if not isinstance(each, asyncio.CancelledError)]
     if wrong:
         raise SystemExit(f"{path}: {wrong[0]!r}")
-    say(f"{path}, {given.readers} readers", f"{percent:.2f}% of a core", "", "1%")
+    if not path:
+        say("nobody reads", f"{percent:.2f}% of a core")
+        return percent
+    figures = f"{percent:.2f}% - {alone:.2f}%"
+    say(f"{path}, {count} readers", f"{percent - alone:.2f}% of a core", figures, "1%")
+    return percent
 
 
 async def main(given: argparse.Namespace) -> None:
@@ -185,8 +194,9 @@ async def main(given: argparse.Namespace) -> None:
             await first_views(http, base, given.times, given.rounds)
         if given.only == "views":
             return
+        alone = await idle(http, base, child, "", given)
         for path in ("/ui", "/ui/markets", f"/ui/markets/{quote(market)}", "/ui/changes"):
-            await idle(http, base, child, path, given)
+            await idle(http, base, child, path, given, alone)
 
 
 if __name__ == "__main__":

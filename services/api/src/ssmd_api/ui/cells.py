@@ -71,7 +71,8 @@ class Cells:
         return f'<td class="mono">{self._link(kind, ticker, shown) if kind else shown}</td>'
 
     def _link(self, kind: str, ticker: str, inside: str) -> str:
-        return f'<a href="{escape(self.to(kind, ticker))}">{inside}</a>'
+        # Percent-encoded, it has nothing to escape.
+        return f'<a href="{self.to(kind, ticker)}">{inside}</a>'
 
 
 def _text(value: Any) -> str:
