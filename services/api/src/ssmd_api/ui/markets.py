@@ -23,6 +23,8 @@ WITHIN: Final = ("15m", "1h", "6h", "24h", "7d", "30d")
 LIMITS: Final = ("50", "100", "250", "1000")
 _VOLUMES: Final = (100, 1_000, 10_000, 100_000, 1_000_000)
 _LONGEST_SECONDS: Final = 900.0
+_CATEGORIES_SECONDS: Final = 60.0
+"""How old the choice of categories may be: to count series takes longer than a page."""
 
 
 async def show(request: web.Request) -> web.Response:
@@ -32,7 +34,7 @@ async def show(request: web.Request) -> web.Response:
     asked = asked_list(_for_the_api(said, columns), now)
     service = context.of(request)
     (found, as_of), series = await asyncio.gather(
-        listed(service, asked), service.counts.series.get()
+        listed(service, asked), service.counts.series.get(_CATEGORIES_SECONDS)
     )
     sort, moment = asked.page.sort, frame.moment(asked.at)
     return render(
