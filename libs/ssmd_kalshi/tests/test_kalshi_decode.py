@@ -101,6 +101,14 @@ def test_unknown_word_is_kept_and_counted() -> None:
     )
     assert [m.status for m in page.items] == ["halted", "active"]
     assert drift.unknown_words == {("market.status", "halted"): 1}
+    drift.count_unknown_field("market", "colour", 3, "red")
+    drift.count_rejected_row("event")
+    names = ("kind", "entity", "name", "count", "example")
+    assert [tuple(one[name] for name in names) for one in drift.document(2)] == [
+        ("unknown field", "market", "colour", 3, '"red"'),
+        ("unknown word", "market", "status", 1, "halted"),
+    ]
+    assert len(drift.document(9)) == 3
 
 
 def test_only_a_row_without_a_readable_ticker_is_rejected() -> None:

@@ -7,11 +7,14 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import nats
 import pytest
 from api_browser import Page, browse
 from api_stream import publish
 from api_testbed import Client, Serve
 from api_universe import NOW, fill, insert
+from made_market_data import Maker, make_streams
+from made_market_data import publish as publish_data
 from nats.js.client import JetStreamContext
 from ui_pages import (
     EVIL,
@@ -19,6 +22,7 @@ from ui_pages import (
     PATHS,
     VENDOR,
     fill_with_attacks,
+    fill_work,
     keep_picture,
     look,
     opened,
@@ -29,7 +33,7 @@ from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.proxy import TcpProxy
 
-LOOKS = [(1440, False), (1440, True), (360, False), (360, True)]
+LOOKS = [(1440, False), (1440, True), (360, False), (360, True), (3840, False), (3840, True)]
 ROW = {
     "ticker": MARKET,
     "event_ticker": "KXBTCD-26FEB03",
@@ -53,10 +57,24 @@ async def full(database: Database) -> None:
         await fill(connection)
 
 
+@pytest.fixture
+async def worked(full: None, database: Database, nats_server: NatsServer) -> None:
+    """What a system has that has run for a while, with market data of the market."""
+    await fill_work(database)
+    client = await nats.connect(nats_server.url)
+    await make_streams(client, shards=1)
+    maker, books = Maker(), Maker("b")
+    quote = maker.ticker(MARKET, known=False, yes_bid="0.4500", yes_ask="0.4750")
+    await publish_data(client, maker.trade(MARKET, known=False), quote)
+    bids = [(f"0.{number}00", f"{number}.00") for number in range(36, 46)]
+    await publish_data(client, books.snapshot(MARKET, bids, [("0.4800", "9.00")]), shard=0)
+    await client.close()
+
+
 @pytest.mark.parametrize(
     "looks", [LOOKS[:1], pytest.param(LOOKS[1:], marks=pytest.mark.slow)], ids=["one", "others"]
 )
-@pytest.mark.usefixtures("full")
+@pytest.mark.usefixtures("worked")
 async def test_each_page_keeps_the_policy_and_fits_its_window(
     streaming: Client, js: JetStreamContext, tmp_path: Path, looks: list[tuple[int, bool]]
 ) -> None:
@@ -99,7 +117,7 @@ async def test_titles_run_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("full")
+@pytest.mark.usefixtures("worked")
 async def test_axe_finds_nothing_serious(
     streaming: Client, js: JetStreamContext, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from datetime import timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from api_stream import listening, publish, take
 from api_testbed import Client, Serve
 from api_universe import NOW, fill, insert
 from nats.js.client import JetStreamContext
-from ui_pages import EVIL, MARKET, PATHS, fill_with_attacks, shown, words
+from ui_pages import EVIL, MARKET, PATHS, fill_with_attacks, fill_work, shown, words
 
 from ssmd_api.ui import spreadsheet
 from ssmd_stack.database import Database
@@ -22,10 +23,15 @@ async def evil(database: Database) -> None:
 
 
 @pytest.mark.usefixtures("evil")
-async def test_texts_of_others_are_texts(streaming: Client, js: JetStreamContext) -> None:
+async def test_texts_of_others_are_texts(
+    streaming: Client, database: Database, js: JetStreamContext
+) -> None:
     row = {"ticker": MARKET, "event_ticker": "E", "series_ticker": "S", "title": EVIL}
     changes = {"title": {"old": EVIL, "new": f"{EVIL}!"}}
     await publish(js, "markets", row, "market_updated", changes=changes)
+    await fill_work(database)
+    async with database.connect() as connection:
+        await connection.execute("UPDATE api_keys SET name = %s", [EVIL])
     for name, path in PATHS.items():
         reply = await shown(streaming, path)
         assert reply.status == 200, (name, reply.text)
@@ -38,7 +44,9 @@ async def test_texts_of_others_are_texts(streaming: Client, js: JetStreamContext
 
 
 @pytest.mark.usefixtures("universe")
-async def test_pages_say_what_the_api_knows(streaming: Client, js: JetStreamContext) -> None:
+async def test_pages_say_what_the_api_knows(
+    streaming: Client, database: Database, js: JetStreamContext
+) -> None:
     changes = {"yes_bid_dollars": {"old": "0.450000", "new": "0.455000"}}
     row = {"ticker": MARKET, "event_ticker": "E", "series_ticker": "S"}
     await publish(js, "markets", row, "market_updated", changes=changes)
@@ -51,6 +59,14 @@ async def test_pages_say_what_the_api_knows(streaming: Client, js: JetStreamCont
     assert "3 markets" in said["event"]
     assert "Bitcoin price" in said["series"]
     assert "1 active markets" in said["one-series"]
+    assert "What of KXBTCD-26FEB03? open 3" in said["one-series"]
+    # What the exchange leaves out of a row is no fault of the page.
+    async with database.connect() as connection:
+        await connection.execute(
+            """UPDATE markets SET extra = '{"a": 1}', price_ranges = '[{"start": "0"}, 1]'"""
+        )
+    for name in ("market", "event"):
+        assert (await shown(streaming, PATHS[name])).status == 200
     assert "yes bid 45 → 45 .5" in said["changes"]
     assert "in its ticker or title" not in said["search"]
 
@@ -184,6 +200,14 @@ async def test_a_file_for_spreadsheets_runs_nothing(api: Client, database: Datab
     assert len(rows) == 4
     assert rows[MARKET]["title"].startswith("'=HYPERLINK")
     assert rows[MARKET]["yes_bid_dollars"] == "0.450000"
+    # In the order of the page, and with its columns in theirs.
+    for sort in ("-volume", "volume", "-ticker"):
+        query = f"sort={sort}&fields=volume,ticker"
+        saved = (await shown(api, f"/ui/markets.csv?{query}")).text.splitlines()
+        assert saved[0] == "volume,ticker"
+        page = (await shown(api, f"/ui/markets?{query}")).text
+        assert [line.split(",")[1] for line in saved[1:]] == re.findall(r'<tr id="m-([^"]+)"', page)
+        assert f"/ui/markets.csv?sort={sort}&amp;fields=volume,ticker" in page
     assert (await shown(api, "/ui/markets.csv?status=odd")).status == 400
 
 
@@ -243,6 +267,54 @@ async def test_an_event_whose_markets_exclude_each_other_adds_up(
 
 
 @pytest.mark.usefixtures("universe")
+async def test_series_are_sorted_and_filtered(api: Client) -> None:
+    for query, expected in (
+        ("", ["KXBTCD", "KXNBAGAME", "KXOLD"]),
+        ("sort=ticker&q=price", ["KXBTCD"]),
+        ("sort=-volume", ["KXBTCD", "KXNBAGAME", "KXOLD"]),
+        # What has none comes last either way.
+        ("sort=volume", ["KXNBAGAME", "KXBTCD", "KXOLD"]),
+        ("sort=-active", ["KXNBAGAME", "KXBTCD", "KXOLD"]),
+        ("sort=settled", ["KXNBAGAME", "KXOLD", "KXBTCD"]),
+        ("sort=-new", ["KXBTCD", "KXNBAGAME", "KXOLD"]),
+        ("tag=Basketball", ["KXNBAGAME"]),
+        ("category=Crypto", ["KXBTCD"]),
+        ("active=false", ["KXOLD"]),
+        ("status=settled", ["KXBTCD"]),
+        ("closing=24h&min_volume=6", ["KXBTCD"]),
+        ("q=nothing", []),
+    ):
+        page = (await shown(api, f"/ui/series?{query}")).text
+        assert re.findall(r'<tr id="s-([^"]+)"', page) == expected, query
+    page = (await shown(api, "/ui/series?sort=-volume&tag=Basketball")).text
+    assert 'aria-sort="descending"' in page
+    # Each address keeps what was asked for.
+    assert 'href="/ui/series?tag=Basketball&amp;sort=volume"' in page
+    assert "Crypto 1 2 1 1 1 – 2 1,000" in words(page)
+    assert (await shown(api, "/ui/series?sort=-volume&as_of=-1s")).status == 400
+
+
+@pytest.mark.usefixtures("universe")
+async def test_an_event_has_the_messages_about_it(api: Client, database: Database) -> None:
+    event = "KXBTCD-26FEB03"
+    assert "first seen here" in words((await shown(api, f"/ui/events/{event}")).text)
+    async with database.connect() as connection:
+        for number, kind in enumerate(("event_lifecycle", "event_fee_update")):
+            await insert(
+                connection,
+                "market_lifecycle_events",
+                event_ticker=event,
+                event_type=kind,
+                metadata={},
+                dedupe_key=str(number),
+                sent_at=NOW - timedelta(minutes=9 - number),
+            )
+    page = words((await shown(api, f"/ui/events/{event}")).text)
+    assert page.index("created told by ws") < page.index("fee changed told by ws")
+    assert "first seen here" not in page
+
+
+@pytest.mark.usefixtures("universe")
 async def test_a_life_has_what_was_told_and_what_is_to_come(
     api: Client, database: Database
 ) -> None:
@@ -276,6 +348,18 @@ async def test_changes_are_read_backwards(streaming: Client, js: JetStreamContex
     assert older.count('<tr id="n-') == 30
     one = (await shown(streaming, "/ui/changes?market=M1&before=5")).text
     assert [n for n in range(1, 131) if f'id="n-{n}"' in one] == [2, 4]
+    row = {"event_ticker": "E", "series_ticker": "S"}
+    await publish(js, "events", row, "event_closed")
+    await publish(js, "series", {"ticker": "S"}, "series_updated")
+    several = (
+        "table=events&table=series&type=event_closed&type=series_updated&type=market_activated"
+    )
+    page = (await shown(streaming, f"/ui/changes?{several}")).text
+    assert re.findall(r'<tr id="n-(\d+)"', page) == ["132", "131"]
+    assert page.count(" checked>") == 5
+    assert "5 of them" not in page
+    # Its stream is of the same, and so is what lies further back.
+    assert f'data-stream="{several.replace("&", "&amp;")}&amp;fields=' in page
     nothing = (await shown(streaming, "/ui/changes?type=market_settled")).text
     assert "No such change" in nothing
     before_all = (await shown(streaming, "/ui/changes?until=2020-01-01T00:00:00")).text

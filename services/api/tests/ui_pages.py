@@ -5,13 +5,15 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from api_browser import Page, browse
 from api_testbed import Client
-from api_universe import fill
+from api_universe import NOW, fill, insert, insert_request, insert_status
+from psycopg.types.json import Jsonb
 
 from ssmd_stack.database import Database
 
@@ -26,6 +28,8 @@ PATHS = {
     "one-series": "/ui/series/KXBTCD",
     "changes": "/ui/changes",
     "search": "/ui/search?q=win",
+    "admin": "/ui/admin",
+    "admin-keys": "/ui/admin/keys",
 }
 """Of the universe of `api_universe`."""
 
@@ -49,6 +53,54 @@ async def fill_with_attacks(database: Database) -> None:
         await connection.execute(
             "UPDATE markets SET title = %s, yes_sub_title = %s, rules_primary = %s",
             (EVIL, EVIL, EVIL),
+        )
+
+
+async def fill_work(database: Database) -> None:
+    """What a system that has run for a while says of itself: runs, gaps, requests, services."""
+    rejected = [{"ticker": "KXBAD-1", "reason": f"status: 'halted' {EVIL}"}]
+    field = {"table": "markets", "ticker": MARKET, "field": "floor_strike", "reason": "'x' is none"}
+    drift = {"kind": "unknown field", "entity": "market", "name": "is_new", "count": 12}
+    jobs = {"everything": {"every_seconds": 3600}, "fees": {"every_seconds": 60}}
+    verified = {
+        "rows": 1200,
+        "entries": 1300,
+        "drift": 1,
+        "differences": [{"key": "m:1", "field": "status", "expected": "open", "found": "active"}],
+        "unreadable": 0,
+        "unreadable_rows": [],
+    }
+    async with database.connect() as connection:
+        for ended, repaired, changed in ((9, 8, 3), (2, None, None)):
+            await insert(
+                connection,
+                "lifecycle_gaps",
+                reason="disconnected",
+                began_at=NOW - timedelta(minutes=10),
+                ended_at=NOW - timedelta(minutes=ended),
+                repaired_at=repaired and NOW - timedelta(minutes=repaired),
+                changed=changed,
+            )
+        await insert(
+            connection,
+            "sync_runs",
+            job="everything",
+            scope={"mode": "full"},
+            outcome="partial",
+            fetched=97,
+            finished_at=NOW,
+            started_at=NOW - timedelta(seconds=72),
+            rejected_rows=Jsonb(rejected),
+            rejected_fields=Jsonb([field]),
+        )
+        await insert_status(
+            connection, "sync", {"jobs": jobs, "drift": [{**drift, "example": "true"}]}
+        )
+        for service, epoch in (("cdc", 4), ("cache", 3)):
+            position = {"epoch": epoch, "lsn": "0/16B3748", "sequence": 1234}
+            await insert_status(connection, service, position)
+        await insert_request(
+            connection, service="cache", task="verify", state="done", result=Jsonb(verified)
         )
 
 

@@ -233,10 +233,14 @@ async def test_health_and_metrics_tell_what_happens(
 
         async def told() -> dict[str, Any]:
             found = await sync.rows("SELECT position FROM service_status WHERE service = 'sync'")
-            jobs: dict[str, Any] = found[0]["position"].get("jobs", {}) if found else {}
-            return jobs if jobs.get("everything", {}).get("last_success_at") else {}
+            position: dict[str, Any] = found[0]["position"] if found else {}
+            jobs = position.get("jobs", {})
+            return position if jobs.get("everything", {}).get("last_success_at") else {}
 
-        jobs = await eventually(told)
+        position = await eventually(told)
+        # What it read, it knew.
+        assert position["drift"] == []
+        jobs = position["jobs"]
         assert jobs["everything"]["every_seconds"] == 300
         assert jobs["everything"]["last_outcome"] == "ok"
         assert before["ssmd_work_total"] > 0

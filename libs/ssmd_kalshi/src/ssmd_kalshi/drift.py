@@ -136,6 +136,24 @@ class Drift:
         """Whether anything at all was new or unreadable."""
         return bool(self.unknown_fields or self.unknown_words or self.rejected_rows)
 
+    def document(self, most: int) -> list[dict[str, object]]:
+        """What was new or unreadable, up to `most`, the most frequent first: `kind`, `entity`,
+        `name`, `count`, and an `example` where there is one."""
+        found: list[dict[str, object]] = []
+
+        def add(kind: str, entity: str, name: str | None, count: int, example: str | None) -> None:
+            said = {"kind": kind, "entity": entity, "name": name}
+            found.append({**said, "count": count, "example": example})
+
+        for (entity, name), count in self.unknown_fields.items():
+            add("unknown field", entity, name, count, self.examples.get((entity, name)))
+        for (path, word), count in self.unknown_words.items():
+            entity, _, name = path.partition(".")
+            add("unknown word", entity, name, count, word)
+        for entity, count in self.rejected_rows.items():
+            add("rejected row", entity, None, count, None)
+        return sorted(found, key=lambda one: -int(str(one["count"])))[:most]
+
     @staticmethod
     def _bounded(counts: Counter[tuple[str, str]], key: tuple[str, str]) -> tuple[str, str]:
         return key if key in counts or len(counts) < MAX_DISTINCT else (key[0], OTHER)

@@ -43,6 +43,8 @@ class OfSeries:
     active: bool
     is_game: bool
     events: int
+    volume: int | None
+    """Contracts, as the exchange counts them; not of the past."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +90,11 @@ class _Kept(Generic[T]):
         self._found: Counted[T] | None = None
         self._made_at = float("-inf")
 
-    async def get(self) -> Counted[T]:
+    async def get(self, most_seconds: float = 0.0) -> Counted[T]:
+        """What was counted within the seconds that it is kept, or within more where that does."""
+        kept = max(self._kept_seconds(), most_seconds)
         async with self._counting:
-            if self._found is None or time.monotonic() - self._made_at > self._kept_seconds():
+            if self._found is None or time.monotonic() - self._made_at > kept:
                 began, now = time.monotonic(), self._at or datetime.now(UTC)
                 self._found = Counted(await self._count(now), now, {})
                 self._made_at = began

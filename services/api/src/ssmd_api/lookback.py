@@ -57,6 +57,17 @@ async def latest(
         piece = min(piece * _GROWS, _FURTHEST)
 
 
+def remembered(feed: ChangeFeed, wanted: ChangeFilter, count: int) -> list[Event]:
+    """The last `count` of those that the hub has in memory, the last first: NATS is not asked."""
+    ring, channel = feed.hub.ring, Channel(wanted)
+    found: list[Event] = []
+    for number in reversed(range(ring.first_batch, ring.next_batch)):
+        found += [event for event in reversed(ring.events_of(number)) if channel.takes(event)]
+        if len(found) >= count:
+            break
+    return found[:count]
+
+
 async def sequence_at(feed: ChangeFeed, at: datetime) -> int:
     """The first sequence that was stored at a time or later.
 

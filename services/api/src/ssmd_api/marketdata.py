@@ -16,6 +16,7 @@ from ssmd_common.streams import MARKET_DATA_STREAM, books_stream
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
+    from ssmd_api.marketnews import Source
     from ssmd_stream.market.messages import BookMessage, TradeMessage
     from ssmd_stream.stream import Stream, StreamInfo
 
@@ -140,6 +141,28 @@ class MarketData:
             "confirmed_at": confirmed and _text(confirmed),
         }
         return Captured(book, capture, datetime.fromisoformat(last.received_at))
+
+    async def sources(self, market: Market) -> list[Source]:
+        """The streams that have, or may have, something of the market; errors as `trades`."""
+        from ssmd_stream.market import books, subjects
+
+        async with self._turns:
+            stream, _ = await self._open()
+            streams = await books.book_streams(stream.client)
+            shard = await books.find_shard(streams, market.ticker)
+        found: list[Source] = [
+            (
+                stream,
+                [
+                    subject(*names, market.ticker)
+                    for names in _filed(market)
+                    for subject in (subjects.trade, subjects.ticker)
+                ],
+            )
+        ]
+        if shard is not None:
+            found.append((streams[shard], [books.subject_of(shard, market.ticker)]))
+        return found
 
     async def _open(self) -> tuple[Stream, StreamInfo]:
         from ssmd_stream.errors import StreamMissing

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 CONTENT_TYPE: Final = "application/problem+json"
+NOT_CAPTURED: Final = "not-captured"
 _PHRASES: Final = {413: "Request Entity Too Large"}
 """Those that have another name in later versions of Python: programs go by `type`."""
 
@@ -51,7 +52,7 @@ def not_found(what: str, name: str) -> Problem:
 
 
 def not_captured(detail: str) -> Problem:
-    return Problem(404, "not-captured", "No such market data are captured", detail)
+    return Problem(404, NOT_CAPTURED, "No such market data are captured", detail)
 
 
 def unauthorized(detail: str) -> Problem:

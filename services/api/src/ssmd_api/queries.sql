@@ -156,8 +156,8 @@ SELECT EXISTS (SELECT FROM {table} WHERE {key} = %(ticker)s)
 SELECT min(known_from) FROM history.spans
 
 -- name: stats_series
--- Every series with its number of events, multivariate ones aside.
-SELECT s.ticker, s.category, s.active, s.is_game, coalesce(e.events, 0)
+-- Every series with its number of events, multivariate ones aside, and its volume.
+SELECT s.ticker, s.category, s.active, s.is_game, coalesce(e.events, 0), s.volume
 FROM series s
 LEFT JOIN (
     SELECT series_ticker, count(*) AS events FROM events
@@ -199,6 +199,20 @@ SELECT {run} FROM sync_runs r ORDER BY id DESC LIMIT %(limit)s
 
 -- name: stats_watermarks
 SELECT name, watermark FROM sync_watermarks ORDER BY name
+
+-- name: gaps
+-- Intervals in which lifecycle may have missed messages: those that are not repaired, then the last ones.
+SELECT id, reason, began_at, ended_at, repaired_at, changed FROM lifecycle_gaps
+ORDER BY repaired_at IS NOT NULL, began_at DESC, id DESC
+LIMIT %(fetch)s
+
+-- name: event_steps
+-- The last messages about an event itself, the last first.
+SELECT {lifecycle}
+FROM market_lifecycle_events l
+WHERE l.event_ticker = %(event)s AND l.market_ticker IS NULL
+ORDER BY l.id DESC
+LIMIT %(fetch)s
 
 -- name: covering_runs
 -- The runs that freshness counts: of each job and scope the last that read all, and of those after

@@ -45,6 +45,9 @@ STEP: Final = (
 )
 """Of a step of a market's life: when it was said, by whom (ws, clock, rest), and of what market."""
 
+GAP: Final = ("id", "reason", "began_at", "ended_at", "repaired_at", "changed")
+"""Of an interval without lifecycle messages; `changed` rows once it was repaired over REST."""
+
 _EXPORT_PAGE: Final = 500
 _EXPORT_PAGE_WITH_MARKETS: Final = 10
 _ONE: Final = Page("ticker", 1)
@@ -168,6 +171,18 @@ class Store:
             return None
         return [named(table, row) for row in found]
 
+    async def event_steps(self, event: str, fetch: int) -> list[Row]:
+        """The last messages about an event itself, the last first."""
+        query = sql.SQL(queries.event_steps).format(lifecycle=columns("l", tables.LIFECYCLE))
+        found = await self._all(query, event=event, fetch=fetch)
+        return [named(tables.LIFECYCLE, row) for row in found]
+
+    async def gaps(self, fetch: int) -> list[Row]:
+        """Intervals in which lifecycle may have missed messages: those that are not repaired first,
+        then the last ones."""
+        found = await self._all(sql.SQL(queries.gaps), fetch=fetch)
+        return [dict(zip(GAP, row, strict=True)) for row in found]
+
     async def event(self, ticker: str, shape: Shape) -> Row | None:
         """What the shape, one of `shapes.ONE_EVENT`, has of an event with its series and its
         markets; with markets also what their age needs."""
@@ -274,7 +289,7 @@ class Store:
         return begins and str(begins)
 
     async def stats_series(self) -> list[tuple[Any, ...]]:
-        """(series, category, active, is_game, events) of all."""
+        """(series, category, active, is_game, events, volume) of all."""
         return await self._all(sql.SQL(queries.stats_series))
 
     async def stats_markets(self, now: datetime) -> list[tuple[Any, ...]]:
@@ -343,9 +358,12 @@ class Store:
             await cursor.execute(queries.covering_runs)
             return await cursor.fetchall()
 
-    async def export(self, wanted: Filter, shape: Shape) -> AsyncGenerator[list[bytes], None]:
-        """Every row of a list as JSON, in pages, all of one state of the database."""
-        listing = _whole(wanted, shape)
+    async def export(
+        self, wanted: Filter, shape: Shape, sort: str | None = None
+    ) -> AsyncGenerator[list[bytes], None]:
+        """Every row of a list as JSON, in pages, all of one state of the database; in the order of
+        the list's key where none is given."""
+        listing = _whole(wanted, shape, sort)
         listing = replace(
             listing,
             query=self._then(listing.query),
@@ -432,14 +450,14 @@ class Store:
         return parameters if self.past is None else self.past.parameters(parameters)
 
 
-def _whole(wanted: Filter, shape: Shape) -> Listing:
+def _whole(wanted: Filter, shape: Shape, sort: str | None) -> Listing:
     match wanted:
         case SeriesFilter():
-            return lists.series(wanted, Page("ticker", lists.EVERYTHING), shape)
+            return lists.series(wanted, Page(sort or "ticker", lists.EVERYTHING), shape)
         case EventFilter():
-            return lists.events(wanted, Page("event_ticker", lists.EVERYTHING), shape)
+            return lists.events(wanted, Page(sort or "event_ticker", lists.EVERYTHING), shape)
         case MarketFilter():
-            return lists.markets(wanted, Page("ticker", lists.EVERYTHING), shape)
+            return lists.markets(wanted, Page(sort or "ticker", lists.EVERYTHING), shape)
         case _:
             assert_never(wanted)
 

@@ -8,6 +8,7 @@ from ssmd_common.errors import ConfigurationError
 from ssmd_common.settings import KalshiSettings
 from ssmd_kalshi import errors
 from ssmd_kalshi.budget import Budget
+from ssmd_kalshi.drift import Drift
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.retry import RetryPolicy
 from ssmd_kalshi.signing import Signer, load_signer
@@ -27,6 +28,8 @@ class Exchange:
         work."""
         self._url = settings.kalshi_base_url.get_secret_value()
         self.stop = stop
+        self.drift = Drift()
+        """What was new or unreadable in all that was read since the start."""
         self._policy = policy
         try:
             self.budget = Budget(settings.kalshi_read_budget)
@@ -39,7 +42,12 @@ class Exchange:
         """A client, and what it spends."""
         meter = Meter(self.budget)
         async with KalshiRest(
-            self._url, budget=meter, signer=self._signer, stop=self.stop, policy=self._policy
+            self._url,
+            budget=meter,
+            signer=self._signer,
+            stop=self.stop,
+            policy=self._policy,
+            drift=self.drift,
         ) as rest:
             yield rest, meter
 

@@ -50,6 +50,8 @@ UNRECORDED_SECONDS: Final = 10.0
 """How long after a run that the database could not even take note of."""
 ELSEWHERE_SECONDS: Final = 1.0
 """How long after finding a job's lock taken it is tried again."""
+SHOWN_DRIFT: Final = 50
+"""Of what the exchange sends and we do not know, what `service_status` has."""
 LEARN_SECONDS: Final = 60.0
 """How often a job that waits looks at what became of its runs in other replicas."""
 
@@ -170,6 +172,7 @@ class Service:
                 progress=lambda _: self._runtime.health.progress(),
             )
             self._finished(job, report, runs)
+            self._runtime.health.position["drift"] = self._exchange.drift.document(SHOWN_DRIFT)
             if asked:
                 await self._answer(store, job, asked, report)
             # What is not recorded is due at once.

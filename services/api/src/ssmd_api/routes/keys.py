@@ -11,6 +11,7 @@ from ssmd_api.middleware import actor
 from ssmd_api.parameters import Parameters, moment, text
 from ssmd_api.problems import Fault, bad_parameters, not_found
 from ssmd_api.replies import private
+from ssmd_api.rows import Row
 from ssmd_api.schemas import MAX_RATE_LIMIT
 from ssmd_common import apikeys
 from ssmd_common.apikeys import SCOPES
@@ -30,13 +31,22 @@ async def create_key(request: web.Request) -> web.Response:
     """Make a key. Its text is in this reply and nowhere else."""
     now = datetime.now(UTC)
     Parameters(request.query, now).done()
+    return private(await made(request, await bodies.read(request), now), status=201)
+
+
+async def made(request: web.Request, body: bytes, now: datetime) -> Row:
+    """The row of a key that is made as the body asks, by whoever asks, with its text as `key`.
+
+    Raises:
+        Problem: 400 that names what is wrong with the body.
+    """
     service = context.of(request)
-    wanted, expires_at = _read(await bodies.read(request), now)
+    wanted, expires_at = _read(body, now)
     rate = int(wanted.rate_limit_per_minute or service.settings.api_default_rate_limit_per_minute)
     key = apikeys.generate(service.settings.api_key_environment)
     scopes = list(dict.fromkeys(wanted.scopes))
     row = await service.keys.create(key, wanted.name, scopes, rate, expires_at, actor(request))
-    return private({"key": key.text, **row}, status=201)
+    return {"key": key.text, **row}
 
 
 async def list_keys(request: web.Request) -> web.Response:
@@ -60,6 +70,16 @@ async def list_audit(request: web.Request) -> web.Response:
 async def revoke_key(request: web.Request) -> web.Response:
     """Revoke a key for good; its row stays."""
     Parameters(request.query, datetime.now(UTC)).done()
+    await revoked(request)
+    return web.Response(status=204)
+
+
+async def revoked(request: web.Request) -> None:
+    """Revoke the key whose id the path has.
+
+    Raises:
+        Problem: 404, there is no such key.
+    """
     number = request.match_info["id"]
     service = context.of(request)
     # Longer numbers are no id of ours, and none of PostgreSQL's bigint.
@@ -68,7 +88,6 @@ async def revoke_key(request: web.Request) -> web.Response:
         raise not_found("key", number[:MAX_TEXT])
     service.authenticator.forget(int(number))
     service.keywatch.look_now()
-    return web.Response(status=204)
 
 
 def _read(body: bytes, now: datetime) -> tuple[KeyRequest, datetime | None]:

@@ -72,6 +72,15 @@ show_ticker = _one("quote", MarketData.quote)
 show_book = _one("book", MarketData.book)
 
 
+async def named_market(request: web.Request) -> Market:
+    """The market that the path names.
+
+    Raises:
+        Problem: 404, there is none.
+    """
+    return await _market(request, named(request, "ticker", "market"))
+
+
 async def _market(request: web.Request, ticker: str) -> Market:
     found = (await context.of(request).store.lookup([ticker], _NAMES)).get(ticker)
     if found is None:

@@ -16,22 +16,21 @@ from ssmd_api.paths import named
 from ssmd_api.problems import Fault, Problem, bad_parameters, not_found
 from ssmd_api.replies import private
 from ssmd_api.requeststore import Asked
+from ssmd_api.rows import Row
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+VERIFY: Final = Asked("cache", "verify")
 
 
 async def sync(request: web.Request) -> web.Response:
     """Have a job of sync run now, due or not."""
     key = _idempotency_key(request)
-    job = named(request, "job", "job")
-    if not await context.of(request).requests.has_job(job):
-        raise not_found("job", job)
-    return await _ask(request, Asked("sync", job), key)
+    return _accepted(await asked(request, Asked("sync", named(request, "job", "job")), key))
 
 
 async def verify(request: web.Request) -> web.Response:
     """Have cache compare everything in Redis with PostgreSQL."""
-    return await _ask(request, Asked("cache", "verify"), _idempotency_key(request))
+    return _accepted(await asked(request, VERIFY, _idempotency_key(request)))
 
 
 async def show(request: web.Request) -> web.Response:
@@ -64,9 +63,17 @@ def _idempotency_key(request: web.Request) -> str | None:
     return key
 
 
-async def _ask(request: web.Request, asked: Asked, key: str | None) -> web.Response:
-    row = await context.of(request).requests.add(asked, actor(request), key)
-    if Asked(row["service"], row["task"]) != asked:
+async def asked(request: web.Request, wanted: Asked, key: str | None) -> Row:
+    """The row of what is asked for, or that which this `Idempotency-Key` has.
+
+    Raises:
+        Problem: 404, there is no such job; 422, the key is that of something else.
+    """
+    store = context.of(request).requests
+    if wanted.service == "sync" and not await store.has_job(wanted.task):
+        raise not_found("job", wanted.task)
+    row = await store.add(wanted, actor(request), key)
+    if Asked(row["service"], row["task"]) != wanted:
         raise Problem(
             422,
             "idempotency-key-reused",
@@ -74,6 +81,10 @@ async def _ask(request: web.Request, asked: Asked, key: str | None) -> web.Respo
             f"request {row['id']} of this key has it, which is for {row['task']!r} of "
             f"{row['service']}",
         )
+    return row
+
+
+def _accepted(row: Row) -> web.Response:
     reply = private(row, status=202)
     reply.headers["Location"] = f"/v1/requests/{row['id']}"
     return reply

@@ -20,14 +20,16 @@ from ssmd_common.tables import PUBLISHED
 
 _SHOWN: Final = 100
 _KINDS: Final = {"markets": "market", "events": "event", "series": "series"}
+_STEPS: Final = ("activated", "closed", "determined", "settled")
+_ENDS: Final = ("closed", "settled")
 TYPES: Final = (
-    *(f"{kind}_{step}" for kind in ("market", "event") for step in ("added", "updated", "removed")),
-    *(f"market_{step}" for step in ("activated", "closed", "determined", "settled")),
-    *(f"event_{step}" for step in ("closed", "settled")),
-    *(f"series_{step}" for step in ("added", "updated", "removed")),
-    "fee_changed",
-    "lifecycle_recorded",
+    ("markets", tuple(f"market_{step}" for step in ("added", "updated", "removed"))),
+    ("their lives", tuple(f"market_{step}" for step in _STEPS)),
+    ("events", tuple(f"event_{step}" for step in ("added", "updated", "removed", *_ENDS))),
+    ("series", tuple(f"series_{step}" for step in ("added", "updated", "removed"))),
+    ("others", ("fee_changed", "lifecycle_recorded")),
 )
+"""What can be chosen from, in groups."""
 
 
 @dataclass(frozen=True, slots=True)

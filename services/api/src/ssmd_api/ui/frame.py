@@ -11,8 +11,9 @@ from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ssmd_api import context, middleware
-from ssmd_api.problems import Problem
+from ssmd_api.problems import Problem, forbidden
 from ssmd_api.ui import assets, places, session, texts
+from ssmd_api.ui.once import Once
 from ssmd_api.ui.texts import Unit
 from ssmd_common.httpserver import Handler
 from ssmd_common.times import spelled_moment
@@ -63,6 +64,8 @@ class Live:
     """How long after the last time it is so at the soonest."""
     every_seconds: int = 0
     """How often it is read anew in any case; 0 is never."""
+    held: bool = False
+    """Not read anew at all: what it shows is shown once."""
 
 
 STILL: Final = Live()
@@ -76,6 +79,10 @@ class Pages:
     """The templates, and what every page has."""
 
     files: dict[str, assets.Asset] = field(default_factory=assets.read)
+    sent: Once = field(default_factory=Once)
+    """Forms that have made what cannot be made twice."""
+    nats_answered: bool = True
+    """When a market's page asked it last."""
     _environment: Environment = field(init=False)
     _compiling: asyncio.Lock = field(default_factory=asyncio.Lock)
     _compiled: bool = False
@@ -94,6 +101,7 @@ class Pages:
             exact_count=texts.exact_count,
             when=texts.when,
             lag=texts.lag,
+            took=texts.took,
             number=texts.number,
             words=texts.words,
             with_code=texts.with_code,
@@ -143,10 +151,12 @@ def render(
     here: str = "",
     as_of: datetime | None = None,
     live: Live = STILL,
+    has_past: bool = False,
     status: int = 200,
     **values: Any,
 ) -> web.Response:
-    """A page; `here` names its place in the menu, `as_of` the moment that it is of.
+    """A page; `here` names its place in the menu, `as_of` the moment that it is of; `has_past` is
+    whether there are moments to choose from.
 
     What is of the past does not change: it follows nothing.
     """
@@ -164,6 +174,7 @@ def render(
             "other_unit_address": places.changed(request.path, query, unit=other),
             "as_of": past,
             "now_address": places.changed(request.path, query, as_of=None, cursor=None),
+            "has_past": has_past,
             "as_of_fields": [pair for pair in query.items() if pair[0] not in ("as_of", "cursor")],
             "path": request.path,
             "live": STILL if past else live,
@@ -192,7 +203,7 @@ def problem_page(request: web.Request, problem: Problem) -> web.Response | None:
     path = request.path
     if path != "/ui" and not path.startswith("/ui/"):
         return None
-    if path.startswith(assets.PATH) or path == "/ui/stream":
+    if path.startswith(assets.PATH) or path.endswith("/stream"):
         return None
     heading = _HEADINGS.get(problem.status) or HTTPStatus(problem.status).phrase
     detail = problem.detail[:1].upper() + problem.detail[1:].rstrip(".") + "."
@@ -204,23 +215,29 @@ def problem_page(request: web.Request, problem: Problem) -> web.Response | None:
         detail=detail,
         faults=problem.faults,
         request_id=middleware.request_id(request),
-        retry=problem.headers.get("Retry-After"),
+        is_filtered=bool(request.query),
+        may_retry=request.method == "GET" and "Retry-After" in problem.headers,
     )
     response.headers.update(problem.headers)
     return response
 
 
-def closed(handler: Handler) -> Handler:
-    """`handler` for readers who are logged in; others are asked to."""
+def closed(handler: Handler, scope: str = "read") -> Handler:
+    """`handler` for readers who are logged in with a key that has `scope` beside `read`; who is not
+    logged in is asked to."""
 
     async def guard(request: web.Request) -> web.StreamResponse:
+        await request.app[PAGES].compile()
         try:
-            await middleware.admit(request, session.key_of(request), "read", context.of(request))
+            key = await middleware.admit(
+                request, session.key_of(request), "read", context.of(request)
+            )
         except Problem as problem:
             if problem.status != HTTPStatus.UNAUTHORIZED:
                 raise
             return session.to_login(request)
-        await request.app[PAGES].compile()
+        if scope not in key.scopes:
+            raise forbidden(scope)
         return await handler(request)
 
     return guard

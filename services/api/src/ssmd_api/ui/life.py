@@ -19,6 +19,8 @@ _WORDS: Final = {
     "settled": "settled",
     "metadata_updated": "description changed",
     "price_level_structure_updated": "ticks changed",
+    "event_lifecycle": "created",
+    "event_fee_update": "fee changed",
 }
 _TO_COME: Final = (
     ("open_time", "opens"),
@@ -67,6 +69,15 @@ def steps(market: Row, log: Sequence[Row], now: datetime) -> tuple[list[Step], l
         if market[column] is not None and nearest(market[column]) > now
     ]
     return told, sorted(coming, key=lambda step: nearest(step.at))
+
+
+def steps_of_event(event: Row, log: Sequence[Row]) -> list[Step]:
+    """What was told of the event itself, in order; without a word of its creation, when it was
+    first seen."""
+    told = [_told(row) for row in log]
+    if not any(step.kind == "event_lifecycle" for step in told):
+        told.append(Step(event["created_at"], "first seen here", "", "created"))
+    return sorted(told, key=lambda step: nearest(step.at))
 
 
 def _over(market: Row, kind: str) -> bool:

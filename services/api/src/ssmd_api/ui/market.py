@@ -13,12 +13,13 @@ from multidict import MultiDict
 from ssmd_api import context, feeschedule, rows, shapes
 from ssmd_api.context import Context
 from ssmd_api.forms import COUNT, PRICE
+from ssmd_api.marketdata import Market
 from ssmd_api.parameters import LARGEST, Parameters
 from ssmd_api.paths import named
 from ssmd_api.problems import not_found
 from ssmd_api.rows import Row
 from ssmd_api.store import Store
-from ssmd_api.ui import life, places
+from ssmd_api.ui import life, marketdata, places
 from ssmd_api.ui.changed import shown_versions
 from ssmd_api.ui.frame import Live, render, unit
 from ssmd_api.ui.texts import Unit
@@ -58,6 +59,8 @@ async def show(request: web.Request) -> web.Response:
         market = await store.market(ticker, shapes.ONE_MARKET)
         if market is None:
             raise not_found("market", ticker)
+        names = Market(ticker, market["series_ticker"], market["event_ticker"])
+        captured = marketdata.begin(request, names) if at is None else None
         fee = await _fee(store, market, said, unit(request), at or now)
     log = await service.store.lifecycle(ticker, 0, _STEPS, tables.LIFECYCLE)
     past, coming = life.steps(market, log or [], at or now)
@@ -69,6 +72,7 @@ async def show(request: web.Request) -> web.Response:
         "market.html",
         title=market["title"] or ticker,
         as_of=at,
+        has_past=True,
         live=Live(stream=places.address("", query)[1:], every_seconds=60),
         said=said,
         market=market,
@@ -81,6 +85,7 @@ async def show(request: web.Request) -> web.Response:
         record_begins=await service.store.record_begins(),
         fee=fee,
         fresh_as_of=as_of,
+        data=captured and await marketdata.seen(request, captured),
         raw=_pretty(shapes.ONE_MARKET.pick(market)),
         names=_names(service, market),
         links=_links(market),

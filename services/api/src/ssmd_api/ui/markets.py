@@ -23,6 +23,8 @@ WITHIN: Final = ("15m", "1h", "6h", "24h", "7d", "30d")
 LIMITS: Final = ("50", "100", "250", "1000")
 _VOLUMES: Final = (100, 1_000, 10_000, 100_000, 1_000_000)
 _LONGEST_SECONDS: Final = 900.0
+_CATEGORIES_SECONDS: Final = 60.0
+"""How old the choice of categories may be: to count series takes longer than a page."""
 
 
 async def show(request: web.Request) -> web.Response:
@@ -32,7 +34,7 @@ async def show(request: web.Request) -> web.Response:
     asked = asked_list(_for_the_api(said, columns), now)
     service = context.of(request)
     (found, as_of), series = await asyncio.gather(
-        listed(service, asked), service.counts.series.get()
+        listed(service, asked), service.counts.series.get(_CATEGORIES_SECONDS)
     )
     sort, moment = asked.page.sort, frame.moment(asked.at)
     return render(
@@ -41,6 +43,7 @@ async def show(request: web.Request) -> web.Response:
         title="Markets",
         here="markets",
         as_of=asked.at,
+        has_past=True,
         live=_live(asked.wanted),
         said=said,
         rows=rows.decode(b"[%b]" % found.rows, rows.ROW_DEPTH),
@@ -57,17 +60,19 @@ async def show(request: web.Request) -> web.Response:
         within=WITHIN,
         volumes=_VOLUMES,
         limits=LIMITS,
-        file=places.changed("/ui/markets.csv", said, cursor=None, limit=None, sort=None),
+        file=places.changed("/ui/markets.csv", said, cursor=None, limit=None),
         plain=set(said) <= {"sort", "fields", "limit"},
     )
 
 
 async def save(request: web.Request) -> web.StreamResponse:
-    """Every market that the filters let through, with the columns shown, for spreadsheets."""
+    """Every market that the filters let through, in the order and with the columns shown, for
+    spreadsheets."""
     said = places.given(request.query)
     columns = _columns(said)
     given = Parameters(_for_the_api(said, columns), datetime.now(UTC))
     wanted = filters.read(MarketFilter, given)
+    sort = given.page(shapes.MARKETS.table, "ticker").sort
     shape, at = given.shape(shapes.MARKETS), given.as_of()
     given.done()
     service = context.of(request)
@@ -75,7 +80,7 @@ async def save(request: web.Request) -> web.StreamResponse:
         async with (
             asyncio.timeout(_LONGEST_SECONDS),
             service.store.as_of(at) as store,
-            aclosing(store.export(wanted, shape)) as pages,
+            aclosing(store.export(wanted, shape, sort)) as pages,
         ):
             response = web.StreamResponse(
                 headers={

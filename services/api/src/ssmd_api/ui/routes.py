@@ -7,7 +7,20 @@ from aiohttp import web
 from ssmd_api import middleware
 from ssmd_api.problems import not_found
 from ssmd_api.routes import changes as api_changes
-from ssmd_api.ui import assets, changes, event, find, login, market, markets, now, series
+from ssmd_api.ui import (
+    admin,
+    adminkeys,
+    assets,
+    changes,
+    event,
+    find,
+    login,
+    market,
+    marketdata,
+    markets,
+    now,
+    series,
+)
 from ssmd_api.ui.frame import PAGES, Pages, closed, problem_page
 from ssmd_common.httpserver import Handler
 
@@ -16,12 +29,21 @@ _PAGES: Final[tuple[tuple[str, Handler], ...]] = (
     ("/ui/markets", markets.show),
     ("/ui/markets.csv", markets.save),
     ("/ui/markets/{ticker}", market.show),
+    ("/ui/markets/{ticker}/captured", marketdata.show),
+    ("/ui/markets/{ticker}/stream", marketdata.stream),
     ("/ui/events/{event_ticker}", event.show),
     ("/ui/series", series.list_all),
     ("/ui/series/{ticker}", series.show),
     ("/ui/changes", changes.show),
     ("/ui/search", find.show),
     ("/ui/stream", api_changes.changes),
+)
+_ADMIN: Final[tuple[tuple[str, str, Handler], ...]] = (
+    ("GET", "/ui/admin", admin.show),
+    ("POST", "/ui/admin/requests", admin.ask),
+    ("GET", "/ui/admin/keys", adminkeys.show),
+    ("POST", "/ui/admin/keys", adminkeys.make),
+    ("POST", "/ui/admin/keys/{id}/revoke", adminkeys.revoke),
 )
 
 
@@ -40,4 +62,6 @@ def add(app: web.Application) -> None:
     app.router.add_post("/ui/logout", login.log_out)
     for path, handler in _PAGES:
         app.router.add_get(path, closed(handler))
+    for method, path, handler in _ADMIN:
+        app.router.add_route(method, path, closed(handler, "admin"))
     app.router.add_get("/ui/{rest:.*}", closed(_nowhere))

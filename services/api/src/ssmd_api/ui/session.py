@@ -58,8 +58,9 @@ def new_token() -> str:
 def to_login(request: web.Request) -> web.Response:
     """Ask for a key, and come back to here then."""
     had_one = key_of(request) is not None
-    query = {"next": request.path_qs, **({"why": "ended"} if had_one else {})}
-    response = _seeing(places.changed("/ui/login", {}, **query))  # type: ignore[arg-type]
+    following = request.path_qs if request.method == "GET" else "/ui"
+    query = {"next": following, **({"why": "ended"} if had_one else {})}
+    response = seeing(places.changed("/ui/login", {}, **query))  # type: ignore[arg-type]
     if had_one:
         # Else each of its requests would count as a wrong key.
         forget(response)
@@ -67,7 +68,7 @@ def to_login(request: web.Request) -> web.Response:
 
 
 def logged_in(request: web.Request, key: str, following: str) -> web.Response:
-    response = _seeing(places.safe(following))
+    response = seeing(places.safe(following))
     response.set_cookie(
         KEY_COOKIE,
         key,
@@ -83,7 +84,7 @@ def logged_in(request: web.Request, key: str, following: str) -> web.Response:
 
 
 def logged_out() -> web.Response:
-    response = _seeing("/ui/login")
+    response = seeing("/ui/login")
     forget(response)
     return response
 
@@ -104,5 +105,6 @@ def _token_of(key: str) -> str:
     return hmac.new(key.encode(), b"ssmd ui form", hashlib.sha256).hexdigest()
 
 
-def _seeing(place: str) -> web.Response:
+def seeing(place: str) -> web.Response:
+    """Go and see there, by GET."""
     return web.Response(status=303, headers={"Location": place, "Cache-Control": "no-store"})

@@ -121,12 +121,20 @@ def lag(seconds: Any) -> str:
         return "–"
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
-    return f"{seconds:.1f} s" if seconds < 120 else duration(seconds)
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 120 else duration(seconds)
 
 
-def number(value: Any) -> Markup:
+def took(began: Any, ended: Any) -> str:
+    """How long something took."""
+    first, last = _moment(began), _moment(ended)
+    return "–" if first is None or last is None else lag((last - first).total_seconds())
+
+
+def number(value: int | None) -> Markup:
     """A count of ours, in full."""
-    return NOTHING if value is None else Markup("{:,}").format(value)
+    return NOTHING if value is None else Markup(f"{value:,}")  # noqa: S704 - digits
 
 
 def with_code(sentence: str) -> Markup:

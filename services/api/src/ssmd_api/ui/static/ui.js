@@ -105,10 +105,9 @@ function plan(delay) {
   planned = { due, timer: setTimeout(() => { planned = null; refresh(); }, due - Date.now()) };
 }
 
-function show(page) {
-  localise(page);
-  for (const details of all("details[id][open]", main)) page.getElementById(details.id)?.setAttribute("open", "");
-  Idiomorph.morph(main, page.getElementById("main"), {
+function morph(before, after) {
+  for (const details of all("details[id][open]", before)) after.querySelector(`#${CSS.escape(details.id)}`)?.setAttribute("open", "");
+  Idiomorph.morph(before, after, {
     morphStyle: "outerHTML", ignoreActiveValue: true, restoreFocus: true,
     callbacks: {
       beforeNodeMorphed(before, after) {
@@ -121,9 +120,17 @@ function show(page) {
       },
     },
   });
+}
+
+function show(page) {
+  localise(page);
+  morph(main, page.getElementById("main"));
   document.title = page.title;
+  const when = document.getElementById("when"), told_when = page.getElementById("when");
+  if (when && told_when && !when.open) when.replaceWith(told_when);
   document.querySelector(".unit")?.setAttribute("href", page.querySelector(".unit")?.getAttribute("href") ?? "");
   const told = page.getElementById("live")?.dataset.stream ?? "";
+  if (live) live.dataset.every = page.getElementById("live")?.dataset.every ?? 0;
   if (live && live.dataset.stream !== told) { live.dataset.stream = told; restart?.(); }
   all("#main [data-plot]").forEach(plotBars);
 }
@@ -175,7 +182,7 @@ function tell() {
 function pause() {
   paused = !paused;
   tell();
-  if (!paused) refresh();
+  if (!paused) { refresh(); planPart(); }
 }
 
 // The stream of changes -----------------------------------------------------------------------
@@ -198,7 +205,7 @@ async function follow() {
       heard("stream");
       // What changed before the stream began.
       plan(0);
-      await read(reply.body);
+      await read(reply.body, take);
       throw new Error("the stream of changes ended");
     } catch (error) {
       if (!stop.signal.aborted) lose(sentence(error.message), "stream");
@@ -218,7 +225,7 @@ const changedState = () => new Promise(done => {
   document.addEventListener("visibilitychange", done, { once: true });
 });
 
-async function read(body) {
+async function read(body, take) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
@@ -243,6 +250,59 @@ function take(text) {
   const row = change.key ?? change.data ?? {};
   const ticker = row.ticker ?? row.event_ticker ?? change.ticker ?? "";
   plan(main.querySelector(`[data-key="${CSS.escape(ticker)}"]`) ? SOON : LATER);
+}
+
+// What another stream than that of changes tells of: a part of the page, read anew alone --------
+
+let partAt = 0, partPlanned = null;
+
+function planPart() {
+  if (!partPlanned && !paused && !document.hidden) partPlanned = setTimeout(readPart, Math.max(0, partAt + SOON - Date.now()));
+}
+
+async function readPart() {
+  partPlanned = null;
+  partAt = Date.now();
+  const part = main.querySelector("[data-part]");
+  if (!part) return;
+  try {
+    const reply = await fetch(part.dataset.part, { cache: "no-store" });
+    if (reply.redirected) { logIn(); return; }
+    const page = parsed(await reply.text()), fresh = page.getElementById(part.id);
+    if (!fresh) throw new Error(page.querySelector(".notice p")?.textContent ?? `the API answered ${reply.status}`);
+    localise(fresh);
+    morph(part, fresh);
+    heard("part");
+  } catch (error) {
+    lose(error instanceof TypeError ? "The API does not answer." : sentence(error.message), "part");
+    setTimeout(planPart, RETRY);
+  }
+  partAt = Date.now();
+}
+
+async function followPart() {
+  let wait = 1000;
+  for (;;) {
+    const from = main.querySelector("[data-follow]")?.dataset.follow;
+    if (!from || document.hidden) { await sleep(1000); continue; }
+    const stop = new AbortController(), hide = () => document.hidden && stop.abort();
+    document.addEventListener("visibilitychange", hide);
+    try {
+      const reply = await fetch(from, { cache: "no-store", signal: stop.signal });
+      if (reply.redirected) { logIn(); return; }
+      if (!reply.ok) throw new Error((await reply.json().catch(() => ({}))).detail ?? `the API answered ${reply.status}`);
+      wait = 1000;
+      heard("captured");
+      await read(reply.body, text => { if (text.includes("data: ")) planPart(); });
+      throw new Error("the stream of market data ended");
+    } catch (error) {
+      if (!stop.signal.aborted) lose(sentence(error.message), "captured");
+    } finally {
+      document.removeEventListener("visibilitychange", hide);
+    }
+    await sleep(wait * (0.75 + Math.random() / 2));
+    wait = Math.min(wait * 2, LONGEST_WAIT);
+  }
 }
 
 // Plots ---------------------------------------------------------------------------------------
@@ -284,7 +344,7 @@ function drawRates() {
   if (document.hidden) return;
   if (!plot) {
     place.replaceChildren();
-    plot = new uPlot(styled(place, 120, { values: (_, at) => at.map(each => formats.minute.format(each * 1000)) }, {}, { scales: { y: { range: (_, __, most) => [0, Math.max(5, most)] } } }), [seconds, counts], place);
+    plot = new uPlot(styled(place, 120, { incrs: [60, 120, 300], values: (_, at) => at.map(each => formats.minute.format(each * 1000)) }, {}, { scales: { y: { range: (_, __, most) => [0, Math.max(5, most)] } } }), [seconds, counts], place);
     new ResizeObserver(() => plot.setSize({ width: place.clientWidth, height: 120 })).observe(place);
   } else plot.setData([seconds, counts]);
 }
@@ -294,7 +354,7 @@ function plotBars(place) {
   place.dataset.drawn = "yes";
   const days = place.dataset.days.split(" ").map(day => Date.parse(`${day}T12:00Z`) / 1000), values = place.dataset.plot.split(" ").map(n => Number(n) || null);
   place.replaceChildren();
-  const made = new uPlot(styled(place, 140, { values: (_, at) => at.map(each => formats.date.format(each * 1000)) }, { paths: uPlot.paths.bars({ size: [0.7, 40] }) }, { scales: { y: { range: (_, __, most) => [0, Math.max(1, most)] } } }), [days, values], place);
+  const made = new uPlot(styled(place, 140, { values: (_, at) => at.map(each => formats.date.format(each * 1000)) }, { paths: uPlot.paths.bars({ size: [0.7, 40] }) }, { scales: { x: { range: (_, first, last) => [first - 43_200, last + 43_200] }, y: { range: (_, __, most) => [0, Math.max(1, most)] } } }), [days, values], place);
   new ResizeObserver(() => made.setSize({ width: place.clientWidth, height: 140 })).observe(place);
 }
 
@@ -317,6 +377,10 @@ document.addEventListener("input", event => {
   clearTimeout(typing);
   typing = setTimeout(() => goTo(form, false), event.target.matches("[type=search],[type=text],[type=number]") ? 250 : 0);
 });
+document.addEventListener("toggle", event => {
+  // What was chosen while it was open is shown once it is closed.
+  if (event.target.matches("#main details.pick") && !event.target.open) plan(0);
+}, true);
 document.addEventListener("submit", event => {
   const form = event.target.closest("form[data-live-form]");
   if (!form) return;
@@ -342,12 +406,14 @@ document.addEventListener("keydown", event => {
 // Beginning -----------------------------------------------------------------------------------
 
 localise(document);
+// What a form made is not made again by a reload.
+for (const made of all("[data-address]")) history.replaceState(null, "", made.dataset.address);
 all("#main [data-plot]").forEach(plotBars);
 if (live && live.dataset.state !== "past") {
   tell();
   follow();
-  const every = Number(live.dataset.every) * 1000;
-  if (every) setInterval(() => plan(every), 1000);
+  followPart();
+  setInterval(() => { const every = Number(live.dataset.every) * 1000; if (every) plan(every); }, 1000);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) plan(0); });
 }
 setInterval(() => { localise(document, ":is([data-form=ago],[data-form=until])"); tell(); drawRates(); }, 1000);

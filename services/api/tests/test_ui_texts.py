@@ -1,0 +1,82 @@
+"""Values as people read them."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from ssmd_api.ui import texts
+
+NOW = datetime(2026, 2, 3, 22, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("dollars", "cents", "in_dollars"),
+    [
+        ("0.450000", "45<i></i>", "0.45<i></i>"),
+        ("0.455000", "45<i>.5</i>", "0.45<i>5</i>"),
+        ("0.000100", "0<i>.01</i>", "0.00<i>01</i>"),
+        ("1.000000", "100<i></i>", "1.00<i></i>"),
+        (Decimal("0.05"), "5<i></i>", "0.05<i></i>"),
+    ],
+)
+def test_prices_show_what_is_below_a_cent(dollars: object, cents: str, in_dollars: str) -> None:
+    assert f">{cents}</data>" in texts.price(dollars, "cents")
+    shown = texts.price(dollars, "dollars")
+    assert f">{in_dollars}</data>" in shown
+    assert f'value="{Decimal(str(dollars)):f}"' in shown
+
+
+@pytest.mark.parametrize("value", [None, "NaN", "Infinity", "x"])
+def test_what_is_no_number_is_nothing(value: object) -> None:
+    assert texts.price(value, "cents") == texts.count(value) == texts.NOTHING
+
+
+@pytest.mark.parametrize(
+    ("contracts", "shown", "exact"),
+    [
+        ("9999.00", "9,999", "9,999"),
+        ("12345.50", "12.3k", "12,345.5"),
+        ("4560000", "4.56M", "4,560,000"),
+        (1234567890, "1.23B", "1,234,567,890"),
+        (0, "0", "0"),
+    ],
+)
+def test_counts_are_short_with_the_exact_one_at_hand(
+    contracts: object, shown: str, exact: str
+) -> None:
+    found = texts.count(contracts)
+    assert f">{shown}</data>" in found
+    assert f'title="{exact}"' in found
+
+
+@pytest.mark.parametrize(
+    ("at", "form", "shown"),
+    [
+        ("2026-02-03T22:00:42Z", "until", "42 s"),
+        ("2026-02-03T22:12:03Z", "until", "12 min 03 s"),
+        ("2026-02-04T03:07:00Z", "until", "5 h 07 min"),
+        ("2026-02-07T02:00:00Z", "until", "3 d 04 h"),
+        ("2026-02-03T21:59:30Z", "until", "30 s ago"),
+        ("2026-02-03T21:59:30Z", "ago", "30 s ago"),
+        ("2026-02-03T21:59:30.25Z", "exact", "21:59:30.25"),
+        ("2027-02-03T21:59:30Z", "short", "03 Feb 2027 21:59"),
+    ],
+)
+def test_times_are_utc_and_count_down(at: str, form: str, shown: str) -> None:
+    found = texts.when(at, form, NOW)
+    assert f">{shown}</time>" in found
+    assert f'title="{at[:10]} {at[11:19]} UTC"' in found
+
+
+def test_what_no_clock_has_is_shown_as_it_is() -> None:
+    assert "infinity" in texts.when("infinity")
+    assert texts.when(None) == texts.NOTHING
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(None, "–"), (0.0123, "12 ms"), (2.04, "2.0 s"), (60.0, "60 s"), (3600.0, "60 min")],
+)
+def test_lags(seconds: float | None, shown: str) -> None:
+    assert texts.lag(seconds) == shown
