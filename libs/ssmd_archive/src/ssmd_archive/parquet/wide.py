@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from ssmd_archive.parquet.schemas import Table
 
-_RANGE_BYTES: Final = 24 << 20
+RANGE_BYTES: Final = 24 << 20
 _MOST_RANGES: Final = 200
 """Each is an open file."""
 
@@ -62,7 +62,7 @@ def _keys(table: Table, batch: pa.RecordBatch) -> list[str]:
 
 def _ranges(sizes: Counter[str]) -> dict[str, int]:
     """The number of the range that each key is in, in the order of keys."""
-    most = max(_RANGE_BYTES, sum(sizes.values()) // _MOST_RANGES + 1)
+    most = max(RANGE_BYTES, sum(sizes.values()) // _MOST_RANGES + 1)
     found: dict[str, int] = {}
     number = filled = 0
     # As Arrow sorts texts: by their bytes.
