@@ -162,7 +162,7 @@ def do_duckdb(root: Path) -> None:
     columns |= dict.fromkeys(("_stored_at", "received_at", "exchange_time"), "TIMESTAMPTZ")
     prices = ("price", "yes_bid", "yes_ask", "volume", "open_interest", "count")
     columns |= dict.fromkeys(prices, "DECIMAL(18, 6)")
-    with duckdb.connect(config={"memory_limit": "192MiB"}) as database:
+    with duckdb.connect(config={"threads": 2}) as database:
         for channel in ("trade", "ticker"):
             database.execute(
                 "COPY (FROM read_json($files, format = 'newline_delimited', columns = $columns) "

@@ -24,10 +24,10 @@ from ssmd_archive.disk import Disk
 from ssmd_archive.errors import ArchiveDamaged, ArchiveLocked, NotArchived
 from ssmd_archive.layout import MARKET_DATA, SECMASTER_CDC, Layout, books
 from ssmd_archive.messages import segment_messages
-from ssmd_archive.parquet import compaction, record
+from ssmd_archive.parquet import compaction, record, wide
 from ssmd_archive.parquet.compaction import compact
 from ssmd_archive.parquet.reading import Block, Reader
-from ssmd_archive.parquet.schemas import tables
+from ssmd_archive.parquet.schemas import OTHERS, tables
 from ssmd_archive.verify import Report
 
 from .archived_day import DAY, NEXT, Stored, a_day, archive, at, nanoseconds, stored
@@ -188,6 +188,35 @@ def test_books_and_changes_are_compacted_likewise(tmp_path: Path) -> None:
     assert {"status", "close_time", "data"} <= set(
         read(root, "markets", SECMASTER_CDC, archived_days[0]).column_names
     )
+
+
+def test_wide_rows_in_many_ranges_are_sorted_as_in_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every ticker a range of its own, and every minute of what has none."""
+    root = tmp_path / "archive"
+    root.mkdir()
+    made_archive.archive(root)
+    source = Archive(root, SECMASTER_CDC)
+    day = source.days()[0]
+    compact(source, day)
+    names = [table.name for table in (*tables(SECMASTER_CDC).values(), OTHERS)]
+    whole = {name: read(root, name, SECMASTER_CDC, day) for name in names}
+    monkeypatch.setattr(wide, "RANGE_BYTES", 1)
+    compact(source, day, again=True)
+    assert whole == {name: read(root, name, SECMASTER_CDC, day) for name in names}
+    groups = pq.ParquetFile(record.folder_of(root, "SECMASTER_CDC", day) / "markets.parquet")
+    assert groups.num_row_groups > 1
+    for name, table in tables(SECMASTER_CDC).items():
+        keys = [
+            (
+                "\U0010ffff" if row["ticker"] is None else row["ticker"],
+                row["_stored_at"],
+                row["_seq"],
+            )
+            for row in whole[name].to_pylist()
+        ]
+        assert keys == sorted(keys), table.name
 
 
 def test_a_second_run_changes_nothing_and_again_makes_the_same(root: Path) -> None:

@@ -25,14 +25,15 @@ from ssmd_archive.members import members
 from ssmd_archive.parquet import record
 from ssmd_archive.parquet.reading import Block, Reader, Rejected, others, read_all
 from ssmd_archive.parquet.record import Day, Made, Record
-from ssmd_archive.parquet.schemas import OTHERS, VERSION, Table, tables
+from ssmd_archive.parquet.schemas import OTHERS, ROW_GROUP, VERSION, Table, tables
+from ssmd_archive.parquet.wide import write_sorted
 from ssmd_archive.verify import hash_file, verify
 from ssmd_common.errors import SsmdError
 
-ROW_GROUP: Final = 122_880
-"""Rows: what DuckDB gives to a thread at once; polars and pyarrow read groups of this size well."""
 _BLOCK_BYTES: Final = 2 << 20
 _AT_ONCE: Final = 10_000
+_THREADS: Final = 2
+"""Each has groups of rows in memory: more need more than the limit."""
 _MEMORY: Final = "192MiB"
 """Of DuckDB's sort; what is beyond goes to the disk. Beside it stand the libraries themselves and
 blocks that are being read, 200 MB in sum."""
@@ -142,7 +143,7 @@ class _Making:
         settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": _MEMORY,
             "temp_directory": str(self._scratch / "spill"),
-            "threads": os.cpu_count() or 1,
+            "threads": _THREADS,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
         }
@@ -226,22 +227,29 @@ class _Making:
     def _sorted(self, table: Table, batches: Iterator[pa.RecordBatch]) -> Made:
         """Write a table's file."""
         path = self._scratch / f"{table.name}.parquet"
+        if table.row_group == ROW_GROUP:
+            rows = self._by_duckdb(table, batches, path)
+        else:
+            rows = write_sorted(table, batches, path, self._scratch)
+        self._sync(path)
+        size, digest = hash_file(path)
+        return Made(path=path.name, table=table.name, rows=rows, bytes=size, sha256=digest)
+
+    def _by_duckdb(self, table: Table, batches: Iterator[pa.RecordBatch], path: Path) -> int:
         source = pa.RecordBatchReader.from_batches(table.schema, self._watched(batches))
         self._database.register("source", source)
         order = ", ".join(f'"{name}"' for name in table.order)
         # Neither is anybody's input: a table's columns, and a path of ours.
         self._database.execute(
             f"COPY (FROM source ORDER BY {order}) TO $path (FORMAT parquet, "
-            f"COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}, KV_METADATA "
+            f"COMPRESSION zstd, ROW_GROUP_SIZE {table.row_group}, KV_METADATA "
             f"{{'ssmd.table': '{table.name}', 'ssmd.schema': '{VERSION}'}})",
             {"path": str(path)},
         )
         [(rows,)] = self._database.execute(
             "SELECT num_rows FROM parquet_file_metadata($path)", {"path": str(path)}
         ).fetchall()
-        self._sync(path)
-        size, digest = hash_file(path)
-        return Made(path=path.name, table=table.name, rows=rows, bytes=size, sha256=digest)
+        return int(rows)
 
     def _record(self, made: list[Made]) -> Record:
         segments = self._found.segments

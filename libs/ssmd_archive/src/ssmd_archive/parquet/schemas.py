@@ -51,6 +51,14 @@ class Column(NamedTuple):
     origin: Origin = Origin.MESSAGE
 
 
+ROW_GROUP: Final = 122_880
+"""Rows: what DuckDB gives to a thread at once; polars and pyarrow read groups of this size well."""
+WIDE_ROW_GROUP: Final = 16_384
+"""Of tables whose rows have JSON of some kilobytes: a group is in memory while it is written."""
+ODD_ROW_GROUP: Final = 2_048
+"""Of tables whose rows may be as large as a message can be."""
+
+
 class Table(NamedTuple):
     """`says` are members that each of its messages has with this value."""
 
@@ -59,6 +67,8 @@ class Table(NamedTuple):
     order: tuple[str, ...]
     """Sorted by these columns; no two rows have the same in all of them."""
     says: tuple[tuple[str, str], ...] = ()
+    row_group: int = ROW_GROUP
+    """Rows in a group of the file, at most."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -141,6 +151,7 @@ _BOOK: Final = Table(
     ),
     _BY_TICKER,
     (_V1, ("channel", "book")),
+    WIDE_ROW_GROUP,
 )
 _SESSION: Final = Table(
     "session",
@@ -163,6 +174,7 @@ _SESSION: Final = Table(
     ),
     _BY_TIME,
     (_V1, ("channel", "session")),
+    WIDE_ROW_GROUP,
 )
 _UNREADABLE: Final = Table(
     "unreadable",
@@ -176,6 +188,7 @@ _UNREADABLE: Final = Table(
     ),
     _BY_TIME,
     (_V1, ("channel", "unreadable")),
+    ODD_ROW_GROUP,
 )
 OTHERS: Final = Table(
     "other",
@@ -187,6 +200,7 @@ OTHERS: Final = Table(
         Column("why", TEXT, "why it is in no other table", required=True),
     ),
     _BY_TIME,
+    row_group=ODD_ROW_GROUP,
 )
 """What no other table can have: messages of `_other`, and those that do not fit a schema."""
 
@@ -225,7 +239,7 @@ def _changes(name: str) -> Table:
         for column in PUBLISHED[name].columns
         if column.kind in _KINDS and column.name not in taken
     )
-    return Table(name, _ENVELOPE + row, _BY_TICKER, (_V1, ("table", name)))
+    return Table(name, _ENVELOPE + row, _BY_TICKER, (_V1, ("table", name)), WIDE_ROW_GROUP)
 
 
 @cache
