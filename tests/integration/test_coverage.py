@@ -13,6 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +34,8 @@ from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
 from ssmd_stream.market.coverage import State, moment
 from ssmd_stream.market.timeline import Interval, Span
+from ssmd_stream.recent import all_from
+from ssmd_stream.stream import Stream
 
 PATIENCE_SECONDS = 90
 LATEST = 1 << 60
@@ -66,6 +69,17 @@ class Exchange:
         """Wait until so many more have been sent."""
         wanted = self.sent["trade"] + trades
         await until(lambda: self.sent["trade"] >= wanted)
+
+
+async def repaired(stream: Stream, times: int) -> int:
+    """How often trades were read again, once it is so often."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            told = await all_from(stream, ["md.session.>"], 1, most=100_000)
+            found = sum(b'"what":"repaired"' in one.payload for one in told)
+            if found >= times:
+                return found
+            await asyncio.sleep(0.1)
 
 
 async def until(done: Callable[[], bool]) -> None:
@@ -129,13 +143,16 @@ async def test_what_is_called_complete_or_repaired_is_archived(
             sim.faults.start(Fault("refuse", code=27, times=4))
             sim.hub.disconnect()
             await exchange.goes_on()
+            await repaired(stream, 1)
             connector.kill()
             await connector.wait()
+            again = await repaired(stream, 0)
         made = len(exchange.trades())
         await until(lambda: len(exchange.trades()) >= made + 20)
         async with running("connector", **connecting) as connector:
             await exchange.goes_on(60)
             # Repairs are over, and counts have come after them.
+            await repaired(stream, again + 1)
             await asyncio.sleep(1)
             connector.terminate()
             await connector.wait()
@@ -206,11 +223,15 @@ def between(
         else None
         for one in made
     ]
-    for at, one in enumerate(made):
+    before = accumulate(received, lambda last, told: last if told is None else told, initial=0)
+    after = accumulate(
+        reversed(received), lambda last, told: last if told is None else told, initial=LATEST
+    )
+    for one, since, until in zip(made, before, reversed([*after][1:]), strict=False):
         if key(one) not in there:
-            before = next((told for told in reversed(received[:at]) if told is not None), 0)
-            after = next((told for told in received[at:] if told is not None), LATEST)
-            yield one, Span(before, after)
+            assert since is not None
+            assert until is not None
+            yield one, Span(since, until)
 
 
 def key_of(said: dict[str, Any]) -> str:
