@@ -56,7 +56,12 @@ def told(
     for record in records:
         coverage.take(record)
     begins = of_datetime(BEGAN)
-    line = coverage.timeline(channel, ticker, Span(begins, begins + END * 1_000_000))
+    span = Span(begins, begins + END * 1_000_000)
+    line = coverage.timeline(channel, ticker, span)
+    # Markets of which the same is said share their intervals, others do not.
+    for market in (*TICKERS, ticker):
+        alone = coverage.timeline(channel, market, span).intervals()
+        assert coverage.intervals(channel, market, span) == alone
     joined: list[tuple[float, str]] = []
     for interval in line.intervals():
         if not joined or joined[-1][1] != interval.state:
@@ -64,6 +69,7 @@ def told(
     return joined
 
 
+TICKERS = ("M", "A", "B", "KXMVE-A", "OTHER", None)
 OFF, OK, GAP = State.NOT_SUBSCRIBED, State.COMPLETE, State.GAP
 UNKNOWN, REPAIRED = State.UNKNOWN, State.REPAIRED
 
@@ -192,6 +198,18 @@ def test_books_of_a_standby_begin_with_their_snapshots() -> None:
     assert told(records, "book", "B") == [
         (0, OFF), (10, OK), (20, UNKNOWN), (22, GAP), (40, OFF),
     ]  # fmt: skip
+
+
+def test_what_a_standby_takes_over_begins_later_than_what_is_added() -> None:
+    first, second = Session("s1"), Session("s2")
+    book = {"of_channel": "orderbook_delta"}
+    records = [
+        *first.begun(10, "orderbook_delta"), *first.counts(20), first(20, "closed"),
+        second(33, "takeover", **book, tickers=("A",)), second(33, "added", **book, tickers=("B",)),
+        second(33, "gap", **book, since=20, until=30), *second.counts(40), second(40, "closed"),
+    ]  # fmt: skip
+    assert told(records, "book", "A")[-2:] == [(33, GAP), (40, OFF)]
+    assert told(records, "book", "B")[-2:] == [(33, OK), (40, OFF)]
 
 
 def test_what_the_scope_leaves_out_is_not_subscribed() -> None:

@@ -296,17 +296,27 @@ class Coverage:
         said = []
         for name, session, known in self._listening[channel]:
             for one in (*known.get(_ALL, ()), *(known.get(ticker, ()) if ticker else ())):
-                said.append((name, session, one.since, one.until))  # noqa: PERF401 # is hot
+                said.append((name, session, one.since, one.until, one.begins))  # noqa: PERF401 # is hot
         again = tuple(
             (at, session.name)
             for connector in self._connectors.values()
             for at, session in connector.resnapshots.get(ticker, ())
         )
-        key = (channel, span, tuple(lost), tuple(said), again)
+        left_out = () if channel == BOOK else self._left_out(ticker)
+        key = (channel, span, tuple(lost), tuple(said), again, left_out)
         found = self._told.get(key)
         if found is None:
             found = self._told[key] = self.timeline(channel, ticker, span, lost).intervals()
         return found
+
+    def _left_out(self, ticker: str | None) -> tuple[Hashable, ...]:
+        """The scopes that leave a market out: which repairs do follows from them."""
+        return tuple(
+            (name, session.name, scope.since, scope.until)
+            for name, connector in self._connectors.items()
+            for session in connector.sessions.values()
+            for scope in (session.scopes.without(ticker) if ticker else ())
+        )
 
     def timeline(
         self, channel: str, ticker: str | None, span: Span, lost: Sequence[Interval] = ()
