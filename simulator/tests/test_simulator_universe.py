@@ -47,7 +47,7 @@ def test_any_label_is_valid_json() -> None:
 
 @pytest.mark.parametrize(
     ("size", "series", "events", "markets"),
-    [("tiny", 42, 64, 500), ("small", 201, 640, 5000), ("full", 12371, 9980, 86000)],
+    [("tiny", 42, 64, 500), ("small", 202, 640, 5000), ("full", 12372, 9980, 86000)],
 )
 def test_sizes(size: str, series: int, events: int, markets: int) -> None:
     universe = _made(size)

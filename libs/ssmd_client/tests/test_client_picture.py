@@ -436,3 +436,24 @@ def test_a_compact_row_makes_what_is_asked_for_and_tells_what_it_lacks() -> None
     spaced = encoded(data).replace(b'{"b":[1.5]}', b'{"b": [1.5]}')
     assert READERS["markets"].read(spaced) == compact
     assert "volume_fp=Decimal('1.50')" in repr(compact)
+
+
+@pytest.mark.parametrize("multivariate", [False, True])
+def test_multivariate_rows_are_held_where_they_are_asked_for(multivariate: bool) -> None:
+    """Others outnumber what a program wants: neither held nor told, from whatever server."""
+    stream = made(Scope(multivariate=multivariate))
+    begin(stream)
+    combined = {"series_ticker": "S", "mve_collection_ticker": "S-R"}
+    event = stream.send(
+        "events", "insert", row("events", event_ticker="V", status="open", **combined)
+    )
+    told = stream.send("markets", "insert", market("V-M", "V", "S", mve_collection_ticker="S-R"))
+    picture = stream.follower._picture
+    assert ("V" in picture.events, "V-M" in picture.markets) == (multivariate, multivariate)
+    assert (event is not None, told is not None) == (multivariate, multivariate)
+
+
+def test_a_server_of_the_version_before_does_not_tell_what_is_new() -> None:
+    older = market("M", "E", "S")
+    del older["mve_selected_legs"]
+    assert READERS["markets"].read(json.dumps(older).encode()).mve_selected_legs is None

@@ -1,4 +1,4 @@
-"""What is kept of multivariate markets (docs/decisions/0051): all but their quotes. Pure.
+"""What is kept of multivariate markets (docs/decisions/0051): all but their quotes.
 
 They outnumber all other markets ten to one, trade on request for quotes, and mostly not at all:
 prices and counts of theirs would be most of what is written, and old when they are read.

@@ -1,7 +1,7 @@
 """Whether lists show multivariate events and markets: `multivariate=exclude|include|only`.
 
 They outnumber the others ten to one. Each index of a list has the one kind or the other
-(migrations/023 and 024), so a query of both is two, each in an index's order. Pure.
+(migrations/023 and 024), so a query of both is two, each in an index's order.
 """
 
 from enum import StrEnum
