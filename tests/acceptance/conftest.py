@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from newcomer import ROOT, System, clone
+from newcomer import System, clone
 
 UP = ("--detach", "--tempo", "quick")
 
@@ -24,7 +24,7 @@ def system(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[System]:
         started = System(request.getfixturevalue("checkout"))
         started.make("up", " ".join(UP))
     else:
-        started = System(tmp_path, command=str(ROOT / ".venv/bin/ssmd"))
+        started = System(tmp_path, own=False)
         started.ssmd("up", *UP)
     failed = request.session.testsfailed
     try:

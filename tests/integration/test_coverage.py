@@ -9,7 +9,6 @@ own log.
 import asyncio
 import json
 import os
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -28,6 +27,7 @@ from ssmd_cli.archive_coverage import coverage as print_coverage
 from ssmd_simulator.faults import Fault
 from ssmd_simulator.server import Simulator
 from ssmd_simulator.signatures import key_at
+from ssmd_stack import forked
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
@@ -75,11 +75,9 @@ async def until(done: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def running(name: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", f"ssmd_{name}", stdout=asyncio.subprocess.DEVNULL,
-        env={**os.environ, "OPS_HOST": "127.0.0.1", "OPS_PORT": str(free_port()), **environment},
-    )  # fmt: skip
+async def running(name: str, **environment: str) -> AsyncIterator[forked.Started]:
+    given = {**os.environ, "OPS_HOST": "127.0.0.1", "OPS_PORT": str(free_port()), **environment}
+    child = await forked.start(f"ssmd_{name}", env=given)
     try:
         yield child
     finally:
