@@ -187,7 +187,7 @@ print(json.dumps(outcomes))
 
 
 # Every one is too slow for the default run; a prime of them meets each part of a migration's life.
-@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [17, pytest.param(1, marks=pytest.mark.slow)])
 async def test_kill_before_any_statement_is_repaired(
     empty_database: Database, postgres_server: PostgresServer, step: int
 ) -> None:
