@@ -130,7 +130,7 @@ async def test_what_is_called_complete_or_repaired_is_archived(
             connector.kill()
             await connector.wait()
         made = len(exchange.trades())
-        await until(lambda: len(exchange.trades()) >= made + 20)
+        await until(lambda: len(exchange.trades()) >= made + 600)
         async with running("connector", **connecting) as connector:
             await exchange.goes_on(60)
             # Repairs are over, and counts have come after them.
