@@ -24,9 +24,9 @@ from ssmd_cli.ladder import picture
 from ssmd_cli.md_book import NoBook, print_once
 from ssmd_cli.md_status import document, look, show
 from ssmd_cli.md_tail import Wanted, line
+from ssmd_common.book import Book
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.settings import NatsSettings
-from ssmd_kalshi.books import Book
 from ssmd_simulator.server import Simulator
 from ssmd_simulator.signatures import key_at
 from ssmd_stack import forked
