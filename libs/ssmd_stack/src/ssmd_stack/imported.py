@@ -1,6 +1,6 @@
 """What `ssmd_stack.forked` forks: all services and verbs, imported.
 
-A fork that looks for garbage among them would copy all of their memory first: three times the
+A fork that looks for garbage among them would copy all of their memory first: ten times the
 processor time of the rest of its start.
 """
 
