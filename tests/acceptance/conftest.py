@@ -1,7 +1,7 @@
-"""Each acceptance test starts and stops a system of its own.
+"""Each acceptance test starts and stops a system of its own, in a clean clone, as a newcomer does.
 
-A slow one does so in a clean clone, as a newcomer does. Its environment takes more processor time
-to make than the other test to run, so that one has an empty directory and the environment at hand.
+All of them are slow: in the default run `cli/tests/test_up.py` starts a whole system, and the tests
+of `tests/integration` follow rows through all services.
 """
 
 from collections.abc import Iterator
@@ -19,13 +19,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def system(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[System]:
-    if request.node.get_closest_marker("slow"):
-        started = System(request.getfixturevalue("checkout"))
-        started.make("up", " ".join(UP))
-    else:
-        started = System(tmp_path, own=False)
-        started.ssmd("up", *UP)
+def system(request: pytest.FixtureRequest, checkout: Path) -> Iterator[System]:
+    started = System(checkout)
+    started.make("up", " ".join(UP))
     failed = request.session.testsfailed
     try:
         yield started

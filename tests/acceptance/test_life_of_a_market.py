@@ -236,6 +236,7 @@ async def order_markets(view: View, series: str, open_in: float) -> list[dict[st
     return markets
 
 
+@pytest.mark.slow
 async def test_markets_live_their_lives_in_every_store(system: System) -> None:
     env = system.env
     async with look(system) as view:
