@@ -26,7 +26,7 @@ import aiohttp
 import psutil
 import psycopg
 import redis.asyncio as aioredis
-from newcomer import ROOT, System
+from newcomer import System
 from observers import eventually
 
 from ssmd_common.keys import Keys
@@ -57,7 +57,7 @@ PATHS = (
 
 async def main(minutes: float, readers: int, updates: int) -> None:
     with tempfile.TemporaryDirectory(prefix="ssmd-memory-") as directory:
-        system = System(Path(directory), command=str(ROOT / ".venv/bin/ssmd"))
+        system = System(Path(directory), own=False)
         system.ssmd("up", "--detach", "--size", "full", "--tempo", "quick")
         try:
             await eventually(lambda: complete(system), 300)

@@ -23,7 +23,7 @@ import nats
 import psutil
 import psycopg
 import redis.asyncio as aioredis
-from newcomer import ROOT, System
+from newcomer import System
 from observers import eventually, read_stream
 
 MARGIN = 200
@@ -35,7 +35,7 @@ Parents = dict[str, tuple[str, str]]
 
 async def main(population: Path, directory: Path) -> int:
     wanted = recorded(population)
-    system = System(directory, command=str(ROOT / ".venv/bin/ssmd"))
+    system = System(directory, own=False)
     began = time.monotonic()
     system.ssmd("up", "--detach", "--tempo", "still", "--population", str(population))
     say(f"ready after {time.monotonic() - began:.0f} s; {len(wanted):,} markets to come")

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from ssmd_stack import forked
+
 ROOT = Path(__file__).parents[1]
 
 # What the tests' own environment must not lend to a newcomer.
@@ -44,10 +46,13 @@ def environment() -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A system that was started in `directory`; `command` is the `ssmd` to speak to it with."""
+    """A system that was started in `directory`, and is spoken to with its own `ssmd`.
+
+    If not `own`, with this environment's, without the imports of its start.
+    """
 
     directory: Path
-    command: str = ".venv/bin/ssmd"
+    own: bool = True
 
     def run(self, *command: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
@@ -59,18 +64,19 @@ class System:
             check=False,
             timeout=300,
         )
-        if check and done.returncode != 0:
-            raise AssertionError(
-                f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
-            )
-        return done
+        return _checked(done, check)
 
     def make(self, target: str, arguments: str = "", check: bool = True) -> str:
         done = self.run("make", target, f"ARGS={arguments}", check=check)
         return done.stdout + done.stderr
 
     def ssmd(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        return self.run(self.command, *arguments, check=check)
+        if self.own:
+            return self.run(".venv/bin/ssmd", *arguments, check=check)
+        done = forked.run(
+            "ssmd_cli", *arguments, env=environment(), cwd=self.directory, seconds=300
+        )
+        return _checked(done, check)
 
     @property
     def env(self) -> dict[str, str]:
@@ -101,6 +107,16 @@ class System:
             lines = path.read_text(errors="replace").splitlines()[-25:]
             parts.append(f"--- {path.name}\n" + "\n".join(line[:600] for line in lines))
         return "\n".join(parts)
+
+
+def _checked(
+    done: "subprocess.CompletedProcess[str]", check: bool
+) -> "subprocess.CompletedProcess[str]":
+    if check and done.returncode != 0:
+        raise AssertionError(
+            f"{done.args} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
+    return done
 
 
 def port_is_free(url: str) -> bool:

@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import psycopg
 from ssmd_common.parts import SERVICES
 from ssmd_simulator.server import Simulator
 from ssmd_simulator.signatures import key_at
+from ssmd_stack import forked
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.pgbouncer import Pgbouncer
 from ssmd_stack.ports import free_port
@@ -36,7 +36,7 @@ class Service:
     log: Path
     restarts: bool = False
     port: int = field(default_factory=free_port)
-    process: asyncio.subprocess.Process | None = None
+    process: forked.Started | None = None
     codes: list[int] = field(default_factory=list)
     _keeper: "asyncio.Task[None] | None" = None
 
@@ -46,12 +46,8 @@ class Service:
     async def _keep(self) -> None:
         while True:
             with self.log.open("ab") as log:
-                self.process = await asyncio.create_subprocess_exec(
-                    Path(sys.executable).with_name(f"ssmd-{self.name}"),
-                    env={**self.environment, "OPS_PORT": str(self.port)},
-                    stdout=log,
-                    stderr=log,
-                )
+                environment = {**self.environment, "OPS_PORT": str(self.port)}
+                self.process = await forked.start(f"ssmd_{self.name}", env=environment, stdout=log)
             self.codes.append(await self.process.wait())
             if not self.restarts or self.codes[-1] == 2:
                 return
@@ -198,11 +194,4 @@ async def execute(url: str, *statements: str) -> None:
 
 def verify(environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     """`ssmd cache verify` on those servers."""
-    return subprocess.run(
-        [Path(sys.executable).with_name("ssmd"), "cache", "verify"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
+    return forked.run("ssmd_cli", "cache", "verify", env=environment)

@@ -1,15 +1,14 @@
 """`ssmd cache verify` and `ssmd cache rebuild` as a user runs them."""
 
-import asyncio
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import nats
 import pytest
 import redis.asyncio as aioredis
+import warm
 
 PATIENCE_SECONDS = 60
 UNIVERSE = """
@@ -38,21 +37,8 @@ async def home(tmp_path: Path, database: Any, nats_server: Any, valkey_server: A
 
 async def ssmd(home: Path, *arguments: str, **more: str) -> tuple[int, str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.endswith("_URL")}
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "ssmd_cli",
-        "cache",
-        *arguments,
-        cwd=home,
-        env={**kept, "LOG_LEVEL": "INFO", "NO_COLOR": "1", **more},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        out, err = await child.communicate()
-    assert child.returncode is not None
-    return child.returncode, out.decode(), err.decode()
+    environment = {**kept, "LOG_LEVEL": "INFO", "NO_COLOR": "1", **more}
+    return await warm.ssmd(("cache", *arguments), home, environment)
 
 
 async def test_a_row_that_cannot_be_read_is_named_and_no_drift(home: Path, database: Any) -> None:

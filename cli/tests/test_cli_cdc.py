@@ -13,6 +13,7 @@ from typing import Any
 
 import nats.errors
 import pytest
+import warm
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
@@ -76,20 +77,7 @@ async def publisher(
 async def ssmd(
     environment: dict[str, str], *arguments: str, cwd: Path | None = None
 ) -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "ssmd_cli",
-        *arguments,
-        env=environment,
-        cwd=cwd,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    return await warm.ssmd(arguments, cwd, environment)
 
 
 async def write(database: Database) -> None:

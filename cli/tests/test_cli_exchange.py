@@ -1,32 +1,19 @@
 """`ssmd exchange drift` against the simulated exchange, as a process."""
 
-import asyncio
 import json
 import os
-import sys
 from collections.abc import Callable
 
 import pytest
+import warm
 from aiohttp import web
 
 from ssmd_simulator.server import Simulator
 
 
 async def ssmd(base_url: str, *args: str) -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "ssmd_cli",
-        "exchange",
-        "drift",
-        *args,
-        env={**os.environ, "KALSHI_BASE_URL": base_url, "KALSHI_READ_BUDGET": "1000000"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    environment = {**os.environ, "KALSHI_BASE_URL": base_url, "KALSHI_READ_BUDGET": "1000000"}
+    return await warm.ssmd(("exchange", "drift", *args), None, environment)
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 """`ssmd lifecycle tail|status` against a real stream and real tables."""
 
-import asyncio
 import json
 import os
-import sys
 from datetime import UTC, datetime
 from typing import Any
 
 import nats
+import warm
 from nats.js.api import StreamConfig
 
 from ssmd_cli.lifecycle_tail import filters, line
@@ -18,19 +17,8 @@ from ssmd_stream import subjects
 
 
 async def ssmd(*arguments: str, **environment: str) -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "ssmd_cli",
-        "lifecycle",
-        *arguments,
-        env={**os.environ, "NO_COLOR": "1", **environment},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, error = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode is not None
-    return process.returncode, out.decode(), error.decode()
+    merged = {**os.environ, "NO_COLOR": "1", **environment}
+    return await warm.ssmd(("lifecycle", *arguments), None, merged)
 
 
 def change(number: int, event_type: str, ticker: str, **row: Any) -> tuple[str, bytes]:

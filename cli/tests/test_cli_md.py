@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,11 +24,12 @@ from ssmd_cli.ladder import picture
 from ssmd_cli.md_book import NoBook, print_once
 from ssmd_cli.md_status import document, look, show
 from ssmd_cli.md_tail import Wanted, line
+from ssmd_common.book import Book
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.settings import NatsSettings
-from ssmd_kalshi.books import Book
 from ssmd_simulator.server import Simulator
 from ssmd_simulator.signatures import key_at
+from ssmd_stack import forked
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
@@ -258,10 +258,7 @@ async def test_beside_connector_and_a_simulated_exchange(
             "CONNECTOR_STREAM_MAX_BYTES": str(1 << 26), "CONNECTOR_COUNT_SECONDS": "0.2",
             "OPS_HOST": "127.0.0.1", "OPS_PORT": str(free_port()),
         }  # fmt: skip
-        connector = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "ssmd_connector", env=environment,
-            stdout=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
+        connector = await forked.start("ssmd_connector", env=environment)
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while not (told := document(await look(settings)))["streams"] or not any(

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -22,6 +21,7 @@ from ssmd_cli.flow import Line, lines_here, lines_of, look_once
 from ssmd_common.health import Health
 from ssmd_common.parts import OLD_SECONDS, SERVICES
 from ssmd_common.reporter import reporting
+from ssmd_stack import forked
 from ssmd_stack.claim import claim
 from ssmd_stack.flow import MemberProcess
 from ssmd_stack.ports import free_port
@@ -33,11 +33,7 @@ async def ssmd(
     environment = {"PATH": os.environ["PATH"], "COLUMNS": "200"}
     if url is not None:
         environment["DATABASE_URL"] = url
-    return await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-P", "-m", "ssmd_cli", *arguments],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=100,
-    )  # fmt: skip
+    return await asyncio.to_thread(forked.run, "ssmd_cli", *arguments, env=environment, cwd=folder)
 
 
 @pytest_asyncio.fixture

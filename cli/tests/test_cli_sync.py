@@ -1,32 +1,22 @@
 """`ssmd series sync`, `ssmd secmaster sync`, `ssmd fees sync` as a user runs them."""
 
 import asyncio
-import json
 import os
 import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import pytest_asyncio
+import warm
+from warm import Done
 
 from ssmd_common.exitcodes import ExitCode
 from ssmd_simulator.faults import Fault
 from ssmd_simulator.server import Simulator
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
 
 Ssmd = Callable[..., Awaitable[Done]]
 
@@ -54,14 +44,7 @@ def ssmd_environment(database: Any, exchange: Simulator, tmp_path: Path) -> dict
 @pytest.fixture
 def ssmd(ssmd_environment: dict[str, str], tmp_path: Path) -> Ssmd:
     async def run(*arguments: str) -> Done:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "ssmd_cli", *arguments, cwd=tmp_path, env=ssmd_environment,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        async with asyncio.timeout(60):
-            out, err = await process.communicate()
-        assert process.returncode is not None
-        return Done(process.returncode, out.decode(), err.decode())
+        return await warm.ssmd(arguments, tmp_path, ssmd_environment)
 
     return run
 

@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 
 from ssmd_cli.up import app
 from ssmd_common.parts import SERVICES
-from ssmd_stack import account
+from ssmd_stack import account, forked
 from ssmd_stack.envfile import read_env
 from ssmd_stack.ports import free_port
 from ssmd_stack.process import is_alive, wait_for_end
@@ -50,6 +50,10 @@ class Place:
         self.folder = folder
 
     def ssmd(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return forked.run("ssmd_cli", *arguments, env=environment(), cwd=self.folder, seconds=280)
+
+    def started(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """From nothing, as a user starts it."""
         return subprocess.run(
             [sys.executable, "-P", "-m", "ssmd_cli", *arguments],
             cwd=self.folder, env=environment(), capture_output=True, text=True, check=False,
@@ -138,7 +142,7 @@ def run_documented_requests(folder: Path) -> None:
 def test_up_down_and_everything_between(place: Place) -> None:
     # A file of the user's own with the name of a module changes nothing.
     (place.folder / "random.py").write_text("raise RuntimeError('not yours')")
-    up = place.ssmd("up", "--detach", "--tempo", "still")
+    up = place.started("up", "--detach", "--tempo", "still")
     assert up.returncode == 0, up.stderr
     env = read_env(place.folder / ".ssmd")
     assert set(env) == {

@@ -1,14 +1,14 @@
 """Each acceptance test starts and stops a system of its own.
 
-A slow one does so in a clean clone, as a newcomer does. Its environment takes more processor time
-to make than the other test to run, so that one has an empty directory and the environment at hand.
+All of them are slow: in the default run `cli/tests/test_up.py` starts a whole system, and the tests
+of `tests/integration` follow rows through all services.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from newcomer import ROOT, System, clone
+from newcomer import System, clone
 
 UP = ("--detach", "--tempo", "quick")
 
@@ -20,16 +20,25 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def system(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[System]:
-    if request.node.get_closest_marker("slow"):
-        started = System(request.getfixturevalue("checkout"))
-        started.make("up", " ".join(UP))
-    else:
-        started = System(tmp_path, command=str(ROOT / ".venv/bin/ssmd"))
-        started.ssmd("up", *UP)
-    failed = request.session.testsfailed
+    """In an empty directory, of the environment at hand."""
+    started = System(tmp_path, own=False)
+    started.ssmd("up", *UP)
+    yield from _until_the_end(started, request.session)
+
+
+@pytest.fixture
+def cloned_system(request: pytest.FixtureRequest, checkout: Path) -> Iterator[System]:
+    """In a clean clone with an environment of its own, as a newcomer has it."""
+    started = System(checkout)
+    started.make("up", " ".join(UP))
+    yield from _until_the_end(started, request.session)
+
+
+def _until_the_end(started: System, session: pytest.Session) -> Iterator[System]:
+    failed = session.testsfailed
     try:
         yield started
-        if request.session.testsfailed > failed:
+        if session.testsfailed > failed:
             print(started.logs())  # noqa: T201 - shown with the failed test
     finally:
         started.ssmd("down", check=False)

@@ -236,6 +236,7 @@ async def order_markets(view: View, series: str, open_in: float) -> list[dict[st
     return markets
 
 
+@pytest.mark.slow
 async def test_markets_live_their_lives_in_every_store(system: System) -> None:
     env = system.env
     async with look(system) as view:
@@ -268,7 +269,8 @@ async def test_markets_live_their_lives_in_every_store(system: System) -> None:
 
 
 @pytest.mark.slow
-async def test_no_kill_of_a_service_loses_or_doubles_anything(system: System) -> None:
+async def test_no_kill_of_a_service_loses_or_doubles_anything(cloned_system: System) -> None:
+    system = cloned_system
     env = system.env
     async with look(system) as view:
         listener = await listen(view.js, "cdc.*.*.KXKILLED.>")

@@ -9,7 +9,6 @@ own log.
 import asyncio
 import json
 import os
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -29,6 +28,7 @@ from ssmd_cli.archive_coverage import coverage as print_coverage
 from ssmd_simulator.faults import Fault
 from ssmd_simulator.server import Simulator
 from ssmd_simulator.signatures import key_at
+from ssmd_stack import forked
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
@@ -89,11 +89,9 @@ async def until(done: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def running(name: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", f"ssmd_{name}", stdout=asyncio.subprocess.DEVNULL,
-        env={**os.environ, "OPS_HOST": "127.0.0.1", "OPS_PORT": str(free_port()), **environment},
-    )  # fmt: skip
+async def running(name: str, **environment: str) -> AsyncIterator[forked.Started]:
+    given = {**os.environ, "OPS_HOST": "127.0.0.1", "OPS_PORT": str(free_port()), **environment}
+    child = await forked.start(f"ssmd_{name}", env=given)
     try:
         yield child
     finally:
@@ -148,7 +146,7 @@ async def test_what_is_called_complete_or_repaired_is_archived(
             await connector.wait()
             again = await repaired(stream, 0)
         made = len(exchange.trades())
-        await until(lambda: len(exchange.trades()) >= made + 20)
+        await until(lambda: len(exchange.trades()) >= made + 600)
         async with running("connector", **connecting) as connector:
             await exchange.goes_on(60)
             # Repairs are over, and counts have come after them.

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from topology import Service, Topology, execute
 
+from ssmd_stack import forked
 from ssmd_stack.database import Database
 from ssmd_stack.ports import free_port
 
@@ -20,11 +21,9 @@ WAY = ("lifecycle", "cdc", "cache", "api")
 
 
 def environment(services: Topology, url: str, api: int) -> dict[str, str]:
-    made = subprocess.run(
-        [sys.executable, "-m", "ssmd_cli", "keys", "create", "helm-test", "--scope", "read"],
-        env={"PATH": os.environ["PATH"], "DATABASE_URL": url},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    words = ("keys", "create", "helm-test", "--scope", "read")
+    made = forked.run("ssmd_cli", *words, env={"DATABASE_URL": url})
+    made.check_returncode()
     return {
         "PATH": os.environ["PATH"],
         "DATABASE_URL": url,

@@ -3,14 +3,13 @@
 import re
 import subprocess
 import sys
-import tempfile
 
 import pytest
 
 from ssmd_common.manifests import settings_type
 from ssmd_common.parts import SERVICES
 from ssmd_common.settings import variables
-from ssmd_stack.forked import Forked
+from ssmd_stack import forked
 
 
 def run(part: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -27,7 +26,8 @@ def run(part: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_that_is_asked_for_help_names_all_its_settings(service: str) -> None:
-    done = run(service, "--help")
+    # That each starts from nothing, test_starting.py shows.
+    done = forked.run(f"ssmd_{service}", "--help", env={})
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith(f"usage: ssmd-{service}")
     assert "DATABASE_URL (required)" in done.stdout
@@ -44,10 +44,8 @@ def test_what_is_no_service_has_help_too(part: str) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_an_argument_that_a_service_does_not_know_is_refused(service: str) -> None:
-    with tempfile.TemporaryFile() as output:
-        code = Forked(f"ssmd_{service}", "--replicas=2", env={}, stdout=output).ended()
-        output.seek(0)
-        said = output.read().decode()
-    assert code == 2
+    done = forked.run(f"ssmd_{service}", "--replicas=2", env={})
+    said = done.stdout + done.stderr
+    assert done.returncode == 2
     assert "does not know '--replicas=2'" in said
     assert f"usage: ssmd-{service}" in said

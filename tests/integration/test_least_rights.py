@@ -3,7 +3,6 @@
 import asyncio
 import json
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from ssmd_common.apikeys import generate
 from ssmd_common.granting import nats_permissions
 from ssmd_common.parts import SERVICES
 from ssmd_common.rights import RIGHTS, NatsRights
+from ssmd_stack import forked
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.servers import stack_kind
@@ -157,15 +157,7 @@ async def joined(http: aiohttp.ClientSession, database: Database) -> None:
 
 async def run(service: Service, *words: str) -> "subprocess.CompletedProcess[str]":
     """A command as the service's user."""
-    return await asyncio.to_thread(
-        subprocess.run,
-        [Path(sys.executable).with_name("ssmd"), *words],
-        env=service.environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
+    return await asyncio.to_thread(forked.run, "ssmd_cli", *words, env=service.environment)
 
 
 async def test_rights_that_are_taken_away_and_given_back_while_they_run(

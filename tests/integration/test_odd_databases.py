@@ -3,8 +3,6 @@
 import asyncio
 import secrets
 import subprocess
-import sys
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -12,6 +10,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from topology import Topology, execute
 
+from ssmd_stack import forked
 from ssmd_stack.database import Database, DatabaseServer
 from ssmd_stack.servers import stack_kind
 
@@ -139,11 +138,4 @@ async def backends(database: Database) -> set[tuple[str, int]]:
 
 
 def migrate(url: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [Path(sys.executable).with_name("ssmd"), "db", "migrate"],
-        env={"PATH": "/usr/bin:/bin", "DATABASE_URL": url},
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
+    return forked.run("ssmd_cli", "db", "migrate", env={"DATABASE_URL": url})

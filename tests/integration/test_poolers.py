@@ -2,13 +2,13 @@
 
 import asyncio
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from topology import Topology, pooled
 
 from ssmd_common.parts import SERVICES
+from ssmd_stack import forked
 from ssmd_stack.database import Database
 from ssmd_stack.errors import BinaryMissing
 from ssmd_stack.pgbouncer import pgbouncer_binary, pgbouncer_version
@@ -75,11 +75,4 @@ async def test_a_pooler_that_ignores_what_asks_for_a_walsender_is_told_too(
 
 
 def migrate(url: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [Path(sys.executable).with_name("ssmd"), "db", "migrate"],
-        env={"PATH": "/usr/bin:/bin", "DATABASE_URL": url},
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
+    return forked.run("ssmd_cli", "db", "migrate", env={"DATABASE_URL": url})

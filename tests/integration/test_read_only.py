@@ -2,8 +2,6 @@
 
 import asyncio
 import secrets
-import subprocess
-import sys
 from pathlib import Path
 
 import psycopg
@@ -11,6 +9,7 @@ import pytest
 from topology import Topology, execute
 
 from ssmd_common.parts import SERVICES
+from ssmd_stack import forked
 from ssmd_stack.postgres import PostgresServer
 from ssmd_stack.standby import promote, standby_of
 
@@ -31,12 +30,7 @@ async def test_services_wait_for_a_standby_to_be_promoted(
         for service in started:
             await service.says(REASON)
         done = await asyncio.to_thread(
-            subprocess.run,
-            [Path(sys.executable).with_name("ssmd"), "db", "migrate"],
-            env={"PATH": "/usr/bin:/bin", "DATABASE_URL": standby.url},
-            capture_output=True,
-            text=True,
-            timeout=90,
+            forked.run, "ssmd_cli", "db", "migrate", env={"DATABASE_URL": standby.url}
         )
         assert done.returncode == 4
         assert REASON in done.stderr

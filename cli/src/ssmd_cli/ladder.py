@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Final
 
 from ssmd_cli.table import shorten
-from ssmd_kalshi.books import Book
+from ssmd_common.book import Book
 
 _BOLD, _RED, _GREEN, _DIM, _PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[2m", "\x1b[0m"
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"

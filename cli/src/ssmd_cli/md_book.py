@@ -12,12 +12,13 @@ from ssmd_cli import output
 from ssmd_cli.following import NoStream, follow
 from ssmd_cli.ladder import picture
 from ssmd_cli.screen import Screen
+from ssmd_common.book import Book
 from ssmd_common.connections import nats as connections
 from ssmd_common.errors import SsmdError
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.settings import NatsSettings
-from ssmd_kalshi.books import Book
 from ssmd_stream.market import books
+from ssmd_stream.market.ladder import apply
 from ssmd_stream.market.messages import BookMessage, SessionRecord, decoded
 from ssmd_stream.stream import Stream
 
@@ -46,14 +47,10 @@ class Known:
     def take(self, message: BookMessage) -> None:
         """Apply a snapshot or a change."""
         if message.delta is None:
-            self.book.begin(message.yes or (), message.no or (), yes_price=message.yes_price)
+            apply(self.book, message)
             self.session, self.doubt = message.session, None
         elif message.session == self.session:
-            assert message.side is not None
-            assert message.price is not None
-            self.book.change(
-                message.side, message.price, message.delta, yes_price=message.yes_price
-            )
+            apply(self.book, message)
             if not self.book.valid and self.doubt is None:
                 self.doubt = "a change took more from a level than there was"
         self.received_at = datetime.fromisoformat(message.received_at)

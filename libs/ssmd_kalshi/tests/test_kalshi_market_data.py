@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from ssmd_common.book import Book
 from ssmd_kalshi import marketdata
-from ssmd_kalshi.books import Book, Books
+from ssmd_kalshi.books import Books
 from ssmd_kalshi.channels import Selection
 from ssmd_kalshi.errors import BrokenReplyError, ForbiddenFilterError
 from ssmd_kalshi.feed import (

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssmd_kalshi.books import Book, Books
+from ssmd_common.book import Book
+from ssmd_kalshi.books import Books
 from ssmd_kalshi.channels import Selection
 from ssmd_kalshi.errors import SubscribeRefusedError
 from ssmd_kalshi.feed import (

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -40,3 +41,17 @@ async def test_a_signal_ends_it_once(number: signal.Signals) -> None:
         # It is gone: there is nobody to send it to.
         service.kill()
     assert code == (0 if number == signal.SIGTERM else -9)
+
+
+def test_a_command_is_run_to_its_end_where_it_is_told(tmp_path: Path) -> None:
+    environment = {"XDG_CONFIG_HOME": str(tmp_path)}
+    done = forked.run("ssmd_cli", "db", "status", env=environment, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "DATABASE_URL: is missing" in done.stderr
+
+
+def test_a_command_that_does_not_end_is_killed() -> None:
+    nothing = f"127.0.0.1:{free_port()}"
+    variables = {"DATABASE_URL": f"postgresql://{nothing}/x", "NATS_URL": f"nats://{nothing}"}
+    with pytest.raises(TimeoutError):
+        forked.run("ssmd_cdc", env={**variables, "OPS_PORT": str(free_port())}, seconds=0.2)

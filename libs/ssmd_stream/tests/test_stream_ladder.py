@@ -1,10 +1,12 @@
-"""The ladder of messages is the exchange's book, whichever of the two makes it."""
+"""The ladder of messages is what a naive reader of them adds up."""
+
+from decimal import Decimal
 
 from hypothesis import given
 from hypothesis import strategies as st
 from made_market_data import Maker
 
-from ssmd_kalshi.books import Book
+from ssmd_common.book import Level
 from ssmd_stream.market.ladder import ladder
 from ssmd_stream.market.messages import BookMessage
 
@@ -16,10 +18,10 @@ SIDE = st.dictionaries(PRICES, COUNTS, max_size=8)
 @given(
     SIDE, SIDE, st.lists(st.tuples(st.sampled_from(["yes", "no"]), PRICES, COUNTS)), st.booleans()
 )
-def test_it_equals_the_book_of_the_exchanges_client(
+def test_it_is_the_sum_of_what_is_said(
     yes: dict[str, str], no: dict[str, str], changes: list[tuple[str, str, str]], yes_price: bool
 ) -> None:
-    maker, book = Maker(), Book("M")
+    maker = Maker()
     messages: list[BookMessage] = [
         maker.delta("M", "yes", "0.5000", "7.00"),
         maker.snapshot("M", list(yes.items()), list(no.items())),
@@ -29,10 +31,25 @@ def test_it_equals_the_book_of_the_exchanges_client(
     ]
     for message in messages:
         message.yes_price = yes_price
-    book.begin(yes.items(), no.items(), yes_price=yes_price)
-    for message in messages[2:]:
-        assert message.side
-        assert message.price
-        assert message.delta
-        book.change(message.side, message.price, message.delta, yes_price=yes_price)
-    assert ladder(messages) == book.ladder()
+    assert ladder(messages) == added_up(messages[1:])
+
+
+def added_up(messages: list[BookMessage]) -> tuple[list[Level], list[Level]]:
+    """Bids and asks of a snapshot and changes that take away no more than there is."""
+    sides: dict[str, dict[Decimal, Decimal]] = {"yes": {}, "no": {}}
+    for said in messages:
+        levels = (
+            [("yes", *level) for level in said.yes or ()]
+            + [("no", *level) for level in said.no or ()]
+            if said.delta is None
+            else [(said.side, said.price, said.delta)]
+        )
+        for side, price, count in levels:
+            asked = side == "no" and not said.yes_price
+            at = 1 - Decimal(price) if asked else Decimal(price)
+            sides[side][at] = sides[side].get(at, Decimal(0)) + Decimal(count)
+    bids, asks = (
+        [(f"{price:.4f}", f"{count:.2f}") for price, count in sorted(side.items()) if count]
+        for side in sides.values()
+    )
+    return bids[::-1], asks

@@ -1,17 +1,25 @@
 """Headless Chromium, driven over its DevTools protocol: a page as a person has it."""
 
 import asyncio
+import atexit
 import base64
 import json
+import os
 import shutil
+import signal
+import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+
+from ssmd_stack.process import Process
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _FLAGS = (
@@ -95,44 +103,50 @@ class Page:
 
 @asynccontextmanager
 async def browse(directory: Path) -> AsyncIterator[Page]:
-    """An empty page; what it downloads is in `directory`. Skips where there is no Chromium."""
+    """An empty page without cookies; what it downloads is in `directory`.
+
+    Skips where there is no Chromium.
+    """
     program = next(filter(None, map(shutil.which, _NAMES)), None)
     if program is None:
         pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
-    profile = directory / "profile"
-    process = await asyncio.create_subprocess_exec(
-        program,
-        *_FLAGS,
-        f"--user-data-dir={profile}",
-        "about:blank",
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
+    # Not in a thread: it would end with the one that started it.
+    address = _started(program)
+    async with aiohttp.ClientSession() as http:
+        async with http.get(f"http://{address}/json/list") as reply:
+            target = next(each for each in await reply.json() if each["type"] == "page")
+        # What is emulated ends with a connection, and every API has an origin of its own.
+        async with http.ws_connect(target["webSocketDebuggerUrl"], max_msg_size=0) as socket:
+            page = Page(socket)
+            listening = asyncio.create_task(page.listen())
+            await page.call("Network.clearBrowserCookies")
+            await page.call(
+                "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(directory)
+            )
+            for domain in ("Page", "Runtime", "Log"):
+                await page.call(f"{domain}.enable")
+            yield page
+            await page.call("Page.navigate", url="about:blank")
+            listening.cancel()
+
+
+@cache
+def _started(program: str) -> str:
+    """Where this process's Chromium listens: to start one takes longer than most tests of it."""
+    profile = Path(tempfile.mkdtemp(prefix="ssmd-chromium-"))
+    process = Process(
+        [program, *_FLAGS, f"--user-data-dir={profile}", "about:blank"], log=Path(os.devnull)
     )
-    try:
-        async with aiohttp.ClientSession() as http:
-            port = await _port(profile, process)
-            async with http.get(f"http://127.0.0.1:{port}/json/list") as reply:
-                target = next(each for each in await reply.json() if each["type"] == "page")
-            async with http.ws_connect(target["webSocketDebuggerUrl"], max_msg_size=0) as socket:
-                page = Page(socket)
-                listening = asyncio.create_task(page.listen())
-                for domain in ("Page", "Runtime", "Log"):
-                    await page.call(f"{domain}.enable")
-                await page.call(
-                    "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(directory)
-                )
-                yield page
-                listening.cancel()
-    finally:
-        process.terminate()
-        await asyncio.wait_for(process.wait(), 30)
-
-
-async def _port(profile: Path, process: asyncio.subprocess.Process) -> int:
-    """Where Chromium listens, once it says so."""
+    atexit.register(_end, process, profile)
     told = profile / "DevToolsActivePort"
-    async with asyncio.timeout(60):
-        while not (told.exists() and told.read_text().strip()):
-            assert process.returncode is None, "Chromium ended"
-            await asyncio.sleep(0.02)
-    return int(told.read_text().split()[0])
+    give_up = time.monotonic() + 60
+    while not (told.exists() and told.read_text().strip()):
+        assert process.exit_code is None, "Chromium ended"
+        assert time.monotonic() < give_up, "Chromium does not listen"
+        time.sleep(0.02)
+    return f"127.0.0.1:{told.read_text().split()[0]}"
+
+
+def _end(process: Process, profile: Path) -> None:
+    asyncio.run(process.stop((signal.SIGTERM, 10.0)))
+    shutil.rmtree(profile, ignore_errors=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import nats
+import psycopg
 import pytest
 import pytest_asyncio
 from nats.js.client import JetStreamContext
@@ -17,7 +18,7 @@ from ssmd_api.app import make_app
 from ssmd_api.settings import ApiSettings
 from ssmd_common import health
 from ssmd_common.health import Health
-from ssmd_stack.database import Database
+from ssmd_stack.database import Database, DatabaseServer, new_database
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.valkey import ValkeyServer
 from ssmd_stream import subjects
@@ -27,6 +28,41 @@ sys.path.append(str(Path(__file__).parent))
 
 from api_testbed import NOTHING_LISTENS, Client, Serve, make_key
 from api_universe import fill
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def filled(postgres_server: DatabaseServer) -> AsyncIterator[str]:
+    """The name of a database with the rows of `api_universe`, to be cloned."""
+    async with new_database(postgres_server) as made:
+        async with made.connect() as connection:
+            await fill(connection)
+        yield made.name
+
+
+@pytest_asyncio.fixture
+async def database(
+    request: pytest.FixtureRequest,
+    postgres_server: DatabaseServer,
+    maintenance_connection: psycopg.Connection[Any],
+    filled: str,
+) -> AsyncIterator[Database]:
+    """As everywhere; with the rows of `api_universe` for who uses `universe`."""
+    template = filled if "universe" in request.fixturenames else None
+    async with new_database(
+        postgres_server, template=template, through=maintenance_connection
+    ) as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def universe(database: Database) -> None:
+    """The rows of `api_universe` are in the database: to write them takes as long as the rest."""
+    async with database.connect() as connection:
+        # Their history is known from here on, as if they had been written here.
+        await connection.execute(
+            "UPDATE history.spans SET identity = history.identity(), known_from = clock_timestamp()"
+            " WHERE began = (SELECT max(began) FROM history.spans)"
+        )
 
 
 @pytest.fixture
@@ -75,13 +111,6 @@ async def cached_api(serve: Serve, valkey_server: ValkeyServer) -> AsyncIterator
     """The API with a Redis of its own."""
     async with serve(redis_url=valkey_server.url) as client:
         yield client
-
-
-@pytest_asyncio.fixture
-async def universe(database: Database) -> None:
-    """The rows of `api_universe` in the database."""
-    async with database.connect() as connection:
-        await fill(connection)
 
 
 @pytest_asyncio.fixture

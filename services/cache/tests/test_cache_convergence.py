@@ -151,7 +151,7 @@ STEP = st.sampled_from(
 
 
 @settings(
-    max_examples=settings().max_examples // 20,
+    max_examples=settings().max_examples // 33,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import aiohttp
 
 from ssmd_simulator.signatures import key_at
+from ssmd_stack import forked
 from ssmd_stack.database import Database
 from ssmd_stack.ports import free_port
 
@@ -20,7 +20,7 @@ from .conftest import Market
 class Process:
     """One service, and its ops port."""
 
-    def __init__(self, child: asyncio.subprocess.Process, port: int) -> None:
+    def __init__(self, child: forked.Started, port: int) -> None:
         self.child = child
         self.port = port
 
@@ -94,11 +94,8 @@ async def process(
         "OPS_PORT": str(port),
         **settings,
     }
-    log = os.open(folder / f"{service}.log", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", f"ssmd_{service}", env=environment, stdout=log, stderr=log
-    )
-    os.close(log)
+    with (folder / f"{service}.log").open("ab") as log:
+        child = await forked.start(f"ssmd_{service}", env=environment, stdout=log)
     running = Process(child, port)
     try:
         yield running

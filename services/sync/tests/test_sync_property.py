@@ -212,7 +212,7 @@ COMMON = settings(
 @given(HISTORIES)
 @settings(
     COMMON,
-    max_examples=settings().max_examples // 20,
+    max_examples=settings().max_examples // 33,
     # A smaller one that fails as well would take minutes to find.
     phases=[Phase.explicit, Phase.generate],
 )

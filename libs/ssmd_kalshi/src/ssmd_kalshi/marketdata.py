@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ssmd_common.book import Level
 from ssmd_common.memo import Memo
 from ssmd_kalshi import unread, values
 from ssmd_kalshi.errors import BrokenReplyError, excerpt
@@ -29,8 +30,6 @@ CHANNEL_OF = {TRADE: TRADE, TICKER: TICKER, SNAPSHOT: BOOK, BOOK: BOOK}
 """The channel of each message type of market data."""
 
 Side = Literal["yes", "no"]
-Level = tuple[str, str]
-"""A price and how many contracts rest there."""
 
 _SIDES: dict[str | None, Side] = {"yes": "yes", "no": "no", "bid": "yes", "ask": "no"}
 

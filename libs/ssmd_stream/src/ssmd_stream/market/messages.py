@@ -12,11 +12,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from ssmd_common.book import Level
+
 VERSION: Final = 1
 
 Source = Literal["ws", "rest"]
-Level = tuple[str, str]
-"""A price and how many contracts rest there."""
 
 
 class Captured(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="channel", gc=False):
