@@ -1,7 +1,7 @@
 """How much there is of an archive, and removing its oldest days.
 
-A day may have to stay though it is too old, as one that is not compacted yet, or not in the bucket. Then all later ones
-stay, too: what is left of the chain has no gap.
+A day may have to stay though it is too old, as one that is not compacted yet, or not in the
+bucket. Then all later ones stay, too: what is left of the chain has no gap.
 """
 
 from collections.abc import Callable
