@@ -20,6 +20,9 @@ CREATE INDEX markets_open_interest ON markets (open_interest, ticker) WHERE mve_
 CREATE INDEX markets_search ON markets USING gin ((ticker || ' ' || coalesce(title, '')) gin_trgm_ops)
     WHERE mve_collection_ticker IS NULL;
 
+-- What opens and closes is of both kinds.
+CREATE INDEX markets_closing ON markets (status, close_time) WHERE status IN ('open', 'active', 'closed');
+
 CREATE INDEX markets_multivariate ON markets (ticker) WHERE mve_collection_ticker IS NOT NULL;
 CREATE INDEX markets_multivariate_series ON markets (series_ticker, ticker)
     WHERE mve_collection_ticker IS NOT NULL;

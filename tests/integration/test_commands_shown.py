@@ -23,8 +23,8 @@ SHOWN_IN = [
     ),
 ]
 _VERB = "|".join(VERBS)
-# Up to a comment, a pipe or a file that it reads or writes.
-_IN_SHELL = re.compile(rf"\bssmd ((?:{_VERB})\b(?: (?![<>] )|[^ `\n#|)…\[])*)")
+# Up to a comment, a pipe or a file that it reads or writes; of what is quoted all.
+_IN_SHELL = re.compile(rf"""\bssmd ((?:{_VERB})\b(?: (?![<>] )|"[^"\n]*"|[^ `\n#|)…\["])*)""")
 _IN_COMPOSE = re.compile(rf"run --rm migrate ((?:{_VERB})\b.*)")
 _IN_JSON = re.compile(r'"args":\[(.*?)\]')
 

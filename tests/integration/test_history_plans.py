@@ -53,12 +53,14 @@ def read(plan: dict[str, Any]) -> int:
     return int(own) + sum(map(read, plan.get("Plans", ())))
 
 
+SINGLE = "mve_collection_ticker IS NULL"
 FILTERS = (
     ("ticker = 'M000020'", 100),
     ("ticker IN ('M000020', 'M000021')", 100),
     ("event_ticker = 'E20'", 400),
-    ("series_ticker = 'S20'", 400),
-    ("series_ticker = 'S20' AND status = 'open' AND deleted_at IS NULL", 400),
+    # As the API asks: of multivariate markets apart.
+    (f"series_ticker = 'S20' AND {SINGLE}", 400),
+    (f"series_ticker = 'S20' AND {SINGLE} AND status = 'open' AND deleted_at IS NULL", 400),
 )
 
 

@@ -132,7 +132,7 @@ async def test_what_is_recorded_already_is_migrated(empty_database: Any) -> None
             await witness.look()
         async with writer.transaction():
             await writer.execute("UPDATE series SET title = 'y'")
-            migration = asyncio.create_task(migrate(empty_database.url, files[until:]))
+            migration = asyncio.create_task(migrate(empty_database.url, files[until : until + 1]))
             waits = (
                 "SELECT count(*) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND wait_event = 'PgSleep'"

@@ -52,10 +52,11 @@ def query_command(
     as_json: Annotated[bool, typer.Option("--json", help="All rows as JSON.")] = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Ask compacted days in SQL. Tables are views: trade, ticker, book, session, markets, events …
+    """Ask compacted days in SQL.
 
-    Each has `day` and `_stream` beside its own columns; `SHOW TABLES` and `DESCRIBE trade` list
-    them. Nothing is written, and no other file is read. Exit code 3 if no day is compacted.
+    Tables are views: trade, ticker, book, session, markets, events … Each has `day` and `_stream`
+    beside its own columns; `SHOW TABLES` and `DESCRIBE trade` list them. Nothing is written, and
+    no other file is read. Exit code 3 if no day is compacted.
     """
     from ssmd_cli import output
     from ssmd_cli.archive_query import query

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from psycopg.rows import dict_row
+from still_exchange import standing_still
 from written_rows import event, market, series, store
 
 from ssmd_kalshi.budget import Budget
@@ -88,14 +89,14 @@ class Exchange:
 @pytest_asyncio.fixture
 async def small_exchange() -> AsyncIterator[Exchange]:
     """The small universe, standing still but for what a test does to it; no limit of requests."""
-    async with Simulator("small", tempo=None, budget=0, creation_lag=0) as simulator:
+    async with standing_still("small") as simulator:
         yield Exchange(simulator)
 
 
 @pytest_asyncio.fixture
 async def exchange() -> AsyncIterator[Exchange]:
     """A tenth of that."""
-    async with Simulator("tiny", tempo=None, budget=0, creation_lag=0) as simulator:
+    async with standing_still("tiny") as simulator:
         yield Exchange(simulator)
 
 

@@ -12,9 +12,9 @@ from math import ceil
 from typing import Any
 
 import pytest
+from still_exchange import standing_still
 from test_sync_multivariate import assert_multivariate_truth, assert_truth_of_the_others
 
-from ssmd_simulator.server import Simulator
 from ssmd_store.pages import Store
 from ssmd_sync.scope import Mode
 
@@ -24,7 +24,7 @@ OTHER_REQUESTS = 30
 
 @asynccontextmanager
 async def exchange_of(size: str, make: Any) -> AsyncIterator[Any]:
-    async with Simulator(size, tempo=None, budget=0, creation_lag=0) as simulator:
+    async with standing_still(size) as simulator:
         yield make(simulator)
 
 
