@@ -1,8 +1,7 @@
 """The SQL of lists: filters, order and keyset, put together with psycopg.sql. Runs none of it.
 
-PostgreSQL writes the rows (`ssmd_api.rendering`), and those of a page into one text
-(`ssmd_api.pages`), beside what the next cursor and the age need, whatever fields are asked for. Of
-a whole list each row comes by itself.
+PostgreSQL writes the rows (`ssmd_api.rendering`), those of a page beside what the next cursor and
+the age need, whatever fields are asked for (`ssmd_api.pages`).
 
 A page is cut first, in a sub-select over one table, and its rows are joined to their parents
 afterwards. Where a row can qualify in several ways (its category is its own or its series', its
@@ -40,8 +39,8 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Listing(Statement):
-    """The query of a list: of a page one row (`pages.COLUMNS`), of the whole each with the columns
-    of `rendering`."""
+    """The query of a list: of a page as `pages.taken` takes it, of the whole with the columns of
+    `rendering`."""
 
     rendering: Rendering
     page: Page
@@ -298,12 +297,12 @@ def _written(
 ) -> sql.Composed:
     """The whole, row by row, or a page in one."""
     if page.limit == EVERYTHING:
-        return sql.SQL("SELECT {row} FROM {cut} {joins} ORDER BY {order}").format(
-            row=rendering.columns, cut=cut, joins=joins, order=order
+        return sql.SQL("SELECT {row} FROM {cut} {joins} {more} ORDER BY {order}").format(
+            row=rendering.columns, cut=cut, joins=joins, more=rendering.joins, order=order
         )
-    keys, last = sort_keys(page.sort, ticker[1])
-    shown = [sql.Identifier(ticker[0], key.name) for key in keys or [last]]
-    return of_page(rendering, sql.Identifier(*ticker), shown, cut, joins, order, page, ages)
+    keys, _ = sort_keys(page.sort, ticker[1])
+    shown = [sql.Identifier(ticker[0], key.name) for key in keys]
+    return of_page(rendering, sql.Identifier(*ticker), shown, cut, joins, order, ages)
 
 
 def columns(alias: LiteralString, table: Table) -> sql.Composed:

@@ -1,17 +1,16 @@
 """Rows that PostgreSQL itself writes as JSON: the text that goes out, without a value between.
 
-For each row the query yields its text in pieces, between them the values of jsonb columns: these
-are made fit to be sent one by one, as everywhere. PostgreSQL spells times as we do from the year 1
-to 9999; a row that has others says so, and they are spelled here.
+A value of jsonb may be nested too deep for readers, or have a number that none holds; those that
+are long enough for it are marked in the text, and made fit to be sent here, as everywhere.
+PostgreSQL spells times as we do from the year 1 to 9999; a row that has others says so, and they
+are spelled here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
-from typing import Any, Final, LiteralString
+from typing import Final, LiteralString
 
 from psycopg import sql
-from psycopg.abc import AdaptContext, Buffer
-from psycopg.adapt import Loader
+from psycopg.pq.abc import PGresult
 
 from ssmd_api import rows
 from ssmd_api.shapes import Shape
@@ -20,20 +19,25 @@ from ssmd_common.columns import Column, Kind, Table
 
 _MOST_ARGUMENTS: Final = 98
 """A function of PostgreSQL's takes 100."""
-_REMEMBERED_LENGTH: Final = 512
 
-# Characters that control are written as \u0001 in JSON, so that these are never part of it.
-_JSON_APART: Final = "\x01"
-ROWS_APART: Final = "\x02"
+# Characters that control are written as \u0001 in JSON, so that this is never part of it.
+_APART: Final = b"\x01"
+_JSON_TEXTS: Final = "of_json"
+_FIT_BYTES: Final = 256
+"""What PostgreSQL has as jsonb, and is no longer, can be sent as it is: it is nested less than
+`rows.MAX_DEPTH` deep, and its numbers have fewer digits than a double's may."""
 
 _WRITTEN: Final[Mapping[Kind, LiteralString]] = {
-    Kind.TEXT: "coalesce(to_json({}), 'null')",
-    Kind.TEXTS: "coalesce(to_json({}), 'null')",
+    Kind.TEXT: "coalesce(to_json({})::text, 'null')",
+    Kind.TEXTS: "coalesce(to_json({})::text, 'null')",
     Kind.INTEGER: "coalesce({}::text, 'null')",
     Kind.BOOLEAN: "coalesce({}::text, 'null')",
     Kind.NUMERIC: "coalesce('\"' || {}::text || '\"', 'null')",
     # The session's zone is UTC.
     Kind.TIME: "coalesce(replace(to_json({})::text, '+00:00\"', 'Z\"'), 'null')",
+    # A text already (`Rendering.joins`).
+    Kind.JSON: f"CASE WHEN octet_length({{0}}) > {_FIT_BYTES}"
+    f" THEN E'\\x01' || {{0}} || E'\\x01' ELSE coalesce({{0}}, 'null') END",
 }
 _NEAR: Final = "(least({0}) < '0001-01-01' OR greatest({0}) >= '10000-01-01')"
 
@@ -55,56 +59,66 @@ class Rendering:
         self.shape = shape
         self._aliases = aliases
         self._values = values
-        columns = [*self._pieces(), self._is_far()]
         # A text is put into a query at once, and its hundreds of parts are not.
-        self.columns: Final = sql.SQL(sql.SQL(", ").join(columns).as_string())
-        *pieces, far = columns
-        self.text: Final = sql.SQL(_in_one(pieces).as_string())
-        """The same in one text, for `page`."""
-        self.far: Final = far
-        """Whether the row has times that PostgreSQL spells otherwise."""
+        self.columns: Final = sql.SQL(
+            sql.SQL("{}, {}").format(self._text(), self._is_far()).as_string()
+        )
+        """The row's text, and whether it has times that PostgreSQL spells otherwise."""
+        self.joins: Final = sql.SQL(self._json_texts().as_string())
+        """What the columns need after the tables."""
 
-    def row(self, values: Sequence[Any]) -> bytes:
-        """The row's JSON, of the values of these columns."""
-        *pieces, far = values
-        text = "".join(["null" if piece is None else piece for piece in pieces])
-        return self._spelled(text.encode()) if far else text.encode()
+    def rows(self, found: PGresult, count: int) -> list[bytes]:
+        """The JSON of the first rows of a result that begins with these columns."""
+        texts = [found.get_value(row, 0) or b"" for row in range(count)]
+        fit = [_fit(text) if _APART in text else text for text in texts]
+        if any(found.get_value(row, 1) == b"t" for row in range(count)):
+            return list(map(self._spelled, fit))
+        return fit
 
-    def page(self, text: bytes | None, *, far: bool | None) -> bytes:
-        """The JSON of rows, with commas between, of their texts with `ROWS_APART` between; `far` if
-        one of them is."""
-        parts = (text or b"").split(_JSON_APART.encode())
-        parts[1::2] = map(_json_text, parts[1::2])
-        fit, apart = b"".join(parts), ROWS_APART.encode()
-        if far:
-            return b",".join(map(self._spelled, fit.split(apart)))
-        return fit.replace(apart, b",")
+    def _text(self) -> sql.Composable:
+        """`format('{"ticker":%s,"title":%s}', …)`, for psycopg, to which `%%` is `%`; several where
+        one would have too many arguments."""
+        found, pattern, values = [], "{", list[sql.Composable]()
+        for opening, value in self._parts():
+            pattern += opening.replace("%", "%%%%") + "%%s"
+            values.append(value)
+            if len(values) == _MOST_ARGUMENTS:
+                found.append(_formatted(pattern, values))
+                pattern, values = "", []
+        found.append(_formatted(pattern + self._closing(), values))
+        return found[0] if len(found) == 1 else sql.SQL(" || ").join(found)
 
-    def _pieces(self) -> Iterator[sql.Composable]:
-        """Texts, and between them columns of jsonb."""
-        written: list[sql.Composable] = []
-        constant = "{"
-        for opening, part in self._parts():
-            constant += opening
-            if isinstance(part, tuple) and part[1].kind is Kind.JSON:
-                yield _concat([*written, sql.Literal(constant)])
-                yield sql.Identifier(part[0], part[1].name)
-                written, constant = [], ""
-                continue
-            written.append(sql.Literal(constant))
-            constant = ""
-            written.append(part if isinstance(part, sql.Composable) else _written(*part))
-            if len(written) >= _MOST_ARGUMENTS:
-                yield _concat(written)
-                written = []
-        yield _concat([*written, sql.Literal(constant + self._closing())])
+    def _json_texts(self) -> sql.Composable:
+        """The texts of values of jsonb, each made once: what is long is found out by it."""
+        texts = [
+            sql.SQL("{}::text AS {}").format(
+                sql.Identifier(self._aliases[member], column.name),
+                sql.Identifier(f"{self._aliases[member]}.{column.name}"),
+            )
+            for member, column in self._columns()
+            if column.kind is Kind.JSON
+        ]
+        if not texts:
+            return sql.SQL("")
+        return sql.SQL("CROSS JOIN LATERAL (SELECT {} OFFSET 0) {}").format(
+            sql.SQL(", ").join(texts), sql.Identifier(_JSON_TEXTS)
+        )
 
-    def _parts(self) -> Iterator[tuple[str, sql.Composable | tuple[LiteralString, Column]]]:
+    def _columns(self) -> Iterator[tuple[str, Column]]:
+        """Those of tables, by member."""
+        for column in self.shape.table.columns:
+            if column.name not in self._values:
+                yield "", column
+        for member, table in self.shape.members.items():
+            for column in table.columns if table else ():
+                yield member, column
+
+    def _parts(self) -> Iterator[tuple[str, sql.Composable]]:
         """What stands before each value, and the value."""
         before = ""
         for column in self.shape.table.columns:
             value = self._values.get(column.name)
-            part = (self._aliases[""], column) if value is None else _spelling(column, value)
+            part = _spelling(column, value) if value else _written(self._aliases[""], column)
             yield f'{before}"{column.name}":', part
             before = ","
         for member, table in self.shape.members.items():
@@ -114,7 +128,7 @@ class Rendering:
                 continue
             before += f'"{member}":{{'
             for column in table.columns:
-                yield f'{before}"{column.name}":', (self._aliases[member], column)
+                yield f'{before}"{column.name}":', _written(self._aliases[member], column)
                 before = ","
             before = "},"
 
@@ -145,26 +159,23 @@ class Rendering:
         return rows.encode(row)
 
 
-def register(context: AdaptContext) -> None:
-    """Have a cursor yield jsonb as the text to send, and all else as `rows.register` does."""
-    rows.register(context)
-    context.adapters.register_loader("jsonb", _JsonText)
-
-
 def _times(table: Table | None) -> list[Column]:
     return [column for column in table.columns if column.kind is Kind.TIME] if table else []
 
 
 def _written(alias: LiteralString, column: Column) -> sql.Composed:
-    return sql.SQL(_WRITTEN[column.kind]).format(sql.Identifier(alias, column.name))
+    value = sql.Identifier(alias, column.name)
+    if column.kind is Kind.JSON:
+        value = sql.Identifier(_JSON_TEXTS, f"{alias}.{column.name}")
+    return sql.SQL(_WRITTEN[column.kind]).format(value)
 
 
 def _spelling(column: Column, value: LiteralString) -> sql.Composed:
     return sql.SQL(_WRITTEN[column.kind]).format(sql.SQL(value))
 
 
-def _concat(parts: Sequence[sql.Composable]) -> sql.Composed:
-    return sql.SQL("concat({})").format(sql.SQL(", ").join(parts))
+def _formatted(pattern: str, values: Sequence[sql.Composable]) -> sql.Composed:
+    return sql.SQL("format({})").format(sql.SQL(", ").join([sql.Literal(pattern), *values]))
 
 
 def respelled(spelling: str) -> str:
@@ -177,34 +188,8 @@ def respelled(spelling: str) -> str:
     return times.spelled(f"{clock}+00{' BC' if bc else ''}".encode()).decode()
 
 
-def _in_one(pieces: Sequence[sql.Composable]) -> sql.Composable:
-    if len(pieces) == 1:
-        return pieces[0]
-    # What is NULL, as most are, has nothing to be made fit.
-    value = sql.SQL("coalesce({0} || {1}::text || {0}, 'null')")
-    apart = sql.Literal(_JSON_APART)
-    return _concat(
-        [
-            value.format(apart, piece) if isinstance(piece, sql.Identifier) else piece
-            for piece in pieces
-        ]
-    )
-
-
-class _JsonText(Loader):
-    def load(self, data: Buffer) -> str:
-        return _json_text(bytes(data)).decode()
-
-
-def _json_text(text: bytes) -> bytes:
-    # Most are short and of many rows.
-    return _remembered(text) if len(text) <= _REMEMBERED_LENGTH else _fit(text)
-
-
-@lru_cache(maxsize=4096)
-def _remembered(text: bytes) -> bytes:
-    return _fit(text)
-
-
 def _fit(text: bytes) -> bytes:
-    return text if text == b"null" else rows.encode(rows.loaded_json(text))
+    """A row's text with the values of jsonb that are marked in it made fit to be sent."""
+    parts = text.split(_APART)
+    parts[1::2] = [rows.encode(rows.loaded_json(part)) for part in parts[1::2]]
+    return b"".join(parts)

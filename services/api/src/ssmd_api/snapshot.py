@@ -17,7 +17,7 @@ from ssmd_api.changefilter import filters
 from ssmd_api.database import Connection, Database
 from ssmd_api.feed import ChangeFeed
 from ssmd_api.lists import Statement
-from ssmd_api.rendering import Rendering, register
+from ssmd_api.rendering import Rendering
 from ssmd_api.shapes import Shape
 from ssmd_common.columns import Table
 from ssmd_common.tables import PUBLISHED
@@ -48,8 +48,9 @@ class Taken:
         """These columns of a table's rows as JSON, in pages, soft-deleted ones too; `wanted` is by
         `changefilter.filters`."""
         table, rendering = columns.name, Rendering(Shape(columns), {"": "t"})
-        query = sql.SQL("SELECT {columns} FROM {table} t WHERE {conditions}").format(
+        query = sql.SQL("SELECT {columns} FROM {table} t {joins} WHERE {conditions}").format(
             columns=rendering.columns,
+            joins=rendering.joins,
             table=sql.Identifier(table),
             conditions=sql.SQL(" AND ").join(
                 [sql.SQL("true"), *(_is(filters(table)[name], name) for name in wanted)]
@@ -58,10 +59,10 @@ class Taken:
         statement = Statement(query, dict(wanted))
         if self.past is not None:
             statement = Statement(asof.then(query), self.past.parameters(wanted))
-        pages = self.database.pages(self.connection, statement, _PAGE, register)
+        pages = self.database.pages(self.connection, statement, _PAGE)
         async with aclosing(pages):
             async for page in pages:
-                yield [rendering.row(values) for values in page]
+                yield rendering.rows(page, page.ntuples)
 
 
 def _is(either: tuple[str, ...], name: str) -> sql.Composable:

@@ -9,7 +9,7 @@ from typing import Any, Final, LiteralString, assert_never
 import psycopg
 from psycopg import sql
 
-from ssmd_api import asof, lists, pages, paging, rendering, rows, search, shapes
+from ssmd_api import asof, lists, pages, paging, rows, search, shapes
 from ssmd_api.asof import Past
 from ssmd_api.database import SHORT_PATIENCE_SECONDS, Connection, Cursor, Database
 from ssmd_api.feeschedule import OWN_FEE, Terms, complete
@@ -302,28 +302,30 @@ class Store:
             parameters=self._known(listing.parameters),
         )
         async with self._reading() as connection:
-            found = self._database.pages(connection, listing, _EXPORT_PAGE, rendering.register)
+            found = self._database.pages(connection, listing, _EXPORT_PAGE)
             async with aclosing(found):
                 async for page in found:
-                    yield [listing.rendering.row(row) for row in page]
+                    yield listing.rendering.rows(page, page.ntuples)
 
     async def _listed(self, listing: Listing) -> Listed:
-        async with self._cursor() as cursor:
-            if self.past is not None and listing.by_key:
-                await cursor.execute(asof.GENERIC_PLANS)
-            # Without parameters, as most lists are, it is planned once.
-            await cursor.execute(
-                self._then(listing.query, listing.by_key),
-                self._known(listing.parameters),
-                prepare=True,
+        known = Statement(
+            self._then(listing.query, listing.by_key), self._known(listing.parameters)
+        )
+        if self.past is None:
+            result = await self._database.result(
+                known, generic=bool(listing.by_key and listing.parameters)
             )
-            found = await cursor.fetchone()
-        assert found
-        text, far, more, *keys, ticker, ages = found
-        following = paging.following(listing.page, tuple(keys), ticker) if more else None
+        else:
+            connection = self.past.connection
+            if listing.by_key:
+                await connection.execute(asof.GENERIC_PLANS)
+            result = await self._database.result_of(connection, known)
+        found = pages.taken(listing.rendering, result, listing.page.limit)
+        following = None
+        if found.more:
+            following = paging.following(listing.page, found.keys, found.ticker)
         count = await self._count(listing) if listing.rows else None
-        written = listing.rendering.page(pages.shown(text, more=more), far=far)
-        return Listed(written, following, _ages(ages), count)
+        return Listed(found.text, following, found.ages, count)
 
     async def _count(self, listing: Listing) -> int:
         """Of the whole list's rows; 400 where that takes longer than a statement may."""
@@ -388,19 +390,3 @@ def _columns(parts: Mapping[LiteralString, Table | None]) -> sql.Composed:
 def _next(values: Iterator[Any], table: Table) -> Row:
     """A row of the values that come next."""
     return {name: next(values) for name in table.names}
-
-
-def _ages(groups: bytes | None) -> list[Row]:
-    """Markets with their series as `ssmd_api.freshness` takes them, as far as they are known."""
-    found = []
-    for group in rows.decode(groups) if groups else ():
-        series = {
-            name.removeprefix("series."): value
-            for name, value in group.items()
-            if name.startswith("series.")
-        }
-        market = {name: value for name, value in group.items() if not name.startswith("series.")}
-        observed = market["observed_at"]
-        market["observed_at"] = observed and rendering.respelled(observed)
-        found.append(market | ({"series": series} if series else {}))
-    return found
