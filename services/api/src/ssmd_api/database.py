@@ -22,7 +22,7 @@ from psycopg import IsolationLevel, sql
 from psycopg.pq.abc import PGresult
 from psycopg_pool import AsyncConnectionPool
 
-from ssmd_api import results, rows
+from ssmd_api import rendering, results, rows
 from ssmd_api.lists import Statement
 from ssmd_api.settings import ApiSettings
 from ssmd_api.turns import NoTurn, Turns
@@ -135,7 +135,8 @@ class Database:
 
     async def result_of(self, connection: Connection, statement: Statement) -> PGresult:
         """The same by such a connection."""
-        text = statement.query.as_string()
+        version = connection.pgconn.server_version
+        text = rendering.understood(statement.query.as_string(), version)
         with postgres.cut_off_after(connection, self._answer_seconds):
             return await results.fetched(connection, text, statement.parameters)
 

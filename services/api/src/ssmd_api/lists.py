@@ -39,8 +39,8 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Listing(Statement):
-    """The query of a list: of a page as `pages.taken` takes it, of the whole with the columns of
-    `rendering`."""
+    """The query of a list: of a page as `pages.taken` takes it, of the whole with each
+    row's text."""
 
     rendering: Rendering
     page: Page
@@ -52,6 +52,9 @@ class Listing(Statement):
 
 EVERYTHING: Final = 2**31
 """The limit of a page that has all rows."""
+
+_OF_PARENTS: Final = ("event_ticker", "series_ticker", "latest_expiration_time")
+"""What parents, and a market's own values that its table does not have, are found by."""
 
 AGED_MARKET: Final = tables.MARKETS.only(
     "ticker", "event_ticker", "status", "mve_collection_ticker", "observed_at"
@@ -165,7 +168,8 @@ def markets(
     rendering = _of_markets(shape)
 
     def composed() -> sql.Composed:
-        cut, order = where.page(tables.MARKETS, "ticker", page)
+        read = _read(shape, aged)
+        cut, order = where.page(tables.MARKETS, "ticker", page, read)
         # Every market has both; who is not asked for is not read.
         whole = page.limit == EVERYTHING
         joins = []
@@ -182,6 +186,14 @@ def markets(
     by_key = _by_key(where, tables.MARKETS, "ticker", page)
     counted = where.all(tables.MARKETS) if page.counted else None
     return Listing(text, where.parameters, rendering, page, by_key, counted)
+
+
+def _read(shape: Shape, aged: Sequence[Table]) -> list[str]:
+    """What columns of markets a few fields need; nothing where all are needed."""
+    if len(shape.table.names) > len(tables.MARKETS.names) / 2:
+        return []
+    wanted = [*shape.table.names, *_OF_PARENTS, *(aged[0].names if aged else ())]
+    return [name for name in wanted if name in tables.MARKETS.names]
 
 
 def _add_category(
@@ -298,7 +310,7 @@ def _written(
     """The whole, row by row, or a page in one."""
     if page.limit == EVERYTHING:
         return sql.SQL("SELECT {row} FROM {cut} {joins} {more} ORDER BY {order}").format(
-            row=rendering.columns, cut=cut, joins=joins, more=rendering.joins, order=order
+            row=rendering.text, cut=cut, joins=joins, more=rendering.joins, order=order
         )
     keys, _ = sort_keys(page.sort, ticker[1])
     shown = [sql.Identifier(ticker[0], key.name) for key in keys]

@@ -4,7 +4,7 @@ Each row comes with its text, which is sent as it is, and with what the next cur
 need: of the first the last row's alone is read, of the second each distinct value once.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, LiteralString
 
@@ -18,11 +18,10 @@ from ssmd_api.rendering import Rendering
 from ssmd_api.rows import Row
 from ssmd_common.columns import Table
 
-_PAGE: Final = sql.SQL(
-    "SELECT {row}, {ticker}, {observed}, {others}{keys} FROM {cut} {joins} ORDER BY {order}"
-)
-_TICKER, _OBSERVED, _OTHERS, _KEYS = 2, 3, 4, 5
-"""Columns; the first two are the rendering's."""
+_PAGE: Final = sql.SQL("SELECT {text}, {age}, {ticker}{keys} FROM {cut} {joins} ORDER BY {order}")
+_TEXT, _AGE, _TICKER, _KEYS = range(4)
+"""Columns."""
+_APART: Final = "\x01"
 _OBSERVED_AT: Final = "observed_at"
 _LOADED: Final[Mapping[int, Callable[[bytes], str | int]]] = {
     types["int8"].oid: int,
@@ -56,25 +55,10 @@ def of_page(
     """The query of a page's rows, and of one more, which only tells that more follow. `aged` are
     columns of tables by alias, of which the first has `observed_at`; the others' names begin with
     their table's."""
-    others: sql.Composable = sql.SQL("NULL")
-    observed: sql.Composable = sql.SQL("NULL")
-    if aged:
-        (alias, first), *_ = aged
-        observed = sql.Identifier(alias, _OBSERVED_AT)
-        pairs = [
-            sql.SQL("{}, {}").format(sql.Literal(prefix + name), sql.Identifier(alias, name))
-            for alias, table in aged
-            for prefix in ["" if table is first else f"{table.name}."]
-            for name in table.names
-            if name != _OBSERVED_AT
-        ]
-        if pairs:
-            others = sql.SQL("json_build_object({})").format(sql.SQL(", ").join(pairs))
     return _PAGE.format(
-        row=rendering.columns,
+        text=rendering.text,
+        age=_age(aged),
         ticker=ticker,
-        observed=observed,
-        others=others,
         keys=sql.SQL("").join([sql.SQL(", {}").format(key) for key in keys]),
         cut=cut,
         joins=sql.SQL("{} {}").format(joins, rendering.joins),
@@ -82,16 +66,41 @@ def of_page(
     )
 
 
+def _age(aged: Sequence[tuple[LiteralString, Table]]) -> sql.Composable:
+    """When a row was observed, and what else its age needs, as JSON."""
+    if not aged:
+        return sql.SQL("NULL")
+    (alias, first), *_ = aged
+    pairs = [
+        sql.SQL("{}, {}").format(sql.Literal(prefix + name), sql.Identifier(of, name))
+        for of, table in aged
+        for prefix in ["" if table is first else f"{table.name}."]
+        for name in table.names
+        if name != _OBSERVED_AT
+    ]
+    observed = sql.Identifier(alias, _OBSERVED_AT)
+    if not pairs:
+        return observed
+    return sql.SQL("coalesce({}::text, '') || {} || json_build_object({})::text").format(
+        observed, sql.Literal(_APART), sql.SQL(", ").join(pairs)
+    )
+
+
 def taken(rendering: Rendering, found: PGresult, limit: int) -> Taken:
     """The page of up to `limit` rows."""
     count = min(found.ntuples, limit)
-    text, ages = b",".join(rendering.rows(found, count)), list(_ages(found, count))
     if not count:
-        return Taken(text, more=False, keys=(), ticker="", ages=ages)
-    last = count - 1
-    ticker = _loaded(found, last, _TICKER)
-    keys = tuple([_loaded(found, last, number) for number in range(_KEYS, found.nfields)])
-    return Taken(text, found.ntuples > limit, keys or (ticker,), str(ticker), ages)
+        return Taken(b"", more=False, keys=(), ticker="", ages=())
+    text = b",".join(rendering.rows(texts(found, count)))
+    ticker = _loaded(found, count - 1, _TICKER)
+    keys = tuple([_loaded(found, count - 1, number) for number in range(_KEYS, found.nfields)])
+    ages = {found.get_value(row, _AGE) for row in range(count)}
+    return Taken(text, found.ntuples > limit, keys or (ticker,), str(ticker), list(_ages(ages)))
+
+
+def texts(found: PGresult, count: int) -> list[bytes]:
+    """Of the first rows of a result that begins with the text of each."""
+    return [found.get_value(row, _TEXT) or b"" for row in range(count)]
 
 
 def _loaded(found: PGresult, row: int, column: int) -> Key:
@@ -102,21 +111,19 @@ def _loaded(found: PGresult, row: int, column: int) -> Key:
     return load(value) if load else value.decode()
 
 
-def _ages(found: PGresult, count: int) -> Iterator[Row]:
+def _ages(ages: Iterable[bytes | None]) -> Iterator[Row]:
     """Rows of which only the time of their last observation differs are as old as the oldest of
     them; apart from those whose time Python cannot hold."""
-    seen = {
-        (found.get_value(row, _OBSERVED), found.get_value(row, _OTHERS)) for row in range(count)
-    }
-    least: dict[tuple[bytes | None, bytes | None], bytes | None] = {}
-    for observed, others in seen - {(None, None)}:
-        if observed and observed[4:5] == b"-" and not observed.endswith(b"BC"):
+    least: dict[tuple[bytes, bytes | None], bytes] = {}
+    for age in ages:
+        observed, _, others = (age or b"").partition(_APART.encode())
+        if observed[4:5] == b"-" and not observed.endswith(b"BC"):
             # Times of four-digit years are in the order of their spellings.
-            least[others, None] = min(least.get((others, None)) or observed, observed)
+            least[others, None] = min(least.get((others, None), observed), observed)
         else:
             least[others, observed] = observed
     for (others, _), observed in least.items():
-        market: Row = {_OBSERVED_AT: observed and rows.spelled(observed)}
+        market: Row = {_OBSERVED_AT: rows.spelled(observed) if observed else None}
         series: Row = {}
         for name, value in (rows.decode(others) if others else {}).items():
             table, _, column = name.rpartition(".")

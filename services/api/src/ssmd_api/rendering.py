@@ -7,39 +7,42 @@ are spelled here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, LiteralString
 
 from psycopg import sql
-from psycopg.pq.abc import PGresult
 
 from ssmd_api import rows
 from ssmd_api.shapes import Shape
 from ssmd_common import times
 from ssmd_common.columns import Column, Kind, Table
 
-_MOST_ARGUMENTS: Final = 98
-"""A function of PostgreSQL's takes 100."""
+_SCALAR: Final = "/* scalar */ to_json"
+_KNOWS_SCALARS: Final = 170_000
 
-# Characters that control are written as \u0001 in JSON, so that this is never part of it.
+# Characters that control are written as \u0001 in JSON, so that these are never part of it.
 _APART: Final = b"\x01"
+_FAR: Final = "\x02"
 _JSON_TEXTS: Final = "of_json"
 _FIT_BYTES: Final = 256
 """What PostgreSQL has as jsonb, and is no longer, can be sent as it is: it is nested less than
 `rows.MAX_DEPTH` deep, and its numbers have fewer digits than a double's may."""
 
+# `{name}` is what stands before the value. Of what is NULL, as most are, nothing is put together.
 _WRITTEN: Final[Mapping[Kind, LiteralString]] = {
-    Kind.TEXT: "coalesce(to_json({})::text, 'null')",
-    Kind.TEXTS: "coalesce(to_json({})::text, 'null')",
-    Kind.INTEGER: "coalesce({}::text, 'null')",
-    Kind.BOOLEAN: "coalesce({}::text, 'null')",
-    Kind.NUMERIC: "coalesce('\"' || {}::text || '\"', 'null')",
+    Kind.TEXT: f"{{name}} || coalesce({_SCALAR}({{value}})::text, 'null')",
+    Kind.TEXTS: "{name} || coalesce(array_to_json({value})::text, 'null')",
+    Kind.INTEGER: "coalesce({name} || {value}::text, {name} || 'null')",
+    Kind.BOOLEAN: "coalesce({name} || {value}::text, {name} || 'null')",
+    Kind.NUMERIC: "coalesce({name} || '\"' || {value}::text || '\"', {name} || 'null')",
     # The session's zone is UTC.
-    Kind.TIME: "coalesce(replace(to_json({})::text, '+00:00\"', 'Z\"'), 'null')",
+    Kind.TIME: f"coalesce({{name}} || replace({_SCALAR}({{value}})::text, '+00:00\"', 'Z\"'),"
+    " {name} || 'null')",
     # A text already (`Rendering.joins`).
-    Kind.JSON: f"CASE WHEN octet_length({{0}}) > {_FIT_BYTES}"
-    f" THEN E'\\x01' || {{0}} || E'\\x01' ELSE coalesce({{0}}, 'null') END",
+    Kind.JSON: f"{{name}} || CASE WHEN octet_length({{value}}) > {_FIT_BYTES}"
+    " THEN E'\\x01' || {value} || E'\\x01' ELSE coalesce({value}, 'null') END",
 }
-_NEAR: Final = "(least({0}) < '0001-01-01' OR greatest({0}) >= '10000-01-01')"
+_IS_FAR: Final = "(least({0}) < '0001-01-01' OR greatest({0}) >= '10000-01-01')"
 
 
 class Rendering:
@@ -60,33 +63,24 @@ class Rendering:
         self._aliases = aliases
         self._values = values
         # A text is put into a query at once, and its hundreds of parts are not.
-        self.columns: Final = sql.SQL(
-            sql.SQL("{}, {}").format(self._text(), self._is_far()).as_string()
-        )
-        """The row's text, and whether it has times that PostgreSQL spells otherwise."""
+        self.text: Final = sql.SQL(self._text().as_string())
+        """The row's JSON, but for what `rows` does."""
         self.joins: Final = sql.SQL(self._json_texts().as_string())
-        """What the columns need after the tables."""
+        """What the text needs after the tables."""
 
-    def rows(self, found: PGresult, count: int) -> list[bytes]:
-        """The JSON of the first rows of a result that begins with these columns."""
-        texts = [found.get_value(row, 0) or b"" for row in range(count)]
-        fit = [_fit(text) if _APART in text else text for text in texts]
-        if any(found.get_value(row, 1) == b"t" for row in range(count)):
-            return list(map(self._spelled, fit))
-        return fit
+    def rows(self, texts: Sequence[bytes]) -> Sequence[bytes]:
+        """The JSON of rows, of their texts."""
+        whole = b"".join(texts)
+        if _APART in whole:
+            texts = list(map(_fit, texts))
+        if _FAR.encode() in whole:
+            texts = list(map(self._spelled, texts))
+        return texts
 
     def _text(self) -> sql.Composable:
-        """`format('{"ticker":%s,"title":%s}', …)`, for psycopg, to which `%%` is `%`; several where
-        one would have too many arguments."""
-        found, pattern, values = [], "{", list[sql.Composable]()
-        for opening, value in self._parts():
-            pattern += opening.replace("%", "%%%%") + "%%s"
-            values.append(value)
-            if len(values) == _MOST_ARGUMENTS:
-                found.append(_formatted(pattern, values))
-                pattern, values = "", []
-        found.append(_formatted(pattern + self._closing(), values))
-        return found[0] if len(found) == 1 else sql.SQL(" || ").join(found)
+        """Pieces, each a name with its value, put together two by two: of a long text that grows
+        piece by piece, all would be copied each time."""
+        return _joined([self._far(), *self._pieces(), sql.Literal(self._closing())])
 
     def _json_texts(self) -> sql.Composable:
         """The texts of values of jsonb, each made once: what is long is found out by it."""
@@ -113,30 +107,39 @@ class Rendering:
             for column in table.columns if table else ():
                 yield member, column
 
-    def _parts(self) -> Iterator[tuple[str, sql.Composable]]:
-        """What stands before each value, and the value."""
-        before = ""
+    def _pieces(self) -> Iterator[sql.Composable]:
+        before = "{"
         for column in self.shape.table.columns:
             value = self._values.get(column.name)
-            part = _spelling(column, value) if value else _written(self._aliases[""], column)
-            yield f'{before}"{column.name}":', part
+            name = sql.Literal(f'{before}"{column.name}":')
+            yield _spelling(name, column, value) if value else self._written(name, "", column)
             before = ","
         for member, table in self.shape.members.items():
             if table is None:
-                yield f'{before}"{member}":', sql.SQL(self._values[member])
+                name = sql.Literal(f'{before}"{member}":')
+                yield sql.SQL("{} || {}").format(name, sql.SQL(self._values[member]))
                 before = ","
                 continue
             before += f'"{member}":{{'
             for column in table.columns:
-                yield f'{before}"{column.name}":', _written(self._aliases[member], column)
+                name = sql.Literal(f'{before}"{column.name}":')
+                yield self._written(name, member, column)
                 before = ","
             before = "},"
+
+    def _written(self, name: sql.Literal, member: str, column: Column) -> sql.Composed:
+        alias = self._aliases[member]
+        value = sql.Identifier(alias, column.name)
+        if column.kind is Kind.JSON:
+            value = sql.Identifier(_JSON_TEXTS, f"{alias}.{column.name}")
+        return sql.SQL(_WRITTEN[column.kind]).format(name=name, value=value)
 
     def _closing(self) -> str:
         last = [*self.shape.members.values()][-1:]
         return "}}" if last and last[0] is not None else "}"
 
-    def _is_far(self) -> sql.Composable:
+    def _far(self) -> sql.Composable:
+        """What stands before a row that has times that PostgreSQL spells otherwise."""
         found = [
             sql.SQL(self._values[column.name])
             if column.name in self._values
@@ -145,12 +148,16 @@ class Rendering:
             for column in _times(table)
         ]
         if not found:
-            return sql.SQL("false")
-        return sql.SQL(_NEAR).format(sql.SQL(", ").join(found))
+            return sql.SQL("''")
+        return sql.SQL("CASE WHEN {} THEN {} ELSE '' END").format(
+            sql.SQL(_IS_FAR).format(sql.SQL(", ").join(found)), sql.Literal(_FAR)
+        )
 
     def _spelled(self, text: bytes) -> bytes:
         """A row as `ssmd_common.times` spells its times."""
-        row = rows.decode(text, rows.ROW_DEPTH)
+        if not text.startswith(_FAR.encode()):
+            return text
+        row = rows.decode(text[len(_FAR) :], rows.ROW_DEPTH)
         for member, table in {"": self.shape.table, **self.shape.members}.items():
             within = row[member] if member else row
             for column in _times(table):
@@ -163,19 +170,22 @@ def _times(table: Table | None) -> list[Column]:
     return [column for column in table.columns if column.kind is Kind.TIME] if table else []
 
 
-def _written(alias: LiteralString, column: Column) -> sql.Composed:
-    value = sql.Identifier(alias, column.name)
-    if column.kind is Kind.JSON:
-        value = sql.Identifier(_JSON_TEXTS, f"{alias}.{column.name}")
-    return sql.SQL(_WRITTEN[column.kind]).format(value)
+def _spelling(name: sql.Literal, column: Column, value: LiteralString) -> sql.Composed:
+    return sql.SQL(_WRITTEN[column.kind]).format(name=name, value=sql.SQL(value))
 
 
-def _spelling(column: Column, value: LiteralString) -> sql.Composed:
-    return sql.SQL(_WRITTEN[column.kind]).format(sql.SQL(value))
+def _joined(pieces: Sequence[sql.Composable]) -> sql.Composable:
+    if len(pieces) == 1:
+        return pieces[0]
+    half = len(pieces) // 2
+    return sql.SQL("({} || {})").format(_joined(pieces[:half]), _joined(pieces[half:]))
 
 
-def _formatted(pattern: str, values: Sequence[sql.Composable]) -> sql.Composed:
-    return sql.SQL("format({})").format(sql.SQL(", ").join([sql.Literal(pattern), *values]))
+@lru_cache(maxsize=2000)
+def understood(query: str, version: int) -> str:
+    """The query as a server of that version runs it best: from 17 on it writes a scalar without
+    looking up its type for each row."""
+    return query.replace(_SCALAR, "JSON_SCALAR") if version >= _KNOWS_SCALARS else query
 
 
 def respelled(spelling: str) -> str:

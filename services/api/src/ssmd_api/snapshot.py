@@ -4,7 +4,7 @@
 A reader applies a change after `sequence` if and only if its xid is invisible in `snapshot`.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +17,7 @@ from ssmd_api.changefilter import filters
 from ssmd_api.database import Connection, Database
 from ssmd_api.feed import ChangeFeed
 from ssmd_api.lists import Statement
+from ssmd_api.pages import texts
 from ssmd_api.rendering import Rendering
 from ssmd_api.shapes import Shape
 from ssmd_common.columns import Table
@@ -44,12 +45,12 @@ class Taken:
 
     async def rows(
         self, columns: Table, wanted: Mapping[str, str]
-    ) -> AsyncGenerator[list[bytes], None]:
+    ) -> AsyncGenerator[Sequence[bytes], None]:
         """These columns of a table's rows as JSON, in pages, soft-deleted ones too; `wanted` is by
         `changefilter.filters`."""
         table, rendering = columns.name, Rendering(Shape(columns), {"": "t"})
-        query = sql.SQL("SELECT {columns} FROM {table} t {joins} WHERE {conditions}").format(
-            columns=rendering.columns,
+        query = sql.SQL("SELECT {text} FROM {table} t {joins} WHERE {conditions}").format(
+            text=rendering.text,
             joins=rendering.joins,
             table=sql.Identifier(table),
             conditions=sql.SQL(" AND ").join(
@@ -62,7 +63,7 @@ class Taken:
         pages = self.database.pages(self.connection, statement, _PAGE)
         async with aclosing(pages):
             async for page in pages:
-                yield rendering.rows(page, page.ntuples)
+                yield rendering.rows(texts(page, page.ntuples))
 
 
 def _is(either: tuple[str, ...], name: str) -> sql.Composable:

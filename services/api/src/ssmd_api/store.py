@@ -79,17 +79,17 @@ class Store:
             await cursor.execute(queries.ping)
 
     async def list_series(self, wanted: SeriesFilter, page: Page, shape: Shape) -> Listed:
-        return await self._listed(lists.series(wanted, page, shape))
+        return await self.listed(lists.series(wanted, page, shape))
 
     async def list_events(self, wanted: EventFilter, page: Page, shape: Shape) -> Listed:
         """Each event may have its `market_count`."""
-        return await self._listed(lists.events(wanted, page, shape))
+        return await self.listed(lists.events(wanted, page, shape))
 
     async def list_markets(
         self, wanted: MarketFilter, page: Page, shape: Shape, aged: Sequence[Table]
     ) -> Listed:
         """Each market may have parts of its event and its series; ages have what `aged` has."""
-        return await self._listed(lists.markets(wanted, page, shape, aged))
+        return await self.listed(lists.markets(wanted, page, shape, aged))
 
     async def market(self, ticker: str, shape: Shape) -> Row | None:
         """What the shape, one of `shapes.ONE_MARKET`, has of a market, and what its age needs."""
@@ -293,7 +293,7 @@ class Store:
             await cursor.execute(queries.covering_runs)
             return await cursor.fetchall()
 
-    async def export(self, wanted: Filter, shape: Shape) -> AsyncGenerator[list[bytes], None]:
+    async def export(self, wanted: Filter, shape: Shape) -> AsyncGenerator[Sequence[bytes], None]:
         """Every row of a list as JSON, in pages, all of one state of the database."""
         listing = _whole(wanted, shape)
         listing = replace(
@@ -305,9 +305,10 @@ class Store:
             found = self._database.pages(connection, listing, _EXPORT_PAGE)
             async with aclosing(found):
                 async for page in found:
-                    yield listing.rendering.rows(page, page.ntuples)
+                    yield listing.rendering.rows(pages.texts(page, page.ntuples))
 
-    async def _listed(self, listing: Listing) -> Listed:
+    async def listed(self, listing: Listing) -> Listed:
+        """A page of a list."""
         known = Statement(
             self._then(listing.query, listing.by_key), self._known(listing.parameters)
         )
