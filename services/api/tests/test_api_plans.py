@@ -359,9 +359,38 @@ def within(table: Table, sort: str) -> Cursor:
     return Cursor(sort, found if len(found) > 1 else found[0], "KXSERIES2")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_a_page_of_everything_is_planned_once_for_all_places(database: Database) -> None:
+    """Which takes longer than to read it: `Store.listed`."""
+    planned: list[tuple[Any, Any, Table]] = [
+        (lists.markets, MarketFilter(), tables.MARKETS),
+        (lists.events, EventFilter(), tables.EVENTS),
+        (lists.series, SeriesFilter(), tables.SERIES),
+    ]
+    async with database.connect() as connection:
+        await universe.fill(connection, universe.FULL)
+        for name, value in {**PLANNING, "plan_cache_mode": "force_generic_plan"}.items():
+            await connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+        for listed, wanted, table in planned:
+            key = table.columns[0].name
+            for sort, place in product((key, f"-{key}"), ("", "KXSERIES2", "~")):
+                statement = listed(wanted, Page(sort, 100, Cursor(sort, place, place)))
+                assert (statement.by_key == table.name) is (sort == key)
+                text = statement.query.as_string().replace("%(after_ticker)s", "$1")
+                await connection.execute(f"PREPARE page (varchar) AS {text}")
+                assert not await faults_of(connection, f"EXECUTE page ('{place}')", 101)
+                await connection.execute("DEALLOCATE page")
+
+
 async def faults(connection: Any, statement: Statement, most_sorted: int) -> list[str]:
     cursor = psycopg.AsyncClientCursor(connection)
     text = cursor.mogrify(statement.query, statement.parameters)
+    return await faults_of(connection, text, most_sorted)
+
+
+async def faults_of(connection: Any, text: str, most_sorted: int) -> list[str]:
+    cursor = psycopg.AsyncClientCursor(connection)
     await cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {text}")  # type: ignore[arg-type]
     row = await cursor.fetchone()
     assert row

@@ -24,7 +24,7 @@ _KNOWS_SCALARS: Final = 170_000
 _APART: Final = b"\x01"
 _FAR: Final = "\x02"
 _JSON_TEXTS: Final = "of_json"
-_FIT_BYTES: Final = 256
+FIT_BYTES: Final = 256
 """What PostgreSQL has as jsonb, and is no longer, can be sent as it is: it is nested less than
 `rows.MAX_DEPTH` deep, and its numbers have fewer digits than a double's may."""
 
@@ -39,7 +39,7 @@ _WRITTEN: Final[Mapping[Kind, LiteralString]] = {
     Kind.TIME: f"coalesce({{name}} || replace({_SCALAR}({{value}})::text, '+00:00\"', 'Z\"'),"
     " {name} || 'null')",
     # A text already (`Rendering.joins`).
-    Kind.JSON: f"{{name}} || CASE WHEN octet_length({{value}}) > {_FIT_BYTES}"
+    Kind.JSON: f"{{name}} || CASE WHEN octet_length({{value}}) > {FIT_BYTES}"
     " THEN E'\\x01' || {value} || E'\\x01' ELSE coalesce({value}, 'null') END",
 }
 _IS_FAR: Final = "(least({0}) < '0001-01-01' OR greatest({0}) >= '10000-01-01')"

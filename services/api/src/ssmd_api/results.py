@@ -8,6 +8,7 @@ import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -22,6 +23,7 @@ from psycopg.pq.abc import PGconn, PGresult
 Connection = psycopg.AsyncConnection[Any]
 
 _MOST_PREPARED: Final = 100
+_CANCEL_SECONDS: Final = 1.0
 _PLACEHOLDER: Final = re.compile(r"%(?:%|\(([^)]+)\)s)")
 _FAILED: Final = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
 
@@ -50,9 +52,13 @@ async def fetched(connection: Connection, query: str, parameters: Mapping[str, A
         name = await _name(connection, text, types)
         connection.pgconn.send_query_prepared(name, values)
         return await _received(connection.pgconn)
-    finally:
+    except BaseException:
         if connection.pgconn.transaction_status == TransactionStatus.ACTIVE:
+            # Else another would read what is under way.
+            with suppress(psycopg.Error):
+                await connection.cancel_safe(timeout=_CANCEL_SECONDS)
             connection.pgconn.finish()
+        raise
 
 
 @lru_cache(maxsize=2000)
