@@ -330,7 +330,7 @@ def test_every_filter_is_among_them() -> None:
 async def test_every_filter_in_every_order_reads_few_rows(database: Database) -> None:
     """At a full universe no list reads a table from end to end, nor sorts more than a few thousand
     rows; also of a page from within."""
-    wrong = []
+    wrong: list[Any] = []
     async with database.connect() as connection:
         await universe.fill(connection, universe.FULL)
         for name, value in PLANNING.items():
@@ -349,6 +349,7 @@ async def test_every_filter_in_every_order_reads_few_rows(database: Database) ->
                         sorted_rows = MOST_OF_SERIES
                     if found := await faults(connection, statement, sorted_rows):
                         wrong.append((table.name, given, sort, cursor is None, found))
+        wrong += await faults_of_one_plan(connection)
     assert not wrong, "\n".join(map(str, wrong))
 
 
@@ -359,28 +360,26 @@ def within(table: Table, sort: str) -> Cursor:
     return Cursor(sort, found if len(found) > 1 else found[0], "KXSERIES2")
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-async def test_a_page_of_everything_is_planned_once_for_all_places(database: Database) -> None:
-    """Which takes longer than to read it: `Store.listed`."""
+async def faults_of_one_plan(connection: Any) -> list[Any]:
+    """Of pages of everything, which are planned once for all places (`Store.listed`)."""
     planned: list[tuple[Any, Any, Table]] = [
         (lists.markets, MarketFilter(), tables.MARKETS),
         (lists.events, EventFilter(), tables.EVENTS),
         (lists.series, SeriesFilter(), tables.SERIES),
     ]
-    async with database.connect() as connection:
-        await universe.fill(connection, universe.FULL)
-        for name, value in {**PLANNING, "plan_cache_mode": "force_generic_plan"}.items():
-            await connection.execute("SELECT set_config(%s, %s, false)", (name, value))
-        for listed, wanted, table in planned:
-            key = table.columns[0].name
-            for sort, place in product((key, f"-{key}"), ("", "KXSERIES2", "~")):
-                statement = listed(wanted, Page(sort, 100, Cursor(sort, place, place)))
-                assert (statement.by_key == table.name) is (sort == key)
-                text = statement.query.as_string().replace("%(after_ticker)s", "$1")
-                await connection.execute(f"PREPARE page (varchar) AS {text}")
-                assert not await faults_of(connection, f"EXECUTE page ('{place}')", 101)
-                await connection.execute("DEALLOCATE page")
+    await connection.execute("SET plan_cache_mode = force_generic_plan")
+    wrong = []
+    for listed, wanted, table in planned:
+        key = table.columns[0].name
+        for place in ("", "KXSERIES2", "~"):
+            statement = listed(wanted, Page(key, 100, Cursor(key, place, place)))
+            assert statement.by_key == table.name
+            text = statement.query.as_string().replace("%(after_ticker)s", "$1")
+            await connection.execute(f"PREPARE page (varchar) AS {text}")
+            if found := await faults_of(connection, f"EXECUTE page ('{place}')", 101):
+                wrong.append((table.name, place, found))
+            await connection.execute("DEALLOCATE page")
+    return wrong
 
 
 async def faults(connection: Any, statement: Statement, most_sorted: int) -> list[str]:

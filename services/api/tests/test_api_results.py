@@ -77,8 +77,8 @@ async def test_who_leaves_leaves_it_closed(connection: Any, database: Database) 
     async with database.connect() as other:
         reading = asyncio.create_task(fetched(connection, "SELECT 1 FROM pg_sleep(60)", {}))
         sleeping = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-        while not await (await other.execute(sleeping)).fetchone():
-            await asyncio.sleep(0.01)  # noqa: ASYNC110
+        while not await (await other.execute(sleeping)).fetchone():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
@@ -91,8 +91,8 @@ async def test_a_lost_server_is_told(connection: Any, database: Database) -> Non
         ended = (
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
         )
-        while not await (await other.execute(ended)).fetchone():
-            await asyncio.sleep(0.01)  # noqa: ASYNC110
+        while not await (await other.execute(ended)).fetchone():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
         with pytest.raises(psycopg.OperationalError):
             await reading
 
