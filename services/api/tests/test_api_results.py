@@ -115,7 +115,12 @@ async def test_a_connection_plans_as_its_statement_needs(database: Database) -> 
 async def test_a_reader_who_stops_leaves_the_connection_of_use(database: Database) -> None:
     async with open_pool(ApiSettings(database_url=database.url, api_pool_size=2)) as pool:
         lent = Lent(pool)
-        numbers = Statement(sql.SQL("SELECT generate_series(1, %(last)s::int)"), {"last": 1000})
+        # The second page takes a moment: it is under way when the reader stops.
+        slow = sql.SQL(
+            "SELECT n FROM generate_series(1, %(last)s) n"
+            " WHERE n <> 400 OR pg_sleep(0.2) IS NOT NULL"
+        )
+        numbers = Statement(slow, {"last": 1000})
         async with lent.reading() as connection:
             pages = lent.pages(connection, numbers, 300)
             assert (await anext(pages)).get_value(299, 0) == b"300"
