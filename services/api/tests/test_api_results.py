@@ -9,6 +9,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from ssmd_api import results
 from ssmd_api.database import PLANNING, open_pool
@@ -124,6 +125,8 @@ async def test_a_reader_who_stops_leaves_the_connection_of_use(database: Databas
         async with lent.reading() as connection:
             pages = lent.pages(connection, numbers, 300)
             assert (await anext(pages)).get_value(299, 0) == b"300"
+            while connection.pgconn.transaction_status != TransactionStatus.ACTIVE:  # noqa: ASYNC110
+                await asyncio.sleep(0)
             await pages.aclose()
             assert (await lent.result_of(connection, MODE)).ntuples == 1
         async with lent.reading() as connection:
