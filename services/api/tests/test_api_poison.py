@@ -12,7 +12,7 @@ import redis.asyncio as aioredis
 from api_testbed import Client, Serve
 from nats.js.client import JetStreamContext
 
-from ssmd_api import rows
+from ssmd_api import rendering, rows
 from ssmd_common.depth import is_deep
 from ssmd_common.keys import Keys
 from ssmd_stack.database import Database
@@ -72,6 +72,15 @@ def assert_told(market: dict[str, Any]) -> None:
     assert told(market["extra"]) == DEEP
     assert told(market["price_ranges"]) == "1" + "0" * 5000
     assert market["yes_bid_dollars"] == "0.450000"
+
+
+def test_what_is_sent_as_postgresql_has_it_is_too_short_to_be_unreadable() -> None:
+    most = rendering.FIT_BYTES
+    worst = ["[" * (most // 2) + "]" * (most // 2), "9" * most, "-0." + "9" * (most - 3)]
+    for text in worst:
+        assert len(text) == most
+        assert rows.encode(rows.loaded_json(text.encode())) == text.encode()
+    assert told(rows.loaded_json(f"[{worst[0]}]".encode())) == f"[{worst[0]}]"
 
 
 @pytest.mark.usefixtures("deep")
