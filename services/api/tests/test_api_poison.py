@@ -111,6 +111,33 @@ async def test_a_value_that_is_nested_deep_comes_as_text_and_the_rest_as_ever(
 
 
 @pytest.mark.usefixtures("deep")
+async def test_beside_other_rows_too_and_with_times_that_no_reader_holds(
+    api: Client, database: Database
+) -> None:
+    async with database.connect() as connection:
+        await connection.execute(
+            "UPDATE markets SET settled_time = 'infinity' WHERE ticker = %s", (TICKER,)
+        )
+        await connection.execute(
+            "UPDATE market_lifecycle_events SET settled_ts = '0044-03-15 BC' WHERE dedupe_key = 'a'"
+        )
+    events = (await api.ok("/v1/events?include=series,markets"))["events"]
+    (event,) = [row for row in events if row["event_ticker"] == "KXBTCD-26FEB03"]
+    assert told(event["series"]["settlement_sources"]) == DEEP
+    markets = {row["ticker"]: row for row in event["markets"]}
+    assert_told(markets[TICKER])
+    assert markets[TICKER]["settled_time"] == "infinity"
+    assert len(markets) > 1
+    assert "unreadable" not in json.dumps([row for name, row in markets.items() if name != TICKER])
+    listed = (await api.ok(f"/v1/markets?ticker={TICKER}&include=series,lifecycle"))["markets"]
+    assert_told(listed[0])
+    assert told(listed[0]["series"]["settlement_sources"]) == DEEP
+    (step,) = listed[0]["lifecycle"]
+    assert told(step["metadata"]) == DEEP
+    assert step["settled_ts"] == "-0043-03-15T00:00:00Z"
+
+
+@pytest.mark.usefixtures("deep")
 async def test_in_exports_and_snapshots_too(
     serve: Serve, nats_server: NatsServer, js: JetStreamContext
 ) -> None:
