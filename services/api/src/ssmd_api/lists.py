@@ -41,8 +41,8 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Listing(Statement):
-    """The query of a list: of a page as `pages.taken` takes it, of the whole with each
-    row's text."""
+    """The query of a list: of a page as `pages.taken` takes it, of the whole with each row's
+    text."""
 
     rendering: Rendering
     page: Page

@@ -35,8 +35,7 @@ _LOADED: Final[Mapping[int, Callable[[bytes], str | int]]] = {
 @dataclass(frozen=True, slots=True)
 class Taken:
     """The rows of a page: their JSON, with commas between, whether more follow, and the last one's
-    sort keys and ticker; and what ages need, of rows that differ in
-    it."""
+    sort keys and ticker; and what ages need, of rows that differ in it."""
 
     text: bytes
     more: bool
