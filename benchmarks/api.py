@@ -74,6 +74,8 @@ LISTS = [
         "markets?close_time.null=true",
         "markets?series=KXSERIES0&series=KXSERIES2",
         "markets?series=KXSERIES0&sort=-volume,close_time",
+        "markets?category=World",
+        "markets?category=World&sort=-volume",
         "markets?category=Sports&category=World&trading=yes",
         "events?strike_date.null=true",
         "markets?status=active&count=estimated",
@@ -303,7 +305,7 @@ async def is_full(target: Target, path: str) -> bool:
 
 async def lists(full: Target, small: Target, seconds: float, rounds: int) -> None:
     """Pages that are full at both sizes are compared; of others the small one has less to send."""
-    slowest = []
+    slowest: list[tuple[float, float, float, str]] = []
     for path in LISTS:
         if not (await is_full(full, path) and await is_full(small, path)):
             say(f"{path}, a page that is not full", f"{await full.p50(path, seconds / 5):.1f} ms")
@@ -315,6 +317,9 @@ async def lists(full: Target, small: Target, seconds: float, rounds: int) -> Non
         )
         slowest.append((here / there, here, there, path))
     slowest.sort(reverse=True)
+    plain = next(here for _, here, _, path in slowest if path == LISTS[0])
+    for _, here, _, path in sorted(slowest, key=lambda each: -each[1])[:3]:
+        say(f"{path} ÷ the plain list", f"{here / plain:.2f}", f"{here:.1f} ÷ {plain:.1f} ms", "2")
     for ratio, here, there, path in slowest[:3]:
         say(f"{path}, full ÷ small", f"{ratio:.2f}", f"{here:.1f} ms ÷ {there:.1f} ms", "1.5")
     median = statistics.median(ratio for ratio, *_ in slowest)

@@ -95,7 +95,7 @@ async def test_a_market_says_its_category_and_its_expiration(
             assert sparse == few[ticker] == {name: row[name] for name in sparse}
     assert few[TICKER]["expiration_time"] == "2026-03-01T00:00:00Z"
     exported = (await api.get(f"/v1/export?format=csv&{asked}")).body.decode()
-    assert f"{TICKER},Crypto,2026-03-01T00:00:00Z\n" in exported
+    assert f"{TICKER},Crypto,2026-03-01T00:00:00Z\r\n" in exported
     then = await api.ok(f"/v1/markets?as_of=-0s&series=KXOLD&{asked}")
     assert then["markets"] == [few["KXOLD-25-A"]]
 

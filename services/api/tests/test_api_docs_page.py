@@ -26,6 +26,7 @@ VALUES = {
     "get_v1_series_ticker_history": {"ticker": "KXBTCD"},
     "get_v1_events_event_ticker_history": {"event_ticker": "KXBTCD-26FEB03"},
     "get_v1_markets_ticker_history": {"ticker": MARKET},
+    "get_v1_collections_collection_ticker": {"collection_ticker": "KXMVEBTC-R"},
     "get_v1_events_event_ticker": {"event_ticker": "KXBTCD-26FEB03"},
     "get_v1_markets_ticker": {"ticker": MARKET},
     "get_v1_markets_ticker_lifecycle": {"ticker": MARKET},

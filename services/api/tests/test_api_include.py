@@ -66,18 +66,23 @@ async def test_one_query_does_whatever_comes_along(
     api: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await api.ok("/v1/markets")  # Freshness is known now.
-    asked = []
-    cursor = api.context.database.cursor
+    asked: list[str] = []
 
-    def counting() -> Any:
-        asked.append(1)
-        return cursor()
+    def counting(name: str) -> Any:
+        real = getattr(api.context.database, name)
 
-    monkeypatch.setattr(api.context.database, "cursor", counting)
+        def counted(*given: Any, **options: Any) -> Any:
+            asked.append(name)
+            return real(*given, **options)
+
+        return counted
+
+    for name in ("cursor", "result"):
+        monkeypatch.setattr(api.context.database, name, counting(name))
     for path, shape in (("events", shapes.EVENTS), ("markets", shapes.MARKETS)):
         asked.clear()
         await api.ok(f"/v1/{path}?include={','.join(shape.includes)}")
-        assert len(asked) == 1, path
+        assert asked == ["result"], path
 
 
 async def test_what_is_no_include_here_is_refused_and_the_nearest_named(api: Client) -> None:

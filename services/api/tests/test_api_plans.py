@@ -386,7 +386,7 @@ def test_every_filter_is_among_them() -> None:
 async def test_every_filter_in_every_order_reads_few_rows(database: Database) -> None:
     """At a full universe no list reads a table from end to end, nor sorts more than a few thousand
     rows; also of a page from within."""
-    wrong = []
+    wrong: list[Any] = []
     async with database.connect() as connection:
         await universe.fill(connection, universe.FULL)
         # As many again: a list that reads them is found out, as at ten times the others.
@@ -410,6 +410,7 @@ async def test_every_filter_in_every_order_reads_few_rows(database: Database) ->
                     if found := await faults(connection, statement, sorted_rows):
                         wrong.append((table.name, given, sort, cursor is None, found))
             wrong += await included_faults(connection, listed, kind, table)
+        wrong += await faults_of_one_plan(connection)
     assert not wrong, "\n".join(map(str, wrong))
 
 
@@ -498,11 +499,45 @@ def within(table: Table, sort: str) -> Cursor:
     return Cursor(sort, found if len(found) > 1 else found[0], "KXSERIES2")
 
 
+async def faults_of_one_plan(connection: Any) -> list[Any]:
+    """Of pages of everything, which are planned once for all places (`Store.listed`)."""
+    planned: list[tuple[Any, Any, Table]] = [
+        (lists.markets, MarketFilter(), tables.MARKETS),
+        (lists.events, EventFilter(), tables.EVENTS),
+        (lists.series, SeriesFilter(), tables.SERIES),
+    ]
+    places = (None, "", "KXSERIES2", "~")
+    await connection.execute("SET plan_cache_mode = force_generic_plan")
+    wrong = []
+    for listed, wanted, table in planned:
+        key, plain = table.columns[0].name, shapes.LISTS[table.name]
+        for shape, place in product((plain, INCLUDING[table.name]), places):
+            cursor = None if place is None else Cursor(key, place, place)
+            statement = listed(wanted, Page(key, 100, cursor), shape)
+            assert statement.by_key == table.name
+            text = statement.query.as_string().replace("%(after_ticker)s", "$1")
+            text = text.replace(f"%({includes.FEES_AT})s", "$2")
+            await connection.execute(f"PREPARE page (varchar, timestamptz) AS {text}")
+            run = f"EXECUTE page ('{place or ''}', now())"
+            bounds = (101, MOST_ROWS) if shape is plain else (MOST_SORTED, MOST_INCLUDED)
+            if found := await faults_of(connection, run, *bounds):
+                wrong.append((table.name, shape is plain, place, found))
+            await connection.execute("DEALLOCATE page")
+    return wrong
+
+
 async def faults(
     connection: Any, statement: Statement, most_sorted: int, most_rows: int = MOST_ROWS
 ) -> list[str]:
     cursor = psycopg.AsyncClientCursor(connection)
     text = cursor.mogrify(statement.query, statement.parameters)
+    return await faults_of(connection, text, most_sorted, most_rows)
+
+
+async def faults_of(
+    connection: Any, text: str, most_sorted: int, most_rows: int = MOST_ROWS
+) -> list[str]:
+    cursor = psycopg.AsyncClientCursor(connection)
     await cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {text}")  # type: ignore[arg-type]
     row = await cursor.fetchone()
     assert row

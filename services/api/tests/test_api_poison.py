@@ -12,7 +12,7 @@ import redis.asyncio as aioredis
 from api_testbed import Client, Serve
 from nats.js.client import JetStreamContext
 
-from ssmd_api import rows
+from ssmd_api import rendering, rows
 from ssmd_common.depth import is_deep
 from ssmd_common.keys import Keys
 from ssmd_stack.database import Database
@@ -74,6 +74,15 @@ def assert_told(market: dict[str, Any]) -> None:
     assert market["yes_bid_dollars"] == "0.450000"
 
 
+def test_what_is_sent_as_postgresql_has_it_is_too_short_to_be_unreadable() -> None:
+    most = rendering.FIT_BYTES
+    worst = ["[" * (most // 2) + "]" * (most // 2), "9" * most, "-0." + "9" * (most - 3)]
+    for text in worst:
+        assert len(text) == most
+        assert rows.encode(rows.loaded_json(text.encode())) == text.encode()
+    assert told(rows.loaded_json(f"[{worst[0]}]".encode())) == f"[{worst[0]}]"
+
+
 @pytest.mark.usefixtures("deep")
 async def test_a_value_that_is_nested_deep_comes_as_text_and_the_rest_as_ever(
     api: Client,
@@ -99,6 +108,33 @@ async def test_a_value_that_is_nested_deep_comes_as_text_and_the_rest_as_ever(
     body = {"tickers": [TICKER, OTHER]}
     reply = await api.ask("POST", "/v1/markets/lookup", json=body)
     assert reply.json["missing"] == []
+
+
+@pytest.mark.usefixtures("deep")
+async def test_beside_other_rows_too_and_with_times_that_no_reader_holds(
+    api: Client, database: Database
+) -> None:
+    async with database.connect() as connection:
+        await connection.execute(
+            "UPDATE markets SET settled_time = 'infinity' WHERE ticker = %s", (TICKER,)
+        )
+        await connection.execute(
+            "UPDATE market_lifecycle_events SET settled_ts = '0044-03-15 BC' WHERE dedupe_key = 'a'"
+        )
+    events = (await api.ok("/v1/events?include=series,markets"))["events"]
+    (event,) = [row for row in events if row["event_ticker"] == "KXBTCD-26FEB03"]
+    assert told(event["series"]["settlement_sources"]) == DEEP
+    markets = {row["ticker"]: row for row in event["markets"]}
+    assert_told(markets[TICKER])
+    assert markets[TICKER]["settled_time"] == "infinity"
+    assert len(markets) > 1
+    assert "unreadable" not in json.dumps([row for name, row in markets.items() if name != TICKER])
+    listed = (await api.ok(f"/v1/markets?ticker={TICKER}&include=series,lifecycle"))["markets"]
+    assert_told(listed[0])
+    assert told(listed[0]["series"]["settlement_sources"]) == DEEP
+    (step,) = listed[0]["lifecycle"]
+    assert told(step["metadata"]) == DEEP
+    assert step["settled_ts"] == "-0043-03-15T00:00:00Z"
 
 
 @pytest.mark.usefixtures("deep")

@@ -146,15 +146,13 @@ async def test_who_asks_at_once_shares_a_reading(
     async with serve() as api:
         api.context.recent.seconds = LONG
         await api.get("/v1/series")
-        read, real = [], api.context.store.list_markets
+        read, real = [], api.context.store.listed
 
         async def counted(*given: object) -> object:
             read.append(given)
             return await real(*given)
 
-        monkeypatch.setattr(
-            type(api.context.store), "list_markets", lambda _, *given: counted(*given)
-        )
+        monkeypatch.setattr(type(api.context.store), "listed", lambda _, *given: counted(*given))
         replies = await asyncio.gather(*(api.get("/v1/markets") for _ in range(20)))
         assert len(read) == 1
         assert {reply.body for reply in replies} == {replies[0].body}

@@ -1,6 +1,7 @@
 """What lists are asked for: read once for all requests that ask with the same letters."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Generic, cast
 
@@ -9,6 +10,7 @@ from aiohttp import web
 from ssmd_api import filters, refusals
 from ssmd_api.filters import EventFilter, F, MarketFilter
 from ssmd_api.formats import Wished
+from ssmd_api.lists import Listing
 from ssmd_api.paging import Page
 from ssmd_api.parameters import Parameters
 from ssmd_api.shapes import Shape
@@ -28,6 +30,15 @@ class Asked(Generic[F]):
     shape: Shape
     at: datetime | None
     wished: Wished
+    kept: list[tuple[object, Listing]] = field(default_factory=list, compare=False, repr=False)
+
+    def listing(
+        self, make: Callable[[F, Page, Shape, tuple[Table, ...]], Listing], aged: tuple[Table, ...]
+    ) -> Listing:
+        """Its query, made once for all who ask the same, as long as ages need the same."""
+        if not self.kept or self.kept[0][0] is not aged:
+            self.kept[:] = [(aged, make(self.wanted, self.page, self.shape, aged))]
+        return self.kept[0][1]
 
 
 def of_list(

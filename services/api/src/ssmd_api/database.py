@@ -8,20 +8,21 @@ is away, and no key's requests starve another's. One connection is kept from the
 service itself needs: who is asking, whether PostgreSQL works.
 """
 
+import asyncio
 import select
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import psycopg
-from psycopg import IsolationLevel
-from psycopg.abc import AdaptContext
+from psycopg import IsolationLevel, sql
+from psycopg.pq.abc import PGresult
 from psycopg_pool import AsyncConnectionPool
 
-from ssmd_api import pages, rows
+from ssmd_api import rendering, results, rows
 from ssmd_api.lists import Statement
 from ssmd_api.settings import ApiSettings
 from ssmd_api.turns import NoTurn, Turns
@@ -48,6 +49,9 @@ one after the other (`ssmd_api.where`)."""
 
 _PATIENCE_SECONDS: Final = 5.0
 
+GENERIC: Final = "SELECT set_config('plan_cache_mode', 'force_generic_plan', false)"
+CUSTOM: Final = f"SELECT set_config('plan_cache_mode', '{PLANNING['plan_cache_mode']}', false)"
+
 _queries: ContextVar[int] = ContextVar("queries", default=0)
 
 
@@ -60,6 +64,8 @@ _GRACE_SECONDS: Final = 2.0
 _TRUSTED_SECONDS: Final = 1.0
 
 _checked_at: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
+_generic: WeakSet[Connection] = WeakSet()
+"""Those that plan without the values at hand."""
 
 
 class Overloaded(psycopg.OperationalError):
@@ -74,7 +80,6 @@ async def open_pool(settings: ApiSettings) -> AsyncIterator[Pool]:
     async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
         # Of a cursor's own adapters there would be a copy for each answer.
         rows.register(connection)
-        pages.register(connection)
         await connection.execute("SELECT set_config('statement_timeout', %s, false)", (timeout,))
         for name, value in PLANNING.items():
             await connection.execute("SELECT set_config(%s, %s, false)", (name, value))
@@ -118,6 +123,22 @@ class Database:
         """
         _queries.set(_queries.get() + 1)
         return self._cursor(self._requests, self.patience_seconds)
+
+    async def result(self, statement: Statement, *, generic: bool = False) -> PGresult:
+        """What a statement finds, as it comes (`ssmd_api.results`); planned once for all values
+        where these do not matter to its plan. Raises as above."""
+        _queries.set(_queries.get() + 1)
+        async with self._connection(
+            self._requests, self.patience_seconds, generic=generic
+        ) as connection:
+            return await self.result_of(connection, statement)
+
+    async def result_of(self, connection: Connection, statement: Statement) -> PGresult:
+        """The same by such a connection."""
+        version = connection.pgconn.server_version
+        text = rendering.understood(statement.query.as_string(), version)
+        with postgres.cut_off_after(connection, self._answer_seconds):
+            return await results.fetched(connection, text, statement.parameters)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -179,7 +200,9 @@ class Database:
                 yield connection.cursor()
 
     @asynccontextmanager
-    async def _connection(self, turns: Turns, patience_seconds: float) -> AsyncIterator[Connection]:
+    async def _connection(
+        self, turns: Turns, patience_seconds: float, *, generic: bool = False
+    ) -> AsyncIterator[Connection]:
         try:
             await turns.take(patience_seconds)
         except NoTurn:
@@ -189,30 +212,37 @@ class Database:
             connection = await self._pool.getconn(patience_seconds)
             assert connection.autocommit, "nothing commits what such a connection writes"
             try:
+                if generic is not (connection in _generic):
+                    await self._replan(connection, generic=generic)
                 yield connection
             finally:
                 await self._pool.putconn(connection)
         finally:
             turns.give_back()
 
+    async def _replan(self, connection: Connection, *, generic: bool) -> None:
+        with postgres.cut_off_after(connection, self._answer_seconds):
+            await results.fetched(connection, GENERIC if generic else CUSTOM, {})
+        (_generic.add if generic else _generic.discard)(connection)
+
     async def pages(
-        self,
-        connection: Connection,
-        statement: Statement,
-        size: int,
-        register: Callable[[AdaptContext], None] = rows.register,
-    ) -> AsyncGenerator[list[tuple[Any, ...]], None]:
-        """The rows of a statement, `size` at a time, by a cursor on the server."""
-        async with connection.cursor("ssmd_api_pages") as cursor:
-            register(cursor)
-            with postgres.cut_off_after(connection, self._answer_seconds):
-                await cursor.execute(statement.query, statement.parameters)
-            while True:
-                with postgres.cut_off_after(connection, self._answer_seconds):
-                    page = await cursor.fetchmany(size)
-                if not page:
-                    return
-                yield page
+        self, connection: Connection, statement: Statement, size: int
+    ) -> AsyncGenerator[PGresult, None]:
+        """What a statement finds, as it comes, `size` rows at a time; PostgreSQL writes the next
+        ones meanwhile. For connections in a transaction, one statement at a time."""
+        declare = sql.SQL("DECLARE ssmd_api_pages CURSOR FOR {}").format(statement.query)
+        await self.result_of(connection, Statement(declare, statement.parameters))
+        fetch = Statement(sql.SQL(f"FETCH FORWARD {size:d} FROM ssmd_api_pages"), {})
+        coming = asyncio.create_task(self.result_of(connection, fetch))
+        try:
+            while (found := await coming).ntuples:
+                coming = asyncio.create_task(self.result_of(connection, fetch))
+                yield found
+        finally:
+            # Nobody may use the connection before the answer that is under way has come.
+            await asyncio.wait([coming])
+            _ = coming.cancelled() or coming.exception()
+        await self.result_of(connection, Statement(sql.SQL("CLOSE ssmd_api_pages"), {}))
 
 
 async def _check(connection: Connection) -> None:

@@ -131,6 +131,7 @@ class Freshness:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._runs: list[Run] = []
+        self._needs = _needed(self._runs)
         self._reading = asyncio.Lock()
         self.forget()
 
@@ -140,14 +141,9 @@ class Freshness:
 
     async def needs(self) -> tuple[Table, ...]:
         """What rows must have for their age: columns of markets, and of series where some run was
-        not of all series."""
-        runs = await self.known()
-        if not runs:
-            return (AGED_MARKET.only("observed_at"),)
-        market = AGED_MARKET
-        if not any(run.unread for run in runs):
-            market = market.without("ticker", "event_ticker")
-        return (market, AGED_SERIES) if any(map(_selects, runs)) else (market,)
+        not of all series. The same tuple until the runs are read again."""
+        await self.known()
+        return self._needs
 
     async def as_of(self, markets: Iterable[Row]) -> datetime | None:
         """Since when rows that were just read from PostgreSQL are known to be so."""
@@ -178,5 +174,15 @@ class Freshness:
                     )
                     for scope, started, finished, unread in found
                 ]
+                self._needs = _needed(self._runs)
                 self._read_at = time.monotonic()
         return self._runs
+
+
+def _needed(runs: list[Run]) -> tuple[Table, ...]:
+    if not runs:
+        return (AGED_MARKET.only("observed_at"),)
+    market = AGED_MARKET
+    if not any(run.unread for run in runs):
+        market = market.without("ticker", "event_ticker")
+    return (market, AGED_SERIES) if any(map(_selects, runs)) else (market,)

@@ -10,10 +10,9 @@ from typing import Final, LiteralString
 
 from psycopg import sql
 
-from ssmd_api.pages import Bounds
-from ssmd_api.rendering import Nested, Rendering
+from ssmd_api.pages import ages_of
+from ssmd_api.rendering import Rendering
 from ssmd_api.shapes import Shape
-from ssmd_common import tables
 from ssmd_common.columns import Table
 
 MOST_MARKETS: Final = 1000
@@ -49,23 +48,19 @@ _OF_EVENT: Final[dict[str, LiteralString]] = {
     " THEN 'schedule' ELSE 'event' END",
 }
 _LIFECYCLE: Final[LiteralString] = (
-    "LEFT JOIN LATERAL (SELECT string_agg({text}, ',' ORDER BY l.id) AS text, bool_or({far}) AS far"
+    "LEFT JOIN LATERAL (SELECT string_agg({text}, ',' ORDER BY l.id) AS text"
     " FROM (SELECT * FROM market_lifecycle_events l WHERE l.market_ticker = m.ticker"
-    " ORDER BY l.id DESC LIMIT {most}) l) steps ON true"
+    " ORDER BY l.id DESC LIMIT {most}) l {joins}) steps ON true"
 )
 _MARKETS: Final[LiteralString] = (
-    "LEFT JOIN LATERAL (SELECT string_agg({text}, ',' ORDER BY m.ticker) AS text,"
-    " bool_or({far}) AS far FROM markets m"
+    "LEFT JOIN LATERAL (SELECT string_agg({text}, ',' ORDER BY m.ticker) AS text, {ages} AS ages"
+    " FROM markets m {joins}"
     " WHERE m.event_ticker = e.event_ticker AND m.deleted_at IS NULL AND {shown}) within ON true"
 )
-_AGES: Final[LiteralString] = (
-    "LEFT JOIN LATERAL (SELECT string_agg(to_json(g)::text, ',') AS text FROM ("
-    "SELECT {columns}, min(m.observed_at) AS observed_at FROM markets m"
-    " WHERE m.event_ticker = e.event_ticker AND m.deleted_at IS NULL AND e.is_shown"
-    " GROUP BY {keys}, m.observed_at >= '0001-01-01' AND m.observed_at < '10000-01-01') g"
-    ") of_ages ON true"
-)
-_IS_SHOWN: Final = sql.SQL("e.is_shown")
+SHOWN: Final = sql.SQL("e.is_shown")
+"""Whether a page whose rows bring others along has the row (`within_bounds`)."""
+AGES: Final = sql.SQL("within.ages")
+"""What the ages of the markets of an event need (`ssmd_api.pages`)."""
 # Counting looks up the index that the markets are then read by.
 _BOUNDED: Final[LiteralString] = (
     "(SELECT *, row_number() OVER w <= {limit} AND"
@@ -78,9 +73,14 @@ _BOUNDED: Final[LiteralString] = (
 
 
 def of(
-    shape: Shape, *, of_event: bool, bounded: bool = False
-) -> tuple[sql.Composable, dict[str, Nested]]:
-    """The joins of what a shape includes, and these members."""
+    shape: Shape,
+    *,
+    of_event: bool,
+    bounded: bool = False,
+    aged: Sequence[tuple[LiteralString, Table]] = (),
+) -> tuple[sql.Composable, dict[str, sql.Composable]]:
+    """The joins of what a shape includes, and the texts of these members; `aged` is what ages of
+    the markets of events need, as of a list of markets."""
     found = {}
     for member, table in shape.members.items():
         if table is None:
@@ -90,12 +90,12 @@ def of(
         elif member == "lifecycle":
             found[member] = lifecycle(table)
         elif member == "markets":
-            found[member] = markets(table, bounded=bounded)
+            found[member] = markets(table, bounded=bounded, aged=aged)
     joins = sql.SQL(sql.SQL(" ").join([join for join, _ in found.values()]).as_string())
-    return joins, {member: nested for member, (_, nested) in found.items()}
+    return joins, {member: text for member, (_, text) in found.items()}
 
 
-def fees(table: Table, *, of_event: bool) -> tuple[sql.Composable, Nested]:
+def fees(table: Table, *, of_event: bool) -> tuple[sql.Composable, sql.Composable]:
     """What is in force of the series `s`, for markets of the event `e`: the join, and the member
     with these columns."""
     parts: dict[str, sql.Composable] = {
@@ -104,48 +104,30 @@ def fees(table: Table, *, of_event: bool) -> tuple[sql.Composable, Nested]:
     rendering = Rendering(Shape(table), {"": "f"})
     text = sql.SQL("CASE WHEN f.fee_type IS NULL THEN 'null' ELSE {} END").format(rendering.text)
     at = sql.SQL("{}::timestamptz").format(sql.Placeholder(FEES_AT))
-    return sql.SQL(_FEES).format(at=at, **parts), Nested(text, rendering.far)
+    return sql.SQL(_FEES).format(at=at, **parts), text
 
 
-def lifecycle(table: Table) -> tuple[sql.Composable, Nested]:
+def lifecycle(table: Table) -> tuple[sql.Composable, sql.Composable]:
     """The last lifecycle events of the market `m`, the oldest of them first."""
     rendering = Rendering(Shape(table), {"": "l"})
     join = sql.SQL(_LIFECYCLE).format(
-        text=rendering.text, far=rendering.far, most=sql.Literal(LAST_STEPS)
+        text=rendering.text, joins=rendering.joins, most=sql.Literal(LAST_STEPS)
     )
     return join, _list("steps")
 
 
-def markets(table: Table, *, bounded: bool) -> tuple[sql.Composable, Nested]:
+def markets(
+    table: Table, *, bounded: bool, aged: Sequence[tuple[LiteralString, Table]]
+) -> tuple[sql.Composable, sql.Composable]:
     """All markets of the event `e`, by ticker; where a page is `bounded`, of what it shows."""
     rendering = Rendering(Shape(table), {"": "m"})
     join = sql.SQL(_MARKETS).format(
-        text=rendering.text, far=rendering.far, shown=_IS_SHOWN if bounded else sql.SQL("true")
+        text=rendering.text,
+        joins=rendering.joins,
+        ages=ages_of(aged),
+        shown=SHOWN if bounded else sql.SQL("true"),
     )
     return join, _list("within")
-
-
-def ages(aged: Sequence[Table]) -> sql.Composable:
-    """The join of what the ages of the markets that a bounded page shows need: of those that differ
-    in nothing but their last observation, one. `aged` as of a list of markets."""
-    shown: list[sql.Composable] = [sql.SQL("1 AS one")]
-    keys: list[sql.Composable] = [sql.SQL("one")]
-    for table in aged:
-        of_series = table.name == tables.SERIES.name
-        for name in table.names:
-            if name == "observed_at":
-                continue
-            key = sql.Identifier("s" if of_series else "m", name)
-            keys.append(key)
-            named = sql.Identifier(f"series.{name}" if of_series else name)
-            shown.append(sql.SQL("{} AS {}").format(key, named))
-    comma = sql.SQL(", ")
-    return sql.SQL(_AGES).format(columns=comma.join(shown), keys=comma.join(keys))
-
-
-def bounds(aged: Sequence[Table]) -> Bounds:
-    """Which rows of such a page are shown, and what their ages need."""
-    return Bounds(_IS_SHOWN, sql.SQL("of_ages.text" if aged else "NULL"))
 
 
 def within_bounds(cut: sql.Composable, order: sql.Composable, limit: int) -> sql.Composed:
@@ -156,6 +138,5 @@ def within_bounds(cut: sql.Composable, order: sql.Composable, limit: int) -> sql
     )
 
 
-def _list(alias: LiteralString) -> Nested:
-    text = sql.SQL("'[' || coalesce({}, '') || ']'").format(sql.Identifier(alias, "text"))
-    return Nested(text, sql.Identifier(alias, "far"))
+def _list(alias: LiteralString) -> sql.Composable:
+    return sql.SQL("'[' || coalesce({}, '') || ']'").format(sql.Identifier(alias, "text"))

@@ -1,8 +1,7 @@
 """The SQL of lists: filters, order and keyset, put together with psycopg.sql. Runs none of it.
 
-PostgreSQL writes the rows (`ssmd_api.rendering`), and those of a page into one text
-(`ssmd_api.pages`), beside what the next cursor and the age need, whatever fields are asked for. Of
-a whole list each row comes by itself.
+PostgreSQL writes the rows (`ssmd_api.rendering`), those of a page beside what the next cursor and
+the age need, whatever fields are asked for (`ssmd_api.pages`).
 
 A page is cut first, in a sub-select over one table, and its rows are joined to their parents
 afterwards. Where a row can qualify in several ways (its category is its own or its series', its
@@ -22,7 +21,7 @@ from psycopg.types.json import Jsonb
 from ssmd_api import includes, shapes
 from ssmd_api.filters import EventFilter, Filter, MarketFilter, SeriesFilter
 from ssmd_api.kinds import COMBINED, KINDS, SINGLE, Multivariate
-from ssmd_api.pages import Bounds, of_page
+from ssmd_api.pages import NO_AGE, age_of, of_page
 from ssmd_api.paging import Page, sort_keys
 from ssmd_api.ranges import Operator
 from ssmd_api.rendering import Rendering
@@ -42,8 +41,8 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Listing(Statement):
-    """The query of a list: of a page one row (`pages.COLUMNS`), of the whole each with the columns
-    of `rendering`."""
+    """The query of a list: of a page as `pages.taken` takes it, of the whole with each row's
+    text."""
 
     rendering: Rendering
     page: Page
@@ -61,6 +60,9 @@ class Listing(Statement):
 
 EVERYTHING: Final = 2**31
 """The limit of a page that has all rows."""
+
+_OF_PARENTS: Final = ("event_ticker", "series_ticker", "latest_expiration_time")
+"""What parents, and a market's own values that its table does not have, are found by."""
 
 AGED_MARKET: Final = tables.MARKETS.only(
     "ticker", "event_ticker", "status", "mve_collection_ticker", "observed_at"
@@ -163,20 +165,20 @@ def events(
     where.search("event_ticker", wanted.words)
     where.begin(tables.EVENTS, "event_ticker", page)
     bounded = "markets" in shape.members and page.limit != EVERYTHING
-    rendering, joins = _of_events(shape, bounded)
+    rendering, joins = _of_events(shape, bounded, tuple(aged))
 
     def composed() -> sql.Composed:
         cut, order = where.page(tables.EVENTS, "event_ticker", page)
         of_series = {"series", "fees"} & shape.members.keys() or AGED_SERIES in aged
         joined: list[sql.Composable] = [_SERIES_OF_EVENT] if of_series else []
         joined.append(joins)
-        if bounded:
-            cut = includes.within_bounds(cut, order, page.limit)
-            joined += [includes.ages(aged)] if aged else []
+        join = sql.SQL(" ").join(joined)
+        if not bounded:
+            return _written(rendering, ("e", "event_ticker"), cut, join, order, page)
+        cut = includes.within_bounds(cut, order, page.limit)
         return _written(
-            rendering, ("e", "event_ticker"), cut, sql.SQL(" ").join(joined), order, page,
-            bounds=includes.bounds(aged) if bounded else None,
-        )  # fmt: skip
+            rendering, ("e", "event_ticker"), cut, join, order, page, includes.AGES, includes.SHOWN
+        )
 
     text = _once(composed, wanted, page, shape, aged, deleted)
     by_key = _by_key(where, tables.EVENTS, "event_ticker", page)
@@ -217,7 +219,8 @@ def markets(
     rendering, included = _of_markets(shape)
 
     def composed() -> sql.Composed:
-        cut, order = where.page(tables.MARKETS, "ticker", page)
+        read = _read(shape, aged)
+        cut, order = where.page(tables.MARKETS, "ticker", page, read)
         # Every market has both; who is not asked for is not read.
         whole = page.limit == EVERYTHING
         joins = []
@@ -226,14 +229,27 @@ def markets(
             joins.append(_JOINED_EVENTS if whole else _ITS_EVENTS)
         if "series" in shape.members or of_parents or AGED_SERIES in aged:
             joins.append(_JOINED_SERIES if whole else _ITS_SERIES)
-        ages = [("s" if table is AGED_SERIES else "m", table) for table in aged]
+        age = age_of(_aliased(aged))
         joined = sql.SQL(" ").join([*joins, included])
-        return _written(rendering, ("m", "ticker"), cut, joined, order, page, ages)
+        return _written(rendering, ("m", "ticker"), cut, joined, order, page, age)
 
     text = _once(composed, wanted, page, shape, aged, deleted)
     by_key = _by_key(where, tables.MARKETS, "ticker", page)
     counted = where.all(tables.MARKETS) if page.counted else None
     return Listing(text, where.parameters, rendering, page, by_key, counted)
+
+
+def _aliased(aged: Sequence[Table]) -> list[tuple[LiteralString, Table]]:
+    """Where a market's ages come from."""
+    return [("s" if table is AGED_SERIES else "m", table) for table in aged]
+
+
+def _read(shape: Shape, aged: Sequence[Table]) -> list[str]:
+    """What columns of markets a few fields need; nothing where all are needed."""
+    if len(shape.table.names) > len(tables.MARKETS.names) / 2:
+        return []
+    wanted = [*shape.table.names, *_OF_PARENTS, *(aged[0].names if aged else ())]
+    return [name for name in wanted if name in tables.MARKETS.names]
 
 
 def _of_kind(multivariate: Multivariate, *, deleted: bool = False) -> Sequence[LiteralString]:
@@ -329,8 +345,9 @@ def _of_series(shape: Shape) -> _Rendered:
 
 
 @lru_cache(maxsize=100)
-def _of_events(shape: Shape, bounded: bool) -> _Rendered:
-    joins, nested = includes.of(shape, of_event=True, bounded=bounded)
+def _of_events(shape: Shape, bounded: bool, aged: tuple[Table, ...]) -> _Rendered:
+    of_ages = _aliased(aged)
+    joins, nested = includes.of(shape, of_event=True, bounded=bounded, aged=of_ages)
     count: LiteralString = (
         "(SELECT count(*) FROM markets m"
         " WHERE m.event_ticker = e.event_ticker AND m.deleted_at IS NULL)"
@@ -384,17 +401,17 @@ def _written(
     joins: sql.Composable,
     order: sql.Composable,
     page: Page,
-    ages: Sequence[tuple[LiteralString, Table]] = (),
-    bounds: Bounds | None = None,
+    age: sql.Composable = NO_AGE,
+    shown: sql.Composable | None = None,
 ) -> sql.Composed:
     """The whole, row by row, or a page in one."""
     if page.limit == EVERYTHING:
-        return sql.SQL("SELECT {row} FROM {cut} {joins} ORDER BY {order}").format(
-            row=rendering.columns, cut=cut, joins=joins, order=order
+        return sql.SQL("SELECT {row} FROM {cut} {joins} {more} ORDER BY {order}").format(
+            row=rendering.text, cut=cut, joins=joins, more=rendering.joins, order=order
         )
-    keys, last = sort_keys(page.sort, ticker[1])
-    shown = [sql.Identifier(ticker[0], key.name) for key in keys or [last]]
-    return of_page(rendering, sql.Identifier(*ticker), shown, cut, joins, order, page, ages, bounds)
+    keys, _ = sort_keys(page.sort, ticker[1])
+    shown_keys = [sql.Identifier(ticker[0], key.name) for key in keys]
+    return of_page(rendering, sql.Identifier(*ticker), shown_keys, cut, joins, order, age, shown)
 
 
 def columns(alias: LiteralString, table: Table) -> sql.Composed:

@@ -1,65 +1,47 @@
-"""The SQL around the rows of a page: one row, of which Python takes one text and a few values.
+"""The SQL around the rows of a page, and what is taken from its result.
 
-Loaded row by row, a page of 100 cost more in Python than in PostgreSQL.
+Each row comes with its text, which is sent as it is, and with what the next cursor and the age
+need: of the first the last row's alone is read, of the second each distinct value once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, LiteralString
 
 from psycopg import sql
-from psycopg.abc import AdaptContext, Buffer
-from psycopg.adapt import Loader
+from psycopg.postgres import types
+from psycopg.pq.abc import PGresult
 
-from ssmd_api.paging import Page
-from ssmd_api.rendering import ROWS_APART, Rendering
-from ssmd_common.columns import Column, Kind, Table
+from ssmd_api import rows
+from ssmd_api.cursors import Key, Keys
+from ssmd_api.rendering import Rendering
+from ssmd_api.rows import Row
+from ssmd_common.columns import Table
 
-COLUMNS: Final = ("text", "is far", "more", "keys …", "ticker", "ages")
-"""Of the one row: the rows' text, with the next row's, and whether it has far times; whether more
-rows follow, and the sort keys and ticker of the last; what their age needs, as JSON."""
-
-# Names of its own, since ages have columns of markets. The rows come in their order, and so do the
-# aggregates take them: numbering them, or keeping them in a CTE, costs as much as their text. One
-# row more than the page is among them, which tells that more follow; Python leaves it out.
-_PAGE: Final = sql.SQL(
-    "SELECT string_agg(row_text, {apart})::bpchar, bool_or(row_far), count(*) > {limit},"
-    " {last_keys}, (array_agg(row_ticker))[{limit}], {ages}::text::bpchar"
-    " FROM (SELECT {text} AS row_text, {far} AS row_far, {keys}, {ticker} AS row_ticker"
-    " {aged} FROM {cut} {joins} ORDER BY {order}) found"
-)
-# Of fewer rows than these, where a page is bounded by what comes along with them: which, each says.
-_BOUNDED: Final = sql.SQL(
-    "SELECT string_agg(row_text, {apart})::bpchar, bool_or(row_far) FILTER (WHERE row_shown),"
-    " count(*) > count(*) FILTER (WHERE row_shown), {last_keys},"
-    " (array_agg(row_ticker))[count(*) FILTER (WHERE row_shown)],"
-    " ('[' || string_agg(row_ages, ',') || ']')::bpchar"
-    " FROM (SELECT CASE WHEN {shown} THEN {text} END AS row_text, {far} AS row_far, {keys},"
-    " {ticker} AS row_ticker, {shown} AS row_shown, {ages} AS row_ages"
-    " FROM {cut} {joins} ORDER BY {order}) found"
-)
-# Rows of which only the time of their last observation differs are as old as the oldest of them;
-# apart from those without such a time, or with one that Python cannot hold.
-_AGES: Final = sql.SQL(
-    "(SELECT json_agg(g) FROM (SELECT {columns} min({observed}) AS {observed}"
-    " FROM unnest({arrays}) AS u({names}) GROUP BY {columns}"
-    " {observed} >= '0001-01-01' AND {observed} < '10000-01-01') g)"
-)
-_OBSERVED: Final = "observed_at"
+NO_AGE: Final = sql.SQL("NULL")
+_PAGE: Final = sql.SQL("SELECT {text}, {age}, {ticker}{keys} FROM {cut} {joins} ORDER BY {order}")
+_TEXT, _AGE, _TICKER, _KEYS = range(4)
+"""Columns."""
+_APART: Final = "\x01"
+_AGES_APART: Final = "\x02"
+_OBSERVED_AT: Final = "observed_at"
+_LOADED: Final[Mapping[int, Callable[[bytes], str | int]]] = {
+    types["int8"].oid: int,
+    types["timestamptz"].oid: rows.spelled,
+}
+"""Of sort keys; others are texts."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """Of rows that bring others along: whether the page has the row, and what ages need of those
-    others, as JSON with commas between."""
+class Taken:
+    """The rows of a page: their JSON, with commas between, whether more follow, and the last one's
+    sort keys and ticker; and what ages need, of rows that differ in it."""
 
-    shown: sql.Composable
-    ages: sql.Composable
-
-
-def _named(number: int) -> sql.Identifier:
-    """A sort key of a row."""
-    return sql.Identifier(f"row_key{number}")
+    text: bytes
+    more: bool
+    keys: Keys
+    ticker: str
+    ages: Sequence[Row]
 
 
 def of_page(
@@ -69,96 +51,99 @@ def of_page(
     cut: sql.Composable,
     joins: sql.Composable,
     order: sql.Composable,
-    page: Page,
-    aged: Sequence[tuple[LiteralString, Table]] = (),
-    bounds: Bounds | None = None,
+    age: sql.Composable = NO_AGE,
+    shown: sql.Composable | None = None,
 ) -> sql.Composed:
-    """The query whose row has `COLUMNS`. `aged` are columns of tables by alias, of which the first
-    has `observed_at`; the others' names begin with their table's. With `bounds`, these say which
-    rows the page has: those that it begins with."""
-    if bounds is not None:
-        return _bounded(rendering, ticker, keys, cut, joins, order, bounds)
-    columns = [
-        (_aged(alias, column), sql.Identifier(prefix + column.name))
-        for alias, table in aged
-        for prefix in ["" if table is aged[0][1] else f"{table.name}."]
-        for column in table.columns
-    ]
-    limit, comma = sql.Literal(page.limit), sql.SQL(", ")
-    observed = sql.Identifier(_OBSERVED)
-    ages: sql.Composable = sql.SQL("NULL")
-    if columns:
-        names = [name for _, name in columns]
-        ages = _AGES.format(
-            columns=sql.SQL("").join(
-                [sql.SQL("{}, ").format(name) for name in names if name != observed]
-            ),
-            observed=observed,
-            arrays=comma.join(
-                [sql.SQL("(array_agg({}))[1:{}]").format(name, limit) for name in names]
-            ),
-            names=comma.join(names),
-        )
+    """The query of a page's rows, and of one more, which only tells that more follow; or of several
+    more, with a condition that says which of them the page has: those that it begins with. `age` is
+    a row's, or those of several."""
+    text: sql.Composable = rendering.text
+    if shown is not None:
+        text = sql.SQL("CASE WHEN {} THEN {} END").format(shown, text)
     return _PAGE.format(
-        text=rendering.text,
-        far=rendering.far,
-        order=order,
-        keys=comma.join([sql.SQL("{} AS {}").format(key, _named(n)) for n, key in enumerate(keys)]),
-        last_keys=comma.join(
-            [sql.SQL("(array_agg({}))[{}]").format(_named(n), limit) for n in range(len(keys))]
-        ),
+        text=text,
+        age=age,
         ticker=ticker,
-        aged=sql.SQL("").join([sql.SQL(", {} AS {}").format(*each) for each in columns]),
+        keys=sql.SQL("").join([sql.SQL(", {}").format(key) for key in keys]),
         cut=cut,
-        joins=joins,
-        limit=limit,
-        apart=sql.Literal(ROWS_APART),
-        ages=ages,
+        joins=sql.SQL("{} {}").format(joins, rendering.joins),
+        order=order,
     )
 
 
-def _bounded(
-    rendering: Rendering,
-    ticker: sql.Identifier,
-    keys: Sequence[sql.Identifier],
-    cut: sql.Composable,
-    joins: sql.Composable,
-    order: sql.Composable,
-    bounds: Bounds,
-) -> sql.Composed:
-    comma = sql.SQL(", ")
-    last = sql.SQL("(array_agg({}))[count(*) FILTER (WHERE row_shown)]")
-    return _BOUNDED.format(
-        text=rendering.text,
-        far=rendering.far,
-        order=order,
-        keys=comma.join([sql.SQL("{} AS {}").format(key, _named(n)) for n, key in enumerate(keys)]),
-        last_keys=comma.join([last.format(_named(n)) for n in range(len(keys))]),
-        ticker=ticker,
-        cut=cut,
-        joins=joins,
-        shown=bounds.shown,
-        ages=bounds.ages,
-        apart=sql.Literal(ROWS_APART),
+def age_of(aged: Sequence[tuple[LiteralString, Table]]) -> sql.Composable:
+    """When a row was observed, and what else its age needs, as JSON. `aged` are columns of tables
+    by alias, of which the first has `observed_at`; the others' names begin with their table's."""
+    if not aged:
+        return NO_AGE
+    (alias, first), *_ = aged
+    pairs = [
+        sql.SQL("{}, {}").format(sql.Literal(prefix + name), sql.Identifier(of, name))
+        for of, table in aged
+        for prefix in ["" if table is first else f"{table.name}."]
+        for name in table.names
+        if name != _OBSERVED_AT
+    ]
+    observed = sql.Identifier(alias, _OBSERVED_AT)
+    if not pairs:
+        return observed
+    return sql.SQL("coalesce({}::text, '') || {} || json_build_object({})::text").format(
+        observed, sql.Literal(_APART), sql.SQL(", ").join(pairs)
     )
 
 
-def _aged(alias: LiteralString, column: Column) -> sql.Composable:
-    """An array of arrays would be one of their elements."""
-    value = sql.Identifier(alias, column.name)
-    return sql.SQL("to_jsonb({})").format(value) if column.kind is Kind.TEXTS else value
+def ages_of(aged: Sequence[tuple[LiteralString, Table]]) -> sql.Composable:
+    """The same of several rows, aggregated."""
+    if not aged:
+        return NO_AGE
+    return sql.SQL("string_agg({}::text, {})").format(
+        sql.SQL("({})").format(age_of(aged)), sql.Literal(_AGES_APART)
+    )
 
 
-def register(context: AdaptContext) -> None:
-    """Have texts of rows and ages, the only values of their type, come as they are sent."""
-    context.adapters.register_loader("bpchar", _Bytes)
+def taken(rendering: Rendering, found: PGresult, limit: int) -> Taken:
+    """The page of up to `limit` rows."""
+    count = min(found.ntuples, limit)
+    while count and found.get_value(count - 1, _TEXT) is None:
+        count -= 1
+    if not count:
+        return Taken(b"", more=False, keys=(), ticker="", ages=())
+    text = b",".join(rendering.rows(texts(found, count)))
+    ticker = _loaded(found, count - 1, _TICKER)
+    keys = tuple([_loaded(found, count - 1, number) for number in range(_KEYS, found.nfields)])
+    ages = {found.get_value(row, _AGE) or b"" for row in range(count)}
+    return Taken(text, found.ntuples > count, keys or (ticker,), str(ticker), list(_ages(ages)))
 
 
-def shown(text: bytes | None, *, more: bool) -> bytes | None:
-    """The text without the next row's."""
-    return text[: text.rindex(ROWS_APART.encode())] if text and more else text
+def texts(found: PGresult, count: int) -> list[bytes]:
+    """Of the first rows of a result that begins with the text of each."""
+    return [found.get_value(row, _TEXT) or b"" for row in range(count)]
 
 
-class _Bytes(Loader):
-    def load(self, data: Buffer) -> bytes:
-        return bytes(data)
+def _loaded(found: PGresult, row: int, column: int) -> Key:
+    value = found.get_value(row, column)
+    if value is None:
+        return None
+    load = _LOADED.get(found.ftype(column))
+    return load(value) if load else value.decode()
+
+
+def _ages(found: Iterable[bytes]) -> Iterator[Row]:
+    """Rows of which only the time of their last observation differs are as old as the oldest of
+    them; apart from those whose time Python cannot hold."""
+    least: dict[tuple[bytes, bytes | None], bytes] = {}
+    apart = _AGES_APART.encode()
+    for age in apart.join(found).split(apart):
+        observed, _, others = age.partition(_APART.encode())
+        if observed[4:5] == b"-" and not observed.endswith(b"BC"):
+            # Times of four-digit years are in the order of their spellings.
+            least[others, None] = min(least.get((others, None), observed), observed)
+        else:
+            least[others, observed] = observed
+    for (others, _), observed in least.items():
+        market: Row = {_OBSERVED_AT: rows.spelled(observed) if observed else None}
+        series: Row = {}
+        for name, value in (rows.decode(others) if others else {}).items():
+            table, _, column = name.rpartition(".")
+            (series if table else market)[column] = value
+        yield market | ({"series": series} if series else {})

@@ -156,12 +156,12 @@ def pick(row: Mapping[str, Any], table: Table) -> Row:
 
 class _TimestampLoader(Loader):
     def load(self, data: Buffer) -> str:
-        return _spelled(bytes(data))
+        return spelled(bytes(data))
 
 
 @lru_cache(maxsize=4096)
-def _spelled(raw: bytes) -> str:
-    """Rows of one transaction have the same times."""
+def spelled(raw: bytes) -> str:
+    """PostgreSQL's text of a time as it is sent; rows of one transaction have the same times."""
     return times.spelled(raw).decode()
 
 

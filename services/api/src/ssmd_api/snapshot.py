@@ -18,7 +18,8 @@ from ssmd_api.database import Connection, Database
 from ssmd_api.feed import ChangeFeed
 from ssmd_api.kinds import KINDS, OF_BOTH_KINDS, Multivariate
 from ssmd_api.lists import Statement
-from ssmd_api.rendering import Rendering, register
+from ssmd_api.pages import texts
+from ssmd_api.rendering import Rendering
 from ssmd_api.shapes import Shape
 from ssmd_common.columns import Table
 from ssmd_common.tables import PUBLISHED
@@ -48,13 +49,14 @@ class Taken:
         columns: Table,
         wanted: Mapping[str, str],
         multivariate: Multivariate = Multivariate.EXCLUDE,
-    ) -> AsyncGenerator[list[bytes], None]:
+    ) -> AsyncGenerator[Sequence[bytes], None]:
         """These columns of a table's rows as JSON, in pages, soft-deleted ones too; `wanted` is by
         `changefilter.filters`."""
         table, rendering = columns.name, Rendering(Shape(columns), {"": "t"})
         kinds = KINDS[multivariate] if table in OF_BOTH_KINDS else ()
-        query = sql.SQL("SELECT {columns} FROM {table} t WHERE {conditions}").format(
-            columns=rendering.columns,
+        query = sql.SQL("SELECT {text} FROM {table} t {joins} WHERE {conditions}").format(
+            text=rendering.text,
+            joins=rendering.joins,
             table=sql.Identifier(table),
             conditions=sql.SQL(" AND ").join(
                 [
@@ -66,10 +68,10 @@ class Taken:
         statement = Statement(query, dict(wanted))
         if self.past is not None:
             statement = Statement(asof.then(query), self.past.parameters(wanted))
-        pages = self.database.pages(self.connection, statement, _PAGE, register)
+        pages = self.database.pages(self.connection, statement, _PAGE)
         async with aclosing(pages):
             async for page in pages:
-                yield [rendering.row(values) for values in page]
+                yield rendering.rows(texts(page, page.ntuples))
 
 
 def _any_of(kinds: Sequence[LiteralString]) -> sql.Composable:

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from ssmd_api import asof, includes, lists, pages, paging, rendering, rows, search, shapes
+from ssmd_api import asof, includes, lists, pages, paging, rows, search, shapes
 from ssmd_api.asof import Past
 from ssmd_api.database import SHORT_PATIENCE_SECONDS, Connection, Cursor, Database
 from ssmd_api.feeschedule import OWN_FEE, Terms, complete
@@ -88,20 +88,20 @@ class Store:
             await cursor.execute(queries.ping)
 
     async def list_series(self, wanted: SeriesFilter, page: Page, shape: Shape) -> Listed:
-        return await self._listed(lists.series(wanted, page, shape))
+        return await self.listed(lists.series(wanted, page, shape))
 
     async def list_events(
         self, wanted: EventFilter, page: Page, shape: Shape, aged: Sequence[Table] = ()
     ) -> Listed:
         """Each event may have its `market_count`, its series, its fees and its markets; with these
         a page may be shorter (`includes.MOST_MARKETS`), and ages have what `aged` has of them."""
-        return await self._listed(lists.events(wanted, page, shape, aged))
+        return await self.listed(lists.events(wanted, page, shape, aged))
 
     async def list_markets(
         self, wanted: MarketFilter, page: Page, shape: Shape, aged: Sequence[Table]
     ) -> Listed:
         """Each market may have parts of its event and its series; ages have what `aged` has."""
-        return await self._listed(lists.markets(wanted, page, shape, aged))
+        return await self.listed(lists.markets(wanted, page, shape, aged))
 
     async def market(self, ticker: str, shape: Shape) -> Row | None:
         """What the shape, one of `shapes.ONE_MARKET`, has of a market, and what its age needs."""
@@ -129,7 +129,7 @@ class Store:
         read = Shape(_with_ticker(shape.table), shape.members)
         page = Page("ticker", max(1, len(tickers)))
         wanted = MarketFilter(ticker=tickers, multivariate=Multivariate.INCLUDE)
-        found = _rows(await self._listed(lists.markets(wanted, page, read)))
+        found = _rows(await self.listed(lists.markets(wanted, page, read)))
         return {row["ticker"]: shape.pick(row) for row in found}
 
     async def lookup(self, tickers: Sequence[str], table: Table) -> dict[str, Row]:
@@ -360,7 +360,7 @@ class Store:
 
     async def export(
         self, wanted: Filter, shape: Shape, sort: str | None = None
-    ) -> AsyncGenerator[list[bytes], None]:
+    ) -> AsyncGenerator[Sequence[bytes], None]:
         """Every row of a list as JSON, in pages, all of one state of the database; in the order of
         the list's key where none is given."""
         listing = _whole(wanted, shape, sort)
@@ -371,34 +371,34 @@ class Store:
         )
         async with self._reading() as connection:
             size = _EXPORT_PAGE_WITH_MARKETS if listing.bounded else _EXPORT_PAGE
-            found = self._database.pages(connection, listing, size, rendering.register)
+            found = self._database.pages(connection, listing, size)
             async with aclosing(found):
                 async for page in found:
-                    yield [listing.rendering.row(row) for row in page]
+                    yield listing.rendering.rows(pages.texts(page, page.ntuples))
 
-    async def _listed(self, listing: Listing) -> Listed:
-        async with self._cursor() as cursor:
-            if self.past is not None and listing.by_key:
-                await cursor.execute(asof.GENERIC_PLANS)
-            # Without parameters, as most lists are, it is planned once.
-            await cursor.execute(
-                self._then(listing.query, listing.by_key),
-                self._known_of(listing),
-                prepare=True,
+    async def listed(self, listing: Listing) -> Listed:
+        """A page of a list."""
+        query = self._then(listing.query, listing.by_key)
+        known = Statement(query, self._known_of(listing))
+        if self.past is None:
+            result = await self._database.result(
+                known, generic=bool(listing.by_key and known.parameters)
             )
-            found = await cursor.fetchone()
-        assert found
-        text, far, more, *keys, ticker, ages = found
-        following = paging.following(listing.page, tuple(keys), ticker) if more else None
+        else:
+            connection = self.past.connection
+            if listing.by_key:
+                await connection.execute(asof.GENERIC_PLANS)
+            result = await self._database.result_of(connection, known)
+        found = pages.taken(listing.rendering, result, listing.page.limit)
+        following = None
+        if found.more:
+            following = paging.following(listing.page, found.keys, found.ticker)
         count = await self._count(listing) if listing.rows else None
-        if not listing.bounded:
-            text = pages.shown(text, more=more)
-        written = listing.rendering.page(text, far=far)
-        return Listed(written, following, _ages(ages), count)
+        return Listed(found.text, following, found.ages, count)
 
     async def _one(self, listing: Listing) -> Row | None:
         """The row of a list that has one at most."""
-        found = _rows(await self._listed(listing))
+        found = _rows(await self.listed(listing))
         return found[0] if found else None
 
     async def _count(self, listing: Listing) -> int:
@@ -481,19 +481,3 @@ def _columns(parts: Mapping[LiteralString, Table | None]) -> sql.Composed:
 def _next(values: Iterator[Any], table: Table) -> Row:
     """A row of the values that come next."""
     return {name: next(values) for name in table.names}
-
-
-def _ages(groups: bytes | None) -> list[Row]:
-    """Markets with their series as `ssmd_api.freshness` takes them, as far as they are known."""
-    found = []
-    for group in rows.decode(groups) if groups else ():
-        series = {
-            name.removeprefix("series."): value
-            for name, value in group.items()
-            if name.startswith("series.")
-        }
-        market = {name: value for name, value in group.items() if not name.startswith("series.")}
-        observed = market["observed_at"]
-        market["observed_at"] = observed and rendering.respelled(observed)
-        found.append(market | ({"series": series} if series else {}))
-    return found

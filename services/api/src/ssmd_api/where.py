@@ -26,18 +26,18 @@ _COMPARED: Final[dict[Operator, LiteralString]] = {
     Operator.LTE: "{column} <= {value}",
 }
 _CUT: Final[LiteralString] = (
-    "(SELECT {alias}.* FROM {source} WHERE {conditions} AND {start}"
+    "(SELECT {columns} FROM {source} WHERE {conditions} AND {start}"
     " ORDER BY {within} LIMIT {fetch})"
 )
 # Few rows are found first, and then sorted: the planner would rather go through an order.
 _CUT_OF_FEW: Final[LiteralString] = (
-    "(SELECT {alias}.* FROM (SELECT {alias}.* FROM {source} WHERE {conditions} OFFSET 0) {alias}"
+    "(SELECT {columns} FROM (SELECT {alias}.* FROM {source} WHERE {conditions} OFFSET 0) {alias}"
     " WHERE {start} ORDER BY {within} LIMIT {fetch})"
 )
 _SEVERAL: Final[LiteralString] = "CROSS JOIN unnest({several}::text[]) of_several(one)"
 # Of each value the first rows, by its own part of an index.
 _CUT_OF_EACH: Final[LiteralString] = (
-    "(SELECT {alias}.* FROM unnest({several}::text[]) of_several(one) CROSS JOIN LATERAL {cut}"
+    "(SELECT {columns} FROM unnest({several}::text[]) of_several(one) CROSS JOIN LATERAL {cut}"
     " {alias} ORDER BY {within} LIMIT {fetch})"
 )
 Way = tuple[LiteralString, LiteralString]
@@ -156,9 +156,10 @@ class Where:
             )
 
     def page(
-        self, table: Table, ticker: LiteralString, page: Page
+        self, table: Table, ticker: LiteralString, page: Page, names: Sequence[str] = ()
     ) -> tuple[sql.Composed, sql.Composed]:
-        """The sub-select of the page's rows, and their order, NULLs last either way.
+        """The sub-select of the page's rows, and their order, NULLs last either way; `names` are
+        columns that others need, if not all (each costs for each row), beside ticker and sort keys.
 
         Descending, tickers descend too unless the order says otherwise: that is an index read
         backwards. What has a first key and what has none are queries of their own.
@@ -174,9 +175,14 @@ class Where:
             text = _CUT_OF_FEW
         if self._several:
             text = _CUT_OF_EACH.replace("{cut}", text)
+        columns = sql.SQL("{}.*").format(sql.Identifier(self.alias))
+        if names:
+            needed = dict.fromkeys([*names, ticker, *(key.name for key in keys)])
+            columns = sql.SQL(", ").join([sql.Identifier(self.alias, name) for name in needed])
         stretches = [
             [
                 sql.SQL(text).format(
+                    columns=columns,
                     fetch=fetch,
                     alias=sql.Identifier(self.alias),
                     source=self._source(table, ways),

@@ -6,7 +6,7 @@ import msgspec
 from aiohttp import web
 from multidict import MultiMapping
 
-from ssmd_api import asked, asof, bodies, context, cursors, formats, replies, shapes
+from ssmd_api import asked, asof, bodies, context, cursors, formats, lists, replies, shapes
 from ssmd_api.asked import Asked, of_list
 from ssmd_api.context import Context
 from ssmd_api.cursors import Cursor
@@ -50,7 +50,7 @@ async def listed(service: Context, asked: Asked[MarketFilter]) -> tuple[Listed, 
         async with service.store.as_of(at) as store:
             return await store.list_markets(wanted, page, shape, ()), None
     aged = await service.freshness.needs()
-    found = await service.store.list_markets(wanted, page, shape, aged)
+    found = await service.store.listed(asked.listing(lists.markets, aged))
     return found, await service.freshness.as_of(found.ages)
 
 
