@@ -109,6 +109,8 @@ def test_a_wait_that_is_too_long_is_told_at_once() -> None:
 def test_waits_grow_and_are_bounded() -> None:
     retries = Retries(tries=9, first_seconds=1.0, longest_seconds=5.0, jitter=0.0)
     assert [retries.wait_seconds(n) for n in range(1, 10)] == [1, 2, 4, 5, 5, 5, 5, 5, None]
+    # After a day of failures, too.
+    assert Retries(tries=10_000, longest_seconds=5, jitter=0).wait_seconds(5_000) == 5
 
 
 def test_nothing_answers() -> None:

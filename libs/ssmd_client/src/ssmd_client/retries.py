@@ -8,6 +8,12 @@ STATUSES: Final = frozenset((429, 502, 503, 504))
 """Answers of a server that may be able to serve in a while; 502 and 504 are a proxy's."""
 
 
+def doubled(first_seconds: float, failures: int, longest_seconds: float) -> float:
+    """What is waited after so many failures, 1 or more: each time twice as long, up to a bound."""
+    # A float has no room for the power of a day's failures.
+    return min(first_seconds * 2.0 ** min(failures - 1, 30), longest_seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class Retries:
     """How often a request is made at most, and what is waited between. All requests of this client
@@ -26,7 +32,7 @@ class Retries:
         what the server asked for: never less is waited."""
         if failures >= self.tries:
             return None
-        wait = min(self.first_seconds * float(2 ** (failures - 1)), self.longest_seconds)
+        wait = doubled(self.first_seconds, failures, self.longest_seconds)
         if asked_seconds is not None:
             if asked_seconds > self.longest_seconds:
                 return None

@@ -22,6 +22,7 @@ from ssmd_client.live.messages import Change, Message, Renewed
 from ssmd_client.live.picture import Key, Picture
 from ssmd_client.live.readers import Readers, log
 from ssmd_client.live.source import Batch, Gone, Interrupted, RawRow, Source, Start
+from ssmd_client.retries import doubled
 
 T = TypeVar("T")
 
@@ -178,7 +179,7 @@ class Keeper:
 
     async def _wait_a_while(self, error: Interrupted, failures: int) -> None:
         self._lost(str(error))
-        wait = min(FIRST_WAIT_SECONDS * 2.0 ** (failures - 1), _LONGEST_WAIT_SECONDS)
+        wait = doubled(FIRST_WAIT_SECONDS, failures, _LONGEST_WAIT_SECONDS)
         wait = max(wait, error.wait_seconds or 0.0)
         # Of many programs that lost one server, not all come again at once.
         await pause(wait * random.uniform(0.75, 1.25))  # noqa: S311
