@@ -86,6 +86,12 @@ def test_a_service_that_never_said_anything() -> None:
     assert msgspec.json.encode(document(known))
 
 
+def test_a_service_that_works_and_has_not_said_how_far_it_is() -> None:
+    found = whole(instead(well(), row("cdc", lag_seconds=None, position={})))
+    assert found.current_as_of is None
+    assert "is not known: stream (cdc has not said how far it is)" in found.sentence
+
+
 def test_the_one_that_does_the_work_speaks_for_its_service() -> None:
     standby = row("cdc", 0.1, state="standby", ready=True, reasons={"slot": "another streams"})
     dead = row("cdc", 300.0)
