@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from ssmd_simulator.server import Simulator
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.nats_cluster import NatsCluster
 from ssmd_stream.administration import ensure
+from ssmd_stream.errors import StreamUnavailable
 from ssmd_stream.market import streams
 from ssmd_stream.market.messages import Message, SessionRecord, TradeMessage, decoded
 from ssmd_stream.reader import reading
@@ -104,7 +106,11 @@ class Market:
         missing: set[str] = set()
         try:
             async with asyncio.timeout(60):
-                while missing := await self.missing(since):  # noqa: ASYNC110 - it has no event
+                while True:
+                    # While a cluster has no leader nobody tells.
+                    with suppress(StreamUnavailable):
+                        if not (missing := await self.missing(since)):
+                            return
                     await asyncio.sleep(0.1)
         except TimeoutError:
             tape = self.sim.floor.tape
