@@ -21,7 +21,7 @@ CREATE INDEX markets_search ON markets USING gin ((ticker || ' ' || coalesce(tit
     WHERE mve_collection_ticker IS NULL;
 
 -- What opens and closes is of both kinds.
-CREATE INDEX markets_closing ON markets (status, close_time) WHERE status IN ('open', 'active', 'closed');
+CREATE INDEX markets_closing ON markets (status, close_time) WHERE status IN ('open', 'active');
 
 CREATE INDEX markets_multivariate ON markets (ticker) WHERE mve_collection_ticker IS NOT NULL;
 CREATE INDEX markets_multivariate_series ON markets (series_ticker, ticker)

@@ -38,6 +38,8 @@ def calls(market: str) -> dict[str, dict[str, Any]]:
         "markets.get_v1_markets_ticker_trades": {"ticker": market, "limit": 2},
         "markets.get_v1_markets_ticker_ticker": {"ticker": market},
         "markets.get_v1_markets_ticker_book": {"ticker": market},
+        "collections.get_v1_collections": {"limit": 2},
+        "collections.get_v1_collections_collection_ticker": {"collection_ticker": "KXMVEBTC-R"},
         "fees.get_v1_fees": {"tier": "default"},
         "fees.get_v1_fees_series": {"series": series, "price": "0.55", "count": "100"},
         "fees.post_v1_fees_quote": {

@@ -34,6 +34,8 @@ AS_ASKED = {
     "markets.get_v1_markets_ticker_lifecycle": f"/v1/markets/{TICKER}/lifecycle",
     "markets.get_v1_markets_ticker_history": f"/v1/markets/{TICKER}/history",
     "markets.get_v1_markets_ticker_trades": f"/v1/markets/{TICKER}/trades?limit=2",
+    "collections.get_v1_collections": "/v1/collections?limit=2",
+    "collections.get_v1_collections_collection_ticker": "/v1/collections/KXMVEBTC-R",
     "fees.get_v1_fees": "/v1/fees?tier=default",
     "fees.get_v1_fees_series": "/v1/fees/KXBTCD?price=0.55&count=100",
     "search.get_v1_search": "/v1/search?q=bitcoin&kind=series",

@@ -44,7 +44,9 @@ UPDATE markets SET status = %(status)s, observed_at = %(now)s, observed_via = 'c
 SELECT kind, ticker, event_ticker, at, status, exchange_status, open_time FROM (
     SELECT 'closed' AS kind, ticker, event_ticker, close_time AS at, status, exchange_status,
         CASE WHEN open_time BETWEEN '0001-01-01Z' AND '9999-12-31Z' THEN open_time END AS open_time
-        FROM markets
+        -- Each kind has an index of its own of what is closed.
+        FROM (SELECT * FROM markets WHERE mve_collection_ticker IS NULL
+            UNION ALL SELECT * FROM markets WHERE mve_collection_ticker IS NOT NULL) AS each_kind
         WHERE status = 'closed' AND deleted_at IS NULL
         AND close_time > greatest(%(after)s, now() + %(margin)s) AND close_time < '10000-01-01Z'
         AND (exchange_status IN ('initialized', 'active', 'inactive')

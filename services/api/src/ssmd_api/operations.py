@@ -223,6 +223,7 @@ TAGS: Final = {
     "series": "Series: what recurs, and what kind of it.",
     "events": "Events: what happens once, with the markets on it.",
     "markets": "Markets: what is traded; and what was captured of their trading.",
+    "collections": "Collections: what multivariate markets are made of.",
     "fees": "What trading costs.",
     "search": "Finding something by words.",
     "export": "Whole lists.",
