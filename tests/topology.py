@@ -35,6 +35,7 @@ class Service:
     environment: dict[str, str]
     log: Path
     restarts: bool = False
+    fork: bool = True
     port: int = field(default_factory=free_port)
     process: forked.Started | None = None
     codes: list[int] = field(default_factory=list)
@@ -47,7 +48,9 @@ class Service:
         while True:
             with self.log.open("ab") as log:
                 environment = {**self.environment, "OPS_PORT": str(self.port)}
-                self.process = await forked.start(f"ssmd_{self.name}", env=environment, stdout=log)
+                self.process = await forked.start(
+                    f"ssmd_{self.name}", env=environment, stdout=log, fork=self.fork
+                )
             self.codes.append(await self.process.wait())
             if not self.restarts or self.codes[-1] == 2:
                 return
@@ -139,6 +142,8 @@ class Topology:
             "API_HOST": "127.0.0.1",
             "STARTUP_BUDGET_SECONDS": "60",
         }
+        self.fork = True
+        """False where the metrics of each service are looked at."""
         self._stack = AsyncExitStack()
 
     async def start(self, name: str, url: str, *, restarts: bool = False, **more: str) -> Service:
@@ -149,7 +154,7 @@ class Topology:
             **more,
         }
         log = self._folder / f"{name}-{secrets.token_hex(3)}.log"
-        service = Service(name, environment, log, restarts)
+        service = Service(name, environment, log, restarts, self.fork)
         self._stack.push_async_callback(service.close)
         await service.start()
         return service

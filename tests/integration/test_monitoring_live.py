@@ -96,6 +96,7 @@ async def _until_it_answers(http: aiohttp.ClientSession, url: str) -> None:
 async def test_a_working_system_fills_the_dashboards_and_fires_no_alert(
     services: Topology, database: Database, tmp_path: Path
 ) -> None:
+    services.fork = False
     running = await services.start_all(database.url)
     for service in running:
         await service.ready()

@@ -51,7 +51,7 @@ async def stream_at(client: Client, *, replicas: int = 1, max_bytes: int = 1 << 
 async def market(tmp_path: Path) -> AsyncIterator[Market]:
     """With a NATS of its own, which may go away."""
     async with NatsServer(tmp_path / "nats") as server:
-        client = await nats.connect(server.url)
+        client = await nats.connect(server.url, max_reconnect_attempts=-1)
         stream = await stream_at(client)
         async with Simulator(budget=0, ws_auth=False, market_rate=300, traded_markets=50) as sim:
             yield Market(sim, server, stream)

@@ -30,13 +30,15 @@ Started = Union["Forked", asyncio.subprocess.Process]
 
 
 async def start(
-    module: str, *arguments: str, env: Mapping[str, str], stdout: IO[Any] | None = None
-) -> Started:
+    module: str, *arguments: str, env: Mapping[str, str], stdout: IO[Any] | None = None,
+    fork: bool = True,
+) -> Started:  # fmt: skip
     """`python -m MODULE` with these variables and no others.
 
-    Its output goes to `stdout`, errors included; to nowhere if that is None.
+    Its output goes to `stdout`, errors included; to nowhere if that is None. Without `fork` it is a
+    program that has imported nothing else: a fork shows the metrics of all services as its own.
     """
-    if env.get("LD_PRELOAD") == os.environ.get("LD_PRELOAD"):
+    if fork and env.get("LD_PRELOAD") == os.environ.get("LD_PRELOAD"):
         return await asyncio.to_thread(Forked, module, *arguments, env=env, stdout=stdout)
     # What is preloaded takes part in a start, and a fork has none.
     output = asyncio.subprocess.DEVNULL if stdout is None else stdout
