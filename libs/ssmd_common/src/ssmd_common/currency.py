@@ -151,9 +151,9 @@ def _follows(part: Part) -> Leg:
     if speaker.lag_seconds is not None and (speaker.works or set(speaker.reasons) == {"lag"}):
         as_of = speaker.updated_at - timedelta(seconds=speaker.lag_seconds)
         return Leg(as_of=as_of, why=part.note, position=position)
-    as_of = _moment(position.get("commit_time"))
-    silent = None if as_of else f"{part.name} has not said how far it is"
-    return Leg(as_of=as_of, why=part.note or silent, position=position)
+    committed = _moment(position.get("commit_time"))
+    silent = None if committed else f"{part.name} has not said how far it is"
+    return Leg(as_of=committed, why=part.note or silent, position=position)
 
 
 def _completeness(
