@@ -7,8 +7,10 @@ from container_images import CHOSEN, Images
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-MOST_BYTES = 120 * 1000 * 1000
-"""Above the base."""
+MOST_BYTES = 120_000_000
+"""Above the base, of a service."""
+MOST_BYTES_OF_CLI = 145_000_000
+"""It speaks to all servers, and to buckets."""
 LOOK = """
 set -e
 for tool in gcc cc c++ make uv git; do command -v $tool && exit 1; done
@@ -34,7 +36,7 @@ def test_an_image_has_one_service_and_nothing_to_build_it(
     )
     size = found["Size"] - base["Size"]
     images.report(f"{image}: {size / 1e6:.0f} MB over the base of {base['Size'] / 1e6:.0f} MB")
-    assert size < MOST_BYTES
+    assert size < (MOST_BYTES_OF_CLI if part == "cli" else MOST_BYTES)
 
     config = found["Config"]
     assert config["User"] == USER
