@@ -17,7 +17,7 @@ OWN     := $(subst _,-,$(LIBRARIES)) $(addprefix ssmd-,$(SERVICES) cli simulator
 # than half of the processor time before the first of them.
 export PYTHONDONTWRITEBYTECODE :=
 # Tests wait for servers half of their time: two processes for every core.
-WORKERS ?= $$("$(BIN)/python" -c 'import os; print(os.cpu_count() * 2)')
+WORKERS ?= $$("$(BIN)/python" -c 'import os; print(os.cpu_count() * 2 + 3)')
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
            --no-header $(addprefix --no-emit-package ,$(OWN))
 
