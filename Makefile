@@ -16,7 +16,7 @@ OWN     := $(subst _,-,$(LIBRARIES)) $(addprefix ssmd-,$(SERVICES) cli simulator
 # Images of Python set it, and then every worker of pytest rewrites and compiles all tests anew: more
 # than half of the processor time before the first of them.
 export PYTHONDONTWRITEBYTECODE :=
-# Tests wait for servers half of their time: two processes for every core.
+# Tests wait for servers most of their time: two processes for every core, and three more.
 WORKERS ?= $$("$(BIN)/python" -c 'import os; print(os.cpu_count() * 2 + 3)')
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
            --no-header $(addprefix --no-emit-package ,$(OWN))
