@@ -306,9 +306,12 @@ async def is_full(target: Target, path: str) -> bool:
 async def lists(full: Target, small: Target, seconds: float, rounds: int) -> None:
     """Pages that are full at both sizes are compared; of others the small one has less to send."""
     slowest: list[tuple[float, float, float, str]] = []
+    took: list[tuple[float, str]] = []
     for path in LISTS:
         if not (await is_full(full, path) and await is_full(small, path)):
-            say(f"{path}, a page that is not full", f"{await full.p50(path, seconds / 5):.1f} ms")
+            found = await full.p50(path, seconds / 5)
+            say(f"{path}, a page that is not full", f"{found:.1f} ms")
+            took.append((found, path))
             continue
         here, there = await compared(
             lambda path=path: full.p50(path, seconds / 5),  # type: ignore[misc]
@@ -316,9 +319,10 @@ async def lists(full: Target, small: Target, seconds: float, rounds: int) -> Non
             rounds,
         )
         slowest.append((here / there, here, there, path))
+        took.append((here, path))
     slowest.sort(reverse=True)
-    plain = next(here for _, here, _, path in slowest if path == LISTS[0])
-    for _, here, _, path in sorted(slowest, key=lambda each: -each[1])[:3]:
+    plain = next(here for here, path in took if path == LISTS[0])
+    for here, path in sorted(took, reverse=True)[:3]:
         say(f"{path} ÷ the plain list", f"{here / plain:.2f}", f"{here:.1f} ÷ {plain:.1f} ms", "2")
     for ratio, here, there, path in slowest[:3]:
         say(f"{path}, full ÷ small", f"{ratio:.2f}", f"{here:.1f} ms ÷ {there:.1f} ms", "1.5")
