@@ -4,8 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,13 +12,13 @@ import archived
 import nats
 import pytest
 from made_market_data import make_streams
+from started_service import running
 
 from ssmd_simulator.server import Simulator
 from ssmd_simulator.settings import QUICK
 from ssmd_simulator.signatures import key_at
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
-from ssmd_stack.ports import free_port
 
 PATIENCE_SECONDS = 240
 MARKETS = 12
@@ -29,20 +28,6 @@ async def until(done: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not done():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.05)
-
-
-@asynccontextmanager
-async def running(name: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", f"ssmd_{name}", stdout=asyncio.subprocess.DEVNULL,
-        env={**os.environ, "OPS_HOST": "127.0.0.1", "OPS_PORT": str(free_port()), **environment},
-    )  # fmt: skip
-    try:
-        yield child
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
 
 
 async def certify(root: Path, base_url: str, *words: str) -> tuple[int, str, str]:

@@ -8,9 +8,7 @@ own log.
 
 import asyncio
 import json
-import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from pathlib import Path
@@ -20,6 +18,7 @@ import archived
 import nats
 import pytest
 from made_market_data import make_streams
+from started_service import running
 
 from ssmd_archive import coverage
 from ssmd_archive.catalog import Archive
@@ -28,10 +27,8 @@ from ssmd_cli.archive_coverage import coverage as print_coverage
 from ssmd_simulator.faults import Fault
 from ssmd_simulator.server import Simulator
 from ssmd_simulator.signatures import key_at
-from ssmd_stack import forked
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
-from ssmd_stack.ports import free_port
 from ssmd_stream.market.coverage import State, moment
 from ssmd_stream.market.timeline import Interval, Span
 from ssmd_stream.recent import all_from
@@ -86,18 +83,6 @@ async def until(done: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not done():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.02)
-
-
-@asynccontextmanager
-async def running(name: str, **environment: str) -> AsyncIterator[forked.Started]:
-    given = {**os.environ, "OPS_HOST": "127.0.0.1", "OPS_PORT": str(free_port()), **environment}
-    child = await forked.start(f"ssmd_{name}", env=given)
-    try:
-        yield child
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
 
 
 async def test_what_is_called_complete_or_repaired_is_archived(

@@ -20,6 +20,7 @@ from ssmd_archive.manifest import files_of
 from ssmd_archive.verify import Finding
 from ssmd_cli import output
 from ssmd_cli.archive_streams import layout
+from ssmd_cli.progress import BytesRead
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.settings import load
 
@@ -68,7 +69,7 @@ def fetch(
             days or None,
             stream=named,
             wanted=lambda folder: wanted is None or folder in wanted,
-            told=_Progress() if sys.stderr.isatty() else lambda _: None,
+            told=BytesRead(1 << 24) if sys.stderr.isatty() else lambda _: None,
         )
     )
     if as_json:
@@ -122,14 +123,3 @@ def in_bucket() -> Iterator[InBucket]:
         root = Path(folder)
         asyncio.run(fetching.fetch(root, bucket, None, wanted=lambda _: False))
         yield InBucket(bucket, root)
-
-
-class _Progress:
-    def __init__(self) -> None:
-        self._bytes = 0
-
-    def __call__(self, size: int) -> None:
-        before, self._bytes = self._bytes, self._bytes + size
-        if self._bytes >> 24 != before >> 24:
-            sys.stderr.write(f"\r{self._bytes >> 20} MiB")
-            sys.stderr.flush()

@@ -19,6 +19,7 @@ from ssmd_archive.judgement import judge
 from ssmd_archive.layout import MARKET_DATA
 from ssmd_archive.tradesets import Trade, TradeSets, exact
 from ssmd_cli import output
+from ssmd_cli.progress import BytesRead
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.settings import KalshiSettings, load
@@ -98,9 +99,10 @@ class _Run:
                 markets[ticker] = _market(await self._market(ticker))
             except KalshiError as error:
                 made.append(self._unknown(ticker, None, error))
+        told = BytesRead(1 << 24, " of trades read")
         found = gather(
             self._archive, listed, markets.keys(), _earliest(markets.values()), self._sets,
-            progress=_Progress() if sys.stderr.isatty() else lambda _: None,
+            progress=told if sys.stderr.isatty() else lambda _: None,
         )  # fmt: skip
         failures = 0
         for ticker, market in sorted(markets.items()):
@@ -272,16 +274,3 @@ def code_of(made: list[Certificate]) -> ExitCode:
     if any(one.result not in HOLDS for one in made):
         return ExitCode.PARTIAL
     return ExitCode.OK
-
-
-class _Progress:
-    """How much of the archive was read."""
-
-    def __init__(self) -> None:
-        self._bytes = 0
-
-    def __call__(self, size: int) -> None:
-        before, self._bytes = self._bytes, self._bytes + size
-        if self._bytes >> 24 != before >> 24:
-            sys.stderr.write(f"\r{self._bytes >> 20} MiB of trades read")
-            sys.stderr.flush()

@@ -13,6 +13,7 @@ from ssmd_archive.verify import Finding, Report
 from ssmd_archive.verify import verify as verify_archive
 from ssmd_cli import output
 from ssmd_cli.archive_streams import layout
+from ssmd_cli.progress import BytesRead
 
 
 class Elsewhere(Protocol):
@@ -44,7 +45,7 @@ def verify(
     layouts = [named] if stream else [named, *coverage.streams(root)]
     reports = {}
     for of in layouts:
-        progress = _Progress() if sys.stderr.isatty() and not as_json else None
+        progress = BytesRead(1 << 26) if sys.stderr.isatty() and not as_json else None
         archive = Archive(root, of)
         reports[of.stream] = report = verify_archive(
             archive,
@@ -95,18 +96,3 @@ def told(finding: Finding) -> str:
     """A finding in a line."""
     line = f" line {finding.line}" if finding.line else ""
     return f"{finding.path or 'archive'}{line}: {finding.kind}: {finding.what}"
-
-
-class _Progress:
-    def __init__(self) -> None:
-        self._bytes = 0
-
-    def __call__(self, size: int) -> None:
-        before, self._bytes = self._bytes, self._bytes + size
-        if self._bytes >> 26 != before >> 26:
-            sys.stderr.write(f"\r{self._bytes >> 20} MiB")
-            sys.stderr.flush()
-
-    @staticmethod
-    def end() -> None:
-        sys.stderr.write("\r\x1b[K")

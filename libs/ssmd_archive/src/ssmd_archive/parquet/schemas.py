@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import pyarrow as pa
 
-from ssmd_archive.layout import OTHER, Layout
+from ssmd_archive.layout import Layout
 from ssmd_common.columns import Kind
 from ssmd_common.tables import PUBLISHED
 
@@ -257,8 +257,3 @@ def tables(layout: Layout) -> dict[str, Table]:
         "books_unreadable": _UNREADABLE._replace(name="books_unreadable"),
     }
     return {name: known[name] for name in sorted(layout.tables)}
-
-
-def table_of(layout: Layout, folder: str) -> Table | None:
-    """None for a folder whose messages have no table of their own."""
-    return None if folder == OTHER else tables(layout).get(folder)
