@@ -162,6 +162,17 @@ async def test_a_market_is_traded_from_its_opening_to_its_close(
         assert sum(trade.size for trade in sim.floor.tape.all(market.ticker)) == trading.volume
 
 
+async def test_a_market_that_nobody_offered_anything_in_is_traded_on_demand() -> None:
+    async with Simulator(budget=0, market_rate=0.001, traded_markets=300) as sim:
+        [market] = sim.control.script(ScriptedMarket(open_in=-1, close_in=3600))
+        trading = sim.floor.of(market)
+        for traded in range(1, 21):
+            trading.yes.clear()
+            trading.no.clear()
+            sim.exchange.trade(market)
+            assert len(sim.floor.tape.all(market.ticker)) == traded
+
+
 @pytest.mark.parametrize(
     ("mode", "numbers"), [("used", 1), ("next", 2), ("last", 3), ("none", None)]
 )

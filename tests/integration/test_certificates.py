@@ -91,6 +91,7 @@ async def test_certificates_hold_for_every_market_of_a_quick_day(
             await until(lambda: len(settled()) >= MARKETS // 2)
             sim.hub.disconnect()
             await until(lambda: len(settled()) >= MARKETS)
+            assert not crowd.done(), await crowd
             crowd.cancel()
             sim.floor.set_rate(0)
             await asyncio.sleep(3)
@@ -108,7 +109,7 @@ async def test_certificates_hold_for_every_market_of_a_quick_day(
             if one["result"] not in ("complete", "repaired")
         }  # fmt: skip
         assert (bad, code) == ({}, 0), err
-        assert sum(one["exchange"]["trades"] for one in found.values()) > 50
+        assert all(one["exchange"]["trades"] for one in found.values())
         assert {one["market"]["status"] for one in found.values()} == {"finalized"}
         code, _, err = await certify(root, "http://127.0.0.1:1", "--check")
         assert code == 0, err

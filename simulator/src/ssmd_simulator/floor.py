@@ -171,8 +171,16 @@ class Floor:
                 self._active.pop()
 
     def _on_demand(self, market: Market) -> None:
-        if self.rate or market.ticker in self._tradings:
-            self._trade(self.of(market), say.Stamp.at(self._exchange.clock()))
+        if not self.rate and market.ticker not in self._tradings:
+            return
+        trading, now = self.of(market), self._exchange.clock()
+        stamp = say.Stamp.at(now)
+        if market.status(now) == "active":
+            # Nobody may have offered anything in a market that is new.
+            for side in ("yes", "no"):
+                if not trading.side(side):
+                    self._offer(trading, side, stamp)
+        self._trade(trading, stamp)
 
     def _act(self, trading: Trading, stamp: say.Stamp) -> int:
         """Something happens in a market; how many messages it made."""
@@ -186,6 +194,10 @@ class Floor:
             size = levels[price]
             taken = size if self._chance.random() < 0.3 else self._chance.randint(1, size)
             return self._order(trading, side, price, -taken, stamp)
+        return self._offer(trading, side, stamp)
+
+    def _offer(self, trading: Trading, side: str, stamp: say.Stamp) -> int:
+        levels = trading.side(side)
         other = ONE - max(trading.no if side == "yes" else trading.yes, default=0)
         best = max(levels, default=min(other, ONE // 2) - 100)
         tick = step_at(trading.market.structure, best)
