@@ -3,7 +3,7 @@
 import json
 from collections import deque
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -413,3 +413,59 @@ def test_an_unreadable_message_is_kept_and_costs_its_channel_only(msg: str) -> N
     readable = told[0].channel == BOOK
     if readable:
         assert [event.channel for event in told[1:]] == [BOOK]
+
+
+def after(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+def subscribed_trades(subscriptions: Subscriptions, sid: int, now: datetime) -> None:
+    command = json.loads(subscriptions.command(0.0, 10.0) or "")
+    msg = {"channel": "trade", "sid": sid}
+    frame = {"id": command["id"], "type": "subscribed", "msg": msg}
+    subscriptions.take(json.dumps(frame).encode(), now)
+
+
+def take_trade(subscriptions: Subscriptions, seq: int, sent: datetime, now: datetime) -> None:
+    msg = {
+        "trade_id": f"t{seq}", "market_ticker": "M1", "yes_price_dollars": "0.36",
+        "count_fp": "1.00", "taker_side": "no", "ts_ms": int(sent.timestamp() * 1000),
+    }  # fmt: skip
+    frame = {"type": "trade", "sid": 1, "seq": seq, "msg": msg}
+    subscriptions.take(json.dumps(frame).encode(), now)
+
+
+def last_gap(subscriptions: Subscriptions) -> Gap:
+    return [event for event in subscriptions.events if isinstance(event, Gap)][-1]
+
+
+@pytest.mark.parametrize("ends", ["connection", "subscription", "number"])
+def test_what_waited_behind_a_late_message_is_in_the_gap(ends: str) -> None:
+    subscriptions = Subscriptions(["trade"])
+    subscribed_trades(subscriptions, 1, NOW)
+    take_trade(subscriptions, 1, sent=after(4), now=after(10))
+    if ends == "connection":
+        subscriptions.lost(GapReason.CLOSED, "", known_until=after(12))
+        subscribed_trades(subscriptions, 2, after(20))
+        expected = after(6), after(20)
+    elif ends == "subscription":
+        error = {"type": "error", "sid": 1, "msg": {"code": 25, "msg": "too slow"}}
+        subscriptions.take(json.dumps(error).encode(), after(12))
+        subscribed_trades(subscriptions, 2, after(20))
+        expected = after(4), after(20)
+    else:
+        take_trade(subscriptions, 3, sent=after(5), now=after(11))
+        expected = after(4), after(11)
+    gap = last_gap(subscriptions)
+    assert (gap.since, gap.until) == expected
+
+
+def test_a_message_from_the_future_or_from_long_ago_moves_nothing_that_is_known() -> None:
+    """The exchange's clock goes before ours; a message comes twice."""
+    subscriptions = Subscriptions(["trade"])
+    subscribed_trades(subscriptions, 1, NOW)
+    take_trade(subscriptions, 1, sent=after(40), now=after(10))
+    take_trade(subscriptions, 1, sent=after(2), now=after(11))
+    take_trade(subscriptions, 3, sent=after(42), now=after(12))
+    gap = last_gap(subscriptions)
+    assert (gap.since, gap.until) == (after(10), after(12))

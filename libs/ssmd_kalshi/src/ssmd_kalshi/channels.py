@@ -97,7 +97,7 @@ class Channel:
     not_before: float = 0.0
     snapshots_not_before: float = 0.0
     known_until: datetime | None = None
-    """The last moment up to which nothing can be missing; None before the first subscription."""
+    """What was sent up to then has arrived; None before the first subscription."""
     gap_reason: GapReason = GapReason.START
     gap_detail: str = ""
 

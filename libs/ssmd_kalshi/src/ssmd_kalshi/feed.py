@@ -56,8 +56,8 @@ class Gap(msgspec.Struct, frozen=True):
     """Messages of `channel` sent between `since` and `until` may be missing; nothing replays them.
 
     `since` is None where nothing at all is known before `until` (START). After a lost connection it
-    is when the last frame, pings included, arrived; `until` is when the new subscription was
-    confirmed. `since` is a time of arrival: allow for delivery when comparing with the exchange's.
+    is when the last frame, pings included, arrived, less what the last message took to arrive: as
+    much may have waited behind it. `until` is when the new subscription was confirmed.
     """
 
     channel: str

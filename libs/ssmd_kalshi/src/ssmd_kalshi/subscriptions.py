@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -50,6 +50,8 @@ class Subscriptions:
         """No command is due before, unless something happens first."""
         self.frame = 0
         """Frames of this connection so far."""
+        self._late = _NOT_LATE
+        """How long the last message was on its way."""
         self._acks = acks or AckNumbers()
         self._channels: dict[str, Channel] = {}
         self._by_sid: dict[int | None, Channel] = {}
@@ -132,6 +134,9 @@ class Subscriptions:
         self._numbers.clear()
         self._by_sid.clear()
         self.frame, self.idle_until = 0, 0.0
+        if known_until is not None:
+            known_until -= self._late
+        self._late = _NOT_LATE
         for channel in self._channels.values():
             if channel.confirmed:
                 channel.known_until = known_until or channel.known_until
@@ -325,7 +330,7 @@ class Subscriptions:
             if isinstance(said, BookSnapshot) and channel and seq == numbers.last:
                 self._snapshot_came(channel, said.ticker)
         if channel is not None:
-            channel.known_until = now
+            self._arrived(channel, getattr(said, "exchange_time", None), now)
         self.events.append(
             MarketData(
                 marketdata.CHANNEL_OF[kind],
@@ -339,6 +344,15 @@ class Subscriptions:
                 envelope.sending_ts_ms,
             )
         )
+
+    def _arrived(self, channel: Channel, sent: datetime | None, now: datetime) -> None:
+        """Nothing that was sent before a message can be missing once it is here; what was sent
+        between then and now may still wait in some queue."""
+        if sent is not None:
+            self._late = max(now - sent, _NOT_LATE)
+        sent = now - self._late
+        if channel.known_until is None or channel.known_until < sent:
+            channel.known_until = sent
 
     def _snapshot_came(self, channel: Channel, ticker: str) -> None:
         channel.arrived(ticker)
@@ -357,7 +371,7 @@ class Subscriptions:
         if missing := self._numbers_of(frame.sid).missing(frame.seq):
             self._missing(frame.sid, now, GapReason.SEQUENCE, missing)
         if channel := self._by_sid.get(frame.sid):
-            channel.known_until = now
+            self._arrived(channel, frame.sent_at, now)
         self.events.append(
             Message(
                 frame.type,
@@ -402,4 +416,5 @@ class Subscriptions:
         channel.known_until = until
 
 
+_NOT_LATE = timedelta(0)
 _CONTROL = frozenset({"subscribed", "unsubscribed", "ok", "error"})
