@@ -134,3 +134,20 @@ async def test_a_reader_who_stops_leaves_the_connection_of_use(database: Databas
             again = [page.ntuples async for page in lent.pages(connection, numbers, 999)]
         assert found == [300, 300, 300, 100]
         assert again == [999, 1]
+
+
+async def test_a_rollback_leaves_what_is_prepared(database: Database) -> None:
+    """As when a reader leaves an export: the connection rolls back and is used again."""
+    async with open_pool(ApiSettings(database_url=database.url, api_pool_size=2)) as pool:
+        lent = Lent(pool)
+        with pytest.raises(ConnectionResetError):
+            async with lent.reading() as left:
+                for _ in range(10):  # more often than psycopg runs a query before it prepares it
+                    async with lent.cursor_of(left) as cursor:
+                        await cursor.execute("SELECT %(a)s::int", {"a": 1})
+                await lent.result_of(left, MODE)
+                raise ConnectionResetError
+        again = None
+        while again is not left:
+            async with lent.reading() as again:
+                assert (await lent.result_of(again, MODE)).ntuples == 1

@@ -80,6 +80,9 @@ async def open_pool(settings: ApiSettings) -> AsyncIterator[Pool]:
     async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
         # Of a cursor's own adapters there would be a copy for each answer.
         rows.register(connection)
+        # After a rollback psycopg deallocates everything where it prepared anything itself: what
+        # `results` prepared would go, too.
+        connection.prepare_threshold = None
         await connection.execute("SELECT set_config('statement_timeout', %s, false)", (timeout,))
         for name, value in PLANNING.items():
             await connection.execute("SELECT set_config(%s, %s, false)", (name, value))
