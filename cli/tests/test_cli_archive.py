@@ -148,6 +148,9 @@ def test_state_counts_rows_and_shows_those_of_a_table(made: Path) -> None:
     table = run(made, "state", "--table", "markets", "--at", "1:20")
     assert table.stdout.split()[:2] == ["ticker", "event_ticker"]
     assert "rows after sequence 20 of chain 1" in table.stderr
+    assert "nothing is archived yet" not in table.stderr
+    late = run(made, "state", "--at", "0s").stderr
+    assert "nothing is archived yet of what came after 2026-" in late, "it is not of that moment"
     wrong = run(made, "state", "--table", "markets", "--at", "99")
     assert wrong.exception
     assert "sequence 99 of chain 2 is not archived" in str(wrong.exception)

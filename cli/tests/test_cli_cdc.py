@@ -23,7 +23,7 @@ from ssmd_cdc.settings import CdcSettings
 from ssmd_cli import following as following_module
 from ssmd_cli.cdc import app
 from ssmd_cli.cdc_tail import follow, tail
-from ssmd_cli.changes import Filter
+from ssmd_cli.changes import Filter, line
 from ssmd_cli.following import NoStream, first_sequence
 from ssmd_cli.since import Lsn, parse_since
 from ssmd_common.connections import nats as connections
@@ -35,6 +35,7 @@ from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
 from ssmd_stream import subjects
+from ssmd_stream.change import Change, Difference
 from ssmd_stream.stream import Stream
 
 PATIENCE_SECONDS = 60
@@ -432,3 +433,28 @@ async def test_a_tail_into_a_file_is_written_as_it_goes(
     process.terminate()
     await process.wait()
     await connections.close(client)
+
+
+def test_values_are_said_as_json_has_them() -> None:
+    at = datetime(2026, 2, 3, tzinfo=UTC)
+    change = Change(
+        v=1,
+        lsn="0/1",
+        seq=0,
+        xid=1,
+        epoch=1,
+        table="events",
+        op="update",
+        type="event_updated",
+        key={"event_ticker": "E"},
+        ticker="E",
+        data={},
+        changes={
+            "mutually_exclusive": Difference(old=None, new=False),
+            "extra": Difference(old={"a": "b"}, new=[1, None]),
+            "title": Difference(old="x", new="y"),
+        },
+        timestamp=at,
+    )
+    said = line(change).plain
+    assert said.endswith('mutually_exclusive ∅→false  extra {"a":"b"}→[1,null]  title x→y')

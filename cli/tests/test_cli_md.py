@@ -294,7 +294,7 @@ async def test_beside_connector_and_a_simulated_exchange(
             show(found)
             shown = capsys.readouterr().out
             assert "connector" in shown
-            assert "2 of 2 channels confirmed, 1 connections" in " ".join(shown.split())
+            assert "2 of 2 channels confirmed, 1 connection, " in " ".join(shown.split())
             assert "trade (all markets)" in shown
         finally:
             connector.terminate()

@@ -102,6 +102,8 @@ async def test_a_name_that_nothing_has_is_said_with_the_nearest(shell: Shell) ->
             done = await shell.run(*verb, *words)
             assert done.code == 0
             assert sentence in done.err
+    of_series = await shell.run("secmaster", "list", "--series", "KXBTC")
+    assert "no series is called 'KXBTC'; did you mean KXBTCD?" in of_series.err
     quiet = await shell.run("secmaster", "list", "--category", "Crypto", "--q", "nothing")
     assert "no series" not in quiet.err
     shown = await shell.run("secmaster", "show", TICKER[:-1])

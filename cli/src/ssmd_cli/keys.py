@@ -100,9 +100,12 @@ def create(
         raise typer.BadParameter(f"must be some of {', '.join(SCOPES)}", param_hint="--scope")
     try:
         expires_at = None if expires is None else moment(expires, now)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--expires") from error
+    try:
         key = generate(environment or exchange_of(os.environ.get("KALSHI_BASE_URL")))
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise typer.BadParameter(str(error), param_hint="--env") from error
     if expires_at is not None and expires_at <= now:
         raise typer.BadParameter("must be in the future", param_hint="--expires")
     row = _run(lambda keys: keys.create(key, name, scopes, rate_limit, expires_at, _actor()))
