@@ -299,6 +299,29 @@ async def test_a_mass_disappearance_is_exit_code_5(
     assert "60 of" in log[-1]["error"]
 
 
+async def test_a_refused_run_is_said_until_one_is_good(
+    variables: dict[str, str], sync: Any, exchange: Any, tmp_path: Path
+) -> None:
+    await sync()
+    for market in [m for m in exchange.simulator.universe.unsettled if not m.event.multivariate][
+        :60
+    ]:
+        exchange.simulator.exchange.vanish(market)
+    path = jobs(tmp_path, "jobs: [{id: everything, mode: full, every: 1d}]\n")
+    async with started(**variables, SYNC_JOBS_FILE=path) as process:
+
+        async def degraded() -> dict[str, str]:
+            status, text = await process.ask("/readyz")
+            found: dict[str, str] = json.loads(text)["degraded"] if status == 200 else {}
+            return found
+
+        assert "60 of" in (await eventually(degraded))["refused_everything"]
+    async with started("run", "everything", **variables, SYNC_DELETABLE_SHARE="1") as process:
+        code, log = await process.ended()
+    assert (code, log[-1]["outcome"]) == (ExitCode.OK, "ok")
+    assert len(await sync.rows("SELECT 1 FROM markets WHERE deleted_at IS NOT NULL")) == 60
+
+
 async def test_a_job_that_runs_elsewhere_is_left_to_it(
     variables: dict[str, str], database: Any, sync: Any
 ) -> None:
