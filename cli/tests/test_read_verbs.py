@@ -196,6 +196,8 @@ async def test_keys_without_a_database(shell: Shell) -> None:
     away = await shell.run("keys", "list", DATABASE_URL=dead, STARTUP_BUDGET_SECONDS="0.5")
     assert (away.code, away.out) == (4, "")
     assert "hunter2" not in away.err
+    assert away.err.startswith("ssmd: PostgreSQL did not answer")
+    assert away.err.count("\n") == 1, "each try is not a line"
 
 
 async def test_a_narrow_terminal_keeps_tickers_whole(shell: Shell) -> None:

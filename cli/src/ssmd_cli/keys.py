@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from ssmd_cli import output, verbs
+from ssmd_cli.environment import quiet_logs
 from ssmd_cli.options import AsCsv, AsJson, Output, use_local_system
 from ssmd_common.apikeys import SCOPES, generate
 from ssmd_common.errors import SsmdError
@@ -184,13 +185,13 @@ def _run(work: "Callable[[KeyStore], Awaitable[T]]") -> T:
     from ssmd_common.settings import PostgresSettings, load
 
     settings = load(PostgresSettings)
-    output.logs_to_stderr()
+    quiet_logs()
 
     async def run() -> T:
         pool = await postgres.open_pool(
             settings.database_url,
             "ssmd-keys",
-            budget_seconds=min(settings.startup_budget_seconds, 10.0),
+            budget_seconds=min(settings.startup_budget_seconds, 5.0),
             max_size=1,
             configure=configure,
             autocommit=True,

@@ -73,7 +73,7 @@ async def _begin(client: Any, ticker: str) -> tuple[Stream, Known]:
     if not streams:
         raise NoStream(
             "no books are captured: there is no stream MARKET_BOOKS_0, which connector makes once "
-            "its scope has books"
+            "its scope (CONNECTOR_SCOPE_FILE) has books"
         )
     shard = await books.find_shard(streams, ticker)
     found = None if shard is None else await books.course(streams[shard], shard, ticker)
