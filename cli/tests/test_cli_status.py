@@ -178,6 +178,7 @@ async def test_on_this_machine_only_the_process_that_runs_speaks(
     postgres, sync, cdc, cache = lines_here(known, members)
     assert (postgres.state, postgres.ready, postgres.memory_bytes) == ("up", True, 5_000_000)
     assert (sync.state, sync.ready, sync.restarts) == ("syncing", True, 2)
+    assert str(sync.note).startswith("last error ")
     assert str(sync.note).endswith("s ago: the exchange was away")
     # Its row is the former process's.
     assert (cdc.state, cdc.ready) == ("starting", False)
