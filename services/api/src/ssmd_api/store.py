@@ -129,7 +129,7 @@ class Store:
         read = Shape(_with_ticker(shape.table), shape.members)
         page = Page("ticker", max(1, len(tickers)))
         wanted = MarketFilter(ticker=tickers, multivariate=Multivariate.INCLUDE)
-        found = _rows(await self.listed(lists.markets(wanted, page, read)))
+        found = (await self.listed(lists.markets(wanted, page, read))).values()
         return {row["ticker"]: shape.pick(row) for row in found}
 
     async def lookup(self, tickers: Sequence[str], table: Table) -> dict[str, Row]:
@@ -394,11 +394,11 @@ class Store:
         if found.more:
             following = paging.following(listing.page, found.keys, found.ticker)
         count = await self._count(listing) if listing.rows else None
-        return Listed(found.text, following, found.ages, count)
+        return Listed(found.rows, following, found.ages, count)
 
     async def _one(self, listing: Listing) -> Row | None:
         """The row of a list that has one at most."""
-        found = _rows(await self.listed(listing))
+        found = (await self.listed(listing)).values()
         return found[0] if found else None
 
     async def _count(self, listing: Listing) -> int:
@@ -460,11 +460,6 @@ def _whole(wanted: Filter, shape: Shape, sort: str | None) -> Listing:
             return lists.markets(wanted, Page(sort or "ticker", lists.EVERYTHING), shape)
         case _:
             assert_never(wanted)
-
-
-def _rows(listed: Listed) -> list[Row]:
-    found: list[Row] = rows.decode(b"[%b]" % listed.rows, rows.ROW_DEPTH)
-    return found
 
 
 def _with_ticker(table: Table) -> Table:

@@ -46,7 +46,7 @@ async def show(request: web.Request) -> web.Response:
         has_past=True,
         live=_live(asked.wanted),
         said=said,
-        rows=rows.decode(b"[%b]" % found.rows, rows.ROW_DEPTH),
+        rows=found.values(),
         fresh_as_of=as_of,
         columns=columns,
         cells=Cells(columns, unit(request), partial(places.of, as_of=moment), asked.at is not None),

@@ -158,7 +158,7 @@ async def show(request: web.Request) -> web.Response:
         counts=counts,
         schedule=schedule,
         step=feeschedule.in_force(schedule, at or now),
-        events=rows.decode(b"[%b]" % events.rows, rows.ROW_DEPTH),
+        events=events.values(),
         next_cursor=events.cursor,
         days=days,
         values=values,
