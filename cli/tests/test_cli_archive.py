@@ -266,7 +266,7 @@ async def test_what_the_stream_holds_is_mended_from_it(
             await js.publish("cdc.markets.update.S.E.M", payloads[-1])
 
     async def archived(count: int) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while True:
                 found = run(root, "cat", "--json")
                 if found.exit_code == 0 and len(found.stdout.splitlines()) == count:

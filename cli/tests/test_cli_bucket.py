@@ -93,5 +93,5 @@ async def test_what_the_bucket_refuses_is_said(environment: dict[str, str], tmp_
         words = ("fetch", "--date", DAYS[0], "--root", str(tmp_path / "none"))
         done = await ssmd(tmp_path, {**environment, **changed}, *words)
         assert (done.code, said in done.err) == (code, True), done
-    done = await asyncio.wait_for(ssmd(tmp_path, environment, "fetch", "--date", "x"), 60)
+    done = await asyncio.wait_for(ssmd(tmp_path, environment, "fetch", "--date", "x"), 180)
     assert (done.code, "is no day" in done.err) == (2, True)

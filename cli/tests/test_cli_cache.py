@@ -10,7 +10,7 @@ import pytest
 import redis.asyncio as aioredis
 import warm
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 UNIVERSE = """
 INSERT INTO series (ticker, category) VALUES ('S', 'C');
 INSERT INTO events (event_ticker, series_ticker) VALUES ('E', 'S');

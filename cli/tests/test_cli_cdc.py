@@ -37,7 +37,7 @@ from ssmd_stack.ports import free_port
 from ssmd_stream import subjects
 from ssmd_stream.stream import Stream
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 
 
 @pytest.fixture

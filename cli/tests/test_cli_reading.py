@@ -234,7 +234,7 @@ async def test_head_ends_a_command_quietly(shell: Shell, words: tuple[str, ...])
             await process.stdout.read(1)
         # Only asyncio's own handle on the pipe can close it.
         process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]
-        told = await asyncio.wait_for(process.stderr.read(), 60)
+        told = await asyncio.wait_for(process.stderr.read(), 180)
         assert await process.wait() == 0, told
         assert b"Broken" not in told
 
@@ -248,7 +248,7 @@ async def test_a_watch_in_a_pipe_writes_what_is_new_or_changed(
         env={"PATH": os.environ["PATH"], **shell.variables}, stdout=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         first = json.loads(await process.stdout.readline())
         assert first["ticker"] == TICKER
         async with database.connect() as connection:

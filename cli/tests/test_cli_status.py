@@ -56,7 +56,7 @@ async def running(database: Any) -> AsyncIterator[dict[str, Health]]:
 
 async def told(url: str, state: str, *services: str) -> None:
     """Wait until these services have said that state."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             known = await look_once(SecretStr(url))
             if {line.name for line in lines_of(known) if line.state == state} >= set(services):

@@ -217,7 +217,7 @@ async def test_a_narrow_terminal_keeps_tickers_whole(shell: Shell) -> None:
         stderr=slave,
     )
     os.close(slave)
-    assert await asyncio.wait_for(process.wait(), 60) == 0
+    assert await asyncio.wait_for(process.wait(), 180) == 0
     shown = os.read(master, 1 << 16).decode()
     os.close(master)
     lines = [line for line in shown.splitlines() if TICKER in line]

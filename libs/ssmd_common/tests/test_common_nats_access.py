@@ -15,7 +15,7 @@ from ssmd_common.settings import NatsSettings, load
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.proxy import TcpProxy
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 180.0
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from ssmd_stack.nats import NatsServer
 from ssmd_stack.servers import stack_kind
 from ssmd_stack.valkey import ValkeyServer
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 180.0
 AT_NATS = [service for service, rights in RIGHTS.items() if rights.nats is not None]
 AT_REDIS = [service for service, rights in RIGHTS.items() if rights.redis is not None]
 

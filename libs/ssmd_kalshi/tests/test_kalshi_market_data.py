@@ -98,7 +98,7 @@ async def until(
 ) -> list[FeedEvent]:
     """The events up to and with the first for which `done` is true."""
     seen: list[FeedEvent] = []
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(180):
         async for event in socket:
             seen.append(event)
             for take in takers:

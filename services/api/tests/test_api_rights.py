@@ -20,7 +20,7 @@ from ssmd_stream import subjects
 
 pytestmark = pytest.mark.usefixtures("universe")
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 180.0
 CREATE = f"$JS.API.CONSUMER.CREATE.{subjects.STREAM}"
 NEXT = f"$JS.API.CONSUMER.MSG.NEXT.{subjects.STREAM}.*"
 

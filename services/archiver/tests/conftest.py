@@ -28,7 +28,7 @@ from ssmd_stack.ended import collect_what_ended
 from ssmd_stack.ports import free_port
 from ssmd_stream.subjects import STREAM
 
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 180.0
 __all__ = ["s3"]
 
 

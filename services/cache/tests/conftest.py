@@ -36,7 +36,7 @@ PRIMARY_KEYS = {
     "markets": ("ticker",),
     "series_fees": ("series_ticker", "effective_from"),
 }
-DEADLINE_SECONDS = 100.0
+DEADLINE_SECONDS = 180.0
 
 
 def as_json(value: Any) -> Any:

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.timeout(400)
 
 
 async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(100):
+    async with asyncio.timeout(180):
         while not await check():  # noqa: ASYNC110 - it asks another process
             await asyncio.sleep(0.05)
 

@@ -29,7 +29,7 @@ from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
 from ssmd_stream import change, subjects
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 FOREIGN = b"{}"
 """What a test writes to the stream itself; the oracle looks past it."""
 

@@ -26,7 +26,7 @@ from ssmd_stack.proxy import TcpProxy
 from ssmd_stream import subjects
 from ssmd_stream.publish import groups, wire
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 
 
 async def insert(bench: Any, count: int, prefix: str = "S") -> None:

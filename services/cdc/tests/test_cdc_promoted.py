@@ -23,7 +23,7 @@ from ssmd_stream.change import parse_lsn
 # Two servers and a copy are made first.
 pytestmark = pytest.mark.timeout(300)
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 
 
 def count(metric: str, cause: str) -> float:

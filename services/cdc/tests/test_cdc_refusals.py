@@ -23,7 +23,7 @@ from ssmd_common.settings import load
 from ssmd_stream import subjects
 from ssmd_stream.errors import StreamRefused
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 
 
 async def end_of(publisher: Any) -> None:

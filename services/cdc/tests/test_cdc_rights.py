@@ -17,7 +17,7 @@ from ssmd_stack.nats import NatsServer
 from ssmd_stack.servers import stack_kind
 from ssmd_stream import subjects
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 
 
 @pytest.fixture

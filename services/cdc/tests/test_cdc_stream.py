@@ -43,7 +43,7 @@ async def test_bytes_that_a_marker_stands_for_are_stored_before_it(bench: Any) -
         assert (await streams.look()).last_sequence == 0
         assert publisher.in_flight == 5
         running = asyncio.create_task(publisher.run())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(180):
             await publisher.drained()
         await end(running)
         assert publisher.acknowledged_position == Position(1, 100, 4)

@@ -116,7 +116,7 @@ class World:
             try:
                 yield life
                 stop.set()
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(180):
                     await running
             finally:
                 running.cancel()

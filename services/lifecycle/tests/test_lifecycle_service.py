@@ -384,7 +384,7 @@ async def test_a_database_that_goes_away_ends_the_service_with_a_sentence(
         await service.ready()
         sim.control.script(ScriptedMarket(close_in=600))
         await private_postgres.stop()
-        code = await asyncio.wait_for(service.process.wait(), 60)
+        code = await asyncio.wait_for(service.process.wait(), 180)
         assert code in (ExitCode.UPSTREAM, ExitCode.FAILED)
         last = json.loads(service.logs().splitlines()[-1])
         assert last["event"] == "service ended", service.logs()
@@ -417,6 +417,6 @@ async def test_a_key_that_the_exchange_does_not_know_ends_the_service(
     keys = {"other": Ed25519PrivateKey.generate().public_key()}
     async with Simulator("tiny", keys=keys) as sim:
         service = await start_service(sim)
-        code = await asyncio.wait_for(service.process.wait(), 60)
+        code = await asyncio.wait_for(service.process.wait(), 180)
         assert code != ExitCode.OK
         assert "KALSHI_API_KEY" in service.logs().splitlines()[-1]

@@ -136,7 +136,7 @@ async def test_series_and_events_gain_extra_beside_a_writer_that_holds_them(
             waiting = (
                 "SELECT count(*) FROM pg_locks WHERE relation = 'events'::regclass AND NOT granted"
             )
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(180):
                 while await (await looker.execute(waiting)).fetchone() == (0,):  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
             # Its series is looked for: of a migration that held both tables each would wait.

@@ -19,7 +19,7 @@ from ssmd_simulator.faults import Fault
 from ssmd_stack import forked
 from ssmd_stack.ports import free_port
 
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 180.0
 FOUNDED = 'ssmd_sync_runs_total{outcome="ok",sync_job="everything"}'
 
 
