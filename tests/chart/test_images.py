@@ -23,7 +23,7 @@ def installed(prefix: Path) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("service", "ours"),
     [

@@ -157,7 +157,7 @@ async def sees(system: System, views: list[Secmaster], ticker: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.embedded
 async def test_every_server_is_killed_while_it_is_followed(
     private_postgres: Any, nats_server: Any
@@ -223,7 +223,7 @@ class RealClock:
 
 
 @pytest.mark.embedded
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("kind", "seconds"),
     [

@@ -27,7 +27,7 @@ from ssmd_stack.servers import stack_kind
 from ssmd_stack.standby import promote, standby_of
 
 # Two servers and a copy are made first.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ from .connector_process import process
 
 AWAY_SECONDS = float(os.environ.get("CONNECTOR_AWAY_SECONDS", "60"))
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(AWAY_SECONDS + 240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(AWAY_SECONDS + 1200)]
 
 
 async def stream_at(client: Client, *, replicas: int = 1, max_bytes: int = 1 << 28) -> Stream:

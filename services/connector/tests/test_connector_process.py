@@ -7,7 +7,7 @@ from ssmd_stack.database import Database
 from ssmd_stream.market.messages import TickerMessage, TradeMessage
 
 from .conftest import Market
-from .connector_process import process
+from .connector_process import leader_of, process
 
 
 async def test_a_killed_leader_costs_no_trade(
@@ -17,17 +17,10 @@ async def test_a_killed_leader_costs_no_trade(
         process(market, database, tmp_path) as first,
         process(market, database, tmp_path) as second,
     ):
-        await asyncio.wait(
-            [
-                asyncio.create_task(first.until("leading")),
-                asyncio.create_task(second.until("leading")),
-            ],
-            return_when=asyncio.FIRST_COMPLETED,
-        )
+        leader = await leader_of([first, second])
         # From the first trade that is there nothing may be missing.
         began = await market.first_stored() + 0.05
-        led = (await first.readiness()).get("state") == "leading"
-        leader, standby = (first, second) if led else (second, first)
+        standby = second if leader is first else first
         await standby.until("standby")
         await leader.kill()
         await standby.until("leading")

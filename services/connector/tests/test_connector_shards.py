@@ -21,7 +21,7 @@ from .conftest import Market
 from .connector_process import process
 from .test_connector_books import Shelf, shelf
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 __all__ = ["shelf"]
 
 

@@ -38,6 +38,7 @@ async def starving(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 async def test_a_starved_service_records_and_turns_without_a_new_start(
     connection: psycopg.AsyncConnection[Any],
     start_service: Callable[..., Awaitable[Any]],

@@ -91,7 +91,7 @@ def jobs(folder: Path, text: str) -> str:
     return str(path)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("deaths", [5, pytest.param(20, marks=pytest.mark.slow)])
 async def test_a_run_killed_at_random_points_is_finished_by_the_next(
     variables: dict[str, str], sync: Any, exchange: Any, deaths: int
