@@ -256,7 +256,7 @@ async def test_what_the_stream_holds_is_mended_from_it(
     """The archiver goes on from what was mended, and a repaired archive is the stream again."""
     root = tmp_path / "archive"
     client = await nats.connect(nats_server.url)
-    js = client.jetstream()
+    js = client.jetstream(timeout=60)
     await js.add_stream(name=STREAM, subjects=["cdc.>"])
     payloads = []
 

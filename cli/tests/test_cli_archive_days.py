@@ -160,7 +160,7 @@ async def test_replay_to_nats_has_ids_of_its_own(made: Path, nats_server: NatsSe
     client = Client()
     await client.connect(nats_server.url)
     try:
-        js = client.jetstream()
+        js = client.jetstream(timeout=60)
         await js.add_stream(name="BACKTEST", subjects=["backtest.>"])
 
         def published(subject: str) -> Result:

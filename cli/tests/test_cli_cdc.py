@@ -126,7 +126,7 @@ async def test_tail(
 
     settings = NatsSettings(nats_url=SecretStr(nats_server.url))
     client = await connections.connect(settings, "test", budget_seconds=30)
-    js = client.jetstream()
+    js = client.jetstream(timeout=60)
     last = (await js.stream_info(subjects.STREAM)).state.last_seq
     now = datetime.now(UTC)
     # Those of tails that ended stay for a minute.
@@ -166,7 +166,7 @@ async def test_a_series_tail_shows_the_marker_of_a_row_that_could_not_be_read(
     """Whose row it was nobody knows: whoever filters might have wanted it."""
     settings = NatsSettings(nats_url=SecretStr(nats_server.url))
     client = await connections.connect(settings, "test", budget_seconds=30)
-    js = client.jetstream()
+    js = client.jetstream(timeout=60)
     await js.add_stream(name=subjects.STREAM, subjects=["cdc.>"])
     for subject in ("cdc.markets.update.KXB.E.M", subjects.unreadable_subject("markets", "update")):
         message = {
@@ -334,7 +334,7 @@ async def test_messages_that_cannot_be_read_are_named_and_passed_over(
     """Also by the search for an LSN, wherever they stand."""
     settings = NatsSettings(nats_url=SecretStr(nats_server.url))
     client = await connections.connect(settings, "test", budget_seconds=PATIENCE_SECONDS)
-    js = client.jetstream()
+    js = client.jetstream(timeout=60)
     await js.add_stream(name=subjects.STREAM, subjects=[subjects.SUBJECTS])
     deep = envelope(9).replace(b'"S9"}', b'"S9", "a": ' + b"[" * 2000 + b"]" * 2000 + b"}")
     poison = (deep, b"hello", b"[]", b"", b'{"v":1}', b'"\xff"')
@@ -409,7 +409,7 @@ async def test_a_tail_into_a_file_is_written_as_it_goes(
     client = await connections.connect(
         NatsSettings(nats_url=SecretStr(nats_server.url)), "test", budget_seconds=30
     )
-    js = client.jetstream()
+    js = client.jetstream(timeout=60)
     await js.add_stream(name=subjects.STREAM, subjects=["cdc.>"])
     path = tmp_path / "tail.jsonl"
     with path.open("wb") as file:

@@ -71,7 +71,7 @@ async def test_tail_shows_what_the_server_filters(
         maker.trade("KXC-2", known=False),
         maker.record("gap", of_channel="trade", reason="sequence"),
     )
-    await client.jetstream().publish("md.trade.KXA.E.X", b"not json")
+    await client.jetstream(timeout=60).publish("md.trade.KXA.E.X", b"not json")
     await publish(client, maker.trade("KXA-3"))
     books = Maker("b")
     await publish(client, books.snapshot("KXA-1.5", [("0.4000", "1.00")], []), shard=0)

@@ -104,7 +104,7 @@ async def subjects(url: str, pattern: str) -> dict[str, int]:
     """How many messages SECMASTER_CDC has of each subject."""
     client = await nats.connect(url)
     try:
-        info = await client.jetstream().stream_info(STREAM, subjects_filter=pattern)
+        info = await client.jetstream(timeout=60).stream_info(STREAM, subjects_filter=pattern)
     finally:
         await client.close()
     return info.state.subjects or {}

@@ -88,7 +88,7 @@ async def look(system: System) -> AsyncIterator[View]:
         try:
             yield View(
                 sql=sql,
-                js=connection.jetstream(),
+                js=connection.jetstream(timeout=60),
                 redis=cache,
                 http=http,
                 api=env["SSMD_API_URL"],

@@ -74,7 +74,9 @@ async def assert_all_agree(system: System, views: list[Secmaster], told: list[To
     """Replay of the stream = view = tables = what was told."""
     client = await nats.connect(system.nats_url)
     try:
-        await observers.assert_stream_equals_tables(system.database_url, client.jetstream())
+        await observers.assert_stream_equals_tables(
+            system.database_url, client.jetstream(timeout=60)
+        )
     finally:
         await client.close()
 
@@ -276,7 +278,7 @@ async def test_a_stream_that_loses_what_comes_next_renews_the_view(
     ):
         async with writing(system, 6):
             client = await nats.connect(nats_server.url)
-            js = client.jetstream()
+            js = client.jetstream(timeout=60)
             if loss == "purged":
                 # Whoever reads is held up, so that what comes next is lost to all.
                 await system.api.kill()

@@ -120,7 +120,7 @@ def test_every_shard_of_books_has_its_rights(service: str, subject: str, pattern
 async def test_looking_for_rights_changes_nothing(nats_of_all: NatsServer) -> None:
     """Not the streams, not a consumer, not what it has delivered."""
     owner = await connect(nats_of_all, "owner")
-    js = owner.jetstream()
+    js = owner.jetstream(timeout=60)
     for name, subject in (("SECMASTER_CDC", "cdc.>"), ("SECMASTER_DLQ", "dlq.cdc.>")):
         await js.add_stream(name=name, subjects=[subject])
     await js.publish("cdc.a", b"1")

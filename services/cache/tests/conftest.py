@@ -78,7 +78,7 @@ class World:
         self.nats = Client()
         await self.nats.connect(self.nats_server.url)
         stack.push_async_callback(self.nats.close)
-        self.js = self.nats.jetstream()
+        self.js = self.nats.jetstream(timeout=60)
         self.redis = aioredis.Redis.from_url(
             self.valkey_server.url,
             retry=Retry(ConstantBackoff(0.05), 100),

@@ -75,7 +75,7 @@ async def test_a_cancellation_while_a_session_fails_is_not_lost(
     publisher = bench.start()
     await publisher.leading()
     async with bench.client() as client:
-        await client.jetstream().delete_stream(subjects.STREAM)
+        await client.jetstream(timeout=60).delete_stream(subjects.STREAM)
     await bench.insert(1)
     async with asyncio.timeout(PATIENCE_SECONDS):
         await ending.wait()

@@ -33,7 +33,7 @@ async def end_of(publisher: Any) -> None:
 
 async def test_a_stream_that_cannot_be_changed(bench: Any) -> None:
     async with bench.client() as client:
-        await client.jetstream().add_stream(
+        await client.jetstream(timeout=60).add_stream(
             name=subjects.STREAM, subjects=[subjects.SUBJECTS], storage=StorageType.MEMORY
         )
     with pytest.raises(StreamRefused, match="refuses the stream SECMASTER_CDC") as refusal:

@@ -132,7 +132,7 @@ async def market(nats_server: NatsServer, request: pytest.FixtureRequest) -> Asy
     wanted = streams.market_data(max_bytes=1 << 26)
     stream = Stream(client, wanted["name"], publisher="connector")
     await ensure(stream, wanted, service="connector", size="CONNECTOR_STREAM_MAX_BYTES")
-    await client.jetstream().purge_stream(wanted["name"])
+    await client.jetstream(timeout=60).purge_stream(wanted["name"])
     given = {"market_rate": 400, "traded_markets": 50, **getattr(request, "param", {})}
     async with Simulator(budget=0, ws_auth=False, **given) as sim:
         yield Market(sim, nats_server, stream)
