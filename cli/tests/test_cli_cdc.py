@@ -279,7 +279,7 @@ async def test_following_outlives_an_outage(
     client = await connections.connect(
         NatsSettings(nats_url=SecretStr(nats_server.url)), "test", budget_seconds=PATIENCE_SECONDS
     )
-    js = client.jetstream(timeout=0.3)
+    js = client.jetstream(timeout=60)
     tried, reading = asyncio.Event(), following_module.reading
 
     def try_to_read(*arguments: Any, **options: Any) -> Any:
@@ -298,7 +298,7 @@ async def test_following_outlives_an_outage(
         await tried.wait()
         # It has no reader, and whoever asks gets no answer.
         with pytest.raises(nats.errors.TimeoutError):
-            await js.stream_info(subjects.STREAM)
+            await client.jetstream(timeout=1).stream_info(subjects.STREAM)
         await nats_server.start()
         await client.flush(PATIENCE_SECONDS)
         await js.publish("cdc.series.insert.A", b"2", timeout=PATIENCE_SECONDS)
