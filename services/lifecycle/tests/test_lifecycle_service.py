@@ -57,9 +57,14 @@ async def test_markets_live_from_creation_to_settlement(
             return await column(connection, query, tickers) == ["settled"] * 3
 
         await eventually("three settled markets", settled)
+        lived = ["created", "opened", "closed", "determined", "settled"]
+
+        async def told() -> bool:
+            return [await kinds(connection, ticker) for ticker in tickers] == [lived] * 3
+
+        # REST may say that one is settled before the message is taken.
+        await eventually("a row for each step", told)
         for ticker in tickers:
-            lived = await kinds(connection, ticker)
-            assert lived == ["created", "opened", "closed", "determined", "settled"]
             row = await market(connection, ticker)
             assert (row["result"], str(row["settlement_value_dollars"])) == ("yes", "1.000000")
 

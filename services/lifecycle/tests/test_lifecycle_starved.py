@@ -67,13 +67,18 @@ async def test_a_starved_service_records_and_turns_without_a_new_start(
             await reaches("closed")
             sim.exchange.determine(made, "yes", 0, sim.clock())
             await reaches("settled")
-            cursor = await connection.execute(
-                "SELECT array_agg(event_type ORDER BY id) FROM market_lifecycle_events"
-                " WHERE market_ticker = %s",
-                (made.ticker,),
-            )
             lived = ["created", "opened", "close_date_updated", "closed", "determined", "settled"]
-            assert await cursor.fetchone() == (lived,)
+
+            async def told() -> bool:
+                cursor = await connection.execute(
+                    "SELECT array_agg(event_type ORDER BY id) FROM market_lifecycle_events"
+                    " WHERE market_ticker = %s",
+                    (made.ticker,),
+                )
+                return await cursor.fetchone() == (lived,)
+
+            # REST may say that it is settled before the message is taken.
+            await eventually("a row for each step", told, within=240)
         assert service.process.returncode is None, service.logs()
         # No connection was given up.
         assert await (await connection.execute(gaps)).fetchone() == before
