@@ -214,7 +214,7 @@ async def test_a_market_that_rest_does_not_know_yet_is_made_and_completed(
         service = await start_service(sim)
         await service.ready()
         asked = sim.faults.start(Fault(kind="latency", path=".*markets.*", seconds=0))
-        [made] = sim.control.script(ScriptedMarket(open_in=30, close_in=600, strike=97500.99))
+        [made] = sim.control.script(ScriptedMarket(open_in=900, close_in=999, strike=97500.99))
         del sim.universe.markets[made.ticker]
 
         async def asked_in_vain() -> bool:
@@ -291,8 +291,12 @@ async def test_two_replicas_one_leads_and_nothing_is_lost_when_it_dies(
             return one["exchange_status"] == "inactive" and two.get("status") == "active"
 
         await eventually("all known to the second", taken_over)
-        assert await kinds(connection, before.ticker) == ["created", "opened", "deactivated"]
-        assert await kinds(connection, during.ticker) == ["created", "opened"]
+
+        async def told() -> bool:
+            lived = [await kinds(connection, one.ticker) for one in (before, during)]
+            return lived == [["created", "opened", "deactivated"], ["created", "opened"]]
+
+        await eventually("a row for each step", told)
 
 
 async def test_the_series_filter_leaves_out_and_is_read_again(
@@ -303,8 +307,8 @@ async def test_the_series_filter_leaves_out_and_is_read_again(
     async with Simulator("tiny") as sim:
         service = await start_service(sim, LIFECYCLE_FILTER_PATH=str(path))
         await service.ready()
-        [noise] = sim.control.script(ScriptedMarket(series="KXNOISE", open_in=60, close_in=600))
-        [signal_] = sim.control.script(ScriptedMarket(series="KXSIGNAL", open_in=60, close_in=600))
+        [noise] = sim.control.script(ScriptedMarket(series="KXNOISE", open_in=900, close_in=999))
+        [signal_] = sim.control.script(ScriptedMarket(series="KXSIGNAL", open_in=900, close_in=999))
 
         async def known() -> bool:
             return bool(await market(connection, signal_.ticker))
@@ -325,7 +329,7 @@ async def test_the_series_filter_leaves_out_and_is_read_again(
             return "series filter read again" in service.logs()
 
         await eventually("the filter is read again", read_again)
-        [now] = sim.control.script(ScriptedMarket(series="KXNOISE", open_in=60, close_in=600))
+        [now] = sim.control.script(ScriptedMarket(series="KXNOISE", open_in=900, close_in=999))
 
         async def followed() -> bool:
             return bool(await kinds(connection, now.ticker))
@@ -340,9 +344,9 @@ async def test_the_multivariate_channel_only_keeps_its_messages(
     async with Simulator("tiny") as sim:
         service = await start_service(sim, LIFECYCLE_MULTIVARIATE=str(followed))
         await service.ready()
-        combined = ScriptedMarket(series="KXMVE", multivariate=True, open_in=600, close_in=900)
+        combined = ScriptedMarket(series="KXMVE", multivariate=True, open_in=900, close_in=999)
         [kept] = sim.control.script(combined)
-        [applied] = sim.control.script(ScriptedMarket(open_in=600, close_in=900))
+        [applied] = sim.control.script(ScriptedMarket(open_in=900, close_in=999))
 
         async def known() -> bool:
             return bool(await market(connection, applied.ticker))
