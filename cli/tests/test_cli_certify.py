@@ -69,9 +69,11 @@ async def test_a_day_of_markets_is_certified_and_checked_again(day: Day, tmp_pat
     complete = {ticker for ticker, one in found.items() if one["result"] == "complete"}
     assert complete == {*day.traded, day.silent}
     assert day.open not in found
-    # The simulated exchange has no trades of what settled before it began, but volumes.
+    # The simulated exchange has no trades of what settled before it began, but volumes. Shortly
+    # after midnight nothing has settled before it.
     others = {one["result"] for ticker, one in found.items() if ticker not in complete}
-    assert (others, done.code) == ({"volume differs"}, DRIFT)
+    assert others <= {"volume differs"}
+    assert done.code == (DRIFT if others else 0)
     assert "of 3 with block trades the volume has these in 3, and has not in 0" in done.err
     one = found[day.traded[0]]
     mine = [trade for trade in day.trades if trade.ticker == day.traded[0]]

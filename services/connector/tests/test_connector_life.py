@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter as Counting
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -172,6 +172,35 @@ async def test_a_life_publishes_every_frame_once_and_in_order(world: World) -> N
     }  # fmt: skip
     assert closed.reason == "stopped"
     assert [r.of_channel for r in records(stored, "subscribed")] == ["trade", "ticker"]
+
+
+@pytest.mark.parametrize("market", [{"ping_seconds": 0.2}], indirect=True)
+async def test_a_count_goes_as_far_as_the_connection_is_heard(world: World) -> None:
+    """Pings count; over a connection that is dead counts go on, and say that nothing was heard."""
+
+    async def heard(enough: Callable[[datetime], bool]) -> None:
+        """Wait until the last count says so."""
+        async with asyncio.timeout(180):
+            while True:
+                counts = records(await world.market.stored(), "count")
+                if counts and enough(datetime.fromisoformat(counts[-1].until or "")):
+                    return
+                await asyncio.sleep(0.02)
+
+    async with world.living():
+        await world.market.until(lambda: world.market.trades() >= 20)
+        await world.quiet()
+        quiet = datetime.now(UTC)
+        await heard(lambda until: until > quiet)
+        world.sim.hub.half_open()
+        said = set[str | None]()
+        async with asyncio.timeout(180):
+            while len(said) != 1:
+                await asyncio.sleep(0.05)
+                # Two seconds: pings would have come.
+                last = records(await world.market.stored(), "count")[-20:]
+                said = {one.until for one in last}
+    assert len({one.received_at for one in last}) == 20
 
 
 async def test_nothing_follows_the_last_record_of_a_stop(world: World) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from math import inf
 from typing import Any
 
 import psycopg
@@ -65,7 +66,8 @@ async def test_a_starved_service_records_and_turns_without_a_new_start(
             await reaches("active")
             sim.exchange.move_close(made, sim.clock(), sim.clock())
             await reaches("closed")
-            sim.exchange.determine(made, "yes", 0, sim.clock())
+            sim.exchange.determine(made, "yes", inf, sim.clock())
+            sim.exchange.settle(made, sim.clock())
             await reaches("settled")
             lived = ["created", "opened", "close_date_updated", "closed", "determined", "settled"]
 
