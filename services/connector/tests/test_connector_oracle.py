@@ -134,32 +134,16 @@ async def market(tmp_path: Path) -> AsyncIterator[Market]:
         await client.close()
 
 
-@pytest.fixture
-def seconds(request: pytest.FixtureRequest) -> float:
-    return float(request.param)
-
-
-@pytest.mark.parametrize(
-    "seconds",
-    [
-        pytest.param(0, id="each once"),
-        pytest.param(
-            os.environ.get("CONNECTOR_ORACLE_SECONDS", "600"),
-            marks=[pytest.mark.slow, pytest.mark.timeout(7200)],
-            id="ten minutes",
-        ),
-    ],
-    indirect=True,
-)
 async def test_what_is_missing_lies_in_a_recorded_gap(
-    market: Market, database: Database, tmp_path: Path, seconds: float
+    market: Market, database: Database, tmp_path: Path
 ) -> None:
+    """Each fault once; for ten minutes, and with books: `test_connector_books_oracle`."""
     trial = Trial(market, database, tmp_path, seed=int(os.environ.get("SEED", "22")))
     async with trial.stack:
         await trial.start()
         await trial.start()
         began = await market.first_stored() + 0.05
-        await trial.run(seconds)
+        await trial.run(0)
         # All faults are over: what comes now is whole.
         before = market.trades()
         await market.until(lambda: market.trades() > before + 40)
