@@ -262,7 +262,7 @@ async def test_beside_connector_and_a_simulated_exchange(
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while not (told := document(await look(settings)))["streams"] or not any(
-                    one["per_second"] for one in told["streams"][0]["sessions"]
+                    (one["per_second"] or {}).get("trade") for one in told["streams"][0]["sessions"]
                 ):
                     assert connector.returncode is None
                     await asyncio.sleep(0.1)

@@ -186,7 +186,7 @@ async def test_a_valid_book_is_the_exchanges_at_every_message(mode: Any) -> None
 
 async def test_every_trade_and_ticker_comes_once_while_commands_are_answered() -> None:
     async with Simulator(budget=0, ws_auth=False, market_rate=800, traded_markets=100) as sim:
-        oracle, began = Oracle(sim), int(sim.clock())
+        oracle, began = Oracle(sim), int(sim.clock()) - 30
         tickers = active(sim, 100)
         heard: dict[str, list[Any]] = defaultdict(list)
 

@@ -21,7 +21,7 @@ from ssmd_connector.life import Life
 from ssmd_connector.outbox import Outbox, Room
 from ssmd_connector.outgoing import MarketOutgoing
 from ssmd_connector.receiver import Receiver
-from ssmd_connector.seen import Seen
+from ssmd_connector.seen import Seen, Tail
 from ssmd_kalshi.channels import Selection
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.retry import RetryPolicy
@@ -410,6 +410,22 @@ async def test_what_finds_no_room_is_counted_and_trades_are_read_again(world: Wo
         await world.market.whole(began)
     dropped = records(await world.market.stored(), "dropped")
     assert {"ticker", "trade"} <= {name for r in dropped for name in r.published or {}}
+
+
+def test_of_two_quotes_of_one_moment_the_one_that_is_missing_is_published() -> None:
+    """The other one was acknowledged, and is not left over."""
+    at, moment = datetime(2026, 11, 29, tzinfo=UTC), ("KXONE-1", "2026-11-29T00:00:00.001Z")
+
+    def quote(number: int) -> MarketOutgoing:
+        return MarketOutgoing(f"s1.{number}", "s", "ticker", b"x", at, "", None, moment)
+
+    ours = Tail(quotes={"s1": Counting({moment: 1})}, ids={"s1.1"})
+    backlog = Backlog(30.0, 100, 1 << 20)
+    assert [one.id for one in backlog.missing([quote(1), quote(2)], ours)] == ["s1.2"]
+    assert [one.id for one in backlog.missing([quote(2)], ours)] == ["s1.2"]
+    # Of another process's quotes as many are the same as there are of the moment.
+    others = Tail(quotes={"s2": Counting({moment: 1})}, ids={"s2.1"})
+    assert [one.id for one in backlog.missing([quote(1), quote(2)], others)] == ["s1.2"]
 
 
 def test_drops_come_with_room_only() -> None:
