@@ -1,5 +1,6 @@
 """An S3-compatible bucket: what is asked of it, and its errors in our words."""
 
+import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator, Awaitable
@@ -19,6 +20,7 @@ T = TypeVar("T")
 _PART_BYTES: Final = 8 << 20
 """Of an object that is uploaded in parts; two of them are in memory."""
 _PARTS_AT_ONCE: Final = 2
+_OBJECTS_AT_ONCE: Final = 8
 _CHUNK_BYTES: Final = 1 << 20
 _CLIENT: Final[Any] = {"timeout": "120s", "connect_timeout": "10s"}
 _RETRIES: Final[Any] = {"max_retries": 2, "retry_timeout": timedelta(seconds=30)}
@@ -95,6 +97,16 @@ class Bucket:
         """A small object; None where it is not there."""
         parts = [part async for part in self.read(key)]
         return None if parts == [None] else b"".join(part for part in parts if part is not None)
+
+    async def get_all(self, keys: list[str]) -> list[bytes | None]:
+        """Small objects, a few asked for at once."""
+        free = asyncio.Semaphore(_OBJECTS_AT_ONCE)
+
+        async def one(key: str) -> bytes | None:
+            async with free:
+                return await self.get(key)
+
+        return await asyncio.gather(*map(one, keys))
 
     async def read(self, key: str) -> AsyncIterator[bytes | None]:
         """An object in pieces; one None where it is not there."""

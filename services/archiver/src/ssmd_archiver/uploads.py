@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from ssmd_archive.beside import Beside
 from ssmd_archive.bucket import Bucket
 from ssmd_archive.catalog import Archive
 from ssmd_archive.coverage import streams
@@ -46,6 +47,9 @@ class Uploads:
         self._settings = settings
         self._bucket = Bucket(settings)
         self._uploads: dict[str, Upload] = {}
+        self._beside = Beside(
+            settings.archiver_root, self._bucket, parquet=settings.archiver_bucket_parquet
+        )
         self._failures = 0
         self._has_more = False
         self._pruned_at = 0.0
@@ -72,6 +76,12 @@ class Uploads:
         for layout in await in_thread(self._layouts):
             try:
                 await self._stream(layout)
+            except _SURVIVED as error:
+                errors.append(error)
+        if all(isinstance(error, ArchiveDamaged | OSError) for error in errors):
+            # The bucket answers, and its archive is this one.
+            try:
+                self._has_more = await self._beside.work() or self._has_more
             except _SURVIVED as error:
                 errors.append(error)
         try:

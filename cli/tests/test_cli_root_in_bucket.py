@@ -1,0 +1,178 @@
+"""Commands that read an archive say the same of a bucket as of the directory that it is of."""
+
+import json
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import made_archive
+import made_bucket as bucketed
+import pytest
+import pytest_asyncio
+import warm
+from made_bucket import DAYS, STREAM
+from s3_server import BUCKET, S3Server
+from warm import Done
+
+from ssmd_archive.beside import Beside
+from ssmd_archive.bucket import Bucket
+from ssmd_archive.catalog import Archive
+from ssmd_archive.layout import MARKET_DATA, SECMASTER_CDC
+from ssmd_archive.upload import Upload
+
+QUESTION = (
+    "SELECT ticker, day, _stream, count(*) AS n, sum(count) FROM trade GROUP BY ALL ORDER BY ALL"
+)
+READING = [
+    ("ls",),
+    ("ls", "--stream", STREAM, "--json"),
+    ("cat", "--json"),
+    ("cat", "--stream", STREAM, "--table", "trade"),
+    ("state", "--json", "--table", "markets"),
+    ("tickers", "--date", "2026-11-28", "--json"),
+    ("verify",),
+    ("verify", "--json"),
+    ("coverage", "--date", DAYS[1], "--json"),
+    ("replay", "--from", DAYS[0], "--to", DAYS[1], "--stream", STREAM),
+    ("replay", "--stream", SECMASTER_CDC.stream),
+    ("query", QUESTION, "--output", "csv"),
+    ("query", QUESTION, "--output", "csv", "--date", DAYS[1]),
+    ("query", "SHOW TABLES", "--json"),
+    ("query", "DESCRIBE session", "--json"),
+    ("query", "DROP VIEW trade"),
+]
+
+
+PRUNED = ("cat", "state", "coverage", "replay")
+"""Verbs that need files which were deleted in the directory."""
+
+
+class Place(NamedTuple):
+    """An archive whose `root` is whole, and its bucket."""
+
+    root: Path
+    bucket: Bucket
+    uploads: list[Upload]
+    settings: dict[str, str]
+    """How the bucket is reached, without its name."""
+
+    @property
+    def url(self) -> str:
+        return f"s3://{BUCKET}/{self.bucket.prefix}"
+
+    @property
+    def named(self) -> dict[str, str]:
+        more = {"ARCHIVER_BUCKET": BUCKET, "ARCHIVER_BUCKET_PREFIX": self.bucket.prefix}
+        return self.settings | more
+
+    async def ssmd(self, root: Path | str, *words: str, **settings: str) -> Done:
+        told = {
+            "PATH": os.environ["PATH"],
+            "COLUMNS": "200",
+            "TMPDIR": str(self.scratch),
+            **settings,
+        }
+        return await warm.ssmd(("archive", *words, "--root", str(root)), self.root.parent, told)
+
+    @property
+    def scratch(self) -> Path:
+        found = self.root.parent / "scratch"
+        found.mkdir(exist_ok=True)
+        return found
+
+
+@pytest_asyncio.fixture
+async def place(s3: S3Server, tmp_path: Path) -> Place:
+    prefix = f"root/{secrets.token_hex(6)}"
+    bucket = Bucket(s3.settings(archiver_bucket_prefix=prefix))
+    root = tmp_path / "archive"
+    made_archive.archive(root)
+    bucketed.archived(root)
+    settings = {name.upper(): str(value) for name, value in s3.environment().items()}
+    del settings["ARCHIVER_BUCKET"], settings["ARCHIVER_BUCKET_PREFIX"]
+    uploads = [Upload(Archive(root, of), bucket) for of in (SECMASTER_CDC, MARKET_DATA)]
+    found = Place(root, bucket, uploads, settings)
+    done = await found.ssmd(root, "compact", "--stream", STREAM)
+    assert done.code == 0, done
+    for upload in uploads:
+        while await upload.work():
+            pass
+    await Beside(root, bucket, parquet=True).work()
+    return found
+
+
+async def test_a_bucket_is_read_as_the_directory_is(place: Place) -> None:
+    pruned = Path(shutil.copytree(place.root, place.root.with_name("pruned")))
+    for of in (SECMASTER_CDC, MARKET_DATA):
+        upload = Upload(Archive(pruned, of), place.bucket)
+        assert await upload.prune(1)
+    for words in READING:
+        here = await place.ssmd(place.root, *words)
+        there = await place.ssmd(place.url, *words, **place.settings)
+        assert (there.code, there.out) == (here.code, here.out), words
+        assert there.err == here.err or words[0] == "verify", words
+        if words[0] in PRUNED:
+            back = await place.ssmd(pruned, *words, **place.named)
+            assert (back.code, back.out, back.err) == (here.code, here.out, here.err), words
+    assert list(place.scratch.iterdir()) == [], "copies stay when the command has ended"
+
+    # Without the bucket's settings nothing is played over what was deleted as if it were damaged.
+    done = await place.ssmd(pruned, "replay", "--stream", STREAM)
+    assert (done.code, "is in the bucket only" in done.err) == (3, True), done
+    # Days come without a byte of what the question is not about.
+    assert json.loads((await place.ssmd(pruned, "verify", "--json", **place.named)).out)[
+        "in_bucket"
+    ]
+    deep = await place.ssmd(place.url, "verify", "--deep", "--stream", STREAM, **place.settings)
+    assert deep.code == 0, deep
+
+
+@pytest.mark.parametrize("verb", ["compact", "repair", "fetch"])
+async def test_what_writes_needs_a_directory(place: Place, verb: str) -> None:
+    done = await place.ssmd(place.url, verb, **place.settings)
+    assert (done.code, "needs a directory" in done.err) == (2, True), done
+
+
+async def test_days_that_were_deleted_here_are_compacted_all_the_same(place: Place) -> None:
+    shutil.rmtree(place.root / "parquet")
+    assert await place.uploads[1].prune(1)
+    done = await place.ssmd(place.root, "compact", "--stream", STREAM)
+    assert (done.code, "is in the bucket only" in done.err) == (3, True), done
+    done = await place.ssmd(place.root, "compact", "--stream", STREAM, **place.named)
+    assert (done.code, [line.split()[1] for line in done.out.splitlines()]) == (0, [*DAYS[:2]]), (
+        done
+    )
+
+
+async def test_what_the_bucket_has_instead_is_not_believed(place: Place) -> None:
+    sizes = await place.bucket.sizes(f"{STREAM}/{DAYS[0]}")
+    key, other, *_ = (key for key in sorted(sizes) if "/trade/" in key)
+    content = await place.bucket.get(other)
+    assert content is not None
+    await place.bucket.put(key, content)
+    done = await place.ssmd(place.url, "cat", "--stream", STREAM, **place.settings)
+    assert (done.code, "something else in the place of" in done.err) == (1, True), done
+    done = await place.ssmd(place.url, "replay", "--stream", STREAM, **place.settings)
+    assert (done.code, '"kind":"damaged"' in done.out) == (5, True), done
+    done = await place.ssmd(place.url, "verify", "--stream", STREAM, **place.settings)
+    assert (done.code, "swapped" in done.out) == (6, True), done
+
+    key = f"parquet/{STREAM}/day={DAYS[0]}/trade.parquet"
+    await place.bucket.put(key, b"PAR1")
+    done = await place.ssmd(place.url, "query", "FROM trade", **place.settings)
+    assert (done.code, "something else in the place of" in done.err) == (1, True), done
+    done = await place.ssmd(place.url, "query", "SELECT count(*) FROM session", **place.settings)
+    assert done.code == 0, done
+    done = await place.ssmd(place.url, "verify", "--stream", STREAM, **place.settings)
+    assert f"{key}: changed" in done.out
+
+
+async def test_a_bucket_without_an_archive_is_named(place: Place) -> None:
+    done = await place.ssmd(f"s3://{BUCKET}/none", "ls", **place.settings)
+    assert (done.code, "has nothing of an archive" in done.err) == (3, True), done
+    done = await place.ssmd("s3://nowhere", "ls", **place.settings)
+    assert (done.code, "s3://nowhere" in done.err) == (2, True), done
+    done = await place.ssmd("s3://", "ls", **place.settings)
+    assert (done.code, "names no bucket" in done.err) == (2, True), done
