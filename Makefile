@@ -48,6 +48,7 @@ lock: $(BIN)/uv ## Compile requirements/*.txt again (UPGRADE=1 takes newer versi
 	for v in 15 16 17; do $(COMPILE:3.11=3.12) $(if $(UPGRADE),--upgrade) requirements/postgresql-$$v.in -o requirements/postgresql-$$v.txt; done
 	for s in $(SERVICES); do $(COMPILE) -c requirements/dev.txt services/$$s/pyproject.toml -o requirements/$$s.txt; done
 	$(COMPILE) -c requirements/dev.txt cli/pyproject.toml -o requirements/cli.txt
+	$(COMPILE) -c requirements/dev.txt --extra archive cli/pyproject.toml -o requirements/compact.txt
 	$(COMPILE) -c requirements/dev.txt simulator/pyproject.toml -o requirements/simulator.txt
 	$(COMPILE:3.11=3.13) $(if $(UPGRADE),--upgrade) requirements/sdk.in -o requirements/sdk.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/openapi.in -o requirements/openapi.txt
@@ -144,7 +145,7 @@ chart-golden: $(READY) ## Write again what the chart renders, for the tests to h
 
 .PHONY: images
 images: ## Build every image (needs a container engine; IMAGES="cdc api" for some)
-	for s in $(or $(IMAGES),$(SERVICES) cli simulator); do deploy/build-image $$s ssmd-$$s:$(VERSION) || exit 1; done
+	for s in $(or $(IMAGES),$(SERVICES) cli compact simulator); do deploy/build-image $$s ssmd-$$s:$(VERSION) || exit 1; done
 
 .PHONY: images-test
 images-test: $(READY) ## Build every image from a clean clone and run it (needs a container engine; IMAGES="cdc cache" for some)
