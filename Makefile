@@ -73,6 +73,10 @@ bucket-server: $(BIN)/uv ## Install an S3 server for the tests of buckets (150 M
 	"$(BIN)/uv" venv -q --clear --python "$(BIN)/python" .ci/s3
 	"$(BIN)/uv" pip install -q --python .ci/s3/bin/python --require-hashes -r requirements/s3.txt
 
+.PHONY: bucket-server-versitygw
+bucket-server-versitygw: ## Compile another S3 server for them, versitygw (needs Go; minutes); SSMD_S3=versitygw chooses it
+	GOBIN="$(CURDIR)/.ci/versitygw" go install github.com/versity/versitygw/cmd/versitygw@v1.8.0
+
 .PHONY: up
 up: $(READY) ## Start the whole system on this machine (ARGS="--exchange demo" …)
 	@"$(BIN)/ssmd" up $(ARGS)

@@ -25,6 +25,19 @@ _CHUNK_BYTES: Final = 1 << 20
 _CLIENT: Final[Any] = {"timeout": "120s", "connect_timeout": "10s"}
 _RETRIES: Final[Any] = {"max_retries": 2, "retry_timeout": timedelta(seconds=30)}
 _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
+_CERTIFICATE: Final = re.compile(r"InvalidCertificate\(\s*(\w+)")
+_CAUSES: Final = {
+    "http://169.254.": "no access key is set, and AWS gives this machine none: set "
+    "ARCHIVER_BUCKET_ACCESS_KEY_ID and ARCHIVER_BUCKET_SECRET_ACCESS_KEY, or give the pod's "
+    "service account a role",
+    "InvalidContentType": "no TLS is spoken there: is its ARCHIVER_BUCKET_ENDPOINT http://?",
+    "dns error": "its name cannot be resolved: is ARCHIVER_BUCKET_ENDPOINT right?",
+    "ConnectionRefused": "nobody listens there: is the store up, and ARCHIVER_BUCKET_ENDPOINT "
+    "right?",
+    "TimedOut": "it does not answer in time: is the store up, and does the network (a "
+    "NetworkPolicy) let through to it?",
+}
+"""What stands in the long form of an error, by its sign."""
 _CAUSE: Final = re.compile(
     r"Server returned non-2xx status code: (\d{3} [A-Za-z ]+)|HTTP error: ([^\n]+)"
 )
@@ -208,9 +221,17 @@ def _code(error: Exception) -> str:
 
 
 def _cause(error: Exception) -> str:
-    """What matters of an error, whose text has paragraphs."""
+    """What matters of an error, whose text has paragraphs, and what mends it."""
     text = str(error)
     if code := _code(error):
         return code
+    if found := _CERTIFICATE.search(text):
+        return (
+            f"its certificate is refused ({found[1]}): the endpoint's name has to be in it, and "
+            "its authority known here; SSL_CERT_FILE names a file of authorities"
+        )
+    for sign, cause in _CAUSES.items():
+        if sign in text:
+            return cause
     found = _CAUSE.search(text)
     return (found[1] or found[2]) if found else text.partition("\n")[0][:200]
