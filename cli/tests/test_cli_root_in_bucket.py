@@ -5,12 +5,13 @@ import os
 import secrets
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import made_archive
 import made_bucket as bucketed
 import pytest
 import pytest_asyncio
+import traded
 import warm
 from made_bucket import DAYS, STREAM
 from s3_server import BUCKET, S3Server
@@ -21,6 +22,7 @@ from ssmd_archive.bucket import Bucket
 from ssmd_archive.catalog import Archive
 from ssmd_archive.layout import MARKET_DATA, SECMASTER_CDC
 from ssmd_archive.upload import Upload
+from ssmd_simulator.server import Simulator
 
 QUESTION = (
     "SELECT ticker, day, _stream, count(*) AS n, sum(count) FROM trade GROUP BY ALL ORDER BY ALL"
@@ -176,3 +178,43 @@ async def test_a_bucket_without_an_archive_is_named(place: Place) -> None:
     assert (done.code, "nowhere" in done.err) == (2, True), done
     done = await place.ssmd("s3://", "ls", **place.settings)
     assert (done.code, "names no bucket" in done.err) == (2, True), done
+
+
+async def test_certificates_are_made_and_checked_in_the_bucket(
+    s3: S3Server, tmp_path: Path
+) -> None:
+    bucket = Bucket(s3.settings(archiver_bucket_prefix=f"certify/{secrets.token_hex(6)}"))
+    settings = {name.upper(): str(value) for name, value in s3.environment().items()}
+    async with Simulator(budget=0, market_rate=traded.RATE) as sim:
+        [market, silent] = traded.active(sim, 2)
+        traded.trade(sim, market, 40)
+        for one in (market, silent):
+            traded.settle(sim, one)
+        root = tmp_path / "archive"
+        traded.archive(root, traded.trades(sim, [market.ticker, silent.ticker]))
+        place = Place(root, bucket, [Upload(Archive(root, MARKET_DATA), bucket)], settings)
+        while await place.uploads[0].work():
+            pass
+        more = {**place.settings, "KALSHI_BASE_URL": sim.base_url}
+        tickers = (market.ticker, silent.ticker)
+        done = await place.ssmd(place.url, "certify", *tickers, "--json", **more)
+        assert done.code == 0, done
+        assert [one["result"] for one in json.loads(done.out)] == ["complete", "complete"]
+        here = await place.ssmd(root, "certify", *tickers, "--json", **more)
+
+        def without_time(text: str) -> list[dict[str, Any]]:
+            return [{**one, "certified_at": ""} for one in json.loads(text)]
+
+        assert without_time(here.out) == without_time(done.out)
+        assert len(await bucket.sizes("certificates")) == 2
+    # The exchange is away: what the bucket has is not replaced by what says nothing.
+    there = await bucketed.objects(bucket)
+    done = await place.ssmd(place.url, "certify", market.ticker, **more)
+    assert done.code == 4, done
+    assert await bucketed.objects(bucket) == there
+    done = await place.ssmd(place.url, "certify", "--check", **place.settings)
+    assert (done.code, "2 certificates, 0 are not true any more" in done.err) == (0, True), done
+    key = min(path for path in bucketed.local(root) if "/trade/" in path)
+    await bucket.put(key, b"x")
+    done = await place.ssmd(place.url, "certify", "--check", **place.settings)
+    assert (done.code, "is not as it was sealed" in done.out) == (6, True), done

@@ -41,8 +41,8 @@ def bucket(s3: S3Server) -> Counting:
     return found
 
 
-def certify(root: Path, ticker: str, why: str = "x") -> None:
-    made = Certificate(ticker=ticker, result=Result.COMPLETE, why=why, certified_at="2026-02-05")
+def certify(root: Path, ticker: str, why: str = "x", at: str = "2026-02-05T01:00:00Z") -> None:
+    made = Certificate(ticker=ticker, result=Result.COMPLETE, why=why, certified_at=at)
     certificate.write(root, made)
 
 
@@ -118,6 +118,21 @@ async def test_each_is_sent_once_and_again_when_it_is_another(root: Path, bucket
         assert set(bucket.puts.values()) == {1}
     wanted = small(root, "certificates")
     assert wanted.items() <= (await bucketed.objects(bucket)).items()
+
+
+async def test_a_newer_one_in_the_bucket_stays(root: Path, bucket: Counting) -> None:
+    await Beside(root, bucket).work()
+    key = certificate.path_of(root, TICKERS[0]).relative_to(root).as_posix()
+    certify(root, TICKERS[0], "certified in the bucket", "2026-02-06T00:00:00Z")
+    newer = (root / key).read_bytes()
+    await bucket.put(key, newer)
+    certify(root, TICKERS[0], "older")
+    await Beside(root, bucket).work()
+    assert await bucket.get(key) == newer
+    await bucket.put(key, newer[:-9])
+    certify(root, TICKERS[0], "older, too")
+    await Beside(root, bucket).work()
+    assert await bucket.get(key) == (root / key).read_bytes(), "what is no certificate is replaced"
 
 
 async def test_old_ones_are_not_looked_at_again(

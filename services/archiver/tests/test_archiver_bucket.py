@@ -12,9 +12,10 @@ import pytest_asyncio
 from prometheus_client import REGISTRY
 from s3_server import S3Server
 
-from ssmd_archive import manifest
+from ssmd_archive import certificate, manifest
 from ssmd_archive.bucket import Bucket
 from ssmd_archive.catalog import Archive
+from ssmd_archive.certificate import Certificate, Result
 from ssmd_archive.disk import Disk
 from ssmd_archive.journal import Journal
 from ssmd_archive.layout import SECMASTER_CDC
@@ -127,6 +128,31 @@ async def test_what_is_sealed_is_uploaded_while_archiving_goes_on(
     async with world.archiver(**place) as running:
         await has_all(world, bucket)
     await require_same(world, bucket)
+
+
+async def test_certificates_are_uploaded_while_archiving_goes_on(
+    world: World, bucket: Bucket, place: dict[str, Any]
+) -> None:
+    """And Parquet, where a setting says so: `test_archive_bucket_beside` has both."""
+    made = Certificate(
+        ticker="KXA-1", result=Result.COMPLETE, why="x", certified_at="2026-02-05T00:00:00Z"
+    )
+    async with world.archiver(**place) as running:
+        await running.ready()
+        certificate.write(world.root, made)
+        key = certificate.path_of(world.root, "KXA-1").relative_to(world.root).as_posix()
+
+        async def there() -> bool:
+            return await bucket.get(key) == (world.root / key).read_bytes()
+
+        await eventually(there, lambda: f"{running.health.document()}")
+        # What was changed by hand is said, and not uploaded.
+        (world.root / key).write_bytes(b"x")
+        await says(running, lambda text: "certify the market again" in text)
+        await sealed(world)
+        await has_all(world, bucket)
+        certificate.write(world.root, made)
+        await says(running, lambda text: not text)
 
 
 async def test_a_key_without_the_right_is_named_and_nothing_is_deleted(

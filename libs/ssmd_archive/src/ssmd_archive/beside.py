@@ -17,7 +17,7 @@ import msgspec
 
 from ssmd_archive import certificate
 from ssmd_archive.bucket import Bucket
-from ssmd_archive.certificate import CERTIFICATES
+from ssmd_archive.certificate import CERTIFICATES, Certificate
 from ssmd_archive.disk import Disk
 from ssmd_archive.errors import ArchiveDamaged, CertificateUnreadable
 from ssmd_archive.layout import layout_of
@@ -98,10 +98,11 @@ class Beside:
         key = path.relative_to(self._root).as_posix()
         content = await asyncio.to_thread(path.read_bytes)
         try:
-            certificate.decode(content)
+            ours = certificate.decode(content)
         except CertificateUnreadable as error:
             return ArchiveDamaged(f"{path} is not uploaded: {error}; certify the market again")
-        if await self._bucket.get(key) != content:
+        there = await self._bucket.get(key)
+        if there != content and not _is_newer(there, ours):
             await send_text(self._bucket, key, content)
         return None
 
@@ -174,6 +175,14 @@ class Beside:
                     ) from error
             await send_text(self._bucket, key, content)
         self._compacted[path] = digest(content)
+
+
+def _is_newer(there: bytes | None, ours: Certificate) -> bool:
+    """Whether somebody certified the market in the bucket since."""
+    try:
+        return there is not None and certificate.decode(there).certified_at > ours.certified_at
+    except CertificateUnreadable:
+        return False
 
 
 def _entries(folder: Path | str) -> Iterator["os.DirEntry[str]"]:
