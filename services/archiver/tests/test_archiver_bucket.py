@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import made_archive
 import pytest
 import pytest_asyncio
 from prometheus_client import REGISTRY
@@ -201,6 +202,39 @@ def test_a_bucket_that_is_away_for_long_is_asked_once_a_minute() -> None:
     assert waits[0] <= 2
     assert waits == sorted(waits)
     assert max(waits) == 60.0
+
+
+async def test_a_day_that_the_bucket_lacks_is_kept_and_said(
+    world: World, bucket: Bucket, place: dict[str, Any], proxy: TcpProxy
+) -> None:
+    made_archive.archive(world.root)
+    first = Archive(world.root, SECMASTER_CDC).days()[0]
+    place |= {"archiver_bucket_endpoint": proxy.url, "archiver_keep_days": 1}
+    proxy.freeze()
+
+    async with world.archiver(**place) as running:
+        await running.ready()
+
+        async def kept() -> str:
+            # Retention looks when something is sealed.
+            await world.publish(1)
+            return str(running.health.document().get("degraded", {}).get("retention"))
+
+        why = f"{bucket} does not have all of its files yet"
+        told = f"{first} is older than what is kept, and has to stay ({why})"
+
+        async def stays() -> bool:
+            return told in await kept()
+
+        await eventually(stays, lambda: f"{running.health.document()}")
+        assert (world.root / STREAM / first).is_dir()
+        proxy.thaw()
+
+        async def gone() -> bool:
+            return await kept() == "None" and not (world.root / STREAM / first).exists()
+
+        await eventually(gone, lambda: f"{running.health.document()}")
+    assert await bucket.get(f"{STREAM}/{first}/manifest.jsonl") is not None
 
 
 async def test_retention_removes_only_what_the_bucket_has(world: World) -> None:

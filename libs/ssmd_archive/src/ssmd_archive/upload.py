@@ -217,7 +217,10 @@ class Upload:
 
     def is_whole(self, day: str) -> bool:
         """Whether all of a day is known to be in the bucket."""
-        texts, rest = self._archive.texts(day)
+        try:
+            texts, rest = self._archive.texts(day)
+        except FileNotFoundError:
+            return False
         return not rest and bool(texts) and self._known(day, texts) == len(texts)
 
     async def prune(self, keep_days: int) -> list[str]:

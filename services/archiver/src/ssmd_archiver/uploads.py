@@ -64,10 +64,12 @@ class Uploads:
             if self._failures:
                 wait = max(wait, pause_seconds(self._failures) * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
-    def is_uploaded(self, stream: str, day: str) -> bool:
-        """Whether the bucket is known to have all of a day."""
+    def why_kept(self, stream: str, day: str) -> str | None:
+        """Why retention may not remove a day; None where the bucket is known to have all of it."""
         upload = self._uploads.get(stream)
-        return upload is not None and upload.is_whole(day)
+        if upload is not None and upload.is_whole(day):
+            return None
+        return f"{self._bucket} does not have all of its files yet"
 
     async def _round(self) -> None:
         """Of each stream a day at most: one that cannot be uploaded holds up no other."""
