@@ -15,8 +15,9 @@ from s3_server import S3Server
 from ssmd_archive import certificate
 from ssmd_archive.beside import Beside
 from ssmd_archive.bucket import Bucket
+from ssmd_archive.bucket_settings import BucketSettings
 from ssmd_archive.certificate import Certificate, Result
-from ssmd_archive.errors import ArchiveDamaged
+from ssmd_archive.errors import ArchiveDamaged, BucketUnreachable
 from ssmd_archive.fetch import fetch
 from ssmd_archive.parquet.compaction import compact
 from ssmd_archive.upload import Upload
@@ -28,6 +29,7 @@ class Counting(Bucket):
     """Counts what is put."""
 
     puts: Counter[str]
+    settings: BucketSettings
 
     async def put(self, key: str, content: bytes | Path) -> None:
         self.puts[key] += 1
@@ -36,8 +38,9 @@ class Counting(Bucket):
 
 @pytest.fixture
 def bucket(s3: S3Server) -> Counting:
-    found = Counting(s3.settings(archiver_bucket_prefix=f"beside/{secrets.token_hex(6)}"))
-    found.puts = Counter()
+    settings = s3.settings(archiver_bucket_prefix=f"beside/{secrets.token_hex(6)}")
+    found = Counting(settings)
+    found.settings, found.puts = settings, Counter()
     return found
 
 
@@ -116,6 +119,20 @@ async def test_each_is_sent_once_and_again_when_it_is_another(root: Path, bucket
         keys = {certificate.path_of(root, name) for name in (TICKERS[1], "KXC-1")}
         assert set(bucket.puts) == {path.relative_to(root).as_posix() for path in keys}
         assert set(bucket.puts.values()) == {1}
+    wanted = small(root, "certificates")
+    assert wanted.items() <= (await bucketed.objects(bucket)).items()
+
+
+async def test_what_is_not_given_back_is_not_there(root: Path, bucket: Counting) -> None:
+    class Forgetful(Bucket):
+        async def get(self, key: str) -> bytes | None:
+            found = await super().get(key)
+            return None if found is None else found[:-1]
+
+    other = Forgetful(bucket.settings)
+    with pytest.raises(BucketUnreachable, match="does not give back"):
+        await Beside(root, other).work()
+    await Beside(root, bucket).work()
     wanted = small(root, "certificates")
     assert wanted.items() <= (await bucketed.objects(bucket)).items()
 

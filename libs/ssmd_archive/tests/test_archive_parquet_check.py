@@ -85,6 +85,23 @@ def test_parquet_of_other_files_than_there_are_is_outdated(archive: Archive) -> 
     assert kinds(check(archive)) == []
 
 
+def test_sources_count_by_their_hashes_and_a_part_by_its_beginning(archive: Archive) -> None:
+    known = msgspec.json.decode((folder(archive) / record.RECORD).read_bytes())
+    first, *more = known["sources"]
+    rewrite(archive, sources=[{**first, "sha256": "0" * 64}, *more])
+    assert kinds(check(archive)) == [("manifest.json", "outdated")]
+    # As it was when the day was half over: the rest came since.
+    tables = [{**made, "rows": 0} for made in known["tables"]]
+    tables[0]["rows"] = first["messages"]
+    half = {"sources": [first], "messages": first["messages"], "tables": tables}
+    rewrite(archive, **half, is_over=False)
+    assert kinds(check(archive)) == []
+    rewrite(archive, **half, is_over=True)
+    assert kinds(check(archive)) == [("manifest.json", "outdated")]
+    rewrite(archive, **{**half, "sources": [{**first, "sha256": "0" * 64}]}, is_over=False)
+    assert kinds(check(archive)) == [("manifest.json", "outdated")]
+
+
 def test_a_day_that_goes_on_or_is_gone_is_no_fault(archive: Archive) -> None:
     compact(archive, DAYS[2], partial=True)
     bucketed.archived(archive.root, days=1)
