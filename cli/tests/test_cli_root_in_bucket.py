@@ -1,5 +1,6 @@
 """Commands that read an archive say the same of a bucket as of the directory that it is of."""
 
+import asyncio
 import json
 import os
 import secrets
@@ -22,6 +23,11 @@ from ssmd_archive.bucket import Bucket
 from ssmd_archive.catalog import Archive
 from ssmd_archive.layout import MARKET_DATA, SECMASTER_CDC
 from ssmd_archive.upload import Upload
+from ssmd_cli import archive_remote
+from ssmd_cli.archive_query import query
+from ssmd_cli.archive_root import archive_at
+from ssmd_cli.output import Format
+from ssmd_common.errors import ConfigurationError
 from ssmd_simulator.server import Simulator
 
 QUESTION = (
@@ -169,6 +175,22 @@ async def test_what_the_bucket_has_instead_is_not_believed(place: Place) -> None
     assert done.code == 0, done
     done = await place.ssmd(place.url, "verify", "--stream", STREAM, **place.settings)
     assert f"{key}: changed" in done.out
+
+
+async def test_more_parquet_than_is_copied_is_refused(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in place.settings.items():
+        monkeypatch.setenv(name, text)
+    monkeypatch.setattr(archive_remote, "MOST_BYTES", 1)
+
+    def ask(question: str) -> None:
+        with archive_at(Path(place.url)) as found:
+            query(found, question, Format.CSV, place.root.parent / "answer", [])
+
+    with pytest.raises(ConfigurationError, match=r"at most 1 are copied: name days \(--date\)"):
+        await asyncio.to_thread(ask, QUESTION)
+    await asyncio.to_thread(ask, "SHOW TABLES")
 
 
 async def test_a_bucket_without_an_archive_is_named(place: Place) -> None:
