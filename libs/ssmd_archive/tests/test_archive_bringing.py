@@ -10,7 +10,7 @@ import pytest
 from made_bucket import DAYS
 from s3_server import S3Server
 
-from ssmd_archive import away, bringing
+from ssmd_archive import away
 from ssmd_archive.bringing import Bringing
 from ssmd_archive.bucket import Bucket
 from ssmd_archive.errors import ArchiveDamaged, BucketUnreachable
@@ -34,12 +34,9 @@ async def stored(bucket: Bucket, count: int) -> list[tuple[str, int, str]]:
     return found
 
 
-async def test_what_was_not_read_for_the_longest_time_goes(
-    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bringing, "_NEWEST", 2)
+async def test_what_was_not_read_for_the_longest_time_goes(bucket: Bucket, tmp_path: Path) -> None:
     objects = await stored(bucket, 6)
-    brought = Bringing(bucket, tmp_path / "root", tmp_path / "copies", most_bytes=3 * SIZE)
+    brought = Bringing(bucket, tmp_path / "root", tmp_path / "copies", most_bytes=3 * SIZE, least=2)
 
     def here() -> set[str]:
         return {path.name for path in (tmp_path / "copies").rglob("*") if path.is_file()}

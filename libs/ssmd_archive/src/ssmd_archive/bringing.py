@@ -21,7 +21,7 @@ from ssmd_archive.layout import MANIFEST
 T = TypeVar("T")
 
 MOST_BYTES: Final = 4 << 30
-_NEWEST: Final = 16
+LEAST: Final = 16
 """So many stay whatever their size: they are about to be opened."""
 
 
@@ -34,12 +34,19 @@ class Bringing:
     """
 
     def __init__(
-        self, bucket: Bucket, root: Path, folder: Path, *, most_bytes: int = MOST_BYTES
+        self,
+        bucket: Bucket,
+        root: Path,
+        folder: Path,
+        *,
+        most_bytes: int = MOST_BYTES,
+        least: int = LEAST,
     ) -> None:
         self.bucket = bucket
         self.root = root
         self._folder = folder
         self._most_bytes = most_bytes
+        self._least = least
         self._copies: OrderedDict[str, int] = OrderedDict()
         self._said: dict[str, dict[str, tuple[int, str]]] = {}
         self._lock = Lock()
@@ -92,7 +99,7 @@ class Bringing:
         self._loop.shutdown()
 
     def _forget_oldest(self) -> None:
-        while sum(self._copies.values()) > self._most_bytes and len(self._copies) > _NEWEST:
+        while sum(self._copies.values()) > self._most_bytes and len(self._copies) > self._least:
             key, _ = self._copies.popitem(last=False)
             (self._folder / key).unlink()
 
