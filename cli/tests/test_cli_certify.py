@@ -98,7 +98,7 @@ async def test_a_day_of_markets_is_certified_and_checked_again(day: Day, tmp_pat
     assert "0 are not true any more" in checked.err
 
 
-def _tampered(kind: str, mine: list[TradeMessage]) -> list[TradeMessage]:
+def tampered(kind: str, mine: list[TradeMessage]) -> list[TradeMessage]:
     """A market's trades, of which one was dealt with like this."""
     replace = msgspec.structs.replace
     at = next(place for place, one in enumerate(mine) if place > 2 and not one.block)
@@ -147,7 +147,7 @@ async def test_an_archive_that_was_made_otherwise_is_found_out(tmp_path: Path) -
         honest = traded.trades(sim, kinds)
         made = []
         for ticker, kind in kinds.items():
-            made += _tampered(kind, [one for one in honest if one.ticker == ticker])
+            made += tampered(kind, [one for one in honest if one.ticker == ticker])
         traded.archive(root, sorted(made, key=traded.moment))
         day = Day(sim, list(kinds), "", "", honest, tmp_path)
         found = await day.certified(root, *kinds, code=DRIFT)
