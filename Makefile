@@ -100,6 +100,10 @@ lifecycle-day: $(READY) ## A whole universe's quick day with every fault, for ha
 lifecycle-soak: $(READY) ## An hour of lifecycle at the exchange's real rate: nothing grows
 	@"$(BIN)/pytest" -n0 -s -m slow services/lifecycle/tests/test_lifecycle_soak.py $(ARGS)
 
+.PHONY: archiver-soak
+archiver-soak: $(READY) ## An hour of market data into the archive while everything breaks: nothing is lost, nothing grows
+	@ARCHIVER_SOAK_SECONDS=$${ARCHIVER_SOAK_SECONDS:-3600} "$(BIN)/pytest" -n0 -s -m slow services/connector/tests/test_connector_soak.py $(ARGS)
+
 .PHONY: cdc-outage
 cdc-outage: $(READY) ## An hour without NATS while the database is written to: nothing grows, nothing is lost
 	@CDC_OUTAGE_SECONDS=$${CDC_OUTAGE_SECONDS:-3600} "$(BIN)/pytest" -n0 -s -m slow services/cdc/tests/test_cdc_outage.py $(ARGS)

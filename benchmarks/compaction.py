@@ -4,8 +4,8 @@ A day of quotes and trades is archived without a stream, then compacted and repl
 process of its own. Beside compacting stands DuckDB alone over the same files, which reads, sorts
 and writes, but rounds and loses what does not fit; beside replaying a bare loop that unpacks the
 same files and splits them into lines. Figures by processor time do not depend on what else runs.
-Nor do those of two idle cores: there each moment's processor time, the start's too, is divided by
-the number of threads that could run then, one or two.
+Nor do those of two idle cores: there each moment's processor time is divided by the number of
+threads that could run then, one or two.
 
 usage: make bench BENCH=compaction ARGS="--messages 5000000"
 """
@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,7 +78,8 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     if arguments.work:
         name, folder = arguments.work
-        sys.stdout.write(json.dumps(took(lambda: WORK[name](Path(folder)))))
+        before = time.process_time()
+        sys.stdout.write(json.dumps([before, *took(lambda: WORK[name](Path(folder)))]))
         return
     with scratch_directory() as folder:
         archiving = took(lambda: write(folder, arguments.messages))
@@ -113,20 +115,24 @@ def on_idle(count: int, one: Took) -> str:
 
 
 def child(name: str, folder: Path) -> Took:
-    """In a process of its own, whose threads are watched meanwhile, its start as well."""
+    """In a process of its own, whose threads are watched meanwhile."""
     command = [sys.executable, __file__, "--work", name, str(folder)]
+    looks = [Threads(0, 0.0)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        idle, before = 0.0, Threads(0, 0.0)
         while process.poll() is None:
-            now = threads(process.pid)
-            could_run = max(1, (before.runnable + now.runnable + 1) // 2)
-            idle += max(0.0, now.seconds - before.seconds) / min(CORES, could_run)
-            before = now
+            looks.append(threads(process.pid))
             time.sleep(LOOK_SECONDS)
         assert process.stdout is not None
         output = process.stdout.read()
     assert process.returncode == 0
-    return Took(*json.loads(output)[:3], idle)
+    start, *figures = json.loads(output)
+    idle = sum(
+        max(0.0, now.seconds - before.seconds)
+        / min(CORES, max(1, (before.runnable + now.runnable + 1) // 2))
+        for before, now in pairwise(looks)
+        if before.seconds >= start
+    )
+    return Took(*figures[:3], idle)
 
 
 class Threads(NamedTuple):

@@ -28,8 +28,11 @@ from .connector_process import Process, leader_of, process
 class Trial:
     """Two connectors, their NATS, and faults."""
 
-    def __init__(self, market: Market, database: Database, folder: Path, seed: int) -> None:
+    def __init__(
+        self, market: Market, database: Database, folder: Path, seed: int, **settings: str
+    ) -> None:
         self.market = market
+        self.settings = settings
         self.database = database
         self.folder = folder
         self.random = random.Random(seed)
@@ -43,6 +46,7 @@ class Trial:
             "CONNECTOR_SILENCE_SECONDS": "3",
             "CONNECTOR_ACK_SECONDS": "2",
             "CONNECTOR_STANDBY_SECONDS": "120",
+            **self.settings,
         }
         made = process(self.market, self.database, self.folder, **given)
         self.running.append(await self.stack.enter_async_context(made))
