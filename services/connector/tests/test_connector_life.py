@@ -219,6 +219,32 @@ async def test_what_was_traded_between_two_lives_is_read_again(world: World) -> 
     assert len(records(await world.market.stored(), "opened")) == 2
 
 
+async def test_a_gap_that_its_publisher_did_not_live_to_mend_is_mended_by_a_later_one(
+    world: World,
+) -> None:
+    async with world.living():
+        await world.market.until(lambda: world.market.trades() > 20)
+        began = await world.market.first_stored() + 0.05
+        # The exchange does not answer until it ends.
+        broken = world.sim.faults.start(Fault("error", path="/markets/trades.*"))
+        world.sim.faults.start(Fault("gap", channel="trade", times=5))
+        before = world.market.trades()
+        await world.market.until(lambda: world.market.trades() > before + 60)
+        world.sim.floor.set_rate(0)
+        # It goes on: what comes next begins far behind the gap.
+        lost = datetime.now(UTC)
+        await world.market.until(lambda: datetime.now(UTC) > lost + timedelta(seconds=9))
+    assert await world.market.missing(began)
+    world.sim.faults.clear(broken.id)
+    async with world.living():
+        await world.market.whole(began)
+    stored = await world.market.stored()
+    repaired = records(stored, "repaired")
+    assert sum(record.trades or 0 for record in repaired) == sum(
+        isinstance(m, TradeMessage) and m.source == "rest" for _, m in stored
+    )
+
+
 async def test_a_takeover_fills_in_what_the_stream_does_not_have(world: World) -> None:
     """Two processes hear; the one that publishes dies, and what it heard last is not lost."""
     async with world.receiving() as first, world.receiving() as second:
