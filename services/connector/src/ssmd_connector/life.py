@@ -13,6 +13,7 @@ import nats.errors
 import structlog
 
 from ssmd_common.health import Health
+from ssmd_common.tasks import raise_if_cancelled
 from ssmd_connector.outbox import Drops, Outbox
 from ssmd_connector.outgoing import MarketOutgoing
 from ssmd_connector.pipe import COUNT_SECONDS, Pipe
@@ -203,5 +204,6 @@ async def _until_it_goes(work: Callable[[], Awaitable[T]]) -> T:
         try:
             return await work()
         except _LATER as error:
+            raise_if_cancelled()
             log.warning("trades cannot be read again yet", reason=str(error))
             await asyncio.sleep(_RETRY_SECONDS)
