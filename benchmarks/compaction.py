@@ -132,7 +132,8 @@ def child(name: str, folder: Path) -> Took:
         for before, now in pairwise(looks)
         if before.seconds >= start
     )
-    return Took(*figures[:3], idle)
+    wall, processor, memory = figures[:3]
+    return Took(wall, processor, memory, idle)
 
 
 class Threads(NamedTuple):
