@@ -125,6 +125,8 @@ async def browse(directory: Path) -> AsyncIterator[Page]:
             )
             for domain in ("Page", "Runtime", "Log"):
                 await page.call(f"{domain}.enable")
+            # What was said of the page before this one has been told again.
+            page.complaints.clear()
             yield page
             await page.call("Page.navigate", url="about:blank")
             listening.cancel()

@@ -72,6 +72,24 @@ async def test_pages_say_what_the_api_knows(
 
 
 @pytest.mark.usefixtures("universe")
+async def test_now_tells_what_there_is_and_how_it_is(api: Client, database: Database) -> None:
+    await fill_work(database)
+    page = (await shown(api, "/ui")).text
+    said = words(page)
+    for part in (
+        "7 markets 3 active",
+        "Crypto 1 1 1 –",
+        "close in 1 h",
+        "sync leading",
+        "everything partial",
+        "1 rejected",
+        "disconnected",
+        "Counted",
+    ):
+        assert part in said, part
+
+
+@pytest.mark.usefixtures("universe")
 async def test_the_list_has_the_filters_of_the_api(api: Client) -> None:
     for query, expected in (
         ("q=hou", 2),
@@ -117,6 +135,8 @@ async def test_a_page_turns_into_a_moment(api: Client, database: Database) -> No
     now = (await shown(api, f"/ui/markets/{MARKET}")).text
     past = (await shown(api, f"/ui/markets/{MARKET}?as_of={at}")).text
     assert "<h1>Renamed</h1>" in now
+    # What a version changed is told, and leads to its moment.
+    assert f"title Will {MARKET} win? → Renamed" in words(now)
     assert f"<h1>Will {MARKET} win?</h1>" in past
     assert "This is what was known at" in words(past)
     # What is of the past follows nothing, and leads to what was then.

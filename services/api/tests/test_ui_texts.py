@@ -110,6 +110,17 @@ def test_a_strike_says_for_which_values(
     assert ladder.strike(market) == shown
 
 
+def test_strikes_are_in_order_and_without_any_the_likeliest_comes_first() -> None:
+    def market(ticker: str, floor: object, cap: object, bid: object = None) -> dict[str, object]:
+        strikes = {"floor_strike": floor, "cap_strike": cap}
+        return {"ticker": ticker, **strikes, "yes_bid_dollars": bid}
+
+    strikes = [market("c", 10, None), market("b", 9.5, 10), market("a", None, 9.5)]
+    assert [each["ticker"] for each in ladder.in_order(strikes)] == ["a", "b", "c"]
+    bids = [market("x", None, None, "0.1"), market("y", None, None), market("z", None, None, "0.7")]
+    assert [each["ticker"] for each in ladder.in_order(bids)] == ["z", "x", "y"]
+
+
 @pytest.mark.parametrize(
     ("bid", "ask", "quoted"),
     [("0.4", "0.5", True), ("0", "1", False), ("0", "0.01", True), (None, "1", False)],
