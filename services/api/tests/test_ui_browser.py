@@ -289,13 +289,23 @@ async def test_a_key_that_is_good_no_more_ends_what_is_open(
 
 
 @pytest.mark.usefixtures("full")
-async def test_times_are_local_with_utc_at_hand(api: Client, tmp_path: Path) -> None:
+async def test_times_are_local_with_utc_at_hand(
+    api: Client, database: Database, tmp_path: Path
+) -> None:
+    async with database.connect() as connection:
+        await connection.execute(
+            "UPDATE markets SET latest_expiration_time = '2099-12-06T20:00Z' WHERE ticker = %s",
+            [MARKET],
+        )
     async with reading(api, tmp_path) as page:
         await page.call("Emulation.setTimezoneOverride", timezoneId="Asia/Kolkata")
         await opened(page, f"{api.base}/ui/markets/{MARKET}")
         time = "document.querySelector('time[datetime^=\"2026-02-03T22:05:00\"]')"
         assert "03:35:00" in await page.evaluate(f"() => {time}.textContent")
         assert await page.evaluate(f"() => {time}.title") == "2026-02-03 22:05:00 UTC"
+        # Of another year the year is said.
+        far = "document.querySelector('dd time[datetime^=\"2099-12-06\"]').textContent"
+        assert "2099" in await page.evaluate(f"() => {far}")
 
 
 @pytest.mark.usefixtures("full")

@@ -74,6 +74,8 @@ async def test_pages_say_what_the_api_knows(
 @pytest.mark.usefixtures("universe")
 async def test_now_tells_what_there_is_and_how_it_is(api: Client, database: Database) -> None:
     await fill_work(database)
+    async with database.connect() as connection:
+        await insert(connection, "sync_runs", job="fees", outcome="running", started_at=NOW)
     page = (await shown(api, "/ui")).text
     said = words(page)
     for part in (
@@ -82,6 +84,7 @@ async def test_now_tells_what_there_is_and_how_it_is(api: Client, database: Data
         "close in 1 h",
         "sync leading",
         "everything partial",
+        "fees running began",
         "1 rejected",
         "disconnected",
         "Counted",
@@ -353,6 +356,26 @@ async def test_a_life_has_what_was_told_and_what_is_to_come(
     life = page[page.index("Life") : page.index("Versions")]
     steps = [life.index(each) for each in ("opened told by clock", "paused told by ws", "closes")]
     assert steps == sorted(steps)
+
+
+@pytest.mark.usefixtures("universe")
+async def test_what_was_seen_late_stands_where_it_belongs(api: Client, database: Database) -> None:
+    async with database.connect() as connection:
+        for number, (kind, source, sent_at) in enumerate(
+            (("settled", None, NOW - timedelta(minutes=9)), ("determined", "rest", None))
+        ):
+            await insert(
+                connection,
+                "market_lifecycle_events",
+                market_ticker=MARKET,
+                event_type=kind,
+                metadata={"source": source, "msg": {"at": None}} if source else {},
+                dedupe_key=str(number),
+                sent_at=sent_at,
+                received_at=NOW - timedelta(minutes=5),
+            )
+    page = words((await shown(api, f"/ui/markets/{MARKET}")).text)
+    assert page.index("determined seen by rest") < page.index("settled told by ws")
 
 
 @pytest.mark.usefixtures("universe")
