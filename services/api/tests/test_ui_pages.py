@@ -75,14 +75,15 @@ async def test_pages_say_what_the_api_knows(
 async def test_now_tells_what_there_is_and_how_it_is(api: Client, database: Database) -> None:
     await fill_work(database)
     async with database.connect() as connection:
-        await insert(connection, "sync_runs", job="fees", outcome="running", started_at=NOW)
+        run = {"job": "fees", "outcome": "running", "scope": {}, "started_at": NOW}
+        await insert(connection, "sync_runs", **run)
     page = (await shown(api, "/ui")).text
     said = words(page)
     for part in (
         "7 markets 3 active",
         "Crypto 1 1 1 –",
         "close in 1 h",
-        "sync leading",
+        "service state lag work/s last word sync",
         "everything partial",
         "fees running began",
         "1 rejected",

@@ -292,9 +292,12 @@ class Store:
         """(series, category, active, is_game, events, volume) of all."""
         return await self._all(sql.SQL(queries.stats_series))
 
-    async def stats_markets(self, now: datetime) -> list[tuple[Any, ...]]:
-        """(series, category, status, markets, closing within an hour, a day, a week) of all."""
-        return await self._all(sql.SQL(queries.stats_markets), now=now)
+    async def stats_markets(
+        self, now: datetime, *, by_series: bool = True
+    ) -> list[tuple[Any, ...]]:
+        """(series, category, status, markets, closing within an hour, a day, a week) of all; else
+        without series, each of which is then empty."""
+        return await self._all(sql.SQL(queries.stats_markets), now=now, by_series=by_series)
 
     async def stats_sync(self, limit: int) -> Row:
         """Each job's last run and last success, the latest runs, the resume points."""

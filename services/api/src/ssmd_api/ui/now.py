@@ -65,7 +65,7 @@ async def show(request: web.Request) -> web.Response:
     Parameters(given(request.query), now).done()
     service = context.of(request)
     document, (steps, closing, runs, gaps), markets = await asyncio.gather(
-        status.read(service), _reads(service, now), service.counts.markets.get(_COUNTED_SECONDS)
+        status.read(service), _reads(service, now), service.counts.categories.get(_COUNTED_SECONDS)
     )
     changed = lookback.remembered(service.feed, ChangeFilter(types=_CHANGES), _CHANGED)
     return render(
