@@ -112,7 +112,9 @@ async def first_views(http: aiohttp.ClientSession, target: Target, times: int, r
         say("in processor time", f"{mine / of_those:.2f}", figures, "2")
 
 
-async def opened(http: aiohttp.ClientSession, base: str, path: str) -> None:
+async def opened(
+    http: aiohttp.ClientSession, base: str, path: str, all_there: asyncio.Barrier
+) -> None:
     """Do with a page what its script does, until it is cancelled."""
 
     async def text() -> str:
@@ -135,6 +137,7 @@ async def opened(http: aiohttp.ClientSession, base: str, path: str) -> None:
             await text()
 
     page = await text()
+    await all_there.wait()
     said = {name: unescape(value) for name, value in re.findall(r'data-(\w+)="([^"]*)"', page)}
     async with asyncio.TaskGroup() as group:
         if said["stream"]:
@@ -155,8 +158,12 @@ async def idle(
 ) -> float:
     """Percent of a core, less what it takes alone."""
     count = given.readers if path else 0
-    readers = [asyncio.create_task(opened(http, base, path)) for _ in range(count)]
-    readers.append(asyncio.create_task(asyncio.sleep(given.seconds * 2 + 60)))
+    all_there = asyncio.Barrier(count + 1)
+    readers = [asyncio.create_task(opened(http, base, path, all_there)) for _ in range(count)]
+    readers.append(asyncio.create_task(asyncio.sleep(given.seconds * 2 + 600)))
+    # What it takes to open a page is another figure.
+    async with asyncio.timeout(300):
+        await all_there.wait()
     await asyncio.sleep(3)
     began, busy = time.perf_counter(), sum(child.cpu_times()[:2])
     await asyncio.wait(readers, timeout=given.seconds, return_when=asyncio.FIRST_EXCEPTION)
