@@ -315,6 +315,14 @@ async def test_series_are_sorted_and_filtered(api: Client) -> None:
     # Each address keeps what was asked for.
     assert 'href="/ui/series?tag=Basketball&amp;sort=volume"' in page
     assert "Crypto 1 2 1 1 1 – 2 1,000" in words(page)
+    assert page.count('class="spark"') == 1
+    # One of them has its events in the order of their strike dates, either way.
+    for sort in ("-strike_date", "strike_date"):
+        one = (await shown(api, f"/ui/series/KXBTCD?sort={sort}")).text
+        events = re.findall(r'<tr id="ev-([^"]+)"', one)
+        assert events == sorted(events, reverse=sort.startswith("-")), sort
+        assert len(events) == 2
+    assert "?sort=-strike_date" in one
     assert (await shown(api, "/ui/series?sort=-volume&as_of=-1s")).status == 400
 
 

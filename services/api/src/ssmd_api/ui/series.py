@@ -158,6 +158,7 @@ async def show(request: web.Request) -> web.Response:
         counts=counts,
         schedule=schedule,
         step=feeschedule.in_force(schedule, at or now),
+        sort=page.sort,
         events=rows.decode(b"[%b]" % events.rows, rows.ROW_DEPTH),
         next_cursor=events.cursor,
         days=days,
