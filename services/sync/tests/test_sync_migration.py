@@ -17,6 +17,8 @@ DROP TRIGGER history_updated ON series;
 DROP TRIGGER history_updated ON events;
 DROP TRIGGER history_updated ON series_fees;
 DROP TRIGGER history_updated ON markets;
+DROP TRIGGER categorise ON series;
+DROP TRIGGER categorise ON events;
 ALTER TABLE series ALTER COLUMN category TYPE text;
 ALTER TABLE events ALTER COLUMN title TYPE varchar(5000), ALTER COLUMN category TYPE text;
 ALTER TABLE series_fees ALTER COLUMN fee_multiplier TYPE numeric(12,6);

@@ -101,7 +101,8 @@ class Store:
         self, wanted: MarketFilter, page: Page, shape: Shape, aged: Sequence[Table]
     ) -> Listed:
         """Each market may have parts of its event and its series; ages have what `aged` has."""
-        return await self.listed(lists.markets(wanted, page, shape, aged))
+        past = self.past is not None
+        return await self.listed(lists.markets(wanted, page, shape, aged, past=past))
 
     async def market(self, ticker: str, shape: Shape) -> Row | None:
         """What the shape, one of `shapes.ONE_MARKET`, has of a market, and what its age needs."""
@@ -363,7 +364,7 @@ class Store:
     ) -> AsyncGenerator[Sequence[bytes], None]:
         """Every row of a list as JSON, in pages, all of one state of the database; in the order of
         the list's key where none is given."""
-        listing = _whole(wanted, shape, sort)
+        listing = _whole(wanted, shape, sort, past=self.past is not None)
         listing = replace(
             listing,
             query=self._then(listing.query),
@@ -450,14 +451,15 @@ class Store:
         return parameters if self.past is None else self.past.parameters(parameters)
 
 
-def _whole(wanted: Filter, shape: Shape, sort: str | None) -> Listing:
+def _whole(wanted: Filter, shape: Shape, sort: str | None, *, past: bool) -> Listing:
     match wanted:
         case SeriesFilter():
             return lists.series(wanted, Page(sort or "ticker", lists.EVERYTHING), shape)
         case EventFilter():
             return lists.events(wanted, Page(sort or "event_ticker", lists.EVERYTHING), shape)
         case MarketFilter():
-            return lists.markets(wanted, Page(sort or "ticker", lists.EVERYTHING), shape)
+            page = Page(sort or "ticker", lists.EVERYTHING)
+            return lists.markets(wanted, page, shape, past=past)
         case _:
             assert_never(wanted)
 

@@ -56,6 +56,8 @@ class Where:
     _several: str = ""
     """The parameter with several values that an index has each in the order of tickers."""
     _is_narrow: bool = False
+    _alike: str = ""
+    """A column in which the rows of each way are alike, and with which indexes begin."""
     _nulls: dict[str, bool] = field(default_factory=dict)
     """Of columns of which only values are asked for, or only the lack of one: whether of that."""
 
@@ -77,23 +79,17 @@ class Where:
             condition: LiteralString = "{alias}." + column + " = ANY(%(" + name + ")s::text[])"
             self.add(condition, **{name: list(values)})
 
-    def add_narrow(
-        self,
-        column: LiteralString,
-        name: LiteralString,
-        values: Sequence[str],
-        *,
-        by_ticker: bool = False,
-    ) -> None:
-        """The same of what leaves few rows; `by_ticker` if an index has those of one value in the
-        order of their tickers, which the list has."""
+    def add_narrow(self, column: LiteralString, name: LiteralString, values: Sequence[str]) -> None:
+        """The same of what leaves few rows."""
         self._is_narrow |= bool(values)
-        if by_ticker and len(values) > 1:
-            self._several = name
-            self.add("{alias}." + column + " = of_several.one")
-            self.parameters[name] = list(dict.fromkeys(values))
-        else:
-            self.add_any(column, name, values)
+        self.add_any(column, name, values)
+
+    def add_each(self, column: LiteralString, name: LiteralString, values: Sequence[str]) -> None:
+        """The column has one of the values, each of which is read by its own part of an index; of
+        one column."""
+        self._several = name
+        self.add("{alias}." + column + " = of_several.one")
+        self.parameters[name] = list(dict.fromkeys(values))
 
     def add_ranges(self, ranges: Sequence[Range]) -> None:
         for each in ranges:
@@ -125,6 +121,11 @@ class Where:
             self._ways.append([("", condition) for condition in _STATUS_IS[: len(statuses)]])
         elif statuses:
             self.add("{alias}.status = ANY(%(statuses)s)", statuses=list(statuses))
+
+    def alike(self, column: str) -> None:
+        """In each way the column has one value, or none: of none, PostgreSQL uses an index that
+        begins with the column only in an order that begins with it, too."""
+        self._alike = column
 
     def exists(self, query: sql.Composable, inner: "Where") -> None:
         self._conditions.append(sql.SQL("EXISTS ({})").format(query))
@@ -169,7 +170,13 @@ class Where:
         fetch = sql.Literal(page.limit + 1)
         order = in_order([*keys, last], last, self.alias)
         # Without NULLS LAST of the first, which is no matter among rows that all have it, or none.
-        within = in_order([*keys, last], last, self.alias, nulls_of_first=False)
+        within = sql.SQL(", ").join(
+            [
+                in_order(columns, last, self.alias, nulls_of_first=False)
+                for columns in (self._before(keys, last), [*keys, last])
+                if columns
+            ]
+        )
         text = _CUT
         if self._is_narrow and (len(keys) > 1 or (keys and keys[0].descends != last.descends)):
             text = _CUT_OF_FEW
@@ -198,6 +205,11 @@ class Where:
         merged = _in_turn(stretches, in_order([*keys, last], last), fetch)
         cut = sql.SQL("({}) {}").format(merged, sql.Identifier(self.alias))
         return cut, order
+
+    def _before(self, keys: Sequence[SortKey], last: SortKey) -> list[SortKey]:
+        """What a query's rows have alike, where an index has them in the order of what follows."""
+        lacked = [name for name, lacks in self._nulls.items() if lacks and not keys]
+        return [SortKey(name, last.descends) for name in [self._alike, *lacked] if name][:1]
 
     def all(self, table: Table) -> sql.Composed:
         """Queries of the rows of the whole list, without columns."""
