@@ -310,8 +310,6 @@ def _add_kinds(
     ]
     where.add_ways(found, category=values)
     where.parameters.update({f"category{n}": value for n, value in enumerate(values) if few})
-    if few:
-        where.alike("category")
 
 
 def _once(

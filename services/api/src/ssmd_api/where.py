@@ -56,8 +56,6 @@ class Where:
     _several: str = ""
     """The parameter with several values that an index has each in the order of tickers."""
     _is_narrow: bool = False
-    _alike: str = ""
-    """A column in which the rows of each way are alike, and with which indexes begin."""
     _nulls: dict[str, bool] = field(default_factory=dict)
     """Of columns of which only values are asked for, or only the lack of one: whether of that."""
 
@@ -122,11 +120,6 @@ class Where:
         elif statuses:
             self.add("{alias}.status = ANY(%(statuses)s)", statuses=list(statuses))
 
-    def alike(self, column: str) -> None:
-        """In each way the column has one value, or none: of none, PostgreSQL uses an index that
-        begins with the column only in an order that begins with it, too."""
-        self._alike = column
-
     def exists(self, query: sql.Composable, inner: "Where") -> None:
         self._conditions.append(sql.SQL("EXISTS ({})").format(query))
         self.parameters.update(inner.parameters)
@@ -170,13 +163,8 @@ class Where:
         fetch = sql.Literal(page.limit + 1)
         order = in_order([*keys, last], last, self.alias)
         # Without NULLS LAST of the first, which is no matter among rows that all have it, or none.
-        within = sql.SQL(", ").join(
-            [
-                in_order(columns, last, self.alias, nulls_of_first=False)
-                for columns in (self._before(keys, last), [*keys, last])
-                if columns
-            ]
-        )
+        by = [*(keys or self._lacked(last)), last]
+        within = in_order(by, last, self.alias, nulls_of_first=False)
         text = _CUT
         if self._is_narrow and (len(keys) > 1 or (keys and keys[0].descends != last.descends)):
             text = _CUT_OF_FEW
@@ -206,10 +194,10 @@ class Where:
         cut = sql.SQL("({}) {}").format(merged, sql.Identifier(self.alias))
         return cut, order
 
-    def _before(self, keys: Sequence[SortKey], last: SortKey) -> list[SortKey]:
-        """What a query's rows have alike, where an index has them in the order of what follows."""
-        lacked = [name for name, lacks in self._nulls.items() if lacks and not keys]
-        return [SortKey(name, last.descends) for name in [self._alike, *lacked] if name][:1]
+    def _lacked(self, last: SortKey) -> list[SortKey]:
+        """A column that all rows lack: its index has them in the order of tickers, but PostgreSQL
+        knows that only of an order that begins with the column."""
+        return [SortKey(name, last.descends) for name, lacks in self._nulls.items() if lacks][:1]
 
     def all(self, table: Table) -> sql.Composed:
         """Queries of the rows of the whole list, without columns."""
