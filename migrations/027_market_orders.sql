@@ -15,7 +15,6 @@ $migration$;
 
 CREATE INDEX markets_category ON markets (category, ticker, status) WHERE mve_collection_ticker IS NULL;
 
-CREATE INDEX markets_by_ticker ON markets (ticker, status) WHERE mve_collection_ticker IS NULL;
 CREATE INDEX markets_by_close ON markets (close_time, ticker, category, series_ticker)
     WHERE mve_collection_ticker IS NULL;
 CREATE INDEX markets_by_status ON markets (status, close_time, ticker, category) WHERE mve_collection_ticker IS NULL;
@@ -26,8 +25,7 @@ CREATE INDEX markets_by_volume_24h ON markets (volume_24h, ticker, category, sta
 CREATE INDEX markets_by_open_interest ON markets (open_interest, ticker, category, status, series_ticker)
     WHERE mve_collection_ticker IS NULL;
 
-DROP INDEX markets_listed, markets_close, markets_status_closing, markets_volume, markets_volume_24h, markets_open_interest;
-ALTER INDEX markets_by_ticker RENAME TO markets_listed;
+DROP INDEX markets_close, markets_status_closing, markets_volume, markets_volume_24h, markets_open_interest;
 ALTER INDEX markets_by_close RENAME TO markets_close;
 ALTER INDEX markets_by_status RENAME TO markets_status_closing;
 ALTER INDEX markets_by_volume RENAME TO markets_volume;
