@@ -478,7 +478,7 @@ async def test_a_scoped_run_deletes_nothing_outside_its_scope(sync: Any, exchang
     await sync()
     [ticker] = await vanish(exchange, 1)
     [row] = await sync.rows(
-        "SELECT category FROM series s JOIN markets m ON m.series_ticker = s.ticker"
+        "SELECT s.category FROM series s JOIN markets m ON m.series_ticker = s.ticker"
         " WHERE m.ticker = %s",
         ticker,
     )
