@@ -48,6 +48,7 @@ lock: $(BIN)/uv ## Compile requirements/*.txt again (UPGRADE=1 takes newer versi
 	for v in 15 16 17; do $(COMPILE:3.11=3.12) $(if $(UPGRADE),--upgrade) requirements/postgresql-$$v.in -o requirements/postgresql-$$v.txt; done
 	for s in $(SERVICES); do $(COMPILE) -c requirements/dev.txt services/$$s/pyproject.toml -o requirements/$$s.txt; done
 	$(COMPILE) -c requirements/dev.txt cli/pyproject.toml -o requirements/cli.txt
+	$(COMPILE) -c requirements/dev.txt --extra archive cli/pyproject.toml -o requirements/compact.txt
 	$(COMPILE) -c requirements/dev.txt simulator/pyproject.toml -o requirements/simulator.txt
 	$(COMPILE:3.11=3.13) $(if $(UPGRADE),--upgrade) requirements/sdk.in -o requirements/sdk.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements/openapi.in -o requirements/openapi.txt
@@ -71,6 +72,10 @@ openapi-lint: ## Install what judges the API's OpenAPI document, for its slow te
 bucket-server: $(BIN)/uv ## Install an S3 server for the tests of buckets (150 MB)
 	"$(BIN)/uv" venv -q --clear --python "$(BIN)/python" .ci/s3
 	"$(BIN)/uv" pip install -q --python .ci/s3/bin/python --require-hashes -r requirements/s3.txt
+
+.PHONY: bucket-server-versitygw
+bucket-server-versitygw: ## Compile another S3 server for them, versitygw (needs Go; minutes); SSMD_S3=versitygw chooses it
+	GOBIN="$(CURDIR)/.ci/versitygw" go install github.com/versity/versitygw/cmd/versitygw@v1.8.0
 
 .PHONY: up
 up: $(READY) ## Start the whole system on this machine (ARGS="--exchange demo" …)
@@ -99,6 +104,10 @@ lifecycle-day: $(READY) ## A whole universe's quick day with every fault, for ha
 .PHONY: lifecycle-soak
 lifecycle-soak: $(READY) ## An hour of lifecycle at the exchange's real rate: nothing grows
 	@"$(BIN)/pytest" -n0 -s -m slow services/lifecycle/tests/test_lifecycle_soak.py $(ARGS)
+
+.PHONY: archiver-soak
+archiver-soak: $(READY) ## An hour of market data into the archive while everything breaks: nothing is lost, nothing grows
+	@ARCHIVER_SOAK_SECONDS=$${ARCHIVER_SOAK_SECONDS:-3600} "$(BIN)/pytest" -n0 -s -m slow services/connector/tests/test_connector_soak.py $(ARGS)
 
 .PHONY: cdc-outage
 cdc-outage: $(READY) ## An hour without NATS while the database is written to: nothing grows, nothing is lost
@@ -144,7 +153,7 @@ chart-golden: $(READY) ## Write again what the chart renders, for the tests to h
 
 .PHONY: images
 images: ## Build every image (needs a container engine; IMAGES="cdc api" for some)
-	for s in $(or $(IMAGES),$(SERVICES) cli simulator); do deploy/build-image $$s ssmd-$$s:$(VERSION) || exit 1; done
+	for s in $(or $(IMAGES),$(SERVICES) cli compact simulator); do deploy/build-image $$s ssmd-$$s:$(VERSION) || exit 1; done
 
 .PHONY: images-test
 images-test: $(READY) ## Build every image from a clean clone and run it (needs a container engine; IMAGES="cdc cache" for some)

@@ -24,6 +24,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 import api_changes
+import api_orders
 import nats
 import psutil
 import psycopg
@@ -44,6 +45,8 @@ from ssmd_stream.subjects import STREAM, SUBJECTS
 CONNECTIONS = 32
 _LEAST_ANSWERS = 15
 _PAGE_ROWS = 100
+_SLOW = 2
+_SHOWN = 20
 SPARSE = "fields=ticker,status,close_time,yes_bid,yes_ask"
 LISTS = [
     f"/v1/{path}"
@@ -330,6 +333,19 @@ async def lists(full: Target, small: Target, seconds: float, rounds: int) -> Non
     say(f"median of {len(slowest)} filters and orders", f"{median:.2f}", "", "1.5")
 
 
+async def every_order(database: str) -> None:
+    """The slowest of all filters and orders, in PostgreSQL's processor time."""
+    found = await api_orders.compared(database)
+    slow = [each for each in found if each[0] > _SLOW]
+    say(
+        f"lists slower than {_SLOW} × the plain one, of filters × orders",
+        f"{len(slow)}",
+        f"of {len(found)}",
+    )
+    for ratio, took, what in found[:_SHOWN]:
+        say(f"{what} ÷ the plain list", f"{ratio:.2f}", f"{took:.1f} ms", f"{_SLOW}")
+
+
 async def readers(directory: Path, database: str, count: int) -> None:
     async with NatsServer(directory / "nats") as server:
         client = await nats.connect(server.url)
@@ -438,6 +454,8 @@ async def main(given: argparse.Namespace) -> None:
             small = await enter(api(databases[1], "redis://127.0.0.1:1/0", API_RECENT_SECONDS="0"))
         if wanted("size"):
             await lists(forgetful, small, seconds, rounds)
+        if wanted("orders"):
+            await every_order(databases[0])
         if wanted("stats"):
             here, there = await compared(
                 lambda: full.p50("/v1/stats/markets", seconds),
@@ -456,7 +474,9 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
     parser.add_argument("--readers", type=int, default=2000)
     parser.add_argument(
-        "--only", nargs="*", choices=("cached", "list", "export", "size", "stats", "readers")
+        "--only",
+        nargs="*",
+        choices=("cached", "list", "export", "size", "orders", "stats", "readers"),
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main(parser.parse_args()))

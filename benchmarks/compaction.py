@@ -4,11 +4,14 @@ A day of quotes and trades is archived without a stream, then compacted and repl
 process of its own. Beside compacting stands DuckDB alone over the same files, which reads, sorts
 and writes, but rounds and loses what does not fit; beside replaying a bare loop that unpacks the
 same files and splits them into lines. Figures by processor time do not depend on what else runs.
+Nor do those of two idle cores: there each moment's processor time is divided by the number of
+threads that could run then, one or two.
 
 usage: make bench BENCH=compaction ARGS="--messages 5000000"
 """
 
 import argparse
+import contextlib
 import json
 import random
 import subprocess
@@ -16,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +36,8 @@ from ssmd_stack.scratch import scratch_directory
 from ssmd_stream.market.messages import TickerMessage, TradeMessage, encoded, evidence
 
 BATCH = 1000
+CORES = 2
+LOOK_SECONDS = 0.004
 MARKETS = 20_000
 DAY = datetime(2026, 2, 3, tzinfo=UTC)
 MIDNIGHT_NS = int(DAY.timestamp()) * 10**9
@@ -55,11 +61,13 @@ class Message(NamedTuple):
 
 
 class Took(NamedTuple):
-    """Seconds by the clock and of all threads on processors, and the most memory in bytes."""
+    """Seconds by the clock and of all threads on processors, and the most memory in bytes; `idle`
+    is seconds by the clock were two cores idle, where that was watched."""
 
     wall: float
     processor: float
     memory: int
+    idle: float = 0.0
 
 
 def main() -> None:
@@ -70,7 +78,8 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     if arguments.work:
         name, folder = arguments.work
-        sys.stdout.write(json.dumps(took(lambda: WORK[name](Path(folder)))))
+        before = time.process_time()
+        sys.stdout.write(json.dumps([before, *took(lambda: WORK[name](Path(folder)))]))
         return
     with scratch_directory() as folder:
         archiving = took(lambda: write(folder, arguments.messages))
@@ -87,7 +96,8 @@ def main() -> None:
         ratio = "" if reference is None else f", {reference.processor / one.processor:.2f} of it"
         sys.stdout.write(
             f"| {name} | {count / one.wall:,.0f}/s; {count / one.processor:,.0f} a second of "
-            f"processor time{ratio} | {one.memory / 1e6:.0f} MB at most | {aim} |\n"
+            f"processor time{ratio}{on_idle(count, one)} | {one.memory / 1e6:.0f} MB at most "
+            f"| {aim} |\n"
         )
 
 
@@ -100,11 +110,47 @@ def took(work: Callable[[], None]) -> Took:
     return Took(time.monotonic() - began, time.process_time() - processor, memory)
 
 
+def on_idle(count: int, one: Took) -> str:
+    return f"; {count / one.idle:,.0f}/s on {CORES} idle cores" if one.idle else ""
+
+
 def child(name: str, folder: Path) -> Took:
-    done = subprocess.run(
-        [sys.executable, __file__, "--work", name, str(folder)], stdout=subprocess.PIPE, check=True
+    """In a process of its own, whose threads are watched meanwhile."""
+    command = [sys.executable, __file__, "--work", name, str(folder)]
+    looks = [Threads(0, 0.0)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        while process.poll() is None:
+            looks.append(threads(process.pid))
+            time.sleep(LOOK_SECONDS)
+        assert process.stdout is not None
+        output = process.stdout.read()
+    assert process.returncode == 0
+    start, *figures = json.loads(output)
+    idle = sum(
+        max(0.0, now.seconds - before.seconds)
+        / min(CORES, max(1, (before.runnable + now.runnable + 1) // 2))
+        for before, now in pairwise(looks)
+        if before.seconds >= start
     )
-    return Took(*json.loads(done.stdout))
+    wall, processor, memory = figures[:3]
+    return Took(wall, processor, memory, idle)
+
+
+class Threads(NamedTuple):
+    """How many of a process's threads could run, and what all that live have run for."""
+
+    runnable: int
+    seconds: float
+
+
+def threads(pid: int) -> Threads:
+    runnable, nanoseconds = 0, 0
+    for folder in Path(f"/proc/{pid}/task").glob("*"):
+        # A thread may end meanwhile.
+        with contextlib.suppress(OSError):
+            runnable += (folder / "stat").read_text().rpartition(")")[2].split()[0] == "R"
+            nanoseconds += int((folder / "schedstat").read_text().split()[0])
+    return Threads(runnable, nanoseconds / 1e9)
 
 
 def write(root: Path, count: int) -> None:

@@ -2,7 +2,7 @@
 open page cost while nothing changes.
 
 Servers are embedded; the API is a process of its own. Times are medians, taken by turns, of the
-full universe (90,000 markets, `tests/sql_universe.py`); nothing is remembered between requests.
+full universe (90,000 markets, `tests/sql_universe.py`); no answer is remembered between requests.
 Readers do what a browser does with a page: they follow the streams that it names and read it anew
 as often as it says. The issue's figures: a page within twice the time of the list behind it; ten
 readers within 1% of a core.
@@ -19,7 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from html import unescape
 from pathlib import Path
@@ -31,7 +31,7 @@ import nats
 import psutil
 import psycopg
 import uvloop
-from api import compared, process
+from api import Target, process
 from made_market_data import Maker, make_streams, publish
 from sql_universe import FULL, SMALL, fill
 
@@ -43,18 +43,30 @@ from ssmd_stack.postgres import PostgresServer
 from ssmd_stack.valkey import ValkeyServer
 from ssmd_stream.subjects import STREAM, SUBJECTS
 
-PAIRS = (
-    ("/ui/markets", "/v1/markets?limit=100"),
+_CLOSING = (
+    "/v1/markets?status=open&closing_after=0s&closing_before=1h&sort=close_time&limit=12&fields="
+    "ticker,title,yes_sub_title,close_time,yes_bid_dollars,yes_ask_dollars,volume_24h_fp"
+)
+PAIRS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("/ui", ("/v1/status", "/v1/stats/markets", "/v1/stats/sync?limit=1", _CLOSING)),
+    ("/ui/markets", ("/v1/markets?limit=100",)),
     (
         "/ui/markets?status=active&sort=-volume_24h",
-        "/v1/markets?limit=100&status=active&sort=-volume_24h",
+        ("/v1/markets?limit=100&status=active&sort=-volume_24h",),
     ),
-    ("/ui/markets?category=Sports&limit=1000", "/v1/markets?category=Sports&limit=1000"),
-    ("/ui/markets?q=event", "/v1/markets?q=event&limit=100"),
-    ("/ui/series/KXSERIES0", "/v1/series/KXSERIES0"),
-    ("/ui/search?q=above", "/v1/search?q=above&limit=60"),
+    (
+        "/ui/markets?category=Sports&limit=1000",
+        ("/v1/markets?category=Sports&limit=1000",),
+    ),
+    ("/ui/markets?q=event", ("/v1/markets?q=event&limit=100",)),
+    (
+        "/ui/series",
+        ("/v1/stats/series?limit=50", "/v1/stats/markets?limit=50", "/v1/series?limit=50"),
+    ),
+    ("/ui/series/KXSERIES0", ("/v1/series/KXSERIES0",)),
+    ("/ui/search?q=above", ("/v1/search?q=above&limit=60",)),
 )
-"""Pages with the list that each of them shows."""
+"""Pages with the API's answers that each of them shows."""
 
 
 def say(what: str, figure: str, of: str = "", need: str = "") -> None:
@@ -62,32 +74,47 @@ def say(what: str, figure: str, of: str = "", need: str = "") -> None:
     sys.stdout.flush()
 
 
-async def p50(http: aiohttp.ClientSession, url: str, times: int) -> float:
-    """Milliseconds, of one who asks after the other."""
-    found = []
-    for _ in range(times):
-        began = time.perf_counter()
+async def asked(http: aiohttp.ClientSession, urls: Sequence[str]) -> float:
+    """Milliseconds for one after the other."""
+    began = time.perf_counter()
+    for url in urls:
         async with http.get(url) as reply:
             await reply.read()
             if reply.status != 200:
                 raise SystemExit(f"{url}: {reply.status} {await reply.text()}")
-        found.append((time.perf_counter() - began) * 1e3)
-    return statistics.median(found)
+    return (time.perf_counter() - began) * 1e3
 
 
-async def first_views(http: aiohttp.ClientSession, base: str, times: int, rounds: int) -> None:
+async def first_views(http: aiohttp.ClientSession, target: Target, times: int, rounds: int) -> None:
+    """By the clock, and in processor time of the API and PostgreSQL, which knows of no neighbours.
+
+    Requests take turns, so that what else the machine does hits both alike.
+    """
     for page, behind in PAIRS:
+        sides = [target.url + page], [target.url + each for each in behind]
+        for side in sides:
+            await asked(http, side * 5)
+        clock: tuple[list[float], list[float]] = ([], [])
+        for _ in range(rounds * times):
+            for side, found in zip(sides, clock, strict=True):
+                found.append(await asked(http, side))
+        busy = [0.0, 0.0]
+        for _ in range(rounds):
+            for n, side in enumerate(sides):
+                before = target.busy_seconds()
+                await asked(http, side * times)
+                busy[n] += target.busy_seconds() - before
+        ours, theirs = map(statistics.median, clock)
+        what = "the list" if len(behind) == 1 else f"{len(behind)} answers"
+        say(f"{page} ÷ {what}", f"{ours / theirs:.2f}", f"{ours:.1f} ms ÷ {theirs:.1f} ms", "2")
+        mine, of_those = (seconds * 1e3 / times / rounds for seconds in busy)
+        figures = f"{mine:.1f} ms ÷ {of_those:.1f} ms"
+        say("in processor time", f"{mine / of_those:.2f}", figures, "2")
 
-        def measured(path: str) -> Callable[[], Awaitable[float]]:
-            return lambda: p50(http, base + path, times)
 
-        await p50(http, base + page, 5)
-        await p50(http, base + behind, 5)
-        ours, theirs = await compared(measured(page), measured(behind), rounds)
-        say(f"{page} ÷ the list", f"{ours / theirs:.2f}", f"{ours:.1f} ms ÷ {theirs:.1f} ms", "2")
-
-
-async def opened(http: aiohttp.ClientSession, base: str, path: str) -> None:
+async def opened(
+    http: aiohttp.ClientSession, base: str, path: str, all_there: asyncio.Barrier
+) -> None:
     """Do with a page what its script does, until it is cancelled."""
 
     async def text() -> str:
@@ -110,6 +137,7 @@ async def opened(http: aiohttp.ClientSession, base: str, path: str) -> None:
             await text()
 
     page = await text()
+    await all_there.wait()
     said = {name: unescape(value) for name, value in re.findall(r'data-(\w+)="([^"]*)"', page)}
     async with asyncio.TaskGroup() as group:
         if said["stream"]:
@@ -130,8 +158,12 @@ async def idle(
 ) -> float:
     """Percent of a core, less what it takes alone."""
     count = given.readers if path else 0
-    readers = [asyncio.create_task(opened(http, base, path)) for _ in range(count)]
-    readers.append(asyncio.create_task(asyncio.sleep(given.seconds * 2 + 60)))
+    all_there = asyncio.Barrier(count + 1)
+    readers = [asyncio.create_task(opened(http, base, path, all_there)) for _ in range(count)]
+    readers.append(asyncio.create_task(asyncio.sleep(given.seconds * 2 + 600)))
+    # What it takes to open a page is another figure.
+    async with asyncio.timeout(300):
+        await all_there.wait()
     await asyncio.sleep(3)
     began, busy = time.perf_counter(), sum(child.cpu_times()[:2])
     await asyncio.wait(readers, timeout=given.seconds, return_when=asyncio.FIRST_EXCEPTION)
@@ -191,11 +223,13 @@ async def main(given: argparse.Namespace) -> None:
             )
         )
         if given.only != "readers":
-            await first_views(http, base, given.times, given.rounds)
+            target = Target(base, (child, psutil.Process(server.pid)))
+            await first_views(http, target, given.times, given.rounds)
         if given.only == "views":
             return
         alone = await idle(http, base, child, "", given)
-        for path in ("/ui", "/ui/markets", f"/ui/markets/{quote(market)}", "/ui/changes"):
+        one = f"/ui/markets/{quote(market)}"
+        for path in ("/ui", "/ui/markets", one, "/ui/series", "/ui/changes"):
             await idle(http, base, child, path, given, alone)
 
 

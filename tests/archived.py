@@ -4,6 +4,7 @@ import base64
 import gzip
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,10 +21,13 @@ class Archived(NamedTuple):
         return [line for line in self.lines if line["what"] == "state"]
 
 
-def read(stream: Path, *, whole: bool = True) -> Archived:
+def read(
+    stream: Path, *, whole: bool = True, each: Callable[[bytes], None] | None = None
+) -> Archived:
     """Read all of a stream's archive, and assert whatever the contract says of it.
 
-    With `whole` there is no file but what the manifests list.
+    With `whole` there is no file but what the manifests list. With `each` payloads are handed to
+    it, a file after the other, and not kept.
     """
     found = Archived({}, {}, [])
     previous: str | None = None
@@ -51,7 +55,7 @@ def read(stream: Path, *, whole: bool = True) -> Archived:
             found.lines.append({**line, "day": day.name})
             listed |= {day / file["path"] for file in line.get("files", ())}
             if line["what"] == "segment":
-                _segment(day, line, found)
+                _segment(day, line, found, each)
             elif line["what"] in ("hole", "expired"):
                 _lose(found, line, line["chain"])
             elif line["what"] == "state":
@@ -96,7 +100,9 @@ def _lose(found: Archived, hole: dict[str, Any], chain: int) -> None:
         found.missing[chain, sequence] = hole["why"]
 
 
-def _segment(day: Path, line: dict[str, Any], found: Archived) -> None:
+def _segment(
+    day: Path, line: dict[str, Any], found: Archived, each: Callable[[bytes], None] | None
+) -> None:
     chain, times, messages = line["chain"], {}, 0
     for hole in line["holes"]:
         _lose(found, hole, chain)
@@ -113,9 +119,13 @@ def _segment(day: Path, line: dict[str, Any], found: Archived) -> None:
             sequence, stored_at, payload = _message(text, other=file["table"] == "_other")
             assert before < sequence <= line["to_seq"]
             before = sequence
-            assert (chain, sequence) not in found.messages
+            # Of other segments none is: sequences are those of the line.
+            assert sequence not in times
             assert (chain, sequence) not in found.missing
-            found.messages[chain, sequence] = payload
+            if each is None:
+                found.messages[chain, sequence] = payload
+            else:
+                each(payload)
             times[sequence] = stored_at
             kind = "other" if file["table"] == "_other" else _kind(json.loads(payload))
             counts[kind] = counts.get(kind, 0) + 1

@@ -76,6 +76,19 @@ VALUE_SETS: Final[Mapping[str, Sequence[str]]] = {
         if name != "cdc"
         for part in ("--set", f"services.{name}.enabled=false")
     ),
+    "compacted": (
+        "--set", "compact.enabled=true", "--set", "networkPolicy.enabled=true",
+        "--set-json", 'services.archiver.affinity={"nodeAffinity":{}}',
+        "--set", "services.archiver.nodeSelector.disk=ssd",
+    ),
+    "compacted from a bucket": (
+        "--set", "compact.enabled=true", "--set", "networkPolicy.enabled=true",
+        "--set", "services.archiver.bucket.name=archive",
+        "--set", "services.archiver.bucket.localDays=1",
+        "--set", "services.archiver.bucket.parquet=true",
+        "--set", "services.archiver.bucket.secret=mine",
+        "--set", "services.archiver.storage.accessModes={ReadWriteMany}",
+    ),
     "numbers": (
         "--set", "services.archiver.env.ARCHIVER_KEEP_BYTES=5368709120",
         "--set", "config.STARTUP_BUDGET_SECONDS=0.5", "--set", "migrate.enabled=false",
@@ -136,6 +149,8 @@ def pods(documents: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
     """The spec of every pod that the objects make, by the object's kind and name."""
     for document in documents:
         spec = document.get("spec", {})
+        if document["kind"] == "CronJob":
+            spec = spec["jobTemplate"]["spec"]
         if document["kind"] != "Pod":
             spec = spec.get("template", {}).get("spec")
         if spec and "containers" in spec:
@@ -155,9 +170,14 @@ def golden(name: str) -> str:
     return "".join(line for line in text.splitlines(keepends=True) if line.strip() not in lines)
 
 
-GOLDEN_SETS: Final = ("defaults", "demo")
+def golden_file(name: str) -> Path:
+    """Where what a value set rendered is kept."""
+    return GOLDEN / f"{name.replace(' ', '-')}.yaml"
+
+
+GOLDEN_SETS: Final = ("defaults", "demo", "compacted", "compacted from a bucket")
 
 
 if __name__ == "__main__":
     for each in GOLDEN_SETS:
-        (GOLDEN / f"{each}.yaml").write_text(golden(each))
+        golden_file(each).write_text(golden(each))

@@ -1,6 +1,7 @@
 """Run suites with the clock moved: before midnight, at a month's end, when New York changes its
-clocks. PostgreSQL, Valkey and our own processes run under the same moved clock (libfaketime); NATS,
-which asks the kernel itself, does not, so suites that compare its times are not among these.
+clocks, while the exchange has its weekly maintenance. PostgreSQL, Valkey and our own processes run
+under the same moved clock (libfaketime); NATS, which asks the kernel itself, does not, so suites
+that compare its times are not among these.
 
 usage: make test-dates [DATES="2027-03-14T06:55:00Z"] [ARGS="services/sync -k wal"]
 """
@@ -11,6 +12,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from ssmd_simulator import maintenance
 from ssmd_stack.faketime import library
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +34,7 @@ LEFT_OUT = [
 def dates(now: datetime) -> list[datetime]:
     """Each a few minutes before something that code may get wrong."""
     midnight = now.replace(hour=23, minute=50, second=0, microsecond=0)
+    thursday = datetime.fromtimestamp(maintenance.next_start(now.timestamp()), UTC)
     next_month = (midnight.replace(day=28) + timedelta(days=4)).replace(day=1)
     return [
         midnight,
@@ -39,6 +42,9 @@ def dates(now: datetime) -> list[datetime]:
         datetime(2027, 3, 14, 6, 55, tzinfo=UTC),
         datetime(2027, 11, 7, 5, 55, tzinfo=UTC),
         datetime(2027, 11, 7, 6, 55, tzinfo=UTC),
+        # The exchange's weekly maintenance begins, and lasts.
+        thursday - timedelta(minutes=5),
+        thursday + timedelta(minutes=10),
     ]
 
 

@@ -99,7 +99,7 @@ async def make_streams(client: Client, *, shards: int = 0) -> list[Stream]:
 
 async def publish(client: Client, *messages: Message, shard: int | None = None) -> None:
     """Store them, in order."""
-    js = client.jetstream()
+    js = client.jetstream(timeout=60)
     for message in messages:
         await js.publish(
             subject_of(message, shard), encoded(message), headers={"Nats-Msg-Id": message.id}

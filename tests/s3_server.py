@@ -1,4 +1,5 @@
-"""A real S3 server for tests: SeaweedFS, which `make bucket-server` installs from a wheel.
+"""A real S3 server for tests: SeaweedFS, which `make bucket-server` installs from a wheel; with
+SSMD_S3 another one.
 
 It is a store that people run in production, with keys, rights by key, signatures and multipart
 uploads of its own; nothing of it is simulated.
@@ -6,6 +7,7 @@ uploads of its own; nothing of it is simulated.
 
 import asyncio
 import json
+import os
 import shutil
 import urllib.error
 import urllib.request
@@ -27,6 +29,7 @@ _KEYS: Final = {
     "writer": ["Read:archive", "Write:archive", "List:archive"],
     "reader": ["Read:archive", "List:archive"],
     "blind": ["Write:archive"],
+    "owner": ["Read", "Write", "List"],
 }
 """Each key's id, and what it may."""
 
@@ -44,14 +47,10 @@ def require_s3() -> Path:
 class S3Server(EmbeddedServer):
     """A server with an empty bucket."""
 
-    name = "SeaweedFS"
     ready_seconds = 60.0
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory, port=None, log=None)
-        self._weed = require_s3()
-        self._filer = free_port()
-        self._has_bucket = False
 
     @property
     def url(self) -> str:
@@ -67,6 +66,18 @@ class S3Server(EmbeddedServer):
             "archiver_bucket_access_key_id": key, "archiver_bucket_secret_access_key": SECRET,
             "archiver_bucket_prefix": "ssmd/prod", **more,
         }  # fmt: skip
+
+
+class SeaweedFS(S3Server):
+    """The one from a wheel."""
+
+    name = "SeaweedFS"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._weed = require_s3()
+        self._filer = free_port()
+        self._has_bucket = False
 
     def _launch(self) -> Process:
         identities = [
@@ -110,13 +121,21 @@ class S3Server(EmbeddedServer):
 @pytest.fixture(scope="session")
 def s3(scratch: Path) -> Iterator[S3Server]:
     """A running server; tests take a prefix of their own."""
-    server = S3Server(scratch / "s3")
+    server = _chosen()(scratch / "s3")
     asyncio.run(server.start())
     try:
         yield server
     finally:
         asyncio.run(server.kill())
         server.remove()
+
+
+def _chosen() -> type[S3Server]:
+    if os.environ.get("SSMD_S3") == "versitygw":
+        from s3_versity import Versitygw
+
+        return Versitygw
+    return SeaweedFS
 
 
 def _status(url: str, method: str = "GET") -> int:

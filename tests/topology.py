@@ -24,7 +24,7 @@ from ssmd_stack.pgbouncer import Pgbouncer
 from ssmd_stack.ports import free_port
 from ssmd_stack.valkey import ValkeyServer
 
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 180.0
 
 
 @dataclass

@@ -33,7 +33,7 @@ async def streaming_shell(
 ) -> AsyncIterator[Shell]:
     """The same beside an API that has an empty stream, too."""
     client = await nats.connect(nats_server.url)
-    await client.jetstream().add_stream(name=subjects.STREAM, subjects=["cdc.>"])
+    await client.jetstream(timeout=60).add_stream(name=subjects.STREAM, subjects=["cdc.>"])
     await client.close()
     key = await fill(database)
     async with serving(database, key, tmp_path, nats_server.url) as found:

@@ -14,7 +14,7 @@ from typing import Self
 
 import pyte
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 
 
 def _control_terminal() -> None:

@@ -148,6 +148,9 @@ def test_state_counts_rows_and_shows_those_of_a_table(made: Path) -> None:
     table = run(made, "state", "--table", "markets", "--at", "1:20")
     assert table.stdout.split()[:2] == ["ticker", "event_ticker"]
     assert "rows after sequence 20 of chain 1" in table.stderr
+    assert "nothing is archived yet" not in table.stderr
+    late = run(made, "state", "--at", "0s").stderr
+    assert "nothing is archived yet of what came after 2026-" in late, "it is not of that moment"
     wrong = run(made, "state", "--table", "markets", "--at", "99")
     assert wrong.exception
     assert "sequence 99 of chain 2 is not archived" in str(wrong.exception)
@@ -256,7 +259,7 @@ async def test_what_the_stream_holds_is_mended_from_it(
     """The archiver goes on from what was mended, and a repaired archive is the stream again."""
     root = tmp_path / "archive"
     client = await nats.connect(nats_server.url)
-    js = client.jetstream()
+    js = client.jetstream(timeout=60)
     await js.add_stream(name=STREAM, subjects=["cdc.>"])
     payloads = []
 
@@ -266,7 +269,7 @@ async def test_what_the_stream_holds_is_mended_from_it(
             await js.publish("cdc.markets.update.S.E.M", payloads[-1])
 
     async def archived(count: int) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while True:
                 found = run(root, "cat", "--json")
                 if found.exit_code == 0 and len(found.stdout.splitlines()) == count:

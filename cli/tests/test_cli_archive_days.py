@@ -160,7 +160,7 @@ async def test_replay_to_nats_has_ids_of_its_own(made: Path, nats_server: NatsSe
     client = Client()
     await client.connect(nats_server.url)
     try:
-        js = client.jetstream()
+        js = client.jetstream(timeout=60)
         await js.add_stream(name="BACKTEST", subjects=["backtest.>"])
 
         def published(subject: str) -> Result:
@@ -195,7 +195,7 @@ async def test_replay_to_nats_has_ids_of_its_own(made: Path, nats_server: NatsSe
         await client.flush()
         result = await asyncio.to_thread(published, "elsewhere")
         assert "to who listens" in result.stderr
-        await asyncio.wait_for(all_heard.wait(), 30)
+        await asyncio.wait_for(all_heard.wait(), 180)
     finally:
         await client.close()
 

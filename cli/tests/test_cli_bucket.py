@@ -50,7 +50,7 @@ async def test_a_bucket_is_verified_and_days_come_back(
     assert done.code == 0
     assert "8 more files are in the bucket only" in done.err
     words = ("--root", here, "--date", DAYS[0])
-    done = await ssmd(tmp_path, environment, "coverage", *words)
+    done = await ssmd(tmp_path, {}, "coverage", *words)
     assert (done.code, "`ssmd archive fetch --date 2026-02-04`" in done.err) == (3, True), done
     done = await ssmd(tmp_path, environment, "repair", "--root", here, "--stream", STREAM,
                       "--without-stream")  # fmt: skip
@@ -61,7 +61,7 @@ async def test_a_bucket_is_verified_and_days_come_back(
     )
     assert done.code == 0, done
     assert json.loads(done.out)["files"] == 4
-    done = await ssmd(tmp_path, environment, "coverage", *words, "--json")
+    done = await ssmd(tmp_path, {}, "coverage", *words, "--json")
     assert done.code == 0, done
 
     there = str(tmp_path / "there")
@@ -93,5 +93,5 @@ async def test_what_the_bucket_refuses_is_said(environment: dict[str, str], tmp_
         words = ("fetch", "--date", DAYS[0], "--root", str(tmp_path / "none"))
         done = await ssmd(tmp_path, {**environment, **changed}, *words)
         assert (done.code, said in done.err) == (code, True), done
-    done = await asyncio.wait_for(ssmd(tmp_path, environment, "fetch", "--date", "x"), 60)
+    done = await asyncio.wait_for(ssmd(tmp_path, environment, "fetch", "--date", "x"), 180)
     assert (done.code, "is no day" in done.err) == (2, True)

@@ -10,7 +10,7 @@ import pytest
 import redis.asyncio as aioredis
 import warm
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 UNIVERSE = """
 INSERT INTO series (ticker, category) VALUES ('S', 'C');
 INSERT INTO events (event_ticker, series_ticker) VALUES ('E', 'S');
@@ -30,7 +30,7 @@ async def home(tmp_path: Path, database: Any, nats_server: Any, valkey_server: A
     async with database.connect() as connection:
         await connection.execute(UNIVERSE)
     client = await nats.connect(nats_server.url)
-    await client.jetstream().add_stream(name="SECMASTER_CDC", subjects=["cdc.>"])
+    await client.jetstream(timeout=60).add_stream(name="SECMASTER_CDC", subjects=["cdc.>"])
     await client.close()
     return tmp_path
 

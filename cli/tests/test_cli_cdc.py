@@ -23,7 +23,7 @@ from ssmd_cdc.settings import CdcSettings
 from ssmd_cli import following as following_module
 from ssmd_cli.cdc import app
 from ssmd_cli.cdc_tail import follow, tail
-from ssmd_cli.changes import Filter
+from ssmd_cli.changes import Filter, line
 from ssmd_cli.following import NoStream, first_sequence
 from ssmd_cli.since import Lsn, parse_since
 from ssmd_common.connections import nats as connections
@@ -35,9 +35,10 @@ from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
 from ssmd_stream import subjects
+from ssmd_stream.change import Change, Difference
 from ssmd_stream.stream import Stream
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ async def test_tail(
 
     settings = NatsSettings(nats_url=SecretStr(nats_server.url))
     client = await connections.connect(settings, "test", budget_seconds=30)
-    js = client.jetstream()
+    js = client.jetstream(timeout=60)
     last = (await js.stream_info(subjects.STREAM)).state.last_seq
     now = datetime.now(UTC)
     # Those of tails that ended stay for a minute.
@@ -166,7 +167,7 @@ async def test_a_series_tail_shows_the_marker_of_a_row_that_could_not_be_read(
     """Whose row it was nobody knows: whoever filters might have wanted it."""
     settings = NatsSettings(nats_url=SecretStr(nats_server.url))
     client = await connections.connect(settings, "test", budget_seconds=30)
-    js = client.jetstream()
+    js = client.jetstream(timeout=60)
     await js.add_stream(name=subjects.STREAM, subjects=["cdc.>"])
     for subject in ("cdc.markets.update.KXB.E.M", subjects.unreadable_subject("markets", "update")):
         message = {
@@ -279,7 +280,7 @@ async def test_following_outlives_an_outage(
     client = await connections.connect(
         NatsSettings(nats_url=SecretStr(nats_server.url)), "test", budget_seconds=PATIENCE_SECONDS
     )
-    js = client.jetstream(timeout=0.3)
+    js = client.jetstream(timeout=60)
     tried, reading = asyncio.Event(), following_module.reading
 
     def try_to_read(*arguments: Any, **options: Any) -> Any:
@@ -298,7 +299,7 @@ async def test_following_outlives_an_outage(
         await tried.wait()
         # It has no reader, and whoever asks gets no answer.
         with pytest.raises(nats.errors.TimeoutError):
-            await js.stream_info(subjects.STREAM)
+            await client.jetstream(timeout=1).stream_info(subjects.STREAM)
         await nats_server.start()
         await client.flush(PATIENCE_SECONDS)
         await js.publish("cdc.series.insert.A", b"2", timeout=PATIENCE_SECONDS)
@@ -334,7 +335,7 @@ async def test_messages_that_cannot_be_read_are_named_and_passed_over(
     """Also by the search for an LSN, wherever they stand."""
     settings = NatsSettings(nats_url=SecretStr(nats_server.url))
     client = await connections.connect(settings, "test", budget_seconds=PATIENCE_SECONDS)
-    js = client.jetstream()
+    js = client.jetstream(timeout=60)
     await js.add_stream(name=subjects.STREAM, subjects=[subjects.SUBJECTS])
     deep = envelope(9).replace(b'"S9"}', b'"S9", "a": ' + b"[" * 2000 + b"]" * 2000 + b"}")
     poison = (deep, b"hello", b"[]", b"", b'{"v":1}', b'"\xff"')
@@ -409,7 +410,7 @@ async def test_a_tail_into_a_file_is_written_as_it_goes(
     client = await connections.connect(
         NatsSettings(nats_url=SecretStr(nats_server.url)), "test", budget_seconds=30
     )
-    js = client.jetstream()
+    js = client.jetstream(timeout=60)
     await js.add_stream(name=subjects.STREAM, subjects=["cdc.>"])
     path = tmp_path / "tail.jsonl"
     with path.open("wb") as file:
@@ -432,3 +433,28 @@ async def test_a_tail_into_a_file_is_written_as_it_goes(
     process.terminate()
     await process.wait()
     await connections.close(client)
+
+
+def test_values_are_said_as_json_has_them() -> None:
+    at = datetime(2026, 2, 3, tzinfo=UTC)
+    change = Change(
+        v=1,
+        lsn="0/1",
+        seq=0,
+        xid=1,
+        epoch=1,
+        table="events",
+        op="update",
+        type="event_updated",
+        key={"event_ticker": "E"},
+        ticker="E",
+        data={},
+        changes={
+            "mutually_exclusive": Difference(old=None, new=False),
+            "extra": Difference(old={"a": "b"}, new=[1, None]),
+            "title": Difference(old="x", new="y"),
+        },
+        timestamp=at,
+    )
+    said = line(change).plain
+    assert said.endswith('mutually_exclusive ∅→false  extra {"a":"b"}→[1,null]  title x→y')

@@ -69,9 +69,11 @@ async def test_a_day_of_markets_is_certified_and_checked_again(day: Day, tmp_pat
     complete = {ticker for ticker, one in found.items() if one["result"] == "complete"}
     assert complete == {*day.traded, day.silent}
     assert day.open not in found
-    # The simulated exchange has no trades of what settled before it began, but volumes.
+    # The simulated exchange has no trades of what settled before it began, but volumes. Shortly
+    # after midnight nothing has settled before it.
     others = {one["result"] for ticker, one in found.items() if ticker not in complete}
-    assert (others, done.code) == ({"volume differs"}, DRIFT)
+    assert others <= {"volume differs"}
+    assert done.code == (DRIFT if others else 0)
     assert "of 3 with block trades the volume has these in 3, and has not in 0" in done.err
     one = found[day.traded[0]]
     mine = [trade for trade in day.trades if trade.ticker == day.traded[0]]
@@ -98,7 +100,7 @@ async def test_a_day_of_markets_is_certified_and_checked_again(day: Day, tmp_pat
     assert "0 are not true any more" in checked.err
 
 
-def _tampered(kind: str, mine: list[TradeMessage]) -> list[TradeMessage]:
+def tampered(kind: str, mine: list[TradeMessage]) -> list[TradeMessage]:
     """A market's trades, of which one was dealt with like this."""
     replace = msgspec.structs.replace
     at = next(place for place, one in enumerate(mine) if place > 2 and not one.block)
@@ -147,7 +149,7 @@ async def test_an_archive_that_was_made_otherwise_is_found_out(tmp_path: Path) -
         honest = traded.trades(sim, kinds)
         made = []
         for ticker, kind in kinds.items():
-            made += _tampered(kind, [one for one in honest if one.ticker == ticker])
+            made += tampered(kind, [one for one in honest if one.ticker == ticker])
         traded.archive(root, sorted(made, key=traded.moment))
         day = Day(sim, list(kinds), "", "", honest, tmp_path)
         found = await day.certified(root, *kinds, code=DRIFT)

@@ -64,7 +64,7 @@ async def test_tail_follows_one_series_and_one_type(
             " VALUES ('KXA-1-T1.5', 'KXA-1', 'KXA'), ('KXB-1-1', 'KXB-1', 'KXB')"
         )
     client = await nats.connect(nats_server.url)
-    js = client.jetstream()
+    js = client.jetstream(timeout=60)
     await js.add_stream(StreamConfig(name=subjects.STREAM, subjects=[subjects.SUBJECTS]))
     for message in (
         change(1, "opened", "KXA-1-T1.5", metadata={"source": "clock"}),

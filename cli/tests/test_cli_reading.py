@@ -102,6 +102,8 @@ async def test_a_name_that_nothing_has_is_said_with_the_nearest(shell: Shell) ->
             done = await shell.run(*verb, *words)
             assert done.code == 0
             assert sentence in done.err
+    of_series = await shell.run("secmaster", "list", "--series", "KXBTC")
+    assert "no series is called 'KXBTC'; did you mean KXBTCD?" in of_series.err
     quiet = await shell.run("secmaster", "list", "--category", "Crypto", "--q", "nothing")
     assert "no series" not in quiet.err
     shown = await shell.run("secmaster", "show", TICKER[:-1])
@@ -234,7 +236,7 @@ async def test_head_ends_a_command_quietly(shell: Shell, words: tuple[str, ...])
             await process.stdout.read(1)
         # Only asyncio's own handle on the pipe can close it.
         process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]
-        told = await asyncio.wait_for(process.stderr.read(), 60)
+        told = await asyncio.wait_for(process.stderr.read(), 180)
         assert await process.wait() == 0, told
         assert b"Broken" not in told
 
@@ -248,7 +250,7 @@ async def test_a_watch_in_a_pipe_writes_what_is_new_or_changed(
         env={"PATH": os.environ["PATH"], **shell.variables}, stdout=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         first = json.loads(await process.stdout.readline())
         assert first["ticker"] == TICKER
         async with database.connect() as connection:

@@ -133,7 +133,7 @@ async def test_a_terminal_has_a_bar_with_the_time_that_is_left(
             while chunk := os.read(ours, 65536):
                 shown.extend(chunk)
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         await asyncio.gather(asyncio.to_thread(drain), process.communicate())
     os.close(ours)
     assert process.returncode == ExitCode.OK

@@ -23,7 +23,7 @@ from ssmd_stream import subjects
 @pytest_asyncio.fixture
 async def js(nats_server: NatsServer) -> AsyncIterator[JetStreamContext]:
     client = await nats.connect(nats_server.url)
-    yield client.jetstream()
+    yield client.jetstream(timeout=60)
     await client.close()
 
 

@@ -1,5 +1,6 @@
 """How the `ssmd` command is put together: what it imports, how its help reads, how it refuses."""
 
+import re
 import resource
 import subprocess
 import sys
@@ -134,6 +135,17 @@ def test_every_verb_says_what_it_does_and_shows_an_example(name: str) -> None:
             or (parameter.help.split()[0].rstrip(":,;") != "the")
         )
         assert "<" not in (parameter.metavar or ""), parameter.name
+    # An argument is shown as it is typed: no Python types, no braces.
+    assert not re.search(r"[{}]|<(str|list)", shown.partition("Options:")[0])
+
+
+@pytest.mark.parametrize("group", [name for name, verb in VERBS.items() if verb.is_group])
+def test_a_list_of_verbs_says_what_each_does_to_the_end(group: str) -> None:
+    done = CliRunner().invoke(app, [group, "--help"], prog_name="ssmd")
+    assert done.exit_code == 0, done.output
+    _, _, listed = done.stdout.partition("Commands:\n")
+    assert "..." not in listed
+    assert all(len(line) <= 80 for line in listed.splitlines())
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -17,6 +17,7 @@ from ssmd_common.errors import ConfigurationError
 from ssmd_common.migrations import migration_files
 from ssmd_stack import forked
 from ssmd_stack.database import Database, new_database
+from ssmd_stack.ports import free_port
 from ssmd_stack.postgres import PostgresServer
 
 NAMES = [file.stem for file in migration_files()]
@@ -232,6 +233,17 @@ def test_missing_configuration_says_what_is_missing_and_how_to_get_a_system(tmp_
     fault, advice = done.stderr.strip().splitlines()
     assert fault == "ssmd: the configuration has faults: DATABASE_URL: is missing"
     assert "make up" in advice
+
+
+def test_a_shell_with_the_addresses_of_an_earlier_system_is_told(tmp_path: Path) -> None:
+    url = f"postgresql://u@127.0.0.1:{free_port()}/d"
+    (tmp_path / ".ssmd").mkdir()
+    env = tmp_path / ".ssmd" / "env"
+    for here, is_told in ((url, False), (f"{url}2", True)):
+        env.write_text(f"DATABASE_URL={here}\n")
+        done = ssmd("status", url=url, cwd=tmp_path)
+        assert done.returncode == 4
+        assert ("DATABASE_URL in this shell is not that of the system" in done.stderr) is is_told
 
 
 async def test_role_is_no_superuser(empty_database: Database) -> None:

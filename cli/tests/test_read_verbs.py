@@ -171,20 +171,21 @@ async def test_keys_are_made_used_and_revoked(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code"),
+    ("words", "code", "named"),
     [
-        (["revoke", "999"], 3),
-        (["revoke", "nothing"], 3),
-        (["create", "x", "--scope", "write"], 2),
-        (["create", "x", "--expires", "yesterday"], 2),
-        (["create", "x", "--expires", "2020-01-01"], 2),
-        (["create", "x", "--env", "a_b"], 2),
-        (["create", "x", "--rate-limit", "0"], 2),
+        (["revoke", "999"], 3, "'999'"),
+        (["revoke", "nothing"], 3, "'nothing'"),
+        (["create", "x", "--scope", "write"], 2, "--scope: must"),
+        (["create", "x", "--expires", "yesterday"], 2, "--expires: must"),
+        (["create", "x", "--expires", "2020-01-01"], 2, "--expires: must"),
+        (["create", "x", "--env", "a_b"], 2, "--env: "),
+        (["create", "x", "--rate-limit", "0"], 2, "--rate-limit: "),
     ],
 )
-async def test_bad_key_verbs(shell: Shell, words: list[str], code: int) -> None:
+async def test_bad_key_verbs(shell: Shell, words: list[str], code: int, named: str) -> None:
     done = await shell.run("keys", *words)
     assert (done.code, done.out) == (code, "")
+    assert named in done.err
 
 
 async def test_keys_without_a_database(shell: Shell) -> None:
@@ -195,6 +196,8 @@ async def test_keys_without_a_database(shell: Shell) -> None:
     away = await shell.run("keys", "list", DATABASE_URL=dead, STARTUP_BUDGET_SECONDS="0.5")
     assert (away.code, away.out) == (4, "")
     assert "hunter2" not in away.err
+    assert away.err.startswith("ssmd: PostgreSQL did not answer")
+    assert away.err.count("\n") == 1, "each try is not a line"
 
 
 async def test_a_narrow_terminal_keeps_tickers_whole(shell: Shell) -> None:
@@ -217,7 +220,7 @@ async def test_a_narrow_terminal_keeps_tickers_whole(shell: Shell) -> None:
         stderr=slave,
     )
     os.close(slave)
-    assert await asyncio.wait_for(process.wait(), 60) == 0
+    assert await asyncio.wait_for(process.wait(), 180) == 0
     shown = os.read(master, 1 << 16).decode()
     os.close(master)
     lines = [line for line in shown.splitlines() if TICKER in line]

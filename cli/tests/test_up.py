@@ -33,7 +33,7 @@ from ssmd_stack.ports import free_port
 from ssmd_stack.process import is_alive, wait_for_end
 from ssmd_stream.subjects import STREAM
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 
 PARTS = {"postgres", "nats", "valkey", "exchange", *SERVICES}
 _LENT = ("DATABASE_URL", "NATS_URL", "REDIS_URL", "SSMD_", "KALSHI_", "OPS_PORT")
@@ -104,7 +104,7 @@ async def subjects(url: str, pattern: str) -> dict[str, int]:
     """How many messages SECMASTER_CDC has of each subject."""
     client = await nats.connect(url)
     try:
-        info = await client.jetstream().stream_info(STREAM, subjects_filter=pattern)
+        info = await client.jetstream(timeout=60).stream_info(STREAM, subjects_filter=pattern)
     finally:
         await client.close()
     return info.state.subjects or {}

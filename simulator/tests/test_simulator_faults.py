@@ -163,7 +163,7 @@ async def _frames(client: Client, fault: dict[str, Any] | None, number: int) -> 
         if fault is not None:
             await client.control("POST", "/faults", fault)
         await client.control("POST", "/markets", {"count": 5})
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(180):
             frames = [await ws.receive_str() for _ in range(number)]
         await client.control("DELETE", "/faults")
         return frames
@@ -226,10 +226,10 @@ async def test_silence_does_not_close(http: aiohttp.ClientSession) -> None:
             await ws.send_json({"id": 2, "cmd": "list_subscriptions"})
             assert (await ws.receive_json())["id"] == 2
             await client.control("DELETE", "/faults")
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(180):
                 assert (await ws.receive()).type == aiohttp.WSMsgType.PING
             await client.control("POST", "/markets", {})
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(180):
                 while (message := await ws.receive()).type != aiohttp.WSMsgType.TEXT:
                     pass
             assert json.loads(message.data)["seq"] == 3, "what was not said is missing"

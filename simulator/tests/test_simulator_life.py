@@ -278,7 +278,7 @@ async def test_a_quick_market_is_followed_in_real_time(http: aiohttp.ClientSessi
         async with client.socket() as ws:
             channels = {"channels": ["market_lifecycle_v2"]}
             await ws.send_json({"id": 1, "cmd": "subscribe", "params": channels})
-            async with asyncio.timeout(90):
+            async with asyncio.timeout(180):
                 while not any(steps[-1:] == ["settled"] and len(steps) == 3
                               for steps in seen.values()):  # fmt: skip
                     frame = await ws.receive_json()

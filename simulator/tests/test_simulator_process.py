@@ -24,7 +24,7 @@ async def _start(*arguments: str) -> asyncio.subprocess.Process:
 
 async def _line(process: asyncio.subprocess.Process, event: str) -> dict[str, Any]:
     assert process.stdout is not None
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while raw := await process.stdout.readline():
             line: dict[str, Any] = json.loads(raw)
             if line["event"] == event:

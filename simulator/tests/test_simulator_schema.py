@@ -166,7 +166,7 @@ async def test_frames_fit_the_specification(
             await client.control("POST", f"/markets/{ticker}/settle")
             await ws.send_json({"id": 4, "cmd": "unsubscribe", "params": {"sids": [1]}})
             kinds: set[str] = set()
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(180):
                 while "unsubscribed" not in kinds:
                     frame = await ws.receive_json()
                     # The specification asks a multivariate frame to have both types at once.

@@ -133,6 +133,7 @@ def test_the_archivers_bucket_has_its_key_from_a_secret_and_a_way_out() -> None:
         "--set", "services.archiver.bucket.endpoint=https://store.example:3900",
         "--set", "services.archiver.bucket.secret=mine",
         "--set", "services.archiver.bucket.localDays=7",
+        "--set", "services.archiver.bucket.parquet=true",
         "--set", "networkPolicy.ports.bucket={3900}",
     )  # fmt: skip
     assert 3900 in ports
@@ -140,6 +141,7 @@ def test_the_archivers_bucket_has_its_key_from_a_secret_and_a_way_out() -> None:
             } == {
         "ARCHIVER_BUCKET": "archive", "ARCHIVER_BUCKET_ENDPOINT": "https://store.example:3900",
         "ARCHIVER_BUCKET_REGION": "us-east-1", "ARCHIVER_BUCKET_LOCAL_DAYS": "7",
+        "ARCHIVER_BUCKET_PARQUET": "true",
     }  # fmt: skip
     for name in ("ARCHIVER_BUCKET_ACCESS_KEY_ID", "ARCHIVER_BUCKET_SECRET_ACCESS_KEY"):
         assert found[name]["valueFrom"] == {"secretKeyRef": {"name": "mine", "key": name}}

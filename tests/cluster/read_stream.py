@@ -14,7 +14,7 @@ STREAM = "SECMASTER_CDC"
 
 async def main() -> None:
     client = await nats.connect(os.environ["NATS_URL"])
-    stream = client.jetstream()
+    stream = client.jetstream(timeout=60)
     last = (await stream.stream_info(STREAM)).state.last_seq
     whole = ConsumerConfig(deliver_policy=DeliverPolicy.ALL, inactive_threshold=30.0)
     reader = await stream.pull_subscribe("cdc.>", stream=STREAM, config=whole)

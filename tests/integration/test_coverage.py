@@ -34,7 +34,7 @@ from ssmd_stream.market.timeline import Interval, Span
 from ssmd_stream.recent import all_from
 from ssmd_stream.stream import Stream
 
-PATIENCE_SECONDS = 90
+PATIENCE_SECONDS = 180
 LATEST = 1 << 60
 
 T = TypeVar("T")

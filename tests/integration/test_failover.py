@@ -15,7 +15,7 @@ from ssmd_stack.postgres import PostgresServer
 from ssmd_stack.proxy import TcpProxy
 from ssmd_stack.standby import promote, standby_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 OURS = "SELECT array_agg(DISTINCT application_name) FROM pg_stat_activity WHERE usename = 'ssmd'"
 READY = (

@@ -48,7 +48,7 @@ async def rows(url: str) -> list[Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 async def test_a_change_is_followed_and_where_it_stays_is_told(
     services: Topology, database: Database
 ) -> None:

@@ -17,7 +17,7 @@ from ssmd_simulator.server import Simulator
 from ssmd_stack import forked
 from ssmd_stack.ports import free_port
 
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 180.0
 HOUR = 3600
 
 

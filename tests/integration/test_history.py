@@ -316,6 +316,7 @@ async def test_types_that_change_are_followed(recorded: Recorded) -> None:
     await recorded(
         "DROP TRIGGER history_updated ON markets",
         "DROP TRIGGER history_updated ON series",
+        "DROP TRIGGER categorise ON series",
         "ALTER TABLE markets ALTER ticker TYPE varchar(256)",
         "ALTER TABLE series ALTER category TYPE text",
         "SELECT history.watch(name) FROM history.watched",

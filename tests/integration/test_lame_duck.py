@@ -49,7 +49,7 @@ async def services(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_nothing_is_lost_or_doubled_while_a_node_is_drained(
     services: Topology, cluster: NatsCluster, database: Database
 ) -> None:

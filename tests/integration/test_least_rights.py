@@ -23,7 +23,7 @@ from ssmd_stack.nats import NatsServer
 from ssmd_stack.servers import stack_kind
 from ssmd_stack.valkey import ValkeyServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture

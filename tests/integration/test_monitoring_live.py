@@ -19,7 +19,7 @@ from ssmd_stack.ports import free_port
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not here"),
 ]
 PATIENCE_SECONDS = 120.0

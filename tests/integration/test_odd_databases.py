@@ -14,7 +14,7 @@ from ssmd_stack import forked
 from ssmd_stack.database import Database, DatabaseServer
 from ssmd_stack.servers import stack_kind
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SETTINGS = {
     "DateStyle": "SQL, DMY",

@@ -13,7 +13,7 @@ from ssmd_stack.database import Database
 from ssmd_stack.errors import BinaryMissing
 from ssmd_stack.pgbouncer import pgbouncer_binary, pgbouncer_version
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 REMEDY = "session pooling or a direct connection"
 

@@ -13,7 +13,7 @@ from ssmd_stack import forked
 from ssmd_stack.postgres import PostgresServer
 from ssmd_stack.standby import promote, standby_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 WRITERS = [name for name in SERVICES if name != "archiver"]
 """archiver writes files; only a day's state has to wait, and it says so beside being ready."""

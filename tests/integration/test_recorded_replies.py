@@ -29,7 +29,7 @@ from ssmd_stack.ports import free_port
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("SSMD_KALSHI_DATA") or ROOT.parent / "shared" / "kalshi")
 RECORDINGS = DATA / "recordings"
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 180.0
 
 pytestmark = pytest.mark.skipif(
     not RECORDINGS.is_dir(), reason=f"no recorded replies in {RECORDINGS}: set SSMD_KALSHI_DATA"

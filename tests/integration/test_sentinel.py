@@ -144,7 +144,7 @@ class Reader:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("how", ["isolated", "frozen"])
 async def test_a_master_that_was_given_up_is_left_by_writer_and_readers(
     services: Topology, replicated: Replicated, database: Database, how: str

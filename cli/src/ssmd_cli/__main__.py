@@ -105,7 +105,7 @@ app = typer.Typer(
 def root(
     version: Annotated[bool, typer.Option("--version", help="Say which version this is.")] = False,
 ) -> None:
-    """A security master for Kalshi prediction markets: mirror, change stream, cache and API."""
+    """A security master for Kalshi prediction markets: tables, changes, cache, archive, API."""
     if version:
         from importlib.metadata import version as version_of
 

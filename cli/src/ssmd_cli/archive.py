@@ -9,7 +9,6 @@ import typer
 from ssmd_cli import archive_days, archive_proof, verbs
 from ssmd_cli.archive_root import AsJson, Root, Stream, archive_at
 from ssmd_cli.options import AsCsv, Output
-from ssmd_common.errors import ConfigurationError
 from ssmd_common.exitcodes import ExitCode
 
 app = verbs.group("List, read, verify and repair what is archived of the streams.")
@@ -138,18 +137,8 @@ def verify_command(
     """
     from ssmd_cli.archive_verify import verify
 
-    with archive_at(root) as found:
-        if bucket:
-            from ssmd_cli.archive_bucket import in_bucket
-
-            if deep:
-                raise ConfigurationError("--deep and --bucket exclude each other: fetch the days")
-            with in_bucket() as there:
-                is_whole = verify(
-                    there.root, stream, deep=False, head=head, as_json=as_json, elsewhere=there
-                )
-        else:
-            is_whole = verify(found, stream, deep=deep, head=head, as_json=as_json)
+    with archive_at(root, in_bucket=bucket) as found:
+        is_whole = verify(found, stream, deep=deep, head=head, as_json=as_json)
     if not is_whole:
         raise typer.Exit(ExitCode.DRIFT)
 
@@ -211,7 +200,7 @@ def repair_command(
 
     from ssmd_cli.archive_repair import repair
 
-    with archive_at(root) as found:
+    with archive_at(root, writes="repair") as found:
         is_lost = asyncio.run(
             repair(
                 found,

@@ -19,6 +19,7 @@ from ssmd_archive.judgement import judge
 from ssmd_archive.layout import MARKET_DATA
 from ssmd_archive.tradesets import Trade, TradeSets, exact
 from ssmd_cli import output
+from ssmd_cli.archive_root import remote_of
 from ssmd_cli.progress import BytesRead
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.exitcodes import ExitCode
@@ -81,6 +82,7 @@ class _Run:
     def __init__(self, archive: Archive, rest: KalshiRest, sets: TradeSets) -> None:
         self._archive = archive
         self._rest = rest
+        self._remote = remote_of(archive.root)
         self._sets = sets
         self._gaps = CaptureGaps(archive)
         self._now = time_text(datetime.now(UTC))
@@ -104,6 +106,9 @@ class _Run:
             self._archive, listed, markets.keys(), _earliest(markets.values()), self._sets,
             progress=told if sys.stderr.isatty() else lambda _: None,
         )  # fmt: skip
+        if self._remote:
+            # What is there may say more than what comes now.
+            self._remote.certificates(markets)
         failures = 0
         for ticker, market in sorted(markets.items()):
             try:
@@ -116,6 +121,8 @@ class _Run:
                 made.append(self._unknown(ticker, market, error))
             self._sets.forget(ticker)
             certificate.write(self._archive.root, made[-1])
+            if self._remote:
+                self._remote.give_back(ticker)
         return sorted(made, key=lambda one: one.ticker)
 
     def _unknown(self, ticker: str, market: Market | None, error: Exception) -> Certificate:

@@ -36,7 +36,7 @@ def compact_command(
     """
     from ssmd_cli.archive_compact import compact
 
-    with archive_at(root) as found:
+    with archive_at(root, writes="compact") as found:
         is_complete = compact(found, stream, date, partial=partial, again=again, as_json=as_json)
     if not is_complete:
         raise typer.Exit(ExitCode.PARTIAL)
@@ -46,6 +46,10 @@ def query_command(
     sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT, of DuckDB.")],
     file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write here; of Parquet a file is needed.")
+    ] = None,
+    date: Annotated[
+        list[str] | None,
+        typer.Option(metavar="YYYY-MM-DD", help="Only this day, UTC; repeatable. Else all."),
     ] = None,
     root: Root = None,
     wanted: Output = None,
@@ -63,7 +67,7 @@ def query_command(
 
     style = output.chosen(wanted, as_json=as_json, as_csv=as_csv)
     with archive_at(root) as found:
-        query(found, sql, style, file)
+        query(found, sql, style, file, date or [])
 
 
 def replay_command(

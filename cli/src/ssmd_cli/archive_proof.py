@@ -61,19 +61,23 @@ def fetch_command(
         list[str] | None,
         typer.Option(help="Only files of this table; of market data this channel; repeatable."),
     ] = None,
+    parquet: Annotated[
+        bool, typer.Option("--parquet", help="Also the Parquet of these days.")
+    ] = False,
     root: Root = None,
     as_json: AsJson = False,
 ) -> None:
     """Bring days of an archive back from its bucket, each file compared with its SHA-256.
 
-    All manifests come, too. ARCHIVER_BUCKET and what begins so say which bucket, as for the
-    archiver. Beside an archiver only days come back that it deleted for want of room; into an empty
-    --root all can. Exit code 3 if the bucket has no such day, 2 if it refuses, 4 if it is away.
+    All manifests come, too, and all certificates where neither days nor files are chosen.
+    ARCHIVER_BUCKET and what begins so say which bucket, as for the archiver. Beside an archiver
+    only days come back that it deleted for want of room; into an empty --root all can. Exit code 3
+    if the bucket has no such day, 2 if it refuses, 4 if it is away.
     """
     from ssmd_cli.archive_bucket import fetch
 
-    with archive_at(root) as found:
-        fetch(found, date, stream, table, as_json=as_json)
+    with archive_at(root, writes="fetch") as found:
+        fetch(found, date, stream, table, parquet=parquet, as_json=as_json)
 
 
 def add_to(app: typer.Typer) -> None:

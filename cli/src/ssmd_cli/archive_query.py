@@ -7,8 +7,10 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from ssmd_archive.layout import is_day
 from ssmd_cli import output
 from ssmd_cli.archive_compact import not_installed
+from ssmd_cli.archive_root import remote_of
 from ssmd_cli.output import Format, Row
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.times import spelled_moment
@@ -19,21 +21,35 @@ if TYPE_CHECKING:
 _MOST_IN_A_TABLE: Final = 10_000
 
 
-def query(root: Path, sql: str, style: Format, file: Path | None) -> None:
+def query(root: Path, sql: str, style: Format, file: Path | None, days: list[str]) -> None:
     """Print the rows, or write them to a file, which appears when it is whole.
+
+    With `days` tables have these only. Of an archive in a bucket the Parquet of the tables that the
+    question names is brought first.
 
     Raises:
         ConfigurationError: the libraries are not installed, or Parquet would go to a terminal.
         QueryRefused: it is no statement that only reads, or DuckDB refuses it.
-        NotArchived: no day is compacted.
+        NotArchived: no day is compacted, or none of these.
+        ArchiveDamaged, BucketRefused, BucketUnreachable: Parquet cannot be brought.
     """
+    if odd := [day for day in days if not is_day(day)]:
+        raise ConfigurationError(f"--date {odd[0]} is no day such as 2026-02-03")
     try:
         from ssmd_archive.parquet import query as parquet
     except ImportError as error:
         raise not_installed(error) from error
     if style is Format.PARQUET and file is None and sys.stdout.isatty():
         raise ConfigurationError("Parquet is not for terminals: give --file, or use a pipe")
-    with parquet.opened(root) as database:
+    only = None
+    if (remote := remote_of(root)) is not None:
+        remote.records()
+        only = parquet.tables_of(root, sql, days)
+        found = parquet.files(root, days)
+        remote.parquet(
+            {path for table in only for paths in found[table].values() for path in paths}
+        )
+    with parquet.opened(root, days, only) as database:
         answer = parquet.ask(database, sql)
         if file is None:
             _write(answer, style, sys.stdout)

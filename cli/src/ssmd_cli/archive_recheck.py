@@ -10,6 +10,7 @@ from ssmd_archive.errors import CertificateUnreadable, NotArchived
 from ssmd_archive.layout import MARKET_DATA
 from ssmd_archive.recheck import check
 from ssmd_cli import output
+from ssmd_cli.archive_root import remote_of
 from ssmd_common.exitcodes import ExitCode
 
 _COLUMNS: Final = ("ticker", "result", "is_true", "why")
@@ -22,6 +23,8 @@ def recheck(root: Path, tickers: list[str], date: str | None, style: output.Form
         NotArchived: there is none.
         NoArchive, ArchiveDamaged: there is nothing to compare with.
     """
+    if (remote := remote_of(root)) is not None:
+        remote.certificates(tickers or None)
     archive = Archive(root, MARKET_DATA)
     listed = list(archive.lines())
     rows: list[dict[str, Any]] = []

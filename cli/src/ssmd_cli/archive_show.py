@@ -7,10 +7,12 @@ from typing import Any, Final
 import msgspec
 
 from ssmd_archive import tickers as archived_tickers
+from ssmd_archive.bounds import At
 from ssmd_archive.catalog import Archive
 from ssmd_archive.losses import losses, spans
+from ssmd_archive.manifest import Segment
 from ssmd_archive.overview import days
-from ssmd_archive.rebuild import Rebuilt, place, rebuild
+from ssmd_archive.rebuild import NOTHING_YET, Rebuilt, place, rebuild
 from ssmd_cli import output
 from ssmd_cli.archive_cat import tell
 from ssmd_cli.archive_place import parse_place
@@ -56,7 +58,7 @@ def ls(root: Path, stream: str | None, *, as_json: bool) -> None:
             f"({span.first_time} to {span.last_time})"
         )
     if not found:
-        output.note("nothing is archived yet")
+        output.note(NOTHING_YET)
 
 
 def state(
@@ -74,7 +76,11 @@ def state(
         )
     archive = Archive(root)
     listed = list(archive.lines())
-    where = place(archive, listed, parse_place(at, "--at", listed))
+    asked = parse_place(at, "--at", listed)
+    where = place(archive, listed, asked)
+    if isinstance(asked, At) and where == place(archive, listed, None):
+        newest = next(line for _, line in reversed(listed) if isinstance(line, Segment))
+        output.note(f"nothing is archived yet of what came after {newest.last_time}")
     if table is None:
         counted = rebuild(archive, listed, where, PRIMARY_KEY, lambda *_: None)
         counts = [{"table": name, "rows": len(counted.replay.rows(name))} for name in PRIMARY_KEY]

@@ -1,27 +1,21 @@
 """What `ssmd archive verify` prints."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 import typer
 
 from ssmd_archive import coverage
 from ssmd_archive.catalog import Archive
-from ssmd_archive.verify import Finding, Report
+from ssmd_archive.parquet.check import Compacted, check
+from ssmd_archive.verify import Finding, Report, hash_file
 from ssmd_archive.verify import verify as verify_archive
 from ssmd_cli import output
+from ssmd_cli.archive_root import remote_of
 from ssmd_cli.archive_streams import layout
 from ssmd_cli.progress import BytesRead
-
-
-class Elsewhere(Protocol):
-    """Where files are that are not in the archive's directory."""
-
-    def hash_of(self, path: Path) -> tuple[int, str]: ...
-
-    def strays(self, archive: Archive) -> list[Finding]: ...
 
 
 def verify(
@@ -31,12 +25,12 @@ def verify(
     deep: bool,
     head: str | None,
     as_json: bool,
-    elsewhere: Elsewhere | None = None,
 ) -> bool:
-    """Print what is wrong with a stream, by default with each that there is; whether nothing is.
+    """Print what is wrong with a stream, by default with each that there is, and with its Parquet;
+    whether nothing is.
 
     `head` is of the stream that is named, else of changes. JSON is the report of these, with those
-    of the others under `streams`.
+    of the others under `streams`, and of Parquet under `parquet`, where there is some.
 
     Raises:
         NoArchive: there is none.
@@ -44,6 +38,10 @@ def verify(
     named = layout(stream)
     layouts = [named] if stream else [named, *coverage.streams(root)]
     reports = {}
+    compacted: dict[str, Compacted] = {}
+    if (remote := remote_of(root)) is not None:
+        remote.records()
+    hash_of = remote.hash_of if remote else None
     for of in layouts:
         progress = BytesRead(1 << 26) if sys.stderr.isatty() and not as_json else None
         archive = Archive(root, of)
@@ -52,19 +50,55 @@ def verify(
             deep=deep,
             head=head if of is named else None,
             progress=progress or (lambda _: None),
-            hash_of=elsewhere.hash_of if elsewhere else None,
+            hash_of=hash_of,
         )
-        if elsewhere:
-            report.findings += elsewhere.strays(archive)
+        if remote:
+            report.findings += remote.strays(archive)
+        made = check(
+            archive,
+            hash_of=hash_of or hash_file,
+            rows_of=_rows_of() if deep and not remote else None,
+        )
+        if made.days:
+            compacted[of.stream] = made
         if progress:
             progress.end()
         if not as_json:
             _show(report, "" if len(layouts) == 1 else f"{of.stream}/")
+    for stream, made in compacted.items():
+        if not as_json:
+            _show_parquet(stream, made)
+    is_whole = not any(
+        findings
+        for findings in (
+            *(report.findings for report in reports.values()),
+            *(made.findings for made in compacted.values()),
+        )
+    )
     if as_json:
         first = msgspec.to_builtins(reports.pop(named.stream))
-        output.document({**first, "streams": reports} if reports else first)
-        return not first["findings"] and not any(one.findings for one in reports.values())
-    return not any(report.findings for report in reports.values())
+        more = {"streams": reports, "parquet": compacted}
+        output.document({**first, **{name: found for name, found in more.items() if found}})
+    return is_whole
+
+
+def _rows_of() -> Callable[[Path], int] | None:
+    """What counts the rows of Parquet, where the library is installed."""
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        output.note("rows of Parquet are not counted: pip install 'ssmd-cli[archive]'")
+        return None
+    return lambda path: int(pyarrow.parquet.read_metadata(path).num_rows)
+
+
+def _show_parquet(stream: str, made: Compacted) -> None:
+    for finding in made.findings:
+        typer.echo(told(finding))
+    output.note(
+        f"Parquet of {stream}: {len(made.findings)} faults in {made.days} days, {made.files} files "
+        f"({made.bytes} bytes), {made.rows} rows"
+    )
 
 
 def _show(report: Report, place: str) -> None:

@@ -26,6 +26,8 @@ def convert_lightly(parameter: Any) -> None:
         return
     is_list = get_origin(annotation) is list
     kind = get_args(annotation)[0] if is_list else annotation
+    if parameter.param_type_name == "argument":
+        _show_plainly(parameter, kind)
     convert = _converter(kind, info)
     if convert is None:
         return
@@ -46,6 +48,15 @@ def convert_lightly(parameter: Any) -> None:
     parameter.process_value = process_value
     if parameter.metavar is None and kind in _METAVARS and parameter.param_type_name == "option":
         parameter.metavar = _METAVARS[kind]
+
+
+def _show_plainly(argument: Any, kind: Any) -> None:
+    """As it is typed, in the usage and beside its help; in brackets what may be left out."""
+    choices = "|".join(one.value for one in kind) if issubclass(kind, Enum) else ""
+    name = choices or argument.name.upper()
+    shown = argument.metavar or (name if argument.required else f"[{name}]")
+    argument.get_usage_pieces = lambda _: [shown]
+    argument.get_help_record = lambda _: (shown, argument.help or "")
 
 
 def _converted(convert: Callable[[Any], Any], value: Any, *, is_list: bool) -> Any:

@@ -1,42 +1,34 @@
 """The picture of the publisher that `ssmd cdc status` prints."""
 
-from rich.table import Table
-
 from ssmd_cdc.overview import Overview
-from ssmd_cli.console import Terminal
+from ssmd_cli import facts
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 def show(found: Overview) -> None:
     """A line for each fact on stdout, what is wrong on stderr."""
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
+    shown: list[facts.Fact] = []
     if slot := found.slot:
         state = "streaming" if slot.active else "not streaming"
-        table.add_row("slot", f"{slot.name}, {state}, WAL {slot.wal_status or 'unknown'}")
+        shown.append(("slot", f"{slot.name}, {state}, WAL {slot.wal_status or 'unknown'}"))
         seconds = "" if slot.lag_seconds is None else f", {slot.lag_seconds:.3f} s"
-        table.add_row("lag", f"{size(slot.lag_bytes)}{seconds}")
-        table.add_row("WAL kept back", size(slot.retained_bytes))
+        shown.append(("lag", f"{size(slot.lag_bytes)}{seconds}"))
+        shown.append(("WAL kept back", size(slot.retained_bytes)))
         safe = "no limit" if slot.safe_bytes is None else size(slot.safe_bytes)
-        table.add_row("WAL until the slot is lost", safe)
-        table.add_row("confirmed", slot.confirmed_lsn or "nothing yet")
+        shown.append(("WAL until the slot is lost", safe))
+        shown.append(("confirmed", slot.confirmed_lsn or "nothing yet"))
     if memory := found.memory:
         epoch = f"{memory.epoch}{', being announced' if memory.announcing else ''}"
-        table.add_row("epoch", epoch)
-        table.add_row("remembered", f"{memory.lsn} at {memory.updated_at:%Y-%m-%d %H:%M:%S} UTC")
+        shown.append(("epoch", epoch))
+        shown.append(("remembered", f"{memory.lsn} at {memory.updated_at:%Y-%m-%d %H:%M:%S} UTC"))
     if stream := found.stream:
-        table.add_row(
-            "stream",
-            f"{stream.messages:,} messages, {size(stream.bytes)} of {size(stream.max_bytes)}, "
-            f"sequences {stream.first_sequence} to {stream.last_sequence}",
-        )
-        table.add_row("tail", stream.tail or "none")
-        table.add_row("dead letters", f"{stream.dead_letters:,}")
-    Terminal().print(table)
-    for problem in found.problems:
-        Terminal(stderr=True).print(problem, style="yellow")
+        held = f"{stream.messages:,} messages, {size(stream.bytes)} of {size(stream.max_bytes)}"
+        span = f"sequences {stream.first_sequence} to {stream.last_sequence}"
+        shown.append(("stream", f"{held}, {span}"))
+        shown.append(("tail", stream.tail or "none"))
+        shown.append(("dead letters", f"{stream.dead_letters:,}"))
+    facts.show(shown, found.problems)
 
 
 def size(count: int) -> str:

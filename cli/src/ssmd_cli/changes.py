@@ -7,6 +7,7 @@ from typing import Final
 
 from rich.text import Text
 
+from ssmd_cli import output
 from ssmd_common.errors import ConfigurationError
 from ssmd_stream import subjects
 from ssmd_stream.change import Change
@@ -93,8 +94,10 @@ def line(change: Change) -> Text:
 
 
 def _short(value: object) -> str:
+    if value is None:
+        return "∅"
     try:
-        text = "∅" if value is None else str(value)
+        text = value if isinstance(value, str) else output.encode(value)
     except RecursionError:
         text = "…"
     return text if len(text) <= 40 else f"{text[:39]}…"

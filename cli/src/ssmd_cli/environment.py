@@ -9,14 +9,21 @@ ENV_FILE: Final = Path(".ssmd") / "env"
 
 
 def load_env_file(path: Path = ENV_FILE) -> bool:
-    """Set what the file has and the environment lacks; False if there is no such file.
+    """Set what the file has and the environment lacks; False if there is no such file."""
+    found = read(path)
+    for name, value in (found or {}).items():
+        os.environ.setdefault(name, value)
+    return found is not None
 
-    Its lines are `KEY=VALUE` as a shell reads them.
-    """
+
+def read(path: Path) -> dict[str, str] | None:
+    """What the file sets, None if there is no such file. Its lines are `KEY=VALUE` as a shell reads
+    them; of a name that it has twice the first counts."""
     try:
         text = path.read_text("utf-8")
     except OSError:
-        return False
+        return None
+    found: dict[str, str] = {}
     for line in text.splitlines():
         words = shlex.split(line, comments=True)
         if words and words[0] == "export":
@@ -24,15 +31,24 @@ def load_env_file(path: Path = ENV_FILE) -> bool:
         for word in words:
             name, equals, value = word.partition("=")
             if equals and name.isidentifier():
-                os.environ.setdefault(name, value)
-    return True
+                found.setdefault(name, value)
+    return found
 
 
 def advice(error: Exception) -> str:
-    """For someone who has set nothing and runs nothing here: what to do first; else empty."""
-    if "is missing" not in str(error) or ENV_FILE.exists():
-        return ""
-    return f"\n  No system runs here (no {ENV_FILE}): run `make up`, or set what is missing."
+    """For someone who has set nothing and runs nothing here, or whose shell has the addresses of a
+    system that was started anew since: what to do first; else empty."""
+    said = str(error)
+    here = read(ENV_FILE)
+    if "is missing" in said and here is None:
+        return f"\n  No system runs here (no {ENV_FILE}): run `make up`, or set what is missing."
+    for name, value in (here or {}).items():
+        if f"check {name}" in said and os.environ.get(name) not in (None, value):
+            return (
+                f"\n  {name} in this shell is not that of the system that runs here: "
+                f"`set -a; . {ENV_FILE}; set +a` sets it anew."
+            )
+    return ""
 
 
 def quiet_logs(*, waits: bool = False) -> None:

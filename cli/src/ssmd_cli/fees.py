@@ -23,7 +23,7 @@ def list_fees(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[ENVIRONMENT] [SERIES]",
+            metavar="[PROFILE] [SERIES]",
             help="A series; without one, the coefficients by tier.",
             autocompletion=complete.series_after_profile,
         ),

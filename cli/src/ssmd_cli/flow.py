@@ -176,7 +176,7 @@ def _survived(row: Process, now: datetime) -> str | None:
     if not row.last_error or row.last_error_at is None:
         return None
     seconds = max(0.0, (now - row.last_error_at).total_seconds())
-    return f"{duration(seconds)} ago: {row.last_error}"
+    return f"last error {duration(seconds)} ago: {row.last_error}"
 
 
 async def until_told(url: SecretStr, *, patience_seconds: float) -> None:

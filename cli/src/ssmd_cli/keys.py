@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from ssmd_cli import output, verbs
+from ssmd_cli.environment import quiet_logs
 from ssmd_cli.options import AsCsv, AsJson, Output, use_local_system
 from ssmd_common.apikeys import SCOPES, generate
 from ssmd_common.errors import SsmdError
@@ -100,9 +101,12 @@ def create(
         raise typer.BadParameter(f"must be some of {', '.join(SCOPES)}", param_hint="--scope")
     try:
         expires_at = None if expires is None else moment(expires, now)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--expires") from error
+    try:
         key = generate(environment or exchange_of(os.environ.get("KALSHI_BASE_URL")))
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise typer.BadParameter(str(error), param_hint="--env") from error
     if expires_at is not None and expires_at <= now:
         raise typer.BadParameter("must be in the future", param_hint="--expires")
     row = _run(lambda keys: keys.create(key, name, scopes, rate_limit, expires_at, _actor()))
@@ -181,13 +185,13 @@ def _run(work: "Callable[[KeyStore], Awaitable[T]]") -> T:
     from ssmd_common.settings import PostgresSettings, load
 
     settings = load(PostgresSettings)
-    output.logs_to_stderr()
+    quiet_logs()
 
     async def run() -> T:
         pool = await postgres.open_pool(
             settings.database_url,
             "ssmd-keys",
-            budget_seconds=min(settings.startup_budget_seconds, 10.0),
+            budget_seconds=min(settings.startup_budget_seconds, 5.0),
             max_size=1,
             configure=configure,
             autocommit=True,

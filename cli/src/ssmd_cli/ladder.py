@@ -21,13 +21,16 @@ def picture(
     doubt: str | None,
     changed: Decimal | None,
     styled: bool,
+    keys: str = "",
 ) -> list[str]:
-    """Never more lines or cells than `size`; the level at the price `changed` stands out."""
+    """Never more lines or cells than `size`; the level at the price `changed` stands out. `keys`
+    says what may be pressed."""
     width, height = size
     bids, asks = book.ladder()
     each = max(1, min(levels, (height - 4) // 2))
     age = "" if age_seconds is None else f" · {max(age_seconds, 0):.1f} s old"
-    head = [_style(f"{book.ticker} · {changes:,} messages{age} · q ends", _BOLD, width, styled)]
+    title = f"{book.ticker} · {changes:,} messages{age}{keys and ' · '}{keys}"
+    head = [_style(title, _BOLD, width, styled)]
     if doubt is not None:
         head.append(_style(f"! {doubt}", _RED, width, styled))
     shown = [*asks[:each][::-1], *bids[:each]]

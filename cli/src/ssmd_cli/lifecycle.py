@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ssmd_cli import output, verbs
-from ssmd_cli.environment import load_env_file
+from ssmd_cli.environment import load_env_file, quiet_logs
 from ssmd_common.exitcodes import ExitCode
 
 app = verbs.group("Follow what happens to markets and events.")
@@ -69,7 +69,7 @@ def status_command(
     from ssmd_common.settings import PostgresSettings, load
 
     load_env_file()
-    output.logs_to_stderr()
+    quiet_logs()
     settings = load(PostgresSettings)
     found = asyncio.run(look(settings.database_url))
     if as_json:

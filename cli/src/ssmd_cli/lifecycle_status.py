@@ -1,21 +1,17 @@
 """How lifecycle stands, from its tables, for `ssmd lifecycle status`."""
 
-import sys
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from psycopg.rows import class_row
 from pydantic import SecretStr
-from rich.table import Table
 
-from ssmd_cli.console import Terminal
+from ssmd_cli import facts
 from ssmd_cli.lifecycle_tail import queries
 from ssmd_common.connections import postgres
 from ssmd_common.leader import lock_key
 from ssmd_lifecycle.settings import LOCK
-
-_WIDE: Final = 10_000
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -77,24 +73,18 @@ async def look(url: SecretStr) -> Status:
 
 def show(found: Status) -> None:
     """A line for each fact on stdout, what is wrong on stderr."""
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
-    table.add_row("leader", "yes" if found.has_leader else "none")
-    table.add_row("last message", _ago(found.last_message_at))
-    table.add_row("last turn of the clock", _ago(found.last_turn_at))
-    table.add_row("next due", "nothing" if found.next_due_at is None else _time(found.next_due_at))
+    shown = []
+    shown.append(("leader", "yes" if found.has_leader else "none"))
+    shown.append(("last message", _ago(found.last_message_at)))
+    shown.append(("last turn of the clock", _ago(found.last_turn_at)))
+    shown.append(("next due", "nothing" if found.next_due_at is None else _time(found.next_due_at)))
     hour = ", ".join(f"{kind} {count:,}" for kind, count in found.last_hour.items())
-    table.add_row("last hour", hour or "nothing")
+    shown.append(("last hour", hour or "nothing"))
     for gap in found.gaps:
         state = "not repaired" if gap.repaired_at is None else f"repaired, {gap.changed} changed"
         end = "now" if gap.ended_at is None else f"{gap.ended_at.astimezone(UTC):%H:%M:%S}"
-        table.add_row("gap", f"{_time(gap.began_at)} to {end}, {gap.reason}: {state}")
-    # A pipe gets every character.
-    width = None if sys.stdout.isatty() else _WIDE
-    Terminal(width=width).print(table)
-    for problem in found.problems:
-        Terminal(stderr=True).print(problem, style="yellow")
+        shown.append(("gap", f"{_time(gap.began_at)} to {end}, {gap.reason}: {state}"))
+    facts.show(shown, found.problems)
 
 
 def _time(at: datetime) -> str:

@@ -88,8 +88,8 @@ def show(asked: Asked) -> None:
         if not found:
             from ssmd_cli.unmatched import unmatched
 
-            categories, tags = asked.query.get("category"), asked.query.get("tag")
-            for sentence in unmatched(api, categories or (), tags or ()):
+            names = (asked.query.get(name) or () for name in ("category", "tag", "series"))
+            for sentence in unmatched(api, *names):
                 output.note(sentence)
 
 

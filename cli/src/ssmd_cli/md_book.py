@@ -73,7 +73,7 @@ async def _begin(client: Any, ticker: str) -> tuple[Stream, Known]:
     if not streams:
         raise NoStream(
             "no books are captured: there is no stream MARKET_BOOKS_0, which connector makes once "
-            "its scope has books"
+            "its scope (CONNECTOR_SCOPE_FILE) has books"
         )
     shard = await books.find_shard(streams, ticker)
     found = None if shard is None else await books.course(streams[shard], shard, ticker)
@@ -158,7 +158,8 @@ def live(settings: NatsSettings, ticker: str, levels: int) -> None:
     with Screen() as screen:
         while not failed:
             with known[0].lock:
-                lines = _picture(known[0], levels, screen.size, styled=output.is_bold())
+                styled = output.is_bold()
+                lines = _picture(known[0], levels, screen.size, styled=styled, keys="q ends")
             screen.show(lines)
             if screen.waits(_DRAW_SECONDS):
                 return
@@ -185,7 +186,9 @@ async def _follow(stream: Stream, known: Known) -> None:
                     known.heard(message)
 
 
-def _picture(known: Known, levels: int, size: tuple[int, int], *, styled: bool) -> list[str]:
+def _picture(
+    known: Known, levels: int, size: tuple[int, int], *, styled: bool, keys: str = ""
+) -> list[str]:
     last = known.last
     changed = Decimal(last.price) if last and last.delta is not None and last.price else None
     if changed is not None and last and last.side == "no" and not last.yes_price:
@@ -201,4 +204,5 @@ def _picture(known: Known, levels: int, size: tuple[int, int], *, styled: bool) 
         doubt=known.doubt,
         changed=changed,
         styled=styled,
+        keys=keys,
     )

@@ -8,11 +8,9 @@ from typing import Any, Final
 
 from nats.aio.client import Client
 from pydantic import SecretStr
-from rich.table import Table
 
-from ssmd_cli import output
+from ssmd_cli import facts, output
 from ssmd_cli.cdc_status import size
-from ssmd_cli.console import Terminal
 from ssmd_cli.flow import look_once
 from ssmd_cli.life import duration
 from ssmd_common.connections import nats as connections
@@ -219,20 +217,15 @@ def _stream_document(stream: Captured, now: datetime) -> dict[str, Any]:
 
 def show(found: Status) -> None:
     """A line for each fact on stdout, what is wrong on stderr."""
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
+    shown: list[facts.Fact] = []
     if service := found.service:
         living = [process for process in service.processes if process.alive]
         if not living:
-            table.add_row("connector", service.state)
-        for process in living:
-            table.add_row("connector", ", ".join(_told(process)))
+            shown.append(("connector", service.state))
+        shown += [("connector", ", ".join(_told(process))) for process in living]
     for stream in found.streams:
-        _show_stream(table, stream, found.now)
-    Terminal(width=None if output.terminal_width() else 10_000).print(table)
-    for problem in found.problems:
-        Terminal(stderr=True).print(problem, style="yellow")
+        shown += _of_stream(stream, found.now)
+    facts.show(shown, found.problems)
 
 
 def _told(process: Process) -> Iterator[str]:
@@ -245,26 +238,29 @@ def _told(process: Process) -> Iterator[str]:
     if without := position.get("books_without_place"):
         yield f"{without:,} books found every connection full"
     if "connections" in position:
-        yield f"{position['connections']} connections"
+        yield _counted(position["connections"], "connection")
     if "waiting" in position:
-        yield f"{position['waiting']:,} messages wait"
+        yield f"{_counted(position['waiting'], 'message')} waiting"
     if process.lag_seconds is not None:
         yield f"lag {process.lag_seconds:.1f} s"
-    for name in ("gaps", "dropped"):
-        if name in position:
-            yield f"{position[name]:,} {name} since its start"
+    if "gaps" in position:
+        yield f"{_counted(position['gaps'], 'gap')} since its start"
+    if "dropped" in position:
+        yield f"{position['dropped']:,} dropped since its start"
 
 
-def _show_stream(table: Table, stream: Captured, now: datetime) -> None:
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _of_stream(stream: Captured, now: datetime) -> Iterator[facts.Fact]:
     info = stream.info
-    table.add_row(
-        "stream", f"{stream.name}, {info.messages:,} messages, {size(info.bytes)} of "
-        f"{size(info.configuration['max_bytes'])}"
-    )  # fmt: skip
-    table.add_row("oldest message", _ago(info.first_at, now))
-    table.add_row("newest message", _ago(info.last_at, now))
+    held = f"{size(info.bytes)} of {size(info.configuration['max_bytes'])}"
+    yield "stream", f"{stream.name}, {info.messages:,} messages, {held}"
+    yield "oldest message", _ago(info.first_at, now)
+    yield "newest message", _ago(info.last_at, now)
     living = stream.living(now)
-    table.add_row("connections", f"{len(living)} now, {len(stream.sessions)} in the last hour")
+    yield "connections", f"{len(living)} now, {len(stream.sessions)} in the last hour"
     for session in living:
         confirmed = ", ".join(
             f"{name} ({'all markets' if channel.everything else f'{len(channel.tickers)} markets'})"
@@ -272,20 +268,19 @@ def _show_stream(table: Table, stream: Captured, now: datetime) -> None:
         )
         # One that was subscribed more than an hour ago tells it with a record that is not read.
         told = confirmed or ("none" if session.opened else "confirmed before the last hour")
-        table.add_row("subscriptions", f"{told}; connector {session.connector}")
+        yield "subscriptions", f"of connector {session.connector}: {told}"
         rates = session.per_second()
         if rates:
             told = ", ".join(f"{name} {rate:,.1f}" for name, rate in sorted(rates.items()))
-            table.add_row("a second", told)
+            yield "a second", told
     holes = [hole for session in stream.sessions for hole in session.holes]
     trades = sum(session.repaired_trades for session in stream.sessions)
     repairs = sum(session.repairs for session in stream.sessions)
-    table.add_row("gaps, last hour", f"{len(holes)}; {repairs} repairs found {trades} trades")
+    yield "gaps, last hour", f"{len(holes)}; {repairs} repairs found {trades} trades"
     for hole in holes[-5:]:
-        since = "the start" if hole.since is None else f"{hole.since:%H:%M:%S}"
-        table.add_row(
-            "gap", f"{hole.channel or 'all'}, {since} to {hole.until:%H:%M:%S} UTC, {hole.reason}"
-        )
+        until = f"{hole.until:%H:%M:%S} UTC"
+        span = f"before {until}" if hole.since is None else f"{hole.since:%H:%M:%S} to {until}"
+        yield "gap", f"{hole.channel or 'all'}, {span}, {hole.reason}"
 
 
 def _ago(at: datetime | None, now: datetime) -> str:

@@ -12,6 +12,7 @@ from ssmd_cli.output import Format
 Environment = Annotated[
     str | None,
     typer.Argument(
+        metavar="[PROFILE]",
         help="The profile of the system to ask; by default as `ssmd profile list` says.",
         autocompletion=complete.profiles,
     ),

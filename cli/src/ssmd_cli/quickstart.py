@@ -22,6 +22,10 @@ psql "$DATABASE_URL" -c 'SELECT status, count(*) FROM markets GROUP BY status'
 nats --server "$NATS_URL" subscribe 'cdc.markets.>'
 {ssmd} cdc tail
 
+# every trade, as it happens
+nats --server "$NATS_URL" subscribe 'md.trade.>'
+{ssmd} md tail --channel trade
+
 # the active universe in Redis
 redis-cli -u "$REDIS_URL" SCARD secmaster:markets:by_category:Sports
 {ssmd} cache verify

@@ -30,9 +30,10 @@ from ssmd_cli.past import AsOf
 from ssmd_cli.secmaster_history import add_history
 from ssmd_cli.syncverbs import add_sync
 
-app = verbs.group("Sync, list and show events and markets.", use_local_system)
-add_sync(app, "secmaster_sync")
-add_history(app)
+app = verbs.group(
+    "List, show, search and export events and markets, with their history; sync them.",
+    use_local_system,
+)
 
 COLUMNS: Final = (
     "ticker",
@@ -164,7 +165,7 @@ def show_one(
     ticker: Annotated[
         list[str],
         typer.Argument(
-            metavar="[ENVIRONMENT] TICKER",
+            metavar="[PROFILE] TICKER",
             help="A market, an event or a series.",
             autocompletion=complete.ticker_after_profile,
         ),
@@ -188,7 +189,7 @@ def show_one(
 def search(
     words: Annotated[
         list[str],
-        typer.Argument(metavar="[ENVIRONMENT] WORDS", help="Words in tickers and titles."),
+        typer.Argument(metavar="[PROFILE] WORDS...", help="Words in tickers and titles."),
     ],
     kind: Annotated[
         list[Kind] | None,
@@ -297,6 +298,10 @@ def stats(environment: Environment = None, as_of: AsOf = None, as_json: AsJson =
     ]
     columns = ("job", "last_success_at", "outcome", "fetched", "inserted", "updated", "deleted")
     output.rows(jobs, columns, Format.TABLE)
+
+
+add_history(app)
+add_sync(app, "secmaster_sync")
 
 
 def _check_expiring(within: str, before: str | None, after: str | None) -> None:

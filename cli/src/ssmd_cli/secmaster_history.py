@@ -36,7 +36,7 @@ def history(
     ticker: Annotated[
         list[str],
         typer.Argument(
-            metavar="[ENVIRONMENT] TICKER",
+            metavar="[PROFILE] TICKER",
             help="A market, an event or a series.",
             autocompletion=complete.ticker_after_profile,
         ),

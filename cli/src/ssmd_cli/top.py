@@ -61,6 +61,7 @@ def top_command(
                     time.monotonic(),
                     screen.size,
                     styled=output.is_bold(),
+                    keys="q ends",
                 )
             screen.show(lines)
             if screen.waits(0.5):

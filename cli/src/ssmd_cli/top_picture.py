@@ -22,15 +22,22 @@ Block = list[str]
 
 
 def picture(
-    known: Known, url: str, now: datetime, clock: float, size: tuple[int, int], *, styled: bool
+    known: Known,
+    url: str,
+    now: datetime,
+    clock: float,
+    size: tuple[int, int],
+    *,
+    styled: bool,
+    keys: str = "",
 ) -> list[str]:
     """Changes a second by type and category, what closes next, each service's lag.
 
     `now` is the time of day, `clock` that of the rates. Never more lines or cells than `size`;
-    `styled` for a terminal that shows what is bold and red.
+    `styled` for a terminal that shows what is bold and red; `keys` says what may be pressed.
     """
     width, height = size
-    head = _head(known, url, now)
+    head = _head(known, url, now, keys)
     services = _services(known.status, width)
     # What is left for lists that may be cut: two beside each other, or three below.
     beside = width >= _BESIDE
@@ -72,9 +79,10 @@ def document(known: Known, now: datetime, clock: float) -> dict[str, Any]:
     }
 
 
-def _head(known: Known, url: str, now: datetime) -> Block:
+def _head(known: Known, url: str, now: datetime, keys: str) -> Block:
     state = "ready" if known.status.get("ready") else "not ready"
-    lines = [f"ssmd top · {url} · {now:%H:%M:%S} UTC · {state} · q ends"]
+    parts = ["ssmd top", url, f"{now:%H:%M:%S} UTC", state, keys]
+    lines = [" · ".join(filter(None, parts))]
     if sentence := known.status.get("sentence"):
         lines.append(str(sentence))
     lines += [f"! {problem}" for problem in known.status.get("problems") or ()]

@@ -40,16 +40,25 @@ def sentences(names: Names, categories: Iterable[str], tags: Iterable[str]) -> l
     return found + [_sentence("tag", name, names.tags) for name in tags if name not in names.tags]
 
 
-def unmatched(api: "Api", categories: Iterable[str], tags: Iterable[str]) -> list[str]:
-    """The same where the API knows the names."""
-    categories, tags = list(categories), list(tags)
-    if not categories and not tags:
+def unmatched(
+    api: "Api", categories: Iterable[str], tags: Iterable[str], series: Iterable[str] = ()
+) -> list[str]:
+    """The same where the API knows the names, and one for each series that there is not."""
+    categories, tags, series = list(categories), list(tags), list(series)
+    if not categories and not tags and not series:
         return []
-    query = {"entity": "series", "format": "jsonl", "fields": "category,tags"}
+    query = {"entity": "series", "format": "jsonl", "fields": "ticker,category,tags"}
     lines = b"".join(api.stream("export", query)).splitlines()
     rows = [json.loads(line) for line in lines]
     known = names_of((row["category"], row["tags"]) for row in rows)
-    return sentences(known, categories, tags)
+    tickers = dict.fromkeys(row["ticker"] for row in rows)
+    absent = [
+        f"no series is called {name!r}{f'; did you mean {near}?' if near else ''}"
+        for name in series
+        if name not in tickers
+        for near in [nearest(name, tickers)]
+    ]
+    return absent + sentences(known, categories, tags)
 
 
 def _sentence(kind: str, name: str, known: Collection[str]) -> str:

@@ -5,6 +5,7 @@ import and models take longer than a whole read verb may; values here are texts,
 and paths, which `ssmd_cli.arguments` converts itself, in our own words.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -30,6 +31,12 @@ class _Light:
 
 class Command(_Light, TyperCommand):
     """Its epilog is its examples, a line each, which are shown as they are."""
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """What a list of verbs says of it: what it does, whole. More is in its own help."""
+        del limit
+        does = re.split(r"[;.](?:\s|$)", " ".join((self.help or "").split()), maxsplit=1)[0]
+        return f"{does}."
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write the examples."""

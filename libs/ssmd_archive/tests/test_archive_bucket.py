@@ -9,16 +9,13 @@ from typing import Any
 import made_bucket as bucketed
 import pytest
 from made_bucket import DAYS, STREAM
-from pydantic import SecretStr
 from s3_server import S3Server
 
 from ssmd_archive import uploaded
 from ssmd_archive.bucket import Bucket
-from ssmd_archive.bucket_settings import BucketSettings
 from ssmd_archive.catalog import Archive
 from ssmd_archive.errors import (
     ArchiveDamaged,
-    BucketRefused,
     BucketUnreachable,
     ForeignArchive,
     InBucket,
@@ -30,13 +27,7 @@ from ssmd_archive.messages import file_lines
 from ssmd_archive.repair import repair
 from ssmd_archive.upload import Backlog, Upload
 from ssmd_archive.verify import verify
-from ssmd_common.exitcodes import ExitCode
 from ssmd_stack.proxy import TcpProxy
-
-GRANTS = (
-    "the access key lacks s3:PutObject for a (AccessDenied): grant it s3:PutObject and "
-    "s3:GetObject on arn:aws:s3:::archive/ssmd/prod/*, and s3:ListBucket on arn:aws:s3:::archive"
-)
 
 
 @pytest.fixture
@@ -72,68 +63,6 @@ async def test_a_bucket_gives_back_what_it_was_given(bucket: Bucket, tmp_path: P
     assert await bucket.folders("a") == ["b"]
     await bucket.copy("a/b/small", "c")
     assert await bucket.get("c") == b"x"
-
-
-@pytest.mark.parametrize(
-    ("key", "changed", "said"),
-    [
-        ("nobody", {}, "does not know the access key (InvalidAccessKeyId): set ARCHIVER_BUCKET_"),
-        (
-            "writer", {"archiver_bucket_secret_access_key": "wrong"},
-            "refuses the secret of the access key (SignatureDoesNotMatch): set ARCHIVER_BUCKET_",
-        ),
-        (
-            "reader", {},
-            GRANTS,
-        ),
-        ("writer", {"archiver_bucket": "other"}, "lacks s3:PutObject for a (AccessDenied)"),
-    ],
-)  # fmt: skip
-async def test_what_is_refused_is_said_in_a_sentence(
-    s3: S3Server, key: str, changed: dict[str, Any], said: str
-) -> None:
-    with pytest.raises(BucketRefused) as refused:
-        await Bucket(s3.settings(key, **changed)).put("a", b"x")
-    assert said in str(refused.value)
-    assert "\n" not in str(refused.value)
-    assert refused.value.exit_code is ExitCode.USAGE
-
-
-async def test_a_key_that_may_not_read_or_a_store_that_is_away(s3: S3Server) -> None:
-    for asking in ("get", "sizes"):
-        with pytest.raises(BucketRefused, match=r"lacks s3:(GetObject|ListBucket)"):
-            await getattr(Bucket(s3.settings("blind")), asking)("a")
-    away = Bucket(s3.settings(archiver_bucket_endpoint="http://127.0.0.1:1"))
-    with pytest.raises(BucketUnreachable, match=r"s3://archive/ssmd/prod at http://127.0.0.1:1"):
-        await away.get("a")
-
-
-@pytest.mark.parametrize(
-    ("status", "code"),
-    [("507 Insufficient Storage", ""), ("403 Forbidden", "QuotaExceeded"),
-     ("507 Insufficient Storage", "XMinioStorageFull")],
-)  # fmt: skip
-async def test_a_full_store_is_no_missing_right(status: str, code: str) -> None:
-    """In the words of stores that tests cannot have."""
-    body = f"<Error><Code>{code}</Code></Error>"
-    reply = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}"
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(reply.encode())
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        settings = BucketSettings(
-            archiver_bucket="a", archiver_bucket_endpoint=SecretStr(f"http://127.0.0.1:{port}"),
-            archiver_bucket_access_key_id=SecretStr("x"),
-            archiver_bucket_secret_access_key=SecretStr("y"),
-        )  # fmt: skip
-        with pytest.raises(BucketUnreachable, match="is full"):
-            await Bucket(settings).put("a", b"x")
 
 
 async def test_an_archive_is_uploaded_and_followed(bucket: Bucket, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("python", ["oldest", "newest"])
 @pytest.mark.parametrize("extra", ["", "[live]"])
 def test_a_wheel_works_in_a_clean_environment(

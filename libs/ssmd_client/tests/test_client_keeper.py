@@ -92,7 +92,7 @@ class Kept:
     async def __aenter__(self) -> Self:
         self._stack = AsyncExitStack()
         await self._stack.enter_async_context(self.view._keeper.running(30))
-        await asyncio.wait_for(self.source.done.wait(), 30)
+        await asyncio.wait_for(self.source.done.wait(), 180)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -155,7 +155,7 @@ async def test_readers_that_wait_through_a_renewal_begin_again_from_the_picture(
     view = Secmaster(source, Scope())
     changes = view.changes()
     async with view._keeper.running(30):
-        await asyncio.wait_for(source.done.wait(), 30)
+        await asyncio.wait_for(source.done.wait(), 180)
         item = await anext(changes)
         # The picture shows what came after it by now, so that is not told again.
         assert isinstance(item, Renewed)

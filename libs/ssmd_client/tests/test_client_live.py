@@ -158,7 +158,7 @@ async def what_cannot_be_read_is_read_elsewhere(system: System, views: list[Secm
     client = await nats.connect(system.nats_url)
     try:
         subject = "cdc.markets.update.KXBTCD.KXBTCD-1.KXBTCD-1-T97500%2E99"
-        await client.jetstream().publish(subject, b"no JSON")
+        await client.jetstream(timeout=60).publish(subject, b"no JSON")
     finally:
         await client.close()
 

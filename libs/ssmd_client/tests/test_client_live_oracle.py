@@ -74,7 +74,9 @@ async def assert_all_agree(system: System, views: list[Secmaster], told: list[To
     """Replay of the stream = view = tables = what was told."""
     client = await nats.connect(system.nats_url)
     try:
-        await observers.assert_stream_equals_tables(system.database_url, client.jetstream())
+        await observers.assert_stream_equals_tables(
+            system.database_url, client.jetstream(timeout=60)
+        )
     finally:
         await client.close()
 
@@ -157,7 +159,7 @@ async def sees(system: System, views: list[Secmaster], ticker: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.embedded
 async def test_every_server_is_killed_while_it_is_followed(
     private_postgres: Any, nats_server: Any
@@ -223,7 +225,7 @@ class RealClock:
 
 
 @pytest.mark.embedded
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("kind", "seconds"),
     [
@@ -276,7 +278,7 @@ async def test_a_stream_that_loses_what_comes_next_renews_the_view(
     ):
         async with writing(system, 6):
             client = await nats.connect(nats_server.url)
-            js = client.jetstream()
+            js = client.jetstream(timeout=60)
             if loss == "purged":
                 # Whoever reads is held up, so that what comes next is lost to all.
                 await system.api.kill()

@@ -57,7 +57,7 @@ def test_what_no_writer_provides_is_named_here() -> None:
     assert {table.name: [c.name for c in table.columns if c.derived] for table in TABLES} == {
         "series": ["created_at", "updated_at"],
         "events": ["status", "deleted_at", "created_at", "updated_at"],
-        "markets": ["deleted_at", "created_at", "updated_at"],
+        "markets": ["deleted_at", "created_at", "updated_at", "category"],
         **{name: [] for name in ("series_fees", "fees", "market_lifecycle_events")},
         "multivariate_collections": ["created_at", "updated_at"],
         **{name: [] for name in ("sync_runs", "api_keys")},

@@ -169,7 +169,7 @@ async def test_a_leader_whose_pooler_begins_to_share_ends(
     server.reload(pool_mode=mode)
     async with traffic(server.url, 3):
         with pytest.raises(BaseExceptionGroup) as caught:
-            await asyncio.wait_for(task, 60)
+            await asyncio.wait_for(task, 180)
     [error] = caught.value.exceptions
     assert isinstance(error, ConfigurationError)
     assert str(error) == pooler.SHARED

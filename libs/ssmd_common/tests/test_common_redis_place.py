@@ -18,7 +18,7 @@ from ssmd_common.settings import RedisSettings, load
 from ssmd_stack.proxy import TcpProxy
 from ssmd_stack.valkey import ValkeySentinel, ValkeyServer
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 
 
 def settings(url: str, **more: Any) -> RedisSettings:

@@ -24,7 +24,7 @@ from ssmd_stack.nats import NatsServer
 from ssmd_stack.servers import stack_kind
 from ssmd_stack.valkey import ValkeyServer
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 180.0
 AT_NATS = [service for service, rights in RIGHTS.items() if rights.nats is not None]
 AT_REDIS = [service for service, rights in RIGHTS.items() if rights.redis is not None]
 
@@ -120,7 +120,7 @@ def test_every_shard_of_books_has_its_rights(service: str, subject: str, pattern
 async def test_looking_for_rights_changes_nothing(nats_of_all: NatsServer) -> None:
     """Not the streams, not a consumer, not what it has delivered."""
     owner = await connect(nats_of_all, "owner")
-    js = owner.jetstream()
+    js = owner.jetstream(timeout=60)
     for name, subject in (("SECMASTER_CDC", "cdc.>"), ("SECMASTER_DLQ", "dlq.cdc.>")):
         await js.add_stream(name=name, subjects=[subject])
     await js.publish("cdc.a", b"1")

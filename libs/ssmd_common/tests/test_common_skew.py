@@ -180,7 +180,7 @@ async def test_the_reporter_compares_and_says_it(
     health.set("slot", None)
 
     async def told(ready: bool) -> None:
-        async with asyncio.timeout(60), database.connect() as connection:
+        async with asyncio.timeout(180), database.connect() as connection:
             while True:
                 cursor = await connection.execute("SELECT ready, reasons FROM service_status")
                 row = await cursor.fetchone()

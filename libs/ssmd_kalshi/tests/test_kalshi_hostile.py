@@ -68,7 +68,7 @@ async def test_a_scan_survives(simulator: Simulator, kind: str) -> None:
 
 async def until(socket: KalshiSocket, ticker: str) -> list[FeedEvent]:
     events: list[FeedEvent] = []
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         async for event in socket:
             events.append(event)
             if isinstance(event, Message) and event.msg.get("market_ticker", "").startswith(ticker):
@@ -87,7 +87,7 @@ def connected(simulator: Simulator) -> KalshiSocket:
 
 
 async def subscribed(socket: KalshiSocket) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while not isinstance(await anext(socket), Gap):
             pass
 
@@ -163,7 +163,7 @@ async def test_silence_without_closing(simulator: Simulator) -> None:
         await subscribed(socket)
         await command(simulator, "/faults", kind="silence", lasting=3.0)
         await command(simulator, "/markets", series="KXTEST", ticker="KXTEST-A")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             events = [await anext(socket)]
             while not isinstance(events[-1], Gap):
                 events.append(await anext(socket))

@@ -231,7 +231,7 @@ async def test_cancelling_leaves_no_connection_behind(exchange, budget: Budget) 
         with pytest.raises(asyncio.CancelledError):
             await task
         # The server notices because the client closed its end, while the client lives on.
-        await asyncio.wait_for(gone.wait(), 60)
+        await asyncio.wait_for(gone.wait(), 180)
         exchange.otherwise = page("B")
         assert await tickers(rest) == ["B"]
 
@@ -515,7 +515,7 @@ async def test_the_next_page_is_fetched_while_this_one_is_worked_on(
         pages = rest.markets(limit=1)
         first = await anext(pages)
         assert first.items[0].ticker == "A"
-        await asyncio.wait_for(second_asked.wait(), 60)
+        await asyncio.wait_for(second_asked.wait(), 180)
         assert len(exchange.requests) == 2
         assert [m.ticker async for one in pages for m in one.items] == ["B", "C"]
 
@@ -538,7 +538,7 @@ async def test_leaving_a_scan_cancels_the_page_on_its_way(exchange, budget: Budg
         await anext(pages)
         await arrived.wait()
         await pages.aclose()  # type: ignore[attr-defined]
-        await asyncio.wait_for(gone.wait(), 60)
+        await asyncio.wait_for(gone.wait(), 180)
     assert [task for task in asyncio.all_tasks() if "page of" in task.get_name()] == []
 
 

@@ -195,7 +195,7 @@ async def test_the_exchanges_pings_keep_a_quiet_socket_open() -> None:
 
 
 async def take(socket: KalshiSocket, count: int) -> list[FeedEvent]:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         return [await anext(socket) for _ in range(count)]
 
 

@@ -113,7 +113,7 @@ async def serving(*scripts: Script) -> AsyncIterator[Server]:
 
 
 async def take(socket: KalshiSocket, count: int) -> list[Any]:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         return [await anext(socket) for _ in range(count)]
 
 
@@ -239,7 +239,7 @@ async def test_silence_is_a_dead_connection() -> None:
     ):
         events = await take(socket, 7)
         # The dead one is not left open beside its successor.
-        await asyncio.wait_for(first_gone.wait(), 60)
+        await asyncio.wait_for(first_gone.wait(), 180)
     assert kinds(events[3:]) == ["Disconnected", "Connected", "Subscribed", "Gap"]
     assert events[3].reason is GapReason.SILENCE
     assert events[6].reason is GapReason.SILENCE
@@ -329,7 +329,7 @@ async def test_waiting_in_slices_does_not_hide_the_silence() -> None:
         KalshiSocket(server.url, channels=[CHANNEL], policy=policy) as socket,
     ):
         await take(socket, 3)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while True:
                 try:
                     event = await asyncio.wait_for(anext(socket), 0.02)
@@ -347,7 +347,7 @@ async def test_waiting_in_slices_shorter_than_a_handshake_connects() -> None:
     ):
         server.handshake_seconds = 0.5
         slices = 0
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while True:
                 try:
                     event = await asyncio.wait_for(anext(socket), 0.02)
@@ -585,7 +585,7 @@ async def test_a_slow_consumer_loses_nothing_and_buffers_little() -> None:
             assert sent < count
             assert socket._connection is not None
             assert len(socket._connection.recv_messages.frames) < 5000
-            async with asyncio.timeout(90):
+            async with asyncio.timeout(180):
                 for seq in range(1, count + 1):
                     event = await anext(socket)
                     assert isinstance(event, Message)
@@ -612,7 +612,7 @@ async def test_a_consumer_slower_than_the_silence_is_not_taken_for_a_dead_peer()
         await take(socket, 3)
         # Reading from the network stops meanwhile: nothing arrives for longer than the silence.
         await asyncio.sleep(3)
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(180):
             for seq in range(1, count + 1):
                 event = await anext(socket)
                 assert isinstance(event, Message), event
@@ -651,7 +651,7 @@ async def test_leaving_closes_the_connection() -> None:
     async with serving(script) as server:
         async with KalshiSocket(server.url, channels=[CHANNEL]) as socket:
             await take(socket, 3)
-        await asyncio.wait_for(closed.wait(), 60)
+        await asyncio.wait_for(closed.wait(), 180)
         with pytest.raises(StopAsyncIteration):
             await anext(socket)
 
@@ -673,11 +673,11 @@ async def test_cancelling_the_consumer_leaves_nothing_behind() -> None:
 
     async with serving(script) as server:
         task = asyncio.create_task(consume(server.url))
-        await asyncio.wait_for(subscribed.wait(), 60)
+        await asyncio.wait_for(subscribed.wait(), 180)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.wait_for(closed.wait(), 60)
+        await asyncio.wait_for(closed.wait(), 180)
 
 
 @pytest.mark.parametrize("url", ["", "http://h/", "ws://", "wss:///path"])

@@ -325,6 +325,24 @@ def test_removing_one_market_leaves_the_others_alone() -> None:
     assert [event.wanted for event in world.of(Ended)] == [False]
 
 
+def test_a_message_of_a_book_that_comes_once_more_or_late_is_not_told() -> None:
+    """Whoever adds changes up would add it twice, or to a book that has it."""
+    world = settled()
+    for ticker in ("M0", "M0", "M1"):
+        world.model.change(ticker, "0.4100", 3)
+    (first, _), (second, _), (third, _) = world.model.data
+    world.model.data.clear()
+    told = len(world.of(MarketData))
+    for frame in (first, first, third, second):
+        world.take(frame)
+    assert [event.seq for event in world.of(MarketData)[told:]] == [first["seq"], third["seq"]]
+    # That one was missing is a gap all the same.
+    assert world.of(Gap)[-1].reason is GapReason.SEQUENCE
+    world.settle()
+    for ticker in TICKERS:
+        assert held(world.books[ticker]) == world.model.books[ticker]
+
+
 def test_a_lost_message_makes_every_book_of_the_subscription_doubtful() -> None:
     world = settled()
     world.model.change("M0", "0.4100", 3)

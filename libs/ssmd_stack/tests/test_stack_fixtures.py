@@ -83,15 +83,15 @@ async def test_nats_comes_back_on_the_same_port_with_its_store(
 ) -> None:
     url = nats_server.url
     client = await nats.connect(url)
-    await client.jetstream().add_stream(name="S", subjects=["s.>"])
-    await client.jetstream().publish("s.a", b"1")
+    await client.jetstream(timeout=60).add_stream(name="S", subjects=["s.>"])
+    await client.jetstream(timeout=60).publish("s.a", b"1")
     await client.close()
     await getattr(nats_server, end)()
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", nats_server.port)
     await nats_server.start()
     client = await nats.connect(url)
-    assert (await client.jetstream().get_last_msg("S", "s.a")).data == b"1"
+    assert (await client.jetstream(timeout=60).get_last_msg("S", "s.a")).data == b"1"
     await client.close()
 
 

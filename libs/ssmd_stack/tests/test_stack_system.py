@@ -82,7 +82,7 @@ async def make(tmp_path: Path) -> AsyncIterator[Callable[..., System]]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while not condition():  # noqa: ASYNC110 - files and logs have no event
             await asyncio.sleep(0.02)
 

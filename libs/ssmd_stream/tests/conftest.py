@@ -12,6 +12,8 @@ from ssmd_stream.stream import Stream
 async def stream(nats_server: NatsServer) -> AsyncIterator[Stream]:
     """SECMASTER_CDC, empty."""
     client = await nats.connect(nats_server.url)
-    await client.jetstream().add_stream(name=subjects.STREAM, subjects=[subjects.SUBJECTS])
+    await client.jetstream(timeout=60).add_stream(
+        name=subjects.STREAM, subjects=[subjects.SUBJECTS]
+    )
     yield Stream(client)
     await client.close()

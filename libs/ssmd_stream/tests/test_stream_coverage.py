@@ -91,6 +91,19 @@ def test_after_a_crash_nothing_is_known_beyond_the_last_count() -> None:
     assert told(first.begun(10)) == [(0, OFF), (10, UNKNOWN)]
 
 
+def test_a_count_says_nothing_of_what_was_not_heard() -> None:
+    """A connection that was dead, and whose process was killed before it could say so."""
+    first, second = Session("s1"), Session("s2")
+    records = [
+        *first.begun(10), *first.counts(15, until=14.9), *first.counts(20, 25, until=16),
+        first(25, "closed"), *first.counts(30, until=16), *second.begun(50),
+        *second.counts(60, until=59), second(60, "closed"),
+    ]  # fmt: skip
+    assert told(records) == [
+        (0, OFF), (10, OK), (16, UNKNOWN), (25, OFF), (50, OK), (59, UNKNOWN), (60, OFF)
+    ]  # fmt: skip
+
+
 def test_a_repair_mends_trades_and_nothing_else() -> None:
     first, second = Session("s1"), Session("s2")
     records = [

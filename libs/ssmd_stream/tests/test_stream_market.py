@@ -97,7 +97,7 @@ async def test_the_streams_stand_side_by_side(nats_server: NatsServer) -> None:
         for one in wanted:
             stream = Stream(client, one["name"], publisher="connector")
             await ensure(stream, one, service="connector", size="CONNECTOR_STREAM_MAX_BYTES")
-        js = client.jetstream()
+        js = client.jetstream(timeout=60)
         for subject, name in (
             (subjects.trade("S", "E", "M"), MARKET_DATA_STREAM),
             (subjects.ticker("S", "E", "M"), MARKET_DATA_STREAM),

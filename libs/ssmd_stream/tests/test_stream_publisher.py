@@ -24,7 +24,7 @@ from ssmd_stream.publish.publisher import Publisher
 from ssmd_stream.publish.tail import identities
 from ssmd_stream.stream import Stream, StreamInfo
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 STREAM = "MARKET_DATA"
 
 

@@ -21,7 +21,7 @@ from ssmd_stream.errors import ReaderBroken, StreamGap, StreamMissing, StreamUna
 from ssmd_stream.reader import Expectations, Reader, reading
 from ssmd_stream.stream import StoredMessage, Stream
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 A, B = "cdc.series.insert.A", "cdc.series.insert.B"
 HASTY = Expectations(pull=4, heartbeat_seconds=0.5)
 

@@ -14,7 +14,7 @@ from ssmd_stream.stream import Stream
 
 async def test_the_last_messages_are_those_that_a_full_read_finds(stream: Stream) -> None:
     chance = random.Random(7)
-    js = stream.client.jetstream()
+    js = stream.client.jetstream(timeout=60)
     stored: list[tuple[int, str]] = []
     # Bursts and rare ones: where to begin cannot be guessed from the stream's length.
     for name in chance.choices("aaaab", k=300) + ["c"] * 200 + chance.choices("abbc", k=300):

@@ -55,7 +55,7 @@ class Page:
         self._number += 1
         answer = self._answers[self._number] = asyncio.get_running_loop().create_future()
         await self.socket.send_json({"id": self._number, "method": method, "params": parameters})
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             return await answer
 
     async def evaluate(self, script: str, *arguments: Any) -> Any:
@@ -73,7 +73,7 @@ class Page:
 
     async def until(self, script: str, *arguments: Any) -> Any:
         """The first true value of a function in the page."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(180):
             while True:
                 # A page that is just left answers no more: the next one is asked.
                 with suppress(Left):
@@ -125,6 +125,8 @@ async def browse(directory: Path) -> AsyncIterator[Page]:
             )
             for domain in ("Page", "Runtime", "Log"):
                 await page.call(f"{domain}.enable")
+            # What was said of the page before this one has been told again.
+            page.complaints.clear()
             yield page
             await page.call("Page.navigate", url="about:blank")
             listening.cancel()

@@ -74,5 +74,5 @@ async def listening(
 
 
 async def take(events: AsyncIterator[dict[str, str]], count: int) -> list[dict[str, str]]:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         return [await anext(events) for _ in range(count)]

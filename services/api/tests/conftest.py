@@ -117,7 +117,7 @@ async def cached_api(serve: Serve, valkey_server: ValkeyServer) -> AsyncIterator
 async def js(nats_server: NatsServer) -> AsyncIterator[JetStreamContext]:
     """SECMASTER_CDC, empty."""
     client = await nats.connect(nats_server.url)
-    made = client.jetstream()
+    made = client.jetstream(timeout=60)
     await made.add_stream(name=subjects.STREAM, subjects=[subjects.SUBJECTS])
     yield made
     await client.close()

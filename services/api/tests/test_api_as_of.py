@@ -331,9 +331,11 @@ async def test_history_of_a_row(past: Past) -> None:
         "changed",
         "changed",
         "changed",
+        "changed",
         "added",
     ]
-    moved, settled, filled, added = document["history"]
+    renamed, moved, settled, filled, added = document["history"]
+    assert renamed["changes"] == {"category": {"old": "Crypto", "new": "Financials"}}
     assert list(moved["changes"]) == ["close_time"]
     assert settled["changes"] == {
         "title": {"old": f"Will {TICKER} win?", "new": "Over"},
@@ -346,10 +348,10 @@ async def test_history_of_a_row(past: Past) -> None:
     assert added["changes"] == {}
     assert added["data"]["floor_strike"] is None
     assert not MARKET_DATA & added["data"].keys()
-    assert added["at"] < filled["at"] < settled["at"] < moved["at"]
+    assert added["at"] < filled["at"] < settled["at"] < moved["at"] < renamed["at"]
     # The row as it is, but for what is not recorded.
     row = await past.api.ok(f"/v1/markets/{TICKER}")
-    assert moved["data"] == {name: row[name] for name in moved["data"]}
+    assert renamed["data"] == {name: row[name] for name in renamed["data"]}
 
     [removed, added] = (await past.api.ok(f"/v1/markets/{GAME}-PIT/history"))["history"]
     assert (removed["kind"], removed["data"]) == ("removed", None)

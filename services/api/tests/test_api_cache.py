@@ -213,7 +213,7 @@ async def test_redis_may_go_and_come_back(warm_api: Client, valkey_server: Valke
         assert away.headers["X-Ssmd-Source"] == "database"
     assert not warm_api.context.cached.up
     await valkey_server.start()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(180):
         while not warm_api.context.cached.up:
             await warm_api.context.cached.ping()
     assert (await warm_api.get(path)).status == 200
@@ -266,7 +266,7 @@ async def test_cached_reads_go_on_without_the_database(
         assert away.headers["Retry-After"]
         assert away.json["type"] == "urn:ssmd:problem:unavailable"
         await private_postgres.start()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while (await api.get("/v1/series")).status != 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
 

@@ -299,9 +299,9 @@ async def test_counts_are_made_once_for_all_who_ask_within_seconds(
     asked = []
     count = Store.stats_markets
 
-    async def counted(self: Store, now: datetime) -> Any:
+    async def counted(self: Store, now: datetime, **more: Any) -> Any:
         asked.append(now)
-        return await count(self, now)
+        return await count(self, now, **more)
 
     monkeypatch.setattr(Store, "stats_markets", counted)
     paths = ("", "?limit=1", "?series=KXBTCD", "?category=Sports")

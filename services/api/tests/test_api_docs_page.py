@@ -89,7 +89,7 @@ async def run(*command: str) -> str:
         stderr=asyncio.subprocess.PIPE,
         env={"PATH": os.environ["PATH"]},
     )
-    out, error = await asyncio.wait_for(process.communicate(), 60)
+    out, error = await asyncio.wait_for(process.communicate(), 180)
     assert process.returncode == 0, error.decode()
     return out.decode()
 
@@ -159,7 +159,7 @@ async def test_what_is_long_is_shown_in_part_and_saved_whole(
         )
         saved = tmp_path / "markets.csv"
         # The page is done before the file has its name.
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(180):
             while True:
                 if saved.exists():
                     break

@@ -101,7 +101,7 @@ async def test_exports_are_few_at_a_time_and_free_their_place(
             assert refused.status == 429
             assert refused.headers["Retry-After"]
         # Its reader has gone away.
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while (await api.get("/v1/export?series=KXBTCD")).status != 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 

@@ -19,7 +19,7 @@ async def connect(api: Client) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
 
 async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], Any]:
     """A reply to its end: its status, its headers, its document."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(180):
         head = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()
         headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
         body = await reader.readexactly(int(headers["content-length"]))

@@ -16,7 +16,7 @@ COMMANDS = {
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("tool", COMMANDS)
 async def test_nothing_is_found(tool: str, tmp_path: Path) -> None:
     if not (TOOLS / tool).exists():

@@ -319,10 +319,10 @@ async def test_redis_that_does_not_answer_a_patient_probe_is_away_until_it_does(
         assert not cached.up
         # Nobody waits for it now: a read would hang here, were it tried.
         monkeypatch.setattr("ssmd_api.cached.READ_SECONDS", 600.0)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             assert await cached.market(TICKER) is None
         proxy.thaw()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while not cached.up:
                 await cached.ping()
 

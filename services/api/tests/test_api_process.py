@@ -31,7 +31,7 @@ async def answers(
     url: str, headers: dict[str, str] | None = None, status: int = 200, state: str | None = None
 ) -> Any:
     """The document at a URL, once it answers with that status, and names that state."""
-    async with asyncio.timeout(60), aiohttp.ClientSession() as http:
+    async with asyncio.timeout(180), aiohttp.ClientSession() as http:
         while True:
             try:
                 async with http.get(url, headers=headers) as reply:
@@ -83,7 +83,7 @@ async def test_it_serves_with_redis_or_without_and_stops_on_sigterm(
             await act()
             await answers(f"http://127.0.0.1:{ops}/readyz", state=state)
         process.send_signal(signal.SIGTERM)
-        out, _ = await asyncio.wait_for(process.communicate(), 60)
+        out, _ = await asyncio.wait_for(process.communicate(), 180)
     finally:
         await redis.stop()
         if process.returncode is None:

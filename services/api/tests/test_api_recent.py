@@ -195,7 +195,7 @@ async def test_a_reading_that_takes_long_is_not_joined(monkeypatch: pytest.Monke
 
     async def slow() -> Answer:
         await held.wait()
-        return answer()
+        return answer(11)
 
     async def found() -> Answer:
         return mine
@@ -208,7 +208,7 @@ async def test_a_reading_that_takes_long_is_not_joined(monkeypatch: pytest.Monke
         assert await recent.get("page", found) is mine
     held.set()
     assert await late is not mine
-    # Nor is it kept.
+    # Nor is it given to others.
     clock[0] = 0.07
     assert await recent.get("page", found) is mine
 
@@ -229,3 +229,27 @@ async def test_what_is_remembered_is_bounded_in_number_and_bytes() -> None:
     assert len(kept.body.data) == 1 << 20
     await recent.get("too large", lambda: read(17 << 20))
     assert recent.size_bytes <= 16 << 20
+
+
+async def test_what_is_read_again_and_the_same_is_not_tagged_or_compressed_again(
+    serve: Serve, universe: None, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[bytes] = []
+    real = gzip.compress
+    monkeypatch.setattr(
+        "ssmd_api.document.compressed", lambda data, _: (made.append(data), real(data))[1]
+    )
+    gzipped = {"Accept-Encoding": "gzip"}
+    async with serve(api_recent_seconds=0) as api:
+        for path in LISTS:
+            made.clear()
+            first = await api.get(path, headers=gzipped)
+            again = await api.get(path, headers=gzipped)
+            assert (again.body, again.headers["ETag"]) == (first.body, first.headers["ETag"])
+            assert len(made) == 1
+        await change(database)
+        for path in LISTS:
+            # Each is read all the same.
+            changed = await api.get(path, headers=gzipped)
+            assert b"another" in changed.body
+            assert changed.body == made[-1]

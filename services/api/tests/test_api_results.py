@@ -1,8 +1,10 @@
 """Results as libpq has them: the same as a cursor's, and a connection that is left is of no use."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -10,6 +12,7 @@ import pytest
 import pytest_asyncio
 from psycopg import sql
 from psycopg.pq import TransactionStatus
+from psycopg_pool import AsyncConnectionPool
 
 from ssmd_api import results
 from ssmd_api.database import PLANNING, open_pool
@@ -113,6 +116,35 @@ async def test_a_connection_plans_as_its_statement_needs(database: Database) -> 
             assert await cursor.fetchone() == (usual.decode(),)
 
 
+async def test_who_answered_a_moment_ago_is_not_asked_whether_it_works(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, began = AsyncConnectionPool.check_connection, time.monotonic()
+    now, asked = 1000.0, 0
+    answered: dict[int, float] = {}
+
+    async def checked(connection: psycopg.AsyncConnection[Any]) -> None:
+        nonlocal asked
+        asked += 1
+        assert now - answered.get(connection.info.backend_pid, 0) >= 1
+        await real(connection)
+
+    async with open_pool(ApiSettings(database_url=database.url, api_pool_size=2)) as pool:
+        lent = Lent(pool)
+        monkeypatch.setattr(
+            "ssmd_api.database.time", SimpleNamespace(monotonic=lambda: began + now)
+        )
+        monkeypatch.setattr(AsyncConnectionPool, "check_connection", staticmethod(checked))
+        for _ in range(10):
+            found = await lent.result(Statement(sql.SQL("SELECT pg_backend_pid()"), {}))
+            answered[int(found.get_value(0, 0) or 0)] = now
+            now += 0.4
+        assert asked == len(answered)
+        now += 2
+        await lent.result(MODE)
+        assert asked == len(answered) + 1
+
+
 async def test_a_reader_who_stops_leaves_the_connection_of_use(database: Database) -> None:
     async with open_pool(ApiSettings(database_url=database.url, api_pool_size=2)) as pool:
         lent = Lent(pool)
@@ -134,3 +166,20 @@ async def test_a_reader_who_stops_leaves_the_connection_of_use(database: Databas
             again = [page.ntuples async for page in lent.pages(connection, numbers, 999)]
         assert found == [300, 300, 300, 100]
         assert again == [999, 1]
+
+
+async def test_a_rollback_leaves_what_is_prepared(database: Database) -> None:
+    """As when a reader leaves an export: the connection rolls back and is used again."""
+    async with open_pool(ApiSettings(database_url=database.url, api_pool_size=2)) as pool:
+        lent = Lent(pool)
+        with pytest.raises(ConnectionResetError):
+            async with lent.reading() as left:
+                for _ in range(10):  # more often than psycopg runs a query before it prepares it
+                    async with lent.cursor_of(left) as cursor:
+                        await cursor.execute("SELECT %(a)s::int", {"a": 1})
+                await lent.result_of(left, MODE)
+                raise ConnectionResetError
+        again = None
+        while again is not left:
+            async with lent.reading() as again:
+                assert (await lent.result_of(again, MODE)).ntuples == 1

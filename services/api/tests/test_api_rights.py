@@ -20,7 +20,7 @@ from ssmd_stream import subjects
 
 pytestmark = pytest.mark.usefixtures("universe")
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 180.0
 CREATE = f"$JS.API.CONSUMER.CREATE.{subjects.STREAM}"
 NEXT = f"$JS.API.CONSUMER.MSG.NEXT.{subjects.STREAM}.*"
 
@@ -44,7 +44,9 @@ async def test_a_right_at_nats_that_is_missing(serve: Serve, tmp_path: Path) -> 
     ):
         settings = NatsSettings.model_validate({"nats_url": nats_url(server, "owner")})
         owner = await connections.connect(settings, "test", budget_seconds=PATIENCE_SECONDS)
-        await owner.jetstream().add_stream(name=subjects.STREAM, subjects=[subjects.SUBJECTS])
+        await owner.jetstream(timeout=60).add_stream(
+            name=subjects.STREAM, subjects=[subjects.SUBJECTS]
+        )
         await connections.close(owner)
 
         reply = await api.get("/v1/changes")

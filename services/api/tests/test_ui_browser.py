@@ -18,14 +18,18 @@ from made_market_data import publish as publish_data
 from nats.js.client import JetStreamContext
 from ui_pages import (
     EVIL,
+    LIVE,
     MARKET,
     PATHS,
+    STATE,
     VENDOR,
     fill_with_attacks,
     fill_work,
     keep_picture,
     look,
     opened,
+    press,
+    put,
     reading,
 )
 
@@ -39,11 +43,8 @@ ROW = {
     "event_ticker": "KXBTCD-26FEB03",
     "series_ticker": "KXBTCD",
 }
-STATE = "() => document.getElementById('live')?.dataset.state"
 CELL = """ticker => document.querySelector(`[data-key="${ticker}"]`)?.textContent"""
 SIDEWAYS = "() => document.documentElement.scrollWidth - innerWidth"
-LIVE = f"() => ({STATE})() === 'live' && document.documentElement.dataset.read > 0"
-"""Once it is live, it is read anew for what came before."""
 AXE = """async () => {
   const found = await axe.run(document, { resultTypes: ["violations"] });
   return found.violations.filter(each => ["serious", "critical"].includes(each.impact))
@@ -128,12 +129,12 @@ async def test_axe_finds_nothing_serious(
         # It is no part of the page, whose policy would not have it.
         await page.call("Page.setBypassCSP", enabled=True)
         for name, path in {**PATHS, "problem": "/ui/nowhere", "login": "/ui/login"}.items():
-            for dark in (False, True):
-                await look(page, 1440, dark=dark)
+            for width, dark in ((1440, False), (1440, True), (360, False)):
+                await look(page, width, dark=dark)
                 await opened(page, streaming.base + path)
                 await page.call("Runtime.evaluate", expression=program)
                 if wrong := await page.evaluate(AXE):
-                    found[f"{name} {dark}"] = wrong
+                    found[f"{name} {width} {dark}"] = wrong
     assert found == {}
 
 
@@ -220,29 +221,18 @@ async def test_steps_and_changes_of_every_table_come_by_themselves(
         assert page.complaints == []
 
 
-@pytest.mark.usefixtures("full")
-async def test_one_types_and_the_list_and_the_address_follow(api: Client, tmp_path: Path) -> None:
-    async with reading(api, tmp_path) as page:
-        await opened(page, f"{api.base}/ui/markets?sort=-volume")
-        await page.evaluate(
-            """() => {
-              const field = document.querySelector("main [name=q]");
-              field.focus();
-              field.value = "hou";
-              field.dispatchEvent(new Event("input", { bubbles: true }));
-            }"""
-        )
+@pytest.mark.usefixtures("full", "js")
+async def test_one_types_and_the_list_and_the_address_follow(
+    streaming: Client, tmp_path: Path
+) -> None:
+    async with reading(streaming, tmp_path) as page:
+        await opened(page, f"{streaming.base}/ui/markets?sort=-volume")
+        await put(page, "main [name=q]", "hou")
         await page.until("() => document.querySelectorAll('[data-key]').length === 2")
         assert await page.evaluate("() => location.search") == "?sort=-volume&q=hou"
         assert await page.evaluate("() => document.activeElement.name") == "q"
         # What cannot be is said beside the field, and what was shown stays.
-        await page.evaluate(
-            """() => {
-              const field = document.querySelector("main [name=q]");
-              field.value = "x";
-              field.dispatchEvent(new Event("input", { bubbles: true }));
-            }"""
-        )
+        await put(page, "main [name=q]", "x")
         await page.until(
             "() => document.getElementById('form-problem').textContent.includes('2 characters')"
         )
@@ -281,9 +271,10 @@ async def test_a_lost_stream_is_seen_and_heals(
         await page.until(f"() => ({STATE})() === 'live'")
 
 
-@pytest.mark.usefixtures("full")
-async def test_a_key_that_is_revoked_ends_what_is_open(
-    serve: Serve, database: Database, nats_server: NatsServer, js: JetStreamContext, tmp_path: Path
+@pytest.mark.parametrize("ended", ["revoked_at", "expires_at"])
+@pytest.mark.usefixtures("full", "js")
+async def test_a_key_that_is_good_no_more_ends_what_is_open(
+    serve: Serve, database: Database, nats_server: NatsServer, tmp_path: Path, ended: str
 ) -> None:
     async with (
         serve(nats_url=nats_server.url, api_key_memory_seconds=0) as api,
@@ -292,19 +283,29 @@ async def test_a_key_that_is_revoked_ends_what_is_open(
         await opened(page, f"{api.base}/ui/markets")
         await page.until(f"() => ({STATE})() === 'live'")
         async with database.connect() as connection:
-            await connection.execute("UPDATE api_keys SET revoked_at = now()")
+            await connection.execute(f"UPDATE api_keys SET {ended} = now()".encode())
         await page.until("() => location.pathname === '/ui/login'")
         await page.until("() => document.body?.textContent.includes('no longer good')")
 
 
 @pytest.mark.usefixtures("full")
-async def test_times_are_local_with_utc_at_hand(api: Client, tmp_path: Path) -> None:
+async def test_times_are_local_with_utc_at_hand(
+    api: Client, database: Database, tmp_path: Path
+) -> None:
+    async with database.connect() as connection:
+        await connection.execute(
+            "UPDATE markets SET latest_expiration_time = '2099-12-06T20:00Z' WHERE ticker = %s",
+            [MARKET],
+        )
     async with reading(api, tmp_path) as page:
         await page.call("Emulation.setTimezoneOverride", timezoneId="Asia/Kolkata")
         await opened(page, f"{api.base}/ui/markets/{MARKET}")
         time = "document.querySelector('time[datetime^=\"2026-02-03T22:05:00\"]')"
         assert "03:35:00" in await page.evaluate(f"() => {time}.textContent")
         assert await page.evaluate(f"() => {time}.title") == "2026-02-03 22:05:00 UTC"
+        # Of another year the year is said.
+        far = "document.querySelector('dd time[datetime^=\"2099-12-06\"]').textContent"
+        assert "2099" in await page.evaluate(f"() => {far}")
 
 
 @pytest.mark.usefixtures("full")
@@ -318,16 +319,24 @@ async def test_pages_read_without_javascript(api: Client, tmp_path: Path) -> Non
         text = await page.evaluate("() => document.body.innerText")
         assert "Will KXNBAGAME-26FEB03HOUPIT-HOU win?" in text
         assert await page.evaluate("() => document.querySelector('noscript button') !== null")
+        for path in PATHS.values():
+            await page.call("Page.navigate", url=api.base + path)
+            await page.until(
+                "path => location.pathname + location.search === path"
+                " && document.readyState === 'complete'",
+                path,
+            )
+            assert await page.evaluate("() => document.documentElement.dataset.ready") is None
+            # Nothing waits for a script, nor says that it is live.
+            assert await page.evaluate("() => document.getElementById('live')?.hidden ?? true")
+            assert len(await page.evaluate("() => document.querySelector('main').innerText")) > 40
 
 
 async def reached(page: Page, times: int) -> list[str]:
     """What the keyboard's Tab comes to, one after the other."""
     found = []
     for _ in range(times):
-        for kind in ("keyDown", "keyUp"):
-            await page.call(
-                "Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9
-            )
+        await press(page, "Tab")
         found.append(
             await page.evaluate(
                 "() => document.activeElement.getAttribute('aria-label')"
@@ -349,5 +358,5 @@ async def test_the_keyboard_reaches_everything(api: Client, tmp_path: Path) -> N
             "Series",
             "Changes",
         ]
-        await page.call("Input.dispatchKeyEvent", type="keyDown", key="/", text="/")
+        await press(page, "/")
         await page.until("() => document.activeElement.name === 'q'")

@@ -35,7 +35,7 @@ def filed(message: Any) -> Any:
 
 async def captured(api: Client) -> str:
     """What the page says of market data; it may not have waited for a connection."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(180):
         while "has not answered yet" in (said := words((await shown(api, PAGE)).text)):
             pass
     return said[said.index("closes in") : said.index(" Life ")]

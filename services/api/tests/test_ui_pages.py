@@ -72,6 +72,28 @@ async def test_pages_say_what_the_api_knows(
 
 
 @pytest.mark.usefixtures("universe")
+async def test_now_tells_what_there_is_and_how_it_is(api: Client, database: Database) -> None:
+    await fill_work(database)
+    async with database.connect() as connection:
+        run = {"job": "fees", "outcome": "running", "scope": {}, "started_at": NOW}
+        await insert(connection, "sync_runs", **run)
+    page = (await shown(api, "/ui")).text
+    said = words(page)
+    for part in (
+        "7 markets 3 active",
+        "Crypto 1 1 1 –",
+        "close in 1 h",
+        "service state lag work/s last word sync",
+        "everything partial",
+        "fees running began",
+        "1 rejected",
+        "disconnected",
+        "Counted",
+    ):
+        assert part in said, part
+
+
+@pytest.mark.usefixtures("universe")
 async def test_the_list_has_the_filters_of_the_api(api: Client) -> None:
     for query, expected in (
         ("q=hou", 2),
@@ -117,6 +139,8 @@ async def test_a_page_turns_into_a_moment(api: Client, database: Database) -> No
     now = (await shown(api, f"/ui/markets/{MARKET}")).text
     past = (await shown(api, f"/ui/markets/{MARKET}?as_of={at}")).text
     assert "<h1>Renamed</h1>" in now
+    # What a version changed is told, and leads to its moment.
+    assert f"title Will {MARKET} win? → Renamed" in words(now)
     assert f"<h1>Will {MARKET} win?</h1>" in past
     assert "This is what was known at" in words(past)
     # What is of the past follows nothing, and leads to what was then.
@@ -291,6 +315,14 @@ async def test_series_are_sorted_and_filtered(api: Client) -> None:
     # Each address keeps what was asked for.
     assert 'href="/ui/series?tag=Basketball&amp;sort=volume"' in page
     assert "Crypto 1 2 1 1 1 – 2 1,000" in words(page)
+    assert page.count('class="spark"') == 1
+    # One of them has its events in the order of their strike dates, either way.
+    for sort in ("-strike_date", "strike_date"):
+        one = (await shown(api, f"/ui/series/KXBTCD?sort={sort}")).text
+        events = re.findall(r'<tr id="ev-([^"]+)"', one)
+        assert events == sorted(events, reverse=sort.startswith("-")), sort
+        assert len(events) == 2
+    assert "?sort=-strike_date" in one
     assert (await shown(api, "/ui/series?sort=-volume&as_of=-1s")).status == 400
 
 
@@ -333,6 +365,26 @@ async def test_a_life_has_what_was_told_and_what_is_to_come(
     life = page[page.index("Life") : page.index("Versions")]
     steps = [life.index(each) for each in ("opened told by clock", "paused told by ws", "closes")]
     assert steps == sorted(steps)
+
+
+@pytest.mark.usefixtures("universe")
+async def test_what_was_seen_late_stands_where_it_belongs(api: Client, database: Database) -> None:
+    async with database.connect() as connection:
+        for number, (kind, source, sent_at) in enumerate(
+            (("settled", None, NOW - timedelta(minutes=9)), ("determined", "rest", None))
+        ):
+            await insert(
+                connection,
+                "market_lifecycle_events",
+                market_ticker=MARKET,
+                event_type=kind,
+                metadata={"source": source, "msg": {"at": None}} if source else {},
+                dedupe_key=str(number),
+                sent_at=sent_at,
+                received_at=NOW - timedelta(minutes=5),
+            )
+    page = words((await shown(api, f"/ui/markets/{MARKET}")).text)
+    assert page.index("determined seen by rest") < page.index("settled told by ws")
 
 
 @pytest.mark.usefixtures("universe")

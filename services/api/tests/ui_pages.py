@@ -162,3 +162,42 @@ async def keep_picture(page: Page, name: str, otherwise: Path) -> None:
     picture = await page.picture()
     directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - nothing else runs
     (directory / f"{name}.png").write_bytes(picture)
+
+
+STATE = "() => document.getElementById('live')?.dataset.state"
+LIVE = f"() => ({STATE})() === 'live' && document.documentElement.dataset.read > 0"
+"""Once it is live, it is read anew for what came before."""
+
+
+async def put(page: Page, selector: str, value: str) -> None:
+    """Put a value into a field, as one who types or chooses it."""
+    await page.evaluate(
+        """(selector, value) => {
+          const field = document.querySelector(selector);
+          field.focus();
+          field.value = value;
+          field.dispatchEvent(new Event("input", { bubbles: true }));
+        }""",
+        selector,
+        value,
+    )
+
+
+async def reloaded(page: Page) -> None:
+    await page.evaluate("() => { delete document.documentElement.dataset.ready; }")
+    await page.call("Page.reload")
+    await page.until("() => document.documentElement?.dataset.ready === 'yes'")
+
+
+async def click(page: Page, selector: str) -> None:
+    await page.evaluate("selector => document.querySelector(selector).click()", selector)
+
+
+async def press(page: Page, key: str) -> None:
+    for kind in ("keyDown", "keyUp"):
+        text = {"text": key} if kind == "keyDown" and len(key) == 1 else {}
+        code = {"Tab": 9, "Enter": 13}.get(key, ord(key[0].upper()))
+        more = {"text": "\r"} if key == "Enter" and kind == "keyDown" else text
+        await page.call(
+            "Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **more
+        )

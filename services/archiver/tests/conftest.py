@@ -28,7 +28,7 @@ from ssmd_stack.ended import collect_what_ended
 from ssmd_stack.ports import free_port
 from ssmd_stream.subjects import STREAM
 
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 180.0
 __all__ = ["s3"]
 
 
@@ -56,7 +56,7 @@ class World:
         self.nats = Client()
         await self.nats.connect(self.nats_server.url, max_reconnect_attempts=-1)
         stack.push_async_callback(self.nats.close)
-        self.js = self.nats.jetstream()
+        self.js = self.nats.jetstream(timeout=60)
         await self.js.add_stream(name=STREAM, subjects=["cdc.>"])
 
     async def publish(self, count: int, table: str = "markets", size: int = 100) -> None:

@@ -7,14 +7,16 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import made_archive
 import pytest
 import pytest_asyncio
 from prometheus_client import REGISTRY
 from s3_server import S3Server
 
-from ssmd_archive import manifest
+from ssmd_archive import certificate, manifest
 from ssmd_archive.bucket import Bucket
 from ssmd_archive.catalog import Archive
+from ssmd_archive.certificate import Certificate, Result
 from ssmd_archive.disk import Disk
 from ssmd_archive.journal import Journal
 from ssmd_archive.layout import SECMASTER_CDC
@@ -129,6 +131,31 @@ async def test_what_is_sealed_is_uploaded_while_archiving_goes_on(
     await require_same(world, bucket)
 
 
+async def test_certificates_are_uploaded_while_archiving_goes_on(
+    world: World, bucket: Bucket, place: dict[str, Any]
+) -> None:
+    """And Parquet, where a setting says so: `test_archive_bucket_beside` has both."""
+    made = Certificate(
+        ticker="KXA-1", result=Result.COMPLETE, why="x", certified_at="2026-02-05T00:00:00Z"
+    )
+    async with world.archiver(**place) as running:
+        await running.ready()
+        certificate.write(world.root, made)
+        key = certificate.path_of(world.root, "KXA-1").relative_to(world.root).as_posix()
+
+        async def there() -> bool:
+            return await bucket.get(key) == (world.root / key).read_bytes()
+
+        await eventually(there, lambda: f"{running.health.document()}")
+        # What was changed by hand is said, and not uploaded.
+        (world.root / key).write_bytes(b"x")
+        await says(running, lambda text: "certify the market again" in text)
+        await sealed(world)
+        await has_all(world, bucket)
+        certificate.write(world.root, made)
+        await says(running, lambda text: not text)
+
+
 async def test_a_key_without_the_right_is_named_and_nothing_is_deleted(
     world: World, s3: S3Server, prefix: str
 ) -> None:
@@ -175,6 +202,39 @@ def test_a_bucket_that_is_away_for_long_is_asked_once_a_minute() -> None:
     assert waits[0] <= 2
     assert waits == sorted(waits)
     assert max(waits) == 60.0
+
+
+async def test_a_day_that_the_bucket_lacks_is_kept_and_said(
+    world: World, bucket: Bucket, place: dict[str, Any], proxy: TcpProxy
+) -> None:
+    made_archive.archive(world.root)
+    first = Archive(world.root, SECMASTER_CDC).days()[0]
+    place |= {"archiver_bucket_endpoint": proxy.url, "archiver_keep_days": 1}
+    proxy.freeze()
+
+    async with world.archiver(**place) as running:
+        await running.ready()
+
+        async def kept() -> str:
+            # Retention looks when something is sealed.
+            await world.publish(1)
+            return str(running.health.document().get("degraded", {}).get("retention"))
+
+        why = f"{bucket} does not have all of its files yet"
+        told = f"{first} is older than what is kept, and has to stay ({why})"
+
+        async def stays() -> bool:
+            return told in await kept()
+
+        await eventually(stays, lambda: f"{running.health.document()}")
+        assert (world.root / STREAM / first).is_dir()
+        proxy.thaw()
+
+        async def gone() -> bool:
+            return await kept() == "None" and not (world.root / STREAM / first).exists()
+
+        await eventually(gone, lambda: f"{running.health.document()}")
+    assert await bucket.get(f"{STREAM}/{first}/manifest.jsonl") is not None
 
 
 async def test_retention_removes_only_what_the_bucket_has(world: World) -> None:

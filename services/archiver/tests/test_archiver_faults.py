@@ -140,7 +140,7 @@ async def test_a_process_that_stops_leaves_what_it_took(world: World) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(ORACLE_SECONDS + 300)
+@pytest.mark.timeout(ORACLE_SECONDS + 1200)
 async def test_an_hour_of_everything(world: World) -> None:
     """Kills, restarts of NATS, purges, streams made anew, full disks: the archive knows it all."""
     chance = random.Random(5)

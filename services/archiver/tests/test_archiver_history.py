@@ -115,7 +115,7 @@ async def _messages(world: World) -> list[tuple[int, dict[str, Any]]]:
     while not found or found[-1][0] < last:
         found += [
             (message.metadata.sequence.stream, json.loads(message.data))
-            for message in await subscription.fetch(500, timeout=10)
+            for message in await subscription.fetch(500, timeout=60)
         ]
     return found
 

@@ -22,7 +22,7 @@ async def held(world: World, stream: str) -> list[tuple[Any, ...]]:
     )
     found: list[tuple[Any, ...]] = []
     while len(found) < count:
-        for message in await subscription.fetch(500, timeout=10):
+        for message in await subscription.fetch(500, timeout=60):
             place = message.metadata
             found.append(
                 (

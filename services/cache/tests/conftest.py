@@ -36,7 +36,7 @@ PRIMARY_KEYS = {
     "markets": ("ticker",),
     "series_fees": ("series_ticker", "effective_from"),
 }
-DEADLINE_SECONDS = 100.0
+DEADLINE_SECONDS = 180.0
 
 
 def as_json(value: Any) -> Any:
@@ -78,7 +78,7 @@ class World:
         self.nats = Client()
         await self.nats.connect(self.nats_server.url)
         stack.push_async_callback(self.nats.close)
-        self.js = self.nats.jetstream()
+        self.js = self.nats.jetstream(timeout=60)
         self.redis = aioredis.Redis.from_url(
             self.valkey_server.url,
             retry=Retry(ConstantBackoff(0.05), 100),

@@ -281,7 +281,7 @@ async def test_what_is_gone_before_it_came_is_missed_at_once(
     # Its consumer is there, and nothing is asked of it yet.
     monkeypatch.setattr(Reader, "open", open_late)
     async with world.cache():
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             await opening.wait()
         await world.commit("UPDATE markets SET yes_bid_dollars = 0.48")
         if how == "the stream was purged":

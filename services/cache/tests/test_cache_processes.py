@@ -13,7 +13,7 @@ import pytest
 from ssmd_common.tasks import end
 
 # Each test starts some processes, which takes its time on a busy machine.
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 SECONDS = 100.0
 
 UNIVERSE = """

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 
 
 async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(100):
+    async with asyncio.timeout(180):
         while not await check():  # noqa: ASYNC110 - it asks another process
             await asyncio.sleep(0.05)
 

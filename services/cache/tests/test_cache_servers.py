@@ -222,7 +222,7 @@ async def test_postgres_killed_and_back(private_postgres: Any, own_world: Any) -
             await cache.until(ready=True)
             await private_postgres.kill()
             # Without its lock it must not go on: another may lead. It ends and is started again.
-            assert await asyncio.wait_for(cache.child.wait(), 60) == 1
+            assert await asyncio.wait_for(cache.child.wait(), 180) == 1
         async with world.process("ssmd_cache") as cache:
             await cache.until()
             await private_postgres.start()

@@ -134,6 +134,10 @@ async def test_a_picture_with_a_deep_row_is_warmed_rebuilt_and_reconciled(world:
         assert [row.ticker for row in found.unreadable] == ["M1", "S"]
         # Of the series and the event it is told what is known, from the stream as well.
         await change(world, "UPDATE series SET category = 'X' WHERE ticker = 'S'", "series", "S")
+        # It is its markets' as well.
+        for number in range(1, 10):
+            touched = f"UPDATE markets SET updated_at = now() WHERE ticker = 'M{number}'"
+            await change(world, touched, "markets", f"M{number}")
         await world.settled()
         assert (await report(world)).differences == []
         assert await world.redis.scard("secmaster:markets:by_category:X") == 8

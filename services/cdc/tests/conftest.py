@@ -29,7 +29,7 @@ from ssmd_stack.nats import NatsServer
 from ssmd_stack.ports import free_port
 from ssmd_stream import change, subjects
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 FOREIGN = b"{}"
 """What a test writes to the stream itself; the oracle looks past it."""
 
@@ -172,7 +172,7 @@ class Bench:
         """The stream's last; 0 before there is a stream."""
         async with self.client() as client:
             try:
-                info = await client.jetstream().stream_info(subjects.STREAM)
+                info = await client.jetstream(timeout=60).stream_info(subjects.STREAM)
             except nats.js.errors.NotFoundError:
                 return 0
             return int(info.state.last_seq)
@@ -193,7 +193,7 @@ class Bench:
     async def stream(self) -> "Stream":
         """All that the stream holds now."""
         async with self.client() as client:
-            js = client.jetstream()
+            js = client.jetstream(timeout=60)
             info = await js.stream_info(subjects.STREAM)
             stream = Stream(info.state.first_seq, info.state.last_seq)
             if not info.state.messages:
@@ -207,7 +207,7 @@ class Bench:
                 pending_bytes_limit=-1,
             )
             while True:
-                message = await subscription.next_msg(timeout=20)
+                message = await subscription.next_msg(timeout=180)
                 sequence = message.metadata.sequence.stream
                 stream.add(sequence, message.subject, dict(message.headers or {}), message.data)
                 if sequence >= info.state.last_seq:

@@ -26,7 +26,7 @@ from ssmd_stack.proxy import TcpProxy
 from ssmd_stream import subjects
 from ssmd_stream.publish import groups, wire
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 
 
 async def insert(bench: Any, count: int, prefix: str = "S") -> None:
@@ -188,7 +188,7 @@ async def test_last_words_of_a_killed_publisher_come_late(
             names = {"Nats-Msg-Id": identity, "Ssmd-Type": headers["Ssmd-Type"]}
             async with bench.client() as client:
                 payload = json.dumps(late).encode()
-                await client.jetstream().publish(where, payload, headers=names)
+                await client.jetstream(timeout=60).publish(where, payload, headers=names)
         return found
 
     monkeypatch.setattr(supervisor, "judge", judge_and_be_late)
@@ -545,7 +545,7 @@ async def test_a_foreign_message_fences_the_publisher(
     await bench.settled(publisher)
     async with bench.client() as client:
         for _ in range(foreign):
-            await client.jetstream().publish("cdc.series.insert.X", b"{}")
+            await client.jetstream(timeout=60).publish("cdc.series.insert.X", b"{}")
     if killed:
         async with bench.database.connect() as db:
             await db.execute(
@@ -574,7 +574,7 @@ async def test_a_rival_of_long_ago_is_forgotten(
     await publisher.ready()
     await bench.settled(publisher)
     async with bench.client() as client:
-        await client.jetstream().publish("cdc.series.insert.X", b"{}")
+        await client.jetstream(timeout=60).publish("cdc.series.insert.X", b"{}")
     await insert(bench, 1)
     await publisher.until(lambda p: "another publisher" in (p.health.last_error or ""))
     await publisher.ready()
@@ -695,7 +695,7 @@ async def test_a_stream_behind_begins_a_new_epoch(bench: Any, how: str, tmp_path
         await bench.nats_server.start()
     else:
         async with bench.client() as client:
-            await client.jetstream().delete_stream(subjects.STREAM)
+            await client.jetstream(timeout=60).delete_stream(subjects.STREAM)
     again = bench.start()
     await insert(bench, 20, "U")
     stream = await bench.assert_faithful(again)
@@ -708,7 +708,7 @@ async def test_a_stream_deleted_while_running_begins_a_new_epoch(bench: Any) -> 
     await insert(bench, 20)
     await bench.settled(publisher)
     async with bench.client() as client:
-        await client.jetstream().delete_stream(subjects.STREAM)
+        await client.jetstream(timeout=60).delete_stream(subjects.STREAM)
     await insert(bench, 20, "T")
     await publisher.until(lambda p: bool(p.health.last_error))
     stream = await bench.assert_faithful(publisher)
@@ -743,7 +743,7 @@ async def test_a_last_message_that_was_deleted_begins_a_new_epoch(
     last = await bench.last_sequence()
     async with bench.client() as client:
         for sequence in range(last, last - deleted, -1):
-            await client.jetstream().delete_msg(subjects.STREAM, sequence)
+            await client.jetstream(timeout=60).delete_msg(subjects.STREAM, sequence)
     again = bench.start()
     await insert(bench, 5, "U")
     stream = await bench.settled(again)
@@ -791,7 +791,7 @@ async def test_a_stream_that_aged_out_goes_on(bench: Any, running: bool) -> None
     if not running:
         await publisher.stop()
     async with bench.client() as client:
-        await client.jetstream().purge_stream(subjects.STREAM)
+        await client.jetstream(timeout=60).purge_stream(subjects.STREAM)
     if not running:
         publisher = bench.start()
     await insert(bench, 20, "T")
@@ -830,7 +830,7 @@ async def test_a_row_that_is_too_large_goes_to_the_dead_letters(bench: Any) -> N
     assert (big["ticker"], big["key"]) == ("BIG", {"ticker": "BIG"})
     assert small["ticker"] == "SMALL"
     async with bench.client() as client:
-        js = client.jetstream()
+        js = client.jetstream(timeout=60)
         info = await js.stream_info(subjects.DEAD_LETTER_STREAM)
         chunks = [
             await js.get_msg(subjects.DEAD_LETTER_STREAM, sequence)
@@ -871,7 +871,7 @@ async def test_a_row_that_cannot_be_read_is_marked_and_kept(bench: Any) -> None:
     assert notes[1]["data"] is None
     assert notes[2]["data"] == {"id": 1, "n": 2, "body": "short"}
     async with bench.client() as client:
-        info = await client.jetstream().stream_info(subjects.DEAD_LETTER_STREAM)
+        info = await client.jetstream(timeout=60).stream_info(subjects.DEAD_LETTER_STREAM)
     assert info.state.messages == 1
 
 
@@ -951,7 +951,7 @@ async def test_a_replayed_slot_publishes_nothing_twice(bench: Any) -> None:
 
 async def test_settings_of_the_stream_are_kept(bench: Any) -> None:
     async with bench.client() as client:
-        js = client.jetstream()
+        js = client.jetstream(timeout=60)
         await js.add_stream(name=subjects.STREAM, subjects=[subjects.SUBJECTS], max_bytes=1 << 22)
         publisher = bench.start(
             cdc_stream_max_age_seconds=3600, cdc_republish="kalshi-prod.secmaster.changes"
@@ -963,7 +963,7 @@ async def test_settings_of_the_stream_are_kept(bench: Any) -> None:
         assert (config.max_age, config.max_bytes) == (3600, 4 << 30)
         await insert(bench, 1)
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while (message := await live.next_msg(timeout=30)).subject[-3:] != ".S0":
+            while (message := await live.next_msg(timeout=180)).subject[-3:] != ".S0":
                 pass
         assert message.subject == "kalshi-prod.secmaster.changes.series.insert.S0"
         await publisher.stop()

@@ -98,7 +98,7 @@ async def test_a_limit_of_the_stream(bench: Any) -> None:
     publisher = bench.start(cdc_ack_seconds=1.0)
     await publisher.ready()
     async with bench.client() as client:
-        manager = client.jetstream()
+        manager = client.jetstream(timeout=60)
         info = await manager.stream_info(subjects.STREAM)
         config = info.config
         was = config.discard, config.max_bytes

@@ -15,7 +15,7 @@ from ssmd_cdc.control import Control
 from ssmd_stack.proxy import TcpProxy
 from ssmd_stream import subjects
 
-PATIENCE_SECONDS = 90
+PATIENCE_SECONDS = 180
 
 
 @pytest.mark.parametrize("which", ["postgres", "nats"])
@@ -39,6 +39,9 @@ async def test_connections_are_cut_again_and_again(bench: Any, which: str) -> No
 @pytest.mark.slow
 async def test_a_lost_node_is_replaced(bench: Any) -> None:
     """Its connections stay open and silent: only the timeouts that it set itself free the slot."""
+    async with bench.database.connect() as db:
+        # Who sets nothing waits for the server's own.
+        await db.execute(f"ALTER DATABASE {bench.database.name} SET wal_sender_timeout = '1h'")
     async with TcpProxy(bench.database.url) as between:
         lost = bench.start(database_url=between.url, cdc_wal_sender_timeout_seconds=3)
         await lost.ready()
@@ -47,9 +50,7 @@ async def test_a_lost_node_is_replaced(bench: Any) -> None:
         await standby.until(lambda p: p.health.state == "standby")
         between.freeze()
         await bench.insert(20, "T")
-        # Less than the server's own wal_sender_timeout, which is a minute.
-        async with asyncio.timeout(40):
-            await standby.leading()
+        await standby.leading()
         await bench.insert(20, "U")
         stream = await bench.assert_faithful(standby)
         assert stream.epochs == {1}
@@ -74,7 +75,7 @@ async def test_a_cancellation_while_a_session_fails_is_not_lost(
     publisher = bench.start()
     await publisher.leading()
     async with bench.client() as client:
-        await client.jetstream().delete_stream(subjects.STREAM)
+        await client.jetstream(timeout=60).delete_stream(subjects.STREAM)
     await bench.insert(1)
     async with asyncio.timeout(PATIENCE_SECONDS):
         await ending.wait()

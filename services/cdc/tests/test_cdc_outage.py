@@ -87,20 +87,20 @@ async def write_rows(bench: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(SECONDS * 2 + 240)
+@pytest.mark.timeout(SECONDS * 2 + 1200)
 async def test_an_hour_without_nats_is_bounded_memory_and_no_loss(bench: Any) -> None:
     async with Supervised(bench).running() as cdc:
         await bench.until_sequence(bench.ANNOUNCED)
         before = max(cdc.memory_mb)
         await bench.nats_server.stop()
         await write_rows(bench)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while (status := await cdc.readiness()) == 0:  # noqa: ASYNC110 - it asks a process
                 await asyncio.sleep(0.1)
         assert status == 503
         during = max(cdc.memory_mb)
         await bench.nats_server.start()
-        async with asyncio.timeout(SECONDS + 120):
+        async with asyncio.timeout(SECONDS + 600):
             while await bench.last_sequence() < bench.ANNOUNCED + ROWS:  # noqa: ASYNC110
                 await asyncio.sleep(0.5)
         print(  # noqa: T201 - what the run is for

@@ -21,9 +21,9 @@ from ssmd_stack.standby import FAILOVER, FAILOVER_SLOT, promote, standby_of
 from ssmd_stream.change import parse_lsn
 
 # Two servers and a copy are made first.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 
 
 def count(metric: str, cause: str) -> float:

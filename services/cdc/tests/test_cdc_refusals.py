@@ -23,7 +23,7 @@ from ssmd_common.settings import load
 from ssmd_stream import subjects
 from ssmd_stream.errors import StreamRefused
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 
 
 async def end_of(publisher: Any) -> None:
@@ -33,7 +33,7 @@ async def end_of(publisher: Any) -> None:
 
 async def test_a_stream_that_cannot_be_changed(bench: Any) -> None:
     async with bench.client() as client:
-        await client.jetstream().add_stream(
+        await client.jetstream(timeout=60).add_stream(
             name=subjects.STREAM, subjects=[subjects.SUBJECTS], storage=StorageType.MEMORY
         )
     with pytest.raises(StreamRefused, match="refuses the stream SECMASTER_CDC") as refusal:

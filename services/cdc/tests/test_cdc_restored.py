@@ -17,7 +17,7 @@ from ssmd_stack.cluster import ENVIRONMENT
 from ssmd_stack.process import Process
 from ssmd_stream.change import parse_lsn
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 
 
 def began(cause: str) -> float:

@@ -17,7 +17,7 @@ from ssmd_stack.nats import NatsServer
 from ssmd_stack.servers import stack_kind
 from ssmd_stream import subjects
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ async def test_a_right_that_is_taken_away_and_given_back(
     async with asyncio.timeout(PATIENCE_SECONDS):
         stored = 0
         while stored < bench.ANNOUNCED + 5:
-            stored = (await owner.jetstream().stream_info(subjects.STREAM)).state.last_seq
+            stored = (await owner.jetstream(timeout=60).stream_info(subjects.STREAM)).state.last_seq
     await connections.close(owner)
     await publisher.stop()
 

@@ -16,7 +16,7 @@ from ssmd_cdc.overview import Memory, Overview, Slot, StreamState, _problems, ov
 from ssmd_common.metrics import LAG_SECONDS, LEADER
 from ssmd_stack.proxy import TcpProxy
 
-PATIENCE_SECONDS = 90
+PATIENCE_SECONDS = 180
 
 GAUGES = (
     metrics.SLOT_LAG_BYTES,

@@ -33,7 +33,7 @@ async def test_bytes_that_a_marker_stands_for_are_stored_before_it(bench: Any) -
         messages[1].raw, messages[3].raw = b"first", b"second"
         # Nobody carries yet: the bytes are there, and no marker is.
         await publisher.send(messages)
-        js = client.jetstream()
+        js = client.jetstream(timeout=60)
         kept = [await js.get_msg(subjects.DEAD_LETTER_STREAM, at) for at in (1, 2)]
         assert [message.data for message in kept] == [b"first", b"second"]
         assert [(message.headers or {})["Ssmd-Position"] for message in kept] == [
@@ -43,7 +43,7 @@ async def test_bytes_that_a_marker_stands_for_are_stored_before_it(bench: Any) -
         assert (await streams.look()).last_sequence == 0
         assert publisher.in_flight == 5
         running = asyncio.create_task(publisher.run())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(180):
             await publisher.drained()
         await end(running)
         assert publisher.acknowledged_position == Position(1, 100, 4)
@@ -53,7 +53,7 @@ async def test_bytes_that_a_marker_stands_for_are_stored_before_it(bench: Any) -
 
 async def test_the_streams_may_keep_less_than_before(bench: Any) -> None:
     async with bench.client() as client:
-        js = client.jetstream()
+        js = client.jetstream(timeout=60)
         for seconds in (0, 7 * 86400, 60, 0):
             await Streams(client, bench.settings(cdc_stream_max_age_seconds=seconds)).ensure()
             for name in (subjects.STREAM, subjects.DEAD_LETTER_STREAM):

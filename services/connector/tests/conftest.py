@@ -61,7 +61,7 @@ class Market:
         return sum(frame["type"] == "trade" for frame in self.sent)
 
     async def until(self, done: Callable[[], bool]) -> None:
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(180):
             while not done():  # noqa: ASYNC110 - what is waited for has no event
                 await asyncio.sleep(0.02)
 
@@ -79,7 +79,7 @@ class Market:
 
     async def first_stored(self) -> float:
         """When the first trade of the stream was made, once there is one; seconds."""
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(180):
             while True:
                 for _, message in await self.stored():
                     if isinstance(message, TradeMessage) and message.exchange_time:
@@ -105,7 +105,7 @@ class Market:
         """Wait until the stream has every trade from then on."""
         missing: set[str] = set()
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(180):
                 while True:
                     # While a cluster has no leader nobody tells.
                     with suppress(StreamUnavailable):
@@ -132,7 +132,7 @@ async def market(nats_server: NatsServer, request: pytest.FixtureRequest) -> Asy
     wanted = streams.market_data(max_bytes=1 << 26)
     stream = Stream(client, wanted["name"], publisher="connector")
     await ensure(stream, wanted, service="connector", size="CONNECTOR_STREAM_MAX_BYTES")
-    await client.jetstream().purge_stream(wanted["name"])
+    await client.jetstream(timeout=60).purge_stream(wanted["name"])
     given = {"market_rate": 400, "traded_markets": 50, **getattr(request, "param", {})}
     async with Simulator(budget=0, ws_auth=False, **given) as sim:
         yield Market(sim, nats_server, stream)

@@ -47,14 +47,14 @@ def quotes_lost(market: Market, stored: list[Message], began: float) -> list[flo
 def holes(stored: list[Message]) -> list[Span]:
     """When quotes may be missing, from the records alone: the gaps, and where no session was whole.
 
-    A session is whole from its takeover's `since`, or the end of its first gap, to its last record.
+    A session is whole from its takeover's `since`, or the end of its first gap, up to what its last
+    count says was heard.
     """
     spans: dict[str, Span] = {}
     found: list[Span] = []
     for record in stored:
         if not isinstance(record, SessionRecord):
             continue
-        at = seconds(record.received_at)
         begins = None
         if record.what == "takeover":
             begins = record.since
@@ -65,7 +65,9 @@ def holes(stored: list[Message]) -> list[Span]:
         first, last = spans.get(record.session, (float("inf"), 0.0))
         if begins is not None:
             first = min(first, seconds(begins))
-        spans[record.session] = (first, max(last, at))
+        if record.what == "count" and record.until is not None:
+            last = max(last, seconds(record.until))
+        spans[record.session] = (first, last)
     reached = None
     for first, last in sorted(spans.values()):
         if reached is not None and first > reached:

@@ -36,7 +36,7 @@ class Process:
             return {"status": 0}
 
     async def until(self, state: str) -> None:
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(180):
             while True:
                 said = await self.readiness()
                 if said["status"] == 200 and said.get("state") == state:
@@ -46,7 +46,7 @@ class Process:
 
     async def says(self, text: str) -> None:
         """Wait until it is degraded for a reason with this text."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while text not in str((await self.readiness()).get("degraded")):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
 
@@ -63,7 +63,7 @@ class Process:
 
 async def leader_of(running: Sequence[Process]) -> Process:
     """The one that leads, once one does."""
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(180):
         while True:
             for one in running:
                 if (await one.readiness()).get("state") == "leading":

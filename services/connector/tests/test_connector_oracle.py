@@ -28,8 +28,11 @@ from .connector_process import Process, leader_of, process
 class Trial:
     """Two connectors, their NATS, and faults."""
 
-    def __init__(self, market: Market, database: Database, folder: Path, seed: int) -> None:
+    def __init__(
+        self, market: Market, database: Database, folder: Path, seed: int, **settings: str
+    ) -> None:
         self.market = market
+        self.settings = settings
         self.database = database
         self.folder = folder
         self.random = random.Random(seed)
@@ -43,6 +46,7 @@ class Trial:
             "CONNECTOR_SILENCE_SECONDS": "3",
             "CONNECTOR_ACK_SECONDS": "2",
             "CONNECTOR_STANDBY_SECONDS": "120",
+            **self.settings,
         }
         made = process(self.market, self.database, self.folder, **given)
         self.running.append(await self.stack.enter_async_context(made))
@@ -130,32 +134,16 @@ async def market(tmp_path: Path) -> AsyncIterator[Market]:
         await client.close()
 
 
-@pytest.fixture
-def seconds(request: pytest.FixtureRequest) -> float:
-    return float(request.param)
-
-
-@pytest.mark.parametrize(
-    "seconds",
-    [
-        pytest.param(0, id="each once"),
-        pytest.param(
-            os.environ.get("CONNECTOR_ORACLE_SECONDS", "600"),
-            marks=[pytest.mark.slow, pytest.mark.timeout(7200)],
-            id="ten minutes",
-        ),
-    ],
-    indirect=True,
-)
 async def test_what_is_missing_lies_in_a_recorded_gap(
-    market: Market, database: Database, tmp_path: Path, seconds: float
+    market: Market, database: Database, tmp_path: Path
 ) -> None:
+    """Each fault once; for ten minutes, and with books: `test_connector_books_oracle`."""
     trial = Trial(market, database, tmp_path, seed=int(os.environ.get("SEED", "22")))
     async with trial.stack:
         await trial.start()
         await trial.start()
         began = await market.first_stored() + 0.05
-        await trial.run(seconds)
+        await trial.run(0)
         # All faults are over: what comes now is whole.
         before = market.trades()
         await market.until(lambda: market.trades() > before + 40)

@@ -37,7 +37,7 @@ from .connector_process import process
 
 AWAY_SECONDS = float(os.environ.get("CONNECTOR_AWAY_SECONDS", "60"))
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(AWAY_SECONDS + 240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(AWAY_SECONDS + 1200)]
 
 
 async def stream_at(client: Client, *, replicas: int = 1, max_bytes: int = 1 << 28) -> Stream:
@@ -157,7 +157,7 @@ async def test_the_leader_of_the_stream_changes(
 
 async def leader_at(client: Client, name: str) -> str:
     """The node that leads a stream, once one does."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             try:
                 reply = await client.request(f"$JS.API.STREAM.INFO.{name}", b"", timeout=2)
@@ -173,7 +173,7 @@ async def new_leader(client: Client, name: str) -> None:
     before = await leader_at(client, name)
     reply = await client.request(f"$JS.API.STREAM.LEADER.STEPDOWN.{name}", b"", timeout=10)
     assert json.loads(reply.data).get("success"), reply.data
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while await leader_at(client, name) == before:  # noqa: ASYNC110 - it asks a server
             await asyncio.sleep(0.1)
 
@@ -225,7 +225,7 @@ class Far:
     async def more(self, frames: int) -> None:
         """Wait until the witness heard so many more."""
         wanted = len(self.heard) + frames
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(180):
             while len(self.heard) < wanted:  # noqa: ASYNC110 - it has no event
                 await asyncio.sleep(0.05)
 
@@ -244,7 +244,7 @@ def at_of(frame: dict[str, Any]) -> float:
 
 async def heard_anew(market: Market, known: set[str]) -> set[str]:
     """The sessions of the stream's trades, once there is another one than these."""
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(180):
         while True:
             found = {m.session for _, m in await market.stored() if isinstance(m, TradeMessage)}
             if found - known:

@@ -25,7 +25,7 @@ from ssmd_stack.database import Database
 from ssmd_stack.ports import free_port
 from ssmd_store.sessions import Sessions
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 
 
 async def _eventually(
@@ -96,7 +96,7 @@ class Service:
         assert self.process is not None
         if self.process.returncode is None:
             self.process.send_signal(number)
-        return await asyncio.wait_for(self.process.wait(), 60)
+        return await asyncio.wait_for(self.process.wait(), 180)
 
     def logs(self) -> str:
         return self.log_path.read_text("utf-8", "replace")

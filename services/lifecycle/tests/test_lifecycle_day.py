@@ -251,7 +251,7 @@ async def leads(service: Any, eventually: Eventually) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(DAY_SECONDS + 240)
+@pytest.mark.timeout(DAY_SECONDS + 1200)
 async def test_a_quick_day_with_everything_that_can_go_wrong(
     connection: Connection, start_service: StartService, eventually: Eventually
 ) -> None:

@@ -21,6 +21,7 @@ from ssmd_sync.meter import Meter
 from ssmd_sync.report import Report
 from ssmd_sync.run import Run
 from ssmd_sync.scope import Mode, Scope
+from ssmd_sync.settings import DELETABLE_SHARE
 
 __all__ = ["event", "market", "series", "store"]
 
@@ -108,6 +109,7 @@ class Sync:
         self.url = url
         self.budget = Budget(1_000_000)
         self.policy = RetryPolicy(attempts=2, base_seconds=0.01, total_seconds=60)
+        self.deletable_share = DELETABLE_SHARE
 
     async def __call__(self, mode: Mode = Mode.FULL, **scope: Any) -> Report:
         meter = Meter(self.budget)
@@ -118,6 +120,7 @@ class Sync:
                 store=self.store,
                 rest=rest,
                 meter=meter,
+                deletable_share=self.deletable_share,
             )()
 
     async def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:

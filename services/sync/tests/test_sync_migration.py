@@ -17,6 +17,8 @@ DROP TRIGGER history_updated ON series;
 DROP TRIGGER history_updated ON events;
 DROP TRIGGER history_updated ON series_fees;
 DROP TRIGGER history_updated ON markets;
+DROP TRIGGER categorise ON series;
+DROP TRIGGER categorise ON events;
 ALTER TABLE series ALTER COLUMN category TYPE text;
 ALTER TABLE events ALTER COLUMN title TYPE varchar(5000), ALTER COLUMN category TYPE text;
 ALTER TABLE series_fees ALTER COLUMN fee_multiplier TYPE numeric(12,6);
@@ -136,7 +138,7 @@ async def test_series_and_events_gain_extra_beside_a_writer_that_holds_them(
             waiting = (
                 "SELECT count(*) FROM pg_locks WHERE relation = 'events'::regclass AND NOT granted"
             )
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(180):
                 while await (await looker.execute(waiting)).fetchone() == (0,):  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
             # Its series is looked for: of a migration that held both tables each would wait.

@@ -19,7 +19,7 @@ from ssmd_simulator.faults import Fault
 from ssmd_stack import forked
 from ssmd_stack.ports import free_port
 
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 180.0
 FOUNDED = 'ssmd_sync_runs_total{outcome="ok",sync_job="everything"}'
 
 
@@ -91,7 +91,7 @@ def jobs(folder: Path, text: str) -> str:
     return str(path)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("deaths", [5, pytest.param(20, marks=pytest.mark.slow)])
 async def test_a_run_killed_at_random_points_is_finished_by_the_next(
     variables: dict[str, str], sync: Any, exchange: Any, deaths: int
@@ -297,6 +297,29 @@ async def test_a_mass_disappearance_is_exit_code_5(
     assert code == ExitCode.PARTIAL == 5
     assert log[-1]["outcome"] == "refused"
     assert "60 of" in log[-1]["error"]
+
+
+async def test_a_refused_run_is_said_until_one_is_good(
+    variables: dict[str, str], sync: Any, exchange: Any, tmp_path: Path
+) -> None:
+    await sync()
+    for market in [m for m in exchange.simulator.universe.unsettled if not m.event.multivariate][
+        :60
+    ]:
+        exchange.simulator.exchange.vanish(market)
+    path = jobs(tmp_path, "jobs: [{id: everything, mode: full, every: 1d}]\n")
+    async with started(**variables, SYNC_JOBS_FILE=path) as process:
+
+        async def degraded() -> dict[str, str]:
+            status, text = await process.ask("/readyz")
+            found: dict[str, str] = json.loads(text)["degraded"] if status == 200 else {}
+            return found
+
+        assert "60 of" in (await eventually(degraded))["refused_everything"]
+    async with started("run", "everything", **variables, SYNC_DELETABLE_SHARE="1") as process:
+        code, log = await process.ended()
+    assert (code, log[-1]["outcome"]) == (ExitCode.OK, "ok")
+    assert len(await sync.rows("SELECT 1 FROM markets WHERE deleted_at IS NOT NULL")) == 60
 
 
 async def test_a_job_that_runs_elsewhere_is_left_to_it(

@@ -21,7 +21,8 @@ MINUTE = timedelta(minutes=1)
 def test_more_than_fifty_and_two_percent_is_too_much(
     missing: int, scope: int, believed: bool
 ) -> None:
-    assert believable(missing, scope) is believed
+    assert believable(missing, scope, 0.02) is believed
+    assert believable(missing, scope, 1)
 
 
 def test_chunks_are_bounded_and_complete() -> None:

@@ -172,7 +172,7 @@ async def test_what_disappears_is_soft_deleted_and_comes_back(sync: Any, exchang
 
 async def test_a_mass_disappearance_is_refused(sync: Any, exchange: Any) -> None:
     await sync()
-    gone = await vanish(exchange, 60)
+    gone = set(await vanish(exchange, 60))
     report = await sync()
     assert report.outcome == "refused"
     assert report.exit_code is ExitCode.PARTIAL
@@ -182,6 +182,10 @@ async def test_a_mass_disappearance_is_refused(sync: Any, exchange: Any) -> None
     [run] = await sync.rows("SELECT * FROM sync_runs ORDER BY id DESC LIMIT 1")
     assert (run["outcome"], run["deleted"], run["error"]) == ("refused", 0, report.sentence)
     assert len(gone) == 60
+    sync.deletable_share = 0.5
+    assert (await sync()).outcome == "ok"
+    deleted = await sync.rows("SELECT ticker FROM markets WHERE deleted_at IS NOT NULL")
+    assert {row["ticker"] for row in deleted} == gone
 
 
 async def test_settled_and_historical_markets_are_never_deleted_for_absence(
@@ -478,7 +482,7 @@ async def test_a_scoped_run_deletes_nothing_outside_its_scope(sync: Any, exchang
     await sync()
     [ticker] = await vanish(exchange, 1)
     [row] = await sync.rows(
-        "SELECT category FROM series s JOIN markets m ON m.series_ticker = s.ticker"
+        "SELECT s.category FROM series s JOIN markets m ON m.series_ticker = s.ticker"
         " WHERE m.ticker = %s",
         ticker,
     )

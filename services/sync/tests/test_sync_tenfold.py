@@ -55,7 +55,7 @@ async def test_ten_for_each_other_one_are_kept_and_cost_two_rows_each(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2700)
 async def test_memory_does_not_grow_with_them_and_time_only_as_they_do(
     store: Store, new_exchange: Any, new_sync: Any
 ) -> None:

@@ -38,6 +38,9 @@
 {{- if gt (int .localDays) 0 }}
 - {name: ARCHIVER_BUCKET_LOCAL_DAYS, value: {{ int .localDays | quote }}}
 {{- end }}
+{{- if .parquet }}
+- {name: ARCHIVER_BUCKET_PARQUET, value: "true"}
+{{- end }}
 {{- with .secret }}
 {{- range list "ARCHIVER_BUCKET_ACCESS_KEY_ID" "ARCHIVER_BUCKET_SECRET_ACCESS_KEY" }}
 - name: {{ . }}

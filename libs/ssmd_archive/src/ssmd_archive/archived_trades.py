@@ -9,13 +9,13 @@ from typing import Final
 import msgspec
 
 from ssmd_archive import lines, manifest
+from ssmd_archive.away import here
 from ssmd_archive.catalog import Archive, Listed
 from ssmd_archive.certificate import UsedFile
 from ssmd_archive.errors import ArchiveDamaged
 from ssmd_archive.manifest import File, Segment
 from ssmd_archive.messages import file_lines
 from ssmd_archive.tradesets import Trade, TradeSets
-from ssmd_archive.uploaded import require_local
 from ssmd_archive.verify import hash_file
 from ssmd_stream.market.coverage import TRADE, of_datetime
 
@@ -70,6 +70,7 @@ def gather(
     Raises:
         OSError: a file cannot be read.
         InBucket: one is in the bucket only.
+        BucketRefused, BucketUnreachable: it cannot be brought from there.
     """
     segments = list(_segments(listed, since, places))
     found = Found(
@@ -89,7 +90,6 @@ def gather(
             try:
                 used = _file(archive, path, file, wanted, sets)
             except (ArchiveDamaged, FileNotFoundError):
-                require_local(archive.stream / path)
                 found.damaged.append(path)
                 continue
             for ticker, trades in used.items():
@@ -120,7 +120,7 @@ def _file(
     archive: Archive, path: str, file: File, wanted: Collection[str], sets: TradeSets
 ) -> dict[str, int]:
     """How many trades of each market a file has; its bytes must be those that were sealed."""
-    if hash_file(archive.stream / path) != (file.bytes, file.sha256):
+    if hash_file(here(archive.stream / path)) != (file.bytes, file.sha256):
         raise ArchiveDamaged(f"{path} is not as it was sealed")
     used: dict[str, int] = {}
     batch: list[tuple[str, Trade]] = []

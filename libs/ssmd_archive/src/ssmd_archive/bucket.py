@@ -1,5 +1,6 @@
 """An S3-compatible bucket: what is asked of it, and its errors in our words."""
 
+import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator, Awaitable
@@ -19,10 +20,24 @@ T = TypeVar("T")
 _PART_BYTES: Final = 8 << 20
 """Of an object that is uploaded in parts; two of them are in memory."""
 _PARTS_AT_ONCE: Final = 2
+_OBJECTS_AT_ONCE: Final = 8
 _CHUNK_BYTES: Final = 1 << 20
 _CLIENT: Final[Any] = {"timeout": "120s", "connect_timeout": "10s"}
 _RETRIES: Final[Any] = {"max_retries": 2, "retry_timeout": timedelta(seconds=30)}
 _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
+_CERTIFICATE: Final = re.compile(r"InvalidCertificate\(\s*(\w+)")
+_CAUSES: Final = {
+    "http://169.254.": "no access key is set, and AWS gives this machine none: set "
+    "ARCHIVER_BUCKET_ACCESS_KEY_ID and ARCHIVER_BUCKET_SECRET_ACCESS_KEY, or give the pod's "
+    "service account a role",
+    "InvalidContentType": "no TLS is spoken there: is its ARCHIVER_BUCKET_ENDPOINT http://?",
+    "dns error": "its name cannot be resolved: is ARCHIVER_BUCKET_ENDPOINT right?",
+    "ConnectionRefused": "nobody listens there: is the store up, and ARCHIVER_BUCKET_ENDPOINT "
+    "right?",
+    "TimedOut": "it does not answer in time: is the store up, and does the network (a "
+    "NetworkPolicy) let through to it?",
+}
+"""What stands in the long form of an error, by its sign."""
 _CAUSE: Final = re.compile(
     r"Server returned non-2xx status code: (\d{3} [A-Za-z ]+)|HTTP error: ([^\n]+)"
 )
@@ -95,6 +110,16 @@ class Bucket:
         """A small object; None where it is not there."""
         parts = [part async for part in self.read(key)]
         return None if parts == [None] else b"".join(part for part in parts if part is not None)
+
+    async def get_all(self, keys: list[str]) -> list[bytes | None]:
+        """Small objects, a few asked for at once."""
+        free = asyncio.Semaphore(_OBJECTS_AT_ONCE)
+
+        async def one(key: str) -> bytes | None:
+            async with free:
+                return await self.get(key)
+
+        return await asyncio.gather(*map(one, keys))
 
     async def read(self, key: str) -> AsyncIterator[bytes | None]:
         """An object in pieces; one None where it is not there."""
@@ -196,9 +221,17 @@ def _code(error: Exception) -> str:
 
 
 def _cause(error: Exception) -> str:
-    """What matters of an error, whose text has paragraphs."""
+    """What matters of an error, whose text has paragraphs, and what mends it."""
     text = str(error)
     if code := _code(error):
         return code
+    if found := _CERTIFICATE.search(text):
+        return (
+            f"its certificate is refused ({found[1]}): the endpoint's name has to be in it, and "
+            "its authority known here; SSL_CERT_FILE names a file of authorities"
+        )
+    for sign, cause in _CAUSES.items():
+        if sign in text:
+            return cause
     found = _CAUSE.search(text)
     return (found[1] or found[2]) if found else text.partition("\n")[0][:200]

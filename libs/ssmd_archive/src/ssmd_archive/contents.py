@@ -1,6 +1,7 @@
 """What is in sealed files, beside what the manifest says of it."""
 
 import heapq
+import os
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Final
 import msgspec
 
 from ssmd_archive import lines
+from ssmd_archive.away import here
 from ssmd_archive.errors import ArchiveDamaged, UnreadableLine
 from ssmd_archive.layout import OTHER
 from ssmd_archive.manifest import File, Segment, State
@@ -70,8 +72,8 @@ class Contents:
 
 def whole_members(path: Path, contents: Contents) -> Iterator[bytes]:
     """The lines of each member; what ends them before the file does is said."""
-    with path.open("rb") as file:
-        size, end = path.stat().st_size, 0
+    with here(path).open("rb") as file:
+        size, end = os.fstat(file.fileno()).st_size, 0
         for member in members(file):
             end = member.end
             yield member.raw
@@ -88,6 +90,8 @@ def segment_contents(day: Path, line: Segment) -> Iterator[tuple[str | None, str
             contents.read(day / file.path)
         except OSError as error:
             contents.wrong = f"it cannot be read: {error.strerror}"
+        except ArchiveDamaged as error:
+            contents.wrong = str(error)
         for wrong in _differences(line, file, contents):
             yield file.path, wrong
         found.append(contents)

@@ -1,18 +1,19 @@
 """The messages of an archive in the stream's order. Memory is that of a gzip member per table."""
 
 import heapq
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from ssmd_archive import lines
+from ssmd_archive.away import here
 from ssmd_archive.catalog import Archive
 from ssmd_archive.errors import ArchiveDamaged, UnreadableLine
 from ssmd_archive.lines import Line
 from ssmd_archive.manifest import Segment
 from ssmd_archive.members import members
-from ssmd_archive.uploaded import require_local
 
 _ADVICE: Final = "`ssmd archive repair` mends it from the stream, as far as that holds it"
 
@@ -40,17 +41,17 @@ def file_lines(path: Path) -> Iterator[bytes]:
     Raises:
         ArchiveDamaged: it is not there, or not whole.
         InBucket: it is in the bucket only.
+        BucketRefused, BucketUnreachable: it cannot be brought from there.
     """
     try:
-        with path.open("rb") as file:
-            size = path.stat().st_size
+        with here(path).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
             end = 0
             for member in members(file):
                 end = member.end
                 if member.raw:
                     yield from member.raw.removesuffix(b"\n").split(b"\n")
     except FileNotFoundError as error:
-        require_local(path)
         raise ArchiveDamaged(f"{path} is not there: {_ADVICE}") from error
     if end != size:
         raise ArchiveDamaged(f"{path} is not whole after byte {end} of {size}: {_ADVICE}")

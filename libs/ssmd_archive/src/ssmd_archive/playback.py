@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from ssmd_archive import lines
+from ssmd_archive.away import here
 from ssmd_archive.bounds import At, Span
 from ssmd_archive.catalog import Archive, Listed
-from ssmd_archive.errors import UnreadableLine
+from ssmd_archive.errors import ArchiveDamaged, UnreadableLine
 from ssmd_archive.identity import id_of, is_about, subject_of
 from ssmd_archive.layout import OTHER, Layout, layout_of
 from ssmd_archive.losses import losses
@@ -134,6 +135,7 @@ def play(
     Raises:
         ArchiveDamaged: a manifest cannot be read.
         OSError: a file cannot be read, though it is there.
+        InBucket, BucketRefused, BucketUnreachable: one is in the bucket only, and is not brought.
     """
     streams = sorted(archives, key=lambda archive: archive.layout.stream)
     with ExitStack() as stack:
@@ -249,10 +251,10 @@ def _of_file(
     layout: Layout, chain: int, path: Path, file: File
 ) -> Generator[tuple[int, Item], None, None]:
     """A file's messages, each with its sequence; what it lacks where it is damaged."""
-    wrong = _wrong(path, file)
+    there, wrong = _found(path, file)
     if wrong is None:
         folder = file.table
-        with path.open("rb") as opened:
+        with there.open("rb") as opened:
             for member in members(opened):
                 for text in member.raw.removesuffix(b"\n").split(b"\n"):
                     try:
@@ -273,15 +275,18 @@ def _of_file(
         yield _damaged(layout, chain, file, wrong)
 
 
-def _wrong(path: Path, file: File) -> str | None:
-    """Why a file is not the one that was sealed."""
+def _found(path: Path, file: File) -> tuple[Path, str | None]:
+    """Where a file is, and why it is not the one that was sealed."""
     try:
-        size, digest = hash_file(path)
+        there = here(path)
+        size, digest = hash_file(there)
     except FileNotFoundError:
-        return f"{path} is not there"
+        return path, f"{path} is not there"
+    except ArchiveDamaged as error:
+        return path, str(error)
     if (size, digest) != (file.bytes, file.sha256):
-        return f"{path} is not as it was sealed"
-    return None
+        return path, f"{path} is not as it was sealed"
+    return there, None
 
 
 def _damaged(layout: Layout, chain: int, file: File, wrong: str) -> tuple[int, Lost]:

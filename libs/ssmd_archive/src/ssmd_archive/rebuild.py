@@ -1,7 +1,7 @@
 """Rows as of any archived moment, from files alone. Memory is that of the rows asked for."""
 
 from collections.abc import Callable, Collection, Iterator
-from typing import Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from ssmd_archive import bounds
 from ssmd_archive.bounds import At, Sequence, Span
@@ -13,6 +13,11 @@ from ssmd_archive.messages import file_lines
 from ssmd_archive.replay import Held, Replay
 
 V = TypeVar("V")
+
+NOTHING_YET: Final = (
+    "nothing is archived yet: files appear when they are sealed, by default at each quarter of an "
+    "hour (ARCHIVER_ROTATE_SECONDS)"
+)
 
 
 class Rebuilt(NamedTuple, Generic[V]):
@@ -35,7 +40,7 @@ def place(archive: Archive, listed: list[Listed], at: At | Sequence | None) -> S
     """
     segments = [line for _, line in listed if isinstance(line, Segment)]
     if not segments:
-        raise NotArchived("nothing is archived yet")
+        raise NotArchived(NOTHING_YET)
     last = listed[-1].line
     end = Sequence(last.chain, last.to_seq)
     first = Sequence(segments[0].chain, segments[0].from_seq)

@@ -8,6 +8,7 @@ it, the next run finds either what was there or what replaces it.
 import shutil
 from typing import Final
 
+from ssmd_archive.away import require_local
 from ssmd_archive.catalog import Archive
 from ssmd_archive.disk import Disk
 from ssmd_archive.manifest import files_of
@@ -15,7 +16,7 @@ from ssmd_archive.mended import Mended
 from ssmd_archive.places import Places
 from ssmd_archive.plan import Plan
 from ssmd_archive.stretch import Source
-from ssmd_archive.uploaded import is_away, require_local
+from ssmd_archive.uploaded import is_away
 
 SCRATCH: Final = ".repair"
 

@@ -16,12 +16,12 @@ from ssmd_archive import manifest, uploaded
 from ssmd_archive.bucket import Bucket
 from ssmd_archive.catalog import Archive, Text
 from ssmd_archive.disk import Disk
-from ssmd_archive.errors import ArchiveDamaged, BucketUnreachable, ForeignArchive
+from ssmd_archive.errors import ArchiveDamaged, ForeignArchive
 from ssmd_archive.layout import MANIFEST
 from ssmd_archive.lines import nanoseconds
 from ssmd_archive.manifest import File, Repaired, Segment, StateFile
+from ssmd_archive.sending import send, send_text
 from ssmd_archive.uploaded import Uploaded
-from ssmd_archive.verify import hash_file
 
 log = structlog.get_logger(__name__)
 
@@ -186,29 +186,19 @@ class Upload:
 
     async def _file(self, day: str, file: File | StateFile) -> None:
         key = f"{self._archive.layout.stream}/{day}/{file.path}"
-        said = file.bytes, file.sha256
-        if await self._bucket.digest(key) == said:
-            return
         path = self._archive.stream / day / file.path
-        is_as_sealed = await asyncio.to_thread(_is_as_sealed, path, file)
-        if not is_as_sealed:
+        try:
+            is_new = await send(self._bucket, key, path, (file.bytes, file.sha256))
+        except ArchiveDamaged as error:
             raise ArchiveDamaged(
-                f"{path} is not as it was sealed, and is not in the bucket: `ssmd archive verify` "
-                "says what is wrong, `ssmd archive repair` mends it"
-            )
-        await self._bucket.put(key, path)
-        given_back = await self._bucket.digest(key)
-        if given_back != said:
-            raise BucketUnreachable(
-                f"{self._bucket} gave back {given_back} of {key}, not what it was given"
-            )
-        self._told(file.bytes)
+                f"{error}: `ssmd archive verify` says what is wrong, `ssmd archive repair` mends it"
+            ) from error
+        if is_new:
+            self._told(file.bytes)
 
     async def _manifest(self, key: str, day: str, texts: list[Text]) -> None:
         content = b"".join(text.text + b"\n" for text in texts)
-        await self._bucket.put(key, content)
-        if await self._bucket.get(key) != content:
-            raise BucketUnreachable(f"{self._bucket} does not give back {key} as it was given")
+        await send_text(self._bucket, key, content)
         self._remember(day, texts)
 
     def _remember(self, day: str, texts: list[Text], *, is_local: bool | None = None) -> None:
@@ -227,7 +217,10 @@ class Upload:
 
     def is_whole(self, day: str) -> bool:
         """Whether all of a day is known to be in the bucket."""
-        texts, rest = self._archive.texts(day)
+        try:
+            texts, rest = self._archive.texts(day)
+        except FileNotFoundError:
+            return False
         return not rest and bool(texts) and self._known(day, texts) == len(texts)
 
     async def prune(self, keep_days: int) -> list[str]:
@@ -300,10 +293,3 @@ class Upload:
         self._done[day] = 0, ""
         self._whole.pop(day, None)
         self._doubted.add(day)
-
-
-def _is_as_sealed(path: Path, file: File | StateFile) -> bool:
-    try:
-        return hash_file(path) == (file.bytes, file.sha256)
-    except FileNotFoundError:
-        return False

@@ -13,8 +13,6 @@ from typing import Final
 import msgspec
 
 from ssmd_archive.disk import Disk
-from ssmd_archive.errors import InBucket
-from ssmd_archive.layout import is_day
 
 UPLOADED: Final = ".bucket"
 
@@ -70,23 +68,6 @@ def is_away(root: Path, stream: str, day: str) -> bool:
     """Whether files of a day may be in the bucket only."""
     known = read(root, stream, day)
     return known is not None and not known.is_local
-
-
-def require_local(path: Path) -> None:
-    """For a file of a stream's day that is not there.
-
-    Raises:
-        InBucket: it is in the bucket.
-    """
-    for folder in path.parents:
-        if is_day(folder.name):
-            stream = folder.parent
-            if is_away(stream.parent, stream.name, folder.name):
-                raise InBucket(
-                    f"{path} is in the bucket only: `ssmd archive fetch --date {folder.name}` "
-                    "brings its day back"
-                )
-            return
 
 
 def _path(root: Path, stream: str, day: str) -> Path:

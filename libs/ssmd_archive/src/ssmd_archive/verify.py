@@ -137,6 +137,7 @@ class _Check:
         self.report = Report(findings=[], unfinished=[])
         self._jobs: list[_Job] = []
         self._listed: list[tuple[Text, Line]] = []
+        self._unread: set[str] = set()
 
     def run(self, head: str | None) -> None:
         days = self._archive.days()
@@ -246,10 +247,11 @@ class _Check:
                 if job.path in seen:
                     self._find(manifest_path, job.number, "contradiction", f"{job.path} is twice")
                 seen.add(job.path)
-                if self._is_away(job.day, found):
-                    self.report.in_bucket += 1
-                    continue
                 if isinstance(found, OSError):
+                    self._unread.add(job.path)
+                    if self._is_away(job.day, self._archive.stream / job.path):
+                        self.report.in_bucket += 1
+                        continue
                     kind = "missing" if isinstance(found, FileNotFoundError) else "unreadable"
                     what = "it is not there" if kind == "missing" else str(found.strerror)
                     self._find(job.path, None, kind, what)
@@ -266,12 +268,10 @@ class _Check:
                 else:
                     self._find(job.path, None, "changed", self._what(job, size))
 
-    def _is_away(self, day: str, found: tuple[int, str] | OSError) -> bool:
-        return (
-            isinstance(found, FileNotFoundError)
-            and not self._is_elsewhere
-            and is_away(self._archive.root, self._archive.layout.stream, day)
-        )
+    def _is_away(self, day: str, path: Path) -> bool:
+        """Whether it is in the bucket only, and nobody looks at it there."""
+        root, stream = self._archive.root, self._archive.layout.stream
+        return not self._is_elsewhere and not path.exists() and is_away(root, stream, day)
 
     def _hash(self, job: _Job) -> tuple[int, str] | OSError:
         try:
@@ -302,6 +302,8 @@ class _Check:
                 continue
             day = self._archive.stream / text.day
             found: Iterator[tuple[str | None, str]]
+            if any(self._is_away(text.day, day / file.path) for file in manifest.files_of(line)):
+                continue
             match line:
                 case Segment():
                     found = segment_contents(day, line)
@@ -312,6 +314,6 @@ class _Check:
             for path, what in found:
                 if path is None:
                     self._find(f"{text.day}/{MANIFEST}", text.number, "contradiction", what)
-                elif (day / path).is_file():
+                elif f"{text.day}/{path}" not in self._unread:
                     self._find(f"{text.day}/{path}", None, "contents", what)
             self._progress(0)

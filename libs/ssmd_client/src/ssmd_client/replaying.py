@@ -57,6 +57,7 @@ async def replay(
         ValueError: a stream or a channel is none of ours, or a time has no zone.
         NoArchive, ArchiveDamaged (of `ssmd_archive.errors`): there is none, or a manifest cannot be
             read. A damaged file is a `Lost`.
+        InBucket (of `ssmd_archive.errors`): files were deleted here, since the bucket has them.
         Incomplete: `strict`, and something is missing.
     """
     for name, moment in (("since", since), ("until", until)):

@@ -65,7 +65,8 @@ class Market(Row, frozen=True, kw_only=True, gc=False):
 
     `…_dollars` and `…_fp` are what the exchange said; `yes_bid` and its like are whole cents, bids
     rounded down and asks up, `volume` and its like whole contracts. A multivariate market has no
-    quotes; `mve_selected_legs` are the markets that it combines.
+    quotes; `mve_selected_legs` are the markets that it combines. `category` is its event's, else
+    its series'; a multivariate market's own row has none.
     """
 
     ticker: str
@@ -119,6 +120,7 @@ class Market(Row, frozen=True, kw_only=True, gc=False):
     created_at: datetime | None
     updated_at: datetime | None
     mve_selected_legs: Any = None
+    category: str | None = None
 
 
 class Collection(Row, frozen=True, kw_only=True, gc=False):

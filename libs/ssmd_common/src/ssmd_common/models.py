@@ -188,6 +188,13 @@ class Market(ReadRow, frozen=True, kw_only=True, gc=False):
             " each. A leg may be of a market that is not stored."
         ),
     ] = None
+    category: Annotated[
+        str | None,
+        Column(
+            derived=True,
+            note="Its event's, else its series'; null in a multivariate market's own row.",
+        ),
+    ] = None
 
 
 class Collection(ReadRow, frozen=True, kw_only=True, gc=False):

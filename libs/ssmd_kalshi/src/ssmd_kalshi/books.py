@@ -14,7 +14,6 @@ from ssmd_kalshi.feed import (
     MarketsRemoved,
 )
 from ssmd_kalshi.marketdata import BOOK, BookDelta, BookSnapshot
-from ssmd_kalshi.sequences import RESTART_DISTANCE
 
 # The others come with a new subscription: `Ended` or `Disconnected` said it before.
 _BREAKS = frozenset({GapReason.SEQUENCE, GapReason.UNREADABLE})
@@ -27,7 +26,6 @@ class Books:
         """`yes_price` as the subscription's `Selection` has it."""
         self._yes_price = yes_price
         self._books: dict[str, Book] = {}
-        self._last: dict[int | None, int] = {}
 
     def __getitem__(self, ticker: str) -> Book:
         return self._books[ticker]
@@ -56,7 +54,6 @@ class Books:
             case Ended(channel=channel) if channel == BOOK:
                 self._doubt()
             case Disconnected() | Connected():
-                self._last.clear()
                 self._doubt()
             case MarketsRemoved(channel=channel, tickers=tickers) if channel == BOOK:
                 for ticker in tickers:
@@ -68,12 +65,6 @@ class Books:
             book.valid = False
 
     def _message(self, event: MarketData) -> Book | None:
-        seq, last = event.seq, self._last.get(event.sid, 0)
-        if seq is not None:
-            if seq <= last and last - seq < RESTART_DISTANCE:
-                # Late or for the second time: what it says is older than the book.
-                return None
-            self._last[event.sid] = seq
         said = event.said
         book = self._books.get(said.ticker)
         if isinstance(said, BookSnapshot):

@@ -26,7 +26,7 @@ class AckNumbers:
 class Sequence:
     """The numbers of one subscription; the specification's least is the first, 1."""
 
-    __slots__ = ("_ack", "_acks", "last")
+    __slots__ = ("_ack", "_acks", "_heard", "last")
 
     def __init__(self, acks: AckNumbers | None = None) -> None:
         self.last = 0
@@ -34,12 +34,21 @@ class Sequence:
         self._acks = AckNumbers() if acks is None else acks
         self._ack = 0
         """The number of an acknowledgement since that message, if it was the following one."""
+        self._heard = 0
+        """The highest number of a message; `last` may be that of one that an acknowledgement
+        showed to be missing."""
+
+    def is_old(self, seq: int) -> bool:
+        """Whether a message is late or comes once more, by its number; asked before `missing`."""
+        return self._heard > 0 and 0 <= self._heard - seq < RESTART_DISTANCE
 
     def missing(self, seq: int | None) -> str:
         """What is missing before a message's number, in words; "" if nothing, a repetition, or
         late."""
         if seq is None:
             return ""
+        if not self.is_old(seq):
+            self._heard = seq
         last, ack = self.last, self._ack
         if seq == last + 1:
             if ack == seq:

@@ -195,6 +195,15 @@ class KalshiSocket:
         return self._connection is not None
 
     @property
+    def heard_until(self) -> datetime | None:
+        """Up to when all that has arrived, pings included, was handed to the consumer; None where
+        that is not known now: there is no connection, or something waits."""
+        connection = self._connection
+        if connection is None or connection.holds_frames or self._events:
+            return None
+        return connection.arrived_time
+
+    @property
     def subscribed(self) -> bool:
         """Whether every channel is subscribed now: half of a consumer's readiness."""
         return self._connection is not None and self._subscriptions.complete

@@ -323,6 +323,9 @@ class Subscriptions:
         channel = self._by_sid.get(sid)
         if seq is not None:
             numbers = self._numbers_of(sid)
+            if numbers.is_old(seq) and marketdata.CHANNEL_OF[kind] == marketdata.BOOK:
+                # What it says of a book is in the book, or in a gap; a trade may be told late.
+                return
             if missing := numbers.missing(seq):
                 self._missing(sid, now, GapReason.SEQUENCE, missing)
             if channel is None:

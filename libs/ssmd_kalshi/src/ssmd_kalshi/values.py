@@ -155,8 +155,9 @@ _READERS: Fields = {
 
 
 def same_name(wire: type[WireRow], table: Table) -> dict[str, tuple[str, ...]]:
-    """The fields that stand for a column of their own name."""
-    return {name: (name,) for name in wire.__struct_fields__ if name in table.names}
+    """The fields that stand for a column of their own name, which their writer provides."""
+    names = {column.name for column in table.columns if not column.derived}
+    return {name: (name,) for name in wire.__struct_fields__ if name in names}
 
 
 def readers(columns: Columns, table: Table) -> dict[str, Callable[[Any], object]]:

@@ -76,7 +76,10 @@ def _read(directory: Path) -> Holder | None:
 
 
 def _refusal(directory: Path, holder: Holder | None) -> str:
-    who = f"process {holder.pid} since {holder.since}" if holder else "another process"
+    who = "another process"
+    if holder:
+        since = holder.since.replace("T", " ").replace("+00:00", " UTC")
+        who = f"process {holder.pid} since {since}"
     return (
         f"{directory} is in use by {who}: stop that system with `ssmd down`,"
         " or give this one a directory of its own with --dir"

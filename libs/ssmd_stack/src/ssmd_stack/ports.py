@@ -1,27 +1,48 @@
 """Ports on the loopback interface."""
 
+import fcntl
+import os
 import random
 import socket
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 _LOWEST = 20_000
+TURNS = Path(tempfile.gettempdir()) / f"ssmd-ports-{os.getuid()}"
 _EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _handed_out: set[int] = set()
 
 
 def free_port() -> int:
-    """A port nobody listens on, never the same twice in one process.
+    """A port nobody listens on, never the same twice in one process, nor soon in two.
 
-    It lies below the kernel's ephemeral range: an outgoing connection cannot take it between
-    this call and the moment a server binds it, nor while that server is being restarted.
+    Between this call and the moment a server binds it, and while that server is being restarted,
+    nobody else takes it: processes of one user take turns through all ports, and it lies below the
+    kernel's ephemeral range, where outgoing connections are.
     """
     first_ephemeral = _first_ephemeral_port()
     for _ in range(1000):
-        port = random.SystemRandom().randrange(_LOWEST, first_ephemeral)
+        port = _LOWEST + _turn() % (first_ephemeral - _LOWEST)
         if port not in _handed_out and not is_taken(port):
             _handed_out.add(port)
             return port
     raise OSError(f"no free port between {_LOWEST} and {first_ephemeral}: stop something")
+
+
+def _turn() -> int:
+    """One more than whoever of this user asked last had; any number where that cannot be kept."""
+    turn = random.SystemRandom().randrange(1 << 20)
+    with suppress(OSError):
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        with os.fdopen(os.open(TURNS, flags, 0o600), "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            with suppress(ValueError):
+                turn = int(file.read()) + 1
+            file.seek(0)
+            file.truncate()
+            file.write(b"%d" % turn)
+    return turn
 
 
 def is_taken(port: int) -> bool:

@@ -32,12 +32,11 @@ class Asked(Generic[F]):
     wished: Wished
     kept: list[tuple[object, Listing]] = field(default_factory=list, compare=False, repr=False)
 
-    def listing(
-        self, make: Callable[[F, Page, Shape, tuple[Table, ...]], Listing], aged: tuple[Table, ...]
-    ) -> Listing:
-        """Its query, made once for all who ask the same, as long as ages need the same."""
-        if not self.kept or self.kept[0][0] is not aged:
-            self.kept[:] = [(aged, make(self.wanted, self.page, self.shape, aged))]
+    def listing(self, make: Callable[..., Listing], *aged: tuple[Table, ...]) -> Listing:
+        """Its query, by `make` of the rows, the page, the shape and `aged`: made once for all who
+        ask the same, as long as ages need the same."""
+        if not self.kept or self.kept[0][0] != aged:
+            self.kept[:] = [(aged, make(self.wanted, self.page, self.shape, *aged))]
         return self.kept[0][1]
 
 

@@ -63,7 +63,7 @@ def queries_run() -> int:
 _GRACE_SECONDS: Final = 2.0
 _TRUSTED_SECONDS: Final = 1.0
 
-_checked_at: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
+_answered_at: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
 _generic: WeakSet[Connection] = WeakSet()
 """Those that plan without the values at hand."""
 
@@ -80,6 +80,9 @@ async def open_pool(settings: ApiSettings) -> AsyncIterator[Pool]:
     async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
         # Of a cursor's own adapters there would be a copy for each answer.
         rows.register(connection)
+        # After a rollback psycopg deallocates everything where it prepared anything itself: what
+        # `results` prepared would go, too.
+        connection.prepare_threshold = None
         await connection.execute("SELECT set_config('statement_timeout', %s, false)", (timeout,))
         for name, value in PLANNING.items():
             await connection.execute("SELECT set_config(%s, %s, false)", (name, value))
@@ -215,6 +218,7 @@ class Database:
                 if generic is not (connection in _generic):
                     await self._replan(connection, generic=generic)
                 yield connection
+                _answered_at[connection] = time.monotonic()
             finally:
                 await self._pool.putconn(connection)
         finally:
@@ -246,14 +250,14 @@ class Database:
 
 
 async def _check(connection: Connection) -> None:
-    """Find out whether a connection works: by asking, unless it did a moment ago and its server has
-    not said anything since, such as that it ends."""
-    last = _checked_at.get(connection, float("-inf"))
+    """Find out whether a connection works: by asking, unless its server answered a moment ago and
+    has not said anything since, such as that it ends."""
+    last = _answered_at.get(connection, float("-inf"))
     if time.monotonic() - last < _TRUSTED_SECONDS and not _is_told_something(connection):
         return
     with postgres.cut_off_after(connection, _GRACE_SECONDS):
         await AsyncConnectionPool.check_connection(connection)
-    _checked_at[connection] = time.monotonic()
+    _answered_at[connection] = time.monotonic()
 
 
 def _is_told_something(connection: Connection) -> bool:

@@ -72,16 +72,36 @@ AGED_SERIES: Final = tables.SERIES.only("category", "is_game", "tags", "volume")
 
 
 _ITS_EVENT: Final = "JOIN events x ON x.event_ticker = m.event_ticker"
-_IS_ONE: Final = "category = %(category)s"
 _IN_A_SERIES: Final = "{alias}.series_ticker IN (SELECT y.ticker FROM series y WHERE y.{of})"
+_IS_ONE: Final[tuple[LiteralString, ...]] = (
+    "category = %(category0)s",
+    "category = %(category1)s",
+    "category = %(category2)s",
+    "category = %(category3)s",
+)
 _IS_ANY: Final = "category = ANY(%(category)s::text[])"
 
+Ways = Callable[[LiteralString, Sequence[LiteralString], LiteralString], Sequence[Way]]
+"""Of the condition that a category is one of those asked for, the same of each by itself, which an
+index has in an order, and the kind."""
 
-def _category_of_market(of: LiteralString, kind: LiteralString) -> Sequence[Way]:
-    """`kind` is the market's, and so its event's: the indexes of categories are by it. Events of
-    multivariate markets have their series' category."""
+
+def _category_of_market(
+    of: LiteralString, each: Sequence[LiteralString], kind: LiteralString
+) -> Sequence[Way]:
+    """Events of multivariate markets have their series' category."""
     if kind == COMBINED:
         return (("", _IN_A_SERIES.replace("{of}", of)),)
+    return [("", "{alias}." + one) for one in each]
+
+
+def _category_of_market_then(
+    of: LiteralString, each: Sequence[LiteralString], kind: LiteralString
+) -> Sequence[Way]:
+    """The same as of a moment: what it follows from is recorded since before it was a column.
+    `kind` is the market's, and so its event's: the indexes of categories are by it."""
+    if kind == COMBINED:
+        return _category_of_market(of, each, kind)
     return (
         (_ITS_EVENT, "x." + kind + " AND x." + of),
         (
@@ -91,11 +111,13 @@ def _category_of_market(of: LiteralString, kind: LiteralString) -> Sequence[Way]
     )
 
 
-def _category_of_event(of: LiteralString, kind: LiteralString) -> Sequence[Way]:
+def _category_of_event(
+    of: LiteralString, each: Sequence[LiteralString], kind: LiteralString
+) -> Sequence[Way]:
     if kind == COMBINED:
         return (("", _IN_A_SERIES.replace("{of}", of)),)
     return (
-        ("", "e." + of),
+        *[("", "{alias}." + one) for one in each],
         ("JOIN series y ON y.ticker = e.series_ticker", "e.category IS NULL AND y." + of),
     )
 
@@ -143,7 +165,7 @@ def events(
     where = Where("e", _of_kind(wanted.multivariate, deleted=deleted))
     where.add_narrow("event_ticker", "event", wanted.event)
     by_ticker = page.sort.removeprefix("-") == "event_ticker"
-    where.add_narrow("series_ticker", "series", wanted.series, by_ticker=by_ticker)
+    _add_series(where, wanted.series, by_ticker=by_ticker)
     where.add_statuses(wanted.statuses)
     _add_kinds(where, _category_of_event, wanted.shown_kinds, wanted.category)
     where.add_any("mve_collection_ticker", "collection", wanted.collection)
@@ -193,14 +215,15 @@ def markets(
     aged: Sequence[Table] = (),
     *,
     deleted: bool = False,
+    past: bool = False,
 ) -> Listing:
     """`aged`: of `AGED_MARKET`, and `AGED_SERIES` where ages depend on the series; `deleted`:
-    whether to find those, too."""
+    whether to find those, too; `past`: whether it is asked as of a moment."""
     where = Where("m", _of_kind(wanted.multivariate, deleted=deleted))
     where.add_narrow("ticker", "ticker", wanted.ticker)
     where.add_narrow("event_ticker", "event", wanted.event)
     by_ticker = page.sort.removeprefix("-") == "ticker"
-    where.add_narrow("series_ticker", "series", wanted.series, by_ticker=by_ticker)
+    _add_series(where, wanted.series, by_ticker=by_ticker)
     # Late markets have not settled and early ones have: in the order of closing each status has
     # its own part of the index.
     by_closing = page.sort.removeprefix("-").startswith("close_time")
@@ -211,7 +234,8 @@ def markets(
     where.add_ranges(wanted.ranges)
     where.add_any("mve_collection_ticker", "collection", wanted.collection)
     where.add(_OF_LEG, leg=wanted.leg and Jsonb([{"market_ticker": wanted.leg}]))
-    _add_kinds(where, _category_of_market, wanted.shown_kinds, wanted.category)
+    ways = _category_of_market_then if past else _category_of_market
+    _add_kinds(where, ways, wanted.shown_kinds, wanted.category)
     where.add(_OF_TAGS, tags=list(wanted.tags) or None)
     where.add(_OF_GAMES, is_game=wanted.is_game)
     where.search("ticker", wanted.words)
@@ -233,7 +257,7 @@ def markets(
         joined = sql.SQL(" ").join([*joins, included])
         return _written(rendering, ("m", "ticker"), cut, joined, order, page, age)
 
-    text = _once(composed, wanted, page, shape, aged, deleted)
+    text = _once(composed, wanted, page, shape, aged, deleted, past)
     by_key = _by_key(where, tables.MARKETS, "ticker", page)
     counted = where.all(tables.MARKETS) if page.counted else None
     return Listing(text, where.parameters, rendering, page, by_key, counted)
@@ -260,11 +284,15 @@ def _of_kind(multivariate: Multivariate, *, deleted: bool = False) -> Sequence[L
     return present
 
 
+def _add_series(where: Where, tickers: Sequence[str], *, by_ticker: bool) -> None:
+    if by_ticker and len(tickers) > 1:
+        where.add_each("series_ticker", "series", tickers)
+    else:
+        where.add_any("series_ticker", "series", tickers)
+
+
 def _add_kinds(
-    where: Where,
-    ways: Callable[[LiteralString, LiteralString], Sequence[Way]],
-    multivariate: Multivariate,
-    categories: Sequence[str],
+    where: Where, ways: Ways, multivariate: Multivariate, categories: Sequence[str]
 ) -> None:
     """The category, and which kinds; of several kinds, each has its own ways."""
     kinds = KINDS[multivariate]
@@ -272,13 +300,16 @@ def _add_kinds(
         if multivariate is not Multivariate.EXCLUDE:
             where.add_ways([("", "{alias}." + kind) for kind in kinds])
         return
-    of: LiteralString = _IS_ONE if len(categories) == 1 else _IS_ANY
+    values = list(dict.fromkeys(categories))
+    few = len(values) <= len(_IS_ONE)
+    each = _IS_ONE[: len(values)] if few else (_IS_ANY,)
     found = [
         (join, "{alias}." + kind + " AND " + condition)
         for kind in kinds
-        for join, condition in ways(of, kind)
+        for join, condition in ways(each[0] if len(values) == 1 else _IS_ANY, each, kind)
     ]
-    where.add_ways(found, category=categories[0] if of is _IS_ONE else list(categories))
+    where.add_ways(found, category=values)
+    where.parameters.update({f"category{n}": value for n, value in enumerate(values) if few})
 
 
 def _once(
@@ -288,6 +319,7 @@ def _once(
     shape: Shape,
     aged: Sequence[Table] = (),
     deleted: bool = False,
+    past: bool = False,
 ) -> sql.SQL:
     """The query's text: made once for all that differ by values only."""
     given = [(name, getattr(wanted, name)) for name in wanted.__slots__]
@@ -299,6 +331,7 @@ def _once(
         page.cursor and tuple(key is None for key in page.cursor.keys),
         shape,
         deleted,
+        past,
         *(table.names for table in aged),
     )
     text = _texts.get(key)
@@ -310,8 +343,8 @@ def _once(
 
 
 def _part(name: str, value: Any) -> Any:
-    """What of a filter's value stands in the text: which statuses, how many words, whether several
-    values, and which ranges."""
+    """What of a filter's value stands in the text: which statuses, how many words or categories,
+    whether several values, and which ranges."""
     match name:
         case "statuses":
             return tuple(value)
@@ -319,7 +352,9 @@ def _part(name: str, value: Any) -> Any:
             return value
         case "words":
             return len(value)
-        case "series" | "event" | "ticker" | "category" | "collection":
+        case "category":
+            return min(len(set(value)), len(_IS_ONE) + 1)
+        case "series" | "event" | "ticker" | "collection":
             return len(value) > 1
         case "ranges":
             return tuple(

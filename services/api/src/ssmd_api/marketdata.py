@@ -119,7 +119,7 @@ class MarketData:
             if not streams:
                 raise not_captured(
                     f"no books are captured: there is no stream {books_stream(0)}, which connector "
-                    "makes once its scope has books"
+                    "makes once its scope (CONNECTOR_SCOPE_FILE) has books"
                 )
             shard = await books.find_shard(streams, market.ticker)
             stream = streams[shard or 0]

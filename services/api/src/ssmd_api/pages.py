@@ -34,10 +34,10 @@ _LOADED: Final[Mapping[int, Callable[[bytes], str | int]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The rows of a page: their JSON, with commas between, whether more follow, and the last one's
-    sort keys and ticker; and what ages need, of rows that differ in it."""
+    """The rows of a page: the JSON of each, whether more follow, and the last one's sort keys and
+    ticker; and what ages need, of rows that differ in it."""
 
-    text: bytes
+    rows: Sequence[bytes]
     more: bool
     keys: Keys
     ticker: str
@@ -107,12 +107,14 @@ def taken(rendering: Rendering, found: PGresult, limit: int) -> Taken:
     while count and found.get_value(count - 1, _TEXT) is None:
         count -= 1
     if not count:
-        return Taken(b"", more=False, keys=(), ticker="", ages=())
-    text = b",".join(rendering.rows(texts(found, count)))
+        return Taken((), more=False, keys=(), ticker="", ages=())
+    rows_of_it = rendering.rows(texts(found, count))
     ticker = _loaded(found, count - 1, _TICKER)
     keys = tuple([_loaded(found, count - 1, number) for number in range(_KEYS, found.nfields)])
     ages = {found.get_value(row, _AGE) or b"" for row in range(count)}
-    return Taken(text, found.ntuples > count, keys or (ticker,), str(ticker), list(_ages(ages)))
+    return Taken(
+        rows_of_it, found.ntuples > count, keys or (ticker,), str(ticker), list(_ages(ages))
+    )
 
 
 def texts(found: PGresult, count: int) -> list[bytes]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ssmd_api import cursors
+from ssmd_api import cursors, rows
 from ssmd_api.cursors import Cursor, Keys
 from ssmd_api.rows import Row
 
@@ -49,15 +49,20 @@ def order(sort: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A page's rows as they are sent, with commas between; `ages` is what their age needs, of rows
-    that differ in it."""
+    """A page's rows, the JSON of each; `ages` is what their age needs, of rows that differ in
+    it."""
 
-    rows: bytes
+    rows: Sequence[bytes]
     cursor: str | None
     """Of the next page, if there is one."""
     ages: Sequence[Row] = ()
     count: int | None = None
     """Of the whole list's rows, if that is asked for."""
+
+    def values(self) -> list[Row]:
+        """The rows for who does not send them on."""
+        found: list[Row] = rows.decode(b"[%b]" % b",".join(self.rows), rows.ROW_DEPTH)
+        return found
 
 
 def following(page: Page, keys: Keys, ticker: str) -> str:

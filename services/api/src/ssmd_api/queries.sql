@@ -166,9 +166,9 @@ LEFT JOIN (
 ) e ON e.series_ticker = s.ticker
 
 -- name: stats_markets
--- Markets by series and status, multivariate ones aside, with the category that each counts under; and
--- how many of them that trade, or will, close within an hour, a day, a week.
-SELECT m.series_ticker, coalesce(e.category, s.category) AS category, m.status,
+-- Markets by series (or of all series, with an empty ticker) and status, multivariate ones aside, with the
+-- category that each counts under; and how many of them that trade, or will, close within an hour, a day, a week.
+SELECT CASE WHEN %(by_series)s THEN m.series_ticker ELSE '' END, coalesce(e.category, s.category) AS category, m.status,
     sum(m.markets)::bigint, sum(m.hour)::bigint, sum(m.day)::bigint, sum(m.week)::bigint
 FROM (
     SELECT event_ticker, series_ticker, status, count(*) AS markets,
@@ -183,7 +183,7 @@ FROM (
 ) m
 JOIN events e ON e.event_ticker = m.event_ticker
 JOIN series s ON s.ticker = m.series_ticker
-GROUP BY m.series_ticker, coalesce(e.category, s.category), m.status
+GROUP BY 1, 2, 3
 
 -- name: stats_last_runs
 -- Each job's last run.

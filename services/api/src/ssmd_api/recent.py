@@ -3,7 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Final
 
@@ -30,10 +30,12 @@ class _Reading:
 
 
 class Recent:
-    """Remembers answers for `seconds` from when they began to be read: nobody gets one that is
-    older than that when it is asked for. With 0 seconds each reads for itself.
+    """Remembers answers, and gives them for `seconds` from when they began to be read: nobody gets
+    one that is older than that when it is asked for. With 0 seconds each reads for itself. What is
+    read anew and the same as before, byte for byte, has the same body: its tag and what is
+    compressed of it are not made again.
 
-    It holds at most 500 answers, and 16 MB of them. Those who ask at the same moment with the same
+    It holds the last 500 answers, and 16 MB of them. Those who ask at the same moment with the same
     key of the API share one reading; no key waits in another's queue, or fails with it.
     """
 
@@ -59,7 +61,7 @@ class Recent:
             return await asyncio.shield(reading.found)
         reading = self._readings[mine] = _Reading(now)
         try:
-            found = await read()
+            found = self._known(name, await read())
         except Exception as error:
             reading.found.set_exception(error)
             reading.found.exception()  # Mostly nobody else waits.
@@ -74,18 +76,19 @@ class Recent:
         self._keep(name, reading.began, found)
         return found
 
+    def _known(self, name: str, found: Answer) -> Answer:
+        kept = self._kept.get(name)
+        if kept is None or kept.answer.body.data != found.body.data:
+            return found
+        return replace(found, body=kept.answer.body)
+
     def _keep(self, name: str, began: float, found: Answer) -> None:
         self._forget(name)
         size = len(found.body.data) + len(name)
         self._kept[name] = _Kept(found, began, size)
         self.size_bytes += size
-        now = monotonic()
-        while self._kept:
-            oldest, kept = next(iter(self._kept.items()))
-            fits = len(self._kept) <= _MOST and self.size_bytes <= _MOST_BYTES
-            if fits and now - kept.began < self.seconds:
-                return
-            self._forget(oldest)
+        while len(self._kept) > _MOST or self.size_bytes > _MOST_BYTES:
+            self._forget(next(iter(self._kept)))
 
     def _forget(self, name: str) -> None:
         kept = self._kept.pop(name, None)

@@ -22,7 +22,7 @@ _KNOWS_SCALARS: Final = 170_000
 
 # Characters that control are written as \u0001 in JSON, so that these are never part of it.
 _APART: Final = b"\x01"
-_FAR: Final = "\x02"
+_FAR: Final = b"\x02"
 _JSON_TEXTS: Final = "of_json"
 FIT_BYTES: Final = 256
 """What PostgreSQL has as jsonb, and is no longer, can be sent as it is: it is nested less than
@@ -75,11 +75,10 @@ class Rendering:
 
     def rows(self, texts: Sequence[bytes]) -> Sequence[bytes]:
         """The JSON of rows, of their texts."""
+        # Of one text it is found out ten times as fast.
         whole = b"".join(texts)
-        if _APART in whole:
-            texts = list(map(_fit, texts))
-        if _FAR.encode() in whole:
-            texts = list(map(self._spelled, texts))
+        if _APART in whole or _FAR in whole:
+            return [self._spelled(_fit(text)) for text in texts]
         return texts
 
     def _text(self) -> sql.Composable:
@@ -158,14 +157,14 @@ class Rendering:
         if not found:
             return sql.SQL("''")
         return sql.SQL("CASE WHEN {} THEN {} ELSE '' END").format(
-            sql.SQL(_IS_FAR).format(sql.SQL(", ").join(found)), sql.Literal(_FAR)
+            sql.SQL(_IS_FAR).format(sql.SQL(", ").join(found)), sql.Literal(_FAR.decode())
         )
 
     def _spelled(self, text: bytes) -> bytes:
         """A row as `ssmd_common.times` spells its times: what is nested says so within."""
-        if _FAR.encode() not in text:
+        if _FAR not in text:
             return text
-        row = rows.decode(text.replace(_FAR.encode(), b""), rows.ROW_DEPTH)
+        row = rows.decode(text.replace(_FAR, b""), rows.ROW_DEPTH)
         for member, table in {"": self.shape.table, **self.shape.members}.items():
             within = row[member] if member else row
             for each in within if isinstance(within, list) else [within]:

@@ -92,7 +92,7 @@ async def _name(connection: Connection, text: bytes, types: tuple[int, ...]) -> 
     return name
 
 
-def _received(pgconn: PGconn) -> "asyncio.Future[PGresult]":
+async def _received(pgconn: PGconn) -> PGresult:
     """What comes of what was just sent: its last result. It is read where the loop finds it, and no
     task wakes up for each piece."""
     loop = asyncio.get_running_loop()
@@ -128,12 +128,13 @@ def _received(pgconn: PGconn) -> "asyncio.Future[PGresult]":
         else:
             found.set_result(results[-1])
 
-    def stop(_: object) -> None:
-        loop.remove_reader(socket)
-        loop.remove_writer(socket)
-
-    loop.add_reader(socket, read)
-    if pgconn.flush():
+    unsent = pgconn.flush()
+    if unsent:
         loop.add_writer(socket, write)
-    found.add_done_callback(stop)
-    return found
+    loop.add_reader(socket, read)
+    try:
+        return await found
+    finally:
+        loop.remove_reader(socket)
+        if unsent:
+            loop.remove_writer(socket)

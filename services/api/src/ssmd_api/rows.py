@@ -61,7 +61,6 @@ MARKET: Final = Table(
     "markets",
     (
         *tables.MARKETS.columns,
-        Column(name="category", note="Its event's, else its series'."),
         Column(
             name="expiration_time",
             kind=Kind.TIME,

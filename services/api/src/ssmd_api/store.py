@@ -101,7 +101,8 @@ class Store:
         self, wanted: MarketFilter, page: Page, shape: Shape, aged: Sequence[Table]
     ) -> Listed:
         """Each market may have parts of its event and its series; ages have what `aged` has."""
-        return await self.listed(lists.markets(wanted, page, shape, aged))
+        past = self.past is not None
+        return await self.listed(lists.markets(wanted, page, shape, aged, past=past))
 
     async def market(self, ticker: str, shape: Shape) -> Row | None:
         """What the shape, one of `shapes.ONE_MARKET`, has of a market, and what its age needs."""
@@ -129,7 +130,7 @@ class Store:
         read = Shape(_with_ticker(shape.table), shape.members)
         page = Page("ticker", max(1, len(tickers)))
         wanted = MarketFilter(ticker=tickers, multivariate=Multivariate.INCLUDE)
-        found = _rows(await self.listed(lists.markets(wanted, page, read)))
+        found = (await self.listed(lists.markets(wanted, page, read))).values()
         return {row["ticker"]: shape.pick(row) for row in found}
 
     async def lookup(self, tickers: Sequence[str], table: Table) -> dict[str, Row]:
@@ -292,9 +293,12 @@ class Store:
         """(series, category, active, is_game, events, volume) of all."""
         return await self._all(sql.SQL(queries.stats_series))
 
-    async def stats_markets(self, now: datetime) -> list[tuple[Any, ...]]:
-        """(series, category, status, markets, closing within an hour, a day, a week) of all."""
-        return await self._all(sql.SQL(queries.stats_markets), now=now)
+    async def stats_markets(
+        self, now: datetime, *, by_series: bool = True
+    ) -> list[tuple[Any, ...]]:
+        """(series, category, status, markets, closing within an hour, a day, a week) of all; else
+        without series, each of which is then empty."""
+        return await self._all(sql.SQL(queries.stats_markets), now=now, by_series=by_series)
 
     async def stats_sync(self, limit: int) -> Row:
         """Each job's last run and last success, the latest runs, the resume points."""
@@ -363,7 +367,7 @@ class Store:
     ) -> AsyncGenerator[Sequence[bytes], None]:
         """Every row of a list as JSON, in pages, all of one state of the database; in the order of
         the list's key where none is given."""
-        listing = _whole(wanted, shape, sort)
+        listing = _whole(wanted, shape, sort, past=self.past is not None)
         listing = replace(
             listing,
             query=self._then(listing.query),
@@ -394,11 +398,11 @@ class Store:
         if found.more:
             following = paging.following(listing.page, found.keys, found.ticker)
         count = await self._count(listing) if listing.rows else None
-        return Listed(found.text, following, found.ages, count)
+        return Listed(found.rows, following, found.ages, count)
 
     async def _one(self, listing: Listing) -> Row | None:
         """The row of a list that has one at most."""
-        found = _rows(await self.listed(listing))
+        found = (await self.listed(listing)).values()
         return found[0] if found else None
 
     async def _count(self, listing: Listing) -> int:
@@ -450,21 +454,17 @@ class Store:
         return parameters if self.past is None else self.past.parameters(parameters)
 
 
-def _whole(wanted: Filter, shape: Shape, sort: str | None) -> Listing:
+def _whole(wanted: Filter, shape: Shape, sort: str | None, *, past: bool) -> Listing:
     match wanted:
         case SeriesFilter():
             return lists.series(wanted, Page(sort or "ticker", lists.EVERYTHING), shape)
         case EventFilter():
             return lists.events(wanted, Page(sort or "event_ticker", lists.EVERYTHING), shape)
         case MarketFilter():
-            return lists.markets(wanted, Page(sort or "ticker", lists.EVERYTHING), shape)
+            page = Page(sort or "ticker", lists.EVERYTHING)
+            return lists.markets(wanted, page, shape, past=past)
         case _:
             assert_never(wanted)
-
-
-def _rows(listed: Listed) -> list[Row]:
-    found: list[Row] = rows.decode(b"[%b]" % listed.rows, rows.ROW_DEPTH)
-    return found
 
 
 def _with_ticker(table: Table) -> Table:

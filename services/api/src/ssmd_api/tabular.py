@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-import msgspec
-
 from ssmd_api import rows
 from ssmd_api.formats import Chosen, Form
 from ssmd_api.shapes import MANY, Shape
@@ -16,7 +14,6 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 _NUMBER: Final = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
 _EMPTY: Final = "\0"
 """Stands for an empty text until the line is written: no text of PostgreSQL has one."""
-_raw: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Written:
@@ -75,11 +72,6 @@ class Written:
             return ""
         text = value if isinstance(value, str) else rows.encode(value).decode()
         return (neutral(text) if self._neutral else text) or _EMPTY
-
-
-def each(joined: bytes) -> list[bytes]:
-    """The rows of a page, which are written with commas between."""
-    return [bytes(row) for row in _raw.decode(b"[%b]" % joined)]
 
 
 def neutral(text: str) -> str:

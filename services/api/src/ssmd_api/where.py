@@ -77,23 +77,17 @@ class Where:
             condition: LiteralString = "{alias}." + column + " = ANY(%(" + name + ")s::text[])"
             self.add(condition, **{name: list(values)})
 
-    def add_narrow(
-        self,
-        column: LiteralString,
-        name: LiteralString,
-        values: Sequence[str],
-        *,
-        by_ticker: bool = False,
-    ) -> None:
-        """The same of what leaves few rows; `by_ticker` if an index has those of one value in the
-        order of their tickers, which the list has."""
+    def add_narrow(self, column: LiteralString, name: LiteralString, values: Sequence[str]) -> None:
+        """The same of what leaves few rows."""
         self._is_narrow |= bool(values)
-        if by_ticker and len(values) > 1:
-            self._several = name
-            self.add("{alias}." + column + " = of_several.one")
-            self.parameters[name] = list(dict.fromkeys(values))
-        else:
-            self.add_any(column, name, values)
+        self.add_any(column, name, values)
+
+    def add_each(self, column: LiteralString, name: LiteralString, values: Sequence[str]) -> None:
+        """The column has one of the values, each of which is read by its own part of an index; of
+        one column."""
+        self._several = name
+        self.add("{alias}." + column + " = of_several.one")
+        self.parameters[name] = list(dict.fromkeys(values))
 
     def add_ranges(self, ranges: Sequence[Range]) -> None:
         for each in ranges:
@@ -169,7 +163,8 @@ class Where:
         fetch = sql.Literal(page.limit + 1)
         order = in_order([*keys, last], last, self.alias)
         # Without NULLS LAST of the first, which is no matter among rows that all have it, or none.
-        within = in_order([*keys, last], last, self.alias, nulls_of_first=False)
+        by = [*(keys or self._lacked(last)), last]
+        within = in_order(by, last, self.alias, nulls_of_first=False)
         text = _CUT
         if self._is_narrow and (len(keys) > 1 or (keys and keys[0].descends != last.descends)):
             text = _CUT_OF_FEW
@@ -198,6 +193,11 @@ class Where:
         merged = _in_turn(stretches, in_order([*keys, last], last), fetch)
         cut = sql.SQL("({}) {}").format(merged, sql.Identifier(self.alias))
         return cut, order
+
+    def _lacked(self, last: SortKey) -> list[SortKey]:
+        """A column that all rows lack: its index has them in the order of tickers, but PostgreSQL
+        knows that only of an order that begins with the column."""
+        return [SortKey(name, last.descends) for name, lacks in self._nulls.items() if lacks][:1]
 
     def all(self, table: Table) -> sql.Composed:
         """Queries of the rows of the whole list, without columns."""

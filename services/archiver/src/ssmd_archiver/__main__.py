@@ -38,7 +38,7 @@ async def serve(runtime: Runtime, settings: ArchiverSettings) -> None:
 
             uploads = Uploads(runtime, settings)
         # Where there is a bucket, only what it has is removed.
-        streams = Streams(runtime, settings, *([uploads.is_uploaded] if uploads else []))
+        streams = Streams(runtime, settings, *([uploads.why_kept] if uploads else []))
         stack.push_async_callback(streams.close)
         await streams.recover()
         runtime.health.set("lock", None)

@@ -52,8 +52,14 @@ class Desk:
     """Owns the writer. Its calls wait for one another."""
 
     def __init__(
-        self, runtime: Runtime, settings: ArchiverSettings, layout: Layout, health: StreamHealth
+        self,
+        runtime: Runtime,
+        settings: ArchiverSettings,
+        layout: Layout,
+        health: StreamHealth,
+        why_kept: Callable[[str], str | None] = lambda _: None,
     ) -> None:
+        """`why_kept` says why retention may not remove a day, or None; it is asked in a thread."""
         self._runtime = runtime
         self._health = health
         self.layout = layout
@@ -63,8 +69,7 @@ class Desk:
         self.writer = ArchiveWriter(
             settings.archiver_root, layout, settings.rotation, told=self._told
         )
-        self.may_go: Callable[[str], bool] = lambda _: True
-        """Whether retention may remove a day."""
+        self._why_kept = why_kept
         self._turn = asyncio.Lock()
         self._flushed_at = time.monotonic()
         self._server_ns = self._server_at = 0.0
@@ -175,8 +180,8 @@ class Desk:
 
     def _must_stay(self, day: str) -> str | None:
         """Why a day that is too old is not removed yet."""
-        if not self.may_go(day):
-            return "the bucket does not have all of its files"
+        if (why := self._why_kept(day)) is not None:
+            return why
         if not self._removes_compacted_only:
             return None
         try:

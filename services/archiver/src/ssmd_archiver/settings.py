@@ -65,6 +65,8 @@ class ArchiverSettings(PostgresSettings, NatsSettings, BucketSettings):
     archiver_bucket_local_days: int | None = Field(None, ge=1)
     """The newest days of each stream whose files stay here when the bucket has them; by default
     all do."""
+    archiver_bucket_parquet: bool = False
+    """Whether Parquet of compacted days is uploaded, too (`ssmd archive compact`)."""
     archiver_upload_seconds: float = Field(5.0, gt=0, le=3600)
     """How often is looked for sealed files that are not in the bucket."""
     archiver_keep: str = ""

@@ -27,10 +27,10 @@ class Streams:
         self,
         runtime: Runtime,
         settings: ArchiverSettings,
-        may_go: Callable[[str, str], bool] = lambda *_: True,
+        why_kept: Callable[[str, str], str | None] = lambda *_: None,
     ) -> None:
-        """`may_go` says of a stream's day whether retention may remove it."""
-        self._may_go = may_go
+        """`why_kept` says of a stream's day why retention may not remove it, or None."""
+        self._why_kept = why_kept
         self._runtime = runtime
         self._settings = settings
         self._health = StreamsHealth(runtime.health)
@@ -88,8 +88,13 @@ class Streams:
         return books(self._shards - 1)
 
     async def _recover(self, layout: Layout) -> Desk:
-        desk = Desk(self._runtime, self._settings, layout, self._health.of(layout.stream))
-        desk.may_go = partial(self._may_go, layout.stream)
+        desk = Desk(
+            self._runtime,
+            self._settings,
+            layout,
+            self._health.of(layout.stream),
+            partial(self._why_kept, layout.stream),
+        )
         self._desks[layout.stream] = desk
         await desk.recover()
         return desk

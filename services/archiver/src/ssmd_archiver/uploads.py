@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from ssmd_archive.beside import Beside
 from ssmd_archive.bucket import Bucket
 from ssmd_archive.catalog import Archive
 from ssmd_archive.coverage import streams
@@ -46,6 +47,9 @@ class Uploads:
         self._settings = settings
         self._bucket = Bucket(settings)
         self._uploads: dict[str, Upload] = {}
+        self._beside = Beside(
+            settings.archiver_root, self._bucket, parquet=settings.archiver_bucket_parquet
+        )
         self._failures = 0
         self._has_more = False
         self._pruned_at = 0.0
@@ -60,10 +64,12 @@ class Uploads:
             if self._failures:
                 wait = max(wait, pause_seconds(self._failures) * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
-    def is_uploaded(self, stream: str, day: str) -> bool:
-        """Whether the bucket is known to have all of a day."""
+    def why_kept(self, stream: str, day: str) -> str | None:
+        """Why retention may not remove a day; None where the bucket is known to have all of it."""
         upload = self._uploads.get(stream)
-        return upload is not None and upload.is_whole(day)
+        if upload is not None and upload.is_whole(day):
+            return None
+        return f"{self._bucket} does not have all of its files yet"
 
     async def _round(self) -> None:
         """Of each stream a day at most: one that cannot be uploaded holds up no other."""
@@ -72,6 +78,12 @@ class Uploads:
         for layout in await in_thread(self._layouts):
             try:
                 await self._stream(layout)
+            except _SURVIVED as error:
+                errors.append(error)
+        if all(isinstance(error, ArchiveDamaged | OSError) for error in errors):
+            # The bucket answers, and its archive is this one.
+            try:
+                self._has_more = await self._beside.work() or self._has_more
             except _SURVIVED as error:
                 errors.append(error)
         try:

@@ -8,7 +8,7 @@ of one moment as there were.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -16,12 +16,13 @@ from ssmd_connector.outgoing import MarketOutgoing
 
 
 class Stored(Protocol):
-    """The stream's end: ids of trades, how many quotes of a market and moment, other ids."""
+    """The stream's end: ids of trades, how many quotes of a market and moment each session said,
+    ids of all messages."""
 
     @property
     def trades(self) -> set[str]: ...
     @property
-    def quotes(self) -> Counter[tuple[str, str]]: ...
+    def quotes(self) -> Mapping[str, Counter[tuple[str, str]]]: ...
     @property
     def ids(self) -> set[str]: ...
 
@@ -77,7 +78,8 @@ class Backlog:
 
     def missing(self, left: Iterable[MarketOutgoing], there: Stored) -> list[MarketOutgoing]:
         """What was left over, then what is kept here, without what is in the stream."""
-        known, quotes = set(there.trades), there.quotes.copy()
+        known = set(there.trades)
+        by_others: dict[str, Counter[tuple[str, str]]] = {}
         found: dict[str, MarketOutgoing] = {}
         for message in (*left, *self._messages):
             if message.id in found or message.id in there.ids:
@@ -86,8 +88,15 @@ class Backlog:
                 if message.trade_id in known:
                     continue
                 known.add(message.trade_id)
-            elif message.type == "ticker" and quotes[message.moment] > 0:
-                quotes[message.moment] -= 1
-                continue
+            elif message.type == "ticker":
+                # What the stream has of this session is known by its id.
+                session = message.id.rpartition(".")[0]
+                quotes = by_others.get(session)
+                if quotes is None:
+                    said = (each for name, each in there.quotes.items() if name != session)
+                    quotes = by_others[session] = sum(said, Counter[tuple[str, str]]())
+                if quotes[message.moment] > 0:
+                    quotes[message.moment] -= 1
+                    continue
             found[message.id] = message
         return list(found.values())

@@ -173,7 +173,9 @@ class BookLines:
                 self.without_place.update(tickers)
                 return
             capture = self._make_capture()
-            line = Line(self._open_socket(Selection(BOOK, ())), capture, BookStart(capture))
+            socket = self._open_socket(Selection(BOOK, ()))
+            capture.hears = lambda: socket.heard_until
+            line = Line(socket, capture, BookStart(capture))
             self.lines.append(line)
             self._changed.set()
             log.info("a connection for books", number=len(self.lines))

@@ -68,6 +68,10 @@ def everything(_: str) -> bool:
     return True
 
 
+def _nothing() -> None:
+    """Nobody says what was heard."""
+
+
 class Capture:
     """One socket's events, in their order; `session` is the life of its connection."""
 
@@ -88,6 +92,9 @@ class Capture:
         self.connector = connector
         self.session = ""
         self.frame = 0
+        self.hears: Callable[[], datetime | None] = _nothing
+        """Up to when its socket heard all, which also pings tell."""
+        self._heard: datetime | None = None
         self._names = names
         self._make_session = make_session
         self._shard = shard
@@ -105,7 +112,7 @@ class Capture:
     def take(self, event: FeedEvent) -> list[MarketOutgoing]:
         """What is published of an event."""
         if isinstance(event, MarketData):
-            self.frame, said = event.frame, event.said
+            self.frame, self._heard, said = event.frame, event.received_at, event.said
             if not self.wants(said.ticker):
                 if self.left_out is not None:
                     self.left_out.note(said.ticker)
@@ -126,6 +133,7 @@ class Capture:
                 return []
             case Connected(at=at):
                 self.session, self._records, self.frame = self._make_session(), 0, 0
+                self._heard = at
                 self.restart_counts()
                 if self.left_out is not None:
                     self.left_out.again()
@@ -166,9 +174,17 @@ class Capture:
         return self._outgoing(record, "session", self._sessions, at)
 
     def count(self, at: datetime) -> MarketOutgoing:
-        """How far the session is."""
+        """How far the session is: not farther than it heard, since a connection may be dead before
+        that is noticed."""
+        heard = self.hears()
+        if heard is not None and (self._heard is None or heard > self._heard):
+            self._heard = heard
         return self.record(
-            "count", at, published=dict(self._published), dropped=dict(self._dropped) or None
+            "count",
+            at,
+            until=None if self._heard is None else time_text(min(self._heard, at)),
+            published=dict(self._published),
+            dropped=dict(self._dropped) or None,
         )
 
     def counts(self, at: datetime) -> list[MarketOutgoing]:

@@ -4,19 +4,21 @@ what the stream does not have of it, until something breaks."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 import nats.errors
 import structlog
 
 from ssmd_common.health import Health
+from ssmd_common.tasks import raise_if_cancelled
 from ssmd_connector.outbox import Drops, Outbox
 from ssmd_connector.outgoing import MarketOutgoing
 from ssmd_connector.pipe import COUNT_SECONDS, Pipe
 from ssmd_connector.receiver import Receiver
-from ssmd_connector.repair import Interval, repaired
+from ssmd_connector.repair import Interval, owed, repaired
 from ssmd_connector.seen import Seen, Tail
 from ssmd_kalshi.errors import KalshiError
 from ssmd_kalshi.marketdata import TICKER, TRADE
@@ -34,6 +36,7 @@ _RETRY_SECONDS: Final = 5.0
 _LATER: Final = (KalshiError, StreamUnavailable, StreamGap, ReaderBroken, nats.errors.Error)
 """A repair that ends so is tried again."""
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
@@ -62,6 +65,8 @@ class Life:
         self._left = list(left)
         self._repairs: asyncio.Queue[Interval] = asyncio.Queue()
         self._last_at: datetime | None = None
+        self._begins: datetime | None = None
+        """From when on trades are read again because this life began."""
         self.pipe = Pipe(
             outbox,
             publisher,
@@ -154,7 +159,8 @@ class Life:
         backlog.clear()
         receiver.sink = self
         if tail.last_at is not None:
-            self.hole(min(tail.last_at, since) - _LATE, now)
+            self._begins = min(tail.last_at, since) - _LATE
+            self.hole(self._begins, now)
         log.info("took over", missing=len(missing), last_message_at=tail.last_at)
 
     # --- repairs ----------------------------------------------------------------------------------
@@ -163,9 +169,9 @@ class Life:
         if drops.since is not None and drops.until is not None:
             self._repairs.put_nowait(Interval(drops.since, drops.until))
 
-    async def _repaired(self, interval: Interval) -> int:
+    async def _repaired(self, interval: Interval) -> None:
         stored = await self._seen.cover(self._stream, interval.since)
-        return await repaired(
+        found = await repaired(
             interval,
             self._rest,
             self._capture,
@@ -173,19 +179,31 @@ class Life:
             self.pipe.outbox.has_room,
             self.put,
         )
+        log.info("trades were read again", missing=found)
+
+    async def _owed(self) -> list[Interval]:
+        """What earlier publishers ended before they had read it again."""
+        if self._begins is None:
+            return []
+        since = datetime.now(UTC) - REMEMBERED
+        return await owed(self._stream, self._capture.connector, Interval(since, self._begins))
 
     async def _repair(self) -> None:
+        for interval in await _until_it_goes(self._owed):
+            await _until_it_goes(partial(self._repaired, interval))
         while True:
             interval = await self._repairs.get()
             while not self._repairs.empty():
                 # Many holes in a moment are one.
                 interval = interval.joined(self._repairs.get_nowait())
-            while True:
-                try:
-                    found = await self._repaired(interval)
-                except _LATER as error:
-                    log.warning("trades cannot be read again yet", reason=str(error))
-                    await asyncio.sleep(_RETRY_SECONDS)
-                else:
-                    log.info("trades were read again", missing=found)
-                    break
+            await _until_it_goes(partial(self._repaired, interval))
+
+
+async def _until_it_goes(work: Callable[[], Awaitable[T]]) -> T:
+    while True:
+        try:
+            return await work()
+        except _LATER as error:
+            raise_if_cancelled()
+            log.warning("trades cannot be read again yet", reason=str(error))
+            await asyncio.sleep(_RETRY_SECONDS)

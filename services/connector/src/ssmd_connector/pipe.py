@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from ssmd_common.health import Health
+from ssmd_common.tasks import end
 from ssmd_connector import metrics
 from ssmd_connector.capture import Capture
 from ssmd_connector.outbox import Drops, Outbox
@@ -79,9 +80,7 @@ class Pipe:
             beside += [tasks.create_task(work, name=name) for name, work in others]
             sending = tasks.create_task(self._send(), name="sender")
             await stop.wait()
-            for task in beside:
-                task.cancel()
-            await asyncio.wait(beside)
+            await end(*beside)
             now = datetime.now(UTC)
             for capture in self._captures():
                 if capture.session:

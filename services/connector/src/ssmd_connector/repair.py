@@ -13,10 +13,15 @@ import structlog
 from ssmd_connector import metrics
 from ssmd_connector.capture import Capture, new_session
 from ssmd_connector.outgoing import MarketOutgoing
+from ssmd_connector.seen import stored
 from ssmd_kalshi.marketdata import trade_of_rest
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.wire import REJECTED_FIELD, UNKNOWN_FIELD, WireTrade
-from ssmd_stream.market.messages import time_text
+from ssmd_stream.market import subjects
+from ssmd_stream.market.coverage import TRADE, Coverage, State, of_datetime
+from ssmd_stream.market.messages import SessionRecord, time_text
+from ssmd_stream.market.timeline import Span
+from ssmd_stream.stream import Stream
 
 MARGIN_SECONDS = 2
 """On either side: whether the bounds count is not known, and clocks differ."""
@@ -90,6 +95,24 @@ async def repaired(
         )
     )
     return published
+
+
+async def owed(stream: Stream, connector: str, span: Interval) -> list[Interval]:
+    """The gaps of trades in a span of which this connector's records tell, and of no repair.
+
+    Raises:
+        As `ssmd_connector.seen.stored`.
+    """
+    told = Coverage()
+    async for message in stored(stream, span.since, subjects=(subjects.session(connector),)):
+        if isinstance(message, SessionRecord):
+            told.take(message)
+    within = Span(of_datetime(span.since), of_datetime(span.until))
+    return [
+        Interval(*(datetime.fromtimestamp(at / 1e6, UTC) for at in (one.since, one.until)))
+        for one in told.intervals(TRADE, None, within)
+        if one.state == State.GAP
+    ]
 
 
 def body_of(row: WireTrade) -> bytes:

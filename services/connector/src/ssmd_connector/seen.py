@@ -64,9 +64,9 @@ class Tail:
     """The end of the stream: what is there already."""
 
     trades: set[str] = field(default_factory=set)
-    quotes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    quotes: dict[str, Counter[tuple[str, str]]] = field(default_factory=dict)
+    """How many of a market and moment, by session."""
     ids: set[str] = field(default_factory=set)
-    """Of all other messages."""
     last_at: datetime | None = None
     """When the last message came, by its publisher's clock."""
 
@@ -79,12 +79,12 @@ class Tail:
         """
         tail = cls()
         async for message in stored(stream, since):
+            tail.ids.add(message.id)
             if isinstance(message, TradeMessage):
                 tail.trades.add(message.trade_id)
             elif isinstance(message, TickerMessage):
-                tail.quotes[message.ticker, message.exchange_time or ""] += 1
-            else:
-                tail.ids.add(message.id)
+                quotes = tail.quotes.setdefault(message.session, Counter())
+                quotes[message.ticker, message.exchange_time or ""] += 1
         tail.last_at = await last_at(stream)
         return tail
 

@@ -20,18 +20,26 @@ from ssmd_sync.runlog import RunLog, Watermark
 log = structlog.get_logger(__name__)
 
 ALWAYS_BELIEVED: Final = 50
-BELIEVED_SHARE: Final = 0.02
 
 
-def believable(missing: int, scope: int) -> bool:
-    """Whether so many of `scope` rows may have disappeared between two scans."""
-    return missing <= max(ALWAYS_BELIEVED, BELIEVED_SHARE * scope)
+def believable(missing: int, scope: int, share: float) -> bool:
+    """Whether so many of `scope` rows may have disappeared between two scans, where a `share` of
+    them may."""
+    return missing <= max(ALWAYS_BELIEVED, share * scope)
 
 
 class Sweep:
     """Follows a complete scan, of which `writer` knows what was seen."""
 
-    def __init__(self, store: Store, rest: KalshiRest, writer: BatchWriter, report: Report) -> None:
+    def __init__(
+        self,
+        store: Store,
+        rest: KalshiRest,
+        writer: BatchWriter,
+        report: Report,
+        deletable_share: float,
+    ) -> None:
+        self._share = deletable_share
         self._store = store
         self._log = RunLog(store.connection)
         self._missing = Missing(rest)
@@ -124,12 +132,13 @@ class Sweep:
         return unknown
 
     def _believe(self, what: str, missing: Sequence[str], scope: int) -> bool:
-        if believable(len(missing), scope):
+        if believable(len(missing), scope, self._share):
             return True
         metrics.DELETIONS_REFUSED.labels(what).inc()
         self._report.refused.append(
             f"{len(missing)} of {scope} {what} have disappeared from the exchange, which is too "
-            "many to believe: nothing was deleted; check the exchange and run the sync again"
+            "many to believe: nothing was deleted; check the exchange, and where they are gone "
+            "indeed run it once with a larger SYNC_DELETABLE_SHARE"
         )
         log.error("deletion refused", table=what, missing=len(missing), scope=scope)
         return False

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from ssmd_common.errors import ConfigurationError
-from ssmd_common.settings import KalshiSettings
 from ssmd_kalshi import errors
 from ssmd_kalshi.budget import Budget
 from ssmd_kalshi.drift import Drift
@@ -13,6 +12,7 @@ from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.retry import RetryPolicy
 from ssmd_kalshi.signing import Signer, load_signer
 from ssmd_sync.meter import Meter
+from ssmd_sync.settings import SyncSettings
 
 
 class Exchange:
@@ -20,7 +20,7 @@ class Exchange:
 
     def __init__(
         self,
-        settings: KalshiSettings,
+        settings: SyncSettings,
         stop: asyncio.Event | None = None,
         policy: RetryPolicy | None = None,
     ) -> None:
@@ -30,6 +30,8 @@ class Exchange:
         self.stop = stop
         self.drift = Drift()
         """What was new or unreadable in all that was read since the start."""
+        self.deletable_share = settings.sync_deletable_share
+        """Of a table's rows, those that may have vanished from it between two scans."""
         self._policy = policy
         try:
             self.budget = Budget(settings.kalshi_read_budget)
@@ -52,7 +54,7 @@ class Exchange:
             yield rest, meter
 
 
-def _signer(settings: KalshiSettings) -> Signer | None:
+def _signer(settings: SyncSettings) -> Signer | None:
     """Market data needs no credentials; with them the budget is the key's own."""
     key, path = settings.kalshi_api_key, settings.kalshi_private_key_path
     if key is None and path is None:

@@ -42,6 +42,7 @@ from ssmd_sync.plan import (
 from ssmd_sync.report import Report
 from ssmd_sync.runlog import RunLog, Watermark
 from ssmd_sync.scope import Mode, Scope, SeriesFacts
+from ssmd_sync.settings import DELETABLE_SHARE
 from ssmd_sync.vocabulary import explained, idle_words, without_games
 
 log = structlog.get_logger(__name__)
@@ -64,8 +65,10 @@ class Run:
         meter: Meter,
         stop: asyncio.Event | None = None,
         progress: Progress = lambda _: None,
+        deletable_share: float = DELETABLE_SHARE,
     ) -> None:
         """`stop` ends the run after the batch at hand; it is recorded as not done."""
+        self._deletable_share = deletable_share
         self.report = Report(job, scope, datetime.now(UTC))
         self._store = store
         self._log = RunLog(store.connection)
@@ -176,7 +179,8 @@ class Run:
         await self._read_fees(plan)
         watermarks = self._watermarks(mode, known)
         if plan.sweep and not report.incomplete:
-            await Sweep(self._store, self._rest, self._writer, report)(watermarks)
+            share = self._deletable_share
+            await Sweep(self._store, self._rest, self._writer, report, share)(watermarks)
         else:
             await self._writer.flush(watermarks)
         await self._note_coverage(mode)

@@ -197,6 +197,9 @@ class Service:
                 self._setbacks.pop(job.id, None)
             case found:
                 self._setbacks[job.id] = found
+        last = next((run for run in runs if run.telling), None)
+        refusal = last.error if last is not None and last.outcome == "refused" else None
+        self._runtime.health.degrade(f"refused_{job.id}", refusal)
         good = next((run for run in runs if run.succeeded), None)
         if good is not None:
             metrics.LAST_SUCCESS.labels(job.id).set(good.started_at.timestamp())
@@ -231,7 +234,7 @@ class Service:
             CLOCK.tell(self._runtime.health)
             return
         # Also where `sync_runs` could not take it.
-        runs = [PastRun(report.started_at, report.finished_at, report.outcome, report.error)]
+        runs = [PastRun(report.started_at, report.finished_at, report.outcome, report.sentence)]
         runs += before
         due = due_at(job, runs, self._since, datetime.now(UTC))
         if not report.recorded:
@@ -279,6 +282,7 @@ async def run_job(
             meter=meter,
             stop=exchange.stop,
             progress=show,
+            deletable_share=exchange.deletable_share,
         )
         report = await run(alone=alone)
     del run, rest

@@ -1,12 +1,14 @@
 """What sync reads from the environment."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.settings import KalshiSettings, PostgresSettings
 from ssmd_sync import schedule
+
+DELETABLE_SHARE: Final = 0.02
 
 
 def _is_a_schedule(name: str) -> str:
@@ -27,6 +29,10 @@ class SyncSettings(PostgresSettings, KalshiSettings):
     outnumber all others ten to one: docs/operations.md says what that costs."""
     sync_concurrency: int = Field(default=2, ge=1, le=16)
     """Jobs that run at once in this process; each has a PostgreSQL connection."""
+    sync_deletable_share: float = Field(default=DELETABLE_SHARE, ge=0, le=1)
+    """The part of the stored rows of a table that one complete scan may delete because the exchange
+    knows them no more (50 it always may). Of more nothing is deleted, the run is `refused` and sync
+    degraded. Where they are gone indeed: more, for one run (`ssmd secmaster sync`)."""
     sync_retention_days: int = Field(default=30, ge=1)
     """How long rows of sync_runs are kept; the last run and success of each job stay. Rows of
     requests, of whatever service, are kept as long."""

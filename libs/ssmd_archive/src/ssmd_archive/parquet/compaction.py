@@ -17,6 +17,7 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
+from ssmd_archive.away import here
 from ssmd_archive.catalog import Archive
 from ssmd_archive.disk import Disk
 from ssmd_archive.errors import ArchiveDamaged, ArchiveLocked, NotArchived
@@ -206,7 +207,7 @@ class _Making:
                     yield Block(segment.chain, b"".join(parts))
 
     def _path(self, path: str) -> Path:
-        return self._archive.stream / self._day / path
+        return here(self._archive.stream / self._day / path)
 
     def _others(self, rejected: Path) -> Iterator[pa.RecordBatch]:
         with pa.OSFile(str(rejected), "rb") as file, pa.ipc.open_stream(file) as reader:

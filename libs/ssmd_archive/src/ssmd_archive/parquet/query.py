@@ -5,7 +5,7 @@ it opens these files alone, loads no extension, and takes no setting. Only a sta
 run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,23 +29,27 @@ class QueryRefused(SsmdError):
     """The text is no question that may be asked, or DuckDB cannot answer it."""
 
 
-def files(root: Path) -> dict[str, dict[str, list[Path]]]:
-    """Of each table the files of each stream, as the records of the days list them.
+def files(root: Path, days: Collection[str] = ()) -> dict[str, dict[str, list[Path]]]:
+    """Of each table the files of each stream, as the records of the days list them: of all days
+    where none is named.
 
     Raises:
         ArchiveDamaged: a record cannot be read.
-        NotArchived: no day is compacted.
+        NotArchived: no day is compacted, or none of these.
     """
     found: dict[str, dict[str, list[Path]]] = {}
     for stream in _streams(root):
         for day in record.compacted_days(root, stream):
+            if days and day not in days:
+                continue
             known = record.read_record(root, stream, day)
             assert known is not None, "it was there a moment ago"
             for made in known.tables:
                 path = record.folder_of(root, stream, day) / made.path
                 found.setdefault(made.table, {}).setdefault(stream, []).append(path.resolve())
     if not found:
-        raise NotArchived(f"{root} has no compacted day: `ssmd archive compact` makes them")
+        which = f"compacted {', '.join(days)}" if days else "compacted day"
+        raise NotArchived(f"{root} has no {which}: `ssmd archive compact` makes them")
     return found
 
 
@@ -57,13 +61,18 @@ def _streams(root: Path) -> Iterator[str]:
 
 
 @contextmanager
-def opened(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def opened(
+    root: Path, days: Collection[str] = (), only: Collection[str] | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database with the views alone. What a sort needs on the disk goes to a scratch directory.
+
+    Views of tables that are not among `only` have their columns, and no rows: nothing of theirs is
+    read.
 
     Raises:
         NotArchived, ArchiveDamaged: as `files`.
     """
-    found = files(root)
+    found = files(root, days)
     with TemporaryDirectory(prefix="ssmd-query-") as scratch:
         settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": _MEMORY,
@@ -77,9 +86,13 @@ def opened(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         with duckdb.connect(config=settings) as database:
             # Times are shown as they are stored, wherever this machine is.
             database.execute("SET TimeZone = 'UTC'")
+            read = {table: of for table, of in found.items() if only is None or table in only}
             for table, of in found.items():
-                _view(database, table, of)
-            every = [str(path) for of in found.values() for paths in of.values() for path in paths]
+                if table in read:
+                    _view(database, table, of)
+                else:
+                    database.execute(f'CREATE VIEW "{table}" AS {_nothing(database, table, of)}')
+            every = [str(path) for of in read.values() for paths in of.values() for path in paths]
             database.execute("SET allowed_paths = $paths", {"paths": every})
             database.execute("SET enable_external_access = false")
             database.execute("SET lock_configuration = true")
@@ -98,6 +111,36 @@ def _view(database: duckdb.DuckDBPyConnection, table: str, of: dict[str, list[Pa
             "hive_partitioning = true, hive_types = {'day': 'DATE'}, union_by_name = true)"
         )
     database.execute(f'CREATE VIEW "{table}" AS {" UNION ALL BY NAME ".join(parts)}')
+
+
+def tables_of(root: Path, text: str, days: Collection[str] = ()) -> set[str]:
+    """The tables that a question is about; none where it cannot be told.
+
+    Raises:
+        NotArchived, ArchiveDamaged: as `files`.
+    """
+    found = files(root, days)
+    with duckdb.connect() as database:
+        for table, of in found.items():
+            database.execute(f'CREATE TABLE "{table}" AS {_nothing(database, table, of)}')
+        try:
+            return database.get_table_names(text) & found.keys()
+        except duckdb.Error:
+            return set()
+
+
+def _nothing(database: duckdb.DuckDBPyConnection, table: str, of: dict[str, list[Path]]) -> str:
+    """A SELECT that has a table's columns, and no row."""
+    parts = []
+    for stream in of:
+        layout = layout_of(stream)
+        known = tables(layout).get(table, OTHERS) if layout else OTHERS
+        typed = database.from_arrow(known.schema.empty_table())
+        pairs = zip(typed.columns, typed.types, strict=True)
+        columns = [f'NULL::{kind} AS "{name}"' for name, kind in pairs]
+        columns += ["NULL::DATE AS day", "NULL::VARCHAR AS _stream"]
+        parts.append(f"SELECT {', '.join(columns)} WHERE false")
+    return " UNION ALL BY NAME ".join(parts)
 
 
 def _tables(stream: str) -> list[str]:

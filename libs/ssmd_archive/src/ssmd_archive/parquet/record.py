@@ -133,9 +133,15 @@ def compacted_days(root: Path, stream: str) -> Iterator[str]:
     found = root / FOLDER / stream
     names = sorted(path.name for path in found.iterdir()) if found.is_dir() else []
     for name in names:
-        day = name.removeprefix(_DAY)
-        if name.startswith(_DAY) and is_day(day) and (found / name / RECORD).is_file():
+        day = day_in(name)
+        if day is not None and (found / name / RECORD).is_file():
             yield day
+
+
+def day_in(name: str) -> str | None:
+    """The day of a folder; None where it is none of a day."""
+    day = name.removeprefix(_DAY)
+    return day if name.startswith(_DAY) and is_day(day) else None
 
 
 def read_record(root: Path, stream: str, day: str) -> Record | None:
@@ -146,9 +152,19 @@ def read_record(root: Path, stream: str, day: str) -> Record | None:
     """
     path = folder_of(root, stream, day) / RECORD
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Record)
+        return decode(path, path.read_bytes())
     except FileNotFoundError:
         return None
+
+
+def decode(path: Path, content: bytes) -> Record:
+    """What a record says.
+
+    Raises:
+        ArchiveDamaged: it cannot be read.
+    """
+    try:
+        return msgspec.json.decode(content, type=Record)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ArchiveDamaged(
             f"{path} cannot be read ({error}): `ssmd archive compact --again` makes the day anew"

@@ -30,7 +30,10 @@ TABLES: Final[dict[str, type[msgspec.Struct]]] = {
 }
 """What a live view holds."""
 
-_ADDED: Final = ("mve_collection_ticker", "mve_selected_legs")
+_ADDED: Final = {
+    "events": ("mve_collection_ticker",),
+    "markets": ("mve_collection_ticker", "mve_selected_legs", "category"),
+}
 """Columns that a server of the version before does not send."""
 
 _WIRE: Final = {
@@ -95,8 +98,8 @@ _MADE_WHEN_ASKED: Final[dict[str, Callable[[Any], Any]]] = {
 }
 
 
-def _on_the_wire(column: Column) -> tuple[str, Any] | tuple[str, Any, Any]:
-    if column.name not in _ADDED:
+def _on_the_wire(table: str, column: Column) -> tuple[str, Any] | tuple[str, Any, Any]:
+    if column.name not in _ADDED.get(table, ()):
         return column.name, _WIRE[column.kind]
     absent = msgspec.Raw(_NULL) if column.kind is Kind.JSON else None
     return column.name, _WIRE[column.kind], absent
@@ -125,7 +128,9 @@ class Reader(Generic[R]):
             ),
         )
         wire = msgspec.defstruct(
-            f"{whole.__name__}OnTheWire", [_on_the_wire(column) for column in shown], kw_only=True
+            f"{whole.__name__}OnTheWire",
+            [_on_the_wire(table, column) for column in shown],
+            kw_only=True,
         )
         self._decode = msgspec.json.Decoder(wire).decode
         numbered = list(enumerate(shown))

@@ -105,7 +105,7 @@ async def course(stream: Stream, shard: int, ticker: str) -> BookCourse | None:
         doubt(records, session, ticker),
         max(
             (
-                moment(record.received_at)
+                moment(record.until or record.received_at)
                 for record in records
                 if record.session == session and record.what == "count"
             ),

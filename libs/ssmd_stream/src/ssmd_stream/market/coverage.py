@@ -5,12 +5,13 @@ markets holds for each market of the connector's scope; books have lists.
 
 Of one moment the best that any connector has counts; of one connector
 
-1. a subscription is `complete` up to the last count of its session, and `unknown` from there to its
-   end or to the next session's subscription: after a crash nothing is known beyond the last count;
-2. a gap is a `gap`, whatever a count says: counts go on over a socket that has fallen silent; so is
-   the time between two counts of which the later one has more drops; of a book, up to the first
-   count after its new snapshot was asked for, or until it is subscribed anew (a takeover says of
-   books only that they are heard: their snapshots are still to come);
+1. a subscription is `complete` up to what the last count of its session heard (`until`; of older
+   counts their own time), and `unknown` from there to its end or to the next subscription of a
+   session: after a crash nothing is known beyond it, and a socket that is silent may be dead;
+2. a gap is a `gap`, whatever a count says; so is the time between two counts of which the later one
+   has more drops; of a book, up to the first count after its new snapshot was asked for, or until
+   it is subscribed anew (a takeover says of books only that they are heard: their snapshots are
+   still to come);
 3. a market that the session's scope leaves out is `not subscribed` while that scope holds, also in
    gaps, and repairs do not change it;
 4. trades of a gap, or of whatever else was not complete, that were read again are `repaired`.
@@ -232,7 +233,8 @@ class Coverage:
                 for name in session.subscriptions:
                     session.end(name, at)
             case "count":
-                self._count(connector, session, at, record.dropped or {})
+                heard = at if record.until is None else moment(record.until)
+                self._count(connector, session, at, heard, record.dropped or {})
             case "dropped":
                 for name in record.published or {}:
                     since = session.counts[-1] if session.counts else at
@@ -269,7 +271,12 @@ class Coverage:
         connector.subscribe(session, channel, markets, at, at, begins=begins)
 
     def _count(
-        self, connector: _Connector, session: _Session, at: int, dropped: dict[str, int]
+        self,
+        connector: _Connector,
+        session: _Session,
+        at: int,
+        heard: int,
+        dropped: dict[str, int],
     ) -> None:
         for name, number in dropped.items():
             before = session.dropped.get(name, 0)
@@ -280,7 +287,7 @@ class Coverage:
                 since = session.counts[-1] if session.counts else first
                 connector.gaps[name].append(_Gap(since, at, _NO_ROOM))
         session.dropped = dict(dropped)
-        session.counts.append(at)
+        session.counts.append(heard)
 
     def intervals(
         self, channel: str, ticker: str | None, span: Span, lost: Sequence[Interval] = ()

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from ssmd_api import asof, context, replies, shapes
+from ssmd_api import asof, context, lists, replies, shapes
 from ssmd_api.asked import of_list
 from ssmd_api.document import Answer
 from ssmd_api.filters import EventFilter
@@ -26,7 +26,7 @@ async def _page(request: web.Request) -> Answer:
     has_age = asked.at is None and "markets" in asked.shape.members
     aged = await service.freshness.needs() if has_age else ()
     async with service.store.as_of(asked.at) as store:
-        found = await store.list_events(asked.wanted, asked.page, asked.shape, aged)
+        found = await store.listed(asked.listing(lists.events, aged))
     as_of = await service.freshness.as_of(found.ages) if has_age else None
     headers = asof.headers(asked.at, asked.shape)
     return await replies.page(request, "events", found, form, as_of, headers)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from ssmd_api import asof, context, feeschedule, replies, shapes
+from ssmd_api import asof, context, feeschedule, lists, replies, shapes
 from ssmd_api.asked import of_list
 from ssmd_api.document import Answer
 from ssmd_api.filters import SeriesFilter
@@ -24,7 +24,7 @@ async def _page(request: web.Request) -> Answer:
     asked = of_list(request, SeriesFilter, tables.SERIES, "ticker", shapes.SERIES)
     form = replies.formed(request, asked)
     async with context.of(request).store.as_of(asked.at) as store:
-        found = await store.list_series(asked.wanted, asked.page, asked.shape)
+        found = await store.listed(asked.listing(lists.series))
     headers = asof.headers(asked.at, asked.shape)
     return await replies.page(request, "series", found, form, headers=headers)
 

@@ -72,7 +72,9 @@ async def show(request: web.Request) -> web.Response:
     following = MultiDict(
         (name, value) for name, value in said.items() if name not in ("before", "until")
     )
-    following["fields"] = KEYS
+    # A field that none of the tables has would be refused.
+    names = {name for table in picked or TABLES for name in PUBLISHED[table].names}
+    following["fields"] = ",".join(name for name in KEYS.split(",") if name in names)
     is_latest = before is None
     return render(
         request,

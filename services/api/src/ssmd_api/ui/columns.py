@@ -1,14 +1,19 @@
 """The columns that a table of markets can have, and how each is shown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from operator import itemgetter
 from typing import Any, Final
+
+from markupsafe import Markup
 
 from ssmd_api.shapes import MARKETS
 from ssmd_common import tables
 from ssmd_common.columns import Column, Kind
 
 _KINDS: Final = {Kind.TIME: "time", Kind.INTEGER: "number", Kind.NUMERIC: "number"}
+_LEAVES: Final = frozenset(MARKETS.leaves)
 _SORTED_BY: Final = {
     column.exact: column.name for column in tables.MARKETS.columns if column.exact and column.sorts
 }
@@ -72,17 +77,32 @@ class Shown:
     def is_number(self) -> bool:
         return self.kind in ("price", "count", "number", "time")
 
-    def of(self, row: Mapping[str, Any]) -> Any:
-        """Its value in a row, which may be a parent's."""
+    @property
+    def of(self) -> Callable[[Mapping[str, Any]], Any]:
+        """What gives its value of a row, which may be a parent's."""
         member, _, name = self.name.rpartition(".")
-        return (row[member] or {}).get(name) if member else row[name]
+        return (lambda row: (row[member] or {}).get(name)) if member else itemgetter(name)
 
 
 def shown(names: Sequence[str]) -> list[Shown]:
     """Columns by their names; of names that are none nothing is made."""
-    return [_shown(name) for name in names if name in MARKETS.leaves]
+    return [_shown(name) for name in names if name in _LEAVES]
 
 
+def choices(chosen: Container[str]) -> Markup:
+    """A box to tick for each column that can be chosen."""
+    return Markup("").join([_choice(name, chosen=name in chosen) for name in OFFERED])
+
+
+@cache
+def _choice(name: str, *, chosen: bool) -> Markup:
+    # A list's page has them all each time: a template takes as long for them as for its rows.
+    return Markup('<label><input type="checkbox" name="fields" value="{}"{}> {}</label>').format(
+        name, Markup(" checked") if chosen else "", _shown(name).label
+    )
+
+
+@cache
 def _shown(name: str) -> Shown:
     column = _column(name)
     sort = name if column.sorts else _SORTED_BY.get(name, "")

@@ -48,7 +48,7 @@ async def show(request: web.Request) -> web.Response:
         live=Live(stream=places.address("", query)[1:], every_seconds=60),
         event=event,
         series=series,
-        rows=[(market, ladder.bar(market)) for market in markets],
+        rows=[(market, ladder.bar(market), ladder.strike(market)) for market in markets],
         sum=ladder.summed(markets),
         has_strikes=any(
             market["floor_strike"] is not None or market["cap_strike"] is not None

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ssmd_api import context, middleware
+from ssmd_api import codings, context, middleware
 from ssmd_api.problems import Problem, forbidden
 from ssmd_api.ui import assets, places, session, texts
 from ssmd_api.ui.once import Once
+from ssmd_api.ui.spark import spark
 from ssmd_api.ui.texts import Unit
 from ssmd_common.httpserver import Handler
 from ssmd_common.times import spelled_moment
@@ -104,12 +105,15 @@ class Pages:
             took=texts.took,
             number=texts.number,
             words=texts.words,
+            factor=texts.factor,
+            with_times=texts.with_times,
             with_code=texts.with_code,
             short=texts.short,
         )
         self._environment.globals.update(
             asset=lambda name: assets.url(self.files[name]),
             nothing=texts.NOTHING,
+            spark=spark,
         )
 
     async def compile(self) -> None:
@@ -187,14 +191,20 @@ def render(
             **values,
         },
     )
+    sent, coding = body.encode(), codings.of(request)
     response = web.Response(
-        text=body, status=status, content_type="text/html", charset="utf-8", headers=HEADERS
+        body=codings.compressed(sent, coding) if coding else sent,
+        status=status,
+        content_type="text/html",
+        charset="utf-8",
+        headers=HEADERS,
     )
+    if coding is not None:
+        response.headers[hdrs.CONTENT_ENCODING] = coding
     if "unit" in request.query:
         response.set_cookie(
             _UNIT_COOKIE, shown, max_age=_UNIT_SECONDS, path="/ui", samesite="Lax", httponly=True
         )
-    response.enable_compression()
     return response
 
 

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from ssmd_api.rows import Row
 from ssmd_common.status import NOT_YET_CLOSED
+
+_OF_FLOOR: Final = {"greater": ">", "greater_or_equal": "≥"}
+_OF_CAP: Final = {"less": "<", "less_or_equal": "≤"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +19,13 @@ class Bar:
     bid: float | None
     ask: float | None
     last: float | None
+
+    @property
+    def is_quoted(self) -> bool:
+        """Whether somebody bids or asks: from nothing to a dollar is between nobody and nobody."""
+        if self.bid is None or self.ask is None:
+            return False
+        return self.bid <= self.ask and (self.bid > 0 or self.ask < 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,17 @@ def bar(market: Row) -> Bar:
     return Bar(*(_percent(market[name]) for name in names))
 
 
+def strike(market: Row) -> str:
+    """For which values it comes true; empty where it has no strike."""
+    floor, cap = _number(market["floor_strike"]), _number(market["cap_strike"])
+    kind = market["strike_type"] or ""
+    if floor is not None and cap is not None:
+        return f"{_spelled(floor)} – {_spelled(cap)}"
+    if floor is not None:
+        return f"{_OF_FLOOR.get(kind, 'from')} {_spelled(floor)}"
+    return "" if cap is None else f"{_OF_CAP.get(kind, 'to')} {_spelled(cap)}"
+
+
 def summed(markets: Sequence[Row]) -> Sum | None:
     """None unless each of them has both prices."""
     trading = [market for market in markets if market["status"] in NOT_YET_CLOSED]
@@ -76,6 +97,10 @@ def _by_strike(market: Row) -> tuple[bool, Decimal, Decimal, str]:
 def _strike(market: Row) -> Decimal | None:
     floor = _number(market["floor_strike"])
     return _number(market["cap_strike"]) if floor is None else floor
+
+
+def _spelled(value: Decimal) -> str:
+    return f"{value.normalize():,f}"
 
 
 def _number(value: Any) -> Decimal | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from ssmd_api.rows import Row, nearest
@@ -34,6 +34,8 @@ _BY_ITS_TIMES: Final = (
     ("settled_time", "settled"),
 )
 
+_MOMENT: Final = timedelta(microseconds=1)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -44,6 +46,8 @@ class Step:
     to."""
     kind: str = ""
     detail: str = ""
+    is_seen: bool = False
+    """`at` is when it was seen, which is later than when it was."""
 
 
 def steps(market: Row, log: Sequence[Row], now: datetime) -> tuple[list[Step], list[Step]]:
@@ -60,7 +64,7 @@ def steps(market: Row, log: Sequence[Row], now: datetime) -> tuple[list[Step], l
         at = market[column]
         if kind not in kinds and at is not None and nearest(at) <= now and not _over(market, kind):
             told.append(Step(at, kind, "times", kind))
-    told.sort(key=lambda step: nearest(step.at))
+    told = _in_order(told)
     if market["status"] == "settled":
         return told, []
     coming = [
@@ -80,6 +84,18 @@ def steps_of_event(event: Row, log: Sequence[Row]) -> list[Step]:
     return sorted(told, key=lambda step: nearest(step.at))
 
 
+def _in_order(told: list[Step]) -> list[Step]:
+    """By time; but REST says that a market is determined, not since when, and may do so after it
+    was settled."""
+    settled = min((nearest(step.at) for step in told if step.kind == "settled"), default=None)
+
+    def key(step: Step) -> datetime:
+        at = nearest(step.at)
+        return at if settled is None or not step.is_seen else min(at, settled - _MOMENT)
+
+    return sorted(told, key=key)
+
+
 def _over(market: Row, kind: str) -> bool:
     """Whether a time has passed and yet did not come true."""
     return kind == "closed" and market["status"] in ("open", "active")
@@ -88,18 +104,14 @@ def _over(market: Row, kind: str) -> bool:
 def _told(row: Row) -> Step:
     metadata = row["metadata"] if isinstance(row["metadata"], Mapping) else {}
     message = metadata.get("msg")
-    at = message.get("at") if isinstance(message, Mapping) else None
-    if not (isinstance(at, str) and is_time(at)):
-        at = row["sent_at"] or row["received_at"]
+    said = message.get("at") if isinstance(message, Mapping) else None
+    at = said if isinstance(said, str) and is_time(said) else row["sent_at"]
     kind = row["event_type"]
     return Step(
-        at,
+        at or row["received_at"],
         _WORDS.get(kind, kind.replace("_", " ")),
         str(metadata.get("source") or "ws"),
         kind,
-        _detail(row),
+        row["result"] or "",
+        is_seen=at is None,
     )
-
-
-def _detail(row: Row) -> str:
-    return row["result"] or ""

@@ -1,6 +1,7 @@
 """/ui/markets: the list of markets, with the filters of the API's; and as a file."""
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
@@ -10,12 +11,14 @@ from aiohttp import web
 from multidict import MultiDict
 
 from ssmd_api import asof, context, filters, rows, shapes
+from ssmd_api.counts import OfSeries
 from ssmd_api.filters import MarketFilter
 from ssmd_api.parameters import Parameters
 from ssmd_api.routes.markets import asked_list, listed
+from ssmd_api.rows import Row
 from ssmd_api.ui import frame, places, spreadsheet
-from ssmd_api.ui.cells import Cells
-from ssmd_api.ui.columns import DEFAULT, NEEDED, OFFERED, Shown, shown
+from ssmd_api.ui.cells import table_rows
+from ssmd_api.ui.columns import DEFAULT, NEEDED, Shown, choices, shown
 from ssmd_api.ui.frame import Live, render, unit
 from ssmd_common.status import MarketStatus
 
@@ -36,7 +39,8 @@ async def show(request: web.Request) -> web.Response:
     (found, as_of), series = await asyncio.gather(
         listed(service, asked), service.counts.series.get(_CATEGORIES_SECONDS)
     )
-    sort, moment = asked.page.sort, frame.moment(asked.at)
+    sort, to = asked.page.sort, partial(places.of, as_of=frame.moment(asked.at))
+    markets = found.values()
     return render(
         request,
         "markets.html",
@@ -46,17 +50,17 @@ async def show(request: web.Request) -> web.Response:
         has_past=True,
         live=_live(asked.wanted),
         said=said,
-        rows=rows.decode(b"[%b]" % found.rows, rows.ROW_DEPTH),
+        count=len(markets),
+        rows=table_rows(markets, columns, unit(request), to, past=asked.at is not None),
         fresh_as_of=as_of,
         columns=columns,
-        cells=Cells(columns, unit(request), partial(places.of, as_of=moment), asked.at is not None),
-        offered=shown(OFFERED),
+        choices=choices({column.name for column in columns}),
         sort=sort,
         next_sort=_next_sort(sort),
         next_cursor=found.cursor,
         limit=asked.page.limit,
         statuses=list(MarketStatus),
-        categories=sorted({each.category for each in series.counts if each.category}),
+        categories=series.document("categories", lambda: _categories(series.counts))["categories"],
         within=WITHIN,
         volumes=_VOLUMES,
         limits=LIMITS,
@@ -90,14 +94,14 @@ async def save(request: web.Request) -> web.StreamResponse:
                 }
             )
             response.content_type, response.charset = "text/csv", "utf-8"
-            names = [column.name for column in columns]
+            names, values = zip(*((column.name, column.of) for column in columns), strict=True)
             async for page in pages:
                 if not response.prepared:
                     # Not before there is a row: until then a problem can still be told.
                     await response.prepare(request)
                     await response.write(spreadsheet.line(names))
                 read = (rows.decode(row, rows.ROW_DEPTH) for row in page)
-                lines = (spreadsheet.line([c.of(row) for c in columns]) for row in read)
+                lines = (spreadsheet.line([of(row) for of in values]) for row in read)
                 await response.write(b"".join(lines))
             if not response.prepared:
                 await response.prepare(request)
@@ -109,6 +113,10 @@ async def save(request: web.Request) -> web.StreamResponse:
 def _columns(said: MultiDict[str]) -> list[Shown]:
     names = [name for value in said.getall("fields", []) for name in value.split(",")]
     return shown(list(dict.fromkeys(names))) or shown(DEFAULT)
+
+
+def _categories(series: Iterable[OfSeries]) -> Row:
+    return {"categories": sorted({each.category for each in series if each.category})}
 
 
 def _for_the_api(said: MultiDict[str], columns: list[Shown]) -> MultiDict[str]:

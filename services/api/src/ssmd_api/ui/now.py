@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-from ssmd_api import context, counts, lookback, rows, shapes
+from ssmd_api import context, counts, lookback, shapes
 from ssmd_api.changefilter import ChangeFilter
 from ssmd_api.context import Context
 from ssmd_api.filters import MarketFilter
@@ -65,7 +65,7 @@ async def show(request: web.Request) -> web.Response:
     Parameters(given(request.query), now).done()
     service = context.of(request)
     document, (steps, closing, runs, gaps), markets = await asyncio.gather(
-        status.read(service), _reads(service, now), service.counts.markets.get(_COUNTED_SECONDS)
+        status.read(service), _reads(service, now), service.counts.categories.get(_COUNTED_SECONDS)
     )
     changed = lookback.remembered(service.feed, ChangeFilter(types=_CHANGES), _CHANGED)
     return render(
@@ -99,4 +99,4 @@ async def _reads(service: Context, now: datetime) -> tuple[list[Row], list[Row],
     )
     runs = await service.store.stats_sync(1)
     gaps = await service.store.gaps(_GAPS)
-    return steps, rows.decode(b"[%b]" % closing.rows, rows.ROW_DEPTH), runs, gaps
+    return steps, closing.values(), runs, gaps

@@ -4,8 +4,10 @@ What is shown shorter than it is has its exact value in `title`. A time is UTC h
 script makes it local.
 """
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 from markupsafe import Markup
@@ -19,11 +21,18 @@ Unit = Literal["cents", "dollars"]
 NOTHING: Final = Markup('<span class="none">–</span>')
 _SHORT: Final[tuple[tuple[int, str], ...]] = ((10**9, "B"), (10**6, "M"), (10**3, "k"))
 _SHORTENED_FROM: Final = 10_000
+_MOMENT: Final = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC)")
+_REMEMBERED: Final = 8192
+"""Texts of each kind: a page has hundreds of prices, of which most are alike, and many read it."""
 
 
 def price(dollars: Any, unit: Unit) -> Markup:
     """A price of the exact dollars; what is below a cent stands in a place of its own, so that
     columns of whole and of sub-cent prices have their cents below each other."""
+    return _said_price(dollars, unit) if isinstance(dollars, str) else _price(dollars, unit)
+
+
+def _price(dollars: Any, unit: Unit) -> Markup:
     value = _decimal(dollars)
     if value is None:
         return NOTHING
@@ -37,29 +46,39 @@ def price(dollars: Any, unit: Unit) -> Markup:
         below = f"{value:f}".partition(".")[2][2:].rstrip("0")
     # Digits need no escaping, which takes as long as all else here.
     return Markup(  # noqa: S704
-        f'<data class="price" value="{value:f}" title="${value.normalize():f}">'
-        f"{head}<i>{below}</i></data>"
+        f'<span class="price" title="${value.normalize():f}">{head}<i>{below}</i></span>'
     )
+
+
+_said_price: Final = lru_cache(maxsize=_REMEMBERED)(_price)
 
 
 def count(contracts: Any) -> Markup:
     """How many contracts: short from ten thousand on."""
+    return _said_count(contracts) if isinstance(contracts, str) else _count(contracts)
+
+
+def _count(contracts: Any) -> Markup:
     value = _decimal(contracts)
     if value is None:
         return NOTHING
-    shown = short(value)
     return Markup(  # noqa: S704 - as above
-        f'<data class="count" value="{value:f}" title="{exact_count(value)}">{shown}</data>'
+        f'<span class="count" title="{_exact(value)}">{short(value)}</span>'
     )
+
+
+_said_count: Final = lru_cache(maxsize=_REMEMBERED)(_count)
 
 
 def exact_count(contracts: Any) -> Markup:
     """How many contracts, in full."""
     value = _decimal(contracts)
-    if value is None:
-        return NOTHING
+    return NOTHING if value is None else Markup(_exact(value))  # noqa: S704 - as above
+
+
+def _exact(value: Decimal) -> str:
     text = f"{value:,f}"
-    return Markup(text.rstrip("0").rstrip(".") if "." in text else text)  # noqa: S704 - as above
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def short(value: Decimal | int) -> str:
@@ -75,25 +94,37 @@ def short(value: Decimal | int) -> str:
 
 def when(value: Any, form: str = "short", now: datetime | None = None) -> Markup:
     """A time: `short` has the minute, `second` the second, `exact` its parts too, `day` the date;
-    `ago` and `until` say how long from now."""
+    `ago`, `since` and `until` say how long from now."""
+    found = _said_stamped(value) if isinstance(value, str) else _stamped(value)
+    if found is None:
+        return NOTHING if value is None else Markup('<span class="far">{}</span>').format(value)
+    at, marks = found
+    shown = _spelled(at, form, now or datetime.now(UTC))
+    # As above; forms are ours.
+    return Markup(f'<time {marks} data-form="{form}">{shown}</time>')  # noqa: S704
+
+
+def _stamped(value: Any) -> tuple[datetime, str] | None:
+    """A time with its marks in any form."""
     at = _moment(value)
     if at is None:
-        return NOTHING if value is None else Markup('<span class="far">{}</span>').format(value)
-    now = now or datetime.now(UTC)
-    stamp = f"{at:%Y-%m-%d %H:%M:%S} UTC"
-    return Markup(  # noqa: S704 - as above; forms are ours
-        f'<time datetime="{at.isoformat().replace("+00:00", "Z")}" data-form="{form}"'
-        f' title="{stamp}">{_spelled(at, form, now)}</time>'
-    )
+        return None
+    exact = at.isoformat().replace("+00:00", "Z")
+    return at, f'datetime="{exact}" title="{at:%Y-%m-%d %H:%M:%S} UTC"'
+
+
+_said_stamped: Final = lru_cache(maxsize=_REMEMBERED)(_stamped)
 
 
 def _spelled(at: datetime, form: str, now: datetime) -> str:
     match form:
         case "ago":
             return f"{duration(max(0.0, (now - at).total_seconds()))} ago"
+        case "since":
+            return duration(max(0.0, (now - at).total_seconds()))
         case "until":
             left = (at - now).total_seconds()
-            return countdown(left) if left > 0 else f"{duration(-left)} ago"
+            return countdown(left) if left > 0 else f"overdue {duration(-left)}"
         case "day":
             return f"{at:%Y-%m-%d}"
         case "exact":
@@ -110,7 +141,7 @@ def countdown(seconds: float) -> str:
     whole = int(seconds)
     days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
     if days:
-        return f"{days} d {hours:02} h"
+        return f"{days:,} d {hours:02} h"
     if hours:
         return f"{hours} h {minutes:02} min"
     return f"{minutes} min {whole % 60:02} s" if minutes else f"{whole % 60} s"
@@ -135,6 +166,21 @@ def took(began: Any, ended: Any) -> str:
 def number(value: int | None) -> Markup:
     """A count of ours, in full."""
     return NOTHING if value is None else Markup(f"{value:,}")  # noqa: S704 - digits
+
+
+def factor(value: Any) -> str:
+    """A multiplier without zeros at its end."""
+    found = _decimal(value)
+    return "–" if found is None else f"{found.normalize():f}"
+
+
+def with_times(sentence: str) -> Markup:
+    """A sentence of ours whose moments in UTC are times, as all others are."""
+    parts = _MOMENT.split(sentence)
+    return Markup("").join(
+        when(f"{part.replace(' UTC', '')}+00:00", "second") if n % 2 else part
+        for n, part in enumerate(parts)
+    )
 
 
 def with_code(sentence: str) -> Markup:

@@ -20,12 +20,13 @@ const formats = {
   minute: new Intl.DateTimeFormat(undefined, minuteForm),
   clock: new Intl.DateTimeFormat(undefined, { ...minuteForm, second: "2-digit" }),
   moment: new Intl.DateTimeFormat(undefined, { ...dayForm, ...minuteForm, second: "2-digit" }),
+  farMoment: new Intl.DateTimeFormat(undefined, { ...dayForm, year: "numeric", ...minuteForm, second: "2-digit" }),
 };
 
 function length(seconds) {
   const whole = Math.floor(seconds), two = n => String(n).padStart(2, "0");
   const days = Math.floor(whole / 86400), hours = Math.floor(whole / 3600) % 24, minutes = Math.floor(whole / 60) % 60;
-  if (days) return `${days} d ${two(hours)} h`;
+  if (days) return `${days.toLocaleString("en")} d ${two(hours)} h`;
   if (hours) return `${hours} h ${two(minutes)} min`;
   return minutes ? `${minutes} min ${two(whole % 60)} s` : `${whole % 60} s`;
 }
@@ -39,11 +40,13 @@ function rough(seconds) {
 function spelled(at, form, now, stamp = "") {
   const left = (at - now) / 1000;
   if (form === "ago") return `${rough(Math.max(0, -left))} ago`;
-  if (form === "until") return left > 0 ? length(left) : `${rough(-left)} ago`;
+  if (form === "since") return rough(Math.max(0, -left));
+  if (form === "until") return left > 0 ? length(left) : `overdue ${rough(-left)}`;
   if (form === "exact") return spelled(at, "second", now) + (/\.\d+/.exec(stamp)?.[0].replace(/0+$/, "") ?? "");
   if (form === "day") return formats.day.format(at);
-  if (form === "second") return (at.toDateString() === now.toDateString() ? formats.clock : formats.moment).format(at);
-  return (at.getFullYear() === now.getFullYear() ? formats.short : formats.far).format(at);
+  const isFar = at.getFullYear() !== now.getFullYear();
+  if (form === "second") return (at.toDateString() === now.toDateString() ? formats.clock : isFar ? formats.farMoment : formats.moment).format(at);
+  return (isFar ? formats.far : formats.short).format(at);
 }
 
 function localise(within, only = "") {
@@ -203,6 +206,7 @@ async function follow() {
       if (!reply.ok) throw new Error((await reply.json().catch(() => ({}))).detail ?? `the API answered ${reply.status}`);
       wait = 1000;
       heard("stream");
+      followed(true);
       // What changed before the stream began.
       plan(0);
       await read(reply.body, take);
@@ -212,6 +216,7 @@ async function follow() {
       else wait = 0;
     } finally {
       document.removeEventListener("visibilitychange", hide);
+      followed(false);
     }
     await sleep(wait * (0.75 + Math.random() / 2));
     wait = Math.min(Math.max(wait, 500) * 2, LONGEST_WAIT);
@@ -307,13 +312,18 @@ async function followPart() {
 
 // Plots ---------------------------------------------------------------------------------------
 
-const began = Math.floor(Date.now() / 1000);
-const rates = new Map();
-let plot = null;
+// Changes by second, of those seconds that were followed as a whole: of others nothing is known.
+const KEPT = "ssmd changes a second", second = () => Math.floor(Date.now() / 1000);
+const rates = new Map(document.getElementById("rates") ? JSON.parse(sessionStorage.getItem(KEPT) ?? "[]") : []);
+let plot = null, followedFrom = null;
+
+function followed(isNow) {
+  if (followedFrom !== null) for (let each = followedFrom; each < second(); each++) rates.set(each, rates.get(each) ?? 0);
+  followedFrom = isNow ? second() + 1 : null;
+}
 
 function count() {
-  const second = Math.floor(Date.now() / 1000);
-  rates.set(second, (rates.get(second) ?? 0) + 1);
+  if (followedFrom !== null && second() >= followedFrom) rates.set(second(), (rates.get(second()) ?? 0) + 1);
 }
 
 function styled(place, height, times, series, more = {}) {
@@ -332,12 +342,12 @@ function styled(place, height, times, series, more = {}) {
 function drawRates() {
   const place = document.getElementById("rates");
   if (!place || !window.uPlot) return;
-  const now = Math.floor(Date.now() / 1000) - 1, seconds = [], counts = [];
-  for (let second = now - HISTORY; second <= now; second++) {
-    seconds.push(second);
-    counts.push(second <= began ? null : rates.get(second) ?? 0);
+  const now = second() - 1, seconds = [], counts = [];
+  for (let each = now - HISTORY; each <= now; each++) {
+    seconds.push(each);
+    counts.push(rates.get(each) ?? (followedFrom !== null && each >= followedFrom ? 0 : null));
   }
-  for (const second of rates.keys()) if (second < now - HISTORY) rates.delete(second);
+  for (const each of rates.keys()) if (each < now - HISTORY) rates.delete(each);
   const known = counts.slice(-10).filter(n => n !== null);
   const rate = document.getElementById("rate");
   if (rate && known.length) rate.textContent = `${(known.reduce((a, b) => a + b) / known.length).toFixed(1)} over ${known.length} s`;
@@ -416,6 +426,11 @@ if (live && live.dataset.state !== "past") {
   setInterval(() => { const every = Number(live.dataset.every) * 1000; if (every) plan(every); }, 1000);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) plan(0); });
 }
-setInterval(() => { localise(document, ":is([data-form=ago],[data-form=until])"); tell(); drawRates(); }, 1000);
+window.addEventListener("pagehide", () => {
+  if (!document.getElementById("rates")) return;
+  followed(false);
+  sessionStorage.setItem(KEPT, JSON.stringify([...rates]));
+});
+setInterval(() => { localise(document, ":is([data-form=ago],[data-form=since],[data-form=until])"); tell(); drawRates(); }, 1000);
 drawRates();
 document.documentElement.dataset.ready = "yes";
