@@ -105,8 +105,10 @@ async def test_diff_of_two_moments(past: Past) -> None:
         ("removed", "markets", "KXA-1-S"),
         ("changed", "markets", "KXA-1-T"),
         ("added", "markets", "KXA-1-U"),
+        ("changed", "markets", "KXB-1-T"),
         ("changed", "fees", "default"),
     ]
+    assert found[4]["changes"] == {"category": {"old": "World", "new": "Else"}}
     assert found[2]["changes"] == {
         "status": {"old": "active", "new": "closed"},
         "result": {"old": None, "new": "yes"},
