@@ -102,7 +102,8 @@ async def test_none_holds_of_a_day_whose_sealed_file_is_another(day: Day, what: 
 def tamper(root: Path, what: str) -> None:
     """Change the file that has the trades, or what its line of the manifest says of it."""
     [path] = (root / "MARKET_DATA").rglob("trade/*.gz")
-    [listing] = (root / "MARKET_DATA").rglob("manifest.jsonl")
+    # What was said before the trades may be of the day before.
+    listing = path.parents[1] / "manifest.jsonl"
     content = path.read_bytes()
     size, sha256 = len(content), hashlib.sha256(content).hexdigest()
     match what:

@@ -15,6 +15,7 @@ from ssmd_common.connections import redis as connections
 from ssmd_common.connections.redis_place import SentinelPlace, place_of
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.settings import RedisSettings, load
+from ssmd_stack.ports import free_port
 from ssmd_stack.proxy import TcpProxy
 from ssmd_stack.valkey import ValkeySentinel, ValkeyServer
 
@@ -124,7 +125,8 @@ async def test_an_address_that_leads_elsewhere_is_noticed(tmp_path: Path) -> Non
 
 
 async def test_a_cluster_is_refused_in_words(tmp_path: Path) -> None:
-    options = ["--cluster-enabled", "yes"]
+    # Else nodes talk at the port that is 10,000 higher, which somebody may have.
+    options = ["--cluster-enabled", "yes", "--cluster-port", str(free_port())]
     async with ValkeyServer(tmp_path / "a", options=options) as node:
         with pytest.raises(ConfigurationError, match=r"Redis Cluster, which is not supported"):
             await connections.connect(settings(node.url), "test", budget_seconds=600)
