@@ -12,7 +12,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -202,6 +202,11 @@ class KalshiSocket:
         if connection is None or connection.holds_frames or self._events:
             return None
         return connection.arrived_time
+
+    @property
+    def late(self) -> timedelta:
+        """How long the last message with a time was on its way: as much may wait behind it."""
+        return self._subscriptions.late
 
     @property
     def subscribed(self) -> bool:

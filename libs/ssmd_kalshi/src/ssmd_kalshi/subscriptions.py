@@ -50,7 +50,7 @@ class Subscriptions:
         """No command is due before, unless something happens first."""
         self.frame = 0
         """Frames of this connection so far."""
-        self._late = _NOT_LATE
+        self.late = _NOT_LATE
         """How long the last message was on its way."""
         self._acks = acks or AckNumbers()
         self._channels: dict[str, Channel] = {}
@@ -135,8 +135,7 @@ class Subscriptions:
         self._by_sid.clear()
         self.frame, self.idle_until = 0, 0.0
         if known_until is not None:
-            known_until -= self._late
-        self._late = _NOT_LATE
+            known_until -= self.late
         for channel in self._channels.values():
             if channel.confirmed:
                 channel.known_until = known_until or channel.known_until
@@ -352,8 +351,8 @@ class Subscriptions:
         """Nothing that was sent before a message can be missing once it is here; what was sent
         between then and now may still wait in some queue."""
         if sent is not None:
-            self._late = max(now - sent, _NOT_LATE)
-        sent = now - self._late
+            self.late = max(now - sent, _NOT_LATE)
+        sent = now - self.late
         if channel.known_until is None or channel.known_until < sent:
             channel.known_until = sent
 

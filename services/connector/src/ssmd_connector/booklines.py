@@ -174,7 +174,7 @@ class BookLines:
                 return
             capture = self._make_capture()
             socket = self._open_socket(Selection(BOOK, ()))
-            capture.hears = lambda: socket.heard_until
+            capture.socket = socket
             line = Line(socket, capture, BookStart(capture))
             self.lines.append(line)
             self._changed.set()

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from ssmd_common.memo import Memo
@@ -53,6 +53,20 @@ class Names(Protocol):
         ...
 
 
+class Hearing(Protocol):
+    """The socket whose events these are (`ssmd_kalshi.socket.KalshiSocket`)."""
+
+    @property
+    def heard_until(self) -> datetime | None:
+        """Up to when all that arrived was handed over, which also pings tell."""
+        ...
+
+    @property
+    def late(self) -> timedelta:
+        """How long what arrived was on its way."""
+        ...
+
+
 def new_session() -> str:
     """An identity that sorts by its time."""
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(7)}"
@@ -66,10 +80,6 @@ def without_multivariate(ticker: str) -> bool:
 def everything(_: str) -> bool:
     """All markets."""
     return True
-
-
-def _nothing() -> None:
-    """Nobody says what was heard."""
 
 
 class Capture:
@@ -92,9 +102,9 @@ class Capture:
         self.connector = connector
         self.session = ""
         self.frame = 0
-        self.hears: Callable[[], datetime | None] = _nothing
-        """Up to when its socket heard all, which also pings tell."""
+        self.socket: Hearing | None = None
         self._heard: datetime | None = None
+        self._whole: datetime | None = None
         self._names = names
         self._make_session = make_session
         self._shard = shard
@@ -133,7 +143,7 @@ class Capture:
                 return []
             case Connected(at=at):
                 self.session, self._records, self.frame = self._make_session(), 0, 0
-                self._heard = at
+                self._heard = self._whole = at
                 self.restart_counts()
                 if self.left_out is not None:
                     self.left_out.again()
@@ -174,15 +184,18 @@ class Capture:
         return self._outgoing(record, "session", self._sessions, at)
 
     def count(self, at: datetime) -> MarketOutgoing:
-        """How far the session is: not farther than it heard, since a connection may be dead before
-        that is noticed."""
-        heard = self.hears()
-        if heard is not None and (self._heard is None or heard > self._heard):
-            self._heard = heard
+        """How far the session is: not farther than what it heard was sent, since a connection may
+        be dead before that is noticed, and what waits in it is lost."""
+        if self.socket is not None and (heard := self.socket.heard_until) is not None:
+            self._heard = max(self._heard or heard, heard)
+        if self._heard is not None:
+            late = self.socket.late if self.socket is not None else timedelta(0)
+            sent = min(self._heard, at) - late
+            self._whole = max(self._whole or sent, sent)
         return self.record(
             "count",
             at,
-            until=None if self._heard is None else time_text(min(self._heard, at)),
+            until=None if self._whole is None else time_text(self._whole),
             published=dict(self._published),
             dropped=dict(self._dropped) or None,
         )

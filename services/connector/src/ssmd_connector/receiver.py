@@ -42,7 +42,7 @@ class Receiver:
         self.backlog = backlog
         self.sink: Sink | None = None
         self.socket = socket
-        capture.hears = lambda: socket.heard_until
+        capture.socket = socket
         self._health = health
 
     @property
