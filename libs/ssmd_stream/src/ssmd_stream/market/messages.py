@@ -142,8 +142,9 @@ class SessionRecord(Captured, kw_only=True, omit_defaults=True, tag="session", g
     dropped: dict[str, int] | None = None
     since: str | None = None
     until: str | None = None
-    """gap: what may be missing was sent between these; repaired: what was asked for; takeover: the
-    stream has all that the session heard since then (absent: nothing was subscribed)."""
+    """gap: what may be missing was sent between these; count: what was sent up to then was heard;
+    repaired: what was asked for; takeover: the stream has all that the session heard since then
+    (absent: nothing was subscribed)."""
     trades: int | None = None
     """repaired: how many trades were found that the stream did not have."""
     code: int | None = None
