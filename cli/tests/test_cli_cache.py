@@ -95,7 +95,9 @@ async def test_what_is_wrong_is_one_sentence(home: Path, tmp_path: Path) -> None
     assert code == 2, err
     code, _, err = await ssmd(home, "verify", REDIS_URL="redis://127.0.0.1:1/0")
     assert code == 4
-    assert err.strip().splitlines()[-1].startswith("ssmd: Redis did not answer")
+    said, advised = err.strip().splitlines()[-2:]
+    assert said.startswith("ssmd: Redis did not answer")
+    assert "REDIS_URL in this shell is not that of the system" in advised
     code, _, err = await ssmd(home, "verify", DATABASE_URL="postgresql://127.0.0.1:1/x")
     assert code == 4
     assert "PostgreSQL did not answer" in err
