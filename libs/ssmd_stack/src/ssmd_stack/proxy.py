@@ -10,6 +10,8 @@ from typing import Final, Self
 from urllib.parse import urlsplit
 
 _CHUNK_BYTES: Final = 1 << 16
+_TURNS: Final = 5
+"""Of the loop, until who was taken in at the end has come to `_accept`; asyncio needs two."""
 _SO_ATTACH_FILTER: Final = 26
 _DROP_EVERYTHING: Final = struct.pack("HBBI", 0x06, 0, 0, 0)
 
@@ -42,11 +44,16 @@ class TcpProxy:
         return self._server_url.replace(f":{self._given_port}", f":{self._port}")
 
     async def __aenter__(self) -> Self:
-        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self._port = self._listener.sockets[0].getsockname()[1]
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
+        # asyncio forgets to close who was taken in when its server closes (Python 3.11).
+        for listening in self._listener.sockets:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
         self._listener.close()
         self.cut()
         await asyncio.gather(*self._pipes, return_exceptions=True)
@@ -82,15 +89,17 @@ class TcpProxy:
             filters = struct.pack("HP", 1, ctypes.addressof(program))
             connection.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filters)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        pipe = asyncio.current_task()
-        assert pipe is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        pipe = asyncio.create_task(self._serve(reader, writer))
         self._pipes.add(pipe)
         pipe.add_done_callback(self._pipes.discard)
+        # Also of one that was cut before it began.
+        pipe.add_done_callback(lambda _: writer.transport.abort())
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             there_reader, there = await asyncio.open_connection(*self._target)
         except (OSError, asyncio.CancelledError):
-            writer.transport.abort()
             return
         ends = {end.get_extra_info("socket") for end in (writer, there)}
         self._sockets |= ends
@@ -102,7 +111,6 @@ class TcpProxy:
             pass
         finally:
             self._sockets -= ends
-            writer.transport.abort()
             there.transport.abort()
 
     def _count(self, size: int) -> None:
