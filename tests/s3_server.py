@@ -109,10 +109,11 @@ class SeaweedFS(S3Server):
         return await asyncio.to_thread(self._serves)
 
     def _serves(self) -> bool:
-        if _status(f"{self.url}/{BUCKET}") != 403:
+        if status_of(urllib.request.Request(f"{self.url}/{BUCKET}")) != 403:
             return False
         if not self._has_bucket:
-            made = _status(f"http://127.0.0.1:{self._filer}/buckets/{BUCKET}/", "POST")
+            place = f"http://127.0.0.1:{self._filer}/buckets/{BUCKET}/"
+            made = status_of(urllib.request.Request(place, method="POST"))
             # It may have been made though the answer did not come in time.
             self._has_bucket = made in (201, 409)
         return self._has_bucket
@@ -138,10 +139,10 @@ def _chosen() -> type[S3Server]:
     return SeaweedFS
 
 
-def _status(url: str, method: str = "GET") -> int:
+def status_of(request: urllib.request.Request) -> int:
     """What is answered; 0 where nothing is."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=5) as reply:
+        with urllib.request.urlopen(request, timeout=5) as reply:
             return int(reply.status)
     except urllib.error.HTTPError as error:
         with error:

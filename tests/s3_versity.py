@@ -9,14 +9,13 @@ import hmac
 import json
 import os
 import shutil
-import urllib.error
 import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import pytest
-from s3_server import BUCKET, ROOT, SECRET, S3Server
+from s3_server import BUCKET, ROOT, SECRET, S3Server, status_of
 
 from ssmd_stack.process import Process
 
@@ -100,11 +99,4 @@ class Versitygw(S3Server):
         request = urllib.request.Request(
             f"{self.url}/{BUCKET}?{query}", data=body, method="PUT", headers=headers
         )
-        try:
-            with urllib.request.urlopen(request, timeout=5) as reply:
-                return int(reply.status)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code
-        except OSError:
-            return 0
+        return status_of(request)

@@ -11,8 +11,10 @@ from typing import Any
 import nats
 import pytest
 from least_rights import as_user
+from psycopg import AsyncConnection
 
 from ssmd_simulator.server import Simulator
+from ssmd_simulator.universe import Market as Listed
 from ssmd_stack.nats import NatsServer
 from ssmd_stack.nats_cluster import NatsCluster
 from ssmd_stream.administration import ensure
@@ -21,6 +23,20 @@ from ssmd_stream.market import streams
 from ssmd_stream.market.messages import Message, SessionRecord, TradeMessage, decoded
 from ssmd_stream.reader import reading
 from ssmd_stream.stream import Stream
+
+
+async def insert_parents(connection: AsyncConnection[Any], market: Listed) -> None:
+    """A market's series and event, where they are not there yet."""
+    event, series = market.event.ticker, market.event.series.ticker
+    await connection.execute(
+        "INSERT INTO series (ticker, category) VALUES (%s, 'Crypto') ON CONFLICT DO NOTHING",
+        (series,),
+    )
+    await connection.execute(
+        "INSERT INTO events (event_ticker, series_ticker, status) VALUES (%s, %s, 'open')"
+        " ON CONFLICT DO NOTHING",
+        (event, series),
+    )
 
 
 class Market:

@@ -17,6 +17,7 @@ from ssmd_stream.market.messages import SessionRecord, decoded
 from ssmd_stream.market.timeline import Span
 from ssmd_stream.recent import all_from
 
+from .conftest import insert_parents
 from .connector_process import Process, process
 from .soak_truth import Fault, Remembering
 from .test_connector_oracle import Trial
@@ -66,21 +67,16 @@ class Soak(Trial):
         """The markets, as sync and lifecycle have them; the books of some are wanted."""
         async with self.database.connect() as connection:
             for market in self.markets:
-                series, event = market.event.series.ticker, market.event.ticker
-                await connection.execute(
-                    "INSERT INTO series (ticker, category) VALUES (%s, 'Crypto')"
-                    " ON CONFLICT DO NOTHING",
-                    (series,),
-                )
-                await connection.execute(
-                    "INSERT INTO events (event_ticker, series_ticker, status)"
-                    " VALUES (%s, %s, 'open') ON CONFLICT DO NOTHING",
-                    (event, series),
-                )
+                await insert_parents(connection, market)
                 await connection.execute(
                     "INSERT INTO markets (ticker, event_ticker, series_ticker, status, observed_at,"
                     " volume_24h) VALUES (%s, %s, %s, 'active', now(), %s)",
-                    (market.ticker, event, series, 1000 if market.ticker in self.shelved else 1),
+                    (
+                        market.ticker,
+                        market.event.ticker,
+                        market.event.series.ticker,
+                        1000 if market.ticker in self.shelved else 1,
+                    ),
                 )
 
     async def archive(self) -> None:

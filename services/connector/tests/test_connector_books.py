@@ -17,7 +17,7 @@ from ssmd_stream.market.messages import BookMessage, Message, SessionRecord, dec
 from ssmd_stream.reader import reading
 from ssmd_stream.stream import Stream
 
-from .conftest import Market
+from .conftest import Market, insert_parents
 from .connector_process import Process, leader_of, process
 
 BOOKS = 12
@@ -46,22 +46,11 @@ class Shelf:
         """The markets, listed and not yet in trading."""
         async with self.database.connect() as connection:
             for market in self.markets:
-                event = market.event
-                series = event.series.ticker
-                await connection.execute(
-                    "INSERT INTO series (ticker, category) VALUES (%s, 'Crypto')"
-                    " ON CONFLICT DO NOTHING",
-                    (series,),
-                )
-                await connection.execute(
-                    "INSERT INTO events (event_ticker, series_ticker, status)"
-                    " VALUES (%s, %s, 'open') ON CONFLICT DO NOTHING",
-                    (event.ticker, series),
-                )
+                await insert_parents(connection, market)
                 await connection.execute(
                     "INSERT INTO markets (ticker, event_ticker, series_ticker, status, observed_at)"
                     " VALUES (%s, %s, %s, 'open', now())",
-                    (market.ticker, event.ticker, series),
+                    (market.ticker, market.event.ticker, market.event.series.ticker),
                 )
 
     def subscribed(self) -> set[str]:

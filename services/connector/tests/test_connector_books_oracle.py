@@ -21,7 +21,7 @@ from ssmd_stream.stream import Stream
 
 from .conftest import Market
 from .connector_books_oracle import BookOracle
-from .connector_oracle import as_it_was_said, each_once_and_in_order, holes, latest, quotes_lost
+from .connector_oracle import each_once_and_in_order
 from .test_connector_books import Shelf, shelf
 from .test_connector_oracle import Trial
 
@@ -131,20 +131,9 @@ async def test_what_is_missing_lies_in_a_recorded_gap_and_books_are_the_exchange
         await market.until(lambda: market.trades() > before + 40)
         await shelf.until_whole(shelf.tickers)
         await market.whole(began)
-        leader = await trial.leader()
-        # One that has only just begun would not know what a signal means.
-        for one in trial.running:
-            if one is not leader:
-                await one.until("standby")
-        for one in [*[o for o in trial.running if o is not leader], leader]:
-            assert await one.end() == 0
+        await trial.end()
     stored = [message for _, message in await market.stored()]
-    each_once_and_in_order(stored)
-    as_it_was_said(market, stored)
-    lost = quotes_lost(market, stored, began)
-    spans = holes(stored)
-    outside = [at for at in lost if not any(a <= at <= b for a, b in spans)]
-    assert not outside, (latest(stored), len(outside), len(lost), trial.done, spans, outside[:5])
+    trial.lost_nothing_but_in_gaps(stored, began)
     books = await shelf.stored()
     each_once_and_in_order(books)
     assert oracle.check(books) > len(shelf.tickers)

@@ -18,6 +18,7 @@ from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
 from ssmd_stream.administration import ensure
 from ssmd_stream.market import streams
+from ssmd_stream.market.messages import Message
 from ssmd_stream.stream import Stream
 
 from .conftest import Market
@@ -53,6 +54,26 @@ class Trial:
 
     async def leader(self) -> Process:
         return await leader_of(self.running)
+
+    async def end(self) -> None:
+        """Stop all in good order, the leader last."""
+        leader = await self.leader()
+        others = [one for one in self.running if one is not leader]
+        # One that has only just begun would not know what a signal means.
+        for one in others:
+            await one.until("standby")
+        for one in [*others, leader]:
+            assert await one.end() == 0
+
+    def lost_nothing_but_in_gaps(self, stored: list[Message], began: float) -> None:
+        """What the stream has is as it was said; a quote that it lacks was said in a gap."""
+        each_once_and_in_order(stored)
+        as_it_was_said(self.market, stored)
+        lost = quotes_lost(self.market, stored, began)
+        spans = holes(stored)
+        outside = [at for at in lost if not any(a <= at <= b for a, b in spans)]
+        said = latest(stored), len(outside), len(lost), self.done, spans, outside[:5]
+        assert not outside, said
 
     # --- what breaks ------------------------------------------------------------------------------
 
@@ -149,17 +170,6 @@ async def test_what_is_missing_lies_in_a_recorded_gap(
         await market.until(lambda: market.trades() > before + 40)
         market.sim.floor.set_rate(0)
         await market.whole(began)
-        leader = await trial.leader()
-        # One that has only just begun would not know what a signal means.
-        for one in trial.running:
-            if one is not leader:
-                await one.until("standby")
-        for one in [*[o for o in trial.running if o is not leader], leader]:
-            assert await one.end() == 0
+        await trial.end()
     stored = [message for _, message in await market.stored()]
-    each_once_and_in_order(stored)
-    as_it_was_said(market, stored)
-    lost = quotes_lost(market, stored, began)
-    spans = holes(stored)
-    outside = [at for at in lost if not any(a <= at <= b for a, b in spans)]
-    assert not outside, (latest(stored), len(outside), len(lost), trial.done, spans, outside[:5])
+    trial.lost_nothing_but_in_gaps(stored, began)
