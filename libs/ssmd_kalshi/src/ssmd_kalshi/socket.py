@@ -99,6 +99,8 @@ class KalshiSocket:
         self._subscriptions = Subscriptions(channels, acks)
         self._events = self._subscriptions.events
         self._connection: Connection | None = None
+        self._heard_until: datetime | None = None
+        """Of the last connection, once it has ended."""
         self._failures = 0
         self._connect_at = 0.0
         self._connected_at = 0.0
@@ -197,9 +199,11 @@ class KalshiSocket:
     @property
     def heard_until(self) -> datetime | None:
         """Up to when all that has arrived, pings included, was handed to the consumer; None where
-        that is not known now: there is no connection, or something waits."""
+        that is not known now: something waits, or did when the connection ended."""
         connection = self._connection
-        if connection is None or connection.holds_frames or self._events:
+        if connection is None:
+            return self._heard_until
+        if connection.holds_frames or self._events:
             return None
         return connection.arrived_time
 
@@ -305,6 +309,7 @@ class KalshiSocket:
         # A dead peer answers no close handshake, and a cancelled close would leave the socket.
         connection.transport.abort()
         self._connection = None
+        self._heard_until = known_until
         self._subscriptions.lost(reason, detail, known_until)
         if loop.time() - self._connected_at >= self._policy.stable_seconds:
             self._failures = 0
