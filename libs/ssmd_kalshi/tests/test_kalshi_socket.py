@@ -210,6 +210,7 @@ async def test_a_lost_connection_is_renewed_with_its_gap(abort: bool) -> None:
             assert before
             assert gone.detail == "1012 restart"
         assert not socket.subscribed
+        heard_until = socket.heard_until
         connected, subscribed, gap, message = await take(socket, 4)
     assert kinds([connected, subscribed, gap, message]) == [
         "Connected",
@@ -220,6 +221,8 @@ async def test_a_lost_connection_is_renewed_with_its_gap(abort: bool) -> None:
     assert gap.reason is GapReason.CLOSED
     assert gap.since is not None
     assert events[2].until <= gap.since <= gone.at <= gap.until
+    assert heard_until is not None
+    assert heard_until >= gap.since, "nothing lies between what was heard and the gap"
     assert gap.until == subscribed.at
 
 
