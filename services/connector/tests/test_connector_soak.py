@@ -87,6 +87,9 @@ async def test_an_hour_of_market_data_is_archived_and_told_as_it_was(
             flat = time.monotonic()
             await soak.breaks(first + SECONDS, kills=False)
             lasted, spoken = time.monotonic() - first, sum(market.told.values()) - spoken
+            # A change that is lost, with none after it, nobody can miss.
+            market.sim.faults.clear()
+            await soak.goes_on()
             market.sim.floor.set_rate(0)
             ends = micros()
             await soak.whole(max(began, ends - 60_000_000), ends)
