@@ -113,6 +113,10 @@ archiver-soak: $(READY) ## An hour of market data into the archive while everyth
 cdc-outage: $(READY) ## An hour without NATS while the database is written to: nothing grows, nothing is lost
 	@CDC_OUTAGE_SECONDS=$${CDC_OUTAGE_SECONDS:-3600} "$(BIN)/pytest" -n0 -s -m slow services/cdc/tests/test_cdc_outage.py $(ARGS)
 
+.PHONY: bucket-outage
+bucket-outage: $(READY) ## An hour without the bucket while the archiver goes on: nothing grows, nothing is lost (needs `make bucket-server`)
+	@BUCKET_OUTAGE_SECONDS=$${BUCKET_OUTAGE_SECONDS:-3600} "$(BIN)/pytest" -n0 -s -m slow services/archiver/tests/test_archiver_bucket_outage.py $(ARGS)
+
 .PHONY: test-versions
 test-versions: $(READY) ## Run cdc's tests on the other PostgreSQL and NATS servers that can be had here
 	@"$(BIN)/python" tests/versions.py $(ARGS)

@@ -288,6 +288,44 @@ def test_rollback() -> None:
     assert_nothing_doubled()
 
 
+def test_days_of_the_archive_become_parquet() -> None:
+    upgrade("--set", "compact.enabled=true", *WAIT)
+    until("every service works", all_work)
+    # As the CronJob has it: no day is over yet.
+    assert compacting("as-scheduled", None) == ""
+    # A file is sealed within five minutes by default, or when the archiver ends.
+    kubectl("rollout", "restart", f"deployment/{RELEASE}-archiver")
+    kubectl("rollout", "status", f"deployment/{RELEASE}-archiver", "--timeout=180s")
+    say(compacting("today", "ssmd archive compact --partial"))
+    changes = "SELECT count(*) FROM markets"
+    said = compacting("asked", f'ssmd archive query "{changes}" -o csv')
+    say(f"{changes}: {said}")
+    assert int(said.split()[-1]) > 0
+
+
+def compacting(name: str, command: str | None) -> str:
+    """What a Job of the CronJob says, with another command if there is one."""
+    made = ("create", "job", name, f"--from=cronjob/{RELEASE}-compact", "--dry-run=client")
+    job = json.loads(kubectl(*made, "-o", "json"))
+    if command is not None:
+        [container] = job["spec"]["template"]["spec"]["containers"]
+        container["args"] = [command]
+    began = time.monotonic()
+    kubectl("create", "-f", _written(job))
+    until(f"the job {name} ends", lambda: ended(name))
+    say(f"job {name}: {time.monotonic() - began:.0f} s")
+    said = kubectl("logs", f"job/{name}")
+    assert ended(name) == "Complete", said
+    return said
+
+
+def ended(job: str) -> str | None:
+    """Complete or Failed."""
+    status = json.loads(kubectl("get", "job", job, "-o", "json")).get("status", {})
+    over = [c["type"] for c in status.get("conditions", ()) if c["status"] == "True"]
+    return next((one for one in over if one in ("Complete", "Failed")), None)
+
+
 def left() -> set[str]:
     kinds = "all,configmaps,secrets,pvc,serviceaccounts,roles,rolebindings,ingresses,pdb,hpa"
     return {
