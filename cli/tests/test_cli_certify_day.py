@@ -13,7 +13,6 @@ import traded
 
 from ssmd_archive import certificate
 from ssmd_archive.certificate import FAILS
-from ssmd_simulator.server import Simulator
 from ssmd_stream.market.messages import TradeMessage
 
 from .test_cli_certify import DRIFT, TAMPERINGS, Day, tampered
@@ -25,7 +24,7 @@ MARKETS = len(WRONG)
 
 @pytest_asyncio.fixture
 async def day(tmp_path: Path) -> AsyncIterator[Day]:
-    async with Simulator(budget=0, market_rate=traded.RATE) as sim:
+    async with traded.exchange() as sim:
         markets = traded.active(sim, MARKETS)
         for market in markets:
             traded.trade(sim, market, TRADES, blocks=False)
