@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -17,8 +18,10 @@ from made_market_data import Maker, subject_of
 from nats.aio.client import Client
 from typer.testing import CliRunner, Result
 
+from ssmd_archive.errors import ArchiveDamaged
 from ssmd_archive.layout import MARKET_DATA
 from ssmd_archive.lock import locked
+from ssmd_archive.parquet.query import QueryFailed, QueryRefused
 from ssmd_archive.writer import ArchiveWriter, Rotation
 from ssmd_cli.archive import app
 from ssmd_common.exitcodes import ExitCode
@@ -80,12 +83,10 @@ def test_compact_tells_what_it_did_once(made: Path) -> None:
     [found] = json.loads(run(made, "compact", "--date", "2026-02-03", "--json").stdout)
     assert found["tables"]["trade"] == 30
     assert (found["new"], found["complete"], found["messages"]) == (False, True, 60)
-    assert "is not over" in failure(made, "compact", "--date", "2026-02-04")
     assert "no day such as" in failure(made, "compact", "--date", "4 February")
-    # In another folder: what is compacted in part is no part of the others.
-    result = run(made, "compact", "--date", "2026-02-04", "--partial")
-    assert result.exit_code == ExitCode.PARTIAL
-    assert "in part" in result.stderr
+    assert "nothing is archived of 2026-02-02" in failure(made, "compact", "--date", "2026-02-02")
+    # In another folder: what is compacted of a day that goes on is no part of the others.
+    assert run(made, "compact", "--date", "2026-02-04", "--partial").exit_code == 0
 
 
 def test_query_prints_as_other_commands_do(made: Path, tmp_path: Path) -> None:
@@ -115,6 +116,16 @@ def test_query_prints_as_other_commands_do(made: Path, tmp_path: Path) -> None:
 
 def test_query_refuses_what_does_not_only_read(made: Path, tmp_path: Path) -> None:
     assert "is only read" in failure(made, "query", f"COPY trade TO '{tmp_path}/x.csv'")
+    for sql, said in (
+        ("SELEC 1", 'Parser Error: syntax error at or near "SELEC"'),
+        ("FROM trades", 'Did you mean "trade"?'),
+        ("SELECT 'x'::INT", "Conversion Error"),
+        ("SELECT error('nobody') FROM trade", "nobody"),
+        ("", "give one statement"),
+    ):
+        result = run(made, "query", sql)
+        assert isinstance(result.exception, QueryRefused), result.exception
+        assert (result.exception.exit_code, said in str(result.exception)) == (2, True)
     assert "disabled" in failure(made, "query", "FROM read_text('/etc/hostname')")
     assert run(tmp_path / "none", "query", "SELECT 1").exit_code != 0
     file = tmp_path / "out.csv"
@@ -122,6 +133,23 @@ def test_query_refuses_what_does_not_only_read(made: Path, tmp_path: Path) -> No
         made, "query", "SELECT error('nobody')", "--file", str(file), "--csv"
     )
     assert not [*tmp_path.iterdir()]
+
+
+def test_query_over_damaged_parquet_says_what_mends_it(made: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(made, tmp_path / "archive"))
+    path = root / "parquet/MARKET_DATA/day=2026-02-03/trade.parquet"
+    content = path.read_bytes()
+    path.write_bytes(content[:-5])
+    result = run(root, "query", "SELECT 1")
+    assert isinstance(result.exception, ArchiveDamaged)
+    assert "Parquet of trade cannot be read" in str(result.exception)
+    assert "compact --again" in str(result.exception)
+    # Its end is whole, what stands before it is not: no question is wrong then.
+    end = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    path.write_bytes(content[:4] + bytes(end - 4) + content[end:])
+    result = run(root, "query", "FROM trade")
+    assert isinstance(result.exception, QueryFailed), result.exception
+    assert result.exception.exit_code == ExitCode.FAILED
 
 
 def test_replay_prints_lines_in_order(made: Path) -> None:
@@ -140,8 +168,6 @@ def test_replay_prints_lines_in_order(made: Path) -> None:
 
 
 def test_what_is_missing_is_a_line_and_an_exit_code(made: Path, tmp_path: Path) -> None:
-    import shutil
-
     root = Path(shutil.copytree(made, tmp_path / "archive"))
     next((root / "MARKET_DATA" / "2026-02-03" / "trade").iterdir()).unlink()
     result = run(root, "replay", "--stream", "MARKET_DATA")

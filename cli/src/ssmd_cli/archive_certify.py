@@ -19,12 +19,14 @@ from ssmd_archive.judgement import judge
 from ssmd_archive.layout import MARKET_DATA
 from ssmd_archive.tradesets import Trade, TradeSets, exact
 from ssmd_cli import output
+from ssmd_cli.archive_place import parse_day
 from ssmd_cli.archive_root import remote_of
 from ssmd_cli.progress import BytesRead
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.settings import KalshiSettings, load
 from ssmd_common.status import MarketStatus, market_status
+from ssmd_common.words import counted
 from ssmd_kalshi import values
 from ssmd_kalshi.budget import Budget
 from ssmd_kalshi.errors import KalshiError, NotFoundError, TransientError
@@ -51,10 +53,7 @@ def certify(root: Path, tickers: list[str], date: str | None, style: output.Form
     """
     if bool(tickers) == (date is not None):
         raise ConfigurationError("name markets, or a day by --date, and not both")
-    try:
-        day = day_of(date) if date is not None else None
-    except ValueError:
-        raise ConfigurationError(f"--date {date} is no day such as 2026-02-03") from None
+    day = None if date is None else day_of(parse_day(date))
     archive = Archive(root, MARKET_DATA)
     made = asyncio.run(_certify(archive, tickers, day))
     output.rows([shown(one, style) for one in made], COLUMNS, style)
@@ -185,7 +184,8 @@ class _Run:
             status="settled", min_settled_ts=bounds[0], max_settled_ts=bounds[1]
         ):
             if page.rejected_rows:
-                output.note(f"{len(page.rejected_rows)} markets of the day cannot be read")
+                rejected = counted(len(page.rejected_rows), "market")
+                output.note(f"cannot be read: {rejected} of the day")
             for market in page.items:
                 settled = _moment(market.settlement_ts)
                 if settled is None or since <= settled < until:
@@ -262,7 +262,8 @@ def summary(made: list[Certificate]) -> None:
     """How many of each result, and what the day says of block trades."""
     counts = {result: sum(one.result is result for one in made) for result in Result}
     said = ", ".join(f"{count} {result}" for result, count in counts.items() if count)
-    output.note(f"{len(made)} markets: {said}" if made else "no market settled then")
+    markets = counted(len(made), "market")
+    output.note(f"{markets}: {said}" if made else "no market settled then")
     told = [one.volume for one in made if one.exchange and one.exchange.blocks]
     if told:
         with_blocks = told.count("all trades")

@@ -32,14 +32,15 @@ def compact_command(
     """Write days of the archive as Parquet, beside the sealed files, which stay.
 
     Without --stream all streams that there are. A day that is compacted is left as it is while its
-    files are. Exit code 5 if something of a day is missing; 1 if a file is not as it was sealed.
+    files are. Exit code 5 if messages of a day are missing; 1 if a file of a day is not as it was
+    sealed: that day is left out and named, the others are compacted.
     """
     from ssmd_cli.archive_compact import compact
 
     with archive_at(root, writes="compact") as found:
-        is_complete = compact(found, stream, date, partial=partial, again=again, as_json=as_json)
-    if not is_complete:
-        raise typer.Exit(ExitCode.PARTIAL)
+        code = compact(found, stream, date, partial=partial, again=again, as_json=as_json)
+    if code:
+        raise typer.Exit(code)
 
 
 def query_command(
@@ -60,7 +61,7 @@ def query_command(
 
     Tables are views: trade, ticker, book, session, markets, events … Each has `day` and `_stream`
     beside its own columns; `SHOW TABLES` and `DESCRIBE trade` list them. Nothing is written, and
-    no other file is read. Exit code 3 if no day is compacted.
+    no other file is read. Exit code 2 if DuckDB refuses the question, 3 if no day is compacted.
     """
     from ssmd_cli import output
     from ssmd_cli.archive_query import query

@@ -7,9 +7,9 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from ssmd_archive.layout import is_day
 from ssmd_cli import output
 from ssmd_cli.archive_compact import not_installed
+from ssmd_cli.archive_place import parse_day
 from ssmd_cli.archive_root import remote_of
 from ssmd_cli.output import Format, Row
 from ssmd_common.errors import ConfigurationError
@@ -30,11 +30,11 @@ def query(root: Path, sql: str, style: Format, file: Path | None, days: list[str
     Raises:
         ConfigurationError: the libraries are not installed, or Parquet would go to a terminal.
         QueryRefused: it is no statement that only reads, or DuckDB refuses it.
+        QueryFailed: DuckDB cannot answer it.
         NotArchived: no day is compacted, or none of these.
         ArchiveDamaged, BucketRefused, BucketUnreachable: Parquet cannot be brought.
     """
-    if odd := [day for day in days if not is_day(day)]:
-        raise ConfigurationError(f"--date {odd[0]} is no day such as 2026-02-03")
+    days = [parse_day(day) for day in days]
     try:
         from ssmd_archive.parquet import query as parquet
     except ImportError as error:

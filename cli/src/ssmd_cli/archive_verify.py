@@ -9,6 +9,7 @@ import typer
 
 from ssmd_archive import coverage
 from ssmd_archive.catalog import Archive
+from ssmd_archive.layout import repair_of
 from ssmd_archive.parquet.check import Compacted, check
 from ssmd_archive.verify import Finding, Report, hash_file
 from ssmd_archive.verify import verify as verify_archive
@@ -16,6 +17,7 @@ from ssmd_cli import output
 from ssmd_cli.archive_root import remote_of
 from ssmd_cli.archive_streams import layout
 from ssmd_cli.progress import BytesRead
+from ssmd_common.words import counted
 
 
 def verify(
@@ -64,7 +66,8 @@ def verify(
         if progress:
             progress.end()
         if not as_json:
-            _show(report, "" if len(layouts) == 1 else f"{of.stream}/")
+            place = "" if len(layouts) == 1 else f"{of.stream}/"
+            _show(report, place, repair_of(archive.stream))
     for stream, made in compacted.items():
         if not as_json:
             _show_parquet(stream, made)
@@ -96,26 +99,28 @@ def _show_parquet(stream: str, made: Compacted) -> None:
     for finding in made.findings:
         typer.echo(told(finding))
     output.note(
-        f"Parquet of {stream}: {len(made.findings)} faults in {made.days} days, {made.files} files "
-        f"({made.bytes} bytes), {made.rows} rows"
+        f"Parquet of {stream}: {counted(len(made.findings), 'fault')} in "
+        f"{counted(made.days, 'day')}, {counted(made.files, 'file')} "
+        f"({counted(made.bytes, 'byte')}), {counted(made.rows, 'row')}"
     )
 
 
-def _show(report: Report, place: str) -> None:
+def _show(report: Report, place: str, repair: str) -> None:
     for finding in report.findings:
         typer.echo(f"{place}{told(finding)}")
     for finding in report.unfinished:
         output.note(f"{place}{told(finding)} (the archiver finishes it)")
     of = f"{place.removesuffix('/')}: " if place else ""
     output.note(
-        f"{of}{len(report.findings)} faults in {report.days} days, {report.lines} lines, "
-        f"{report.files} files ({report.bytes} bytes), {report.messages} messages; "
-        f"{report.lost} are marked as lost"
+        f"{of}{counted(len(report.findings), 'fault')} in "
+        f"{counted(report.days, 'day')}, {counted(report.lines, 'line')}, "
+        f"{counted(report.files, 'file')} ({counted(report.bytes, 'byte')}), "
+        f"{counted(report.messages, 'message')}; marked as lost: {report.lost:,}"
     )
     if report.in_bucket:
         output.note(
-            f"{of}{report.in_bucket} more files are in the bucket only: `ssmd archive verify "
-            "--bucket` looks at these"
+            f"{of}in the bucket only: {counted(report.in_bucket, 'file')}: `ssmd archive "
+            "verify --bucket` looks there"
         )
     if report.head:
         output.note(
@@ -123,7 +128,7 @@ def _show(report: Report, place: str) -> None:
             "lines up to it are these"
         )
     if report.findings:
-        output.note("`ssmd archive repair` mends what can be mended")
+        output.note(f"{of}{repair} mends what can be mended")
 
 
 def told(finding: Finding) -> str:

@@ -14,6 +14,7 @@ from ssmd_archive.certificate import (
     Trades,
 )
 from ssmd_archive.tradesets import COMPARED, Compared, TradeSet, exact
+from ssmd_common.words import counted
 from ssmd_stream.market.coverage import State
 
 _FINE: Final = (State.COMPLETE, State.REPAIRED)
@@ -99,7 +100,7 @@ def _result(
 
 
 def _ids(count: int, one: str, many: str) -> str:
-    return f"{count} {'id' if count == 1 else 'ids'} {one if count == 1 else many}"
+    return f"{counted(count, 'id')} {one if count == 1 else many}"
 
 
 def _volume(exchange: TradeSet, said: str | None) -> str | None:

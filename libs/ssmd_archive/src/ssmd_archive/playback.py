@@ -290,7 +290,10 @@ def _found(path: Path, file: File) -> tuple[Path, str | None]:
 
 
 def _damaged(layout: Layout, chain: int, file: File, wrong: str) -> tuple[int, Lost]:
-    why = f"{wrong}: `ssmd archive repair` mends it from the stream, as far as that holds it"
+    why = (
+        f"{wrong}: `ssmd archive repair --stream {layout.stream}` mends it from the stream, as far "
+        "as that holds it"
+    )
     return file.from_seq, Lost(
         layout, chain, file.from_seq, file.to_seq, file.messages, "damaged", why, file.table
     )

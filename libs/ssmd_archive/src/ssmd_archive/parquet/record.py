@@ -167,7 +167,8 @@ def decode(path: Path, content: bytes) -> Record:
         return msgspec.json.decode(content, type=Record)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ArchiveDamaged(
-            f"{path} cannot be read ({error}): `ssmd archive compact --again` makes the day anew"
+            f"{path} cannot be read ({error}): `ssmd archive compact --again --date "
+            f"{day_in(path.parent.name)}` makes the day anew"
         ) from error
 
 
