@@ -4,7 +4,7 @@ import gzip
 import json
 import os
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,9 +66,10 @@ async def test_a_day_of_markets_is_certified_and_checked_again(day: Day, tmp_pat
     assert complete == {*day.traded, day.silent}
     assert day.open not in found
     # The simulated exchange has no trades of what settled before it began, but volumes.
-    others = {one["result"] for ticker, one in found.items() if ticker not in complete}
-    assert others == {"volume differs"}
-    assert done.code == DRIFT
+    others = [one for ticker, one in found.items() if ticker not in complete]
+    assert {one["result"] for one in others} == {"coverage gap"}
+    assert all("trades were not captured while it was open" in one["why"] for one in others)
+    assert done.code == PARTIAL
     assert "of 3 with block trades the volume has these in 3, and has not in 0" in done.err
     one = found[day.traded[0]]
     mine = [trade for trade in day.trades if trade.ticker == day.traded[0]]
@@ -174,6 +175,49 @@ async def test_an_archive_that_was_made_otherwise_is_found_out(tmp_path: Path) -
         traded.archive(tmp_path / "other", [one for one in mine if one is not lost], gap)
         [one] = await day.certified(tmp_path / "other", ticker, code=DRIFT)
         assert one["result"] == "missing"
+
+
+async def test_a_sum_below_the_volume_is_explained_by_a_late_capture_alone(tmp_path: Path) -> None:
+    async with traded.exchange() as sim:
+        [market, *_] = traded.active(sim, 1)
+        traded.trade(sim, market, 15, blocks=False)
+        traded.settle(sim, market)
+        day = Day(sim, [market.ticker], "", "", traded.trades(sim, [market.ticker]), tmp_path)
+        opened = datetime.fromtimestamp(market.life.open, UTC)
+        late, whole = tmp_path / "late", tmp_path / "whole"
+        traded.archive(late, day.trades)
+        traded.archive(whole, day.trades, began=opened - timedelta(minutes=1))
+        trading = sim.floor.of(market)
+        for more, of_late in ((0, "complete"), (100, "coverage gap"), (-200, "volume differs")):
+            trading.volume += more
+            market.rendered_until = 0.0
+            of_whole = "complete" if not more else "volume differs"
+            for root, result in ((late, of_late), (whole, of_whole)):
+                code = {"complete": 0, "coverage gap": PARTIAL, "volume differs": DRIFT}[result]
+                [found] = await day.certified(root, market.ticker, code=code)
+                assert (found["result"], found["volume"]) == (
+                    result, "both" if not more else "neither",
+                ), found  # fmt: skip
+                says_since = "trades are captured since 2026-11-28T12:0" in found["why"]
+                assert says_since == (result == "coverage gap"), found
+                assert ([gap["state"] for gap in found["gaps"]] == ["not subscribed"]) == says_since
+        # A trade that was lost while trades were captured is no less missing for it.
+        trading.volume += 100
+        market.rendered_until = 0.0
+        lost = day.trades[3]
+        rest = [one for one in day.trades if one is not lost]
+        traded.archive(tmp_path / "lost", rest)
+        [found] = await day.certified(tmp_path / "lost", market.ticker, code=DRIFT)
+        assert found["result"] == "missing"
+        # One from before the capture is told apart, with both times.
+        began = traded.moment(day.trades[0]) + timedelta(seconds=30)
+        traded.archive(tmp_path / "later", day.trades[1:], began=began)
+        [found] = await day.certified(tmp_path / "later", market.ticker, code=PARTIAL)
+        assert found["result"] == "coverage gap"
+        assert found["why"] == (
+            "1 id is missing in the archive, where it has gaps: trades are captured since "
+            f"{began:%Y-%m-%dT%H:%M:%SZ}, and it opened at {opened:%Y-%m-%dT%H:%M:%SZ}"
+        )
 
 
 async def test_a_file_that_is_gone_or_changed_is_no_proof(day: Day, tmp_path: Path) -> None:

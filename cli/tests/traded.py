@@ -94,16 +94,22 @@ def archive(
     messages: list[TradeMessage],
     gap: tuple[datetime, datetime] | None = None,
     change: Callable[[list[Message]], list[Message]] = lambda all_of_them: all_of_them,
+    *,
+    began: datetime | None = None,
 ) -> None:
-    """Archive trades, whole but for a gap that the capture's own records tell of."""
+    """Archive trades, whole but for a gap that the capture's own records tell of. The capture
+    `began` five minutes before the first trade unless it says otherwise."""
     maker = Maker("s1")
-    began = min(moment(one) for one in messages) - timedelta(minutes=5)
+    first = min(moment(one) for one in messages)
+    began = began or first - timedelta(minutes=5)
     ends = max(moment(one) for one in messages) + timedelta(minutes=5)
     more: dict[str, Any] = {"of_channel": "trade", "everything": True}
     before: list[Message] = [
         maker.record("opened", at=began),
         maker.record("subscribed", at=began, **more),
     ]
+    if began + timedelta(hours=1) < first:
+        before.append(maker.record("count", at=began + timedelta(hours=1)))
     after: list[Message] = []
     if gap:
         after.append(

@@ -11,11 +11,11 @@ import msgspec
 
 from ssmd_archive import certificate
 from ssmd_archive.archived_trades import Found, gather
-from ssmd_archive.capture_gaps import CaptureGaps
+from ssmd_archive.capture_gaps import CaptureGaps, Opening
 from ssmd_archive.catalog import Archive
 from ssmd_archive.certificate import FAILS, HOLDS, Certificate, Market, Result
 from ssmd_archive.coverage import day_of
-from ssmd_archive.judgement import judge
+from ssmd_archive.judgement import falls_short, judge
 from ssmd_archive.layout import MARKET_DATA
 from ssmd_archive.tradesets import Trade, TradeSets, exact
 from ssmd_cli import output
@@ -148,12 +148,22 @@ class _Run:
             self._sets.add("exchange", trades)
         compared = self._sets.compare(ticker)
         gaps = list(self._gaps.of(compared.missing_at))
+        is_short = compared.missing or falls_short(compared, market)
+        opening = self._opening(market) if is_short else None
         stream = self._archive.layout.stream
-        made = judge(stream, ticker, market, found, compared, gaps, self._now)
+        made = judge(stream, ticker, market, found, compared, gaps, opening, self._now)
         if unread and made.result not in FAILS:
             why = f"{unread} of the exchange's trades cannot be read"
             return msgspec.structs.replace(made, result=Result.UNKNOWN, why=why)
         return made
+
+    def _opening(self, market: Market) -> Opening | None:
+        """None where that is not known of it."""
+        opened = _moment(market.open_time)
+        ended = _moment(market.close_time) or _moment(market.settled_time)
+        if opened is None or ended is None:
+            return None
+        return self._gaps.opening(of_datetime(opened), of_datetime(ended))
 
     async def _pages(self, ticker: str, market: Market) -> AsyncIterator[Page[WireTrade]]:
         """All trades of a market; those on both sides of a cutoff that moves come twice."""

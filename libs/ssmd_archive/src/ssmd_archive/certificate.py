@@ -40,9 +40,10 @@ class Result(StrEnum):
     DIFFERENT = "different"
     """Of some both say other things."""
     VOLUME_DIFFERS = "volume differs"
-    """The trades are the same, and do not add up to the volume."""
+    """The trades are the same, and do not add up to the volume; no late capture explains it."""
     COVERAGE_GAP = "coverage gap"
-    """The archive lacks some, and its own records of the capture say that it may."""
+    """The archive lacks some, or the exchange's own sum falls short of its volume, and the records
+    of the capture say that some may be lacking."""
     DAMAGED = "damaged"
     """Files that may have some are not as they were sealed."""
     NOT_SETTLED = "not settled yet"
@@ -117,7 +118,7 @@ class Differences(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
-    """A span in which trades are missing, and what the records of the capture say of it."""
+    """A span in which trades are, or may be, missing, and what the records of the capture say of it."""
 
     since: str
     until: str
