@@ -118,7 +118,7 @@ class Differences(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
-    """A span in which trades are, or may be, missing, and what the records of the capture say of it."""
+    """A span in which trades are, or may be, missing; what the records of the capture say of it."""
 
     since: str
     until: str
