@@ -93,7 +93,7 @@ async def test_a_day_of_markets_is_certified_and_checked_again(day: Day, tmp_pat
     )
     checked = await day.ssmd("certify", "--check", "--root", str(root), KALSHI_BASE_URL="http://x")
     assert checked.code == 0, checked
-    assert "0 are not true any more" in checked.err
+    assert "certificates, of which not true any more: 0" in checked.err
 
 
 def tampered(kind: str, mine: list[TradeMessage]) -> list[TradeMessage]:
@@ -273,6 +273,11 @@ async def test_what_cannot_be_certified_is_said(day: Day, tmp_path: Path) -> Non
     assert {one["ticker"]: one["result"] for one in found} == {
         day.traded[0]: "complete", "KXNONE-1": "unknown",
     }  # fmt: skip
+    done = await day.ssmd("certify", "--check", day.silent, "--root", str(root))
+    assert (done.code, "there is no certificate" in done.err) == (NOT_FOUND, True), done
+    done = await day.ssmd("certify", "--check", day.silent, day.traded[0], "--root", str(root))
+    assert (done.code, done.out.count("there is no certificate")) == (NOT_FOUND, 1), done
+    assert "1 certificate, of which not true any more: 0; 1 market without one" in done.err
     for words, said in (
         ([], "name markets, or a day"),
         (["--date", "2026-02-30"], "is no day"),

@@ -175,6 +175,17 @@ def test_a_day_that_lacks_messages_is_compacted_and_said(tmp_path: Path) -> None
     assert compacted(tmp_path / "archive") == DAYS[:1]
 
 
+def test_where_nothing_is_archived_nothing_is_compacted(made: Path, tmp_path: Path) -> None:
+    result = compact(made, "--stream", "MARKET_BOOKS_7")
+    assert str(result.exception) == "nothing is archived yet of MARKET_BOOKS_7"
+    archive(tmp_path / "archive", MARKET_DATA, [Maker().trade("KXA-1", at=FIRST)])
+    assert "no day is over yet" in str(compact(tmp_path / "archive").exception)
+    result = CliRunner().invoke(app, ["ls", "--root", str(made)])
+    assert result.stderr.splitlines()[-1] == (
+        "there is more: --stream MARKET_BOOKS_0, --stream MARKET_DATA"
+    )
+
+
 def test_a_record_that_cannot_be_read_names_what_makes_it_anew(root: Path) -> None:
     assert compact(root).exit_code == 0
     record = root / "parquet/MARKET_DATA" / f"day={DAYS[1]}" / "manifest.json"

@@ -63,11 +63,7 @@ def compact(
             if not as_json:
                 _tell(*found)
     if not done and not failed:
-        raise NotArchived(
-            f"nothing is archived of {day}"
-            if day
-            else "no day is over yet: --partial compacts what there is, and marks it so"
-        )
+        raise NotArchived(_nothing(root, layouts, day))
     if as_json:
         output.document([*(_document(*found) for found in done), *map(_failure, failed)])
     if failed:
@@ -78,6 +74,14 @@ def compact(
         codes = {one.error.exit_code for one in failed}
         return codes.pop() if len(codes) == 1 else ExitCode.FAILED
     return ExitCode.PARTIAL if any(found.lost for found, _ in done) else ExitCode.OK
+
+
+def _nothing(root: Path, layouts: list[Layout], day: str | None) -> str:
+    if day:
+        return f"nothing is archived of {day}"
+    if not any(Archive(root, of).days() for of in layouts):
+        return "nothing is archived yet" + (f" of {layouts[0].stream}" if len(layouts) == 1 else "")
+    return "no day is over yet: --partial compacts what there is, and marks it so"
 
 
 def not_installed(error: ImportError) -> ConfigurationError:

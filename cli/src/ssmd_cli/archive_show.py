@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ssmd_archive import playback
 from ssmd_archive import tickers as archived_tickers
 from ssmd_archive.bounds import At
 from ssmd_archive.catalog import Archive
@@ -60,6 +61,9 @@ def ls(root: Path, stream: str | None, *, as_json: bool) -> None:
         )
     if not found:
         output.note(NOTHING_YET)
+        others = [of.stream for of in playback.streams(root) if Archive(root, of).days()]
+        if others:
+            output.note(f"there is more: --stream {', --stream '.join(others)}")
 
 
 def state(
