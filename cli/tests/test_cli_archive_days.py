@@ -108,10 +108,25 @@ def test_query_prints_as_other_commands_do(made: Path, tmp_path: Path) -> None:
     found = list(csv.DictReader(io.StringIO(run(made, "query", sql, "--csv").stdout)))
     assert [row["contracts"] for row in found] == ["150.0000", "150.0000"]
     assert run(made, "query", "SELECT 1 WHERE false", "--json").stdout == "[]\n"
+    # What is a text in JSON has no quotation marks of its own elsewhere.
+    odd = (
+        "SELECT DISTINCT day, TIMESTAMP '2026-02-03 01:02:03' AS at, TIME '01:02:03' AS clock, "
+        "INTERVAL 90.5 SECOND AS lasted, "
+        "'c6a8669e-ee95-4c42-9ef6-4a9b61380164'::UUID AS id FROM trade"
+    )
+    asked = [run(made, "query", odd, "-o", style).stdout for style in ("csv", "table", "json")]
+    assert asked[0].splitlines()[1] == (
+        "2026-02-03,2026-02-03T01:02:03,01:02:03,P0M0DT90.5S,c6a8669e-ee95-4c42-9ef6-4a9b61380164"
+    )
+    assert asked[1].splitlines()[1].split() == asked[0].splitlines()[1].split(",")
+    assert [*json.loads(asked[2])[0].values()] == asked[0].splitlines()[1].split(",")
     file = tmp_path / "out.parquet"
     assert run(made, "query", sql, "-o", "parquet", "--file", str(file)).exit_code == 0
     assert pq.read_table(file).num_rows == 2
     assert [*tmp_path.iterdir()] == [file]
+    refused = failure(made, "query", odd, "-o", "parquet", "--file", str(file))
+    assert "--output parquet" in refused
+    assert pq.read_table(file).num_rows == 2, "what was there stays"
 
 
 def test_query_refuses_what_does_not_only_read(made: Path, tmp_path: Path) -> None:

@@ -236,8 +236,6 @@ async def test_certificates_are_made_and_checked_in_the_bucket(
     done = await place.ssmd(place.url, "certify", "--check", **place.settings)
     assert done.code == 0, done
     assert "2 certificates, of which not true any more: 0" in done.err
-        done
-    )
     key = min(path for path in bucketed.local(root) if "/trade/" in path)
     await bucket.put(key, b"x")
     done = await place.ssmd(place.url, "certify", "--check", **place.settings)

@@ -2,10 +2,14 @@
 
 import sys
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+import msgspec
 
 from ssmd_cli import output
 from ssmd_cli.archive_compact import not_installed
@@ -67,15 +71,7 @@ def _write(answer: "Answer", style: Format, to: IO[str]) -> None:
     names = answer.schema.names
     match style:
         case Format.PARQUET:
-            import pyarrow.parquet
-
-            with pyarrow.parquet.ParquetWriter(
-                to.buffer,  # type: ignore[attr-defined] # of a text file there is one
-                answer.schema,
-                compression="zstd",
-            ) as writer:
-                for batch in answer.batches():
-                    writer.write_batch(batch)
+            _parquet(answer, to)
         case Format.TABLE:
             _table(answer, names)
         case Format.JSONL:
@@ -94,6 +90,20 @@ def _write(answer: "Answer", style: Format, to: IO[str]) -> None:
             for row in _rows(answer):
                 writer_of_rows.writerow([output.cell(row[name]) for name in names])
     to.flush()
+
+
+def _parquet(answer: "Answer", to: IO[str]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    binary = to.buffer  # type: ignore[attr-defined] # of a text file there is one
+    try:
+        writer = pq.ParquetWriter(binary, answer.schema, compression="zstd")
+    except pa.ArrowNotImplementedError as error:
+        raise ConfigurationError(f"--output parquet: {error}") from error
+    with writer:
+        for batch in answer.batches():
+            writer.write_batch(batch)
 
 
 def _table(answer: "Answer", names: list[str]) -> None:
@@ -116,6 +126,12 @@ def _plain(value: Any) -> Any:
     match value:
         case datetime() if value.tzinfo is not None:
             return spelled_moment(value)
+        case date() | time() | timedelta() | UUID():
+            # Their texts, which JSON alone puts between quotation marks.
+            return msgspec.to_builtins(value)
+        case (months, days, nanoseconds) if isinstance(value, tuple):
+            # An interval, which is no span of time before somebody says how long a month is.
+            return f"P{months}M{days}DT{Decimal(nanoseconds) / 10**9:f}S"
         case list():
             return [_plain(each) for each in value]
         case dict():
