@@ -17,7 +17,7 @@ from ssmd_archive.layout import MARKET_DATA, Layout, books
 from ssmd_archive.lock import locked
 from ssmd_archive.writer import ArchiveWriter, Rotation
 from ssmd_cli.archive import app
-from ssmd_cli.coverage_picture import picture
+from ssmd_cli.coverage_picture import axis, picture
 from ssmd_stream.market.coverage import State
 from ssmd_stream.market.messages import Message, encoded
 from ssmd_stream.market.timeline import Interval, Span
@@ -281,6 +281,17 @@ def many(root: Path, markets: int) -> Path:
             shard=0,
         )  # fmt: skip
     return root
+
+
+@pytest.mark.parametrize(
+    ("width", "clocks"), [(24, 2), (41, 2), (42, 3), (60, 3), (84, 5), (100, 5)]
+)
+def test_the_axis_is_as_long_as_the_picture(width: int, clocks: int) -> None:
+    drawn = axis(Span(0, 86_400_000_000), width)
+    assert len(drawn) == width
+    assert drawn.startswith("00:00:00 ")
+    assert drawn.endswith(" 00:00:00 UTC")
+    assert len(drawn.split()) == clocks + 1
 
 
 def test_markets_that_look_the_same_share_a_line(tmp_path: Path) -> None:

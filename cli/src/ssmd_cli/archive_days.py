@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ssmd_cli import verbs
-from ssmd_cli.archive_root import AsJson, Root, Stream, archive_at
+from ssmd_cli.archive_root import AsJson, EachStream, Root, archive_at
 from ssmd_cli.options import AsCsv, Output
 from ssmd_common.exitcodes import ExitCode
 
@@ -19,7 +19,7 @@ def compact_command(
         str | None,
         typer.Option(metavar="YYYY-MM-DD", help="This day, UTC; else each one that is over."),
     ] = None,
-    stream: Stream = None,
+    stream: EachStream = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="Also a day that is not over; it is marked so.")
     ] = False,
