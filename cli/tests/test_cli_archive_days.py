@@ -24,6 +24,7 @@ from ssmd_archive.lock import locked
 from ssmd_archive.parquet.query import QueryFailed, QueryRefused
 from ssmd_archive.writer import ArchiveWriter, Rotation
 from ssmd_cli.archive import app
+from ssmd_common.errors import ConfigurationError
 from ssmd_common.exitcodes import ExitCode
 from ssmd_stack.nats import NatsServer
 from ssmd_stream.market.messages import Message, encoded
@@ -124,6 +125,18 @@ def test_query_prints_as_other_commands_do(made: Path, tmp_path: Path) -> None:
     assert run(made, "query", sql, "-o", "parquet", "--file", str(file)).exit_code == 0
     assert pq.read_table(file).num_rows == 2
     assert [*tmp_path.iterdir()] == [file]
+    # Without a format the file's name says it.
+    for name, first in (("out.csv", "n"), ("out.jsonl", '{"n":30}'), ("out.json", '[{"n":30}]')):
+        named = tmp_path / name
+        result = run(made, "query", "SELECT count(*) AS n FROM trade", "--file", str(named))
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert named.read_text().splitlines()[0] == first
+    # Two columns of one name are two.
+    twice = "SELECT 1 AS a, 2 AS a, 3 AS a_1, 4 AS b"
+    assert run(made, "query", twice, "--csv").stdout == "a,a_2,a_1,b\n1,2,3,4\n"
+    assert json.loads(run(made, "query", twice, "--json").stdout) == [
+        {"a": 1, "a_2": 2, "a_1": 3, "b": 4}
+    ]
     refused = failure(made, "query", odd, "-o", "parquet", "--file", str(file))
     assert "--output parquet" in refused
     assert pq.read_table(file).num_rows == 2, "what was there stays"
@@ -180,6 +193,17 @@ def test_replay_prints_lines_in_order(made: Path) -> None:
     assert len(found) == 15
     assert "give a time" in failure(made, "replay", "--from", "17")
     assert "book" in failure(made, "replay", "--channel", "book")
+    turned = ["replay", "--from", "2026-02-04", "--to", "2026-02-03"]
+    assert "--to 2026-02-03 is not after --from" in failure(made, *turned)
+    for words in (
+        ("cat", "--since", "9999999999d"), ("replay", "--from", "9999-12-31"),
+        ("coverage", "--date", "2026-2-3"), ("coverage", "--date", "9999-12-31"),
+        ("certify", "--date", "9999-12-31"), ("tickers", "--date", "x"),
+        ("query", "FROM trade", "--date", "3"), ("compact", "--stream", ""),
+        ("verify", "--head", "zz"),
+    ):  # fmt: skip
+        wrong = run(made, *words).exception
+        assert isinstance(wrong, ConfigurationError), (words, wrong)
 
 
 def test_what_is_missing_is_a_line_and_an_exit_code(made: Path, tmp_path: Path) -> None:

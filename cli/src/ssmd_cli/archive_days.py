@@ -46,7 +46,10 @@ def compact_command(
 def query_command(
     sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT, of DuckDB.")],
     file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write here; of Parquet a file is needed.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write here; its name says how: .csv, .jsonl, .parquet, else JSON."
+        ),
     ] = None,
     date: Annotated[
         list[str] | None,

@@ -15,6 +15,7 @@ from ssmd_cli import output
 from ssmd_cli.archive_compact import not_installed
 from ssmd_cli.archive_place import parse_day
 from ssmd_cli.archive_root import remote_of
+from ssmd_cli.exporting import format_of
 from ssmd_cli.output import Format, Row
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.times import spelled_moment
@@ -26,7 +27,8 @@ _MOST_IN_A_TABLE: Final = 10_000
 
 
 def query(root: Path, sql: str, style: Format, file: Path | None, days: list[str]) -> None:
-    """Print the rows, or write them to a file, which appears when it is whole.
+    """Print the rows, or write them to a file, which appears when it is whole; where no format is
+    chosen, the file's name chooses it.
 
     With `days` tables have these only. Of an archive in a bucket the Parquet of the tables that the
     question names is brought first.
@@ -43,6 +45,8 @@ def query(root: Path, sql: str, style: Format, file: Path | None, days: list[str
         from ssmd_archive.parquet import query as parquet
     except ImportError as error:
         raise not_installed(error) from error
+    if file is not None and style is Format.TABLE:
+        style = format_of(None, file)
     if style is Format.PARQUET and file is None and sys.stdout.isatty():
         raise ConfigurationError("Parquet is not for terminals: give --file, or use a pipe")
     only = None

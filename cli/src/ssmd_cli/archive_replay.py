@@ -37,6 +37,8 @@ async def replay(
         UpstreamUnavailable: NATS does not answer, or does not take what is published.
     """
     start, stop = _moment(since, "--from"), _moment(until, "--to", ends=True)
+    if start is not None and stop is not None and start >= stop:
+        raise ConfigurationError(f"--to {until} is not after --from {since}")
     try:
         source = replayed(root, start, stop, **wanted)
         async with aclosing(source) as items:

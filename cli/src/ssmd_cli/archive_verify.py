@@ -1,8 +1,10 @@
 """What `ssmd archive verify` prints."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import typer
@@ -17,7 +19,10 @@ from ssmd_cli import output
 from ssmd_cli.archive_root import remote_of
 from ssmd_cli.archive_streams import layout
 from ssmd_cli.progress import BytesRead
+from ssmd_common.errors import ConfigurationError
 from ssmd_common.words import counted
+
+_SHA256: Final = re.compile("[0-9a-f]{64}")
 
 
 def verify(
@@ -35,8 +40,11 @@ def verify(
     of the others under `streams`, and of Parquet under `parquet`, where there is some.
 
     Raises:
+        ConfigurationError: `head` is no SHA-256.
         NoArchive: there is none.
     """
+    if head is not None and not _SHA256.fullmatch(head):
+        raise ConfigurationError(f"--head {head} is no SHA-256: 64 hexadecimal digits")
     named = layout(stream)
     layouts = [named] if stream else [named, *coverage.streams(root)]
     reports = {}
@@ -123,9 +131,10 @@ def _show(report: Report, place: str, repair: str) -> None:
             "verify --bucket` looks there"
         )
     if report.head:
+        stream = f" --stream {place.removesuffix('/')}" if place else ""
         output.note(
-            f"the newest line is {report.head}: --head {report.head} proves later that all "
-            "lines up to it are these"
+            f"the newest line is {report.head}: `ssmd archive verify{stream} --head {report.head}` "
+            "proves later that all lines up to it are these"
         )
     if report.findings:
         output.note(f"{of}{repair} mends what can be mended")

@@ -7,6 +7,7 @@ run.
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -171,11 +172,14 @@ def _quoted(text: str) -> str:
 
 
 class Answer:
-    """Rows, which are made as they are read: once."""
+    """Rows, which are made as they are read: once. Of columns with the same name (of a join) the
+    later ones are `<name>_1` and so on."""
 
     def __init__(self, reader: pa.RecordBatchReader) -> None:
         self._reader = reader
-        self.schema: pa.Schema = reader.schema
+        self._names = _distinct(reader.schema.names)
+        fields = zip(reader.schema, self._names, strict=True)
+        self.schema: pa.Schema = pa.schema([field.with_name(name) for field, name in fields])
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All of them.
@@ -184,9 +188,18 @@ class Answer:
             QueryRefused, QueryFailed: DuckDB cannot go on.
         """
         try:
-            yield from self._reader
+            for batch in self._reader:
+                yield batch.rename_columns(self._names)
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             raise _refused(error) from error
+
+
+def _distinct(names: list[str]) -> list[str]:
+    found: list[str] = []
+    for name in names:
+        others = (f"{name}_{number}" for number in count(1))
+        found.append(name if name not in found else next(o for o in others if o not in names))
+    return found
 
 
 def ask(database: duckdb.DuckDBPyConnection, text: str) -> Answer:
