@@ -4,6 +4,7 @@
 
 import os
 import re
+import secrets
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -223,13 +224,16 @@ def write(root: Path, certificate: Certificate, disk: Disk | None = None) -> Non
         if old is not None and old.result not in SAYS_NOTHING:
             return
     disk.make_directory(path.parent)
-    part = path.with_suffix(".part")
+    # Nobody locks certificates: two runs may write that of one market at the same time.
+    part = path.with_suffix(f".{secrets.token_hex(4)}.part")
     file = disk.open(part)
     try:
-        disk.truncate(file, 0)
-        disk.write(file, encode(certificate), 0)
-        disk.sync(file)
+        try:
+            disk.write(file, encode(certificate), 0)
+            disk.sync(file)
+        finally:
+            os.close(file)
+        disk.rename(part, path)
     finally:
-        os.close(file)
-    disk.rename(part, path)
+        disk.remove(part)
     disk.sync_directory(path.parent)
