@@ -176,10 +176,16 @@ def test_a_day_that_lacks_messages_is_compacted_and_said(tmp_path: Path) -> None
 
 
 def test_where_nothing_is_archived_nothing_is_compacted(made: Path, tmp_path: Path) -> None:
+    """A run of the first night has nothing to do, and did it."""
     result = compact(made, "--stream", "MARKET_BOOKS_7")
-    assert str(result.exception) == "nothing is archived yet of MARKET_BOOKS_7"
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "nothing is archived yet of MARKET_BOOKS_7\n"
     archive(tmp_path / "archive", MARKET_DATA, [Maker().trade("KXA-1", at=FIRST)])
-    assert "no day is over yet" in str(compact(tmp_path / "archive").exception)
+    result = compact(tmp_path / "archive", "--json")
+    assert (result.exit_code, result.stdout) == (0, "[]\n")
+    assert result.stderr.startswith("no day is over yet: ")
+    assert compact(tmp_path / "archive", "--date", DAYS[1]).exit_code != 0
+    assert "is no directory" in str(compact(tmp_path / "none").exception)
     result = CliRunner().invoke(app, ["ls", "--root", str(made)])
     assert result.stderr.splitlines()[-1] == (
         "there is more: --stream MARKET_BOOKS_0, --stream MARKET_DATA"

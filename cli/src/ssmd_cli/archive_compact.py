@@ -63,7 +63,9 @@ def compact(
             if not as_json:
                 _tell(*found)
     if not done and not failed:
-        raise NotArchived(_nothing(root, layouts, day))
+        if day is not None:
+            raise NotArchived(f"nothing is archived of {day}")
+        output.note(_nothing(root, layouts))
     if as_json:
         output.document([*(_document(*found) for found in done), *map(_failure, failed)])
     if failed:
@@ -76,9 +78,7 @@ def compact(
     return ExitCode.PARTIAL if any(found.lost for found, _ in done) else ExitCode.OK
 
 
-def _nothing(root: Path, layouts: list[Layout], day: str | None) -> str:
-    if day:
-        return f"nothing is archived of {day}"
+def _nothing(root: Path, layouts: list[Layout]) -> str:
     if not any(Archive(root, of).days() for of in layouts):
         return "nothing is archived yet" + (f" of {layouts[0].stream}" if len(layouts) == 1 else "")
     return "no day is over yet: --partial compacts what there is, and marks it so"
