@@ -175,6 +175,11 @@ def test_coverage_of_a_market_a_series_a_channel(root: Path) -> None:
     ]  # fmt: skip
     assert kinds("--series", "KXB", "--channel", "book") == [("book", "KXB-1")]
     assert kinds("--channel", "trade") == [("trade", None)]
+    # Of a ticker that nobody has, too: so it is said that the market is not known.
+    for ticker, is_known in (("KXA-1", True), ("KXNONE-1", False)):
+        words = ["coverage", "--ticker", ticker, "--channel", "trade", "--root", str(root)]
+        told = CliRunner().invoke(app, words).stderr
+        assert (f"whether there is a market {ticker}" in told) != is_known, told
     before = json.loads(run(root, "coverage", "--date", "2026-02-02", "--json"))
     assert states(before, "trade") == [(0, "complete")]
 

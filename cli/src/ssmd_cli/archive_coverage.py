@@ -77,6 +77,11 @@ def coverage(
     if not read:
         raise NotArchived(f"nothing of market data is archived of {day}")
     found = list(_found(read, ticker, series, channel))
+    if ticker is not None and found and not any(ticker in one.coverage.tickers for one in read):
+        output.note(
+            f"trade and ticker are of every market in connector's scope: whether there is a market "
+            f"{ticker}, the records of the capture do not say"
+        )
     if drawing is not None:
         span = _whole(read)
         rows = [(line.name, line.intervals) for line in _lines(found, span, _WIDE)]
