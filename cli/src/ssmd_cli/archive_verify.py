@@ -11,9 +11,10 @@ import typer
 
 from ssmd_archive import coverage
 from ssmd_archive.catalog import Archive
+from ssmd_archive.hashing import hash_file
 from ssmd_archive.layout import repair_of
 from ssmd_archive.parquet.check import Compacted, check
-from ssmd_archive.verify import Finding, Report, hash_file
+from ssmd_archive.verify import Finding, Report
 from ssmd_archive.verify import verify as verify_archive
 from ssmd_cli import output
 from ssmd_cli.archive_root import remote_of

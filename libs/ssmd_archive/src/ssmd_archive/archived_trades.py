@@ -13,12 +13,12 @@ from ssmd_archive.away import here
 from ssmd_archive.catalog import Archive, Listed
 from ssmd_archive.certificate import UsedFile
 from ssmd_archive.errors import ArchiveDamaged
+from ssmd_archive.hashing import hash_file
 from ssmd_archive.layout import MANIFEST
 from ssmd_archive.losses import DAMAGED, losses
 from ssmd_archive.manifest import File, Segment
 from ssmd_archive.messages import file_lines
 from ssmd_archive.tradesets import Trade, TradeSets
-from ssmd_archive.verify import hash_file
 from ssmd_stream.market.coverage import TRADE, of_datetime
 
 _BATCH: Final = 5_000

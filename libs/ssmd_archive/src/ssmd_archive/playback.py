@@ -22,12 +22,12 @@ from ssmd_archive.away import here
 from ssmd_archive.bounds import At, Span
 from ssmd_archive.catalog import Archive, Listed
 from ssmd_archive.errors import ArchiveDamaged, UnreadableLine
+from ssmd_archive.hashing import hash_file
 from ssmd_archive.identity import id_of, is_about, subject_of
 from ssmd_archive.layout import OTHER, Layout, layout_of
 from ssmd_archive.losses import Loss, losses, skipped
 from ssmd_archive.manifest import Chain, Expired, File, HoleLine, Line, Segment
 from ssmd_archive.members import members
-from ssmd_archive.verify import hash_file
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -21,6 +21,7 @@ from ssmd_archive.away import here
 from ssmd_archive.catalog import Archive
 from ssmd_archive.disk import Disk
 from ssmd_archive.errors import ArchiveDamaged, ArchiveLocked, NotArchived
+from ssmd_archive.hashing import hash_file
 from ssmd_archive.layout import MANIFEST, OTHER, repair_of
 from ssmd_archive.members import members
 from ssmd_archive.parquet import record
@@ -28,7 +29,7 @@ from ssmd_archive.parquet.reading import Block, Reader, Rejected, others, read_a
 from ssmd_archive.parquet.record import Day, Made, Record
 from ssmd_archive.parquet.schemas import OTHERS, ROW_GROUP, VERSION, Table, tables
 from ssmd_archive.parquet.wide import write_sorted
-from ssmd_archive.verify import hash_file, verify
+from ssmd_archive.verify import verify
 from ssmd_common.errors import SsmdError
 
 _BLOCK_BYTES: Final = 2 << 20
