@@ -9,9 +9,9 @@ from made_market_data import Maker, subject_of
 from ssmd_archive import manifest
 from ssmd_archive.bucket import Bucket
 from ssmd_archive.catalog import Archive
+from ssmd_archive.hashing import hash_file
 from ssmd_archive.layout import MANIFEST, MARKET_DATA
 from ssmd_archive.lock import locked
-from ssmd_archive.verify import hash_file
 from ssmd_archive.writer import ArchiveWriter, Rotation
 from ssmd_stream.market.messages import encoded
 

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -17,10 +18,13 @@ from made_market_data import Maker, subject_of
 from nats.aio.client import Client
 from typer.testing import CliRunner, Result
 
+from ssmd_archive.errors import ArchiveDamaged
 from ssmd_archive.layout import MARKET_DATA
 from ssmd_archive.lock import locked
+from ssmd_archive.parquet.query import QueryFailed, QueryRefused
 from ssmd_archive.writer import ArchiveWriter, Rotation
 from ssmd_cli.archive import app
+from ssmd_common.errors import ConfigurationError
 from ssmd_common.exitcodes import ExitCode
 from ssmd_stack.nats import NatsServer
 from ssmd_stream.market.messages import Message, encoded
@@ -80,12 +84,10 @@ def test_compact_tells_what_it_did_once(made: Path) -> None:
     [found] = json.loads(run(made, "compact", "--date", "2026-02-03", "--json").stdout)
     assert found["tables"]["trade"] == 30
     assert (found["new"], found["complete"], found["messages"]) == (False, True, 60)
-    assert "is not over" in failure(made, "compact", "--date", "2026-02-04")
     assert "no day such as" in failure(made, "compact", "--date", "4 February")
-    # In another folder: what is compacted in part is no part of the others.
-    result = run(made, "compact", "--date", "2026-02-04", "--partial")
-    assert result.exit_code == ExitCode.PARTIAL
-    assert "in part" in result.stderr
+    assert "nothing is archived of 2026-02-02" in failure(made, "compact", "--date", "2026-02-02")
+    # In another folder: what is compacted of a day that goes on is no part of the others.
+    assert run(made, "compact", "--date", "2026-02-04", "--partial").exit_code == 0
 
 
 def test_query_prints_as_other_commands_do(made: Path, tmp_path: Path) -> None:
@@ -107,14 +109,51 @@ def test_query_prints_as_other_commands_do(made: Path, tmp_path: Path) -> None:
     found = list(csv.DictReader(io.StringIO(run(made, "query", sql, "--csv").stdout)))
     assert [row["contracts"] for row in found] == ["150.0000", "150.0000"]
     assert run(made, "query", "SELECT 1 WHERE false", "--json").stdout == "[]\n"
+    # What is a text in JSON has no quotation marks of its own elsewhere.
+    odd = (
+        "SELECT DISTINCT day, TIMESTAMP '2026-02-03 01:02:03' AS at, TIME '01:02:03' AS clock, "
+        "INTERVAL 90.5 SECOND AS lasted, "
+        "'c6a8669e-ee95-4c42-9ef6-4a9b61380164'::UUID AS id FROM trade"
+    )
+    asked = [run(made, "query", odd, "-o", style).stdout for style in ("csv", "table", "json")]
+    assert asked[0].splitlines()[1] == (
+        "2026-02-03,2026-02-03T01:02:03,01:02:03,P0M0DT90.5S,c6a8669e-ee95-4c42-9ef6-4a9b61380164"
+    )
+    assert asked[1].splitlines()[1].split() == asked[0].splitlines()[1].split(",")
+    assert [*json.loads(asked[2])[0].values()] == asked[0].splitlines()[1].split(",")
     file = tmp_path / "out.parquet"
     assert run(made, "query", sql, "-o", "parquet", "--file", str(file)).exit_code == 0
     assert pq.read_table(file).num_rows == 2
     assert [*tmp_path.iterdir()] == [file]
+    # Without a format the file's name says it.
+    for name, first in (("out.csv", "n"), ("out.jsonl", '{"n":30}'), ("out.json", '[{"n":30}]')):
+        named = tmp_path / name
+        result = run(made, "query", "SELECT count(*) AS n FROM trade", "--file", str(named))
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert named.read_text().splitlines()[0] == first
+    # Two columns of one name are two.
+    twice = "SELECT 1 AS a, 2 AS a, 3 AS a_1, 4 AS b"
+    assert run(made, "query", twice, "--csv").stdout == "a,a_2,a_1,b\n1,2,3,4\n"
+    assert json.loads(run(made, "query", twice, "--json").stdout) == [
+        {"a": 1, "a_2": 2, "a_1": 3, "b": 4}
+    ]
+    refused = failure(made, "query", odd, "-o", "parquet", "--file", str(file))
+    assert "--output parquet" in refused
+    assert pq.read_table(file).num_rows == 2, "what was there stays"
 
 
 def test_query_refuses_what_does_not_only_read(made: Path, tmp_path: Path) -> None:
     assert "is only read" in failure(made, "query", f"COPY trade TO '{tmp_path}/x.csv'")
+    for sql, said in (
+        ("SELEC 1", 'Parser Error: syntax error at or near "SELEC"'),
+        ("FROM trades", 'Did you mean "trade"?'),
+        ("SELECT 'x'::INT", "Conversion Error"),
+        ("SELECT error('nobody') FROM trade", "nobody"),
+        ("", "give one statement"),
+    ):
+        result = run(made, "query", sql)
+        assert isinstance(result.exception, QueryRefused), result.exception
+        assert (result.exception.exit_code, said in str(result.exception)) == (2, True)
     assert "disabled" in failure(made, "query", "FROM read_text('/etc/hostname')")
     assert run(tmp_path / "none", "query", "SELECT 1").exit_code != 0
     file = tmp_path / "out.csv"
@@ -122,6 +161,23 @@ def test_query_refuses_what_does_not_only_read(made: Path, tmp_path: Path) -> No
         made, "query", "SELECT error('nobody')", "--file", str(file), "--csv"
     )
     assert not [*tmp_path.iterdir()]
+
+
+def test_query_over_damaged_parquet_says_what_mends_it(made: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(made, tmp_path / "archive"))
+    path = root / "parquet/MARKET_DATA/day=2026-02-03/trade.parquet"
+    content = path.read_bytes()
+    path.write_bytes(content[:-5])
+    result = run(root, "query", "SELECT 1")
+    assert isinstance(result.exception, ArchiveDamaged)
+    assert "Parquet of trade cannot be read" in str(result.exception)
+    assert "compact --again" in str(result.exception)
+    # Its end is whole, what stands before it is not: no question is wrong then.
+    end = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    path.write_bytes(content[:4] + bytes(end - 4) + content[end:])
+    result = run(root, "query", "FROM trade")
+    assert isinstance(result.exception, QueryFailed), result.exception
+    assert result.exception.exit_code == ExitCode.FAILED
 
 
 def test_replay_prints_lines_in_order(made: Path) -> None:
@@ -137,11 +193,20 @@ def test_replay_prints_lines_in_order(made: Path) -> None:
     assert len(found) == 15
     assert "give a time" in failure(made, "replay", "--from", "17")
     assert "book" in failure(made, "replay", "--channel", "book")
+    turned = ["replay", "--from", "2026-02-04", "--to", "2026-02-03"]
+    assert "--to 2026-02-03 is not after --from" in failure(made, *turned)
+    for words in (
+        ("cat", "--since", "9999999999d"), ("replay", "--from", "9999-12-31"),
+        ("coverage", "--date", "2026-2-3"), ("coverage", "--date", "9999-12-31"),
+        ("certify", "--date", "9999-12-31"), ("tickers", "--date", "x"),
+        ("query", "FROM trade", "--date", "3"), ("compact", "--stream", ""),
+        ("verify", "--head", "zz"),
+    ):  # fmt: skip
+        wrong = run(made, *words).exception
+        assert isinstance(wrong, ConfigurationError), (words, wrong)
 
 
 def test_what_is_missing_is_a_line_and_an_exit_code(made: Path, tmp_path: Path) -> None:
-    import shutil
-
     root = Path(shutil.copytree(made, tmp_path / "archive"))
     next((root / "MARKET_DATA" / "2026-02-03" / "trade").iterdir()).unlink()
     result = run(root, "replay", "--stream", "MARKET_DATA")

@@ -48,7 +48,7 @@ async def test_a_bucket_is_verified_and_days_come_back(
     here = str(tmp_path / "archive")
     done = await ssmd(tmp_path, environment, "verify", "--root", here, "--stream", STREAM)
     assert done.code == 0
-    assert "8 more files are in the bucket only" in done.err
+    assert "in the bucket only: 8 files" in done.err
     words = ("--root", here, "--date", DAYS[0])
     done = await ssmd(tmp_path, {}, "coverage", *words)
     assert (done.code, "`ssmd archive fetch --date 2026-02-04`" in done.err) == (3, True), done

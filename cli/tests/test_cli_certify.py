@@ -46,7 +46,7 @@ class Day(NamedTuple):
 
 @pytest_asyncio.fixture
 async def day(tmp_path: Path) -> AsyncIterator[Day]:
-    async with Simulator(budget=0, market_rate=traded.RATE) as sim:
+    async with traded.exchange() as sim:
         markets = traded.active(sim, 5)
         for market, times in zip(markets[:3], (40, 60, 80), strict=True):
             traded.trade(sim, market, times)
@@ -57,23 +57,19 @@ async def day(tmp_path: Path) -> AsyncIterator[Day]:
         yield Day(sim, tickers[:3], tickers[3], tickers[4], trades, tmp_path)
 
 
-def today() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%d")
-
-
 async def test_a_day_of_markets_is_certified_and_checked_again(day: Day, tmp_path: Path) -> None:
     root = tmp_path / "archive"
     traded.archive(root, day.trades)
-    done = await day.ssmd("certify", "--date", today(), "--json", "--root", str(root))
+    done = await day.ssmd("certify", "--date", traded.DAY, "--json", "--root", str(root))
     found = {one["ticker"]: one for one in json.loads(done.out)}
     complete = {ticker for ticker, one in found.items() if one["result"] == "complete"}
     assert complete == {*day.traded, day.silent}
     assert day.open not in found
-    # The simulated exchange has no trades of what settled before it began, but volumes. Shortly
-    # after midnight nothing has settled before it.
-    others = {one["result"] for ticker, one in found.items() if ticker not in complete}
-    assert others <= {"volume differs"}
-    assert done.code == (DRIFT if others else 0)
+    # The simulated exchange has no trades of what settled before it began, but volumes.
+    others = [one for ticker, one in found.items() if ticker not in complete]
+    assert {one["result"] for one in others} == {"coverage gap"}
+    assert all("trades were not captured while it was open" in one["why"] for one in others)
+    assert done.code == PARTIAL
     assert "of 3 with block trades the volume has these in 3, and has not in 0" in done.err
     one = found[day.traded[0]]
     mine = [trade for trade in day.trades if trade.ticker == day.traded[0]]
@@ -97,7 +93,7 @@ async def test_a_day_of_markets_is_certified_and_checked_again(day: Day, tmp_pat
     )
     checked = await day.ssmd("certify", "--check", "--root", str(root), KALSHI_BASE_URL="http://x")
     assert checked.code == 0, checked
-    assert "0 are not true any more" in checked.err
+    assert "certificates, of which not true any more: 0" in checked.err
 
 
 def tampered(kind: str, mine: list[TradeMessage]) -> list[TradeMessage]:
@@ -140,7 +136,7 @@ TAMPERINGS = {
 async def test_an_archive_that_was_made_otherwise_is_found_out(tmp_path: Path) -> None:
     """Whoever writes to the archive can make its hashes right: the exchange knows better."""
     root = tmp_path / "archive"
-    async with Simulator(budget=0, market_rate=traded.RATE) as sim:
+    async with traded.exchange() as sim:
         markets = traded.active(sim, len(TAMPERINGS))
         for market in markets:
             traded.trade(sim, market, 15, blocks=False)
@@ -179,6 +175,49 @@ async def test_an_archive_that_was_made_otherwise_is_found_out(tmp_path: Path) -
         traded.archive(tmp_path / "other", [one for one in mine if one is not lost], gap)
         [one] = await day.certified(tmp_path / "other", ticker, code=DRIFT)
         assert one["result"] == "missing"
+
+
+async def test_a_sum_below_the_volume_is_explained_by_a_late_capture_alone(tmp_path: Path) -> None:
+    async with traded.exchange() as sim:
+        [market, *_] = traded.active(sim, 1)
+        traded.trade(sim, market, 15, blocks=False)
+        traded.settle(sim, market)
+        day = Day(sim, [market.ticker], "", "", traded.trades(sim, [market.ticker]), tmp_path)
+        opened = datetime.fromtimestamp(market.life.open, UTC)
+        late, whole = tmp_path / "late", tmp_path / "whole"
+        traded.archive(late, day.trades)
+        traded.archive(whole, day.trades, began=opened - timedelta(minutes=1))
+        trading = sim.floor.of(market)
+        for more, of_late in ((0, "complete"), (100, "coverage gap"), (-200, "volume differs")):
+            trading.volume += more
+            market.rendered_until = 0.0
+            of_whole = "complete" if not more else "volume differs"
+            for root, result in ((late, of_late), (whole, of_whole)):
+                code = {"complete": 0, "coverage gap": PARTIAL, "volume differs": DRIFT}[result]
+                [found] = await day.certified(root, market.ticker, code=code)
+                assert (found["result"], found["volume"]) == (
+                    result, "both" if not more else "neither",
+                ), found  # fmt: skip
+                says_since = "trades are captured since 2026-11-28T12:0" in found["why"]
+                assert says_since == (result == "coverage gap"), found
+                assert ([gap["state"] for gap in found["gaps"]] == ["not subscribed"]) == says_since
+        # A trade that was lost while trades were captured is no less missing for it.
+        trading.volume += 100
+        market.rendered_until = 0.0
+        lost = day.trades[3]
+        rest = [one for one in day.trades if one is not lost]
+        traded.archive(tmp_path / "lost", rest)
+        [found] = await day.certified(tmp_path / "lost", market.ticker, code=DRIFT)
+        assert found["result"] == "missing"
+        # One from before the capture is told apart, with both times.
+        began = traded.moment(day.trades[0]) + timedelta(seconds=30)
+        traded.archive(tmp_path / "later", day.trades[1:], began=began)
+        [found] = await day.certified(tmp_path / "later", market.ticker, code=PARTIAL)
+        assert found["result"] == "coverage gap"
+        assert found["why"] == (
+            "1 id is missing in the archive, where it has gaps: trades are captured since "
+            f"{began:%Y-%m-%dT%H:%M:%SZ}, and it opened at {opened:%Y-%m-%dT%H:%M:%SZ}"
+        )
 
 
 async def test_a_file_that_is_gone_or_changed_is_no_proof(day: Day, tmp_path: Path) -> None:
@@ -234,6 +273,11 @@ async def test_what_cannot_be_certified_is_said(day: Day, tmp_path: Path) -> Non
     assert {one["ticker"]: one["result"] for one in found} == {
         day.traded[0]: "complete", "KXNONE-1": "unknown",
     }  # fmt: skip
+    done = await day.ssmd("certify", "--check", day.silent, "--root", str(root))
+    assert (done.code, "there is no certificate" in done.err) == (NOT_FOUND, True), done
+    done = await day.ssmd("certify", "--check", day.silent, day.traded[0], "--root", str(root))
+    assert (done.code, done.out.count("there is no certificate")) == (NOT_FOUND, 1), done
+    assert "1 certificate, of which not true any more: 0; 1 market without one" in done.err
     for words, said in (
         ([], "name markets, or a day"),
         (["--date", "2026-02-30"], "is no day"),
@@ -248,7 +292,7 @@ async def test_what_cannot_be_certified_is_said(day: Day, tmp_path: Path) -> Non
 async def test_a_volume_without_block_trades_holds_too(tmp_path: Path, historical: bool) -> None:
     """Nobody wrote down which of both the exchange means; markets leave the live tier."""
     more: dict[str, Any] = {"historical_after": 0.0} if historical else {}
-    async with Simulator(budget=0, market_rate=traded.RATE, block_volume=False, **more) as sim:
+    async with traded.exchange(block_volume=False, **more) as sim:
         [market] = traded.active(sim, 1)
         traded.trade(sim, market, 30)
         traded.settle(sim, market)

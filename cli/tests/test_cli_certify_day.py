@@ -2,18 +2,20 @@
 
 import hashlib
 import json
+import shutil
 import zlib
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 import pytest_asyncio
 import traded
+from made_market_data import Maker
 
 from ssmd_archive import certificate
 from ssmd_archive.certificate import FAILS
-from ssmd_simulator.server import Simulator
 from ssmd_stream.market.messages import TradeMessage
 
 from .test_cli_certify import DRIFT, TAMPERINGS, Day, tampered
@@ -25,7 +27,7 @@ MARKETS = len(WRONG)
 
 @pytest_asyncio.fixture
 async def day(tmp_path: Path) -> AsyncIterator[Day]:
-    async with Simulator(budget=0, market_rate=traded.RATE) as sim:
+    async with traded.exchange() as sim:
         markets = traded.active(sim, MARKETS)
         for market in markets:
             traded.trade(sim, market, TRADES, blocks=False)
@@ -97,6 +99,24 @@ async def test_none_holds_of_a_day_whose_sealed_file_is_another(day: Day, what: 
     assert done.code == DRIFT
     rows = {row["ticker"]: row["is_true"] for row in json.loads(done.out)}
     assert rows == dict.fromkeys(day.traded, False)
+
+
+@pytest.mark.parametrize("what", ["its manifest", "all of it"])
+async def test_none_holds_where_a_day_is_missing(day: Day, what: str) -> None:
+    """Whoever takes a day away takes away what says that there was something."""
+    root = day.place / "archive"
+    noon = traded.moment(day.trades[0])
+    later = Maker("s2").record("opened", at=noon + timedelta(days=1))
+    traded.archive(
+        root, day.trades, began=noon - timedelta(days=1), change=lambda whole: [*whole, later]
+    )
+    await results(day, root, code=0)
+    folder = root / "MARKET_DATA" / traded.DAY
+    if what == "all of it":
+        shutil.rmtree(folder)
+    else:
+        (folder / "manifest.jsonl").unlink()
+    assert {result for result, _ in (await results(day, root)).values()} == {"damaged"}
 
 
 def tamper(root: Path, what: str) -> None:

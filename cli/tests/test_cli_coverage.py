@@ -17,7 +17,7 @@ from ssmd_archive.layout import MARKET_DATA, Layout, books
 from ssmd_archive.lock import locked
 from ssmd_archive.writer import ArchiveWriter, Rotation
 from ssmd_cli.archive import app
-from ssmd_cli.coverage_picture import picture
+from ssmd_cli.coverage_picture import axis, picture
 from ssmd_stream.market.coverage import State
 from ssmd_stream.market.messages import Message, encoded
 from ssmd_stream.market.timeline import Interval, Span
@@ -175,6 +175,11 @@ def test_coverage_of_a_market_a_series_a_channel(root: Path) -> None:
     ]  # fmt: skip
     assert kinds("--series", "KXB", "--channel", "book") == [("book", "KXB-1")]
     assert kinds("--channel", "trade") == [("trade", None)]
+    # Of a ticker that nobody has, too: so it is said that the market is not known.
+    for ticker, is_known in (("KXA-1", True), ("KXNONE-1", False)):
+        words = ["coverage", "--ticker", ticker, "--channel", "trade", "--root", str(root)]
+        told = CliRunner().invoke(app, words).stderr
+        assert (f"whether there is a market {ticker}" in told) != is_known, told
     before = json.loads(run(root, "coverage", "--date", "2026-02-02", "--json"))
     assert states(before, "trade") == [(0, "complete")]
 
@@ -281,6 +286,17 @@ def many(root: Path, markets: int) -> Path:
             shard=0,
         )  # fmt: skip
     return root
+
+
+@pytest.mark.parametrize(
+    ("width", "clocks"), [(24, 2), (41, 2), (42, 3), (60, 3), (84, 5), (100, 5)]
+)
+def test_the_axis_is_as_long_as_the_picture(width: int, clocks: int) -> None:
+    drawn = axis(Span(0, 86_400_000_000), width)
+    assert len(drawn) == width
+    assert drawn.startswith("00:00:00 ")
+    assert drawn.endswith(" 00:00:00 UTC")
+    assert len(drawn.split()) == clocks + 1
 
 
 def test_markets_that_look_the_same_share_a_line(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from made_market_data import Maker, subject_of
@@ -19,6 +19,8 @@ from ssmd_kalshi.wire import WireTrade
 from ssmd_simulator.server import Simulator
 from ssmd_simulator.universe import Market
 from ssmd_stream.market.messages import Message, TradeMessage, encoded, evidence, time_text
+
+DAY: Final = "2026-11-28"
 
 RATE = 1e-9
 """Trades come on demand only, and what was traded before is on the tape, too."""
@@ -34,6 +36,13 @@ class Stored(NamedTuple):
     stored_at_ns: int
 
 
+def exchange(**settings: Any) -> Simulator:
+    """One whose clock begins at noon of DAY: neither a day nor a file of the archive ends while
+    a test runs."""
+    ahead = datetime.fromisoformat(f"{DAY}T12:06:00Z").timestamp() - time.time()
+    return Simulator(budget=0, market_rate=RATE, clock=lambda: time.time() + ahead, **settings)
+
+
 def trade(sim: Simulator, market: Market, times: int, *, blocks: bool = True) -> None:
     """Let a market have so many trades, or until there is a block trade."""
     tape = sim.floor.tape
@@ -44,13 +53,13 @@ def trade(sim: Simulator, market: Market, times: int, *, blocks: bool = True) ->
 
 
 def settle(sim: Simulator, market: Market) -> None:
-    sim.exchange.determine(market, "yes", 3600.0, time.time())
-    sim.exchange.settle(market, time.time())
+    sim.exchange.determine(market, "yes", 3600.0, sim.clock())
+    sim.exchange.settle(market, sim.clock())
 
 
 def active(sim: Simulator, count: int) -> list[Market]:
     """Markets that trade now, with orders enough on either side."""
-    now, found = time.time(), list[Market]()
+    now, found = sim.clock(), list[Market]()
     for market in sim.universe.unsettled:
         if market.status(now) == "active" and len(found) < count:
             trading = sim.floor.of(market)
@@ -85,16 +94,22 @@ def archive(
     messages: list[TradeMessage],
     gap: tuple[datetime, datetime] | None = None,
     change: Callable[[list[Message]], list[Message]] = lambda all_of_them: all_of_them,
+    *,
+    began: datetime | None = None,
 ) -> None:
-    """Archive trades, whole but for a gap that the capture's own records tell of."""
+    """Archive trades, whole but for a gap that the capture's own records tell of. The capture
+    `began` five minutes before the first trade unless it says otherwise."""
     maker = Maker("s1")
-    began = min(moment(one) for one in messages) - timedelta(minutes=5)
+    first = min(moment(one) for one in messages)
+    began = began or first - timedelta(minutes=5)
     ends = max(moment(one) for one in messages) + timedelta(minutes=5)
     more: dict[str, Any] = {"of_channel": "trade", "everything": True}
     before: list[Message] = [
         maker.record("opened", at=began),
         maker.record("subscribed", at=began, **more),
     ]
+    if began + timedelta(hours=1) < first:
+        before.append(maker.record("count", at=began + timedelta(hours=1)))
     after: list[Message] = []
     if gap:
         after.append(

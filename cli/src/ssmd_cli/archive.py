@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from ssmd_cli import archive_days, archive_proof, verbs
-from ssmd_cli.archive_root import AsJson, Root, Stream, archive_at
+from ssmd_cli.archive_root import AsJson, EachStream, Root, Stream, archive_at
 from ssmd_cli.options import AsCsv, Output
 from ssmd_common.exitcodes import ExitCode
 
@@ -120,7 +120,7 @@ def verify_command(
         str | None,
         typer.Option(metavar="SHA256", help="What an earlier run said: it must still be a line's."),
     ] = None,
-    stream: Stream = None,
+    stream: EachStream = None,
     bucket: Annotated[
         bool,
         typer.Option(

@@ -8,12 +8,12 @@ import msgspec
 import typer
 
 from ssmd_archive import fetch as fetching
-from ssmd_archive.coverage import day_of
 from ssmd_cli import output
+from ssmd_cli.archive_place import parse_day
 from ssmd_cli.archive_remote import bucket_of
 from ssmd_cli.archive_streams import layout
 from ssmd_cli.progress import BytesRead
-from ssmd_common.errors import ConfigurationError
+from ssmd_common.words import counted
 
 
 def fetch(
@@ -33,11 +33,8 @@ def fetch(
             `ssmd_archive.fetch`.
     """
     for day in days or ():
-        try:
-            day_of(day)
-        except ValueError:
-            raise ConfigurationError(f"--date {day} is no day such as 2026-02-03") from None
-    named = layout(stream).stream if stream else None
+        parse_day(day)
+    named = None if stream is None else layout(stream).stream
     wanted = frozenset(tables) if tables else None
     found = asyncio.run(
         fetching.fetch(
@@ -57,6 +54,7 @@ def fetch(
     for day in found.days:
         typer.echo(day)
     output.note(
-        f"{found.files} files came ({found.bytes} bytes), {found.manifests} manifests and "
-        f"{found.certificates} certificates"
+        f"{counted(found.files, 'file')} came ({counted(found.bytes, 'byte')}), "
+        f"{counted(found.manifests, 'manifest')} and "
+        f"{counted(found.certificates, 'certificate')}"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from ssmd_archive import bounds
 from ssmd_archive.bounds import At, Bound, Sequence, Span
 from ssmd_archive.catalog import Archive
-from ssmd_archive.losses import Loss, losses
+from ssmd_archive.losses import DAMAGED, Loss, losses
 from ssmd_cli import output
 from ssmd_cli.archive_place import parse_place
 from ssmd_cli.archive_streams import Messages, layout
@@ -73,9 +73,11 @@ def tell(loss: Loss) -> None:
 
 
 def _may_be_in(loss: Loss, start: Bound, stop: Bound) -> bool:
-    """Of a span of time only the day of a loss is known."""
+    """Of a span of time only the day of a loss is known, and not even that where lines are missing
+    that would say so."""
     after = isinstance(start, Sequence) and loss.stop <= start
     before = isinstance(stop, Sequence) and loss.start >= stop
-    after = after or (isinstance(start, At) and loss.day < start.day)
-    before = before or (isinstance(stop, At) and loss.day > stop.day)
+    if loss.kind != DAMAGED:
+        after = after or (isinstance(start, At) and loss.day < start.day)
+        before = before or (isinstance(stop, At) and loss.day > stop.day)
     return not after and not before

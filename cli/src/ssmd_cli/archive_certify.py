@@ -11,20 +11,22 @@ import msgspec
 
 from ssmd_archive import certificate
 from ssmd_archive.archived_trades import Found, gather
-from ssmd_archive.capture_gaps import CaptureGaps
+from ssmd_archive.capture_gaps import CaptureGaps, Opening
 from ssmd_archive.catalog import Archive
 from ssmd_archive.certificate import FAILS, HOLDS, Certificate, Market, Result
 from ssmd_archive.coverage import day_of
-from ssmd_archive.judgement import judge
+from ssmd_archive.judgement import falls_short, judge
 from ssmd_archive.layout import MARKET_DATA
 from ssmd_archive.tradesets import Trade, TradeSets, exact
 from ssmd_cli import output
+from ssmd_cli.archive_place import parse_day
 from ssmd_cli.archive_root import remote_of
 from ssmd_cli.progress import BytesRead
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.exitcodes import ExitCode
 from ssmd_common.settings import KalshiSettings, load
 from ssmd_common.status import MarketStatus, market_status
+from ssmd_common.words import counted
 from ssmd_kalshi import values
 from ssmd_kalshi.budget import Budget
 from ssmd_kalshi.errors import KalshiError, NotFoundError, TransientError
@@ -51,10 +53,7 @@ def certify(root: Path, tickers: list[str], date: str | None, style: output.Form
     """
     if bool(tickers) == (date is not None):
         raise ConfigurationError("name markets, or a day by --date, and not both")
-    try:
-        day = day_of(date) if date is not None else None
-    except ValueError:
-        raise ConfigurationError(f"--date {date} is no day such as 2026-02-03") from None
+    day = None if date is None else day_of(parse_day(date))
     archive = Archive(root, MARKET_DATA)
     made = asyncio.run(_certify(archive, tickers, day))
     output.rows([shown(one, style) for one in made], COLUMNS, style)
@@ -149,12 +148,22 @@ class _Run:
             self._sets.add("exchange", trades)
         compared = self._sets.compare(ticker)
         gaps = list(self._gaps.of(compared.missing_at))
+        is_short = compared.missing or falls_short(compared, market)
+        opening = self._opening(market) if is_short else None
         stream = self._archive.layout.stream
-        made = judge(stream, ticker, market, found, compared, gaps, self._now)
+        made = judge(stream, ticker, market, found, compared, gaps, opening, self._now)
         if unread and made.result not in FAILS:
             why = f"{unread} of the exchange's trades cannot be read"
             return msgspec.structs.replace(made, result=Result.UNKNOWN, why=why)
         return made
+
+    def _opening(self, market: Market) -> Opening | None:
+        """None where that is not known of it."""
+        opened = _moment(market.open_time)
+        ended = _moment(market.close_time) or _moment(market.settled_time)
+        if opened is None or ended is None:
+            return None
+        return self._gaps.opening(of_datetime(opened), of_datetime(ended))
 
     async def _pages(self, ticker: str, market: Market) -> AsyncIterator[Page[WireTrade]]:
         """All trades of a market; those on both sides of a cutoff that moves come twice."""
@@ -185,7 +194,8 @@ class _Run:
             status="settled", min_settled_ts=bounds[0], max_settled_ts=bounds[1]
         ):
             if page.rejected_rows:
-                output.note(f"{len(page.rejected_rows)} markets of the day cannot be read")
+                rejected = counted(len(page.rejected_rows), "market")
+                output.note(f"cannot be read: {rejected} of the day")
             for market in page.items:
                 settled = _moment(market.settlement_ts)
                 if settled is None or since <= settled < until:
@@ -262,7 +272,8 @@ def summary(made: list[Certificate]) -> None:
     """How many of each result, and what the day says of block trades."""
     counts = {result: sum(one.result is result for one in made) for result in Result}
     said = ", ".join(f"{count} {result}" for result, count in counts.items() if count)
-    output.note(f"{len(made)} markets: {said}" if made else "no market settled then")
+    markets = counted(len(made), "market")
+    output.note(f"{markets}: {said}" if made else "no market settled then")
     told = [one.volume for one in made if one.exchange and one.exchange.blocks]
     if told:
         with_blocks = told.count("all trades")

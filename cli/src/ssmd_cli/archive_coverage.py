@@ -13,6 +13,7 @@ from ssmd_archive.catalog import Archive
 from ssmd_archive.coverage import Covered, Read
 from ssmd_archive.errors import NotArchived
 from ssmd_cli import output
+from ssmd_cli.archive_place import parse_day
 from ssmd_cli.coverage_picture import axis, cells, clock, legend, picture
 from ssmd_cli.coverage_svg import svg
 from ssmd_cli.life import duration
@@ -66,18 +67,21 @@ def coverage(
         raise ConfigurationError(f"--channel {channel}: give one of {', '.join(CHANNELS)}")
     if ticker is not None and series is not None:
         raise ConfigurationError("--ticker and --series exclude each other: give one")
+    Archive(root)
     layouts = archived.streams(root)
-    day = date or archived.last_day(root, layouts)
+    day = archived.last_day(root, layouts) if date is None else parse_day(date)
     if day is None:
         raise NotArchived("no market data are archived: ARCHIVER_STREAMS says what is")
-    try:
-        since, until = archived.day_of(day)
-    except ValueError:
-        raise ConfigurationError(f"--date {day} is no day such as 2026-02-03") from None
+    since, until = archived.day_of(day)
     read = [one for of in layouts if (one := archived.read(Archive(root, of), since, until))]
     if not read:
         raise NotArchived(f"nothing of market data is archived of {day}")
     found = list(_found(read, ticker, series, channel))
+    if ticker is not None and found and not any(ticker in one.coverage.tickers for one in read):
+        output.note(
+            f"trade and ticker are of every market in connector's scope: whether there is a market "
+            f"{ticker}, the records of the capture do not say"
+        )
     if drawing is not None:
         span = _whole(read)
         rows = [(line.name, line.intervals) for line in _lines(found, span, _WIDE)]

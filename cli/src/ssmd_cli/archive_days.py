@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ssmd_cli import verbs
-from ssmd_cli.archive_root import AsJson, Root, Stream, archive_at
+from ssmd_cli.archive_root import AsJson, EachStream, Root, archive_at
 from ssmd_cli.options import AsCsv, Output
 from ssmd_common.exitcodes import ExitCode
 
@@ -19,7 +19,7 @@ def compact_command(
         str | None,
         typer.Option(metavar="YYYY-MM-DD", help="This day, UTC; else each one that is over."),
     ] = None,
-    stream: Stream = None,
+    stream: EachStream = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="Also a day that is not over; it is marked so.")
     ] = False,
@@ -32,20 +32,24 @@ def compact_command(
     """Write days of the archive as Parquet, beside the sealed files, which stay.
 
     Without --stream all streams that there are. A day that is compacted is left as it is while its
-    files are. Exit code 5 if something of a day is missing; 1 if a file is not as it was sealed.
+    files are. Exit code 5 if messages of a day are missing; 1 if a file of a day is not as it was
+    sealed: that day is left out and named, the others are compacted.
     """
     from ssmd_cli.archive_compact import compact
 
     with archive_at(root, writes="compact") as found:
-        is_complete = compact(found, stream, date, partial=partial, again=again, as_json=as_json)
-    if not is_complete:
-        raise typer.Exit(ExitCode.PARTIAL)
+        code = compact(found, stream, date, partial=partial, again=again, as_json=as_json)
+    if code:
+        raise typer.Exit(code)
 
 
 def query_command(
     sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT, of DuckDB.")],
     file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write here; of Parquet a file is needed.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write here; its name says how: .csv, .jsonl, .parquet, else JSON."
+        ),
     ] = None,
     date: Annotated[
         list[str] | None,
@@ -60,7 +64,7 @@ def query_command(
 
     Tables are views: trade, ticker, book, session, markets, events … Each has `day` and `_stream`
     beside its own columns; `SHOW TABLES` and `DESCRIBE trade` list them. Nothing is written, and
-    no other file is read. Exit code 3 if no day is compacted.
+    no other file is read. Exit code 2 if DuckDB refuses the question, 3 if no day is compacted.
     """
     from ssmd_cli import output
     from ssmd_cli.archive_query import query

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ssmd_cli import verbs
-from ssmd_cli.archive_root import AsJson, Root, Stream, archive_at
+from ssmd_cli.archive_root import AsJson, EachStream, Root, archive_at
 from ssmd_cli.options import AsCsv, Output
 
 
@@ -56,7 +56,7 @@ def fetch_command(
         list[str] | None,
         typer.Option(metavar="YYYY-MM-DD", help="This day, UTC; repeatable. By default all."),
     ] = None,
-    stream: Stream = None,
+    stream: EachStream = None,
     table: Annotated[
         list[str] | None,
         typer.Option(help="Only files of this table; of market data this channel; repeatable."),

@@ -2,15 +2,20 @@
 
 import sys
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
+from uuid import UUID
 
-from ssmd_archive.layout import is_day
+import msgspec
+
 from ssmd_cli import output
 from ssmd_cli.archive_compact import not_installed
+from ssmd_cli.archive_place import parse_day
 from ssmd_cli.archive_root import remote_of
+from ssmd_cli.exporting import format_of
 from ssmd_cli.output import Format, Row
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.times import spelled_moment
@@ -22,7 +27,8 @@ _MOST_IN_A_TABLE: Final = 10_000
 
 
 def query(root: Path, sql: str, style: Format, file: Path | None, days: list[str]) -> None:
-    """Print the rows, or write them to a file, which appears when it is whole.
+    """Print the rows, or write them to a file, which appears when it is whole; where no format is
+    chosen, the file's name chooses it.
 
     With `days` tables have these only. Of an archive in a bucket the Parquet of the tables that the
     question names is brought first.
@@ -30,15 +36,17 @@ def query(root: Path, sql: str, style: Format, file: Path | None, days: list[str
     Raises:
         ConfigurationError: the libraries are not installed, or Parquet would go to a terminal.
         QueryRefused: it is no statement that only reads, or DuckDB refuses it.
+        QueryFailed: DuckDB cannot answer it.
         NotArchived: no day is compacted, or none of these.
         ArchiveDamaged, BucketRefused, BucketUnreachable: Parquet cannot be brought.
     """
-    if odd := [day for day in days if not is_day(day)]:
-        raise ConfigurationError(f"--date {odd[0]} is no day such as 2026-02-03")
+    days = [parse_day(day) for day in days]
     try:
         from ssmd_archive.parquet import query as parquet
     except ImportError as error:
         raise not_installed(error) from error
+    if file is not None and style is Format.TABLE:
+        style = format_of(None, file)
     if style is Format.PARQUET and file is None and sys.stdout.isatty():
         raise ConfigurationError("Parquet is not for terminals: give --file, or use a pipe")
     only = None
@@ -67,15 +75,7 @@ def _write(answer: "Answer", style: Format, to: IO[str]) -> None:
     names = answer.schema.names
     match style:
         case Format.PARQUET:
-            import pyarrow.parquet
-
-            with pyarrow.parquet.ParquetWriter(
-                to.buffer,  # type: ignore[attr-defined] # of a text file there is one
-                answer.schema,
-                compression="zstd",
-            ) as writer:
-                for batch in answer.batches():
-                    writer.write_batch(batch)
+            _parquet(answer, to)
         case Format.TABLE:
             _table(answer, names)
         case Format.JSONL:
@@ -94,6 +94,20 @@ def _write(answer: "Answer", style: Format, to: IO[str]) -> None:
             for row in _rows(answer):
                 writer_of_rows.writerow([output.cell(row[name]) for name in names])
     to.flush()
+
+
+def _parquet(answer: "Answer", to: IO[str]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    binary = to.buffer  # type: ignore[attr-defined] # of a text file there is one
+    try:
+        writer = pq.ParquetWriter(binary, answer.schema, compression="zstd")
+    except pa.ArrowNotImplementedError as error:
+        raise ConfigurationError(f"--output parquet: {error}") from error
+    with writer:
+        for batch in answer.batches():
+            writer.write_batch(batch)
 
 
 def _table(answer: "Answer", names: list[str]) -> None:
@@ -116,6 +130,12 @@ def _plain(value: Any) -> Any:
     match value:
         case datetime() if value.tzinfo is not None:
             return spelled_moment(value)
+        case date() | time() | timedelta() | UUID():
+            # Their texts, which JSON alone puts between quotation marks.
+            return msgspec.to_builtins(value)
+        case (months, days, nanoseconds) if isinstance(value, tuple):
+            # An interval, which is no span of time before somebody says how long a month is.
+            return f"P{months}M{days}DT{Decimal(nanoseconds) / 10**9:f}S"
         case list():
             return [_plain(each) for each in value]
         case dict():

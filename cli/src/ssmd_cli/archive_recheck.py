@@ -12,7 +12,9 @@ from ssmd_archive.recheck import check
 from ssmd_cli import output
 from ssmd_cli.archive_root import remote_of
 from ssmd_common.exitcodes import ExitCode
+from ssmd_common.words import counted
 
+_NONE: Final = "there is no certificate"
 _COLUMNS: Final = ("ticker", "result", "is_true", "why")
 
 
@@ -28,12 +30,14 @@ def recheck(root: Path, tickers: list[str], date: str | None, style: output.Form
     archive = Archive(root, MARKET_DATA)
     listed = list(archive.lines())
     rows: list[dict[str, Any]] = []
+    without = 0
     known = [ticker for ticker, _ in certificate.paths(root)]
     for ticker in tickers or known:
         found: Certificate | None = None
         try:
             found = certificate.read(root, ticker)
-            wrong = check(archive, listed, found) if found else ["there is no certificate"]
+            wrong = check(archive, listed, found) if found else [_NONE]
+            without += found is None
         except CertificateUnreadable as error:
             wrong = [str(error)]
         if date is not None and found is not None and found.day != date:
@@ -46,9 +50,13 @@ def recheck(root: Path, tickers: list[str], date: str | None, style: output.Form
                 "why": "; ".join(wrong),
             }
         )
-    if not rows:
-        raise NotArchived("there are no certificates: `ssmd archive certify` makes them")
+    if len(rows) == without:
+        raise NotArchived(f"{_NONE}: `ssmd archive certify` makes them")
     output.rows(rows, _COLUMNS, style)
-    wrong_rows = sum(not row["is_true"] for row in rows)
-    output.note(f"{len(rows)} certificates, {wrong_rows} are not true any more")
-    return ExitCode.DRIFT if wrong_rows else ExitCode.OK
+    wrong_rows = sum(not row["is_true"] for row in rows) - without
+    there = counted(len(rows) - without, "certificate")
+    more = f"; {counted(without, 'market')} without one" if without else ""
+    output.note(f"{there}, of which not true any more: {wrong_rows:,}{more}")
+    if wrong_rows:
+        return ExitCode.DRIFT
+    return ExitCode.NOT_FOUND if without else ExitCode.OK

@@ -158,8 +158,8 @@ def _show(mended: Mended, *, dry_run: bool) -> None:
     for path in mended.strays:
         typer.echo(f"{path}: taken away")
     output.note(
-        f"{mended.fetched} messages {done} from the stream, {mended.salvaged} from damaged files; "
-        f"{mended.lost} {done} marked as lost"
+        f"messages that {done} had from the stream: {mended.fetched:,}, from damaged files: "
+        f"{mended.salvaged:,}, that {done} marked as lost: {mended.lost:,}"
     )
     if mended.aside:
         output.note(f"what was replaced is in {mended.aside}: delete it when you need it no more")

@@ -14,9 +14,11 @@ from ssmd_archive.coverage import day_of
 from ssmd_archive.layout import OTHER, is_day
 from ssmd_archive.playback import Item, Lost, Played
 from ssmd_cli import output
+from ssmd_cli.archive_place import parse_day
 from ssmd_cli.since import parse_since
 from ssmd_client.replaying import replay as replayed
 from ssmd_common.errors import ConfigurationError
+from ssmd_common.words import counted
 
 
 async def replay(
@@ -35,6 +37,8 @@ async def replay(
         UpstreamUnavailable: NATS does not answer, or does not take what is published.
     """
     start, stop = _moment(since, "--from"), _moment(until, "--to", ends=True)
+    if start is not None and stop is not None and start >= stop:
+        raise ConfigurationError(f"--to {until} is not after --from {since}")
     try:
         source = replayed(root, start, stop, **wanted)
         async with aclosing(source) as items:
@@ -50,8 +54,8 @@ async def replay(
 def _moment(text: str | None, option: str, *, ends: bool = False) -> datetime | None:
     """A time, an age or a day: its beginning, or its end."""
     if text is not None and is_day(text):
-        return day_of(text)[1 if ends else 0]
-    match parse_since(text, option):
+        return day_of(parse_day(text, option))[1 if ends else 0]
+    match parse_since(text, option, "day (2026-02-03)"):
         case None:
             return None
         case datetime() as moment:
@@ -111,7 +115,7 @@ def lost_line(lost: Lost) -> str:
 
 def tell(lost: Lost) -> None:
     """Say on stderr what is missing."""
-    what = f"{lost.messages:,} messages of {lost.stream}"
+    what = f"{counted(lost.messages, 'message')} of {lost.stream}"
     if lost.kind == "chain":
         what = f"what {lost.stream} still had before its chain {lost.chain}"
     output.note(f"missing: {what}, sequences {lost.from_seq} to {lost.to_seq}: {lost.why}")

@@ -21,6 +21,7 @@ from ssmd_common.connections import nats as connections
 from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
 from ssmd_common.settings import NatsSettings, load
+from ssmd_common.words import counted
 
 _SUBJECT: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _OURS: Final = ("cdc", "md", "secmaster", "dlq", "ssmd")
@@ -92,7 +93,7 @@ async def _publish(
         if published % _IN_FLIGHT == 0:
             await _stored(client, waiting)
     await _stored(client, waiting)
-    output.note(f"{published:,} messages are published")
+    output.note(f"published: {counted(published, 'message')}")
     return is_complete
 
 

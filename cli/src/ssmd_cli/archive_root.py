@@ -42,6 +42,13 @@ Stream = Annotated[
         help="SECMASTER_CDC (the default), MARKET_DATA or MARKET_BOOKS_0 and so on.",
     ),
 ]
+EachStream = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Only SECMASTER_CDC, MARKET_DATA, or MARKET_BOOKS_0 and so on; else all there are.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ssmd_archive import playback
 from ssmd_archive import tickers as archived_tickers
 from ssmd_archive.bounds import At
 from ssmd_archive.catalog import Archive
@@ -15,10 +16,11 @@ from ssmd_archive.overview import days
 from ssmd_archive.rebuild import NOTHING_YET, Rebuilt, place, rebuild
 from ssmd_cli import output
 from ssmd_cli.archive_cat import tell
-from ssmd_cli.archive_place import parse_place
+from ssmd_cli.archive_place import parse_day, parse_place
 from ssmd_cli.archive_streams import layout
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.tables import PRIMARY_KEY
+from ssmd_common.words import counted
 
 _DAY_COLUMNS: Final = (
     "day", "messages", "lost", "states", "files", "bytes", "first_time", "last_time",
@@ -59,6 +61,9 @@ def ls(root: Path, stream: str | None, *, as_json: bool) -> None:
         )
     if not found:
         output.note(NOTHING_YET)
+        others = [of.stream for of in playback.streams(root) if Archive(root, of).days()]
+        if others:
+            output.note(f"there is more: --stream {', --stream '.join(others)}")
 
 
 def state(
@@ -100,7 +105,7 @@ def state(
         decoded: list[dict[str, Any]] = [msgspec.json.decode(row) for row in shown]
         output.rows(decoded, _ROW_COLUMNS[table], output.Format.TABLE)
     if len(shown) < len(rows):
-        output.note(f"there are {len(rows)} rows: see --limit")
+        output.note(f"there are {len(rows):,} rows: see --limit")
     return _tell_of(found)
 
 
@@ -117,7 +122,8 @@ def _tell_of(found: Rebuilt[Any]) -> bool:
     for loss in found.lost:
         tell(loss)
     for folder, count in found.replay.unread.items():
-        output.note(f"{count} messages in {folder} say nothing readable: rows are as before")
+        unread = counted(count, "message")
+        output.note(f"unreadable in {folder}: {unread}; rows are as before")
     return not found.lost and not any(found.replay.unread[table] for table in PRIMARY_KEY)
 
 
@@ -125,13 +131,14 @@ def tickers(root: Path, day: str, table: str | None, style: output.Format) -> bo
     """Print what existed or changed on a day; whether nothing was lost.
 
     Raises:
-        ConfigurationError: there is no such table.
+        ConfigurationError: there is no such table, or the day is none.
         NotArchived, NoArchive, ArchiveDamaged: there is no such day.
     """
     if table is not None and table not in archived_tickers.TABLES:
         raise ConfigurationError(
             f"--table {table} has no tickers: give one of {', '.join(archived_tickers.TABLES)}"
         )
+    parse_day(day)
     archive = Archive(root)
     tables = (table,) if table else archived_tickers.TABLES
     found, lost = archived_tickers.tickers(archive, list(archive.lines()), day, tables)

@@ -1,21 +1,29 @@
 """What `ssmd archive verify` prints."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import typer
 
 from ssmd_archive import coverage
 from ssmd_archive.catalog import Archive
+from ssmd_archive.hashing import hash_file
+from ssmd_archive.layout import repair_of
 from ssmd_archive.parquet.check import Compacted, check
-from ssmd_archive.verify import Finding, Report, hash_file
+from ssmd_archive.verify import Finding, Report
 from ssmd_archive.verify import verify as verify_archive
 from ssmd_cli import output
 from ssmd_cli.archive_root import remote_of
 from ssmd_cli.archive_streams import layout
 from ssmd_cli.progress import BytesRead
+from ssmd_common.errors import ConfigurationError
+from ssmd_common.words import counted
+
+_SHA256: Final = re.compile("[0-9a-f]{64}")
 
 
 def verify(
@@ -33,8 +41,11 @@ def verify(
     of the others under `streams`, and of Parquet under `parquet`, where there is some.
 
     Raises:
+        ConfigurationError: `head` is no SHA-256.
         NoArchive: there is none.
     """
+    if head is not None and not _SHA256.fullmatch(head):
+        raise ConfigurationError(f"--head {head} is no SHA-256: 64 hexadecimal digits")
     named = layout(stream)
     layouts = [named] if stream else [named, *coverage.streams(root)]
     reports = {}
@@ -64,7 +75,8 @@ def verify(
         if progress:
             progress.end()
         if not as_json:
-            _show(report, "" if len(layouts) == 1 else f"{of.stream}/")
+            place = "" if len(layouts) == 1 else f"{of.stream}/"
+            _show(report, place, repair_of(archive.stream))
     for stream, made in compacted.items():
         if not as_json:
             _show_parquet(stream, made)
@@ -96,34 +108,37 @@ def _show_parquet(stream: str, made: Compacted) -> None:
     for finding in made.findings:
         typer.echo(told(finding))
     output.note(
-        f"Parquet of {stream}: {len(made.findings)} faults in {made.days} days, {made.files} files "
-        f"({made.bytes} bytes), {made.rows} rows"
+        f"Parquet of {stream}: {counted(len(made.findings), 'fault')} in "
+        f"{counted(made.days, 'day')}, {counted(made.files, 'file')} "
+        f"({counted(made.bytes, 'byte')}), {counted(made.rows, 'row')}"
     )
 
 
-def _show(report: Report, place: str) -> None:
+def _show(report: Report, place: str, repair: str) -> None:
     for finding in report.findings:
         typer.echo(f"{place}{told(finding)}")
     for finding in report.unfinished:
         output.note(f"{place}{told(finding)} (the archiver finishes it)")
     of = f"{place.removesuffix('/')}: " if place else ""
     output.note(
-        f"{of}{len(report.findings)} faults in {report.days} days, {report.lines} lines, "
-        f"{report.files} files ({report.bytes} bytes), {report.messages} messages; "
-        f"{report.lost} are marked as lost"
+        f"{of}{counted(len(report.findings), 'fault')} in "
+        f"{counted(report.days, 'day')}, {counted(report.lines, 'line')}, "
+        f"{counted(report.files, 'file')} ({counted(report.bytes, 'byte')}), "
+        f"{counted(report.messages, 'message')}; marked as lost: {report.lost:,}"
     )
     if report.in_bucket:
         output.note(
-            f"{of}{report.in_bucket} more files are in the bucket only: `ssmd archive verify "
-            "--bucket` looks at these"
+            f"{of}in the bucket only: {counted(report.in_bucket, 'file')}: `ssmd archive "
+            "verify --bucket` looks there"
         )
     if report.head:
+        stream = f" --stream {place.removesuffix('/')}" if place else ""
         output.note(
-            f"the newest line is {report.head}: --head {report.head} proves later that all "
-            "lines up to it are these"
+            f"the newest line is {report.head}: `ssmd archive verify{stream} --head {report.head}` "
+            "proves later that all lines up to it are these"
         )
     if report.findings:
-        output.note("`ssmd archive repair` mends what can be mended")
+        output.note(f"{of}{repair} mends what can be mended")
 
 
 def told(finding: Finding) -> str:

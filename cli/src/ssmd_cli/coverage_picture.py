@@ -30,7 +30,6 @@ _WORST: Final = (
     State.UNKNOWN,
     State.GAP,
 )
-_ROOM_OF_A_CLOCK: Final = 12
 
 
 def cells(intervals: list[Interval], span: Span, width: int) -> list[State | None]:
@@ -71,7 +70,9 @@ def axis(span: Span, width: int) -> str:
     """The clock, UTC: at the beginning, the end, and in between where there is room."""
     end = f"{clock(span.until)} UTC"
     line = ""
-    parts = 4 if width >= 4 * _ROOM_OF_A_CLOCK + len(end) else 1
+    # The last clock and the end stand in one part.
+    room = width // (len(clock(span.since)) + 1 + len(end))
+    parts = next((parts for parts in (4, 2) if parts <= room), 1)
     for part in range(parts):
         at = span.since + (span.until - span.since) * part // parts
         line = f"{line:<{width * part // parts}}{clock(at)}"

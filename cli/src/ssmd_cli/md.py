@@ -56,7 +56,7 @@ def tail_command(
     load_env_file()
     quiet_logs()
     settings = load(NatsSettings)
-    start = parse_since(since)
+    start = parse_since(since, forms="stream sequence (1042)")
     if isinstance(start, Lsn):
         raise ConfigurationError(
             f"--since {since} is an LSN, which market data have none of: give a stream sequence, "

@@ -18,6 +18,7 @@ from ssmd_common.errors import SsmdError
 from ssmd_common.parts import Part, Process, parts_of
 from ssmd_common.settings import NatsSettings
 from ssmd_common.streams import MARKET_DATA_STREAM, books_stream
+from ssmd_common.words import counted
 from ssmd_stream.errors import StreamMissing
 from ssmd_stream.market.messages import SessionRecord, decoded
 from ssmd_stream.market.sessions import Session, sessions_of
@@ -238,19 +239,15 @@ def _told(process: Process) -> Iterator[str]:
     if without := position.get("books_without_place"):
         yield f"{without:,} books found every connection full"
     if "connections" in position:
-        yield _counted(position["connections"], "connection")
+        yield counted(position["connections"], "connection")
     if "waiting" in position:
-        yield f"{_counted(position['waiting'], 'message')} waiting"
+        yield f"{counted(position['waiting'], 'message')} waiting"
     if process.lag_seconds is not None:
         yield f"lag {process.lag_seconds:.1f} s"
     if "gaps" in position:
-        yield f"{_counted(position['gaps'], 'gap')} since its start"
+        yield f"{counted(position['gaps'], 'gap')} since its start"
     if "dropped" in position:
         yield f"{position['dropped']:,} dropped since its start"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _of_stream(stream: Captured, now: datetime) -> Iterator[facts.Fact]:

@@ -3,8 +3,10 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
+from threading import Barrier
 
 import msgspec
 import pytest
@@ -123,6 +125,27 @@ def test_a_certificate_is_read_as_it_was_written(tmp_path: Path) -> None:
     path.rename(certificate.path_of(tmp_path, "KX-C"))
     with pytest.raises(CertificateUnreadable, match="that of KX-A"):
         certificate.read(tmp_path, "KX-C")
+
+
+def test_two_who_write_one_leave_a_whole_one(tmp_path: Path) -> None:
+    whys = ["short", "long " * 5000]
+    made = [
+        Certificate(ticker="KXA-1", result=Result.MISSING, why=why, certified_at="") for why in whys
+    ]
+    begins = Barrier(2)
+
+    def write(one: Certificate) -> None:
+        begins.wait()
+        for _ in range(50):
+            certificate.write(tmp_path, one)
+            found = certificate.read(tmp_path, "KXA-1")
+            assert found is not None
+            assert found.why in whys
+
+    with ThreadPoolExecutor(2) as pool:
+        assert [*pool.map(write, made)] == [None, None]
+    [path] = (tmp_path / "certificates" / "KXA").iterdir()
+    assert path.name == "KXA-1.json"
 
 
 def test_what_says_nothing_replaces_nothing(tmp_path: Path) -> None:

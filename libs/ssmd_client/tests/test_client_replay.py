@@ -65,7 +65,7 @@ async def test_what_cannot_be_meant_is_refused(root: Path, tmp_path: Path) -> No
     naive = datetime(2026, 11, 29)  # noqa: DTZ001 # is what is refused
     with pytest.raises(ValueError, match="no time zone"):
         await all_of(replay(root, naive))
-    with pytest.raises(ValueError, match="streams of ours"):
+    with pytest.raises(ValueError, match="is called OTHERS"):
         await all_of(replay(root, streams=["OTHERS"]))
     with pytest.raises(ValueError, match="book"):
         await all_of(replay(root, channels=["book"]))

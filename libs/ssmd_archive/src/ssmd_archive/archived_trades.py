@@ -13,10 +13,12 @@ from ssmd_archive.away import here
 from ssmd_archive.catalog import Archive, Listed
 from ssmd_archive.certificate import UsedFile
 from ssmd_archive.errors import ArchiveDamaged
+from ssmd_archive.hashing import hash_file
+from ssmd_archive.layout import MANIFEST
+from ssmd_archive.losses import DAMAGED, losses
 from ssmd_archive.manifest import File, Segment
 from ssmd_archive.messages import file_lines
 from ssmd_archive.tradesets import Trade, TradeSets
-from ssmd_archive.verify import hash_file
 from ssmd_stream.market.coverage import TRADE, of_datetime
 
 _BATCH: Final = 5_000
@@ -78,6 +80,7 @@ def gather(
         from_place=_place(segments[0][1], first=True) if segments else "",
         to_place=_place(segments[-1][1], first=False) if segments else "",
     )
+    found.damaged += _unaccounted(listed, segments)
     wanted = frozenset(tickers)
     searched = hashlib.sha256()
     for day, segment in segments:
@@ -98,6 +101,18 @@ def gather(
             progress(file.bytes)
     found.searched_sha256 = searched.hexdigest()
     return found
+
+
+def _unaccounted(listed: list[Listed], segments: list[tuple[str, Segment]]) -> Iterator[str]:
+    """Manifests before whose lines others are missing, which may have listed files of trades."""
+    if not segments:
+        return
+    first, last = segments[0][1], segments[-1][1]
+    for loss in losses(listed):
+        is_after = (loss.chain, loss.to_seq + 1) >= (first.chain, first.from_seq)
+        is_before = (loss.chain, loss.to_seq) < (last.chain, last.to_seq)
+        if loss.kind == DAMAGED and is_after and is_before:
+            yield f"{loss.day}/{MANIFEST}"
 
 
 def _segments(

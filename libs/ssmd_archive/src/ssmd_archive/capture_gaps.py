@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from ssmd_archive import coverage, lines
 from ssmd_archive.catalog import Archive
 from ssmd_archive.certificate import Gap
 from ssmd_archive.errors import ArchiveDamaged
-from ssmd_stream.market.coverage import TRADE, State
+from ssmd_stream.market.coverage import TRADE, State, of_datetime
 from ssmd_stream.market.timeline import Interval
 
 _MARGIN_US: Final = 2_000_000
@@ -16,6 +16,17 @@ _MARGIN_US: Final = 2_000_000
 _SECOND_US: Final = 1_000_000
 _DAY_US: Final = 86_400 * _SECOND_US
 _KEPT_DAYS: Final = 8
+_FINE: Final = (State.COMPLETE, State.REPAIRED)
+
+
+class Opening(NamedTuple):
+    """Trades were not captured when a market opened: `gap` ends when they were, or the market did.
+
+    `captured_since` is None where they never were.
+    """
+
+    gap: Gap
+    captured_since: str | None
 
 
 class CaptureGaps:
@@ -40,6 +51,31 @@ class CaptureGaps:
                     state=found.state,
                     why=found.why,
                 )
+
+    def opening(self, opened: int, ended: int) -> Opening | None:
+        """What was not captured of a market from its opening on (microseconds since 1970); None
+        where its opening was."""
+        worst = self._worst(opened // _SECOND_US * _SECOND_US)
+        if worst.state in _FINE:
+            return None
+        since = self._captured_since(opened, ended)
+        gap = Gap(
+            since=lines.timestamp(opened * 1000),
+            until=lines.timestamp((ended if since is None else since) * 1000),
+            state=worst.state,
+            why=worst.why,
+        )
+        return Opening(gap, None if since is None else gap.until)
+
+    def _captured_since(self, start: int, end: int) -> int | None:
+        """The first moment from `start` on at which trades were captured."""
+        for name in self._archive.days():
+            day = of_datetime(coverage.day_of(name)[0]) // _DAY_US
+            if start // _DAY_US <= day <= end // _DAY_US:
+                for one in self._day(day):
+                    if one.state in _FINE and one.until > start and one.since < end:
+                        return max(one.since, start)
+        return None
 
     def _worst(self, second: int) -> Interval:
         """The worst state around a second."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ssmd_archive import manifest
 from ssmd_archive.errors import ArchiveDamaged, NoArchive, UnreadableLine
-from ssmd_archive.layout import LOCK, MANIFEST, SECMASTER_CDC, Layout, is_day
+from ssmd_archive.layout import LOCK, MANIFEST, SECMASTER_CDC, Layout, is_day, layout_of, repair_of
 from ssmd_archive.manifest import Line
 
 
@@ -45,7 +45,7 @@ class Archive:
         self.stream = root / layout.stream
         if not root.is_dir():
             raise NoArchive(f"{root} is no directory: name the one that the archiver writes to")
-        if not self.stream.is_dir() and not (root / LOCK).exists():
+        if not (root / LOCK).exists() and not any(layout_of(path.name) for path in root.iterdir()):
             raise NoArchive(
                 f"{root} is no archive, it has no {layout.stream}: name the directory that the "
                 "archiver writes to (its ARCHIVER_ROOT)"
@@ -73,6 +73,15 @@ class Archive:
                 found.append(Text(day, number, text, None, str(error)))
         return found, rest
 
+    def readable(self) -> list[Listed]:
+        """All lines that can be read: what is wrong with the others, `verify` finds."""
+        return [
+            Listed(day, text.line)
+            for day in self.days()
+            for text in self.texts(day)[0]
+            if text.line is not None
+        ]
+
     def lines(self) -> Iterator[Listed]:
         """All lines in their order, but for a last one that is torn or being written.
 
@@ -89,5 +98,5 @@ class Archive:
                     raise ArchiveDamaged(
                         f"line {text.number} of {self.stream / day / MANIFEST} cannot be read "
                         f"({text.why}): `ssmd archive verify` says what else is wrong, "
-                        "`ssmd archive repair` mends it"
+                        f"{repair_of(self.stream)} mends it"
                     )

@@ -4,6 +4,7 @@
 
 import os
 import re
+import secrets
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -40,9 +41,10 @@ class Result(StrEnum):
     DIFFERENT = "different"
     """Of some both say other things."""
     VOLUME_DIFFERS = "volume differs"
-    """The trades are the same, and do not add up to the volume."""
+    """The trades are the same, and do not add up to the volume; no late capture explains it."""
     COVERAGE_GAP = "coverage gap"
-    """The archive lacks some, and its own records of the capture say that it may."""
+    """The archive lacks some, or the exchange's own sum falls short of its volume, and the records
+    of the capture say that some may be lacking."""
     DAMAGED = "damaged"
     """Files that may have some are not as they were sealed."""
     NOT_SETTLED = "not settled yet"
@@ -117,7 +119,7 @@ class Differences(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
-    """A span in which trades are missing, and what the records of the capture say of it."""
+    """A span in which trades are, or may be, missing; what the records of the capture say of it."""
 
     since: str
     until: str
@@ -222,13 +224,16 @@ def write(root: Path, certificate: Certificate, disk: Disk | None = None) -> Non
         if old is not None and old.result not in SAYS_NOTHING:
             return
     disk.make_directory(path.parent)
-    part = path.with_suffix(".part")
+    # Nobody locks certificates: two runs may write that of one market at the same time.
+    part = path.with_suffix(f".{secrets.token_hex(4)}.part")
     file = disk.open(part)
     try:
-        disk.truncate(file, 0)
-        disk.write(file, encode(certificate), 0)
-        disk.sync(file)
+        try:
+            disk.write(file, encode(certificate), 0)
+            disk.sync(file)
+        finally:
+            os.close(file)
+        disk.rename(part, path)
     finally:
-        os.close(file)
-    disk.rename(part, path)
+        disk.remove(part)
     disk.sync_directory(path.parent)

@@ -26,13 +26,13 @@ from ssmd_archive.errors import (
     NotArchived,
     UnreadableLine,
 )
+from ssmd_archive.hashing import hash_file
 from ssmd_archive.layout import MANIFEST, is_day, layout_of
 from ssmd_archive.lock import locked
 from ssmd_archive.manifest import File, Line, StateFile
 from ssmd_archive.parquet import record
 from ssmd_archive.parquet.record import Made
 from ssmd_archive.uploaded import Uploaded
-from ssmd_archive.verify import hash_file
 
 SCRATCH: Final = ".fetch"
 _AT_ONCE: Final = 256

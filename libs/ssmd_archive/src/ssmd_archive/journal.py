@@ -10,7 +10,7 @@ import structlog
 from ssmd_archive import manifest
 from ssmd_archive.disk import Disk
 from ssmd_archive.errors import ArchiveDamaged, UnreadableLine
-from ssmd_archive.layout import MANIFEST, Window, is_day
+from ssmd_archive.layout import MANIFEST, Window, is_day, repair_of
 from ssmd_archive.lines import nanoseconds
 from ssmd_archive.manifest import Chain, Expired, HoleLine, Line, Segment, State
 
@@ -81,7 +81,7 @@ class Journal:
             except UnreadableLine as error:
                 raise ArchiveDamaged(
                     f"line {number} of {path} cannot be read ({error}): `ssmd archive verify` says "
-                    "what else is wrong, `ssmd archive repair` mends it"
+                    f"what else is wrong, {repair_of(self._stream)} mends it"
                 ) from error
         return found
 

@@ -3,7 +3,9 @@
 from decimal import Decimal
 from typing import Final
 
+from ssmd_archive import lines
 from ssmd_archive.archived_trades import Found
+from ssmd_archive.capture_gaps import Opening
 from ssmd_archive.certificate import (
     Archived,
     Certificate,
@@ -14,6 +16,7 @@ from ssmd_archive.certificate import (
     Trades,
 )
 from ssmd_archive.tradesets import COMPARED, Compared, TradeSet, exact
+from ssmd_common.words import counted
 from ssmd_stream.market.coverage import State
 
 _FINE: Final = (State.COMPLETE, State.REPAIRED)
@@ -27,12 +30,16 @@ def judge(
     found: Found,
     compared: Compared,
     gaps: list[Gap],
+    opening: Opening | None,
     at: str,
 ) -> Certificate:
     """The certificate of a settled market whose trades were all compared; `gaps` is what the
-    records of the capture say of missing ones (`ssmd_archive.capture_gaps`)."""
+    records of the capture say of missing ones, `opening` of the time when it opened, where its
+    trades are not all there (`ssmd_archive.capture_gaps`)."""
     volume = _volume(compared.exchange, market.volume)
-    result, why = _result(compared, found, gaps, volume, market)
+    result, why = _result(compared, found, gaps, opening, volume, market)
+    if opening is not None and not gaps:
+        gaps = [opening.gap]
     return Certificate(
         ticker=ticker,
         result=result,
@@ -57,7 +64,12 @@ def judge(
 
 
 def _result(
-    compared: Compared, found: Found, gaps: list[Gap], volume: str | None, market: Market
+    compared: Compared,
+    found: Found,
+    gaps: list[Gap],
+    opening: Opening | None,
+    volume: str | None,
+    market: Market,
 ) -> tuple[Result, str]:
     """The gravest thing that is the matter, and all of them in words."""
     wrong: list[tuple[Result, str]] = []
@@ -69,6 +81,8 @@ def _result(
         ids = _ids(compared.missing, "is", "are")
         why = f"{ids} missing in the archive"
         why += ", where it has gaps" if explained else ", where it calls itself whole"
+        if explained and opening and _all_before(compared.missing_at, opening):
+            why += f": {_since(opening, market)}"
         wrong.append((Result.COVERAGE_GAP if explained else Result.MISSING, why))
     if compared.extra:
         ids = _ids(compared.extra, "is", "are")
@@ -80,12 +94,12 @@ def _result(
         wrong.append((Result.UNKNOWN, "the trades are the same; the exchange names no volume"))
     if not wrong and volume == "neither":
         count = trades_of(compared.exchange).count
-        wrong.append(
-            (
-                Result.VOLUME_DIFFERS,
-                f"the trades are the same, and add up to {count}, not to {market.volume}",
-            )
-        )
+        why = f"the trades are the same, and add up to {count}, not to {market.volume}"
+        if opening is not None and falls_short(compared, market):
+            # Neither side has what was traded then, and the archive does not say that it had.
+            wrong.append((Result.COVERAGE_GAP, f"{why}: {_since(opening, market)}"))
+        else:
+            wrong.append((Result.VOLUME_DIFFERS, why))
     if wrong:
         # What a gap explains is no fault of its own.
         worst = next((one for one in wrong if one[0] is not Result.COVERAGE_GAP), wrong[0])
@@ -98,8 +112,27 @@ def _result(
     return Result.COMPLETE, ""
 
 
+def falls_short(compared: Compared, market: Market) -> bool:
+    """Whether the exchange's trades add up to less than its volume."""
+    return market.volume is not None and compared.exchange.count < Decimal(market.volume)
+
+
+def _all_before(missing_at: list[int], opening: Opening) -> bool:
+    since = opening.captured_since
+    return since is None or lines.timestamp(missing_at[-1] * 1000) < since
+
+
+def _since(opening: Opening, market: Market) -> str:
+    if opening.captured_since is None:
+        return "trades were not captured while it was open"
+    return (
+        f"trades are captured since {opening.captured_since[:19]}Z, "
+        f"and it opened at {(market.open_time or '')[:19]}Z"
+    )
+
+
 def _ids(count: int, one: str, many: str) -> str:
-    return f"{count} {'id' if count == 1 else 'ids'} {one if count == 1 else many}"
+    return f"{counted(count, 'id')} {one if count == 1 else many}"
 
 
 def _volume(exchange: TradeSet, said: str | None) -> str | None:

@@ -12,6 +12,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import PurePath
 from typing import Final, NamedTuple
 
 from ssmd_common.streams import (
@@ -148,6 +149,12 @@ def is_day(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def repair_of(path: PurePath) -> str:
+    """The command that mends a stream, by its directory or anything in a day of it."""
+    day = next((folder for folder in path.parents if is_day(folder.name)), None)
+    return f"`ssmd archive repair --stream {day.parent.name if day else path.name}`"
 
 
 def file_path(folder: str, window: Window, sequence: int, chain: int) -> str:

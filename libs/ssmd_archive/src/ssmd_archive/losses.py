@@ -1,15 +1,18 @@
 """What an archive does not have, and the spans between that are complete. Pure."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ssmd_archive.bounds import Sequence
 from ssmd_archive.catalog import Listed
-from ssmd_archive.manifest import Chain, Expired, HoleLine, Segment
+from ssmd_archive.manifest import Chain, Expired, HoleLine, Line, Segment
+
+DAMAGED: Final = "damaged"
 
 
 class Loss(NamedTuple):
-    """Sequences that no file has. `kind` is the manifest's word: hole, expired or chain.
+    """Sequences that no file has. `kind` is the manifest's word: hole, expired or chain; `damaged`
+    where it says nothing, since lines of it are missing before one of this `day`.
 
     Of a chain nobody knows how many the stream before it still had: `size` is 0.
     """
@@ -38,7 +41,11 @@ class Loss(NamedTuple):
 def losses(listed: Iterable[Listed]) -> list[Loss]:
     """All of them, in the stream's order; where the first incarnation begins nothing was lost."""
     found: list[Loss] = []
+    before: Line | None = None
     for day, line in listed:
+        if (gap := skipped(before, day, line)) is not None:
+            found.append(gap)
+        before = line
         match line:
             case Segment():
                 found.extend(
@@ -54,6 +61,21 @@ def losses(listed: Iterable[Listed]) -> list[Loss]:
             case _:
                 pass
     return found
+
+
+def skipped(before: Line | None, day: str, line: Line) -> Loss | None:
+    """What lines accounted for that are missing between this one and the one `before`."""
+    if before is None or isinstance(line, Chain):
+        return None
+    # Where the line is missing with which a chain begins, nobody knows what else was there.
+    start = before.next_sequence if line.chain == before.chain else line.from_seq
+    if line.chain == before.chain and line.from_seq <= start:
+        return None
+    why = (
+        "no line of the manifests accounts for them: `ssmd archive verify` says where, "
+        f"`ssmd archive repair --stream {line.stream}` mends it"
+    )
+    return Loss(day, DAMAGED, line.chain, start, line.from_seq - 1, why)
 
 
 class Complete(NamedTuple):
@@ -79,7 +101,11 @@ def spans(listed: Iterable[Listed]) -> list[Complete]:
             found.append(current)
         current = None
 
-    for _, line in listed:
+    before: Line | None = None
+    for day, line in listed:
+        if skipped(before, day, line) is not None:
+            end()
+        before = line
         match line:
             case Chain():
                 end()

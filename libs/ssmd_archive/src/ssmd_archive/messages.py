@@ -5,17 +5,16 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from ssmd_archive import lines
 from ssmd_archive.away import here
 from ssmd_archive.catalog import Archive
 from ssmd_archive.errors import ArchiveDamaged, UnreadableLine
+from ssmd_archive.layout import repair_of
 from ssmd_archive.lines import Line
 from ssmd_archive.manifest import Segment
 from ssmd_archive.members import members
-
-_ADVICE: Final = "`ssmd archive repair` mends it from the stream, as far as that holds it"
 
 
 class Archived(NamedTuple):
@@ -35,6 +34,10 @@ class Archived(NamedTuple):
         return self.chain, self.line.sequence
 
 
+def _advice(path: Path) -> str:
+    return f"{repair_of(path)} mends it from the stream, as far as that holds it"
+
+
 def file_lines(path: Path) -> Iterator[bytes]:
     """The lines of a sealed file, without their ends.
 
@@ -52,9 +55,9 @@ def file_lines(path: Path) -> Iterator[bytes]:
                 if member.raw:
                     yield from member.raw.removesuffix(b"\n").split(b"\n")
     except FileNotFoundError as error:
-        raise ArchiveDamaged(f"{path} is not there: {_ADVICE}") from error
+        raise ArchiveDamaged(f"{path} is not there: {_advice(path)}") from error
     if end != size:
-        raise ArchiveDamaged(f"{path} is not whole after byte {end} of {size}: {_ADVICE}")
+        raise ArchiveDamaged(f"{path} is not whole after byte {end} of {size}: {_advice(path)}")
 
 
 def segment_messages(
@@ -72,7 +75,7 @@ def segment_messages(
             try:
                 line = lines.decode(text)
             except UnreadableLine as error:
-                raise ArchiveDamaged(f"{path} cannot be read ({error}): {_ADVICE}") from error
+                raise ArchiveDamaged(f"{path} cannot be read ({error}): {_advice(path)}") from error
             reached = max(line.stored_at_ns, start_ns)
             yield Archived(day, segment.chain, reached, folder, line, text)
 

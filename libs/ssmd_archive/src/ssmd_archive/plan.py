@@ -8,6 +8,7 @@ import msgspec
 
 from ssmd_archive.catalog import Archive, Listed
 from ssmd_archive.disk import Disk
+from ssmd_archive.hashing import hash_file
 from ssmd_archive.layout import Window
 from ssmd_archive.lines import nanoseconds
 from ssmd_archive.manifest import (
@@ -25,7 +26,6 @@ from ssmd_archive.rechain import rechained
 from ssmd_archive.salvage import Piece, pieces
 from ssmd_archive.stretch import Mender, Source, Stretch
 from ssmd_archive.survey import Group, Survey
-from ssmd_archive.verify import hash_file
 
 _LOST_CHAIN = "the line with which it began was damaged"
 

@@ -22,14 +22,17 @@ from ssmd_archive.away import here
 from ssmd_archive.bounds import At, Span
 from ssmd_archive.catalog import Archive, Listed
 from ssmd_archive.errors import ArchiveDamaged, UnreadableLine
+from ssmd_archive.hashing import hash_file
 from ssmd_archive.identity import id_of, is_about, subject_of
 from ssmd_archive.layout import OTHER, Layout, layout_of
-from ssmd_archive.losses import losses
-from ssmd_archive.manifest import Chain, Expired, File, HoleLine, Segment
+from ssmd_archive.losses import Loss, losses, skipped
+from ssmd_archive.manifest import Chain, Expired, File, HoleLine, Line, Segment
 from ssmd_archive.members import members
-from ssmd_archive.verify import hash_file
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+Kind = Literal["hole", "expired", "chain", "damaged"]
 
 
 class Played(NamedTuple):
@@ -73,7 +76,8 @@ class Lost(NamedTuple):
 
     `kind` is `hole` or `expired` (the stream had lost it), `chain` (another incarnation of the
     stream begins: what the one before still had is not known), or `damaged`: a file that is not as
-    it was sealed, whose `messages` stand between these sequences.
+    it was sealed, whose `messages` stand between these sequences, or lines of a manifest that are
+    missing, without a `folder`.
     """
 
     layout: Layout
@@ -81,7 +85,7 @@ class Lost(NamedTuple):
     from_seq: int
     to_seq: int
     messages: int
-    kind: Literal["hole", "expired", "chain", "damaged"]
+    kind: Kind
     why: str
     folder: str | None = None
 
@@ -185,8 +189,12 @@ def _of_stream(
         yield from ((reached, lost) for lost in waiting)
         waiting.clear()
 
+    before: Line | None = None
     for listing in listed:
         line = listing.line
+        if (gap := skipped(before, listing.day, line)) is not None:
+            waiting.append(_lost(archive.layout, gap))
+        before = line
         if isinstance(line, HoleLine | Expired | Chain):
             waiting.extend(_losses(archive.layout, listing))
         if not isinstance(line, Segment):
@@ -220,8 +228,12 @@ def _of_stream(
 
 def _losses(layout: Layout, listing: Listed) -> Iterator[Lost]:
     for loss in losses([listing]):
-        kind: Literal["hole", "expired", "chain"] = loss.kind  # type: ignore[assignment] # it is one
-        yield Lost(layout, loss.chain, loss.from_seq, loss.to_seq, loss.size, kind, loss.why)
+        yield _lost(layout, loss)
+
+
+def _lost(layout: Layout, loss: Loss) -> Lost:
+    kind: Kind = loss.kind  # type: ignore[assignment] # it is one
+    return Lost(layout, loss.chain, loss.from_seq, loss.to_seq, loss.size, kind, loss.why)
 
 
 def _of_segment(
@@ -290,7 +302,10 @@ def _found(path: Path, file: File) -> tuple[Path, str | None]:
 
 
 def _damaged(layout: Layout, chain: int, file: File, wrong: str) -> tuple[int, Lost]:
-    why = f"{wrong}: `ssmd archive repair` mends it from the stream, as far as that holds it"
+    why = (
+        f"{wrong}: `ssmd archive repair --stream {layout.stream}` mends it from the stream, as far "
+        "as that holds it"
+    )
     return file.from_seq, Lost(
         layout, chain, file.from_seq, file.to_seq, file.messages, "damaged", why, file.table
     )

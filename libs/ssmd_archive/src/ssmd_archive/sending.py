@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ssmd_archive.bucket import Bucket
 from ssmd_archive.errors import ArchiveDamaged, BucketUnreachable
-from ssmd_archive.verify import hash_file
+from ssmd_archive.hashing import hash_file
 
 
 async def send(bucket: Bucket, key: str, path: Path, said: tuple[int, str]) -> bool:

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from ssmd_archive import manifest
 from ssmd_archive.catalog import Archive, Listed
+from ssmd_archive.hashing import hash_file, mapping
 from ssmd_archive.layout import FileName, Window, is_day, parse_path
 from ssmd_archive.lines import nanoseconds
 from ssmd_archive.manifest import Chain, Line, Segment, State
-from ssmd_archive.verify import hash_file, mapping
 
 
 class Group(NamedTuple):

@@ -9,7 +9,7 @@ from ssmd_archive import bounds
 from ssmd_archive.bounds import Span
 from ssmd_archive.catalog import Archive, Listed
 from ssmd_archive.errors import NotArchived
-from ssmd_archive.losses import Loss, losses
+from ssmd_archive.losses import DAMAGED, Loss, losses
 from ssmd_archive.manifest import Segment, State
 from ssmd_archive.rebuild import place, rebuild, state_rows
 from ssmd_archive.replay import Key, Replay
@@ -83,7 +83,14 @@ def tickers(
     for table in tables:
         for key, known in replay.rows(table).items():
             _tell(found.setdefault((table, key), _ticker(table, key, known)), known)
-    return [found[place] for place in sorted(found)], losses(here)
+    # Of lines that are missing behind the day's last one the next day's first one tells.
+    later = min((listing.day for listing in listed if listing.day > day), default=None)
+    lost = [
+        loss
+        for loss in losses(listed)
+        if loss.day == day or (loss.kind == DAMAGED and loss.day == later)
+    ]
+    return [found[place] for place in sorted(found)], lost
 
 
 def _before(

@@ -17,7 +17,7 @@ from ssmd_archive.bucket import Bucket
 from ssmd_archive.catalog import Archive, Text
 from ssmd_archive.disk import Disk
 from ssmd_archive.errors import ArchiveDamaged, ForeignArchive
-from ssmd_archive.layout import MANIFEST
+from ssmd_archive.layout import MANIFEST, repair_of
 from ssmd_archive.lines import nanoseconds
 from ssmd_archive.manifest import File, Repaired, Segment, StateFile
 from ssmd_archive.sending import send, send_text
@@ -191,7 +191,7 @@ class Upload:
             is_new = await send(self._bucket, key, path, (file.bytes, file.sha256))
         except ArchiveDamaged as error:
             raise ArchiveDamaged(
-                f"{error}: `ssmd archive verify` says what is wrong, `ssmd archive repair` mends it"
+                f"{error}: `ssmd archive verify` says what is wrong, {repair_of(path)} mends it"
             ) from error
         if is_new:
             self._told(file.bytes)

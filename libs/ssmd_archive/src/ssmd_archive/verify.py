@@ -1,12 +1,8 @@
 """Whether an archive is what its archiver wrote (docs/archive.md § Verifying)."""
 
-import hashlib
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -14,14 +10,12 @@ from ssmd_archive import manifest
 from ssmd_archive.catalog import Archive, Text
 from ssmd_archive.consistency import contradictions
 from ssmd_archive.contents import Contents, segment_contents, state_contents
+from ssmd_archive.hashing import hash_file, mapping
 from ssmd_archive.layout import MANIFEST
 from ssmd_archive.manifest import Chain, File, Line, Removed, Repaired, Segment, State, StateFile
 from ssmd_archive.unlisted import unlisted
 from ssmd_archive.uploaded import is_away
 
-_THREADS: Final = min(4, os.cpu_count() or 1)
-_WORTH_THREADS_BYTES: Final = 8 << 20
-_CHUNK_BYTES: Final = 1 << 20
 _NOT_NEXT: Final = "a line is missing, changed, or in another place"
 
 
@@ -91,31 +85,6 @@ def verify(
     check = _Check(archive, deep=deep, day=day, progress=progress, hash_of=hash_of)
     check.run(head)
     return check.report
-
-
-def hash_file(path: Path) -> tuple[int, str]:
-    """Its size and SHA-256.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    digest = hashlib.sha256()
-    size = 0
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
-    return size, digest.hexdigest()
-
-
-@contextmanager
-def mapping(total_bytes: int) -> Iterator[Any]:
-    """`map` over threads where there is enough to do."""
-    if total_bytes < _WORTH_THREADS_BYTES:
-        yield map
-    else:
-        with ThreadPoolExecutor(_THREADS) as pool:
-            yield pool.map
 
 
 class _Check:

@@ -142,8 +142,8 @@ def _layouts(
 
     found = playback.streams(root) if streams is None else [layout_of(name) for name in streams]
     layouts = [layout for layout in found if layout is not None]
-    if len(layouts) < len(found):
-        raise ValueError(f"{', '.join(streams or ())}: not all of these are streams of ours")
+    if streams is not None and (odd := [name for name in streams if layout_of(name) is None]):
+        raise ValueError(f"no stream that is archived is called {', '.join(odd)}")
     if channels is None:
         return layouts
     known = {table for layout in layouts for table in layout.tables}

@@ -11,9 +11,10 @@ import msgspec
 
 from ssmd_archive.catalog import Archive, Listed
 from ssmd_archive.errors import ArchiveDamaged
+from ssmd_archive.hashing import hash_file
 from ssmd_archive.parquet import record
 from ssmd_archive.parquet.record import Made, Record
-from ssmd_archive.verify import Finding, hash_file
+from ssmd_archive.verify import Finding
 
 _AGAIN = "`ssmd archive compact --again --date {day}` makes the day anew"
 

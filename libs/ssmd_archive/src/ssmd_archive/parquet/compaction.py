@@ -21,14 +21,15 @@ from ssmd_archive.away import here
 from ssmd_archive.catalog import Archive
 from ssmd_archive.disk import Disk
 from ssmd_archive.errors import ArchiveDamaged, ArchiveLocked, NotArchived
-from ssmd_archive.layout import OTHER
+from ssmd_archive.hashing import hash_file
+from ssmd_archive.layout import MANIFEST, OTHER, repair_of
 from ssmd_archive.members import members
 from ssmd_archive.parquet import record
 from ssmd_archive.parquet.reading import Block, Reader, Rejected, others, read_all
 from ssmd_archive.parquet.record import Day, Made, Record
 from ssmd_archive.parquet.schemas import OTHERS, ROW_GROUP, VERSION, Table, tables
 from ssmd_archive.parquet.wide import write_sorted
-from ssmd_archive.verify import hash_file, verify
+from ssmd_archive.verify import verify
 from ssmd_common.errors import SsmdError
 
 _BLOCK_BYTES: Final = 2 << 20
@@ -71,10 +72,11 @@ def compact(
         CompactionFailed: DuckDB cannot write it.
         OSError: it cannot be written. Nothing has changed.
     """
-    listed = list(archive.lines())
+    listed = archive.readable()
     found = record.day_of(listed, day)
     stream = archive.layout.stream
     if not found.segments:
+        _verify(archive, day)
         raise NotArchived(f"{stream} has no message of {day}")
     if not found.is_over and not partial:
         raise NotArchived(
@@ -90,14 +92,22 @@ def compact(
 
 
 def _verify(archive: Archive, day: str) -> None:
-    findings = verify(archive, day=day).findings
+    """What is wrong with other days costs these alone, but that the next one does not follow: what
+    is missing then may be the end of this one."""
+    following = next((one for one in archive.days() if one > day), None)
+    after = f"{following}/{MANIFEST}", 1, "order"
+    findings = [
+        found
+        for found in verify(archive, day=day).findings
+        if found.path.startswith(f"{day}/") or (found.path, found.line, found.kind) == after
+    ]
     if findings:
         first = findings[0]
         where = f"{archive.layout.stream}/{first.path}" + (f" line {first.line}" * bool(first.line))
         more = f", and {len(findings) - 1} more" if len(findings) > 1 else ""
         raise ArchiveDamaged(
             f"{where}: {first.what}{more}: `ssmd archive verify` says what is wrong, "
-            "`ssmd archive repair` mends it"
+            f"{repair_of(archive.stream)} mends it"
         )
 
 

@@ -7,6 +7,7 @@ run.
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -14,19 +15,31 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
-from ssmd_archive.errors import NotArchived
+from ssmd_archive.errors import ArchiveDamaged, NotArchived
 from ssmd_archive.layout import layout_of
 from ssmd_archive.parquet import record
 from ssmd_archive.parquet.schemas import OTHERS, tables
+from ssmd_common.connections.retry import first_line
 from ssmd_common.errors import SsmdError
+from ssmd_common.exitcodes import ExitCode
 
 _MEMORY: Final = "1GiB"
 _AT_ONCE: Final = 10_000
+_NOT_ASKED: Final = (duckdb.OperationalError, duckdb.InternalError)
+"""What DuckDB raises for want of memory, for a disk, or for a fault of its own."""
+_UNREAD: Final = "Failed to read file"
+"""Of Parquet that is damaged; it is of a kind with wrong arguments."""
 _READS: Final = frozenset({duckdb.StatementType.SELECT})
 
 
 class QueryRefused(SsmdError):
-    """The text is no question that may be asked, or DuckDB cannot answer it."""
+    """The text is no question that may be asked, or has no answer: DuckDB says why."""
+
+    exit_code = ExitCode.USAGE
+
+
+class QueryFailed(SsmdError):
+    """A question that is right cannot be answered: a file, or room, is missing."""
 
 
 def files(root: Path, days: Collection[str] = ()) -> dict[str, dict[str, list[Path]]]:
@@ -48,8 +61,8 @@ def files(root: Path, days: Collection[str] = ()) -> dict[str, dict[str, list[Pa
                 path = record.folder_of(root, stream, day) / made.path
                 found.setdefault(made.table, {}).setdefault(stream, []).append(path.resolve())
     if not found:
-        which = f"compacted {', '.join(days)}" if days else "compacted day"
-        raise NotArchived(f"{root} has no {which}: `ssmd archive compact` makes them")
+        which = f" ({', '.join(days)})" if days else ""
+        raise NotArchived(f"{root} has no compacted day{which}: `ssmd archive compact` makes them")
     return found
 
 
@@ -110,7 +123,13 @@ def _view(database: duckdb.DuckDBPyConnection, table: str, of: dict[str, list[Pa
             f"SELECT *, '{stream}' AS _stream FROM read_parquet([{listed}], "  # noqa: S608
             "hive_partitioning = true, hive_types = {'day': 'DATE'}, union_by_name = true)"
         )
-    database.execute(f'CREATE VIEW "{table}" AS {" UNION ALL BY NAME ".join(parts)}')
+    try:
+        database.execute(f'CREATE VIEW "{table}" AS {" UNION ALL BY NAME ".join(parts)}')
+    except duckdb.Error as error:
+        raise ArchiveDamaged(
+            f"Parquet of {table} cannot be read ({first_line(error)}): `ssmd archive verify` says "
+            "which day's, `ssmd archive compact --again --date DAY` makes it anew"
+        ) from error
 
 
 def tables_of(root: Path, text: str, days: Collection[str] = ()) -> set[str]:
@@ -153,22 +172,34 @@ def _quoted(text: str) -> str:
 
 
 class Answer:
-    """Rows, which are made as they are read: once."""
+    """Rows, which are made as they are read: once. Of columns with the same name (of a join) the
+    later ones are `<name>_1` and so on."""
 
     def __init__(self, reader: pa.RecordBatchReader) -> None:
         self._reader = reader
-        self.schema: pa.Schema = reader.schema
+        self._names = _distinct(reader.schema.names)
+        fields = zip(reader.schema, self._names, strict=True)
+        self.schema: pa.Schema = pa.schema([field.with_name(name) for field, name in fields])
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All of them.
 
         Raises:
-            QueryRefused: DuckDB cannot go on.
+            QueryRefused, QueryFailed: DuckDB cannot go on.
         """
         try:
-            yield from self._reader
+            for batch in self._reader:
+                yield batch.rename_columns(self._names)
         except (duckdb.Error, pa.ArrowException, OSError) as error:
-            raise QueryRefused(str(error)) from error
+            raise _refused(error) from error
+
+
+def _distinct(names: list[str]) -> list[str]:
+    found: list[str] = []
+    for name in names:
+        others = (f"{name}_{number}" for number in count(1))
+        found.append(name if name not in found else next(o for o in others if o not in names))
+    return found
 
 
 def ask(database: duckdb.DuckDBPyConnection, text: str) -> Answer:
@@ -176,6 +207,7 @@ def ask(database: duckdb.DuckDBPyConnection, text: str) -> Answer:
 
     Raises:
         QueryRefused: it is no statement that only reads, or DuckDB refuses it.
+        QueryFailed: DuckDB cannot answer it.
     """
     try:
         statements = database.extract_statements(text)
@@ -188,4 +220,12 @@ def ask(database: duckdb.DuckDBPyConnection, text: str) -> Answer:
             )
         return Answer(database.sql(text).to_arrow_reader(_AT_ONCE))
     except (duckdb.Error, pa.ArrowException) as error:
-        raise QueryRefused(str(error)) from error
+        raise _refused(error) from error
+
+
+def _refused(error: Exception) -> SsmdError:
+    """Whose fault it is, in DuckDB's own words."""
+    is_asked_wrong = isinstance(error, duckdb.DatabaseError) and not isinstance(error, _NOT_ASKED)
+    if is_asked_wrong and _UNREAD not in str(error):
+        return QueryRefused(str(error))
+    return QueryFailed(str(error))

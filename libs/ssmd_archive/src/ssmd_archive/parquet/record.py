@@ -14,10 +14,10 @@ import msgspec
 
 from ssmd_archive.catalog import Archive, Listed
 from ssmd_archive.errors import ArchiveDamaged
+from ssmd_archive.hashing import hash_file
 from ssmd_archive.layout import is_day
 from ssmd_archive.losses import losses
 from ssmd_archive.manifest import Segment
-from ssmd_archive.verify import hash_file
 
 FOLDER: Final = "parquet"
 RECORD: Final = "manifest.json"
@@ -167,7 +167,8 @@ def decode(path: Path, content: bytes) -> Record:
         return msgspec.json.decode(content, type=Record)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ArchiveDamaged(
-            f"{path} cannot be read ({error}): `ssmd archive compact --again` makes the day anew"
+            f"{path} cannot be read ({error}): `ssmd archive compact --again --date "
+            f"{day_in(path.parent.name)}` makes the day anew"
         ) from error
 
 

@@ -20,6 +20,7 @@ from ssmd_api.routes import requests
 from ssmd_api.rows import Row
 from ssmd_api.ui import jobs, places, session, status
 from ssmd_api.ui.frame import Live, render
+from ssmd_common.words import counted
 
 _REQUESTS: Final = 15
 _RUNS: Final = 20
@@ -106,7 +107,7 @@ def _told(row: Row, services: Mapping[str, Any]) -> Told:
         return Told(row, result.get("message") or result.get("outcome") or "done", is_good, [])
     found, unread = result.get("drift", 0), result.get("unreadable", 0)
     sentence = (
-        f"{found:,} difference{'' if found == 1 else 's'} in {result.get('rows', 0):,} rows and "
+        f"{counted(found, 'difference')} in {counted(result.get('rows', 0), 'row')} and "
         f"{result.get('entries', 0):,} entries"
     )
     if unread:
