@@ -368,7 +368,7 @@ async def test_what_the_scope_leaves_out_is_told_by_whoever_publishes(world: Wor
 async def test_a_publisher_that_breaks_off_loses_nothing(world: World) -> None:
     """The next one of the process publishes what the stream does not have, and all since."""
 
-    async def unavailable(*_: object) -> set[str]:
+    def unavailable(*_: object) -> bool:
         raise StreamChanged("it is another stream")
 
     broken: Any = unavailable
@@ -388,7 +388,7 @@ async def test_a_publisher_that_breaks_off_loses_nothing(world: World) -> None:
                     publisher.send = half  # type: ignore[method-assign]
                     before = world.market.trades()
                     await world.market.until(lambda n=before: world.market.trades() > n + 20)  # type: ignore[misc]
-                    world.seen.cover = broken  # type: ignore[method-assign]
+                    world.seen.reaches = broken  # type: ignore[method-assign]
                     life.hole(datetime.now(UTC), datetime.now(UTC))
                     await asyncio.wait([world.running], timeout=60)
             world.seen = Seen()

@@ -18,8 +18,8 @@ from ssmd_connector.outbox import Drops, Outbox
 from ssmd_connector.outgoing import MarketOutgoing
 from ssmd_connector.pipe import COUNT_SECONDS, Pipe
 from ssmd_connector.receiver import Receiver
-from ssmd_connector.repair import Interval, owed, repaired
-from ssmd_connector.seen import Seen, Tail
+from ssmd_connector.repair import Interval, Repair, owed
+from ssmd_connector.seen import Known, Seen, Tail
 from ssmd_kalshi.errors import KalshiError
 from ssmd_kalshi.marketdata import TICKER, TRADE
 from ssmd_kalshi.rest import KalshiRest
@@ -170,16 +170,16 @@ class Life:
             self._repairs.put_nowait(Interval(drops.since, drops.until))
 
     async def _repaired(self, interval: Interval) -> None:
-        stored = await self._seen.cover(self._stream, interval.since)
-        found = await repaired(
+        repair = Repair(
             interval,
             self._rest,
             self._capture,
-            lambda trade_id: trade_id in self._seen or trade_id in stored,
+            partial(Known, self._seen, self._stream, lambda: self.pipe.oldest),
             self.pipe.outbox.has_room,
             self.put,
         )
-        log.info("trades were read again", missing=found)
+        await _until_it_goes(repair.run)
+        log.info("trades were read again", missing=repair.published)
 
     async def _owed(self) -> list[Interval]:
         """What earlier publishers ended before they had read it again."""
@@ -190,13 +190,13 @@ class Life:
 
     async def _repair(self) -> None:
         for interval in await _until_it_goes(self._owed):
-            await _until_it_goes(partial(self._repaired, interval))
+            await self._repaired(interval)
         while True:
             interval = await self._repairs.get()
             while not self._repairs.empty():
                 # Many holes in a moment are one.
                 interval = interval.joined(self._repairs.get_nowait())
-            await _until_it_goes(partial(self._repaired, interval))
+            await self._repaired(interval)
 
 
 async def _until_it_goes(work: Callable[[], Awaitable[T]]) -> T:
