@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -224,6 +225,27 @@ async def test_a_lost_connection_is_renewed_with_its_gap(abort: bool) -> None:
     assert heard_until is not None
     assert heard_until >= gap.since, "nothing lies between what was heard and the gap"
     assert gap.until == subscribed.at
+
+
+async def test_a_quiet_exchange_is_heard_when_it_is_asked() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.confirm()
+        await peer.stay()
+
+    async with (
+        serving(script) as server,
+        KalshiSocket(
+            server.url, channels=[CHANNEL], policy=replace(POLICY, answer_seconds=60)
+        ) as socket,
+    ):
+        await socket.ask()
+        assert socket.heard_until is None, "nobody is there to be asked"
+        await take(socket, 3)
+        asked = datetime.now(UTC)
+        assert socket.heard_until is not None
+        assert socket.heard_until < asked
+        await socket.ask()
+        assert socket.heard_until >= asked
 
 
 async def test_silence_is_a_dead_connection() -> None:

@@ -4,7 +4,8 @@ import asyncio
 import json
 from collections import Counter as Counting
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -43,7 +44,9 @@ from ssmd_stream.publish.publisher import Publisher
 from .conftest import Market
 
 POLICY = SocketPolicy(
-    silence_seconds=30, reconnect=RetryPolicy(base_seconds=0.01, cap_seconds=0.05)
+    silence_seconds=30,
+    answer_seconds=60,
+    reconnect=RetryPolicy(base_seconds=0.01, cap_seconds=0.05),
 )
 
 
@@ -64,6 +67,7 @@ class World:
         self.left: list[MarketOutgoing] = []
         self.seen = Seen()
         self.make_capture = lambda: Capture("0", NoNames())
+        self.policy = POLICY
         self.receiver: Receiver
         self.running: asyncio.Task[None]
 
@@ -78,7 +82,7 @@ class World:
     @asynccontextmanager
     async def receiving(self) -> AsyncIterator[Receiver]:
         channels = [Selection("trade"), Selection("ticker")]
-        async with KalshiSocket(self.sim.ws_url, channels=channels, policy=POLICY) as socket:
+        async with KalshiSocket(self.sim.ws_url, channels=channels, policy=self.policy) as socket:
             backlog = Backlog(30.0, 100_000, 1 << 26)
             receiver = Receiver(socket, self.make_capture(), backlog, Health("connector"))
             self.receiver = receiver
@@ -181,6 +185,7 @@ async def test_a_life_publishes_every_frame_once_and_in_order(world: World) -> N
 @pytest.mark.parametrize("market", [{"ping_seconds": 0.2}], indirect=True)
 async def test_a_count_goes_as_far_as_the_connection_is_heard(world: World) -> None:
     """Pings count; over a connection that is dead counts go on, and say that nothing was heard."""
+    world.policy = replace(POLICY, answer_seconds=0.2)
 
     async def heard(enough: Callable[[datetime], bool]) -> None:
         """Wait until the last count says so."""
@@ -480,3 +485,78 @@ def test_drops_come_with_room_only() -> None:
     assert drops.counts == {"ticker": 3, "trade": 2}
     assert (drops.since, drops.until) == (at + timedelta(seconds=4), at + timedelta(seconds=5))
     assert outbox.put(message("ticker", 10))
+
+
+def at(record: SessionRecord, field: str = "received_at") -> datetime:
+    return datetime.fromisoformat(getattr(record, field))
+
+
+def states(
+    stored: Sequence[tuple[str, Message]], channel: str, since: datetime, until: datetime
+) -> set[str]:
+    """What coverage says of all markets between two times."""
+    coverage = Coverage()
+    for _, message in stored:
+        if isinstance(message, SessionRecord):
+            coverage.take(message)
+    span = Span(of_datetime(since), of_datetime(until))
+    return {one.state for one in coverage.intervals(channel, None, span)}
+
+
+@pytest.mark.parametrize("market", [{"ping_seconds": 3600.0}], indirect=True)
+async def test_a_stop_leaves_nothing_unknown_that_was_heard(world: World) -> None:
+    """The exchange has not said anything for a while: it is asked."""
+    async with world.living():
+        await world.market.until(lambda: world.market.trades() >= 20)
+        await world.quiet()
+        quiet = datetime.now(UTC)
+        await world.market.until(lambda: datetime.now(UTC) > quiet + timedelta(seconds=1))
+        stopped, late = datetime.now(UTC), world.receiver.socket.late
+    stored = await world.market.stored()
+    [subscribed] = [r for r in records(stored, "subscribed") if r.of_channel == "ticker"]
+    assert states(stored, "ticker", at(subscribed), stopped - late) == {State.COMPLETE}
+
+
+@pytest.mark.parametrize("market", [{"ping_seconds": 3600.0}], indirect=True)
+async def test_a_connection_that_is_dead_does_not_hold_up_a_stop(world: World) -> None:
+    world.policy = replace(POLICY, answer_seconds=0.2, silence_seconds=3600)
+    async with world.living():
+        await world.market.until(lambda: world.market.trades() >= 20)
+        await world.quiet()
+        await world.market.until(lambda: bool(world.receiver.socket.heard_until))
+        heard = world.receiver.socket.heard_until
+        world.sim.hub.half_open()
+    stored = await world.market.stored()
+    assert heard is not None
+    assert at(records(stored, "count")[-1], "until") <= heard
+    assert records(stored, "closed")
+
+
+@pytest.mark.parametrize("market", [{"ping_seconds": 3600.0}], indirect=True)
+async def test_a_handover_leaves_nothing_unknown(world: World) -> None:
+    """The second one begins to hear before the first one stops, and leads some time afterwards."""
+
+    async def a_second() -> None:
+        began = datetime.now(UTC)
+        await world.market.until(lambda: datetime.now(UTC) > began + timedelta(seconds=1))
+
+    async with world.receiving() as first, AsyncExitStack() as stack:
+        async with world.publishing(first):
+            await world.market.until(lambda: world.market.trades() >= 40)
+            second = await stack.enter_async_context(world.receiving())
+            await world.market.until(lambda: second.socket.subscribed)
+            await world.quiet()
+            await a_second()
+        await a_second()
+        world.left, world.seen = [], Seen()
+        async with world.publishing(second):
+            await a_second()
+            stopped, late = datetime.now(UTC), second.socket.late
+    stored = await world.market.stored()
+    assert {r.session for r in records(stored, "closed")} == {
+        first.capture.session,
+        second.capture.session,
+    }
+    for channel in ("trade", "ticker"):
+        [since, *_] = [at(r) for r in records(stored, "subscribed") if r.of_channel == channel]
+        assert states(stored, channel, since, stopped - late) == {State.COMPLETE}, channel

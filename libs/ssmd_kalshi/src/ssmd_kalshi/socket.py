@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -52,6 +53,8 @@ class SocketPolicy:
     connect_seconds: float = 15.0
     subscribe_seconds: float = 15.0
     close_seconds: float = 2.0
+    answer_seconds: float = 2.0
+    """So long a sign of life is waited for that was asked for (`KalshiSocket.ask`)."""
     stable_seconds: float = 30.0
     """A connection that lived this long ends a series of failures."""
     max_frames: int = 2048
@@ -206,6 +209,19 @@ class KalshiSocket:
         if connection.holds_frames or self._events:
             return None
         return connection.arrived_time
+
+    async def ask(self) -> None:
+        """Have the exchange answer, so that `heard_until` reaches up to now, also where it says
+        nothing else. Without a connection, or an answer within `answer_seconds`, it does not."""
+        connection = self._connection
+        if connection is None:
+            return
+        with suppress(TimeoutError, ConnectionClosed):
+            async with asyncio.timeout(self._policy.answer_seconds):
+                await (await connection.ping())
+                # What came before the answer counts once the consumer has it.
+                while connection.holds_frames or self._events:  # noqa: ASYNC110 - it has none
+                    await asyncio.sleep(0)
 
     @property
     def late(self) -> timedelta:

@@ -66,6 +66,10 @@ class Hearing(Protocol):
         """How long what arrived was on its way."""
         ...
 
+    async def ask(self) -> None:
+        """Have `heard_until` reach up to now, if the exchange answers."""
+        ...
+
 
 def new_session() -> str:
     """An identity that sorts by its time."""

@@ -80,6 +80,9 @@ class Pipe:
             beside += [tasks.create_task(work, name=name) for name, work in others]
             sending = tasks.create_task(self._send(), name="sender")
             await stop.wait()
+            # Of a quiet exchange the last count would end with its last ping.
+            sockets = [one.socket for one in self._captures() if one.socket is not None]
+            await asyncio.gather(*[socket.ask() for socket in sockets])
             await end(*beside)
             now = datetime.now(UTC)
             for capture in self._captures():
