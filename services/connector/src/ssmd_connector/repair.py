@@ -146,8 +146,8 @@ class Repair:
         metrics.REPAIRED.inc()
         body, now = body_of(row), datetime.now(UTC)
         self._publish(
-            self._capture.trade(
-                trade, body, now, session=self._session, frame=self.published, source="rest"
+            self._capture.trade_of_rest(
+                trade, body, now, session=self._session, frame=self.published
             )
         )
 
