@@ -1,6 +1,6 @@
 """Reading trades again: in pieces, once each, told of when all of it is there."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -70,18 +70,21 @@ class Gap:
         self.most_held = 0
         self.known: list[Known] = []
 
-    def repair(self) -> Repair:
+    def repair(self, meanwhile: Callable[[], None] = lambda: None) -> Repair:
+        """`meanwhile` happens before each trade."""
+
+        async def room() -> None:
+            held = self.rest.given - len(self.trades)
+            self.most_held = max(self.most_held, held)
+            meanwhile()
+
         return Repair(
-            self.interval, self.rest, Capture("0", NoNames()), self._known, self._room, self._put
+            self.interval, self.rest, Capture("0", NoNames()), self._known, room, self._put
         )
 
     def _known(self, since: datetime, until: datetime) -> Known:
         self.known.append(Known(self.seen, self.market.stream, lambda: None, since, until))
         return self.known[-1]
-
-    async def _room(self) -> None:
-        held = self.rest.given - sum(one.type == "trade" for one in self.published)
-        self.most_held = max(self.most_held, held)
 
     def _put(self, message: MarketOutgoing) -> None:
         self.published.append(message)
@@ -173,18 +176,16 @@ async def test_a_trade_that_was_forgotten_meanwhile_is_not_published_again(gap: 
     gap.seen.since = gap.interval.since - timedelta(minutes=1)
     for trade in gap.made:
         gap.seen.add(trade, datetime.now(UTC))
-    repair, room, asked = gap.repair(), gap._room, 0
+    asked = 0
 
-    async def crowded() -> None:
+    def crowded() -> None:
         nonlocal asked
-        await room()
         asked += 1
         if asked == TRADES // 2:
             for number in range(MOST):
                 gap.seen.add(f"other {number}", datetime.now(UTC))
 
-    repair._room = crowded
-    await repair.run()
+    await gap.repair(crowded).run()
     assert gap.trades == []
 
 
@@ -192,15 +193,11 @@ async def test_a_trade_that_was_forgotten_meanwhile_is_not_published_again(gap: 
 async def test_a_trade_of_the_socket_that_comes_while_the_page_waits_is_there_once(
     gap: Gap,
 ) -> None:
-    repair, room = gap.repair(), gap._room
-
-    async def late() -> None:
-        await room()
+    def late() -> None:
         for trade in gap.made[-10:]:
             gap.seen.add(trade, datetime.now(UTC))
 
-    repair._room = late
-    await repair.run()
+    await gap.repair(late).run()
     assert set(gap.trades) == set(gap.made[:-10])
 
 
