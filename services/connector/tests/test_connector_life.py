@@ -251,6 +251,27 @@ async def test_no_trade_is_missing_after_gaps_and_disconnects(world: World) -> N
     assert len({m.id for m in rest}) == len(rest) >= 7
 
 
+async def test_an_exchange_that_closes_again_and_again_is_heard_again_at_once(
+    world: World,
+) -> None:
+    for_ever = RetryPolicy(base_seconds=3600, cap_seconds=3600)
+    world.policy = replace(POLICY, stable_seconds=0.2, again_seconds=0.05, reconnect=for_ever)
+    async with world.living():
+        capture, socket, sessions = world.receiver.capture, world.receiver.socket, set[str]()
+        for _ in range(5):
+            await world.market.until(lambda: socket.subscribed and capture.session not in sessions)
+            sessions.add(capture.session)
+            served = datetime.now(UTC) + timedelta(seconds=0.5)
+            await world.market.until(lambda n=served: (socket.heard_until or n) > n)  # type: ignore[misc]
+            world.sim.hub.disconnect(1001)
+        began = await world.market.first_stored() + 0.05
+        await world.market.until(lambda: socket.subscribed and capture.session not in sessions)
+        world.sim.floor.set_rate(0)
+        await world.market.whole(began)
+    closed = records(await world.market.stored(), "closed")
+    assert [r.reason for r in closed] == ["closed: 1001"] * 5 + ["stopped"]
+
+
 async def test_what_was_traded_between_two_lives_is_read_again(world: World) -> None:
     async with world.living():
         await world.market.until(lambda: world.market.trades() >= 50)

@@ -72,6 +72,11 @@ class Subscriptions:
         return all(channel.complete for channel in self._channels.values())
 
     @property
+    def confirmed(self) -> bool:
+        """Whether every channel is subscribed, whatever its list lacks."""
+        return all(one.confirmed for one in self._channels.values() if one.is_needed)
+
+    @property
     def deadlines(self) -> list[float]:
         """By when, on the loop's clock, the commands under way must be answered."""
         return [command.deadline for command in self._commands.values()]
