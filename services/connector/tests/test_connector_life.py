@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from ssmd_common.connections.nats_access import NatsAccess
 from ssmd_common.health import Health
 from ssmd_common.settings import NatsSettings
+from ssmd_connector import life as life_module
 from ssmd_connector.backlog import Backlog
 from ssmd_connector.capture import Capture
 from ssmd_connector.leftout import LeftOut
@@ -42,6 +43,7 @@ from ssmd_stream.publish.options import PublisherMetrics, PublisherOptions
 from ssmd_stream.publish.publisher import Publisher
 
 from .conftest import Market
+from .connector_oracle import believed_complete, quotes_lost, seconds
 
 POLICY = SocketPolicy(
     silence_seconds=30,
@@ -68,6 +70,7 @@ class World:
         self.seen = Seen()
         self.make_capture = lambda: Capture("0", NoNames())
         self.policy = POLICY
+        self.count_seconds = 0.1
         self.receiver: Receiver
         self.running: asyncio.Task[None]
 
@@ -82,7 +85,9 @@ class World:
     @asynccontextmanager
     async def receiving(self) -> AsyncIterator[Receiver]:
         channels = [Selection("trade"), Selection("ticker")]
-        async with KalshiSocket(self.sim.ws_url, channels=channels, policy=self.policy) as socket:
+        async with KalshiSocket(
+            self.sim.ws_url, channels=channels, policy=self.policy, chance=lambda: 0.0
+        ) as socket:
             backlog = Backlog(30.0, 100_000, 1 << 26)
             receiver = Receiver(socket, self.make_capture(), backlog, Health("connector"))
             self.receiver = receiver
@@ -124,7 +129,7 @@ class World:
             )
             life = Life(
                 receiver, rest, self.stream, Outbox(self.room), publisher, self.seen,
-                Health("connector"), left=self.left, count_seconds=0.1,
+                Health("connector"), left=self.left, count_seconds=self.count_seconds,
             )  # fmt: skip
             running = self.running = asyncio.create_task(life.run(stop))
             try:
@@ -310,6 +315,69 @@ async def test_a_gap_that_its_publisher_did_not_live_to_mend_is_mended_by_a_late
     assert sum(record.trades or 0 for record in repaired) == sum(
         isinstance(m, TradeMessage) and m.source == "rest" for _, m in stored
     )
+
+
+async def test_a_gap_that_was_heard_while_nobody_published_is_mended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told by the next publisher itself, and began long before the stream's last message."""
+    monkeypatch.setattr(life_module, "LATE", timedelta(0))
+    away = RetryPolicy(base_seconds=9, cap_seconds=9)
+    world.policy = replace(POLICY, stable_seconds=3600, reconnect=away)
+    async with world.receiving() as receiver:
+        async with world.publishing(receiver):
+            await world.market.until(lambda: world.market.trades() > 40)
+            began = await world.market.first_stored() + 0.05
+            world.sim.hub.disconnect()
+            await world.market.until(lambda: not receiver.socket.connected)
+            lost = datetime.now(UTC)
+            # Counts go on, and the last one is far behind the beginning of the gap.
+            await world.market.until(lambda: datetime.now(UTC) > lost + timedelta(seconds=5))
+        await world.market.until(lambda: receiver.socket.subscribed)
+        before = world.market.trades()
+        await world.market.until(lambda: world.market.trades() > before + 20)
+        async with world.publishing(receiver) as life:
+            send = life.pipe.publisher.send
+
+            async def slowly(messages: Sequence[MarketOutgoing]) -> None:
+                # Once: so long the stream lacks what the takeover told.
+                life.pipe.publisher.send = send  # type: ignore[method-assign]
+                await asyncio.sleep(1)
+                await send(messages)
+
+            life.pipe.publisher.send = slowly  # type: ignore[method-assign]
+            world.sim.floor.set_rate(0)
+            await world.market.whole(began)
+
+
+async def test_what_found_no_room_before_a_publisher_broke_off_is_told(world: World) -> None:
+    """No count came meanwhile that could have told of it."""
+    world.room, world.count_seconds = Room(60, 1 << 26), 3600
+    async with world.receiving() as receiver:
+        with pytest.raises(ExceptionGroup):
+            async with world.publishing(receiver) as life:
+                await world.market.until(lambda: world.market.trades() >= 20)
+                began = await world.market.first_stored() + 0.05
+                broken = asyncio.Event()
+
+                async def hold(messages: Sequence[MarketOutgoing]) -> None:
+                    await broken.wait()
+                    raise StreamChanged("it is another stream")
+
+                life.pipe.publisher.send = hold  # type: ignore[method-assign]
+                await world.market.until(lambda: {"ticker", "trade"} <= life.pipe.outbox.refused)
+                before = world.market.trades()
+                await world.market.until(lambda: world.market.trades() > before + 40)
+                broken.set()
+                await asyncio.wait([world.running], timeout=60)
+        world.room, world.count_seconds = Room(100_000, 1 << 26), 0.1
+        async with world.publishing(receiver):
+            await world.quiet()
+            await world.market.whole(began)
+    stored = [message for _, message in await world.market.stored()]
+    lost = quotes_lost(world.market, stored, began)
+    assert lost
+    assert not believed_complete(stored, "ticker", lost, seconds(stored[-1].received_at))
 
 
 async def test_a_takeover_fills_in_what_the_stream_does_not_have(world: World) -> None:

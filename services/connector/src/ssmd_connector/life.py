@@ -30,7 +30,7 @@ from ssmd_stream.stream import Stream
 
 REMEMBERED: Final = timedelta(minutes=15)
 """A start reads trades again over REST from the stream's last message on, and so long at most."""
-_LATE: Final = timedelta(seconds=5)
+LATE: Final = timedelta(seconds=5)
 """What was sent before the stream's last message may have come behind it."""
 _RETRY_SECONDS: Final = 5.0
 _LATER: Final = (KalshiError, StreamUnavailable, StreamGap, ReaderBroken, nats.errors.Error)
@@ -65,6 +65,7 @@ class Life:
         self._left = list(left)
         self._repairs: asyncio.Queue[Interval] = asyncio.Queue()
         self._last_at: datetime | None = None
+        self._took_over = datetime.min.replace(tzinfo=UTC)
         self._begins: datetime | None = None
         """From when on trades are read again because this life began."""
         self.pipe = Pipe(
@@ -158,8 +159,9 @@ class Life:
         self._left.clear()
         backlog.clear()
         receiver.sink = self
+        self._took_over = now
         if tail.last_at is not None:
-            self._begins = min(tail.last_at, since) - _LATE
+            self._begins = min(tail.last_at, since) - LATE
             self.hole(self._begins, now)
         log.info("took over", missing=len(missing), last_message_at=tail.last_at)
 
@@ -185,6 +187,8 @@ class Life:
         """What earlier publishers ended before they had read it again."""
         if self._begins is None:
             return []
+        # Also those that are told of only now: by who heard them while nobody published.
+        await self.pipe.stored(self._took_over)
         since = datetime.now(UTC) - REMEMBERED
         return await owed(self._stream, self._capture.connector, Interval(since, self._begins))
 

@@ -125,9 +125,9 @@ class Outbox:
             self._taken.clear()
             await self._taken.wait()
 
-    def drops(self) -> Drops | None:
-        """What was dropped, once there is room again."""
-        if self.room.share >= TAKEN_AGAIN_BELOW or not self._refused:
+    def drops(self, *, at_the_end: bool = False) -> Drops | None:
+        """What was dropped, once there is room again, or because nothing more will be taken."""
+        if not self._refused or (self.room.share >= TAKEN_AGAIN_BELOW and not at_the_end):
             return None
         found = Drops(dict(self._drops), self._since, self._until)
         self._refused.clear()
