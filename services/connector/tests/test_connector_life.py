@@ -29,7 +29,7 @@ from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.retry import RetryPolicy
 from ssmd_kalshi.socket import KalshiSocket, SocketPolicy
 from ssmd_simulator.faults import Fault
-from ssmd_stream.errors import StreamChanged
+from ssmd_stream.errors import StreamChanged, StreamUnavailable
 from ssmd_stream.market.coverage import Coverage, State, of_datetime
 from ssmd_stream.market.messages import (
     Message,
@@ -497,6 +497,40 @@ async def test_a_publisher_that_breaks_off_loses_nothing(world: World) -> None:
     assert [m.frame for m in said] == sorted(m.frame for m in said)
     trades = [m.trade_id for m in heard if isinstance(m, TradeMessage)]
     assert len(set(trades)) == len(trades)
+
+
+async def test_a_publisher_that_cannot_begin_loses_nothing_of_the_one_before(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world.receiving() as receiver:
+        with pytest.raises(ExceptionGroup):
+            async with world.publishing(receiver) as life:
+                await world.market.until(lambda: world.market.trades() > 20)
+                broken = asyncio.Event()
+
+                async def hold(messages: Sequence[MarketOutgoing]) -> None:
+                    await broken.wait()
+                    raise StreamChanged("it is another stream")
+
+                life.pipe.publisher.send = hold  # type: ignore[method-assign]
+                before = world.market.trades()
+                await world.market.until(lambda: world.market.trades() > before + 20)
+                broken.set()
+                await asyncio.wait([world.running], timeout=60)
+
+        async def away(*_: object) -> Tail:
+            raise StreamUnavailable("NATS is away for a moment")
+
+        with monkeypatch.context() as for_now, pytest.raises(StreamUnavailable):
+            for_now.setattr(Tail, "read", away)
+            async with world.publishing(receiver):
+                await asyncio.wait([world.running], timeout=60)
+        async with world.publishing(receiver):
+            await world.quiet()
+    stored = [message for _, message in await world.market.stored()]
+    said = [m for m in stored if isinstance(m, TradeMessage | TickerMessage) and m.source == "ws"]
+    sent = [frame for frame in world.market.sent if frame["type"] in ("trade", "ticker")]
+    assert [json.loads(bytes(m.msg)) for m in said] == [frame["msg"] for frame in sent]
 
 
 async def test_a_frame_that_cannot_be_read_is_kept_with_its_bytes(world: World) -> None:

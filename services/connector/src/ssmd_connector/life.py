@@ -105,7 +105,7 @@ class Life:
 
     def left(self) -> list[MarketOutgoing]:
         """What the next life has to look for in the stream."""
-        return self.pipe.left()
+        return [*self._left, *self.pipe.left()]
 
     # --- what the receiver hands on ---------------------------------------------------------------
 
