@@ -91,6 +91,27 @@ def test_a_market_that_ends_leaves_its_place_to_the_next_that_opens() -> None:
     assert choice.wanted == {"A18", "A3"}
 
 
+def test_while_it_is_chosen_anew_places_that_are_taken_stay_taken() -> None:
+    """The markets that change meanwhile would be subscribed, and left again a moment later."""
+    known = Known()
+    for n in range(20, 3000):
+        known.markets[f"A{n}"] = Market(f"A{n}", "A-E", "A", "active", NOW, None, 0)
+    scope = parsed(b"books: [{series: [A], most_traded: 2}]")
+    choice = BookChoice(known, 0, 1)
+    for _ in choice.choose(scope, NOW):
+        pass
+    steps = choice.choose(scope, NOW)
+    next(steps)
+    assert [choice.look(ticker, NOW) for ticker in ("A3", "A19", "A2500")] == [None] * 3
+    for _ in steps:
+        pass
+    assert choice.wanted == {"A19", "A18"}
+    # Of another scope nothing is taken yet.
+    for _ in choice.choose(parsed(b"books: [{series: [B], most_traded: 1}]"), NOW):
+        pass
+    assert choice.wanted == {"B19"}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
