@@ -23,6 +23,7 @@ from ssmd_connector.life import Life
 from ssmd_connector.outbox import Outbox, Room
 from ssmd_connector.outgoing import MarketOutgoing
 from ssmd_connector.receiver import Receiver
+from ssmd_connector.repair import Interval
 from ssmd_connector.seen import Seen, Tail
 from ssmd_kalshi.channels import Selection
 from ssmd_kalshi.rest import KalshiRest
@@ -378,6 +379,25 @@ async def test_what_found_no_room_before_a_publisher_broke_off_is_told(world: Wo
     lost = quotes_lost(world.market, stored, began)
     assert lost
     assert not believed_complete(stored, "ticker", lost, seconds(stored[-1].received_at))
+
+
+async def test_holes_that_cannot_be_mended_yet_take_no_room(world: World) -> None:
+    """One a millisecond, while the exchange's REST does not answer."""
+    async with world.living() as life:
+        await world.market.until(lambda: world.market.trades() > 20)
+        began = await world.market.first_stored() + 0.05
+        broken = world.sim.faults.start(Fault("error", path="/markets/trades.*"))
+        first = datetime.now(UTC)
+        life.hole(first, first)
+        await world.market.until(lambda: life.owing is None and broken.hits > 0)
+        holes = [first + timedelta(milliseconds=n) for n in range(10_000)]
+        for since in holes:
+            life.hole(since, since)
+        assert life.owing == Interval(holes[0], holes[-1])
+        world.sim.faults.clear(broken.id)
+        world.sim.floor.set_rate(0)
+        await world.market.whole(began)
+        await world.market.until(lambda: life.owing is None)
 
 
 async def test_a_takeover_fills_in_what_the_stream_does_not_have(world: World) -> None:

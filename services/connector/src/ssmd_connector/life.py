@@ -63,7 +63,10 @@ class Life:
         self._stream = stream
         self._seen = seen
         self._left = list(left)
-        self._repairs: asyncio.Queue[Interval] = asyncio.Queue()
+        self.owing: Interval | None = None
+        """What is to be read again next; many holes are one, since there may be one a millisecond
+        while the exchange's REST does not answer."""
+        self._owes = asyncio.Event()
         self._last_at: datetime | None = None
         self._took_over = datetime.min.replace(tzinfo=UTC)
         self._begins: datetime | None = None
@@ -121,7 +124,11 @@ class Life:
         """Read the trades between these again; before this process since what the stream has."""
         since = since or self._last_at
         if since is not None:
-            self._repairs.put_nowait(Interval(max(since, until - REMEMBERED), until))
+            self._owe(Interval(max(since, until - REMEMBERED), until))
+
+    def _owe(self, interval: Interval) -> None:
+        self.owing = interval if self.owing is None else self.owing.joined(interval)
+        self._owes.set()
 
     def _publish(self, message: MarketOutgoing) -> None:
         if self.pipe.put(message, self._capture) and message.trade_id:
@@ -169,7 +176,7 @@ class Life:
 
     def _came_back(self, drops: Drops) -> None:
         if drops.since is not None and drops.until is not None:
-            self._repairs.put_nowait(Interval(drops.since, drops.until))
+            self._owe(Interval(drops.since, drops.until))
 
     async def _repaired(self, interval: Interval) -> None:
         repair = Repair(
@@ -196,11 +203,11 @@ class Life:
         for interval in await _until_it_goes(self._owed):
             await self._repaired(interval)
         while True:
-            interval = await self._repairs.get()
-            while not self._repairs.empty():
-                # Many holes in a moment are one.
-                interval = interval.joined(self._repairs.get_nowait())
-            await self._repaired(interval)
+            await self._owes.wait()
+            self._owes.clear()
+            following, self.owing = self.owing, None
+            if following is not None:
+                await self._repaired(following)
 
 
 async def _until_it_goes(work: Callable[[], Awaitable[T]]) -> T:
