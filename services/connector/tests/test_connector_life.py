@@ -73,6 +73,7 @@ class World:
         self.policy = POLICY
         self.count_seconds = 0.1
         self.receiver: Receiver
+        self.health: Health
         self.running: asyncio.Task[None]
 
     async def quiet(self) -> None:
@@ -90,7 +91,8 @@ class World:
             self.sim.ws_url, channels=channels, policy=self.policy, chance=lambda: 0.0
         ) as socket:
             backlog = Backlog(30.0, 100_000, 1 << 26)
-            receiver = Receiver(socket, self.make_capture(), backlog, Health("connector"))
+            self.health = Health("connector")
+            receiver = Receiver(socket, self.make_capture(), backlog, self.health)
             self.receiver = receiver
             running = asyncio.create_task(receiver.run())
             try:
@@ -255,6 +257,21 @@ async def test_no_trade_is_missing_after_gaps_and_disconnects(world: World) -> N
     assert sum(r.trades or 0 for r in records(stored, "repaired")) >= 7
     rest = [m for _, m in stored if isinstance(m, TradeMessage) and m.source == "rest"]
     assert len({m.id for m in rest}) == len(rest) >= 7
+
+
+async def test_who_waits_to_subscribe_anew_is_not_ready(world: World) -> None:
+    """The exchange ends the subscription as soon as it says anything."""
+    async with world.receiving() as receiver:
+        await world.market.until(lambda: receiver.socket.subscribed)
+        await world.market.until(lambda: world.health.ready)
+        storm = world.sim.faults.start(Fault("overflow", channel="ticker"))
+        await world.market.until(lambda: not world.health.ready)
+        began = len(world.market.sent)
+        await world.market.until(lambda: len(world.market.sent) > began + 200)
+        assert storm.hits < 20, "it is not asked for as fast as it ends"
+        world.sim.faults.clear(storm.id)
+        await world.market.until(lambda: world.health.ready)
+        assert receiver.socket.subscribed
 
 
 async def test_an_exchange_that_closes_again_and_again_is_heard_again_at_once(
