@@ -69,10 +69,10 @@ class Known:
         self._seen = seen
         self._stream = stream
         self._waiting = waiting
-        self._begin = since - MARGIN
+        self._begin = since
         self._since, self._until = (time_text(at) for at in (since - _CLOCKS, until + _CLOCKS))
         self._ids: set[str] = set()
-        self._as_of = self._begin
+        self._as_of = since - MARGIN
         """What came to the stream before is in `_ids`."""
 
     def __contains__(self, trade_id: str) -> bool:
