@@ -222,12 +222,17 @@ async def test_silence_does_not_close(http: aiohttp.ClientSession) -> None:
             await ws.send_json(SUBSCRIBE)
             await ws.receive_json()
             await client.control("POST", "/markets", {})
-            # An answer to a command still comes, and nothing came before it.
+            # An answer to a command still comes, and nothing came before it, not to a ping either.
+            await ws.ping(b"unheard")
             await ws.send_json({"id": 2, "cmd": "list_subscriptions"})
             assert (await ws.receive_json())["id"] == 2
             await client.control("DELETE", "/faults")
             async with asyncio.timeout(180):
                 assert (await ws.receive()).type == aiohttp.WSMsgType.PING
+                await ws.ping(b"there?")
+                while (message := await ws.receive()).type != aiohttp.WSMsgType.PONG:
+                    pass
+                assert message.data == b"there?"
             await client.control("POST", "/markets", {})
             async with asyncio.timeout(180):
                 while (message := await ws.receive()).type != aiohttp.WSMsgType.TEXT:

@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -224,6 +225,27 @@ async def test_a_lost_connection_is_renewed_with_its_gap(abort: bool) -> None:
     assert heard_until is not None
     assert heard_until >= gap.since, "nothing lies between what was heard and the gap"
     assert gap.until == subscribed.at
+
+
+async def test_a_quiet_exchange_is_heard_when_it_is_asked() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.confirm()
+        await peer.stay()
+
+    async with (
+        serving(script) as server,
+        KalshiSocket(
+            server.url, channels=[CHANNEL], policy=replace(POLICY, answer_seconds=60)
+        ) as socket,
+    ):
+        await socket.ask()
+        assert socket.heard_until is None, "nobody is there to be asked"
+        await take(socket, 3)
+        asked = datetime.now(UTC)
+        assert socket.heard_until is not None
+        assert socket.heard_until < asked
+        await socket.ask()
+        assert socket.heard_until >= asked
 
 
 async def test_silence_is_a_dead_connection() -> None:
@@ -554,14 +576,103 @@ async def test_nobody_there_is_tried_again() -> None:
     assert kinds(events) == ["Disconnected"] * 3
 
 
-async def test_backoff_grows_until_a_connection_was_stable() -> None:
+async def test_the_pause_grows_with_failures() -> None:
     socket = KalshiSocket("ws://127.0.0.1:1/", channels=[CHANNEL], chance=lambda: 0.0)
     delays = []
     loop = asyncio.get_running_loop()
     for _ in range(8):
-        socket._back_off()
+        socket._wait_after_failure()
         delays.append(socket._connect_at - loop.time())
     assert delays == pytest.approx([1, 2, 4, 8, 16, 30, 30, 30], abs=0.5)
+
+
+FOR_EVER = RetryPolicy(base_seconds=3600, cap_seconds=3600)
+SERVED = replace(POLICY, stable_seconds=0.05, again_seconds=0.01, reconnect=FOR_EVER)
+
+
+async def test_who_was_served_is_back_at_once() -> None:
+    """However often the exchange closes: with a code, or without a word."""
+    subscribed, heard = ([asyncio.Event() for _ in range(5)] for _ in range(2))
+
+    async def script(peer: Peer) -> None:
+        await peer.confirm()
+        await subscribed[peer.number].wait()
+        # So long after the subscription, by anybody's clock.
+        await asyncio.sleep(0.1)
+        await peer.message(1)
+        await heard[peer.number].wait()
+        if peer.number % 2:
+            peer.connection.transport.abort()
+        else:
+            await peer.connection.close(1001, "going away")
+
+    async with (
+        serving(script) as server,
+        KalshiSocket(server.url, channels=[CHANNEL], policy=SERVED, chance=lambda: 0.0) as socket,
+    ):
+        for number in range(5):
+            events = await take(socket, 3)
+            subscribed[number].set()
+            events += await take(socket, 1)
+            heard[number].set()
+            events += await take(socket, 1)
+            assert kinds(events) == ["Connected", "Subscribed", "Gap", "Message", "Disconnected"]
+    assert server.served == 5
+
+
+@pytest.mark.parametrize("confirms", [True, False])
+async def test_who_was_not_served_waits(confirms: bool) -> None:
+    """Also who was subscribed, and lost the connection before anything came."""
+
+    async def script(peer: Peer) -> None:
+        if confirms:
+            await peer.confirm()
+        else:
+            # It says something for long enough.
+            await peer.message(1)
+            await asyncio.sleep(0.2)
+            await peer.message(2)
+        await peer.connection.close(1001, "going away")
+
+    async with (
+        serving(script) as server,
+        KalshiSocket(server.url, channels=[CHANNEL], policy=SERVED) as socket,
+    ):
+        while not isinstance((await take(socket, 1))[0], Disconnected):
+            pass
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await anext(socket)
+    assert server.served == 1
+
+
+async def test_refusals_are_counted_from_the_last_connection_that_served() -> None:
+    told = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.confirm()
+        if peer.number == 0:
+            await told.wait()
+            await asyncio.sleep(0.1)
+            server.refusals = [503, 429]
+            await peer.connection.close(1001, "going away")
+        else:
+            await peer.stay()
+
+    async with (
+        serving(script) as server,
+        KalshiSocket(
+            server.url, channels=[CHANNEL], policy=replace(SERVED, reconnect=POLICY.reconnect)
+        ) as socket,
+    ):
+        server.refusals = [502]
+        [refused] = await take(socket, 1)
+        await take(socket, 3)
+        told.set()
+        lost, *again = await take(socket, 4)
+    assert (refused.attempt, lost.attempt) == (1, 0)
+    assert kinds(again) == ["Disconnected", "Disconnected", "Connected"]
+    assert [event.attempt for event in again[:2]] == [1, 2]
 
 
 async def test_a_slow_consumer_loses_nothing_and_buffers_little() -> None:

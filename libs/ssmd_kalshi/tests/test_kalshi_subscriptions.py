@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -40,6 +41,7 @@ class Model:
     acks_mode: str = "used"
     limit: int = 100
     unknown: frozenset[str] = frozenset()
+    says_which: bool = True
     sids: int = 0
     sid: int | None = None
     seq: int = 0
@@ -92,7 +94,7 @@ class Model:
     def refusal(self, tickers: list[str], held: int = 0) -> tuple[int, str] | None:
         for ticker in tickers:
             if ticker in self.unknown:
-                return 16, ticker
+                return 16, ticker if self.says_which else ""
         return (26, "") if held + len(tickers) > self.limit else None
 
     def error(self, number: int, code: int, ticker: str = "") -> None:
@@ -141,9 +143,13 @@ class World:
     events: list[Any] = field(default_factory=list)
     delivered: int = 0
     clock: float = 0.0
+    step: float = 6.0
+    asked_at: float = 0.0
+    """When the last command went out."""
 
     def pump(self) -> None:
         while command := self.client.command(self.clock, self.clock + 15):
+            self.asked_at = self.clock
             self.model.command(command)
 
     def deliver(self, queue: str) -> None:
@@ -175,15 +181,19 @@ class World:
     def settle(self) -> None:
         """Everything arrives, and time passes, until there is nothing more to do."""
         for _ in range(200):
-            self.pump()
-            while self.model.acks or self.model.data:
-                self.deliver("data" if self.model.data else "ack")
-                self.pump()
+            self.settle_for_now()
             channel = self.client[BOOK]
             if channel.complete and not channel.awaited and not channel.doubtful:
                 return
-            self.clock += 6.0
+            self.clock += self.step
         raise AssertionError(f"never settled: {self.client[BOOK]}")
+
+    def settle_for_now(self) -> None:
+        """Everything arrives."""
+        self.pump()
+        while self.model.acks or self.model.data:
+            self.deliver("data" if self.model.data else "ack")
+            self.pump()
 
     def of(self, kind: type) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
@@ -293,11 +303,7 @@ def test_a_market_that_the_exchange_does_not_know_does_not_hold_up_the_others() 
 def test_a_full_subscription_says_which_markets_belong_elsewhere() -> None:
     world = World(Model(limit=5))
     world.client.want(BOOK, TICKERS, ())
-    for _ in range(20):
-        world.pump()
-        while world.model.acks or world.model.data:
-            world.deliver("data" if world.model.data else "ack")
-            world.pump()
+    world.settle_for_now()
     assert world.client[BOOK].held == set(TICKERS[:5])
     assert world.of(Refused)[-1].code == 26
     assert world.of(Refused)[-1].tickers == tuple(TICKERS[5:])
@@ -306,6 +312,80 @@ def test_a_full_subscription_says_which_markets_belong_elsewhere() -> None:
     world.client.want(BOOK, (), [*TICKERS[6:], "M0"])
     world.settle()
     world.check(set(TICKERS[1:6]))
+
+
+def test_what_was_halved_is_asked_for_whole_once_the_reason_is_found() -> None:
+    """Else each market would take a command of its own from then on, and the next connection's."""
+
+    def sizes(world: World) -> list[int]:
+        said = [command["params"] for command in world.model.commands]
+        return [len(p["market_tickers"]) for p in said if p.get("action") in (None, "add_markets")]
+
+    full = World(Model(limit=5))
+    full.client.want(BOOK, TICKERS, ())
+    full.settle_for_now()
+    assert sizes(full) == [8, 4, 4, 2, 1, 1]
+    full.client.want(BOOK, (), [*TICKERS[5:], *TICKERS[:3]])
+    full.settle()
+    full.model.commands.clear()
+    full.client.want(BOOK, TICKERS[5:], ())
+    full.settle()
+    assert sizes(full) == [3]
+    full.model.sid = None
+    full.client.lost(GapReason.CLOSED, "gone", None)
+    full.model.commands.clear()
+    full.settle()
+    assert sizes(full) == [5]
+
+    unknown = World(Model(unknown=frozenset({"M1"}), says_which=False))
+    unknown.client.want(BOOK, TICKERS, ())
+    unknown.settle()
+    unknown.check(set(TICKERS) - {"M1"})
+    assert sizes(unknown) == [8, 4, 2, 1, 1, 6]
+
+
+def test_a_subscription_that_ends_again_and_again_is_asked_for_with_pauses() -> None:
+    world = settled()
+
+    def end(lived: float) -> float:
+        """How long it takes until it is asked for again."""
+        world.clock += lived
+        over = {"code": 25, "msg": "over"}
+        sid, world.model.sid = world.model.sid, None
+        world.model.commands.clear()
+        world.take({"type": "error", "sid": sid, "msg": over})
+        ended = world.clock
+        world.settle()
+        return world.asked_at - ended
+
+    # The clock goes on by less than a second at each look.
+    world.step = 0.25
+    assert [end(0.1) for _ in range(8)] == pytest.approx([0, 1, 2, 4, 8, 16, 30, 30], abs=0.3)
+    assert end(6.0) == 0.0
+    assert end(6.0) == 0.0
+    assert [end(0.1) for _ in range(3)] == pytest.approx([0, 1, 2], abs=0.3)
+    assert len(world.of(Ended)) == 13
+    world.client.lost(GapReason.CLOSED, "gone", None)
+    world.model.sid = None
+    world.settle()
+    assert end(0.1) == 0.0, "another connection"
+    assert world.client[BOOK].held == set(TICKERS)
+
+
+def test_errors_that_nobody_asked_for_are_said_once_a_minute() -> None:
+    world = settled()
+
+    def error(code: int) -> None:
+        world.take({"type": "error", "sid": 1, "msg": {"code": code, "msg": "no"}})
+
+    with structlog.testing.capture_logs() as said:
+        for _ in range(1000):
+            error(27)
+            error(26)
+        assert [line["code"] for line in said] == [27, 26]
+        world.clock += 61
+        error(27)
+    assert [line["code"] for line in said] == [27, 26, 27]
 
 
 def test_removing_one_market_leaves_the_others_alone() -> None:

@@ -4,7 +4,8 @@ import asyncio
 import json
 from collections import Counter as Counting
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from ssmd_common.connections.nats_access import NatsAccess
 from ssmd_common.health import Health
 from ssmd_common.settings import NatsSettings
+from ssmd_connector import life as life_module
 from ssmd_connector.backlog import Backlog
 from ssmd_connector.capture import Capture
 from ssmd_connector.leftout import LeftOut
@@ -21,13 +23,14 @@ from ssmd_connector.life import Life
 from ssmd_connector.outbox import Outbox, Room
 from ssmd_connector.outgoing import MarketOutgoing
 from ssmd_connector.receiver import Receiver
+from ssmd_connector.repair import Interval
 from ssmd_connector.seen import Seen, Tail
 from ssmd_kalshi.channels import Selection
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.retry import RetryPolicy
 from ssmd_kalshi.socket import KalshiSocket, SocketPolicy
 from ssmd_simulator.faults import Fault
-from ssmd_stream.errors import StreamChanged
+from ssmd_stream.errors import StreamChanged, StreamUnavailable
 from ssmd_stream.market.coverage import Coverage, State, of_datetime
 from ssmd_stream.market.messages import (
     Message,
@@ -41,9 +44,12 @@ from ssmd_stream.publish.options import PublisherMetrics, PublisherOptions
 from ssmd_stream.publish.publisher import Publisher
 
 from .conftest import Market
+from .connector_oracle import believed_complete, quotes_lost, seconds
 
 POLICY = SocketPolicy(
-    silence_seconds=30, reconnect=RetryPolicy(base_seconds=0.01, cap_seconds=0.05)
+    silence_seconds=30,
+    answer_seconds=60,
+    reconnect=RetryPolicy(base_seconds=0.01, cap_seconds=0.05),
 )
 
 
@@ -64,7 +70,10 @@ class World:
         self.left: list[MarketOutgoing] = []
         self.seen = Seen()
         self.make_capture = lambda: Capture("0", NoNames())
+        self.policy = POLICY
+        self.count_seconds = 0.1
         self.receiver: Receiver
+        self.health: Health
         self.running: asyncio.Task[None]
 
     async def quiet(self) -> None:
@@ -78,9 +87,12 @@ class World:
     @asynccontextmanager
     async def receiving(self) -> AsyncIterator[Receiver]:
         channels = [Selection("trade"), Selection("ticker")]
-        async with KalshiSocket(self.sim.ws_url, channels=channels, policy=POLICY) as socket:
+        async with KalshiSocket(
+            self.sim.ws_url, channels=channels, policy=self.policy, chance=lambda: 0.0
+        ) as socket:
             backlog = Backlog(30.0, 100_000, 1 << 26)
-            receiver = Receiver(socket, self.make_capture(), backlog, Health("connector"))
+            self.health = Health("connector")
+            receiver = Receiver(socket, self.make_capture(), backlog, self.health)
             self.receiver = receiver
             running = asyncio.create_task(receiver.run())
             try:
@@ -120,7 +132,7 @@ class World:
             )
             life = Life(
                 receiver, rest, self.stream, Outbox(self.room), publisher, self.seen,
-                Health("connector"), left=self.left, count_seconds=0.1,
+                Health("connector"), left=self.left, count_seconds=self.count_seconds,
             )  # fmt: skip
             running = self.running = asyncio.create_task(life.run(stop))
             try:
@@ -181,6 +193,7 @@ async def test_a_life_publishes_every_frame_once_and_in_order(world: World) -> N
 @pytest.mark.parametrize("market", [{"ping_seconds": 0.2}], indirect=True)
 async def test_a_count_goes_as_far_as_the_connection_is_heard(world: World) -> None:
     """Pings count; over a connection that is dead counts go on, and say that nothing was heard."""
+    world.policy = replace(POLICY, answer_seconds=0.2)
 
     async def heard(enough: Callable[[datetime], bool]) -> None:
         """Wait until the last count says so."""
@@ -246,6 +259,42 @@ async def test_no_trade_is_missing_after_gaps_and_disconnects(world: World) -> N
     assert len({m.id for m in rest}) == len(rest) >= 7
 
 
+async def test_who_waits_to_subscribe_anew_is_not_ready(world: World) -> None:
+    """The exchange ends the subscription as soon as it says anything."""
+    async with world.receiving() as receiver:
+        await world.market.until(lambda: receiver.socket.subscribed)
+        await world.market.until(lambda: world.health.ready)
+        storm = world.sim.faults.start(Fault("overflow", channel="ticker"))
+        await world.market.until(lambda: not world.health.ready)
+        began = len(world.market.sent)
+        await world.market.until(lambda: len(world.market.sent) > began + 200)
+        assert storm.hits < 20, "it is not asked for as fast as it ends"
+        world.sim.faults.clear(storm.id)
+        await world.market.until(lambda: world.health.ready)
+        assert receiver.socket.subscribed
+
+
+async def test_an_exchange_that_closes_again_and_again_is_heard_again_at_once(
+    world: World,
+) -> None:
+    for_ever = RetryPolicy(base_seconds=3600, cap_seconds=3600)
+    world.policy = replace(POLICY, stable_seconds=0.2, again_seconds=0.05, reconnect=for_ever)
+    async with world.living():
+        capture, socket, sessions = world.receiver.capture, world.receiver.socket, set[str]()
+        for _ in range(5):
+            await world.market.until(lambda: socket.subscribed and capture.session not in sessions)
+            sessions.add(capture.session)
+            served = datetime.now(UTC) + timedelta(seconds=0.5)
+            await world.market.until(lambda n=served: (socket.heard_until or n) > n)  # type: ignore[misc]
+            world.sim.hub.disconnect(1001)
+        began = await world.market.first_stored() + 0.05
+        await world.market.until(lambda: socket.subscribed and capture.session not in sessions)
+        world.sim.floor.set_rate(0)
+        await world.market.whole(began)
+    closed = records(await world.market.stored(), "closed")
+    assert [r.reason for r in closed] == ["closed: 1001"] * 5 + ["stopped"]
+
+
 async def test_what_was_traded_between_two_lives_is_read_again(world: World) -> None:
     async with world.living():
         await world.market.until(lambda: world.market.trades() >= 50)
@@ -284,6 +333,88 @@ async def test_a_gap_that_its_publisher_did_not_live_to_mend_is_mended_by_a_late
     assert sum(record.trades or 0 for record in repaired) == sum(
         isinstance(m, TradeMessage) and m.source == "rest" for _, m in stored
     )
+
+
+async def test_a_gap_that_was_heard_while_nobody_published_is_mended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told by the next publisher itself, and began long before the stream's last message."""
+    monkeypatch.setattr(life_module, "LATE", timedelta(0))
+    away = RetryPolicy(base_seconds=9, cap_seconds=9)
+    world.policy = replace(POLICY, stable_seconds=3600, reconnect=away)
+    async with world.receiving() as receiver:
+        async with world.publishing(receiver):
+            await world.market.until(lambda: world.market.trades() > 40)
+            began = await world.market.first_stored() + 0.05
+            world.sim.hub.disconnect()
+            await world.market.until(lambda: not receiver.socket.connected)
+            lost = datetime.now(UTC)
+            # Counts go on, and the last one is far behind the beginning of the gap.
+            await world.market.until(lambda: datetime.now(UTC) > lost + timedelta(seconds=5))
+        await world.market.until(lambda: receiver.socket.subscribed)
+        before = world.market.trades()
+        await world.market.until(lambda: world.market.trades() > before + 20)
+        async with world.publishing(receiver) as life:
+            send = life.pipe.publisher.send
+
+            async def slowly(messages: Sequence[MarketOutgoing]) -> None:
+                # Once: so long the stream lacks what the takeover told.
+                life.pipe.publisher.send = send  # type: ignore[method-assign]
+                await asyncio.sleep(1)
+                await send(messages)
+
+            life.pipe.publisher.send = slowly  # type: ignore[method-assign]
+            world.sim.floor.set_rate(0)
+            await world.market.whole(began)
+
+
+async def test_what_found_no_room_before_a_publisher_broke_off_is_told(world: World) -> None:
+    """No count came meanwhile that could have told of it."""
+    world.room, world.count_seconds = Room(60, 1 << 26), 3600
+    async with world.receiving() as receiver:
+        with pytest.raises(ExceptionGroup):
+            async with world.publishing(receiver) as life:
+                await world.market.until(lambda: world.market.trades() >= 20)
+                began = await world.market.first_stored() + 0.05
+                broken = asyncio.Event()
+
+                async def hold(messages: Sequence[MarketOutgoing]) -> None:
+                    await broken.wait()
+                    raise StreamChanged("it is another stream")
+
+                life.pipe.publisher.send = hold  # type: ignore[method-assign]
+                await world.market.until(lambda: {"ticker", "trade"} <= life.pipe.outbox.refused)
+                before = world.market.trades()
+                await world.market.until(lambda: world.market.trades() > before + 40)
+                broken.set()
+                await asyncio.wait([world.running], timeout=60)
+        world.room, world.count_seconds = Room(100_000, 1 << 26), 0.1
+        async with world.publishing(receiver):
+            await world.quiet()
+            await world.market.whole(began)
+    stored = [message for _, message in await world.market.stored()]
+    lost = quotes_lost(world.market, stored, began)
+    assert lost
+    assert not believed_complete(stored, "ticker", lost, seconds(stored[-1].received_at))
+
+
+async def test_holes_that_cannot_be_mended_yet_take_no_room(world: World) -> None:
+    """One a millisecond, while the exchange's REST does not answer."""
+    async with world.living() as life:
+        await world.market.until(lambda: world.market.trades() > 20)
+        began = await world.market.first_stored() + 0.05
+        broken = world.sim.faults.start(Fault("error", path="/markets/trades.*"))
+        first = datetime.now(UTC)
+        life.hole(first, first)
+        await world.market.until(lambda: life.owing is None and broken.hits > 0)
+        holes = [first + timedelta(milliseconds=n) for n in range(10_000)]
+        for since in holes:
+            life.hole(since, since)
+        assert life.owing == Interval(holes[0], holes[-1])
+        world.sim.faults.clear(broken.id)
+        world.sim.floor.set_rate(0)
+        await world.market.whole(began)
+        await world.market.until(lambda: life.owing is None)
 
 
 async def test_a_takeover_fills_in_what_the_stream_does_not_have(world: World) -> None:
@@ -368,7 +499,7 @@ async def test_what_the_scope_leaves_out_is_told_by_whoever_publishes(world: Wor
 async def test_a_publisher_that_breaks_off_loses_nothing(world: World) -> None:
     """The next one of the process publishes what the stream does not have, and all since."""
 
-    async def unavailable(*_: object) -> set[str]:
+    def unavailable(*_: object) -> bool:
         raise StreamChanged("it is another stream")
 
     broken: Any = unavailable
@@ -388,7 +519,7 @@ async def test_a_publisher_that_breaks_off_loses_nothing(world: World) -> None:
                     publisher.send = half  # type: ignore[method-assign]
                     before = world.market.trades()
                     await world.market.until(lambda n=before: world.market.trades() > n + 20)  # type: ignore[misc]
-                    world.seen.cover = broken  # type: ignore[method-assign]
+                    world.seen.reaches = broken  # type: ignore[method-assign]
                     life.hole(datetime.now(UTC), datetime.now(UTC))
                     await asyncio.wait([world.running], timeout=60)
             world.seen = Seen()
@@ -403,6 +534,40 @@ async def test_a_publisher_that_breaks_off_loses_nothing(world: World) -> None:
     assert [m.frame for m in said] == sorted(m.frame for m in said)
     trades = [m.trade_id for m in heard if isinstance(m, TradeMessage)]
     assert len(set(trades)) == len(trades)
+
+
+async def test_a_publisher_that_cannot_begin_loses_nothing_of_the_one_before(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world.receiving() as receiver:
+        with pytest.raises(ExceptionGroup):
+            async with world.publishing(receiver) as life:
+                await world.market.until(lambda: world.market.trades() > 20)
+                broken = asyncio.Event()
+
+                async def hold(messages: Sequence[MarketOutgoing]) -> None:
+                    await broken.wait()
+                    raise StreamChanged("it is another stream")
+
+                life.pipe.publisher.send = hold  # type: ignore[method-assign]
+                before = world.market.trades()
+                await world.market.until(lambda: world.market.trades() > before + 20)
+                broken.set()
+                await asyncio.wait([world.running], timeout=60)
+
+        async def away(*_: object) -> Tail:
+            raise StreamUnavailable("NATS is away for a moment")
+
+        with monkeypatch.context() as for_now, pytest.raises(StreamUnavailable):
+            for_now.setattr(Tail, "read", away)
+            async with world.publishing(receiver):
+                await asyncio.wait([world.running], timeout=60)
+        async with world.publishing(receiver):
+            await world.quiet()
+    stored = [message for _, message in await world.market.stored()]
+    said = [m for m in stored if isinstance(m, TradeMessage | TickerMessage) and m.source == "ws"]
+    sent = [frame for frame in world.market.sent if frame["type"] in ("trade", "ticker")]
+    assert [json.loads(bytes(m.msg)) for m in said] == [frame["msg"] for frame in sent]
 
 
 async def test_a_frame_that_cannot_be_read_is_kept_with_its_bytes(world: World) -> None:
@@ -480,3 +645,78 @@ def test_drops_come_with_room_only() -> None:
     assert drops.counts == {"ticker": 3, "trade": 2}
     assert (drops.since, drops.until) == (at + timedelta(seconds=4), at + timedelta(seconds=5))
     assert outbox.put(message("ticker", 10))
+
+
+def at(record: SessionRecord, field: str = "received_at") -> datetime:
+    return datetime.fromisoformat(getattr(record, field))
+
+
+def states(
+    stored: Sequence[tuple[str, Message]], channel: str, since: datetime, until: datetime
+) -> set[str]:
+    """What coverage says of all markets between two times."""
+    coverage = Coverage()
+    for _, message in stored:
+        if isinstance(message, SessionRecord):
+            coverage.take(message)
+    span = Span(of_datetime(since), of_datetime(until))
+    return {one.state for one in coverage.intervals(channel, None, span)}
+
+
+@pytest.mark.parametrize("market", [{"ping_seconds": 3600.0}], indirect=True)
+async def test_a_stop_leaves_nothing_unknown_that_was_heard(world: World) -> None:
+    """The exchange has not said anything for a while: it is asked."""
+    async with world.living():
+        await world.market.until(lambda: world.market.trades() >= 20)
+        await world.quiet()
+        quiet = datetime.now(UTC)
+        await world.market.until(lambda: datetime.now(UTC) > quiet + timedelta(seconds=1))
+        stopped, late = datetime.now(UTC), world.receiver.socket.late
+    stored = await world.market.stored()
+    [subscribed] = [r for r in records(stored, "subscribed") if r.of_channel == "ticker"]
+    assert states(stored, "ticker", at(subscribed), stopped - late) == {State.COMPLETE}
+
+
+@pytest.mark.parametrize("market", [{"ping_seconds": 3600.0}], indirect=True)
+async def test_a_connection_that_is_dead_does_not_hold_up_a_stop(world: World) -> None:
+    world.policy = replace(POLICY, answer_seconds=0.2, silence_seconds=3600)
+    async with world.living():
+        await world.market.until(lambda: world.market.trades() >= 20)
+        await world.quiet()
+        await world.market.until(lambda: bool(world.receiver.socket.heard_until))
+        heard = world.receiver.socket.heard_until
+        world.sim.hub.half_open()
+    stored = await world.market.stored()
+    assert heard is not None
+    assert at(records(stored, "count")[-1], "until") <= heard
+    assert records(stored, "closed")
+
+
+@pytest.mark.parametrize("market", [{"ping_seconds": 3600.0}], indirect=True)
+async def test_a_handover_leaves_nothing_unknown(world: World) -> None:
+    """The second one begins to hear before the first one stops, and leads some time afterwards."""
+
+    async def a_second() -> None:
+        began = datetime.now(UTC)
+        await world.market.until(lambda: datetime.now(UTC) > began + timedelta(seconds=1))
+
+    async with world.receiving() as first, AsyncExitStack() as stack:
+        async with world.publishing(first):
+            await world.market.until(lambda: world.market.trades() >= 40)
+            second = await stack.enter_async_context(world.receiving())
+            await world.market.until(lambda: second.socket.subscribed)
+            await world.quiet()
+            await a_second()
+        await a_second()
+        world.left, world.seen = [], Seen()
+        async with world.publishing(second):
+            await a_second()
+            stopped, late = datetime.now(UTC), second.socket.late
+    stored = await world.market.stored()
+    assert {r.session for r in records(stored, "closed")} == {
+        first.capture.session,
+        second.capture.session,
+    }
+    for channel in ("trade", "ticker"):
+        [since, *_] = [at(r) for r in records(stored, "subscribed") if r.of_channel == channel]
+        assert states(stored, channel, since, stopped - late) == {State.COMPLETE}, channel

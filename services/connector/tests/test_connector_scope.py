@@ -91,6 +91,27 @@ def test_a_market_that_ends_leaves_its_place_to_the_next_that_opens() -> None:
     assert choice.wanted == {"A18", "A3"}
 
 
+def test_while_it_is_chosen_anew_places_that_are_taken_stay_taken() -> None:
+    """The markets that change meanwhile would be subscribed, and left again a moment later."""
+    known = Known()
+    for n in range(20, 3000):
+        known.markets[f"A{n}"] = Market(f"A{n}", "A-E", "A", "active", NOW, None, 0)
+    scope = parsed(b"books: [{series: [A], most_traded: 2}]")
+    choice = BookChoice(known, 0, 1)
+    for _ in choice.choose(scope, NOW):
+        pass
+    steps = choice.choose(scope, NOW)
+    next(steps)
+    assert [choice.look(ticker, NOW) for ticker in ("A3", "A19", "A2500")] == [None] * 3
+    for _ in steps:
+        pass
+    assert choice.wanted == {"A19", "A18"}
+    # Of another scope nothing is taken yet.
+    for _ in choice.choose(parsed(b"books: [{series: [B], most_traded: 1}]"), NOW):
+        pass
+    assert choice.wanted == {"B19"}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -152,3 +173,34 @@ def test_quotes_are_dropped_first_then_books_then_trades() -> None:
         for number in range(count):
             taken[kind] += box.put(MarketOutgoing(f"{kind}{number}", "s", kind, b"x"))
     assert taken == {"ticker": 60, "book": 20, "trade": 20}
+
+
+async def test_a_stream_that_takes_nothing_does_not_cost_the_other_one_its_quotes() -> None:
+    room = Room(100, 1 << 20)
+    stuck, goes = Outbox(room), Outbox(room)
+
+    def message(kind: str, size: int = 1) -> MarketOutgoing:
+        return MarketOutgoing("i", "s", kind, b"x" * size)
+
+    while stuck.put(message("book")):
+        pass
+    assert len(stuck) == 80
+    for _ in range(200):
+        assert goes.put(message("ticker"))
+        assert goes.put(message("trade"))
+        assert len(await goes.take(500)) == 2
+        async with asyncio.timeout(60):
+            await goes.has_room()
+    # What it cannot get rid of itself is dropped, and taken again once it can.
+    taken = [goes.put(message("ticker")) for _ in range(20)]
+    assert taken == [True] * 10 + [False] * 10
+    assert goes.drops() is None
+    await goes.take(5)
+    drops = goes.drops()
+    assert drops is not None
+    assert drops.counts == {"ticker": 10}
+    assert goes.put(message("ticker"))
+    assert room.messages == 86
+    # Bytes count as messages do.
+    assert goes.put(message("ticker", 1 << 17))
+    assert not goes.put(message("ticker"))

@@ -183,7 +183,7 @@ class Hub:
                 log.warning("websocket refused", reason=why)
                 body = {"error": {"code": "unauthorized", "message": why}}
                 return web.json_response(body, status=401)
-        ws = web.WebSocketResponse(compress=False, autoping=True, max_msg_size=2**20)
+        ws = web.WebSocketResponse(compress=False, autoping=False, max_msg_size=2**20)
         await ws.prepare(request)
         connection = Connection(ws, next(self._numbers), self.witnesses)
         self.connections.add(connection)
@@ -195,7 +195,9 @@ class Hub:
             async for incoming in ws:
                 if connection.half_open:
                     continue
-                if incoming.type == WSMsgType.TEXT and self._desk is not None:
+                if incoming.type == WSMsgType.PING and not self._faults.silent:
+                    await ws.pong(incoming.data)
+                elif incoming.type == WSMsgType.TEXT and self._desk is not None:
                     self._desk.command(connection, incoming.data)
                 elif incoming.type == WSMsgType.BINARY:
                     connection.put(error(None, 1))

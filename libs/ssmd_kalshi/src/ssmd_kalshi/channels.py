@@ -17,11 +17,15 @@ from ssmd_kalshi.feed import GapReason
 from ssmd_kalshi.marketdata import BOOK
 
 CHUNK = 500
-"""Markets of one command, until the exchange refuses so many."""
+"""Markets of one command, until the exchange refuses so many: then half as many, until it takes
+them, or the reason is found."""
 PAUSE_SECONDS = 1.0
 """Before a command that was refused for now, doubled each time; and between two rounds of
 snapshots."""
 MAX_PAUSE_SECONDS = 30.0
+STABLE_SECONDS = 5.0
+"""A subscription that the exchange ended this long after it confirmed it is asked for at once; of
+those that end sooner the second in a row waits, and each further one twice as long."""
 SNAPSHOT_SECONDS = 5.0
 """A snapshot that has not come by then is asked for (again)."""
 
@@ -91,6 +95,9 @@ class Channel:
     """The exchange refused the channel for as long as this connection lasts."""
     sid: int | None = None
     confirmed: bool = False
+    confirmed_at: float = 0.0
+    endings: int = 0
+    """Subscriptions in a row that the exchange ended soon."""
     under_way: Action | None = None
     chunk: int = CHUNK
     pause_seconds: float = PAUSE_SECONDS
@@ -253,6 +260,14 @@ class Channel:
         self.not_before = now + self.pause_seconds
         self.pause_seconds = min(MAX_PAUSE_SECONDS, 2 * self.pause_seconds)
 
+    def cut_off(self, now: float) -> None:
+        """The exchange ended the subscription."""
+        self.ended()
+        self.endings = self.endings + 1 if now < self.confirmed_at + STABLE_SECONDS else 0
+        if self.endings > 1:
+            pause = PAUSE_SECONDS * 2.0 ** min(self.endings - 2, 30)
+            self.not_before = now + min(MAX_PAUSE_SECONDS, pause)
+
     def ended(self) -> None:
         """There is no subscription any more."""
         self.sid, self.confirmed, self.under_way = None, False, None
@@ -269,7 +284,7 @@ class Channel:
         self.ended()
         self.closed = False
         self.not_before = self.snapshots_not_before = 0.0
-        self.pause_seconds = PAUSE_SECONDS
+        self.pause_seconds, self.endings = PAUSE_SECONDS, 0
 
     def _some(self, tickers: dict[str, None]) -> tuple[str, ...]:
         return tuple(islice(tickers, self.chunk))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -52,8 +53,13 @@ class SocketPolicy:
     connect_seconds: float = 15.0
     subscribe_seconds: float = 15.0
     close_seconds: float = 2.0
-    stable_seconds: float = 30.0
-    """A connection that lived this long ends a series of failures."""
+    answer_seconds: float = 2.0
+    """So long a sign of life is waited for that was asked for (`KalshiSocket.ask`)."""
+    stable_seconds: float = 5.0
+    """A connection that said something this long after it was subscribed was no failure."""
+    again_seconds: float = 0.25
+    """The next one is opened within this time after it; after failures as `reconnect` says
+    (docs/decisions/0059)."""
     max_frames: int = 2048
     """Frames buffered for a slow consumer before reading from the network stops."""
     max_frame_bytes: int = 4 * 1024 * 1024
@@ -103,7 +109,8 @@ class KalshiSocket:
         """Of the last connection, once it has ended."""
         self._failures = 0
         self._connect_at = 0.0
-        self._connected_at = 0.0
+        self._served_at: float | None = None
+        """Since when the connection has been subscribed, on the loop's clock."""
         self._closed = False
         self._dialling: asyncio.Task[Connection] | None = None
         self._waiting: asyncio.Timeout | None = None
@@ -207,6 +214,19 @@ class KalshiSocket:
             return None
         return connection.arrived_time
 
+    async def ask(self) -> None:
+        """Have the exchange answer, so that `heard_until` reaches up to now, also where it says
+        nothing else. Without a connection, or an answer within `answer_seconds`, it does not."""
+        connection = self._connection
+        if connection is None:
+            return
+        with suppress(TimeoutError, ConnectionClosed):
+            async with asyncio.timeout(self._policy.answer_seconds):
+                await (await connection.ping())
+                # What came before the answer counts once the consumer has it.
+                while connection.holds_frames or self._events:  # noqa: ASYNC110 - it has none
+                    await asyncio.sleep(0)
+
     @property
     def late(self) -> timedelta:
         """How long the last message with a time was on its way: as much may wait behind it."""
@@ -245,8 +265,7 @@ class KalshiSocket:
             self._failed(excerpt(str(error) or type(error).__name__, 120))
             return
         metrics.SOCKET_CONNECTS.labels("open").inc()
-        now = loop.time()
-        connection.arrived_at = self._connected_at = now
+        connection.arrived_at, self._served_at = loop.time(), None
         self._connection = connection
         self._events.append(Connected(datetime.now(UTC)))
 
@@ -270,16 +289,18 @@ class KalshiSocket:
         return connection
 
     def _failed(self, detail: str) -> None:
-        self._back_off()
+        self._wait_after_failure()
         self._events.append(
             Disconnected(datetime.now(UTC), GapReason.CLOSED, detail, self._failures)
         )
         log.warning("websocket cannot be opened", attempt=self._failures, detail=detail)
 
-    def _back_off(self) -> None:
+    def _wait_after_failure(self) -> None:
         self._failures += 1
-        delay = self._policy.reconnect.delay_seconds(self._failures, self._chance())
-        self._connect_at = asyncio.get_running_loop().time() + delay
+        self._wait(self._policy.reconnect.delay_seconds(self._failures, self._chance()))
+
+    def _wait(self, seconds: float) -> None:
+        self._connect_at = asyncio.get_running_loop().time() + seconds
 
     def _command(self) -> str | None:
         now = asyncio.get_running_loop().time()
@@ -305,15 +326,18 @@ class KalshiSocket:
 
         `known_until` where everything that arrived was handed to the consumer.
         """
-        loop = asyncio.get_running_loop()
         # A dead peer answers no close handshake, and a cancelled close would leave the socket.
         connection.transport.abort()
         self._connection = None
         self._heard_until = known_until
         self._subscriptions.lost(reason, detail, known_until)
-        if loop.time() - self._connected_at >= self._policy.stable_seconds:
+        served = 0.0 if self._served_at is None else connection.arrived_at - self._served_at
+        if served >= self._policy.stable_seconds:
+            # Not at the very moment: whom it closed the connections comes back to it with others.
             self._failures = 0
-        self._back_off()
+            self._wait(self._policy.again_seconds * (1.0 - self._chance()))
+        else:
+            self._wait_after_failure()
         self._events.append(Disconnected(datetime.now(UTC), reason, detail))
         log.warning("websocket was lost", reason=reason.value, detail=detail)
 
@@ -361,6 +385,8 @@ class KalshiSocket:
                 break
             if not connection.holds_frames:
                 break
+        if self._served_at is None and subscriptions.confirmed:
+            self._served_at = now
         subscriptions.count()
 
     def _deadline(self, connection: Connection) -> float:

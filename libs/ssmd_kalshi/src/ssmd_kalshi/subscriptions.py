@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from math import inf
 
 import structlog
 
 from ssmd_kalshi import commands, frames, marketdata, metrics
-from ssmd_kalshi.channels import Action, Channel, Command, Selection
+from ssmd_kalshi.channels import CHUNK, Action, Channel, Command, Selection
 from ssmd_kalshi.errors import BrokenReplyError, SubscribeRefusedError, excerpt
 from ssmd_kalshi.feed import (
     Ended,
@@ -59,6 +60,8 @@ class Subscriptions:
         self._commands: dict[int, Command] = {}
         self._next_id = 1
         self._counts: Counter[str] = Counter()
+        self._said: dict[int, float] = {}
+        """Of each code when the log told of it."""
         for one in channels:
             selection = Selection(one, required=True) if isinstance(one, str) else one
             self._channels.setdefault(selection.channel, Channel.of(selection))
@@ -70,6 +73,11 @@ class Subscriptions:
     def complete(self) -> bool:
         """Whether every channel is subscribed as wanted."""
         return all(channel.complete for channel in self._channels.values())
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether every channel is subscribed, whatever its list lacks."""
+        return all(one.confirmed for one in self._channels.values() if one.is_needed)
 
     @property
     def deadlines(self) -> list[float]:
@@ -185,7 +193,7 @@ class Subscriptions:
         command = self._commands.pop(frame.id or 0, None)
         match frame.type:
             case "subscribed":
-                self._confirmed(command, frame, now)
+                self._confirmed(command, frame, now, clock)
             case "error":
                 return self._refused(command, frame, now, clock)
             case "unsubscribed":
@@ -194,17 +202,20 @@ class Subscriptions:
                 sid = frame.subscription
                 if command is not None and sid not in self._by_sid:
                     sid = command.channel.sid
-                self._ended(sid, detail, now, asked=asked)
+                self._ended(sid, detail, now, clock, asked=asked)
             case _:
                 self._done(command, now)
         return None
 
-    def _confirmed(self, command: Command | None, frame: Frame, now: datetime) -> None:
+    def _confirmed(
+        self, command: Command | None, frame: Frame, now: datetime, clock: float
+    ) -> None:
         if command is None:
             log.warning("subscription confirmed that nobody asked for", sid=frame.subscription)
             return
         channel = command.channel
         channel.confirmed, channel.sid = True, frame.subscription
+        channel.confirmed_at = clock
         channel.done(command.action, command.tickers)
         self._by_sid[channel.sid] = channel
         self.events.append(Subscribed(channel.name, channel.sid, now))
@@ -234,8 +245,9 @@ class Subscriptions:
         code, said = frame.code or 0, frame.said
         if command is None:
             if code in frames.TERMINAL_CODES:
-                self._ended(frame.subscription, f"code {code}: {said}", now, code=code)
-            else:
+                self._ended(frame.subscription, f"code {code}: {said}", now, clock, code=code)
+            elif clock >= self._said.get(code, -inf) + _SAY_SECONDS:
+                self._said[code] = clock
                 log.warning("websocket error", code=code, said=said)
             return None
         channel, action, tickers = command.channel, command.action, command.tickers
@@ -255,7 +267,7 @@ class Subscriptions:
         elif action is Action.SUBSCRIBE:
             return f"{channel.name} is refused with code {code}: {said}"
         elif code in frames.TERMINAL_CODES or code == frames.UNKNOWN_SID_CODE:
-            self._ended(channel.sid, f"code {code}: {said}", now, code=code)
+            self._ended(channel.sid, f"code {code}: {said}", now, clock, code=code)
         else:
             self._refuse(channel, tickers, code, said, now)
         return None
@@ -265,6 +277,9 @@ class Subscriptions:
         channel, tickers = command.channel, command.tickers
         code, said = frame.code or 0, frame.said
         named = frame.body.get("market_ticker")
+        if len(tickers) == 1:
+            # The reason is found: others need not be asked for one by one.
+            channel.chunk = CHUNK
         if code == frames.LIMIT_CODE and len(tickers) == 1 and channel.held:
             channel.full = True
             self.events.append(Refused(channel.name, code, said, tuple(channel.to_add), now))
@@ -286,6 +301,7 @@ class Subscriptions:
         sid: int | None,
         detail: str,
         now: datetime,
+        clock: float,
         *,
         code: int | None = None,
         asked: bool = False,
@@ -302,7 +318,10 @@ class Subscriptions:
             self.events.append(
                 Ended(channel.name, channel.sid, detail, now, code, wanted=not asked)
             )
-            channel.ended()
+            if asked:
+                channel.ended()
+            else:
+                channel.cut_off(clock)
 
     # --- data -------------------------------------------------------------------------------------
 
@@ -419,4 +438,6 @@ class Subscriptions:
 
 
 _NOT_LATE = timedelta(0)
+_SAY_SECONDS = 60.0
+"""Between two lines of the log about errors of one code that nobody asked for."""
 _CONTROL = frozenset({"subscribed", "unsubscribed", "ok", "error"})

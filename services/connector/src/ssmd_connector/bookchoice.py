@@ -39,7 +39,8 @@ class BookChoice:
 
     def choose(self, scope: Scope, now: datetime) -> Iterator[None]:
         """Choose anew among all markets, a part at each step; `wanted` is right after the last."""
-        self._scope, self._most_traded = scope, {}
+        if scope is not self._scope:
+            self._scope, self._most_traded = scope, {}
         fitting: list[list[MarketFacts]] = [[] for _ in scope.books]
         for number, market in enumerate(self._known.trading() if scope.books else ()):
             if number % 2000 == 1999:

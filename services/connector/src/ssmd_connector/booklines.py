@@ -85,10 +85,10 @@ class BookLines:
                 gone.setdefault(line, []).append(ticker)
         for line, tickers in gone.items():
             line.socket.want(BOOK, remove=tickers)
-        new = [ticker for ticker in add if ticker not in self._line_of]
-        if gone and self.without_place:
-            new += [ticker for ticker in self.without_place if ticker not in new]
-        self._place(new)
+        new = dict.fromkeys(ticker for ticker in add if ticker not in self._line_of)
+        if gone:
+            new.update(dict.fromkeys(self.without_place))
+        self._place(list(new))
 
     def renew(self) -> None:
         """Ask for every book again."""

@@ -1,4 +1,4 @@
-"""What the exchange's socket says → messages of a stream, with records of the capture. Pure."""
+"""What the socket says → what is published of it: messages, and records of the capture. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from ssmd_common.memo import Memo
 from ssmd_common.tickers import is_multivariate
 from ssmd_connector.leftout import LeftOut
+from ssmd_connector.messages import Messages, Names
 from ssmd_connector.outgoing import MarketOutgoing
 from ssmd_kalshi.feed import (
     Connected,
@@ -28,29 +28,15 @@ from ssmd_kalshi.feed import (
     Subscribed,
     Unreadable,
 )
-from ssmd_kalshi.marketdata import BOOK, BookDelta, BookSnapshot, Quote, Trade
+from ssmd_kalshi.marketdata import BOOK, Trade
 from ssmd_stream.market import subjects
 from ssmd_stream.market.messages import (
     VERSION,
-    BookMessage,
-    Captured,
     SessionRecord,
-    TickerMessage,
-    TradeMessage,
-    UnreadableMessage,
     What,
     encoded,
-    evidence,
     time_text,
 )
-
-
-class Names(Protocol):
-    """The live view of the secmaster."""
-
-    def of(self, ticker: str) -> tuple[str | None, str | None]:
-        """Series and event of a market; None where they are not known (yet)."""
-        ...
 
 
 class Hearing(Protocol):
@@ -64,6 +50,10 @@ class Hearing(Protocol):
     @property
     def late(self) -> timedelta:
         """How long what arrived was on its way."""
+        ...
+
+    async def ask(self) -> None:
+        """Have `heard_until` reach up to now, if the exchange answers."""
         ...
 
 
@@ -105,19 +95,18 @@ class Capture:
         self.socket: Hearing | None = None
         self._heard: datetime | None = None
         self._whole: datetime | None = None
-        self._names = names
+        self._messages = Messages(connector, names, shard)
         self._make_session = make_session
-        self._shard = shard
         self.gaps = 0
         """Holes that were told of, in all sessions."""
         self._records = 0
         self._published: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
-        self._sessions = subjects.session(connector)
-        self._unreadables = subjects.unreadable(connector)
-        if shard is not None:
-            self._sessions = subjects.books_session(shard, connector)
-            self._unreadables = subjects.books_unreadable(shard, connector)
+        self._sessions = (
+            subjects.session(connector)
+            if shard is None
+            else subjects.books_session(shard, connector)
+        )
 
     def take(self, event: FeedEvent) -> list[MarketOutgoing]:
         """What is published of an event."""
@@ -127,16 +116,13 @@ class Capture:
                 if self.left_out is not None:
                     self.left_out.note(said.ticker)
                 return []
-            if isinstance(said, Quote):
-                return [self._quote(event, said)]
-            return [
-                self._trade(event, said) if isinstance(said, Trade) else self._book(event, said)
-            ]
+            return [self._counted(self._messages.of(event, self.session))]
         record = self.record
         match event:
             case Unreadable():
                 self.frame = event.frame or self.frame
-                return [self._unreadable(event)]
+                said_so = self._messages.unreadable(event, self.session, self.frame)
+                return [self._counted(said_so)]
             case Message():
                 # Of a channel that nobody here asked for.
                 self.frame = event.frame or self.frame
@@ -175,13 +161,34 @@ class Capture:
                 of |= {"code": event.code, "reason": event.said, "tickers": event.tickers or None}
                 return [record("refused", at, **of)]
 
+    def trade_of_rest(
+        self, trade: Trade, body: bytes, at: datetime, *, session: str, frame: int
+    ) -> MarketOutgoing:
+        """A trade that a repair read, in its own session."""
+        return self._counted(
+            self._messages.trade(trade, body, at, session=session, frame=frame, source="rest")
+        )
+
+    def _counted(self, message: MarketOutgoing) -> MarketOutgoing:
+        self._published[message.type] += 1
+        return message
+
     # --- records ----------------------------------------------------------------------------------
 
     def record(self, what: What, at: datetime, **fields: Any) -> MarketOutgoing:
         """A record of the session as of now."""
         self._records += 1
-        record = SessionRecord(**self._head(at), n=self._records, what=what, **fields)
-        return self._outgoing(record, "session", self._sessions, at)
+        record = SessionRecord(
+            v=VERSION,
+            connector=self.connector,
+            session=self.session,
+            frame=self.frame,
+            received_at=time_text(at),
+            n=self._records,
+            what=what,
+            **fields,
+        )
+        return MarketOutgoing(record.id, self._sessions, "session", encoded(record), at)
 
     def count(self, at: datetime) -> MarketOutgoing:
         """How far the session is: not farther than what it heard was sent, since a connection may
@@ -252,155 +259,3 @@ class Capture:
             until=time_text(gap.until),
             reason=f"{gap.reason.value}: {gap.detail}" if gap.detail else gap.reason.value,
         )
-
-    # --- messages ---------------------------------------------------------------------------------
-
-    def trade(
-        self, trade: Trade, body: bytes, at: datetime, *, session: str, frame: int, source: str,
-        sid: int | None = None, seq: int | None = None,
-    ) -> MarketOutgoing:  # fmt: skip
-        """A trade, from the socket or from REST."""
-        series, event = self._names.of(trade.ticker)
-        message = TradeMessage(
-            v=VERSION,
-            connector=self.connector,
-            session=session,
-            frame=frame,
-            received_at=_TEXTS[at],
-            source=source,  # type: ignore[arg-type]
-            series=series,
-            event=event,
-            ticker=trade.ticker,
-            exchange_time=_text(trade.exchange_time),
-            trade_id=trade.trade_id,
-            price=trade.price,
-            count=trade.count,
-            taker_side=trade.taker_side,
-            block=trade.block,
-            msg=evidence(body),
-            sid=sid,
-            seq=seq,
-        )
-        self._published["trade"] += 1
-        return MarketOutgoing(
-            f"{session}.{frame}",
-            subjects.trade(series, event, trade.ticker),
-            "trade",
-            encoded(message),
-            at,
-            trade.trade_id,
-            trade.exchange_time or at,
-        )
-
-    def _trade(self, event: MarketData, said: Trade) -> MarketOutgoing:
-        return self.trade(
-            said,
-            event.body,
-            event.received_at,
-            session=self.session,
-            frame=event.frame,
-            source="ws",
-            sid=event.sid,
-            seq=event.seq,
-        )
-
-    def _quote(self, event: MarketData, said: Quote) -> MarketOutgoing:
-        series, parent = self._names.of(said.ticker)
-        at, session = event.received_at, self.session
-        exchange_time = _text(said.exchange_time)
-        message = TickerMessage(
-            v=VERSION,
-            connector=self.connector,
-            session=session,
-            frame=event.frame,
-            received_at=_TEXTS[at],
-            source="ws",
-            series=series,
-            event=parent,
-            ticker=said.ticker,
-            sid=event.sid,
-            seq=event.seq,
-            exchange_time=exchange_time,
-            price=said.price,
-            yes_bid=said.yes_bid,
-            yes_ask=said.yes_ask,
-            yes_bid_size=said.yes_bid_size,
-            yes_ask_size=said.yes_ask_size,
-            last_size=said.last_size,
-            volume=said.volume,
-            open_interest=said.open_interest,
-            msg=evidence(event.body),
-        )
-        self._published["ticker"] += 1
-        return MarketOutgoing(
-            f"{session}.{event.frame}",
-            subjects.ticker(series, parent, said.ticker),
-            "ticker",
-            encoded(message),
-            at,
-            "",
-            None,
-            (said.ticker, exchange_time or ""),
-        )
-
-    def _book(self, event: MarketData, said: BookSnapshot | BookDelta) -> MarketOutgoing:
-        assert self._shard is not None, "books have a stream of their own"
-        series, parent = self._names.of(said.ticker)
-        at, session = event.received_at, self.session
-        message = BookMessage(
-            v=VERSION,
-            connector=self.connector,
-            session=session,
-            frame=event.frame,
-            received_at=_TEXTS[at],
-            source="ws",
-            series=series,
-            event=parent,
-            ticker=said.ticker,
-            sid=event.sid,
-            seq=event.seq,
-            yes_price=True,
-            msg=evidence(event.body),
-        )
-        if isinstance(said, BookSnapshot):
-            message.yes, message.no = said.yes, said.no
-        else:
-            message.side, message.price, message.delta = said.side, said.price, said.delta
-            message.exchange_time = _text(said.exchange_time)
-        self._published["book"] += 1
-        subject = subjects.book(self._shard, series, parent, said.ticker)
-        return MarketOutgoing(f"{session}.{event.frame}", subject, "book", encoded(message), at)
-
-    def _unreadable(self, event: Unreadable) -> MarketOutgoing:
-        message = UnreadableMessage(
-            **self._head(event.received_at),
-            reason=event.reason,
-            of_channel=event.channel or None,
-            sid=event.sid,
-            seq=event.seq,
-            raw=event.raw,
-        )
-        self._published["unreadable"] += 1
-        return self._outgoing(message, "unreadable", self._unreadables, event.received_at)
-
-    def _head(self, at: datetime) -> dict[str, Any]:
-        return {
-            "v": VERSION,
-            "connector": self.connector,
-            "session": self.session,
-            "frame": self.frame,
-            "received_at": time_text(at),
-        }
-
-    @staticmethod
-    def _outgoing(message: Captured, kind: str, subject: str, at: datetime) -> MarketOutgoing:
-        payload = encoded(message)  # type: ignore[arg-type]
-        return MarketOutgoing(message.id, subject, kind, payload, at)
-
-
-_TEXTS = Memo(time_text)
-"""In a burst many messages come, and are said, at one moment."""
-
-
-def _text(moment: datetime | None) -> str | None:
-    return None if moment is None else _TEXTS[moment]

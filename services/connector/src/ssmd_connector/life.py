@@ -18,8 +18,8 @@ from ssmd_connector.outbox import Drops, Outbox
 from ssmd_connector.outgoing import MarketOutgoing
 from ssmd_connector.pipe import COUNT_SECONDS, Pipe
 from ssmd_connector.receiver import Receiver
-from ssmd_connector.repair import Interval, owed, repaired
-from ssmd_connector.seen import Seen, Tail
+from ssmd_connector.repair import Interval, Repair, owed
+from ssmd_connector.seen import Known, Seen, Tail
 from ssmd_kalshi.errors import KalshiError
 from ssmd_kalshi.marketdata import TICKER, TRADE
 from ssmd_kalshi.rest import KalshiRest
@@ -30,7 +30,7 @@ from ssmd_stream.stream import Stream
 
 REMEMBERED: Final = timedelta(minutes=15)
 """A start reads trades again over REST from the stream's last message on, and so long at most."""
-_LATE: Final = timedelta(seconds=5)
+LATE: Final = timedelta(seconds=5)
 """What was sent before the stream's last message may have come behind it."""
 _RETRY_SECONDS: Final = 5.0
 _LATER: Final = (KalshiError, StreamUnavailable, StreamGap, ReaderBroken, nats.errors.Error)
@@ -63,8 +63,12 @@ class Life:
         self._stream = stream
         self._seen = seen
         self._left = list(left)
-        self._repairs: asyncio.Queue[Interval] = asyncio.Queue()
+        self.owing: Interval | None = None
+        """What is to be read again next; many holes are one, since there may be one a millisecond
+        while the exchange's REST does not answer."""
+        self._owes = asyncio.Event()
         self._last_at: datetime | None = None
+        self._took_over = datetime.min.replace(tzinfo=UTC)
         self._begins: datetime | None = None
         """From when on trades are read again because this life began."""
         self.pipe = Pipe(
@@ -104,7 +108,7 @@ class Life:
 
     def left(self) -> list[MarketOutgoing]:
         """What the next life has to look for in the stream."""
-        return self.pipe.left()
+        return [*self._left, *self.pipe.left()]
 
     # --- what the receiver hands on ---------------------------------------------------------------
 
@@ -120,7 +124,11 @@ class Life:
         """Read the trades between these again; before this process since what the stream has."""
         since = since or self._last_at
         if since is not None:
-            self._repairs.put_nowait(Interval(max(since, until - REMEMBERED), until))
+            self._owe(Interval(max(since, until - REMEMBERED), until))
+
+    def _owe(self, interval: Interval) -> None:
+        self.owing = interval if self.owing is None else self.owing.joined(interval)
+        self._owes.set()
 
     def _publish(self, message: MarketOutgoing) -> None:
         if self.pipe.put(message, self._capture) and message.trade_id:
@@ -158,8 +166,9 @@ class Life:
         self._left.clear()
         backlog.clear()
         receiver.sink = self
+        self._took_over = now
         if tail.last_at is not None:
-            self._begins = min(tail.last_at, since) - _LATE
+            self._begins = min(tail.last_at, since) - LATE
             self.hole(self._begins, now)
         log.info("took over", missing=len(missing), last_message_at=tail.last_at)
 
@@ -167,36 +176,38 @@ class Life:
 
     def _came_back(self, drops: Drops) -> None:
         if drops.since is not None and drops.until is not None:
-            self._repairs.put_nowait(Interval(drops.since, drops.until))
+            self._owe(Interval(drops.since, drops.until))
 
     async def _repaired(self, interval: Interval) -> None:
-        stored = await self._seen.cover(self._stream, interval.since)
-        found = await repaired(
+        repair = Repair(
             interval,
             self._rest,
             self._capture,
-            lambda trade_id: trade_id in self._seen or trade_id in stored,
+            partial(Known, self._seen, self._stream, lambda: self.pipe.oldest),
             self.pipe.outbox.has_room,
             self.put,
         )
-        log.info("trades were read again", missing=found)
+        await _until_it_goes(repair.run)
+        log.info("trades were read again", missing=repair.published)
 
     async def _owed(self) -> list[Interval]:
         """What earlier publishers ended before they had read it again."""
         if self._begins is None:
             return []
+        # Also those that are told of only now: by who heard them while nobody published.
+        await self.pipe.stored(self._took_over)
         since = datetime.now(UTC) - REMEMBERED
         return await owed(self._stream, self._capture.connector, Interval(since, self._begins))
 
     async def _repair(self) -> None:
         for interval in await _until_it_goes(self._owed):
-            await _until_it_goes(partial(self._repaired, interval))
+            await self._repaired(interval)
         while True:
-            interval = await self._repairs.get()
-            while not self._repairs.empty():
-                # Many holes in a moment are one.
-                interval = interval.joined(self._repairs.get_nowait())
-            await _until_it_goes(partial(self._repaired, interval))
+            await self._owes.wait()
+            self._owes.clear()
+            following, self.owing = self.owing, None
+            if following is not None:
+                await self._repaired(following)
 
 
 async def _until_it_goes(work: Callable[[], Awaitable[T]]) -> T:

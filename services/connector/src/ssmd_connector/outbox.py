@@ -3,7 +3,8 @@
 NATS away: the socket is read on, since what is not read is lost. The room fills, and then whole
 channels are dropped, first quotes, then books, then trades: the next quote says what the last one
 did, a book begins with a new snapshot, and dropped trades are read again over REST. Records of the
-capture are few and always kept. Outboxes of one process share their room.
+capture are few and always kept. Outboxes of one process share their room, and each has a little of
+its own: one whose stream takes nothing must not cost another one its quotes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ _FILLING = 0.5
 TAKEN_AGAIN_BELOW = 0.3
 """The share below which all are taken again: a channel is dropped for a while, not here and there.
 """
+OWN = 0.1
+"""The share that each outbox has to itself, beyond the room where others fill it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +50,9 @@ class Room:
         """Whether it is so full that something may have to be dropped."""
         return self.messages > self.max_messages * _FILLING or self.size > self.max_bytes * _FILLING
 
-    @property
-    def share(self) -> float:
-        """How much of it is in use, 1 is all."""
-        return max(self.messages / self.max_messages, self.size / self.max_bytes)
+    def share(self, messages: int, size: int) -> float:
+        """How much of it these are, 1 is all."""
+        return max(messages / self.max_messages, size / self.max_bytes)
 
 
 @dataclass(slots=True)
@@ -59,6 +61,7 @@ class Outbox:
 
     room: Room
     _messages: deque[MarketOutgoing] = field(default_factory=deque)
+    _size: int = 0
     _filled: asyncio.Event = field(default_factory=asyncio.Event)
     _taken: asyncio.Event = field(default_factory=asyncio.Event)
     _refused: set[str] = field(default_factory=set)
@@ -89,12 +92,21 @@ class Outbox:
             self._filled.set()
         self._messages.append(message)
         room.messages += 1
-        room.size += len(message.payload)
+        room.size += (size := len(message.payload))
+        self._size += size
         return True
+
+    @property
+    def _share(self) -> float:
+        """How full the room is for this outbox."""
+        room = self.room
+        if room.share(len(self._messages), self._size) < OWN:
+            return 0.0
+        return room.share(room.messages, room.size)
 
     def _is_dropped(self, message: MarketOutgoing) -> bool:
         limit = DROPPED_ABOVE.get(message.type)
-        return limit is not None and (message.type in self._refused or self.room.share >= limit)
+        return limit is not None and (message.type in self._refused or self._share >= limit)
 
     async def take(self, most: int) -> list[MarketOutgoing]:
         """The next messages, once there is any."""
@@ -108,7 +120,9 @@ class Outbox:
     def _out(self, count: int) -> list[MarketOutgoing]:
         messages = [self._messages.popleft() for _ in range(count)]
         self.room.messages -= count
-        self.room.size -= sum([len(message.payload) for message in messages])
+        size = sum([len(message.payload) for message in messages])
+        self.room.size -= size
+        self._size -= size
         if not self._messages:
             self._filled.clear()
         self._taken.set()
@@ -121,13 +135,13 @@ class Outbox:
 
     async def has_room(self) -> None:
         """Wait until a trade would be taken, with some to spare."""
-        while self.room.share >= TAKEN_AGAIN_BELOW or "trade" in self._refused:
+        while self._share >= TAKEN_AGAIN_BELOW or "trade" in self._refused:
             self._taken.clear()
             await self._taken.wait()
 
-    def drops(self) -> Drops | None:
-        """What was dropped, once there is room again."""
-        if self.room.share >= TAKEN_AGAIN_BELOW or not self._refused:
+    def drops(self, *, at_the_end: bool = False) -> Drops | None:
+        """What was dropped, once there is room again, or because nothing more will be taken."""
+        if not self._refused or (self._share >= TAKEN_AGAIN_BELOW and not at_the_end):
             return None
         found = Drops(dict(self._drops), self._since, self._until)
         self._refused.clear()

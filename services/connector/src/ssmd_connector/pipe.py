@@ -18,6 +18,7 @@ from ssmd_stream.publish.publisher import Publisher
 COUNT_SECONDS: Final = 5.0
 _BATCH: Final = 500
 _TURN_SECONDS: Final = 0.005
+_LOOK_SECONDS: Final = 0.1
 
 
 class Pipe:
@@ -80,6 +81,9 @@ class Pipe:
             beside += [tasks.create_task(work, name=name) for name, work in others]
             sending = tasks.create_task(self._send(), name="sender")
             await stop.wait()
+            # Of a quiet exchange the last count would end with its last ping.
+            sockets = [one.socket for one in self._captures() if one.socket is not None]
+            await asyncio.gather(*[socket.ask() for socket in sockets])
             await end(*beside)
             now = datetime.now(UTC)
             for capture in self._captures():
@@ -96,8 +100,24 @@ class Pipe:
 
     def left(self) -> list[MarketOutgoing]:
         """What was handed over and is not known to be in the stream, after `run` has ended."""
+        drops = self.outbox.drops(at_the_end=True)
+        told = [] if drops is None else self._told(drops, datetime.now(UTC))
         # Of the batch a part may have been handed over: it is there twice then, or in the stream.
-        return [*self.publisher.unacknowledged, *self._batch, *self.outbox.empty()]
+        left = [*self.publisher.unacknowledged, *self._batch, *self.outbox.empty()]
+        return [*left, *(record for _, record in told)]
+
+    async def stored(self, until: datetime) -> None:
+        """Wait until all that came up to then is in the stream."""
+        while (oldest := self.oldest) is not None and oldest <= until:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _told(self, drops: Drops, at: datetime) -> list[tuple[Capture, MarketOutgoing]]:
+        """Records of what was dropped, of each session."""
+        return [
+            (capture, capture.dropped(drops.counts, at, "no room: NATS is away or slow"))
+            for capture in self._captures()
+            if capture.session
+        ]
 
     async def _send(self) -> None:
         while True:
@@ -113,13 +133,12 @@ class Pipe:
             metrics.OUTBOX.set(self.outbox.room.messages)
             self.publisher.report()
             drops = self.outbox.drops()
-            for capture in self._captures():
-                if not capture.session:
-                    continue
-                if drops is not None:
-                    reason = "no room: NATS is away or slow"
-                    self.put(capture.dropped(drops.counts, now, reason), capture)
-                for record in capture.counts(now):
+            if drops is not None:
+                for capture, record in self._told(drops, now):
                     self.put(record, capture)
+            for capture in self._captures():
+                if capture.session:
+                    for record in capture.counts(now):
+                        self.put(record, capture)
             if drops is not None:
                 self._came_back(drops)

@@ -11,7 +11,7 @@ from ssmd_common.health import Health
 from ssmd_connector.backlog import Backlog
 from ssmd_connector.capture import Capture
 from ssmd_connector.outgoing import MarketOutgoing
-from ssmd_kalshi.feed import Connected, Disconnected, FeedEvent, Gap, MarketData, Subscribed
+from ssmd_kalshi.feed import Connected, Disconnected, Ended, FeedEvent, Gap, MarketData, Subscribed
 from ssmd_kalshi.marketdata import TICKER, TRADE
 from ssmd_kalshi.socket import KalshiSocket
 
@@ -90,9 +90,15 @@ class Receiver:
                 if sink is not None and channel == TRADE:
                     sink.hole(since, until)
             case Subscribed() | Disconnected():
-                is_subscribed = self.socket.subscribed
-                self._health.set("exchange", None if is_subscribed else NOT_SUBSCRIBED)
-                if not is_subscribed:
+                self._look()
+                if not self.socket.subscribed:
                     backlog.lost()
+            case Ended():
+                # It may have to wait until it is asked for again.
+                self._look()
             case _:
                 pass
+
+    def _look(self) -> None:
+        is_subscribed = self.socket.subscribed
+        self._health.set("exchange", None if is_subscribed else NOT_SUBSCRIBED)

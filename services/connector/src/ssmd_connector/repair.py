@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import msgspec
 import structlog
@@ -13,8 +16,9 @@ import structlog
 from ssmd_connector import metrics
 from ssmd_connector.capture import Capture, new_session
 from ssmd_connector.outgoing import MarketOutgoing
-from ssmd_connector.seen import stored
+from ssmd_connector.seen import Known, stored
 from ssmd_kalshi.marketdata import trade_of_rest
+from ssmd_kalshi.pages import Page
 from ssmd_kalshi.rest import KalshiRest
 from ssmd_kalshi.wire import REJECTED_FIELD, UNKNOWN_FIELD, WireTrade
 from ssmd_stream.market import subjects
@@ -23,7 +27,9 @@ from ssmd_stream.market.messages import SessionRecord, time_text
 from ssmd_stream.market.timeline import Span
 from ssmd_stream.stream import Stream
 
-MARGIN_SECONDS = 2
+PART: Final = timedelta(minutes=1)
+"""So much is read at once: what the stream has of it is remembered meanwhile."""
+MARGIN_SECONDS: Final = 2
 """On either side: whether the bounds count is not known, and clocks differ."""
 
 log = structlog.get_logger(__name__)
@@ -40,61 +46,110 @@ class Interval:
         """From the first to the last of both."""
         return Interval(min(self.since, other.since), max(self.until, other.until))
 
+    def parts(self) -> Iterator[Interval]:
+        """The same in pieces of `PART` at most, the first one first."""
+        since = self.since
+        while self.until - since > PART:
+            yield Interval(since, since + PART)
+            since += PART
+        yield Interval(since, self.until)
 
-async def repaired(
-    interval: Interval,
-    rest: KalshiRest,
-    capture: Capture,
-    known: Callable[[str], bool],
-    room: Callable[[], Awaitable[None]],
-    publish: Callable[[MarketOutgoing], object],
-) -> int:
-    """Publish the trades of the interval that the stream does not have, the first one first, then
-    a record; how many there were. `known` says what the stream has, `room` waits until one more
-    finds room.
 
-    Raises:
-        KalshiError: the exchange could not be read; nothing was published.
+class Repair:
+    """Publishes the trades of an interval that the stream does not have.
+
+    However long the interval is, no more is held than a page of it and the ids that the stream has
+    of a part. The parts come in their order; within one the pages do as the exchange gives them,
+    the latest first.
     """
-    first = math.floor(interval.since.timestamp()) - MARGIN_SECONDS
-    last = math.ceil(interval.until.timestamp()) + MARGIN_SECONDS
-    session, rows = new_session(), list[WireTrade]()
-    async for page in rest.trades(min_ts=first, max_ts=last):
-        rows += page.items
+
+    def __init__(
+        self,
+        interval: Interval,
+        rest: KalshiRest,
+        capture: Capture,
+        known: Callable[[datetime, datetime], Known],
+        room: Callable[[], Awaitable[None]],
+        publish: Callable[[MarketOutgoing], object],
+    ) -> None:
+        """`known` says what the stream has of the trades between two times, `room` waits until one
+        more finds room."""
+        self._interval = interval
+        self._rest = rest
+        self._capture = capture
+        self._known = known
+        self._room = room
+        self._publish = publish
+        self._session = new_session()
+        self._parts = deque(interval.parts())
+        self.published = 0
+        """Trades that the stream did not have."""
+
+    async def run(self) -> None:
+        """Read and publish all of it, then tell so by a record.
+
+        Raises:
+            KalshiError: the exchange could not be read. Some trades may be published, the record is
+                not; run again, it goes on where it was.
+            As `Known.refresh`.
+        """
+        while self._parts:
+            await self._read(self._parts[0])
+            self._parts.popleft()
+        self._publish(
+            self._capture.record(
+                "repaired",
+                datetime.now(UTC),
+                of_channel="trade",
+                since=time_text(self._interval.since),
+                until=time_text(self._interval.until),
+                trades=self.published,
+            )
+        )
+
+    async def _read(self, part: Interval) -> None:
+        first = math.floor(part.since.timestamp()) - MARGIN_SECONDS
+        last = math.ceil(part.until.timestamp()) + MARGIN_SECONDS
+        known = self._known(*(datetime.fromtimestamp(at, UTC) for at in (first, last)))
+        await self._take(self._rest.trades(min_ts=first, max_ts=last), known)
+        # Asked afterwards: what moves into the past meanwhile is in one of both.
+        cutoff = (await self._rest.historical_cutoff()).trades_created_ts
+        if cutoff is not None and datetime.fromisoformat(cutoff) > part.since:
+            await self._take(self._rest.historical_trades(min_ts=first, max_ts=last), known)
+
+    async def _take(self, listing: AsyncGenerator[Page[WireTrade], None], known: Known) -> None:
+        async with aclosing(listing) as pages:
+            async for page in pages:
+                await self._page(page, known)
+
+    async def _page(self, page: Page[WireTrade], known: Known) -> None:
         if page.rejected_rows:
             log.warning("trades cannot be read", count=len(page.rejected_rows))
-    cutoff = (await rest.historical_cutoff()).trades_created_ts
-    if cutoff is not None and datetime.fromisoformat(cutoff) > interval.since:
-        async for page in rest.historical_trades(min_ts=first, max_ts=last):
-            rows += page.items
-    missing = [row for row in reversed(rows) if not known(row.trade_id)]
-    now, published = datetime.now(UTC), 0
-    for row in missing:
+        for row in reversed(page.items):
+            await self._room()
+            while not known.is_current:
+                await known.refresh()
+                await self._room()
+            # Asked last: it may have come over the socket meanwhile.
+            if row.trade_id not in known:
+                self._add(row)
+
+    def _add(self, row: WireTrade) -> None:
         try:
             trade = trade_of_rest(row)
         except (ValueError, ArithmeticError) as error:
             log.warning("a trade cannot be read", trade_id=row.trade_id, reason=str(error))
-            continue
-        await room()
-        if known(trade.trade_id) or not capture.wants(trade.ticker):
-            # It came over the socket meanwhile.
-            continue
-        published += 1
+            return
+        if not self._capture.wants(trade.ticker):
+            return
+        self.published += 1
         metrics.REPAIRED.inc()
-        publish(
-            capture.trade(trade, body_of(row), now, session=session, frame=published, source="rest")
+        body, now = body_of(row), datetime.now(UTC)
+        self._publish(
+            self._capture.trade_of_rest(
+                trade, body, now, session=self._session, frame=self.published
+            )
         )
-    publish(
-        capture.record(
-            "repaired",
-            now,
-            of_channel="trade",
-            since=time_text(interval.since),
-            until=time_text(interval.until),
-            trades=published,
-        )
-    )
-    return published
 
 
 async def owed(stream: Stream, connector: str, span: Interval) -> list[Interval]:

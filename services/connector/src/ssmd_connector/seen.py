@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
 
-from ssmd_stream.market.messages import Message, TickerMessage, TradeMessage, decoded
+from ssmd_stream.market.messages import Message, TickerMessage, TradeMessage, decoded, time_text
 from ssmd_stream.reader import reading
 from ssmd_stream.stream import Stream
 
@@ -19,6 +19,8 @@ MOST: Final = 100_000
 MARGIN: Final = timedelta(seconds=10)
 """A message is in the stream this much before its time at worst: clocks and connections differ."""
 
+_CLOCKS: Final = timedelta(seconds=2)
+"""The socket and REST may say a trade's time otherwise by less: one of them in whole seconds."""
 _BATCH, _WAIT_SECONDS = 1000, 0.5
 
 
@@ -41,22 +43,66 @@ class Seen:
         self._ids[trade_id] = at
         if len(self._ids) > MOST:
             oldest = next(iter(self._ids))
-            forgotten = self._ids.pop(oldest)
+            # Others that came with it may be known still.
+            forgotten = self._ids.pop(oldest) + timedelta.resolution
             self.since = forgotten if self.since is None else max(self.since, forgotten)
 
-    async def cover(self, stream: Stream, since: datetime) -> set[str]:
-        """The trades that the stream has from `since` on, beside those that are known.
+    def reaches(self, at: datetime) -> bool:
+        """Whether it knows every trade that came to the stream from then on."""
+        return self.since is not None and self.since <= at
+
+
+class Known:
+    """Which trades of a span of time the stream has, or will have: `seen` knows the last ones, what
+    it does not reach back to is read from the stream. Asked for while `is_current`."""
+
+    def __init__(
+        self,
+        seen: Seen,
+        stream: Stream,
+        waiting: Callable[[], datetime | None],
+        since: datetime,
+        until: datetime,
+    ) -> None:
+        """Of trades that were made between these times. `waiting` says when the oldest message came
+        that is not in the stream yet."""
+        self._seen = seen
+        self._stream = stream
+        self._waiting = waiting
+        self._begin = since
+        self._since, self._until = (time_text(at) for at in (since - _CLOCKS, until + _CLOCKS))
+        self._ids: set[str] = set()
+        self._as_of = since - MARGIN
+        """What came to the stream before is in `_ids`."""
+
+    def __contains__(self, trade_id: str) -> bool:
+        return trade_id in self._seen or trade_id in self._ids
+
+    def __len__(self) -> int:
+        """Ids that are remembered beside those of `seen`."""
+        return len(self._ids)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether nothing was forgotten that matters."""
+        return self._seen.reaches(self._as_of)
+
+    async def refresh(self) -> None:
+        """Read the stream anew.
 
         Raises:
             As `ssmd_stream.reader.reading` and `Reader.batch`.
         """
-        if self.since is not None and self.since <= since:
-            return set()
-        return {
+        as_of = self._waiting() or datetime.now(UTC)
+        self._ids = {
             message.trade_id
-            async for message in stored(stream, since, subjects=("md.trade.>",))
-            if isinstance(message, TradeMessage)
+            async for message in stored(self._stream, self._begin, subjects=("md.trade.>",))
+            if isinstance(message, TradeMessage) and self._may_be_of_it(message.exchange_time)
         }
+        self._as_of = as_of
+
+    def _may_be_of_it(self, at: str | None) -> bool:
+        return at is None or self._since <= at <= self._until
 
 
 @dataclass(slots=True)

@@ -108,6 +108,13 @@ class _Session:
                 if one.until is None:
                     one.until = at
 
+    def counted(self, channel: str, now: int) -> int:
+        """Up to when the last count goes; without any, when the channel was subscribed."""
+        if self.counts:
+            return self.counts[-1]
+        begun = self.subscriptions.get(channel, {}).values()
+        return min((one.since for each in begun for one in each), default=now)
+
     def count_after(self, at: int) -> int | None:
         """The first count that came later."""
         place = bisect_right(self.counts, at)
@@ -237,8 +244,7 @@ class Coverage:
                 self._count(connector, session, at, heard, record.dropped or {})
             case "dropped":
                 for name in record.published or {}:
-                    since = session.counts[-1] if session.counts else at
-                    connector.gaps[name].append(_Gap(since, at, _NO_ROOM))
+                    connector.gaps[name].append(_Gap(session.counted(name, at), at, _NO_ROOM))
             case "gap" if record.since is not None:
                 until = at if record.until is None else moment(record.until)
                 gap = _Gap(moment(record.since), until, record.reason or "messages were missed")
@@ -282,10 +288,7 @@ class Coverage:
             before = session.dropped.get(name, 0)
             # A session that leads anew counts from 0.
             if number > (before if number >= before else 0):
-                begun = session.subscriptions.get(name, {}).values()
-                first = min((one.since for each in begun for one in each), default=at)
-                since = session.counts[-1] if session.counts else first
-                connector.gaps[name].append(_Gap(since, at, _NO_ROOM))
+                connector.gaps[name].append(_Gap(session.counted(name, at), at, _NO_ROOM))
         session.dropped = dict(dropped)
         session.counts.append(heard)
 
