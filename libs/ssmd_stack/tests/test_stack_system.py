@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import psycopg
@@ -126,6 +127,27 @@ async def test_starts_everything_and_leaves_nothing(make: Callable[..., System])
     assert not any(is_taken(port) for port in ports)
     assert read_env(directory) == {}
 
+    # Addresses in shells and bookmarks stay good; of a port that is taken meanwhile it is said.
+    before, lost = addresses(env), urlsplit(env["NATS_URL"]).port
+    taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", lost)
+    again = make()
+    await again.start()
+    now = addresses(read_env(directory))
+    assert {name for name in now if now[name] != before[name]} == {"NATS_URL"}
+    said = f"port {lost}, which nats had last time, is taken: nats gets another one"
+    assert said in again.heard  # type: ignore[attr-defined]
+    await again.stop()
+    taken.close()
+    third = make()
+    await third.start()
+    assert addresses(read_env(directory)) == now
+    assert not any("last time" in text for text in third.heard)  # type: ignore[attr-defined]
+
+
+def addresses(env: dict[str, str]) -> dict[str, str]:
+    """Those of this machine."""
+    return {name: text for name, text in env.items() if "127.0.0.1" in text}
+
 
 async def test_whoever_dies_is_started_again(make: Callable[..., System]) -> None:
     system = make()
@@ -237,7 +259,8 @@ async def test_a_killed_supervisor_is_cleaned_up_by_the_next_start(
     )  # fmt: skip
     assert child.stdout is not None
     assert (await child.stdout.readline()).strip() == b"ready"
-    url = read_env(directory)["DATABASE_URL"]
+    env = read_env(directory)
+    url = env["DATABASE_URL"]
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         await connection.execute("CREATE TABLE kept (a int)")
     document = json.loads((directory / "system.json").read_text())
@@ -249,6 +272,6 @@ async def test_a_killed_supervisor_is_cleaned_up_by_the_next_start(
     with claim(directory):
         await system.start()
         assert not any(is_alive(process) for process in before)
-        url = read_env(directory)["DATABASE_URL"]
+        assert read_env(directory) == env
         async with await psycopg.AsyncConnection.connect(url) as connection:
             await connection.execute("SELECT FROM kept")

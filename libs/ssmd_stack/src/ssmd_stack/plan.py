@@ -10,7 +10,7 @@ from typing import Final
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.manifests import manifest
 from ssmd_stack.errors import PortInUse
-from ssmd_stack.ports import free_port, is_taken
+from ssmd_stack.ports import is_taken
 
 PORTS: Final = ("postgres", "nats", "valkey", "api", "exchange")
 
@@ -41,7 +41,7 @@ _HOSTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`ports` are those that were given; every other one is free when the plan is made."""
+    """`ports` are those that were given; every other one is that of the last run, or a free one."""
 
     directory: Path
     exchange: Exchange = Exchange.SIM
@@ -73,10 +73,6 @@ class Plan:
                 f"taken by another process: port {', '.join(taken)}: give another one, or none for"
                 " a free one"
             )
-
-    def port(self, name: str) -> int:
-        """The given port, or a free one."""
-        return self.ports.get(name) or free_port()
 
     @property
     def key_file(self) -> Path:

@@ -30,6 +30,14 @@ def free_port() -> int:
     raise OSError(f"no free port between {_LOWEST} and {first_ephemeral}: stop something")
 
 
+def take(port: int) -> bool:
+    """Whether nobody listens on the port; then `free_port` hands it out to nobody else here."""
+    if is_taken(port):
+        return False
+    _handed_out.add(port)
+    return True
+
+
 def _turn() -> int:
     """One more than whoever of this user asked last had; any number where that cannot be kept."""
     turn = random.SystemRandom().randrange(1 << 20)
