@@ -1,5 +1,6 @@
 """What `ssmd doctor` looks at. A finding says what was seen and, if wrong, how to mend it."""
 
+import asyncio
 import importlib.util
 import os
 import resource
@@ -16,9 +17,11 @@ from typing import Final
 import aiohttp
 from pydantic import SecretStr
 
-from ssmd_cli.finding import Finding
+from ssmd_cli.environment import differing
+from ssmd_cli.finding import Finding, Unreached
 from ssmd_cli.flow import Line, Look, lines_here, lines_of, look_once
 from ssmd_cli.migrate import states
+from ssmd_cli.quickstart import near
 from ssmd_common.currency import whole_of
 from ssmd_common.errors import SsmdError
 from ssmd_common.parts import SERVICES, Known, parts_of
@@ -56,6 +59,19 @@ def machine(directory: Path) -> Iterator[Finding]:
     yield from _private_files(directory)
 
 
+def shell(directory: Path) -> list[Finding]:
+    """Whether this shell's addresses are those of the system that runs in the directory."""
+    names = differing(read_env(directory))
+    if not names:
+        return []
+    return [
+        Finding.warning(
+            "this shell", f"{', '.join(names)}: not of the system that runs in {directory}",
+            f"`set -a; . {near(directory)}/env; set +a`, unless another system is meant",
+        )
+    ]  # fmt: skip
+
+
 async def running_system(directory: Path) -> list[Finding]:
     """The system in the directory, if one runs or ran there."""
     holder, record, env = holder_of(directory), SystemRecord.read(directory), read_env(directory)
@@ -84,17 +100,20 @@ async def running_system(directory: Path) -> list[Finding]:
     if known is not None:
         findings.append(_whole(known))
     if "DATABASE_URL" in env:
-        findings.append(await _migrations(env["DATABASE_URL"]))
-        findings.append(await _api(env))
+        findings += await asyncio.gather(_migrations(env["DATABASE_URL"]), _api(env))
     return findings
 
 
 async def deployment(url: SecretStr) -> list[Finding]:
-    """The services that write to a database, wherever they run."""
+    """The services that write to a database, wherever they run.
+
+    Raises:
+        Unreached: the database does not answer.
+    """
     try:
         known = await look_once(url)
     except SsmdError as error:
-        return [Finding.failed("PostgreSQL", error, "check DATABASE_URL")]
+        raise Unreached(Finding.failed("PostgreSQL", error, "check DATABASE_URL")) from error
     parts = [_part(line, "look at its log") for line in lines_of(known)]
     return [*parts, _whole(known), await _migrations(url.get_secret_value())]
 

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +36,11 @@ def read(path: Path) -> dict[str, str] | None:
     return found
 
 
+def differing(here: Mapping[str, str]) -> list[str]:
+    """The names which this process's environment has, too, and with other values."""
+    return [name for name, value in here.items() if os.environ.get(name) not in (None, value)]
+
+
 def advice(error: Exception) -> str:
     """For someone who has set nothing and runs nothing here, or whose shell has the addresses of a
     system that was started anew since: what to do first; else empty."""
@@ -42,8 +48,8 @@ def advice(error: Exception) -> str:
     here = read(ENV_FILE)
     if "is missing" in said and here is None:
         return f"\n  No system runs here (no {ENV_FILE}): run `make up`, or set what is missing."
-    for name, value in (here or {}).items():
-        if f"check {name}" in said and os.environ.get(name) not in (None, value):
+    for name in differing(here or {}):
+        if f"check {name}" in said:
             return (
                 f"\n  {name} in this shell is not that of the system that runs here: "
                 f"`set -a; . {ENV_FILE}; set +a` sets it anew."
