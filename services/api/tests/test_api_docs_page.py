@@ -53,6 +53,23 @@ STATUS = """id => {
 ANSWER = """id => document.getElementById(id).querySelector(".answer").textContent"""
 EXAMPLES = """id => [...document.getElementById(id).querySelectorAll(".example")]
   .map(example => example.textContent)"""
+BACKTICKS = """async () => {
+  // What is opened is filled when its event comes, and then has more to open.
+  const parts = [...document.getElementsByClassName("fields")];
+  while (parts.some(part => !part.open || part.childElementCount < 2)) {
+    for (const part of parts) part.open = true;
+    await new Promise(done => setTimeout(done));
+    parts.splice(0, parts.length, ...document.getElementsByClassName("fields"));
+  }
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (walker.nextNode()) {
+    const { data, parentElement } = walker.currentNode;
+    if (data.includes("`") && !parentElement.closest("pre, textarea")) found.push(data);
+  }
+  return found;
+}"""
+"""Prose of the page in which code is not shown as such."""
 SNIPPET = """(id, form) => {
   const operation = document.getElementById(id);
   [...operation.querySelectorAll(".tabs button")].find(tab => tab.textContent === form).click();
@@ -127,6 +144,7 @@ async def test_every_operation_is_opened_and_sent(
             status = await page.until(STATUS, name)
             assert status.startswith("20"), (name, status, await page.evaluate(ANSWER, name))
         assert MARKET in await page.evaluate(ANSWER, "get_v1_export")
+        assert await page.evaluate(BACKTICKS) == []
         # Changes come as they happen, and no more once it is stopped.
         assert (await js.publish("cdc.markets.update.A.B.C", b'{"n":1}')).seq == 1
         shown = await page.until(ANSWER, "get_v1_changes")
