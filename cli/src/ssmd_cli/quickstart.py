@@ -15,7 +15,7 @@ API key: {key}
 set -a; . {env}; set +a
 
 # what the exchange lists, as tables
-psql "$DATABASE_URL" -c 'SELECT status, count(*) FROM markets GROUP BY status'
+psql "$DATABASE_URL" -c 'SELECT status, count(*) FROM markets WHERE deleted_at IS NULL GROUP BY 1'
 {ssmd} secmaster list --limit 5
 
 # every change, as it is committed
