@@ -1,9 +1,11 @@
 """The supervisor, with stand-ins for the services: real servers, real signals."""
 
 import asyncio
+import errno
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -182,6 +184,22 @@ async def test_a_port_in_use_is_named_before_anything_starts(make: Callable[...,
         await system.start()
     assert system.members == []
     taken.close()
+
+
+def test_a_port_that_cannot_be_had_says_why(tmp_path: Path) -> None:
+    port, privileged = free_port(), 80
+    with pytest.raises(PortInUse, match=rf"^port {port} \(valkey\) is that of nats: give another"):
+        plan(tmp_path, ports={"nats": port, "valkey": port}).check()
+    with socket.socket() as probe:
+        found = 0
+        try:
+            probe.bind(("127.0.0.1", privileged))
+        except OSError as error:
+            found = error.errno
+    if found != errno.EACCES:
+        pytest.skip("this user may have every port")
+    with pytest.raises(PortInUse, match=r"port 80 \(api\) is not for this user"):
+        plan(tmp_path, ports={"api": privileged}).check()
 
 
 async def test_the_real_exchange_needs_a_key(make: Callable[..., System]) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.manifests import manifest
 from ssmd_stack.errors import PortInUse
-from ssmd_stack.ports import is_taken
+from ssmd_stack.ports import refusal
 
 PORTS: Final = ("postgres", "nats", "valkey", "api", "exchange")
 
@@ -59,7 +59,7 @@ class Plan:
 
         Raises:
             ConfigurationError: the exchange needs a key that is not set.
-            PortInUse: a given port is taken.
+            PortInUse: a given port cannot be had, or is given twice.
         """
         needed = ("KALSHI_API_KEY", "KALSHI_PRIVATE_KEY_PATH")
         missing = [name for name in needed if not self.environment.get(name)]
@@ -67,12 +67,17 @@ class Plan:
             raise ConfigurationError(
                 f"the {self.exchange} exchange's WebSocket needs a key: set {' and '.join(missing)}"
             )
-        taken = [f"{port} ({name})" for name, port in self.ports.items() if is_taken(port)]
-        if taken:
-            raise PortInUse(
-                f"taken by another process: port {', '.join(taken)}: give another one, or none for"
-                " a free one"
-            )
+        refused = [
+            f"port {port} ({name}) {why}"
+            for name, port in self.ports.items()
+            if (why := self._refusal(name, port)) is not None
+        ]
+        if refused:
+            raise PortInUse(f"{', '.join(refused)}: give another one, or none for a free one")
+
+    def _refusal(self, name: str, port: int) -> str | None:
+        first = next(other for other, given in self.ports.items() if given == port)
+        return refusal(port) if first == name else f"is that of {first}"
 
     @property
     def key_file(self) -> Path:

@@ -55,14 +55,21 @@ def _turn() -> int:
 
 def is_taken(port: int) -> bool:
     """Whether binding the port on 127.0.0.1 fails now."""
+    return refusal(port) is not None
+
+
+def refusal(port: int) -> str | None:
+    """What keeps the port on 127.0.0.1 from being bound now; None if nothing does."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         # Servers set it too: connections in TIME_WAIT do not keep them from the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
+        except PermissionError:
+            return "is not for this user"
         except OSError:
-            return True
-    return False
+            return "is taken by another process"
+    return None
 
 
 def _first_ephemeral_port() -> int:
