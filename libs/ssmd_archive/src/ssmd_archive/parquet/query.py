@@ -49,7 +49,9 @@ def files(root: Path, days: Collection[str] = ()) -> dict[str, dict[str, list[Pa
                 found.setdefault(made.table, {}).setdefault(stream, []).append(path.resolve())
     if not found:
         which = f"compacted {', '.join(days)}" if days else "compacted day"
-        raise NotArchived(f"{root} has no {which}: `ssmd archive compact` makes them")
+        raise NotArchived(
+            f"{root} has no {which}: `ssmd archive compact` makes them (--partial: today)"
+        )
     return found
 
 
