@@ -8,6 +8,7 @@ from ssmd_cli.checkup import machine, running_system, shell
 from ssmd_cli.finding import Finding
 from ssmd_stack.claim import claim
 from ssmd_stack.envfile import write_env
+from ssmd_stack.kept_ports import keep_ports
 
 
 def found(directory: Path, what: str) -> Finding:
@@ -69,3 +70,18 @@ def test_a_shell_with_addresses_of_an_earlier_start(
     assert finding.level == "warn"
     assert finding.detail.startswith("NATS_URL: not of the system that runs")
     assert f"set -a; . {tmp_path}/env; set +a" in finding.mend
+
+
+def test_a_shell_with_addresses_of_a_system_that_does_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NATS_URL", "REDIS_URL", "SSMD_API_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://ssmd:x@127.0.0.1:20017/ssmd")
+    monkeypatch.setenv("NATS_URL", "nats://127.0.0.1:20018")
+    assert shell(tmp_path) == []
+    keep_ports(tmp_path, {"postgres": 20017, "nats": 20019})
+    (finding,) = shell(tmp_path)
+    assert finding.level == "warn"
+    assert finding.detail == f"DATABASE_URL: of the system in {tmp_path}, which does not run"
+    assert finding.mend == "`ssmd up` starts it, with the same addresses"

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import os
+import re
 import resource
 import shutil
 import stat
@@ -29,6 +30,7 @@ from ssmd_stack import account, binaries
 from ssmd_stack.claim import holder_of
 from ssmd_stack.envfile import read_env
 from ssmd_stack.flow import SystemRecord, processes
+from ssmd_stack.kept_ports import kept_ports
 from ssmd_stack.ports import free_port
 from ssmd_stack.servers import stack_kind
 
@@ -60,16 +62,27 @@ def machine(directory: Path) -> Iterator[Finding]:
 
 
 def shell(directory: Path) -> list[Finding]:
-    """Whether this shell's addresses are those of the system that runs in the directory."""
-    names = differing(read_env(directory))
-    if not names:
+    """Whether this shell's addresses are those of the system of the directory, and that runs."""
+    env = read_env(directory)
+    if names := differing(env):
+        found = f"not of the system that runs in {directory}"
+        mend = f"`set -a; . {near(directory)}/env; set +a`, unless another system is meant"
+    elif not env and (names := _leading_to(set(kept_ports(directory).values()))):
+        found = f"of the system in {directory}, which does not run"
+        mend = "`ssmd up` starts it, with the same addresses"
+    else:
         return []
+    return [Finding.warning("this shell", f"{', '.join(names)}: {found}", mend)]
+
+
+def _leading_to(ports: set[int]) -> list[str]:
+    """The variables whose address is one of these ports of this machine."""
+    ours = re.compile(r"[@/]127\.0\.0\.1:(\d+)")
     return [
-        Finding.warning(
-            "this shell", f"{', '.join(names)}: not of the system that runs in {directory}",
-            f"`set -a; . {near(directory)}/env; set +a`, unless another system is meant",
-        )
-    ]  # fmt: skip
+        name
+        for name in ("DATABASE_URL", "NATS_URL", "REDIS_URL", "SSMD_API_URL")
+        if (at := ours.search(os.environ.get(name, ""))) and int(at[1]) in ports
+    ]
 
 
 async def running_system(directory: Path) -> list[Finding]:

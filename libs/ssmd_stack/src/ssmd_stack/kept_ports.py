@@ -17,7 +17,7 @@ def ports_to_use(
 
     `say` is told of each port that is not free any more; that part gets another one.
     """
-    kept = {name: port for name, port in _read(directory).items() if name not in given}
+    kept = {name: port for name, port in kept_ports(directory).items() if name not in given}
     chosen = dict(given)
     for name, port in kept.items():
         if port not in chosen.values() and take(port):
@@ -31,12 +31,15 @@ def keep_ports(directory: Path, ports: Mapping[str, int]) -> None:
     """Remember them for the next run; of a part that has none now, what it had."""
     path = directory / _NAME
     beside = path.with_suffix(".tmp")
-    beside.write_text(json.dumps({**_read(directory), **ports}, indent=1) + "\n")
+    beside.write_text(json.dumps({**kept_ports(directory), **ports}, indent=1) + "\n")
     beside.replace(path)
 
 
-def _read(directory: Path) -> dict[str, int]:
-    """Empty where nothing ran before; what is no port of a part does not count."""
+def kept_ports(directory: Path) -> dict[str, int]:
+    """The port of each part at the last run, empty where nothing ran before.
+
+    What else is there, whoever wrote it, does not count.
+    """
     try:
         found = json.loads((directory / _NAME).read_text())
     except (OSError, ValueError):
