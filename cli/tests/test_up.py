@@ -173,6 +173,7 @@ def test_up_down_and_everything_between(place: Place) -> None:
     }
     table = place.ssmd("status")
     assert all(part in table.stdout for part in PARTS)
+    assert env["SSMD_API_URL"] in table.stdout
     assert asyncio.run(subjects(env["NATS_URL"], "cdc.service_status.>")) == {}
     assert asyncio.run(subjects(env["NATS_URL"], "cdc.markets.>")) != {}
 
