@@ -7,12 +7,13 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import nats.errors
 import pytest
+import typer
 import warm
 from pydantic import SecretStr
 from typer.testing import CliRunner
@@ -384,6 +385,12 @@ def test_where_to_begin() -> None:
     assert parse_since("0/16B3748") == Lsn(0x16B3748)
     assert str(parse_since("2026-02-03T22:00:00")) == "2026-02-03 22:00:00+00:00"
     assert str(parse_since("2026-02-03T22:00:00Z")) == "2026-02-03 22:00:00+00:00"
+    for age in ("15m", "-15m"):
+        at = parse_since(age)
+        assert isinstance(at, datetime)
+        assert timedelta(minutes=15) <= datetime.now(UTC) - at < timedelta(minutes=30)
+    with pytest.raises(typer.BadParameter, match="99999999999d is before all times"):
+        parse_since("99999999999d")
     for wrong in ("soon", "0/zz", "12y", "2026-13-01"):
         with pytest.raises(ConfigurationError, match="--since"):
             parse_since(wrong)

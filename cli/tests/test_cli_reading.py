@@ -241,6 +241,24 @@ async def test_head_ends_a_command_quietly(shell: Shell, words: tuple[str, ...])
         assert b"Broken" not in told
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+@pytest.mark.parametrize(
+    "words", [("secmaster", "list"), ("secmaster", "export"), ("--help",)], ids=" ".join
+)
+async def test_a_full_disk_is_one_sentence(shell: Shell, words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("wb") as full:  # noqa: ASYNC230 - a device
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "ssmd_cli", *words, cwd=shell.directory,
+            env={"PATH": os.environ["PATH"], **shell.variables},
+            stdout=full, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        _, told = await asyncio.wait_for(process.communicate(), 180)
+    assert process.returncode == 1
+    *_, last = told.decode().splitlines()
+    assert last == "ssmd: the output: No space left on device"
+    assert b"Traceback" not in told
+
+
 async def test_a_watch_in_a_pipe_writes_what_is_new_or_changed(
     shell: Shell, database: Database
 ) -> None:

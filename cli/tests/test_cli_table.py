@@ -42,6 +42,30 @@ def test_no_line_is_wider_than_the_terminal(titles: list[str], width: int) -> No
     assert all(cells_of(line) <= width for line in drawn.lines)
 
 
+@given(
+    st.lists(st.text(st.characters(categories=["L", "N", "Zs", "So"]), max_size=60), min_size=1),
+    st.integers(30, 100),
+)
+def test_what_changed_goes_on_below_itself_with_all_that_it_has(
+    texts: list[str], width: int
+) -> None:
+    keys = [f"T{at}" for at in range(len(texts))]
+    drawn = draw([Column("key", "key", keys), Column("what", "what", texts, wraps=True)], width)
+    assert drawn.left_out == []
+    assert all(cells_of(line) <= width for line in drawn.lines)
+    shown = "".join(line[len(drawn.lines[0].split("what")[0]) :] for line in drawn.lines[1:])
+    assert "".join(shown.split()) == "".join("".join(texts).split())
+
+
+def test_a_change_is_broken_between_words() -> None:
+    what = Column("what", "what", ["status: open → settled; result: nothing → yes"], wraps=True)
+    assert draw([Column("key", "key", ["T1"]), what], 30).lines == [
+        "key  what",
+        "T1   status: open → settled;",
+        "     result: nothing → yes",
+    ]
+
+
 def test_wide_characters_take_two_cells() -> None:
     assert cells_of("東京") == 4
     assert shorten("東京都", 5) == "東京…"

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from ssmd_cli.checkup import machine, running_system
+from ssmd_cli.checkup import machine, running_system, shell
 from ssmd_cli.finding import Finding
 from ssmd_stack.claim import claim
 from ssmd_stack.envfile import write_env
+from ssmd_stack.kept_ports import keep_ports
 
 
 def found(directory: Path, what: str) -> Finding:
@@ -55,3 +56,32 @@ async def test_states_of_a_directory(tmp_path: Path) -> None:
     with claim(tmp_path):
         (starting,) = await running_system(tmp_path)
     assert "starts or stops" in starting.detail
+
+
+def test_a_shell_with_addresses_of_an_earlier_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_env(tmp_path, {"NATS_URL": "nats://127.0.0.1:4", "REDIS_URL": "redis://127.0.0.1:6/0"})
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:6/0")
+    monkeypatch.delenv("NATS_URL", raising=False)
+    assert shell(tmp_path) == []
+    monkeypatch.setenv("NATS_URL", "nats://127.0.0.1:5")
+    (finding,) = shell(tmp_path)
+    assert finding.level == "warn"
+    assert finding.detail.startswith("NATS_URL: not of the system that runs")
+    assert f"set -a; . {tmp_path}/env; set +a" in finding.mend
+
+
+def test_a_shell_with_addresses_of_a_system_that_does_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NATS_URL", "REDIS_URL", "SSMD_API_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://ssmd:x@127.0.0.1:20017/ssmd")
+    monkeypatch.setenv("NATS_URL", "nats://127.0.0.1:20018")
+    assert shell(tmp_path) == []
+    keep_ports(tmp_path, {"postgres": 20017, "nats": 20019})
+    (finding,) = shell(tmp_path)
+    assert finding.level == "warn"
+    assert finding.detail == f"DATABASE_URL: of the system in {tmp_path}, which does not run"
+    assert finding.mend == "`ssmd up` starts it, with the same addresses"

@@ -1,8 +1,11 @@
 """What `ssmd doctor --service` finds at real servers, well and ill."""
 
+import asyncio
+import contextlib
 import json
 import secrets
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,11 @@ import pytest
 import redis.asyncio as aioredis
 import structlog
 from least_rights import acl_users, nats_url, redis_url, roles, users
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from ssmd_cli.__main__ import app
+from ssmd_cli.checkup import deployment
 from ssmd_cli.checkup_service import examine, examine_all, settings_of
 from ssmd_cli.finding import Finding
 from ssmd_common.granting import nats_permissions
@@ -41,7 +46,7 @@ def give(monkeypatch: pytest.MonkeyPatch, database: Database) -> Give:
 
 
 async def found(service: str) -> dict[str, Finding]:
-    return {finding.what: finding for finding in await examine(service, settings_of(service))}
+    return {finding.what: finding for finding in await examine({service: settings_of(service)})}
 
 
 async def test_servers_that_are_well(
@@ -79,6 +84,45 @@ async def test_servers_that_are_not_there(give: Give) -> None:
     assert findings["Redis"].mend == "check REDIS_URL and that Redis or Valkey runs"
 
 
+async def test_a_server_that_never_answers_is_waited_for_once_and_beside_the_others(
+    give: Give,
+) -> None:
+    """Seven services would wait for each of three servers, one after the other, else."""
+    happened: list[str] = []
+
+    def silent(name: str) -> Callable[..., Any]:
+        async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            happened.append(f"{name} is asked")
+            while await reader.read(4096):
+                pass
+            happened.append(f"{name} is left")
+            writer.close()
+
+        return hear
+
+    async with contextlib.AsyncExitStack() as stack:
+        ports: dict[str, int] = {}
+        for name in ("postgres", "nats", "redis"):
+            server = await asyncio.start_server(silent(name), "127.0.0.1", free_port())
+            await stack.enter_async_context(server)
+            ports[name] = server.sockets[0].getsockname()[1]
+        url = f"postgresql://x@127.0.0.1:{ports['postgres']}/x"
+        give(
+            database_url=url,
+            nats_url=f"nats://127.0.0.1:{ports['nats']}",
+            redis_url=f"redis://127.0.0.1:{ports['redis']}/0",
+        )
+        findings = await examine_all(partial(deployment, SecretStr(url)))
+    assert [(f.what, f.level) for f in findings] == [
+        ("PostgreSQL", "FAIL"),
+        ("NATS", "FAIL"),
+        ("Redis", "FAIL"),
+    ]
+    asked = {f"{name} is asked" for name in ports}
+    assert set(happened[:3]) == asked, "at once"
+    assert [text for text in happened[3:] if text in asked] == [], "nor a second time"
+
+
 async def test_users_without_some_rights(
     give: Give, database: Database, valkey_server: ValkeyServer, tmp_path: Path
 ) -> None:
@@ -106,7 +150,7 @@ async def test_users_without_some_rights(
         assert findings["replication"].level == "ok"
         assert findings["migrations"].level == "warn"
         at_nats = [
-            f for f in await examine("cdc", settings_of("cdc")) if f.what == "cdc rights at NATS"
+            f for f in await examine({"cdc": settings_of("cdc")}) if f.what == "cdc rights at NATS"
         ]
         assert [(f.level, info in f.detail, create in f.mend) for f in at_nats] == [
             ("FAIL", True, False),

@@ -173,6 +173,7 @@ def test_up_down_and_everything_between(place: Place) -> None:
     }
     table = place.ssmd("status")
     assert all(part in table.stdout for part in PARTS)
+    assert env["SSMD_API_URL"] in table.stdout
     assert asyncio.run(subjects(env["NATS_URL"], "cdc.service_status.>")) == {}
     assert asyncio.run(subjects(env["NATS_URL"], "cdc.markets.>")) != {}
 
@@ -211,7 +212,7 @@ def test_up_down_and_everything_between(place: Place) -> None:
 @pytest.mark.slow
 def test_killed_and_started_again(place: Place) -> None:
     assert place.ssmd("up", "--detach").returncode == 0
-    key = read_env(place.folder / ".ssmd")["SSMD_DATA_API_KEY"]
+    env = read_env(place.folder / ".ssmd")
     processes = place.processes()
     processes[0].send_signal(signal.SIGKILL)
     if sys.platform == "linux":
@@ -222,7 +223,7 @@ def test_killed_and_started_again(place: Place) -> None:
 
     again = place.ssmd("up", "--detach")
     assert again.returncode == 0, again.stderr
-    assert read_env(place.folder / ".ssmd")["SSMD_DATA_API_KEY"] == key
+    assert read_env(place.folder / ".ssmd") == env
     assert "nothing to do" in again.stderr, "the data is still there"
     assert not any(is_alive(process) for process in processes)
 

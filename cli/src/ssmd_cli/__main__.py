@@ -125,6 +125,11 @@ def main() -> None:
         from ssmd_cli.failure import tell
 
         code = tell(raised)
+        # What a full disk did not take is told once.
+        try:
+            sys.stdout.flush()
+        except OSError:
+            end_quietly()
     sys.exit(code if isinstance(code, int) else 0)
 
 

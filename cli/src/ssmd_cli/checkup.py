@@ -1,7 +1,9 @@
 """What `ssmd doctor` looks at. A finding says what was seen and, if wrong, how to mend it."""
 
+import asyncio
 import importlib.util
 import os
+import re
 import resource
 import shutil
 import stat
@@ -16,9 +18,11 @@ from typing import Final
 import aiohttp
 from pydantic import SecretStr
 
-from ssmd_cli.finding import Finding
+from ssmd_cli.environment import differing
+from ssmd_cli.finding import Finding, Unreached
 from ssmd_cli.flow import Line, Look, lines_here, lines_of, look_once
 from ssmd_cli.migrate import states
+from ssmd_cli.quickstart import near
 from ssmd_common.currency import whole_of
 from ssmd_common.errors import SsmdError
 from ssmd_common.parts import SERVICES, Known, parts_of
@@ -26,6 +30,7 @@ from ssmd_stack import account, binaries
 from ssmd_stack.claim import holder_of
 from ssmd_stack.envfile import read_env
 from ssmd_stack.flow import SystemRecord, processes
+from ssmd_stack.kept_ports import kept_ports
 from ssmd_stack.ports import free_port
 from ssmd_stack.servers import stack_kind
 
@@ -56,6 +61,30 @@ def machine(directory: Path) -> Iterator[Finding]:
     yield from _private_files(directory)
 
 
+def shell(directory: Path) -> list[Finding]:
+    """Whether this shell's addresses are those of the system of the directory, and that runs."""
+    env = read_env(directory)
+    if names := differing(env):
+        found = f"not of the system that runs in {directory}"
+        mend = f"`set -a; . {near(directory)}/env; set +a`, unless another system is meant"
+    elif not env and (names := _leading_to(set(kept_ports(directory).values()))):
+        found = f"of the system in {directory}, which does not run"
+        mend = "`ssmd up` starts it, with the same addresses"
+    else:
+        return []
+    return [Finding.warning("this shell", f"{', '.join(names)}: {found}", mend)]
+
+
+def _leading_to(ports: set[int]) -> list[str]:
+    """The variables whose address is one of these ports of this machine."""
+    ours = re.compile(r"[@/]127\.0\.0\.1:(\d+)")
+    return [
+        name
+        for name in ("DATABASE_URL", "NATS_URL", "REDIS_URL", "SSMD_API_URL")
+        if (at := ours.search(os.environ.get(name, ""))) and int(at[1]) in ports
+    ]
+
+
 async def running_system(directory: Path) -> list[Finding]:
     """The system in the directory, if one runs or ran there."""
     holder, record, env = holder_of(directory), SystemRecord.read(directory), read_env(directory)
@@ -84,17 +113,20 @@ async def running_system(directory: Path) -> list[Finding]:
     if known is not None:
         findings.append(_whole(known))
     if "DATABASE_URL" in env:
-        findings.append(await _migrations(env["DATABASE_URL"]))
-        findings.append(await _api(env))
+        findings += await asyncio.gather(_migrations(env["DATABASE_URL"]), _api(env))
     return findings
 
 
 async def deployment(url: SecretStr) -> list[Finding]:
-    """The services that write to a database, wherever they run."""
+    """The services that write to a database, wherever they run.
+
+    Raises:
+        Unreached: the database does not answer.
+    """
     try:
         known = await look_once(url)
     except SsmdError as error:
-        return [Finding.failed("PostgreSQL", error, "check DATABASE_URL")]
+        raise Unreached(Finding.failed("PostgreSQL", error, "check DATABASE_URL")) from error
     parts = [_part(line, "look at its log") for line in lines_of(known)]
     return [*parts, _whole(known), await _migrations(url.get_secret_value())]
 

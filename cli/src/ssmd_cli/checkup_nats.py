@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import nats.errors
 
-from ssmd_cli.finding import Finding
+from ssmd_cli.finding import Finding, Unreached
 from ssmd_common.connections import nats as connections
 from ssmd_common.connections.nats_rights import NatsClient
 from ssmd_common.connections.retry import first_line
@@ -21,7 +21,11 @@ BUDGET_SECONDS: Final = 3.0
 
 
 async def examine(service: str, settings: NatsSettings, rights: NatsRights) -> list[Finding]:
-    """Everything; where no connection is made, only why."""
+    """Everything.
+
+    Raises:
+        Unreached: no connection was made.
+    """
     # Who has a consumer of its own may need the right to that alone.
     consumer = getattr(settings, "consumer", "ssmd_rights")
     rights = rights.with_shards(getattr(settings, "shards", 1))
@@ -30,7 +34,7 @@ async def examine(service: str, settings: NatsSettings, rights: NatsRights) -> l
             settings, "ssmd-doctor", budget_seconds=BUDGET_SECONDS, consumer=consumer
         )
     except SsmdError as error:
-        return [Finding.failed("NATS", error, "check NATS_URL")]
+        raise Unreached(Finding.failed("NATS", error, "check NATS_URL")) from error
     try:
         found = [_server(client), *await _rights(service, client, rights)]
         if found[0].ok:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final, LiteralString
 import psycopg
 from psycopg.rows import dict_row
 
-from ssmd_cli.finding import Finding
+from ssmd_cli.finding import Finding, Unreached
 from ssmd_cli.migrate import states
 from ssmd_common.connections import postgres
 from ssmd_common.connections.retry import first_line
@@ -28,13 +28,17 @@ _OLDEST: Final = 15
 
 
 async def examine(service: str, settings: PostgresSettings) -> list[Finding]:
-    """Everything; where no connection is made, only why."""
+    """Everything.
+
+    Raises:
+        Unreached: no connection was made.
+    """
     url = settings.database_url
     try:
         session = await postgres.connect(url, "ssmd-doctor", budget_seconds=BUDGET_SECONDS)
     except SsmdError as error:
         # Another encoding and a pooler that shares its sessions are found here, too.
-        return [Finding.failed("PostgreSQL", error, "check DATABASE_URL")]
+        raise Unreached(Finding.failed("PostgreSQL", error, "check DATABASE_URL")) from error
     async with session:
         found = [_server(session), _writes(session), await _migrations(settings, session)]
         found.append(await _rights(service, session))

@@ -6,7 +6,7 @@ from typing import Any, Final
 import redis.asyncio as aioredis
 import redis.exceptions
 
-from ssmd_cli.finding import Finding
+from ssmd_cli.finding import Finding, Unreached
 from ssmd_common.connections import redis as connections
 from ssmd_common.connections import redis_rights
 from ssmd_common.connections.retry import first_line
@@ -19,11 +19,15 @@ _OLDEST: Final = 7
 
 
 async def examine(service: str, settings: RedisSettings, rights: RedisRights) -> list[Finding]:
-    """Everything; where no connection is made, only why."""
+    """Everything.
+
+    Raises:
+        Unreached: no connection was made.
+    """
     try:
         client = await connections.connect(settings, "ssmd-doctor", budget_seconds=BUDGET_SECONDS)
     except SsmdError as error:
-        return [Finding.failed("Redis", error, "check REDIS_URL")]
+        raise Unreached(Finding.failed("Redis", error, "check REDIS_URL")) from error
     async with contextlib.aclosing(client):
         try:
             found = [await _rights(service, client, rights, settings.redis_key_prefix)]

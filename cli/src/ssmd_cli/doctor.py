@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,7 +43,7 @@ def doctor_command(
     code 1 if something is wrong, 2 if the settings are.
     """
     quiet_logs()
-    findings = _of_services(service) if service else _of_all(directory.absolute())
+    findings = _of_services(service) if service else asyncio.run(_of_all(directory.absolute()))
     if as_json:
         documents = [{**asdict(finding), "level": finding.level} for finding in findings]
         typer.echo(json.dumps(documents, indent=1))
@@ -64,24 +65,18 @@ def _of_services(services: list[str]) -> "list[Finding]":
             f"{', '.join(unknown)}: must be some of {', '.join(SERVICES)}", param_hint="--service"
         )
     settings = {service: settings_of(service) for service in dict.fromkeys(services)}
-
-    async def all_of_them() -> "list[Finding]":
-        found = [await examine(name, given) for name, given in settings.items()]
-        return list(dict.fromkeys(finding for findings in found for finding in findings))
-
-    return asyncio.run(all_of_them())
+    return asyncio.run(examine(settings))
 
 
-def _of_all(directory: Path) -> "list[Finding]":
+async def _of_all(directory: Path) -> "list[Finding]":
     from pydantic import SecretStr
 
-    from ssmd_cli.checkup import deployment, machine, running_system
+    from ssmd_cli.checkup import deployment, machine, running_system, shell
     from ssmd_cli.checkup_service import examine_all
     from ssmd_stack.envfile import read_env
 
     given, here = os.environ.get("DATABASE_URL"), read_env(directory).get("DATABASE_URL")
-    findings = [*machine(directory), *asyncio.run(running_system(directory))]
+    findings = [*machine(directory), *await running_system(directory), *shell(directory)]
     if given and given != here:
-        findings += asyncio.run(deployment(SecretStr(given)))
-        findings += asyncio.run(examine_all())
+        findings += await examine_all(partial(deployment, SecretStr(given)))
     return findings

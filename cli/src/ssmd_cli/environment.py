@@ -2,10 +2,12 @@
 
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 ENV_FILE: Final = Path(".ssmd") / "env"
+_DEFAULTED: Final = ("NATS_URL", "REDIS_URL", "SSMD_API_URL")
 
 
 def load_env_file(path: Path = ENV_FILE) -> bool:
@@ -35,15 +37,25 @@ def read(path: Path) -> dict[str, str] | None:
     return found
 
 
+def differing(here: Mapping[str, str]) -> list[str]:
+    """The names which this process's environment has, too, and with other values."""
+    return [name for name, value in here.items() if os.environ.get(name) not in (None, value)]
+
+
 def advice(error: Exception) -> str:
     """For someone who has set nothing and runs nothing here, or whose shell has the addresses of a
     system that was started anew since: what to do first; else empty."""
     said = str(error)
     here = read(ENV_FILE)
-    if "is missing" in said and here is None:
-        return f"\n  No system runs here (no {ENV_FILE}): run `make up`, or set what is missing."
-    for name, value in (here or {}).items():
-        if f"check {name}" in said and os.environ.get(name) not in (None, value):
+    if here is None:
+        # Where nothing is set some have a default, which nobody meant.
+        unset = [name for name in _DEFAULTED if name in said and name not in os.environ]
+        if not unset and "is missing" not in said:
+            return ""
+        missing = ", ".join(unset) or "what is missing"
+        return f"\n  No system runs here (no {ENV_FILE}): run `make up`, or set {missing}."
+    for name in differing(here):
+        if name in said:
             return (
                 f"\n  {name} in this shell is not that of the system that runs here: "
                 f"`set -a; . {ENV_FILE}; set +a` sets it anew."

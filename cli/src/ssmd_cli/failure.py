@@ -1,10 +1,13 @@
 """What the command line says of an error: one sentence on stderr, and an exit code."""
 
+import errno
 import os
 import sys
 from typing import Any, Final
 
 import typer
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # Typer brings its own copy of click; older ones import it.
 _errors: Final[Any] = sys.modules[typer.BadParameter.__module__]
@@ -21,6 +24,9 @@ def tell(error: Exception) -> int:
     if isinstance(error, _errors.ClickException):
         typer.echo(f"ssmd: {_sentence(error)}{_where_to_look(error)}", err=True)
         return int(error.exit_code)
+    if isinstance(error, OSError) and error.errno in _FULL:
+        typer.echo(f"ssmd: {error.filename or 'the output'}: {error.strerror}", err=True)
+        return 1
     explained = _explained(error)
     exit_code = getattr(explained, "exit_code", None)
     if exit_code is None:

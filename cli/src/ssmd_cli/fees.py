@@ -38,7 +38,7 @@ def list_fees(
             "--known-at",
             parser=past.moment,
             metavar="TIME",
-            help="As this database knew it then: a time, or -24h.",
+            help="As this database knew it then: a time, or how long ago (24h).",
         ),
     ] = None,
     price: Annotated[

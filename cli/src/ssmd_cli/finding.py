@@ -36,6 +36,14 @@ class Finding:
         return "warn" if self.warns else "ok"
 
 
+class Unreached(Exception):
+    """No connection was made, so that nothing more can be found at that server."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.detail)
+        self.finding = finding
+
+
 def _parted(sentence: str) -> tuple[str, str]:
     """Before and after the first colon that stands in no parentheses."""
     depth = 0

@@ -86,8 +86,10 @@ async def _until(stop: asyncio.Event, work: Coroutine[None, None, None]) -> bool
 async def _show(
     system: System, stop: asyncio.Event, console: Terminal, happened: "deque[str]"
 ) -> None:
-    title = f"ssmd · {system.plan.exchange} exchange · pid {os.getpid()} · Ctrl-C stops"
     assert system.addresses is not None
+    # What was printed before the picture is soon out of sight.
+    where = f"{system.addresses.api_url} · {system.plan.exchange} exchange"
+    title = f"{where} · pid {os.getpid()} · Ctrl-C stops"
     async with Look(SecretStr(system.addresses.database_url)) as look:
         if not console.is_terminal:
             await _log_lines(system, stop, look)

@@ -17,6 +17,8 @@ from ssmd_common.errors import ConfigurationError
 Row = Mapping[str, Any]
 
 _PROSE: Final = ("title", "tags", "name", "error", "example")
+_WRAPPED: Final = "what"
+"""What changed is what a row is shown for: all of it."""
 _FRACTION = re.compile(r"(?<=T\d\d:\d\d:\d\d)\.\d+(?=Z$)")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _SECONDS = re.compile(r":\d\dZ$")
@@ -140,7 +142,9 @@ def columns_of(
         if is_narrow:
             cells = [_SECONDS.sub("", cell).replace("T", " ") if _TIME.fullmatch(cell) else cell
                      for cell in cells]  # fmt: skip
-        columns.append(Column(name, _title(name), cells, is_number, _is_prose(name)))
+        columns.append(
+            Column(name, _title(name), cells, is_number, _is_prose(name), name == _WRAPPED)
+        )
     return columns
 
 

@@ -15,7 +15,7 @@ API key: {key}
 set -a; . {env}; set +a
 
 # what the exchange lists, as tables
-psql "$DATABASE_URL" -c 'SELECT status, count(*) FROM markets GROUP BY status'
+psql "$DATABASE_URL" -c 'SELECT status, count(*) FROM markets WHERE deleted_at IS NULL GROUP BY 1'
 {ssmd} secmaster list --limit 5
 
 # every change, as it is committed
@@ -43,20 +43,20 @@ curl -H "X-API-Key: $SSMD_DATA_API_KEY" "$SSMD_API_URL/v1/markets?status=open&li
 def quickstart(directory: Path) -> str:
     """Every line after the key can be pasted into a POSIX shell in the current folder."""
     variables = read_env(directory)
-    near = _near(directory)
+    place = near(directory)
     program = Path(sys.executable).with_name("ssmd")
-    ssmd = _near(program) if program.exists() else "ssmd"
-    where = "" if near == ".ssmd" else f" --dir {near}"
+    ssmd = near(program) if program.exists() else "ssmd"
+    where = "" if place == ".ssmd" else f" --dir {place}"
     return _TEXT.format(
         api_url=variables["SSMD_API_URL"],
         key=variables["SSMD_DATA_API_KEY"],
-        env=f"{near}/env" if "/" in near else f"./{near}/env",
+        env=f"{place}/env" if "/" in place else f"./{place}/env",
         ssmd=ssmd,
         where=where,
     )
 
 
-def _near(path: Path) -> str:
+def near(path: Path) -> str:
     """The path as short as a shell in this folder can have it."""
     relative = os.path.relpath(path)
     return shlex.quote(relative if not relative.startswith("..") else str(path))

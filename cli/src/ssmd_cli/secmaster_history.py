@@ -67,11 +67,15 @@ def history(
 def diff(
     begin: Annotated[
         str,
-        typer.Option("--from", parser=past.moment, metavar="TIME", help="A time, or -24h."),
+        typer.Option(
+            "--from", parser=past.moment, metavar="TIME", help="A time, or how long ago (24h)."
+        ),
     ],
     end: Annotated[
         str,
-        typer.Option("--to", parser=past.moment, metavar="TIME", help="A time, or -1h."),
+        typer.Option(
+            "--to", parser=past.moment, metavar="TIME", help="A time, or how long ago (1h)."
+        ),
     ] = "-0s",
     environment: Environment = None,
     series: Series = None,

@@ -1,16 +1,14 @@
 """Places in the change stream as options name them."""
 
-import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
+from ssmd_cli.past import ago
 from ssmd_common.errors import ConfigurationError
-from ssmd_common.times import UNIT_SECONDS
 from ssmd_stream.change import parse_lsn
 
 _FORMS: Final = "stream sequence (1042), LSN (0/16B3748)"
-_AGE = re.compile(r"(\d+)([smhd])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +28,15 @@ def parse_since(text: str | None, option: str = "--since", forms: str = _FORMS) 
 
     Raises:
         ConfigurationError: it is none of them.
+        BadParameter: no time is so long ago.
     """
     if text is None:
         return None
+    if (at := ago(text)) is not None:
+        return at
     try:
         if text.isdigit():
             return int(text)
-        if age := _AGE.fullmatch(text):
-            return datetime.now(UTC) - timedelta(seconds=int(age[1]) * UNIT_SECONDS[age[2]])
         if "/" in text:
             return Lsn(parse_lsn(text))
         time = datetime.fromisoformat(text)

@@ -145,6 +145,8 @@ def _show(
     if record is not None:
         state = state if record.state == "ready" else record.state
         title = f"{state} · {record.exchange} exchange · pid {record.pid}"
+        if record.api_url:
+            title += f" · {record.api_url}"
     console = Terminal()
     console.print(picture.picture(lines, title, width=console.width))
     if known is not None:

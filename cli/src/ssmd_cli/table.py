@@ -4,7 +4,8 @@ Drawn here, since to import rich takes as long as all else of a read verb.
 """
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 
 GAP: Final = 2
@@ -13,13 +14,20 @@ _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 
 
 class Column(NamedTuple):
-    """`prose` may be cut where it does not fit; all else is there to be copied, and stays whole."""
+    """`prose` may be cut where it does not fit, and what `wraps` goes on below itself; all else is
+    there to be copied, and stays whole in its line."""
 
     name: str
     title: str
     cells: list[str]
     is_number: bool = False
     is_prose: bool = False
+    wraps: bool = False
+
+    @property
+    def least(self) -> int:
+        """How narrow it may be."""
+        return min(self.width, _LEAST_PROSE) if self.is_prose or self.wraps else self.width
 
     @property
     def width(self) -> int:
@@ -45,10 +53,12 @@ def draw(columns: Sequence[Column], width: int | None, *, bold: bool = False) ->
         return Drawn([], [])
     head = _line([column.title for column in shown], shown, widths)
     lines = [f"{_BOLD}{head}{_PLAIN}" if bold else head]
-    lines += [
-        _line(list(row), shown, widths)
-        for row in zip(*(column.cells for column in shown), strict=True)
-    ]
+    for row in zip(*(column.cells for column in shown), strict=True):
+        parts = [
+            wrapped(text, wide) if column.wraps else [text]
+            for text, column, wide in zip(row, shown, widths, strict=True)
+        ]
+        lines += [_line(each, shown, widths) for each in zip_longest(*parts, fillvalue="")]
     return Drawn(lines, [column.name for column in columns if column not in shown])
 
 
@@ -58,13 +68,12 @@ def _fitting(columns: Sequence[Column], width: int | None) -> tuple[list[Column]
         return list(columns), whole
     shown: list[Column] = []
     used = -GAP
-    for column, wide in zip(columns, whole, strict=True):
-        least = min(wide, _LEAST_PROSE) if column.is_prose else wide
-        if shown and used + GAP + least > width:
+    for column in columns:
+        if shown and used + GAP + column.least > width:
             continue
         shown.append(column)
-        used += GAP + least
-    widths = [min(c.width, _LEAST_PROSE) if c.is_prose else c.width for c in shown]
+        used += GAP + column.least
+    widths = [column.least for column in shown]
     left = width - used
     for at, column in enumerate(shown):
         more = min(max(left, 0), column.width - widths[at])
@@ -80,6 +89,30 @@ def _line(cells: Sequence[str], columns: Sequence[Column], widths: Sequence[int]
         space = " " * (width - cells_of(cut))
         parts.append(space + cut if column.is_number else cut + space)
     return (" " * GAP).join(parts).rstrip()
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """The text in lines of so many cells at most, with all that it has; between words if it can."""
+    lines = [""]
+    for word in text.split(" "):
+        for at, piece in enumerate(_pieces(word, width)):
+            longer = f"{lines[-1]} {piece}" if lines[-1] else piece
+            if at == 0 and cells_of(longer) <= width:
+                lines[-1] = longer
+            else:
+                lines.append(piece)
+    return lines
+
+
+def _pieces(word: str, width: int) -> Iterator[str]:
+    start, used = 0, 0
+    for at, character in enumerate(word):
+        wide = cells_of(character)
+        if used + wide > width and at > start:
+            yield word[start:at]
+            start, used = at, 0
+        used += wide
+    yield word[start:]
 
 
 def shorten(text: str, width: int) -> str:

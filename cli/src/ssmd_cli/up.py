@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 app = verbs.single()
 
-_PORT = "free unless given"
+_PORT = "As last time, else a free one."
 
 
 @verbs.verb(

@@ -124,6 +124,14 @@ def test_a_service_that_is_started_again_and_again() -> None:
         for age in (2, 30, 60, 90, 120)
     ]  # fmt: skip
     assert "5 starts within the last hour" in str(part_of("api", rows, NOW).note)
+    # Whoever stops and starts a system a few times has broken nothing.
+    stopped = [
+        row("api", age, state="stopped", ready=False, started_at=ago(age + 1))
+        for age in (2, 30, 60, 90, 120)
+    ]
+    stopped_and_lives = part_of("api", [*stopped, row("api", 1.0, started_at=ago(1))], NOW)
+    assert (stopped_and_lives.note, stopped_and_lives.starts_last_hour) == (None, 6)
+    assert "4 starts" in str(part_of("api", [*stopped, *rows[:4]], NOW).note)
     many_replicas = [row("api", n, started_at=ago(60)) for n in range(1, 7)]
     assert part_of("api", many_replicas, NOW).note is None
 

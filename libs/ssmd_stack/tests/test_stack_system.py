@@ -1,12 +1,15 @@
 """The supervisor, with stand-ins for the services: real servers, real signals."""
 
 import asyncio
+import errno
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import psycopg
@@ -126,6 +129,27 @@ async def test_starts_everything_and_leaves_nothing(make: Callable[..., System])
     assert not any(is_taken(port) for port in ports)
     assert read_env(directory) == {}
 
+    # Addresses in shells and bookmarks stay good; of a port that is taken meanwhile it is said.
+    before, lost = addresses(env), urlsplit(env["NATS_URL"]).port
+    taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", lost)
+    again = make()
+    await again.start()
+    now = addresses(read_env(directory))
+    assert {name for name in now if now[name] != before[name]} == {"NATS_URL"}
+    said = f"port {lost}, which nats had last time, is taken: nats gets another one"
+    assert said in again.heard  # type: ignore[attr-defined]
+    await again.stop()
+    taken.close()
+    third = make()
+    await third.start()
+    assert addresses(read_env(directory)) == now
+    assert not any("last time" in text for text in third.heard)  # type: ignore[attr-defined]
+
+
+def addresses(env: dict[str, str]) -> dict[str, str]:
+    """Those of this machine."""
+    return {name: text for name, text in env.items() if "127.0.0.1" in text}
+
 
 async def test_whoever_dies_is_started_again(make: Callable[..., System]) -> None:
     system = make()
@@ -160,6 +184,22 @@ async def test_a_port_in_use_is_named_before_anything_starts(make: Callable[...,
         await system.start()
     assert system.members == []
     taken.close()
+
+
+def test_a_port_that_cannot_be_had_says_why(tmp_path: Path) -> None:
+    port, privileged = free_port(), 80
+    with pytest.raises(PortInUse, match=rf"^port {port} \(valkey\) is that of nats: give another"):
+        plan(tmp_path, ports={"nats": port, "valkey": port}).check()
+    with socket.socket() as probe:
+        found = 0
+        try:
+            probe.bind(("127.0.0.1", privileged))
+        except OSError as error:
+            found = error.errno
+    if found != errno.EACCES:
+        pytest.skip("this user may have every port")
+    with pytest.raises(PortInUse, match=r"port 80 \(api\) is not for this user"):
+        plan(tmp_path, ports={"api": privileged}).check()
 
 
 async def test_the_real_exchange_needs_a_key(make: Callable[..., System]) -> None:
@@ -237,7 +277,8 @@ async def test_a_killed_supervisor_is_cleaned_up_by_the_next_start(
     )  # fmt: skip
     assert child.stdout is not None
     assert (await child.stdout.readline()).strip() == b"ready"
-    url = read_env(directory)["DATABASE_URL"]
+    env = read_env(directory)
+    url = env["DATABASE_URL"]
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         await connection.execute("CREATE TABLE kept (a int)")
     document = json.loads((directory / "system.json").read_text())
@@ -249,6 +290,6 @@ async def test_a_killed_supervisor_is_cleaned_up_by_the_next_start(
     with claim(directory):
         await system.start()
         assert not any(is_alive(process) for process in before)
-        url = read_env(directory)["DATABASE_URL"]
+        assert read_env(directory) == env
         async with await psycopg.AsyncConnection.connect(url) as connection:
             await connection.execute("SELECT FROM kept")

@@ -92,7 +92,7 @@ async def test_head_says_what_get_says_without_a_body(api: Client) -> None:
 
 
 async def test_every_reply_says_the_version(api: Client) -> None:
-    for path in ("/v1/markets", "/v1/nothing", "/livez", "/openapi.json"):
+    for path in ("/", "/v1/markets", "/v1/nothing", "/livez", "/openapi.json"):
         assert (await api.get(path)).headers["X-Ssmd-Version"] == version("ssmd-api")
 
 
@@ -137,3 +137,53 @@ async def test_who_follows_the_redirect_finds_the_rows(api: Client) -> None:
     assert await api.names("/markets?series=KXOLD") == ["KXOLD-25-A"]
     for path in ("/marketsx", "/market", "/v1/v1/markets", "/series"):
         assert (await api.get(path)).status == 404
+
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
+
+
+@pytest.mark.parametrize("pages", [True, False])
+async def test_who_comes_to_the_front_door_is_shown_in(serve: Serve, pages: bool) -> None:
+    """Without a key: people are led to pages, programs are told where things are."""
+    async with serve(api_ui=pages) as api:
+
+        async def ask(method: str, path: str, accept: str) -> Reply:
+            headers = {"Accept": accept, "X-API-Key": ""}
+            return await api.ask(method, path, headers=headers, allow_redirects=False)
+
+        for method in ("GET", "HEAD"):
+            led = await ask(method, "/", BROWSER)
+            assert (led.status, led.headers["Location"]) == (303, "/ui" if pages else "/docs")
+            assert led.headers["Vary"] == "Accept"
+        for accept in ("*/*", "application/json", "application/json, text/html;q=0.9", ""):
+            told = await ask("GET", "/", accept)
+            assert told.status == 200
+            assert told.headers["Content-Type"].startswith("application/json")
+            assert told.headers["Vary"].startswith("Accept")
+            assert ("pages" in told.json["places"]) is pages
+        for place in told.json["places"].values():
+            reply = await api.ask("GET", place)
+            assert reply.status == 200, place
+        for method in ("POST", "DELETE"):
+            refused = await ask(method, "/", "*/*")
+            assert refused.status == 405
+            assert refused.headers["Content-Type"].startswith("application/problem+json")
+
+
+async def test_a_slash_too_many_is_no_dead_end(api: Client) -> None:
+    for path in ("/docs/", "/ui/"):
+        reply = await api.ask("GET", path, allow_redirects=False)
+        assert (reply.status, reply.headers["Location"]) == (308, path[:-1])
+
+
+async def test_a_path_that_is_not_there_says_where_all_are(api: Client) -> None:
+    for path in ("/v1", "/v1/market", "/nowhere"):
+        reply = await api.get(path)
+        assert reply.status == 404
+        assert reply.json["detail"] == f"GET {path}: Not Found; /docs lists what is here"
+
+
+async def test_every_path_has_options(api: Client) -> None:
+    for path in ("/", "/docs", "/openapi.json"):
+        reply = await preflight(api, PAGE, path)
+        assert (reply.status, reply.headers["Allow"]) == (204, "GET, HEAD, OPTIONS")

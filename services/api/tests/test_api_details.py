@@ -116,7 +116,6 @@ async def test_what_is_not_there_is_404(api: Client) -> None:
         "/v1/fees?tier=NONE",
         "/v1/fees/KXBTCD?price=0.5&tier=NONE",
         "/v1/nothing",
-        "/",
     ):
         reply = await api.get(path)
         assert reply.status == 404, path

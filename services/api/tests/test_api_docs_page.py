@@ -14,6 +14,7 @@ from api_testbed import Client, Serve
 from api_universe import fill, insert_request, insert_status
 from made_market_data import make_streams
 from nats.js.client import JetStreamContext
+from ui_pages import look
 
 from ssmd_api import examples
 from ssmd_api.app import ROUTES
@@ -53,6 +54,31 @@ STATUS = """id => {
 ANSWER = """id => document.getElementById(id).querySelector(".answer").textContent"""
 EXAMPLES = """id => [...document.getElementById(id).querySelectorAll(".example")]
   .map(example => example.textContent)"""
+BACKTICKS = """async () => {
+  // What is opened is filled when its event comes, and then has more to open.
+  const parts = [...document.getElementsByClassName("fields")];
+  while (parts.some(part => !part.open || part.childElementCount < 2)) {
+    for (const part of parts) part.open = true;
+    await new Promise(done => setTimeout(done));
+    parts.splice(0, parts.length, ...document.getElementsByClassName("fields"));
+  }
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (walker.nextNode()) {
+    const { data, parentElement } = walker.currentNode;
+    if (data.includes("`") && !parentElement.closest("pre, textarea")) found.push(data);
+  }
+  return found;
+}"""
+"""Prose of the page in which code is not shown as such."""
+TOO_WIDE = """() => {
+  // Of a telephone's window innerWidth is as wide as what is in it.
+  const { clientWidth, scrollWidth } = document.documentElement;
+  if (scrollWidth <= clientWidth) return [];
+  return [...document.querySelectorAll("main *")]
+    .filter(each => each.getBoundingClientRect().right > clientWidth)
+    .map(each => each.outerHTML.slice(0, 200)).slice(-5);
+}"""
 SNIPPET = """(id, form) => {
   const operation = document.getElementById(id);
   [...operation.querySelectorAll(".tabs button")].find(tab => tab.textContent === form).click();
@@ -127,6 +153,10 @@ async def test_every_operation_is_opened_and_sent(
             status = await page.until(STATUS, name)
             assert status.startswith("20"), (name, status, await page.evaluate(ANSWER, name))
         assert MARKET in await page.evaluate(ANSWER, "get_v1_export")
+        assert await page.evaluate(BACKTICKS) == []
+        # With all of it open it fits a telephone.
+        await look(page, 360, dark=False)
+        assert await page.evaluate(TOO_WIDE) == []
         # Changes come as they happen, and no more once it is stopped.
         assert (await js.publish("cdc.markets.update.A.B.C", b'{"n":1}')).seq == 1
         shown = await page.until(ANSWER, "get_v1_changes")

@@ -44,7 +44,8 @@ ROW = {
     "series_ticker": "KXBTCD",
 }
 CELL = """ticker => document.querySelector(`[data-key="${ticker}"]`)?.textContent"""
-SIDEWAYS = "() => document.documentElement.scrollWidth - innerWidth"
+# Of a telephone's window innerWidth is as wide as what is in it.
+SIDEWAYS = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 AXE = """async () => {
   const found = await axe.run(document, { resultTypes: ["violations"] });
   return found.violations.filter(each => ["serious", "critical"].includes(each.impact))

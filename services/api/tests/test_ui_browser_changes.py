@@ -11,7 +11,7 @@ from api_stream import publish
 from api_testbed import Client, Serve
 from api_universe import fill
 from nats.js.client import JetStreamContext
-from ui_pages import LIVE, MARKET, STATE, click, opened, press, put, reading, reloaded
+from ui_pages import LIVE, MARKET, STATE, click, hurry, opened, press, put, reading, reloaded
 
 from ssmd_stack.database import Database
 from ssmd_stack.nats import NatsServer
@@ -175,6 +175,8 @@ async def test_a_lost_connection_is_seen_and_heals_and_is_a_gap_in_the_plot(
         TcpProxy(api.base) as proxy,
         reading(api, tmp_path) as page,
     ):
+        # It is of waits alone: for whole seconds, for what is old, for the next attempt.
+        await hurry(page, 4)
         await opened(page, f"{proxy.url}/ui")
         await page.until(LIVE)
         # A second that was followed as a whole is known.

@@ -155,8 +155,9 @@ async def test_numbers_are_in_the_readers_unit_and_exact_on_hover(
 ) -> None:
     async with database.connect() as connection:
         await connection.execute(
-            "UPDATE markets SET yes_bid_dollars = 0.4525, volume_24h_fp = 1234567.5"
-            " WHERE ticker = %s",
+            "UPDATE markets SET yes_bid_dollars = 0.4525, volume_24h_fp = 1234567.5,"
+            # Within the hour a countdown has seconds; before that it turns once a minute.
+            " close_time = now() + interval '50 minutes' WHERE ticker = %s",
             [MARKET],
         )
     cell = f"document.querySelector(\"[data-key='{MARKET}'] %s\")"

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -42,6 +43,11 @@ async def test_a_key_opens_the_pages_until_it_is_logged_out(api: Client) -> None
         assert cookie["samesite"] == "Lax"
         assert cookie["path"] == "/ui"
         assert not cookie["secure"]
+        days = int(cookie["max-age"]) // 86400
+        async with http.get(f"{api.base}/ui/login") as reply:
+            assert f"for {days} days or until you log out" in await reply.text()
+        manual = (Path(__file__).parents[3] / "docs/ui.md").read_text()
+        assert f"for {days} days or until you log out" in manual
         async with http.get(f"{api.base}/ui") as reply:
             page = await reply.text()
             assert reply.status == 200

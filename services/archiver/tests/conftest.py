@@ -86,7 +86,11 @@ class World:
 
     async def recreate(self) -> None:
         await self.js.delete_stream(STREAM)
+        await self.add_stream()
+        self.chain += 1
 
+    async def add_stream(self) -> None:
+        """The stream anew, after it was deleted."""
         async with asyncio.timeout(10):
             while True:
                 try:
@@ -95,7 +99,6 @@ class World:
                 except nats.js.errors.ServerError:
                     # NATS may refuse a name whose store it is still removing.
                     await asyncio.sleep(0.1)
-        self.chain += 1
 
     @property
     def stream(self) -> Path:

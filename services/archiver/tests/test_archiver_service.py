@@ -29,6 +29,32 @@ async def test_the_archive_is_what_the_stream_said(world: World) -> None:
     assert folders >= {"markets", "events", "series", "fees", "_other"}
 
 
+async def test_that_there_is_no_stream_yet_is_waited_for_and_no_error(world: World) -> None:
+    await world.js.delete_stream(STREAM)
+    async with world.archiver() as archiver:
+
+        async def waits() -> bool:
+            return "does not exist yet" in archiver.health.conditions.get("nats", "")
+
+        def told_as_error() -> bool:
+            return "does not exist yet" in (archiver.health.last_error or "")
+
+        await eventually(waits, lambda: f"{archiver.health.document()}")
+        assert not told_as_error()
+        await world.add_stream()
+        await archiver.ready()
+        await world.publish(3)
+        assert (await world.settled()).messages == world.published
+        assert not told_as_error()
+        # One that was there, and is no more, is another matter.
+        await world.js.delete_stream(STREAM)
+
+        async def told() -> bool:
+            return told_as_error()
+
+        await eventually(told, lambda: f"{archiver.health.document()}")
+
+
 async def test_what_was_not_sealed_is_continued(world: World) -> None:
     async with world.archiver(archiver_rotate_seconds=86_400) as archiver:
         await world.publish(30)

@@ -18,9 +18,10 @@ SERVICES: Final = tuple(RIGHTS)
 OLD_SECONDS: Final = 15.0
 """A row that is older is of a process that is dead, or cannot reach PostgreSQL."""
 MANY_STARTS: Final = 4
-"""So many starts within an hour, and not one of them an operator's."""
+"""So many starts within an hour, without those that somebody ended."""
 
-_OVER: Final = ("stopped", "failed")
+_STOPPED: Final = "stopped"
+_OVER: Final = (_STOPPED, "failed")
 _HOUR: Final = timedelta(hours=1)
 
 
@@ -121,7 +122,8 @@ def parts_of(known: Known) -> list[Part]:
 
 def part_of(name: str, rows: Sequence[Process], now: datetime) -> Part:
     """One service from its rows."""
-    starts = sum(now - row.started_at <= _HOUR for row in rows)
+    started = [row for row in rows if now - row.started_at <= _HOUR]
+    unasked = sum(row.state != _STOPPED for row in started)
     living = sorted((row for row in rows if row.alive), key=_does_the_work, reverse=True)
     last = max(rows, key=lambda row: row.updated_at, default=None)
     speaker = living[0] if living else last
@@ -135,9 +137,9 @@ def part_of(name: str, rows: Sequence[Process], now: datetime) -> Part:
         note = f"{_note(speaker)}, {duration(speaker.age_seconds)} ago"
     else:
         state, note = speaker.state, _note(speaker)
-    if starts >= MANY_STARTS and starts > len(living):
+    if unasked >= MANY_STARTS and unasked > len(living):
         note = f"{note}; " if note else ""
-        note += f"{starts} starts within the last hour"
+        note += f"{unasked} starts within the last hour"
     return Part(
         name=name,
         state=state,
@@ -145,7 +147,7 @@ def part_of(name: str, rows: Sequence[Process], now: datetime) -> Part:
         note=note,
         speaker=speaker,
         processes=living or ([last] if last else []),
-        starts_last_hour=starts,
+        starts_last_hour=len(started),
     )
 
 

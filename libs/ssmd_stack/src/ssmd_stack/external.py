@@ -24,6 +24,10 @@ class ExternalServer:
     url: str
     pid: int | None = None
 
+    @property
+    def port(self) -> None:
+        """None that is ours to choose."""
+
     async def start(self) -> None:
         """Raises ServerFailed if nothing listens there."""
         host, port = self._address()

@@ -18,10 +18,15 @@ def end_leftovers(directory: Path) -> list[str]:
     if not directory.is_dir():
         return []
     with claim(directory):
-        files = [directory / name / "server.pid" for name in _SERVERS]
-        files += sorted((directory / "run").glob("*.pid"))
-        names = [file.parent.name if file.stem == "server" else file.stem for file in files]
-        ended = [name for name, file in zip(names, files, strict=True) if end_leftover(file)]
+        ended = end_processes(directory)
         remove_env(directory)
         (directory / "system.json").unlink(missing_ok=True)
     return ended
+
+
+def end_processes(directory: Path) -> list[str]:
+    """End every process that the pid files tell of, for who has the claim; returns their names."""
+    files = [directory / name / "server.pid" for name in _SERVERS]
+    files += sorted((directory / "run").glob("*.pid"))
+    names = [file.parent.name if file.stem == "server" else file.stem for file in files]
+    return [name for name, file in zip(names, files, strict=True) if end_leftover(file)]

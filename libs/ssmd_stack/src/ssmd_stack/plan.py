@@ -10,7 +10,7 @@ from typing import Final
 from ssmd_common.errors import ConfigurationError
 from ssmd_common.manifests import manifest
 from ssmd_stack.errors import PortInUse
-from ssmd_stack.ports import free_port, is_taken
+from ssmd_stack.ports import refusal
 
 PORTS: Final = ("postgres", "nats", "valkey", "api", "exchange")
 
@@ -41,7 +41,7 @@ _HOSTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`ports` are those that were given; every other one is free when the plan is made."""
+    """`ports` are those that were given; every other one is that of the last run, or a free one."""
 
     directory: Path
     exchange: Exchange = Exchange.SIM
@@ -59,7 +59,7 @@ class Plan:
 
         Raises:
             ConfigurationError: the exchange needs a key that is not set.
-            PortInUse: a given port is taken.
+            PortInUse: a given port cannot be had, or is given twice.
         """
         needed = ("KALSHI_API_KEY", "KALSHI_PRIVATE_KEY_PATH")
         missing = [name for name in needed if not self.environment.get(name)]
@@ -67,16 +67,17 @@ class Plan:
             raise ConfigurationError(
                 f"the {self.exchange} exchange's WebSocket needs a key: set {' and '.join(missing)}"
             )
-        taken = [f"{port} ({name})" for name, port in self.ports.items() if is_taken(port)]
-        if taken:
-            raise PortInUse(
-                f"taken by another process: port {', '.join(taken)}: give another one, or none for"
-                " a free one"
-            )
+        refused = [
+            f"port {port} ({name}) {why}"
+            for name, port in self.ports.items()
+            if (why := self._refusal(name, port)) is not None
+        ]
+        if refused:
+            raise PortInUse(f"{', '.join(refused)}: give another one, or none for a free one")
 
-    def port(self, name: str) -> int:
-        """The given port, or a free one."""
-        return self.ports.get(name) or free_port()
+    def _refusal(self, name: str, port: int) -> str | None:
+        first = next(other for other, given in self.ports.items() if given == port)
+        return refusal(port) if first == name else f"is that of {first}"
 
     @property
     def key_file(self) -> Path:

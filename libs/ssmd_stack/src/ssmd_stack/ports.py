@@ -30,6 +30,14 @@ def free_port() -> int:
     raise OSError(f"no free port between {_LOWEST} and {first_ephemeral}: stop something")
 
 
+def take(port: int) -> bool:
+    """Whether nobody listens on the port; then `free_port` hands it out to nobody else here."""
+    if is_taken(port):
+        return False
+    _handed_out.add(port)
+    return True
+
+
 def _turn() -> int:
     """One more than whoever of this user asked last had; any number where that cannot be kept."""
     turn = random.SystemRandom().randrange(1 << 20)
@@ -47,14 +55,21 @@ def _turn() -> int:
 
 def is_taken(port: int) -> bool:
     """Whether binding the port on 127.0.0.1 fails now."""
+    return refusal(port) is not None
+
+
+def refusal(port: int) -> str | None:
+    """What keeps the port on 127.0.0.1 from being bound now; None if nothing does."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         # Servers set it too: connections in TIME_WAIT do not keep them from the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
+        except PermissionError:
+            return "is not for this user"
         except OSError:
-            return True
-    return False
+            return "is taken by another process"
+    return None
 
 
 def _first_ephemeral_port() -> int:

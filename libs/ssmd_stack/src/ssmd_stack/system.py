@@ -17,6 +17,8 @@ from ssmd_common.parts import SERVICES
 from ssmd_stack.envfile import remove_env, write_env
 from ssmd_stack.errors import NotReady, ServerFailed
 from ssmd_stack.keeper import Keeper
+from ssmd_stack.kept_ports import keep_ports, ports_to_use
+from ssmd_stack.leftovers import end_processes
 from ssmd_stack.plan import (
     Addresses,
     Exchange,
@@ -95,8 +97,11 @@ class System:
             folder.mkdir(parents=True, exist_ok=True)
         _rotate(self._logs)
         self.plan.directory.chmod(0o700)
-        api_port, exchange_port = self.plan.port("api"), self.plan.port("exchange")
-        stores = servers(self.plan.directory, self.plan.ports, self._logs)
+        # What a killed run left still has its ports.
+        await asyncio.to_thread(end_processes, self.plan.directory)
+        ports = ports_to_use(self.plan.directory, self.plan.ports, self.say)
+        api_port, exchange_port = (ports.get(name) or free_port() for name in ("api", "exchange"))
+        stores = servers(self.plan.directory, ports, self._logs)
         exchange = self._exchange(exchange_port)
         for name, server in stores.items():
             self.members.append(Member(name, Keeper(name, server, self.say)))
@@ -106,6 +111,8 @@ class System:
             )
         await _together(member.keeper.start() for member in self.members)
         self.addresses = self._addresses(stores, api_port, exchange_port)
+        own = {name: server.port for name, server in stores.items() if server.port is not None}
+        keep_ports(self.plan.directory, {**own, "api": api_port, "exchange": exchange_port})
         self.say("servers are up")
         self.api_key = await self._prepare(self.addresses.database_url)
         write_env(

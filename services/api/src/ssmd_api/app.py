@@ -17,6 +17,7 @@ from ssmd_api.routes import (
     changes,
     collections,
     documentation,
+    entry,
     events,
     export,
     fees,
@@ -91,19 +92,25 @@ def make_app(context: Context, status: Health) -> web.Application:
     app.on_response_prepare.append(add_headers)
     health.add_routes(app, status)
     scopes = {(method, path): scope for method, path, scope, _ in ROUTES}
-    app.router.add_get("/openapi.json", documentation.openapi_json(scopes, context.deprecated))
-    for path, handler in documentation.page():
+    pages = context.settings.api_ui
+    for path, handler in (
+        ("/", entry.entry(pages=pages)),
+        ("/openapi.json", documentation.openapi_json(scopes, context.deprecated)),
+        *documentation.page(),
+        ("/docs/", entry.to("/docs")),
+    ):
         app.router.add_get(path, handler)
+        app.router.add_route("OPTIONS", path, others.options(("GET", "HEAD")))
     allowed: dict[str, set[str]] = {}
     for method, path, scope, handler in ROUTES:
         for each in (method, "HEAD") if method == "GET" else (method,):
             app.router.add_route(each, path, guarded(scope, handler, context))
             allowed.setdefault(path, set()).add(each)
-    if context.settings.api_ui:
+    if pages:
         # Templates are imported only where there are pages.
-        from ssmd_api.ui import routes as pages
+        from ssmd_api.ui import routes
 
-        pages.add(app)
+        routes.add(app)
     for path, methods in allowed.items():
         app.router.add_route("OPTIONS", path, others.options(methods))
         # Else a path without variables would be taken for a value of one that has them.

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Final, cast
 from urllib.parse import unquote_plus, unquote_to_bytes
@@ -280,7 +281,8 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         if error.status < 400:
             raise
         headers = {"Allow": allow} if (allow := error.headers.get("Allow")) else {}
-        detail = f"{request.method} {request.path}: {error.reason}"
+        lists = "; /docs lists what is here" if error.status == HTTPStatus.NOT_FOUND else ""
+        detail = f"{request.method} {request.path}: {error.reason}{lists}"
         return _reply(request, problems.from_status(error.status, detail, headers))
     except ConnectionError:
         # The client is gone: nobody reads this, but the metrics count it.

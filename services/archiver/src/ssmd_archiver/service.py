@@ -186,7 +186,9 @@ class Archiver:
         """The change stream must be there; market data need not be captured at all."""
         self.has_stream = False
         if self._layout.has_states:
-            self._survived("nats", error)
+            # Before the first start of cdc there is none: that is waited for, and is no error.
+            if self._writer.created is not None:
+                self._survived("nats", error)
             self._health.set("nats", f"NATS does not serve the stream ({first_line(error)})")
             return
         self._health.set("nats", None)

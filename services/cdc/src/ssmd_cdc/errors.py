@@ -60,6 +60,12 @@ class SlotGone(SessionEnded):
     cause = "slot_gone"
 
 
+class SlotUnreadable(SessionEnded):
+    """PostgreSQL cannot decode the WAL that the slot keeps, however often it is asked."""
+
+    cause = "slot_unreadable"
+
+
 class WalDiverged(SessionEnded):
     """The WAL does not have the change that the stream ends with: it is not what was published."""
 

@@ -13,7 +13,13 @@ import structlog
 
 from ssmd_cdc import metrics
 from ssmd_cdc.epoch import NewEpoch
-from ssmd_cdc.errors import MalformedMessage, ServerReadOnly, SessionEnded, WalDiverged
+from ssmd_cdc.errors import (
+    MalformedMessage,
+    ServerReadOnly,
+    SessionEnded,
+    SlotUnreadable,
+    WalDiverged,
+)
 from ssmd_common.errors import ConfigurationError, SsmdError, UpstreamUnavailable
 from ssmd_common.metrics import LAG_SECONDS
 from ssmd_common.runtime import Runtime
@@ -54,8 +60,8 @@ class Recovery:
         self._failing_since: float | None = None
         self._fenced = 0
         self._flowed = False
-        self.diverged = False
-        """The WAL was found to be another than what was published."""
+        self.unusable: tuple[str, str] | None = None
+        """What a session found out against the slot that is there: a word and a sentence."""
 
     def lasted(self, seconds: float, *, flowed: bool) -> None:
         """A session did; `flowed` is whether it was ready."""
@@ -102,7 +108,7 @@ class Recovery:
         self._health.progress()
         self._health.set("slot", f"the session ended: {error}")
         self._fenced += isinstance(error, Fenced)
-        self.diverged = self.diverged or isinstance(error, WalDiverged)
+        self.unusable = _unusable(error) or self.unusable
         log.error("session ended", cause=cause, error=str(error))
         now = asyncio.get_running_loop().time()
         self._failing_since = self._failing_since or now
@@ -139,3 +145,14 @@ class Recovery:
                 "another publisher writes to the stream, from another slot or database: stop it, "
                 "or give one of them its own NATS server or account"
             )
+
+
+def _unusable(error: Exception) -> tuple[str, str] | None:
+    match error:
+        case WalDiverged():
+            why = "the WAL is not what was published: the database was restored"
+        case SlotUnreadable():
+            why = f"PostgreSQL cannot decode the WAL that the slot keeps ({error})"
+        case _:
+            return None
+    return error.cause, why

@@ -103,7 +103,7 @@ class Supervisor:
                 slot,
                 system,
                 failover=self._settings.cdc_slot_failover,
-                diverged=self._recovery.diverged,
+                unusable=self._recovery.unusable,
             )
             raise_if_cancelled()
             if isinstance(decision, Continue):
@@ -165,7 +165,7 @@ class Supervisor:
         level = log.info if decision.cause == "first_start" else log.error
         level("new epoch", epoch=decision.epoch, cause=decision.cause, reason=decision.reason)
         self._recovery.refuse_rivalry(decision)
-        self._recovery.diverged = False
+        self._recovery.unusable = None
         metrics.EPOCHS.labels(decision.cause).inc()
         state = State(
             epoch=decision.epoch,

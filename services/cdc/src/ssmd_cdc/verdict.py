@@ -45,10 +45,10 @@ async def judge(
     system: System,
     *,
     failover: bool,
-    diverged: bool,
+    unusable: tuple[str, str] | None,
 ) -> Verdict:
     """Where it says to go on, `replication` streams. `slot` is the row of it, `failover` whether
-    standbys shall keep a copy; `diverged` tells that the WAL was found to be another's.
+    standbys shall keep a copy; `unusable` is what an earlier session found out against it.
     """
     gone = None
     if slot is None:
@@ -67,8 +67,7 @@ async def judge(
             gone = "slot_lost", f"the server refuses the slot: {error}"
     state = await control.read_state()
     stream = await streams.look()
-    if gone is None and diverged:
-        gone = "wal_diverged", "the WAL is not what was published: the database was restored"
+    gone = gone or unusable
     if gone is None:
         decision = decide(state, stream, system, bool(slot and slot["synced"]))
         if state is None or isinstance(decision, NewEpoch):

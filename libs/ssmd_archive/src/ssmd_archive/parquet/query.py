@@ -62,7 +62,10 @@ def files(root: Path, days: Collection[str] = ()) -> dict[str, dict[str, list[Pa
                 found.setdefault(made.table, {}).setdefault(stream, []).append(path.resolve())
     if not found:
         which = f" ({', '.join(days)})" if days else ""
-        raise NotArchived(f"{root} has no compacted day{which}: `ssmd archive compact` makes them")
+        raise NotArchived(
+            f"{root} has no compacted day{which}: `ssmd archive compact` makes them "
+            "(--partial: today)"
+        )
     return found
 
 

@@ -11,3 +11,7 @@ export function make(tag, attributes = {}, ...children) {
 }
 
 export const text = (tag, className, content) => make(tag, { className, textContent: content });
+
+// What stands between backticks is code.
+export const prose = (tag, className, content) => make(tag, { className },
+  ...content.split("`").map((part, n) => n % 2 ? text("code", "", part) : part));

@@ -1,7 +1,7 @@
 // The fields of a schema: each with its kind and its note; what has fields of its own opens.
 
 import { kind, resolved } from "./description.js";
-import { make, text } from "./elements.js";
+import { make, prose, text } from "./elements.js";
 
 function inner(spec, schema) {
   const found = resolved(spec, schema);
@@ -17,7 +17,7 @@ export function fields(spec, schema, title = "Fields") {
   element.addEventListener("toggle", () => {
     if (!element.open || element.childElementCount > 1) return;
     for (const [name, field] of Object.entries(found.properties))
-      element.append(make("div", {}, text("code", "", name), ` ${kind(field)} `, text("span", "note", field.description ?? ""),
+      element.append(make("div", {}, text("code", "", name), ` ${kind(field)} `, prose("span", "note", field.description ?? ""),
         ...fields(spec, field, `fields of ${name}`)));
   });
   return [element];

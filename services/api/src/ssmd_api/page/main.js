@@ -1,7 +1,7 @@
 // The page: the OpenAPI document of this API, each operation ready to be sent.
 
 import { operations } from "./description.js";
-import { make, text } from "./elements.js";
+import { make, prose, text } from "./elements.js";
 import { operation } from "./operation.js";
 
 const byId = id => document.getElementById(id);
@@ -32,25 +32,29 @@ function openNamed() {
 }
 
 function index(groups) {
-  const links = [];
+  const [links, sections] = [[], []];
   for (const [tag, members] of groups) {
-    byId("index").append(text("h2", "", tag));
+    const heading = text("h2", "", tag);
+    byId("index").append(heading);
+    const first = links.length;
     for (const { id, method, path } of members) {
       const link = make("a", { href: `#${id}` }, text("span", `method ${method.toLowerCase()}`, method), path.replace(/^\/v1/, ""));
       link.addEventListener("click", () => { if (location.hash === `#${id}`) openNamed(); });
       links.push(link);
       byId("index").append(link);
     }
+    sections.push([heading, links.slice(first)]);
   }
   byId("find").addEventListener("input", event => {
     for (const link of links) link.hidden = !link.textContent.toLowerCase().includes(event.target.value.toLowerCase());
+    for (const [heading, members] of sections) heading.hidden = members.every(link => link.hidden);
   });
 }
 
 try {
   const spec = await (await fetch("openapi.json")).json();
   const all = operations(spec);
-  byId("about").textContent = spec.info.description;
+  byId("about").replaceChildren(...prose("p", "", spec.info.description).childNodes);
   byId("operations").append(...all.map(described => operation(spec, described, settings)));
   index(Map.groupBy ? Map.groupBy(all, ({ tags }) => tags[0]) : new Map([["operations", all]]));
   addEventListener("hashchange", openNamed);

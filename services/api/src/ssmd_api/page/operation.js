@@ -1,7 +1,7 @@
 // One operation: its parameters, its request in three forms (sent, curl, Python), and its replies.
 
 import { kind, resolved } from "./description.js";
-import { make, text } from "./elements.js";
+import { make, prose, text } from "./elements.js";
 import { fields } from "./fields.js";
 import { download, show } from "./sending.js";
 import { curl, program } from "./snippets.js";
@@ -11,7 +11,7 @@ export function operation(spec, described, settings) {
   const element = make("details", { className: "operation", id: described.id },
     make("summary", {},
       text("span", `method ${described.method.toLowerCase()}`, described.method), text("span", "path", described.path),
-      text("span", "what", described.summary), text("span", "scope", described["x-scope"])),
+      prose("span", "what", described.summary), text("span", "scope", described["x-scope"])),
     parts);
   // Made when it is opened: a page of every operation's fields is long.
   element.addEventListener("toggle", () => {
@@ -42,7 +42,7 @@ function row(parameter, field) {
     make("td", {}, text("code", "", parameter.name), make("br"),
       parameter.required ? text("span", "needed", "needed ") : null,
       text("small", "", parameter.in === "header" ? "header" : parameter.schema.enum || parameter.schema.items?.enum ? "" : kind(parameter.schema))),
-    make("td", {}, field, text("div", "note", [parameter.description,
+    make("td", {}, field, prose("div", "note", [parameter.description,
       parameter.schema.items?.enum && `With commas between: ${parameter.schema.items.enum.join(", ")}.`].filter(Boolean).join(" "))));
 }
 
@@ -136,7 +136,7 @@ function replies(spec, described) {
   }
   if (!described.media.length) found.push(text("small", "", "It has no body."));
   const errors = make("details", { className: "fields" }, text("summary", "", `Errors ${described.errors.map(([code]) => code).join(", ")}`));
-  for (const [code, why] of described.errors) errors.append(text("div", "", `${code}: ${why}`));
+  for (const [code, why] of described.errors) errors.append(prose("div", "", `${code}: ${why}`));
   errors.append(text("pre", "", JSON.stringify(resolved(spec, { $ref: "#/components/schemas/Problem" }).example, null, 2)));
   return [...found, errors];
 }

@@ -59,6 +59,7 @@ def _form(
         title="Log in",
         status=status,
         login_token=token,
+        kept_days=session.KEPT_DAYS,
         following=places.safe(following),
         problem=problem,
     )

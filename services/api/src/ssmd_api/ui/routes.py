@@ -7,6 +7,7 @@ from aiohttp import web
 from ssmd_api import middleware
 from ssmd_api.problems import not_found
 from ssmd_api.routes import changes as api_changes
+from ssmd_api.routes import entry
 from ssmd_api.ui import (
     admin,
     adminkeys,
@@ -57,6 +58,7 @@ def add(app: web.Application) -> None:
     app[middleware.PROBLEM_PAGE] = problem_page
     for path, handler in assets.routes(pages.files):
         app.router.add_get(path, handler)
+    app.router.add_get("/ui/", entry.to("/ui"))
     app.router.add_get("/ui/login", login.show)
     app.router.add_post("/ui/login", login.log_in)
     app.router.add_post("/ui/logout", login.log_out)

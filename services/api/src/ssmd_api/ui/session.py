@@ -20,7 +20,7 @@ KEY_COOKIE: Final = "ssmd_ui_key"
 LOGIN_COOKIE: Final = "ssmd_ui_login"
 TOKEN_FIELD: Final = "token"  # noqa: S105 - a name
 
-_KEPT_SECONDS: Final = 30 * 86400
+KEPT_DAYS: Final = 30
 _PATH: Final = "/ui"
 
 
@@ -72,7 +72,7 @@ def logged_in(request: web.Request, key: str, following: str) -> web.Response:
     response.set_cookie(
         KEY_COOKIE,
         key,
-        max_age=_KEPT_SECONDS,
+        max_age=KEPT_DAYS * 86400,
         path=_PATH,
         httponly=True,
         # Links from elsewhere open a page; forms from elsewhere do not come with it.

@@ -5,6 +5,7 @@ and waits only when there is neither.
 """
 
 import asyncio
+import re
 import struct
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -17,7 +18,14 @@ from psycopg.rows import dict_row
 
 from ssmd_cdc.encode.envelope import protocol_time
 from ssmd_cdc.epoch import System, history
-from ssmd_cdc.errors import ReplicationEnded, SlotBusy, SlotGone, SlotRefused
+from ssmd_cdc.errors import (
+    ReplicationEnded,
+    SessionEnded,
+    SlotBusy,
+    SlotGone,
+    SlotRefused,
+    SlotUnreadable,
+)
 from ssmd_cdc.replication.backend import require_same_server, settle_session
 from ssmd_cdc.settings import CdcSettings
 from ssmd_common.connections import postgres
@@ -38,6 +46,12 @@ _NO_REPLICATION: Final = (
     "DATABASE_URL leads through a pooler that passes no replication connection, on which the WAL "
     "is read: give cdc a direct connection (pgbouncer 1.23 and newer pass it too)"
 )
+
+# A fault of PostgreSQL's (15 to 18): where a transaction that runs when the slot is begun makes a
+# table in a subtransaction, as partitions of history are made, the slot's first snapshot does not
+# show that table, and what is written to it cannot be decoded, ever. An internal error: its text is
+# the same in every language.
+_UNREADABLE: Final = re.compile(r"could not map file(?:number|node) .* to relation OID")
 
 _FAILOVER_SINCE: Final = 170000
 
@@ -177,6 +191,7 @@ class Replication:
 
         Raises:
             ReplicationEnded: the stream or the connection ended.
+            SlotUnreadable: the server cannot go on, nor will it when asked again.
         """
         get, consume = self._pgconn.get_copy_data, self._pgconn.consume_input
         try:
@@ -227,13 +242,15 @@ class Replication:
             return SlotGone(text)
         return ReplicationEnded(text or "the server refused to stream")
 
-    def _end(self) -> ReplicationEnded:
+    def _end(self) -> SessionEnded:
         # The reason comes only with the result that ends the stream.
         try:
             result = self._pgconn.get_result()
             text = result.get_error_message() if result else self._pgconn.get_error_message()
         except psycopg.Error as error:
             text = str(error)
+        if _UNREADABLE.search(text):
+            return SlotUnreadable(text.strip())
         return ReplicationEnded(text.strip() or "the server ended the stream")
 
     def _consume(self) -> None:
