@@ -38,6 +38,10 @@ async def test_a_slot_that_postgresql_cannot_read_is_made_anew(own_server: Any, 
     was begun and its transaction before; `other` and what is inserted beside it keep PostgreSQL
     from making a better one."""
     before = began("slot_unreadable")
+    async with await psycopg.AsyncConnection.connect(own_server.admin_url, autocommit=True) as db:
+        # Any change of the catalog after the slot was made has PostgreSQL look anew.
+        await db.execute("ALTER SYSTEM SET autovacuum = off")
+        await db.execute("SELECT pg_reload_conf()")
     async with (
         bench.database.connect() as db,
         bench.database.connect() as maker,
@@ -53,6 +57,8 @@ async def test_a_slot_that_postgresql_cannot_read_is_made_anew(own_server: Any, 
         await waited_for(db, second)
         await bench.insert(1, "T")
         await other.execute("COMMIT")
+        # What is committed before the slot is there is no part of it.
+        await publisher.leading()
         await db.execute("INSERT INTO made_meanwhile VALUES (1)")
     await bench.insert(5, "U")
     stream = await bench.assert_faithful(publisher)
