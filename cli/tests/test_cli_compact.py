@@ -179,7 +179,13 @@ def test_where_nothing_is_archived_nothing_is_compacted(made: Path, tmp_path: Pa
     """A run of the first night has nothing to do, and did it."""
     result = compact(made, "--stream", "MARKET_BOOKS_7")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr == "nothing is archived yet of MARKET_BOOKS_7\n"
+    assert result.stderr == "nothing is sealed yet of MARKET_BOOKS_7\n"
+    # The archiver has begun a file.
+    begun = tmp_path / "begun" / "MARKET_DATA" / DAYS[0] / "trade" / "0600-1.jsonl.gz.part"
+    begun.parent.mkdir(parents=True)
+    begun.write_bytes(b"")
+    result = compact(tmp_path / "begun", "--partial")
+    assert (result.exit_code, result.stderr) == (0, "nothing is sealed yet of MARKET_DATA\n")
     archive(tmp_path / "archive", MARKET_DATA, [Maker().trade("KXA-1", at=FIRST)])
     result = compact(tmp_path / "archive", "--json")
     assert (result.exit_code, result.stdout) == (0, "[]\n")

@@ -65,7 +65,7 @@ def compact(
     if not done and not failed:
         if day is not None:
             raise NotArchived(f"nothing is archived of {day}")
-        output.note(_nothing(root, layouts))
+        output.note(_nothing(root, layouts, partial=partial))
     if as_json:
         output.document([*(_document(*found) for found in done), *map(_failure, failed)])
     if failed:
@@ -78,9 +78,10 @@ def compact(
     return ExitCode.PARTIAL if any(found.lost for found, _ in done) else ExitCode.OK
 
 
-def _nothing(root: Path, layouts: list[Layout]) -> str:
-    if not any(Archive(root, of).days() for of in layouts):
-        return "nothing is archived yet" + (f" of {layouts[0].stream}" if len(layouts) == 1 else "")
+def _nothing(root: Path, layouts: list[Layout], *, partial: bool) -> str:
+    if partial or not any(Archive(root, of).days() for of in layouts):
+        # What the archiver is writing is no evidence before it is sealed.
+        return "nothing is sealed yet" + (f" of {layouts[0].stream}" if len(layouts) == 1 else "")
     return "no day is over yet: --partial compacts what there is, and marks it so"
 
 
