@@ -299,7 +299,7 @@ def test_days_of_the_archive_become_parquet() -> None:
     )
     say(compacting("today", sealed))
     changes = "SELECT count(*) FROM markets"
-    said = compacting("asked", f'ssmd archive query "{changes}" -o csv')
+    said = compacting("asked", f'TMPDIR=$ARCHIVER_ROOT ssmd archive query "{changes}" -o csv')
     say(f"{changes}: {said}")
     assert int(said.split()[-1]) > 0
 
