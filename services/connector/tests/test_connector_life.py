@@ -498,11 +498,6 @@ async def test_what_the_scope_leaves_out_is_told_by_whoever_publishes(world: Wor
 
 async def test_a_publisher_that_breaks_off_loses_nothing(world: World) -> None:
     """The next one of the process publishes what the stream does not have, and all since."""
-
-    def unavailable(*_: object) -> bool:
-        raise StreamChanged("it is another stream")
-
-    broken: Any = unavailable
     async with world.receiving() as receiver:
         for _ in range(4):
             with pytest.raises(ExceptionGroup):
@@ -511,16 +506,19 @@ async def test_a_publisher_that_breaks_off_loses_nothing(world: World) -> None:
                     await world.market.until(lambda n=before: world.market.trades() > n + 20)  # type: ignore[misc]
                     # NATS takes nothing for a while, and then the reason comes to light.
                     publisher, send = life.pipe.publisher, life.pipe.publisher.send
+                    broken = asyncio.Event()
 
-                    async def half(messages: Sequence[MarketOutgoing], send: Any = send) -> None:
+                    async def half(
+                        messages: Sequence[MarketOutgoing], send: Any = send, broken: Any = broken
+                    ) -> None:
                         await send(messages[: len(messages) // 2])
-                        await asyncio.Event().wait()
+                        await broken.wait()
+                        raise StreamChanged("it is another stream")
 
                     publisher.send = half  # type: ignore[method-assign]
                     before = world.market.trades()
                     await world.market.until(lambda n=before: world.market.trades() > n + 20)  # type: ignore[misc]
-                    world.seen.reaches = broken  # type: ignore[method-assign]
-                    life.hole(datetime.now(UTC), datetime.now(UTC))
+                    broken.set()
                     await asyncio.wait([world.running], timeout=60)
             world.seen = Seen()
         async with world.publishing(receiver):
