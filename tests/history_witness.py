@@ -13,6 +13,15 @@ async def notice(connection: AsyncConnection[Any]) -> None:
     await connection.execute("SELECT history.notice()")
 
 
+async def without_months(connection: AsyncConnection[Any]) -> None:
+    """As when the months of an empty history are not there yet."""
+    query = """SELECT inhrelid::regclass::text FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid
+        WHERE c.relnamespace = 'history'::regnamespace AND c.relkind = 'r'
+            AND c.relname ~ '_[0-9]{4}_[0-9]{2}$'"""
+    for (month,) in await (await connection.execute(query)).fetchall():
+        await connection.execute(f"DROP TABLE {month}")
+
+
 async def tracked(connection: AsyncConnection[Any], table: str) -> list[str]:
     query = (
         "SELECT c FROM unnest(history.columns(%(table)s::text::regclass)) c, history.watched w"

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from history_witness import Witness, notice, rows
+from history_witness import Witness, notice, rows, without_months
 
 from ssmd_common.migrations import migration_files
 from ssmd_common.times import spelled, spelled_moment
@@ -309,9 +309,18 @@ async def maintain(
     return [said for (said,) in await (await connection.execute(query, (keep, most))).fetchall()]
 
 
+async def test_months_are_there_from_the_beginning(database: Any) -> None:
+    """Whoever writes first, and whoever reads what was written, meets nobody who makes them."""
+    async with database.connect() as connection:
+        assert len(await months(connection)) >= 2
+        await connection.execute(BEGINNING)
+        assert await value(connection, "SELECT count(*) FROM history.markets_default") == 0
+
+
 async def test_partitions_are_made_and_what_came_before_moves(database: Any) -> None:
     async with database.connect() as connection:
         await notice(connection)
+        await without_months(connection)
         witness = Witness(connection)
         await connection.execute(BEGINNING)
         await witness.look()
@@ -470,6 +479,7 @@ async def test_who_maintains_waits_for_nobody_and_fails_nobody(database: Any) ->
 async def test_a_lock_that_is_not_had_changes_nothing(database: Any) -> None:
     async with database.connect() as connection, database.connect() as reader:
         await notice(connection)
+        await without_months(connection)
         await reader.execute("BEGIN")
         await reader.execute("SELECT count(*) FROM history.markets")
         with pytest.raises(psycopg.errors.LockNotAvailable):

@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from history_witness import without_months
 from sync_truth import EVENT, MARKET, OWN, SERIES, Raw, assert_truth
 
 from ssmd_common.exitcodes import ExitCode
@@ -570,6 +571,7 @@ async def test_history_is_maintained(
     monkeypatch.setattr(retention, "PATIENCE", timedelta(0))
     keep = retention.Retention(30, 90)
     async with database.connect() as reader:
+        await without_months(reader)
         await reader.execute("BEGIN")
         await reader.execute("SELECT FROM history.commits")
         # As long as it is in use it waits, and nothing else does.
