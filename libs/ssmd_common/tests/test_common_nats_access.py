@@ -156,3 +156,25 @@ async def test_a_connection_that_answers_no_more_is_not_closed_in_order(tmp_path
             while not client.is_connected:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         await nats.close(client)
+
+
+async def test_a_cancellation_that_is_lost_while_it_connects_is_taken_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`wait_for` of Python 3.11 prefers an error that comes in the same turn; the client would try
+    again for ever."""
+    tries = 0
+
+    async def refused(*_: Any, **__: Any) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            connecting.cancel()
+        raise ConnectionRefusedError("nobody is there")
+
+    monkeypatch.setattr(asyncio, "open_connection", refused)
+    settings = NatsSettings.model_validate({"nats_url": "nats://127.0.0.1:1"})
+    connecting = asyncio.create_task(nats.connect(settings, "test", budget_seconds=60))
+    await asyncio.wait([connecting], timeout=PATIENCE_SECONDS)
+    assert connecting.cancelled(), "it was not told so, and went on"
+    assert tries == 1

@@ -213,7 +213,10 @@ class Life:
 async def _until_it_goes(work: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
-            return await work()
+            found = await work()
+            # nats-py may lose a cancellation.
+            raise_if_cancelled()
+            return found
         except _LATER as error:
             raise_if_cancelled()
             log.warning("trades cannot be read again yet", reason=str(error))

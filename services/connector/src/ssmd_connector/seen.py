@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from ssmd_common.tasks import raise_if_cancelled
 from ssmd_stream.market.messages import Message, TickerMessage, TradeMessage, decoded, time_text
 from ssmd_stream.reader import reading
 from ssmd_stream.stream import Stream
@@ -99,6 +100,8 @@ class Known:
             async for message in stored(self._stream, self._begin, subjects=("md.trade.>",))
             if isinstance(message, TradeMessage) and self._may_be_of_it(message.exchange_time)
         }
+        # nats-py may lose a cancellation, and who asks waits for room that nobody makes any more.
+        raise_if_cancelled()
         self._as_of = as_of
 
     def _may_be_of_it(self, at: str | None) -> bool:

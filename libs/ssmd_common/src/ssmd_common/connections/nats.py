@@ -16,7 +16,7 @@ from ssmd_common.connections.retry import first_line, service_health, unless_sto
 from ssmd_common.errors import ConfigurationError, UpstreamUnavailable
 from ssmd_common.rights import RIGHTS, NatsRights
 from ssmd_common.settings import NatsSettings
-from ssmd_common.tasks import end
+from ssmd_common.tasks import end, raise_if_cancelled
 
 _CLOSE_SECONDS: Final = 3.0
 
@@ -99,6 +99,8 @@ async def _connected(
     deadline = loop.time() + budget_seconds
 
     async def on_error(error: Exception) -> None:
+        # The client, while it connects, would try again for ever.
+        raise_if_cancelled()
         if client.note(str(error)):
             return
         # While it cannot connect, the client tries several times a second.
