@@ -255,6 +255,19 @@ def test_what_the_scope_leaves_out_is_not_subscribed() -> None:
     assert told(records, "trade", "A") == [(0, OFF), (10, OK), (70, OFF)]
 
 
+def test_the_scope_of_a_standby_that_heard_before_its_leader_did_holds() -> None:
+    """The leader connected anew while the standby went on hearing; then the leader was killed."""
+    leader, standby = Session("s1"), Session("s2")
+    records = [
+        *leader.begun(20), leader(20, "scope"), leader(25, "left_out", tickers=("B",)),
+        *leader.counts(30, 40),
+        standby(45, "takeover", since=12), standby(45, "scope", since=12),
+        standby(46, "left_out", tickers=("B",)), *standby.counts(50, 60),
+    ]  # fmt: skip
+    assert told(records, "trade", "A") == [(0, OFF), (12, OK), (60, UNKNOWN)]
+    assert told(records, "trade", "B") == [(0, OFF)]
+
+
 def test_of_two_connectors_the_better_one_counts() -> None:
     one, other = Session("s1", "0"), Session("s2", "1")
     records = [

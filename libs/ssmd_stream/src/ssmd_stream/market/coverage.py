@@ -115,6 +115,10 @@ class _Session:
         begun = self.subscriptions.get(channel, {}).values()
         return min((one.since for each in begun for one in each), default=now)
 
+    def known(self, since: int) -> int:
+        """Up to when something is known of what has held since then."""
+        return max(self.counts[-1], since) if self.counts else since
+
     def count_after(self, at: int) -> int | None:
         """The first count that came later."""
         place = bisect_right(self.counts, at)
@@ -378,8 +382,10 @@ def _leave_out(
     """What the scope leaves out is not subscribed, however whole the channel is."""
     for session in connector.sessions.values():
         for scope in session.scopes.without(ticker):
+            # Who begins while the session lives does not end it: a standby may hear longer than the
+            # leader whose place it takes.
             until = scope.until or connector.next_begin(
-                channel, scope.since, session.name, span.until
+                channel, session.known(scope.since), session.name, span.until
             )
             why = "the scope leaves it out"
             line.paint(Interval(scope.since, until, State.NOT_SUBSCRIBED, why))
@@ -397,7 +403,7 @@ def _pieces(
             why = "the beginning of the session is not here"
             yield Interval(session.first, ended, State.UNKNOWN, why)
         for one in session.of(channel, ticker):
-            known = max(session.counts[-1] if session.counts else one.since, one.since)
+            known = session.known(one.since)
             until = one.until
             if until is None:
                 # It ended without a word, or goes on: until somebody else begins.
