@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -60,7 +61,9 @@ async def test_a_head_that_does_not_come_is_not_waited_for(
             writer.write(b"A: b\r\n")
             await asyncio.wait({answered}, timeout=0.05)
         assert_problem(await answered, 408)
-        assert await reader.read() == b""
+        # What was still on its way resets a connection that is closed.
+        with suppress(ConnectionResetError):
+            assert await reader.read() == b""
         writer.close()
 
     await asyncio.gather(*(trickle(*connection) for connection in connections))
